@@ -1,0 +1,3 @@
+//! The `tidelock` command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `cargo xtask`: set-up, tests, benchmarks and builds of Tidelock.
+
+fn main() {}
