@@ -1,0 +1,31 @@
+//! The seam: everything that a backend must be able to do, in the words of the domain.
+//!
+//! Nothing of a backend crosses it: no key, no connection, no script. It is sealed and may change in any release.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::mutex::store::MutexStore;
+use crate::queue::store::QueueStore;
+use crate::ratelimit::store::RatelimitStore;
+use crate::retry::store::BudgetStore;
+use crate::runtime::BoxFuture;
+
+pub(crate) mod memory;
+#[cfg(all(feature = "redis", not(target_family = "wasm")))]
+pub(crate) mod redis;
+
+/// One backend: a store per primitive, and its own life.
+pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// The time that one question and its answer take.
+    fn ping(&self) -> BoxFuture<'_, Result<Duration>>;
+    /// Lets go of connections and timers; nothing is asked afterwards.
+    fn close(&self);
+
+    fn ratelimit(&self) -> Arc<dyn RatelimitStore>;
+    fn mutex(&self) -> Arc<dyn MutexStore>;
+    fn queue(&self) -> Arc<dyn QueueStore>;
+    fn retry_budget(&self) -> Arc<dyn BudgetStore>;
+}

@@ -1,0 +1,208 @@
+//! The Redis backend: one script per operation, and what it takes to run them.
+//!
+//! Redis types stay below this module and in the `redis` file of each primitive.
+
+mod call;
+mod failure;
+mod node;
+mod probe;
+mod script;
+mod tls;
+mod topology;
+mod url;
+mod wake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(crate) use call::Repeat;
+pub(crate) use failure::Failure;
+pub(crate) use script::{Arguments, Script, script};
+pub(crate) use topology::slot;
+pub(crate) use wake::{Wakeable, Wakes};
+
+use self::call::Call;
+use self::node::NodeConfig;
+use self::topology::Topology;
+use self::url::Url;
+use super::Backend;
+use crate::error::Result;
+use crate::lifecycle::Lifecycle;
+use crate::mutex::redis::RedisMutex;
+use crate::mutex::store::MutexStore;
+use crate::name::{self, Address};
+use crate::queue::redis::RedisQueue;
+use crate::queue::store::QueueStore;
+use crate::ratelimit::redis::RedisRatelimit;
+use crate::ratelimit::store::RatelimitStore;
+use crate::retry::redis::RedisBudget;
+use crate::retry::store::BudgetStore;
+use crate::runtime::{BoxFuture, Spawner};
+use crate::time::Clock;
+
+/// How to open the backend: what [`Connect`](crate::Connect) collected.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) url: String,
+    pub(crate) prefix: String,
+    pub(crate) request_timeout: Duration,
+    pub(crate) root_certificate: Option<Vec<u8>>,
+    pub(crate) process: Arc<str>,
+}
+
+/// A deployment of servers as the stores see it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    topology: Topology,
+    prefix: String,
+    /// The channel on which this process hears wake-ups; stands for this process in stored waiting lists.
+    pub(crate) channel: String,
+    pub(crate) process: Arc<str>,
+    pub(crate) clock: Clock,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) spawner: Arc<Spawner>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) wakes: Arc<Wakes>,
+}
+
+/// The Redis backend.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    server: Arc<Server>,
+    ratelimit: Arc<RedisRatelimit>,
+    mutex: Arc<RedisMutex>,
+    queue: Arc<RedisQueue>,
+    budget: Arc<RedisBudget>,
+}
+
+impl Redis {
+    /// Connects and checks reachability, age of the server and format of the data.
+    pub(crate) async fn connect(
+        settings: Settings,
+        clock: &Clock,
+        lifecycle: &Lifecycle,
+        spawner: &Arc<Spawner>,
+    ) -> Result<Self> {
+        let Settings { url, prefix, request_timeout, root_certificate, process } = settings;
+        let url = Url::parse(&url)?;
+        let wakes = Arc::new(Wakes::default());
+        let channel = format!("{prefix}:wake:{process}");
+        let config = NodeConfig {
+            url,
+            root_certificate,
+            format_key: format!("{prefix}:format"),
+            channel: channel.clone(),
+            wakes: Arc::clone(&wakes),
+        };
+        let topology = Topology::connect(config, Instant::now() + request_timeout).await;
+        let topology = topology.map_err(|failure| failure.into_error("connect"))?;
+        let server = Arc::new(Server {
+            topology,
+            prefix,
+            channel,
+            process,
+            clock: clock.clone(),
+            lifecycle: lifecycle.clone(),
+            spawner: Arc::clone(spawner),
+            request_timeout,
+            wakes,
+        });
+        Ok(Self {
+            ratelimit: Arc::new(RedisRatelimit::new(&server)),
+            mutex: Arc::new(RedisMutex::new(&server)),
+            queue: Arc::new(RedisQueue::new(&server)),
+            budget: Arc::new(RedisBudget::new(&server)),
+            server,
+        })
+    }
+}
+
+/// The place of one object in the key space: its hash tag and the slot that follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// What stands between the braces of all its keys; also what wake-ups name it by.
+    pub(crate) tag: Arc<str>,
+    pub(crate) slot: u16,
+}
+
+impl Server {
+    /// The place of the object `address` of a primitive; `part` tells apart what one object has many of.
+    pub(crate) fn place(&self, primitive: &str, address: &Address, part: Option<&str>) -> Place {
+        let (tenant, id) = (name::escape(&address.tenant), name::escape(&address.id));
+        let tag: Arc<str> = match part {
+            None => format!("{primitive}/{tenant}/{id}").into(),
+            Some(part) => format!("{primitive}/{tenant}/{id}/{part}").into(),
+        };
+        Place { slot: slot(&tag), tag }
+    }
+
+    /// The key of one part of an object: `prefix:{tag}:part`.
+    pub(crate) fn key(&self, place: &Place, part: &str) -> String {
+        format!("{}:{{{}}}:{part}", self.prefix, place.tag)
+    }
+
+    /// The pinned time as scripts take it: milliseconds, or nothing where the server's clock decides.
+    pub(crate) fn push_now(&self, arguments: &mut Arguments) {
+        match self.clock.pinned() {
+            Some(now) => arguments.number(now.as_millis()),
+            None => arguments.push(b""),
+        }
+    }
+
+    /// Runs a script for at most `within`, which is real time whatever clock is pinned.
+    pub(crate) async fn run(
+        &self,
+        script: &'static Script,
+        slot: u16,
+        arguments: &Arguments,
+        repeat: Repeat,
+        within: Duration,
+    ) -> Result<redis::Value, Failure> {
+        let call = Call { script, slot, arguments, repeat, deadline: Instant::now() + within };
+        self.topology.run(&call).await
+    }
+}
+
+/// The answer of a script is not what this version writes: another version's script, or a bug.
+pub(crate) fn unexpected(operation: &str, value: &redis::Value) -> crate::Error {
+    let text = format!("{operation}: the script's answer is not understood: {value:?}");
+    crate::Error::new(crate::ErrorKind::IncompatibleFormat, text)
+}
+
+impl Backend for Redis {
+    fn ping(&self) -> BoxFuture<'_, Result<Duration>> {
+        Box::pin(async {
+            static PING: Script = script!("ping", "../lua/ping.lua");
+            let mut arguments = Arguments::default();
+            let place = self.server.place("ping", &Address::new(&"default".into(), "ping"), None);
+            arguments.key(&self.server.key(&place, "none"));
+            let start = Instant::now();
+            let answer =
+                self.server.run(&PING, place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
+            answer.map_err(|failure| failure.into_error("ping"))?;
+            Ok(start.elapsed())
+        })
+    }
+
+    fn close(&self) {
+        self.server.topology.close();
+    }
+
+    fn ratelimit(&self) -> Arc<dyn RatelimitStore> {
+        Arc::clone(&self.ratelimit) as _
+    }
+
+    fn mutex(&self) -> Arc<dyn MutexStore> {
+        Arc::clone(&self.mutex) as _
+    }
+
+    fn queue(&self) -> Arc<dyn QueueStore> {
+        Arc::clone(&self.queue) as _
+    }
+
+    fn retry_budget(&self) -> Arc<dyn BudgetStore> {
+        Arc::clone(&self.budget) as _
+    }
+}

@@ -1,0 +1,162 @@
+//! Running a script: routing, redirects, and repeats where a repeat is safe.
+
+use std::time::Duration;
+
+use redis::{Pipeline, Value, cmd};
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::node::{Node, Up};
+use super::script::{Arguments, Script};
+use super::topology::Topology;
+use super::url::Host;
+
+/// What may be done when it is unknown whether a call took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// The call reads, or carries an id under which the script remembers its answer: ask again until answered.
+    Safe,
+    /// The call is made once, and only if there is a connection now.
+    Never,
+}
+
+/// One run of a script.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) script: &'static Script,
+    pub(crate) slot: u16,
+    pub(crate) arguments: &'a Arguments,
+    pub(crate) repeat: Repeat,
+    pub(crate) deadline: Instant,
+}
+
+/// Redirects followed by one attempt before the map of slots is taken to be in motion.
+const REDIRECTS: usize = 5;
+/// A connection that left a call unanswered for this long is replaced.
+const SILENCE: Duration = Duration::from_secs(1);
+
+impl Topology {
+    /// Runs the call until it is answered or its deadline has come.
+    pub(crate) async fn run(&self, call: &Call<'_>) -> Result<Value, Failure> {
+        let mut progress = Progress::default();
+        let run = self.run_to_the_end(call, &mut progress);
+        match tokio::time::timeout_at(call.deadline, run).await {
+            Ok(answer) => answer,
+            Err(_) => Err(progress.give_up(call)),
+        }
+    }
+
+    async fn run_to_the_end(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Value, Failure> {
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let failure = match self.attempt(call, progress).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let final_refusal = matches!(&failure, Failure::Refused { .. }) && !failure.is_later();
+            if final_refusal || call.repeat == Repeat::Never {
+                return Err(failure);
+            }
+            progress.failed(failure);
+            if self.is_cluster() {
+                // The owner may have changed; where nobody can be asked, the next attempt tells.
+                let _ = self.refresh().await;
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+
+    async fn attempt(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Value, Failure> {
+        let mut node = self.owner(call.slot);
+        let (mut asking, mut whole) = (false, false);
+        for _ in 0..REDIRECTS {
+            // A call that may be repeated waits a little for a connection, then looks for another owner.
+            let wait = match call.repeat {
+                Repeat::Safe => Some(call.deadline.min(Instant::now() + Duration::from_millis(250))),
+                Repeat::Never => None,
+            };
+            let up = node.up(wait).await?;
+            let answer = progress.ask(&node, &up, call, asking, whole).await;
+            let failure = match answer {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let Failure::Refused { code, text } = &failure else { return Err(failure) };
+            match code.as_str() {
+                "NOSCRIPT" if !whole => whole = true,
+                "MOVED" => {
+                    // A lost refresh costs one more redirect later.
+                    let _ = self.refresh().await;
+                    (node, asking) = (redirected(self, text).ok_or(failure)?, false);
+                }
+                "ASK" => (node, asking) = (redirected(self, text).ok_or(failure)?, true),
+                _ => return Err(failure),
+            }
+        }
+        Err(Failure::Refused { code: "TRYAGAIN".to_owned(), text: "the slot is in motion".to_owned() })
+    }
+}
+
+/// `3999 127.0.0.1:6381`, as in `MOVED` and `ASK`.
+fn redirected(topology: &Topology, text: &str) -> Option<std::sync::Arc<Node>> {
+    let (name, port) = text.split_whitespace().nth(1)?.rsplit_once(':')?;
+    Some(topology.node(&Host { name: name.to_owned(), port: port.parse().ok()? }))
+}
+
+async fn send(up: &Up, call: &Call<'_>, asking: bool, whole: bool) -> Result<Value, Failure> {
+    let command = call.script.command(call.arguments, whole);
+    if !asking {
+        return up.send(&command).await;
+    }
+    let mut together = Pipeline::with_capacity(2);
+    together.add_command(cmd("ASKING")).add_command(command);
+    up.send_together(&together, 2).await
+}
+
+/// What a call has gone through, for the answer when its time is over.
+#[derive(Default)]
+struct Progress {
+    in_flight: Option<(std::sync::Arc<Node>, Up, Instant)>,
+    unknown: Option<Failure>,
+    last: Option<Failure>,
+}
+
+impl Progress {
+    async fn ask(
+        &mut self,
+        node: &std::sync::Arc<Node>,
+        up: &Up,
+        call: &Call<'_>,
+        asking: bool,
+        whole: bool,
+    ) -> Result<Value, Failure> {
+        self.in_flight = Some((std::sync::Arc::clone(node), up.clone(), Instant::now()));
+        let answer = send(up, call, asking, whole).await;
+        self.in_flight = None;
+        let demoted = matches!(&answer, Err(Failure::Refused { code, .. }) if code == "READONLY");
+        if matches!(&answer, Err(Failure::Unknown(_))) || demoted {
+            // A demoted primary is left, so that the sentinels are asked again.
+            node.report_broken(up);
+        }
+        answer
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        if matches!(failure, Failure::Unknown(_)) {
+            self.unknown = Some(failure.clone());
+        }
+        self.last = Some(failure);
+    }
+
+    fn give_up(self, call: &Call<'_>) -> Failure {
+        if let Some((node, up, since)) = self.in_flight {
+            if since.elapsed() >= SILENCE {
+                node.report_broken(&up);
+            }
+            return Failure::Unknown(format!("{} was sent and not answered in time", call.script.name));
+        }
+        let nothing = || Failure::NotSent("no connection in time".to_owned());
+        self.unknown.or(self.last).unwrap_or_else(nothing)
+    }
+}

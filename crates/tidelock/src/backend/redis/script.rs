@@ -1,0 +1,93 @@
+//! Scripts, and the arguments that one call of a script carries.
+
+use std::sync::OnceLock;
+
+use redis::Cmd;
+
+/// A script: composed at compile time, run by hash, sent whole where a server does not know the hash.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) name: &'static str,
+    body: &'static str,
+    hash: OnceLock<String>,
+}
+
+/// Composes a [`Script`] from files: shared parts first, the operation last.
+macro_rules! script {
+    ($name:literal, $($file:literal),+ $(,)?) => {
+        $crate::backend::redis::Script::new($name, concat!($(include_str!($file), "\n"),+))
+    };
+}
+pub(crate) use script;
+
+impl Script {
+    pub(crate) const fn new(name: &'static str, body: &'static str) -> Self {
+        Self { name, body, hash: OnceLock::new() }
+    }
+
+    fn hash(&self) -> &str {
+        self.hash.get_or_init(|| redis::Script::new(self.body).get_hash().to_owned())
+    }
+
+    /// `EVALSHA`, or `EVAL` with the body for a server that answered `NOSCRIPT`.
+    pub(crate) fn command(&self, arguments: &Arguments, whole: bool) -> Cmd {
+        let mut command = Cmd::with_capacity(arguments.ends.len() + 3, arguments.data.len() + 64);
+        if whole {
+            command.arg("EVAL").arg(self.body);
+        } else {
+            command.arg("EVALSHA").arg(self.hash());
+        }
+        command.arg(arguments.keys);
+        for argument in arguments.iter() {
+            command.arg(argument);
+        }
+        command
+    }
+}
+
+/// Keys and arguments of one call, in one buffer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    data: Vec<u8>,
+    ends: Vec<usize>,
+    keys: usize,
+}
+
+impl Arguments {
+    /// Adds a key. Keys come before arguments.
+    pub(crate) fn key(&mut self, key: &str) {
+        debug_assert_eq!(self.keys, self.ends.len(), "keys come before arguments");
+        self.keys += 1;
+        self.push(key.as_bytes());
+    }
+
+    /// Adds an argument of any bytes.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.data.extend_from_slice(bytes);
+        self.ends.push(self.data.len());
+    }
+
+    /// Adds a whole number in decimal.
+    pub(crate) fn number(&mut self, number: u64) {
+        use std::io::Write;
+        write!(self.data, "{number}").expect("writing to memory does not fail");
+        self.ends.push(self.data.len());
+    }
+
+    /// Adds an argument made of several pieces without joining them first.
+    pub(crate) fn pieces(&mut self, pieces: &[&[u8]]) {
+        for piece in pieces {
+            self.data.extend_from_slice(piece);
+        }
+        self.ends.push(self.data.len());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.data[start..*end])
+    }
+}

@@ -1,0 +1,1 @@
+//! Backoff: growing, capped, jittered pauses.

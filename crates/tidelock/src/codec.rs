@@ -1,0 +1,175 @@
+//! The border between the user's values and stored bytes: codec, check and size limit.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{BoxError, Error, ErrorKind, Result};
+
+/// What a value of a queue, topic, job or record may be.
+///
+/// Implemented for every type that serde can write and read; there is nothing to implement by hand.
+pub trait Value: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
+
+/// Bytes as a value: no codec touches them, whatever the handle's codec is.
+///
+/// For programs that carry values they do not look into: a shell, a bridge, a dead letter that does not decode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Raw(pub Vec<u8>);
+
+/// How a handle turns values into bytes. The default is JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Codec {
+    /// `serde_json`: readable everywhere, and fields may come and go.
+    #[default]
+    Json,
+    /// MessagePack with named fields: as flexible as JSON, smaller and faster.
+    #[cfg(feature = "msgpack")]
+    MessagePack,
+    /// Postcard: the smallest, for closed systems. Positional: every change of the type is a new format.
+    #[cfg(feature = "postcard")]
+    Postcard,
+}
+
+impl Codec {
+    /// The bytes of `value`.
+    pub(crate) fn encode<T: Value>(self, value: &T) -> Result<Vec<u8>, BoxError> {
+        if let Some(raw) = (value as &dyn Any).downcast_ref::<Raw>() {
+            return Ok(raw.0.clone());
+        }
+        match self {
+            Self::Json => Ok(serde_json::to_vec(value)?),
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => Ok(rmp_serde::to_vec_named(value)?),
+            #[cfg(feature = "postcard")]
+            Self::Postcard => Ok(postcard::to_stdvec(value)?),
+        }
+    }
+
+    /// The value that `bytes` stand for.
+    pub(crate) fn decode<T: Value>(self, bytes: &[u8]) -> Result<T, BoxError> {
+        let mut slot: Option<T> = None;
+        if let Some(raw) = (&mut slot as &mut dyn Any).downcast_mut::<Option<Raw>>() {
+            *raw = Some(Raw(bytes.to_vec()));
+        }
+        if let Some(value) = slot {
+            return Ok(value);
+        }
+        match self {
+            Self::Json => Ok(serde_json::from_slice(bytes)?),
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => Ok(rmp_serde::from_slice(bytes)?),
+            #[cfg(feature = "postcard")]
+            Self::Postcard => Ok(postcard::from_bytes(bytes)?),
+        }
+    }
+}
+
+/// A check that the user put on a handle.
+type Check<T> = Arc<dyn Fn(&T) -> Result<(), BoxError> + Send + Sync>;
+
+/// Everything that a value passes before it is stored, and the way back.
+pub(crate) struct Border<T> {
+    pub(crate) codec: Codec,
+    pub(crate) limit: usize,
+    check: Option<Check<T>>,
+}
+
+impl<T> Border<T> {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { codec: Codec::default(), limit, check: None }
+    }
+
+    /// Adds the user's check. Its error becomes the source of a validation error.
+    pub(crate) fn set_check<E: Into<BoxError>>(&mut self, check: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static) {
+        self.check = Some(Arc::new(move |value| check(value).map_err(Into::into)));
+    }
+
+    /// Checks and encodes a value. Its size is judged by [`Border::check_size`] once the metadata is known.
+    pub(crate) fn encode(&self, value: &T) -> Result<Vec<u8>>
+    where
+        T: Value,
+    {
+        if let Some(check) = &self.check {
+            check(value).map_err(|source| {
+                Error::new(ErrorKind::Validation, format!("the value was refused by the check: {source}"))
+                    .with_source(source)
+            })?;
+        }
+        self.codec.encode(value).map_err(|source| {
+            let value = std::any::type_name::<T>();
+            Error::new(ErrorKind::Encode, format!("{value} cannot be encoded as {:?}: {source}", self.codec))
+                .with_source(source)
+        })
+    }
+
+    /// Decodes stored bytes.
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<T>
+    where
+        T: Value,
+    {
+        decode(self.codec, bytes)
+    }
+
+    /// Refuses `size` bytes of value and metadata that are more than the limit.
+    pub(crate) fn check_size(&self, size: usize) -> Result<()> {
+        if size <= self.limit {
+            return Ok(());
+        }
+        let message = format!("payload exceeds limit: {size} bytes of value and metadata, limit {}", self.limit);
+        Err(Error::new(ErrorKind::PayloadTooLarge, message))
+    }
+}
+
+/// Decodes `bytes`; the error names the type, the codec and the size of what came.
+pub(crate) fn decode<T: Value>(codec: Codec, bytes: &[u8]) -> Result<T> {
+    codec.decode(bytes).map_err(|source| {
+        let value = std::any::type_name::<T>();
+        let message = format!("{} stored bytes are no {value} in {codec:?}: {source}", bytes.len());
+        Error::new(ErrorKind::Decode, message).with_source(source)
+    })
+}
+
+impl<T> Clone for Border<T> {
+    fn clone(&self) -> Self {
+        Self { codec: self.codec, limit: self.limit, check: self.check.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Border<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Border")
+            .field("codec", &self.codec)
+            .field("limit", &self.limit)
+            .field("check", &self.check.is_some())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_bytes_pass_every_codec_untouched() {
+        let raw = Raw(vec![0, 255, b'"', 7]);
+        let bytes = Codec::Json.encode(&raw).unwrap();
+        assert_eq!(bytes, raw.0);
+        assert_eq!(Codec::Json.decode::<Raw>(&bytes).unwrap(), raw);
+    }
+
+    #[test]
+    fn the_limit_passes_and_one_more_is_refused_with_both_numbers() {
+        let border = Border::<String>::new(10);
+        assert!(border.check_size(10).is_ok());
+        let error = border.check_size(11).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
+        assert!(error.to_string().contains("payload exceeds limit: 11") && error.to_string().contains("limit 10"));
+    }
+}

@@ -1,0 +1,144 @@
+//! `Tidelock::connect`: opening a backend on servers.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::redis::{Redis, Settings};
+use crate::error::{Error, Result};
+use crate::lifecycle::Lifecycle;
+use crate::name;
+use crate::runtime::{BoxFuture, Spawner};
+use crate::tidelock::{DEFAULT_TENANT, Tidelock, World, process_name};
+use crate::time::{Clock, HOUR, ManualClock, check_duration};
+
+impl Tidelock {
+    /// Opens a backend on Redis, Valkey or Dragonfly. Await the result to connect.
+    ///
+    /// | URL | deployment |
+    /// |---|---|
+    /// | `redis://[user[:password]@]host[:port][/db]` | one server |
+    /// | `redis-cluster://host:port,host:port` | a cluster, of which some nodes are named |
+    /// | `redis-sentinel://host:port,host:port[/db]?master=name` | the primary that the sentinels name |
+    ///
+    /// `rediss`, `rediss-cluster` and `rediss-sentinel` use TLS (feature `tls`); `valkey` stands for `redis` in each.
+    /// User and password are percent-encoded.
+    pub fn connect(url: &str) -> Connect {
+        Connect {
+            url: url.to_owned(),
+            prefix: "tidelock".to_owned(),
+            tenant: DEFAULT_TENANT.to_owned(),
+            name: None,
+            request_timeout: Duration::from_secs(5),
+            clock: Clock::System,
+            root_certificate: None,
+        }
+    }
+}
+
+/// How to open a backend on servers; awaited, it connects.
+///
+/// Connecting checks that the server can be reached, that it is at least Redis 6.2, and that the data under the
+/// prefix is of a format that this version reads. Dropping the future connects nothing.
+#[derive(Clone)]
+#[must_use = "nothing is connected until it is awaited"]
+pub struct Connect {
+    url: String,
+    prefix: String,
+    tenant: String,
+    name: Option<String>,
+    request_timeout: Duration,
+    clock: Clock,
+    root_certificate: Option<Vec<u8>>,
+}
+
+impl Connect {
+    /// What all keys and channels begin with: 1..=64 of `A-Z a-z 0-9 _ . : -`. Default `tidelock`.
+    ///
+    /// Fleets with different prefixes share nothing.
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// The tenant of everything made from this `Tidelock`. Default `default`.
+    pub fn tenant(mut self, tenant: &str) -> Self {
+        tenant.clone_into(&mut self.tenant);
+        self
+    }
+
+    /// What this process is called where holders and consumers are shown: 1..=64 of `A-Z a-z 0-9 _ . -`. A random
+    /// part that is new at each start is appended. Default `process`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// How long a call whose connection breaks is repeated before it is an error: 10 ms..=1 h, default 5 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Pins the time for everything that is decided or waited for: for tests.
+    pub fn clock(mut self, clock: &ManualClock) -> Self {
+        self.clock = Clock::Manual(clock.clone());
+        self
+    }
+
+    /// Certificates in PEM to trust in place of the built-in roots, for servers with a private authority.
+    #[cfg(feature = "tls")]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificate = Some(pem.into());
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let check = |what: &str, text: &str, test: &dyn Fn(char) -> bool| {
+            name::check(Error::configuration, what, text, 64)?;
+            match text.chars().find(|c| !test(*c)) {
+                Some(found) => Err(Error::configuration(format!("{what} must not contain {found:?}, but is {text:?}"))),
+                None => Ok(()),
+            }
+        };
+        check("prefix", &self.prefix, &|c| plain(c) || c == ':')?;
+        check("name", self.name.as_deref().unwrap_or("process"), &plain)?;
+        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        let min = Duration::from_millis(10);
+        check_duration(Error::configuration, "request_timeout", self.request_timeout, min, HOUR)
+    }
+
+    async fn open(self) -> Result<Tidelock> {
+        self.check()?;
+        let process = process_name(self.name.as_deref().unwrap_or("process"));
+        let lifecycle = Lifecycle::new(self.clock.clone());
+        let spawner = Arc::new(Spawner::default());
+        spawner.remember();
+        let settings = Settings {
+            url: self.url,
+            prefix: self.prefix,
+            request_timeout: self.request_timeout,
+            root_certificate: self.root_certificate,
+            process: Arc::clone(&process),
+        };
+        let backend = Arc::new(Redis::connect(settings, &self.clock, &lifecycle, &spawner).await?);
+        Ok(Tidelock::over(World { backend, clock: self.clock, lifecycle, spawner, process }, &self.tenant))
+    }
+}
+
+impl IntoFuture for Connect {
+    type Output = Result<Tidelock>;
+    type IntoFuture = BoxFuture<'static, Result<Tidelock>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl std::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Connect").field("prefix", &self.prefix).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}

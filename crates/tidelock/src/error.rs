@@ -1,0 +1,231 @@
+//! The one error type of the library: a kind to act on, and a message for people.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::mutex::NotAcquired;
+use crate::ratelimit::Verdict;
+
+/// A boxed error of somebody else's making.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, coarse enough to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument of a call is outside its range; nothing was sent.
+    InvalidArgument,
+    /// An option of a builder, or a URL, is outside its range.
+    InvalidConfiguration,
+    /// The encoded value with its metadata is larger than the limit.
+    PayloadTooLarge,
+    /// A bound on how much may be stored or may wait is reached.
+    CapacityReached,
+    /// A value could not be turned into bytes.
+    Encode,
+    /// Stored bytes could not be turned into a value.
+    Decode,
+    /// The check of the handle refused the value.
+    Validation,
+    /// The right under which the call was made is over.
+    LeaseLost,
+    /// What the call is about does not exist.
+    NotFound,
+    /// Somebody else's change came first.
+    Conflict,
+    /// No answer in time: the outcome is unknown.
+    Timeout,
+    /// There is no connection to the backend: the request was not sent.
+    Connection,
+    /// The server refused the command or script.
+    Server,
+    /// The stored state was written by a format that this version cannot read.
+    IncompatibleFormat,
+    /// The [`Tidelock`](crate::Tidelock) was shut down.
+    ShuttingDown,
+    /// Refused by a rate limit; [`Error::verdict`] has the details.
+    RateLimited,
+    /// The lock was not acquired in time; [`Error::not_acquired`] has the details.
+    LockNotAcquired,
+}
+
+impl ErrorKind {
+    fn text(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid argument",
+            Self::InvalidConfiguration => "invalid configuration",
+            Self::PayloadTooLarge => "payload too large",
+            Self::CapacityReached => "capacity reached",
+            Self::Encode => "cannot encode",
+            Self::Decode => "cannot decode",
+            Self::Validation => "validation failed",
+            Self::LeaseLost => "lease lost",
+            Self::NotFound => "not found",
+            Self::Conflict => "conflict",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::Server => "server",
+            Self::IncompatibleFormat => "incompatible data format",
+            Self::ShuttingDown => "shutting down",
+            Self::RateLimited => "rate limited",
+            Self::LockNotAcquired => "lock not acquired",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// An error of this library.
+///
+/// The message names the operation, the object, what was expected and what came. Credentials never appear in it.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    retryable: bool,
+    message: String,
+    detail: Detail,
+    source: Option<BoxError>,
+}
+
+enum Detail {
+    None,
+    RetryAfter(Duration),
+    Verdict(Verdict),
+    NotAcquired(NotAcquired),
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let retryable = matches!(
+            kind,
+            ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::RateLimited | ErrorKind::LockNotAcquired
+        );
+        Self(Box::new(Inner { kind, retryable, message: message.into(), detail: Detail::None, source: None }))
+    }
+
+    pub(crate) fn argument(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
+    }
+
+    pub(crate) fn configuration(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidConfiguration, message)
+    }
+
+    pub(crate) fn shutting_down(operation: &str) -> Self {
+        Self::new(ErrorKind::ShuttingDown, format!("{operation}: this Tidelock was shut down"))
+    }
+
+    pub(crate) fn rate_limited(message: impl Into<String>, verdict: Verdict) -> Self {
+        let mut error = Self::new(ErrorKind::RateLimited, message);
+        error.0.detail = Detail::Verdict(verdict);
+        error
+    }
+
+    pub(crate) fn lock_not_acquired(message: impl Into<String>, not_acquired: NotAcquired) -> Self {
+        let mut error = Self::new(ErrorKind::LockNotAcquired, message);
+        error.0.detail = Detail::NotAcquired(not_acquired);
+        error
+    }
+
+    /// Says that the same call may succeed later although its kind alone does not say so.
+    pub(crate) fn retryable(mut self) -> Self {
+        self.0.retryable = true;
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.detail = Detail::RetryAfter(after);
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Puts `context` (an operation and its object) in front of the message.
+    pub(crate) fn in_context(mut self, context: impl fmt::Display) -> Self {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self
+    }
+
+    /// The same failure told to a second caller: the requests of one shared trip fail together.
+    pub(crate) fn duplicate(&self) -> Self {
+        let detail = match &self.0.detail {
+            Detail::RetryAfter(after) => Detail::RetryAfter(*after),
+            _ => Detail::None,
+        };
+        let source = self.0.source.as_ref().map(|source| BoxError::from(source.to_string()));
+        let Inner { kind, retryable, message, .. } = &*self.0;
+        Self(Box::new(Inner { kind: *kind, retryable: *retryable, message: message.clone(), detail, source }))
+    }
+
+    /// The kind of failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same call may succeed later.
+    ///
+    /// True for connection, timeout, rate limited and lock not acquired; for a server error whose code says *later*;
+    /// and for a capacity that is a depth.
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable
+    }
+
+    /// The earliest moment at which a repeat makes sense, if the backend said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.0.detail {
+            Detail::RetryAfter(after) => Some(*after),
+            Detail::Verdict(verdict) => Some(verdict.retry_after),
+            Detail::None | Detail::NotAcquired(_) => None,
+        }
+    }
+
+    /// The verdict of a refused rate limit check.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match &self.0.detail {
+            Detail::Verdict(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    /// Who held the lock that was not acquired, as far as the backend tells.
+    pub fn not_acquired(&self) -> Option<&NotAcquired> {
+        match &self.0.detail {
+            Detail::NotAcquired(not_acquired) => Some(not_acquired),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.kind, self.0.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

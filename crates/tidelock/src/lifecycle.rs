@@ -1,0 +1,163 @@
+//! Open, closing, closed: what `shutdown` tells to everything that was made from one `Tidelock`.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::error::{Error, Result};
+use crate::time::{Clock, Tick};
+
+/// What was still held when a shutdown's grace was over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Left {
+    /// What kind of thing: `worker`, `delivery`, `lock`, ….
+    pub kind: &'static str,
+    /// The id of its object.
+    pub object: String,
+    /// How many of them.
+    pub count: usize,
+}
+
+/// How a shutdown ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// What was not finished by the end of the grace; empty after a clean shutdown.
+    pub left: Vec<Left>,
+}
+
+impl ShutdownReport {
+    /// Whether everything was finished in time.
+    pub fn is_clean(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Closing(Tick),
+    Closed,
+}
+
+/// Shared by a `Tidelock`, its clones and everything made from them.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifecycle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    phase: watch::Sender<Phase>,
+    next: AtomicU64,
+    held: Mutex<HashMap<u64, (&'static str, Arc<str>)>>,
+    released: Notify,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let phase = watch::Sender::new(Phase::Open);
+        let held = Mutex::default();
+        Self { shared: Arc::new(Shared { clock, phase, next: AtomicU64::new(0), held, released: Notify::new() }) }
+    }
+
+    /// Refuses new work once a shutdown has begun.
+    pub(crate) fn check(&self, operation: &str) -> Result<()> {
+        if *self.shared.phase.borrow() == Phase::Open { Ok(()) } else { Err(Error::shutting_down(operation)) }
+    }
+
+    /// Resolves when a shutdown begins.
+    pub(crate) async fn closing(&self) {
+        self.reached(|phase| *phase != Phase::Open).await;
+    }
+
+    /// Resolves when the grace of a shutdown is over: whatever still runs must end now.
+    pub(crate) async fn closed(&self) {
+        self.reached(|phase| *phase == Phase::Closed).await;
+    }
+
+    async fn reached(&self, test: impl FnMut(&Phase) -> bool) {
+        let mut receiver = self.shared.phase.subscribe();
+        // The sender lives as long as `self`, so the wait can end only by the phase.
+        let _ = receiver.wait_for(test).await;
+    }
+
+    /// The end of the grace, while a shutdown runs.
+    pub(crate) fn deadline(&self) -> Option<Tick> {
+        match *self.shared.phase.borrow() {
+            Phase::Closing(deadline) => Some(deadline),
+            Phase::Open | Phase::Closed => None,
+        }
+    }
+
+    /// Registers something that a shutdown waits for until the returned value is dropped.
+    pub(crate) fn hold(&self, kind: &'static str, object: &Arc<str>) -> Hold {
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(id, (kind, Arc::clone(object)));
+        Hold { id, lifecycle: self.clone() }
+    }
+
+    /// Begins to close, waits for what is held until `grace` is over, and tells what was left.
+    pub(crate) async fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        let deadline = self.shared.clock.tick().plus(grace);
+        self.shared.phase.send_modify(|phase| {
+            *phase = match *phase {
+                Phase::Open => Phase::Closing(deadline),
+                Phase::Closing(earlier) => Phase::Closing(earlier.min(deadline)),
+                Phase::Closed => Phase::Closed,
+            };
+        });
+        tokio::select! {
+            biased;
+            () = self.drained() => {}
+            () = self.shared.clock.sleep_until(deadline) => {}
+            () = self.closed() => {}
+        }
+        self.shared.phase.send_replace(Phase::Closed);
+        self.report()
+    }
+
+    async fn drained(&self) {
+        loop {
+            let released = self.shared.released.notified();
+            if self.lock().is_empty() {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    fn report(&self) -> ShutdownReport {
+        let mut counts: BTreeMap<(&'static str, Arc<str>), usize> = BTreeMap::new();
+        for (kind, object) in self.lock().values() {
+            *counts.entry((kind, Arc::clone(object))).or_default() += 1;
+        }
+        let left = counts.into_iter().map(|((kind, object), count)| Left { kind, object: object.to_string(), count });
+        ShutdownReport { left: left.collect() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (&'static str, Arc<str>)>> {
+        self.shared.held.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+/// Something that a shutdown waits for.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    id: u64,
+    lifecycle: Lifecycle,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.lifecycle.lock().remove(&self.id);
+        // `notified()` futures are made before the check, so a wake-up between check and wait is not lost.
+        self.lifecycle.shared.released.notify_waiters();
+    }
+}

@@ -1,0 +1,32 @@
+//! Listings that page.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the next page of a listing begins. Opaque; may be kept and sent around as text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PageToken(pub(crate) String);
+
+impl std::fmt::Display for PageToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for PageToken {
+    type Err = std::convert::Infallible;
+
+    /// Never fails here: a token that no listing gave is refused by the listing it is handed to.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in the order of the listing.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<PageToken>,
+}

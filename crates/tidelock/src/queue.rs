@@ -1,0 +1,16 @@
+//! Each message to one consumer.
+
+pub(crate) mod memory;
+#[cfg(all(feature = "redis", not(target_family = "wasm")))]
+pub(crate) mod redis;
+pub(crate) mod store;
+
+/// Builder.
+#[derive(Debug)]
+pub struct QueueBuilder<T>(std::marker::PhantomData<T>);
+
+impl<T> QueueBuilder<T> {
+    pub(crate) fn new(_tide: &crate::Tidelock, _id: &str) -> Self {
+        Self(std::marker::PhantomData)
+    }
+}

@@ -1,0 +1,32 @@
+//! The runtime that the library stands on: sleep, spawn and clocks, natively by tokio and in a page by the host.
+//!
+//! Both twins have the same signatures and give `Send` futures, so nothing above knows the target.
+
+#[cfg(not(target_family = "wasm"))]
+#[path = "runtime/native.rs"]
+mod target;
+#[cfg(target_family = "wasm")]
+#[path = "runtime/web.rs"]
+mod target;
+
+pub(crate) use target::{Spawner, monotonic, sleep, wall_clock_millis};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A future on the heap, as the store traits give it.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Lets every other ready task run once.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if yielded {
+            return std::task::Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,62 @@
+//! Browser twin: the host's timers and microtasks.
+
+use std::future::Future;
+use std::time::Duration;
+
+use send_wrapper::SendWrapper;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &js_sys::Function, millis: i32);
+}
+
+/// Milliseconds since the Unix epoch by the host's clock.
+pub(crate) fn wall_clock_millis() -> u64 {
+    let since = web_time::SystemTime::now().duration_since(web_time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Time since the page was opened; never runs back.
+pub(crate) fn monotonic() -> Duration {
+    std::thread_local! {
+        static ORIGIN: web_time::Instant = web_time::Instant::now();
+    }
+    ORIGIN.with(web_time::Instant::elapsed)
+}
+
+/// Resolves after `duration`. The host's timers overflow at 2^31 ms and then fire at once, so long waits go in steps.
+pub(crate) async fn sleep(duration: Duration) {
+    let mut left = duration.as_nanos().div_ceil(1_000_000);
+    loop {
+        let step = i32::try_from(left).unwrap_or(i32::MAX);
+        SendWrapper::new(timeout(step)).await;
+        left -= u128::from(step.unsigned_abs());
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+async fn timeout(millis: i32) {
+    let promise = js_sys::Promise::new(&mut |resolve, _reject| set_timeout(&resolve, millis));
+    // A promise that only a timer resolves cannot be rejected.
+    let _ = JsFuture::from(promise).await;
+}
+
+/// Starts tasks on the page's only thread.
+#[derive(Debug, Default)]
+pub(crate) struct Spawner;
+
+impl Spawner {
+    /// Runs `future` to its end in the background.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
+        wasm_bindgen_futures::spawn_local(future);
+        true
+    }
+
+    /// Nothing to remember: a page has one event loop.
+    pub(crate) fn remember(&self) {}
+}

@@ -1,0 +1,116 @@
+//! `Tidelock`: the one door.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Backend;
+use crate::backend::memory::Memory;
+use crate::error::Result;
+use crate::lifecycle::{Lifecycle, ShutdownReport};
+use crate::mutex::MutexBuilder;
+use crate::queue::QueueBuilder;
+use crate::ratelimit::RateLimiterBuilder;
+use crate::runtime::Spawner;
+use crate::time::{Clock, ManualClock};
+
+/// An opened backend, and the door to everything on it. Clones share it.
+///
+/// Code that is given a `Tidelock` does not know its backend. What is made from one stays usable as long as any
+/// clone or any handle lives.
+#[derive(Clone)]
+pub struct Tidelock {
+    pub(crate) world: Arc<World>,
+    pub(crate) tenant: Arc<str>,
+}
+
+/// What all handles made from one opened `Tidelock` share.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) clock: Clock,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) spawner: Arc<Spawner>,
+    /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
+    pub(crate) process: Arc<str>,
+}
+
+/// The tenant of those who do not say one.
+pub(crate) const DEFAULT_TENANT: &str = "default";
+
+impl Tidelock {
+    /// Opens a world of its own in this process: for tests and for programs that run once.
+    ///
+    /// Does no I/O. Its deadlines are kept by one timer on the runtime that first uses it.
+    pub fn in_process() -> Self {
+        Self::in_memory(Clock::System)
+    }
+
+    /// As [`Tidelock::in_process`], with a clock that stands still until the test moves it.
+    pub fn in_process_with(clock: &ManualClock) -> Self {
+        Self::in_memory(Clock::Manual(clock.clone()))
+    }
+
+    fn in_memory(clock: Clock) -> Self {
+        let spawner = Arc::new(Spawner::default());
+        let backend = Arc::new(Memory::new(&clock, &spawner));
+        let lifecycle = Lifecycle::new(clock.clone());
+        Self::over(World { backend, clock, lifecycle, spawner, process: process_name("local") }, DEFAULT_TENANT)
+    }
+
+    pub(crate) fn over(world: World, tenant: &str) -> Self {
+        Self { world: Arc::new(world), tenant: tenant.into() }
+    }
+
+    /// The same backend seen by another tenant. Tenants share nothing.
+    ///
+    /// A bad name (empty, over 256 bytes, with NUL) is refused by the first `build` or request.
+    pub fn tenant(&self, tenant: &str) -> Self {
+        Self { world: Arc::clone(&self.world), tenant: tenant.into() }
+    }
+
+    /// Asks the backend and measures the time until its answer. Dropping the future does nothing.
+    pub async fn ping(&self) -> Result<Duration> {
+        self.world.lifecycle.check("ping")?;
+        self.world.backend.ping().await
+    }
+
+    /// Stops taking work, waits up to `grace` for what is held, gives back the rest and lets go of the backend.
+    ///
+    /// Waiting calls end with *shutting down*; workers drain; guards are renewed until the end of the grace. Answers
+    /// what was left. A second call waits for the first, or shortens it. Dropping the future leaves the `Tidelock`
+    /// closing; call it again to finish.
+    pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        let report = self.world.lifecycle.shutdown(grace).await;
+        self.world.backend.close();
+        report
+    }
+
+    /// Begins to define a rate limiter.
+    pub fn ratelimit(&self, id: &str) -> RateLimiterBuilder {
+        RateLimiterBuilder::new(self, id)
+    }
+
+    /// Begins to define a mutex: one holder per resource.
+    pub fn mutex(&self, id: &str) -> MutexBuilder {
+        MutexBuilder::new(self, id)
+    }
+
+    /// Begins to define a queue of `T`.
+    pub fn queue<T>(&self, id: &str) -> QueueBuilder<T> {
+        QueueBuilder::new(self, id)
+    }
+}
+
+impl fmt::Debug for Tidelock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tidelock").field("tenant", &self.tenant).field("process", &self.world.process).finish()
+    }
+}
+
+/// A name for this process: what it is called, and 60 random bits that are new at each start.
+pub(crate) fn process_name(label: &str) -> Arc<str> {
+    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let suffix: String = (0..12).map(|_| char::from(DIGITS[fastrand::usize(..32)])).collect();
+    format!("{label}-{suffix}").into()
+}

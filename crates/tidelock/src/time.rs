@@ -1,0 +1,226 @@
+//! Time as the library sees it: instants of the backend's clock, and the clock that a test pins.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+use crate::runtime;
+
+/// One second.
+pub const SECOND: Duration = Duration::from_secs(1);
+/// One minute.
+pub const MINUTE: Duration = Duration::from_secs(60);
+/// One hour.
+pub const HOUR: Duration = Duration::from_secs(3_600);
+/// One day of 24 hours.
+pub const DAY: Duration = Duration::from_secs(86_400);
+/// The longest duration that any option takes: 10 years of 365 days.
+pub(crate) const TEN_YEARS: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// An instant of the backend's clock, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The instant `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to this instant; zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This machine's wall clock. The backend never decides by it; it serves to say `at` a time of day.
+    pub fn from_local_clock() -> Self {
+        Self(runtime::wall_clock_millis())
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Parts of a millisecond are rounded up, and the sum saturates.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(whole_millis(duration)))
+    }
+}
+
+impl From<Timestamp> for std::time::SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        Self::UNIX_EPOCH + Duration::from_millis(timestamp.0)
+    }
+}
+
+impl From<std::time::SystemTime> for Timestamp {
+    /// Instants before the Unix epoch become the epoch.
+    fn from(time: std::time::SystemTime) -> Self {
+        let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whole milliseconds of a duration; a part of one counts as one, so that nothing is ever early.
+pub(crate) const fn whole_millis(duration: Duration) -> u64 {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
+}
+
+/// Checks `min <= value <= 10 years`, for builders (`Error::configuration`) and calls (`Error::argument`) alike.
+pub(crate) fn check_duration(
+    error: fn(String) -> Error,
+    option: &str,
+    value: Duration,
+    min: Duration,
+    max: Duration,
+) -> Result<()> {
+    if value >= min && value <= max {
+        return Ok(());
+    }
+    Err(error(format!("{option} must be {min:?}..={max:?}, but is {value:?}")))
+}
+
+/// A clock that stands still until a test moves it.
+///
+/// Given to [`Tidelock::in_process_with`](crate::Tidelock::in_process_with) or to
+/// [`Connect::clock`](crate::Connect::clock), it is *now* for everything that the backend decides and for everything
+/// that the library waits for. Clones share the time.
+#[derive(Clone)]
+pub struct ManualClock {
+    now: Arc<watch::Sender<u64>>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    pub fn at(now: Timestamp) -> Self {
+        Self { now: Arc::new(watch::Sender::new(now.0)) }
+    }
+
+    /// Sets the time, forwards or backwards, and wakes whatever became due.
+    pub fn set(&self, now: Timestamp) {
+        self.now.send_replace(now.0);
+    }
+
+    /// Moves the time forwards by `by`, parts of a millisecond rounded up.
+    pub fn advance(&self, by: Duration) {
+        self.now.send_modify(|now| *now = now.saturating_add(whole_millis(by)));
+    }
+
+    /// The time at which the clock stands.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(*self.now.borrow())
+    }
+
+    async fn reached(&self, millis: u64) {
+        let mut receiver = self.now.subscribe();
+        // The sender lives as long as `self`, so the wait can end only by the time.
+        let _ = receiver.wait_for(|now| *now >= millis).await;
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ManualClock").field(&self.now()).finish()
+    }
+}
+
+/// The clock of one opened `Tidelock`: the machine's, or one that a test pins.
+#[derive(Clone, Debug)]
+pub(crate) enum Clock {
+    System,
+    Manual(ManualClock),
+}
+
+/// An instant of the local monotonic clock: what waits, renewals and proofs are measured with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(Duration);
+
+impl Tick {
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    pub(crate) fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+
+    pub(crate) fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration))
+    }
+}
+
+impl Clock {
+    /// The wall clock of this process. On Redis the server's clock decides instead.
+    pub(crate) fn now(&self) -> Timestamp {
+        match self {
+            Self::System => Timestamp::from_local_clock(),
+            Self::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// The pinned time, if a test pinned it: what scripts use in place of the server's clock.
+    pub(crate) fn pinned(&self) -> Option<Timestamp> {
+        match self {
+            Self::System => None,
+            Self::Manual(clock) => Some(clock.now()),
+        }
+    }
+
+    pub(crate) fn tick(&self) -> Tick {
+        match self {
+            Self::System => Tick(runtime::monotonic()),
+            Self::Manual(clock) => Tick(Duration::from_millis(clock.now().0)),
+        }
+    }
+
+    /// Resolves when `tick` is reached; at once if it has passed.
+    pub(crate) async fn sleep_until(&self, tick: Tick) {
+        match self {
+            Self::System => runtime::sleep(tick.0.saturating_sub(runtime::monotonic())).await,
+            Self::Manual(clock) => clock.reached(whole_millis(tick.0)).await,
+        }
+    }
+
+    /// Resolves after `duration`.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.tick().plus(duration)).await;
+    }
+
+    /// Resolves when this clock reads `at` or later.
+    pub(crate) async fn sleep_until_timestamp(&self, at: Timestamp) {
+        match self {
+            Self::System => runtime::sleep(at.since(self.now())).await,
+            Self::Manual(clock) => clock.reached(at.0).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_millisecond_are_rounded_up() {
+        assert_eq!(whole_millis(Duration::ZERO), 0);
+        assert_eq!(whole_millis(Duration::from_nanos(1)), 1);
+        assert_eq!(whole_millis(Duration::from_millis(7)), 7);
+        assert_eq!(whole_millis(Duration::MAX), u64::MAX);
+    }
+}
