@@ -1,0 +1,5 @@
+//! One suite, every backend: each test is a function of a world and runs in process and on every server there is.
+//!
+//! `cargo xtask test` starts the servers; without them, only the in-process half runs.
+
+mod harness;
