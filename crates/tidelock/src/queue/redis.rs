@@ -2,7 +2,6 @@
 use std::sync::Arc;
 
 use crate::backend::redis::Server;
-use crate::queue::store::QueueStore;
 
 /// The state on the server.
 #[derive(Debug)]
@@ -16,4 +15,28 @@ impl RedisQueue {
     }
 }
 
-impl QueueStore for RedisQueue {}
+use crate::error::Result;
+use crate::name::Address;
+use crate::queue::store::*;
+use crate::runtime::BoxFuture;
+
+impl QueueStore for RedisQueue {
+    fn send(&self, _: &Address, _: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
+        unreachable!()
+    }
+    fn take(&self, _: &Address, _: Take) -> BoxFuture<'static, Result<Taken>> {
+        unreachable!()
+    }
+    fn settle(&self, _: &Address, _: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        unreachable!()
+    }
+    fn change(&self, _: &Address, _: Change) -> BoxFuture<'static, Result<Changes>> {
+        unreachable!()
+    }
+    fn look(&self, _: &Address, _: Look) -> BoxFuture<'static, Result<View>> {
+        unreachable!()
+    }
+    fn bell(&self, _: &Address) -> Arc<Bell> {
+        unreachable!()
+    }
+}
