@@ -1,6 +1,8 @@
 //! Each message to one consumer.
 
+mod cursor;
 pub(crate) mod memory;
+mod model;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
 pub(crate) mod store;
