@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::{Error, Result};
+
 /// The place of the last item of a page, written into page tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cursor {
@@ -27,7 +29,7 @@ impl fmt::Display for Cursor {
 impl FromStr for Cursor {
     type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
         let (kind, rest) = text.split_once('.').ok_or(())?;
         let (first, rest) = rest.split_once('.').ok_or(())?;
         let number = |text: &str| text.parse().map_err(|_| ());
@@ -41,6 +43,11 @@ impl FromStr for Cursor {
             _ => Err(()),
         }
     }
+}
+
+/// Reads the cursor in a page token.
+pub(crate) fn read_cursor(token: &str) -> Result<Cursor> {
+    token.parse().map_err(|()| Error::argument(format!("the page token {token:?} is not one that a listing gave")))
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
-use super::cursor::Cursor;
+use super::cursor::read_cursor;
 use super::model::{Model, Now};
 use super::store::{
-    Accepted, Bell, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take,
-    Taken, View,
+    Accepted, Bell, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
 };
 use crate::backend::memory::{Sweep, Timer};
 use crate::error::{Error, Result};
@@ -90,11 +89,6 @@ impl MemoryQueue {
         self.settle_down(queue);
         Ok(self.step(queue, |model, now| model.look(now, look, after)))
     }
-}
-
-/// Reads the cursor in a page token.
-pub(super) fn read_cursor(token: &str) -> Result<Cursor> {
-    token.parse().map_err(|()| Error::argument(format!("the page token {token:?} is not one that a listing gave")))
 }
 
 impl Cell {

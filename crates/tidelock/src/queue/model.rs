@@ -103,9 +103,20 @@ enum Kind {
     Ready,
     Blocked,
     /// `place` says where it stands when it is due again.
-    Delayed { due: u64, place: Place },
-    Leased { end: u64, max_deliveries: Option<u64>, place: Place, consumer: Arc<str> },
-    Dead { reason: DeadReason, moved_at: u64 },
+    Delayed {
+        due: u64,
+        place: Place,
+    },
+    Leased {
+        end: u64,
+        max_deliveries: Option<u64>,
+        place: Place,
+        consumer: Arc<str>,
+    },
+    Dead {
+        reason: DeadReason,
+        moved_at: u64,
+    },
 }
 
 impl Message {

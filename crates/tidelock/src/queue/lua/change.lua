@@ -181,17 +181,17 @@ local function each_dead(move)
     local value = redis.call('HGET', MESSAGES, members[i])
     local moved_at = unpack8(value, 33)
     if before >= 0 and moved_at >= before then
-      return 'count', moved, at, id, 1
+      return 'count', moved, math.max(at, 0), id, 1
     end
     if (reason == '' or value:sub(41, 41) == reason) and (after < 0 or moved_at >= after) then
       if moved == most or not move(members[i]) then
-        return 'count', moved, at, id, 1
+        return 'count', moved, math.max(at, 0), id, 1
       end
       moved = moved + 1
     end
     at, id = moved_at, unpack8(members[i])
   end
-  return 'count', moved, at, id, #members < MOST and 1 or 0
+  return 'count', moved, math.max(at, 0), id, #members < MOST and 1 or 0
 end
 
 local CHANGES = {

@@ -12,7 +12,7 @@ local STEP = 200
 -- line, -1 for none. `next`: no deadline is earlier, 0 for none. `told`: deadline that a parked process keeps, 0 for
 -- none. `ends`: latest deadline of anything stored, -1 for never. `applied`: the `ends` that expiries were set for.
 local FIELDS = { 'id', 'fence', 'join', 'standing', 'ready', 'blocked', 'delayed', 'leased', 'dead', 'accepted',
-  'settled', 'paused', 'age', 'widest', 'line_expiry', 'told', 'next', 'ends', 'dedup_ends', 'applied' }
+  'settled', 'paused', 'age', 'widest', 'line_expiry', 'told', 'next', 'ends', 'dedup_ends', 'applied', 'swept' }
 local stored = redis.call('HMGET', RECORD, unpack(FIELDS))
 local r, known = {}, {}
 for i = 1, #FIELDS do

@@ -14,9 +14,25 @@
 -- KEYS[13]  answers: the last trip of this sender and its answer (string)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this trip in its sender's series
--- ARGV[3..] operations: a name and its arguments, as the parts describe
+-- ARGV[3..] operations: a name and its arguments, as the parts describe; or `sweep` alone, which carries out what is
+--           overdue unless some process did so within the last second
 -- Reply: settling (0, 1); next deadline in ms (0: none); then one item per operation
+local function next_text()
+  return string.format('%.0f', r.next)
+end
+
 local trip = tonumber(ARGV[2])
+if ARGV[3] == 'sweep' then
+  if now >= r.swept and now - r.swept < 1000 then
+    return { 0, next_text() }
+  end
+  r.swept = now
+  advance()
+  forget_dedup(20)
+  wake()
+  finish()
+  return { settling and 1 or 0, next_text() }
+end
 local memory = redis.call('GET', KEYS[13])
 if memory then
   local last, answers = struct.unpack('>I8', memory), memory:sub(9)
@@ -37,12 +53,8 @@ while at <= #ARGV do
   reply[#reply + 1] = answer
   answers[#answers + 1] = type(answer) == 'table' and receipts_of(answer) or answer
 end
-if #answers > 0 then
-  redis.call('SET', KEYS[13], pack8(trip) .. cmsgpack.pack(answers), 'PX', pinned and HOUR or 120000)
-else
-  forget_dedup(20)
-end
+redis.call('SET', KEYS[13], pack8(trip) .. cmsgpack.pack(answers), 'PX', pinned and HOUR or 120000)
 wake()
 finish()
-reply[1], reply[2] = settling and 1 or 0, string.format('%.0f', r.next)
+reply[1], reply[2] = settling and 1 or 0, next_text()
 return reply

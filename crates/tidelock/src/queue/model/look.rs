@@ -48,10 +48,11 @@ impl Model {
             settled: self.settled,
             oldest_ready_age: oldest.map(|standing| now.ms.saturating_sub(standing)),
             next_due: self.delayed.first().map(|(at, _)| *at),
-            paused: self.pause.as_ref().filter(|_| self.is_paused(now)).map(|pause| PauseView {
-                until: pause.until,
-                reason: pause.reason.clone(),
-            }),
+            paused: self
+                .pause
+                .as_ref()
+                .filter(|_| self.is_paused(now))
+                .map(|pause| PauseView { until: pause.until, reason: pause.reason.clone() }),
             settling: self.settling,
         }
     }
