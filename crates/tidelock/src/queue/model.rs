@@ -19,6 +19,9 @@ use super::store::{Accepted, Content, DeadReason, Due, NewMessage, Place};
 /// How long a parked process is remembered without parking again.
 pub(crate) const PARKED: u64 = 10_000;
 
+/// How long after its window a dedupe record is kept: a clock that steps back a little reopens no window.
+pub(crate) const DEDUP_KEPT: u64 = 1_000;
+
 /// The instant of a step, in milliseconds and in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
@@ -376,7 +379,7 @@ impl Model {
     /// The next instant at which something happens by time.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let pause = self.pause.as_ref().and_then(|pause| pause.until);
-        let dedup = self.dedup_ends.first().map(|(until, _)| *until);
+        let dedup = self.dedup_ends.first().map(|(until, _)| *until + DEDUP_KEPT);
         let firsts = [&self.delayed, &self.leased, &self.expiring, &self.kept];
         firsts.iter().filter_map(|set| set.first().map(|(at, _)| *at)).chain(pause).chain(dedup).min()
     }

@@ -260,11 +260,12 @@ local function advance()
   look_ahead()
 end
 
--- Forgets some dedupe records whose window is over: few at a time, more in all than are made.
+-- Forgets some dedupe records whose window is over: few at a time, more in all than are made. They are kept a second
+-- longer, so that a clock that steps back a little reopens no window.
 local function forget_dedup(count)
   local sample = redis.call('HRANDFIELD', DEDUP, count, 'WITHVALUES')
   for i = 1, #sample, 2 do
-    if unpack8(sample[i + 1], 9) <= now then
+    if unpack8(sample[i + 1], 9) + 1000 <= now then
       redis.call('HDEL', DEDUP, sample[i])
     end
   end

@@ -1,7 +1,7 @@
 //! What happens by time: due delays, lapsed leases, expiry, the end of retention.
 
 use super::super::store::{DeadReason, Place, STEP};
-use super::{Kind, Message, Model, Now};
+use super::{DEDUP_KEPT, Kind, Message, Model, Now};
 
 /// Which index the earliest overdue transition is in. The order breaks ties between equal (instant, id).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ impl Model {
     fn forget_dedup(&mut self, now: Now) {
         for _ in 0..STEP {
             let Some((until, key)) = self.dedup_ends.pop_first() else { return };
-            if until > now.ms {
+            if until + DEDUP_KEPT > now.ms {
                 self.dedup_ends.insert((until, key));
                 return;
             }
