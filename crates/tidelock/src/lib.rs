@@ -2,10 +2,12 @@
 
 mod backend;
 mod backoff;
+mod changed;
 mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
 mod error;
+pub mod guide;
 mod lifecycle;
 pub mod mutex;
 mod name;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, Result};
-use crate::time::{Clock, Tick};
+use crate::runtime::{self, BoxFuture};
+use crate::time::{Clock, SECOND, Tick};
 
 /// What was still held when a shutdown's grace was over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +57,21 @@ struct Shared {
     clock: Clock,
     phase: watch::Sender<Phase>,
     next: AtomicU64,
-    held: Mutex<HashMap<u64, (&'static str, Arc<str>)>>,
+    held: Mutex<HashMap<u64, Held>>,
     released: Notify,
+}
+
+#[derive(Debug)]
+struct Held {
+    kind: &'static str,
+    object: Arc<str>,
+    at_close: Option<Arc<dyn GiveBack>>,
+}
+
+/// Something held that a shutdown can return when its grace is over.
+pub(crate) trait GiveBack: std::fmt::Debug + Send + Sync {
+    /// Returns it. The backend is let go of when this has ended, or a second later.
+    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()>;
 }
 
 impl Lifecycle {
@@ -98,8 +112,17 @@ impl Lifecycle {
 
     /// Registers something that a shutdown waits for until the returned value is dropped.
     pub(crate) fn hold(&self, kind: &'static str, object: &Arc<str>) -> Hold {
+        self.register(Held { kind, object: Arc::clone(object), at_close: None })
+    }
+
+    /// The same for something that is given back if the shutdown's grace ends first.
+    pub(crate) fn hold_until_closed(&self, kind: &'static str, object: &Arc<str>, held: Arc<dyn GiveBack>) -> Hold {
+        self.register(Held { kind, object: Arc::clone(object), at_close: Some(held) })
+    }
+
+    fn register(&self, held: Held) -> Hold {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(id, (kind, Arc::clone(object)));
+        self.lock().insert(id, held);
         Hold { id, lifecycle: self.clone() }
     }
 
@@ -120,7 +143,21 @@ impl Lifecycle {
             () = self.closed() => {}
         }
         self.shared.phase.send_replace(Phase::Closed);
-        self.report()
+        let report = self.report();
+        self.give_back().await;
+        report
+    }
+
+    /// Returns what is still held, in at most a second of real time.
+    async fn give_back(&self) {
+        let left: Vec<_> = self.lock().values_mut().filter_map(|held| held.at_close.take()).collect();
+        if !left.is_empty() {
+            let all = futures_util::future::join_all(left.into_iter().map(GiveBack::give_back));
+            tokio::select! {
+                _ = all => {}
+                () = runtime::sleep(SECOND) => {}
+            }
+        }
     }
 
     async fn drained(&self) {
@@ -135,14 +172,14 @@ impl Lifecycle {
 
     fn report(&self) -> ShutdownReport {
         let mut counts: BTreeMap<(&'static str, Arc<str>), usize> = BTreeMap::new();
-        for (kind, object) in self.lock().values() {
-            *counts.entry((kind, Arc::clone(object))).or_default() += 1;
+        for held in self.lock().values() {
+            *counts.entry((held.kind, Arc::clone(&held.object))).or_default() += 1;
         }
         let left = counts.into_iter().map(|((kind, object), count)| Left { kind, object: object.to_string(), count });
         ShutdownReport { left: left.collect() }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (&'static str, Arc<str>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Held>> {
         self.shared.held.lock().expect("no code panics while it holds this lock")
     }
 }
