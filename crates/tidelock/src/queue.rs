@@ -50,11 +50,13 @@
 //! question could not be answered, and never hides behind `None`.
 
 mod builder;
+mod cursor;
 mod dead;
 mod inspect;
 pub(crate) mod memory;
 mod message;
 mod meta;
+mod model;
 mod observe;
 mod receive;
 mod receivers;
