@@ -6,6 +6,7 @@ mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
 mod error;
+pub mod guide;
 mod lifecycle;
 pub mod mutex;
 mod name;
@@ -17,11 +18,16 @@ mod runtime;
 mod tidelock;
 mod time;
 
+pub use crate::backoff::Backoff;
 pub use crate::codec::{Codec, Raw, Value};
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub use crate::connect::Connect;
 pub use crate::error::{BoxError, Error, ErrorKind, Result};
 pub use crate::lifecycle::{Left, ShutdownReport};
 pub use crate::page::{Page, PageToken};
+pub use crate::retry::{
+    Attempt, GaveUp, Retry, RetryBudget, RetryBudgetBuilder, RetryError, RetryPolicy, RetryPolicyBuilder, Retryable,
+    Retrying, retry,
+};
 pub use crate::tidelock::Tidelock;
 pub use crate::time::{DAY, HOUR, MINUTE, ManualClock, SECOND, Timestamp};
