@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, Result};
@@ -56,6 +57,8 @@ pub(crate) struct Lifecycle {
 struct Shared {
     clock: Clock,
     phase: watch::Sender<Phase>,
+    /// Told when the phase leaves `Open`, for those who need a future with a name.
+    closing: Arc<Notify>,
     next: AtomicU64,
     held: Mutex<HashMap<u64, Held>>,
     released: Notify,
@@ -77,18 +80,29 @@ pub(crate) trait GiveBack: std::fmt::Debug + Send + Sync {
 impl Lifecycle {
     pub(crate) fn new(clock: Clock) -> Self {
         let phase = watch::Sender::new(Phase::Open);
-        let held = Mutex::default();
-        Self { shared: Arc::new(Shared { clock, phase, next: AtomicU64::new(0), held, released: Notify::new() }) }
+        let (closing, held, released) = (Arc::default(), Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { clock, phase, closing, next: AtomicU64::new(0), held, released }) }
     }
 
     /// Refuses new work once a shutdown has begun.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
-        if *self.shared.phase.borrow() == Phase::Open { Ok(()) } else { Err(Error::shutting_down(operation)) }
+        if self.is_closing() { Err(Error::shutting_down(operation)) } else { Ok(()) }
     }
 
     /// Resolves when a shutdown begins.
     pub(crate) async fn closing(&self) {
         self.reached(|phase| *phase != Phase::Open).await;
+    }
+
+    /// Whether a shutdown has begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.shared.phase.borrow() != Phase::Open
+    }
+
+    /// Resolves when a shutdown begins that had not begun when this was called. It can be held without a box by
+    /// futures that are written by hand.
+    pub(crate) fn notice(&self) -> OwnedNotified {
+        Arc::clone(&self.shared.closing).notified_owned()
     }
 
     /// Resolves when the grace of a shutdown is over: whatever still runs must end now.
@@ -136,6 +150,7 @@ impl Lifecycle {
                 Phase::Closed => Phase::Closed,
             };
         });
+        self.shared.closing.notify_waiters();
         tokio::select! {
             biased;
             () = self.drained() => {}

@@ -52,6 +52,8 @@
 mod builder;
 mod cursor;
 mod dead;
+#[cfg(all(test, feature = "redis"))]
+mod differential;
 mod inspect;
 pub(crate) mod memory;
 mod message;
@@ -93,7 +95,6 @@ use self::receivers::Receivers;
 use self::request::Settlement;
 use self::site::Site;
 use crate::codec::Value;
-use crate::name::Address;
 
 /// A door to one queue of values of type `T`. Cloned freely; every handle with the same tenant and id, in any process,
 /// is a door to the same queue.
@@ -121,7 +122,7 @@ impl<T: Value> Queue<T> {
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
         let site = self.site();
-        let address = Address { tenant: tenant.into(), id: Arc::clone(&site.address.id) };
+        let address = site.address.with_tenant(tenant);
         Self { options: Arc::clone(&self.options), receivers: Registry::at(&site.world, address) }
     }
 

@@ -17,7 +17,6 @@ use crate::time::{DAY, SECOND, TEN_YEARS, check_duration, whole_millis};
 #[derive(Debug)]
 pub(crate) struct Options<T> {
     pub(crate) border: Border<T>,
-    pub(crate) lease: Duration,
     pub(crate) max_age: Option<u64>,
     pub(crate) retention: Option<u64>,
     pub(crate) max_nack_delay: Duration,
@@ -157,7 +156,6 @@ impl<T> QueueBuilder<T> {
         let receivers = Registry::at(world, Address::new(tenant, id));
         let options = Options {
             border: self.border,
-            lease: self.lease,
             max_age: self.max_age.map(whole_millis),
             retention: self.retention.map(whole_millis),
             max_nack_delay: self.max_nack_delay,

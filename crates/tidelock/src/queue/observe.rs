@@ -89,7 +89,6 @@ pub(crate) fn count(_: &Site, _: Counter, _: usize) {}
 pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
     count(site, Counter::Undecodable, 1);
     tracing::warn!(
-        target: "tidelock::queue",
         messaging.destination.name = %site.address.id,
         messaging.message.id = id,
         error,

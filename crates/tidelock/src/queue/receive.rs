@@ -131,7 +131,6 @@ macro_rules! waits {
     };
 }
 
-pub(crate) use wishes;
 
 impl<T: Value> Recv<T> {
     pub(crate) fn new(queue: &Queue<T>) -> Self {

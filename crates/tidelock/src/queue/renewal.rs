@@ -47,7 +47,6 @@ async fn renew(site: &Arc<Site>, lease: u64, held: Vec<Arc<Held>>) -> bool {
             }
             Err(error) => {
                 tracing::warn!(
-                    target: "tidelock::queue",
                     messaging.destination.name = %site.address.id,
                     messaging.batch.message_count = part.len(),
                     %error,

@@ -190,8 +190,9 @@ impl<T: Value> Source<T> {
             }
             match self.claim().await {
                 Ok(Claimed::One(handed, held)) => {
-                    if let Some(delivery) = self.open(*handed, held).await {
-                        observe::count(self.queue.site(), Counter::Received, 1);
+                    let queue = &self.queue;
+                    if let Some(delivery) = open(queue, *handed, held).await {
+                        observe::count(queue.site(), Counter::Received, 1);
                         return Some(Ok(delivery));
                     }
                 }
@@ -241,17 +242,17 @@ impl<T: Value> Source<T> {
             None => Claimed::Nothing,
         })
     }
+}
 
-    /// The delivery, or nothing if the message does not decode and goes to the dead letters.
-    async fn open(&self, handed: Handed, held: Arc<Held>) -> Option<Delivery<T>> {
-        match self.queue.options.border.decode(&handed.content.payload) {
-            Ok(value) => Some(Delivery::new(Message::new(value, handed, held))),
-            Err(error) => {
-                let site = self.queue.site();
-                // A burial that fails ends with the lease: the message comes again.
-                let _ = site.settle(vec![burial(site, &handed, &error.to_string())]).await;
-                None
-            }
+/// The delivery, or nothing if the message does not decode and goes to the dead letters.
+async fn open<T: Value>(queue: &Queue<T>, handed: Handed, held: Arc<Held>) -> Option<Delivery<T>> {
+    match queue.options.border.decode(&handed.content.payload) {
+        Ok(value) => Some(Delivery::new(Message::new(value, handed, held))),
+        Err(error) => {
+            let site = queue.site();
+            // A burial that fails ends with the lease: the message comes again.
+            let _ = site.settle(vec![burial(site, &handed, &error.to_string())]).await;
+            None
         }
     }
 }

@@ -20,7 +20,7 @@ use super::Queue;
 use super::message::Message;
 use super::receive::Wish;
 use super::receivers::Terms;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Limits};
 use crate::codec::Value;
 use crate::error::{Error, Result};
 use crate::runtime::BoxFuture;
@@ -28,6 +28,8 @@ use crate::time::{HOUR, SECOND, TEN_YEARS, check_duration};
 
 /// A handler without its type.
 type Handler<T> = Arc<dyn Fn(Message<T>) -> BoxFuture<'static, Result<(), HandlerError>> + Send + Sync>;
+
+const BACKOFF: Limits = Limits { base: "backoff base", max: "backoff max", longest: TEN_YEARS, steepest: 10.0 };
 
 /// A handler and how it is to be run. Made by [`Queue::process`].
 ///
@@ -208,6 +210,7 @@ impl<T: Value> Worker<T> {
             check_duration(Error::argument, "timeout", timeout, Duration::from_millis(1), TEN_YEARS)?;
         }
         check_duration(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
+        backoff.check(&BACKOFF)?;
         let max_nack_delay = queue.options.max_nack_delay;
         Ok(Plan { handler, terms, concurrency, prefetch, backoff, timeout, shutdown_grace, max_nack_delay })
     }

@@ -45,7 +45,6 @@ pub(super) struct Engine<T> {
 /// Tells at once why a worker cannot go on.
 pub(super) fn report_failure(site: &Site, error: &Error) {
     tracing::error!(
-        target: "tidelock::queue",
         messaging.destination.name = %site.address.id,
         %error,
         "the worker ends: waiting does not cure this"
@@ -220,7 +219,7 @@ impl<T: Value> Engine<T> {
     fn give_back_stale(&mut self) {
         self.impatience = None;
         let now = self.shared.queue.site().tick();
-        if self.shared.give_back(Some(now)) {
+        if self.shared.give_back_waiting(Some(now)) {
             self.shared.lock().prefetching = false;
             // What they would bring could not be started either; it is given back.
             self.asks.clear();
@@ -231,7 +230,7 @@ impl<T: Value> Engine<T> {
     /// The stop signal: nothing more is taken, and what was not started is given back.
     fn stop(&mut self) {
         self.stopping = true;
-        self.shared.give_back(None);
+        self.shared.give_back_waiting(None);
         let grace = self.shared.lock().grace.unwrap_or(self.shared.plan.shutdown_grace);
         self.set_deadline(self.shared.queue.site().tick().plus(grace));
     }
@@ -314,7 +313,6 @@ async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<
 
 fn report_stale(site: &Site, held: &crate::queue::message::Held) {
     tracing::warn!(
-        target: "tidelock::queue",
         messaging.destination.name = %site.address.id,
         messaging.message.id = held.id,
         fence = held.fence,

@@ -29,7 +29,7 @@ use crate::queue::signal::Signal;
 use crate::queue::site::Claims;
 use crate::queue::store::{Action, DeadReason, Handed};
 use crate::runtime::BoxFuture;
-use crate::time::{Tick, whole_millis};
+use crate::time::{SECOND, Tick, whole_millis};
 
 /// What the engine and the slots of a worker share.
 pub(super) struct Shared<T> {
@@ -140,15 +140,18 @@ impl<T: Value> Shared<T> {
 
     /// When the oldest message in the buffer has waited for too long.
     pub(super) fn stale_at(&self) -> Option<Tick> {
-        let lease = Duration::from_millis(self.plan.terms.lease);
-        let patience = (lease / 4).min(Duration::from_secs(1));
+        let patience = self.patience();
         self.lock().buffer.front().map(|ready| ready.since.plus(patience))
     }
 
-    /// Gives back what has waited in the buffer since `before` or longer; all of it without `before`.
-    pub(super) fn give_back(&self, now: Option<Tick>) -> bool {
-        let lease = Duration::from_millis(self.plan.terms.lease);
-        let patience = (lease / 4).min(Duration::from_secs(1));
+    /// How long a message may wait for a slot.
+    fn patience(&self) -> Duration {
+        (Duration::from_millis(self.plan.terms.lease) / 4).min(SECOND)
+    }
+
+    /// Gives back what has waited in the buffer for too long at `now`; without it, all. Answers whether there was any.
+    pub(super) fn give_back_waiting(&self, now: Option<Tick>) -> bool {
+        let patience = self.patience();
         let mut state = self.lock();
         let mut any = false;
         while let Some(ready) = state.buffer.front() {
