@@ -1,6 +1,10 @@
 //! Each message to one consumer.
 
+mod cursor;
+#[cfg(all(test, feature = "redis"))]
+mod differential;
 pub(crate) mod memory;
+mod model;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
 pub(crate) mod store;

@@ -1,4 +1,416 @@
-//! What a backend must do for this primitive.
+//! What a backend must do for queues: requests and outcomes as plain data.
+//!
+//! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
 
-/// The store.
-pub(crate) trait QueueStore: std::fmt::Debug + Send + Sync {}
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::error::Result;
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+
+/// The most messages that one request sends, takes or lists.
+pub(crate) const MAX_BATCH: usize = 1_000;
+/// The most bytes that one request carries either way (one message may be as large on its own).
+pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
+/// Overdue transitions that one step carries out.
+pub(crate) const STEP: usize = 200;
+/// Steps that a look waits for before it shows what there is.
+pub(crate) const SETTLING_STEPS: usize = 50;
+
+/// What a queue does for its handles.
+///
+/// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
+/// repeated after a lost reply until it is answered or the request timeout is over.
+pub(crate) trait QueueStore: std::fmt::Debug + Send + Sync {
+    /// Whether every answer is there at the first poll.
+    fn is_local(&self) -> bool {
+        false
+    }
+    /// Stores all of a batch or nothing of it.
+    fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>>;
+    /// Hands out what is first in order, now. Dropped after it took something, it gives that back.
+    fn take(&self, queue: &Address, take: Take) -> BoxFuture<'static, Result<Taken>>;
+    /// Judges each settle on its own; outcomes in the same order.
+    fn settle(&self, queue: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;
+    /// Changes the queue as a whole, or a message that nobody holds.
+    fn change(&self, queue: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
+    /// Looks, after carrying out what is overdue; changes no outcome.
+    fn look(&self, queue: &Address, look: Look) -> BoxFuture<'static, Result<View>>;
+    /// What rings when this process should take again. One per queue and process, alive while somebody holds it.
+    fn bell(&self, queue: &Address) -> Arc<Bell>;
+}
+
+/// Rings when something may have become deliverable for a process that parked.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    pub(crate) rung: Notify,
+}
+
+impl Bell {
+    /// Wakes whoever waits for the bell, or the next one to wait if nobody does.
+    pub(crate) fn ring(&self) {
+        self.rung.notify_one();
+    }
+}
+
+/// When a message is first due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Due {
+    Now,
+    After(u64),
+    At(u64),
+}
+
+/// Where a returned message without ordering key stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Where it stood: it is next as soon as it may be handed out.
+    #[default]
+    Original,
+    /// Behind whatever is ready at the instant at which it is ready again.
+    Back,
+}
+
+/// A message to be stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NewMessage {
+    pub(crate) content: Content,
+    pub(crate) due: Due,
+    pub(crate) priority: u8,
+    pub(crate) dedup: Option<Dedup>,
+    /// Life of the unfinished message, from its first due time.
+    pub(crate) max_age: Option<u64>,
+    /// Life as a dead letter.
+    pub(crate) retention: Option<u64>,
+    /// Refuse if ready + delayed would exceed this.
+    pub(crate) max_depth: Option<u64>,
+}
+
+/// The part of a message that never changes: opaque to every backend but for the ordering key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Content {
+    pub(crate) payload: Vec<u8>,
+    /// A JSON object, or nothing.
+    pub(crate) meta: Vec<u8>,
+    /// W3C trace context, or nothing.
+    pub(crate) trace: Vec<u8>,
+    pub(crate) ordering_key: Option<Arc<str>>,
+}
+
+/// One message per key and window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dedup {
+    pub(crate) key: Arc<str>,
+    pub(crate) window: u64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Accepted {
+    /// Id and whether it is that of an earlier message with the same key, in the order of the batch.
+    All(Vec<(u64, bool)>),
+    /// Item `index` would have been one too many; nothing was stored.
+    Full { index: usize, depth: u64, limit: u64 },
+}
+
+/// A wish for messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Take {
+    /// At most so many, 0..=[`MAX_BATCH`]. 0 takes nothing and passes a wake-up on to another process.
+    pub(crate) max: usize,
+    pub(crate) lease: u64,
+    pub(crate) consumer: Arc<str>,
+    /// The delivery whose attempt reaches this is the last.
+    pub(crate) max_deliveries: Option<u64>,
+    pub(crate) place: Place,
+    /// If fewer than `max` were there, note that this process wants to be woken: its bell rings.
+    pub(crate) park: bool,
+}
+
+/// What a take gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    pub(crate) messages: Vec<Handed>,
+    /// Take again at this instant if nothing rings before; told to at most one parked process of the fleet.
+    pub(crate) next: Option<u64>,
+}
+
+/// One hand-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    pub(crate) id: u64,
+    pub(crate) fence: u64,
+    pub(crate) attempt: u64,
+    pub(crate) priority: u8,
+    pub(crate) enqueued_at: u64,
+    pub(crate) last_error: Option<Arc<str>>,
+    pub(crate) content: Content,
+}
+
+/// One settle, under the fence of a hand-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settle {
+    pub(crate) id: u64,
+    pub(crate) fence: u64,
+    pub(crate) action: Action,
+}
+
+/// What a holder does with its message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Action {
+    Ack,
+    /// Returned after a failure; the attempt counts.
+    Nack {
+        delay: u64,
+        note: Option<Arc<str>>,
+        error: Option<Arc<str>>,
+    },
+    /// Moved to the dead letters.
+    Bury {
+        reason: DeadReason,
+        note: Option<Arc<str>>,
+        error: Option<Arc<str>>,
+    },
+    /// Returned unused: place and attempt as before the take.
+    GiveBack,
+    /// The lease ends so long after now.
+    Touch {
+        lease: u64,
+    },
+}
+
+/// What became of a settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Settled {
+    /// Done: an ack, a dead letter, a give-back, a touch.
+    Done,
+    /// A nack: due again at this instant.
+    Requeued { due: u64 },
+    /// A nack that was the last delivery, or came after the message's expiry.
+    DeadLettered,
+    /// Not held any more under this fence; nothing changed.
+    Stale,
+}
+
+/// Why a message is in the dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// It was not finished within its `max_age`.
+    Expired,
+    /// Its last delivery ended without an ack.
+    MaxDeliveriesExceeded,
+    /// A consumer refused it for good.
+    Rejected,
+    /// Its bytes are no value of the consumer's type.
+    Undecodable,
+}
+
+/// The state of a message that is not finished and not dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Due, and handed out in its turn; *blocked* while an earlier message of its ordering key is unfinished.
+    Ready,
+    /// Waiting for its due time.
+    Delayed,
+    /// Held by a consumer.
+    Leased,
+}
+
+/// A change of the queue as a whole, or of a message that nobody holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// Hand out nothing from here on, until `resume` or for so long.
+    Pause {
+        for_at_most: Option<u64>,
+        reason: Option<Arc<str>>,
+    },
+    Resume,
+    /// Remove a ready or delayed message.
+    Remove {
+        id: u64,
+    },
+    /// Remove all ready and delayed messages that were there when it began, in bounded steps.
+    Purge,
+    /// Remove the queue and all about it.
+    Delete,
+    /// Make a dead letter a message again.
+    Requeue {
+        id: u64,
+        requeue: Requeue,
+    },
+    /// The same for all that the filter finds and that were there when it began, oldest first, at most `limit`.
+    RequeueAll {
+        filter: DeadFilter,
+        limit: Option<u64>,
+        requeue: Requeue,
+    },
+    RemoveDead {
+        id: u64,
+    },
+    PurgeDead {
+        filter: DeadFilter,
+        limit: Option<u64>,
+    },
+}
+
+/// What a dead letter becomes: settings of the handle that requeues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Requeue {
+    pub(crate) delay: u64,
+    pub(crate) max_age: Option<u64>,
+    pub(crate) retention: Option<u64>,
+    pub(crate) max_depth: Option<u64>,
+}
+
+/// Which dead letters; empty finds all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeadFilter {
+    pub(crate) reason: Option<DeadReason>,
+    /// Moved strictly before this instant.
+    pub(crate) moved_before: Option<u64>,
+    /// Moved at or after this instant.
+    pub(crate) moved_after: Option<u64>,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Changes {
+    /// Of pause, resume and delete: whether anything was changed or was there.
+    Did(bool),
+    /// Of a removal of one message.
+    Removed(Removed),
+    /// Of a purge or requeue: how many (0 or 1 for one message).
+    Count(u64),
+    /// A requeue would exceed `max_depth`; the entry stays.
+    Full { depth: u64, limit: u64 },
+}
+
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Removed {
+    /// It was there and is gone.
+    Removed,
+    /// Somebody holds it; nothing changed.
+    Held,
+    /// There is no such thing.
+    Absent,
+    /// It was changed meanwhile; nothing changed.
+    Conflict,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Look {
+    Stats,
+    /// An unfinished message.
+    Get {
+        id: u64,
+    },
+    /// Unfinished messages of one state: ready in hand-out order and then the blocked ones by key, delayed by the
+    /// instant at which they leave the state, leased by lease end.
+    List {
+        state: State,
+        limit: usize,
+        after: Option<String>,
+    },
+    /// The first deliverable messages in hand-out order.
+    Peek {
+        max: usize,
+    },
+    GetDead {
+        id: u64,
+    },
+    /// Newest first.
+    ListDead {
+        filter: DeadFilter,
+        limit: usize,
+        after: Option<String>,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum View {
+    Stats(StatsView),
+    Message(Option<MessageView>),
+    /// Messages and where the next page begins.
+    Messages(Vec<MessageView>, Option<String>),
+    Dead(Option<DeadView>),
+    Deads(Vec<DeadView>, Option<String>),
+}
+
+/// A queue at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StatsView {
+    pub(crate) ready: u64,
+    /// Part of `ready`.
+    pub(crate) blocked: u64,
+    pub(crate) delayed: u64,
+    pub(crate) leased: u64,
+    pub(crate) dead: u64,
+    pub(crate) accepted: u64,
+    pub(crate) settled: u64,
+    /// Age of the oldest message that could be handed out, from its standing time.
+    pub(crate) oldest_ready_age: Option<u64>,
+    /// The earliest instant at which a delayed message is due or expires.
+    pub(crate) next_due: Option<u64>,
+    pub(crate) paused: Option<PauseView>,
+    /// More is overdue than one look carries out.
+    pub(crate) settling: bool,
+}
+
+/// A pause that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PauseView {
+    /// `None`: until resumed.
+    pub(crate) until: Option<u64>,
+    pub(crate) reason: Option<Arc<str>>,
+}
+
+/// An unfinished message as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MessageView {
+    pub(crate) id: u64,
+    pub(crate) state: State,
+    pub(crate) blocked: bool,
+    pub(crate) priority: u8,
+    pub(crate) attempts: u64,
+    pub(crate) enqueued_at: u64,
+    /// Delayed: when it is due. Otherwise its standing time.
+    pub(crate) due: u64,
+    pub(crate) expires_at: Option<u64>,
+    pub(crate) note: Option<Arc<str>>,
+    pub(crate) last_error: Option<Arc<str>>,
+    pub(crate) lease: Option<LeaseView>,
+    pub(crate) content: Content,
+}
+
+/// Who holds a leased message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaseView {
+    pub(crate) fence: u64,
+    pub(crate) end: u64,
+    pub(crate) consumer: Arc<str>,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeadView {
+    pub(crate) id: u64,
+    pub(crate) reason: DeadReason,
+    pub(crate) priority: u8,
+    pub(crate) attempts: u64,
+    pub(crate) enqueued_at: u64,
+    pub(crate) moved_at: u64,
+    pub(crate) kept_until: Option<u64>,
+    pub(crate) note: Option<Arc<str>>,
+    pub(crate) last_error: Option<Arc<str>>,
+    pub(crate) content: Content,
+}
