@@ -34,7 +34,8 @@ struct Hall {
     tokens: HashSet<Token>,
     /// Place of the first of them.
     place: u64,
-    /// Not before the deadline of the holder, as far as it is known.
+    /// Of the holder, as far as it is known. Counted from before the request whose answer told it: to ask a little early
+    /// costs one more question, and the way to the backend takes as long again.
     deadline: Tick,
     /// When a request that kept them alive was sent.
     said: Tick,
@@ -173,7 +174,7 @@ impl Room {
         let start = self.clock().tick();
         let answer = match self.step(&spot, Step::Refresh, Effort::USUAL).await {
             Ok(Outcome::Waiters { tokens, place, left, waiting }) => {
-                let deadline = self.clock().tick().plus(Duration::from_millis(left));
+                let deadline = start.plus(Duration::from_millis(left));
                 self.told(&spot, start, &tokens, Standing { deadline, waiting });
                 Some((place, deadline, start))
             }

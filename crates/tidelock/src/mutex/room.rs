@@ -130,7 +130,7 @@ impl Room {
         if seat.is_none_or(|seat| seat.grant(grant) == Unwanted::GiveBack) {
             self.give_back(spot, handed.token);
         }
-        self.halls.holder_until(self, &spot.tag, grant.answered.plus(left));
+        self.halls.holder_until(self, &spot.tag, start.tick.plus(left));
     }
 
     /// Leaves the queue, the offer or the grant that a forgotten token may have.
@@ -181,7 +181,7 @@ impl Room {
 
     fn heard(&self, seat: &Arc<Seat>, start: Moment, answer: Result<Outcome>) -> Unwanted {
         let answered = self.clock.tick();
-        let standing = |left, waiting| Standing { deadline: answered.plus(Duration::from_millis(left)), waiting };
+        let standing = |left, waiting| Standing { deadline: start.tick.plus(Duration::from_millis(left)), waiting };
         match answer {
             Ok(Outcome::Granted { fence, left }) => {
                 let left = Duration::from_millis(left);

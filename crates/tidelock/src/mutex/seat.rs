@@ -24,7 +24,7 @@ pub(crate) struct Grant {
 /// How a waiter stood when the backend was last heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// Not before the deadline of the holder, as far as it is known.
+    /// Of the holder, as far as it is known.
     pub(crate) deadline: Tick,
     pub(crate) waiting: u64,
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tidelock::mutex::{GrantEnd, Guard, Locked, Mutex, Release, Scoped};
 use tidelock::{DAY, Error, ErrorKind, SECOND, Tidelock};
 use tidelock_testkit::scale;
@@ -167,7 +168,7 @@ conformance!(a_grant_on_its_way_to_a_dropped_waiter_reaches_the_next, async |wor
         let mut dropped = Box::pin(other.lock("r").into_future());
         // Joins, and is not polled any more: it cannot take what it is given.
         until("it waits", async || {
-            let _ = futures_util::poll!(&mut dropped);
+            let _ = (&mut dropped).now_or_never();
             mutex.describe("r").await.unwrap().waiting == 1
         })
         .await;
@@ -272,7 +273,7 @@ conformance!(an_extension_may_shorten, async |mut world: World| {
 conformance!(what_is_shown_is_the_truth_and_changes_nothing, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;
-    let mutex = tide.mutex("m").owner("Ada <ada@example.org>\n\0\u{1F980}".trim_end_matches('\u{1F980}').split('\0').next().unwrap()).build().unwrap();
+    let mutex = tide.mutex("m").owner("Ada <ada@example.org>\n").build().unwrap();
     let seen = mutex.describe("r").await.unwrap();
     assert_eq!((seen.holder, seen.waiting, seen.last_fence), (None, 0, None));
     let guard = mutex.try_lock("r").fixed_lease().lease(SECOND).await.unwrap().unwrap();
