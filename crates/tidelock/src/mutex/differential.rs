@@ -107,6 +107,10 @@ impl Run<'_> {
         let channel = format!("{}:wake:{}", self.prefix, old.name);
         old.tide.world.backend.close();
         drop(old);
+        // The new process asks for itself.
+        for caller in self.callers.iter_mut().flatten().filter(|caller| caller.process == index) {
+            (caller.ask.token, caller.fence) = (Token(self.random.u128(..)), 0);
+        }
         // The server sees the end of a connection when it gets to it.
         let mut look = look_at(self.url);
         let deaf = |reply: tidelock_testkit::Reply| reply.items().get(1).and_then(tidelock_testkit::Reply::int) == Some(0);
