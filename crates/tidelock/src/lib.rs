@@ -6,6 +6,7 @@ mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
 mod error;
+pub mod guide;
 mod lifecycle;
 pub mod mutex;
 mod name;
