@@ -1,0 +1,10 @@
+//! What breaks under a running program: servers killed, emptied, full and away, replies lost, connections cut and
+//! stalled, processes killed and frozen.
+//!
+//! Each test starts servers of its own; where there is none to start it is skipped, except in CI.
+
+#[cfg(feature = "redis")]
+mod queue;
+#[cfg(feature = "redis")]
+mod servers;
+mod stage;
