@@ -28,9 +28,8 @@ fn start(tide: &Tidelock, clock: &ManualClock, hang: bool) -> (Call, UnboundedRe
         let op = async |attempt: tidelock::Attempt| {
             tell(&events, Event::Attempt(attempt.number(), clock.now()));
             match attempt.number() {
-                1 => Err(reset()),
                 2 if hang => pending().await,
-                2 => Err(reset()),
+                1 | 2 => Err(reset()),
                 number => Ok(number),
             }
         };
@@ -98,20 +97,20 @@ conformance!(a_pinned_clock_drives_timeout_and_deadline, async |mut world: World
     let clock = world.pin();
     let tide = world.open().await;
     let (begun, mut attempts) = unbounded_channel();
-    let (paused, mut pauses) = unbounded_channel();
+    let (seen, mut retries) = unbounded_channel();
     let limits = policy(|build| build.attempt_timeout(ms(30_000)).deadline(ms(60_000)).jitter(0.0));
     let call = tokio::spawn(async move {
         let hang = async |attempt: tidelock::Attempt| {
             begun.send(attempt).unwrap();
             pending::<io::Result<()>>().await
         };
-        let observe = |retrying: &Retrying<'_, io::Error>| paused.send((retrying.delay, retrying.elapsed)).unwrap();
+        let observe = |retrying: &Retrying<'_, io::Error>| seen.send((retrying.delay, retrying.elapsed)).unwrap();
         tide.retry(hang).policy(limits).on_retry(observe).await
     });
     let first = attempts.recv().await.unwrap();
     assert_eq!((first.number(), first.remaining()), (1, Some(ms(30_000))));
     clock.advance(ms(30_000));
-    assert_eq!(pauses.recv().await, Some((ms(100), ms(30_000))));
+    assert_eq!(retries.recv().await, Some((ms(100), ms(30_000))));
     clock.advance(ms(100));
     let second = attempts.recv().await.unwrap();
     assert_eq!((second.number(), second.remaining()), (2, Some(ms(29_900))));

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tidelock::{GaveUp, RetryPolicy, retry};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{Foreign, fail_always, ms, policy, reset};
+use super::{Foreign, fail_always, ms, passed, policy, reset};
 
 #[tokio::test(start_paused = true)]
 async fn the_pause_before_the_deadline_is_trimmed_for_one_final_attempt() {
@@ -60,7 +60,7 @@ async fn no_call_outlasts_its_deadline() {
         let hint = random.bool().then(|| ms(random.u64(..2_000)));
         let start = Instant::now();
         let call = retry(async |_| {
-            sleep(takes).await;
+            passed(takes).await;
             Err::<(), _>(reset())
         });
         let failed = call.policy(policy).hint(|_| hint).await.unwrap_err();
@@ -95,7 +95,7 @@ async fn an_attempt_is_told_how_long_it_may_take() {
     let call = retry(async |attempt| {
         let expected = if attempt.number() == 1 { ms(700) } else { ms(300) };
         assert_eq!(attempt.remaining(), Some(expected));
-        sleep(ms(600)).await;
+        passed(ms(600)).await;
         Err::<(), _>(reset())
     });
     assert_eq!(call.policy(limits).await.unwrap_err().reason, GaveUp::Deadline);
@@ -106,18 +106,18 @@ async fn an_attempt_is_told_how_long_it_may_take() {
 #[tokio::test(start_paused = true)]
 async fn a_value_that_is_ready_in_the_same_poll_wins() {
     let done = async |_| {
-        sleep(ms(1_000)).await;
+        passed(ms(1_000)).await;
         Ok::<_, io::Error>("done")
     };
     assert_eq!(retry(done).policy(policy(|build| build.deadline(ms(1_000)))).await.unwrap(), "done");
     assert_eq!(retry(done).policy(policy(|build| build.attempt_timeout(ms(1_000)))).await.unwrap(), "done");
-    assert_eq!(retry(done).stop(sleep(ms(1_000))).await.unwrap(), "done");
+    assert_eq!(retry(done).stop(passed(ms(1_000))).await.unwrap(), "done");
 
     let failed = retry(async |_| {
-        sleep(ms(1_000)).await;
+        passed(ms(1_000)).await;
         Err::<(), _>(reset())
     });
-    let failed = failed.stop(sleep(ms(1_000))).await.unwrap_err();
+    let failed = failed.stop(passed(ms(1_000))).await.unwrap_err();
     assert_eq!((failed.reason, failed.attempts, failed.error.is_some()), (GaveUp::Stopped, 1, true));
 }
 
