@@ -4,4 +4,5 @@
 
 mod harness;
 mod mutex;
+mod ratelimit;
 mod retry;

@@ -3,8 +3,10 @@
 //!
 //! Each test starts servers of its own; where there is none to start it is skipped, except in CI.
 
-#[cfg(feature = "redis")]
+#![cfg(feature = "redis")]
+
+mod mutex;
 mod queue;
-#[cfg(feature = "redis")]
+mod ratelimit;
 mod servers;
 mod stage;
