@@ -157,7 +157,7 @@ impl Run<'_> {
             woken = listener.map(|listener| (listener, token));
             listener.is_some()
         };
-        let mut turn = Turn { now, process: &names[process], wake: &mut wake, waiters_die: true };
+        let mut turn = Turn { now, process: &names[process], wake: &mut wake, waiters_die: true, offered: false };
         let expected = self.models[resource].apply(&step, &mut turn);
 
         let store = Arc::clone(&self.processes[process].store);

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::mutex::agenda::{Entry, Item};
 use crate::mutex::room::Room;
 use crate::mutex::seat::{Seat, Standing};
-use crate::mutex::store::{Effort, Outcome, Spot, Step, Token};
-use crate::time::Tick;
+use crate::mutex::store::{CLAIM_WINDOW, Effort, Outcome, Spot, Step, Token};
+use crate::time::{Tick, whole_millis};
 
 /// How often a process says that its waiters are alive.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -25,6 +25,8 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Halls {
     by_tag: Mutex<HashMap<Arc<str>, Hall>>,
+    /// Resources that this process offered to another and will look at again.
+    watched: Mutex<HashSet<Arc<str>>>,
 }
 
 /// The waiters of this process for one resource.
@@ -128,6 +130,19 @@ impl Halls {
         }
     }
 
+    /// A step of this process offered the resource to another. Those who wait behind do not know of it, so the one who
+    /// made the offer looks after it: once for all offers of a claim window.
+    pub(crate) fn watch(&self, room: &Room, spot: &Spot, lapses: Duration) {
+        let new = self.lock_watched().insert(Arc::clone(&spot.tag));
+        if new {
+            room.plan(room.clock().tick().plus(lapses), Item::Watch(spot.clone()));
+        }
+    }
+
+    fn lock_watched(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.watched.lock().expect("no code panics while it holds this lock")
+    }
+
     fn begin(&self, tag: &str) -> Option<Spot> {
         let mut halls = self.lock();
         let hall = halls.get_mut(tag)?;
@@ -185,6 +200,19 @@ impl Room {
             }
         };
         self.halls.finish(&self, &tag, answer);
+    }
+
+    /// Looks at an offer that was made a claim window ago.
+    pub(crate) async fn watched(self: Arc<Self>, spot: Spot) {
+        self.halls.lock_watched().remove(&spot.tag);
+        match self.step(&spot, Step::Refresh, Effort::ONCE).await {
+            // A later offer than the one that was to be watched.
+            Ok(Outcome::Waiters { left, waiting, .. }) if waiting > 0 && left <= whole_millis(CLAIM_WINDOW) => {
+                self.halls.watch(&self, &spot, Duration::from_millis(left));
+            }
+            // Without an answer the waiters' own refreshes will notice.
+            _ => {}
+        }
     }
 
     fn told(self: &Arc<Self>, spot: &Spot, start: Tick, tokens: &[Token], standing: Standing) {

@@ -184,18 +184,16 @@ fn decode(step: &Step, value: &Value) -> Option<Answer> {
             (Outcome::Waiters { tokens, place, left, waiting: number(items.get(3)?)? }, 4)
         }
     };
-    Some(Answer { outcome, handed: decode_handed(&items[rest..])? })
-}
-
-fn decode_handed(items: &[Value]) -> Option<Option<Handed>> {
-    match items {
-        [] => Some(None),
+    let (handed, offered) = match &items[rest..] {
+        [] => (None, false),
+        [Value::Int(1)] => (None, true),
         [Value::BulkString(token), fence, left] => {
             let token = Token(u128::from_be_bytes(token.as_slice().try_into().ok()?));
-            Some(Some(Handed { token, fence: number(fence)?, left: number(left)? }))
+            (Some(Handed { token, fence: number(fence)?, left: number(left)? }), false)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Answer { outcome, handed, offered })
 }
 
 fn decode_seen(value: &Value) -> Option<Seen> {

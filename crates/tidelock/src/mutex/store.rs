@@ -113,6 +113,8 @@ pub(crate) struct Handed {
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
     pub(crate) handed: Option<Handed>,
+    /// Whether this step offered the resource to a waiter of another process, which may be too slow to take it.
+    pub(crate) offered: bool,
 }
 
 /// What a look at a resource shows.
