@@ -120,6 +120,10 @@ impl Halls {
     }
 
     /// Something may have been missed: looks at once.
+    #[cfg_attr(
+        any(not(feature = "redis"), target_family = "wasm"),
+        expect(dead_code, reason = "one process misses nothing")
+    )]
     pub(crate) fn refresh_all(&self, room: &Room) {
         let now = room.clock().tick();
         for hall in self.lock().values_mut() {
@@ -164,16 +168,13 @@ impl Halls {
         let again = matches!(hall.plan, Plan::Busy { again: true });
         hall.plan = Plan::None;
         let now = room.clock().tick();
-        let mut at = match answer {
-            Some((place, deadline, said)) => {
-                (hall.place, hall.deadline, hall.said, hall.failures) = (place, deadline, said, 0);
-                hall.due()
-            }
-            None => {
-                let pause = RETRY_MIN.saturating_mul(1 << hall.failures.min(8)).min(RETRY_MAX);
-                hall.failures += 1;
-                now.plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
-            }
+        let mut at = if let Some((place, deadline, said)) = answer {
+            (hall.place, hall.deadline, hall.said, hall.failures) = (place, deadline, said, 0);
+            hall.due()
+        } else {
+            let pause = RETRY_MIN.saturating_mul(1 << hall.failures.min(8)).min(RETRY_MAX);
+            hall.failures += 1;
+            now.plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
         };
         if again {
             at = now;

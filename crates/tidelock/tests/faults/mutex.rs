@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, Instant};
 
 use tidelock::mutex::{GrantEnd, Guard, Locked, Mutex, Release};
-use tidelock::{ErrorKind, SECOND, Tidelock};
+use tidelock::{DAY, ErrorKind, ManualClock, SECOND, Tidelock, Timestamp};
 use tidelock_testkit::{Binary, Flavour, Proxy, Reply, Server, scale};
 
 const MS: Duration = Duration::from_millis(1);
@@ -81,7 +81,8 @@ async fn a_restarted_server_gives_greater_fences_and_waiters_join_again() {
 async fn a_lost_reply_changes_nothing() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let (mutex, other) = (build(&open(&proxy.url()).await, 10 * SECOND), build(&open(&server.url()).await, 10 * SECOND));
+    let (mutex, other) =
+        (build(&open(&proxy.url()).await, 10 * SECOND), build(&open(&server.url()).await, 10 * SECOND));
     for _ in 0..5 {
         proxy.drop_reply_after(1);
         let guard = within(mutex.lock_or_err("r").into_future()).await.unwrap();
@@ -121,7 +122,7 @@ async fn latency_never_lengthens_the_proof() {
     proxy.stall(true);
     assert_eq!(within(lost).await.unwrap(), GrantEnd::Unproven);
     assert!(!waiter.is_finished(), "it is lost before another has it");
-    within(waiter).await.unwrap().unwrap();
+    drop(within(waiter).await.unwrap().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,8 +147,7 @@ async fn an_unreachable_server_ends_the_proof_in_time() {
 async fn a_frozen_process_delays_the_queue_once() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let (holder, frozen, last) =
-        (open(&server.url()).await, open(&proxy.url()).await, open(&server.url()).await);
+    let (holder, frozen, last) = (open(&server.url()).await, open(&proxy.url()).await, open(&server.url()).await);
     let (holder, frozen, last) = (build(&holder, 60 * SECOND), build(&frozen, 60 * SECOND), build(&last, 60 * SECOND));
     let guard = holder.lock_or_err("r").await.unwrap();
     let mut slow = Vec::new();
@@ -169,9 +169,9 @@ async fn a_frozen_process_delays_the_queue_once() {
     waiting(&holder, 5).await;
     guard.release().await.unwrap();
     // In which order they join is theirs.
-    let served = slow.into_iter().map(async |waiter| waiter.await.unwrap().unwrap().release().await.unwrap());
-    let served = within(futures_util::future::join_all(served)).await;
-    assert_eq!(served, [Release::Released; 5]);
+    let turns = slow.into_iter().map(async |waiter| waiter.await.unwrap().unwrap().release().await.unwrap());
+    let ends = within(futures_util::future::join_all(turns)).await;
+    assert_eq!(ends, [Release::Released; 5]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,7 +191,7 @@ async fn a_process_that_is_gone_delays_nobody() {
     until("the server has noticed", async || pubsub_channels(&server) == 2).await;
     let released = Instant::now();
     guard.release().await.unwrap();
-    within(waiter).await.unwrap().unwrap();
+    drop(within(waiter).await.unwrap().unwrap());
     assert!(released.elapsed() < 400 * MS, "not even a claim window: {:?}", released.elapsed());
     dead.abort();
 }
@@ -214,7 +214,7 @@ async fn not_acquired_is_never_said_without_an_answer() {
     let error = within(mutex.try_lock("r").into_future()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
     server.restart().unwrap();
-    within(mutex.lock_or_err("r").into_future()).await.unwrap();
+    drop(within(mutex.lock_or_err("r").into_future()).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,6 +260,40 @@ async fn every_key_expires_an_hour_after_its_last_use() {
     assert!((3_590_000..=3_600_000).contains(&lives("lock")), "it lives for {}", lives("lock"));
     let Reply::List(keys) = server.command(&["KEYS", "*mutex*"]).unwrap() else { panic!("a list of keys") };
     assert_eq!(keys.len(), 1, "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_waiters_ask_once_in_five_seconds_and_have_no_connection_of_their_own() {
+    let Some(server) = server() else { return };
+    let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+    let tide = Tidelock::connect(&server.url()).clock(&clock).await.unwrap();
+    let mutex = tide.mutex("m").lease(DAY).wait(DAY).fixed_lease().build().unwrap();
+    let resources: Vec<_> = (0..scale(1_000)).map(|number| number.to_string()).collect();
+    let mut guards = Vec::new();
+    for resource in &resources {
+        guards.push(mutex.lock_or_err(resource).await.unwrap());
+    }
+    for resource in &resources {
+        tokio::spawn(mutex.lock(resource).into_future());
+        until("it waits", async || mutex.describe(resource).await.unwrap().waiting == 1).await;
+    }
+    let count = resources.len() as u64;
+    for _ in 0..5 {
+        let before = scripts_run(&server);
+        clock.advance(5 * SECOND);
+        until("all have asked", async || scripts_run(&server) >= before + count).await;
+        assert_eq!(scripts_run(&server), before + count);
+    }
+    let clients = server.command(&["INFO", "clients"]).unwrap();
+    // Ours are two; one more asks here.
+    assert_eq!(clients.field("connected_clients").and_then(|count| count.parse().ok()), Some(3));
+}
+
+/// How many scripts the server has run by their hash.
+fn scripts_run(server: &Server) -> u64 {
+    let stats = server.command(&["INFO", "commandstats"]).unwrap();
+    let calls = stats.field("cmdstat_evalsha").and_then(|line| line.strip_prefix("calls=")?.split(',').next());
+    calls.and_then(|calls| calls.parse().ok()).expect("scripts have run")
 }
 
 /// What a holder saw: its fence, and from when to when it could prove that it held.
