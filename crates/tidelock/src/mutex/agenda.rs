@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::mutex::holding::Holding;
 use crate::mutex::room::Room;
+use crate::mutex::store::Spot;
 use crate::runtime::Spawner;
 use crate::time::{Clock, Tick};
 
@@ -15,6 +16,8 @@ use crate::time::{Clock, Tick};
 pub(crate) enum Item {
     /// Say that the waiters of the resource with this tag are alive, and look how they stand.
     Refresh(Arc<str>),
+    /// See that an offer to another process that this one made does not lapse unnoticed.
+    Watch(Spot),
     /// Renew a grant.
     Renew(Weak<Holding>),
 }

@@ -106,21 +106,21 @@ impl MutexStore for RedisMutex {
         Spot { tag, slot }
     }
 
-    fn step(&self, spot: &Spot, step: Step, effort: Effort) -> BoxFuture<'static, Result<Answer>> {
+    fn step(&self, at: &Spot, step: Step, effort: Effort) -> BoxFuture<'static, Result<Answer>> {
         self.listen();
-        let (server, slot) = (Arc::clone(&self.server), spot.slot);
-        let (script, arguments) = self.call(spot, &step);
+        let server = Arc::clone(&self.server);
+        let (slot, (script, arguments)) = (at.slot, self.call(at, &step));
         let within = effort.within.max(server.request_timeout);
         let repeat = if effort.repeat { Repeat::Safe } else { Repeat::Never };
         Box::pin(async move {
-            let answer = server.run(script, slot, &arguments, repeat, within).await;
-            let value = answer.map_err(|failure| failure.into_error(script.name))?;
-            decode(&step, &value).ok_or_else(|| unexpected(script.name, &value))
+            let reply = server.run(script, slot, &arguments, repeat, within).await;
+            let reply = reply.map_err(|failure| failure.into_error(script.name))?;
+            decode(&step, &reply).ok_or_else(|| unexpected(script.name, &reply))
         })
     }
 
-    fn describe(&self, spot: &Spot) -> BoxFuture<'static, Result<Seen>> {
-        let (server, slot, arguments) = (Arc::clone(&self.server), spot.slot, self.arguments(spot));
+    fn describe(&self, at: &Spot) -> BoxFuture<'static, Result<Seen>> {
+        let (server, slot, arguments) = (Arc::clone(&self.server), at.slot, self.arguments(at));
         Box::pin(async move {
             let answer = server.run(&DESCRIBE, slot, &arguments, Repeat::Safe, server.request_timeout).await;
             let value = answer.map_err(|failure| failure.into_error(DESCRIBE.name))?;
@@ -184,27 +184,23 @@ fn decode(step: &Step, value: &Value) -> Option<Answer> {
             (Outcome::Waiters { tokens, place, left, waiting: number(items.get(3)?)? }, 4)
         }
     };
-    Some(Answer { outcome, handed: decode_handed(&items[rest..])? })
-}
-
-fn decode_handed(items: &[Value]) -> Option<Option<Handed>> {
-    match items {
-        [] => Some(None),
+    let (handed, offered) = match &items[rest..] {
+        [] => (None, false),
+        [Value::Int(1)] => (None, true),
         [Value::BulkString(token), fence, left] => {
             let token = Token(u128::from_be_bytes(token.as_slice().try_into().ok()?));
-            Some(Some(Handed { token, fence: number(fence)?, left: number(left)? }))
+            (Some(Handed { token, fence: number(fence)?, left: number(left)? }), false)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Answer { outcome, handed, offered })
 }
 
 fn decode_seen(value: &Value) -> Option<Seen> {
     let Value::Array(items) = value else { return None };
     let last_fence = Some(number(items.get(1)?)?).filter(|fence| *fence > 0);
     let holder = match items.get(2..) {
-        Some([Value::BulkString(owner), left]) => {
-            Some((String::from_utf8_lossy(owner).into_owned(), number(left)?))
-        }
+        Some([Value::BulkString(owner), left]) => Some((String::from_utf8_lossy(owner).into_owned(), number(left)?)),
         _ => None,
     };
     Some(Seen { holder, waiting: number(items.first()?)?, last_fence })

@@ -15,7 +15,7 @@ use crate::mutex::agenda::{Agenda, Entry, Item};
 use crate::mutex::halls::Halls;
 use crate::mutex::proof::Moment;
 use crate::mutex::seat::{Grant, Seat, Standing, State, Unwanted};
-use crate::mutex::store::{Answer, Ask, Effort, Handed, Hears, MutexStore, Outcome, Spot, Step, Token};
+use crate::mutex::store::{Answer, Ask, CLAIM_WINDOW, Effort, Handed, Hears, MutexStore, Outcome, Spot, Step, Token};
 use crate::runtime::{BoxFuture, Spawner};
 use crate::tidelock::World;
 use crate::time::{Clock, Tick};
@@ -81,6 +81,7 @@ impl Room {
     pub(crate) fn attend(&self, item: Item) {
         match item {
             Item::Refresh(tag) => self.background(self.this().refresh(tag)),
+            Item::Watch(spot) => self.background(self.this().watched(spot)),
             Item::Renew(holding) => {
                 if let Some(holding) = holding.upgrade() {
                     self.background(holding.renew());
@@ -116,7 +117,10 @@ impl Room {
     /// Carries out a step and hands on what it gave to a waiter of this process.
     pub(crate) async fn step(&self, spot: &Spot, step: Step, effort: Effort) -> Result<Outcome> {
         let start = Moment::of(&self.clock);
-        let Answer { outcome, handed } = self.store.step(spot, step, effort).await?;
+        let Answer { outcome, handed, offered } = self.store.step(spot, step, effort).await?;
+        if offered {
+            self.halls.watch(self, spot, CLAIM_WINDOW);
+        }
         if let Some(handed) = handed {
             self.hand_over(spot, handed, start);
         }

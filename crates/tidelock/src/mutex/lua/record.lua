@@ -9,7 +9,9 @@ local RECORD, WAITER = '>BBI8I8I4I8c16Hc0Hc0', '>c16I8Hc0Hc0'
 local NOBODY = string.rep('\0', 16)
 
 local state, fence, deadline, waiting, places, token, process, owner = FREE, 0, 0, 0, 0, NOBODY, '', ''
-local releases, changed, handed = '', false, nil
+-- What a message names the resource by.
+local name_of_record = KEYS[1]
+local releases, changed, handed, offered = '', false, nil, false
 local stored = redis.call('GET', KEYS[1])
 if stored then
   if string.byte(stored) ~= 1 then
@@ -49,7 +51,8 @@ end
 
 -- Gives the resource to the first waiter that is there. `here` is the channel of the process that runs this step.
 local function next_holder(here)
-  state, token, process, owner, handed, changed = FREE, NOBODY, '', '', nil, true
+  state, token, process, owner = FREE, NOBODY, '', ''
+  handed, offered, changed = nil, false, true
   if waiting == 0 then
     return
   end
@@ -69,9 +72,10 @@ local function next_holder(here)
         state, token, owner, deadline = HELD, waiter, name, now + lease
         handed = { waiter, fence, lease }
         break
-      elseif redis.call('PUBLISH', channel, 'mutex\n' .. waiter .. KEYS[1]) > 0 then
+      elseif redis.call('PUBLISH', channel, 'mutex\n' .. waiter .. name_of_record) > 0 then
         draw_fence()
         state, token, process, owner, deadline = OFFERED, waiter, channel, name, now + CLAIM_WINDOW
+        offered = true
         break
       end
     end
@@ -115,12 +119,14 @@ local function write()
   redis.call('SET', KEYS[1], record .. releases, 'PX', lifetime())
 end
 
--- Adds the grant that this step gave to a waiter of the same process, which hears of it by the reply alone.
-local function with_handed(reply)
+-- Adds who was chosen by this step: a waiter of the same process, which hears of it by the reply alone, or one of another.
+local function with_next(reply)
   if handed then
     reply[#reply + 1] = handed[1]
     reply[#reply + 1] = handed[2]
     reply[#reply + 1] = handed[3]
+  elseif offered then
+    reply[#reply + 1] = 1
   end
   return reply
 end
