@@ -3,3 +3,4 @@
 //! `cargo xtask test` starts the servers; without them, only the in-process half runs.
 
 mod harness;
+mod queue;
