@@ -153,7 +153,7 @@ conformance!(max_depth_refuses_sends_and_nothing_else, async |mut world: World| 
     let taken = take(&queue).await;
     send(&queue, "fits").await;
     assert!(matches!(taken.nack().await.unwrap(), tidelock::Nacked::Requeued { .. }), "a nack is never refused");
-    let held = take(&queue).await;
+    let held = [take(&queue).await, take(&queue).await];
     send(&queue, "fits too").await;
     clock.advance(30 * SECOND);
     drop(held);

@@ -129,12 +129,7 @@ conformance!(a_timeout_drops_the_handler_and_nacks, async |mut world: World| {
     });
     let worker = worker.timeout(3 * SECOND).spawn();
     within(started.notified()).await;
-    tokio::task::yield_now().await;
-    until(async || {
-        clock.advance(100 * MS);
-        worker.stats().nacked == 1
-    })
-    .await;
+    advancing(&clock, SECOND, until(async || worker.stats().nacked == 1)).await;
     let text = queue.get(id).await.unwrap().unwrap().last_error.unwrap();
     assert!(text.contains("3s"), "{text}");
 });
