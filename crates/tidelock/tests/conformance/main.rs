@@ -3,4 +3,5 @@
 //! `cargo xtask test` starts the servers; without them, only the in-process half runs.
 
 mod harness;
+mod mutex;
 mod queue;
