@@ -4,5 +4,6 @@
 
 mod harness;
 mod mutex;
+mod queue;
 mod ratelimit;
 mod retry;
