@@ -1,3 +1,85 @@
-//! `cargo xtask`: set-up, tests, benchmarks and builds of Tidelock.
+//! `cargo xtask`: set-up, tests, benchmarks and release checks of Tidelock.
+//!
+//! What it says goes to stderr, so that stdout belongs to what is asked for: exports, or a benchmark's JSON.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod bench;
+mod cargo;
+mod fleet;
+mod release;
+mod report;
+mod setup;
+mod suite;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Set-up, tests, benchmarks and release checks")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Find or fetch the servers and the Rust components that the other tasks need.
+    Setup,
+    /// Run every check: format, lints, targets, features, documentation, tests.
+    Test {
+        /// Run only this section.
+        #[arg(long, value_name = "SECTION")]
+        only: Option<suite::Section>,
+        /// Given to `cargo test`.
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Start the servers of the tests and keep them until Ctrl-C, or until stdin ends.
+    Servers,
+    /// Run the benchmark table.
+    Bench {
+        /// Print the table as JSON, and nothing else to stdout.
+        #[arg(long)]
+        json: bool,
+        /// Run only the lines with this name.
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
+    /// Run the tests with all their repetitions, in release mode.
+    Soak {
+        /// Given to `cargo test`.
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Check what a release must not get wrong: licences, sources, and the promises of the version number.
+    ReleaseCheck,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run(cli.task).unwrap_or_else(|error| {
+        eprintln!("\nfailed: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    if let Task::Bench { json, only } = task {
+        return bench::run(json, only.as_deref());
+    }
+    let mut report = Report::new();
+    match task {
+        Task::Setup => setup::everything(&mut report)?,
+        Task::Test { only, args } => suite::test(&mut report, only, &args)?,
+        Task::Soak { args } => suite::soak(&mut report, &args)?,
+        Task::Servers => return fleet::keep(&mut report).map(|()| ExitCode::SUCCESS),
+        Task::ReleaseCheck => release::check(&mut report)?,
+        Task::Bench { .. } => unreachable!("handled above, because it passes on an exit code"),
+    }
+    report.summary();
+    Ok(ExitCode::SUCCESS)
+}

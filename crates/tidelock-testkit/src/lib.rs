@@ -1,18 +1,30 @@
 //! Real servers and a fault-injecting proxy for the tests and benchmarks of Tidelock.
+//!
+//! - [`Binary`] finds a server program; [`Server`] runs one, and kills, freezes and restarts it.
+//! - [`Cluster`] and [`Sentinel`] are several servers that know each other.
+//! - [`Proxy`] stands between client and server and breaks the connection at a chosen byte.
+//! - [`shared_servers`] names the servers that `cargo xtask test` started for the whole run.
+//!
+//! Servers are driven by blocking calls: a test that starts one waits for nothing else meanwhile. The proxy lives in
+//! the test's own tokio runtime, because it must keep forwarding while the test goes on.
+#![forbid(unsafe_code)]
 
-/// The servers that `cargo xtask test` started, by name and URL: `TIDELOCK_TEST_SERVERS="name=url name=url"`.
-pub fn shared_servers() -> Vec<(String, String)> {
-    let text = std::env::var("TIDELOCK_TEST_SERVERS").unwrap_or_default();
-    let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, url)| (name.to_owned(), url.to_owned())).collect()
-}
+mod binary;
+mod cluster;
+mod environment;
+mod ports;
+mod process;
+mod proxy;
+mod resp;
+mod sentinel;
+mod server;
+mod wait;
 
-/// Whether nothing may be skipped.
-pub fn is_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value == "true")
-}
-
-/// `count` in a soak, a tenth of it otherwise.
-pub fn scale(count: usize) -> usize {
-    if std::env::var_os("TIDELOCK_SOAK").is_some() { count } else { (count / 10).max(1) }
-}
+pub use binary::{Binary, Flavour, cache_dir};
+pub use cluster::Cluster;
+pub use environment::{SHARED_SERVERS, is_ci, scale, shared_servers, soak};
+pub use ports::free_port;
+pub use proxy::Proxy;
+pub use resp::{Connection, Reply};
+pub use sentinel::Sentinel;
+pub use server::{Builder, Server};

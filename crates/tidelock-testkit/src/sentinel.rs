@@ -1,0 +1,111 @@
+//! A primary with a replica, and the sentinels that put the replica in its place.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use crate::binary::Binary;
+use crate::server::Server;
+use crate::wait;
+
+/// The name under which the sentinels know the primary.
+const NAME: &str = "tidelock";
+
+/// An odd number, so that one can be lost and the others still decide.
+const SENTINELS: usize = 3;
+const QUORUM: usize = 2;
+
+/// Two data servers and three sentinels.
+#[derive(Debug)]
+pub struct Sentinel {
+    data: [Server; 2],
+    primary: AtomicUsize,
+    sentinels: Vec<Server>,
+}
+
+impl Sentinel {
+    /// Starts everything; returns when a failover would succeed.
+    pub fn start(binary: &Binary) -> Result<Self> {
+        let primary = Server::start(binary)?;
+        let replica = Server::builder(binary).config(format!("replicaof 127.0.0.1 {}", primary.port())).start()?;
+        wait::until(
+            "the replica follows",
+            || Ok((replication(&replica, "master_link_status")? == "up").then_some(())),
+        )?;
+        let sentinels = (0..SENTINELS)
+            .map(|_| start_sentinel(binary, primary.port(), replica.port()))
+            .collect::<Result<Vec<_>>>()?;
+        let set = Self { data: [primary, replica], primary: AtomicUsize::new(0), sentinels };
+        set.wait_until_acquainted()?;
+        Ok(set)
+    }
+
+    /// Where clients connect: the sentinels in one URL, with the name of the primary.
+    pub fn url(&self) -> String {
+        let addresses: Vec<_> = self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+        format!("redis-sentinel://{}/?master={NAME}", addresses.join(","))
+    }
+
+    /// The server that takes writes.
+    pub fn primary(&self) -> &Server {
+        &self.data[self.primary.load(Ordering::SeqCst)]
+    }
+
+    /// The other data server: it follows, or is the former primary, dead since [`Sentinel::fail_over`].
+    pub fn replica(&self) -> &Server {
+        &self.data[1 - self.primary.load(Ordering::SeqCst)]
+    }
+
+    /// The sentinels.
+    pub fn sentinels(&self) -> &[Server] {
+        &self.sentinels
+    }
+
+    /// Kills the primary; returns when all sentinels name the replica instead, and it takes writes.
+    pub fn fail_over(&self) -> Result<()> {
+        let promoted = self.replica();
+        self.primary().kill();
+        wait::until("the replica takes over", || {
+            let agreed = self.sentinels.iter().all(|sentinel| named_primary(sentinel) == Some(promoted.port()));
+            Ok((agreed && replication(promoted, "role")? == "master").then_some(()))
+        })?;
+        self.primary.fetch_xor(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Sentinels learn of each other and of the replica through the primary, and elect nobody before they did.
+    fn wait_until_acquainted(&self) -> Result<()> {
+        let expected = [("num-slaves", 1), ("num-other-sentinels", SENTINELS - 1)];
+        for sentinel in &self.sentinels {
+            wait::until("the sentinels know each other", || {
+                let facts = sentinel.command(&["SENTINEL", "MASTER", NAME])?;
+                let fact = |name| {
+                    let pair = facts.items().chunks(2).find(|pair| pair[0].text() == Some(name))?;
+                    usize::try_from(pair[1].int()?).ok()
+                };
+                Ok(expected.iter().all(|&(name, count)| fact(name) == Some(count)).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn start_sentinel(binary: &Binary, primary: u16, replica: u16) -> Result<Server> {
+    Server::builder(binary)
+        .sentinel()
+        .config(format!("sentinel monitor {NAME} 127.0.0.1 {primary} {QUORUM}"))
+        .config(format!("sentinel down-after-milliseconds {NAME} 700"))
+        .config(format!("sentinel failover-timeout {NAME} 3000"))
+        .config(format!("sentinel known-replica {NAME} 127.0.0.1 {replica}"))
+        .start()
+}
+
+fn named_primary(sentinel: &Server) -> Option<u16> {
+    let address = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).ok()?;
+    u16::try_from(address.items().get(1)?.int()?).ok()
+}
+
+fn replication(server: &Server, field: &str) -> Result<String> {
+    let info = server.command(&["INFO", "replication"])?;
+    Ok(info.field(field).with_context(|| format!("no {field} in {info:?}"))?.to_owned())
+}

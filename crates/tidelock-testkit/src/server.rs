@@ -1,0 +1,227 @@
+//! One server process.
+
+use std::fs;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::binary::{Binary, Flavour};
+use crate::ports::free_port;
+use crate::process::{Folder, Process};
+use crate::resp::{Connection, Reply};
+use crate::wait;
+
+/// How often to try another port when somebody else was quicker to take the one that looked free.
+const PORT_ATTEMPTS: usize = 8;
+
+/// What to start, before it runs.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    binary: Binary,
+    mode: Mode,
+    lines: Vec<String>,
+    password: Option<String>,
+}
+
+/// What the program is started as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Data,
+    Sentinel,
+}
+
+impl Builder {
+    /// Adds a line to the configuration file, such as `maxmemory 10mb`; a later line wins over an earlier one.
+    pub fn config(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// Asks everybody for a password; [`Server::url`] and [`Server::command`] give it.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        let password = password.into();
+        self.lines.push(format!("requirepass {password}"));
+        self.password = Some(password);
+        self
+    }
+
+    /// Writes every change to disk before it is answered, so that the data survives [`Server::kill`].
+    pub fn durable(self) -> Self {
+        self.config("appendonly yes").config("appendfsync always")
+    }
+
+    /// Runs as a monitor of other servers instead of holding data.
+    pub(crate) fn sentinel(mut self) -> Self {
+        self.mode = Mode::Sentinel;
+        self
+    }
+
+    /// Starts the server on a free loopback port; returns when it accepts connections.
+    pub fn start(self) -> Result<Server> {
+        let mut attempts = 0..PORT_ATTEMPTS;
+        loop {
+            let server = self.clone().prepare(free_port()?)?;
+            match server.launch() {
+                Ok(process) => {
+                    *server.process() = Some(process);
+                    return Ok(server);
+                }
+                Err(_) if attempts.next().is_some() && server.port_was_taken() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn prepare(self, port: u16) -> Result<Server> {
+        let folder = Folder::new(self.binary.flavour().name())?;
+        let mut lines =
+            vec![format!("port {port}"), "bind 127.0.0.1".into(), format!("dir {}", folder.path().display())];
+        if self.mode == Mode::Data {
+            lines.extend(data_defaults(self.binary.flavour()).map(str::to_owned));
+        }
+        lines.extend(self.lines);
+        fs::write(folder.path().join(CONFIG), lines.join("\n") + "\n")?;
+        Ok(Server {
+            binary: self.binary,
+            mode: self.mode,
+            password: self.password,
+            port,
+            process: Mutex::new(None),
+            folder,
+        })
+    }
+}
+
+const CONFIG: &str = "server.conf";
+
+/// No persistence, a replica that attaches at once, and `DEBUG` where it has to be asked for.
+fn data_defaults(flavour: Flavour) -> impl Iterator<Item = &'static str> {
+    let debug = (flavour != Flavour::Redis62).then_some("enable-debug-command local");
+    ["save \"\"", "appendonly no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0"].into_iter().chain(debug)
+}
+
+/// A private server on a loopback port, with a temporary folder; both are gone when the value is dropped.
+#[derive(Debug)]
+pub struct Server {
+    binary: Binary,
+    mode: Mode,
+    password: Option<String>,
+    port: u16,
+    // Before the folder, so that the process is dropped while its folder still exists.
+    process: Mutex<Option<Process>>,
+    folder: Folder,
+}
+
+impl Server {
+    /// Starts a server with the defaults of [`Server::builder`].
+    pub fn start(binary: &Binary) -> Result<Self> {
+        Self::builder(binary).start()
+    }
+
+    /// A server without password or persistence, to be configured.
+    pub fn builder(binary: &Binary) -> Builder {
+        Builder { binary: binary.clone(), mode: Mode::Data, lines: Vec::new(), password: None }
+    }
+
+    /// Where clients connect, with the password if there is one.
+    pub fn url(&self) -> String {
+        let login = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
+        format!("redis://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// The port, the same for the whole life of the value.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process, unless it was killed.
+    pub fn pid(&self) -> Option<u32> {
+        self.process().as_ref().map(Process::id)
+    }
+
+    /// Which program it runs.
+    pub fn binary(&self) -> &Binary {
+        &self.binary
+    }
+
+    /// Ends the process at once, as a crash would. Does nothing if it is dead already.
+    pub fn kill(&self) {
+        *self.process() = None;
+    }
+
+    /// Starts the server again on the same port, after killing it if it still runs. It comes back empty, unless it
+    /// was built [`durable`](Builder::durable).
+    pub fn restart(&self) -> Result<()> {
+        self.kill();
+        *self.process() = Some(self.launch()?);
+        Ok(())
+    }
+
+    /// Stops the process in the middle of whatever it does: its connections stay open, and nothing answers.
+    pub fn freeze(&self) -> Result<()> {
+        self.process().as_ref().context("the server is killed")?.freeze()
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.process().as_ref().context("the server is killed")?.thaw()
+    }
+
+    /// Opens a connection for several commands.
+    pub fn connect(&self) -> Result<Connection> {
+        let mut connection = Connection::open(self.port)?;
+        if let Some(password) = &self.password {
+            connection.command(&["AUTH", password])?;
+        }
+        Ok(connection)
+    }
+
+    /// Runs one command on a connection of its own.
+    pub fn command<S: AsRef<str>>(&self, words: &[S]) -> Result<Reply> {
+        self.connect()?.command(words)
+    }
+
+    /// What the server has printed since it was last started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.log()).unwrap_or_default()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        // The value is whole at every step, so a test that panicked elsewhere does not spoil it.
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn launch(&self) -> Result<Process> {
+        let mut command = Command::new(self.binary.path());
+        command.arg(CONFIG);
+        if self.mode == Mode::Sentinel {
+            command.arg("--sentinel");
+        }
+        let mut process = Process::start(&mut command, &self.folder)?;
+        self.wait_until_ready(&mut process)
+            .with_context(|| format!("start {} on port {}:\n{}", self.binary.flavour(), self.port, self.log()))?;
+        Ok(process)
+    }
+
+    /// Readiness is read from the server's own log first: on the port alone, somebody else's server might answer.
+    fn wait_until_ready(&self, process: &mut Process) -> Result<()> {
+        let ready = match self.mode {
+            Mode::Data => "Ready to accept connections",
+            Mode::Sentinel => "+monitor",
+        };
+        wait::until("the server is ready", || {
+            if let Some(status) = process.exited()? {
+                bail!("it ended with {status}");
+            }
+            Ok(self.log().contains(ready).then_some(()))
+        })?;
+        wait::until("the server answers", || Ok(Connection::open(self.port).ok()))?;
+        Ok(())
+    }
+
+    fn port_was_taken(&self) -> bool {
+        self.log().contains("Address already in use")
+    }
+}

@@ -1,0 +1,58 @@
+//! What ran, how long it took, and what was skipped.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tidelock_testkit::is_ci;
+
+/// Collected while a task runs, for the summary at its end.
+#[derive(Debug)]
+pub(crate) struct Report {
+    start: Instant,
+    sections: Vec<(&'static str, Duration)>,
+    skipped: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), sections: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// Runs one part under a heading; its failure carries its name.
+    pub(crate) fn section<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let outcome = run(self).with_context(|| format!("section {name}"))?;
+        eprintln!("-- {name}: {}", seconds(start.elapsed()));
+        self.sections.push((name, start.elapsed()));
+        Ok(outcome)
+    }
+
+    /// Goes on without something; in CI, where nothing is skipped, fails instead.
+    pub(crate) fn skip(&mut self, what_and_why: String) -> Result<()> {
+        if is_ci() {
+            bail!("{what_and_why} (nothing is skipped in CI)");
+        }
+        eprintln!("skipped: {what_and_why}");
+        self.skipped.push(what_and_why);
+        Ok(())
+    }
+
+    pub(crate) fn summary(&self) {
+        eprintln!("\n== summary");
+        for (name, elapsed) in &self.sections {
+            eprintln!("{name:<16}{:>9}", seconds(*elapsed));
+        }
+        eprintln!("{:<16}{:>9}", "all", seconds(self.start.elapsed()));
+        for reason in &self.skipped {
+            eprintln!("skipped: {reason}");
+        }
+        if self.skipped.is_empty() {
+            eprintln!("nothing was skipped");
+        }
+    }
+}
+
+fn seconds(elapsed: Duration) -> String {
+    format!("{:.1} s", elapsed.as_secs_f64())
+}

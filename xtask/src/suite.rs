@@ -1,0 +1,109 @@
+//! `cargo xtask test` and `cargo xtask soak`.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::cargo::{Features, cargo, run};
+use crate::fleet::Fleet;
+use crate::report::Report;
+use crate::setup;
+
+/// The parts of `cargo xtask test`, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Section {
+    /// The code is formatted.
+    Fmt,
+    /// No lint fires, in any target.
+    Clippy,
+    /// The library compiles for browsers.
+    Wasm,
+    /// The library compiles with each feature alone, and with none.
+    Features,
+    /// The documentation has no broken link.
+    Docs,
+    /// All tests pass, against all servers.
+    Test,
+}
+
+impl Section {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fmt => "fmt",
+            Self::Clippy => "clippy",
+            Self::Wasm => "wasm",
+            Self::Features => "features",
+            Self::Docs => "docs",
+            Self::Test => "test",
+        }
+    }
+
+    fn run(self, report: &mut Report, args: &[String]) -> Result<()> {
+        match self {
+            Self::Fmt => run(&mut cargo(["fmt", "--all", "--check"])),
+            Self::Clippy => {
+                run(&mut cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"]))
+            }
+            Self::Wasm => wasm(),
+            Self::Features => features(),
+            Self::Docs => docs(),
+            Self::Test => tests(report, &[], args),
+        }
+    }
+}
+
+/// Runs one section or all; stops at the first that fails.
+pub(crate) fn test(report: &mut Report, only: Option<Section>, args: &[String]) -> Result<()> {
+    if only.is_none() {
+        report.section("rust", setup::rust)?;
+    }
+    for &section in Section::value_variants() {
+        if only.is_none_or(|only| only == section) {
+            report.section(section.name(), |report| section.run(report, args))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the tests alone, with all their repetitions.
+pub(crate) fn soak(report: &mut Report, args: &[String]) -> Result<()> {
+    report.section("soak", |report| tests(report, &["--release"], args))
+}
+
+/// A check with lints of the library alone; the lints find what a set of features leaves unused.
+fn check_library(choice: &[&str]) -> Result<()> {
+    let command = ["clippy", "--package=tidelock", "--lib", "--no-default-features"];
+    run(&mut cargo(command.iter().chain(choice).chain(&["--", "-Dwarnings"]).copied()))
+}
+
+fn wasm() -> Result<()> {
+    let target = format!("--target={}", setup::WASM);
+    let features = Features::of_library()?;
+    check_library(&[&target])?;
+    check_library(&[&target, &format!("--features={}", features.without_server().join(","))])
+}
+
+fn features() -> Result<()> {
+    check_library(&[])?;
+    for feature in Features::of_library()?.names() {
+        check_library(&[&format!("--features={feature}")])?;
+    }
+    Ok(())
+}
+
+fn docs() -> Result<()> {
+    // Only libraries: the command line tool has the library's name, and the two would overwrite each other.
+    let mut command = cargo(["doc", "--no-deps", "--workspace", "--lib", "--all-features"]);
+    run(command.env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+fn tests(report: &mut Report, profile: &[&str], args: &[String]) -> Result<()> {
+    let fleet = Fleet::start(report)?;
+    let chosen = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    let packages: &[&str] = if chosen { &[] } else { &["--workspace"] };
+    let mut command = cargo(["test", "--all-features"]);
+    command.args(packages).args(profile).args(args).envs(fleet.variables());
+    if profile.contains(&"--release") {
+        command.env("TIDELOCK_SOAK", "1");
+    }
+    run(&mut command)
+}
