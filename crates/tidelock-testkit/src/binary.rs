@@ -91,14 +91,14 @@ impl Binary {
         if let Some(path) = env::var_os(flavour.variable()) {
             return Self::at(flavour, Path::new(&path)).with_context(|| format!("{} is set", flavour.variable()));
         }
-        let mut seen = Vec::new();
-        for path in on_path(flavour.program()).into_iter().chain(flavour.cached_program()) {
+        let mut seen = vec![format!("{} is not set", flavour.variable())];
+        let cached = flavour.cached_program().filter(|path| path.exists());
+        for path in on_path(flavour.program()).into_iter().chain(cached) {
             match Self::at(flavour, &path) {
                 Ok(binary) => return Ok(binary),
                 Err(reason) => seen.push(format!("{reason:#}")),
             }
         }
-        seen.insert(0, format!("{} is not set", flavour.variable()));
         bail!("no {flavour} here ({}): `cargo xtask setup` fetches it", seen.join("; "))
     }
 

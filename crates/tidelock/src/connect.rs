@@ -8,6 +8,7 @@ use crate::backend::redis::{Redis, Settings};
 use crate::error::{Error, Result};
 use crate::lifecycle::Lifecycle;
 use crate::name;
+use crate::queue::Registry;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::tidelock::{DEFAULT_TENANT, Tidelock, World, process_name};
 use crate::time::{Clock, HOUR, ManualClock, check_duration};
@@ -123,7 +124,7 @@ impl Connect {
             process: Arc::clone(&process),
         };
         let backend = Arc::new(Redis::connect(settings, &self.clock, &lifecycle, &spawner).await?);
-        Ok(Tidelock::over(World { backend, clock: self.clock, lifecycle, spawner, process }, &self.tenant))
+        Ok(Tidelock::over(World { backend, clock: self.clock, lifecycle, spawner, process, receivers: Registry::default() }, &self.tenant))
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, Result};
-use crate::time::{Clock, Tick};
+use crate::runtime::{self, BoxFuture};
+use crate::time::{Clock, SECOND, Tick};
 
 /// What was still held when a shutdown's grace was over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,26 +57,52 @@ pub(crate) struct Lifecycle {
 struct Shared {
     clock: Clock,
     phase: watch::Sender<Phase>,
+    /// Told when the phase leaves `Open`, for those who need a future with a name.
+    closing: Arc<Notify>,
     next: AtomicU64,
-    held: Mutex<HashMap<u64, (&'static str, Arc<str>)>>,
+    held: Mutex<HashMap<u64, Held>>,
     released: Notify,
+}
+
+#[derive(Debug)]
+struct Held {
+    kind: &'static str,
+    object: Arc<str>,
+    at_close: Option<Arc<dyn GiveBack>>,
+}
+
+/// Something held that a shutdown can return when its grace is over.
+pub(crate) trait GiveBack: std::fmt::Debug + Send + Sync {
+    /// Returns it. The backend is let go of when this has ended, or a second later.
+    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()>;
 }
 
 impl Lifecycle {
     pub(crate) fn new(clock: Clock) -> Self {
         let phase = watch::Sender::new(Phase::Open);
-        let held = Mutex::default();
-        Self { shared: Arc::new(Shared { clock, phase, next: AtomicU64::new(0), held, released: Notify::new() }) }
+        let (closing, held, released) = (Arc::default(), Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { clock, phase, closing, next: AtomicU64::new(0), held, released }) }
     }
 
     /// Refuses new work once a shutdown has begun.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
-        if *self.shared.phase.borrow() == Phase::Open { Ok(()) } else { Err(Error::shutting_down(operation)) }
+        if self.is_closing() { Err(Error::shutting_down(operation)) } else { Ok(()) }
     }
 
     /// Resolves when a shutdown begins.
     pub(crate) async fn closing(&self) {
         self.reached(|phase| *phase != Phase::Open).await;
+    }
+
+    /// Whether a shutdown has begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.shared.phase.borrow() != Phase::Open
+    }
+
+    /// Resolves when a shutdown begins that had not begun when this was called. It can be held without a box by
+    /// futures that are written by hand.
+    pub(crate) fn notice(&self) -> OwnedNotified {
+        Arc::clone(&self.shared.closing).notified_owned()
     }
 
     /// Resolves when the grace of a shutdown is over: whatever still runs must end now.
@@ -98,8 +126,17 @@ impl Lifecycle {
 
     /// Registers something that a shutdown waits for until the returned value is dropped.
     pub(crate) fn hold(&self, kind: &'static str, object: &Arc<str>) -> Hold {
+        self.register(Held { kind, object: Arc::clone(object), at_close: None })
+    }
+
+    /// The same for something that is given back if the shutdown's grace ends first.
+    pub(crate) fn hold_until_closed(&self, kind: &'static str, object: &Arc<str>, held: Arc<dyn GiveBack>) -> Hold {
+        self.register(Held { kind, object: Arc::clone(object), at_close: Some(held) })
+    }
+
+    fn register(&self, held: Held) -> Hold {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(id, (kind, Arc::clone(object)));
+        self.lock().insert(id, held);
         Hold { id, lifecycle: self.clone() }
     }
 
@@ -113,6 +150,7 @@ impl Lifecycle {
                 Phase::Closed => Phase::Closed,
             };
         });
+        self.shared.closing.notify_waiters();
         tokio::select! {
             biased;
             () = self.drained() => {}
@@ -120,7 +158,21 @@ impl Lifecycle {
             () = self.closed() => {}
         }
         self.shared.phase.send_replace(Phase::Closed);
-        self.report()
+        let report = self.report();
+        self.give_back().await;
+        report
+    }
+
+    /// Returns what is still held, in at most a second of real time.
+    async fn give_back(&self) {
+        let left: Vec<_> = self.lock().values_mut().filter_map(|held| held.at_close.take()).collect();
+        if !left.is_empty() {
+            let all = futures_util::future::join_all(left.into_iter().map(GiveBack::give_back));
+            tokio::select! {
+                _ = all => {}
+                () = runtime::sleep(SECOND) => {}
+            }
+        }
     }
 
     async fn drained(&self) {
@@ -135,14 +187,14 @@ impl Lifecycle {
 
     fn report(&self) -> ShutdownReport {
         let mut counts: BTreeMap<(&'static str, Arc<str>), usize> = BTreeMap::new();
-        for (kind, object) in self.lock().values() {
-            *counts.entry((kind, Arc::clone(object))).or_default() += 1;
+        for held in self.lock().values() {
+            *counts.entry((held.kind, Arc::clone(&held.object))).or_default() += 1;
         }
         let left = counts.into_iter().map(|((kind, object), count)| Left { kind, object: object.to_string(), count });
         ShutdownReport { left: left.collect() }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (&'static str, Arc<str>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Held>> {
         self.shared.held.lock().expect("no code panics while it holds this lock")
     }
 }

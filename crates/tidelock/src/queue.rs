@@ -1,16 +1,255 @@
-//! Each message to one consumer.
+//! Each message to one consumer at a time, at least once, in a stated order.
+//!
+//! A [`Queue`] keeps messages until a consumer has acknowledged them. Who receives a message has it on a *lease*: no
+//! one else gets it until the lease is over, and if nothing was heard of it by then, it is handed out again. What
+//! fails too often, or takes too long, ends readable in the [dead letters](Queue::dead_letters).
+//!
+//! ```
+//! use tidelock::{SECOND, Tidelock};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Email {
+//!     to: String,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidelock::Result<()> {
+//! let tide = Tidelock::in_process();
+//! let mail = tide.queue::<Email>("mail").lease(30 * SECOND).max_deliveries(5).build()?;
+//!
+//! let sent = mail.send(&Email { to: "ada@example.org".into() }).dedup_key("welcome:ada").await?;
+//!
+//! let delivery = mail.recv().wait(SECOND).await?.expect("it was just sent");
+//! assert_eq!(delivery.id(), sent.id);
+//! assert_eq!(delivery.to, "ada@example.org"); // a delivery reads as its value
+//! assert!(delivery.ack().await?); // false would say that the lease was over
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | send one, or many all or nothing | [`send`](Queue::send), [`send_many`](Queue::send_many) |
+//! | receive by hand | [`recv`](Queue::recv), [`try_recv`](Queue::try_recv), [`recv_many`](Queue::recv_many), [`stream`](Queue::stream) |
+//! | run a handler for each message | [`process`](Queue::process) |
+//! | look | [`stats`](Queue::stats), [`get`](Queue::get), [`list`](Queue::list), [`peek`](Queue::peek) |
+//! | hold back or remove | [`pause`](Queue::pause), [`remove`](Queue::remove), [`purge`](Queue::purge), [`delete`](Queue::delete) |
+//! | read and revive what failed | [`dead_letters`](Queue::dead_letters) |
+//!
+//! # Order
+//!
+//! Higher priority first; then by the instant at which a message was first due; then by send order. A returned message
+//! keeps its place, unless the handle was built with [`Place::Back`]. Messages with one
+//! [ordering key](SendRequest::ordering_key) are handed out strictly in send order and one at a time: while the first is
+//! unfinished the others wait, and everything else flows.
+//!
+//! # What is guaranteed
+//!
+//! At least once: a message is handed out again if its consumer dies, so handlers must bear repeats. A [fence](Message::fence)
+//! tells a late writer from the current one. *No* is a value (nothing there, stale, duplicate); an error means that the
+//! question could not be answered, and never hides behind `None`.
 
+mod builder;
+mod cursor;
+mod dead;
+#[cfg(all(test, feature = "redis"))]
+mod differential;
+mod inspect;
 pub(crate) mod memory;
+mod message;
+mod meta;
+mod model;
+mod observe;
+mod receive;
+mod receivers;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
+mod renewal;
+mod request;
+mod signal;
+mod site;
 pub(crate) mod store;
+mod stream;
+mod worker;
 
-/// Builder.
-#[derive(Debug)]
-pub struct QueueBuilder<T>(std::marker::PhantomData<T>);
+use std::fmt;
+use std::sync::Arc;
 
-impl<T> QueueBuilder<T> {
-    pub(crate) fn new(_tide: &crate::Tidelock, _id: &str) -> Self {
-        Self(std::marker::PhantomData)
+pub use self::builder::QueueBuilder;
+pub use self::dead::{DeadLetter, DeadLetters, GetDead, ListDead, PurgeDead, RemoveDead, Requeue, RequeueAll};
+pub use self::inspect::{Lease, MessageInfo, Paused, QueueStats};
+pub use self::message::{Delivery, Message, MessageId, Nacked, Receipt};
+pub use self::meta::Meta;
+pub use self::receive::{Recv, RecvMany, TryRecv};
+pub use self::request::{
+    Ack, AckMany, Bury, Delete, Get, GiveBack, List, Nack, Pause, Peek, Purge, Remove, Resume, SendMany, SendRequest,
+    Sent, Stats, Touch,
+};
+pub use self::store::{DeadReason, Place, Removed, State};
+pub use self::stream::Deliveries;
+pub use self::worker::{HandlerError, RunningWorker, Worker, WorkerReport, WorkerStats};
+pub(crate) use self::receivers::Registry;
+
+use self::builder::Options;
+use self::receivers::Receivers;
+use self::request::Settlement;
+use self::site::Site;
+use crate::codec::Value;
+
+/// A door to one queue of values of type `T`. Cloned freely; every handle with the same tenant and id, in any process,
+/// is a door to the same queue.
+///
+/// Made by [`Tidelock::queue`](crate::Tidelock::queue). The [module](self) tells how a queue behaves.
+pub struct Queue<T> {
+    pub(crate) options: Arc<Options<T>>,
+    pub(crate) receivers: Arc<Receivers>,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.receivers.site
+    }
+
+    /// The id that it was built with.
+    pub fn id(&self) -> &str {
+        &self.site().address.id
+    }
+}
+
+impl<T: Value> Queue<T> {
+    /// The queue of the same id of another tenant, with the same options. Tenants share nothing.
+    ///
+    /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
+    pub fn tenant(&self, tenant: &str) -> Self {
+        let site = self.site();
+        let address = site.address.with_tenant(tenant);
+        Self { options: Arc::clone(&self.options), receivers: Registry::at(&site.world, address) }
+    }
+
+    /// A message with this value. The value is encoded here, once; what is wrong with it is told when it is awaited.
+    pub fn send(&self, value: &T) -> SendRequest<T> {
+        SendRequest::new(self, value)
+    }
+
+    /// Several messages at once, all or nothing: each item is a [`send`](Queue::send) of this queue.
+    pub fn send_many(&self, items: impl IntoIterator<Item = SendRequest<T>>) -> SendMany<T> {
+        SendMany::new(self, items)
+    }
+
+    /// Waits for one message.
+    pub fn recv(&self) -> Recv<T> {
+        Recv::new(self)
+    }
+
+    /// Takes one message if one is deliverable now.
+    pub fn try_recv(&self) -> TryRecv<T> {
+        TryRecv::new(self)
+    }
+
+    /// Waits for the first message and takes up to `max` (1..=1,000) that are deliverable then.
+    pub fn recv_many(&self, max: usize) -> RecvMany<T> {
+        RecvMany::new(self, max)
+    }
+
+    /// Messages as they come.
+    pub fn stream(&self) -> Deliveries<T> {
+        Deliveries::new(self)
+    }
+
+    /// Acks the delivery of a receipt.
+    pub fn ack(&self, receipt: &Receipt) -> Ack {
+        Ack(self.settlement(receipt))
+    }
+
+    /// Acks the deliveries of up to 1,000 receipts.
+    pub fn ack_many(&self, receipts: &[Receipt]) -> AckMany {
+        AckMany::new(self.site(), receipts)
+    }
+
+    /// Nacks the delivery of a receipt.
+    pub fn nack(&self, receipt: &Receipt) -> Nack {
+        Nack::new(self.settlement(receipt))
+    }
+
+    /// Begins the lease of a receipt's delivery anew.
+    pub fn touch(&self, receipt: &Receipt) -> Touch {
+        Touch::new(self.settlement(receipt))
+    }
+
+    /// Refuses the message of a receipt for good.
+    pub fn dead_letter(&self, receipt: &Receipt, reason: &str) -> Bury {
+        Bury::new(self.settlement(receipt), reason)
+    }
+
+    /// Returns the message of a receipt unused.
+    pub fn give_back(&self, receipt: &Receipt) -> GiveBack {
+        GiveBack(self.settlement(receipt))
+    }
+
+    fn settlement(&self, receipt: &Receipt) -> Settlement {
+        Settlement::by(self.site(), receipt, self.options.max_nack_delay)
+    }
+
+    /// Stops hand-over in all processes.
+    pub fn pause(&self) -> Pause {
+        Pause::new(self.site())
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) -> Resume {
+        Resume(Arc::clone(self.site()))
+    }
+
+    /// The queue as a whole.
+    pub fn stats(&self) -> Stats {
+        Stats::new(self.site())
+    }
+
+    /// One unfinished message.
+    pub fn get(&self, id: MessageId) -> Get {
+        Get::new(self, id)
+    }
+
+    /// The messages of one state.
+    pub fn list(&self, state: State) -> List {
+        List::new(self, state)
+    }
+
+    /// The next up to `max` (1..=1,000) messages that would be handed out.
+    pub fn peek(&self, max: usize) -> Peek {
+        Peek::new(self, max)
+    }
+
+    /// Removes one ready or delayed message.
+    pub fn remove(&self, id: MessageId) -> Remove {
+        Remove::new(self.site(), id)
+    }
+
+    /// Removes all ready and delayed messages.
+    pub fn purge(&self) -> Purge {
+        Purge(Arc::clone(self.site()))
+    }
+
+    /// Removes the queue and all about it.
+    pub fn delete(&self) -> Delete {
+        Delete(Arc::clone(self.site()))
+    }
+
+    /// What ended without an ack.
+    pub fn dead_letters(&self) -> DeadLetters<T> {
+        DeadLetters::of(self)
+    }
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self { options: Arc::clone(&self.options), receivers: Arc::clone(&self.receivers) }
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.site().address;
+        f.debug_struct("Queue").field("id", &address.id).field("tenant", &address.tenant).finish_non_exhaustive()
     }
 }

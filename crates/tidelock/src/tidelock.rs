@@ -9,7 +9,7 @@ use crate::backend::memory::Memory;
 use crate::error::Result;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
-use crate::queue::QueueBuilder;
+use crate::queue::{QueueBuilder, Registry};
 use crate::ratelimit::RateLimiterBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) spawner: Arc<Spawner>,
     /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
     pub(crate) process: Arc<str>,
+    /// Who waits here for messages, queue by queue.
+    pub(crate) receivers: Registry,
 }
 
 /// The tenant of those who do not say one.
@@ -55,7 +57,7 @@ impl Tidelock {
         let spawner = Arc::new(Spawner::default());
         let backend = Arc::new(Memory::new(&clock, &spawner));
         let lifecycle = Lifecycle::new(clock.clone());
-        Self::over(World { backend, clock, lifecycle, spawner, process: process_name("local") }, DEFAULT_TENANT)
+        Self::over(World { backend, clock, lifecycle, spawner, process: process_name("local"), receivers: Registry::default() }, DEFAULT_TENANT)
     }
 
     pub(crate) fn over(world: World, tenant: &str) -> Self {

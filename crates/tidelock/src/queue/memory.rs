@@ -1,47 +1,211 @@
-//! In process: the model behind a lock.
-use std::sync::Arc;
+//! Queues in process: a model per queue behind a lock, and the backend's timer.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+
+use super::cursor::read_cursor;
+use super::model::{Model, Now};
+use super::store::{
+    Accepted, Bell, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
+};
 use crate::backend::memory::{Sweep, Timer};
+use crate::error::{Error, Result};
+use crate::name::Address;
+use crate::runtime::BoxFuture;
 use crate::time::Timestamp;
 
-/// The state of this process.
+/// How long the numbers of an empty queue are kept, so that none of them repeats.
+const NUMBERS_KEPT: u64 = 3_600_000;
+
+/// All queues of this process.
 #[derive(Debug)]
-pub(crate) struct MemoryQueue;
+pub(crate) struct MemoryQueue {
+    timer: Arc<Timer>,
+    queues: RwLock<HashMap<Address, Arc<Cell>>>,
+    /// The only process there is.
+    process: Arc<str>,
+}
+
+/// One queue.
+#[derive(Debug, Default)]
+struct Cell {
+    model: Mutex<Model>,
+    bell: Mutex<Weak<Bell>>,
+}
 
 impl MemoryQueue {
-    pub(crate) fn new(_timer: &Arc<Timer>) -> Self {
-        Self
+    pub(crate) fn new(timer: &Arc<Timer>) -> Self {
+        Self { timer: Arc::clone(timer), queues: RwLock::default(), process: "local".into() }
+    }
+
+    fn now(&self) -> Now {
+        Now::from_millis(self.timer.clock().now().as_millis())
+    }
+
+    fn cell(&self, queue: &Address) -> Arc<Cell> {
+        if let Some(cell) = self.queues.read().expect("no code panics while it holds this lock").get(queue) {
+            return Arc::clone(cell);
+        }
+        let mut queues = self.queues.write().expect("no code panics while it holds this lock");
+        Arc::clone(queues.entry(queue.clone()).or_default())
+    }
+
+    /// One atomic step: what is overdue, the operation, the wake-ups.
+    fn step<T>(&self, queue: &Address, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
+        let cell = self.cell(queue);
+        let now = self.now();
+        let mut model = cell.lock();
+        model.advance(now);
+        let outcome = operation(&mut model, now);
+        cell.end_step(model, now, &self.timer);
+        outcome
+    }
+
+    /// Steps until nothing is overdue, as often as a look waits for.
+    fn settle_down(&self, queue: &Address) {
+        for _ in 1..SETTLING_STEPS {
+            if !self.step(queue, |model, _| model.is_settling()) {
+                return;
+            }
+        }
+    }
+
+    fn take_now(&self, queue: &Address, take: &Take) -> Taken {
+        loop {
+            let (taken, settling) =
+                self.step(queue, |model, now| (model.take(now, &self.process, take), model.is_settling()));
+            if !settling || !taken.messages.is_empty() || take.max == 0 {
+                return taken;
+            }
+        }
+    }
+
+    fn look_now(&self, queue: &Address, look: &Look) -> Result<View> {
+        let after = match look {
+            Look::List { after, .. } | Look::ListDead { after, .. } => after.as_deref(),
+            _ => None,
+        };
+        let after = after.map(read_cursor).transpose()?;
+        self.settle_down(queue);
+        Ok(self.step(queue, |model, now| model.look(now, look, after)))
+    }
+}
+
+impl Cell {
+    fn lock(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().expect("the model does not panic")
+    }
+
+    fn end_step(&self, mut model: MutexGuard<'_, Model>, now: Now, timer: &Arc<Timer>) {
+        let bell = if model.has_parked() {
+            let bell = self.bell.lock().expect("no code panics while it holds this lock").upgrade();
+            let woken = model.wake(now, |_| bell.is_some());
+            bell.filter(|_| !woken.is_empty())
+        } else {
+            model.nobody_waits();
+            None
+        };
+        let next = model.next_deadline().or_else(|| model.is_idle_since().map(|since| since + NUMBERS_KEPT));
+        drop(model);
+        if let Some(bell) = bell {
+            bell.ring();
+        }
+        if let Some(next) = next {
+            timer.arm(Timestamp::from_millis(next));
+        }
+    }
+}
+
+fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl QueueStore for MemoryQueue {
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
+        ready(Ok(self.step(queue, |model, now| model.send(now, batch))))
+    }
+
+    fn take(&self, queue: &Address, take: Take) -> BoxFuture<'static, Result<Taken>> {
+        ready(Ok(self.take_now(queue, &take)))
+    }
+
+    fn settle(&self, queue: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        ready(Ok(self.step(queue, |model, now| model.settle(now, settles))))
+    }
+
+    fn change(&self, queue: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
+        self.settle_down(queue);
+        ready(Ok(self.step(queue, |model, now| model.change(now, change))))
+    }
+
+    fn look(&self, queue: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
+        ready(self.look_now(queue, &look))
+    }
+
+    fn bell(&self, queue: &Address) -> Arc<Bell> {
+        let cell = self.cell(queue);
+        let mut known = cell.bell.lock().expect("no code panics while it holds this lock");
+        known.upgrade().unwrap_or_else(|| {
+            let bell = Arc::new(Bell::default());
+            *known = Arc::downgrade(&bell);
+            bell
+        })
     }
 }
 
 impl Sweep for MemoryQueue {
-    fn sweep(&self, _now: Timestamp) -> Option<Timestamp> {
-        None
+    fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
+        let now = Now::from_millis(now.as_millis());
+        let mut next = None::<u64>;
+        let mut forgotten = Vec::new();
+        let queues = self.queues.read().expect("no code panics while it holds this lock");
+        for (address, cell) in queues.iter() {
+            let mut model = cell.lock();
+            let due = match (model.next_deadline(), model.is_idle_since()) {
+                (Some(at), _) if at <= now.ms => {
+                    model.advance(now);
+                    let due = model.next_deadline();
+                    cell.end_step(model, now, &self.timer);
+                    due
+                }
+                (Some(at), _) => Some(at),
+                (None, Some(since)) if since + NUMBERS_KEPT <= now.ms => {
+                    forgotten.push(address.clone());
+                    None
+                }
+                (None, since) => since.map(|since| since + NUMBERS_KEPT),
+            };
+            next = next.into_iter().chain(due).min();
+        }
+        drop(queues);
+        self.forget(&forgotten, now);
+        next.map(Timestamp::from_millis)
     }
 }
 
-use crate::error::Result;
-use crate::name::Address;
-use crate::queue::store::*;
-use crate::runtime::BoxFuture;
-
-impl QueueStore for MemoryQueue {
-    fn send(&self, _: &Address, _: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
-        unreachable!()
-    }
-    fn take(&self, _: &Address, _: Take) -> BoxFuture<'static, Result<Taken>> {
-        unreachable!()
-    }
-    fn settle(&self, _: &Address, _: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
-        unreachable!()
-    }
-    fn change(&self, _: &Address, _: Change) -> BoxFuture<'static, Result<Changes>> {
-        unreachable!()
-    }
-    fn look(&self, _: &Address, _: Look) -> BoxFuture<'static, Result<View>> {
-        unreachable!()
-    }
-    fn bell(&self, _: &Address) -> Arc<Bell> {
-        unreachable!()
+impl MemoryQueue {
+    /// Lets go of queues that stayed empty; one that was used since it was looked at stays.
+    fn forget(&self, addresses: &[Address], now: Now) {
+        if addresses.is_empty() {
+            return;
+        }
+        let mut queues = self.queues.write().expect("no code panics while it holds this lock");
+        for address in addresses {
+            let unused = queues.get(address).is_some_and(|cell| {
+                let idle = cell.lock().is_idle_since();
+                let waited_for = cell.bell.lock().expect("no code panics while it holds this lock").strong_count() > 0;
+                // Whoever got the cell before this lock was taken may be about to use it.
+                let in_use = waited_for || Arc::strong_count(cell) > 1;
+                !in_use && idle.is_some_and(|since| since + NUMBERS_KEPT <= now.ms)
+            });
+            if unused {
+                queues.remove(address);
+            }
+        }
+        queues.shrink_to_fit();
     }
 }

@@ -1,42 +1,185 @@
-//! In Redis.
-use std::sync::Arc;
+//! Queues on Redis: one script per trip, and trips that many callers share.
 
-use crate::backend::redis::Server;
+mod admin;
+mod stored;
+mod sweeper;
+mod trip;
 
-/// The state on the server.
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::oneshot;
+
+use self::sweeper::Sweeper;
+use self::trip::{Lane, Request};
+use super::store::{Accepted, Bell, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
+use crate::backend::redis::{Arguments, Place, Server, Wakeable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+use crate::time::Tick;
+
+/// Trips of one process and queue that may be under way at once: the second keeps the server busy while the answer
+/// of the first is being worked on.
+const LANES: usize = 2;
+/// The parts of a queue's keys, in the order of the scripts' KEYS.
+const PARTS: [&str; 12] = [
+    "record", "line", "messages", "ready", "lines", "delayed", "leased", "expiring", "kept", "dead", "dedup", "parked",
+];
+
+/// All queues on the server that this process uses.
 #[derive(Debug)]
 pub(crate) struct RedisQueue {
     server: Arc<Server>,
+    queues: Arc<Mutex<HashMap<Address, Arc<Remote>>>>,
+    sweeper: Sweeper,
+}
+
+/// One queue on the server, as this process uses it.
+#[derive(Debug)]
+struct Remote {
+    server: Arc<Server>,
+    place: Place,
+    keys: Vec<String>,
+    trips: Mutex<Trips>,
+    /// The number of the last change; a change waits for the one before it.
+    changes: tokio::sync::Mutex<u64>,
+    bell: Arc<Bell>,
+    /// The next deadline that the server told, in ms; 0 for none.
+    next: AtomicU64,
+    used: Mutex<Tick>,
+}
+
+/// Requests that wait for a trip, and the lanes that are free.
+#[derive(Debug)]
+struct Trips {
+    waiting: VecDeque<Request>,
+    idle: Vec<Lane>,
 }
 
 impl RedisQueue {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server) }
+        let queues = Arc::<Mutex<HashMap<_, _>>>::default();
+        Self { server: Arc::clone(server), sweeper: Sweeper::new(server, &queues), queues }
+    }
+
+    /// The queue at `address`. Using it is what keeps it swept.
+    fn remote(&self, address: &Address) -> Arc<Remote> {
+        let now = self.server.clock.tick();
+        let remote = {
+            let mut queues = self.queues.lock().expect("no code panics while it holds this lock");
+            let known = queues.entry(address.clone()).or_insert_with(|| Remote::new(&self.server, address, now));
+            Arc::clone(known)
+        };
+        *remote.used.lock().expect("no code panics while it holds this lock") = now;
+        self.sweeper.start();
+        remote
+    }
+
+    /// Hands a request to the next trip and waits for its answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        address: &Address,
+        request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
+    ) -> BoxFuture<'static, Result<T>> {
+        let remote = self.remote(address);
+        let (sender, receiver) = oneshot::channel();
+        remote.submit(request(sender));
+        Box::pin(async move {
+            receiver.await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
+            })
+        })
     }
 }
 
-use crate::error::Result;
-use crate::name::Address;
-use crate::queue::store::*;
-use crate::runtime::BoxFuture;
+impl Remote {
+    fn new(server: &Arc<Server>, address: &Address, now: Tick) -> Arc<Self> {
+        let place = server.place("queue", address, None);
+        let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
+        let idle = (0..LANES).rev().map(|lane| Lane::new(server, &place, lane)).collect();
+        let remote = Arc::new(Self {
+            server: Arc::clone(server),
+            keys,
+            trips: Mutex::new(Trips { waiting: VecDeque::new(), idle }),
+            changes: tokio::sync::Mutex::new(0),
+            bell: Arc::default(),
+            next: AtomicU64::new(0),
+            used: Mutex::new(now),
+            place,
+        });
+        let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
+        server.wakes.register(&remote.place.tag, waiter);
+        remote
+    }
+
+    /// Puts a request on the next trip. It leaves at once if none is under way.
+    fn submit(self: &Arc<Self>, request: Request) {
+        let mut trips = self.lock();
+        let second = request.gains_from_a_second_trip();
+        trips.waiting.push_back(request);
+        if trips.idle.len() == LANES || (second && !trips.idle.is_empty()) {
+            let lane = trips.idle.pop().expect("it was just seen");
+            drop(trips);
+            let remote = Arc::clone(self);
+            self.server.spawner.spawn(async move { remote.drive(lane).await });
+        }
+    }
+
+    /// Keys and pinned time, as every script of the queue takes them. `answers` is the sender's own memory.
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for key in self.keys.iter().map(String::as_str).chain(answers) {
+            arguments.key(key);
+        }
+        self.server.push_now(&mut arguments);
+        arguments
+    }
+
+    fn told_next(&self, next: u64) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trips> {
+        self.trips.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Wakeable for Remote {
+    fn woken(&self, _detail: &[u8]) {
+        self.bell.ring();
+    }
+
+    fn reset(&self) {
+        self.bell.ring();
+    }
+}
 
 impl QueueStore for RedisQueue {
-    fn send(&self, _: &Address, _: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
-        unreachable!()
+    fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
+        self.ask(queue, |reply| Request::Send { batch, reply })
     }
-    fn take(&self, _: &Address, _: Take) -> BoxFuture<'static, Result<Taken>> {
-        unreachable!()
+
+    fn take(&self, queue: &Address, take: Take) -> BoxFuture<'static, Result<Taken>> {
+        self.ask(queue, |reply| Request::Take { take, reply })
     }
-    fn settle(&self, _: &Address, _: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
-        unreachable!()
+
+    fn settle(&self, queue: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        self.ask(queue, |reply| Request::Settle { settles, reply: Some(reply) })
     }
-    fn change(&self, _: &Address, _: Change) -> BoxFuture<'static, Result<Changes>> {
-        unreachable!()
+
+    fn change(&self, queue: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
+        let remote = self.remote(queue);
+        Box::pin(async move { remote.change(change).await })
     }
-    fn look(&self, _: &Address, _: Look) -> BoxFuture<'static, Result<View>> {
-        unreachable!()
+
+    fn look(&self, queue: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
+        let remote = self.remote(queue);
+        Box::pin(async move { remote.look(look).await })
     }
-    fn bell(&self, _: &Address) -> Arc<Bell> {
-        unreachable!()
+
+    fn bell(&self, queue: &Address) -> Arc<Bell> {
+        Arc::clone(&self.remote(queue).bell)
     }
 }

@@ -25,6 +25,10 @@ pub(crate) const SETTLING_STEPS: usize = 50;
 /// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
 /// repeated after a lost reply until it is answered or the request timeout is over.
 pub(crate) trait QueueStore: std::fmt::Debug + Send + Sync {
+    /// Whether every answer is there at the first poll.
+    fn is_local(&self) -> bool {
+        false
+    }
     /// Stores all of a batch or nothing of it.
     fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>>;
     /// Hands out what is first in order, now. Dropped after it took something, it gives that back.

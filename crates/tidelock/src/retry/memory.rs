@@ -1,24 +1,54 @@
-//! Retry budgets in process.
-use std::sync::Arc;
+//! Retry budgets in process: the model behind a lock.
+
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backend::memory::{Sweep, Timer};
-use crate::retry::store::BudgetStore;
+use crate::error::Result;
+use crate::name::Address;
+use crate::retry::model::Budgets;
+use crate::retry::store::{BudgetStore, Take, Taken};
+use crate::runtime::BoxFuture;
 use crate::time::Timestamp;
+
+/// Records forgotten in one step.
+const STEP: usize = 200;
 
 /// Budgets of this process.
 #[derive(Debug)]
-pub(crate) struct MemoryBudget;
+pub(crate) struct MemoryBudget {
+    timer: Arc<Timer>,
+    budgets: Mutex<Budgets>,
+}
 
 impl MemoryBudget {
-    pub(crate) fn new(_timer: &Arc<Timer>) -> Self {
-        Self
+    pub(crate) fn new(timer: &Arc<Timer>) -> Self {
+        Self { timer: Arc::clone(timer), budgets: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Budgets> {
+        self.budgets.lock().expect("no code panics while it holds this lock")
     }
 }
 
-impl BudgetStore for MemoryBudget {}
+impl BudgetStore for MemoryBudget {
+    fn take<'a>(&'a self, budget: &'a Address, take: Take) -> BoxFuture<'a, Result<Taken>> {
+        Box::pin(async move {
+            let mut budgets = self.lock();
+            let taken = budgets.take(budget, &take, self.timer.clock().now());
+            let next = budgets.next_deadline();
+            drop(budgets);
+            if let Some(next) = next {
+                self.timer.arm(next);
+            }
+            Ok(taken)
+        })
+    }
+}
 
 impl Sweep for MemoryBudget {
-    fn sweep(&self, _now: Timestamp) -> Option<Timestamp> {
-        None
+    fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut budgets = self.lock();
+        budgets.sweep(now, STEP);
+        budgets.next_deadline()
     }
 }

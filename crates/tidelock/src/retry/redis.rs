@@ -1,10 +1,22 @@
-//! In Redis.
+//! Retry budgets in Redis: one string per budget, one script.
+
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::backend::redis::Server;
-use crate::retry::store::BudgetStore;
+use redis::Value;
 
-/// The state on the server.
+use crate::backend::redis::{Arguments, Repeat, Script, Server, script, unexpected};
+use crate::error::Result;
+use crate::name::Address;
+use crate::retry::store::{BudgetStore, Take, Taken};
+use crate::runtime::BoxFuture;
+
+static TAKE: Script = script!("take", "../lua/time.lua", "lua/take.lua");
+
+/// A retry waits no longer for its token: then the process decides by itself.
+const ANSWER_WITHIN: Duration = Duration::from_millis(100);
+
+/// Budgets on the server.
 #[derive(Debug)]
 pub(crate) struct RedisBudget {
     server: Arc<Server>,
@@ -16,4 +28,28 @@ impl RedisBudget {
     }
 }
 
-impl BudgetStore for RedisBudget {}
+impl BudgetStore for RedisBudget {
+    fn take<'a>(&'a self, budget: &'a Address, take: Take) -> BoxFuture<'a, Result<Taken>> {
+        Box::pin(async move {
+            let place = self.server.place("retry", budget, None);
+            let mut arguments = Arguments::default();
+            arguments.key(&self.server.key(&place, "budget"));
+            self.server.push_now(&mut arguments);
+            for number in [take.numbers.capacity, take.numbers.rate, take.credit, take.amount] {
+                arguments.number(number);
+            }
+            let answer = self.server.run(&TAKE, place.slot, &arguments, Repeat::Never, ANSWER_WITHIN).await;
+            taken(&answer.map_err(|failure| failure.into_error("retry budget"))?)
+        })
+    }
+}
+
+fn taken(answer: &Value) -> Result<Taken> {
+    if let Value::Array(parts) = answer
+        && let [Value::Int(taken @ (0 | 1)), Value::Int(level)] = parts[..]
+        && let Ok(level) = u64::try_from(level)
+    {
+        return Ok(Taken { taken: taken == 1, level });
+    }
+    Err(unexpected("retry budget", answer))
+}

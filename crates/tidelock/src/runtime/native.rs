@@ -1,10 +1,14 @@
 //! Native twin: tokio's timer and tasks.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 /// Milliseconds since the Unix epoch by this machine's clock.
 pub(crate) fn wall_clock_millis() -> u64 {
@@ -12,22 +16,59 @@ pub(crate) fn wall_clock_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Time since an arbitrary instant of this process; never runs back.
+/// Time since an arbitrary instant of this process; never runs back. It is the time of the runtime's timer, so a test
+/// that pauses tokio's time pauses it too.
 pub(crate) fn monotonic() -> Duration {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     ORIGIN.elapsed()
 }
 
+/// tokio's timer wheel covers about two years; longer waits are taken in steps.
+const STEP: Duration = Duration::from_hours(180 * 24);
+
 /// Resolves after `duration`.
 pub(crate) async fn sleep(duration: Duration) {
-    // tokio's timer wheel covers about two years; longer waits are taken in steps.
-    const STEP: Duration = Duration::from_secs(180 * 86_400);
     let mut left = duration;
     while left > STEP {
         tokio::time::sleep(STEP).await;
         left -= STEP;
     }
     tokio::time::sleep(left).await;
+}
+
+pin_project! {
+    /// As [`sleep`], for futures that are written by hand and do not allocate. One of no time is ready at once.
+    #[derive(Debug)]
+    pub(crate) struct Sleep {
+        #[pin]
+        timer: Option<tokio::time::Sleep>,
+        left: Duration,
+    }
+}
+
+impl Sleep {
+    pub(crate) fn new(duration: Duration) -> Self {
+        let step = duration.min(STEP);
+        Self { timer: (!step.is_zero()).then(|| tokio::time::sleep(step)), left: duration.saturating_sub(step) }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(mut timer) = this.timer.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        loop {
+            ready!(timer.as_mut().poll(context));
+            if this.left.is_zero() {
+                return Poll::Ready(());
+            }
+            let step = (*this.left).min(STEP);
+            *this.left -= step;
+            timer.as_mut().reset(Instant::now() + step);
+        }
+    }
 }
 
 /// Starts tasks, also from threads that are not of a runtime: it remembers the last runtime it was used in.

@@ -1,6 +1,9 @@
 //! Browser twin: the host's timers and microtasks.
 
+use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use send_wrapper::SendWrapper;
@@ -37,6 +40,31 @@ pub(crate) async fn sleep(duration: Duration) {
         if left == 0 {
             return;
         }
+    }
+}
+
+/// As [`sleep`], with a name. One of no time lets the page's other events run first.
+pub(crate) struct Sleep {
+    wait: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Sleep {
+    pub(crate) fn new(duration: Duration) -> Self {
+        Self { wait: Box::pin(sleep(duration)) }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.wait.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").finish_non_exhaustive()
     }
 }
 

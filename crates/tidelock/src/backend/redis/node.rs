@@ -120,7 +120,9 @@ fn settled(link: &Link, may_wait: bool) -> Option<Result<Up, Failure>> {
 impl Up {
     pub(crate) async fn send(&self, command: &Cmd) -> Result<redis::Value, Failure> {
         let mut connection = self.connection.clone();
-        connection.req_packed_command(command).await.map_err(|error| Failure::from_redis(&error))
+        // An error reply comes as a value here.
+        let reply = connection.req_packed_command(command).await.and_then(redis::Value::extract_error);
+        reply.map_err(|error| Failure::from_redis(&error))
     }
 
     /// Sends commands that nothing of other callers may stand between; answers the last reply.

@@ -1,0 +1,206 @@
+//! Defining a queue.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Queue;
+use super::receivers::{Registry, Terms};
+use super::store::{MAX_BYTES, Place};
+use crate::codec::{Border, Codec, Value};
+use crate::error::{BoxError, Error, Result};
+use crate::name::{self, Address};
+use crate::tidelock::{Tidelock, World};
+use crate::time::{DAY, SECOND, TEN_YEARS, check_duration, whole_millis};
+
+/// The options of a handle, checked.
+#[derive(Debug)]
+pub(crate) struct Options<T> {
+    pub(crate) border: Border<T>,
+    pub(crate) max_age: Option<u64>,
+    pub(crate) retention: Option<u64>,
+    pub(crate) max_nack_delay: Duration,
+    pub(crate) max_depth: Option<u64>,
+    /// What a receive without options of its own asks for.
+    pub(crate) terms: Arc<Terms>,
+}
+
+/// Defines a queue: options with defaults, checked by [`build`](QueueBuilder::build).
+///
+/// No option is stored as a setting of the queue: each request uses those of its own handle, so handles with different
+/// options do not disturb each other. Durations count whole milliseconds, fractions rounded up; the longest is 10 years.
+#[must_use = "a builder does nothing until it is built"]
+pub struct QueueBuilder<T> {
+    world: Arc<World>,
+    tenant: Arc<str>,
+    id: String,
+    border: Border<T>,
+    lease: Duration,
+    max_deliveries: Option<u64>,
+    max_age: Option<Duration>,
+    retention: Option<Duration>,
+    max_nack_delay: Duration,
+    max_depth: Option<u64>,
+    place: Place,
+}
+
+impl<T> QueueBuilder<T> {
+    pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
+        Self {
+            world: Arc::clone(&tide.world),
+            tenant: Arc::clone(&tide.tenant),
+            id: id.to_owned(),
+            border: Border::new(131_072),
+            lease: 30 * SECOND,
+            max_deliveries: Some(10),
+            max_age: Some(7 * DAY),
+            retention: Some(7 * DAY),
+            max_nack_delay: 7 * DAY,
+            max_depth: None,
+            place: Place::Original,
+        }
+    }
+
+    /// How long a taken message is its taker's: 1 ms..=10 years, default 30 s. A receive may ask for its own.
+    ///
+    /// Workers and prefetching streams renew their leases and need at least 100 ms.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How often a message is handed out at most: 1..=2^53−1 or `None`, default 10. A delivery that was given back
+    /// unused does not count.
+    pub fn max_deliveries(mut self, max: impl Into<Option<u64>>) -> Self {
+        self.max_deliveries = max.into();
+        self
+    }
+
+    /// How long a message may stay unfinished, from its first due time: 1 ms..=10 years or `None`, default 7 days.
+    /// After that it is a dead letter. Kept with the message when it is sent.
+    pub fn max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.max_age = age.into();
+        self
+    }
+
+    /// How long a dead letter is kept: 1 ms..=10 years or `None` (until removed), default 7 days. Kept with the message
+    /// when it is sent.
+    pub fn dead_letter_retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
+        self.retention = retention.into();
+        self
+    }
+
+    /// The most bytes of value and meta of one message: 1..=16 MiB, default 131,072.
+    pub fn payload_limit(mut self, bytes: usize) -> Self {
+        self.border.limit = bytes;
+        self
+    }
+
+    /// The longest delay of a nack: 0..=10 years, default 7 days. A longer one is refused; a worker's is cut to it.
+    pub fn max_nack_delay(mut self, max: Duration) -> Self {
+        self.max_nack_delay = max;
+        self
+    }
+
+    /// Sends that would make more than this ready and delayed are refused (*capacity reached*): 1..=2^53−1 or `None`,
+    /// default `None`. Returned messages are never refused.
+    pub fn max_depth(mut self, max: impl Into<Option<u64>>) -> Self {
+        self.max_depth = max.into();
+        self
+    }
+
+    /// Where a returned message without ordering key stands. Default: where it stood.
+    pub fn redelivery(mut self, place: Place) -> Self {
+        self.place = place;
+        self
+    }
+
+    /// How values become bytes. Default JSON.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.border.codec = codec;
+        self
+    }
+
+    /// A check of values: one that fails is refused before anything is sent.
+    pub fn check<E: Into<BoxError>>(mut self, check: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static) -> Self {
+        self.border.set_check(check);
+        self
+    }
+
+    /// Checks values by their `garde::Validate`.
+    #[cfg(feature = "garde")]
+    pub fn check_garde(self) -> Self
+    where
+        T: garde::Validate<Context = ()>,
+    {
+        self.check(|value: &T| value.validate())
+    }
+
+    /// Checks the options and makes the handle. Does no I/O.
+    ///
+    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
+    pub fn build(self) -> Result<Queue<T>>
+    where
+        T: Value,
+    {
+        let context = format!("queue {:?}", self.id);
+        let Self { world, tenant, id, .. } = &self;
+        let checked = self.check_options();
+        checked.map_err(|error| error.in_context(&context))?;
+        let terms = Terms {
+            lease: whole_millis(self.lease),
+            consumer: Arc::clone(&world.process),
+            max_deliveries: self.max_deliveries,
+            place: self.place,
+        };
+        let receivers = Registry::at(world, Address::new(tenant, id));
+        let options = Options {
+            border: self.border,
+            max_age: self.max_age.map(whole_millis),
+            retention: self.retention.map(whole_millis),
+            max_nack_delay: self.max_nack_delay,
+            max_depth: self.max_depth,
+            terms: Arc::new(terms),
+        };
+        Ok(Queue { options: Arc::new(options), receivers })
+    }
+
+    fn check_options(&self) -> Result<()> {
+        let millisecond = Duration::from_millis(1);
+        let duration = |option: &str, value: Duration, min: Duration| {
+            check_duration(Error::configuration, option, value, min, TEN_YEARS)
+        };
+        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
+        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        duration("lease", self.lease, millisecond)?;
+        if let Some(age) = self.max_age {
+            duration("max_age", age, millisecond)?;
+        }
+        if let Some(retention) = self.retention {
+            duration("dead_letter_retention", retention, millisecond)?;
+        }
+        duration("max_nack_delay", self.max_nack_delay, Duration::ZERO)?;
+        if !(1..=MAX_BYTES).contains(&self.border.limit) {
+            let limit = self.border.limit;
+            return Err(Error::configuration(format!("payload_limit must be 1..={MAX_BYTES} bytes, but is {limit}")));
+        }
+        count("max_deliveries", self.max_deliveries)?;
+        count("max_depth", self.max_depth)
+    }
+}
+
+fn count(option: &str, value: Option<u64>) -> Result<()> {
+    const MAX: u64 = (1 << 53) - 1;
+    match value {
+        Some(value) if !(1..=MAX).contains(&value) => {
+            Err(Error::configuration(format!("{option} must be 1..={MAX} or none, but is {value}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<T> fmt::Debug for QueueBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueBuilder").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,371 @@
+//! Dead letters: messages that ended without an ack, kept readable.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Queue;
+use super::inspect::readable;
+use super::message::MessageId;
+use super::meta::Meta;
+use super::request::{awaitable, change, counted, look, misfit, opaque, page_limit};
+use super::site::Site;
+use super::store::{Change, DeadFilter, DeadReason, DeadView, Look, Requeue as RequeueTerms, View};
+use crate::codec::{self, Codec, Value};
+use crate::error::{Error, Result};
+use crate::page::{Page, PageToken};
+use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+
+/// A message that ended without an ack: a full copy, kept until its retention is over.
+#[derive(Clone, Serialize)]
+#[serde(bound = "")]
+#[non_exhaustive]
+pub struct DeadLetter<T> {
+    /// The number that the message had, and has again when it is requeued.
+    pub id: MessageId,
+    /// Why it is here.
+    pub reason: DeadReason,
+    /// What the consumer said about it.
+    pub note: Option<String>,
+    /// The last error that a consumer reported.
+    pub last_error: Option<String>,
+    /// How often it was delivered.
+    pub attempts: u64,
+    /// When it was sent.
+    pub enqueued_at: Timestamp,
+    /// When it came here.
+    pub moved_at: Timestamp,
+    /// Until when it is kept; `None`: until it is removed.
+    pub kept_until: Option<Timestamp>,
+    /// What the sender attached.
+    pub meta: Meta,
+    /// In whose line it stood.
+    pub ordering_key: Option<String>,
+    /// 0..=9, higher first.
+    pub priority: u8,
+    /// The stored bytes of the value.
+    #[serde(serialize_with = "readable")]
+    pub raw: Vec<u8>,
+    #[serde(skip)]
+    codec: Codec,
+    #[serde(skip)]
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> DeadLetter<T> {
+    fn new(view: DeadView, codec: Codec) -> Self {
+        let DeadView { content, .. } = view;
+        let text = |text: Arc<str>| text.as_ref().to_owned();
+        Self {
+            id: MessageId(view.id),
+            reason: view.reason,
+            note: view.note.map(text),
+            last_error: view.last_error.map(text),
+            attempts: view.attempts,
+            enqueued_at: Timestamp::from_millis(view.enqueued_at),
+            moved_at: Timestamp::from_millis(view.moved_at),
+            kept_until: view.kept_until.map(Timestamp::from_millis),
+            meta: Meta::new(content.meta),
+            ordering_key: content.ordering_key.map(text),
+            priority: view.priority,
+            raw: content.payload,
+            codec,
+            value: PhantomData,
+        }
+    }
+
+    /// The value, by the codec of the handle that looked. An error of kind *decode* keeps [`raw`](Self::raw) as it is.
+    pub fn decode(&self) -> Result<T>
+    where
+        T: Value,
+    {
+        codec::decode(self.codec, &self.raw)
+    }
+}
+
+impl<T> fmt::Debug for DeadLetter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetter")
+            .field("id", &self.id)
+            .field("reason", &self.reason)
+            .field("note", &self.note)
+            .field("last_error", &self.last_error)
+            .field("attempts", &self.attempts)
+            .field("moved_at", &self.moved_at)
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The dead letters of a queue.
+pub struct DeadLetters<T> {
+    queue: Queue<T>,
+}
+
+impl<T> Clone for DeadLetters<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone() }
+    }
+}
+
+impl<T: Value> DeadLetters<T> {
+    pub(crate) fn of(queue: &Queue<T>) -> Self {
+        Self { queue: queue.clone() }
+    }
+
+    /// Dead letters, newest first, page by page.
+    pub fn list(&self) -> ListDead<T> {
+        ListDead { queue: self.queue.clone(), filter: DeadFilter::default(), limit: 100, after: None }
+    }
+
+    /// One dead letter.
+    pub fn get(&self, id: MessageId) -> GetDead<T> {
+        GetDead { queue: self.queue.clone(), id }
+    }
+
+    /// Makes a dead letter a message again: same id, bytes and attributes, attempts from 0, due now.
+    pub fn requeue(&self, id: MessageId) -> Requeue {
+        Requeue { site: Arc::clone(self.queue.site()), id, delay: Duration::ZERO, terms: self.terms() }
+    }
+
+    /// The same for all that the filters find and that are there when it begins, oldest first.
+    pub fn requeue_all(&self) -> RequeueAll {
+        let (site, filter) = (Arc::clone(self.queue.site()), DeadFilter::default());
+        RequeueAll { site, filter, limit: None, delay: Duration::ZERO, terms: self.terms() }
+    }
+
+    /// Removes a dead letter for good.
+    pub fn remove(&self, id: MessageId) -> RemoveDead {
+        RemoveDead { site: Arc::clone(self.queue.site()), id }
+    }
+
+    /// Removes all that the filters find and that are there when it begins, oldest first.
+    pub fn purge(&self) -> PurgeDead {
+        PurgeDead { site: Arc::clone(self.queue.site()), filter: DeadFilter::default(), limit: None }
+    }
+
+    /// What a requeued message gets from this handle; the delay is the request's.
+    fn terms(&self) -> RequeueTerms {
+        let options = &self.queue.options;
+        RequeueTerms { delay: 0, max_age: options.max_age, retention: options.retention, max_depth: options.max_depth }
+    }
+}
+
+/// The filters that requests on many dead letters share.
+macro_rules! filters {
+    () => {
+        /// Only those that are here for this reason.
+        pub fn reason(mut self, reason: DeadReason) -> Self {
+            self.filter.reason = Some(reason);
+            self
+        }
+
+        /// Only those that came here before this instant.
+        pub fn moved_before(mut self, instant: impl Into<Timestamp>) -> Self {
+            self.filter.moved_before = Some(instant.into().as_millis());
+            self
+        }
+
+        /// Only those that came here at or after this instant.
+        pub fn moved_after(mut self, instant: impl Into<Timestamp>) -> Self {
+            self.filter.moved_after = Some(instant.into().as_millis());
+            self
+        }
+    };
+}
+
+/// A listing of dead letters, newest first. Gives [`Page<DeadLetter<T>>`]. Dropping the future does nothing.
+#[must_use = "nothing is asked until it is awaited"]
+pub struct ListDead<T> {
+    queue: Queue<T>,
+    filter: DeadFilter,
+    limit: usize,
+    after: Option<PageToken>,
+}
+
+impl<T: Value> ListDead<T> {
+    filters!();
+
+    /// Items of a page: 1..=1,000, default 100.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Continues behind an earlier page: its `next`.
+    pub fn after(mut self, page: &PageToken) -> Self {
+        self.after = Some(page.clone());
+        self
+    }
+
+    async fn run(self) -> Result<Page<DeadLetter<T>>> {
+        const OPERATION: &str = "list dead letters";
+        let site = Arc::clone(self.queue.site());
+        let limit = page_limit("limit", self.limit).map_err(|error| site.context(OPERATION, error))?;
+        let codec = self.queue.options.border.codec;
+        let asked = Look::ListDead { filter: self.filter, limit, after: self.after.map(|token| token.0) };
+        match look(&site, OPERATION, asked).await? {
+            View::Deads(views, next) => {
+                let items = views.into_iter().map(|view| DeadLetter::new(view, codec)).collect();
+                Ok(Page { items, next: next.map(PageToken) })
+            }
+            _ => Err(misfit(&site, OPERATION)),
+        }
+    }
+}
+
+/// One dead letter. Gives `Option<DeadLetter<T>>`. Dropping the future does nothing.
+#[must_use = "nothing is asked until it is awaited"]
+pub struct GetDead<T> {
+    queue: Queue<T>,
+    id: MessageId,
+}
+
+impl<T: Value> GetDead<T> {
+    async fn run(self) -> Result<Option<DeadLetter<T>>> {
+        const OPERATION: &str = "get dead letter";
+        let site = Arc::clone(self.queue.site());
+        match look(&site, OPERATION, Look::GetDead { id: self.id.0 }).await? {
+            View::Dead(view) => Ok(view.map(|view| DeadLetter::new(view, self.queue.options.border.codec))),
+            _ => Err(misfit(&site, OPERATION)),
+        }
+    }
+}
+
+fn with_delay(site: &Site, operation: &str, terms: RequeueTerms, delay: Duration) -> Result<RequeueTerms> {
+    check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)
+        .map_err(|error| site.context(operation, error))?;
+    Ok(RequeueTerms { delay: whole_millis(delay), ..terms })
+}
+
+fn checked_limit(site: &Site, operation: &str, limit: Option<u64>) -> Result<Option<u64>> {
+    match limit {
+        Some(0) => Err(site.context(operation, Error::argument("limit must be at least 1, but is 0"))),
+        Some(limit) if limit >= 1 << 53 => {
+            Err(site.context(operation, Error::argument(format!("limit must be below 2^53, but is {limit}"))))
+        }
+        limit => Ok(limit),
+    }
+}
+
+/// Makes a dead letter a message again. Gives whether it was there.
+///
+/// It keeps id, bytes, meta, key and priority; it gets attempts 0 and the age limit of the handle that requeues. At
+/// `max_depth` it is refused (*capacity reached*) and the entry stays. Dropping the future withdraws it unless it was
+/// sent.
+#[derive(Debug)]
+#[must_use = "nothing is requeued until it is awaited"]
+pub struct Requeue {
+    site: Arc<Site>,
+    id: MessageId,
+    delay: Duration,
+    terms: RequeueTerms,
+}
+
+impl Requeue {
+    /// Due so long after now: 0..=10 years, default 0.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    async fn run(self) -> Result<bool> {
+        let Self { site, id, delay, terms } = self;
+        let requeue = with_delay(&site, "requeue", terms, delay)?;
+        let changes = change(&site, "requeue", Change::Requeue { id: id.0, requeue }).await?;
+        Ok(counted(&site, "requeue", changes)? > 0)
+    }
+}
+
+/// Makes many dead letters messages again, oldest first. Gives their number; at `max_depth` it ends early.
+///
+/// Each entry moves in one step of its own. Dropping the future ends it with the step under way.
+#[derive(Debug)]
+#[must_use = "nothing is requeued until it is awaited"]
+pub struct RequeueAll {
+    site: Arc<Site>,
+    filter: DeadFilter,
+    limit: Option<u64>,
+    delay: Duration,
+    terms: RequeueTerms,
+}
+
+impl RequeueAll {
+    filters!();
+
+    /// At most so many. Default: all.
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Due so long after now: 0..=10 years, default 0.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    async fn run(self) -> Result<u64> {
+        let Self { site, filter, limit, delay, terms } = self;
+        let requeue = with_delay(&site, "requeue_all", terms, delay)?;
+        let limit = checked_limit(&site, "requeue_all", limit)?;
+        let changes = change(&site, "requeue_all", Change::RequeueAll { filter, limit, requeue }).await?;
+        counted(&site, "requeue_all", changes)
+    }
+}
+
+/// Removes a dead letter for good. Gives whether it was there. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct RemoveDead {
+    site: Arc<Site>,
+    id: MessageId,
+}
+
+impl RemoveDead {
+    async fn run(self) -> Result<bool> {
+        let changes = change(&self.site, "remove dead letter", Change::RemoveDead { id: self.id.0 }).await?;
+        Ok(counted(&self.site, "remove dead letter", changes)? > 0)
+    }
+}
+
+/// Removes many dead letters for good, oldest first. Gives their number. Dropping the future ends it with the step
+/// under way.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct PurgeDead {
+    site: Arc<Site>,
+    filter: DeadFilter,
+    limit: Option<u64>,
+}
+
+impl PurgeDead {
+    filters!();
+
+    /// At most so many. Default: all.
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    async fn run(self) -> Result<u64> {
+        let Self { site, filter, limit } = self;
+        let limit = checked_limit(&site, "purge dead letters", limit)?;
+        let changes = change(&site, "purge dead letters", Change::PurgeDead { filter, limit }).await?;
+        counted(&site, "purge dead letters", changes)
+    }
+}
+
+awaitable! {
+    ListDead<T> => Page<DeadLetter<T>>;
+    GetDead<T> => Option<DeadLetter<T>>;
+    Requeue => bool;
+    RequeueAll => u64;
+    RemoveDead => bool;
+    PurgeDead => u64;
+}
+
+opaque!(DeadLetters, ListDead, GetDead);

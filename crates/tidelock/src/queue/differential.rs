@@ -1,0 +1,292 @@
+//! The model against real servers: the same random requests at the same pinned time give the same outcomes.
+//!
+//! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
+
+use std::sync::Arc;
+
+use super::model::{Model, Now};
+use super::store::{
+    Action, Change, Content, DeadFilter, DeadReason, Dedup, Due, Look, NewMessage, Place, QueueStore, Requeue, Settle,
+    State, Take, View,
+};
+use crate::name::Address;
+use crate::time::{ManualClock, Timestamp};
+use crate::Tidelock;
+
+/// Steps over all servers together.
+const STEPS: usize = 100_000;
+
+struct Run {
+    random: fastrand::Rng,
+    clock: ManualClock,
+    model: Model,
+    store: Arc<dyn QueueStore>,
+    address: Address,
+    process: Arc<str>,
+    receipts: Vec<(u64, u64)>,
+    ids: Vec<u64>,
+}
+
+impl Run {
+    fn now(&self) -> Now {
+        Now::from_millis(self.clock.now().as_millis())
+    }
+
+    /// One step of the model, with what surrounds every operation.
+    fn on_model<T>(&mut self, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
+        let now = self.now();
+        self.model.advance(now);
+        let outcome = operation(&mut self.model, now);
+        self.model.wake(now, |_| true);
+        outcome
+    }
+
+    fn maybe<T>(&mut self, chance: f64, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.random.f64() < chance).then(|| value(self))
+    }
+
+    fn text(&mut self, options: &[&str]) -> Arc<str> {
+        (*self.random.choice(options).expect("there are options")).into()
+    }
+
+    fn message(&mut self, plain: bool) -> NewMessage {
+        let size = self.random.usize(0..40);
+        let payload = std::iter::repeat_with(|| self.random.u8(..)).take(size).collect();
+        let mut message = NewMessage {
+            content: Content { payload, ..Content::default() },
+            due: Due::Now,
+            priority: 0,
+            dedup: None,
+            max_age: Some(400),
+            retention: Some(300),
+            max_depth: None,
+        };
+        if plain {
+            return message;
+        }
+        let now = self.clock.now().as_millis();
+        message.content.meta = self.maybe(0.2, |_| b"{\"a\":1}".to_vec()).unwrap_or_default();
+        message.content.ordering_key = self.maybe(0.3, |run| run.text(&["k", "kk", "k\u{1}", "x"]));
+        message.due = match self.random.u8(0..5) {
+            0 => Due::After(self.random.u64(0..120)),
+            1 => Due::At(now.saturating_add_signed(self.random.i64(-50..120))),
+            _ => Due::Now,
+        };
+        message.priority = self.maybe(0.3, |run| run.random.u8(0..10)).unwrap_or(0);
+        message.dedup = self.maybe(0.2, |run| Dedup {
+            key: run.text(&["a", "b", "c", "d"]),
+            window: run.random.u64(1..200),
+        });
+        message.max_age = self.maybe(0.8, |run| run.random.u64(1..600));
+        message.retention = self.maybe(0.8, |run| run.random.u64(1..500));
+        message.max_depth = self.maybe(0.1, |run| run.random.u64(1..40));
+        message
+    }
+
+    async fn send(&mut self) {
+        let count = if self.random.u8(0..4) == 0 { self.random.usize(1..6) } else { 1 };
+        let plain = self.random.bool();
+        let batch: Vec<_> = (0..count).map(|_| self.message(plain)).collect();
+        let expected = self.on_model(|model, now| model.send(now, batch.clone()));
+        let found = self.store.send(&self.address, batch.clone()).await.unwrap();
+        match (&expected, &found) {
+            // The script tells the limit; the depth beside it serves the message only.
+            (super::store::Accepted::Full { index, limit, .. }, super::store::Accepted::Full { index: i, limit: l, .. }) => {
+                assert!(limit == l && (index == i || batch.iter().all(|one| one.max_depth.is_some())));
+            }
+            _ => assert_eq!(expected, found, "send {batch:?}"),
+        }
+        if let super::store::Accepted::All(sent) = found {
+            self.ids.extend(sent.iter().map(|(id, _)| *id));
+        }
+    }
+
+    async fn take(&mut self) {
+        let take = Take {
+            max: if self.random.bool() { 1 } else { self.random.usize(0..8) },
+            lease: self.random.u64(1..150),
+            consumer: self.text(&["one", "two"]),
+            max_deliveries: self.maybe(0.7, |run| run.random.u64(1..4)),
+            place: if self.random.bool() { Place::Original } else { Place::Back },
+            park: self.random.bool(),
+        };
+        let process = Arc::clone(&self.process);
+        let mut expected = self.on_model(|model, now| model.take(now, &process, &take));
+        let mut found = self.store.take(&self.address, take.clone()).await.unwrap();
+        (expected.next, found.next) = (None, None);
+        assert_eq!(expected, found, "take {take:?}");
+        self.receipts.extend(found.messages.iter().map(|message| (message.id, message.fence)));
+    }
+
+    async fn settle(&mut self) {
+        let count = self.random.usize(1..6);
+        let settles: Vec<_> = (0..count).filter_map(|_| self.one_settle()).collect();
+        if settles.is_empty() {
+            return;
+        }
+        let expected = self.on_model(|model, now| model.settle(now, settles.clone()));
+        let found = self.store.settle(&self.address, settles.clone()).await.unwrap();
+        assert_eq!(expected, found, "settle {settles:?}");
+    }
+
+    fn one_settle(&mut self) -> Option<Settle> {
+        let recent = self.receipts.len().saturating_sub(12);
+        let (id, fence) = *self.random.choice(&self.receipts[recent..])?;
+        let fence = if self.random.u8(0..20) == 0 { fence + 1 } else { fence };
+        let note = self.maybe(0.3, |run| run.text(&["why", "because"]));
+        let error = self.maybe(0.3, |run| run.text(&["broke", "fell"]));
+        let action = match self.random.u8(0..8) {
+            0..3 => Action::Ack,
+            3..5 => Action::Nack { delay: self.random.u64(0..3) * self.random.u64(0..60), note, error },
+            5 => Action::Bury {
+                reason: if self.random.bool() { DeadReason::Rejected } else { DeadReason::Undecodable },
+                note,
+                error,
+            },
+            6 => Action::GiveBack,
+            _ => Action::Touch { lease: self.random.u64(1..150) },
+        };
+        Some(Settle { id, fence, action })
+    }
+
+    fn filter(&mut self) -> DeadFilter {
+        let now = self.clock.now().as_millis();
+        DeadFilter {
+            reason: self.maybe(0.3, |run| if run.random.bool() { DeadReason::Expired } else { DeadReason::Rejected }),
+            moved_before: self.maybe(0.2, |run| now - run.random.u64(0..300)),
+            moved_after: self.maybe(0.2, |run| now - run.random.u64(0..300)),
+        }
+    }
+
+    fn requeue(&mut self) -> Requeue {
+        Requeue {
+            delay: self.random.u64(0..2) * self.random.u64(0..60),
+            max_age: self.maybe(0.8, |run| run.random.u64(1..400)),
+            retention: self.maybe(0.8, |run| run.random.u64(1..400)),
+            max_depth: self.maybe(0.3, |run| run.random.u64(1..30)),
+        }
+    }
+
+    fn some_id(&mut self) -> u64 {
+        let recent = self.ids.len().saturating_sub(30);
+        self.random.choice(&self.ids[recent..]).copied().unwrap_or(1)
+    }
+
+    async fn change(&mut self) {
+        let limit = self.maybe(0.5, |run| run.random.u64(1..5));
+        let change = match self.random.u8(0..40) {
+            0..3 => Change::Pause {
+                for_at_most: self.maybe(0.8, |run| run.random.u64(1..60)),
+                reason: self.maybe(0.5, |run| run.text(&["deploy", "fire"])),
+            },
+            3..10 => Change::Resume,
+            10..20 => Change::Remove { id: self.some_id() },
+            20 => Change::Purge,
+            21 => Change::Delete,
+            22..28 => Change::Requeue { id: self.some_id(), requeue: self.requeue() },
+            28..32 => Change::RequeueAll { filter: self.filter(), limit, requeue: self.requeue() },
+            32..38 => Change::RemoveDead { id: self.some_id() },
+            _ => Change::PurgeDead { filter: self.filter(), limit },
+        };
+        let expected = self.on_model(|model, now| model.change(now, change.clone()));
+        let found = self.store.change(&self.address, change.clone()).await.unwrap();
+        assert_eq!(expected, found, "{change:?}");
+    }
+
+    async fn look(&mut self) {
+        let limit = self.random.usize(1..10);
+        let look = match self.random.u8(0..8) {
+            0..2 => Look::Stats,
+            2 => Look::Get { id: self.some_id() },
+            3 => Look::GetDead { id: self.some_id() },
+            4 => Look::Peek { max: limit },
+            5 => Look::List { state: State::Ready, limit, after: None },
+            6 => Look::List {
+                state: if self.random.bool() { State::Delayed } else { State::Leased },
+                limit,
+                after: None,
+            },
+            _ => Look::ListDead { filter: self.filter(), limit, after: None },
+        };
+        self.compare_pages(look).await;
+    }
+
+    /// Follows a listing to its end.
+    async fn compare_pages(&mut self, mut look: Look) {
+        loop {
+            let cursor = match &look {
+                Look::List { after, .. } | Look::ListDead { after, .. } => after.clone(),
+                _ => None,
+            };
+            let cursor = cursor.map(|token| token.parse().unwrap());
+            let expected = self.on_model(|model, now| model.look(now, &look, cursor));
+            let found = self.store.look(&self.address, look.clone()).await.unwrap();
+            assert_eq!(expected, found, "{look:?}");
+            let next = match found {
+                View::Messages(_, next) | View::Deads(_, next) => next,
+                _ => None,
+            };
+            match &mut look {
+                Look::List { after, .. } | Look::ListDead { after, .. } if next.is_some() => *after = next,
+                _ => return,
+            }
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.random.u8(0..100) {
+            0..30 => self.send().await,
+            30..55 => self.take().await,
+            55..75 => self.settle().await,
+            75..80 => self.change().await,
+            80..88 => self.look().await,
+            88..98 => self.clock.advance(std::time::Duration::from_millis(self.random.u64(0..30))),
+            _ => {
+                let now = self.clock.now().as_millis();
+                let back = self.random.u8(0..5) == 0;
+                let by = self.random.u64(0..400);
+                self.clock.set(Timestamp::from_millis(if back { now - by.min(20) } else { now + by }));
+            }
+        }
+    }
+}
+
+async fn differential(url: String, steps: usize, seed: u64) {
+    let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+    let prefix = format!("differential.{seed}.{}", fastrand::u32(..));
+    let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..steps.div_ceil(500) {
+        let mut run = Run {
+            random: random.fork(),
+            clock: clock.clone(),
+            model: Model::default(),
+            store: tide.world.backend.queue(),
+            address: Address::new(&"default".into(), &format!("q{round}")),
+            process: "process".into(),
+            receipts: Vec::new(),
+            ids: Vec::new(),
+        };
+        for _ in 0..500 {
+            run.step().await;
+        }
+        run.compare_pages(Look::Stats).await;
+        run.store.change(&run.address, Change::Delete).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_and_the_servers_agree() {
+    let seed = std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("TIDELOCK_SEED={seed}");
+    let servers = tidelock_testkit::shared_servers();
+    let steps = if tidelock_testkit::soak() { 10 * STEPS } else { STEPS };
+    let mut runs = tokio::task::JoinSet::new();
+    for (name, url) in &servers {
+        eprintln!("{name}: {} steps", steps / servers.len());
+        runs.spawn(differential(url.clone(), steps / servers.len(), seed));
+    }
+    while let Some(run) = runs.join_next().await {
+        run.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}

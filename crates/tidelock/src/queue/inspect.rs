@@ -1,0 +1,172 @@
+//! What looking at a queue shows.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::message::MessageId;
+use super::meta::Meta;
+use super::store::{LeaseView, MessageView, PauseView, State, StatsView};
+use crate::codec::{self, Codec, Value};
+use crate::error::Result;
+use crate::time::{Timestamp, whole_millis};
+
+/// A queue at one instant: `ready + delayed + leased + dead = accepted − settled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Due and not held.
+    pub ready: u64,
+    /// Part of `ready`: behind an unfinished message of their ordering key.
+    pub blocked: u64,
+    /// Not due yet.
+    pub delayed: u64,
+    /// Held by consumers.
+    pub leased: u64,
+    /// In the dead letters.
+    pub dead: u64,
+    /// Sends so far that were not duplicates.
+    pub accepted: u64,
+    /// Acked, removed, purged, and dead letters that ended.
+    pub settled: u64,
+    /// How long the oldest message that could be handed out has been ready. Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
+    pub oldest_ready_age: Option<Duration>,
+    /// The earliest instant at which a delayed message leaves that state.
+    pub next_due: Option<Timestamp>,
+    /// The pause in force.
+    pub paused: Option<Paused>,
+    /// More was overdue than one look carries out: the numbers are those of its last step.
+    pub settling: bool,
+}
+
+/// A pause in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Paused {
+    /// When it ends by itself; `None`: when resumed.
+    pub until: Option<Timestamp>,
+    /// Why, if somebody said so.
+    pub reason: Option<String>,
+}
+
+impl From<StatsView> for QueueStats {
+    fn from(view: StatsView) -> Self {
+        let paused = |PauseView { until, reason }| Paused {
+            until: until.map(Timestamp::from_millis),
+            reason: reason.map(|reason| reason.as_ref().to_owned()),
+        };
+        Self {
+            ready: view.ready,
+            blocked: view.blocked,
+            delayed: view.delayed,
+            leased: view.leased,
+            dead: view.dead,
+            accepted: view.accepted,
+            settled: view.settled,
+            oldest_ready_age: view.oldest_ready_age.map(Duration::from_millis),
+            next_due: view.next_due.map(Timestamp::from_millis),
+            paused: view.paused.map(paused),
+            settling: view.settling,
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(whole_millis).serialize(serializer)
+}
+
+/// Bytes as text where they are text, else as a list of numbers.
+pub(crate) fn readable<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serializer.serialize_str(text),
+        Err(_) => serializer.collect_seq(bytes),
+    }
+}
+
+/// An unfinished message as it is now.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct MessageInfo {
+    /// Its number.
+    pub id: MessageId,
+    /// Where it is.
+    pub state: State,
+    /// Ready, but behind an unfinished message of its ordering key.
+    pub blocked: bool,
+    /// 0..=9, higher first.
+    pub priority: u8,
+    /// Deliveries so far.
+    pub attempts: u64,
+    /// When it was sent.
+    pub enqueued_at: Timestamp,
+    /// When it is due; of a ready or leased one, where it stands in the order.
+    pub due: Timestamp,
+    /// When it becomes a dead letter if it is not finished.
+    pub expires_at: Option<Timestamp>,
+    /// The reason of the last nack that had one.
+    pub note: Option<String>,
+    /// The error of the last nack that had one.
+    pub last_error: Option<String>,
+    /// Who holds it, while it is leased.
+    pub lease: Option<Lease>,
+    /// In whose line it stands.
+    pub ordering_key: Option<String>,
+    /// What the sender attached.
+    pub meta: Meta,
+    /// Bytes that count towards the payload limit.
+    pub size: usize,
+    /// The stored bytes of the value.
+    #[serde(serialize_with = "readable")]
+    pub raw: Vec<u8>,
+    #[serde(skip)]
+    codec: Codec,
+}
+
+/// Who holds a leased message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Lease {
+    /// The number of the hand-over.
+    pub fence: u64,
+    /// When it is over unless touched.
+    pub end: Timestamp,
+    /// The name of the consumer.
+    pub consumer: String,
+}
+
+impl MessageInfo {
+    pub(crate) fn new(view: MessageView, codec: Codec) -> Self {
+        let MessageView { content, .. } = view;
+        let text = |text: std::sync::Arc<str>| text.as_ref().to_owned();
+        let lease = |LeaseView { fence, end, consumer }| Lease {
+            fence,
+            end: Timestamp::from_millis(end),
+            consumer: text(consumer),
+        };
+        Self {
+            id: MessageId(view.id),
+            state: view.state,
+            blocked: view.blocked,
+            priority: view.priority,
+            attempts: view.attempts,
+            enqueued_at: Timestamp::from_millis(view.enqueued_at),
+            due: Timestamp::from_millis(view.due),
+            expires_at: view.expires_at.map(Timestamp::from_millis),
+            note: view.note.map(text),
+            last_error: view.last_error.map(text),
+            lease: view.lease.map(lease),
+            ordering_key: content.ordering_key.map(text),
+            size: content.payload.len() + content.meta.len(),
+            meta: Meta::new(content.meta),
+            raw: content.payload,
+            codec,
+        }
+    }
+
+    /// The value, by the codec of the handle that looked.
+    pub fn decode<T: Value>(&self) -> Result<T> {
+        codec::decode(self.codec, &self.raw)
+    }
+}

@@ -1,0 +1,45 @@
+-- part: finding what is not indexed by what is asked for.
+
+-- The index of the first line element for which `beyond(element)` holds; it holds for all behind it. Tombstones of
+-- removed messages keep their id alone, so only ids can be searched for among them.
+local function search_line(beyond)
+  local low, high = 0, redis.call('LLEN', LINE)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if beyond(redis.call('LINDEX', LINE, middle)) then
+      high = middle
+    else
+      low = middle + 1
+    end
+  end
+  return low
+end
+
+-- A message of the plain line by id: its index and the message.
+local function find_in_line(id)
+  local index = search_line(function(element) return unpack8(element) >= id end)
+  local element = redis.call('LINDEX', LINE, index)
+  if element and #element > 8 and unpack8(element) == id then
+    return index, parse_line(element)
+  end
+end
+
+-- How many members of a sorted set stand before (score, member), which need not be in it; and whether it is.
+local function rank_before(key, score, member)
+  local found = redis.call('ZSCORE', key, member)
+  if found and tonumber(found) == score then
+    return redis.call('ZRANK', key, member), true
+  end
+  -- The member may be there with another score by now; a longer one stands directly behind its place.
+  local probe = member .. '\0'
+  redis.call('ZADD', key, score, probe)
+  local rank = redis.call('ZRANK', key, probe)
+  redis.call('ZREM', key, probe)
+  return rank, false
+end
+
+-- The index of the first member behind (score, member).
+local function rank_after(key, score, member)
+  local rank, found = rank_before(key, score, member)
+  return found and rank + 1 or rank
+end

@@ -1,0 +1,35 @@
+-- part: the answer of a trip, remembered until the sender's next one, in case its reply is lost.
+
+-- Of a take, ids and fences are remembered; the messages are still stored.
+local function receipts_of(taken)
+  local receipts = { 't', taken[1] }
+  for i = 2, #taken do
+    local value = taken[i]
+    local consumer, note, failure = struct.unpack('>I2I2I2', value, 42)
+    local element = STATE_SIZE + 1 + consumer + note + failure
+    receipts[#receipts + 1] = value:sub(element, element + 7) .. value:sub(11, 18)
+  end
+  return table.concat(receipts)
+end
+
+-- What was taken and is not held any more is left out: its settle would be stale.
+local function taken_again(receipts)
+  local ids, fences = split(receipts:sub(10))
+  local values, out = load_values(ids), { receipts:sub(2, 9) }
+  -- Nothing overdue was carried out before this: leases are judged by their end.
+  settling = true
+  for i = 1, #ids do
+    if is_held(values[i], ids[i], fences[i]) then
+      out[#out + 1] = values[i]
+    end
+  end
+  return out
+end
+
+local function repeat_answer(answers)
+  local reply = { 0, '0' }
+  for i = 1, #answers do
+    reply[i + 2] = answers[i]:byte(1) == 116 and taken_again(answers[i]) or answers[i]
+  end
+  return reply
+end

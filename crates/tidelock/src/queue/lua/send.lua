@@ -1,0 +1,153 @@
+-- part: sending.
+
+-- The instants of an immediate send: never before the immediate send before it.
+local function stand()
+  if now > r.standing then
+    r.standing = now
+  end
+  return r.standing
+end
+
+local function accept()
+  r.id = following(r.id)
+  r.accepted = r.accepted + 1
+  return r.id
+end
+
+-- Plain messages: no delay, priority, ordering or dedup key. They stand in one list in order of their ids; all of a
+-- line have one max_age, so that its head is the first to expire. Answers what `send_plain` gives per message.
+local PUSH = 500
+local function push_line(age, first, last)
+  local length = redis.call('LLEN', LINE)
+  if length == 0 then
+    r.age, r.line_expiry, r.widest = age, 0, 0
+  end
+  if r.age ~= age then
+    return nil
+  end
+  local standing = stand()
+  local expiry = age == -1 and 0 or standing + age
+  local head = pack8(standing) .. pack8(expiry)
+  local results, elements = {}, {}
+  for i = first, last do
+    local body, id = ARGV[i], pack8(accept())
+    results[#results + 1] = 'N' .. id
+    elements[#elements + 1] = id .. head .. body
+    if #body > r.widest then
+      r.widest = #body
+    end
+    local retention = unpack8(body)
+    if expiry == 0 or retention == 0 then
+      live_until(nil)
+    else
+      live_until(expiry + retention)
+    end
+    if #elements == PUSH or i == last then
+      redis.call('RPUSH', LINE, unpack(elements))
+      elements = {}
+    end
+  end
+  if length == 0 then
+    fresh[LINE] = true
+    r.line_expiry = expiry
+  end
+  if expiry > 0 then
+    deadline(expiry)
+  end
+  r.ready = r.ready + last - first + 1
+  return results
+end
+
+-- One message that does not go by the plain line.
+local function send_single(body, due_mode, due_number, priority, age)
+  local due
+  if due_mode == 'a' and due_number > 0 then
+    due = now + due_number
+  elseif due_mode == 't' and due_number > now then
+    due = due_number
+  end
+  local id = accept()
+  local standing = due or stand()
+  local expiry = age == -1 and 0 or standing + age
+  local m = parse_line(pack8(id) .. pack8(due and now or standing) .. pack8(expiry) .. body)
+  m.priority, m.standing = priority, standing
+  admit(m, due)
+  return pack8(id)
+end
+
+-- ARGV[at]: count, max_age in ms (-1: none), max_depth (0: none), 1 if all or nothing; then the bodies.
+local function op_plain(at)
+  local count, age, limit, whole = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local first, last = at + 4, at + 3 + count
+  local depth = r.ready + r.blocked + r.delayed
+  local room = limit == 0 and count or math.max(limit - depth, 0)
+  if whole == '1' and room < count then
+    return last + 1, 'F' .. pack8(limit) .. pack8(room)
+  end
+  local fits = math.min(room, count)
+  local results = {}
+  if fits > 0 then
+    results = push_line(age, first, first + fits - 1)
+    if not results then
+      results = {}
+      for i = first, first + fits - 1 do
+        results[#results + 1] = 'N' .. send_single(ARGV[i], 'n', 0, 0, age)
+      end
+    end
+  end
+  for _ = fits + 1, count do
+    results[#results + 1] = 'F' .. pack8(limit)
+  end
+  return last + 1, table.concat(results)
+end
+
+-- ARGV[at]: count; then for each: head, dedup key, body. Head: due mode (n now, a after, t at), due number, priority,
+-- max_age (0: none), max_depth (0: none), dedup window (0: no key). All or nothing.
+local function op_batch(at)
+  local count = tonumber(ARGV[at])
+  local last = at + 3 * count
+  local depth, seen, first_ids = r.ready + r.blocked + r.delayed, {}, {}
+  for i = 1, count do
+    local head, key = ARGV[at + 3 * i - 2], ARGV[at + 3 * i - 1]
+    local _, _, _, _, limit, window = struct.unpack('>c1I8BI8I8I8', head)
+    local duplicate = false
+    if window > 0 then
+      local record = redis.call('HGET', DEDUP, key)
+      if record and unpack8(record, 9) > now then
+        first_ids[i], duplicate = record:sub(1, 8), true
+      elseif seen[key] then
+        duplicate = true
+      end
+      seen[key] = true
+    end
+    if not duplicate then
+      if limit > 0 and depth >= limit then
+        return last + 1, 'F' .. pack8(limit) .. pack8(i - 1)
+      end
+      depth = depth + 1
+    end
+  end
+  local results, sent = {}, {}
+  for i = 1, count do
+    local head, key, body = ARGV[at + 3 * i - 2], ARGV[at + 3 * i - 1], ARGV[at + 3 * i]
+    local mode, number, priority, age, _, window = struct.unpack('>c1I8BI8I8I8', head)
+    local first = first_ids[i] or (window > 0 and sent[key])
+    if first then
+      results[i] = 'D' .. first
+    else
+      local id = send_single(body, mode, number, priority, age == 0 and -1 or age)
+      results[i] = 'N' .. id
+      if window > 0 then
+        sent[key] = id
+        redis.call('HSET', DEDUP, key, id .. pack8(now + window))
+        fresh[DEDUP] = true
+        r.dedup_ends = math.max(r.dedup_ends, now + window)
+        live_until(now + window)
+      end
+    end
+  end
+  if next(sent) then
+    forget_dedup(2)
+  end
+  return last + 1, table.concat(results)
+end

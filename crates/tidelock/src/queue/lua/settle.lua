@@ -1,0 +1,117 @@
+-- part: settling.
+
+-- The values of messages by id; at most PAIRS to a call.
+local function load_values(ids)
+  local values = {}
+  for from = 1, #ids, PAIRS do
+    local part = redis.call('HMGET', MESSAGES, unpack(ids, from, math.min(from + PAIRS - 1, #ids)))
+    for i = 1, #part do
+      values[from + i - 1] = part[i]
+    end
+  end
+  return values
+end
+
+-- Whether a stored value is leased under this fence, now.
+local function is_held(value, id, fence)
+  if not value or value:byte(1) ~= 108 or value:sub(11, 18) ~= fence then
+    return false
+  end
+  -- Lapsed leases were carried out before this, unless there were more than one step takes.
+  return not settling or tonumber(redis.call('ZSCORE', LEASED, id)) > now
+end
+
+local function split(receipts)
+  local ids, fences = {}, {}
+  for at = 1, #receipts, 16 do
+    ids[#ids + 1] = receipts:sub(at, at + 7)
+    fences[#fences + 1] = receipts:sub(at + 8, at + 15)
+  end
+  return ids, fences
+end
+
+-- ARGV[at]: receipts, 16 bytes each: id and fence. Answers y or s for each.
+local function op_ack(at)
+  local ids, fences = split(ARGV[at])
+  local values, results, gone, keyed = load_values(ids), {}, {}, {}
+  local seen = {}
+  for i = 1, #ids do
+    if not seen[ids[i]] and is_held(values[i], ids[i], fences[i]) then
+      seen[ids[i]] = true
+      results[i] = 'y'
+      gone[#gone + 1] = ids[i]
+      -- The order of joining is not 0 where there is an ordering key.
+      if values[i]:sub(25, 32) ~= '\0\0\0\0\0\0\0\0' then
+        keyed[#keyed + 1] = parse(values[i])
+      end
+    else
+      results[i] = 's'
+    end
+  end
+  if #gone > 0 then
+    call_in_parts('HDEL', MESSAGES, gone)
+    call_in_parts('ZREM', LEASED, gone)
+    r.leased = r.leased - #gone
+    r.settled = r.settled + #gone
+  end
+  for i = 1, #keyed do
+    leave_line(keyed[i])
+  end
+  return at + 1, table.concat(results)
+end
+
+-- ARGV[at]: lease in ms, receipts. Answers y or s for each.
+local function op_touch(at)
+  local lease_end = now + tonumber(ARGV[at])
+  local ids, fences = split(ARGV[at + 1])
+  local values, results, leases = load_values(ids), {}, {}
+  local end_text = string.format('%.0f', lease_end)
+  for i = 1, #ids do
+    if is_held(values[i], ids[i], fences[i]) then
+      results[i] = 'y'
+      leases[#leases + 1], leases[#leases + 2] = end_text, ids[i]
+      local m = parse(values[i])
+      if m.retention > 0 and r.ends ~= -1 then
+        live_until(lease_end + m.retention)
+      end
+    else
+      results[i] = 's'
+    end
+  end
+  if #leases > 0 then
+    call_in_parts('ZADD', LEASED, leases)
+    delivery_deadline(lease_end)
+  end
+  return at + 2, table.concat(results)
+end
+
+-- ARGV[at]: receipt, action (n nack, g give back, or the reason of a dead letter), delay in ms, flags, note, error.
+-- Flags: 1 if a note, 2 if an error is given. Answers y, s, x (dead), or q with the due time.
+local function op_return(at)
+  local id, fence = ARGV[at]:sub(1, 8), ARGV[at]:sub(9, 16)
+  local action, delay, flags = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local value = redis.call('HGET', MESSAGES, id)
+  if not is_held(value, id, fence) then
+    return at + 6, 's' .. pack8(0)
+  end
+  local m = parse(value)
+  local max_deliveries, place = m.number, m.tag
+  if flags % 2 == 1 then
+    m.note = ARGV[at + 4]
+  end
+  if flags >= 2 then
+    m.failure = ARGV[at + 5]
+  end
+  leave_state(m)
+  if action == 'n' then
+    local due = returned(m, now, delay, max_deliveries, place)
+    return at + 6, due and 'q' .. pack8(due) or 'x' .. pack8(0)
+  end
+  if action == 'g' then
+    m.attempts = m.attempts - 1
+    returned(m, now, 0, 0, 'o')
+  else
+    bury(m, action, now)
+  end
+  return at + 6, 'y' .. pack8(0)
+end

@@ -1,0 +1,168 @@
+-- part: hand-over.
+
+-- Some 500 pairs to a call: Lua's unpack and the server's stack have bounds.
+local PAIRS = 1000
+
+local function call_in_parts(command, key, arguments)
+  for from = 1, #arguments, PAIRS do
+    redis.call(command, key, unpack(arguments, from, math.min(from + PAIRS - 1, #arguments)))
+  end
+end
+
+-- The lease index holds one long member with no end: small sorted sets are scanned, large ones are not.
+local SENTINEL = string.rep('.', 65)
+
+local function store_leases(lease_end, values, ids)
+  if #ids == 0 then
+    return
+  end
+  if r.leased == 0 and redis.call('EXISTS', LEASED) == 0 then
+    redis.call('ZADD', LEASED, '+inf', SENTINEL)
+    fresh[LEASED] = true
+  end
+  local leases, end_text = {}, string.format('%.0f', lease_end)
+  for i = 1, #ids do
+    leases[2 * i - 1], leases[2 * i] = end_text, ids[i]
+  end
+  call_in_parts('HSET', MESSAGES, values)
+  call_in_parts('ZADD', LEASED, leases)
+  fresh[MESSAGES] = true
+  r.ready = r.ready - #ids
+  r.leased = r.leased + #ids
+  delivery_deadline(lease_end)
+end
+
+-- Gives back to the head of the line what was popped and may not be handed out.
+local function push_back(elements, from)
+  for i = #elements, from, -1 do
+    redis.call('LPUSH', LINE, elements[i])
+  end
+end
+
+-- From the plain line alone: ids, elements and standing times are there, nothing is looked up.
+local function take_line(want, lease_end, consumer, max_deliveries, place, out)
+  local room = math.max(1, math.floor(MAX_BYTES / (r.widest + 24)))
+  local rest = struct.pack('>I6I8I8c1I2I2I2', 1, 0, max_deliveries, place, #consumer, 0, 0) .. consumer
+  local values, ids = {}, {}
+  want = math.min(want, room)
+  while #ids < want do
+    local elements = redis.call('LPOP', LINE, want - #ids)
+    if not elements or #elements == 0 then
+      break
+    end
+    for i = 1, #elements do
+      local element = elements[i]
+      if #element > 8 then
+        local expiry = settling and unpack8(element, 17) or 0
+        if expiry > 0 and expiry <= now then
+          push_back(elements, i)
+          want = 0
+          break
+        end
+        r.fence = following(r.fence)
+        local id = element:sub(1, 8)
+        local value = 'l\0' .. element:sub(9, 16) .. pack8(r.fence) .. rest .. element
+        ids[#ids + 1] = id
+        values[#values + 1], values[#values + 2] = id, value
+        out[#out + 1] = value
+        local retention = unpack8(element, 25)
+        live_until(retention > 0 and r.ends ~= -1 and lease_end + retention or r.ends ~= -1 and lease_end or nil)
+      end
+    end
+  end
+  store_leases(lease_end, values, ids)
+end
+
+-- The first message of the plain line as (standing, id); tombstones before it are dropped.
+local function line_head()
+  while true do
+    local element = redis.call('LINDEX', LINE, 0)
+    if not element then
+      return nil
+    end
+    if #element > 8 then
+      return unpack8(element, 9), unpack8(element, 1)
+    end
+    redis.call('LPOP', LINE)
+  end
+end
+
+-- From both the plain line and the sorted set of everything else, one by one in order.
+local function take_merged(want, lease_end, consumer, max_deliveries, place, out)
+  local values, ids, bytes = {}, {}, 0
+  for _ = 1, want do
+    local first = redis.call('ZRANGE', READY, 0, 0, 'WITHSCORES')
+    local standing, id = line_head()
+    local m
+    if standing and (not first[1] or tonumber(first[2]) == 9
+      and (unpack8(first[1]) > standing or (unpack8(first[1]) == standing and unpack8(first[1], 9) > id))) then
+      m = parse_line(redis.call('LINDEX', LINE, 0))
+      m.plain = true
+    elseif first[1] then
+      m = load(first[1]:sub(9))
+    else
+      break
+    end
+    if (m.expiry > 0 and m.expiry <= now) or (bytes > 0 and bytes + #m.element > MAX_BYTES) then
+      break
+    end
+    bytes = bytes + #m.element
+    if m.plain then
+      redis.call('LPOP', LINE)
+    else
+      redis.call('ZREM', READY, first[1])
+      redis.call('ZREM', EXPIRING, pack8(m.id))
+    end
+    r.fence = following(r.fence)
+    m.kind, m.fence, m.attempts, m.number, m.tag, m.consumer =
+      'l', r.fence, m.attempts + 1, max_deliveries, place, consumer
+    local value = build(m)
+    ids[#ids + 1] = pack8(m.id)
+    values[#values + 1], values[#values + 2] = pack8(m.id), value
+    out[#out + 1] = value
+    if m.retention > 0 and r.ends ~= -1 then
+      live_until(lease_end + m.retention)
+    end
+  end
+  store_leases(lease_end, values, ids)
+end
+
+-- Notes that the process waits. One of those that wait keeps the next deadline; answers it to that one, else 0.
+local function park(process)
+  redis.call('ZREM', PARKED, process)
+  redis.call('ZREMRANGEBYSCORE', PARKED, '-inf', now)
+  local keeper = redis.call('ZRANGE', PARKED, -1, -1, 'WITHSCORES')
+  local kept = keeper[2] and tonumber(keeper[2]) > KEEPS and tonumber(keeper[2]) - KEEPS > now
+  if keeper[2] and tonumber(keeper[2]) > KEEPS and not kept then
+    redis.call('ZREM', PARKED, keeper[1])
+  end
+  local until_time = now + 10000
+  redis.call('ZADD', PARKED, kept and until_time or until_time + KEEPS, process)
+  redis.call('PEXPIRE', PARKED, pinned and HOUR or 20000)
+  if kept then
+    return 0
+  end
+  r.told = r.next
+  if r.paused > 0 and (r.told == 0 or r.paused < r.told) then
+    r.told = r.paused
+  end
+  soonest = nil
+  return r.told
+end
+
+-- ARGV[at]: want, lease in ms, max_deliveries (0: none), place (o, b), consumer, 1 to park, then the process.
+local function op_take(at)
+  local want, lease, max_deliveries = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local place, consumer, parks, process = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+  local out = { '' }
+  if want > 0 and r.ready > 0 and not is_paused() then
+    local take = redis.call('ZCARD', READY) == 0 and take_line or take_merged
+    take(math.min(want, r.ready), now + lease, consumer, max_deliveries, place, out)
+  end
+  local told = 0
+  if parks == '1' and #out - 1 < want and not settling then
+    told = park(process)
+  end
+  out[1] = pack8(told)
+  return at + 7, out
+end

@@ -1,0 +1,392 @@
+//! The queue as a pure state machine: the in-process backend, and the specification of the Redis scripts.
+//!
+//! A step is one atomic operation: [`Model::advance`] carries out what is overdue, one or more operations follow,
+//! [`Model::wake`] ends it. Time, processes and whether a process still listens come in from outside.
+
+mod advance;
+mod change;
+mod look;
+mod settle;
+mod take;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::store::{Accepted, Content, DeadReason, Due, NewMessage, Place};
+
+/// How long a parked process is remembered without parking again.
+pub(crate) const PARKED: u64 = 10_000;
+
+/// How long after its window a dedupe record is kept: a clock that steps back a little reopens no window.
+pub(crate) const DEDUP_KEPT: u64 = 1_000;
+
+/// The instant of a step, in milliseconds and in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) ms: u64,
+    pub(crate) us: u64,
+}
+
+impl Now {
+    /// A pinned or local clock that counts milliseconds.
+    pub(crate) fn from_millis(ms: u64) -> Self {
+        Self { ms, us: ms.saturating_mul(1_000) }
+    }
+}
+
+/// Where a ready message stands: priority (higher first), standing time, id.
+pub(crate) type Standing = (u8, u64, u64);
+
+/// One queue.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    last_id: u64,
+    last_fence: u64,
+    last_join: u64,
+    /// Standing time of the last immediate send: later ones never stand before it.
+    last_standing: u64,
+    accepted: u64,
+    settled: u64,
+    pause: Option<Pause>,
+    messages: HashMap<u64, Message>,
+    /// Deliverable messages in hand-out order.
+    ready: BTreeSet<Standing>,
+    /// Unfinished messages with an ordering key: (key, order of joining) to id. The first of a key is its head.
+    lines: BTreeMap<(Arc<str>, u64), u64>,
+    blocked: u64,
+    /// (instant, id) of the next transition by time, per state.
+    delayed: BTreeSet<(u64, u64)>,
+    leased: BTreeSet<(u64, u64)>,
+    expiring: BTreeSet<(u64, u64)>,
+    kept: BTreeSet<(u64, u64)>,
+    /// Dead letters by (moved at, id).
+    dead: BTreeSet<(u64, u64)>,
+    dedup: HashMap<Arc<str>, (u64, u64)>,
+    dedup_ends: BTreeSet<(u64, Arc<str>)>,
+    /// Processes that wait: (told the next deadline, remembered until, process).
+    parked: BTreeSet<(bool, u64, Arc<str>)>,
+    /// The deadline told to the process that keeps it; `None` if there was none to tell.
+    told: Option<u64>,
+    /// The earliest deadline that this step added.
+    soonest: Option<u64>,
+    /// More is overdue than one step carried out.
+    settling: bool,
+    touched: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Pause {
+    until: Option<u64>,
+    reason: Option<Arc<str>>,
+}
+
+/// A stored message.
+#[derive(Clone, Debug)]
+struct Message {
+    id: u64,
+    priority: u8,
+    enqueued_at: u64,
+    expires_at: Option<u64>,
+    retention: Option<u64>,
+    standing: u64,
+    attempts: u64,
+    fence: u64,
+    /// Its order among the messages of its ordering key.
+    join: u64,
+    note: Option<Arc<str>>,
+    last_error: Option<Arc<str>>,
+    content: Arc<Content>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Ready,
+    Blocked,
+    /// `place` says where it stands when it is due again.
+    Delayed {
+        due: u64,
+        place: Place,
+    },
+    Leased {
+        end: u64,
+        max_deliveries: Option<u64>,
+        place: Place,
+        consumer: Arc<str>,
+    },
+    Dead {
+        reason: DeadReason,
+        moved_at: u64,
+    },
+}
+
+impl Message {
+    fn standing(&self) -> Standing {
+        (9 - self.priority, self.standing, self.id)
+    }
+
+    /// The instant at which a delayed message leaves the state: due, or expired before that.
+    fn leaves_delay(&self, due: u64) -> u64 {
+        self.expires_at.map_or(due, |expiry| expiry.min(due))
+    }
+}
+
+/// The next number of a series that never repeats, whatever was forgotten in between.
+fn next(last: u64, now: Now) -> u64 {
+    (last + 1).max(now.us)
+}
+
+impl Model {
+    /// Stores a batch, or nothing of it.
+    pub(crate) fn send(&mut self, now: Now, batch: Vec<NewMessage>) -> Accepted {
+        if let Some(full) = self.first_beyond_depth(now, &batch) {
+            return full;
+        }
+        Accepted::All(batch.into_iter().map(|message| self.send_one(now, message)).collect())
+    }
+
+    /// Judges the depth of the whole batch before anything is written. Duplicates take no room.
+    fn first_beyond_depth(&self, now: Now, batch: &[NewMessage]) -> Option<Accepted> {
+        let mut depth = self.depth();
+        let mut keys: Vec<&str> = Vec::new();
+        for (index, message) in batch.iter().enumerate() {
+            if let Some(dedup) = &message.dedup {
+                if self.first_id(now, &dedup.key).is_some() || keys.contains(&&*dedup.key) {
+                    continue;
+                }
+                keys.push(&dedup.key);
+            }
+            if let Some(limit) = message.max_depth.filter(|limit| depth >= *limit) {
+                return Some(Accepted::Full { index, depth, limit });
+            }
+            depth += 1;
+        }
+        None
+    }
+
+    /// The id that an unexpired dedupe record holds.
+    fn first_id(&self, now: Now, key: &str) -> Option<u64> {
+        self.dedup.get(key).filter(|(_, until)| *until > now.ms).map(|(id, _)| *id)
+    }
+
+    fn send_one(&mut self, now: Now, new: NewMessage) -> (u64, bool) {
+        if let Some(first) = new.dedup.as_ref().and_then(|dedup| self.first_id(now, &dedup.key)) {
+            return (first, true);
+        }
+        let id = next(self.last_id, now);
+        self.last_id = id;
+        self.accepted += 1;
+        if let Some(dedup) = new.dedup {
+            self.remember(now, dedup.key, id, dedup.window);
+        }
+        let due = match new.due {
+            Due::After(delay) if delay > 0 => Some(now.ms + delay),
+            Due::At(at) if at > now.ms => Some(at),
+            _ => None,
+        };
+        let standing = due.unwrap_or_else(|| {
+            self.last_standing = self.last_standing.max(now.ms);
+            self.last_standing
+        });
+        let message = Message {
+            id,
+            priority: new.priority,
+            enqueued_at: due.map_or(standing, |_| now.ms),
+            expires_at: new.max_age.map(|age| standing + age),
+            retention: new.retention,
+            standing,
+            attempts: 0,
+            fence: 0,
+            join: 0,
+            note: None,
+            last_error: None,
+            content: Arc::new(new.content),
+            kind: Kind::Ready,
+        };
+        self.admit(message, due);
+        (id, false)
+    }
+
+    fn remember(&mut self, now: Now, key: Arc<str>, id: u64, window: u64) {
+        let until = now.ms + window;
+        if let Some((_, old)) = self.dedup.insert(Arc::clone(&key), (id, until)) {
+            self.dedup_ends.remove(&(old, Arc::clone(&key)));
+        }
+        self.dedup_ends.insert((until, key));
+    }
+
+    /// Puts a new or requeued message into its first state: delayed until `due`, ready, or behind its key.
+    fn admit(&mut self, mut message: Message, due: Option<u64>) {
+        if let Some(key) = &message.content.ordering_key {
+            self.last_join += 1;
+            message.join = self.last_join;
+            self.lines.insert((Arc::clone(key), message.join), message.id);
+        }
+        match due {
+            Some(due) => self.store_delayed(message, due, Place::Original),
+            None => self.store_ready(message),
+        }
+    }
+
+    fn store_delayed(&mut self, mut message: Message, due: u64, place: Place) {
+        message.kind = Kind::Delayed { due, place };
+        let leaves = message.leaves_delay(due);
+        self.delayed.insert((leaves, message.id));
+        self.soonest = Some(self.soonest.map_or(leaves, |soonest| soonest.min(leaves)));
+        self.messages.insert(message.id, message);
+    }
+
+    /// Ready if it is the head of its key or has none, else blocked.
+    fn store_ready(&mut self, mut message: Message) {
+        if self.is_head(&message) {
+            message.kind = Kind::Ready;
+            self.ready.insert(message.standing());
+        } else {
+            message.kind = Kind::Blocked;
+            self.blocked += 1;
+        }
+        if let Some(expiry) = message.expires_at {
+            self.expiring.insert((expiry, message.id));
+        }
+        self.messages.insert(message.id, message);
+    }
+
+    fn is_head(&self, message: &Message) -> bool {
+        match &message.content.ordering_key {
+            None => true,
+            Some(key) => self.head(key) == Some(message.id),
+        }
+    }
+
+    fn head(&self, key: &Arc<str>) -> Option<u64> {
+        let from = (Arc::clone(key), 0);
+        self.lines.range(from..).next().filter(|((line, _), _)| line == key).map(|(_, id)| *id)
+    }
+
+    /// Takes a message out of its key's line; the next one becomes the head and, if it is due, deliverable.
+    fn leave_line(&mut self, message: &Message) {
+        let Some(key) = &message.content.ordering_key else { return };
+        let was_head = self.head(key) == Some(message.id);
+        self.lines.remove(&(Arc::clone(key), message.join));
+        if !was_head {
+            return;
+        }
+        let Some(head) = self.head(key) else { return };
+        let head = self.messages.get_mut(&head).expect("a line holds stored messages");
+        if matches!(head.kind, Kind::Blocked) {
+            head.kind = Kind::Ready;
+            self.blocked -= 1;
+            self.ready.insert(head.standing());
+        }
+    }
+
+    /// Takes a message out of the index of its state; it stays in its key's line.
+    fn leave_state(&mut self, message: &Message) {
+        match message.kind {
+            Kind::Ready => {
+                self.ready.remove(&message.standing());
+                self.leave_expiring(message);
+            }
+            Kind::Blocked => {
+                self.blocked -= 1;
+                self.leave_expiring(message);
+            }
+            Kind::Delayed { due, .. } => {
+                self.delayed.remove(&(message.leaves_delay(due), message.id));
+            }
+            Kind::Leased { end, .. } => {
+                self.leased.remove(&(end, message.id));
+            }
+            Kind::Dead { moved_at, .. } => {
+                self.dead.remove(&(moved_at, message.id));
+                if let Some(retention) = message.retention {
+                    self.kept.remove(&(moved_at + retention, message.id));
+                }
+            }
+        }
+    }
+
+    fn leave_expiring(&mut self, message: &Message) {
+        if let Some(expiry) = message.expires_at {
+            self.expiring.remove(&(expiry, message.id));
+        }
+    }
+
+    /// Moves a message, already out of its state's index, to the dead letters.
+    fn bury(&mut self, mut message: Message, reason: DeadReason, moved_at: u64) {
+        self.leave_line(&message);
+        message.kind = Kind::Dead { reason, moved_at };
+        self.dead.insert((moved_at, message.id));
+        if let Some(retention) = message.retention {
+            self.kept.insert((moved_at + retention, message.id));
+        }
+        self.messages.insert(message.id, message);
+    }
+
+    /// Ends a message that is out of its state's index.
+    fn finish(&mut self, message: &Message) {
+        self.leave_line(message);
+        self.settled += 1;
+    }
+
+    /// Ready and delayed messages.
+    fn depth(&self) -> u64 {
+        (self.ready.len() + self.delayed.len()) as u64 + self.blocked
+    }
+
+    fn is_paused(&self, now: Now) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now.ms < until))
+    }
+
+    /// Ends a step: wakes one parked process per deliverable message, and the one that keeps the next deadline if
+    /// this step added an earlier one. `listening` tells whether a process still hears.
+    pub(crate) fn wake(&mut self, now: Now, mut listening: impl FnMut(&Arc<str>) -> bool) -> Vec<Arc<str>> {
+        let mut woken = Vec::new();
+        let mut deliverable = if self.is_paused(now) { 0 } else { self.ready.len() };
+        while deliverable > 0 {
+            let Some((_, until, process)) = self.parked.pop_first() else { break };
+            if until > now.ms && listening(&process) {
+                deliverable -= 1;
+                woken.push(process);
+            }
+        }
+        if let Some(soonest) = self.soonest.take().filter(|soonest| self.told.is_none_or(|told| *soonest < told)) {
+            while let Some((keeps, until, process)) = self.parked.pop_last() {
+                if until > now.ms && listening(&process) {
+                    woken.push(process);
+                    break;
+                }
+                if !keeps {
+                    // Nobody keeps the deadline; whoever parks next will.
+                    self.told = Some(soonest);
+                }
+            }
+        }
+        woken
+    }
+
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Ends a step where no process waits.
+    pub(crate) fn nobody_waits(&mut self) {
+        self.soonest = None;
+    }
+
+    /// The next instant at which something happens by time.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let pause = self.pause.as_ref().and_then(|pause| pause.until);
+        let dedup = self.dedup_ends.first().map(|(until, _)| *until + DEDUP_KEPT);
+        let firsts = [&self.delayed, &self.leased, &self.expiring, &self.kept];
+        firsts.iter().filter_map(|set| set.first().map(|(at, _)| *at)).chain(pause).chain(dedup).min()
+    }
+
+    /// Whether nothing is left that anybody could ask for: then the numbers are kept for an hour more.
+    pub(crate) fn is_idle_since(&self) -> Option<u64> {
+        let idle = self.messages.is_empty() && self.dedup.is_empty() && self.pause.is_none();
+        idle.then_some(self.touched)
+    }
+}

@@ -1,0 +1,79 @@
+//! Hand-over.
+
+use std::sync::Arc;
+
+use super::super::store::{Handed, MAX_BYTES, Take, Taken};
+use super::{Kind, Model, Now, PARKED, next};
+
+impl Model {
+    /// Hands out what is first in order, and parks the process if that is less than it wanted.
+    pub(crate) fn take(&mut self, now: Now, process: &Arc<str>, take: &Take) -> Taken {
+        let mut taken = Taken::default();
+        let mut bytes = 0;
+        if !self.is_paused(now) {
+            while taken.messages.len() < take.max {
+                let Some(handed) = self.hand_over_first(now, take, bytes) else { break };
+                bytes += handed.content.payload.len() + handed.content.meta.len();
+                taken.messages.push(handed);
+            }
+        }
+        if take.park && taken.messages.len() < take.max && !self.settling {
+            taken.next = self.park(now, process);
+        }
+        taken
+    }
+
+    /// `bytes` is what the answer holds already: it stays within [`MAX_BYTES`] unless one message is larger.
+    fn hand_over_first(&mut self, now: Now, take: &Take, bytes: usize) -> Option<Handed> {
+        let standing = *self.ready.first()?;
+        let message = self.messages.get_mut(&standing.2).expect("an index holds stored messages");
+        if message.expires_at.is_some_and(|expiry| expiry <= now.ms) {
+            // Only while more is overdue than one step carries out: never handed out.
+            return None;
+        }
+        if bytes > 0 && bytes + message.content.payload.len() + message.content.meta.len() > MAX_BYTES {
+            return None;
+        }
+        self.ready.pop_first();
+        if let Some(expiry) = message.expires_at {
+            self.expiring.remove(&(expiry, message.id));
+        }
+        let end = now.ms + take.lease;
+        self.last_fence = next(self.last_fence, now);
+        message.fence = self.last_fence;
+        message.attempts += 1;
+        message.kind = Kind::Leased {
+            end,
+            max_deliveries: take.max_deliveries,
+            place: take.place,
+            consumer: Arc::clone(&take.consumer),
+        };
+        self.leased.insert((end, message.id));
+        self.soonest = Some(self.soonest.map_or(end, |soonest| soonest.min(end)));
+        Some(Handed {
+            id: message.id,
+            fence: message.fence,
+            attempt: message.attempts,
+            priority: message.priority,
+            enqueued_at: message.enqueued_at,
+            last_error: message.last_error.clone(),
+            content: (*message.content).clone(),
+        })
+    }
+
+    /// Notes that `process` waits. One of those that wait keeps the next deadline: it is told to no other.
+    fn park(&mut self, now: Now, process: &Arc<str>) -> Option<u64> {
+        self.parked.retain(|(_, until, parked)| *until > now.ms && parked != process);
+        let keeps = !self.parked.iter().any(|(keeps, _, _)| *keeps);
+        self.parked.insert((keeps, now.ms + PARKED, Arc::clone(process)));
+        if !keeps {
+            return None;
+        }
+        let firsts = [self.delayed.first(), self.leased.first()].into_iter().flatten().map(|(at, _)| *at);
+        let pause = self.pause.as_ref().and_then(|pause| pause.until);
+        self.told = firsts.chain(pause).min();
+        // What this very step added is part of what was told.
+        self.soonest = None;
+        self.told
+    }
+}

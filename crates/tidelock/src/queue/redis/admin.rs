@@ -1,0 +1,414 @@
+//! Looking at a queue, and changing it as a whole: bounded steps of two scripts.
+
+use redis::Value;
+
+use super::Remote;
+use super::stored::{Stored, reason_letter};
+use crate::backend::redis::{Arguments, Repeat, Script, script, unexpected};
+use crate::error::Result;
+use crate::queue::cursor::{Cursor, read_cursor};
+use crate::queue::store::{
+    Change, Changes, DeadFilter, DeadView, Look, MessageView, PauseView, Removed, Requeue, SETTLING_STEPS, State,
+    StatsView, View,
+};
+
+static LOOK: Script = script!(
+    "look",
+    "../../lua/time.lua",
+    "../lua/store.lua",
+    "../lua/moves.lua",
+    "../lua/find.lua",
+    "../lua/look.lua",
+);
+
+static CHANGE: Script = script!(
+    "change",
+    "../../lua/time.lua",
+    "../lua/store.lua",
+    "../lua/moves.lua",
+    "../lua/find.lua",
+    "../lua/take.lua",
+    "../lua/change.lua",
+);
+
+/// What a script showed: the instant, then items.
+struct Shown {
+    settling: bool,
+    now: u64,
+    items: std::vec::IntoIter<Value>,
+}
+
+impl Shown {
+    fn bytes(&mut self) -> Result<Vec<u8>> {
+        match self.items.next() {
+            Some(Value::BulkString(bytes)) => Ok(bytes),
+            other => Err(unexpected("look", &other.unwrap_or(Value::Nil))),
+        }
+    }
+
+    fn number(&mut self) -> Result<Option<u64>> {
+        let bytes = self.bytes()?;
+        let text = String::from_utf8_lossy(&bytes);
+        match text.as_ref() {
+            "-1" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| unexpected("look", &Value::SimpleString(text.to_owned()))),
+        }
+    }
+
+    fn count(&mut self) -> Result<u64> {
+        Ok(self.number()?.unwrap_or(0))
+    }
+
+    /// The next message and its lease end; `None` at the end.
+    fn message(&mut self) -> Result<Option<(Stored, u64)>> {
+        if self.items.len() < 2 {
+            return Ok(None);
+        }
+        let value = self.bytes()?;
+        Ok(Some((Stored::read(&value)?, self.count()?)))
+    }
+
+    fn messages(&mut self) -> Result<Vec<(Stored, u64)>> {
+        std::iter::from_fn(|| self.message().transpose()).collect()
+    }
+}
+
+impl Remote {
+    /// Asks the look script, again while more is overdue than one step carries out.
+    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Shown> {
+        for step in 1.. {
+            let mut arguments = self.arguments(None);
+            arguments.push(what.as_bytes());
+            push(&mut arguments);
+            let within = self.server.request_timeout;
+            let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+            let Value::Array(items) = answer else { return Err(unexpected("look", &answer)) };
+            let mut items = items.into_iter();
+            let settling = items.next() == Some(Value::Int(1));
+            let mut shown = Shown { settling, now: 0, items };
+            shown.now = shown.count()?;
+            if !settling || step == SETTLING_STEPS {
+                return Ok(shown);
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    pub(super) async fn look(&self, look: Look) -> Result<View> {
+        match look {
+            Look::Stats => Ok(View::Stats(self.stats().await?)),
+            Look::Get { id } => {
+                let mut shown = self.show("get", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                Ok(View::Message(shown.message()?.and_then(|(stored, end)| stored.into_view(end))))
+            }
+            Look::GetDead { id } => {
+                let mut shown = self.show("dead", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                Ok(View::Dead(shown.message()?.and_then(|(stored, _)| stored.into_dead())))
+            }
+            Look::Peek { max } => Ok(View::Messages(views(self.ready_page(max, None).await?), None)),
+            Look::List { state, limit, after } => {
+                let after = after.as_deref().map(read_cursor).transpose()?;
+                match state {
+                    State::Ready => self.list_ready(limit, after).await,
+                    State::Delayed => self.list_timed("delayed", limit, after).await,
+                    State::Leased => self.list_timed("leased", limit, after).await,
+                }
+            }
+            Look::ListDead { filter, limit, after } => {
+                let after = after.as_deref().map(read_cursor).transpose()?;
+                self.list_dead(filter, limit, after).await
+            }
+        }
+    }
+
+    async fn stats(&self) -> Result<StatsView> {
+        let mut shown = self.show("stats", |_| ()).await?;
+        let (ready, blocked) = (shown.count()?, shown.count()?);
+        let (delayed, leased, dead) = (shown.count()?, shown.count()?, shown.count()?);
+        let (accepted, settled) = (shown.count()?, shown.count()?);
+        let paused = shown.number()?;
+        let oldest = shown.number()?;
+        let next_due = shown.number()?;
+        let reason = String::from_utf8_lossy(&shown.bytes()?).into_owned();
+        let in_force = paused.is_none_or(|until| until > shown.now);
+        let pause = PauseView { until: paused, reason: (!reason.is_empty()).then(|| reason.into()) };
+        Ok(StatsView {
+            ready: ready + blocked,
+            blocked,
+            delayed,
+            leased,
+            dead,
+            accepted,
+            settled,
+            oldest_ready_age: oldest.map(|standing| shown.now.saturating_sub(standing)),
+            next_due,
+            paused: in_force.then_some(pause),
+            settling: shown.settling,
+        })
+    }
+
+    async fn ready_page(&self, limit: usize, after: Option<(u8, u64, u64)>) -> Result<Vec<(Stored, u64)>> {
+        let push = |arguments: &mut Arguments| {
+            arguments.number(limit as u64);
+            match after {
+                None => ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
+                Some((rank, standing, id)) => {
+                    [u64::from(rank), standing, id].into_iter().for_each(|part| arguments.number(part));
+                }
+            }
+        };
+        self.show("ready", push).await?.messages()
+    }
+
+    /// Deliverable messages, then blocked ones; one more than the page is asked for, to know whether there is more.
+    async fn list_ready(&self, limit: usize, after: Option<Cursor>) -> Result<View> {
+        let (mut found, mut line) = match after {
+            Some(Cursor::Blocked(join, key)) => (Vec::new(), (key, join)),
+            Some(Cursor::Ready(rank, standing, id)) => {
+                (self.ready_page(limit + 1, Some((rank, standing, id))).await?, (String::new(), 0))
+            }
+            Some(Cursor::At(..)) | None => (self.ready_page(limit + 1, None).await?, (String::new(), 0)),
+        };
+        while found.len() <= limit {
+            let wanted = limit + 1 - found.len();
+            let push = |arguments: &mut Arguments| {
+                arguments.number(wanted as u64);
+                arguments.push(line.0.as_bytes());
+                arguments.number(line.1);
+            };
+            let mut shown = self.show("blocked", push).await?;
+            found.extend(shown.messages()?);
+            let last = shown.bytes()?;
+            let Some((key, join)) = last.split_at_checked(last.len().saturating_sub(9)).filter(|_| !last.is_empty())
+            else {
+                break;
+            };
+            line = (String::from_utf8_lossy(key).into_owned(), number(&join[1..]));
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(last, _)| last.cursor().to_string());
+        Ok(View::Messages(views(found), next))
+    }
+
+    async fn list_timed(&self, what: &str, limit: usize, after: Option<Cursor>) -> Result<View> {
+        let push = |arguments: &mut Arguments| {
+            arguments.number(limit as u64 + 1);
+            push_at(arguments, after.as_ref());
+        };
+        let mut shown = self.show(what, push).await?;
+        let mut found = shown.messages()?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let views: Vec<_> = views(found);
+        let next = views.last().filter(|_| more).map(|last| {
+            let leaves = last.expires_at.map_or(last.due, |expiry| expiry.min(last.due));
+            Cursor::At(last.lease.as_ref().map_or(leaves, |lease| lease.end), last.id).to_string()
+        });
+        Ok(View::Messages(views, next))
+    }
+
+    async fn list_dead(&self, filter: DeadFilter, limit: usize, after: Option<Cursor>) -> Result<View> {
+        let mut found: Vec<DeadView> = Vec::new();
+        let mut after = after;
+        while found.len() <= limit {
+            let wanted = (limit + 1 - found.len()) as u64;
+            let push = |arguments: &mut Arguments| {
+                arguments.number(wanted);
+                push_at(arguments, after.as_ref());
+                push_filter(arguments, filter);
+            };
+            let mut shown = self.show("deads", push).await?;
+            found.extend(shown.messages()?.into_iter().filter_map(|(stored, _)| stored.into_dead()));
+            let last = shown.bytes()?;
+            if last.len() != 16 {
+                break;
+            }
+            after = Some(Cursor::At(number(&last[..8]), number(&last[8..])));
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|last| Cursor::At(last.moved_at, last.id).to_string());
+        Ok(View::Deads(found, next))
+    }
+}
+
+fn views(found: Vec<(Stored, u64)>) -> Vec<MessageView> {
+    found.into_iter().filter_map(|(stored, end)| stored.into_view(end)).collect()
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn push_at(arguments: &mut Arguments, after: Option<&Cursor>) {
+    match after {
+        Some(Cursor::At(at, id)) => {
+            arguments.number(*at);
+            arguments.number(*id);
+        }
+        _ => ["-1", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
+    }
+}
+
+fn push_filter(arguments: &mut Arguments, filter: DeadFilter) {
+    arguments.push(filter.reason.map_or(&[][..], reason_letter));
+    for bound in [filter.moved_before, filter.moved_after] {
+        match bound {
+            Some(bound) => arguments.number(bound),
+            None => arguments.push(b"-1"),
+        }
+    }
+}
+
+/// One answer of the change script.
+struct Changed {
+    settling: bool,
+    word: String,
+    now: u64,
+    numbers: Vec<u64>,
+}
+
+impl Changed {
+    fn read(answer: Value) -> Result<Self> {
+        let Value::Array(items) = &answer else { return Err(unexpected("change", &answer)) };
+        let text = |item: &Value| match item {
+            Value::BulkString(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+            other => Err(unexpected("change", other)),
+        };
+        let [Value::Int(settling), word, now, rest @ ..] = items.as_slice() else {
+            return Err(unexpected("change", &answer));
+        };
+        let parse = |item: &Value| text(item)?.parse().map_err(|_| unexpected("change", item));
+        Ok(Self {
+            settling: *settling == 1,
+            word: text(word)?,
+            now: parse(now)?,
+            numbers: rest.iter().map(parse).collect::<Result<_>>()?,
+        })
+    }
+
+    fn number(&self, index: usize) -> u64 {
+        self.numbers.get(index).copied().unwrap_or(0)
+    }
+}
+
+/// Where a change of many dead letters goes on.
+struct Progress {
+    done: u64,
+    after: Option<Cursor>,
+    /// Dead letters that were moved later than this were not there when it began.
+    newest: Option<u64>,
+}
+
+impl Remote {
+    async fn change_step(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Changed> {
+        let mut last = self.changes.lock().await;
+        *last += 1;
+        let answers = self.server.key(&self.place, &format!("answers:{}:change", self.server.process));
+        let mut arguments = self.arguments(Some(&answers));
+        arguments.number(*last);
+        arguments.push(what.as_bytes());
+        push(&mut arguments);
+        let within = self.server.request_timeout;
+        let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
+        Changed::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)
+    }
+
+    pub(super) async fn change(&self, change: Change) -> Result<Changes> {
+        match change {
+            Change::Pause { for_at_most, reason } => {
+                let push = |arguments: &mut Arguments| {
+                    match for_at_most {
+                        Some(duration) => arguments.number(duration),
+                        None => arguments.push(b"-1"),
+                    }
+                    arguments.push(reason.as_deref().unwrap_or_default().as_bytes());
+                };
+                Ok(Changes::Did(self.change_step("pause", push).await?.word == "yes"))
+            }
+            Change::Resume => Ok(Changes::Did(self.change_step("resume", |_| ()).await?.word == "yes")),
+            Change::Delete => Ok(Changes::Did(self.change_step("delete", |_| ()).await?.word == "yes")),
+            Change::Remove { id } => {
+                let answer = self.change_step("remove", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                Ok(Changes::Removed(match answer.word.as_str() {
+                    "removed" => Removed::Removed,
+                    "held" => Removed::Held,
+                    _ => Removed::Absent,
+                }))
+            }
+            Change::Purge => self.purge().await,
+            Change::Requeue { id, requeue } => {
+                let push = |arguments: &mut Arguments| {
+                    arguments.push(&id.to_be_bytes());
+                    push_requeue(arguments, &requeue);
+                };
+                let answer = self.change_step("requeue", push).await?;
+                Ok(match answer.word.as_str() {
+                    "full" => Changes::Full { depth: answer.number(0), limit: answer.number(1) },
+                    "count" => Changes::Count(1),
+                    _ => Changes::Count(0),
+                })
+            }
+            Change::RequeueAll { filter, limit, requeue } => {
+                self.change_dead("requeue_all", filter, limit, Some(&requeue)).await
+            }
+            Change::RemoveDead { id } => {
+                let answer = self.change_step("remove_dead", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                Ok(Changes::Count(answer.number(0)))
+            }
+            Change::PurgeDead { filter, limit } => self.change_dead("purge_dead", filter, limit, None).await,
+        }
+    }
+
+    async fn purge(&self) -> Result<Changes> {
+        let (mut removed, mut newest) = (0, 0);
+        loop {
+            let answer = self.change_step("purge", |arguments| arguments.number(newest)).await?;
+            removed += answer.number(0);
+            newest = answer.number(1);
+            if answer.number(2) == 1 && !answer.settling {
+                return Ok(Changes::Count(removed));
+            }
+        }
+    }
+
+    async fn change_dead(
+        &self,
+        what: &str,
+        filter: DeadFilter,
+        limit: Option<u64>,
+        requeue: Option<&Requeue>,
+    ) -> Result<Changes> {
+        let mut progress = Progress { done: 0, after: None, newest: None };
+        loop {
+            let most = limit.map_or(1_000_000, |limit| limit - progress.done);
+            let newest = progress.newest.map(|newest| newest + 1);
+            let moved_before = filter.moved_before.into_iter().chain(newest).min();
+            let push = |arguments: &mut Arguments| {
+                arguments.number(most);
+                push_at(arguments, progress.after.as_ref());
+                push_filter(arguments, DeadFilter { moved_before, ..filter });
+                match requeue {
+                    Some(requeue) => push_requeue(arguments, requeue),
+                    None => arguments.push(b""),
+                }
+            };
+            let answer = self.change_step(what, push).await?;
+            progress.done += answer.number(0);
+            progress.newest.get_or_insert(answer.now);
+            progress.after = Some(Cursor::At(answer.number(1), answer.number(2)));
+            if answer.number(3) == 1 || limit.is_some_and(|limit| progress.done >= limit) {
+                return Ok(Changes::Count(progress.done));
+            }
+        }
+    }
+}
+
+fn push_requeue(arguments: &mut Arguments, requeue: &Requeue) {
+    let Requeue { delay, max_age, retention, max_depth } = *requeue;
+    let numbers = [delay, max_age.unwrap_or(0), retention.unwrap_or(0), max_depth.unwrap_or(0)];
+    let bytes: Vec<u8> = numbers.into_iter().flat_map(u64::to_be_bytes).collect();
+    arguments.push(&bytes);
+}

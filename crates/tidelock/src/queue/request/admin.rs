@@ -1,0 +1,157 @@
+//! Changing the queue as a whole, or a message that nobody holds.
+//!
+//! Dropping one of these futures withdraws the request if it was not sent; once sent it may take effect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::awaitable;
+use super::looks::misfit;
+use super::send::full;
+use super::settle::cut;
+use crate::changed::Changed;
+use crate::error::{Error, Result};
+use crate::queue::message::MessageId;
+use crate::queue::site::Site;
+use crate::queue::store::{Change, Changes, Removed};
+use crate::time::{TEN_YEARS, check_duration, whole_millis};
+
+/// Makes a change; a full queue is an error.
+pub(crate) async fn change(site: &Site, operation: &str, change: Change) -> Result<Changes> {
+    site.check(operation)?;
+    let changes = site.store.change(&site.address, change).await;
+    match changes.map_err(|error| site.context(operation, error))? {
+        Changes::Full { depth, limit } => Err(site.context(operation, full(depth, limit))),
+        changes => Ok(changes),
+    }
+}
+
+/// How many a change reached.
+pub(crate) fn counted(site: &Site, operation: &str, changes: Changes) -> Result<u64> {
+    match changes {
+        Changes::Count(count) => Ok(count),
+        Changes::Removed(removed) => Ok(u64::from(removed == Removed::Removed)),
+        Changes::Did(did) => Ok(u64::from(did)),
+        Changes::Full { .. } => Err(misfit(site, operation)),
+    }
+}
+
+/// Stops hand-over in all processes. Gives [`Changed`].
+///
+/// Sends, settles, due times, lease ends and expiry go on; receivers stay waiting. A second pause replaces the end and
+/// the reason of the first. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is paused until it is awaited"]
+pub struct Pause {
+    site: Arc<Site>,
+    for_at_most: Option<Duration>,
+    reason: Option<Arc<str>>,
+}
+
+impl Pause {
+    pub(crate) fn new(site: &Arc<Site>) -> Self {
+        Self { site: Arc::clone(site), for_at_most: None, reason: None }
+    }
+
+    /// The pause ends by itself after so long: 1 ms..=10 years. Default: it lasts until resumed.
+    pub fn for_at_most(mut self, time: Duration) -> Self {
+        self.for_at_most = Some(time);
+        self
+    }
+
+    /// Shown by `stats`; cut at 1,024 bytes.
+    pub fn reason(mut self, reason: &str) -> Self {
+        self.reason = Some(cut(reason, 1_024));
+        self
+    }
+
+    async fn run(self) -> Result<Changed> {
+        let Self { site, for_at_most, reason } = self;
+        if let Some(time) = for_at_most {
+            check_duration(Error::argument, "for_at_most", time, Duration::from_millis(1), TEN_YEARS)
+                .map_err(|error| site.context("pause", error))?;
+        }
+        let pause = Change::Pause { for_at_most: for_at_most.map(whole_millis), reason };
+        changed(&site, "pause", change(&site, "pause", pause).await?)
+    }
+}
+
+fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
+    match changes {
+        Changes::Did(true) => Ok(Changed::Yes),
+        Changes::Did(false) => Ok(Changed::No),
+        _ => Err(misfit(site, operation)),
+    }
+}
+
+/// Ends a pause. Gives [`Changed`]. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is resumed until it is awaited"]
+pub struct Resume(pub(crate) Arc<Site>);
+
+impl Resume {
+    async fn run(self) -> Result<Changed> {
+        changed(&self.0, "resume", change(&self.0, "resume", Change::Resume).await?)
+    }
+}
+
+/// Removes one ready or delayed message. Gives [`Removed`]. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct Remove {
+    site: Arc<Site>,
+    id: MessageId,
+}
+
+impl Remove {
+    pub(crate) fn new(site: &Arc<Site>, id: MessageId) -> Self {
+        Self { site: Arc::clone(site), id }
+    }
+
+    async fn run(self) -> Result<Removed> {
+        match change(&self.site, "remove", Change::Remove { id: self.id.0 }).await? {
+            Changes::Removed(removed) => Ok(removed),
+            _ => Err(misfit(&self.site, "remove")),
+        }
+    }
+}
+
+/// Removes all ready and delayed messages that are there when it begins. Gives their number.
+///
+/// It goes in bounded steps. Dropping the future ends it with the step under way.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct Purge(pub(crate) Arc<Site>);
+
+impl Purge {
+    async fn run(self) -> Result<u64> {
+        let changes = change(&self.0, "purge", Change::Purge).await?;
+        counted(&self.0, "purge", changes)
+    }
+}
+
+/// Removes the queue and all about it: messages, leases, dead letters, dedup keys, pause. Gives whether anything was
+/// there.
+///
+/// Its numbers go on where they were, so no old receipt fits a new message. Dropping the future withdraws it unless it
+/// was sent.
+#[derive(Debug)]
+#[must_use = "nothing is deleted until it is awaited"]
+pub struct Delete(pub(crate) Arc<Site>);
+
+impl Delete {
+    async fn run(self) -> Result<bool> {
+        match change(&self.0, "delete", Change::Delete).await? {
+            Changes::Did(existed) => Ok(existed),
+            _ => Err(misfit(&self.0, "delete")),
+        }
+    }
+}
+
+awaitable! {
+    Pause => Changed;
+    Resume => Changed;
+    Remove => Removed;
+    Purge => u64;
+    Delete => bool;
+}

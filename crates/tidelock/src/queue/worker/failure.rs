@@ -1,0 +1,69 @@
+//! What a handler says about its failure.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::BoxError;
+
+/// Why a handler failed, and what is to be done about it.
+///
+/// Any error becomes one by `?`, and then means: again, by the worker's backoff.
+pub struct HandlerError {
+    pub(crate) error: BoxError,
+    pub(crate) remedy: Remedy,
+}
+
+/// What is to be done about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    ByBackoff,
+    After(Duration),
+    None,
+}
+
+impl HandlerError {
+    /// No retry can help: the message becomes a dead letter.
+    pub fn fatal(error: impl Into<BoxError>) -> Self {
+        Self { error: error.into(), remedy: Remedy::None }
+    }
+
+    /// The message is to be handed out again after `delay` (at most the handle's `max_nack_delay`), whatever the
+    /// backoff says.
+    pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
+        Self { error: error.into(), remedy: Remedy::After(delay) }
+    }
+
+    /// The error and its causes, in one line.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.error.to_string();
+        let mut source = self.error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // Some errors already say their cause.
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        text
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), remedy: Remedy::ByBackoff }
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerError").field("error", &self.error).field("remedy", &self.remedy).finish()
+    }
+}

@@ -1,0 +1,278 @@
+//! `RetryBudget`: what all calls that share it may retry together.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::backoff::check_number;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lifecycle::Lifecycle;
+use crate::name::{self, Address};
+use crate::retry::model::Bucket;
+use crate::retry::store::{BudgetStore, Numbers, TOKEN, Take};
+use crate::runtime::{BoxFuture, Spawner};
+use crate::tidelock::Tidelock;
+use crate::time::{Clock, SECOND, Tick, Timestamp};
+
+const MOST_TOKENS: u32 = 1_000_000;
+
+/// Limits retries over all calls that share it: a bucket of tokens, full at first.
+///
+/// A retry takes one token when it is decided, before its pause; where there is none, the call gives up with
+/// [`GaveUp::Budget`](crate::GaveUp::Budget). The bucket gains by time and by each call that succeeds. First attempts
+/// take nothing and are never refused. So a dependency that is down gets few repeats however many calls fail at once,
+/// and one that is well can be retried freely. A clone is the same budget.
+///
+/// ```
+/// use tidelock::{RetryBudget, retry};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let budget = RetryBudget::builder().capacity(50).build()?;
+/// let answer = retry(async |_| Ok::<_, std::io::Error>(42)).budget(&budget).await?;
+/// assert_eq!(answer, 42);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RetryBudget {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    numbers: Numbers,
+    /// Thousandths of a token for each call that succeeds.
+    per_success: u64,
+    clock: Clock,
+    origin: Tick,
+    /// Decides for a budget of this process, and where the backend of one does not answer.
+    bucket: Mutex<Bucket>,
+    remote: Option<Remote>,
+}
+
+/// The budget's place on a backend.
+struct Remote {
+    store: Arc<dyn BudgetStore>,
+    address: Address,
+    lifecycle: Lifecycle,
+    spawner: Arc<Spawner>,
+    /// Thousandths of a token earned here and not yet sent.
+    earned: AtomicU64,
+    /// A task will send them.
+    sending: AtomicBool,
+    /// The backend did not answer the last time.
+    away: AtomicBool,
+}
+
+/// The answer to a retry that wants its token.
+pub(crate) enum Taking {
+    Decided(bool),
+    Asking(BoxFuture<'static, bool>),
+}
+
+impl RetryBudget {
+    /// Begins to define a budget of this process.
+    pub fn builder() -> RetryBudgetBuilder {
+        RetryBudgetBuilder { capacity: 100, per_second: 10.0, per_success: 0.1, door: None }
+    }
+
+    pub(crate) fn take(&self) -> Taking {
+        if self.shared.remote.is_none() {
+            return Taking::Decided(self.shared.take_here());
+        }
+        let shared = Arc::clone(&self.shared);
+        Taking::Asking(Box::pin(async move { shared.take_there().await }))
+    }
+
+    /// Credits a call that succeeded. Never waits.
+    pub(crate) fn succeeded(&self) {
+        let Shared { per_success, numbers, remote, .. } = &*self.shared;
+        if *per_success == 0 {
+            return;
+        }
+        self.shared.lock().credit(numbers, *per_success);
+        if let Some(remote) = remote {
+            remote.earn(*per_success, numbers.capacity);
+            if !remote.sending.swap(true, Ordering::AcqRel) {
+                self.send_in_a_second(remote);
+            }
+        }
+    }
+
+    /// Starts the task that sends what was earned if no taking has sent it by then.
+    fn send_in_a_second(&self, remote: &Remote) {
+        let (weak, clock) = (Arc::downgrade(&self.shared), self.shared.clock.clone());
+        let lifecycle = remote.lifecycle.clone();
+        let started = remote.spawner.spawn(async move {
+            tokio::select! {
+                () = clock.sleep(SECOND) => {}
+                () = lifecycle.closing() => return,
+            }
+            let Some(shared) = weak.upgrade() else { return };
+            if let Some(remote) = &shared.remote {
+                remote.sending.store(false, Ordering::Release);
+                let credit = remote.earned.swap(0, Ordering::AcqRel);
+                if credit > 0 {
+                    remote.ask(&shared.numbers, credit, 0).await;
+                }
+            }
+        });
+        if !started {
+            // Without a runtime the next taking sends it.
+            remote.sending.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Shared {
+    fn take_here(&self) -> bool {
+        let take = Take { numbers: self.numbers, credit: 0, amount: TOKEN };
+        let now = self.now();
+        self.lock().take(now, &take).0.taken
+    }
+
+    async fn take_there(&self) -> bool {
+        let Some(remote) = &self.remote else { return self.take_here() };
+        let credit = remote.earned.swap(0, Ordering::AcqRel);
+        match remote.ask(&self.numbers, credit, TOKEN).await {
+            Some(taken) => taken,
+            None => self.take_here(),
+        }
+    }
+
+    /// Time since the budget was made, by its own clock, in the terms of the model.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(0) + self.clock.tick().since(self.origin)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Remote {
+    fn earn(&self, amount: u64, capacity: u64) {
+        let more = |earned: u64| Some(earned.saturating_add(amount).min(capacity));
+        // The closure always gives a value, so there is nothing to learn from the result.
+        let _ = self.earned.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+    }
+
+    /// One call of the backend; `None` if it did not answer.
+    async fn ask(&self, numbers: &Numbers, credit: u64, amount: u64) -> Option<bool> {
+        let answer = self.store.take(&self.address, Take { numbers: *numbers, credit, amount }).await;
+        let was_away = self.away.swap(answer.is_err(), Ordering::AcqRel);
+        let id = &*self.address.id;
+        match answer {
+            Ok(answer) => {
+                if was_away {
+                    tracing::info!(budget = id, "the backend decides about the retry budget again");
+                }
+                Some(answer.taken)
+            }
+            Err(error) => {
+                if !was_away {
+                    tracing::warn!(budget = id, %error, "this process decides about the retry budget by itself");
+                }
+                if error.kind() == ErrorKind::Connection {
+                    // It was not sent, so it is still to be sent.
+                    self.earn(credit, numbers.capacity);
+                }
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { numbers, per_success, remote, .. } = &*self.shared;
+        f.debug_struct("RetryBudget")
+            .field("numbers", numbers)
+            .field("per_success", per_success)
+            .field("address", &remote.as_ref().map(|remote| &remote.address))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Defines a [`RetryBudget`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct RetryBudgetBuilder {
+    capacity: u32,
+    per_second: f64,
+    per_success: f64,
+    door: Option<(Tidelock, String)>,
+}
+
+impl RetryBudgetBuilder {
+    pub(crate) fn on(tide: &Tidelock, id: &str) -> Self {
+        Self { door: Some((tide.clone(), id.to_owned())), ..RetryBudget::builder() }
+    }
+
+    /// The most tokens it holds, and what it begins with: 1..=1,000,000. Default 100.
+    pub fn capacity(mut self, tokens: u32) -> Self {
+        self.capacity = tokens;
+        self
+    }
+
+    /// Tokens gained by time: 0..=1,000,000 per second. Default 10. Kept to the millionth.
+    pub fn per_second(mut self, tokens: f64) -> Self {
+        self.per_second = tokens;
+        self
+    }
+
+    /// Tokens gained by each call that succeeds: 0..=1. Default 0.1. Kept to the thousandth.
+    pub fn per_success(mut self, tokens: f64) -> Self {
+        self.per_success = tokens;
+        self
+    }
+
+    /// Makes the budget. Does no I/O.
+    ///
+    /// Refuses values out of range, and a bad id or tenant, as
+    /// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
+    pub fn build(self) -> Result<RetryBudget> {
+        if !(1..=MOST_TOKENS).contains(&self.capacity) {
+            let text = format!("capacity must be 1..={MOST_TOKENS} tokens, but is {}", self.capacity);
+            return Err(Error::configuration(text));
+        }
+        check_number("per_second", self.per_second, 0.0, f64::from(MOST_TOKENS))?;
+        check_number("per_success", self.per_success, 0.0, 1.0)?;
+        let numbers = Numbers {
+            capacity: u64::from(self.capacity) * TOKEN,
+            rate: parts(self.per_second, 1_000_000.0),
+        };
+        let clock = self.door.as_ref().map_or(Clock::System, |(tide, _)| tide.world.clock.clone());
+        let remote = self.door.map(|(tide, id)| Remote::new(&tide, &id)).transpose()?;
+        let (origin, start) = (clock.tick(), Timestamp::from_millis(0));
+        let bucket = Mutex::new(Bucket::full(&numbers, start));
+        let per_success = parts(self.per_success, 1_000.0);
+        Ok(RetryBudget { shared: Arc::new(Shared { numbers, per_success, clock, origin, bucket, remote }) })
+    }
+}
+
+impl Remote {
+    fn new(tide: &Tidelock, id: &str) -> Result<Self> {
+        name::check(Error::configuration, "tenant", &tide.tenant, name::MAX_ID)?;
+        name::check(Error::configuration, "id", id, name::MAX_ID)?;
+        Ok(Self {
+            store: tide.world.backend.retry_budget(),
+            address: Address::new(&tide.tenant, id),
+            lifecycle: tide.world.lifecycle.clone(),
+            spawner: Arc::clone(&tide.world.spawner),
+            earned: AtomicU64::new(0),
+            sending: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+        })
+    }
+}
+
+/// A checked amount in whole parts; what is not nothing stays at least one part.
+fn parts(amount: f64, per_token: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..=10^12, checked before")]
+    let parts = (amount * per_token).round() as u64;
+    if amount > 0.0 { parts.max(1) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Rules for Lua scripts: the header is the signature, and the body keeps to it.
+//!
+//! An entry script starts with `-- verb: …` and names all its `KEYS` and `ARGV`; a part, which entries are composed
+//! with, starts with `-- part: …` and has none of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use super::{Complaints, Source};
+
+/// All that is wrong with the scripts. The Rust files tell which of them are composed into one.
+pub(super) fn complaints(scripts: &[Source], rust: &[Source]) -> Complaints {
+    let compositions: Vec<_> = rust.iter().flat_map(compositions).collect();
+    let by_path: BTreeMap<_, _> = scripts.iter().map(|script| (script.path.as_str(), script)).collect();
+    let used: BTreeSet<_> = compositions.iter().flatten().map(String::as_str).collect();
+
+    let mut complaints = Vec::new();
+    for script in scripts {
+        let path = &script.path;
+        if !used.contains(path.as_str()) {
+            complaints.push(format!("{path}: no Rust file includes it: delete it"));
+        }
+        complaints.extend(keys_are_given(script));
+        match Header::of(&script.text) {
+            None => complaints.push(format!("{path}: starts without `-- verb: …` or `-- part: …`: say what it does")),
+            Some(header) if header.is_part => {}
+            Some(header) => {
+                let composed = compositions.iter().find(|paths| paths.contains(path)).cloned().unwrap_or_default();
+                let parts = composed.iter().filter(|part| *part != path).filter_map(|part| by_path.get(part.as_str()));
+                let bodies: String = parts.chain([&script]).map(|part| body_of(&part.text)).collect();
+                complaints.extend(header.disagreements(&bodies).into_iter().map(|what| format!("{path}: {what}")));
+            }
+        }
+    }
+    complaints
+}
+
+/// Cluster servers place keys by what the caller declared, so that a key made up inside a script may be elsewhere.
+fn keys_are_given(script: &Source) -> Complaints {
+    let guilty = |line: &str| {
+        let code: String = body_of(line).chars().filter(|c| !c.is_whitespace()).collect();
+        code.contains("..KEYS[")
+            || code
+                .match_indices("KEYS[")
+                .any(|(at, _)| code[at..].split_once(']').is_some_and(|(_, rest)| rest.starts_with("..")))
+    };
+    let lines = script.text.lines().enumerate().filter(|(_, line)| guilty(line));
+    lines.map(|(index, _)| format!("{}:{}: builds a key: take it as one of KEYS", script.path, index + 1)).collect()
+}
+
+/// Which arguments a script says it takes, and which it takes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Arguments {
+    /// Those with a number.
+    numbers: BTreeSet<usize>,
+    /// Whether there are others, such as `KEYS[i]` or `ARGV[n..]`.
+    variable: bool,
+}
+
+impl Arguments {
+    /// Reads `NAME[3]`, `NAME[2..4]`, `NAME[n..]`, `NAME[#NAME]` wherever they stand.
+    fn named(name: &str, text: &str) -> Self {
+        let mut arguments = Self::default();
+        for (at, _) in text.match_indices(name) {
+            let rest = &text[at + name.len()..];
+            let Some((index, _)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+                // The whole table goes somewhere: `unpack(ARGV, 3)`, `#KEYS`.
+                arguments.variable = true;
+                continue;
+            };
+            match (index.parse::<usize>(), index.split_once("..")) {
+                (Ok(number), _) => {
+                    arguments.numbers.insert(number);
+                }
+                (_, Some((first, last))) => match (first.parse::<usize>(), last.parse::<usize>()) {
+                    (Ok(first), Ok(last)) => arguments.numbers.extend(first..=last),
+                    _ => arguments.variable = true,
+                },
+                _ => arguments.variable = true,
+            }
+        }
+        arguments
+    }
+
+    /// Where these, of the header, differ from those that the body uses.
+    fn disagreements(&self, used: &Self, name: &str) -> Vec<String> {
+        let undeclared = used.numbers.iter().filter(|number| {
+            let beyond = self.numbers.last().is_none_or(|last| *number > last);
+            !(self.numbers.contains(number) || self.variable && beyond)
+        });
+        let unused = self.numbers.iter().filter(|number| !used.variable && !used.numbers.contains(number));
+        let mut differences: Vec<_> =
+            undeclared.map(|number| format!("uses {name}[{number}], which the header does not name")).collect();
+        differences.extend(unused.map(|number| format!("names {name}[{number}] in the header and never uses it")));
+        if used.variable && !self.variable && self.numbers.is_empty() {
+            differences.push(format!("uses {name} by computed index, and the header names none"));
+        }
+        differences
+    }
+}
+
+/// The comment at the top of a script.
+#[derive(Debug)]
+struct Header {
+    is_part: bool,
+    text: String,
+}
+
+impl Header {
+    fn of(script: &str) -> Option<Self> {
+        let lines: Vec<_> = script.lines().map_while(|line| line.strip_prefix("--")).collect();
+        let (verb, purpose) = lines.first()?.trim().split_once(':')?;
+        if verb.is_empty() || purpose.trim().is_empty() {
+            return None;
+        }
+        Some(Self { is_part: verb == "part", text: lines.join("\n") })
+    }
+
+    fn disagreements(&self, body: &str) -> Vec<String> {
+        let mut disagreements = Vec::new();
+        for name in ["KEYS", "ARGV"] {
+            // In the header, only the start of a line declares; the text after it may mention others.
+            let starts = self.text.lines().map(str::trim).filter(|line| line.starts_with(&format!("{name}[")));
+            let declared: String = starts.filter_map(|line| Some(format!("{}]\n", line.split_once(']')?.0))).collect();
+            let declared = Arguments::named(name, &declared);
+            disagreements.extend(declared.disagreements(&Arguments::named(name, body), name));
+        }
+        if !self.text.contains("Reply:") {
+            disagreements.push("the header does not say `Reply:`".to_owned());
+        }
+        disagreements
+    }
+}
+
+/// The code without its comments.
+fn body_of(script: &str) -> String {
+    script.lines().map(|line| line.split("--").next().unwrap_or(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The scripts that each statement of a Rust file names together, as paths from the workspace.
+fn compositions(rust: &Source) -> Vec<Vec<String>> {
+    let folder = Path::new(&rust.path).parent().unwrap_or(Path::new(""));
+    let statements = rust.text.split(';');
+    let scripts = |statement: &str| {
+        let literals = statement
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|literal| Path::new(literal).extension().is_some_and(|extension| extension == "lua"));
+        literals.map(|literal| resolved(&folder.join(literal))).collect::<Vec<_>>()
+    };
+    statements.map(scripts).filter(|scripts| !scripts.is_empty()).collect()
+}
+
+/// The path without `..`, which need not exist.
+fn resolved(path: &Path) -> String {
+    let mut resolved = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            other => resolved.push(other),
+        }
+    }
+    resolved.to_string_lossy().replace('\\', "/")
+}
+
+const GOOD: &str = "-- take: takes one message.\n-- KEYS[1]  {q}:ready: the messages, see KEYS[9]\n-- ARGV[1]  lease, ms\n\
+                    -- ARGV[n..]  ids\n-- Reply: the message\nreturn redis.call('LPOP', KEYS[1], ARGV[1], ARGV[2])\n";
+
+fn complaints_about(script: &str) -> Complaints {
+    let script = Source { path: "crates/tidelock/src/queue/lua/take.lua".into(), text: script.into() };
+    let part =
+        Source { path: "crates/tidelock/src/lua/now.lua".into(), text: "-- part: time.\nlocal t = KEYS[2]".into() };
+    let text = r#"const TAKE: &str = concat!(include_str!("../lua/now.lua"), include_str!("lua/take.lua"));"#;
+    let rust = Source { path: "crates/tidelock/src/queue/redis.rs".into(), text: text.into() };
+    complaints(&[script, part], &[rust])
+}
+
+#[test]
+fn header_and_composed_body_are_compared() {
+    let complaints = complaints_about(GOOD);
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].ends_with("uses KEYS[2], which the header does not name"), "{complaints:?}");
+    let named = GOOD.replace("-- ARGV[1]", "-- KEYS[2]  {q}:time\n-- ARGV[1]");
+    assert_eq!(complaints_about(&named), Complaints::new());
+    assert_eq!(complaints_about(&named.replace("KEYS[2]  ", "KEYS[2..3]  ")).len(), 1, "KEYS[3] is never used");
+    assert_eq!(complaints_about(&named.replace("Reply", "Result")).len(), 1);
+}
+
+#[test]
+fn made_up_keys_and_missing_headers_are_found() {
+    let named = GOOD.replace("-- ARGV[1]", "-- KEYS[2]  {q}:time\n-- ARGV[1]");
+    for made_up in ["local k = KEYS[1] .. ':x'", "local k = 'x' .. KEYS[1]"] {
+        assert_eq!(complaints_about(&format!("{named}{made_up}\n")).len(), 1, "{made_up}");
+    }
+    assert_eq!(complaints_about("return KEYS[1]\n").len(), 1);
+}
+
+#[test]
+fn an_unused_script_is_found() {
+    let script = Source { path: "crates/tidelock/src/lua/old.lua".into(), text: "-- part: old.".into() };
+    assert_eq!(complaints(&[script], &[]).len(), 1);
+}
