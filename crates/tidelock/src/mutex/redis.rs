@@ -102,7 +102,7 @@ fn push_ask(arguments: &mut Arguments, ask: &Ask, channel: &[u8]) {
 
 impl MutexStore for RedisMutex {
     fn spot(&self, address: &Address, resource: &str) -> Spot {
-        let Place { tag, slot } = self.server.place("mutex", address, Some(resource));
+        let Place { tag, slot } = Place::of("mutex", address, Some(resource));
         Spot { tag, slot }
     }
 

@@ -31,7 +31,7 @@ impl RedisBudget {
 impl BudgetStore for RedisBudget {
     fn take<'a>(&'a self, budget: &'a Address, take: Take) -> BoxFuture<'a, Result<Taken>> {
         Box::pin(async move {
-            let place = self.server.place("retry", budget, None);
+            let place = Place::of("retry", budget, None);
             let mut arguments = Arguments::default();
             arguments.key(&self.server.key(&place, "budget"));
             self.server.push_now(&mut arguments);

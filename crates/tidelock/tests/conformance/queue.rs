@@ -11,6 +11,7 @@ mod stopping;
 mod stream;
 mod worker;
 
+use std::fmt::Write;
 use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
@@ -98,8 +99,9 @@ pub(crate) fn data(delivery: &Delivery<String>) -> &str {
 pub(crate) async fn picture(queue: &Queue<String>) -> Result<String> {
     let mut picture = format!("{:?}", queue.stats().await?);
     for state in [State::Ready, State::Delayed, State::Leased] {
-        picture.push_str(&format!("{:?}", queue.list(state).await?));
+        write!(picture, "{:?}", queue.list(state).await?).expect("writing to memory does not fail");
     }
-    picture.push_str(&format!("{:?}", queue.dead_letters().list().await?.items));
+    let dead = queue.dead_letters().list().await?.items;
+    write!(picture, "{dead:?}").expect("writing to memory does not fail");
     Ok(picture)
 }

@@ -82,10 +82,6 @@ impl Arguments {
         self.ends.push(self.data.len());
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.data.len()
-    }
-
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.data[start..*end])

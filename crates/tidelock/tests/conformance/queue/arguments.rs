@@ -3,7 +3,7 @@
 use super::*;
 use tidelock::{DAY, ErrorKind, Receipt};
 
-const TEN_YEARS: Duration = Duration::from_secs(3_650 * 86_400);
+const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {
@@ -109,7 +109,7 @@ conformance!(a_refused_argument_changes_nothing_and_uses_no_number, async |mut w
     refused(queue.ack(&serde_json::from_str::<Receipt>(&forged).unwrap()), "forged receipt").await;
 
     assert_eq!(picture(&queue).await.unwrap(), before);
-    assert_eq!(queue.get(first).await.unwrap().is_none(), true, "the first one was dead-lettered");
+    assert!(queue.get(first).await.unwrap().is_none(), "the first one was dead-lettered");
     assert!(held.ack().await.unwrap());
 });
 

@@ -74,7 +74,7 @@ conformance!(a_worker_stopped_at_any_instant_loses_and_repeats_nothing, async |w
             tokio::task::yield_now().await;
         }
         let report = within(worker.shutdown(HOUR)).await;
-        assert_eq!(report.acked as usize, done.lock().unwrap().len(), "all that was finished is settled");
+        assert_eq!(usize::try_from(report.acked).unwrap(), done.lock().unwrap().len(), "all that was finished is settled");
         assert_eq!((report.stale, report.nacked), (0, 0));
         until_leased(&queue, 0).await;
         for delivery in queue.recv_many(100).wait(Duration::ZERO).await.unwrap() {
