@@ -37,6 +37,8 @@ struct Entries {
     by_time: BTreeMap<Entry, Item>,
     next: u64,
     running: bool,
+    /// What the task sleeps until; only something earlier is worth waking it.
+    asleep: Option<Tick>,
 }
 
 impl Agenda {
@@ -46,13 +48,12 @@ impl Agenda {
         let entry = (at, entries.next);
         entries.next += 1;
         entries.by_time.insert(entry, item);
-        let first = entries.by_time.first_key_value().is_some_and(|(first, _)| *first == entry);
         if !entries.running {
             let (agenda, clock) = (Arc::clone(self), room.clock().clone());
             let turn = Turn { agenda, room: Arc::downgrade(room), clock, ended: false };
             // Without a runtime nothing is renewed: a grant then ends by its lease.
             entries.running = spawner.spawn(turn.run(room.lifecycle().clone()));
-        } else if first {
+        } else if entries.asleep.is_some_and(|until| at < until) {
             self.earlier.notify_one();
         }
         entry
@@ -102,7 +103,7 @@ impl Turn {
             let next = {
                 let mut entries = self.agenda.lock();
                 let next = entries.by_time.first_key_value().map(|((at, _), _)| *at);
-                entries.running = next.is_some();
+                (entries.running, entries.asleep) = (next.is_some(), next);
                 next
             };
             let Some(next) = next else {
@@ -125,7 +126,8 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.ended {
-            self.agenda.lock().running = false;
+            let mut entries = self.agenda.lock();
+            (entries.running, entries.asleep) = (false, None);
         }
     }
 }

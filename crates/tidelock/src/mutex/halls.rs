@@ -1,6 +1,7 @@
 //! Who of this process waits for which resource, where other processes wait too.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(crate) struct Halls {
     by_tag: Mutex<HashMap<Arc<str>, Hall>>,
     /// Resources that this process offered to another and will look at again.
     watched: Mutex<HashSet<Arc<str>>>,
+    /// How many resources are waited for: a call that never waited need not look.
+    count: AtomicUsize,
 }
 
 /// The waiters of this process for one resource.
@@ -96,10 +99,14 @@ impl Halls {
         hall.tokens.insert(seat.ask.token);
         (hall.place, hall.deadline, hall.said) = (hall.place.min(place), deadline, hall.said.max(said));
         hall.replan(hall.due(), room);
+        self.count.store(halls.len(), Ordering::Release);
     }
 
     /// A call does not wait any more.
     pub(crate) fn remove(&self, room: &Room, tag: &str, token: Token) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
         let mut halls = self.lock();
         let Some(hall) = halls.get_mut(tag) else { return };
         hall.tokens.remove(&token);
@@ -108,6 +115,7 @@ impl Halls {
                 room.unplan(entry);
             }
             halls.remove(tag);
+            self.count.store(halls.len(), Ordering::Release);
         }
     }
 

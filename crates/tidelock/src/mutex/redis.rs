@@ -13,11 +13,14 @@ use crate::runtime::BoxFuture;
 /// What the first line of a wake-up of this primitive says.
 const WAKE: &str = "mutex";
 
-static LOCK: Script = script!("mutex lock", "../lua/time.lua", "lua/record.lua", "lua/lock.lua");
-static RELEASE: Script = script!("mutex release", "../lua/time.lua", "lua/record.lua", "lua/release.lua");
-static EXTEND: Script = script!("mutex extend", "../lua/time.lua", "lua/record.lua", "lua/extend.lua");
-static LEAVE: Script = script!("mutex leave", "../lua/time.lua", "lua/record.lua", "lua/leave.lua");
-static REFRESH: Script = script!("mutex refresh", "../lua/time.lua", "lua/record.lua", "lua/refresh.lua");
+static LOCK: Script =
+    script!("mutex lock", "../lua/time.lua", "lua/record.lua", "lua/take.lua", "lua/queue.lua", "lua/lock.lua");
+static RELEASE: Script =
+    script!("mutex release", "../lua/time.lua", "lua/record.lua", "lua/end.lua", "lua/queue.lua", "lua/release.lua");
+static EXTEND: Script = script!("mutex extend", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/extend.lua");
+static LEAVE: Script = script!("mutex leave", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/leave.lua");
+static REFRESH: Script =
+    script!("mutex refresh", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/refresh.lua");
 static DESCRIBE: Script = script!("mutex describe", "../lua/time.lua", "lua/record.lua", "lua/describe.lua");
 
 /// The state on the server.
@@ -51,7 +54,7 @@ impl RedisMutex {
 
     fn arguments(&self, spot: &Spot) -> Arguments {
         let place = Place { tag: Arc::clone(&spot.tag), slot: spot.slot };
-        let mut arguments = Arguments::default();
+        let mut arguments = Arguments::with_capacity(10, 3 * spot.tag.len() + 256);
         arguments.key(&self.server.key(&place, "lock"));
         arguments.key(&self.server.key(&place, "queue"));
         self.server.push_now(&mut arguments);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
@@ -20,6 +21,29 @@ use crate::runtime::{BoxFuture, Spawner};
 use crate::tidelock::World;
 use crate::time::{Clock, Tick};
 
+type Seats = HashMap<Token, Arc<Seat>, BuildHasherDefault<TokenHasher>>;
+
+/// Tokens are random already.
+#[derive(Debug, Default)]
+struct TokenHasher(u64);
+
+impl Hasher for TokenHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, token: u128) {
+        // The half that the operating system's keys went into.
+        self.0 = u64::try_from(token >> 64).unwrap_or_default();
+    }
+}
+
 /// What all mutexes of one opened `Tidelock` share.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -28,7 +52,7 @@ pub(crate) struct Room {
     lifecycle: Lifecycle,
     spawner: Arc<Spawner>,
     /// Every call that asks, waits or has a guard: what comes for another token is given back.
-    seats: Mutex<HashMap<Token, Arc<Seat>>>,
+    seats: Mutex<Seats>,
     pub(crate) halls: Halls,
     agenda: Arc<Agenda>,
     this: Weak<Self>,
@@ -161,7 +185,7 @@ impl Room {
         self.seats().remove(&token);
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<Token, Arc<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().expect("no code panics while it holds this lock")
     }
 

@@ -54,6 +54,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Room for that many arguments of that many bytes together.
+    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { data: Vec::with_capacity(bytes), ends: Vec::with_capacity(count), keys: 0 }
+    }
+
     /// Adds a key. Keys come before arguments.
     pub(crate) fn key(&mut self, key: &str) {
         debug_assert_eq!(self.keys, self.ends.len(), "keys come before arguments");
