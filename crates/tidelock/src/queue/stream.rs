@@ -133,7 +133,7 @@ impl<T> fmt::Debug for Deliveries<T> {
 }
 
 impl<T: Value> Setup<T> {
-    fn start(self: Box<Self>) -> Running<T> {
+    fn start(self) -> Running<T> {
         let queue = self.queue.clone();
         match self.source() {
             Ok(source) => Box::pin(stream::unfold(source, async |mut source| Some((source.next().await?, source)))),
@@ -149,7 +149,9 @@ impl<T: Value> Setup<T> {
         }
         if prefetch > 0 && terms.lease < 100 {
             let lease = Duration::from_millis(terms.lease);
-            return Err(Error::argument(format!("a lease that renews itself must be at least 100 ms, but is {lease:?}")));
+            return Err(Error::argument(format!(
+                "a lease that renews itself must be at least 100 ms, but is {lease:?}"
+            )));
         }
         let ahead = (prefetch > 0).then(|| Prefetched::start(&queue, &terms, prefetch, drain));
         let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));

@@ -137,13 +137,14 @@ impl Future for Judging<'_> {
         let answer = match std::mem::replace(&mut self.state, State::Answered) {
             State::Asking(ask, mode) => match ask.check() {
                 Err(error) => Err(error),
-                Ok(limits) => match ask.answer_now(&limits, mode) {
-                    Some(verdict) => Ok(verdict),
-                    None => {
+                Ok(limits) => {
+                    if let Some(verdict) = ask.answer_now(&limits, mode) {
+                        Ok(verdict)
+                    } else {
                         self.state = State::Waiting(Box::pin(ask.answer_later(limits, mode)));
                         return self.poll(context);
                     }
-                },
+                }
             },
             State::Waiting(mut waiting) => match waiting.as_mut().poll(context) {
                 Poll::Ready(answer) => answer,

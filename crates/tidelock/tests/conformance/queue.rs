@@ -54,7 +54,11 @@ pub(crate) async fn drain(queue: &Queue<String>) -> Vec<String> {
 pub(crate) async fn stats(queue: &Queue<String>) -> QueueStats {
     let stats = queue.stats().await.expect("the backend answers");
     let there = stats.ready + stats.delayed + stats.leased + stats.dead;
-    assert_eq!(there, stats.accepted - stats.settled, "ready + delayed + leased + dead = accepted - settled: {stats:?}");
+    assert_eq!(
+        there,
+        stats.accepted - stats.settled,
+        "ready + delayed + leased + dead = accepted - settled: {stats:?}"
+    );
     stats
 }
 

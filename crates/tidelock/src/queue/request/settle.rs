@@ -311,11 +311,8 @@ impl AckMany {
         if receipts.is_empty() {
             return Ok(Vec::new());
         }
-        let ack = |Receipt { id: MessageId(id), fence, .. }: &Receipt| Settle {
-            id: *id,
-            fence: *fence,
-            action: Action::Ack,
-        };
+        let ack =
+            |Receipt { id: MessageId(id), fence, .. }: &Receipt| Settle { id: *id, fence: *fence, action: Action::Ack };
         let span = observe::span(&site, Operation::Settle("ack"), receipts.len(), None);
         let settled = observe::within(span, site.settle(receipts.iter().map(ack).collect())).await;
         let settled = settled.map_err(|error| site.context("ack_many", error))?;

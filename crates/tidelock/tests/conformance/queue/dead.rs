@@ -46,7 +46,10 @@ conformance!(listing_filters_and_pages_newest_first, async |mut world: World| {
     clock.advance(MINUTE);
     let dead = queue.dead_letters();
     let page = dead.list().limit(4).await.unwrap();
-    assert_eq!(page.items.iter().map(|letter| letter.decode().unwrap()).collect::<Vec<_>>(), ["expires", "4", "3", "2"]);
+    assert_eq!(
+        page.items.iter().map(|letter| letter.decode().unwrap()).collect::<Vec<_>>(),
+        ["expires", "4", "3", "2"]
+    );
     assert!(dead.remove(page.items[3].id).await.unwrap(), "a listing survives the end of its last entry");
     let rest = dead.list().limit(4).after(page.next.as_ref().unwrap()).await.unwrap();
     assert_eq!(rest.items.iter().map(|letter| letter.decode().unwrap()).collect::<Vec<_>>(), ["1", "0"]);
