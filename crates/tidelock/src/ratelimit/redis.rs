@@ -13,7 +13,7 @@ use crate::name::{Address, digest_if_long};
 use crate::runtime::BoxFuture;
 
 static CHECK: Script =
-    script!("ratelimit.check", "../lua/time.lua", "lua/counts.lua", "lua/exact.lua", "lua/check.lua");
+    script!("ratelimit.check", "../lua/time.lua", "lua/counts.lua", "lua/usual.lua", "lua/exact.lua", "lua/check.lua");
 static RESET: Script = script!("ratelimit.reset", "../lua/time.lua", "lua/counts.lua", "lua/reset.lua");
 
 /// The counts on the server.

@@ -138,12 +138,11 @@ impl Future for Judging<'_> {
             State::Asking(ask, mode) => match ask.check() {
                 Err(error) => Err(error),
                 Ok(limits) => {
-                    if let Some(verdict) = ask.answer_now(&limits, mode) {
-                        Ok(verdict)
-                    } else {
+                    let Some(verdict) = ask.answer_now(&limits, mode) else {
                         self.state = State::Waiting(Box::pin(ask.answer_later(limits, mode)));
                         return self.poll(context);
-                    }
+                    };
+                    Ok(verdict)
                 }
             },
             State::Waiting(mut waiting) => match waiting.as_mut().poll(context) {
@@ -194,7 +193,7 @@ fn refusal(limiter: &RateLimiter, verdict: Verdict) -> Error {
 
 macro_rules! options {
     ($request:ident) => {
-        impl<'a> $request<'a> {
+        impl $request<'_> {
             /// How many units the request asks for: 1..=the smallest capacity of the limits. Default 1.
             pub fn cost(mut self, cost: u64) -> Self {
                 self.ask.cost = cost;
