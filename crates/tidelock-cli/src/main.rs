@@ -1,3 +1,44 @@
-//! The `tidelock` command.
+//! The `tidelock` command: a demonstration that checks itself, and a look into queues from the shell.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod cli;
+mod demo;
+mod exit;
+mod lines;
+mod output;
+mod ping;
+mod queue;
+mod server;
+mod value;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::refused_arguments(&error).into(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::failed(&error.into()).into(),
+    };
+    let outcome = runtime.block_on(run(cli));
+    // A thread may still wait for a line on stdin; nothing else is left to do.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome.unwrap_or_else(|error| exit::failed(&error)).into()
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::DemoWorker => demo::work().await,
+        Command::Ping(args) => ping::run(&args).await,
+        Command::Queue { verb } => queue::run(verb).await,
+    }
+}

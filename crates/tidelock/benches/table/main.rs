@@ -4,6 +4,8 @@
 //! Absolute figures depend on the machine and on its mood; ratios within one run are what may be compared. N is
 //! measured just before and just after each group of rows, and each row is the median of its rounds.
 
+#![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
+
 mod in_process;
 mod measure;
 mod memory;
@@ -11,7 +13,7 @@ mod noop;
 mod on_redis;
 mod waiting;
 
-use measure::{Row, Table};
+use measure::Table;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

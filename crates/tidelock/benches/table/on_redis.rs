@@ -59,7 +59,8 @@ async fn ratelimit(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<
             rate(CALLERS, 1, move |caller| {
                 let limiter = limiter.clone();
                 async move {
-                    limiter.check(&format!("user:{caller}")).await.expect("the server answers");
+                    let verdict = limiter.check(&format!("user:{caller}")).await.expect("the server answers");
+                    assert!(!verdict.limited, "the limit is far above what one connection asks");
                 }
             })
         })

@@ -83,7 +83,7 @@ async fn parked(table: &mut Table, name: &'static str, queues: usize) -> Result<
     let mut waiting = Vec::new();
     for receiver in 0..1_000 {
         let queue = tide.queue::<Raw>(&format!("bench.parked.{}", receiver % queues)).build()?;
-        waiting.push(tokio::spawn(queue.recv().wait(Duration::from_secs(60)).into_future()));
+        waiting.push(tokio::spawn(queue.recv().wait(Duration::from_mins(1)).into_future()));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let opened = connections(&stage.server)? - before;

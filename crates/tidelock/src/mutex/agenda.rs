@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::mutex::holding::Holding;
 use crate::mutex::room::Room;
+use crate::mutex::store::Spot;
 use crate::runtime::Spawner;
 use crate::time::{Clock, Tick};
 
@@ -15,6 +16,8 @@ use crate::time::{Clock, Tick};
 pub(crate) enum Item {
     /// Say that the waiters of the resource with this tag are alive, and look how they stand.
     Refresh(Arc<str>),
+    /// See that an offer to another process that this one made does not lapse unnoticed.
+    Watch(Spot),
     /// Renew a grant.
     Renew(Weak<Holding>),
 }
@@ -34,6 +37,8 @@ struct Entries {
     by_time: BTreeMap<Entry, Item>,
     next: u64,
     running: bool,
+    /// What the task sleeps until; only something earlier is worth waking it.
+    asleep: Option<Tick>,
 }
 
 impl Agenda {
@@ -43,13 +48,12 @@ impl Agenda {
         let entry = (at, entries.next);
         entries.next += 1;
         entries.by_time.insert(entry, item);
-        let first = entries.by_time.first_key_value().is_some_and(|(first, _)| *first == entry);
         if !entries.running {
             let (agenda, clock) = (Arc::clone(self), room.clock().clone());
             let turn = Turn { agenda, room: Arc::downgrade(room), clock, ended: false };
             // Without a runtime nothing is renewed: a grant then ends by its lease.
             entries.running = spawner.spawn(turn.run(room.lifecycle().clone()));
-        } else if first {
+        } else if entries.asleep.is_some_and(|until| at < until) {
             self.earlier.notify_one();
         }
         entry
@@ -99,7 +103,7 @@ impl Turn {
             let next = {
                 let mut entries = self.agenda.lock();
                 let next = entries.by_time.first_key_value().map(|((at, _), _)| *at);
-                entries.running = next.is_some();
+                (entries.running, entries.asleep) = (next.is_some(), next);
                 next
             };
             let Some(next) = next else {
@@ -122,7 +126,8 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.ended {
-            self.agenda.lock().running = false;
+            let mut entries = self.agenda.lock();
+            (entries.running, entries.asleep) = (false, None);
         }
     }
 }

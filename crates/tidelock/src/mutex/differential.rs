@@ -113,7 +113,8 @@ impl Run<'_> {
         }
         // The server sees the end of a connection when it gets to it.
         let mut look = look_at(self.url);
-        let deaf = |reply: tidelock_testkit::Reply| reply.items().get(1).and_then(tidelock_testkit::Reply::int) == Some(0);
+        let deaf =
+            |reply: tidelock_testkit::Reply| reply.items().get(1).and_then(tidelock_testkit::Reply::int) == Some(0);
         while !deaf(look.command(&["PUBSUB", "NUMSUB", &channel]).expect("the server answers")) {
             tokio::task::yield_now().await;
         }
@@ -157,7 +158,7 @@ impl Run<'_> {
             woken = listener.map(|listener| (listener, token));
             listener.is_some()
         };
-        let mut turn = Turn { now, process: &names[process], wake: &mut wake, waiters_die: true };
+        let mut turn = Turn { now, process: &names[process], wake: &mut wake, waiters_die: true, offered: false };
         let expected = self.models[resource].apply(&step, &mut turn);
 
         let store = Arc::clone(&self.processes[process].store);
@@ -232,7 +233,8 @@ async fn model_and_servers_agree() {
         eprintln!("skipped: TIDELOCK_TEST_SERVERS names no server");
         return;
     }
-    let seed = std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed =
+        std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("TIDELOCK_SEED={seed}");
     let soak = if tidelock_testkit::soak() { 10 } else { 1 };
     let steps = STEPS * soak / servers.len();

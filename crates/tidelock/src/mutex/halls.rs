@@ -1,6 +1,7 @@
 //! Who of this process waits for which resource, where other processes wait too.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use crate::error::Error;
 use crate::mutex::agenda::{Entry, Item};
 use crate::mutex::room::Room;
 use crate::mutex::seat::{Seat, Standing};
-use crate::mutex::store::{Effort, Outcome, Spot, Step, Token};
-use crate::time::Tick;
+use crate::mutex::store::{CLAIM_WINDOW, Effort, Outcome, Spot, Step, Token};
+use crate::time::{Tick, whole_millis};
 
 /// How often a process says that its waiters are alive.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -25,6 +26,10 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Halls {
     by_tag: Mutex<HashMap<Arc<str>, Hall>>,
+    /// Resources that this process offered to another and will look at again.
+    watched: Mutex<HashSet<Arc<str>>>,
+    /// How many resources are waited for: a call that never waited need not look.
+    count: AtomicUsize,
 }
 
 /// The waiters of this process for one resource.
@@ -94,10 +99,14 @@ impl Halls {
         hall.tokens.insert(seat.ask.token);
         (hall.place, hall.deadline, hall.said) = (hall.place.min(place), deadline, hall.said.max(said));
         hall.replan(hall.due(), room);
+        self.count.store(halls.len(), Ordering::Release);
     }
 
     /// A call does not wait any more.
     pub(crate) fn remove(&self, room: &Room, tag: &str, token: Token) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
         let mut halls = self.lock();
         let Some(hall) = halls.get_mut(tag) else { return };
         hall.tokens.remove(&token);
@@ -106,6 +115,7 @@ impl Halls {
                 room.unplan(entry);
             }
             halls.remove(tag);
+            self.count.store(halls.len(), Ordering::Release);
         }
     }
 
@@ -118,6 +128,10 @@ impl Halls {
     }
 
     /// Something may have been missed: looks at once.
+    #[cfg_attr(
+        any(not(feature = "redis"), target_family = "wasm"),
+        expect(dead_code, reason = "one process misses nothing")
+    )]
     pub(crate) fn refresh_all(&self, room: &Room) {
         let now = room.clock().tick();
         for hall in self.lock().values_mut() {
@@ -126,6 +140,19 @@ impl Halls {
             }
             hall.replan(now, room);
         }
+    }
+
+    /// A step of this process offered the resource to another. Those who wait behind do not know of it, so the one who
+    /// made the offer looks after it: once for all offers of a claim window.
+    pub(crate) fn watch(&self, room: &Room, spot: &Spot, lapses: Duration) {
+        let new = self.lock_watched().insert(Arc::clone(&spot.tag));
+        if new {
+            room.plan(room.clock().tick().plus(lapses), Item::Watch(spot.clone()));
+        }
+    }
+
+    fn lock_watched(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.watched.lock().expect("no code panics while it holds this lock")
     }
 
     fn begin(&self, tag: &str) -> Option<Spot> {
@@ -149,16 +176,13 @@ impl Halls {
         let again = matches!(hall.plan, Plan::Busy { again: true });
         hall.plan = Plan::None;
         let now = room.clock().tick();
-        let mut at = match answer {
-            Some((place, deadline, said)) => {
-                (hall.place, hall.deadline, hall.said, hall.failures) = (place, deadline, said, 0);
-                hall.due()
-            }
-            None => {
-                let pause = RETRY_MIN.saturating_mul(1 << hall.failures.min(8)).min(RETRY_MAX);
-                hall.failures += 1;
-                now.plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
-            }
+        let mut at = if let Some((place, deadline, said)) = answer {
+            (hall.place, hall.deadline, hall.said, hall.failures) = (place, deadline, said, 0);
+            hall.due()
+        } else {
+            let pause = RETRY_MIN.saturating_mul(1 << hall.failures.min(8)).min(RETRY_MAX);
+            hall.failures += 1;
+            now.plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
         };
         if again {
             at = now;
@@ -185,6 +209,19 @@ impl Room {
             }
         };
         self.halls.finish(&self, &tag, answer);
+    }
+
+    /// Looks at an offer that was made a claim window ago.
+    pub(crate) async fn watched(self: Arc<Self>, spot: Spot) {
+        self.halls.lock_watched().remove(&spot.tag);
+        match self.step(&spot, Step::Refresh, Effort::ONCE).await {
+            // A later offer than the one that was to be watched.
+            Ok(Outcome::Waiters { left, waiting, .. }) if waiting > 0 && left <= whole_millis(CLAIM_WINDOW) => {
+                self.halls.watch(&self, &spot, Duration::from_millis(left));
+            }
+            // Without an answer the waiters' own refreshes will notice.
+            _ => {}
+        }
     }
 
     fn told(self: &Arc<Self>, spot: &Spot, start: Tick, tokens: &[Token], standing: Standing) {

@@ -61,7 +61,7 @@ impl Records {
 /// A step of the only process there is: every hand-over is at once.
 fn with_turn<T>(now: Timestamp, run: impl FnOnce(&mut Turn<'_>) -> T) -> T {
     let mut nobody_else = |_: &str, _: Token| false;
-    run(&mut Turn { now, process: "", wake: &mut nobody_else, waiters_die: false })
+    run(&mut Turn { now, process: "", wake: &mut nobody_else, waiters_die: false, offered: false })
 }
 
 impl MemoryMutex {

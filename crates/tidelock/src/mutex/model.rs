@@ -22,6 +22,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) wake: &'a mut dyn FnMut(&str, Token) -> bool,
     /// Whether waiters must be kept alive. In one process they are parked futures and leave by themselves.
     pub(crate) waiters_die: bool,
+    /// Set by the step if it offered the resource to another process.
+    pub(crate) offered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +92,7 @@ impl Resource {
             handed = None;
         }
         self.last_use = Some(turn.now.max(self.deadline().unwrap_or(turn.now)));
-        Answer { outcome, handed }
+        Answer { outcome, handed, offered: turn.offered && matches!(self.state, State::Offered { .. }) }
     }
 
     /// What a look shows.
@@ -131,7 +133,7 @@ impl Resource {
     fn next(&mut self, turn: &mut Turn<'_>) -> Option<Handed> {
         // An hour counts from the deadline that has just passed, or from now if it was ended before.
         self.last_use = Some(turn.now);
-        self.state = State::Free;
+        (self.state, turn.offered) = (State::Free, false);
         while let Some(Waiter { ask, process }) = self.queue.pop_front() {
             let alive = self.alive.get(&process).is_some_and(|until| turn.now < *until);
             if turn.waiters_die && !alive {
@@ -146,6 +148,7 @@ impl Resource {
             if (turn.wake)(&process, token) {
                 self.draw_fence(turn.now);
                 self.state = State::Offered { token, owner, deadline: turn.now + CLAIM_WINDOW, process };
+                turn.offered = true;
                 return None;
             }
         }

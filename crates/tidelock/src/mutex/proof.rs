@@ -89,7 +89,7 @@ mod tests {
         let left = |lease| Proof::new(at(Duration::ZERO), lease).left(at(Duration::ZERO));
         assert_eq!(left(Duration::from_millis(20)), Duration::from_millis(19));
         assert_eq!(left(Duration::from_millis(1)), Duration::ZERO);
-        assert_eq!(left(30 * DAY), 30 * DAY - MINUTE);
+        assert_eq!(left(30 * DAY) + MINUTE, 30 * DAY);
     }
 
     #[test]

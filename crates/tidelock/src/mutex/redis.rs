@@ -13,11 +13,14 @@ use crate::runtime::BoxFuture;
 /// What the first line of a wake-up of this primitive says.
 const WAKE: &str = "mutex";
 
-static LOCK: Script = script!("mutex lock", "../lua/time.lua", "lua/record.lua", "lua/lock.lua");
-static RELEASE: Script = script!("mutex release", "../lua/time.lua", "lua/record.lua", "lua/release.lua");
-static EXTEND: Script = script!("mutex extend", "../lua/time.lua", "lua/record.lua", "lua/extend.lua");
-static LEAVE: Script = script!("mutex leave", "../lua/time.lua", "lua/record.lua", "lua/leave.lua");
-static REFRESH: Script = script!("mutex refresh", "../lua/time.lua", "lua/record.lua", "lua/refresh.lua");
+static LOCK: Script =
+    script!("mutex lock", "../lua/time.lua", "lua/record.lua", "lua/take.lua", "lua/queue.lua", "lua/lock.lua");
+static RELEASE: Script =
+    script!("mutex release", "../lua/time.lua", "lua/record.lua", "lua/end.lua", "lua/queue.lua", "lua/release.lua");
+static EXTEND: Script = script!("mutex extend", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/extend.lua");
+static LEAVE: Script = script!("mutex leave", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/leave.lua");
+static REFRESH: Script =
+    script!("mutex refresh", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/refresh.lua");
 static DESCRIBE: Script = script!("mutex describe", "../lua/time.lua", "lua/record.lua", "lua/describe.lua");
 
 /// The state on the server.
@@ -51,7 +54,7 @@ impl RedisMutex {
 
     fn arguments(&self, spot: &Spot) -> Arguments {
         let place = Place { tag: Arc::clone(&spot.tag), slot: spot.slot };
-        let mut arguments = Arguments::default();
+        let mut arguments = Arguments::with_capacity(10, 3 * spot.tag.len() + 256);
         arguments.key(&self.server.key(&place, "lock"));
         arguments.key(&self.server.key(&place, "queue"));
         self.server.push_now(&mut arguments);
@@ -102,25 +105,25 @@ fn push_ask(arguments: &mut Arguments, ask: &Ask, channel: &[u8]) {
 
 impl MutexStore for RedisMutex {
     fn spot(&self, address: &Address, resource: &str) -> Spot {
-        let Place { tag, slot } = self.server.place("mutex", address, Some(resource));
+        let Place { tag, slot } = Place::of("mutex", address, Some(resource));
         Spot { tag, slot }
     }
 
-    fn step(&self, spot: &Spot, step: Step, effort: Effort) -> BoxFuture<'static, Result<Answer>> {
+    fn step(&self, at: &Spot, step: Step, effort: Effort) -> BoxFuture<'static, Result<Answer>> {
         self.listen();
-        let (server, slot) = (Arc::clone(&self.server), spot.slot);
-        let (script, arguments) = self.call(spot, &step);
+        let server = Arc::clone(&self.server);
+        let (slot, (script, arguments)) = (at.slot, self.call(at, &step));
         let within = effort.within.max(server.request_timeout);
         let repeat = if effort.repeat { Repeat::Safe } else { Repeat::Never };
         Box::pin(async move {
-            let answer = server.run(script, slot, &arguments, repeat, within).await;
-            let value = answer.map_err(|failure| failure.into_error(script.name))?;
-            decode(&step, &value).ok_or_else(|| unexpected(script.name, &value))
+            let reply = server.run(script, slot, &arguments, repeat, within).await;
+            let reply = reply.map_err(|failure| failure.into_error(script.name))?;
+            decode(&step, &reply).ok_or_else(|| unexpected(script.name, &reply))
         })
     }
 
-    fn describe(&self, spot: &Spot) -> BoxFuture<'static, Result<Seen>> {
-        let (server, slot, arguments) = (Arc::clone(&self.server), spot.slot, self.arguments(spot));
+    fn describe(&self, at: &Spot) -> BoxFuture<'static, Result<Seen>> {
+        let (server, slot, arguments) = (Arc::clone(&self.server), at.slot, self.arguments(at));
         Box::pin(async move {
             let answer = server.run(&DESCRIBE, slot, &arguments, Repeat::Safe, server.request_timeout).await;
             let value = answer.map_err(|failure| failure.into_error(DESCRIBE.name))?;
@@ -184,27 +187,23 @@ fn decode(step: &Step, value: &Value) -> Option<Answer> {
             (Outcome::Waiters { tokens, place, left, waiting: number(items.get(3)?)? }, 4)
         }
     };
-    Some(Answer { outcome, handed: decode_handed(&items[rest..])? })
-}
-
-fn decode_handed(items: &[Value]) -> Option<Option<Handed>> {
-    match items {
-        [] => Some(None),
+    let (handed, offered) = match &items[rest..] {
+        [] => (None, false),
+        [Value::Int(1)] => (None, true),
         [Value::BulkString(token), fence, left] => {
             let token = Token(u128::from_be_bytes(token.as_slice().try_into().ok()?));
-            Some(Some(Handed { token, fence: number(fence)?, left: number(left)? }))
+            (Some(Handed { token, fence: number(fence)?, left: number(left)? }), false)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Answer { outcome, handed, offered })
 }
 
 fn decode_seen(value: &Value) -> Option<Seen> {
     let Value::Array(items) = value else { return None };
     let last_fence = Some(number(items.get(1)?)?).filter(|fence| *fence > 0);
     let holder = match items.get(2..) {
-        Some([Value::BulkString(owner), left]) => {
-            Some((String::from_utf8_lossy(owner).into_owned(), number(left)?))
-        }
+        Some([Value::BulkString(owner), left]) => Some((String::from_utf8_lossy(owner).into_owned(), number(left)?)),
         _ => None,
     };
     Some(Seen { holder, waiting: number(items.first()?)?, last_fence })

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
@@ -15,10 +16,33 @@ use crate::mutex::agenda::{Agenda, Entry, Item};
 use crate::mutex::halls::Halls;
 use crate::mutex::proof::Moment;
 use crate::mutex::seat::{Grant, Seat, Standing, State, Unwanted};
-use crate::mutex::store::{Answer, Ask, Effort, Handed, Hears, MutexStore, Outcome, Spot, Step, Token};
+use crate::mutex::store::{Answer, Ask, CLAIM_WINDOW, Effort, Handed, Hears, MutexStore, Outcome, Spot, Step, Token};
 use crate::runtime::{BoxFuture, Spawner};
 use crate::tidelock::World;
 use crate::time::{Clock, Tick};
+
+type Seats = HashMap<Token, Arc<Seat>, BuildHasherDefault<TokenHasher>>;
+
+/// Tokens are random already.
+#[derive(Debug, Default)]
+struct TokenHasher(u64);
+
+impl Hasher for TokenHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, token: u128) {
+        // The half that the operating system's keys went into.
+        self.0 = u64::try_from(token >> 64).unwrap_or_default();
+    }
+}
 
 /// What all mutexes of one opened `Tidelock` share.
 #[derive(Debug)]
@@ -28,7 +52,7 @@ pub(crate) struct Room {
     lifecycle: Lifecycle,
     spawner: Arc<Spawner>,
     /// Every call that asks, waits or has a guard: what comes for another token is given back.
-    seats: Mutex<HashMap<Token, Arc<Seat>>>,
+    seats: Mutex<Seats>,
     pub(crate) halls: Halls,
     agenda: Arc<Agenda>,
     this: Weak<Self>,
@@ -81,6 +105,7 @@ impl Room {
     pub(crate) fn attend(&self, item: Item) {
         match item {
             Item::Refresh(tag) => self.background(self.this().refresh(tag)),
+            Item::Watch(spot) => self.background(self.this().watched(spot)),
             Item::Renew(holding) => {
                 if let Some(holding) = holding.upgrade() {
                     self.background(holding.renew());
@@ -116,7 +141,10 @@ impl Room {
     /// Carries out a step and hands on what it gave to a waiter of this process.
     pub(crate) async fn step(&self, spot: &Spot, step: Step, effort: Effort) -> Result<Outcome> {
         let start = Moment::of(&self.clock);
-        let Answer { outcome, handed } = self.store.step(spot, step, effort).await?;
+        let Answer { outcome, handed, offered } = self.store.step(spot, step, effort).await?;
+        if offered {
+            self.halls.watch(self, spot, CLAIM_WINDOW);
+        }
         if let Some(handed) = handed {
             self.hand_over(spot, handed, start);
         }
@@ -157,7 +185,7 @@ impl Room {
         self.seats().remove(&token);
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<Token, Arc<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().expect("no code panics while it holds this lock")
     }
 

@@ -113,6 +113,8 @@ pub(crate) struct Handed {
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
     pub(crate) handed: Option<Handed>,
+    /// Whether this step offered the resource to a waiter of another process, which may be too slow to take it.
+    pub(crate) offered: bool,
 }
 
 /// What a look at a resource shows.
@@ -140,6 +142,10 @@ impl Effort {
 }
 
 /// Hears of what happens to waiters without their asking.
+#[cfg_attr(
+    any(not(feature = "redis"), target_family = "wasm"),
+    expect(dead_code, reason = "one process offers nothing to another")
+)]
 pub(crate) trait Hears: Send + Sync {
     /// The waiter was given the resource.
     fn handed(&self, spot: &Spot, handed: Handed);
@@ -171,11 +177,11 @@ impl Door {
         if let Some(room) = room.upgrade() {
             return room;
         }
-        let made = make();
-        *room = Arc::downgrade(&made);
+        let new = make();
+        *room = Arc::downgrade(&new);
         drop(room);
-        self.listen(Arc::downgrade(&made) as Weak<dyn Hears>);
-        made
+        self.listen(Arc::downgrade(&new) as Weak<dyn Hears>);
+        new
     }
 }
 

@@ -32,7 +32,7 @@ impl RedisRatelimit {
 impl RatelimitStore for RedisRatelimit {
     fn limiter(&self, address: &Address) -> Arc<dyn LimiterStore> {
         // The place of an identifier begins as that of an empty one.
-        let place = self.server.place("ratelimit", address, Some(""));
+        let place = Place::of("ratelimit", address, Some(""));
         let key = self.server.key(&place, "");
         let tag_start = key.find('{').map_or(0, |brace| brace + 1);
         let key_start = key[..tag_start + place.tag.len()].to_owned();

@@ -7,4 +7,4 @@ local _ = KEYS[2]
 if state == FREE or now >= deadline then
   return { waiting, fence }
 end
-return { waiting, fence, owner, left() }
+return { waiting, fence, owner, deadline - now }

@@ -7,7 +7,7 @@
 -- ARGV[4]  lease in ms
 -- ARGV[5]  channel of the process that asks
 -- Reply: {1, lease left in ms} extended; {0} it is not held under this fence. Then, if this step gave the resource to a
---        waiter of the same process: its token, fence, lease in ms
+--        waiter of the same process: its token, fence, lease in ms; if it offered it to another process: 1
 settle(ARGV[5])
 
 local reply = { 0 }
@@ -18,4 +18,4 @@ end
 if changed then
   write()
 end
-return with_handed(reply)
+return with_next(reply)

@@ -6,7 +6,8 @@
 -- ARGV[3]  channel of the process that asks
 -- ARGV[4]  lease in ms, as when it joined; 0 if the process does not know any more
 -- ARGV[5]  owner, as when it joined
--- Reply: {}, or, if this step gave the resource to a waiter of the same process: its token, fence, lease in ms
+-- Reply: {}, or, if this step gave the resource to a waiter of the same process: its token, fence, lease in ms; if it
+--        offered it to another process: 1
 local here = ARGV[3]
 settle(here)
 
@@ -29,4 +30,4 @@ end
 if changed then
   write()
 end
-return with_handed({})
+return with_next({})

@@ -9,7 +9,7 @@
 -- ARGV[6]  1 to wait in the queue, 0 to ask only
 -- Reply: {1, fence, lease left in ms} granted; {2, place, lease left in ms, waiters} waits; {0, lease left in ms,
 --        waiters} no; {3, waiters} the queue is full. Then, if this step gave the resource to another waiter of the
---        same process: its token, fence, lease in ms
+--        same process: its token, fence, lease in ms; if it offered it to another process: 1
 local here, lease = ARGV[3], tonumber(ARGV[4])
 settle(here)
 
@@ -32,7 +32,7 @@ if ARGV[6] == '0' then
   if changed then
     write()
   end
-  return with_handed({ 0, left(), waiting })
+  return with_next({ 0, left(), waiting })
 end
 
 local member = struct.pack(WAITER, ARGV[2], lease, #here, here, #ARGV[5], ARGV[5])
@@ -41,7 +41,7 @@ if waiting >= 10000 and not redis.call('ZSCORE', KEYS[2], member) then
   if changed then
     write()
   end
-  return with_handed({ 3, waiting })
+  return with_next({ 3, waiting })
 end
 if redis.call('ZADD', KEYS[2], 'NX', places + 1, member) == 1 then
   places, waiting = places + 1, waiting + 1
@@ -50,4 +50,4 @@ else
 end
 keep_alive(here)
 write()
-return with_handed({ 2, place, left(), waiting })
+return with_next({ 2, place, left(), waiting })

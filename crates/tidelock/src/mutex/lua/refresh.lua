@@ -4,7 +4,7 @@
 -- ARGV[1]  pinned time in ms, or empty
 -- ARGV[2]  channel of the process that asks
 -- Reply: {tokens of its waiters in order, 16 bytes each, place of the first, lease left in ms, waiters}. Then, if this
---        step gave the resource to one of them: its token, fence, lease in ms
+--        step gave the resource to one of them: its token, fence, lease in ms; if it offered it to another process: 1
 local here = ARGV[2]
 settle(here)
 
@@ -27,4 +27,4 @@ end
 if changed then
   write()
 end
-return with_handed({ table.concat(tokens), first, left(), waiting })
+return with_next({ table.concat(tokens), first, left(), waiting })

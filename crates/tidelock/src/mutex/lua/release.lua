@@ -6,7 +6,7 @@
 -- ARGV[3]  fence
 -- ARGV[4]  channel of the process that asks
 -- Reply: {1} released, now or by an earlier call; {0} it was lost. Then, if this step gave the resource to a waiter of
---        the same process: its token, fence, lease in ms
+--        the same process: its token, fence, lease in ms; if it offered it to another process: 1
 local given = tonumber(ARGV[3])
 settle(ARGV[4])
 
@@ -29,4 +29,4 @@ end
 if changed then
   write()
 end
-return with_handed({ released })
+return with_next({ released })

@@ -31,7 +31,7 @@ impl Bench {
             name != DEAF
         };
         let now = Timestamp::from_millis(START + self.elapsed);
-        self.resource.apply(step, &mut Turn { now, process, wake: &mut wake, waiters_die: true })
+        self.resource.apply(step, &mut Turn { now, process, wake: &mut wake, waiters_die: true, offered: false })
     }
 
     fn lock(&mut self, process: &str, token: u128) -> Outcome {

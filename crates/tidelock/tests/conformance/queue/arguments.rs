@@ -3,7 +3,7 @@
 use super::*;
 use tidelock::{DAY, ErrorKind, Receipt};
 
-const TEN_YEARS: Duration = Duration::from_secs(3_650 * 86_400);
+const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {

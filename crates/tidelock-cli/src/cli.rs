@@ -1,0 +1,52 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::{demo, ping, queue};
+
+/// Coordination primitives for fleets: see them work, and look into queues.
+#[derive(Parser)]
+#[command(name = "tidelock", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a fleet of workers over a file of orders, and check that the account adds up.
+    Demo(demo::Args),
+    /// One worker process of a demo; its parent tells it what to do on stdin.
+    #[command(hide = true)]
+    DemoWorker,
+    /// Ask the server, and tell how long the answer took.
+    Ping(ping::Args),
+    /// Look into a queue, and repair it.
+    Queue {
+        #[command(subcommand)]
+        verb: queue::Verb,
+    },
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  tidelock demo                                       everything in this process, no server needed
+  tidelock demo --redis redis://127.0.0.1 --processes 4 --chaos
+  export TIDELOCK_URL=redis://127.0.0.1               said once instead of --redis each time
+  tidelock ping
+  tidelock queue stats mail
+  tidelock queue dead-letters mail --json | jq .items[0]
+
+Servers (--redis or TIDELOCK_URL; the variable keeps a password out of the list of processes):
+  redis://[user[:password]@]host[:port][/db]          Redis 6.2 or later, Valkey (also valkey://)
+  redis-cluster://host:port,host:port                 some nodes of a cluster
+  redis-sentinel://host:port,host:port?master=name    sentinels and the name of what they watch
+  rediss://, rediss-cluster://, rediss-sentinel://    the same over TLS
+
+Exit codes:
+  0    done; the answer is yes
+  1    the answer is no: nothing there, nothing changed
+  2    the request is wrong: arguments, a URL, a file that cannot be read
+  3    the server cannot be reached, or refused
+  4    the demo's account does not add up
+  130  interrupted";

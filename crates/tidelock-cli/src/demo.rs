@@ -1,0 +1,294 @@
+//! `tidelock demo`: a fleet of workers takes orders from a file, and the account has to add up.
+
+mod audit;
+mod crew;
+mod input;
+mod ledger;
+mod order;
+mod plan;
+mod progress;
+mod report;
+mod stop;
+mod worker;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tidelock::queue::{MessageId, Queue, State};
+use tidelock::{Raw, SECOND, Tidelock};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::audit::{Dead, Figures, Sent};
+use self::crew::Crew;
+use self::input::Input;
+use self::plan::Plan;
+use self::progress::Progress;
+use self::report::Report;
+use crate::exit::Exit;
+use crate::output;
+use crate::server::root_certificate;
+
+/// How often the queue is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// The number of entries in one look at the dead letters.
+const PAGE: usize = 1_000;
+
+const AFTER_HELP: &str = "\
+FILE has one order per line, as JSON:
+  {\"id\":\"o-1\",\"warehouse\":\"cadiz\",\"item\":\"buoy\",\"quantity\":2,\"amount_cents\":1200}
+  id             text, 1..=512 bytes; an order whose id was seen before is refused as a duplicate
+  warehouse      text; warehouse and item together are the shelf that is locked while the order is packed
+  item           text
+  quantity       1..=1000000
+  amount_cents   1..=1000000000
+  work_ms        optional: how long packing takes, up to 60000
+  fail_attempts  optional: the first so many attempts to charge fail; 5 are made in all
+Other fields are ignored. Blank lines are skipped, lines over 16 MiB refused; both are counted. Every other line is
+sent as it was read: what is no order ends in the dead letters with its bytes and the reason.
+
+Each order takes one call out of the payment provider's limit (--rate), locks its shelf, is packed, and is charged in
+a ledger that knows order ids and fences. At the end three witnesses are compared: what was sent, what the ledger
+shows, and what the queue counts.
+  accepted = settled + dead   (+ unfinished, after Ctrl-C)
+  lost       accepted, but neither charged nor among the dead letters
+  double     two holders of one lock at once, one order accepted twice, or one delivery handled twice
+  replayed   redelivered after a charge and not charged again: what at least once means
+
+--processes starts worker processes; --chaos kills the first of them with SIGKILL when a third of the orders is done.
+Nobody replaces it: the others take over what it held when its leases of 3 s have run out. The locks and the limit of
+a run leave the server by themselves within an hour or so; its queue is deleted at the end.
+
+Examples:
+  tidelock demo
+  tidelock demo my-orders.ndjson --json
+  tidelock demo --print-orders > my-orders.ndjson
+  tidelock demo --redis redis://127.0.0.1 --processes 4 --chaos
+
+Exit code 0 if the account adds up, 4 if not, 130 after Ctrl-C (which lets the workers finish what they hold).";
+
+/// Arguments of `tidelock demo`.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
+pub(crate) struct Args {
+    /// Orders to take, `-` for stdin [default: about 5,000 that are built in].
+    file: Option<PathBuf>,
+    /// Keep the queue and the locks on this server instead of in this process.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// What all keys begin with.
+    #[arg(long, value_name = "TEXT", default_value = "tidelock", requires = "redis")]
+    prefix: String,
+    /// Trust the authorities in this PEM file, and no others.
+    #[arg(long, value_name = "FILE", requires = "redis")]
+    root_certificate: Option<PathBuf>,
+    /// Start so many worker processes [default: work in this one].
+    #[arg(long, value_name = "COUNT", requires = "redis", value_parser = clap::value_parser!(u16).range(1..=64))]
+    processes: Option<u16>,
+    /// Kill a worker process midway; takes at least two.
+    #[arg(long, requires = "processes")]
+    chaos: bool,
+    /// Orders at once in each process.
+    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    concurrency: u16,
+    /// What the payment provider allows: charges per second in all.
+    #[arg(long, value_name = "COUNT", default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+    /// Do not delete the queue at the end.
+    #[arg(long, requires = "redis")]
+    keep: bool,
+    /// Print the account as one JSON object, and nothing else on stdout.
+    #[arg(long)]
+    json: bool,
+    /// Print the built-in orders and do nothing else.
+    #[arg(long, exclusive = true)]
+    print_orders: bool,
+}
+
+/// Runs the demo.
+pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
+    if args.print_orders {
+        output::text(&String::from_utf8_lossy(input::BUILT_IN))?;
+        return Ok(Exit::Yes);
+    }
+    if args.chaos && args.processes.is_none_or(|count| count < 2) {
+        Err(crate::exit::Wrong("--chaos needs --processes 2 or more: somebody has to take over".to_owned()))?;
+    }
+    let input = Input::open(args.file.as_deref())?;
+    let plan = args.plan()?;
+    let stop = stop::on_signal();
+    let tide = plan.open().await?;
+    let outcome = carry_out(&args, &plan, &tide, input, stop).await;
+    if !args.keep {
+        let deleted = plan.queue(&tide)?.delete().await;
+        // What went wrong first is what is told.
+        if outcome.is_ok() {
+            deleted?;
+        }
+    }
+    let report = outcome?;
+    tide.shutdown(SECOND).await;
+    output::answer(args.json, &report, &report.to_string())?;
+    Ok(report.exit())
+}
+
+/// Runs one worker process: the plan comes in on stdin, and the end of stdin is the sign to stop.
+pub(crate) async fn work() -> anyhow::Result<Exit> {
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    let mut line = String::new();
+    stdin.read_line(&mut line).await?;
+    let plan: Plan = serde_json::from_str(&line).context("this command is started by `tidelock demo` alone")?;
+    let tide = plan.open().await?;
+    let shop = plan.shop(&tide)?;
+    // Ctrl-C on a terminal goes to all processes; the parent decides what it means.
+    tokio::spawn(async {
+        loop {
+            stop::signal().await;
+        }
+    });
+    let ended = async move {
+        let mut rest = String::new();
+        let _ = stdin.read_line(&mut rest).await;
+    };
+    plan.workers(&tide, &shop)?.run_until(ended).await?;
+    tide.shutdown(SECOND).await;
+    Ok(Exit::Yes)
+}
+
+impl Args {
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let millis = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+        Ok(Plan {
+            run: format!("demo-{millis}-{}", std::process::id()),
+            url: self.redis.clone(),
+            prefix: self.prefix.clone(),
+            root_certificate: self.root_certificate.as_deref().map(root_certificate).transpose()?,
+            name: "demo".to_owned(),
+            concurrency: self.concurrency.into(),
+            rate: self.rate,
+            ledger: None,
+        })
+    }
+}
+
+/// What happened along the way.
+#[derive(Default)]
+struct Course {
+    killed: u64,
+    /// Messages that the killed process held.
+    killed_holding: u64,
+}
+
+async fn carry_out(
+    args: &Args,
+    plan: &Plan,
+    tide: &Tidelock,
+    input: Input,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let queue = plan.queue(tide)?;
+    let mut crew = match args.processes {
+        Some(count) => Crew::processes(plan, count.into()).await?,
+        None => Crew::here(plan, tide)?,
+    };
+    let mut sender = tokio::spawn(input::feed(input, queue.clone(), stop.clone()));
+    let mut progress = Progress::new();
+    let (sent, course) = watch_over(args.chaos, &queue, &mut crew, &mut sender, &mut progress, stop.clone()).await?;
+    let sent = match sent {
+        Some(sent) => sent,
+        None => sender.await??,
+    };
+    let interrupted = *stop.borrow();
+    if interrupted {
+        progress.say("stopping: the workers finish what they hold");
+    }
+    let entries = crew.dismiss().await?;
+    let dead = dead_letters(&queue).await?;
+    let account = audit::account(&sent, &entries, &dead, figures(&queue).await?);
+    progress.finish();
+    Ok(Report {
+        account,
+        interrupted,
+        backend: if args.redis.is_some() { "redis" } else { "in_process" },
+        processes: args.processes.unwrap_or(1),
+        killed: course.killed,
+        killed_holding: course.killed_holding,
+        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        queue_name: plan.run.clone(),
+        kept: args.keep,
+        samples: report::samples(&dead),
+    })
+}
+
+/// Looks on until everything is finished or a signal comes.
+async fn watch_over(
+    chaos: bool,
+    queue: &Queue<Raw>,
+    crew: &mut Crew,
+    sender: &mut JoinHandle<anyhow::Result<Sent>>,
+    progress: &mut Progress,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<(Option<Sent>, Course)> {
+    let (mut sent, mut course) = (None, Course::default());
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            outcome = &mut *sender, if sent.is_none() => sent = Some(outcome??),
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok((sent, course)),
+        }
+        crew.check()?;
+        let figures = figures(queue).await?;
+        progress.show(figures);
+        let done = figures.settled + figures.dead;
+        if chaos && course.killed == 0 && sent.is_some() && done * 3 >= figures.accepted {
+            crew.kill_one().await?;
+            let name = crew::worker_name(1);
+            course = Course { killed: 1, killed_holding: held_by(queue, &name).await? };
+            progress.say(&format!("killed {name}, which held {} messages", course.killed_holding));
+        }
+        if sent.is_some() && figures.unfinished == 0 {
+            return Ok((sent, course));
+        }
+    }
+}
+
+async fn figures(queue: &Queue<Raw>) -> tidelock::Result<Figures> {
+    let stats = queue.stats().await?;
+    let unfinished = stats.ready + stats.delayed + stats.leased;
+    Ok(Figures { accepted: stats.accepted, settled: stats.settled, dead: stats.dead, unfinished })
+}
+
+async fn held_by(queue: &Queue<Raw>, process: &str) -> tidelock::Result<u64> {
+    let leased = queue.list(State::Leased).limit(PAGE).await?;
+    let of_process = |consumer: &str| consumer.strip_prefix(process).is_some_and(|rest| rest.starts_with('-'));
+    let held =
+        leased.items.iter().filter(|message| message.lease.as_ref().is_some_and(|lease| of_process(&lease.consumer)));
+    Ok(held.count() as u64)
+}
+
+async fn dead_letters(queue: &Queue<Raw>) -> tidelock::Result<Vec<Dead>> {
+    let mut dead = Vec::new();
+    let mut next = None;
+    loop {
+        let mut list = queue.dead_letters().list().limit(PAGE);
+        if let Some(next) = &next {
+            list = list.after(next);
+        }
+        let page = list.await?;
+        dead.extend(page.items.into_iter().map(Dead::from));
+        next = page.next;
+        if next.is_none() {
+            return Ok(dead);
+        }
+    }
+}
+
+/// The number of a message, as the ledger writes it.
+fn number(id: MessageId) -> u64 {
+    id.to_string().parse().expect("a message id is a decimal number")
+}

@@ -1,0 +1,227 @@
+//! Whether the run adds up, by what happened and not by what somebody counted along the way.
+//!
+//! Three witnesses that know nothing of each other are compared: the sender (which lines became which messages), the
+//! ledger (which effects took place), and the queue (its counters and its dead letters).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde::Serialize;
+
+use super::ledger::{Book, Effect, Entry};
+
+/// What the sender saw.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) lines: u64,
+    pub(crate) blank: u64,
+    pub(crate) too_long: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) accepted: HashMap<u64, Accepted>,
+}
+
+/// What was in an accepted line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    Order { id: String, amount_cents: i64 },
+    Bad { fingerprint: u64 },
+}
+
+/// A dead letter, as far as the account needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Dead {
+    pub(crate) id: u64,
+    pub(crate) reason: String,
+    pub(crate) rejected: bool,
+    pub(crate) error: String,
+    pub(crate) attempts: u64,
+    pub(crate) raw: Vec<u8>,
+}
+
+/// The queue's own figures at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) accepted: u64,
+    pub(crate) settled: u64,
+    pub(crate) dead: u64,
+    pub(crate) unfinished: u64,
+}
+
+/// The account: one flat object, the same for people and for `--json`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Account {
+    pub(crate) adds_up: bool,
+    /// Lines read; the five below are all that became of them.
+    pub(crate) lines: u64,
+    pub(crate) blank: u64,
+    pub(crate) too_long: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) accepted: u64,
+    /// Accepted orders whose customer was charged, and that left the queue.
+    pub(crate) settled: u64,
+    pub(crate) dead: u64,
+    /// Still in the queue: zero unless the run was interrupted.
+    pub(crate) unfinished: u64,
+    /// Accepted, and neither settled nor dead nor in the queue.
+    pub(crate) lost: u64,
+    /// Effects that took place although a promise forbids them.
+    pub(crate) double: u64,
+    /// Accepted orders that needed more than one delivery.
+    pub(crate) retried: u64,
+    /// Charges of a redelivered order that the ledger recognised and did not carry out again.
+    pub(crate) replayed: u64,
+    /// Charges under a lock that had passed on, refused by their fence.
+    pub(crate) stale: u64,
+    pub(crate) charged_cents: i64,
+    pub(crate) dead_by_reason: BTreeMap<String, u64>,
+    pub(crate) queue: Figures,
+    /// What does not add up, for people; empty if `adds_up`.
+    pub(crate) problems: Vec<String>,
+}
+
+/// So many problems are told one by one.
+const MAX_PROBLEMS: usize = 20;
+
+/// Identifies the bytes of a bad line.
+pub(crate) fn fingerprint(line: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    line.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Compares the three witnesses.
+pub(crate) fn account(sent: &Sent, entries: &[Entry], dead: &[Dead], queue: Figures) -> Account {
+    let mut audit = Audit { sent, account: Account::default(), charged: HashMap::new(), retried: HashSet::new() };
+    audit.ledger(entries);
+    audit.dead_letters(dead);
+    audit.orders(dead, queue);
+    audit.account.queue = queue;
+    audit.figures();
+    audit.account.adds_up = audit.account.problems.is_empty();
+    audit.account.problems.truncate(MAX_PROBLEMS);
+    audit.account
+}
+
+struct Audit<'a> {
+    sent: &'a Sent,
+    account: Account,
+    /// What was charged for each message.
+    charged: HashMap<u64, i64>,
+    retried: HashSet<u64>,
+}
+
+impl Audit<'_> {
+    fn ledger(&mut self, entries: &[Entry]) {
+        let mut book = Book::default();
+        for entry in entries {
+            let effect = book.apply(entry);
+            match (effect, entry) {
+                (Effect::Applied, Entry::Enter(_)) => {}
+                (Effect::Applied, Entry::Charge { order, amount_cents, message, .. }) => {
+                    self.charge(order, *amount_cents, *message);
+                }
+                (Effect::Replayed, _) => self.account.replayed += 1,
+                (Effect::Stale, _) => self.account.stale += 1,
+                (Effect::Violation(what), _) => {
+                    self.account.double += 1;
+                    self.problem(what);
+                }
+            }
+            if let Entry::Charge { message, attempt: 2.., .. } = entry {
+                self.retried.insert(*message);
+            }
+        }
+    }
+
+    fn charge(&mut self, order: &str, amount: i64, message: u64) {
+        match self.sent.accepted.get(&message) {
+            Some(Accepted::Order { id, amount_cents }) if id == order && *amount_cents == amount => {
+                self.charged.insert(message, amount);
+            }
+            other => self.problem(format!("order {order:?} was charged {amount} for message {message}: {other:?}")),
+        }
+    }
+
+    fn dead_letters(&mut self, dead: &[Dead]) {
+        let mut seen = HashSet::new();
+        for letter in dead {
+            let Dead { id, reason, error, .. } = letter;
+            *self.account.dead_by_reason.entry(reason.clone()).or_default() += 1;
+            if letter.attempts > 1 {
+                self.retried.insert(*id);
+            }
+            if !seen.insert(*id) {
+                self.problem(format!("message {id} is in the dead letters twice"));
+            }
+            match self.sent.accepted.get(id) {
+                None => self.problem(format!("dead letter {id} was never accepted")),
+                Some(Accepted::Order { id: order, .. }) if letter.rejected => {
+                    self.problem(format!("order {order:?} is good, but was rejected: {error}"));
+                }
+                Some(Accepted::Order { .. }) => {}
+                Some(Accepted::Bad { fingerprint: line }) => {
+                    if !letter.rejected || error.is_empty() || fingerprint(&letter.raw) != *line {
+                        self.problem(format!("the bad line of message {id} is not in its dead letter: {letter:?}"));
+                    }
+                }
+            }
+        }
+        self.account.dead = seen.len() as u64;
+    }
+
+    fn orders(&mut self, dead: &[Dead], queue: Figures) {
+        let dead: HashSet<u64> = dead.iter().map(|letter| letter.id).collect();
+        let (mut charged, mut open) = (0, Vec::new());
+        for id in self.sent.accepted.keys().filter(|id| !dead.contains(id)) {
+            if self.charged.contains_key(id) {
+                charged += 1;
+            } else {
+                open.push(*id);
+            }
+        }
+        let open_count = open.len() as u64;
+        // What was charged but not yet acknowledged is still in the queue, and would be replayed.
+        self.account.settled = charged - queue.unfinished.saturating_sub(open_count).min(charged);
+        self.account.unfinished = queue.unfinished;
+        self.account.lost = open_count.saturating_sub(queue.unfinished);
+        if self.account.lost > 0 {
+            for id in open.iter().take(MAX_PROBLEMS) {
+                let line = &self.sent.accepted[id];
+                self.problem(format!("message {id} has neither a charge nor a dead letter: {line:?}"));
+            }
+        }
+    }
+
+    fn figures(&mut self) {
+        let sent = self.sent;
+        let account = &mut self.account;
+        account.lines = sent.lines;
+        account.blank = sent.blank;
+        account.too_long = sent.too_long;
+        account.duplicates = sent.duplicates;
+        account.accepted = sent.accepted.len() as u64;
+        account.retried = self.retried.len() as u64;
+        account.charged_cents = self.charged.values().sum();
+        let Account { accepted, settled, dead, unfinished, lines, .. } = *account;
+        let taken = account.blank + account.too_long + account.duplicates + accepted;
+        let ours = Figures { accepted, settled, dead, unfinished };
+        if lines != taken {
+            self.problem(format!("{lines} lines were read, but {taken} are accounted for"));
+        }
+        if accepted != settled + dead + unfinished {
+            self.problem(format!(
+                "{accepted} accepted are not {settled} settled + {dead} dead + {unfinished} unfinished"
+            ));
+        }
+        if self.account.queue != ours {
+            self.problem(format!("the queue counts {:?}, the ledger and the sender {ours:?}", self.account.queue));
+        }
+    }
+
+    fn problem(&mut self, what: String) {
+        self.account.problems.push(what);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The workers of a run: in this process, or in processes of their own.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tidelock::Tidelock;
+use tidelock::queue::RunningWorker;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, Command};
+
+use super::ledger::{Entry, Ledger};
+use super::plan::Plan;
+use super::worker::Shop;
+
+/// Longer than a worker process takes to drain.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Who carries out the orders.
+pub(crate) enum Crew {
+    Here { worker: RunningWorker, shop: Arc<Shop> },
+    Processes { children: Vec<Child>, folder: Folder },
+}
+
+impl Crew {
+    /// Starts workers in this process.
+    pub(crate) fn here(plan: &Plan, tide: &Tidelock) -> anyhow::Result<Self> {
+        let shop = plan.shop(tide)?;
+        let worker = plan.workers(tide, &shop)?.spawn();
+        Ok(Self::Here { worker, shop })
+    }
+
+    /// Starts `count` processes; they stop when this one ends in any way.
+    pub(crate) async fn processes(plan: &Plan, count: usize) -> anyhow::Result<Self> {
+        let folder = Folder::new(&plan.run)?;
+        let mut children = Vec::new();
+        for number in 1..=count {
+            let name = worker_name(number);
+            let plan = Plan { name, ledger: Some(folder.ledger()), ..plan.clone() };
+            children.push(start(&plan).await.context("cannot start a worker process")?);
+        }
+        Ok(Self::Processes { children, folder })
+    }
+
+    /// Fails if a process ended that nobody killed, or if none is left.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        if let Self::Processes { children, .. } = self {
+            for child in children {
+                if let Some(status) = child.try_wait()? {
+                    bail!("a worker process ended too early: {status}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the first process with SIGKILL, as it stands; nobody replaces it.
+    pub(crate) async fn kill_one(&mut self) -> anyhow::Result<()> {
+        if let Self::Processes { children, .. } = self {
+            let mut victim = children.remove(0);
+            victim.kill().await.context("cannot kill a worker process")?;
+        }
+        Ok(())
+    }
+
+    /// Lets the workers finish what they hold, and takes the ledger from them.
+    pub(crate) async fn dismiss(self) -> anyhow::Result<Vec<Entry>> {
+        match self {
+            Self::Here { worker, shop } => {
+                worker.shutdown(GRACE).await;
+                Ok(shop.ledger.entries()?)
+            }
+            Self::Processes { mut children, folder } => {
+                for child in &mut children {
+                    drop(child.stdin.take());
+                }
+                for mut child in children {
+                    let status = tokio::time::timeout(GRACE, child.wait()).await;
+                    let status = status.context("a worker process does not end")??;
+                    if !status.success() {
+                        bail!("a worker process failed: {status}");
+                    }
+                }
+                Ok(Ledger::shared(&folder.ledger())?.entries()?)
+            }
+        }
+    }
+}
+
+/// What a worker process is called.
+pub(crate) fn worker_name(number: usize) -> String {
+    format!("demo-worker-{number}")
+}
+
+async fn start(plan: &Plan) -> anyhow::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("demo-worker").stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut line = serde_json::to_vec(plan)?;
+    line.push(b'\n');
+    let stdin = child.stdin.as_mut().context("stdin is a pipe")?;
+    stdin.write_all(&line).await?;
+    Ok(child)
+}
+
+/// A temporary folder for the ledger, gone when dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    fn new(run: &str) -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("tidelock-{run}"));
+        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.0.join("ledger.ndjson")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder that stays behind in the temporary folder harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,72 @@
+//! What every process of a run has to know.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidelock::queue::{Backoff, Queue, Worker};
+use tidelock::ratelimit::Limit;
+use tidelock::{Raw, SECOND, Tidelock};
+
+use super::ledger::Ledger;
+use super::worker::{Shop, fulfil};
+use crate::queue::MAX_BODY;
+
+/// Short, so that what a killed process held is back within seconds; a living one renews.
+const LEASE: Duration = Duration::from_secs(3);
+/// How often an order is tried.
+const MAX_DELIVERIES: u64 = 5;
+
+/// Handed to worker processes as one line on stdin, so that no password stands in the list of processes.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// New for each run: it names the queue, the locks and the limit.
+    pub(crate) run: String,
+    pub(crate) url: Option<String>,
+    pub(crate) prefix: String,
+    pub(crate) root_certificate: Option<Vec<u8>>,
+    /// What this process is called where consumers are shown.
+    pub(crate) name: String,
+    /// Handlers at once in each process.
+    pub(crate) concurrency: usize,
+    /// Charges per second in all processes together.
+    pub(crate) rate: u64,
+    /// The ledger that several processes share.
+    pub(crate) ledger: Option<PathBuf>,
+}
+
+impl Plan {
+    pub(crate) async fn open(&self) -> tidelock::Result<Tidelock> {
+        let Some(url) = &self.url else { return Ok(Tidelock::in_process()) };
+        let mut connect = Tidelock::connect(url).prefix(&self.prefix).name(&self.name);
+        if let Some(pem) = &self.root_certificate {
+            connect = connect.root_certificate(pem.clone());
+        }
+        connect.await
+    }
+
+    pub(crate) fn queue(&self, tide: &Tidelock) -> tidelock::Result<Queue<Raw>> {
+        let orders = tide.queue::<Raw>(&self.run).lease(LEASE).max_deliveries(MAX_DELIVERIES);
+        orders.payload_limit(MAX_BODY).build()
+    }
+
+    pub(crate) fn shop(&self, tide: &Tidelock) -> anyhow::Result<Arc<Shop>> {
+        let limit = Limit::per_second(self.rate).token_bucket().burst((self.rate / 10).max(1));
+        let ledger = match &self.ledger {
+            Some(path) => Ledger::shared(path)?,
+            None => Ledger::in_memory(),
+        };
+        let payments = tide.ratelimit(&self.run).limit(limit).build()?;
+        let shelves = tide.mutex(&self.run).lease(LEASE).build()?;
+        Ok(Arc::new(Shop { payments, shelves, ledger }))
+    }
+
+    /// The workers of one process, ready to run.
+    pub(crate) fn workers(&self, tide: &Tidelock, shop: &Arc<Shop>) -> tidelock::Result<Worker<Raw>> {
+        let shop = Arc::clone(shop);
+        let worker = self.queue(tide)?.process_with(shop, async |shop, message| fulfil(&shop, &message).await);
+        let backoff = Backoff::exponential(SECOND / 5).max(2 * SECOND);
+        Ok(worker.concurrency(self.concurrency).backoff(backoff).shutdown_grace(10 * SECOND))
+    }
+}

@@ -1,0 +1,135 @@
+//! The account, for people and for machines.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Serialize;
+use tidelock::Raw;
+use tidelock::queue::{DeadLetter, DeadReason};
+
+use super::audit::{Account, Dead};
+use crate::exit::Exit;
+use crate::queue::reason;
+use crate::value::{count, cut, line, plain};
+
+/// So many dead letters are shown as examples.
+const SAMPLES: usize = 6;
+/// Errors that begin with the same so many characters are of one kind.
+const KIND: usize = 27;
+
+/// What the demo prints at its end.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    #[serde(flatten)]
+    pub(crate) account: Account,
+    pub(crate) interrupted: bool,
+    pub(crate) backend: &'static str,
+    pub(crate) processes: u16,
+    pub(crate) killed: u64,
+    pub(crate) killed_holding: u64,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) queue_name: String,
+    #[serde(skip)]
+    pub(crate) kept: bool,
+    #[serde(skip)]
+    pub(crate) samples: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn exit(&self) -> Exit {
+        match (self.account.adds_up, self.interrupted) {
+            (false, _) => Exit::Account,
+            (true, true) => Exit::Interrupted,
+            (true, false) => Exit::Yes,
+        }
+    }
+}
+
+impl From<DeadLetter<Raw>> for Dead {
+    fn from(letter: DeadLetter<Raw>) -> Self {
+        Self {
+            id: super::number(letter.id),
+            reason: reason(letter.reason),
+            rejected: letter.reason == DeadReason::Rejected,
+            error: letter.last_error.as_deref().unwrap_or_default().to_owned(),
+            attempts: letter.attempts,
+            raw: letter.raw.clone(),
+        }
+    }
+}
+
+/// One dead letter of each kind.
+pub(crate) fn samples(dead: &[Dead]) -> Vec<String> {
+    let mut kinds = HashSet::new();
+    let firsts = dead.iter().filter(|letter| kinds.insert((&letter.reason, cut(&letter.error, KIND))));
+    let sample = |letter: &Dead| {
+        let (error, body) = (cut(&plain(&letter.error), 96), cut(&line(&letter.raw), 96));
+        format!("{} after {} attempts: {error}\n      {body}", letter.reason, letter.attempts)
+    };
+    firsts.take(SAMPLES).map(sample).collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Account { blank, too_long, duplicates, .. } = self.account;
+        let account = &self.account;
+        let mut row = |number: u64, name: &str, remark: String| writeln!(f, "{:>9}  {name:<13}{remark}", count(number));
+        let seconds = self.elapsed_ms.div_ceil(100);
+        row(account.lines, "lines", format!("in {}.{} s", seconds / 10, seconds % 10))?;
+        row(blank + too_long, "skipped", format!("{blank} blank, {too_long} too long"))?;
+        row(duplicates, "duplicates", "refused: their order id was accepted before".to_owned())?;
+        row(account.accepted, "accepted", String::new())?;
+        let (whole, cents) = (account.charged_cents / 100, account.charged_cents % 100);
+        row(account.settled, "settled", format!("charged {}.{cents:02} in all", count(whole.unsigned_abs())))?;
+        let by_reason = account.dead_by_reason.iter().map(|(reason, number)| format!("{} {reason}", count(*number)));
+        row(account.dead, "dead letters", by_reason.collect::<Vec<_>>().join(", "))?;
+        if account.unfinished > 0 {
+            row(account.unfinished, "unfinished", "still in the queue when it was stopped".to_owned())?;
+        }
+        row(account.lost, "lost", String::new())?;
+        row(account.double, "double", String::new())?;
+        row(account.retried, "retried", "orders that needed more than one delivery".to_owned())?;
+        if account.replayed + account.stale > 0 {
+            row(account.replayed, "replayed", "redelivered after their charge, and not charged again".to_owned())?;
+            row(account.stale, "stale", "came too late with an old fence, and were refused".to_owned())?;
+        }
+        if self.killed > 0 {
+            let remark = format!("worker process, which held {} messages", count(self.killed_holding));
+            row(self.killed, "killed", remark)?;
+        }
+        self.fmt_samples(f)?;
+        self.fmt_verdict(f)
+    }
+}
+
+impl Report {
+    fn fmt_samples(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.samples.is_empty() {
+            writeln!(f, "\nSome of the dead letters:")?;
+        }
+        for sample in &self.samples {
+            writeln!(f, "    {sample}")?;
+        }
+        if self.kept {
+            writeln!(f, "\nThe queue is kept: tidelock queue stats {} --redis …", self.queue_name)?;
+        }
+        Ok(())
+    }
+
+    fn fmt_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Account { accepted, settled, dead, unfinished, lost, double, .. } = self.account;
+        if self.account.adds_up {
+            let open = if unfinished > 0 { format!(" + {} unfinished", count(unfinished)) } else { String::new() };
+            let (accepted, settled, dead) = (count(accepted), count(settled), count(dead));
+            return writeln!(
+                f,
+                "\nThe account adds up: {accepted} accepted = {settled} settled + {dead} dead{open}, {lost} lost, {double} double."
+            );
+        }
+        writeln!(f, "\nThe account does NOT add up:")?;
+        for problem in &self.account.problems {
+            writeln!(f, "    {}", plain(problem))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! What a worker does with an order: ask the payment provider's limit, lock the shelf, pack, charge.
+
+use std::time::Duration;
+
+use tidelock::Raw;
+use tidelock::mutex::{Guard, Locked, Mutex};
+use tidelock::queue::{HandlerError, Message};
+use tidelock::ratelimit::RateLimiter;
+
+use super::ledger::{Effect, Entry, Hold, Ledger};
+use super::order::Order;
+
+/// How long a worker waits at a shelf that somebody else is at; longer than a dead worker keeps it locked.
+const SHELF_WAIT: Duration = Duration::from_secs(15);
+
+/// All that the workers of one process share.
+#[derive(Debug)]
+pub(crate) struct Shop {
+    pub(crate) payments: RateLimiter,
+    pub(crate) shelves: Mutex,
+    pub(crate) ledger: Ledger,
+}
+
+/// Carries out one order. An error means *later*; a bad line is refused for good.
+pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), HandlerError> {
+    let order = Order::parse(&message.0).map_err(HandlerError::fatal)?;
+    shop.payments.acquire("provider").await?;
+    let shelf = order.shelf();
+    let guard = match shop.shelves.lock(&shelf).timeout(SHELF_WAIT).await? {
+        Locked::Guard(guard) => guard,
+        Locked::NotAcquired(busy) => return Err(format!("shelf {shelf:?} was busy for {:?}", busy.waited).into()),
+    };
+    let charged = tokio::select! {
+        charged = pack_and_charge(shop, message, &order, &guard) => charged,
+        end = guard.lost() => Err(format!("the lock of shelf {shelf:?} was lost: {end:?}").into()),
+    };
+    // If this fails the library goes on releasing; the charge stands either way.
+    let _ = guard.release().await;
+    charged
+}
+
+async fn pack_and_charge(
+    shop: &Shop,
+    message: &Message<Raw>,
+    order: &Order,
+    guard: &Guard,
+) -> Result<(), HandlerError> {
+    // The fence goes along to what is protected, and so does whether the lock is still certain.
+    let hold =
+        || Hold { shelf: guard.resource().to_owned(), fence: guard.fence(), proven: !guard.valid_for().is_zero() };
+    check(shop.ledger.write(|| Entry::Enter(hold()))?)?;
+    if order.work_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(order.work_ms)).await;
+    }
+    if message.attempt() <= order.fail_attempts {
+        return Err("the payment provider answered 503".into());
+    }
+    let charge = || Entry::Charge {
+        hold: hold(),
+        order: order.id.clone(),
+        amount_cents: order.amount_cents,
+        message: super::number(message.id()),
+        delivery: message.delivery_id().to_string(),
+        attempt: message.attempt(),
+    };
+    check(shop.ledger.write(charge)?)
+}
+
+/// A charge that was carried out before is as good as one that was carried out now.
+fn check(effect: Effect) -> Result<(), HandlerError> {
+    match effect {
+        Effect::Applied | Effect::Replayed => Ok(()),
+        Effect::Stale => Err("the shelf has passed on to another worker".into()),
+        Effect::Violation(what) => Err(what.into()),
+    }
+}

@@ -1,0 +1,119 @@
+//! Exit codes, and what is said on stderr before them.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use tidelock::ErrorKind;
+
+/// How the command ended; `tidelock --help` explains the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Yes = 0,
+    No = 1,
+    Wrong = 2,
+    Backend = 3,
+    Account = 4,
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// Yes if there was something.
+    pub(crate) fn any(there: bool) -> Self {
+        if there { Self::Yes } else { Self::No }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Tells why the command failed.
+pub(crate) fn failed(error: &anyhow::Error) -> Exit {
+    if error.chain().any(is_closed_pipe) {
+        // Whoever read the output has seen enough.
+        return Exit::Yes;
+    }
+    eprintln!("error: {}", redact(&message(error)));
+    error.downcast_ref::<tidelock::Error>().map_or(Exit::Wrong, |error| kind(error.kind()))
+}
+
+/// Tells what is wrong with the arguments, or answers `--help`.
+pub(crate) fn refused_arguments(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Exit::Yes;
+    }
+    let text = error.render();
+    let text = if io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    eprint!("{}", redact(&text));
+    Exit::Wrong
+}
+
+fn kind(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::InvalidArgument
+        | ErrorKind::InvalidConfiguration
+        | ErrorKind::PayloadTooLarge
+        | ErrorKind::Encode
+        | ErrorKind::Validation => Exit::Wrong,
+        _ => Exit::Backend,
+    }
+}
+
+/// The chain of causes; an error of the library already tells its own.
+fn message(error: &anyhow::Error) -> String {
+    let mut parts = Vec::new();
+    for cause in error.chain() {
+        parts.push(cause.to_string());
+        if cause.is::<tidelock::Error>() {
+            break;
+        }
+    }
+    parts.join(": ")
+}
+
+fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Leaves user and password out of URLs that somebody put where none is expected.
+fn redact(text: &str) -> String {
+    let mut words = Vec::new();
+    for word in text.split_inclusive(char::is_whitespace) {
+        let start = word.find("://").map(|scheme| scheme + 3);
+        match start.and_then(|start| Some((start, start + word[start..].rfind('@')?))) {
+            Some((start, at)) => words.push(format!("{}***{}", &word[..start], &word[at..])),
+            None => words.push(word.to_owned()),
+        }
+    }
+    words.concat()
+}
+
+/// A request that cannot be meant.
+#[derive(Debug)]
+pub(crate) struct Wrong(pub(crate) String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+#[cfg(test)]
+mod tests {
+    use super::redact;
+
+    #[test]
+    fn credentials_are_left_out() {
+        assert_eq!(
+            redact("unexpected 'redis://me:s3c@ret@host:1/0' found\n"),
+            "unexpected 'redis://***@host:1/0' found\n"
+        );
+        assert_eq!(redact("redis://host:1 and a@b"), "redis://host:1 and a@b");
+    }
+}

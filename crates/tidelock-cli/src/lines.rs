@@ -1,0 +1,78 @@
+//! Lines of bytes, one message each, whatever is in them.
+
+use std::io::{self, BufRead, Read as _};
+
+/// The longest line that can be a message.
+pub(crate) const MAX_LINE: usize = crate::queue::MAX_BODY;
+/// So many lines travel together.
+const BATCH: usize = 250;
+/// So many bytes of lines travel together, unless one line is longer.
+const BATCH_BYTES: usize = 1_024 * 1_024;
+
+/// What stood on a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Bytes without the line's end (`\n` or `\r\n`).
+    Bytes(Vec<u8>),
+    /// Nothing but white space.
+    Blank,
+    /// More bytes than a message may have; they were skipped.
+    TooLong,
+}
+
+/// The next lines; empty at the end of the input.
+pub(crate) fn batch(input: &mut dyn BufRead) -> io::Result<Vec<Line>> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    while lines.len() < BATCH && bytes < BATCH_BYTES {
+        let Some(line) = next(input, MAX_LINE)? else { break };
+        if let Line::Bytes(line) = &line {
+            bytes += line.len();
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+fn next(input: &mut dyn BufRead, max: usize) -> io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    // The end of the line may take two bytes more.
+    if input.take(max as u64 + 2).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    let complete = line.pop_if(|byte| *byte == b'\n').is_some();
+    line.pop_if(|byte| *byte == b'\r');
+    if line.len() > max {
+        if !complete {
+            input.skip_until(b'\n')?;
+        }
+        return Ok(Some(Line::TooLong));
+    }
+    Ok(Some(if line.trim_ascii().is_empty() { Line::Blank } else { Line::Bytes(line) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(mut text: &[u8], max: usize) -> Vec<Line> {
+        std::iter::from_fn(|| next(&mut text, max).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_are_bytes_without_their_end() {
+        let bytes = |text: &[u8]| Line::Bytes(text.to_vec());
+        assert_eq!(
+            lines(b"a \r\n\n \t\n\xff\nlast", 9),
+            [bytes(b"a "), Line::Blank, Line::Blank, bytes(b"\xff"), bytes(b"last")]
+        );
+    }
+
+    #[test]
+    fn the_longest_line_passes_and_a_longer_one_is_skipped() {
+        let bytes = |text: &[u8]| Line::Bytes(text.to_vec());
+        assert_eq!(
+            lines(b"abc\nabc\r\nabcd\nabcdefgh\nabc", 3),
+            [bytes(b"abc"), bytes(b"abc"), Line::TooLong, Line::TooLong, bytes(b"abc")]
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! `tidelock queue …`: look into a queue, and repair it.
+
+mod dead;
+mod messages;
+mod state;
+
+use clap::{Args, Subcommand};
+use tidelock::queue::Queue;
+use tidelock::{Raw, Tidelock};
+
+pub(crate) use self::dead::word as reason;
+use crate::exit::Exit;
+use crate::server::Server;
+
+/// The largest message that a queue takes: this command refuses nothing that a program may send.
+pub(crate) const MAX_BODY: usize = 16 * 1_024 * 1_024;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// How many messages there are in which state.
+    Stats(state::Stats),
+    /// Show the messages that are next; nothing is taken.
+    Peek(messages::Peek),
+    /// Send messages.
+    Send(messages::Send),
+    /// Show the dead letters, newest first.
+    DeadLetters(dead::List),
+    /// Make dead letters messages again.
+    Requeue(dead::Requeue),
+    /// Remove the messages that nobody holds, or the dead letters.
+    Purge(dead::Purge),
+    /// Stop handing out messages, in all processes.
+    Pause(state::Pause),
+    /// Hand out messages again.
+    Resume(state::Resume),
+}
+
+/// Which queue.
+#[derive(Args)]
+struct Target {
+    /// The name of the queue.
+    queue: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Target {
+    async fn open(&self) -> anyhow::Result<(Tidelock, Queue<Raw>)> {
+        let tide = self.server.open().await?;
+        let queue = tide.queue::<Raw>(&self.queue).payload_limit(MAX_BODY).build()?;
+        Ok((tide, queue))
+    }
+
+    fn json(&self) -> bool {
+        self.server.json
+    }
+}
+
+pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Stats(verb) => verb.run().await,
+        Verb::Peek(verb) => verb.run().await,
+        Verb::Send(verb) => verb.run().await,
+        Verb::DeadLetters(verb) => verb.run().await,
+        Verb::Requeue(verb) => verb.run().await,
+        Verb::Purge(verb) => verb.run().await,
+        Verb::Pause(verb) => verb.run().await,
+        Verb::Resume(verb) => verb.run().await,
+    }
+}

@@ -1,0 +1,144 @@
+//! A queue as a whole: its figures, and its pause.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tidelock::queue::QueueStats;
+
+use super::Target;
+use crate::exit::Exit;
+use crate::output;
+use crate::value::{about, count, duration, instant, plain};
+
+const STATS_HELP: &str = "\
+ready      due, and handed out in turn; blocked ones wait for an earlier message of their ordering key
+delayed    waiting for their time, or for another attempt
+leased     in the hands of a consumer
+dead       dead letters
+accepted   all that were ever sent, without duplicates
+settled    acknowledged, removed, or ended as dead letters
+At every instant: ready + delayed + leased + dead = accepted - settled. A queue that nobody used is all zeros.
+
+Examples:
+  tidelock queue stats mail
+  tidelock queue stats mail --json | jq .oldest_ready_age_ms";
+
+#[derive(Args)]
+#[command(after_help = STATS_HELP)]
+pub(crate) struct Stats {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Stats {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, queue) = self.target.open().await?;
+        let stats = queue.stats().await?;
+        output::answer(self.target.json(), &machine(&stats), &human(&stats))?;
+        Ok(Exit::Yes)
+    }
+}
+
+fn machine(stats: &QueueStats) -> serde_json::Value {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    json!({
+        "ready": stats.ready,
+        "blocked": stats.blocked,
+        "delayed": stats.delayed,
+        "leased": stats.leased,
+        "dead": stats.dead,
+        "accepted": stats.accepted,
+        "settled": stats.settled,
+        "oldest_ready_age_ms": stats.oldest_ready_age.map(millis),
+        "next_due": stats.next_due,
+        "paused": stats.paused.as_ref().map(|pause| json!({ "until": pause.until, "reason": pause.reason })),
+        "settling": stats.settling,
+    })
+}
+
+fn human(stats: &QueueStats) -> String {
+    let mut lines = Vec::new();
+    let mut row = |name: &str, number: u64, remark: String| {
+        lines.push(format!("{name:<10}{:>14}{remark}\n", count(number)));
+    };
+    let blocked = if stats.blocked > 0 { format!("  ({} blocked)", count(stats.blocked)) } else { String::new() };
+    let oldest = stats.oldest_ready_age.map(|age| format!("  (oldest for {})", about(age))).unwrap_or_default();
+    row("ready", stats.ready, oldest + &blocked);
+    let next = stats.next_due.map(|due| format!("  (next at {})", instant(due))).unwrap_or_default();
+    row("delayed", stats.delayed, next);
+    row("leased", stats.leased, String::new());
+    row("dead", stats.dead, String::new());
+    row("accepted", stats.accepted, String::new());
+    row("settled", stats.settled, String::new());
+    if let Some(pause) = &stats.paused {
+        let until = pause.until.map_or("until resumed".to_owned(), |until| format!("until {}", instant(until)));
+        let reason = pause.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+        lines.push(format!("paused {until}{reason}\n"));
+    }
+    if stats.settling {
+        lines.push("more is overdue than one look carries out; look again\n".to_owned());
+    }
+    lines.concat()
+}
+
+const PAUSE_HELP: &str = "\
+Sends, acknowledgements and due times go on; only the hand-over stops. A second pause replaces end and reason.
+Exit code 1: it was paused just so already.
+
+Examples:
+  tidelock queue pause mail --reason 'provider down'
+  tidelock queue pause mail --for 10m";
+
+#[derive(Args)]
+#[command(after_help = PAUSE_HELP)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    target: Target,
+    /// End by itself after this time.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    at_most: Option<Duration>,
+    /// Shown by `stats`.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Pause {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, queue) = self.target.open().await?;
+        let mut pause = queue.pause();
+        if let Some(at_most) = self.at_most {
+            pause = pause.for_at_most(at_most);
+        }
+        if let Some(reason) = &self.reason {
+            pause = pause.reason(reason);
+        }
+        changed(&self.target, pause.await?, "paused", "was paused just so already")
+    }
+}
+
+const RESUME_HELP: &str = "\
+Exit code 1: it was not paused.
+
+Example:
+  tidelock queue resume mail";
+
+#[derive(Args)]
+#[command(after_help = RESUME_HELP)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Resume {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, queue) = self.target.open().await?;
+        changed(&self.target, queue.resume().await?, "resumed", "was not paused")
+    }
+}
+
+fn changed(target: &Target, changed: bool, yes: &str, no: &str) -> anyhow::Result<Exit> {
+    let human = format!("{}: {}\n", plain(&target.queue), if changed { yes } else { no });
+    output::answer(target.json(), &json!({ "changed": changed }), &human)?;
+    Ok(Exit::any(changed))
+}

@@ -1,0 +1,102 @@
+//! How values look on the command line: durations, instants and message bodies.
+
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tidelock::Timestamp;
+
+/// Reads `250ms`, `5s`, `1h 30m`, `7d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; expected a duration such as 250ms, 5s, 10m or 7d"))
+}
+
+/// A duration for people, in whole units that matter.
+pub(crate) fn about(duration: Duration) -> String {
+    let coarse = match duration.as_secs() {
+        0 => Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        seconds => Duration::from_secs(seconds),
+    };
+    humantime::format_duration(coarse).to_string()
+}
+
+/// An instant for people, in UTC.
+pub(crate) fn instant(at: Timestamp) -> String {
+    humantime::format_rfc3339_millis(SystemTime::from(at)).to_string()
+}
+
+/// A message body for machines: `body` and `encoding`, which is `utf-8` or `base64`.
+pub(crate) fn body(bytes: &[u8]) -> (Value, Value) {
+    match str::from_utf8(bytes) {
+        Ok(text) => (json!(text), json!("utf-8")),
+        Err(_) => (json!(STANDARD.encode(bytes)), json!("base64")),
+    }
+}
+
+/// A message body for people: one line of text, or base64 with a mark. Nothing in it can steer a terminal.
+pub(crate) fn line(bytes: &[u8]) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) => plain(text),
+        Err(_) => format!("base64:{}", STANDARD.encode(bytes)),
+    }
+}
+
+/// Text with its control characters escaped.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain
+}
+
+/// The first `max` characters, with a mark if there are more.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A count with its thousands apart: `5,034`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_text_where_it_can_be() {
+        assert_eq!(body(b"{}"), (json!("{}"), json!("utf-8")));
+        assert_eq!(body(b"\xff\x00"), (json!("/wA="), json!("base64")));
+        assert_eq!(line(b"\xff\x00"), "base64:/wA=");
+    }
+
+    #[test]
+    fn a_body_cannot_steer_the_terminal() {
+        assert_eq!(line("a\x1b[2Jb\nü".as_bytes()), "a\\u{1b}[2Jb\\nü");
+    }
+
+    #[test]
+    fn numbers_and_texts_are_readable() {
+        assert_eq!(
+            (count(0), count(999), count(1_000), count(1_234_567)),
+            ("0".into(), "999".into(), "1,000".into(), "1,234,567".into())
+        );
+        assert_eq!(cut("äöü", 2), "äö…");
+        assert_eq!(about(Duration::from_millis(1_250)), "1s");
+        assert!(duration("5 parsecs").unwrap_err().contains("250ms"));
+    }
+}

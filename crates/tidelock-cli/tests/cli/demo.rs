@@ -1,0 +1,81 @@
+//! `tidelock demo` in one process.
+
+use serde_json::json;
+
+use crate::run::{TemporaryFile, tidelock};
+
+/// Two good orders, one that fails twice, one that always fails; a duplicate, a blank line, and five bad lines.
+const ORDERS: &[u8] =
+    b"{\"id\":\"o-1\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1,\"amount_cents\":100}\n\
+    {\"id\":\"o-2\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1,\"amount_cents\":200,\"work_ms\":50}\n\
+    \r\n\
+    {\"id\":\"o-3\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1,\"amount_cents\":300,\"fail_attempts\":2}\n\
+    {\"id\":\"o-4\",\"warehouse\":\"oslo\",\"item\":\"desk\",\"quantity\":1,\"amount_cents\":400,\"fail_attempts\":9}\n\
+    {\"id\":\"o-1\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1,\"amount_cents\":999}\n\
+    one lamp, please\n\
+    {\"id\":\"b-1\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1}\n\
+    {\"id\":\"b-2\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":\"one\",\"amount_cents\":100}\n\
+    {\"id\":\"b-3\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1,\"amount_cents\":-100}\n\
+    \xff\xfe not even text";
+
+#[test]
+fn the_account_of_a_file_adds_up_line_by_line() {
+    let file = TemporaryFile::new(ORDERS);
+    let account = tidelock(&["demo", file.path(), "--json"]).expect(0).json();
+    let expected = [
+        ("adds_up", json!(true)),
+        ("lines", json!(11)),
+        ("blank", json!(1)),
+        ("duplicates", json!(1)),
+        ("accepted", json!(9)),
+        ("settled", json!(3)),
+        ("dead", json!(6)),
+        ("lost", json!(0)),
+        ("double", json!(0)),
+        ("retried", json!(2)),
+        ("charged_cents", json!(600)),
+        ("dead_by_reason", json!({ "rejected": 5, "max_deliveries_exceeded": 1 })),
+        ("queue", json!({ "accepted": 9, "settled": 3, "dead": 6, "unfinished": 0 })),
+        ("backend", json!("in_process")),
+    ];
+    for (field, value) in expected {
+        assert_eq!(account[field], value, "{field} in {account}");
+    }
+}
+
+#[test]
+fn people_see_the_reasons_and_the_sum() {
+    let file = TemporaryFile::new(ORDERS);
+    let ran = tidelock(&["demo", file.path()]).expect(0);
+    for text in [
+        "not JSON: ",
+        "missing field `amount_cents`",
+        "amount_cents must be 1..=1000000000, but is -100",
+        "one lamp, please",
+        "base64:",
+        "The account adds up: 9 accepted = 3 settled + 6 dead, 0 lost, 0 double.",
+    ] {
+        assert!(ran.stdout.contains(text), "no {text:?} in {ran:?}");
+    }
+}
+
+#[test]
+fn the_built_in_orders_add_up() {
+    let orders = tidelock(&["demo", "--print-orders"]).expect(0).stdout;
+    // The same orders, but with a provider that allows more.
+    let account = tidelock(&["demo", "--json", "--rate", "100000", "--concurrency", "256"]).expect(0).json();
+    assert_eq!(account["lines"], json!(orders.lines().count()));
+    let count = |field: &str| account[field].as_u64().unwrap_or_else(|| panic!("{field} in {account}"));
+    assert_eq!(count("accepted"), count("settled") + count("dead"));
+    assert_eq!(count("lines"), count("blank") + count("duplicates") + count("accepted"));
+    assert_eq!((count("lost"), count("double"), count("unfinished")), (0, 0, 0));
+    assert!(count("retried") > 100 && count("duplicates") > 50 && count("dead") > 50, "{account}");
+    assert_eq!(account["dead_by_reason"].as_object().map(serde_json::Map::len), Some(2));
+}
+
+#[test]
+fn an_empty_file_adds_up() {
+    let file = TemporaryFile::new(b"");
+    let account = tidelock(&["demo", file.path(), "--json"]).expect(0).json();
+    assert_eq!((&account["lines"], &account["accepted"], &account["adds_up"]), (&json!(0), &json!(0), &json!(true)));
+}

@@ -1,0 +1,81 @@
+//! What goes wrong, by exit code and message.
+
+use tidelock_testkit::{Binary, Flavour, Server, free_port};
+
+use crate::run::{tidelock, tidelock_at};
+
+const SECRET: &str = "correct-horse";
+
+#[test]
+fn a_file_that_is_not_there_is_a_wrong_request() {
+    for path in ["/no/such/orders.ndjson", "/"] {
+        let ran = tidelock(&["demo", path, "--json"]).expect(2);
+        assert!(ran.stderr.contains(path) && ran.stdout.is_empty(), "{ran:?}");
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_wrong_requests() {
+    for arguments in [
+        &["demo", "--processes", "2"] as &[_],
+        &["demo", "--redis", "redis://127.0.0.1", "--processes", "1", "--chaos"],
+        &["demo", "--keep"],
+        &["demo", "--concurrency", "0"],
+        &["queue", "purge", "mail"],
+        &["queue", "requeue", "mail"],
+        &["queue", "stats", "mail"],
+        &["ping"],
+    ] {
+        let ran = tidelock(arguments).expect(2);
+        assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{arguments:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_url_that_is_none_is_a_wrong_request_and_is_not_repeated() {
+    for url in [
+        format!("http://me:{SECRET}@localhost"),
+        format!("redis://me:{SECRET}@localhost:port"),
+        format!("redis://me:{SECRET}@"),
+        SECRET.to_owned(),
+    ] {
+        for ran in [tidelock_at(&url, &["ping"], b""), tidelock(&["demo", "--redis", &url])] {
+            let ran = ran.expect(2);
+            assert!(!ran.all().contains(SECRET), "{ran:?}");
+            assert!(ran.stderr.contains("redis://"), "it says what is expected: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_without_the_password() {
+    let port = free_port().unwrap();
+    let url = format!("redis://me:{SECRET}@127.0.0.1:{port}");
+    let timeout = ["--timeout", "300ms"];
+    let ping = [&["ping"], &timeout[..]].concat();
+    let stats = [&["queue", "stats", "mail", "--json"], &timeout[..]].concat();
+    for ran in [tidelock_at(&url, &ping, b""), tidelock_at(&url, &stats, b""), tidelock(&["demo", "--redis", &url])] {
+        let ran = ran.expect(3);
+        assert!(ran.stdout.is_empty() && !ran.all().contains(SECRET), "{ran:?}");
+        assert!(ran.stderr.contains(&port.to_string()) || ran.stderr.contains("refused"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_refused_at_once_and_not_shown() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis62) else { return };
+    let server = Server::builder(&binary).password("battery-staple").start().unwrap();
+    let port = server.port();
+    for url in [format!("redis://:{SECRET}@127.0.0.1:{port}"), format!("redis://127.0.0.1:{port}")] {
+        let ran = tidelock_at(&url, &["queue", "send", "mail", "{}"], b"").expect(3);
+        assert!(!ran.all().contains(SECRET) && !ran.all().contains("battery-staple"), "{ran:?}");
+    }
+    tidelock_at(&server.url(), &["ping"], b"").expect(0);
+}
+
+#[test]
+fn help_does_not_show_the_environment() {
+    let url = format!("redis://me:{SECRET}@localhost");
+    let ran = tidelock_at(&url, &["queue", "stats", "--help"], b"").expect(0);
+    assert!(!ran.all().contains(SECRET) && ran.stdout.contains("TIDELOCK_URL"), "{ran:?}");
+}

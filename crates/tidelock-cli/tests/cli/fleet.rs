@@ -1,0 +1,56 @@
+//! `tidelock demo` over servers.
+
+use serde_json::{Value, json};
+
+use crate::run::{TemporaryFile, servers, tidelock};
+
+/// Orders that keep several processes busy for about two seconds.
+fn orders() -> TemporaryFile {
+    let mut text = String::new();
+    for number in 1..=400 {
+        let item = number % 40;
+        let fails = if number % 20 == 0 { 1 } else { 0 };
+        let order = json!({
+            "id": format!("o-{number}"), "warehouse": "oslo", "item": format!("item-{item}"), "quantity": 1,
+            "amount_cents": 100, "work_ms": 20, "fail_attempts": fails,
+        });
+        text += &format!("{order}\n");
+        if number % 50 == 0 {
+            text += &format!("order {number} is no JSON\n");
+            text += &format!("{order}\n");
+        }
+    }
+    TemporaryFile::new(text.as_bytes())
+}
+
+fn check(account: &Value) {
+    for (field, value) in [("adds_up", json!(true)), ("accepted", json!(408)), ("settled", json!(400))] {
+        assert_eq!(account[field], value, "{field} in {account}");
+    }
+    for (field, value) in [("dead", json!(8)), ("duplicates", json!(8)), ("lost", json!(0)), ("double", json!(0))] {
+        assert_eq!(account[field], value, "{field} in {account}");
+    }
+    assert_eq!(account["charged_cents"], json!(40_000), "{account}");
+}
+
+#[test]
+fn a_process_killed_midway_loses_nothing() {
+    let file = orders();
+    for (name, url) in servers() {
+        eprintln!("{name}");
+        let fleet = ["--redis", &url, "--processes", "3", "--concurrency", "8", "--chaos"];
+        let account = tidelock(&[&["demo", file.path(), "--json"], &fleet[..]].concat()).expect(0).json();
+        check(&account);
+        assert_eq!((&account["killed"], &account["processes"]), (&json!(1), &json!(3)), "{account}");
+        assert!(account["killed_holding"].as_u64() > Some(0), "it was killed in the midst of its work: {account}");
+    }
+}
+
+#[test]
+fn one_process_over_a_server_does_the_same_as_alone() {
+    let file = orders();
+    for (name, url) in servers() {
+        eprintln!("{name}");
+        check(&tidelock(&["demo", file.path(), "--json", "--redis", &url]).expect(0).json());
+    }
+}

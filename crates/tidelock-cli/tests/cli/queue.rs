@@ -1,0 +1,103 @@
+//! `tidelock queue …`: every verb on every server.
+
+use serde_json::json;
+
+use crate::run::{Ran, servers, tidelock_at, unique};
+
+struct Shell {
+    url: String,
+    queue: String,
+}
+
+impl Shell {
+    fn all() -> impl Iterator<Item = Self> {
+        servers().into_iter().map(|(_, url)| Self { url, queue: unique("mail") })
+    }
+
+    /// `verb QUEUE arguments…`, with text on stdin.
+    fn run_with(&self, verb: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
+        tidelock_at(&self.url, &[&["queue", verb, &self.queue], arguments].concat(), stdin)
+    }
+
+    fn run(&self, verb: &str, arguments: &[&str]) -> Ran {
+        self.run_with(verb, arguments, b"")
+    }
+}
+
+#[test]
+fn what_is_sent_is_seen_and_purged() {
+    for shell in Shell::all() {
+        shell.run("peek", &[]).expect(1);
+        let sent =
+            shell.run("send", &["{\"n\":1}", "--dedup-key", "one", "--meta", "by=shell", "--json"]).expect(0).json();
+        assert_eq!(sent["duplicate"], json!(false));
+        let again = shell.run("send", &["{}", "--dedup-key", "one", "--json"]).expect(0).json();
+        assert_eq!(again, json!({ "id": sent["id"], "duplicate": true }));
+        shell.run_with("send", &["--priority", "9"], b"\xff\x00\x1b[2J").expect(0);
+        shell.run("send", &["later", "--delay", "1h"]).expect(0);
+        let lines = shell.run_with("send", &["--lines", "--json"], b"a\n\n \nb\r\nc").expect(0).json();
+        assert_eq!(lines, json!({ "sent": 3 }));
+
+        let peeked = shell.run("peek", &["--json"]).expect(0).json();
+        let bodies: Vec<_> = peeked.as_array().unwrap().iter().map(|message| &message["body"]).collect();
+        assert_eq!(bodies, [&json!("/wAbWzJK"), &json!("{\"n\":1}"), &json!("a"), &json!("b"), &json!("c")]);
+        assert_eq!((&peeked[0]["encoding"], &peeked[1]["encoding"]), (&json!("base64"), &json!("utf-8")));
+        assert_eq!(peeked[1]["meta"], json!({ "by": "shell" }));
+        let human = shell.run("peek", &["--max", "1"]).expect(0).stdout;
+        assert!(human.contains("base64:/wAbWzJK") && !human.contains('\x1b'), "{human:?}");
+
+        let stats = shell.run("stats", &["--json"]).expect(0).json();
+        assert_eq!((&stats["ready"], &stats["delayed"], &stats["accepted"]), (&json!(5), &json!(1), &json!(6)));
+        let human = shell.run("stats", &[]).expect(0).stdout;
+        assert!(human.contains("ready") && human.contains("next at"), "{human}");
+        assert_eq!(shell.run("purge", &["--yes", "--json"]).expect(0).json(), json!({ "removed": 6 }));
+        shell.run("purge", &["--yes"]).expect(1);
+    }
+}
+
+#[test]
+fn a_pause_is_seen_and_ends() {
+    for shell in Shell::all() {
+        shell.run("resume", &[]).expect(1);
+        shell.run("send", &["{}"]).expect(0);
+        shell.run("pause", &["--reason", "provider down", "--for", "1h"]).expect(0);
+        let stats = shell.run("stats", &["--json"]).expect(0).json();
+        assert_eq!(stats["paused"]["reason"], json!("provider down"));
+        assert!(shell.run("stats", &[]).expect(0).stdout.contains("provider down"));
+        shell.run("resume", &[]).expect(0);
+        assert_eq!(shell.run("stats", &["--json"]).expect(0).json()["paused"], json!(null));
+        shell.run("purge", &["--yes"]).expect(0);
+    }
+}
+
+#[test]
+fn dead_letters_are_listed_requeued_and_purged() {
+    for shell in Shell::all() {
+        shell.run("dead-letters", &[]).expect(1);
+        shell.run("requeue", &["--all"]).expect(1);
+        // A demo that is kept leaves dead letters behind, with everything that a consumer can say about them.
+        let orders = b"one lamp, please\nanother one\n[1]";
+        let demo = tidelock_at(&shell.url, &["demo", "-", "--redis", &shell.url, "--keep", "--json"], orders);
+        let shell = Shell { queue: demo.expect(0).json()["queue_name"].as_str().unwrap().to_owned(), ..shell };
+
+        let page = shell.run("dead-letters", &["--json", "--limit", "2"]).expect(0).json();
+        let next = page["next"].as_str().unwrap();
+        let rest = shell.run("dead-letters", &["--json", "--limit", "2", "--after", next]).expect(0).json();
+        assert_eq!((page["items"].as_array().unwrap().len(), rest["items"].as_array().unwrap().len()), (2, 1));
+        assert_eq!(rest["next"], json!(null));
+        let letter = &rest["items"][0];
+        assert_eq!((&letter["reason"], &letter["attempts"]), (&json!("rejected"), &json!(1)));
+        assert!(letter["last_error"].as_str().unwrap().starts_with("not "), "{letter}");
+        shell.run("dead-letters", &["--reason", "expired"]).expect(1);
+        assert!(shell.run("dead-letters", &[]).expect(0).stdout.contains("one lamp, please"));
+
+        let id = letter["id"].as_str().unwrap();
+        shell.run("requeue", &[id, "not-an-id"]).expect(2);
+        assert_eq!(shell.run("requeue", &[id, "--json"]).expect(0).json(), json!({ "requeued": 1 }));
+        shell.run("requeue", &[id]).expect(1);
+        let requeued = shell.run("requeue", &["--all", "--limit", "1", "--delay", "1h", "--json"]).expect(0).json();
+        assert_eq!(requeued, json!({ "requeued": 1 }));
+        assert_eq!(shell.run("purge", &["--dead", "--yes", "--json"]).expect(0).json(), json!({ "removed": 1 }));
+        assert_eq!(shell.run("purge", &["--yes", "--json"]).expect(0).json(), json!({ "removed": 2 }));
+    }
+}
