@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::line::Lines;
 use super::store::{Algorithm, Judge, Judged, LimiterStore, Mode, Outcome, RatelimitStore};
-use crate::backend::redis::{Arguments, Repeat, Script, Server, script, slot, unexpected};
+use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, script, slot, unexpected};
 use crate::error::Result;
 use crate::name::{Address, digest_if_long};
 use crate::runtime::BoxFuture;

@@ -104,10 +104,13 @@ conformance!(a_worker_that_lost_its_lease_sees_it, async |mut world: World| {
     send(&queue, "frozen").await;
     let (started, lost) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let worker = queue.process_with((Arc::clone(&started), Arc::clone(&lost)), async |(started, lost), message| {
+        if message.attempt() > 1 {
+            return std::future::pending().await;
+        }
         started.notify_one();
         message.lost().await;
         lost.notify_one();
-        if message.attempt() == 1 { Err(HandlerError::fatal("too late to say so")) } else { Ok(()) }
+        Err(HandlerError::fatal("too late to say so"))
     });
     let worker = worker.lease(SECOND).spawn();
     within(started.notified()).await;
