@@ -319,8 +319,8 @@ pub struct Delivery<T> {
 impl<T> Delivery<T> {
     pub(crate) fn new(message: Message<T>) -> Self {
         let site = &message.held.site;
-        let held = Arc::clone(&message.held) as Arc<dyn lifecycle::GiveBack>;
-        let hold = site.world.lifecycle.hold_until_closed("delivery", &site.address.id, held);
+        let at_close = Arc::clone(&message.held) as Arc<dyn lifecycle::GiveBack>;
+        let hold = site.world.lifecycle.hold_until_closed("delivery", &site.address.id, at_close);
         Self { message, hold }
     }
 

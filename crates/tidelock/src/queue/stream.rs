@@ -112,15 +112,14 @@ impl<T: Value> Stream for Deliveries<T> {
     type Item = Result<Delivery<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if matches!(self.state, State::Set(_))
-            && let State::Set(setup) = std::mem::replace(&mut self.state, State::Ended)
-        {
-            self.state = State::Running(setup.start());
-        }
-        let State::Running(running) = &mut self.state else { return Poll::Ready(None) };
+        let mut running = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Set(setup) => setup.start(),
+            State::Running(running) => running,
+            State::Ended => return Poll::Ready(None),
+        };
         let next = running.as_mut().poll_next(context);
-        if matches!(next, Poll::Ready(None)) {
-            self.state = State::Ended;
+        if !matches!(next, Poll::Ready(None)) {
+            self.state = State::Running(running);
         }
         next
     }
