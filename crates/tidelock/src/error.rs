@@ -98,7 +98,6 @@ struct Inner {
 
 enum Detail {
     None,
-    RetryAfter(Duration),
     Verdict(Verdict),
     NotAcquired(NotAcquired),
 }
@@ -142,11 +141,6 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_retry_after(mut self, after: Duration) -> Self {
-        self.0.detail = Detail::RetryAfter(after);
-        self
-    }
-
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
@@ -160,13 +154,9 @@ impl Error {
 
     /// The same failure told to a second caller: the requests of one shared trip fail together.
     pub(crate) fn duplicate(&self) -> Self {
-        let detail = match &self.0.detail {
-            Detail::RetryAfter(after) => Detail::RetryAfter(*after),
-            _ => Detail::None,
-        };
         let source = self.0.source.as_ref().map(|source| BoxError::from(source.to_string()));
         let Inner { kind, retryable, message, .. } = &*self.0;
-        Self(Box::new(Inner { kind: *kind, retryable: *retryable, message: message.clone(), detail, source }))
+        Self(Box::new(Inner { kind: *kind, retryable: *retryable, message: message.clone(), detail: Detail::None, source }))
     }
 
     /// The kind of failure.
@@ -185,7 +175,6 @@ impl Error {
     /// The earliest moment at which a repeat makes sense, if the backend said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0.detail {
-            Detail::RetryAfter(after) => Some(*after),
             Detail::Verdict(verdict) => Some(verdict.retry_after),
             Detail::None | Detail::NotAcquired(_) => None,
         }

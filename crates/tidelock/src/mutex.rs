@@ -1,20 +1,222 @@
-//! One holder per resource.
+//! One holder per resource, by lease, with a fence.
+//!
+//! First come, first served. The holder is told when it can no longer prove that it holds; a dead holder or waiter
+//! delays the others by a bounded time. Not re-entrant: a second lock by the same task waits like anybody's.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidelock::Result<()> {
+//! let tide = tidelock::Tidelock::in_process();
+//! let orders = tide.mutex("orders").lease(Duration::from_secs(10)).build()?;
+//! if let Some(guard) = orders.lock("order:42").timeout(Duration::from_secs(5)).await?.guard() {
+//!     let fence = guard.fence(); // travels to what is protected
+//!     # let _ = fence;
+//!     guard.release().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
+mod agenda;
+mod builder;
+#[cfg(all(test, feature = "redis"))]
+mod differential;
+mod guard;
+mod halls;
+mod holding;
 pub(crate) mod memory;
+mod model;
+mod proof;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
+mod request;
+mod room;
+mod seat;
 pub(crate) mod store;
 
-/// Not acquired.
-#[derive(Clone, Debug)]
-pub struct NotAcquired {}
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Builder.
-#[derive(Debug)]
-pub struct MutexBuilder;
+pub use self::builder::MutexBuilder;
+pub use self::guard::{Guard, Lost};
+pub use self::request::{Describe, Lock, LockOrErr, TryLock};
 
-impl MutexBuilder {
-    pub(crate) fn new(_tide: &crate::Tidelock, _id: &str) -> Self {
-        Self
+use self::builder::Options;
+use self::room::Room;
+use crate::error::{Error, Result};
+use crate::name::Address;
+use crate::tidelock::World;
+use crate::time::{TEN_YEARS, check_duration};
+
+/// Locks by name: one holder per resource. Made by [`Tidelock::mutex`](crate::Tidelock::mutex).
+///
+/// Fences and exclusion are per tenant, mutex id and resource: two handles with one id exclude each other. A resource
+/// is UTF-8 without NUL, at least one byte; one of more than 512 bytes is stored as its SHA-256.
+#[derive(Clone)]
+pub struct Mutex {
+    pub(crate) room: Arc<Room>,
+    pub(crate) address: Address,
+    pub(crate) options: Arc<Options>,
+    /// Keeps the backend open as long as the handle lives.
+    pub(crate) world: Arc<World>,
+}
+
+impl Mutex {
+    /// The id.
+    pub fn id(&self) -> &str {
+        &self.address.id
     }
+
+    /// The mutex of the same id and options of another tenant. A bad name is refused by the first request.
+    pub fn tenant(&self, tenant: &str) -> Self {
+        Self { address: self.address.with_tenant(tenant), ..self.clone() }
+    }
+
+    /// Waits for a resource: a guard, or who was in the way when the time was over.
+    pub fn lock(&self, resource: &str) -> Lock {
+        Lock::new(self, resource)
+    }
+
+    /// As [`Mutex::lock`], with *not acquired* as an error.
+    pub fn lock_or_err(&self, resource: &str) -> LockOrErr {
+        LockOrErr::new(self, resource)
+    }
+
+    /// A guard if nobody holds the resource or waits for it; does not wait.
+    pub fn try_lock(&self, resource: &str) -> TryLock {
+        TryLock::new(self, resource)
+    }
+
+    /// Locks, runs `run`, and releases however it ended; see [`Lock::with`].
+    pub async fn with_lock<T>(&self, resource: &str, run: impl AsyncFnOnce(&Guard) -> T) -> Result<Scoped<T>> {
+        self.lock(resource).with(run).await
+    }
+
+    /// Who holds a resource, and how many wait.
+    pub fn describe(&self, resource: &str) -> Describe {
+        Describe::new(self, resource)
+    }
+}
+
+impl fmt::Debug for Mutex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let process = &self.world.process;
+        f.debug_struct("Mutex").field("id", &self.id()).field("process", process).finish_non_exhaustive()
+    }
+}
+
+/// What waiting for a lock came to.
+#[derive(Debug)]
+#[must_use = "the lock is released as soon as the guard in it is dropped"]
+pub enum Locked {
+    /// The lock is held.
+    Guard(Guard),
+    /// The time was over first.
+    NotAcquired(NotAcquired),
+}
+
+impl Locked {
+    /// The guard, if there is one.
+    pub fn guard(self) -> Option<Guard> {
+        match self {
+            Self::Guard(guard) => Some(guard),
+            Self::NotAcquired(_) => None,
+        }
+    }
+}
+
+/// What running under a lock came to.
+#[derive(Debug)]
+#[must_use = "the value and the end of the lock are in it"]
+pub enum Scoped<T> {
+    /// The closure ran; neither part masks the other.
+    Ran {
+        /// What the closure gave.
+        value: T,
+        /// How the release went.
+        release: Result<Release>,
+    },
+    /// The closure did not run.
+    NotAcquired(NotAcquired),
+}
+
+/// Why there is no guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotAcquired {
+    /// The resource, as it was given.
+    pub resource: String,
+    /// How long the call waited.
+    pub waited: Duration,
+    /// What was left of the holder's lease when the backend was last heard, less the time since.
+    pub lease_left: Duration,
+    /// How many waited then, this call included if it did.
+    pub waiting: u64,
+}
+
+impl fmt::Display for NotAcquired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { waited, lease_left, waiting, .. } = self;
+        write!(f, "waited {waited:?}; the holder's lease has {lease_left:?} left, {waiting} were waiting")
+    }
+}
+
+/// How a resource stands now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holding {
+    /// Who holds it, or is about to.
+    pub holder: Option<Holder>,
+    /// How many wait.
+    pub waiting: u64,
+    /// The fence of the last grant, if the resource was used within the last hour.
+    pub last_fence: Option<u64>,
+}
+
+/// Who holds a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The label that its mutex was built with.
+    pub owner: String,
+    /// The fence of its grant.
+    pub fence: u64,
+    /// What the backend has left of its lease.
+    pub lease_left: Duration,
+}
+
+/// What a release found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Release {
+    /// The lock was held until now.
+    Released,
+    /// It had ended before: by its lease, or because the server lost it.
+    WasLost,
+}
+
+/// How a grant ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GrantEnd {
+    /// The time is over for which the last confirmed answer proves it; the backend may think otherwise.
+    Unproven,
+    /// The backend says that it is not held under this fence.
+    NotOwner,
+    /// The guard was released or dropped.
+    Finished,
+}
+
+/// The shortest lease that is renewed in time.
+const SHORTEST_RENEWED: Duration = Duration::from_millis(100);
+
+/// Refuses a lease that is not whole milliseconds of the range that is allowed.
+fn check_lease(error: fn(String) -> Error, lease: Duration, renews: bool) -> Result<()> {
+    if !lease.subsec_nanos().is_multiple_of(1_000_000) {
+        return Err(error(format!("lease must be whole milliseconds, but is {lease:?}")));
+    }
+    if renews && lease < SHORTEST_RENEWED && !lease.is_zero() {
+        return Err(error(format!("a lease that renews itself must be 100ms or more, but is {lease:?}")));
+    }
+    check_duration(error, "lease", lease, Duration::from_millis(1), TEN_YEARS)
 }

@@ -13,13 +13,13 @@ use crate::runtime;
 /// One second.
 pub const SECOND: Duration = Duration::from_secs(1);
 /// One minute.
-pub const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_mins(1);
 /// One hour.
-pub const HOUR: Duration = Duration::from_secs(3_600);
+pub const HOUR: Duration = Duration::from_hours(1);
 /// One day of 24 hours.
-pub const DAY: Duration = Duration::from_secs(86_400);
+pub const DAY: Duration = Duration::from_hours(24);
 /// The longest duration that any option takes: 10 years of 365 days.
-pub(crate) const TEN_YEARS: Duration = Duration::from_secs(3_650 * 86_400);
+pub(crate) const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
 /// An instant of the backend's clock, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,6 +78,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// Whole milliseconds of a duration; a part of one counts as one, so that nothing is ever early.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit saturates")]
 pub(crate) const fn whole_millis(duration: Duration) -> u64 {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
@@ -159,10 +160,6 @@ impl Tick {
 
     pub(crate) fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
-    }
-
-    pub(crate) fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(duration))
     }
 }
 

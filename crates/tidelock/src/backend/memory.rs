@@ -97,12 +97,12 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    fn new(clock: Clock, spawner: Arc<Spawner>) -> Self {
+    pub(crate) fn new(clock: Clock, spawner: Arc<Spawner>) -> Self {
         let next = AtomicU64::new(NEVER);
         Self { clock, spawner, stores: OnceLock::new(), next, running: Mutex::new(false), earlier: Notify::new() }
     }
 
-    fn serve(&self, stores: Vec<Weak<dyn Sweep>>) {
+    pub(crate) fn serve(&self, stores: Vec<Weak<dyn Sweep>>) {
         self.stores.set(stores).expect("a timer is given its stores once");
     }
 
@@ -120,16 +120,16 @@ impl Timer {
         if *running {
             self.earlier.notify_one();
         } else {
+            *running = true;
+            // Not under the lock: where there is no runtime, the turn is dropped right here, and tells so. Deadlines
+            // are then carried out by the calls that meet them.
+            drop(running);
             let turn = Turn { timer: Arc::downgrade(self) };
-            *running = self.spawner.spawn(async move { turn.run().await });
-            if !*running {
-                // No runtime yet: deadlines are then carried out by the calls that meet them.
-                self.next.store(NEVER, Ordering::Release);
-            }
+            self.spawner.spawn(async move { turn.run().await });
         }
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let _running = self.lock();
         self.next.store(0, Ordering::Release);
         self.earlier.notify_one();

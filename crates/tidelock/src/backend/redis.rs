@@ -127,17 +127,19 @@ pub(crate) struct Place {
     pub(crate) slot: u16,
 }
 
-impl Server {
+impl Place {
     /// The place of the object `address` of a primitive; `part` tells apart what one object has many of.
-    pub(crate) fn place(&self, primitive: &str, address: &Address, part: Option<&str>) -> Place {
+    pub(crate) fn of(primitive: &str, address: &Address, part: Option<&str>) -> Self {
         let (tenant, id) = (name::escape(&address.tenant), name::escape(&address.id));
         let tag: Arc<str> = match part {
             None => format!("{primitive}/{tenant}/{id}").into(),
             Some(part) => format!("{primitive}/{tenant}/{id}/{part}").into(),
         };
-        Place { slot: slot(&tag), tag }
+        Self { slot: slot(&tag), tag }
     }
+}
 
+impl Server {
     /// The key of one part of an object: `prefix:{tag}:part`.
     pub(crate) fn key(&self, place: &Place, part: &str) -> String {
         format!("{}:{{{}}}:{part}", self.prefix, place.tag)
@@ -176,7 +178,7 @@ impl Backend for Redis {
         Box::pin(async {
             static PING: Script = script!("ping", "../lua/ping.lua");
             let mut arguments = Arguments::default();
-            let place = self.server.place("ping", &Address::new(&"default".into(), "ping"), None);
+            let place = Place::of("ping", &Address::new(&"default".into(), "ping"), None);
             arguments.key(&self.server.key(&place, "none"));
             let start = Instant::now();
             let answer =

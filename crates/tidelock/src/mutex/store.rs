@@ -1,4 +1,205 @@
-//! What a backend must do for this primitive.
+//! What a backend must do for a mutex: carry out single steps on the record of a resource.
+//!
+//! Waiting, waking, renewing and proving are made of these steps, once for all backends, in the modules beside this.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::mutex::room::Room;
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+
+/// How long an offer stands before it goes to the next waiter.
+pub(crate) const CLAIM_WINDOW: Duration = Duration::from_millis(500);
+/// How long the waiters of a process live after its last word.
+pub(crate) const WAITER_LEASE: Duration = Duration::from_secs(15);
+/// Waiters per resource.
+pub(crate) const MAX_WAITING: usize = 10_000;
+/// Releases per resource whose repeat is answered as the first.
+pub(crate) const REMEMBERED: usize = 64;
+/// How long a record outlives its last deadline or waiter lease.
+pub(crate) const KEEP: Duration = crate::time::HOUR;
+
+/// 128 random bits that name one `lock` or `try_lock` call, the same in each repeat of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Token(pub(crate) u128);
+
+impl Token {
+    /// A token that nobody else has: 64 bits of a hash keyed by the operating system, 64 of the process's generator.
+    pub(crate) fn draw() -> Self {
+        static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        static DRAWN: AtomicU64 = AtomicU64::new(0);
+        let high = KEYED.hash_one(DRAWN.fetch_add(1, Ordering::Relaxed));
+        Self(u128::from(high) << 64 | u128::from(fastrand::u64(..)))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// One resource of one mutex, as a backend finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Spot {
+    /// Injective in tenant, mutex id and resource.
+    pub(crate) tag: Arc<str>,
+    /// The cluster slot; zero where there is none.
+    pub(crate) slot: u16,
+}
+
+/// Who asks for a resource, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    pub(crate) token: Token,
+    /// In milliseconds.
+    pub(crate) lease: u64,
+    pub(crate) owner: String,
+}
+
+/// One atomic step. Durations are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// Take it, or join the queue if `wait`.
+    Lock { ask: Ask, wait: bool },
+    /// End the grant.
+    Release { token: Token, fence: u64 },
+    /// Set the deadline of the grant to now + `lease`.
+    Extend { token: Token, fence: u64, lease: u64 },
+    /// Out of the queue, or give back what the token has. A lease of 0 says that only the token is known.
+    Leave { ask: Ask },
+    /// The waiters of this process are alive.
+    Refresh,
+}
+
+/// What a step answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    /// [`Step::Lock`]: held under this fence, for `left` more.
+    Granted { fence: u64, left: u64 },
+    /// [`Step::Lock`]: in the queue, `place` waiters ahead.
+    Waiting { place: u64, left: u64, waiting: u64 },
+    /// [`Step::Lock`]: not free, and not in the queue.
+    Held { left: u64, waiting: u64 },
+    /// [`Step::Lock`]: no place in the queue.
+    Full { waiting: u64 },
+    /// [`Step::Release`]: whether it was held until now, or until an earlier call of the same release.
+    Released(bool),
+    /// [`Step::Extend`]: what is left, or `None` if it is not held under this fence.
+    Extended(Option<u64>),
+    /// [`Step::Leave`].
+    Left,
+    /// [`Step::Refresh`]: the tokens of this process that wait, in order, and the place of the first.
+    Waiters { tokens: Vec<Token>, place: u64, left: u64, waiting: u64 },
+}
+
+/// A grant that a step gave to a waiter of the process that ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    pub(crate) token: Token,
+    pub(crate) fence: u64,
+    pub(crate) left: u64,
+}
+
+/// The answer to one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    pub(crate) handed: Option<Handed>,
+    /// Whether this step offered the resource to a waiter of another process, which may be too slow to take it.
+    pub(crate) offered: bool,
+}
+
+/// What a look at a resource shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Owner and what is left of the lease.
+    pub(crate) holder: Option<(String, u64)>,
+    pub(crate) waiting: u64,
+    pub(crate) last_fence: Option<u64>,
+}
+
+/// How long a step may take, in real time, and whether it is sent again when its outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Effort {
+    /// Beyond the backend's request timeout, if longer.
+    pub(crate) within: Duration,
+    pub(crate) repeat: bool,
+}
+
+impl Effort {
+    /// Repeated until the request timeout.
+    pub(crate) const USUAL: Self = Self { within: Duration::ZERO, repeat: true };
+    /// Sent once, if there is a connection.
+    pub(crate) const ONCE: Self = Self { within: Duration::ZERO, repeat: false };
+}
+
+/// Hears of what happens to waiters without their asking.
+#[cfg_attr(
+    any(not(feature = "redis"), target_family = "wasm"),
+    expect(dead_code, reason = "one process offers nothing to another")
+)]
+pub(crate) trait Hears: Send + Sync {
+    /// The waiter was given the resource.
+    fn handed(&self, spot: &Spot, handed: Handed);
+    /// The resource is kept for the waiter for a short while.
+    fn offered(&self, spot: &Spot, token: Token);
+    /// Offers may have been missed.
+    fn missed(&self);
+}
+
+/// Who hears, and the room that all mutexes of one opened `Tidelock` share.
+#[derive(Default)]
+pub(crate) struct Door {
+    hears: Mutex<Option<Weak<dyn Hears>>>,
+    room: Mutex<Weak<Room>>,
+}
+
+impl Door {
+    pub(crate) fn listen(&self, who: Weak<dyn Hears>) {
+        *self.hears.lock().expect("no code panics while it holds this lock") = Some(who);
+    }
+
+    pub(crate) fn hears(&self) -> Option<Arc<dyn Hears>> {
+        self.hears.lock().expect("no code panics while it holds this lock").as_ref()?.upgrade()
+    }
+
+    /// The room there is, or the one that `make` makes.
+    pub(crate) fn room(&self, make: impl FnOnce() -> Arc<Room>) -> Arc<Room> {
+        let mut room = self.room.lock().expect("no code panics while it holds this lock");
+        if let Some(room) = room.upgrade() {
+            return room;
+        }
+        let new = make();
+        *room = Arc::downgrade(&new);
+        drop(room);
+        self.listen(Arc::downgrade(&new) as Weak<dyn Hears>);
+        new
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}
 
 /// The store.
-pub(crate) trait MutexStore: std::fmt::Debug + Send + Sync {}
+pub(crate) trait MutexStore: fmt::Debug + Send + Sync {
+    /// Where a resource is. The address is checked; the resource is as it stands in keys.
+    fn spot(&self, address: &Address, resource: &str) -> Spot;
+    /// Carries out one step. The future may be polled by another task than the one that made it.
+    fn step(&self, spot: &Spot, step: Step, effort: Effort) -> BoxFuture<'static, Result<Answer>>;
+    /// Looks, and changes nothing.
+    fn describe(&self, spot: &Spot) -> BoxFuture<'static, Result<Seen>>;
+    /// Whether other processes wait too, so that this one must say that it is alive.
+    fn is_shared(&self) -> bool;
+    fn door(&self) -> &Door;
+}

@@ -9,9 +9,9 @@ use super::store::{
     Action, Change, Content, DeadFilter, DeadReason, Dedup, Due, Look, NewMessage, Place, QueueStore, Requeue, Settle,
     State, Take, View,
 };
+use crate::Tidelock;
 use crate::name::Address;
 use crate::time::{ManualClock, Timestamp};
-use crate::Tidelock;
 
 /// Steps over all servers together.
 const STEPS: usize = 100_000;
@@ -73,10 +73,8 @@ impl Run {
             _ => Due::Now,
         };
         message.priority = self.maybe(0.3, |run| run.random.u8(0..10)).unwrap_or(0);
-        message.dedup = self.maybe(0.2, |run| Dedup {
-            key: run.text(&["a", "b", "c", "d"]),
-            window: run.random.u64(1..200),
-        });
+        message.dedup =
+            self.maybe(0.2, |run| Dedup { key: run.text(&["a", "b", "c", "d"]), window: run.random.u64(1..200) });
         message.max_age = self.maybe(0.8, |run| run.random.u64(1..600));
         message.retention = self.maybe(0.8, |run| run.random.u64(1..500));
         message.max_depth = self.maybe(0.1, |run| run.random.u64(1..40));
@@ -91,7 +89,10 @@ impl Run {
         let found = self.store.send(&self.address, batch.clone()).await.unwrap();
         match (&expected, &found) {
             // The script tells the limit; the depth beside it serves the message only.
-            (super::store::Accepted::Full { index, limit, .. }, super::store::Accepted::Full { index: i, limit: l, .. }) => {
+            (
+                super::store::Accepted::Full { index, limit, .. },
+                super::store::Accepted::Full { index: i, limit: l, .. },
+            ) => {
                 assert!(limit == l && (index == i || batch.iter().all(|one| one.max_depth.is_some())));
             }
             _ => assert_eq!(expected, found, "send {batch:?}"),
@@ -277,7 +278,8 @@ async fn differential(url: String, steps: usize, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_and_the_servers_agree() {
-    let seed = std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed =
+        std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("TIDELOCK_SEED={seed}");
     let servers = tidelock_testkit::shared_servers();
     let steps = if tidelock_testkit::soak() { 10 * STEPS } else { STEPS };

@@ -9,7 +9,7 @@ use super::store::{
     Accepted, Bell, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
 };
 use crate::backend::memory::{Sweep, Timer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::time::Timestamp;

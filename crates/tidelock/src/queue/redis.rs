@@ -96,7 +96,7 @@ impl RedisQueue {
 
 impl Remote {
     fn new(server: &Arc<Server>, address: &Address, now: Tick) -> Arc<Self> {
-        let place = server.place("queue", address, None);
+        let place = Place::of("queue", address, None);
         let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
         let idle = (0..LANES).rev().map(|lane| Lane::new(server, &place, lane)).collect();
         let remote = Arc::new(Self {

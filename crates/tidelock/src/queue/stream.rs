@@ -112,10 +112,10 @@ impl<T: Value> Stream for Deliveries<T> {
     type Item = Result<Delivery<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if matches!(self.state, State::Set(_)) {
-            if let State::Set(setup) = std::mem::replace(&mut self.state, State::Ended) {
-                self.state = State::Running(setup.start());
-            }
+        if matches!(self.state, State::Set(_))
+            && let State::Set(setup) = std::mem::replace(&mut self.state, State::Ended)
+        {
+            self.state = State::Running(setup.start());
         }
         let State::Running(running) = &mut self.state else { return Poll::Ready(None) };
         let next = running.as_mut().poll_next(context);

@@ -238,10 +238,7 @@ impl RetryBudgetBuilder {
         }
         check_number("per_second", self.per_second, 0.0, f64::from(MOST_TOKENS))?;
         check_number("per_success", self.per_success, 0.0, 1.0)?;
-        let numbers = Numbers {
-            capacity: u64::from(self.capacity) * TOKEN,
-            rate: parts(self.per_second, 1_000_000.0),
-        };
+        let numbers = Numbers { capacity: u64::from(self.capacity) * TOKEN, rate: parts(self.per_second, 1_000_000.0) };
         let clock = self.door.as_ref().map_or(Clock::System, |(tide, _)| tide.world.clock.clone());
         let remote = self.door.map(|(tide, id)| Remote::new(&tide, &id)).transpose()?;
         let (origin, start) = (clock.tick(), Timestamp::from_millis(0));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::name::Address;
 use crate::retry::model::Budgets;
 use crate::retry::store::{Numbers, TOKEN, Take};
-use crate::time::{ManualClock, Timestamp};
 use crate::tidelock::Tidelock;
+use crate::time::{ManualClock, Timestamp};
 
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 /// Over all servers.
@@ -51,7 +51,8 @@ async fn run(server: &str, url: &str, steps: usize) {
     let store = tide.world.backend.retry_budget();
     let mut model = Budgets::default();
     // An address keeps its numbers for a while, as budgets do, but not for ever, as deployments do.
-    let mut budgets: Vec<_> = (0..8).map(|id| (Address::new(&"t".into(), &format!("b{id}")), request(&mut random))).collect();
+    let mut budgets: Vec<_> =
+        (0..8).map(|id| (Address::new(&"t".into(), &format!("b{id}")), request(&mut random))).collect();
     // What was forgotten then would be remembered if the clock went back further.
     let mut swept = START;
     for number in 0..steps {

@@ -131,8 +131,7 @@ impl RetryPolicyBuilder {
     ///
     /// Refuses values out of range as [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
     pub fn build(self) -> Result<RetryPolicy> {
-        const LIMITS: Limits =
-            Limits { base: "min_delay", max: "max_delay", longest: TEN_YEARS, steepest: 1_000.0 };
+        const LIMITS: Limits = Limits { base: "min_delay", max: "max_delay", longest: TEN_YEARS, steepest: 1_000.0 };
         let policy = self.policy;
         if policy.attempts == Some(0) {
             return Err(Error::configuration(format!("attempts must be 1..={}, but is 0", u32::MAX)));
@@ -151,15 +150,15 @@ impl RetryPolicyBuilder {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::time::{DAY, HOUR};
 
     #[test]
     fn values_out_of_range_are_refused_with_the_value() {
         let build = RetryPolicy::builder;
-        let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
         let cases = [
             (build().attempts(0), "attempts must be 1..=4294967295, but is 0"),
-            (build().min_delay(hour), "max_delay must be 3600s..=315360000s, but is 2s"),
-            (build().max_delay(3_651 * day), "but is 315446400s"),
+            (build().min_delay(HOUR), "max_delay must be 3600s..=315360000s, but is 2s"),
+            (build().max_delay(3_651 * DAY), "but is 315446400s"),
             (build().factor(f64::NAN), "factor must be 1..=1000, but is NaN"),
             (build().factor(f64::INFINITY), "but is inf"),
             (build().factor(0.5), "but is 0.5"),

@@ -19,14 +19,14 @@ impl World {
     pub fn on(backend: &str, test: &str) -> Option<Self> {
         let server = match backend {
             "in_process" => None,
-            name => match tidelock_testkit::shared_servers().into_iter().find(|(server, _)| server == name) {
-                Some((_, url)) => Some(url),
-                None => {
+            name => {
+                let server = tidelock_testkit::shared_servers().into_iter().find(|(server, _)| server == name);
+                if server.is_none() {
                     assert!(!tidelock_testkit::is_ci(), "{name} must run in CI");
                     eprintln!("skipped on {name}: TIDELOCK_TEST_SERVERS names no such server");
-                    return None;
                 }
-            },
+                Some(server?.1)
+            }
         };
         let unique: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
         let test = test.rsplit("::").next().unwrap_or(test);

@@ -54,6 +54,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Room for that many arguments of that many bytes together.
+    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { data: Vec::with_capacity(bytes), ends: Vec::with_capacity(count), keys: 0 }
+    }
+
     /// Adds a key. Keys come before arguments.
     pub(crate) fn key(&mut self, key: &str) {
         debug_assert_eq!(self.keys, self.ends.len(), "keys come before arguments");
@@ -80,10 +85,6 @@ impl Arguments {
             self.data.extend_from_slice(piece);
         }
         self.ends.push(self.data.len());
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.data.len()
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {

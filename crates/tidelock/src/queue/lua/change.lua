@@ -69,9 +69,9 @@ local function remove(id_bytes)
     r.settled = r.settled + 1
     return 'removed'
   elseif not m then
-    local index = find_in_line(unpack8(id_bytes))
+    local index, found = find_in_line(unpack8(id_bytes))
     if index then
-      redis.call('LSET', LINE, index, id_bytes)
+      redis.call('LSET', LINE, index, found.element:sub(1, TOMBSTONE))
       r.ready, r.settled = r.ready - 1, r.settled + 1
       return 'removed'
     end
@@ -87,7 +87,7 @@ local function purge_line(newest)
       push_back(elements, i)
       break
     end
-    if #elements[i] > 8 then
+    if #elements[i] > TOMBSTONE then
       removed = removed + 1
     end
   end

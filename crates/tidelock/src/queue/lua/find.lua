@@ -1,7 +1,6 @@
 -- part: finding what is not indexed by what is asked for.
 
--- The index of the first line element for which `beyond(element)` holds; it holds for all behind it. Tombstones of
--- removed messages keep their id alone, so only ids can be searched for among them.
+-- The index of the first line element for which `beyond(element)` holds; it holds for all behind it.
 local function search_line(beyond)
   local low, high = 0, redis.call('LLEN', LINE)
   while low < high do
@@ -19,7 +18,7 @@ end
 local function find_in_line(id)
   local index = search_line(function(element) return unpack8(element) >= id end)
   local element = redis.call('LINDEX', LINE, index)
-  if element and #element > 8 and unpack8(element) == id then
+  if element and #element > TOMBSTONE and unpack8(element) == id then
     return index, parse_line(element)
   end
 end

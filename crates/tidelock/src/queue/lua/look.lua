@@ -31,7 +31,7 @@ local function show_stats()
     end
   end
   local head = redis.call('LINDEX', LINE, 0)
-  while head and #head == 8 do
+  while head and #head == TOMBSTONE do
     redis.call('LPOP', LINE)
     head = redis.call('LINDEX', LINE, 0)
   end
@@ -74,8 +74,8 @@ local function show_ready(limit, rank, standing, id)
       index = redis.call('LLEN', LINE)
     elseif rank == 9 then
       index = search_line(function(element)
-        return #element > 8 and (unpack8(element, 9) > standing
-          or (unpack8(element, 9) == standing and unpack8(element) > id)) or (#element == 8 and unpack8(element) > id)
+        local element_standing = unpack8(element, 9)
+        return element_standing > standing or (element_standing == standing and unpack8(element) > id)
       end)
     end
   end
@@ -88,7 +88,7 @@ local function show_ready(limit, rank, standing, id)
       index, element_at = index + #elements, 1
     end
     local element, member = elements[element_at], members[at]
-    if element and #element == 8 then
+    if element and #element == TOMBSTONE then
       element_at = element_at + 1
     elseif element and (not member or (tonumber(members[at + 1]) == 9
       and (unpack8(member) > unpack8(element, 9)

@@ -167,7 +167,7 @@ local function expired_line_head()
     local element = redis.call('LINDEX', LINE, 0)
     if not element then
       r.line_expiry = 0
-    elseif #element == 8 then
+    elseif #element == TOMBSTONE then
       redis.call('LPOP', LINE)
     else
       local id, _, expiry = struct.unpack('>I8I8I8', element)

@@ -14,10 +14,10 @@ local function accept()
   return r.id
 end
 
--- Plain messages: no delay, priority, ordering or dedup key. They stand in one list in order of their ids; all of a
--- line have one max_age, so that its head is the first to expire. Answers what `send_plain` gives per message.
+-- Plain messages: no delay, priority or ordering key. They stand in one list in order of their ids; all of a line have
+-- one max_age, so that its head is the first to expire. Answers nil if the line has another one, else what was sent.
 local PUSH = 500
-local function push_line(age, first, last)
+local function push_line(age, bodies)
   local length = redis.call('LLEN', LINE)
   if length == 0 then
     r.age, r.line_expiry, r.widest = age, 0, 0
@@ -28,10 +28,10 @@ local function push_line(age, first, last)
   local standing = stand()
   local expiry = age == -1 and 0 or standing + age
   local head = pack8(standing) .. pack8(expiry)
-  local results, elements = {}, {}
-  for i = first, last do
-    local body, id = ARGV[i], pack8(accept())
-    results[#results + 1] = 'N' .. id
+  local ids, elements = {}, {}
+  for i = 1, #bodies do
+    local body, id = bodies[i], pack8(accept())
+    ids[i] = id
     elements[#elements + 1] = id .. head .. body
     if #body > r.widest then
       r.widest = #body
@@ -42,7 +42,7 @@ local function push_line(age, first, last)
     else
       live_until(expiry + retention)
     end
-    if #elements == PUSH or i == last then
+    if #elements == PUSH or i == #bodies then
       redis.call('RPUSH', LINE, unpack(elements))
       elements = {}
     end
@@ -54,18 +54,12 @@ local function push_line(age, first, last)
   if expiry > 0 then
     deadline(expiry)
   end
-  r.ready = r.ready + last - first + 1
-  return results
+  r.ready = r.ready + #bodies
+  return ids
 end
 
 -- One message that does not go by the plain line.
-local function send_single(body, due_mode, due_number, priority, age)
-  local due
-  if due_mode == 'a' and due_number > 0 then
-    due = now + due_number
-  elseif due_mode == 't' and due_number > now then
-    due = due_number
-  end
+local function send_apart(body, due, priority, age)
   local id = accept()
   local standing = due or stand()
   local expiry = age == -1 and 0 or standing + age
@@ -73,6 +67,20 @@ local function send_single(body, due_mode, due_number, priority, age)
   m.priority, m.standing = priority, standing
   admit(m, due)
   return pack8(id)
+end
+
+-- One message by either way.
+local function send_single(body, due_mode, due_number, priority, age)
+  local due
+  if due_mode == 'a' and due_number > 0 then
+    due = now + due_number
+  elseif due_mode == 't' and due_number > now then
+    due = due_number
+  end
+  -- Bytes 9 and 10 of a body are the length of its ordering key.
+  local plain = not due and priority == 0 and body:sub(9, 10) == '\0\0'
+  local ids = plain and push_line(age, { body })
+  return ids and ids[1] or send_apart(body, due, priority, age)
 end
 
 -- ARGV[at]: count, max_age in ms (-1: none), max_depth (0: none), 1 if all or nothing; then the bodies.
@@ -85,15 +93,13 @@ local function op_plain(at)
     return last + 1, 'F' .. pack8(limit) .. pack8(room)
   end
   local fits = math.min(room, count)
-  local results = {}
-  if fits > 0 then
-    results = push_line(age, first, first + fits - 1)
-    if not results then
-      results = {}
-      for i = first, first + fits - 1 do
-        results[#results + 1] = 'N' .. send_single(ARGV[i], 'n', 0, 0, age)
-      end
-    end
+  local results, bodies = {}, {}
+  for i = 1, fits do
+    bodies[i] = ARGV[first + i - 1]
+  end
+  local ids = fits > 0 and push_line(age, bodies)
+  for i = 1, fits do
+    results[i] = 'N' .. (ids and ids[i] or send_apart(bodies[i], nil, 0, age))
   end
   for _ = fits + 1, count do
     results[#results + 1] = 'F' .. pack8(limit)

@@ -67,6 +67,8 @@ end
 -- A line element: id, enqueued, expiry, retention (8 bytes each, 0 for none), lengths of key and trace (2), of meta
 -- (4), then key, trace, meta, payload. The first three are written here, the rest comes from the sender.
 -- A stored message: state, then the element. Offsets 11..18 hold the fence.
+-- What is left of a removed message in the line: id and standing time, by which it is searched.
+local TOMBSTONE = 16
 local STATE = '>c1BI8I8I6I8I8c1I2I2I2'
 local STATE_SIZE = 47
 

@@ -52,7 +52,7 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
     end
     for i = 1, #elements do
       local element = elements[i]
-      if #element > 8 then
+      if #element > TOMBSTONE then
         local expiry = settling and unpack8(element, 17) or 0
         if expiry > 0 and expiry <= now then
           push_back(elements, i)
@@ -80,7 +80,7 @@ local function line_head()
     if not element then
       return nil
     end
-    if #element > 8 then
+    if #element > TOMBSTONE then
       return unpack8(element, 9), unpack8(element, 1)
     end
     redis.call('LPOP', LINE)

@@ -61,8 +61,8 @@ impl Model {
     fn page(&self, state: State, limit: usize, after: Option<Cursor>) -> (Vec<u64>, Option<Cursor>) {
         let mut found: Vec<(Cursor, u64)> = match state {
             State::Ready => self.ready_after(after).take(limit + 1).collect(),
-            State::Delayed => timed_after(&self.delayed, after).take(limit + 1).collect(),
-            State::Leased => timed_after(&self.leased, after).take(limit + 1).collect(),
+            State::Delayed => timed_after(&self.delayed, after.as_ref()).take(limit + 1).collect(),
+            State::Leased => timed_after(&self.leased, after.as_ref()).take(limit + 1).collect(),
         };
         let more = found.len() > limit;
         found.truncate(limit);
@@ -89,9 +89,9 @@ impl Model {
     }
 }
 
-fn timed_after(set: &BTreeSet<(u64, u64)>, after: Option<Cursor>) -> impl Iterator<Item = (Cursor, u64)> {
+fn timed_after(set: &BTreeSet<(u64, u64)>, after: Option<&Cursor>) -> impl Iterator<Item = (Cursor, u64)> {
     let from = match after {
-        Some(Cursor::At(at, id)) => Bound::Excluded((at, id)),
+        Some(Cursor::At(at, id)) => Bound::Excluded((*at, *id)),
         _ => Bound::Unbounded,
     };
     set.range((from, Bound::Unbounded)).map(|(at, id)| (Cursor::At(*at, *id), *id))

@@ -154,7 +154,9 @@ impl Remote {
             match after {
                 None => ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
                 Some((rank, standing, id)) => {
-                    [u64::from(rank), standing, id].into_iter().for_each(|part| arguments.number(part));
+                    for part in [u64::from(rank), standing, id] {
+                        arguments.number(part);
+                    }
                 }
             }
         };
@@ -271,14 +273,14 @@ struct Changed {
 }
 
 impl Changed {
-    fn read(answer: Value) -> Result<Self> {
-        let Value::Array(items) = &answer else { return Err(unexpected("change", &answer)) };
+    fn read(answer: &Value) -> Result<Self> {
+        let Value::Array(items) = answer else { return Err(unexpected("change", answer)) };
         let text = |item: &Value| match item {
             Value::BulkString(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
             other => Err(unexpected("change", other)),
         };
         let [Value::Int(settling), word, now, rest @ ..] = items.as_slice() else {
-            return Err(unexpected("change", &answer));
+            return Err(unexpected("change", answer));
         };
         let parse = |item: &Value| text(item)?.parse().map_err(|_| unexpected("change", item));
         Ok(Self {
@@ -313,7 +315,7 @@ impl Remote {
         push(&mut arguments);
         let within = self.server.request_timeout;
         let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
-        Changed::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)
+        Changed::read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)
     }
 
     pub(super) async fn change(&self, change: Change) -> Result<Changes> {

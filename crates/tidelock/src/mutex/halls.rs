@@ -1,0 +1,249 @@
+//! Who of this process waits for which resource, where other processes wait too.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::mutex::agenda::{Entry, Item};
+use crate::mutex::room::Room;
+use crate::mutex::seat::{Seat, Standing};
+use crate::mutex::store::{CLAIM_WINDOW, Effort, Outcome, Spot, Step, Token};
+use crate::time::{Tick, whole_millis};
+
+/// How often a process says that its waiters are alive.
+const REFRESH: Duration = Duration::from_secs(5);
+/// Between the refreshes of neighbours in the queue once the holder's deadline has passed.
+const STAGGER: Duration = Duration::from_millis(10);
+/// The last of them, after the deadline.
+const STAGGERED: Duration = Duration::from_secs(1);
+/// Pauses between refreshes that are not answered.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// The waiters of this process, by resource.
+#[derive(Debug, Default)]
+pub(crate) struct Halls {
+    by_tag: Mutex<HashMap<Arc<str>, Hall>>,
+    /// Resources that this process offered to another and will look at again.
+    watched: Mutex<HashSet<Arc<str>>>,
+    /// How many resources are waited for: a call that never waited need not look.
+    count: AtomicUsize,
+}
+
+/// The waiters of this process for one resource.
+#[derive(Debug)]
+struct Hall {
+    spot: Spot,
+    tokens: HashSet<Token>,
+    /// Place of the first of them.
+    place: u64,
+    /// Of the holder, as far as it is known. Counted from before the request whose answer told it: to ask a little early
+    /// costs one more question, and the way to the backend takes as long again.
+    deadline: Tick,
+    /// When a request that kept them alive was sent.
+    said: Tick,
+    failures: u32,
+    plan: Plan,
+}
+
+#[derive(Debug)]
+enum Plan {
+    None,
+    At(Entry),
+    /// A refresh is under way, and whether another is to follow at once.
+    Busy {
+        again: bool,
+    },
+}
+
+impl Hall {
+    fn due(&self) -> Tick {
+        let place = u32::try_from(self.place).unwrap_or(u32::MAX);
+        let staggered = self.deadline.plus(STAGGER.saturating_mul(place).min(STAGGERED));
+        staggered.min(self.said.plus(REFRESH))
+    }
+
+    fn replan(&mut self, at: Tick, room: &Room) {
+        match self.plan {
+            Plan::Busy { .. } => return,
+            Plan::At((planned, _)) if planned == at => return,
+            Plan::At(entry) => room.unplan(entry),
+            Plan::None => {}
+        }
+        self.plan = Plan::At(room.plan(at, Item::Refresh(Arc::clone(&self.spot.tag))));
+    }
+}
+
+impl Halls {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Hall>> {
+        self.by_tag.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// A request sent at `said` found this call in the queue.
+    pub(crate) fn join(&self, room: &Room, seat: &Seat, place: u64, deadline: Tick, said: Tick) {
+        if !room.store().is_shared() {
+            return;
+        }
+        let mut halls = self.lock();
+        let hall = halls.entry(Arc::clone(&seat.spot.tag)).or_insert_with(|| Hall {
+            spot: seat.spot.clone(),
+            tokens: HashSet::new(),
+            place,
+            deadline,
+            said,
+            failures: 0,
+            plan: Plan::None,
+        });
+        hall.tokens.insert(seat.ask.token);
+        (hall.place, hall.deadline, hall.said) = (hall.place.min(place), deadline, hall.said.max(said));
+        hall.replan(hall.due(), room);
+        self.count.store(halls.len(), Ordering::Release);
+    }
+
+    /// A call does not wait any more.
+    pub(crate) fn remove(&self, room: &Room, tag: &str, token: Token) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut halls = self.lock();
+        let Some(hall) = halls.get_mut(tag) else { return };
+        hall.tokens.remove(&token);
+        if hall.tokens.is_empty() {
+            if let Plan::At(entry) = hall.plan {
+                room.unplan(entry);
+            }
+            halls.remove(tag);
+            self.count.store(halls.len(), Ordering::Release);
+        }
+    }
+
+    /// The resource has a new holder, in this process.
+    pub(crate) fn holder_until(&self, room: &Room, tag: &str, deadline: Tick) {
+        if let Some(hall) = self.lock().get_mut(tag) {
+            hall.deadline = deadline;
+            hall.replan(hall.due(), room);
+        }
+    }
+
+    /// Something may have been missed: looks at once.
+    #[cfg_attr(
+        any(not(feature = "redis"), target_family = "wasm"),
+        expect(dead_code, reason = "one process misses nothing")
+    )]
+    pub(crate) fn refresh_all(&self, room: &Room) {
+        let now = room.clock().tick();
+        for hall in self.lock().values_mut() {
+            if let Plan::Busy { again } = &mut hall.plan {
+                *again = true;
+            }
+            hall.replan(now, room);
+        }
+    }
+
+    /// A step of this process offered the resource to another. Those who wait behind do not know of it, so the one who
+    /// made the offer looks after it: once for all offers of a claim window.
+    pub(crate) fn watch(&self, room: &Room, spot: &Spot, lapses: Duration) {
+        let new = self.lock_watched().insert(Arc::clone(&spot.tag));
+        if new {
+            room.plan(room.clock().tick().plus(lapses), Item::Watch(spot.clone()));
+        }
+    }
+
+    fn lock_watched(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.watched.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn begin(&self, tag: &str) -> Option<Spot> {
+        let mut halls = self.lock();
+        let hall = halls.get_mut(tag)?;
+        if matches!(hall.plan, Plan::Busy { .. }) {
+            return None;
+        }
+        hall.plan = Plan::Busy { again: false };
+        Some(hall.spot.clone())
+    }
+
+    fn tokens(&self, tag: &str) -> Vec<Token> {
+        self.lock().get(tag).map(|hall| hall.tokens.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Plans the next refresh after one that was answered, or not.
+    fn finish(&self, room: &Room, tag: &str, answer: Option<(u64, Tick, Tick)>) {
+        let mut halls = self.lock();
+        let Some(hall) = halls.get_mut(tag) else { return };
+        let again = matches!(hall.plan, Plan::Busy { again: true });
+        hall.plan = Plan::None;
+        let now = room.clock().tick();
+        let mut at = if let Some((place, deadline, said)) = answer {
+            (hall.place, hall.deadline, hall.said, hall.failures) = (place, deadline, said, 0);
+            hall.due()
+        } else {
+            let pause = RETRY_MIN.saturating_mul(1 << hall.failures.min(8)).min(RETRY_MAX);
+            hall.failures += 1;
+            now.plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
+        };
+        if again {
+            at = now;
+        }
+        hall.replan(at, room);
+    }
+}
+
+impl Room {
+    /// Says that the waiters here are alive, and learns how they stand.
+    pub(crate) async fn refresh(self: Arc<Self>, tag: Arc<str>) {
+        let Some(spot) = self.halls.begin(&tag) else { return };
+        let start = self.clock().tick();
+        let answer = match self.step(&spot, Step::Refresh, Effort::USUAL).await {
+            Ok(Outcome::Waiters { tokens, place, left, waiting }) => {
+                let deadline = start.plus(Duration::from_millis(left));
+                self.told(&spot, start, &tokens, Standing { deadline, waiting });
+                Some((place, deadline, start))
+            }
+            Ok(_) => None,
+            Err(error) => {
+                self.not_told(&tag, &error);
+                None
+            }
+        };
+        self.halls.finish(&self, &tag, answer);
+    }
+
+    /// Looks at an offer that was made a claim window ago.
+    pub(crate) async fn watched(self: Arc<Self>, spot: Spot) {
+        self.halls.lock_watched().remove(&spot.tag);
+        match self.step(&spot, Step::Refresh, Effort::ONCE).await {
+            // A later offer than the one that was to be watched.
+            Ok(Outcome::Waiters { left, waiting, .. }) if waiting > 0 && left <= whole_millis(CLAIM_WINDOW) => {
+                self.halls.watch(&self, &spot, Duration::from_millis(left));
+            }
+            // Without an answer the waiters' own refreshes will notice.
+            _ => {}
+        }
+    }
+
+    fn told(self: &Arc<Self>, spot: &Spot, start: Tick, tokens: &[Token], standing: Standing) {
+        let listed: HashSet<_> = tokens.iter().copied().collect();
+        for seat in self.halls.tokens(&spot.tag).into_iter().filter_map(|token| self.seat(token)) {
+            if listed.contains(&seat.ask.token) {
+                seat.stand(standing, start);
+            } else if seat.waited_before(start) {
+                // It has an offer, or the backend forgot it: the same question tells.
+                self.background(Arc::clone(self).ask(seat, Duration::ZERO));
+            }
+        }
+        for token in listed {
+            if self.seat(token).is_none() {
+                self.give_back(spot, token);
+            }
+        }
+    }
+
+    fn not_told(&self, tag: &str, error: &Error) {
+        for seat in self.halls.tokens(tag).into_iter().filter_map(|token| self.seat(token)) {
+            seat.fail(error);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! A grant as its guard and the library's tasks share it: its proof, its renewal, its end.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::error::{Error, Result};
+use crate::lifecycle::Hold;
+use crate::mutex::agenda::{Entry, Item};
+use crate::mutex::proof::{Moment, Proof};
+use crate::mutex::room::Room;
+use crate::mutex::seat::{Grant, Seat};
+use crate::mutex::store::{Effort, Outcome, Step};
+use crate::mutex::{GrantEnd, Release};
+use crate::time::{SECOND, Tick};
+
+/// The first pause after a renewal that was not answered; it doubles up to a sixth of the lease.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// One grant.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    room: Arc<Room>,
+    seat: Arc<Seat>,
+    fence: u64,
+    renews: bool,
+    state: Mutex<State>,
+    changed: Notify,
+    /// One change of the lease at a time, so that the proof follows the order of the backend.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    proof: Proof,
+    lease: Duration,
+    /// The backend's deadline is not after this.
+    over: Tick,
+    end: Option<GrantEnd>,
+    failures: u32,
+    planned: Option<Entry>,
+}
+
+impl State {
+    /// How it ended, if it did by now.
+    fn end(&mut self, now: Moment) -> Option<GrantEnd> {
+        if self.end.is_none() && self.proof.left(now).is_zero() {
+            self.end = Some(GrantEnd::Unproven);
+        }
+        self.end
+    }
+}
+
+impl Holding {
+    pub(crate) fn new(room: &Arc<Room>, seat: &Arc<Seat>, grant: Grant, lease: Duration, renews: bool) -> Arc<Self> {
+        let state = State {
+            proof: Proof::new(grant.start, grant.left),
+            lease,
+            over: grant.answered.plus(grant.left),
+            end: None,
+            failures: 0,
+            planned: None,
+        };
+        let holding = Arc::new(Self {
+            room: Arc::clone(room),
+            seat: Arc::clone(seat),
+            fence: grant.fence,
+            renews,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            changing: tokio::sync::Mutex::default(),
+        });
+        holding.plan(grant.start.tick.plus(lease / 3));
+        holding
+    }
+
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    pub(crate) fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    pub(crate) fn renews(&self) -> bool {
+        self.renews
+    }
+
+    pub(crate) fn valid_for(&self) -> Duration {
+        let now = Moment::of(self.room.clock());
+        let mut state = self.lock();
+        if state.end(now).is_some() { Duration::ZERO } else { state.proof.left(now) }
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.ended().is_some_and(|end| end != GrantEnd::Finished)
+    }
+
+    fn ended(&self) -> Option<GrantEnd> {
+        self.lock().end(Moment::of(self.room.clock()))
+    }
+
+    /// Resolves at the end of the grant.
+    pub(crate) async fn lost(self: Arc<Self>) -> GrantEnd {
+        loop {
+            let changed = self.changed.notified();
+            let now = Moment::of(self.room.clock());
+            let until = {
+                let mut state = self.lock();
+                if let Some(end) = state.end(now) {
+                    return end;
+                }
+                state.proof.until()
+            };
+            // Looks once a second, because timers stand still while a machine sleeps.
+            let next = until.min(now.tick.plus(SECOND));
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = self.room.clock().sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Ends it for a reason that is not known yet; the first reason stays.
+    fn finish(&self, end: GrantEnd) {
+        let mut state = self.lock();
+        if state.end(Moment::of(self.room.clock())).is_none() {
+            state.end = Some(end);
+        }
+        let planned = state.planned.take();
+        drop(state);
+        if let Some(entry) = planned {
+            self.room.unplan(entry);
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn plan(self: &Arc<Self>, at: Tick) {
+        if !self.renews {
+            return;
+        }
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return;
+        }
+        let entry = self.room.plan(at, Item::Renew(Arc::downgrade(self)));
+        if let Some(before) = state.planned.replace(entry) {
+            self.room.unplan(before);
+        }
+    }
+
+    /// Renews, and plans the next renewal.
+    pub(crate) async fn renew(self: Arc<Self>) {
+        if self.ended().is_some() {
+            self.changed.notify_waiters();
+            return;
+        }
+        let Ok(changing) = self.changing.try_lock() else {
+            // An extension is under way, and will have planned the next renewal.
+            self.plan(self.room.clock().tick().plus(RETRY));
+            return;
+        };
+        let start = Moment::of(self.room.clock());
+        let lease = self.lock().lease;
+        let answer = self.extend_to(lease, Effort::ONCE).await;
+        drop(changing);
+        match answer {
+            Ok(Some(left)) => self.confirmed(start, left, lease),
+            Ok(None) => self.not_owner(),
+            Err(error) => {
+                tracing::warn!(fence = self.fence, %error, "a lock could not be renewed");
+                let failures = {
+                    let mut state = self.lock();
+                    state.failures += 1;
+                    state.failures
+                };
+                let longest = (lease / 6).max(Duration::from_millis(1));
+                let pause = RETRY.saturating_mul(1 << failures.min(16)).min(longest);
+                self.plan(self.room.clock().tick().plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0)));
+            }
+        }
+    }
+
+    async fn extend_to(&self, lease: Duration, effort: Effort) -> Result<Option<Duration>> {
+        let lease = crate::time::whole_millis(lease);
+        let step = Step::Extend { token: self.seat.ask.token, fence: self.fence, lease };
+        match self.room.step(&self.seat.spot, step, effort).await? {
+            Outcome::Extended(left) => Ok(left.map(Duration::from_millis)),
+            _ => Err(Error::new(crate::ErrorKind::IncompatibleFormat, "not an answer to an extension")),
+        }
+    }
+
+    fn confirmed(self: &Arc<Self>, start: Moment, left: Duration, lease: Duration) {
+        let now = Moment::of(self.room.clock());
+        {
+            let mut state = self.lock();
+            if state.end(now).is_none() {
+                (state.proof, state.lease, state.failures) = (Proof::new(start, left), lease, 0);
+                state.over = now.tick.plus(left);
+            }
+        }
+        // Who sleeps until the old end looks again.
+        self.changed.notify_waiters();
+        self.plan(start.tick.plus(lease / 3));
+    }
+
+    fn not_owner(&self) {
+        tracing::warn!(fence = self.fence, "a lock was lost: somebody else may hold it");
+        self.finish(GrantEnd::NotOwner);
+    }
+
+    /// Sets the lease anew; the request is carried out even if the returned future is dropped once it was polled.
+    pub(crate) fn extend(self: &Arc<Self>, lease: Duration) -> impl Future<Output = Result<bool>> + Send + 'static {
+        let holding = Arc::clone(self);
+        let room = Arc::clone(&self.room);
+        room.sent(async move {
+            if holding.ended().is_some() {
+                return Ok(false);
+            }
+            let changing = holding.changing.lock().await;
+            let start = Moment::of(holding.room.clock());
+            let answer = holding.extend_to(lease, Effort::USUAL).await;
+            drop(changing);
+            match answer {
+                Ok(Some(left)) => {
+                    holding.confirmed(start, left, lease);
+                    Ok(holding.ended().is_none())
+                }
+                Ok(None) => {
+                    holding.not_owner();
+                    Ok(false)
+                }
+                Err(error) => {
+                    // It may have been carried out, or may yet be: the shorter of both leases is what is certain.
+                    let mut state = holding.lock();
+                    state.proof.shorten(start, lease);
+                    state.lease = state.lease.min(lease);
+                    drop(state);
+                    holding.changed.notify_waiters();
+                    holding.plan(holding.room.clock().tick().plus(RETRY));
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    /// Ends the grant, and asks the backend whether it lasted until now.
+    pub(crate) async fn release(self: Arc<Self>, hold: Option<Hold>) -> Result<Release> {
+        self.finish(GrantEnd::Finished);
+        match self.release_once().await {
+            Ok(release) => {
+                self.room.forget(self.seat.ask.token);
+                drop(hold);
+                Ok(release)
+            }
+            Err(error) => {
+                let room = Arc::clone(&self.room);
+                room.background(self.release_later(hold));
+                Err(error)
+            }
+        }
+    }
+
+    async fn release_once(&self) -> Result<Release> {
+        let step = Step::Release { token: self.seat.ask.token, fence: self.fence };
+        match self.room.step(&self.seat.spot, step, Effort::USUAL).await? {
+            Outcome::Released(true) => Ok(Release::Released),
+            Outcome::Released(false) => Ok(Release::WasLost),
+            _ => Err(Error::new(crate::ErrorKind::IncompatibleFormat, "not an answer to a release")),
+        }
+    }
+
+    /// Repeats the release until it is answered or the lease must have run out.
+    async fn release_later(self: Arc<Self>, hold: Option<Hold>) {
+        let over = self.lock().over;
+        let clock = self.room.clock();
+        let mut pause = RETRY;
+        while clock.tick() < over {
+            tokio::select! {
+                () = crate::runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                () = clock.sleep_until(over) => break,
+                () = self.room.lifecycle().closed() => break,
+            }
+            pause = (pause * 2).min(SECOND);
+            match self.release_once().await {
+                Err(error) if error.is_retryable() => {}
+                _ => break,
+            }
+        }
+        self.room.forget(self.seat.ask.token);
+        drop(hold);
+    }
+
+    /// As [`Holding::release`], for a guard that is dropped.
+    pub(crate) fn release_in_background(self: Arc<Self>, hold: Option<Hold>) {
+        let room = Arc::clone(&self.room);
+        // Before the request, so that nobody sees it held by a guard that is gone.
+        self.finish(GrantEnd::Finished);
+        room.background(async move {
+            if let Err(error) = self.release(hold).await {
+                tracing::warn!(%error, "a dropped lock could not be released yet");
+            }
+        });
+    }
+}

@@ -1,0 +1,113 @@
+-- part: who waits for the resource, and who has it next. Needs record.lua, where the keys are described.
+-- KEYS[1]  prefix:{tag}:lock: the record
+-- KEYS[2]  prefix:{tag}:queue: waiters and their processes
+local WAITER_LEASE, CLAIM_WINDOW, WAITER = 15000, 500, '>c16I8Hc0Hc0'
+local changed, handed, offered = false, nil, false
+-- What a message names the resource by.
+local name_of_record = KEYS[1]
+
+local function left()
+  return state == FREE and 0 or deadline - now
+end
+
+-- How long the keys must live: an hour beyond the last deadline or waiter lease.
+local function lifetime()
+  local last = left()
+  if waiting > 0 and last < WAITER_LEASE then
+    last = WAITER_LEASE
+  end
+  return last + KEEP
+end
+
+local function draw_fence()
+  fence = math.max(fence + 1, now_us)
+end
+
+local function forget_queue()
+  if waiting == 0 then
+    places = 0
+    redis.call('DEL', KEYS[2])
+  end
+end
+
+-- Gives the resource to the first waiter that is there. `here` is the channel of the process that runs this step.
+local function next_holder(here)
+  state, token, process, owner = FREE, NOBODY, '', ''
+  handed, offered, changed = nil, false, true
+  if waiting == 0 then
+    return
+  end
+  while waiting > 0 do
+    local member = redis.call('ZRANGEBYSCORE', KEYS[2], '1', '+inf', 'LIMIT', '0', '1')[1]
+    if not member then
+      waiting = 0
+      break
+    end
+    redis.call('ZREM', KEYS[2], member)
+    waiting = waiting - 1
+    local waiter, lease, channel, name = struct.unpack(WAITER, member)
+    local alive = redis.call('ZSCORE', KEYS[2], channel)
+    if alive and -alive > now then
+      if channel == here then
+        draw_fence()
+        state, token, owner, deadline = HELD, waiter, name, now + lease
+        handed = { waiter, fence, lease }
+        break
+      elseif redis.call('PUBLISH', channel, 'mutex\n' .. waiter .. name_of_record) > 0 then
+        draw_fence()
+        state, token, process, owner, deadline = OFFERED, waiter, channel, name, now + CLAIM_WINDOW
+        offered = true
+        break
+      end
+    end
+  end
+  forget_queue()
+end
+
+-- What every step begins with.
+local function settle(here)
+  if state == FREE then
+    if waiting > 0 then
+      next_holder(here)
+    end
+    return
+  end
+  if now < deadline then
+    return
+  end
+  if state == OFFERED then
+    -- A process that let an offer lapse is slow in all its tasks: none of them may delay the queue again.
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '1', '+inf')) do
+      local _, _, channel = struct.unpack(WAITER, member)
+      if channel == process then
+        waiting = waiting - redis.call('ZREM', KEYS[2], member)
+      end
+    end
+    forget_queue()
+  end
+  next_holder(here)
+end
+
+-- The waiters of the process live for a while more.
+local function keep_alive(here)
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], -now, '0')
+  redis.call('ZADD', KEYS[2], -(now + WAITER_LEASE), here)
+  redis.call('PEXPIRE', KEYS[2], lifetime())
+end
+
+local function write()
+  local record = '\1' .. struct.pack(RECORD, state, fence, deadline, waiting, places, token, #process, process, #owner, owner)
+  redis.call('SET', KEYS[1], record .. releases, 'PX', lifetime())
+end
+
+-- Adds who was chosen by this step: a waiter of the same process, which hears of it by the reply alone, or one of another.
+local function with_next(reply)
+  if handed then
+    reply[#reply + 1] = handed[1]
+    reply[#reply + 1] = handed[2]
+    reply[#reply + 1] = handed[3]
+  elseif offered then
+    reply[#reply + 1] = 1
+  end
+  return reply
+end

@@ -1,0 +1,24 @@
+-- part: the record of one resource as it is stored. Needs time.lua. Defines no function: the plain cases, which go without
+--       queue.lua, would pay for it.
+-- KEYS[1]  prefix:{tag}:lock: version, state, last fence, deadline in ms, number of waiters, last place given, token of
+--          the holder, channel of the process it is offered to, owner, fences of the last 64 releases
+-- KEYS[2]  prefix:{tag}:queue: a waiter by its place (score >= 1: token, lease in ms, channel of its process, owner), or
+--          a process by its channel (score < 0: minus the instant in ms until which its waiters live)
+local FREE, HELD, OFFERED = 0, 1, 2
+local KEEP, RECORD = 3600000, '>BI8I8I4I8c16Hc0Hc0'
+local NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+
+local state, fence, deadline, waiting, places, token, process, owner = FREE, 0, 0, 0, 0, NOBODY, '', ''
+local releases = ''
+local stored = redis.call('GET', KEYS[1])
+if stored then
+  if string.byte(stored) ~= 1 then
+    return redis.error_reply('TIDELOCK the record of this resource is of another format')
+  end
+  local rest
+  state, fence, deadline, waiting, places, token, process, owner, rest = struct.unpack(RECORD, stored, 2)
+  releases = string.sub(stored, rest)
+else
+  -- A record that was evicted leaves its queue behind; the waiters in it still come first.
+  waiting = redis.call('ZCOUNT', KEYS[2], '1', '+inf')
+end

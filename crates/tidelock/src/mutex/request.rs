@@ -1,0 +1,328 @@
+//! The requests of a mutex.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::mutex::guard::Guard;
+use crate::mutex::holding::Holding;
+use crate::mutex::room::{Entered, Room};
+use crate::mutex::seat::{Grant, Standing, State};
+use crate::mutex::store::{Ask, Effort, MAX_WAITING, Spot, Step, Token};
+use crate::mutex::{Holder, Holding as Look, Locked, Mutex, NotAcquired, Scoped, check_lease};
+use crate::name::digest_if_long;
+use crate::runtime::BoxFuture;
+use crate::time::{TEN_YEARS, Tick, check_duration, whole_millis};
+
+/// A question for a resource, its options as they were said.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    mutex: Mutex,
+    resource: Arc<str>,
+    lease: Duration,
+    renews: bool,
+    /// `None` for `try_lock`.
+    wait: Option<Duration>,
+}
+
+impl Question {
+    fn check(&self) -> Result<Spot> {
+        check_lease(Error::argument, self.lease, self.renews)?;
+        check_duration(Error::argument, "timeout", self.wait.unwrap_or_default(), Duration::ZERO, TEN_YEARS)?;
+        spot(&self.mutex, &self.resource)
+    }
+
+    fn operation(&self) -> &'static str {
+        if self.wait.is_some() { "lock" } else { "try_lock" }
+    }
+
+    async fn ask(self) -> Result<Locked> {
+        let answer = self.ask_bare().await;
+        let about = || format!("{} {:?} of mutex {:?}", self.operation(), self.resource, self.mutex.id());
+        answer.map_err(|error| error.in_context(about()))
+    }
+
+    async fn ask_bare(&self) -> Result<Locked> {
+        let spot = self.check()?;
+        let room = &self.mutex.room;
+        room.lifecycle().check(self.operation())?;
+        let start = room.clock().tick();
+        let wait = self.wait.unwrap_or_default();
+        let ask = Ask {
+            token: Token::draw(),
+            lease: whole_millis(self.lease),
+            owner: self.mutex.options.owner.as_ref().to_owned(),
+        };
+        let entered = room.enter(spot, ask, !wait.is_zero());
+        let asked = room.sent(Arc::clone(room).ask(Arc::clone(&entered.seat), wait));
+        tokio::select! {
+            biased;
+            () = asked => {}
+            () = room.lifecycle().closing() => return Err(Error::shutting_down(self.operation())),
+        }
+        if let Some(error) = entered.seat.failure() {
+            return Err(error);
+        }
+        self.wait(&entered, start, start.plus(wait)).await
+    }
+
+    /// Waits for the grant; the first question is answered.
+    async fn wait(&self, entered: &Entered, start: Tick, limit: Tick) -> Result<Locked> {
+        let Entered { room, seat } = entered;
+        loop {
+            let standing = match seat.look() {
+                State::Granted(grant) => return Ok(Locked::Guard(self.guard(entered, grant))),
+                State::Refused(error) => return Err(error),
+                State::Held(standing) => return Ok(self.not_acquired(room, start, standing)),
+                State::Full(waiting) => return Err(full(waiting)),
+                State::Waiting { standing, .. } => Ok(standing),
+                State::Failing(error) => Err(error),
+                State::Asking | State::Taken(_) | State::Gone => {
+                    unreachable!("the first question is answered, and only this call takes the grant or leaves")
+                }
+            };
+            if room.clock().tick() >= limit {
+                let standing = standing?;
+                return self.give_up(entered, start, standing);
+            }
+            tokio::select! {
+                biased;
+                () = seat.changed() => {}
+                () = room.lifecycle().closing() => return Err(Error::shutting_down(self.operation())),
+                () = room.clock().sleep_until(limit) => {}
+            }
+        }
+    }
+
+    /// Says no at the time that was set; without a connection nobody can say it.
+    fn give_up(&self, entered: &Entered, start: Tick, standing: Standing) -> Result<Locked> {
+        let Entered { room, seat } = entered;
+        let (inner, ours) = (Arc::clone(room), Arc::clone(seat));
+        let left = room.at_once(async move {
+            let answer = inner.step(&ours.spot, Step::Leave { ask: ours.ask.clone() }, Effort::ONCE).await;
+            if answer.is_err() {
+                inner.leave(&ours.spot, ours.ask.clone());
+            }
+            answer
+        });
+        // A grant that is here by now is given back all the same, when the call leaves the room.
+        let _ = seat.settle(State::Held(standing));
+        match left {
+            Some(Err(error)) if error.kind() == ErrorKind::Connection => Err(error),
+            _ => Ok(self.not_acquired(room, start, standing)),
+        }
+    }
+
+    fn not_acquired(&self, room: &Room, start: Tick, standing: Standing) -> Locked {
+        let now = room.clock().tick();
+        Locked::NotAcquired(NotAcquired {
+            resource: self.resource.as_ref().to_owned(),
+            waited: now.since(start),
+            lease_left: standing.deadline.since(now),
+            waiting: standing.waiting,
+        })
+    }
+
+    fn guard(&self, entered: &Entered, grant: Grant) -> Guard {
+        let holding = Holding::new(&entered.room, &entered.seat, grant, self.lease, self.renews);
+        let hold = entered.room.lifecycle().hold("lock", &self.mutex.address.id);
+        Guard::new(holding, &self.resource, &self.mutex.address.id, hold)
+    }
+}
+
+fn full(waiting: u64) -> Error {
+    let text = format!("at most {MAX_WAITING} may wait for one resource, and {waiting} do");
+    Error::new(ErrorKind::CapacityReached, text).retryable()
+}
+
+fn spot(mutex: &Mutex, resource: &str) -> Result<Spot> {
+    mutex.address.check()?;
+    Ok(mutex.room.store().spot(&mutex.address, &digest_if_long("resource", resource)?.key()))
+}
+
+macro_rules! options {
+    () => {
+        /// How long this grant lasts unless it is renewed: whole milliseconds, 100 ms (1 ms with `fixed_lease`) to 10
+        /// years. Default: the mutex's.
+        pub fn lease(mut self, lease: Duration) -> Self {
+            self.question.lease = lease;
+            self
+        }
+
+        /// This grant is not renewed.
+        pub fn fixed_lease(mut self) -> Self {
+            self.question.renews = false;
+            self
+        }
+    };
+    (timeout) => {
+        options!();
+
+        /// How long to wait, counted from the first poll: 0 to 10 years; zero asks once. Default: the mutex's `wait`.
+        pub fn timeout(mut self, timeout: Duration) -> Self {
+            self.question.wait = Some(timeout);
+            self
+        }
+    };
+}
+
+/// Waits for a resource; made by [`Mutex::lock`].
+///
+/// Awaited, it gives [`Locked`]. Waiters are served in the order in which they came. If the connection breaks, the same
+/// question is asked again until the timeout.
+///
+/// Dropping the future leaves the queue at once; a grant that was on its way goes to the next waiter.
+///
+/// # Errors
+///
+/// *Invalid argument*; *connection* or *timeout* when the backend did not answer; *capacity reached* when 10,000 wait;
+/// *shutting down*.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is locked until it is awaited"]
+pub struct Lock {
+    question: Question,
+}
+
+impl Lock {
+    pub(crate) fn new(mutex: &Mutex, resource: &str) -> Self {
+        Self { question: question(mutex, resource, Some(mutex.options.wait)) }
+    }
+
+    options!(timeout);
+
+    /// Locks, runs `run`, and releases however `run` ended, also when it panics or this future is dropped.
+    ///
+    /// `run` is not stopped when the lock is lost; it can select on [`Guard::lost`]. What `run` gave and how the release
+    /// went are both in the answer. Errors are those of [`Lock`].
+    pub async fn with<T>(self, run: impl AsyncFnOnce(&Guard) -> T) -> Result<Scoped<T>> {
+        match self.question.ask().await? {
+            Locked::Guard(guard) => {
+                let value = run(&guard).await;
+                Ok(Scoped::Ran { value, release: guard.release().await })
+            }
+            Locked::NotAcquired(not_acquired) => Ok(Scoped::NotAcquired(not_acquired)),
+        }
+    }
+}
+
+impl IntoFuture for Lock {
+    type Output = Result<Locked>;
+    type IntoFuture = BoxFuture<'static, Result<Locked>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.question.ask())
+    }
+}
+
+/// As [`Lock`], with *not acquired* as an error; made by [`Mutex::lock_or_err`].
+///
+/// # Errors
+///
+/// Those of [`Lock`], and *lock not acquired*, which is retryable and carries [`NotAcquired`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is locked until it is awaited"]
+pub struct LockOrErr {
+    question: Question,
+}
+
+impl LockOrErr {
+    pub(crate) fn new(mutex: &Mutex, resource: &str) -> Self {
+        Self { question: question(mutex, resource, Some(mutex.options.wait)) }
+    }
+
+    options!(timeout);
+}
+
+impl IntoFuture for LockOrErr {
+    type Output = Result<Guard>;
+    type IntoFuture = BoxFuture<'static, Result<Guard>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let id = Arc::clone(&self.question.mutex.address.id);
+            match self.question.ask().await? {
+                Locked::Guard(guard) => Ok(guard),
+                Locked::NotAcquired(no) => {
+                    let text = format!("lock {:?} of mutex {id:?}: {no}", no.resource);
+                    Err(Error::lock_not_acquired(text, no))
+                }
+            }
+        })
+    }
+}
+
+/// Asks once for a resource; made by [`Mutex::try_lock`].
+///
+/// Awaited, it gives the guard, or `None` if the resource is held or others wait for it. Dropping the future withdraws
+/// the question; a grant that was on its way goes to the next waiter. Errors are those of [`Lock`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is locked until it is awaited"]
+pub struct TryLock {
+    question: Question,
+}
+
+impl TryLock {
+    pub(crate) fn new(mutex: &Mutex, resource: &str) -> Self {
+        Self { question: question(mutex, resource, None) }
+    }
+
+    options!();
+}
+
+impl IntoFuture for TryLock {
+    type Output = Result<Option<Guard>>;
+    type IntoFuture = BoxFuture<'static, Result<Option<Guard>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { Ok(self.question.ask().await?.guard()) })
+    }
+}
+
+fn question(mutex: &Mutex, resource: &str, wait: Option<Duration>) -> Question {
+    let (lease, renews) = (mutex.options.lease, mutex.options.renews);
+    Question { mutex: mutex.clone(), resource: resource.into(), lease, renews, wait }
+}
+
+/// A look at a resource; made by [`Mutex::describe`].
+///
+/// Awaited, it gives [`Holding`](Look). It changes nothing. Dropping the future does nothing.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct Describe {
+    mutex: Mutex,
+    resource: Arc<str>,
+}
+
+impl Describe {
+    pub(crate) fn new(mutex: &Mutex, resource: &str) -> Self {
+        Self { mutex: mutex.clone(), resource: resource.into() }
+    }
+
+    async fn look(self) -> Result<Look> {
+        let about = format!("describe {:?} of mutex {:?}", self.resource, self.mutex.id());
+        let seen = match spot(&self.mutex, &self.resource) {
+            Ok(spot) => {
+                self.mutex.room.lifecycle().check("describe")?;
+                self.mutex.room.store().describe(&spot).await
+            }
+            Err(error) => Err(error),
+        };
+        let seen = seen.map_err(|error| error.in_context(about))?;
+        let holder = seen.holder.map(|(owner, left)| Holder {
+            owner,
+            fence: seen.last_fence.unwrap_or_default(),
+            lease_left: Duration::from_millis(left),
+        });
+        Ok(Look { holder, waiting: seen.waiting, last_fence: seen.last_fence })
+    }
+}
+
+impl IntoFuture for Describe {
+    type Output = Result<Look>;
+    type IntoFuture = BoxFuture<'static, Result<Look>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.look())
+    }
+}

@@ -1,0 +1,316 @@
+//! The waiting room of one process: who asks, who waits, and who is handed what.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::lifecycle::Lifecycle;
+use crate::mutex::agenda::{Agenda, Entry, Item};
+use crate::mutex::halls::Halls;
+use crate::mutex::proof::Moment;
+use crate::mutex::seat::{Grant, Seat, Standing, State, Unwanted};
+use crate::mutex::store::{Answer, Ask, CLAIM_WINDOW, Effort, Handed, Hears, MutexStore, Outcome, Spot, Step, Token};
+use crate::runtime::{BoxFuture, Spawner};
+use crate::tidelock::World;
+use crate::time::{Clock, Tick};
+
+type Seats = HashMap<Token, Arc<Seat>, BuildHasherDefault<TokenHasher>>;
+
+/// Tokens are random already.
+#[derive(Debug, Default)]
+struct TokenHasher(u64);
+
+impl Hasher for TokenHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, token: u128) {
+        // The half that the operating system's keys went into.
+        self.0 = u64::try_from(token >> 64).unwrap_or_default();
+    }
+}
+
+/// What all mutexes of one opened `Tidelock` share.
+#[derive(Debug)]
+pub(crate) struct Room {
+    store: Arc<dyn MutexStore>,
+    clock: Clock,
+    lifecycle: Lifecycle,
+    spawner: Arc<Spawner>,
+    /// Every call that asks, waits or has a guard: what comes for another token is given back.
+    seats: Mutex<Seats>,
+    pub(crate) halls: Halls,
+    agenda: Arc<Agenda>,
+    this: Weak<Self>,
+}
+
+impl Room {
+    /// The room of an opened `Tidelock`.
+    pub(crate) fn of(world: &World) -> Arc<Self> {
+        let store = world.backend.mutex();
+        let shared = Arc::clone(&store);
+        store.door().room(|| {
+            Arc::new_cyclic(|this| Self {
+                store: shared,
+                clock: world.clock.clone(),
+                lifecycle: world.lifecycle.clone(),
+                spawner: Arc::clone(&world.spawner),
+                seats: Mutex::default(),
+                halls: Halls::default(),
+                agenda: Arc::default(),
+                this: Weak::clone(this),
+            })
+        })
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn MutexStore> {
+        &self.store
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    fn this(&self) -> Arc<Self> {
+        self.this.upgrade().expect("whoever calls a method of the room has it")
+    }
+
+    pub(crate) fn plan(&self, at: Tick, item: Item) -> Entry {
+        self.agenda.add(at, item, &self.this(), &self.spawner)
+    }
+
+    pub(crate) fn unplan(&self, entry: Entry) {
+        self.agenda.remove(entry);
+    }
+
+    /// Carries out what is due.
+    pub(crate) fn attend(&self, item: Item) {
+        match item {
+            Item::Refresh(tag) => self.background(self.this().refresh(tag)),
+            Item::Watch(spot) => self.background(self.this().watched(spot)),
+            Item::Renew(holding) => {
+                if let Some(holding) = holding.upgrade() {
+                    self.background(holding.renew());
+                }
+            }
+        }
+    }
+
+    /// Runs `future` to its end, whoever goes on meanwhile. In process it ends before this returns, so that a guard can
+    /// be dropped on a thread without a runtime.
+    pub(crate) fn background(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if self.store.is_shared() {
+            // Without a runtime, which is gone then, the lease ends what cannot be told.
+            self.spawner.spawn(future);
+            return;
+        }
+        let mut future = Box::pin(future);
+        if future.as_mut().now_or_never().is_none() {
+            self.spawner.spawn(future);
+        }
+    }
+
+    /// The answer, if it is there at once; else the request goes on in the background.
+    pub(crate) fn at_once<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        self.sent(future).now_or_never()
+    }
+
+    /// A request that, once polled, is carried out even if it is dropped.
+    pub(crate) fn sent<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Sent<T> {
+        Sent { future: Some(Box::pin(future)), polled: false, spawner: Arc::clone(&self.spawner) }
+    }
+
+    /// Carries out a step and hands on what it gave to a waiter of this process.
+    pub(crate) async fn step(&self, spot: &Spot, step: Step, effort: Effort) -> Result<Outcome> {
+        let start = Moment::of(&self.clock);
+        let Answer { outcome, handed, offered } = self.store.step(spot, step, effort).await?;
+        if offered {
+            self.halls.watch(self, spot, CLAIM_WINDOW);
+        }
+        if let Some(handed) = handed {
+            self.hand_over(spot, handed, start);
+        }
+        Ok(outcome)
+    }
+
+    fn hand_over(&self, spot: &Spot, handed: Handed, start: Moment) {
+        let left = Duration::from_millis(handed.left);
+        let grant = Grant { fence: handed.fence, left, start, answered: self.clock.tick() };
+        let seat = self.seats().get(&handed.token).cloned();
+        if seat.is_none_or(|seat| seat.grant(grant) == Unwanted::GiveBack) {
+            self.give_back(spot, handed.token);
+        }
+        self.halls.holder_until(self, &spot.tag, start.tick.plus(left));
+    }
+
+    /// Leaves the queue, the offer or the grant that a forgotten token may have.
+    pub(crate) fn give_back(&self, spot: &Spot, token: Token) {
+        self.leave(spot, Ask { token, lease: 0, owner: String::new() });
+    }
+
+    pub(crate) fn leave(&self, spot: &Spot, ask: Ask) {
+        let (room, spot) = (self.this(), spot.clone());
+        self.background(async move {
+            let token = ask.token;
+            if let Err(error) = room.step(&spot, Step::Leave { ask }, Effort::USUAL).await {
+                tracing::debug!(tag = %spot.tag, ?token, %error, "a waiter that left is still in the queue");
+            }
+        });
+    }
+
+    pub(crate) fn seat(&self, token: Token) -> Option<Arc<Seat>> {
+        self.seats().get(&token).cloned()
+    }
+
+    /// Forgets a call: its guard, if it had one, is finished.
+    pub(crate) fn forget(&self, token: Token) {
+        self.seats().remove(&token);
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Asks for the resource on behalf of a call, and again while that is called for.
+    pub(crate) async fn ask(self: Arc<Self>, seat: Arc<Seat>, within: Duration) {
+        if !seat.begin_asking() {
+            return;
+        }
+        loop {
+            let start = Moment::of(&self.clock);
+            let step = Step::Lock { ask: seat.ask.clone(), wait: seat.wait };
+            let answer = self.step(&seat.spot, step, Effort { within, repeat: true }).await;
+            if self.heard(&seat, start, answer) == Unwanted::GiveBack {
+                self.leave(&seat.spot, seat.ask.clone());
+            }
+            if !seat.end_asking() {
+                return;
+            }
+        }
+    }
+
+    fn heard(&self, seat: &Arc<Seat>, start: Moment, answer: Result<Outcome>) -> Unwanted {
+        let answered = self.clock.tick();
+        let standing = |left, waiting| Standing { deadline: start.tick.plus(Duration::from_millis(left)), waiting };
+        match answer {
+            Ok(Outcome::Granted { fence, left }) => {
+                let left = Duration::from_millis(left);
+                self.halls.remove(self, &seat.spot.tag, seat.ask.token);
+                seat.grant(Grant { fence, left, start, answered })
+            }
+            Ok(Outcome::Waiting { place, left, waiting }) => {
+                let standing = standing(left, waiting);
+                let unwanted = seat.settle(State::Waiting { standing, since: start.tick });
+                if unwanted == Unwanted::No {
+                    self.halls.join(self, seat, place, standing.deadline, start.tick);
+                }
+                unwanted
+            }
+            Ok(Outcome::Held { left, waiting }) => seat.settle(State::Held(standing(left, waiting))),
+            Ok(Outcome::Full { waiting }) => seat.settle(State::Full(waiting)),
+            Ok(_) => seat.settle(State::Refused(Error::new(ErrorKind::IncompatibleFormat, "not an answer to a lock"))),
+            Err(error) if error.is_retryable() => seat.settle(State::Failing(error)),
+            Err(error) => seat.settle(State::Refused(error)),
+        }
+    }
+
+    /// Enters the room; the call leaves it when the returned value is dropped.
+    pub(crate) fn enter(&self, spot: Spot, ask: Ask, wait: bool) -> Entered {
+        let seat = Arc::new(Seat::new(spot, ask, wait));
+        self.seats().insert(seat.ask.token, Arc::clone(&seat));
+        Entered { room: self.this(), seat }
+    }
+}
+
+impl Hears for Room {
+    fn handed(&self, spot: &Spot, handed: Handed) {
+        self.hand_over(spot, handed, Moment::of(&self.clock));
+    }
+
+    fn offered(&self, spot: &Spot, token: Token) {
+        match self.seat(token) {
+            Some(seat) => self.background(self.this().ask(seat, Duration::ZERO)),
+            None => self.give_back(spot, token),
+        }
+    }
+
+    fn missed(&self) {
+        self.halls.refresh_all(self);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.agenda.close();
+    }
+}
+
+/// A call that is in the room.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) room: Arc<Room>,
+    pub(crate) seat: Arc<Seat>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let Self { room, seat } = self;
+        let unwanted = seat.vacate();
+        room.halls.remove(room, &seat.spot.tag, seat.ask.token);
+        if matches!(seat.look(), State::Taken(_)) {
+            return;
+        }
+        room.forget(seat.ask.token);
+        if unwanted == Unwanted::GiveBack {
+            room.leave(&seat.spot, seat.ask.clone());
+        }
+    }
+}
+
+/// A request under way: dropped after it was polled, it goes on in the background.
+pub(crate) struct Sent<T: Send + 'static> {
+    future: Option<BoxFuture<'static, T>>,
+    polled: bool,
+    spawner: Arc<Spawner>,
+}
+
+impl<T: Send + 'static> Future for Sent<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.polled = true;
+        let future = self.future.as_mut().expect("a future is not polled after its end");
+        let answer = future.as_mut().poll(context);
+        if answer.is_ready() {
+            self.future = None;
+        }
+        answer
+    }
+}
+
+impl<T: Send + 'static> Drop for Sent<T> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take().filter(|_| self.polled) {
+            // The answer has nobody to go to.
+            self.spawner.spawn(future.map(drop));
+        }
+    }
+}

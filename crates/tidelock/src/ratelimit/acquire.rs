@@ -1,0 +1,155 @@
+//! Waiting until a request passes.
+
+use std::future::IntoFuture;
+use std::pin::pin;
+use std::time::Duration;
+
+use super::limit::Limits;
+use super::line::{Place, Turn};
+use super::request::{Ask, options, tell};
+use super::store::Mode;
+use super::verdict::Verdict;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::BoxFuture;
+use crate::tidelock::World;
+use crate::time::{TEN_YEARS, Tick, check_duration};
+
+const ACQUIRE: &str = "ratelimit acquire";
+/// How long after its timeout an `acquire` waits for the answer to a check that it made just in time.
+const AFTER_TIMEOUT: Duration = Duration::from_millis(4);
+
+/// A check that waits until it passes; from [`RateLimiter::acquire`](super::RateLimiter::acquire). Await it for the
+/// [`Verdict`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct Acquire<'a> {
+    pub(super) ask: Ask<'a>,
+    pub(super) timeout: Option<Duration>,
+}
+options!(Acquire);
+
+impl<'a> Acquire<'a> {
+    /// The longest time to wait: 0..=10 years; 0 is a plain check. Default: no end but a shutdown.
+    ///
+    /// A refusing verdict is answered at once when the request cannot pass in time.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    async fn run(self) -> Result<Verdict> {
+        let limits = self.ask.check()?;
+        if let Some(timeout) = self.timeout {
+            check_duration(Error::argument, "timeout", timeout, Duration::ZERO, TEN_YEARS)?;
+        }
+        let inner = &self.ask.limiter.inner;
+        let verdict = if self.timeout == Some(Duration::ZERO) {
+            self.ask.answer(&limits, self.ask.mode(), inner.options.answer_within).await?
+        } else {
+            let deadline = self.timeout.map(|timeout| inner.world.clock.tick().plus(timeout));
+            let place = inner.lines.join(&inner.address, self.ask.identifier);
+            Waiting { ask: &self.ask, deadline, place }.run(limits).await?
+        };
+        tell(self.ask.limiter, &verdict);
+        Ok(verdict)
+    }
+}
+
+impl<'a> IntoFuture for Acquire<'a> {
+    type Output = Result<Verdict>;
+    type IntoFuture = BoxFuture<'a, Result<Verdict>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// An `acquire` that stands in line.
+struct Waiting<'a> {
+    ask: &'a Ask<'a>,
+    deadline: Option<Tick>,
+    place: Place,
+}
+
+impl Waiting<'_> {
+    async fn run(&self, limits: Limits) -> Result<Verdict> {
+        if let Some(refusal) = self.too_late() {
+            return Ok(refusal);
+        }
+        let turn = tokio::select! {
+            biased;
+            () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
+            turn = self.place.turn() => turn,
+            () = self.timed_out(Duration::ZERO) => return self.over(&limits),
+        };
+        self.first_in_line(&turn, limits).await
+    }
+
+    async fn first_in_line(&self, turn: &Turn<'_>, mut limits: Limits) -> Result<Verdict> {
+        let mut mode = self.ask.mode();
+        loop {
+            if self.deadline.is_some_and(|deadline| self.now() > deadline.plus(AFTER_TIMEOUT)) {
+                return self.over(&limits);
+            }
+            let mut look_again = pin!(turn.look_again());
+            // From here on: what changes while the check is under way makes its answer old.
+            look_again.as_mut().enable();
+            let verdict = tokio::select! {
+                biased;
+                verdict = self.ask.answer(&limits, mode, self.ask.limiter.inner.options.answer_within) => verdict?,
+                () = self.timed_out(AFTER_TIMEOUT) => return self.over(&limits),
+            };
+            let passes = self.now().plus(verdict.retry_after);
+            if !verdict.limited || self.deadline.is_some_and(|deadline| passes > deadline) {
+                return Ok(verdict);
+            }
+            // The refusal is counted, if that is wanted; looking again is not another one.
+            mode = Mode::Check;
+            turn.refused(&verdict, passes);
+            tokio::select! {
+                biased;
+                () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
+                () = look_again => {}
+                () = self.world().clock.sleep_until(passes) => {}
+            }
+            limits = self.ask.check()?;
+        }
+    }
+
+    fn world(&self) -> &World {
+        &self.ask.limiter.inner.world
+    }
+
+    fn now(&self) -> Tick {
+        self.world().clock.tick()
+    }
+
+    /// The refusal of the first in line, if that one passes only after this one's time is over.
+    fn too_late(&self) -> Option<Verdict> {
+        let (_, passes) = self.place.refusal()?;
+        if self.deadline? < passes { self.refusal() } else { None }
+    }
+
+    /// What the first in line was told last, as it is now.
+    fn refusal(&self) -> Option<Verdict> {
+        let (refusal, passes) = self.place.refusal()?;
+        Some(refusal.after_waiting(passes.since(self.now())))
+    }
+
+    /// Resolves `grace` after the timeout; never without one.
+    async fn timed_out(&self, grace: Duration) {
+        match self.deadline {
+            Some(deadline) => self.world().clock.sleep_until(deadline.plus(grace)).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The answer when the time is over: what is known, or what stands in for a backend that said nothing.
+    fn over(&self, limits: &Limits) -> Result<Verdict> {
+        if let Some(refusal) = self.refusal() {
+            return Ok(refusal);
+        }
+        let silence = Error::new(ErrorKind::Timeout, format!("{ACQUIRE}: the backend gave no answer in time"));
+        self.ask.instead(limits, Mode::Check, silence)
+    }
+}

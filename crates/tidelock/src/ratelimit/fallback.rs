@@ -1,0 +1,92 @@
+//! What a limiter answers while its backend gives no answer.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use super::builder::OnUnavailable;
+use super::limit::Limits;
+use super::memory::MemoryRatelimit;
+use super::request::Ask;
+use super::store::{Judge, LimiterStore, Mode, RatelimitStore};
+use super::verdict::{DecidedBy, Verdict};
+use crate::backend::memory::{Sweep, Timer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::Address;
+use crate::tidelock::World;
+use crate::time::SECOND;
+
+/// The limiter of this process that decides while the backend is away.
+pub(super) struct Local {
+    share: f64,
+    limiter: Arc<dyn LimiterStore>,
+    timer: Arc<Timer>,
+    /// Keeps the counts where the timer finds them.
+    _store: Arc<MemoryRatelimit>,
+}
+
+impl Local {
+    pub(super) fn new(world: &World, share: f64) -> Self {
+        let timer = Arc::new(Timer::new(world.clock.clone(), Arc::clone(&world.spawner)));
+        let store = Arc::new(MemoryRatelimit::new(&timer));
+        timer.serve(vec![Arc::downgrade(&store) as Weak<dyn Sweep>]);
+        let limiter = store.limiter(&Address::new(&"local".into(), "local"));
+        Self { share, limiter, timer, _store: store }
+    }
+
+    fn judge(&self, ask: &Ask<'_>, limits: &Limits, mode: Mode) -> Option<Verdict> {
+        let rules = limits.share(self.share);
+        let identifier = Cow::Borrowed(ask.identifier);
+        let judge = Judge { identifier, rules: Cow::Borrowed(&rules), cost: ask.cost, mode };
+        let outcome = self.limiter.judge_now(&judge)?;
+        Some(Verdict::new(limits, &rules, &outcome, DecidedBy::Local))
+    }
+
+    /// Counts what the backend allowed, whether or not this limiter would have.
+    pub(super) fn count(&self, ask: &Ask<'_>, limits: &Limits) {
+        // The verdict is that of the backend.
+        let _ = self.judge(ask, limits, Mode::CountRefused);
+    }
+
+    /// Forgets what is counted for the identifier here.
+    pub(super) async fn reset(&self, identifier: &str) {
+        // In memory this cannot fail.
+        let _ = self.limiter.reset(identifier, SECOND).await;
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.timer.stop();
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("share", &self.share).field("limiter", &self.limiter).finish_non_exhaustive()
+    }
+}
+
+impl Ask<'_> {
+    /// The answer to a request that the backend answered with `error`.
+    pub(super) fn instead(&self, limits: &Limits, mode: Mode, error: Error) -> Result<Verdict> {
+        let inner = &self.limiter.inner;
+        let limiter = &*inner.address.id;
+        match error.kind() {
+            ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {}
+            ErrorKind::IncompatibleFormat => {
+                tracing::warn!(limiter, %error, "a count cannot be read; it blocks its identifier until reset");
+                return Err(error);
+            }
+            _ => return Err(error),
+        }
+        tracing::debug!(limiter, %error, policy = ?inner.options.on_unavailable, "the backend is unavailable");
+        let instead = match inner.options.on_unavailable {
+            OnUnavailable::Error => None,
+            OnUnavailable::Allow => Some(Verdict::assumed(limits, None)),
+            OnUnavailable::Deny => Some(Verdict::assumed(limits, Some(SECOND))),
+            OnUnavailable::Local { .. } => inner.local.as_ref().and_then(|local| local.judge(self, limits, mode)),
+        };
+        instead.ok_or(error)
+    }
+}

@@ -1,0 +1,134 @@
+//! Where the waiting `acquire`s of one process stand in line: one line per identifier, in order of arrival.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::verdict::Verdict;
+use crate::name::Address;
+use crate::time::Tick;
+
+/// Lines by limiter and identifier. A line exists while somebody stands in it.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    lines: Mutex<ByLimiter>,
+}
+
+type ByLimiter = HashMap<Address, HashMap<Arc<str>, Standing>>;
+
+/// A line, and how many stand in it.
+#[derive(Debug, Default)]
+struct Standing {
+    line: Arc<Line>,
+    places: usize,
+}
+
+/// One line. Whoever holds `turn` is the first and the only one who asks.
+#[derive(Debug, Default)]
+struct Line {
+    turn: tokio::sync::Mutex<()>,
+    again: Notify,
+    /// What the first in line was told last, and when that allows it to pass.
+    refusal: Mutex<Option<(Verdict, Tick)>>,
+}
+
+impl Lines {
+    /// Joins the line of `identifier` at its end.
+    pub(super) fn join(self: &Arc<Self>, address: &Address, identifier: &str) -> Place {
+        let identifier: Arc<str> = identifier.into();
+        let mut lines = self.lock();
+        let standing = lines.entry(address.clone()).or_default().entry(Arc::clone(&identifier)).or_default();
+        standing.places += 1;
+        let line = Arc::clone(&standing.line);
+        Place { lines: Arc::clone(self), address: address.clone(), identifier, line }
+    }
+
+    /// Makes the first in line look again at once: for one identifier of a limiter, or for all.
+    pub(super) fn look_again(&self, address: &Address, identifier: Option<&str>) {
+        let lines = self.lock();
+        let Some(of_limiter) = lines.get(address) else { return };
+        match identifier {
+            Some(identifier) => of_limiter.get(identifier).into_iter().for_each(|known| known.line.look_again()),
+            None => of_limiter.values().for_each(|known| known.line.look_again()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ByLimiter> {
+        self.lines.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+/// Somebody's place in a line; dropped, it leaves the line.
+#[derive(Debug)]
+pub(super) struct Place {
+    lines: Arc<Lines>,
+    address: Address,
+    identifier: Arc<str>,
+    line: Arc<Line>,
+}
+
+impl Place {
+    /// What the first in line was told last, if it still waits.
+    pub(super) fn refusal(&self) -> Option<(Verdict, Tick)> {
+        self.line.refusal().clone()
+    }
+
+    /// Resolves when it is this one's turn. Fair: in the order in which the futures were polled first.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let held = self.line.turn.lock().await;
+        Turn { line: &self.line, _held: held }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lines = self.lines.lock();
+        let Some(of_limiter) = lines.get_mut(&self.address) else { return };
+        if let Some(standing) = of_limiter.get_mut(&self.identifier) {
+            standing.places -= 1;
+            if standing.places == 0 {
+                of_limiter.remove(&self.identifier);
+            }
+        }
+        if of_limiter.is_empty() {
+            lines.remove(&self.address);
+        }
+    }
+}
+
+/// The right to ask. Dropped, it is the next one's turn.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    line: &'a Line,
+    _held: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Turn<'_> {
+    /// Resolves at the next call of [`Lines::look_again`].
+    pub(super) fn look_again(&self) -> Notified<'_> {
+        self.line.again.notified()
+    }
+
+    /// Tells those behind what the first in line was told.
+    pub(super) fn refused(&self, verdict: &Verdict, passes: Tick) {
+        *self.line.refusal() = Some((verdict.clone(), passes));
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.line.refusal() = None;
+    }
+}
+
+impl Line {
+    fn look_again(&self) {
+        self.again.notify_waiters();
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<(Verdict, Tick)>> {
+        self.refusal.lock().expect("no code panics while it holds this lock")
+    }
+}

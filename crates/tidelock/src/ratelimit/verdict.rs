@@ -1,0 +1,193 @@
+//! What a limiter says: a verdict, and what each of its limits said.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::limit::Limits;
+use super::store::{Judged, Outcome, Rule};
+
+/// Who decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DecidedBy {
+    /// The backend, as it should be.
+    Backend,
+    /// A limiter of this process, while the backend was unavailable.
+    Local,
+    /// Nobody: the backend was unavailable, and the limiter is told what to assume.
+    Assumed,
+}
+
+/// The answer of a limiter.
+///
+/// `limit`, `remaining` and `reset_in` are those of one limit: when refused, of the one that refuses longest; otherwise
+/// of the one with the least remaining. [`parts`](Self::parts) tells of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a refusal is a value, not an error"]
+pub struct Verdict {
+    /// Whether the request is refused.
+    pub limited: bool,
+    /// The capacity: the limit, or the burst of a token bucket.
+    pub limit: u64,
+    /// Whole units that can still be used now.
+    pub remaining: u64,
+    /// Time until the window ends, or until the bucket is full again.
+    pub reset_in: Duration,
+    /// Time until the same request passes if nothing else is counted; zero when not limited.
+    pub retry_after: Duration,
+    /// Who decided.
+    pub decided_by: DecidedBy,
+    parts: Parts,
+}
+
+/// What one limit said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    name: Arc<str>,
+    rule: Rule,
+    judged: Judged,
+}
+
+/// One limit, the usual case, needs no allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Parts {
+    One(Part),
+    Many(Vec<Part>),
+}
+
+impl Parts {
+    fn new(limits: &Limits, rules: &[Rule], judged: &[Judged]) -> Self {
+        let part = |name: &Arc<str>, rule: &Rule, judged: &Judged| Part {
+            name: Arc::clone(name),
+            rule: *rule,
+            judged: *judged,
+        };
+        if let ([name], [rule], [judged]) = (limits.names(), rules, judged) {
+            return Self::One(part(name, rule, judged));
+        }
+        let each = limits.names().iter().zip(rules.iter().zip(judged));
+        Self::Many(each.map(|(name, (rule, judged))| part(name, rule, judged)).collect())
+    }
+
+    fn as_slice(&self) -> &[Part] {
+        match self {
+            Self::One(part) => std::slice::from_ref(part),
+            Self::Many(parts) => parts,
+        }
+    }
+}
+
+impl Verdict {
+    /// What `outcome` says about the request that `rules`, named as in `limits`, judged.
+    pub(super) fn new(limits: &Limits, rules: &[Rule], outcome: &Outcome, decided_by: DecidedBy) -> Self {
+        Self::of_parts(Parts::new(limits, rules, outcome.parts()), decided_by)
+    }
+
+    /// What is assumed where nobody decides: all is used up, and the request passes or is refused for `refused_for`.
+    pub(super) fn assumed(limits: &Limits, refused_for: Option<Duration>) -> Self {
+        let millis = refused_for.map(crate::time::whole_millis);
+        let judged = limits.rules().iter().map(|rule| Judged {
+            refused: millis.is_some(),
+            remaining: 0,
+            reset_in: millis.unwrap_or(rule.window),
+            retry_after: millis.unwrap_or(0),
+        });
+        let judged: Vec<_> = judged.collect();
+        Self::of_parts(Parts::new(limits, limits.rules(), &judged), DecidedBy::Assumed)
+    }
+
+    fn of_parts(parts: Parts, decided_by: DecidedBy) -> Self {
+        let slice = parts.as_slice();
+        let mut shown = &slice[0];
+        for part in &slice[1..] {
+            let (a, b) = (&part.judged, &shown.judged);
+            let worse = match (a.refused, b.refused) {
+                (true, true) => a.retry_after > b.retry_after,
+                (false, false) => a.remaining < b.remaining,
+                (refused, _) => refused,
+            };
+            if worse {
+                shown = part;
+            }
+        }
+        let (limited, limit, remaining) = (shown.refused(), shown.limit(), shown.remaining());
+        let (reset_in, retry_after) = (shown.reset_in(), shown.retry_after());
+        Self { limited, limit, remaining, reset_in, retry_after, decided_by, parts }
+    }
+
+    /// The same refusal seen later, when only `retry_after` of it is left.
+    pub(super) fn after_waiting(mut self, retry_after: Duration) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+
+    /// What each limit said, in the order in which they were declared.
+    pub fn parts(&self) -> &[Part] {
+        self.parts.as_slice()
+    }
+
+    /// Header fields for an HTTP answer: `RateLimit-Policy`, `RateLimit` and, when limited, `Retry-After`.
+    ///
+    /// Whole seconds, rounded up; one item per limit. The first two follow the IETF draft
+    /// `draft-ietf-httpapi-ratelimit-headers`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # use tidelock::{ratelimit::Limit, Tidelock};
+    /// let api = Tidelock::in_process().ratelimit("api").limit(Limit::per_minute(60).name("burst")).build()?;
+    /// let fields: Vec<_> = api.check("user:42").await?.http_fields().collect();
+    /// assert_eq!(fields[0], ("RateLimit-Policy", r#""burst";q=60;w=60"#.to_owned()));
+    /// assert!(fields[1].1.starts_with(r#""burst";r=59;t="#));
+    /// # Ok::<_, tidelock::Error>(()) })?; Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn http_fields(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let (mut policy, mut state) = (String::new(), String::new());
+        for (index, part) in self.parts().iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            let (name, window) = (&part.name, seconds(Duration::from_millis(part.rule.window)));
+            // Writing to a string does not fail.
+            let _ = write!(policy, r#"{comma}"{name}";q={};w={window}"#, part.limit());
+            let _ = write!(state, r#"{comma}"{name}";r={};t={}"#, part.remaining(), seconds(part.reset_in()));
+        }
+        let retry = self.limited.then(|| ("Retry-After", seconds(self.retry_after).to_string()));
+        [("RateLimit-Policy", policy), ("RateLimit", state)].into_iter().chain(retry)
+    }
+}
+
+fn seconds(duration: Duration) -> u128 {
+    duration.as_nanos().div_ceil(1_000_000_000)
+}
+
+impl Part {
+    /// The name of the limit.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether this limit refuses.
+    pub fn refused(&self) -> bool {
+        self.judged.refused
+    }
+
+    /// The capacity: the limit, or the burst of a token bucket.
+    pub fn limit(&self) -> u64 {
+        self.rule.capacity
+    }
+
+    /// Whole units that can still be used now.
+    pub fn remaining(&self) -> u64 {
+        self.judged.remaining
+    }
+
+    /// Time until the window ends, or until the bucket is full again.
+    pub fn reset_in(&self) -> Duration {
+        Duration::from_millis(self.judged.reset_in)
+    }
+
+    /// Time until this limit lets the request pass; zero unless it refuses.
+    pub fn retry_after(&self) -> Duration {
+        Duration::from_millis(self.judged.retry_after)
+    }
+}

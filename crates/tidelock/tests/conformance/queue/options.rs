@@ -1,0 +1,170 @@
+//! Each option does what it says: a test for each that fails when it is ignored.
+
+use super::*;
+use tidelock::{Backoff, Changed, DeadReason};
+
+conformance!(the_lease_of_the_handle_and_of_the_receive, async |mut world: World| {
+    let clock = world.pin();
+    let queue = world.open().await.queue::<String>("texts").lease(2 * SECOND).build().unwrap();
+    send(&queue, "text").await;
+    drop(take(&queue).await);
+    clock.advance(1_999 * MS);
+    nothing(&queue).await;
+    clock.advance(MS);
+    drop(queue.try_recv().lease(5 * SECOND).await.unwrap().unwrap());
+    clock.advance(4_999 * MS);
+    nothing(&queue).await;
+    clock.advance(MS);
+    assert_eq!(take(&queue).await.attempt(), 3);
+});
+
+conformance!(parts_of_a_millisecond_are_rounded_up, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    queue.send(&"text".to_owned()).delay(Duration::from_nanos(1)).await.unwrap();
+    nothing(&queue).await;
+    clock.advance(MS);
+    assert_eq!(drain(&queue).await, ["text"]);
+});
+
+conformance!(max_age_runs_from_the_first_due_time, async |mut world: World| {
+    let clock = world.pin();
+    let queue = world.open().await.queue::<String>("texts").max_age(SECOND).build().unwrap();
+    let left = send(&queue, "left").await;
+    queue.send(&"later".to_owned()).delay(5 * SECOND).await.unwrap();
+    clock.advance(SECOND);
+    nothing(&queue).await;
+    let dead = queue.dead_letters().get(left).await.unwrap().unwrap();
+    assert_eq!((dead.reason, dead.attempts, dead.moved_at), (DeadReason::Expired, 0, clock.now()));
+    clock.advance(4 * SECOND);
+    let later = take(&queue).await;
+    later.nack().delay(10 * SECOND).await.unwrap();
+    clock.advance(SECOND);
+    nothing(&queue).await;
+    let dead = queue.dead_letters().list().await.unwrap().items;
+    assert_eq!((dead.len(), dead[0].reason, dead[0].moved_at), (2, DeadReason::Expired, clock.now()));
+
+    let ageless = world.open().await.queue::<String>("ageless").max_age(None).build().unwrap();
+    send(&ageless, "kept").await;
+    clock.advance(3_000 * tidelock::DAY);
+    assert_eq!(drain(&ageless).await, ["kept"]);
+});
+
+conformance!(a_leased_message_is_judged_when_it_returns, async |mut world: World| {
+    let clock = world.pin();
+    let queue = world.open().await.queue::<String>("texts").max_age(SECOND).build().unwrap();
+    send(&queue, "acked").await;
+    send(&queue, "nacked").await;
+    let (acked, nacked) = (take(&queue).await, take(&queue).await);
+    clock.advance(2 * SECOND);
+    assert!(acked.ack().await.unwrap());
+    assert_eq!(nacked.nack().await.unwrap(), tidelock::Nacked::DeadLettered);
+    assert_eq!(queue.dead_letters().list().await.unwrap().items[0].reason, DeadReason::Expired);
+});
+
+conformance!(max_age_and_retention_are_kept_with_the_message, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let short = tide.queue::<String>("texts").max_age(SECOND).dead_letter_retention(SECOND).build().unwrap();
+    let id = send(&short, "text").await;
+    clock.advance(SECOND);
+    let long = texts(&tide);
+    nothing(&long).await;
+    assert_eq!(long.dead_letters().get(id).await.unwrap().unwrap().kept_until, Some(clock.now() + SECOND));
+    clock.advance(SECOND);
+    assert!(long.dead_letters().get(id).await.unwrap().is_none());
+    let forever = tide.queue::<String>("texts").dead_letter_retention(None).build().unwrap();
+    send(&forever, "text").await;
+    take(&forever).await.dead_letter("kept").await.unwrap();
+    clock.advance(3_000 * tidelock::DAY);
+    assert_eq!(forever.dead_letters().list().await.unwrap().items[0].kept_until, None);
+});
+
+conformance!(consumer_names_the_holder, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    let id = send(&queue, "text").await;
+    send(&queue, "other").await;
+    let named = queue.try_recv().consumer("mailer-1").lease(SECOND).await.unwrap().unwrap();
+    let lease = queue.get(id).await.unwrap().unwrap().lease.unwrap();
+    assert_eq!((lease.consumer.as_str(), lease.fence, lease.end), ("mailer-1", named.fence(), clock.now() + SECOND));
+    let unnamed = take(&queue).await;
+    let lease = queue.get(unnamed.id()).await.unwrap().unwrap().lease.unwrap();
+    assert!(lease.consumer.len() > 12, "a process has a name: {lease:?}");
+});
+
+conformance!(a_pause_stops_and_ends, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    let other = texts(&world.open().await);
+    send(&queue, "text").await;
+    assert_eq!(queue.resume().await.unwrap(), Changed::No);
+    assert_eq!(queue.pause().for_at_most(10 * SECOND).reason("upgrade").await.unwrap(), Changed::Yes);
+    nothing(&other).await;
+    let paused = stats(&other).await.paused.unwrap();
+    assert_eq!((paused.until, paused.reason.as_deref()), (Some(clock.now() + 10 * SECOND), Some("upgrade")));
+    assert_eq!(other.pause().await.unwrap(), Changed::Yes, "another end is a change");
+    clock.advance(10 * SECOND);
+    nothing(&queue).await;
+    assert_eq!(other.pause().await.unwrap(), Changed::No);
+    assert_eq!(queue.resume().await.unwrap(), Changed::Yes);
+    queue.pause().for_at_most(SECOND).await.unwrap();
+    nothing(&queue).await;
+    clock.advance(SECOND);
+    assert_eq!(drain(&queue).await, ["text"]);
+    assert!(stats(&queue).await.paused.is_none());
+});
+
+conformance!(remove_and_purge_spare_what_is_held, async |world: World| {
+    use tidelock::Removed;
+    let queue = texts(&world.open().await);
+    let (held, gone) = (send(&queue, "held").await, send(&queue, "gone").await);
+    send(&queue, "ready").await;
+    queue.send(&"delayed".to_owned()).delay(SECOND).await.unwrap();
+    let delivery = take(&queue).await;
+    assert_eq!(queue.remove(held).await.unwrap(), Removed::Held);
+    assert_eq!(queue.remove(gone).await.unwrap(), Removed::Removed);
+    assert_eq!(queue.remove(gone).await.unwrap(), Removed::Absent);
+    assert_eq!(queue.purge().await.unwrap(), 2);
+    let stats = stats(&queue).await;
+    assert_eq!((stats.leased, stats.ready, stats.delayed, stats.settled), (1, 0, 0, 3));
+    assert!(delivery.ack().await.unwrap());
+});
+
+conformance!(looking_shows_what_is_there_page_by_page, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    for number in 0..5 {
+        send(&queue, &number.to_string()).await;
+        queue.send(&format!("d{number}")).delay(SECOND * (number + 1)).await.unwrap();
+    }
+    clock.advance(SECOND);
+    let mut seen = Vec::new();
+    let mut page = queue.list(State::Ready).limit(4).await.unwrap();
+    loop {
+        seen.extend(page.items.iter().map(|info| info.decode::<String>().unwrap()));
+        let Some(next) = &page.next else { break };
+        page = queue.list(State::Ready).limit(4).after(next).await.unwrap();
+    }
+    assert_eq!(seen, ["0", "1", "2", "3", "4", "d0"], "what is due counts as ready");
+    let delayed = queue.list(State::Delayed).await.unwrap().items;
+    assert_eq!(delayed.iter().map(|info| info.decode::<String>().unwrap()).collect::<Vec<_>>(), ["d1", "d2", "d3", "d4"]);
+    assert_eq!((delayed[0].size, delayed[0].enqueued_at + 2 * SECOND), (4, delayed[0].due));
+    let peeked: Vec<String> = queue.peek(2).await.unwrap().iter().map(|info| info.decode().unwrap()).collect();
+    assert_eq!(peeked, ["0", "1"]);
+    let stats = stats(&queue).await;
+    assert_eq!((stats.ready, stats.delayed, stats.oldest_ready_age), (6, 4, Some(SECOND)));
+    assert_eq!(stats.next_due, Some(clock.now() + SECOND));
+    assert!(serde_json::to_string(&stats).unwrap().contains("\"oldest_ready_age\":1000"));
+});
+
+conformance!(the_backoff_of_a_worker_is_cut_to_max_nack_delay, async |mut world: World| {
+    let clock = world.pin();
+    let queue = world.open().await.queue::<String>("texts").max_nack_delay(3 * SECOND).build().unwrap();
+    let id = send(&queue, "text").await;
+    let worker = queue.process(async |_| Err("always".into())).backoff(Backoff::fixed(tidelock::HOUR)).spawn();
+    until(async || stats(&queue).await.delayed == 1).await;
+    let info = queue.get(id).await.unwrap().unwrap();
+    assert_eq!((info.due, info.last_error.as_deref()), (clock.now() + 3 * SECOND, Some("always")));
+    assert_eq!(within(worker.shutdown(SECOND)).await.nacked, 1);
+});

@@ -1,0 +1,13 @@
+//! What breaks under a running program: servers killed, emptied, full and away, replies lost, connections cut and
+//! stalled, processes killed and frozen.
+//!
+//! Each test starts servers of its own; where there is none to start it is skipped, except in CI.
+
+#![cfg(feature = "redis")]
+#![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
+
+mod mutex;
+mod queue;
+mod ratelimit;
+mod servers;
+mod stage;

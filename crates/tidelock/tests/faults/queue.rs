@@ -1,0 +1,289 @@
+//! The queue when its server, its connections or other processes fail.
+
+use std::collections::{HashMap, HashSet};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tidelock::{Backoff, Queue, Tidelock};
+use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, Server, scale};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::stage::{account, durable_server, open, server, until, within};
+
+const MS: Duration = Duration::from_millis(1);
+const WAIT: Duration = Duration::from_secs(30);
+
+fn queue(tide: &Tidelock, lease: Duration) -> Queue<u64> {
+    tide.queue("q").lease(lease).build().expect("the options are good")
+}
+
+/// Takes and acks everything there is; how often each value came.
+async fn drain(queue: &Queue<u64>) -> HashMap<u64, usize> {
+    let mut seen = HashMap::new();
+    loop {
+        let stats = within(queue.stats()).await.unwrap();
+        if stats.ready + stats.delayed + stats.leased == 0 {
+            return seen;
+        }
+        if let Some(delivery) = within(queue.recv().wait(100 * MS)).await.unwrap() {
+            *seen.entry(**delivery).or_default() += 1;
+            within(delivery.ack()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_reply_makes_no_second_message_and_acks_stay_true() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let queue = queue(&open(&proxy.url()).await, WAIT);
+    let count = scale(1_000) as u64;
+    let mut ids = HashSet::new();
+    for value in 0..count {
+        proxy.drop_reply_after(1);
+        let sent = within(queue.send(&value)).await.unwrap();
+        assert!(!sent.duplicate && ids.insert(sent.id), "{sent:?}");
+    }
+    assert_eq!(queue.stats().await.unwrap().accepted, count);
+    for expected in 0..count {
+        proxy.drop_reply_after(1);
+        let delivery = within(queue.try_recv()).await.unwrap().expect("it is there");
+        assert_eq!((**delivery, delivery.attempt()), (expected, 1));
+        proxy.drop_reply_after(1);
+        assert!(within(delivery.ack()).await.unwrap(), "an ack whose reply was lost is done");
+    }
+    account(&queue, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_cut_at_any_byte_loses_nothing() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).await.unwrap();
+    let cut = queue(&tide, 200 * MS);
+    let witness = queue(&open(&server.url()).await, 200 * MS);
+    let count = scale(600) as u64;
+    for value in 0..count {
+        witness.send(&value).await.unwrap();
+    }
+    for at in 0..scale(600) {
+        // Somewhere within the take or the ack that follow: each of them has some 900 bytes.
+        proxy.cut_after_request_bytes(at * 10 * 600 / scale(600) % 2_000 + 1);
+        if let Ok(Some(delivery)) = within(cut.recv().wait(50 * MS)).await {
+            within(delivery.ack()).await.unwrap();
+        }
+    }
+    drain(&witness).await;
+    let stats = witness.stats().await.unwrap();
+    assert_eq!((stats.accepted, stats.settled, stats.dead), (count, count, 0));
+    account(&witness, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flushed_scripts_are_loaded_again() {
+    let Some(server) = server() else { return };
+    let queue = queue(&open(&server.url()).await, WAIT);
+    for value in 0..20 {
+        queue.send(&value).await.unwrap();
+        server.command(&["SCRIPT", "FLUSH"]).unwrap();
+        let delivery = queue.try_recv().await.unwrap().expect("it is there");
+        server.command(&["SCRIPT", "FLUSH"]).unwrap();
+        assert!(delivery.ack().await.unwrap());
+    }
+    account(&queue, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_restarts_with_its_data_has_lost_nothing() {
+    let Some(server) = durable_server() else { return };
+    let queue = queue(&open(&server.url()).await, 300 * MS);
+    for value in 0..50 {
+        queue.send(&value).await.unwrap();
+    }
+    let held = queue.try_recv().await.unwrap().expect("it is there");
+    let waiting = tokio::spawn(queue.recv().wait(WAIT).into_future());
+    let also = within(waiting).await.unwrap().unwrap().expect("it is there");
+    server.restart().unwrap();
+    assert!(within(also.ack()).await.is_ok());
+    let seen = drain(&queue).await;
+    assert!(seen.contains_key(&**held), "a lease ran out over the restart");
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.accepted, stats.settled), (50, 50));
+    account(&queue, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_server_repeats_no_number_and_serves_those_who_wait() {
+    let Some(server) = server() else { return };
+    let queue = queue(&open(&server.url()).await, WAIT);
+    let first = queue.send(&1).await.unwrap();
+    let held = queue.try_recv().await.unwrap().expect("it is there");
+    let waiting = tokio::spawn(queue.recv().wait(WAIT).into_future());
+    until("the receiver waits", async || server.command(&["KEYS", "*parked*"]).unwrap().items().len() == 1).await;
+    server.command(&["FLUSHALL"]).unwrap();
+    let second = within(queue.send(&2)).await.unwrap();
+    assert!(second.id > first.id);
+    let delivery = within(waiting).await.unwrap().unwrap().expect("the waiter was served");
+    assert_eq!(**delivery, 2);
+    assert!(delivery.fence() > held.fence());
+    assert!(!held.ack().await.unwrap(), "a receipt from before settles nothing");
+    assert!(delivery.ack().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_outlives_outages_and_finishes_everything() {
+    let Some(server) = durable_server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = open(&proxy.url()).await;
+    let queue = queue(&tide, 500 * MS);
+    let count = scale(3_000) as u64;
+    let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
+    let worker = queue
+        .process(move |message| {
+            let done = done.clone();
+            async move {
+                done.send(*message).map_err(|error| error.to_string())?;
+                Ok(())
+            }
+        })
+        .concurrency(8)
+        .backoff(Backoff::fixed(10 * MS))
+        .spawn();
+    let witness = self::queue(&open(&server.url()).await, WAIT);
+    let mut handled = HashSet::new();
+    for value in 0..count {
+        witness.send(&value).await.unwrap();
+        match value % 100 {
+            20 => proxy.cut(),
+            50 => proxy.drop_reply_after(2),
+            80 => proxy.cut_after_request_bytes(700),
+            _ => {}
+        }
+    }
+    while handled.len() < count.try_into().unwrap() {
+        handled.insert(within(finished.recv()).await.expect("the worker runs"));
+    }
+    until("everything is settled", async || witness.stats().await.unwrap().settled == count).await;
+    let report = within(worker.shutdown(WAIT)).await;
+    assert_eq!(report.dead, 0, "{report:?}");
+    account(&witness, &server).await;
+}
+
+/// The other process of the tests below: takes two messages, says so, and holds them until it is ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holder() {
+    let Ok(url) = std::env::var("TIDELOCK_FAULTS_HOLDER") else { return };
+    let queue = queue(&open(&url).await, 400 * MS);
+    let first = queue.recv().await.unwrap().expect("there is one");
+    let second = queue.recv().await.unwrap().expect("there is another");
+    println!("holding {} {}", **first, **second);
+    // Once it runs again after having been frozen, its lease is over and its settles are stale.
+    first.lost().await;
+    println!("settled {} {}", first.ack().await.unwrap(), second.nack().await.unwrap() == tidelock::Nacked::Stale);
+    std::future::pending::<()>().await;
+}
+
+struct Holder {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Holder {
+    async fn start(server: &Server) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["queue::holder", "--exact", "--nocapture"])
+            .env("TIDELOCK_FAULTS_HOLDER", server.url())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut holder = Self { child, said };
+        holder.says("holding").await;
+        holder
+    }
+
+    async fn says(&mut self, what: &str) -> String {
+        within(async {
+            loop {
+                let line = self.said.next_line().await.unwrap().expect("it says something");
+                if let Some(at) = line.find(what) {
+                    return line[at..].to_owned();
+                }
+            }
+        })
+        .await
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.child.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args([signal, &process]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_held_is_handed_out_again() {
+    let Some(server) = server() else { return };
+    let queue = queue(&open(&server.url()).await, WAIT);
+    for value in 1..=3 {
+        queue.send(&value).await.unwrap();
+    }
+    let holder = Holder::start(&server).await;
+    holder.signal("-KILL");
+    let mut attempts = Vec::new();
+    for _ in 0..3 {
+        let delivery = within(queue.recv().wait(WAIT)).await.unwrap().expect("it comes back");
+        attempts.push((**delivery, delivery.attempt()));
+        assert!(delivery.ack().await.unwrap());
+    }
+    attempts.sort_unstable();
+    assert_eq!(attempts, [(1, 2), (2, 2), (3, 1)]);
+    account(&queue, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_process_finds_its_lease_over_and_changes_nothing() {
+    let Some(server) = server() else { return };
+    let queue = queue(&open(&server.url()).await, WAIT);
+    for value in 1..=2 {
+        queue.send(&value).await.unwrap();
+    }
+    let mut holder = Holder::start(&server).await;
+    holder.signal("-STOP");
+    let first = within(queue.recv().wait(WAIT)).await.unwrap().expect("it comes back");
+    let second = within(queue.recv().wait(WAIT)).await.unwrap().expect("it comes back");
+    assert_eq!((first.attempt(), second.attempt()), (2, 2));
+    holder.signal("-CONT");
+    assert_eq!(holder.says("settled").await, "settled false true");
+    assert!(first.ack().await.unwrap() && second.ack().await.unwrap());
+    account(&queue, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_under_sentinel_is_followed() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let sentinel = Sentinel::start(&binary).expect("the servers start");
+    let tide = Tidelock::connect(&sentinel.url()).request_timeout(WAIT).await.unwrap();
+    let queue = queue(&tide, WAIT);
+    let before = queue.send(&1).await.unwrap();
+    // What the replica has not got yet would be lost: that is the server's promise, not ours.
+    until("the replica has it", async || {
+        sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1)
+    })
+    .await;
+    let waiting = tokio::spawn(async move { (queue.recv().wait(WAIT).await, queue) });
+    let (first, queue) = within(waiting).await.unwrap();
+    let first = first.unwrap().expect("it is there");
+    until("the replica has it", async || {
+        sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1)
+    })
+    .await;
+    sentinel.fail_over().unwrap();
+    let after = within(queue.send(&2)).await.unwrap();
+    assert!(after.id > before.id);
+    assert!(within(first.ack()).await.unwrap(), "a lease that was replicated goes on");
+    let second = within(queue.recv().wait(WAIT)).await.unwrap().expect("it is there");
+    assert!(**second == 2 && second.ack().await.unwrap());
+}

@@ -1,0 +1,170 @@
+//! Rate limits without their backend.
+
+use std::future::{Future, IntoFuture};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tidelock::ratelimit::{DecidedBy, Limit, OnUnavailable, RateLimiter, Verdict};
+use tidelock::{ErrorKind, MINUTE, Result, SECOND, Tidelock};
+use tidelock_testkit::{Binary, Flavour, Proxy, Server};
+
+/// Far above what a loaded machine needs, far below for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn server() -> Option<Server> {
+    let binary = Binary::or_skip(Flavour::Redis70)?;
+    Some(Server::start(&binary).expect("the server starts"))
+}
+
+async fn limiter(url: &str, policy: OnUnavailable) -> RateLimiter {
+    let tide = Tidelock::connect(url).await.expect("the server answers");
+    let limiter = tide.ratelimit("api").limit(Limit::per_day(4).fixed()).on_unavailable(policy);
+    limiter.answer_within(PATIENCE).build().expect("the limiter is good")
+}
+
+/// Whether a request is answered without waiting for anything.
+fn at_once(request: impl IntoFuture<Output = Result<Verdict>>) -> Option<Result<Verdict>> {
+    match pin!(request.into_future()).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+/// Asks until the loss of the connection is known: from then on the answer comes at once.
+async fn loss_is_known(limiter: &RateLimiter) {
+    let known =
+        async { while limiter.reset("nobody").await.err().map(|error| error.kind()) != Some(ErrorKind::Connection) {} };
+    tokio::time::timeout(PATIENCE, known).await.expect("the loss is noticed");
+}
+
+/// Asks until the backend decides again.
+async fn backend_decides(limiter: &RateLimiter) -> Verdict {
+    let decides = async {
+        loop {
+            match limiter.peek("x").await {
+                Ok(verdict) if verdict.decided_by == DecidedBy::Backend => return verdict,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, decides).await.expect("the connection comes back")
+}
+
+#[tokio::test]
+async fn each_policy_answers_at_once_while_the_server_is_known_to_be_away() {
+    let policies =
+        [OnUnavailable::Error, OnUnavailable::Allow, OnUnavailable::Deny, OnUnavailable::Local { share: 1.0 }];
+    for policy in policies {
+        let Some(server) = server() else { return };
+        let api = limiter(&server.url(), policy).await;
+        assert_eq!(api.check("x").cost(2).await.unwrap().decided_by, DecidedBy::Backend);
+        server.kill();
+        loss_is_known(&api).await;
+        let (check, peek, waits) =
+            (at_once(api.check("x")), at_once(api.peek("x")), at_once(api.acquire("x").timeout(SECOND / 2)));
+        let [check, peek, waits] = [check, peek, waits].map(|answer| answer.expect("it needs no waiting"));
+        let shown = |answer: Result<Verdict>| match answer {
+            Ok(verdict) => Ok((verdict.limited, verdict.remaining, verdict.retry_after, verdict.decided_by)),
+            Err(error) => Err((error.kind(), error.is_retryable())),
+        };
+        let [check, peek, waits] = [check, peek, waits].map(shown);
+        match policy {
+            OnUnavailable::Error => {
+                let error = Err((ErrorKind::Connection, true));
+                assert_eq!([check, peek, waits], [error; 3]);
+            }
+            OnUnavailable::Allow => {
+                let allowed = Ok((false, 0, Duration::ZERO, DecidedBy::Assumed));
+                assert_eq!([check, peek, waits], [allowed; 3]);
+            }
+            OnUnavailable::Deny => {
+                let refused = Ok((true, 0, SECOND, DecidedBy::Assumed));
+                assert_eq!([check, peek, waits], [refused; 3]);
+            }
+            _ => {
+                // Two were allowed by the backend, two are left: the first check and the acquire.
+                let local = |limited, remaining| Ok((limited, remaining, Duration::ZERO, DecidedBy::Local));
+                assert_eq!([check, peek, waits], [local(false, 1), local(false, 1), local(false, 0)]);
+                assert!(at_once(api.check("x")).unwrap().unwrap().limited);
+            }
+        }
+        assert_eq!(api.reset("x").await.unwrap_err().kind(), ErrorKind::Connection);
+        server.restart().unwrap();
+        assert_eq!(backend_decides(&api).await.remaining, 4, "by its own counts, which this server lost");
+    }
+}
+
+#[tokio::test]
+async fn the_local_limiter_has_its_share_of_each_limit() {
+    let Some(server) = server() else { return };
+    let tide = Tidelock::connect(&server.url()).await.unwrap();
+    let limits = [Limit::per_day(10).fixed(), Limit::per_minute(5).token_bucket().burst(9)];
+    let [day, minute] = limits;
+    let api = tide.ratelimit("api").limit(day).limit(minute).on_unavailable(OnUnavailable::Local { share: 0.25 });
+    let api = api.build().unwrap();
+    server.kill();
+    loss_is_known(&api).await;
+    let verdict = api.peek("x").await.unwrap();
+    assert_eq!(verdict.parts().iter().map(tidelock::ratelimit::Part::limit).collect::<Vec<_>>(), [3, 3]);
+    let never = api.check("x").cost(4).await.unwrap();
+    assert!(never.limited, "above the share it cannot pass here");
+    assert_eq!(never.parts()[1].retry_after(), MINUTE);
+    assert_eq!(api.check("x").cost(3).await.unwrap().remaining, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_unavailable_after_answer_within() {
+    let Some(server) = server() else { return };
+    let tide = Tidelock::connect(&server.url()).await.unwrap();
+    let build = |policy| tide.ratelimit("api").limit(Limit::new(5)).on_unavailable(policy);
+    let within = Duration::from_millis(20);
+    let strict = build(OnUnavailable::Error).answer_within(within).build().unwrap();
+    let open = build(OnUnavailable::Allow).answer_within(within).build().unwrap();
+    server.freeze().unwrap();
+    let error = strict.check("x").await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Connection), "{error}");
+    assert!(error.is_retryable());
+    let verdict = open.check("x").await.unwrap();
+    assert_eq!((verdict.limited, verdict.decided_by), (false, DecidedBy::Assumed));
+    // A waiting one ends with its timeout although an answer might take longer.
+    let patient = build(OnUnavailable::Deny).answer_within(PATIENCE).build().unwrap();
+    let verdict = tokio::time::timeout(PATIENCE / 2, patient.acquire("x").timeout(within)).await.expect("in time");
+    assert_eq!(verdict.unwrap().decided_by, DecidedBy::Assumed);
+    server.thaw().unwrap();
+    let _ = backend_decides(&strict).await;
+}
+
+#[tokio::test]
+async fn a_check_whose_reply_is_lost_is_counted_once() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let api = limiter(&proxy.url(), OnUnavailable::Error).await;
+    assert_eq!(api.check("x").await.unwrap().remaining, 3);
+    proxy.drop_reply_after(1);
+    assert_eq!(api.check("x").await.unwrap_err().kind(), ErrorKind::Timeout, "the outcome is unknown");
+    assert_eq!(backend_decides(&api).await.remaining, 2);
+}
+
+#[tokio::test]
+async fn scripts_that_were_flushed_are_sent_again() {
+    let Some(server) = server() else { return };
+    let api = limiter(&server.url(), OnUnavailable::Error).await;
+    assert_eq!(api.check("x").await.unwrap().remaining, 3);
+    server.command(&["SCRIPT", "FLUSH"]).unwrap();
+    assert_eq!(api.check("x").await.unwrap().remaining, 2);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_write_just_now_is_unavailable() {
+    for binary in Flavour::ALL.into_iter().filter_map(Binary::or_skip) {
+        let server = Server::start(&binary).unwrap();
+        let (strict, open) =
+            (limiter(&server.url(), OnUnavailable::Error).await, limiter(&server.url(), OnUnavailable::Allow).await);
+        server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap();
+        assert_eq!(strict.check("x").await.unwrap_err().kind(), ErrorKind::Server);
+        assert_eq!(open.check("x").await.unwrap().decided_by, DecidedBy::Assumed);
+        server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap();
+        assert_eq!(strict.check("x").await.unwrap().remaining, 3);
+    }
+}

@@ -1,0 +1,59 @@
+//! What the fault tests share: servers of their own, questions with a limit, and the account at the end.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tidelock::{Queue, Tidelock, Value};
+use tidelock_testkit::{Binary, Flavour, Reply, Server};
+
+/// The longest that anything may take; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server of the test's own; `None` where there is none to start, which CI does not accept.
+pub fn server() -> Option<Server> {
+    Some(Server::start(&Binary::or_skip(Flavour::Redis70)?).expect("a server starts"))
+}
+
+/// A server that keeps its data over a restart.
+pub fn durable_server() -> Option<Server> {
+    let binary = Binary::or_skip(Flavour::Redis70)?;
+    Some(Server::builder(&binary).durable().config("appendfsync always").start().expect("a server starts"))
+}
+
+pub async fn open(url: &str) -> Tidelock {
+    Tidelock::connect(url).await.expect("the server answers")
+}
+
+/// Waits for `future`, but not for ever.
+pub async fn within<F: IntoFuture>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future.into_future()).await.expect("it happens at all")
+}
+
+/// Asks again until the answer is yes.
+pub async fn until(what: &str, mut question: impl AsyncFnMut() -> bool) {
+    let asked = async {
+        while !question().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("it did not come to pass that {what}"));
+}
+
+/// The account of a queue after a fault: its equation holds, and no key is without a lifetime but the format's.
+pub async fn account<T: Value>(queue: &Queue<T>, server: &Server) {
+    let stats = within(queue.stats()).await.expect("the server answers");
+    let held = stats.ready + stats.delayed + stats.leased + stats.dead;
+    assert_eq!(held, stats.accepted - stats.settled, "{stats:?}");
+    assert_eq!(keys_without_lifetime(server), ["tidelock:format"]);
+}
+
+/// Keys that would stay for ever.
+pub fn keys_without_lifetime(server: &Server) -> Vec<String> {
+    let mut connection = server.connect().expect("the server answers");
+    let keys = connection.command(&["KEYS", "*"]).expect("the server answers");
+    let keys = keys.items().iter().filter_map(Reply::text).map(str::to_owned);
+    let mut without: Vec<String> =
+        keys.filter(|key| connection.command(&["PTTL", key]).expect("the server answers").int() == Some(-1)).collect();
+    without.sort();
+    without
+}
