@@ -37,6 +37,10 @@ pub(crate) fn failed(error: &anyhow::Error) -> Exit {
         return Exit::Yes;
     }
     eprintln!("error: {}", redact(&message(error)));
+    if let Some(WorkerEnded(code)) = error.downcast_ref() {
+        // What the worker met is what the demo met; without it there is no account.
+        return if *code == Some(Exit::Backend as i32) { Exit::Backend } else { Exit::Account };
+    }
     error.downcast_ref::<tidelock::Error>().map_or(Exit::Wrong, |error| kind(error.kind()))
 }
 
@@ -91,6 +95,21 @@ fn redact(text: &str) -> String {
     }
     words.concat()
 }
+
+/// A worker process of the demo ended although nobody told it to, with this exit code.
+#[derive(Debug)]
+pub(crate) struct WorkerEnded(pub(crate) Option<i32>);
+
+impl fmt::Display for WorkerEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(code) => write!(f, "a worker process ended with exit code {code}"),
+            None => f.write_str("a worker process was killed"),
+        }
+    }
+}
+
+impl std::error::Error for WorkerEnded {}
 
 /// A request that cannot be meant.
 #[derive(Debug)]

@@ -24,7 +24,8 @@ pub(crate) struct Shop {
 /// Carries out one order. An error means *later*; a bad line is refused for good.
 pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), HandlerError> {
     let order = Order::parse(&message.0).map_err(HandlerError::fatal)?;
-    shop.payments.acquire("provider").await?;
+    let turn = shop.payments.acquire("provider").await?;
+    debug_assert!(!turn.limited, "without a timeout it waits until it is allowed");
     let shelf = order.shelf();
     let guard = match shop.shelves.lock(&shelf).timeout(SHELF_WAIT).await? {
         Locked::Guard(guard) => guard,

@@ -6,20 +6,19 @@ use crate::run::{TemporaryFile, servers, tidelock};
 
 /// Orders that keep several processes busy for about two seconds.
 fn orders() -> TemporaryFile {
-    let mut text = String::new();
-    for number in 1..=400 {
-        let item = number % 40;
-        let fails = if number % 20 == 0 { 1 } else { 0 };
-        let order = json!({
-            "id": format!("o-{number}"), "warehouse": "oslo", "item": format!("item-{item}"), "quantity": 1,
-            "amount_cents": 100, "work_ms": 20, "fail_attempts": fails,
-        });
-        text += &format!("{order}\n");
-        if number % 50 == 0 {
-            text += &format!("order {number} is no JSON\n");
-            text += &format!("{order}\n");
-        }
-    }
+    let order = |number: u32| {
+        let (id, item) = (format!("o-{number}"), format!("item-{}", number % 40));
+        json!({
+            "id": id, "warehouse": "oslo", "item": item, "quantity": 1, "amount_cents": 100,
+            "work_ms": 20, "fail_attempts": u8::from(number % 20 == 0),
+        })
+    };
+    let lines = (1..=400).flat_map(|number| {
+        let order = order(number).to_string();
+        let extra = [order.clone(), format!("order {number} is no JSON")];
+        std::iter::once(order).chain(extra.into_iter().filter(move |_| number % 50 == 0))
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
     TemporaryFile::new(text.as_bytes())
 }
 
