@@ -1,6 +1,7 @@
 //! Queues on Redis: one script per trip, and trips that many callers share.
 
 mod admin;
+mod plan;
 mod stored;
 mod sweeper;
 mod trip;
