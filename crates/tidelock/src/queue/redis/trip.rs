@@ -4,6 +4,7 @@
 //! takes, each in the order in which they were made.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::Value;
 use tokio::sync::oneshot;
@@ -76,9 +77,16 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(server: &Server, place: &Place, lane: usize) -> Self {
-        Self { answers: server.key(place, &format!("answers:{}:{lane}", server.process)), number: 0 }
+    pub(super) fn new(server: &Server, place: &Place) -> Self {
+        Self { answers: answers_key(server, place), number: 0 }
     }
+}
+
+/// The key of a new series of requests. Each has its own: what one remembers is never taken for an answer to another,
+/// also where a process lets go of a queue and comes back to it.
+pub(super) fn answers_key(server: &Server, place: &Place) -> String {
+    static SERIES: AtomicU64 = AtomicU64::new(0);
+    server.key(place, &format!("answers:{}:{}", server.process, SERIES.fetch_add(1, Ordering::Relaxed)))
 }
 
 impl Trips {
