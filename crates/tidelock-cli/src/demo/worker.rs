@@ -61,7 +61,7 @@ async fn pack_and_charge(
         order: order.id.clone(),
         amount_cents: order.amount_cents,
         message: super::number(message.id()),
-        delivery: message.delivery_id().to_string(),
+        delivery: message.delivery_id(),
         attempt: message.attempt(),
     };
     check(shop.ledger.write(charge)?)

@@ -10,13 +10,13 @@ fn orders() -> TemporaryFile {
         let (id, item) = (format!("o-{number}"), format!("item-{}", number % 40));
         json!({
             "id": id, "warehouse": "oslo", "item": item, "quantity": 1, "amount_cents": 100,
-            "work_ms": 20, "fail_attempts": u8::from(number % 20 == 0),
+            "work_ms": 20, "fail_attempts": u8::from(number.is_multiple_of(20)),
         })
     };
-    let lines = (1..=400).flat_map(|number| {
+    let lines = (1..=400_u32).flat_map(|number| {
         let order = order(number).to_string();
         let extra = [order.clone(), format!("order {number} is no JSON")];
-        std::iter::once(order).chain(extra.into_iter().filter(move |_| number % 50 == 0))
+        std::iter::once(order).chain(extra.into_iter().filter(move |_| number.is_multiple_of(50)))
     });
     let text = lines.collect::<Vec<_>>().join("\n");
     TemporaryFile::new(text.as_bytes())
