@@ -35,7 +35,7 @@ pub(crate) mod store;
 mod verdict;
 
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use self::acquire::Acquire;
 pub use self::builder::{OnUnavailable, RateLimiterBuilder};
@@ -127,13 +127,13 @@ impl RateLimiter {
     /// Replaces the limits of this limiter and its clones in this process, from the next request on. Waiters of this
     /// process look again at once.
     pub fn set_limits(&self, limits: Limits) {
-        *self.inner.limits.write().expect("no code panics while it holds this lock") = limits;
+        *self.inner.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
         self.inner.lines.look_again(&self.inner.address, None);
     }
 
     /// The limits that judge requests which bring none of their own.
     pub fn limits(&self) -> Limits {
-        self.inner.limits.read().expect("no code panics while it holds this lock").clone()
+        self.inner.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The id that the limiter was made with.

@@ -28,7 +28,7 @@ pub struct Acquire<'a> {
 }
 options!(Acquire);
 
-impl<'a> Acquire<'a> {
+impl Acquire<'_> {
     /// The longest time to wait: 0..=10 years; 0 is a plain check. Default: no end but a shutdown.
     ///
     /// A refusing verdict is answered at once when the request cannot pass in time.

@@ -57,16 +57,15 @@ struct Lane<'a> {
     server: &'a str,
     identifier: String,
     counts: Counts,
+    /// Half of the lanes keep to one count, the usual case, for which the script has a way of its own.
+    only: Option<(Algorithm, u64)>,
 }
 
 impl<'a> Lane<'a> {
     fn new(seed: u64, server: &'a str) -> Self {
-        Self {
-            random: fastrand::Rng::with_seed(seed),
-            server,
-            identifier: format!("{{{seed}}}:%"),
-            counts: Counts::default(),
-        }
+        let mut random = fastrand::Rng::with_seed(seed);
+        let only = random.bool().then(|| identity(&mut random));
+        Self { random, server, identifier: format!("{{{seed}}}:%"), counts: Counts::default(), only }
     }
 
     async fn step(&mut self, store: &dyn RatelimitStore, now: Timestamp) -> Result<()> {
@@ -98,12 +97,11 @@ impl<'a> Lane<'a> {
 
     /// One to eight rules, seldom more than two; few windows, so that counts are met again under other numbers.
     fn rules(&mut self) -> Vec<Rule> {
-        let count = if self.random.bool() { 1 } else { self.random.usize(1..=8).min(self.random.usize(1..=8)) };
+        let alone = self.only.is_some() || self.random.bool();
+        let count = if alone { 1 } else { self.random.usize(1..=8).min(self.random.usize(1..=8)) };
         let mut rules: Vec<Rule> = Vec::new();
         for _ in 0..count {
-            let algorithm = [Algorithm::Sliding, Algorithm::Fixed, Algorithm::TokenBucket][self.random.usize(..3)];
-            let windows = [1, 7, 300, 1_000, 1_000, 1_000, 60_000, 86_400_000, 2_592_000_000, 315_360_000_000];
-            let window = windows[self.random.usize(..windows.len())];
+            let (algorithm, window) = self.only.unwrap_or_else(|| identity(&mut self.random));
             let most = [3, 10, 1_000, 999_999_999_989, 1_000_000_000_000][self.random.usize(..5)];
             let limit = self.number(most);
             let capacity = if algorithm == Algorithm::TokenBucket { self.number(most) } else { limit };
@@ -113,4 +111,11 @@ impl<'a> Lane<'a> {
         }
         rules
     }
+}
+
+/// What a count belongs to.
+fn identity(random: &mut fastrand::Rng) -> (Algorithm, u64) {
+    let windows = [1, 7, 300, 1_000, 1_000, 1_000, 60_000, 86_400_000, 2_592_000_000, 315_360_000_000];
+    let algorithm = [Algorithm::Sliding, Algorithm::Fixed, Algorithm::TokenBucket][random.usize(..3)];
+    (algorithm, windows[random.usize(..windows.len())])
 }

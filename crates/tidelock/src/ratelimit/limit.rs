@@ -24,8 +24,9 @@ const MAX_NAME: usize = 64;
 ///
 /// A limit is a plain value. It is checked when a [`Limits`] or a limiter is made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "a limit has a limit; nothing says it better")]
 pub struct Limit {
-    limit: u64,
+    units: u64,
     window: Duration,
     algorithm: Algorithm,
     burst: Option<u64>,
@@ -35,7 +36,7 @@ pub struct Limit {
 impl Limit {
     /// `limit` units per second, sliding; 1..=10^12.
     pub fn new(limit: u64) -> Self {
-        Self { limit, window: SECOND, algorithm: Algorithm::Sliding, burst: None, name: None }
+        Self { units: limit, window: SECOND, algorithm: Algorithm::Sliding, burst: None, name: None }
     }
 
     /// `limit` units per second.
@@ -94,16 +95,16 @@ impl Limit {
     }
 
     fn check(&self) -> Result<(Rule, Arc<str>)> {
-        let units = |option: &str, value: u64| {
+        let checked = |option: &str, value: u64| {
             if (1..=MAX_UNITS).contains(&value) {
                 return Ok(value);
             }
             Err(Error::configuration(format!("{option} must be 1..={MAX_UNITS}, but is {value}")))
         };
-        let limit = units("limit", self.limit)?;
+        let limit = checked("limit", self.units)?;
         let capacity = match self.burst {
             None => limit,
-            Some(burst) if self.algorithm == Algorithm::TokenBucket => units("burst", burst)?,
+            Some(burst) if self.algorithm == Algorithm::TokenBucket => checked("burst", burst)?,
             Some(burst) => {
                 let text = format!("burst belongs to a token bucket, but burst {burst} was given to another limit");
                 return Err(Error::configuration(text));

@@ -6,6 +6,7 @@
 //! that any limit can judge what was counted under another.
 
 #[cfg(test)]
+#[path = "fractions.rs"]
 mod tests;
 
 use serde::{Deserialize, Serialize};

@@ -7,13 +7,13 @@ use redis::Value;
 
 use super::line::Lines;
 use super::store::{Algorithm, Judge, Judged, LimiterStore, Mode, Outcome, RatelimitStore};
-use crate::backend::redis::{Arguments, Repeat, Script, Server, script, slot, unexpected};
+use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, script, slot, unexpected};
 use crate::error::Result;
 use crate::name::{Address, digest_if_long};
 use crate::runtime::BoxFuture;
 
 static CHECK: Script =
-    script!("ratelimit.check", "../lua/time.lua", "lua/counts.lua", "lua/exact.lua", "lua/check.lua");
+    script!("ratelimit.check", "../lua/time.lua", "lua/counts.lua", "lua/usual.lua", "lua/exact.lua", "lua/check.lua");
 static RESET: Script = script!("ratelimit.reset", "../lua/time.lua", "lua/counts.lua", "lua/reset.lua");
 
 /// The counts on the server.

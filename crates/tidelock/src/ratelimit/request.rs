@@ -137,13 +137,13 @@ impl Future for Judging<'_> {
         let answer = match std::mem::replace(&mut self.state, State::Answered) {
             State::Asking(ask, mode) => match ask.check() {
                 Err(error) => Err(error),
-                Ok(limits) => match ask.answer_now(&limits, mode) {
-                    Some(verdict) => Ok(verdict),
-                    None => {
+                Ok(limits) => {
+                    let Some(verdict) = ask.answer_now(&limits, mode) else {
                         self.state = State::Waiting(Box::pin(ask.answer_later(limits, mode)));
                         return self.poll(context);
-                    }
-                },
+                    };
+                    Ok(verdict)
+                }
             },
             State::Waiting(mut waiting) => match waiting.as_mut().poll(context) {
                 Poll::Ready(answer) => answer,
@@ -193,7 +193,7 @@ fn refusal(limiter: &RateLimiter, verdict: Verdict) -> Error {
 
 macro_rules! options {
     ($request:ident) => {
-        impl<'a> $request<'a> {
+        impl $request<'_> {
             /// How many units the request asks for: 1..=the smallest capacity of the limits. Default 1.
             pub fn cost(mut self, cost: u64) -> Self {
                 self.ask.cost = cost;

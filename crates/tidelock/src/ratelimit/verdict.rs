@@ -46,7 +46,8 @@ pub struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     name: Arc<str>,
-    rule: Rule,
+    capacity: u64,
+    window: Duration,
     judged: Judged,
 }
 
@@ -61,7 +62,8 @@ impl Parts {
     fn new(limits: &Limits, rules: &[Rule], judged: &[Judged]) -> Self {
         let part = |name: &Arc<str>, rule: &Rule, judged: &Judged| Part {
             name: Arc::clone(name),
-            rule: *rule,
+            capacity: rule.capacity,
+            window: Duration::from_millis(rule.window),
             judged: *judged,
         };
         if let ([name], [rule], [judged]) = (limits.names(), rules, judged) {
@@ -146,7 +148,7 @@ impl Verdict {
         let (mut policy, mut state) = (String::new(), String::new());
         for (index, part) in self.parts().iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            let (name, window) = (&part.name, seconds(Duration::from_millis(part.rule.window)));
+            let (name, window) = (&part.name, seconds(part.window));
             // Writing to a string does not fail.
             let _ = write!(policy, r#"{comma}"{name}";q={};w={window}"#, part.limit());
             let _ = write!(state, r#"{comma}"{name}";r={};t={}"#, part.remaining(), seconds(part.reset_in()));
@@ -172,8 +174,9 @@ impl Part {
     }
 
     /// The capacity: the limit, or the burst of a token bucket.
+    #[expect(clippy::misnamed_getters, reason = "`limit` is what callers know the capacity by")]
     pub fn limit(&self) -> u64 {
-        self.rule.capacity
+        self.capacity
     }
 
     /// Whole units that can still be used now.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::backend::redis::{Arguments, Repeat, Script, Server, script, unexpected};
+use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, script, unexpected};
 use crate::error::Result;
 use crate::name::Address;
 use crate::retry::store::{BudgetStore, Take, Taken};

@@ -109,7 +109,7 @@ async fn retry_after_is_exact(limiter: &RateLimiter, clock: &ManualClock, cost: 
     if !refused.limited {
         return;
     }
-    clock.advance(refused.retry_after - MILLISECOND);
+    clock.advance(refused.retry_after.saturating_sub(MILLISECOND));
     assert!(check(limiter, cost).await.limited, "a millisecond early: {refused:?}");
     clock.advance(MILLISECOND);
     assert!(!check(limiter, cost).await.limited, "in time: {refused:?}");

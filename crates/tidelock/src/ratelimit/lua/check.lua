@@ -8,77 +8,73 @@ if unreadable then
   return redis.error_reply('TIDELOCK the counts of this identifier are not of format 1')
 end
 
-local request = ARGV[2]
-local mode, cost, offset = struct.unpack('<Bd', request)
-local standings, passes = {}, true
-while offset <= #request do
-  local algorithm, window, limit, capacity
-  algorithm, window, limit, capacity, offset = struct.unpack('<Bddd', request, offset)
-  local at, used, before, more, place = now, 0, 0, 0, nil
+-- The stored count: at, used, before, lapses.
+local function find(algorithm, window)
+  if last_algorithm == algorithm and last_window == window then
+    return last_at, last_used, last_before, last_lapses
+  end
+  for offset = 2, size - 41, 41 do
+    local other_algorithm, other_window, at, used, before, lapses = read('<Bddddd', stored, offset)
+    if other_algorithm == algorithm and other_window == window then
+      return at, used, before, lapses
+    end
+  end
+end
+
+-- The count brought to now: at, used, before; and more, the units that are used up beyond used, rounded up.
+local function stand(algorithm, window, limit)
+  local at, used, before, lapses = find(algorithm, window)
+  if not at or lapses <= now then
+    return algorithm == 3 and now or now - now % window, 0, 0, 0
+  end
+  if algorithm == 3 then
+    local drained, part = ratio(now - at, limit, window)
+    used, before = used - drained, before - part
+    if before < 0 then
+      used, before = used - 1, before + window
+    end
+    if used < 0 then
+      used, before = 0, 0
+    end
+    return now, used, before, before > 0 and 1 or 0
+  end
+  local start = now - now % window
+  if start ~= at then
+    used, before = 0, used
+  end
+  if algorithm == 2 or before == 0 then
+    return start, used, before, 0
+  end
+  local carried, rest = ratio(before, start + window - now, window)
+  return start, used, before, rest > 0 and carried + 1 or carried
+end
+
+-- The count with cost added: used, before, more.
+local function add(algorithm, capacity, cost, used, before, more)
   if algorithm ~= 3 then
-    at = now - now % window
+    return used + cost < 1e12 and used + cost or 1e12, before, more
+  elseif used + cost < 2 * capacity then
+    return used + cost, before, more
+  elseif used < 2 * capacity then
+    return 2 * capacity, 0, 0
   end
-  for index = 1, #counts do
-    local count = counts[index]
-    if count[1] == algorithm and count[2] == window then
-      place = index
-      if count[6] > now then
-        if algorithm == 3 then
-          local drained, part = ratio(now - count[3], limit, window)
-          used, before = count[4] - drained, count[5] - part
-          if before < 0 then
-            used, before = used - 1, before + window
-          end
-          if used < 0 then
-            used, before = 0, 0
-          end
-        elseif count[3] == at then
-          used, before = count[4], count[5]
-        else
-          before = count[4]
-        end
-      end
-    end
-  end
-  if before > 0 then
-    if algorithm == 1 then
-      local rest
-      more, rest = ratio(before, at + window - now, window)
-      if rest > 0 then
-        more = more + 1
-      end
-    else
-      more = 1
-    end
-  end
-  passes = passes and cost <= capacity - used - more
-  standings[#standings + 1] = {algorithm, window, limit, capacity, at, used, before, more, place}
+  return used, before, more
 end
 
 -- How long until at most left tokens are used.
 local function drained_after(left, window, limit, used, before)
-  local above = used - left
-  if above < 0 then
+  if used < left then
     return 0
   end
-  local span, rest = ratio(above, window, limit)
-  return math.min(span + floor((rest + before + limit - 1) / limit), MAX_SPAN)
+  local span, rest = ratio(used - left, window, limit)
+  rest = rest + before
+  span = span + (rest - rest % limit) / limit + (rest % limit > 0 and 1 or 0)
+  return span < MAX_SPAN and span or MAX_SPAN
 end
 
-local counting = mode == 2 or mode == 1 and passes
-local replies, named, latest = {}, {}, 0
-for index = 1, #standings do
-  local algorithm, window, limit, capacity, at, used, before, more, place = unpack(standings[index], 1, 9)
-  if counting then
-    if algorithm ~= 3 then
-      used = math.min(used + cost, 1e12)
-    elseif used + cost < 2 * capacity then
-      used = used + cost
-    elseif used < 2 * capacity then
-      used, before, more = 2 * capacity, 0, 0
-    end
-  end
-  local free, refused, retry_after = math.max(0, capacity - used - more), 0, 0
+-- The limit's answer, and its reset_in.
+local function judge(passes, cost, algorithm, window, limit, capacity, at, used, before, more)
+  local free, refused, retry_after = capacity - used - more, 0, 0
   local reset_in = algorithm == 3 and drained_after(0, window, limit, used, before) or at + window - now
   if not passes and cost > free then
     refused = 1
@@ -94,43 +90,73 @@ for index = 1, #standings do
       retry_after = reset_in + window - ratio(limit - cost, window, used)
     end
   end
-  replies[index] = struct.pack('<Bddd', refused, free, reset_in, retry_after)
+  return pack('<Bddd', refused, free > 0 and free or 0, reset_in, retry_after), reset_in
+end
+
+local standings, passes = {}, true
+offset = 10
+while offset <= #request do
+  algorithm, window, limit, capacity, offset = read('<Bddd', request, offset)
+  local at, used, before, more = stand(algorithm, window, limit)
+  passes = passes and cost <= capacity - used - more
+  standings[#standings + 1] = {algorithm, window, limit, capacity, at, used, before, more}
+end
+
+-- New counts by what they belong to, as it is packed, and in the order of the request.
+local counting = mode == 2 or mode == 1 and passes
+local replies, named, new = {}, {}, {}
+for index = 1, #standings do
+  local at, used, before, more
+  algorithm, window, limit, capacity, at, used, before, more = unpack(standings[index], 1, 8)
+  if counting then
+    used, before, more = add(algorithm, capacity, cost, used, before, more)
+  end
+  local reset_in
+  replies[index], reset_in = judge(passes, cost, algorithm, window, limit, capacity, at, used, before, more)
   if counting then
     local lapses = algorithm == 3 and now + reset_in or at + (3 - algorithm) * window
-    local count = {algorithm, window, at, used, before, lapses}
-    counts[place or #counts + 1] = count
-    named[count] = true
+    local count = pack('<Bddddd', algorithm, window, at, used, before, lapses)
+    named[count:sub(1, 9)] = {count, lapses}
+    new[index] = count:sub(1, 9)
   end
 end
 
 if counting then
-  local kept = {}
-  for index = 1, #counts do
-    local count = counts[index]
-    if named[count] or count[6] > now then
-      kept[#kept + 1] = count
+  local kept, found = {}, {}
+  for place = 2, size, 41 do
+    local identity = stored:sub(place, place + 8)
+    local lapses = read('<d', stored, place + 33)
+    if named[identity] then
+      found[identity] = true
+      kept[#kept + 1] = named[identity]
+    elseif lapses > now then
+      kept[#kept + 1] = {stored:sub(place, place + 40), lapses, true}
+    end
+  end
+  for index = 1, #new do
+    if not found[new[index]] then
+      kept[#kept + 1] = named[new[index]]
     end
   end
   while #kept > 16 do
     local first
     for index = 1, #kept do
-      if not named[kept[index]] and (not first or kept[index][6] < kept[first][6]) then
+      if kept[index][3] and (not first or kept[index][2] < kept[first][2]) then
         first = index
       end
     end
     table.remove(kept, first)
   end
-  local packed = {}
+  local counts, latest = {}, 0
   for index = 1, #kept do
-    local count = kept[index]
-    packed[index] = struct.pack('<Bddddd', unpack(count, 1, 6))
-    latest = math.max(latest, count[6])
+    counts[index] = kept[index][1]
+    latest = math.max(latest, kept[index][2])
   end
-  local value = '\1' .. table.concat(packed)
+  local value = '\1' .. table.concat(counts)
   if pinned then
-    redis.call('SET', KEYS[1], value, 'PX', string.format('%d', math.max(latest - now, 3600000)))
+    call('SET', KEYS[1], value, 'PX', string.format('%d', math.max(latest - now, 3600000)))
   else
-    redis.call('SET', KEYS[1], value, 'PXAT', string.format('%d', latest))
+    call('SET', KEYS[1], value, 'PXAT', string.format('%d', latest))
   end
 end
 return table.concat(replies)

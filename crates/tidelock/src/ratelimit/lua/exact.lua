@@ -1,27 +1,28 @@
 -- part: exact arithmetic. Numbers here are doubles, whole up to 2^53; products of counts and spans pass that.
-local floor = math.floor
 local MAX_SPAN = 1e15
 
 -- floor(a * b / c) and the rest, for whole a < 2^53, b < 2^48, 1 <= c < 2^40; a quotient above 2 * MAX_SPAN is cut off.
 local function ratio(a, b, c)
   local product = a * b
+  local quotient = product / c
   if product < 9007199254740992 then
-    local quotient = floor(product / c)
+    quotient = quotient - quotient % 1
     return quotient, product - quotient * c
   end
-  if product / c > 2 * MAX_SPAN then
+  if quotient > 2 * MAX_SPAN then
     return 2 * MAX_SPAN, 0
   end
   -- Long division by digits of 12 bits: every step stays below c * 2^13 <= 2^53.
-  local whole = floor(a / c)
+  local whole = math.floor(a / c)
   a = a - whole * c
   whole = whole * b
-  local quotient, rest, scale = 0, 0, 68719476736
+  local rest, scale = 0, 68719476736
+  quotient = 0
   repeat
-    local digit = floor(b / scale)
+    local digit = math.floor(b / scale)
     b = b - digit * scale
     local step = rest * 4096 + a * digit
-    local times = floor(step / c)
+    local times = math.floor(step / c)
     rest = step - times * c
     quotient = quotient * 4096 + times
     scale = scale / 4096

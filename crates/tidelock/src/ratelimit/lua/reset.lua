@@ -3,10 +3,10 @@
 -- ARGV[1]  pinned time in ms, or empty
 -- Reply: 1 if there was anything that had not lapsed, else 0
 local found = unreadable
-for index = 1, #counts do
-  found = found or counts[index][6] > now
+for offset = 2, unreadable and 0 or size, 41 do
+  found = found or read('<d', stored, offset + 33) > now
 end
 if stored then
-  redis.call('DEL', KEYS[1])
+  call('DEL', KEYS[1])
 end
 return found and 1 or 0
