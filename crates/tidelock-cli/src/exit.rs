@@ -36,7 +36,10 @@ pub(crate) fn failed(error: &anyhow::Error) -> Exit {
         // Whoever read the output has seen enough.
         return Exit::Yes;
     }
-    eprintln!("error: {}", redact(&message(error)));
+    let message = message(error);
+    // The library leaves credentials out itself, and shows what a URL looks like.
+    let is_ours = !error.chain().any(<dyn std::error::Error>::is::<tidelock::Error>);
+    eprintln!("error: {}", if is_ours { redact(&message) } else { message });
     if let Some(WorkerEnded(code)) = error.downcast_ref() {
         // What the worker met is what the demo met; without it there is no account.
         return if *code == Some(Exit::Backend as i32) { Exit::Backend } else { Exit::Account };
