@@ -290,6 +290,7 @@ fn accepted(results: &[u8]) -> Accepted {
     Accepted::All(results.chunks_exact(9).map(one).collect())
 }
 
+/// `next` is still the time from now until then.
 fn read_taken(reply: &mut Reply) -> Result<Taken> {
     let Some(Value::Array(items)) = reply.items.next() else { return Err(unexpected("take", &Value::Nil)) };
     let mut items = items.into_iter();
@@ -298,6 +299,6 @@ fn read_taken(reply: &mut Reply) -> Result<Taken> {
         Value::BulkString(value) => Ok(Stored::read(&value)?.into_handed()),
         other => Err(unexpected("take", &other)),
     });
-    let next = number(&told);
-    Ok(Taken { messages: messages.collect::<Result<_>>()?, next: (next != 0).then_some(next) })
+    let after = number(&told);
+    Ok(Taken { messages: messages.collect::<Result<_>>()?, next: (after != 0).then_some(after) })
 }

@@ -196,7 +196,9 @@ impl Remote {
                     }
                 }
                 Request::Take { take, reply } => {
-                    let taken = taken[index].take().expect("each take has its step");
+                    let mut taken = taken[index].take().expect("each take has its step");
+                    // The server told a time from its now; waiting goes by the clock of this process.
+                    taken.next = taken.next.map(|after| self.server.clock.now().as_millis() + after);
                     self.hand_over(take, taken, reply, settling);
                 }
             }
