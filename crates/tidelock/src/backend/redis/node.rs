@@ -19,6 +19,7 @@ use super::wake::Wakes;
 pub(crate) struct NodeConfig {
     pub(crate) url: Url,
     /// Roots to trust beside the built-in ones, as PEM.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS asks for it"))]
     pub(crate) root_certificate: Option<Vec<u8>>,
     /// The key that holds the format version.
     pub(crate) format_key: String,
