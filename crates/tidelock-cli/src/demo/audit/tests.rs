@@ -1,3 +1,5 @@
+//! Each witness is falsified in turn, and the account has to notice.
+
 use super::super::ledger::Hold;
 use super::*;
 
