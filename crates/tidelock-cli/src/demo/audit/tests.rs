@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! The audit, on made-up ledgers.
-=======
 //! Each witness is falsified in turn, and the account has to notice.
->>>>>>> cli
 
 use super::super::ledger::Hold;
 use super::*;
