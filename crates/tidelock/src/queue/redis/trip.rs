@@ -15,6 +15,7 @@ use crate::backend::redis::{Place, Repeat, Script, Server, script};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Action, Handed, NewMessage, Settle, Settled, Take, Taken};
 use crate::runtime::yield_now;
+use crate::time::Timestamp;
 
 static TRIP: Script = script!(
     "trip",
@@ -127,13 +128,18 @@ impl Remote {
 
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
         lane.number += 1;
+        let pinned = self.server.clock.pinned();
         let mut arguments = self.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         let plan = Plan::make(load, &mut arguments, &self.server.channel);
         let answer =
             self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
         match answer.map_err(|failure| failure.into_error(&self.operation())) {
-            Ok(answer) => self.deliver(plan, answer),
+            Ok(answer) => {
+                // The server told times from its now: a pinned one is that of the request, else it is this moment.
+                let now = pinned.unwrap_or_else(|| self.server.clock.now());
+                self.deliver(plan, answer, now);
+            }
             Err(error) => plan.requests.into_iter().for_each(|request| request.fail(&error)),
         }
     }
@@ -155,19 +161,19 @@ impl Remote {
         self.place.tag.to_string()
     }
 
-    fn deliver(self: &Arc<Self>, plan: Plan, answer: Value) {
+    fn deliver(self: &Arc<Self>, plan: Plan, answer: Value, now: Timestamp) {
         let outcome = Reply::read(answer).and_then(|mut reply| {
             self.told_next(reply.next()?);
             let settling = reply.settling;
             plan.steps.iter().map(|step| step.read(&mut reply)).collect::<Result<Vec<_>>>().map(|read| (settling, read))
         });
         match outcome {
-            Ok((settling, read)) => self.hand_out(plan.requests, read, settling),
+            Ok((settling, read)) => self.hand_out(plan.requests, read, settling, now),
             Err(error) => plan.requests.into_iter().for_each(|request| request.fail(&error)),
         }
     }
 
-    fn hand_out(self: &Arc<Self>, requests: Vec<Request>, read: Vec<Outcome>, settling: bool) {
+    fn hand_out(self: &Arc<Self>, requests: Vec<Request>, read: Vec<Outcome>, settling: bool, now: Timestamp) {
         let mut sent: Vec<Option<Accepted>> = requests.iter().map(|_| None).collect();
         let mut taken: Vec<Option<Taken>> = requests.iter().map(|_| None).collect();
         let mut settled: Vec<Vec<Settled>> = requests
@@ -197,8 +203,7 @@ impl Remote {
                 }
                 Request::Take { take, reply } => {
                     let mut taken = taken[index].take().expect("each take has its step");
-                    // The server told a time from its now; waiting goes by the clock of this process.
-                    taken.next = taken.next.map(|after| self.server.clock.now().as_millis() + after);
+                    taken.next = taken.next.map(|after| now.as_millis() + after);
                     self.hand_over(take, taken, reply, settling);
                 }
             }
