@@ -67,7 +67,7 @@ Examples:
   tidelock demo --print-orders > my-orders.ndjson
   tidelock demo --redis redis://127.0.0.1 --processes 4 --chaos
 
-Exit code 0 if the account adds up, 4 if not, 130 after Ctrl-C (which lets the workers finish what they hold).";
+Exit code 0 if the account adds up, 4 if not (or if a worker process died by itself), 130 after Ctrl-C (which lets the workers finish what they hold).";
 
 /// Arguments of `tidelock demo`.
 #[derive(clap::Args)]
@@ -95,7 +95,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
     /// What the payment provider allows: charges per second in all.
-    #[arg(long, value_name = "COUNT", default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
     /// Do not delete the queue at the end.
     #[arg(long, requires = "redis")]
@@ -137,18 +137,18 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
 
 /// Runs one worker process: the plan comes in on stdin, and the end of stdin is the sign to stop.
 pub(crate) async fn work() -> anyhow::Result<Exit> {
-    let mut stdin = BufReader::new(tokio::io::stdin());
-    let mut line = String::new();
-    stdin.read_line(&mut line).await?;
-    let plan: Plan = serde_json::from_str(&line).context("this command is started by `tidelock demo` alone")?;
-    let tide = plan.open().await?;
-    let shop = plan.shop(&tide)?;
     // Ctrl-C on a terminal goes to all processes; the parent decides what it means.
     tokio::spawn(async {
         loop {
             stop::signal().await;
         }
     });
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    let mut line = String::new();
+    stdin.read_line(&mut line).await?;
+    let plan: Plan = serde_json::from_str(&line).context("this command is started by `tidelock demo` alone")?;
+    let tide = plan.open().await?;
+    let shop = plan.shop(&tide)?;
     let ended = async move {
         let mut rest = String::new();
         let _ = stdin.read_line(&mut rest).await;

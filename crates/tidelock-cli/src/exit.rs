@@ -36,7 +36,14 @@ pub(crate) fn failed(error: &anyhow::Error) -> Exit {
         // Whoever read the output has seen enough.
         return Exit::Yes;
     }
-    eprintln!("error: {}", redact(&message(error)));
+    let message = message(error);
+    // The library leaves credentials out itself, and shows what a URL looks like.
+    let is_ours = !error.chain().any(<dyn std::error::Error>::is::<tidelock::Error>);
+    eprintln!("error: {}", if is_ours { redact(&message) } else { message });
+    if let Some(WorkerEnded(code)) = error.downcast_ref() {
+        // What the worker met is what the demo met; without it there is no account.
+        return if *code == Some(Exit::Backend as i32) { Exit::Backend } else { Exit::Account };
+    }
     error.downcast_ref::<tidelock::Error>().map_or(Exit::Wrong, |error| kind(error.kind()))
 }
 
@@ -91,6 +98,21 @@ fn redact(text: &str) -> String {
     }
     words.concat()
 }
+
+/// A worker process of the demo ended although nobody told it to, with this exit code.
+#[derive(Debug)]
+pub(crate) struct WorkerEnded(pub(crate) Option<i32>);
+
+impl fmt::Display for WorkerEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(code) => write!(f, "a worker process ended with exit code {code}"),
+            None => f.write_str("a worker process was killed"),
+        }
+    }
+}
+
+impl std::error::Error for WorkerEnded {}
 
 /// A request that cannot be meant.
 #[derive(Debug)]

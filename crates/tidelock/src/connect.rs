@@ -124,7 +124,10 @@ impl Connect {
             process: Arc::clone(&process),
         };
         let backend = Arc::new(Redis::connect(settings, &self.clock, &lifecycle, &spawner).await?);
-        Ok(Tidelock::over(World { backend, clock: self.clock, lifecycle, spawner, process, receivers: Registry::default() }, &self.tenant))
+        Ok(Tidelock::over(
+            World { backend, clock: self.clock, lifecycle, spawner, process, receivers: Registry::default() },
+            &self.tenant,
+        ))
     }
 }
 

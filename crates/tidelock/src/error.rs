@@ -156,7 +156,13 @@ impl Error {
     pub(crate) fn duplicate(&self) -> Self {
         let source = self.0.source.as_ref().map(|source| BoxError::from(source.to_string()));
         let Inner { kind, retryable, message, .. } = &*self.0;
-        Self(Box::new(Inner { kind: *kind, retryable: *retryable, message: message.clone(), detail: Detail::None, source }))
+        Self(Box::new(Inner {
+            kind: *kind,
+            retryable: *retryable,
+            message: message.clone(),
+            detail: Detail::None,
+            source,
+        }))
     }
 
     /// The kind of failure.

@@ -1,7 +1,18 @@
 //! The guide: a page for each primitive. Every example in it runs as a test.
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod front_page {}
+
+#[doc = include_str!("../../../docs/guide/getting-started.md")]
+pub mod getting_started {}
+
 #[doc = include_str!("../../../docs/guide/mutex.md")]
 pub mod mutex {}
+
+#[cfg(feature = "tls")]
+#[doc = include_str!("../../../docs/guide/operations.md")]
+pub mod operations {}
 
 #[doc = include_str!("../../../docs/guide/queue.md")]
 pub mod queue {}

@@ -81,6 +81,7 @@ pub use self::inspect::{Lease, MessageInfo, Paused, QueueStats};
 pub use self::message::{Delivery, Message, MessageId, Nacked, Receipt};
 pub use self::meta::Meta;
 pub use self::receive::{Recv, RecvMany, TryRecv};
+pub(crate) use self::receivers::Registry;
 pub use self::request::{
     Ack, AckMany, Bury, Delete, Get, GiveBack, List, Nack, Pause, Peek, Purge, Remove, Resume, SendMany, SendRequest,
     Sent, Stats, Touch,
@@ -88,7 +89,6 @@ pub use self::request::{
 pub use self::store::{DeadReason, Place, Removed, State};
 pub use self::stream::Deliveries;
 pub use self::worker::{HandlerError, RunningWorker, Worker, WorkerReport, WorkerStats};
-pub(crate) use self::receivers::Registry;
 
 use self::builder::Options;
 use self::receivers::Receivers;

@@ -57,7 +57,17 @@ impl Tidelock {
         let spawner = Arc::new(Spawner::default());
         let backend = Arc::new(Memory::new(&clock, &spawner));
         let lifecycle = Lifecycle::new(clock.clone());
-        Self::over(World { backend, clock, lifecycle, spawner, process: process_name("local"), receivers: Registry::default() }, DEFAULT_TENANT)
+        Self::over(
+            World {
+                backend,
+                clock,
+                lifecycle,
+                spawner,
+                process: process_name("local"),
+                receivers: Registry::default(),
+            },
+            DEFAULT_TENANT,
+        )
     }
 
     pub(crate) fn over(world: World, tenant: &str) -> Self {

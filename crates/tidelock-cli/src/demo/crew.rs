@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tidelock::Tidelock;
 use tidelock::queue::RunningWorker;
 use tokio::io::AsyncWriteExt as _;
@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use super::ledger::{Entry, Ledger};
 use super::plan::Plan;
 use super::worker::Shop;
+use crate::exit::WorkerEnded;
 
 /// Longer than a worker process takes to drain.
 const GRACE: Duration = Duration::from_secs(20);
@@ -44,12 +45,12 @@ impl Crew {
         Ok(Self::Processes { children, folder })
     }
 
-    /// Fails if a process ended that nobody killed, or if none is left.
+    /// Fails if a process ended that nobody killed.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         if let Self::Processes { children, .. } = self {
             for child in children {
                 if let Some(status) = child.try_wait()? {
-                    bail!("a worker process ended too early: {status}");
+                    return Err(WorkerEnded(status.code()).into());
                 }
             }
         }
@@ -80,7 +81,7 @@ impl Crew {
                     let status = tokio::time::timeout(GRACE, child.wait()).await;
                     let status = status.context("a worker process does not end")??;
                     if !status.success() {
-                        bail!("a worker process failed: {status}");
+                        return Err(WorkerEnded(status.code()).into());
                     }
                 }
                 Ok(Ledger::shared(&folder.ledger())?.entries()?)

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidelock::queue::{Backoff, Queue, Worker};
+use tidelock::queue::{Queue, Worker};
 use tidelock::ratelimit::Limit;
-use tidelock::{Raw, SECOND, Tidelock};
+use tidelock::{Backoff, Raw, SECOND, Tidelock};
 
 use super::ledger::Ledger;
 use super::worker::{Shop, fulfil};

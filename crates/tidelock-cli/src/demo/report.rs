@@ -64,7 +64,7 @@ pub(crate) fn samples(dead: &[Dead]) -> Vec<String> {
     let firsts = dead.iter().filter(|letter| kinds.insert((&letter.reason, cut(&letter.error, KIND))));
     let sample = |letter: &Dead| {
         let (error, body) = (cut(&plain(&letter.error), 96), cut(&line(&letter.raw), 96));
-        format!("{} after {} attempts: {error}\n      {body}", letter.reason, letter.attempts)
+        format!("{} at attempt {}: {error}\n      {body}", letter.reason, letter.attempts)
     };
     firsts.take(SAMPLES).map(sample).collect()
 }
@@ -73,7 +73,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Account { blank, too_long, duplicates, .. } = self.account;
         let account = &self.account;
-        let mut row = |number: u64, name: &str, remark: String| writeln!(f, "{:>9}  {name:<13}{remark}", count(number));
+        let mut row = |number: u64, name: &str, remark: String| {
+            let line = format!("{:>9}  {name:<14}{remark}", count(number));
+            writeln!(f, "{}", line.trim_end())
+        };
         let seconds = self.elapsed_ms.div_ceil(100);
         row(account.lines, "lines", format!("in {}.{} s", seconds / 10, seconds % 10))?;
         row(blank + too_long, "skipped", format!("{blank} blank, {too_long} too long"))?;

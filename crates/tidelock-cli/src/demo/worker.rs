@@ -24,7 +24,8 @@ pub(crate) struct Shop {
 /// Carries out one order. An error means *later*; a bad line is refused for good.
 pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), HandlerError> {
     let order = Order::parse(&message.0).map_err(HandlerError::fatal)?;
-    shop.payments.acquire("provider").await?;
+    let turn = shop.payments.acquire("provider").await?;
+    debug_assert!(!turn.limited, "without a timeout it waits until it is allowed");
     let shelf = order.shelf();
     let guard = match shop.shelves.lock(&shelf).timeout(SHELF_WAIT).await? {
         Locked::Guard(guard) => guard,
@@ -60,7 +61,7 @@ async fn pack_and_charge(
         order: order.id.clone(),
         amount_cents: order.amount_cents,
         message: super::number(message.id()),
-        delivery: message.delivery_id().to_string(),
+        delivery: message.delivery_id(),
         attempt: message.attempt(),
     };
     check(shop.ledger.write(charge)?)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tidelock::Changed;
 use tidelock::queue::QueueStats;
 
 use super::Target;
@@ -137,8 +138,13 @@ impl Resume {
     }
 }
 
-fn changed(target: &Target, changed: bool, yes: &str, no: &str) -> anyhow::Result<Exit> {
-    let human = format!("{}: {}\n", plain(&target.queue), if changed { yes } else { no });
+fn changed(target: &Target, changed: Changed, yes: &str, no: &str) -> anyhow::Result<Exit> {
+    let human = match changed {
+        Changed::Yes => yes,
+        Changed::No => no,
+        Changed::Absent => "there is no such queue",
+    };
+    let human = format!("{}: {human}\n", plain(&target.queue));
     output::answer(target.json(), &json!({ "changed": changed }), &human)?;
-    Ok(Exit::any(changed))
+    Ok(Exit::any(changed == Changed::Yes))
 }

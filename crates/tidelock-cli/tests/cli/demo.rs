@@ -1,8 +1,11 @@
-//! `tidelock demo` in one process.
+//! `tidelock demo` in one process, and its end by Ctrl-C.
 
-use serde_json::json;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
-use crate::run::{TemporaryFile, tidelock};
+use serde_json::{Value, json};
+
+use crate::run::{TemporaryFile, command, servers, tidelock};
 
 /// Two good orders, one that fails twice, one that always fails; a duplicate, a blank line, and five bad lines.
 const ORDERS: &[u8] =
@@ -78,4 +81,34 @@ fn an_empty_file_adds_up() {
     let file = TemporaryFile::new(b"");
     let account = tidelock(&["demo", file.path(), "--json"]).expect(0).json();
     assert_eq!((&account["lines"], &account["accepted"], &account["adds_up"]), (&json!(0), &json!(0), &json!(true)));
+}
+
+/// Ctrl-C in the midst of the work: what was begun is finished, and the rest is counted as what it is.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_adds_up_with_what_is_unfinished() {
+    let order = |number: u32| {
+        let (id, item) = (format!("o-{number}"), format!("item-{number}"));
+        json!({ "id": id, "warehouse": "oslo", "item": item, "quantity": 1, "amount_cents": 100 }).to_string()
+    };
+    let orders: Vec<_> = (0..2_000).map(order).collect();
+    let file = TemporaryFile::new(orders.join("\n").as_bytes());
+    let mut local = vec![vec![]];
+    local.extend(servers().into_iter().map(|(_, url)| vec!["--redis".to_owned(), url, "--processes=2".to_owned()]));
+    for fleet in local {
+        let mut command = command(&["demo", file.path(), "--json", "--rate", "100"]);
+        let mut child = command.args(&fleet).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // The first sign of progress; at this rate it takes 20 s in all.
+        assert!(lines.next().unwrap().unwrap().contains(" of 2,000 orders"));
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{fleet:?} {:?}", lines.collect::<Vec<_>>());
+        let account: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&account["adds_up"], &account["interrupted"]), (&json!(true), &json!(true)), "{account}");
+        let count = |field: &str| account[field].as_u64().unwrap_or_else(|| panic!("{field} in {account}"));
+        assert_eq!(count("accepted"), count("settled") + count("dead") + count("unfinished"), "{account}");
+        assert!(count("settled") > 0 && count("unfinished") > 1_000 && count("lost") == 0, "{account}");
+    }
 }

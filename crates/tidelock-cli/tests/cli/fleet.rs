@@ -6,20 +6,19 @@ use crate::run::{TemporaryFile, servers, tidelock};
 
 /// Orders that keep several processes busy for about two seconds.
 fn orders() -> TemporaryFile {
-    let mut text = String::new();
-    for number in 1..=400 {
-        let item = number % 40;
-        let fails = if number % 20 == 0 { 1 } else { 0 };
-        let order = json!({
-            "id": format!("o-{number}"), "warehouse": "oslo", "item": format!("item-{item}"), "quantity": 1,
-            "amount_cents": 100, "work_ms": 20, "fail_attempts": fails,
-        });
-        text += &format!("{order}\n");
-        if number % 50 == 0 {
-            text += &format!("order {number} is no JSON\n");
-            text += &format!("{order}\n");
-        }
-    }
+    let order = |number: u32| {
+        let (id, item) = (format!("o-{number}"), format!("item-{}", number % 40));
+        json!({
+            "id": id, "warehouse": "oslo", "item": item, "quantity": 1, "amount_cents": 100,
+            "work_ms": 20, "fail_attempts": u8::from(number.is_multiple_of(20)),
+        })
+    };
+    let lines = (1..=400_u32).flat_map(|number| {
+        let order = order(number).to_string();
+        let extra = [order.clone(), format!("order {number} is no JSON")];
+        std::iter::once(order).chain(extra.into_iter().filter(move |_| number.is_multiple_of(50)))
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
     TemporaryFile::new(text.as_bytes())
 }
 
@@ -33,24 +32,32 @@ fn check(account: &Value) {
     assert_eq!(account["charged_cents"], json!(40_000), "{account}");
 }
 
+/// Runs the demo over each server, all at once.
+fn on_each_server(arguments: &[&str], check: impl Fn(Value) + Sync) {
+    let file = orders();
+    std::thread::scope(|scope| {
+        for (name, url) in servers() {
+            let (file, check) = (&file, &check);
+            scope.spawn(move || {
+                eprintln!("{name}");
+                check(
+                    tidelock(&[&["demo", file.path(), "--json", "--redis", &url], arguments].concat()).expect(0).json(),
+                );
+            });
+        }
+    });
+}
+
 #[test]
 fn a_process_killed_midway_loses_nothing() {
-    let file = orders();
-    for (name, url) in servers() {
-        eprintln!("{name}");
-        let fleet = ["--redis", &url, "--processes", "3", "--concurrency", "8", "--chaos"];
-        let account = tidelock(&[&["demo", file.path(), "--json"], &fleet[..]].concat()).expect(0).json();
+    on_each_server(&["--processes", "3", "--concurrency", "8", "--chaos"], |account| {
         check(&account);
         assert_eq!((&account["killed"], &account["processes"]), (&json!(1), &json!(3)), "{account}");
         assert!(account["killed_holding"].as_u64() > Some(0), "it was killed in the midst of its work: {account}");
-    }
+    });
 }
 
 #[test]
 fn one_process_over_a_server_does_the_same_as_alone() {
-    let file = orders();
-    for (name, url) in servers() {
-        eprintln!("{name}");
-        check(&tidelock(&["demo", file.path(), "--json", "--redis", &url]).expect(0).json());
-    }
+    on_each_server(&[], |account| check(&account));
 }

@@ -57,8 +57,8 @@ fn order(random: &mut Random, number: u64) -> String {
 
 /// An earlier order once more; now and then with another amount, which changes nothing.
 fn repeated(random: &mut Random, earlier: &[String]) -> String {
-    let back = random.below(earlier.len().min(400) as u64) as usize;
-    let line = &earlier[earlier.len() - 1 - back];
+    let recent = &earlier[earlier.len().saturating_sub(400)..];
+    let line = random.one_of(recent);
     if random.one_in(5) { line.replace(r#""amount_cents":"#, r#""amount_cents":1"#) } else { line.clone() }
 }
 
@@ -100,7 +100,8 @@ impl Random {
         self.below(count) == 0
     }
 
-    fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len() as u64) as usize]
+    fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        let index = self.below(choices.len() as u64);
+        &choices[usize::try_from(index).expect("an index of a slice")]
     }
 }

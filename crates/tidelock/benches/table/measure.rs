@@ -92,7 +92,8 @@ impl Table {
         text.push_str("| row | backend | per second | ratio | target | goal | p50 ms | p99 ms | |\n");
         text.push_str("|---|---|---|---|---|---|---|---|---|\n");
         for row in &self.rows {
-            let blank = |value: f64, digits: usize| if value == 0.0 { String::new() } else { format!("{value:.digits$}") };
+            let blank =
+                |value: f64, digits: usize| if value == 0.0 { String::new() } else { format!("{value:.digits$}") };
             let _ = writeln!(
                 text,
                 "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} |",

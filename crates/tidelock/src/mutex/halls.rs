@@ -128,10 +128,6 @@ impl Halls {
     }
 
     /// Something may have been missed: looks at once.
-    #[cfg_attr(
-        any(not(feature = "redis"), target_family = "wasm"),
-        expect(dead_code, reason = "one process misses nothing")
-    )]
     pub(crate) fn refresh_all(&self, room: &Room) {
         let now = room.clock().tick();
         for hall in self.lock().values_mut() {

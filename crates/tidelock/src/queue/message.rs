@@ -37,7 +37,8 @@ impl FromStr for MessageId {
     fn from_str(text: &str) -> Result<Self> {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let id = text.parse().ok().filter(|id| digits && *id < 1 << 53);
-        id.map(Self).ok_or_else(|| Error::argument(format!("a message id is a decimal below 2^53, but this is {text:?}")))
+        id.map(Self)
+            .ok_or_else(|| Error::argument(format!("a message id is a decimal below 2^53, but this is {text:?}")))
     }
 }
 
@@ -318,8 +319,8 @@ pub struct Delivery<T> {
 impl<T> Delivery<T> {
     pub(crate) fn new(message: Message<T>) -> Self {
         let site = &message.held.site;
-        let held = Arc::clone(&message.held) as Arc<dyn lifecycle::GiveBack>;
-        let hold = site.world.lifecycle.hold_until_closed("delivery", &site.address.id, held);
+        let at_close = Arc::clone(&message.held) as Arc<dyn lifecycle::GiveBack>;
+        let hold = site.world.lifecycle.hold_until_closed("delivery", &site.address.id, at_close);
         Self { message, hold }
     }
 

@@ -131,7 +131,6 @@ macro_rules! waits {
     };
 }
 
-
 impl<T: Value> Recv<T> {
     pub(crate) fn new(queue: &Queue<T>) -> Self {
         Self { queue: queue.clone(), wish: Wish::default(), wait: Wait::DEFAULT }

@@ -112,15 +112,14 @@ impl<T: Value> Stream for Deliveries<T> {
     type Item = Result<Delivery<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if matches!(self.state, State::Set(_))
-            && let State::Set(setup) = std::mem::replace(&mut self.state, State::Ended)
-        {
-            self.state = State::Running(setup.start());
-        }
-        let State::Running(running) = &mut self.state else { return Poll::Ready(None) };
+        let mut running = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Set(setup) => setup.start(),
+            State::Running(running) => running,
+            State::Ended => return Poll::Ready(None),
+        };
         let next = running.as_mut().poll_next(context);
-        if matches!(next, Poll::Ready(None)) {
-            self.state = State::Ended;
+        if !matches!(next, Poll::Ready(None)) {
+            self.state = State::Running(running);
         }
         next
     }
@@ -133,7 +132,7 @@ impl<T> fmt::Debug for Deliveries<T> {
 }
 
 impl<T: Value> Setup<T> {
-    fn start(self: Box<Self>) -> Running<T> {
+    fn start(self) -> Running<T> {
         let queue = self.queue.clone();
         match self.source() {
             Ok(source) => Box::pin(stream::unfold(source, async |mut source| Some((source.next().await?, source)))),
@@ -149,7 +148,9 @@ impl<T: Value> Setup<T> {
         }
         if prefetch > 0 && terms.lease < 100 {
             let lease = Duration::from_millis(terms.lease);
-            return Err(Error::argument(format!("a lease that renews itself must be at least 100 ms, but is {lease:?}")));
+            return Err(Error::argument(format!(
+                "a lease that renews itself must be at least 100 ms, but is {lease:?}"
+            )));
         }
         let ahead = (prefetch > 0).then(|| Prefetched::start(&queue, &terms, prefetch, drain));
         let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));

@@ -197,7 +197,9 @@ impl<T: Value> Worker<T> {
         let terms = wish.terms(&queue)?;
         if terms.lease < 100 {
             let lease = Duration::from_millis(terms.lease);
-            return Err(Error::argument(format!("a lease that renews itself must be at least 100 ms, but is {lease:?}")));
+            return Err(Error::argument(format!(
+                "a lease that renews itself must be at least 100 ms, but is {lease:?}"
+            )));
         }
         if !(1..=10_000).contains(&concurrency) {
             return Err(Error::argument(format!("concurrency must be 1..=10000, but is {concurrency}")));

@@ -258,12 +258,4 @@ mod tests {
         let inner = Error::new(ErrorKind::Timeout, "yes").with_source(io::Error::from(io::ErrorKind::NotFound));
         assert!(wrapped(inner).is_retryable());
     }
-
-    #[test]
-    fn the_wish_of_a_server_is_found_in_the_chain() {
-        let wish = Duration::from_millis(700);
-        let error = Error::new(ErrorKind::Server, "BUSY").retryable().with_retry_after(wish);
-        assert_eq!(wrapped(error).retry_after(), Some(wish));
-        assert_eq!(wrapped(io::Error::from(io::ErrorKind::TimedOut)).retry_after(), None);
-    }
 }

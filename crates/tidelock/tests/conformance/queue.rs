@@ -11,7 +11,6 @@ mod stopping;
 mod stream;
 mod worker;
 
-use std::fmt::Write;
 use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
@@ -54,7 +53,11 @@ pub(crate) async fn drain(queue: &Queue<String>) -> Vec<String> {
 pub(crate) async fn stats(queue: &Queue<String>) -> QueueStats {
     let stats = queue.stats().await.expect("the backend answers");
     let there = stats.ready + stats.delayed + stats.leased + stats.dead;
-    assert_eq!(there, stats.accepted - stats.settled, "ready + delayed + leased + dead = accepted - settled: {stats:?}");
+    assert_eq!(
+        there,
+        stats.accepted - stats.settled,
+        "ready + delayed + leased + dead = accepted - settled: {stats:?}"
+    );
     stats
 }
 
@@ -62,18 +65,17 @@ pub(crate) async fn stats(queue: &Queue<String>) -> QueueStats {
 pub(crate) async fn advancing<F: IntoFuture>(clock: &ManualClock, step: Duration, future: F) -> F::Output {
     let mut future = std::pin::pin!(future.into_future());
     loop {
-        tokio::select! {
-            biased;
-            output = &mut future => return output,
-            // Real time only paces the clock; nothing is concluded from it.
-            () = tokio::time::sleep(Duration::from_millis(5)) => clock.advance(step),
+        // Real time only paces the clock; nothing is concluded from it.
+        match tokio::time::timeout(5 * MS, &mut future).await {
+            Ok(output) => return output,
+            Err(_) => clock.advance(step),
         }
     }
 }
 
 /// Waits for an event, for as long as a hung test may take.
 pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
-    tokio::time::timeout(20 * SECOND, future).await.expect("it comes to its end")
+    tokio::time::timeout(120 * SECOND, future).await.expect("it comes to its end")
 }
 
 /// Looks again and again until `test` holds.
@@ -97,11 +99,10 @@ pub(crate) fn data(delivery: &Delivery<String>) -> &str {
 
 /// All that looking shows, for comparing before and after.
 pub(crate) async fn picture(queue: &Queue<String>) -> Result<String> {
-    let mut picture = format!("{:?}", queue.stats().await?);
+    let (stats, dead) = (queue.stats().await?, queue.dead_letters().list().await?);
+    let mut lists = Vec::new();
     for state in [State::Ready, State::Delayed, State::Leased] {
-        write!(picture, "{:?}", queue.list(state).await?).expect("writing to memory does not fail");
+        lists.push(queue.list(state).await?);
     }
-    let dead = queue.dead_letters().list().await?.items;
-    write!(picture, "{dead:?}").expect("writing to memory does not fail");
-    Ok(picture)
+    Ok(format!("{stats:?} {lists:?} {dead:?}"))
 }

@@ -269,17 +269,13 @@ async fn a_failover_under_sentinel_is_followed() {
     let queue = queue(&tide, WAIT);
     let before = queue.send(&1).await.unwrap();
     // What the replica has not got yet would be lost: that is the server's promise, not ours.
-    until("the replica has it", async || {
-        sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1)
-    })
-    .await;
+    until("the replica has it", async || sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1))
+        .await;
     let waiting = tokio::spawn(async move { (queue.recv().wait(WAIT).await, queue) });
     let (first, queue) = within(waiting).await.unwrap();
     let first = first.unwrap().expect("it is there");
-    until("the replica has it", async || {
-        sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1)
-    })
-    .await;
+    until("the replica has it", async || sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1))
+        .await;
     sentinel.fail_over().unwrap();
     let after = within(queue.send(&2)).await.unwrap();
     assert!(after.id > before.id);

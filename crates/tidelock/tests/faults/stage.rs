@@ -1,13 +1,12 @@
 //! What the fault tests share: servers of their own, questions with a limit, and the account at the end.
 
-use std::future::Future;
 use std::time::Duration;
 
 use tidelock::{Queue, Tidelock, Value};
 use tidelock_testkit::{Binary, Flavour, Reply, Server};
 
 /// The longest that anything may take; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server of the test's own; `None` where there is none to start, which CI does not accept.
 pub fn server() -> Option<Server> {

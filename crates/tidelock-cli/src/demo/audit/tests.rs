@@ -1,3 +1,5 @@
+//! The audit, on made-up ledgers.
+
 use super::super::ledger::Hold;
 use super::*;
 

@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
+use super::url::Host;
 use crate::error::{Error, ErrorKind};
 
 /// A request that was not answered as asked.
@@ -34,6 +35,14 @@ impl Failure {
         match self {
             Self::Refused { code, .. } => is_later(code),
             Self::NotSent(_) | Self::Unknown(_) => false,
+        }
+    }
+
+    /// Says which server could not be reached.
+    pub(crate) fn at(self, host: &Host) -> Self {
+        match self {
+            Self::NotSent(cause) => Self::NotSent(format!("{host}: {cause}")),
+            failure => failure,
         }
     }
 

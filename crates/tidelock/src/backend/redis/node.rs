@@ -220,8 +220,9 @@ async fn connect(node: &Node) -> Result<(MultiplexedConnection, redis::aio::PubS
         let host = probe::ask_sentinels(config, primary).await?;
         *node.host.lock().expect("no code panics while it holds this lock") = host;
     }
-    let client = client(&node.host(), config, true)?;
-    let mut connection = open(&client).await?;
+    let host = node.host();
+    let client = client(&host, config, true)?;
+    let mut connection = open(&client).await.map_err(|failure| failure.at(&host))?;
     probe::check_server(&mut connection, config).await?;
     let mut wakeups = client.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
     wakeups.subscribe(&config.channel).await.map_err(|error| not_sent(&error))?;

@@ -23,7 +23,8 @@ pub(crate) async fn ask_sentinels(config: &NodeConfig, primary: &str) -> Result<
 }
 
 async fn ask_sentinel(sentinel: &Host, config: &NodeConfig, primary: &str) -> Result<Host, Failure> {
-    let mut connection = open(&client(sentinel, config, false)?).await?;
+    let connection = open(&client(sentinel, config, false)?).await;
+    let mut connection = connection.map_err(|failure| failure.at(sentinel))?;
     let mut question = cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(primary);
     let answer: Option<(String, u16)> =

@@ -37,6 +37,7 @@ local function push_back(elements, from)
   for i = #elements, from, -1 do
     redis.call('LPUSH', LINE, elements[i])
   end
+  fresh[LINE] = true
 end
 
 -- From the plain line alone: ids, elements and standing times are there, nothing is looked up.

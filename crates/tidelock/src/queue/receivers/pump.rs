@@ -177,14 +177,8 @@ impl Pump {
         };
         if nobody && self.remembered.take().is_some() && !self.receivers.site.store.is_local() {
             let process = Arc::clone(&self.receivers.site.world.process);
-            let pass_on = Take {
-                max: 0,
-                lease: 1,
-                consumer: process,
-                max_deliveries: None,
-                place: Place::Original,
-                park: false,
-            };
+            let pass_on =
+                Take { max: 0, lease: 1, consumer: process, max_deliveries: None, place: Place::Original, park: false };
             self.fly(None, pass_on);
         }
     }

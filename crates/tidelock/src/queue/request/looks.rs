@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::awaitable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::page::{Page, PageToken};
+use crate::queue::Queue;
 use crate::queue::inspect::{MessageInfo, QueueStats};
 use crate::queue::message::MessageId;
 use crate::queue::site::Site;
 use crate::queue::store::{Look, MAX_BATCH, State, View};
-use crate::queue::Queue;
 use crate::{Codec, Value};
 
 /// Checks the limit of a page or a peek.

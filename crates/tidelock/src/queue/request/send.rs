@@ -215,9 +215,7 @@ pub(crate) fn full(depth: u64, limit: u64) -> Error {
 /// `00-<32 hex>-<16 hex>-<2 hex>`, in lower case, with neither id all zero.
 fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, len| {
-        part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let hex = |part: &str, len| part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let named = |part: &str| part.bytes().any(|byte| byte != b'0');
     match parts[..] {
         [version, trace, span, flags] => {

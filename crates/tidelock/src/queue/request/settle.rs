@@ -37,14 +37,14 @@ pub(crate) struct Settlement {
 }
 
 impl Settlement {
-    pub(crate) fn of(held: &Arc<Held>, hold: Option<Hold>) -> Self {
+    pub(crate) fn of(delivery: &Arc<Held>, hold: Option<Hold>) -> Self {
         Self {
-            site: Arc::clone(&held.site),
-            id: held.id,
-            fence: held.fence,
-            lease: held.lease,
-            max_nack_delay: held.max_nack_delay,
-            held: Some(Arc::clone(held)),
+            site: Arc::clone(&delivery.site),
+            id: delivery.id,
+            fence: delivery.fence,
+            lease: delivery.lease,
+            max_nack_delay: delivery.max_nack_delay,
+            held: Some(Arc::clone(delivery)),
             hold,
             fault: None,
         }
@@ -311,11 +311,8 @@ impl AckMany {
         if receipts.is_empty() {
             return Ok(Vec::new());
         }
-        let ack = |Receipt { id: MessageId(id), fence, .. }: &Receipt| Settle {
-            id: *id,
-            fence: *fence,
-            action: Action::Ack,
-        };
+        let ack =
+            |Receipt { id: MessageId(id), fence, .. }: &Receipt| Settle { id: *id, fence: *fence, action: Action::Ack };
         let span = observe::span(&site, Operation::Settle("ack"), receipts.len(), None);
         let settled = observe::within(span, site.settle(receipts.iter().map(ack).collect())).await;
         let settled = settled.map_err(|error| site.context("ack_many", error))?;

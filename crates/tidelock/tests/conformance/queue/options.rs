@@ -148,7 +148,10 @@ conformance!(looking_shows_what_is_there_page_by_page, async |mut world: World| 
     }
     assert_eq!(seen, ["0", "1", "2", "3", "4", "d0"], "what is due counts as ready");
     let delayed = queue.list(State::Delayed).await.unwrap().items;
-    assert_eq!(delayed.iter().map(|info| info.decode::<String>().unwrap()).collect::<Vec<_>>(), ["d1", "d2", "d3", "d4"]);
+    assert_eq!(
+        delayed.iter().map(|info| info.decode::<String>().unwrap()).collect::<Vec<_>>(),
+        ["d1", "d2", "d3", "d4"]
+    );
     assert_eq!((delayed[0].size, delayed[0].enqueued_at + 2 * SECOND), (4, delayed[0].due));
     let peeked: Vec<String> = queue.peek(2).await.unwrap().iter().map(|info| info.decode().unwrap()).collect();
     assert_eq!(peeked, ["0", "1"]);

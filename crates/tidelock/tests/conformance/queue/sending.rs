@@ -52,7 +52,8 @@ conformance!(bytes_come_back_unchanged_on_every_way, async |mut world: World| {
 conformance!(a_batch_is_stored_whole_or_not_at_all, async |world: World| {
     let tide = world.open().await;
     let queue = texts(&tide);
-    let batch = ["a", "b", "c"].map(|text| queue.send(&text.to_owned()).dedup_key(if text == "c" { "b" } else { text }));
+    let batch =
+        ["a", "b", "c"].map(|text| queue.send(&text.to_owned()).dedup_key(if text == "c" { "b" } else { text }));
     let sent = queue.send_many(batch).await.unwrap();
     assert!(sent[0].id < sent[1].id);
     assert_eq!((sent[2].id, sent[2].duplicate), (sent[1].id, true), "of two equal keys the second is the duplicate");

@@ -13,7 +13,10 @@ conformance!(a_stopped_worker_waits_for_its_handlers_and_gives_back_the_rest, as
     }
     let finish = Arc::new(Notify::new());
     let worker = queue.process_with(Arc::clone(&finish), async |finish, message| {
-        if message.as_str() == "fast" { finish.notified().await } else { std::future::pending().await }
+        if message.as_str() != "fast" {
+            return std::future::pending().await;
+        }
+        finish.notified().await;
         Ok(())
     });
     let worker = worker.concurrency(2).prefetch(1).spawn();
@@ -74,7 +77,7 @@ conformance!(a_worker_stopped_at_any_instant_loses_and_repeats_nothing, async |w
             tokio::task::yield_now().await;
         }
         let report = within(worker.shutdown(HOUR)).await;
-        assert_eq!(usize::try_from(report.acked).unwrap(), done.lock().unwrap().len(), "all that was finished is settled");
+        assert_eq!(report.acked, done.lock().unwrap().len() as u64, "all that was finished is settled");
         assert_eq!((report.stale, report.nacked), (0, 0));
         until_leased(&queue, 0).await;
         for delivery in queue.recv_many(100).wait(Duration::ZERO).await.unwrap() {

@@ -4,7 +4,7 @@ use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tidelock::{Backoff, DeadReason, HandlerError, MINUTE, Raw};
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 
 conformance!(what_a_handler_says_settles_the_message, async |mut world: World| {
     let clock = world.pin();
@@ -59,16 +59,18 @@ conformance!(handlers_never_exceed_the_concurrency, async |world: World| {
     for number in 0..200 {
         send(&queue, &number.to_string()).await;
     }
-    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let worker = queue.process_with((running, Arc::clone(&most)), async |(running, most), _| {
+    let counters = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(4)));
+    let most = Arc::clone(&counters.1);
+    let worker = queue.process_with(counters, async |(running, most, four), _| {
         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..3))).await;
+        // Only four at once get past this.
+        four.wait().await;
         running.fetch_sub(1, Ordering::SeqCst);
         Ok(())
     });
     let worker = worker.concurrency(4).prefetch(16).spawn();
     until(async || worker.stats().acked == 200).await;
-    assert_eq!(most.load(Ordering::SeqCst), 4, "and all of them are used");
+    assert_eq!(most.load(Ordering::SeqCst), 4);
     within(worker.shutdown(SECOND)).await;
 });
 
@@ -102,10 +104,13 @@ conformance!(a_worker_that_lost_its_lease_sees_it, async |mut world: World| {
     send(&queue, "frozen").await;
     let (started, lost) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let worker = queue.process_with((Arc::clone(&started), Arc::clone(&lost)), async |(started, lost), message| {
+        if message.attempt() > 1 {
+            return std::future::pending().await;
+        }
         started.notify_one();
         message.lost().await;
         lost.notify_one();
-        if message.attempt() == 1 { Err(HandlerError::fatal("too late to say so")) } else { Ok(()) }
+        Err(HandlerError::fatal("too late to say so"))
     });
     let worker = worker.lease(SECOND).spawn();
     within(started.notified()).await;
