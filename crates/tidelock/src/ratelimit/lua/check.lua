@@ -7,16 +7,19 @@
 -- Reply: for each request: packed, for each of its limits, refused (byte: 0 or 1), remaining in units, reset_in and
 --          retry_after in ms (doubles); or the text of the error that it met
 
+-- Requests that travel together often expire together: numbers are written out once.
+local expiry, expiry_text
+
 -- Stores counts until they lapse; gives the reply, or the error.
 local function store(key, value, now, lapses, reply)
-  local written
   if pinned then
-    local left = lapses - now
-    written = pcall('SET', key, value, 'PX', string.format('%d', left > 3600000 and left or 3600000))
-  else
-    written = pcall('SET', key, value, 'PXAT', string.format('%d', lapses))
+    lapses = lapses - now
+    lapses = lapses > 3600000 and lapses or 3600000
   end
-  return written.err or reply
+  if lapses ~= expiry then
+    expiry, expiry_text = lapses, string.format('%d', lapses)
+  end
+  return pcall('SET', key, value, pinned and 'PX' or 'PXAT', expiry_text).err or reply
 end
 
 -- A request with one limit where there is no count but its own: the usual case, without tables.
@@ -107,11 +110,11 @@ end
 local replies = {}
 for index = 1, #KEYS do
   local key, request = KEYS[index], ARGV[index + 1]
-  local stored, size, latest = open(key, now)
+  local stored, size, latest, last_algorithm, last_window = open(key, now)
   local mode, cost, algorithm, window, limit, capacity, rest = read('<BdBddd', request)
   if not size then
     replies[index] = 'TIDELOCK the counts of this identifier are not of format 1'
-  elseif rest > #request and (size == 0 or size == 42 and stored:sub(2, 10) == request:sub(10, 18)) then
+  elseif rest > #request and (size == 0 or size == 42 and last_algorithm == algorithm and last_window == window) then
     replies[index] = alone(key, stored, size, latest, mode, cost, algorithm, window, limit, capacity)
   else
     replies[index] = together(key, stored, size, latest, mode, cost, request)
