@@ -87,7 +87,7 @@ impl Trips {
         state.boarding = true;
         state.lanes += 1;
         drop(state);
-        let lane = Lane { trips: Arc::clone(self), boarding: true };
+        let lane = Lane { trips: Arc::clone(self), boarding: true, open: true };
         self.server.spawner.spawn(lane.run());
     }
 
@@ -154,6 +154,9 @@ fn incompatible(value: &Value) -> Failure {
 struct Lane {
     trips: Arc<Trips>,
     boarding: bool,
+    /// Counted among the lanes; closed in the same step in which it is seen that nobody waits, so that whoever comes
+    /// next opens another.
+    open: bool,
 }
 
 impl Lane {
@@ -163,7 +166,7 @@ impl Lane {
             yield_now().await;
             let travellers = self.load();
             self.travel(travellers).await;
-            if !self.boards_again() {
+            if !self.board_again() {
                 return;
             }
         }
@@ -183,9 +186,11 @@ impl Lane {
         travellers
     }
 
-    fn boards_again(&mut self) -> bool {
+    fn board_again(&mut self) -> bool {
         let mut state = self.trips.lock();
         if state.boarding || state.waiting.is_empty() {
+            state.lanes -= 1;
+            self.open = false;
             return false;
         }
         (state.boarding, self.boarding) = (true, true);
@@ -218,13 +223,16 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        // The runtime was shut down under it. Nobody is left to take those who wait.
         let mut state = self.trips.lock();
         state.lanes -= 1;
         if self.boarding {
-            // The runtime was shut down under it. Nobody is left to take those who wait.
             state.boarding = false;
-            state.waiting.clear();
         }
+        state.waiting.clear();
     }
 }
 
