@@ -87,6 +87,14 @@ impl Node {
         }
     }
 
+    /// Fails where there is no connection just now.
+    pub(crate) fn connected(&self) -> Result<(), Failure> {
+        match &*self.link.borrow() {
+            Link::Up(_) => Ok(()),
+            link => settled(link, false).map_or(Ok(()), |answer| answer.map(|_| ())),
+        }
+    }
+
     /// Why there is no connection.
     fn down(&self) -> Failure {
         match &*self.link.borrow() {
