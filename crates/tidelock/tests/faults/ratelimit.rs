@@ -102,7 +102,7 @@ async fn the_local_limiter_has_its_share_of_each_limit() {
     let limits = [Limit::per_day(10).fixed(), Limit::per_minute(5).token_bucket().burst(9)];
     let [day, minute] = limits;
     let api = tide.ratelimit("api").limit(day).limit(minute).on_unavailable(OnUnavailable::Local { share: 0.25 });
-    let api = api.build().unwrap();
+    let api = api.answer_within(PATIENCE).build().unwrap();
     server.kill();
     loss_is_known(&api).await;
     let verdict = api.peek("x").await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidelock::ratelimit::{Limit, Limits, OnUnavailable, RateLimiterBuilder};
 use tidelock::{DAY, ErrorKind, MINUTE, SECOND, Tidelock};
 
-use super::{MILLISECOND, limiter};
+use super::{MILLISECOND, define, limiter};
 use crate::conformance;
 use crate::harness::World;
 
@@ -110,12 +110,12 @@ conformance!(names_that_look_alike_share_no_count, async |mut world: World| {
     let places = [("a", "b:c"), ("a:b", "c"), ("a", "b/c"), ("a/b", "c"), ("a", "{b}"), ("a", "b%3Ac"), ("a}", "b")];
     for tenant in ["default", "t", "t/a"] {
         for (id, identifier) in places {
-            let api = tide.tenant(tenant).ratelimit(id).limit(Limit::new(1)).build().unwrap();
+            let api = define(&tide.tenant(tenant), id).limit(Limit::new(1)).build().unwrap();
             assert!(!api.check(identifier).await.unwrap().limited, "{tenant} {id} {identifier} is new");
             assert!(api.check(identifier).await.unwrap().limited);
         }
     }
-    let api = tide.ratelimit("digests").limit(Limit::new(1)).build().unwrap();
+    let api = define(&tide, "digests").limit(Limit::new(1)).build().unwrap();
     assert!(!api.tenant("other").check("x").await.unwrap().limited);
     assert!(!api.check("x").await.unwrap().limited);
     // What a shell gives for `printf 'x%.0s' {1..600} | sha256sum`.

@@ -6,7 +6,7 @@ use tidelock::ratelimit::{Limit, OnUnavailable};
 use tidelock::{DAY, ErrorKind};
 use tidelock_testkit::{Connection, Reply};
 
-use super::{MILLISECOND, check, limiter, peek};
+use super::{MILLISECOND, check, define, limiter, peek};
 use crate::conformance;
 use crate::harness::World;
 
@@ -100,7 +100,7 @@ conformance!(a_count_that_cannot_be_read_is_an_error_under_each_policy, async |m
     let policies =
         [OnUnavailable::Error, OnUnavailable::Allow, OnUnavailable::Deny, OnUnavailable::Local { share: 1.0 }];
     for policy in policies {
-        let api = tide.ratelimit("api").limit(Limit::new(5)).on_unavailable(policy).build().unwrap();
+        let api = define(&tide, "api").limit(Limit::new(5)).on_unavailable(policy).build().unwrap();
         for damage in ["SET", "LPUSH", "SETRANGE"] {
             let _ = check(&api, 1).await;
             let Some((mut connection, key)) = keys(&world).pop() else { return };
