@@ -1,4 +1,46 @@
 //! Coordination primitives that let many instances of a program act as one.
+//!
+//! Tidelock is a library over a backend that you choose: this process, or Redis and Valkey. It is not a server, not a
+//! database, and it does not make *exactly once* out of *at least once*; it gives the fences and keys with which your
+//! own storage can.
+//!
+//! Everything begins at one door, [`Tidelock`]; code that is given one does not know its backend:
+//!
+//! ```
+//! use tidelock::{SECOND, Tidelock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidelock::Result<()> {
+//! let tide = Tidelock::in_process(); // or Tidelock::connect("redis://localhost").await?
+//! let mail = tide.queue::<String>("mail").lease(30 * SECOND).build()?;
+//! mail.send(&"hello".to_owned()).await?;
+//! let delivery = mail.recv().await?.expect("something was sent");
+//! assert_eq!(delivery.as_str(), "hello");
+//! delivery.ack().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | one line |
+//! |---|---|
+//! | [`queue`] | each message to one consumer, at least once, with leases, delays, retries and dead letters |
+//! | [`mutex`] | one holder per resource, by lease, with a fence |
+//! | [`ratelimit`] | may this identifier do this now? |
+//! | [`mod@retry`] | run it again, well |
+//! | [`guide`] | a page for each, with examples that run as tests |
+//!
+//! # Rules that hold everywhere
+//!
+//! - The backend's clock decides; a caller's clock never does. Tests pin it with a [`ManualClock`].
+//! - *No* is a value (limited, held by another, nothing there, stale). An [`Error`] means that the question could not be
+//!   answered or was wrong; its [`kind`](Error::kind) says which.
+//! - A request is a value with options that runs when it is awaited. Dropping it before its first poll does nothing.
+//! - What you hold has a lease and a fence, and is finished by value. Dropping it is always safe.
+//!
+//! # Features
+//!
+//! `redis` (default): servers. `tls`: `rediss://` URLs. `msgpack`, `postcard`: codecs beside JSON. `garde`: checks of
+//! values that derive `garde::Validate`. `metrics`: counters through the `metrics` facade.
 
 mod backend;
 mod backoff;

@@ -173,6 +173,7 @@ impl Clock {
     }
 
     /// The pinned time, if a test pinned it: what scripts use in place of the server's clock.
+    #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn pinned(&self) -> Option<Timestamp> {
         match self {
             Self::System => None,

@@ -153,6 +153,16 @@ impl Server {
         }
     }
 
+    /// Whether keys live on the slots of a cluster, so that a script can have only such as share one.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.topology.is_cluster()
+    }
+
+    /// Fails where a request for `slot` would find no connection just now.
+    pub(crate) fn reachable(&self, slot: u16) -> Result<(), Failure> {
+        self.topology.owner(slot).connected()
+    }
+
     /// Runs a script for at most `within`, which is real time whatever clock is pinned.
     pub(crate) async fn run(
         &self,

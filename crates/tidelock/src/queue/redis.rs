@@ -1,6 +1,7 @@
 //! Queues on Redis: one script per trip, and trips that many callers share.
 
 mod admin;
+mod plan;
 mod stored;
 mod sweeper;
 mod trip;
@@ -45,6 +46,8 @@ struct Remote {
     trips: Mutex<Trips>,
     /// The number of the last change; a change waits for the one before it.
     changes: tokio::sync::Mutex<u64>,
+    /// Where the script remembers the answer to it.
+    change_answers: String,
     bell: Arc<Bell>,
     /// The next deadline that the server told, in ms; 0 for none.
     next: AtomicU64,
@@ -98,12 +101,13 @@ impl Remote {
     fn new(server: &Arc<Server>, address: &Address, now: Tick) -> Arc<Self> {
         let place = Place::of("queue", address, None);
         let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
-        let idle = (0..LANES).rev().map(|lane| Lane::new(server, &place, lane)).collect();
+        let idle = (0..LANES).map(|_| Lane::new(server, &place)).collect();
         let remote = Arc::new(Self {
             server: Arc::clone(server),
             keys,
             trips: Mutex::new(Trips { waiting: VecDeque::new(), idle }),
             changes: tokio::sync::Mutex::new(0),
+            change_answers: trip::answers_key(server, &place),
             bell: Arc::default(),
             next: AtomicU64::new(0),
             used: Mutex::new(now),

@@ -134,7 +134,8 @@ pub(crate) struct Take {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Taken {
     pub(crate) messages: Vec<Handed>,
-    /// Take again at this instant if nothing rings before; told to at most one parked process of the fleet.
+    /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
+    /// of the fleet.
     pub(crate) next: Option<u64>,
 }
 

@@ -24,7 +24,6 @@ const MAX_NAME: usize = 64;
 ///
 /// A limit is a plain value. It is checked when a [`Limits`] or a limiter is made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_field_names, reason = "a limit has a limit; nothing says it better")]
 pub struct Limit {
     units: u64,
     window: Duration,

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use super::line::Lines;
 use super::model::Counts;
 use super::store::{Judge, LimiterStore, Outcome, RatelimitStore};
 use crate::backend::memory::{Sweep, Timer};
 use crate::error::Result;
-use crate::name::{Address, Digested, digest_if_long};
+use crate::name::{Address, Digested, MAX_KEY, digest_if_long};
 use crate::runtime::BoxFuture;
 use crate::time::Timestamp;
 
@@ -48,7 +51,7 @@ impl RatelimitStore for MemoryRatelimit {
         if limiters.len() >= 64 && limiters.len().is_power_of_two() {
             forget_unused(&mut limiters);
         }
-        let limiter = Arc::new(Limiter { timer: Arc::clone(&self.timer), shards: Default::default() });
+        let limiter = Arc::new(Limiter::new(&self.timer));
         limiters.insert(address.clone(), Arc::clone(&limiter));
         limiter as _
     }
@@ -82,15 +85,22 @@ impl fmt::Debug for MemoryRatelimit {
 /// The counts of one limiter.
 struct Limiter {
     timer: Arc<Timer>,
+    /// Spreads identifiers over the shards, which use the same.
+    spread: RandomState,
     shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Limiter {
+    fn new(timer: &Arc<Timer>) -> Self {
+        let spread = RandomState::default();
+        let shard = || Mutex::new(Shard { entries: HashMap::with_hasher(spread.clone()), ..Shard::default() });
+        Self { timer: Arc::clone(timer), shards: std::array::from_fn(|_| shard()), spread }
+    }
+
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
-        // Only spreads callers over locks; the map below has a hash that nobody outside can aim at.
-        let tail = key.as_bytes().iter().rev().take(16);
-        let hash = tail.fold(key.len(), |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte)));
-        lock(&self.shards[hash % SHARDS])
+        // The high bits: the maps use the others.
+        let shard = self.spread.hash_one(key) >> (u64::BITS - SHARDS.ilog2());
+        lock(&self.shards[usize::try_from(shard).unwrap_or(0)])
     }
 
     fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
@@ -155,6 +165,9 @@ impl fmt::Debug for Limiter {
 
 /// What an identifier is kept under: itself, or its digest behind a NUL, which no identifier contains.
 fn key(identifier: &str) -> Cow<'_, str> {
+    if identifier.len() <= MAX_KEY {
+        return Cow::Borrowed(identifier);
+    }
     match digest_if_long("identifier", identifier) {
         Ok(Digested::Digest(hex)) => Cow::Owned(format!("\0{hex}")),
         // Bad identifiers were refused before.
@@ -169,7 +182,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 /// A part of the identifiers of one limiter.
 #[derive(Default)]
 struct Shard {
-    entries: HashMap<Arc<str>, Entry>,
+    entries: HashMap<Arc<str>, Entry, RandomState>,
     /// Identifiers to look at, by the step in which they lapse, as far as was known when they were filed here.
     filed: BTreeMap<u64, Vec<Arc<str>>>,
     /// How many identifiers `filed` holds, those included that are filed elsewhere by now.

@@ -96,6 +96,13 @@ impl Counts {
 
     /// Keeps the counts of `standings` and those of others that still matter.
     fn store(&mut self, now: u64, standings: &[Standing]) {
+        if let ([count], [standing]) = (&mut self.counts[..], standings)
+            && count.is_of(&standing.rule)
+        {
+            // The usual case.
+            *count = standing.count;
+            return;
+        }
         for standing in standings {
             match self.counts.iter_mut().find(|count| count.is_of(&standing.rule)) {
                 Some(count) => *count = standing.count,
@@ -230,11 +237,18 @@ impl Count {
 }
 
 fn floor_ratio(count: u64, part: u64, whole: u64) -> u64 {
-    narrow(u128::from(count) * u128::from(part) / u128::from(whole))
+    match count.checked_mul(part) {
+        // Many times faster, and nearly always enough.
+        Some(product) => product / whole,
+        None => narrow(u128::from(count) * u128::from(part) / u128::from(whole)),
+    }
 }
 
 fn ceil_ratio(count: u64, part: u64, whole: u64) -> u64 {
-    narrow((u128::from(count) * u128::from(part)).div_ceil(u128::from(whole)))
+    match count.checked_mul(part) {
+        Some(product) => product.div_ceil(whole),
+        None => narrow((u128::from(count) * u128::from(part)).div_ceil(u128::from(whole))),
+    }
 }
 
 fn narrow(number: u128) -> u64 {

@@ -1,10 +1,14 @@
 //! In Redis: one string per identifier, which holds all its counts.
 
+mod trip;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
+use tokio::time::Instant;
 
+use self::trip::{Request, Trips};
 use super::line::Lines;
 use super::store::{Algorithm, Judge, Judged, LimiterStore, Mode, Outcome, RatelimitStore};
 use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, script, slot, unexpected};
@@ -13,19 +17,20 @@ use crate::name::{Address, digest_if_long};
 use crate::runtime::BoxFuture;
 
 static CHECK: Script =
-    script!("ratelimit.check", "../lua/time.lua", "lua/counts.lua", "lua/usual.lua", "lua/exact.lua", "lua/check.lua");
+    script!("ratelimit.check", "../lua/time.lua", "lua/counts.lua", "lua/exact.lua", "lua/judge.lua", "lua/check.lua");
 static RESET: Script = script!("ratelimit.reset", "../lua/time.lua", "lua/counts.lua", "lua/reset.lua");
 
 /// The counts on the server.
 #[derive(Debug)]
 pub(crate) struct RedisRatelimit {
     server: Arc<Server>,
+    trips: Arc<Trips>,
     lines: Arc<Lines>,
 }
 
 impl RedisRatelimit {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), lines: Arc::default() }
+        Self { server: Arc::clone(server), trips: Arc::new(Trips::new(server)), lines: Arc::default() }
     }
 }
 
@@ -36,7 +41,8 @@ impl RatelimitStore for RedisRatelimit {
         let key = self.server.key(&place, "");
         let tag_start = key.find('{').map_or(0, |brace| brace + 1);
         let key_start = key[..tag_start + place.tag.len()].to_owned();
-        Arc::new(Limiter { server: Arc::clone(&self.server), key_start, tag_start })
+        let (server, trips) = (Arc::clone(&self.server), Arc::clone(&self.trips));
+        Arc::new(Limiter { server, trips, key_start, tag_start })
     }
 
     fn lines(&self) -> &Arc<Lines> {
@@ -48,30 +54,23 @@ impl RatelimitStore for RedisRatelimit {
 #[derive(Debug)]
 struct Limiter {
     server: Arc<Server>,
+    trips: Arc<Trips>,
     /// What the keys of all identifiers begin with, up to the identifier inside the hash tag.
     key_start: String,
     tag_start: usize,
 }
 
 impl Limiter {
-    /// The slot of the identifier, and arguments that begin with its key and the time.
-    fn arguments(&self, identifier: &str) -> Result<(u16, Arguments)> {
+    /// The slot and the key of the identifier.
+    fn place(&self, identifier: &str) -> Result<(u16, String)> {
         let name = digest_if_long("identifier", identifier)?;
         let name = name.key();
-        let mut key = String::with_capacity(self.key_start.len() + name.len() + 8);
+        let mut key = String::with_capacity(self.key_start.len() + name.len() + KEY_END.len());
         key.push_str(&self.key_start);
         key.push_str(&name);
         let slot = slot(&key[self.tag_start..]);
-        key.push_str("}:counts");
-        let mut arguments = Arguments::default();
-        arguments.key(&key);
-        self.server.push_now(&mut arguments);
-        Ok((slot, arguments))
-    }
-
-    async fn ask(&self, script: &'static Script, slot: u16, arguments: &Arguments, within: Duration) -> Result<Value> {
-        let answer = self.server.run(script, slot, arguments, Repeat::Never, within).await;
-        answer.map_err(|failure| failure.into_error(script.name))
+        key.push_str(KEY_END);
+        Ok((slot, key))
     }
 }
 
@@ -82,17 +81,22 @@ impl LimiterStore for Limiter {
 
     fn judge<'a>(&'a self, judge: Judge<'a>, within: Duration) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
-            let (slot, mut arguments) = self.arguments(&judge.identifier)?;
-            push_request(&mut arguments, &judge);
-            let answer = self.ask(&CHECK, slot, &arguments, within).await?;
-            outcome(&answer, judge.rules.len()).ok_or_else(|| unexpected(CHECK.name, &answer))
+            let deadline = Instant::now() + within;
+            let (slot, key) = self.place(&judge.identifier)?;
+            let answer = self.trips.make(Request { slot, key, packed: packed(&judge), deadline }).await;
+            let answer = answer.map_err(|failure| failure.into_error(CHECK.name))?;
+            outcome(&answer, judge.rules.len()).ok_or_else(|| unexpected(CHECK.name, &Value::BulkString(answer)))
         })
     }
 
     fn reset<'a>(&'a self, identifier: &'a str, within: Duration) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
-            let (slot, arguments) = self.arguments(identifier)?;
-            match self.ask(&RESET, slot, &arguments, within).await? {
+            let (slot, key) = self.place(identifier)?;
+            let mut arguments = Arguments::default();
+            arguments.key(&key);
+            self.server.push_now(&mut arguments);
+            let answer = self.server.run(&RESET, slot, &arguments, Repeat::Never, within).await;
+            match answer.map_err(|failure| failure.into_error(RESET.name))? {
                 Value::Int(found) => Ok(found == 1),
                 answer => Err(unexpected(RESET.name, &answer)),
             }
@@ -100,13 +104,15 @@ impl LimiterStore for Limiter {
     }
 }
 
-/// Longest request: mode, cost and eight limits.
-const MAX_REQUEST: usize = 9 + 8 * 25;
+/// What keys end with, after the identifier.
+const KEY_END: &str = "}:counts";
+/// Bytes of one limit in a request; in front of all are mode and cost.
+const LIMIT: usize = 25;
 /// Bytes of one limit's answer.
 const ANSWER: usize = 25;
 
-fn push_request(arguments: &mut Arguments, judge: &Judge<'_>) {
-    let mut packed = Vec::with_capacity(MAX_REQUEST);
+fn packed(judge: &Judge<'_>) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(9 + judge.rules.len() * LIMIT);
     packed.push(match judge.mode {
         Mode::Check => 1,
         Mode::CountRefused => 2,
@@ -123,7 +129,7 @@ fn push_request(arguments: &mut Arguments, judge: &Judge<'_>) {
         push_number(&mut packed, rule.limit);
         push_number(&mut packed, rule.capacity);
     }
-    arguments.push(&packed);
+    packed
 }
 
 #[expect(clippy::cast_precision_loss, reason = "costs, limits and windows are at most 10^12")]
@@ -131,12 +137,11 @@ fn push_number(packed: &mut Vec<u8>, number: u64) {
     packed.extend_from_slice(&(number as f64).to_le_bytes());
 }
 
-fn outcome(answer: &Value, rules: usize) -> Option<Outcome> {
-    let Value::BulkString(packed) = answer else { return None };
+fn outcome(packed: &[u8], rules: usize) -> Option<Outcome> {
     if packed.len() != rules * ANSWER {
         return None;
     }
-    if let Ok(only) = <&[u8; ANSWER]>::try_from(&packed[..]) {
+    if let Ok(only) = <&[u8; ANSWER]>::try_from(packed) {
         return judged(only).map(Outcome::One);
     }
     let (parts, _) = packed.as_chunks();

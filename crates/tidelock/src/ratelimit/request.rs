@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::PoisonError;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,16 +32,26 @@ impl<'a> Ask<'a> {
 
     /// Refuses what cannot be asked, and answers the limits that judge the rest.
     pub(super) fn check(&self) -> Result<Limits> {
+        self.check_names()?;
+        let limits = self.limits.clone().unwrap_or_else(|| self.limiter.limits());
+        self.check_cost(&limits)?;
+        Ok(limits)
+    }
+
+    fn check_names(&self) -> Result<()> {
         let inner = &self.limiter.inner;
         inner.world.lifecycle.check("ratelimit")?;
         if !inner.named {
             inner.address.check()?;
         }
-        check_identifier(self.identifier).map_err(|error| self.context(error))?;
-        let limits = self.limits.clone().unwrap_or_else(|| self.limiter.limits());
+        // Of any length: a long one is kept under its digest.
+        name::check(Error::argument, "identifier", self.identifier, usize::MAX).map_err(|error| self.context(error))
+    }
+
+    fn check_cost(&self, limits: &Limits) -> Result<()> {
         let most = limits.smallest_capacity();
         if (1..=most).contains(&self.cost) {
-            return Ok(limits);
+            return Ok(());
         }
         let text = format!("cost must be 1..={most}, the smallest capacity of the limits, but is {}", self.cost);
         Err(self.context(Error::argument(text)))
@@ -67,6 +78,20 @@ impl<'a> Ask<'a> {
         Some(Verdict::new(limits, limits.rules(), &outcome, DecidedBy::Backend))
     }
 
+    /// What is known when a request is first polled. Limits that are not its own are looked at where they are.
+    fn begin(&self, mode: Mode) -> Result<Begun> {
+        self.check_names()?;
+        let begin = |limits: &Limits| {
+            self.check_cost(limits)?;
+            let verdict = self.answer_now(limits, mode);
+            Ok(verdict.map_or_else(|| Begun::Later(limits.clone()), Begun::Now))
+        };
+        match &self.limits {
+            Some(limits) => begin(limits),
+            None => begin(&self.limiter.inner.limits.read().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
     /// The verdict of the backend, or what stands in for it.
     pub(super) async fn answer(&self, limits: &Limits, mode: Mode, within: Duration) -> Result<Verdict> {
         if let Some(verdict) = self.answer_now(limits, mode) {
@@ -89,9 +114,10 @@ impl<'a> Ask<'a> {
     }
 }
 
-pub(super) fn check_identifier(identifier: &str) -> Result<()> {
-    // Of any length: a long one is kept under its digest.
-    name::check(Error::argument, "identifier", identifier, usize::MAX)
+/// A request that was polled once.
+enum Begun {
+    Now(Verdict),
+    Later(Limits),
 }
 
 /// How a request ends.
@@ -135,15 +161,13 @@ impl Future for Judging<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match std::mem::replace(&mut self.state, State::Answered) {
-            State::Asking(ask, mode) => match ask.check() {
-                Err(error) => Err(error),
-                Ok(limits) => {
-                    let Some(verdict) = ask.answer_now(&limits, mode) else {
-                        self.state = State::Waiting(Box::pin(ask.answer_later(limits, mode)));
-                        return self.poll(context);
-                    };
-                    Ok(verdict)
+            State::Asking(ask, mode) => match ask.begin(mode) {
+                Ok(Begun::Now(verdict)) => Ok(verdict),
+                Ok(Begun::Later(limits)) => {
+                    self.state = State::Waiting(Box::pin(ask.answer_later(limits, mode)));
+                    return self.poll(context);
                 }
+                Err(error) => Err(error),
             },
             State::Waiting(mut waiting) => match waiting.as_mut().poll(context) {
                 Poll::Ready(answer) => answer,

@@ -174,7 +174,6 @@ impl Part {
     }
 
     /// The capacity: the limit, or the burst of a token bucket.
-    #[expect(clippy::misnamed_getters, reason = "`limit` is what callers know the capacity by")]
     pub fn limit(&self) -> u64 {
         self.capacity
     }

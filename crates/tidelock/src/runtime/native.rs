@@ -90,6 +90,7 @@ impl Spawner {
     }
 
     /// Remembers the runtime of the caller for calls from other threads.
+    #[cfg(feature = "redis")]
     pub(crate) fn remember(&self) {
         self.handle();
     }

@@ -76,15 +76,15 @@ async fn timeout(millis: i32) {
 
 /// Starts tasks on the page's only thread.
 #[derive(Debug, Default)]
-pub(crate) struct Spawner;
+pub(crate) struct Spawner {
+    _page: (),
+}
 
 impl Spawner {
     /// Runs `future` to its end in the background.
+    #[expect(clippy::unused_self, reason = "the native twin remembers a runtime in it")]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
         wasm_bindgen_futures::spawn_local(future);
         true
     }
-
-    /// Nothing to remember: a page has one event loop.
-    pub(crate) fn remember(&self) {}
 }

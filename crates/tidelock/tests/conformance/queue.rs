@@ -75,7 +75,7 @@ pub(crate) async fn advancing<F: IntoFuture>(clock: &ManualClock, step: Duration
 
 /// Waits for an event, for as long as a hung test may take.
 pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
-    tokio::time::timeout(20 * SECOND, future).await.expect("it comes to its end")
+    tokio::time::timeout(120 * SECOND, future).await.expect("it comes to its end")
 }
 
 /// Looks again and again until `test` holds.

@@ -19,6 +19,7 @@ use super::wake::Wakes;
 pub(crate) struct NodeConfig {
     pub(crate) url: Url,
     /// Roots to trust beside the built-in ones, as PEM.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS asks for it"))]
     pub(crate) root_certificate: Option<Vec<u8>>,
     /// The key that holds the format version.
     pub(crate) format_key: String,
@@ -83,6 +84,14 @@ impl Node {
         match waited.as_deref().and_then(|link| settled(link, true)) {
             Some(answer) => answer,
             None => Err(self.down()),
+        }
+    }
+
+    /// Fails where there is no connection just now.
+    pub(crate) fn connected(&self) -> Result<(), Failure> {
+        match &*self.link.borrow() {
+            Link::Up(_) => Ok(()),
+            link => settled(link, false).map_or(Ok(()), |answer| answer.map(|_| ())),
         }
     }
 

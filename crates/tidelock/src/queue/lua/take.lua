@@ -37,6 +37,7 @@ local function push_back(elements, from)
   for i = #elements, from, -1 do
     redis.call('LPUSH', LINE, elements[i])
   end
+  fresh[LINE] = true
 end
 
 -- From the plain line alone: ids, elements and standing times are there, nothing is looked up.
@@ -150,7 +151,8 @@ local function park(process)
   return r.told
 end
 
--- ARGV[at]: want, lease in ms, max_deliveries (0: none), place (o, b), consumer, 1 to park, then the process.
+-- ARGV[at]: want, lease in ms, max_deliveries (0: none), place (o, b), consumer, 1 to park, then the process. Answers the
+-- time in ms after which to take again (0: not told), then the messages.
 local function op_take(at)
   local want, lease, max_deliveries = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local place, consumer, parks, process = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
@@ -163,6 +165,7 @@ local function op_take(at)
   if parks == '1' and #out - 1 < want and not settling then
     told = park(process)
   end
-  out[1] = pack8(told)
+  -- As the time from now: clocks of callers may be off.
+  out[1] = pack8(told > 0 and math.max(told - now, 1) or 0)
   return at + 7, out
 end

@@ -308,8 +308,7 @@ impl Remote {
     async fn change_step(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Changed> {
         let mut last = self.changes.lock().await;
         *last += 1;
-        let answers = self.server.key(&self.place, &format!("answers:{}:change", self.server.process));
-        let mut arguments = self.arguments(Some(&answers));
+        let mut arguments = self.arguments(Some(&self.change_answers));
         arguments.number(*last);
         arguments.push(what.as_bytes());
         push(&mut arguments);

@@ -1,131 +1,50 @@
--- check: judges all limits of a request together, and counts its cost as the mode says.
--- KEYS[1]  <prefix>:{ratelimit/<tenant>/<limiter>/<identifier>}:counts: all counts of the identifier
+-- check: judges requests, each on its own: all limits of one together; and counts its cost as its mode says.
+-- KEYS[1..]  <prefix>:{ratelimit/<tenant>/<limiter>/<identifier>}:counts: the counts of the identifier of each request
 -- ARGV[1]  pinned time in ms, or empty
--- ARGV[2]  packed: mode (byte: 1 check, 2 count refused, 3 peek) and cost in units (double); then for each limit its
---          algorithm (byte: 1 sliding, 2 fixed, 3 token bucket), window in ms, limit and capacity in units (doubles)
--- Reply: packed, for each limit: refused (byte: 0 or 1), remaining in units, reset_in and retry_after in ms (doubles)
-if unreadable then
-  return redis.error_reply('TIDELOCK the counts of this identifier are not of format 1')
+-- ARGV[2..]  each request, packed: mode (byte: 1 check, 2 count refused, 3 peek) and cost in units (double); then for
+--          each limit its algorithm (byte: 1 sliding, 2 fixed, 3 token bucket), window in ms, limit and capacity in
+--          units (doubles)
+-- Reply: for each request: packed, for each of its limits, refused (byte: 0 or 1), remaining in units, reset_in and
+--          retry_after in ms (doubles); or the text of the error that it met
+
+-- Requests that travel together often expire together: numbers are written out once.
+local expiry, expiry_text
+
+-- Stores counts until they lapse; gives the reply, or the error.
+local function store(key, value, now, lapses, reply)
+  if pinned then
+    lapses = lapses - now
+    lapses = lapses > 3600000 and lapses or 3600000
+  end
+  if lapses ~= expiry then
+    expiry, expiry_text = lapses, string.format('%d', lapses)
+  end
+  return pcall('SET', key, value, pinned and 'PX' or 'PXAT', expiry_text).err or reply
 end
 
--- The stored count: at, used, before, lapses.
-local function find(algorithm, window)
-  if last_algorithm == algorithm and last_window == window then
-    return last_at, last_used, last_before, last_lapses
-  end
-  for offset = 2, size - 41, 41 do
-    local other_algorithm, other_window, at, used, before, lapses = read('<Bddddd', stored, offset)
-    if other_algorithm == algorithm and other_window == window then
-      return at, used, before, lapses
-    end
-  end
-end
-
--- The count brought to now: at, used, before; and more, the units that are used up beyond used, rounded up.
-local function stand(algorithm, window, limit)
-  local at, used, before, lapses = find(algorithm, window)
-  if not at or lapses <= now then
-    return algorithm == 3 and now or now - now % window, 0, 0, 0
-  end
-  if algorithm == 3 then
-    local drained, part = ratio(now - at, limit, window)
-    used, before = used - drained, before - part
-    if before < 0 then
-      used, before = used - 1, before + window
-    end
-    if used < 0 then
-      used, before = 0, 0
-    end
-    return now, used, before, before > 0 and 1 or 0
-  end
-  local start = now - now % window
-  if start ~= at then
-    used, before = 0, used
-  end
-  if algorithm == 2 or before == 0 then
-    return start, used, before, 0
-  end
-  local carried, rest = ratio(before, start + window - now, window)
-  return start, used, before, rest > 0 and carried + 1 or carried
-end
-
--- The count with cost added: used, before, more.
-local function add(algorithm, capacity, cost, used, before, more)
-  if algorithm ~= 3 then
-    return used + cost < 1e12 and used + cost or 1e12, before, more
-  elseif used + cost < 2 * capacity then
-    return used + cost, before, more
-  elseif used < 2 * capacity then
-    return 2 * capacity, 0, 0
-  end
-  return used, before, more
-end
-
--- How long until at most left tokens are used.
-local function drained_after(left, window, limit, used, before)
-  if used < left then
-    return 0
-  end
-  local span, rest = ratio(used - left, window, limit)
-  rest = rest + before
-  span = span + (rest - rest % limit) / limit + (rest % limit > 0 and 1 or 0)
-  return span < MAX_SPAN and span or MAX_SPAN
-end
-
--- The limit's answer, and its reset_in.
-local function judge(passes, cost, algorithm, window, limit, capacity, at, used, before, more)
-  local free, refused, retry_after = capacity - used - more, 0, 0
-  local reset_in = algorithm == 3 and drained_after(0, window, limit, used, before) or at + window - now
-  if not passes and cost > free then
-    refused = 1
-    if algorithm == 2 then
-      retry_after = reset_in
-    elseif algorithm == 3 then
-      retry_after = drained_after(capacity - cost, window, limit, used, before)
-    elseif used + cost <= limit then
-      -- The window before must have slid out far enough ...
-      retry_after = reset_in - ratio(limit - used - cost, window, before)
-    else
-      -- ... or this window, when it will be the one before.
-      retry_after = reset_in + window - ratio(limit - cost, window, used)
-    end
-  end
-  return pack('<Bddd', refused, free > 0 and free or 0, reset_in, retry_after), reset_in
-end
-
-local standings, passes = {}, true
-offset = 10
-while offset <= #request do
-  algorithm, window, limit, capacity, offset = read('<Bddd', request, offset)
-  local at, used, before, more = stand(algorithm, window, limit)
-  passes = passes and cost <= capacity - used - more
-  standings[#standings + 1] = {algorithm, window, limit, capacity, at, used, before, more}
-end
-
--- New counts by what they belong to, as it is packed, and in the order of the request.
-local counting = mode == 2 or mode == 1 and passes
-local replies, named, new = {}, {}, {}
-for index = 1, #standings do
-  local at, used, before, more
-  algorithm, window, limit, capacity, at, used, before, more = unpack(standings[index], 1, 8)
+-- A request with one limit where there is no count but its own: the usual case, without tables.
+local function alone(key, stored, size, now, mode, cost, algorithm, window, limit, capacity)
+  local at, used, before, more = stand(stored, size, now, algorithm, window, limit)
+  local passes = cost <= capacity - used - more
+  local counting = mode == 2 or mode == 1 and passes
   if counting then
     used, before, more = add(algorithm, capacity, cost, used, before, more)
   end
-  local reset_in
-  replies[index], reset_in = judge(passes, cost, algorithm, window, limit, capacity, at, used, before, more)
-  if counting then
-    local lapses = algorithm == 3 and now + reset_in or at + (3 - algorithm) * window
-    local count = pack('<Bddddd', algorithm, window, at, used, before, lapses)
-    named[count:sub(1, 9)] = {count, lapses}
-    new[index] = count:sub(1, 9)
+  local reset_in, span = spans(now, algorithm, window, limit, at, used, before)
+  local reply = answer(passes, cost, algorithm, window, limit, capacity, used, before, more, reset_in)
+  if not counting then
+    return reply
   end
+  local lapses = now + span
+  return store(key, pack('<BBddddd', 1, algorithm, window, at, used, before, lapses), now, lapses, reply)
 end
 
-if counting then
+-- Puts new counts, by what they belong to and in the order of the request, among those that are stored and still
+-- matter; of more than 16, those go that lapse first and that the request does not name.
+local function merge(stored, size, now, named, new)
   local kept, found = {}, {}
   for place = 2, size, 41 do
-    local identity = stored:sub(place, place + 8)
-    local lapses = read('<d', stored, place + 33)
+    local identity, lapses = stored:sub(place, place + 8), read('<d', stored, place + 33)
     if named[identity] then
       found[identity] = true
       kept[#kept + 1] = named[identity]
@@ -152,11 +71,53 @@ if counting then
     counts[index] = kept[index][1]
     latest = math.max(latest, kept[index][2])
   end
-  local value = '\1' .. table.concat(counts)
-  if pinned then
-    call('SET', KEYS[1], value, 'PX', string.format('%d', math.max(latest - now, 3600000)))
+  return '\1' .. table.concat(counts), latest
+end
+
+-- A request with several limits, or where there are other counts.
+local function together(key, stored, size, now, mode, cost, request)
+  local standings, passes, offset = {}, true, 10
+  while offset <= #request do
+    local algorithm, window, limit, capacity
+    algorithm, window, limit, capacity, offset = read('<Bddd', request, offset)
+    local at, used, before, more = stand(stored, size, now, algorithm, window, limit)
+    passes = passes and cost <= capacity - used - more
+    standings[#standings + 1] = {algorithm, window, limit, capacity, at, used, before, more}
+  end
+  local counting = mode == 2 or mode == 1 and passes
+  local replies, named, new = {}, {}, {}
+  for index = 1, #standings do
+    local algorithm, window, limit, capacity, at, used, before, more = unpack(standings[index], 1, 8)
+    if counting then
+      used, before, more = add(algorithm, capacity, cost, used, before, more)
+    end
+    local reset_in, span = spans(now, algorithm, window, limit, at, used, before)
+    replies[index] = answer(passes, cost, algorithm, window, limit, capacity, used, before, more, reset_in)
+    if counting then
+      local count = pack('<Bddddd', algorithm, window, at, used, before, now + span)
+      new[index] = count:sub(1, 9)
+      named[new[index]] = {count, now + span}
+    end
+  end
+  local reply = table.concat(replies)
+  if not counting then
+    return reply
+  end
+  local value, lapses = merge(stored, size, now, named, new)
+  return store(key, value, now, lapses, reply)
+end
+
+local replies = {}
+for index = 1, #KEYS do
+  local key, request = KEYS[index], ARGV[index + 1]
+  local stored, size, latest, last_algorithm, last_window = open(key, now)
+  local mode, cost, algorithm, window, limit, capacity, rest = read('<BdBddd', request)
+  if not size then
+    replies[index] = 'TIDELOCK the counts of this identifier are not of format 1'
+  elseif rest > #request and (size == 0 or size == 42 and last_algorithm == algorithm and last_window == window) then
+    replies[index] = alone(key, stored, size, latest, mode, cost, algorithm, window, limit, capacity)
   else
-    call('SET', KEYS[1], value, 'PXAT', string.format('%d', latest))
+    replies[index] = together(key, stored, size, latest, mode, cost, request)
   end
 end
-return table.concat(replies)
+return replies

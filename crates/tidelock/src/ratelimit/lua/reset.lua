@@ -2,11 +2,10 @@
 -- KEYS[1]  <prefix>:{ratelimit/<tenant>/<limiter>/<identifier>}:counts: all counts of the identifier
 -- ARGV[1]  pinned time in ms, or empty
 -- Reply: 1 if there was anything that had not lapsed, else 0
-local found = unreadable
-for offset = 2, unreadable and 0 or size, 41 do
-  found = found or read('<d', stored, offset + 33) > now
+local stored, size, latest = open(KEYS[1], now)
+local found = not size
+for offset = 2, size or 0, 41 do
+  found = found or read('<d', stored, offset + 33) > latest
 end
-if stored then
-  call('DEL', KEYS[1])
-end
+call('DEL', KEYS[1])
 return found and 1 or 0

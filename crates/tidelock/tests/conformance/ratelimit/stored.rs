@@ -124,6 +124,30 @@ conformance!(a_count_that_cannot_be_read_is_an_error_under_each_policy, async |m
     }
 });
 
+conformance!(a_count_that_cannot_be_read_spoils_no_other_check, async |mut world: World| {
+    world.pin();
+    let api = limiter(&world, [Limit::new(500), Limit::per_day(500).token_bucket()]).await;
+    let _ = check(&api, 1).await;
+    let Some((mut connection, key)) = keys(&world).pop() else { return };
+    connection.command(&["SET", &key, "garbage"]).unwrap();
+    let checks = (0..400).map(|n| {
+        let api = api.clone();
+        tokio::spawn(async move { api.check(if n % 4 == 0 { "user:42" } else { "other" }).await })
+    });
+    let mut passed = Vec::new();
+    for (n, answer) in futures_util::future::join_all(checks).await.into_iter().enumerate() {
+        match answer.unwrap() {
+            Ok(verdict) => passed.push(verdict.remaining),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::IncompatibleFormat);
+                assert_eq!(n % 4, 0);
+            }
+        }
+    }
+    passed.sort_unstable();
+    assert_eq!(passed, (200..500).collect::<Vec<_>>(), "each was counted once");
+});
+
 conformance!(real_clocks_decide_where_none_is_pinned, async |world: World| {
     let api = limiter(&world, [Limit::per_day(3), Limit::per_day(3).token_bucket()]).await;
     assert_eq!(check(&api, 2).await.remaining, 1);

@@ -1,0 +1,304 @@
+//! What one call of the trip script carries, and how its answer is read.
+
+use redis::Value;
+
+use super::stored::{Stored, body, reason_letter};
+use super::trip::Request;
+use crate::backend::redis::{Arguments, unexpected};
+use crate::error::Result;
+use crate::queue::store::{Accepted, Action, Due, NewMessage, Place, Settle, Settled, Take, Taken};
+
+/// Which request, and which of its items, a result belongs to.
+pub(super) type Slot = (usize, usize);
+
+/// One operation of the script, and whose results it gives.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Single plain sends, one result each.
+    Plain(Vec<usize>),
+    /// One batch, all or nothing.
+    Batch(usize, usize),
+    Acks(Vec<Slot>),
+    Touches(Vec<Slot>),
+    Back(Slot),
+    Take(usize),
+}
+
+/// The results of one operation.
+pub(super) enum Outcome {
+    Sent(Vec<(usize, Accepted)>),
+    Taken(usize, Taken),
+    Settled(Vec<(Slot, Settled)>),
+}
+
+/// Requests, and the operations that they became.
+pub(super) struct Plan {
+    pub(super) requests: Vec<Request>,
+    pub(super) steps: Vec<Step>,
+}
+
+impl Plan {
+    pub(super) fn make(requests: Vec<Request>, arguments: &mut Arguments, channel: &str) -> Self {
+        let mut plan = Self { requests: Vec::new(), steps: Vec::new() };
+        plan.push_sends(&requests, arguments);
+        plan.push_settles(&requests, arguments);
+        for (index, request) in requests.iter().enumerate() {
+            if let Request::Take { take, .. } = request {
+                push_take(take, channel, arguments);
+                plan.steps.push(Step::Take(index));
+            }
+        }
+        plan.requests = requests;
+        plan
+    }
+
+    fn push_sends(&mut self, requests: &[Request], arguments: &mut Arguments) {
+        let mut run: Vec<(usize, &NewMessage)> = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            let Request::Send { batch, .. } = request else { continue };
+            let single_plain = batch.len() == 1 && is_plain(&batch[0]);
+            if run.first().is_some_and(|(_, first)| !single_plain || !same_line(first, &batch[0])) {
+                self.push_plain_run(&mut run, arguments);
+            }
+            if single_plain {
+                run.push((index, &batch[0]));
+            } else {
+                push_batch(batch, arguments);
+                self.steps.push(Step::Batch(index, batch.len()));
+            }
+        }
+        self.push_plain_run(&mut run, arguments);
+    }
+
+    fn push_plain_run(&mut self, run: &mut Vec<(usize, &NewMessage)>, arguments: &mut Arguments) {
+        let Some((_, first)) = run.first() else { return };
+        push_plain(first, run.len(), false, arguments);
+        for (_, message) in run.iter() {
+            arguments.push(&body(&message.content, message.retention));
+        }
+        self.steps.push(Step::Plain(run.drain(..).map(|(index, _)| index).collect()));
+    }
+
+    fn push_settles(&mut self, requests: &[Request], arguments: &mut Arguments) {
+        let mut run: Vec<(Slot, &Settle)> = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            let Request::Settle { settles, .. } = request else { continue };
+            for (at, settle) in settles.iter().enumerate() {
+                let together = matches!(settle.action, Action::Ack | Action::Touch { .. });
+                if run.first().is_some_and(|(_, first)| !together || first.action != settle.action) {
+                    self.push_settle_run(&mut run, arguments);
+                }
+                run.push(((index, at), settle));
+                if !together {
+                    self.push_settle_run(&mut run, arguments);
+                }
+            }
+        }
+        self.push_settle_run(&mut run, arguments);
+    }
+
+    fn push_settle_run(&mut self, run: &mut Vec<(Slot, &Settle)>, arguments: &mut Arguments) {
+        let Some((slot, first)) = run.first() else { return };
+        let receipts: Vec<u8> = run.iter().flat_map(|(_, settle)| receipt(settle)).collect();
+        let step = match &first.action {
+            Action::Ack => {
+                arguments.push(b"ack");
+                arguments.push(&receipts);
+                Step::Acks(run.iter().map(|(slot, _)| *slot).collect())
+            }
+            Action::Touch { lease } => {
+                arguments.push(b"touch");
+                arguments.number(*lease);
+                arguments.push(&receipts);
+                Step::Touches(run.iter().map(|(slot, _)| *slot).collect())
+            }
+            action => {
+                push_back(action, &receipts, arguments);
+                Step::Back(*slot)
+            }
+        };
+        self.steps.push(step);
+        run.clear();
+    }
+}
+
+/// Whether a message goes by the plain line.
+fn is_plain(message: &NewMessage) -> bool {
+    message.due == Due::Now
+        && message.priority == 0
+        && message.dedup.is_none()
+        && message.content.ordering_key.is_none()
+}
+
+fn same_line(one: &NewMessage, other: &NewMessage) -> bool {
+    one.max_age == other.max_age && one.max_depth == other.max_depth
+}
+
+fn push_plain(first: &NewMessage, count: usize, whole: bool, arguments: &mut Arguments) {
+    arguments.push(b"plain");
+    arguments.number(count as u64);
+    match first.max_age {
+        Some(age) => arguments.number(age),
+        None => arguments.push(b"-1"),
+    }
+    arguments.number(first.max_depth.unwrap_or(0));
+    arguments.push(if whole { b"1" } else { b"0" });
+}
+
+fn push_batch(batch: &[NewMessage], arguments: &mut Arguments) {
+    if batch.iter().all(|message| is_plain(message) && same_line(message, &batch[0])) {
+        push_plain(&batch[0], batch.len(), true, arguments);
+        for message in batch {
+            arguments.push(&body(&message.content, message.retention));
+        }
+        return;
+    }
+    arguments.push(b"batch");
+    arguments.number(batch.len() as u64);
+    for message in batch {
+        let (mode, number) = match message.due {
+            Due::Now => (b"n", 0),
+            Due::After(delay) => (b"a", delay),
+            Due::At(at) => (b"t", at),
+        };
+        let window = message.dedup.as_ref().map_or(0, |dedup| dedup.window);
+        arguments.pieces(&[
+            mode,
+            &number.to_be_bytes(),
+            &[message.priority],
+            &message.max_age.unwrap_or(0).to_be_bytes(),
+            &message.max_depth.unwrap_or(0).to_be_bytes(),
+            &window.to_be_bytes(),
+        ]);
+        arguments.push(message.dedup.as_ref().map_or(&[][..], |dedup| dedup.key.as_bytes()));
+        arguments.push(&body(&message.content, message.retention));
+    }
+}
+
+fn push_take(take: &Take, channel: &str, arguments: &mut Arguments) {
+    arguments.push(b"take");
+    arguments.number(take.max as u64);
+    arguments.number(take.lease);
+    arguments.number(take.max_deliveries.unwrap_or(0));
+    arguments.push(match take.place {
+        Place::Original => b"o",
+        Place::Back => b"b",
+    });
+    arguments.push(take.consumer.as_bytes());
+    arguments.push(if take.park { b"1" } else { b"0" });
+    arguments.push(channel.as_bytes());
+}
+
+fn receipt(settle: &Settle) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&settle.id.to_be_bytes());
+    bytes[8..].copy_from_slice(&settle.fence.to_be_bytes());
+    bytes
+}
+
+fn push_back(action: &Action, receipt: &[u8], arguments: &mut Arguments) {
+    let (letter, delay, note, error): (&[u8], _, _, _) = match action {
+        Action::Nack { delay, note, error } => (b"n", *delay, note.as_deref(), error.as_deref()),
+        Action::Bury { reason, note, error } => (reason_letter(*reason), 0, note.as_deref(), error.as_deref()),
+        Action::GiveBack => (b"g", 0, None, None),
+        Action::Ack | Action::Touch { .. } => unreachable!("these go together"),
+    };
+    arguments.push(b"back");
+    arguments.push(receipt);
+    arguments.push(letter);
+    arguments.number(delay);
+    arguments.number(u64::from(note.is_some()) + 2 * u64::from(error.is_some()));
+    arguments.push(note.unwrap_or_default().as_bytes());
+    arguments.push(error.unwrap_or_default().as_bytes());
+}
+
+/// The script's answer, read item by item.
+pub(super) struct Reply {
+    pub(super) settling: bool,
+    next: String,
+    items: std::vec::IntoIter<Value>,
+}
+
+impl Reply {
+    pub(super) fn read(answer: Value) -> Result<Self> {
+        let wrong = |value: &Value| unexpected("queue", value);
+        let Value::Array(items) = answer else { return Err(wrong(&answer)) };
+        let mut items = items.into_iter();
+        match (items.next(), items.next()) {
+            (Some(Value::Int(settling)), Some(Value::BulkString(next))) => {
+                Ok(Self { settling: settling == 1, next: String::from_utf8_lossy(&next).into_owned(), items })
+            }
+            (first, _) => Err(wrong(&first.unwrap_or(Value::Nil))),
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Result<u64> {
+        self.next.parse().map_err(|_| unexpected("queue", &Value::SimpleString(self.next.clone())))
+    }
+
+    fn bytes(&mut self, size: usize) -> Result<Vec<u8>> {
+        match self.items.next() {
+            Some(Value::BulkString(bytes)) if bytes.len() >= size => Ok(bytes),
+            other => Err(unexpected("queue", &other.unwrap_or(Value::Nil))),
+        }
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+impl Step {
+    pub(super) fn read(&self, reply: &mut Reply) -> Result<Outcome> {
+        match self {
+            Self::Plain(requests) => {
+                let results = reply.bytes(9 * requests.len())?;
+                let each = requests.iter().zip(results.chunks_exact(9));
+                Ok(Outcome::Sent(each.map(|(request, result)| (*request, accepted(result))).collect()))
+            }
+            Self::Batch(request, count) => {
+                let results = reply.bytes(17.min(9 * count))?;
+                Ok(Outcome::Sent(vec![(*request, accepted(&results))]))
+            }
+            Self::Acks(slots) | Self::Touches(slots) => {
+                let results = reply.bytes(slots.len())?;
+                let one = |result: &u8| if *result == b'y' { Settled::Done } else { Settled::Stale };
+                Ok(Outcome::Settled(slots.iter().copied().zip(results.iter().map(one)).collect()))
+            }
+            Self::Back(slot) => {
+                let result = reply.bytes(9)?;
+                let settled = match result[0] {
+                    b'y' => Settled::Done,
+                    b'q' => Settled::Requeued { due: number(&result[1..9]) },
+                    b'x' => Settled::DeadLettered,
+                    _ => Settled::Stale,
+                };
+                Ok(Outcome::Settled(vec![(*slot, settled)]))
+            }
+            Self::Take(request) => Ok(Outcome::Taken(*request, read_taken(reply)?)),
+        }
+    }
+}
+
+fn accepted(results: &[u8]) -> Accepted {
+    if results[0] == b'F' {
+        let index = results.get(9..17).map_or(0, number);
+        let limit = number(&results[1..9]);
+        return Accepted::Full { index: usize::try_from(index).unwrap_or(usize::MAX), depth: limit, limit };
+    }
+    let one = |result: &[u8]| (number(&result[1..9]), result[0] == b'D');
+    Accepted::All(results.chunks_exact(9).map(one).collect())
+}
+
+/// `next` is still the time from now until then.
+fn read_taken(reply: &mut Reply) -> Result<Taken> {
+    let Some(Value::Array(items)) = reply.items.next() else { return Err(unexpected("take", &Value::Nil)) };
+    let mut items = items.into_iter();
+    let Some(Value::BulkString(told)) = items.next() else { return Err(unexpected("take", &Value::Nil)) };
+    let messages = items.map(|item| match item {
+        Value::BulkString(value) => Ok(Stored::read(&value)?.into_handed()),
+        other => Err(unexpected("take", &other)),
+    });
+    let after = number(&told);
+    Ok(Taken { messages: messages.collect::<Result<_>>()?, next: (after != 0).then_some(after) })
+}
