@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use self::audit::{Dead, Figures, Sent};
 use self::crew::Crew;
 use self::input::Input;
-use self::plan::Plan;
+use self::plan::{PATIENCE, Plan};
 use self::progress::Progress;
 use self::report::Report;
 use crate::exit::Exit;
@@ -120,7 +120,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let input = Input::open(args.file.as_deref())?;
     let plan = args.plan()?;
     let stop = stop::on_signal();
-    let tide = plan.open().await?;
+    // A wrong address is told soon; a server that was there once is waited for.
+    plan.open(5 * SECOND).await?;
+    let tide = plan.open(PATIENCE).await?;
     let outcome = carry_out(&args, &plan, &tide, input, stop).await;
     if !args.keep {
         let deleted = plan.queue(&tide)?.delete().await;
@@ -147,7 +149,7 @@ pub(crate) async fn work() -> anyhow::Result<Exit> {
     let mut line = String::new();
     stdin.read_line(&mut line).await?;
     let plan: Plan = serde_json::from_str(&line).context("this command is started by `tidelock demo` alone")?;
-    let tide = plan.open().await?;
+    let tide = plan.open(PATIENCE).await?;
     let shop = plan.shop(&tide)?;
     let ended = async move {
         let mut rest = String::new();

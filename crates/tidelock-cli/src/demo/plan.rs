@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidelock::queue::{Queue, Worker};
 use tidelock::ratelimit::Limit;
-use tidelock::{Backoff, Raw, SECOND, Tidelock};
+use tidelock::{Backoff, Raw, RetryPolicy, SECOND, Tidelock};
 
 use super::ledger::Ledger;
 use super::worker::{Shop, fulfil};
@@ -15,6 +15,8 @@ use crate::queue::MAX_BODY;
 
 /// Short, so that what a killed process held is back within seconds; a living one renews.
 const LEASE: Duration = Duration::from_secs(3);
+/// How long a call waits for a server that is away for a moment.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often an order is tried.
 const MAX_DELIVERIES: u64 = 5;
 
@@ -37,9 +39,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) async fn open(&self) -> tidelock::Result<Tidelock> {
+    /// Opens the backend. `patience` is how long a server that is slow or away for a moment is waited for.
+    pub(crate) async fn open(&self, patience: Duration) -> tidelock::Result<Tidelock> {
         let Some(url) = &self.url else { return Ok(Tidelock::in_process()) };
-        let mut connect = Tidelock::connect(url).prefix(&self.prefix).name(&self.name);
+        let mut connect = Tidelock::connect(url).prefix(&self.prefix).name(&self.name).request_timeout(patience);
         if let Some(pem) = &self.root_certificate {
             connect = connect.root_certificate(pem.clone());
         }
@@ -57,9 +60,10 @@ impl Plan {
             Some(path) => Ledger::shared(path)?,
             None => Ledger::in_memory(),
         };
-        let payments = tide.ratelimit(&self.run).limit(limit).build()?;
+        let payments = tide.ratelimit(&self.run).limit(limit).answer_within(10 * SECOND).build()?;
         let shelves = tide.mutex(&self.run).lease(LEASE).build()?;
-        Ok(Arc::new(Shop { payments, shelves, ledger }))
+        let patience = RetryPolicy::builder().unlimited().deadline(PATIENCE).build()?;
+        Ok(Arc::new(Shop { tide: tide.clone(), patience, payments, shelves, ledger }))
     }
 
     /// The workers of one process, ready to run.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tidelock::Raw;
 use tidelock::mutex::{Guard, Locked, Mutex};
 use tidelock::queue::{HandlerError, Message};
 use tidelock::ratelimit::RateLimiter;
+use tidelock::{Raw, RetryPolicy, Tidelock};
 
 use super::ledger::{Effect, Entry, Hold, Ledger};
 use super::order::Order;
@@ -16,6 +16,9 @@ const SHELF_WAIT: Duration = Duration::from_secs(15);
 /// All that the workers of one process share.
 #[derive(Debug)]
 pub(crate) struct Shop {
+    pub(crate) tide: Tidelock,
+    /// How a server that is away for a moment is waited for.
+    pub(crate) patience: RetryPolicy,
     pub(crate) payments: RateLimiter,
     pub(crate) shelves: Mutex,
     pub(crate) ledger: Ledger,
@@ -24,7 +27,8 @@ pub(crate) struct Shop {
 /// Carries out one order. An error means *later*; a bad line is refused for good.
 pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), HandlerError> {
     let order = Order::parse(&message.0).map_err(HandlerError::fatal)?;
-    let turn = shop.payments.acquire("provider").await?;
+    // A limiter never repeats a check by itself, because one that was answered too late has been counted.
+    let turn = shop.tide.retry(async |_| shop.payments.acquire("provider").await).policy(shop.patience).await?;
     debug_assert!(!turn.limited, "without a timeout it waits until it is allowed");
     let shelf = order.shelf();
     let guard = match shop.shelves.lock(&shelf).timeout(SHELF_WAIT).await? {

@@ -109,6 +109,6 @@ fn an_interrupted_run_adds_up_with_what_is_unfinished() {
         assert_eq!((&account["adds_up"], &account["interrupted"]), (&json!(true), &json!(true)), "{account}");
         let count = |field: &str| account[field].as_u64().unwrap_or_else(|| panic!("{field} in {account}"));
         assert_eq!(count("accepted"), count("settled") + count("dead") + count("unfinished"), "{account}");
-        assert!(count("settled") > 0 && count("unfinished") > 1_000 && count("lost") == 0, "{account}");
+        assert!(count("unfinished") > 1_000 && count("lost") == 0, "{account}");
     }
 }
