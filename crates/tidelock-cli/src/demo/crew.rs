@@ -17,7 +17,7 @@ use super::worker::Shop;
 use crate::exit::WorkerEnded;
 
 /// Longer than a worker process takes to drain.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// Who carries out the orders.
 pub(crate) enum Crew {
