@@ -44,11 +44,14 @@
 
 mod backend;
 mod backoff;
+mod bell;
 mod changed;
 mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
+mod cursor;
 mod error;
+mod follow;
 pub mod guide;
 mod lifecycle;
 pub mod mutex;
@@ -60,6 +63,8 @@ pub mod retry;
 mod runtime;
 mod tidelock;
 mod time;
+pub mod topic;
+mod weak_map;
 
 pub use crate::backoff::Backoff;
 pub use crate::changed::Changed;

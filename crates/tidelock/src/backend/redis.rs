@@ -4,7 +4,9 @@
 
 mod call;
 mod failure;
+mod lanes;
 mod node;
+mod objects;
 mod probe;
 mod script;
 mod tls;
@@ -19,6 +21,8 @@ use tokio::time::Instant;
 
 pub(crate) use call::Repeat;
 pub(crate) use failure::Failure;
+pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
+pub(crate) use objects::{Object, Objects};
 pub(crate) use script::{Arguments, Script, script};
 pub(crate) use topology::slot;
 pub(crate) use wake::{Wakeable, Wakes};

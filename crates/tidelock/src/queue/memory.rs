@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 use super::cursor::read_cursor;
 use super::model::{Model, Now};
 use super::store::{
-    Accepted, Bell, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
+    Accepted, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
 };
 use crate::backend::memory::{Sweep, Timer};
+use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;

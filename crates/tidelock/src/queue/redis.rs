@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 
 use self::sweeper::Sweeper;
 use self::trip::{Lane, Request};
-use super::store::{Accepted, Bell, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
+use super::store::{Accepted, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
 use crate::backend::redis::{Arguments, Place, Server, Wakeable};
+use crate::bell::Bell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Address;
 use crate::runtime::BoxFuture;

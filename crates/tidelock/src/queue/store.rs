@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
+use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
@@ -41,19 +41,6 @@ pub(crate) trait QueueStore: std::fmt::Debug + Send + Sync {
     fn look(&self, queue: &Address, look: Look) -> BoxFuture<'static, Result<View>>;
     /// What rings when this process should take again. One per queue and process, alive while somebody holds it.
     fn bell(&self, queue: &Address) -> Arc<Bell>;
-}
-
-/// Rings when something may have become deliverable for a process that parked.
-#[derive(Debug, Default)]
-pub(crate) struct Bell {
-    pub(crate) rung: Notify,
-}
-
-impl Bell {
-    /// Wakes whoever waits for the bell, or the next one to wait if nobody does.
-    pub(crate) fn ring(&self) {
-        self.rung.notify_one();
-    }
 }
 
 /// When a message is first due.

@@ -8,10 +8,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::{Order, Receivers, Replies};
+use crate::bell::Bell;
 use crate::error::Result;
 use crate::lifecycle::Hold;
 use crate::queue::site::Claims;
-use crate::queue::store::{Bell, Place, Take, Taken};
+use crate::queue::store::{Place, Take, Taken};
 use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, Tick, Timestamp};
 

@@ -1,0 +1,151 @@
+//! Sharing round trips: requests to one object that are made while a trip is under way travel together on the next.
+//!
+//! A lane is a numbered series of trips of which one at most is under way. The script remembers the last answer of each
+//! lane, so a trip whose reply was lost is made again under its number and changes nothing twice.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Place, Server};
+use crate::error::Error;
+use crate::runtime::{Spawner, yield_now};
+
+/// The most requests and bytes that share a trip; one larger request travels alone.
+const MAX_REQUESTS: usize = 256;
+const SHARED_BYTES: usize = 1_024 * 1_024;
+
+/// One caller's part of a trip.
+pub(crate) trait Request: Send + 'static {
+    /// About how many bytes it makes the trip longer.
+    fn bytes(&self) -> usize;
+    /// Whether it gains from a second trip beside the one under way: where the answer keeps the client busy.
+    fn gains_from_a_second_trip(&self) -> bool {
+        false
+    }
+    /// Whether nobody waits for it any more, so that it may be left behind.
+    fn is_withdrawn(&self) -> bool {
+        false
+    }
+    /// Answers its caller that the trip failed.
+    fn fail(self, error: &Error);
+}
+
+/// Makes the trips of one object.
+pub(crate) trait Carrier: Sized + Send + Sync + 'static {
+    type Request: Request;
+
+    fn lanes(&self) -> &Lanes<Self::Request>;
+    fn spawner(&self) -> &Spawner;
+    /// Makes one trip and answers all its requests.
+    fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Self::Request>) -> impl Future<Output = ()> + Send;
+
+    /// Puts a request on the next trip. It leaves at once if none is under way.
+    fn submit(self: &Arc<Self>, request: Self::Request) {
+        let Some(lane) = self.lanes().add(request) else { return };
+        let carrier = Arc::clone(self);
+        self.spawner().spawn(async move { drive(&carrier, lane).await });
+    }
+}
+
+/// Makes trips while there is something to carry.
+async fn drive<C: Carrier>(carrier: &Arc<C>, mut lane: Lane) {
+    loop {
+        // Callers that were answered just now get the chance to ask again before the trip leaves.
+        yield_now().await;
+        match carrier.lanes().load(lane) {
+            Some((same, load)) => {
+                lane = same;
+                lane.number += 1;
+                carrier.carry(&mut lane, load).await;
+            }
+            None => return,
+        }
+    }
+}
+
+/// A series of trips, of which one at most is under way.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// The key under which the script remembers the last answer.
+    pub(crate) answers: String,
+    /// The number of the trip under way.
+    pub(crate) number: u64,
+}
+
+impl Lane {
+    pub(crate) fn new(server: &Server, place: &Place) -> Self {
+        Self { answers: answers_key(server, place), number: 0 }
+    }
+}
+
+/// The key of a new series of requests. Each has its own: what one remembers is never taken for an answer to another,
+/// also where a process lets go of an object and comes back to it.
+pub(crate) fn answers_key(server: &Server, place: &Place) -> String {
+    static SERIES: AtomicU64 = AtomicU64::new(0);
+    server.key(place, &format!("answers:{}:{}", server.process, SERIES.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// The requests of one object that wait for a trip, and the lanes that are free.
+pub(crate) struct Lanes<R> {
+    state: Mutex<State<R>>,
+    all: usize,
+}
+
+struct State<R> {
+    waiting: VecDeque<R>,
+    idle: Vec<Lane>,
+}
+
+impl<R: Request> Lanes<R> {
+    /// At most so many trips of the object are under way at once.
+    pub(crate) fn new(server: &Server, place: &Place, lanes: usize) -> Self {
+        let idle = (0..lanes).map(|_| Lane::new(server, place)).collect();
+        Self { state: Mutex::new(State { waiting: VecDeque::new(), idle }), all: lanes }
+    }
+
+    /// Adds a request; gives the lane that is to leave for it, if one should.
+    fn add(&self, request: R) -> Option<Lane> {
+        let mut state = self.lock();
+        let second = request.gains_from_a_second_trip();
+        state.waiting.push_back(request);
+        let leaves = state.idle.len() == self.all || (second && !state.idle.is_empty());
+        if leaves { state.idle.pop() } else { None }
+    }
+
+    /// The requests of the next trip; with nothing to carry the lane is free again.
+    fn load(&self, lane: Lane) -> Option<(Lane, Vec<R>)> {
+        let mut state = self.lock();
+        let mut load = Vec::new();
+        let mut bytes = 0;
+        while let Some(request) = state.waiting.front() {
+            if !request.is_withdrawn() {
+                bytes += request.bytes();
+                if load.len() == MAX_REQUESTS || (bytes > SHARED_BYTES && !load.is_empty()) {
+                    break;
+                }
+                load.extend(state.waiting.pop_front());
+            } else {
+                state.waiting.pop_front();
+            }
+        }
+        if load.is_empty() {
+            state.idle.push(lane);
+            debug_assert!(state.idle.len() <= self.all, "a lane came back twice");
+            return None;
+        }
+        Some((lane, load))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl<R> fmt::Debug for Lanes<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes").field("all", &self.all).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+//! The objects of one primitive that a process uses, and what happens to them by time even if nobody calls.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use super::Server;
+use crate::error::Result;
+use crate::time::{HOUR, SECOND, Tick, Timestamp};
+
+/// An object on a server, as this process uses it.
+pub(crate) trait Object: Send + Sync + 'static {
+    /// Its hash tag.
+    fn tag(&self) -> &str;
+    /// Whether somebody in this process waits for something of it.
+    fn is_waited_for(&self) -> bool;
+    /// The next deadline that the server told, in ms; 0 for none. The local clock only chooses when to ask again.
+    fn next_deadline(&self) -> u64;
+    /// Carries out a bounded part of what is overdue, unless some process did within the last second.
+    fn sweep(self: Arc<Self>) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Objects by name. A process sweeps each that it used within the last hour or waits on.
+pub(crate) struct Objects<K, O> {
+    server: Arc<Server>,
+    known: Arc<Known<K, O>>,
+    sweeping: Arc<AtomicBool>,
+}
+
+type Known<K, O> = Mutex<HashMap<K, Used<O>>>;
+
+struct Used<O> {
+    object: Arc<O>,
+    at: Tick,
+}
+
+impl<K: Clone + Eq + Hash + Send + 'static, O: Object> Objects<K, O> {
+    pub(crate) fn new(server: &Arc<Server>) -> Self {
+        Self { server: Arc::clone(server), known: Arc::default(), sweeping: Arc::default() }
+    }
+
+    /// The object of that name. Using it is what keeps it swept.
+    pub(crate) fn get(&self, name: &K, make: impl FnOnce() -> Arc<O>) -> Arc<O> {
+        let at = self.server.clock.tick();
+        let object = match lock(&self.known).entry(name.clone()) {
+            std::collections::hash_map::Entry::Occupied(mut known) => {
+                known.get_mut().at = at;
+                Arc::clone(&known.get().object)
+            }
+            std::collections::hash_map::Entry::Vacant(place) => {
+                Arc::clone(&place.insert(Used { object: make(), at }).object)
+            }
+        };
+        self.start();
+        object
+    }
+
+    /// Starts the sweeping task unless it runs. It runs while there is something to sweep.
+    fn start(&self) {
+        if self.sweeping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (server, known) = (Arc::downgrade(&self.server), Arc::downgrade(&self.known));
+        let sweeping = Arc::clone(&self.sweeping);
+        let started = self.server.spawner.spawn(async move {
+            let _stopped = Stopped(sweeping);
+            while round(&server, &known).await {}
+        });
+        if !started {
+            self.sweeping.store(false, Ordering::Release);
+        }
+    }
+}
+
+fn lock<K, O>(known: &Known<K, O>) -> MutexGuard<'_, HashMap<K, Used<O>>> {
+    known.lock().expect("no code panics while it holds this lock")
+}
+
+impl<K, O> fmt::Debug for Objects<K, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").field("known", &lock(&self.known).len()).finish_non_exhaustive()
+    }
+}
+
+/// Marks the task as ended, also where its runtime was shut down.
+struct Stopped(Arc<AtomicBool>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Waits a second or so, then sweeps what is overdue; `false` when there is nothing left to care for.
+async fn round<K: Eq + Hash, O: Object>(server: &Weak<Server>, known: &Weak<Known<K, O>>) -> bool {
+    let Some(strong) = server.upgrade() else { return false };
+    let (clock, lifecycle) = (strong.clock.clone(), strong.lifecycle.clone());
+    drop(strong);
+    let pause = SECOND + Duration::from_millis(fastrand::u64(0..500));
+    tokio::select! {
+        () = clock.sleep(pause) => {}
+        () = lifecycle.closed() => return false,
+    }
+    let Some(known) = known.upgrade() else { return false };
+    let (now, tick) = (clock.now(), clock.tick());
+    let overdue: Vec<_> = {
+        let mut known = lock(&known);
+        known.retain(|_, Used { object, at }| {
+            let in_use = object.is_waited_for() || Arc::strong_count(object) > 1;
+            in_use || tick.since(*at) < HOUR
+        });
+        known.shrink_to_fit();
+        known.values().map(|used| &used.object).filter(|object| is_overdue(&***object, now)).cloned().collect()
+    };
+    let keeps_on = !lock(&known).is_empty();
+    drop(known);
+    let sweeps = overdue.into_iter().map(|object| async {
+        let tag = object.tag().to_owned();
+        if let Err(error) = object.sweep().await {
+            tracing::debug!(object = %tag, %error, "an object could not be swept");
+        }
+    });
+    futures_util::future::join_all(sweeps).await;
+    keeps_on
+}
+
+fn is_overdue(object: &impl Object, now: Timestamp) -> bool {
+    let next = object.next_deadline();
+    next != 0 && next <= now.as_millis()
+}

@@ -1,0 +1,90 @@
+//! Places in a log as text: of one length, so that a cut one is not taken for another place, and bound to their object.
+
+use sha2::{Digest, Sha256};
+
+use crate::name::Address;
+
+/// Numbers in a cursor are below 2^53: eleven digits of five bits.
+const DIGITS: usize = 11;
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// What tells the cursors of one object from those of all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Owner(u64);
+
+impl Owner {
+    /// The owner of the cursors of one object of a primitive.
+    pub(crate) fn of(primitive: &str, address: &Address) -> Self {
+        let mut digest = Sha256::new();
+        // NUL stands in no name, so different names never give one text.
+        for part in [primitive, &address.tenant, &address.id] {
+            digest.update(part.as_bytes());
+            digest.update([0]);
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest.finalize()[..8]);
+        Self(u64::from_be_bytes(first) >> 9)
+    }
+}
+
+/// The text of a place: the owner, then the numbers of the place, all below 2^53.
+pub(crate) fn encode(owner: Owner, numbers: &[u64]) -> String {
+    let mut text = String::with_capacity((DIGITS + 1) * (numbers.len() + 1));
+    for number in std::iter::once(&owner.0).chain(numbers) {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        for digit in (0..DIGITS).rev() {
+            text.push(char::from(ALPHABET[usize::try_from(number >> (5 * digit) & 31).unwrap_or(0)]));
+        }
+    }
+    text
+}
+
+/// The owner and the numbers in a text that [`encode`] gave; `None` for any other.
+pub(crate) fn decode<const N: usize>(text: &str) -> Option<(Owner, [u64; N])> {
+    let mut parts = text.split('.').map(number);
+    let owner = parts.next()??;
+    let mut numbers = [0; N];
+    for place in &mut numbers {
+        *place = parts.next()??;
+    }
+    parts.next().is_none().then_some((Owner(owner), numbers))
+}
+
+fn number(text: &str) -> Option<u64> {
+    if text.len() != DIGITS {
+        return None;
+    }
+    let digit = |byte: u8| ALPHABET.iter().position(|known| *known == byte);
+    let number = text.bytes().try_fold(0, |number, byte| Some(number << 5 | digit(byte)? as u64))?;
+    (number < 1 << 53).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {
+        let owner = Owner::of("topic", &Address::new(&"default".into(), "orders"));
+        let text = encode(owner, &[0, 17, (1 << 53) - 1]);
+        assert_eq!(decode(&text), Some((owner, [0, 17, (1 << 53) - 1])));
+        assert!(text.len() <= 80 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'));
+        for end in 0..text.len() {
+            assert_eq!(decode::<3>(&text[..end]), None, "{}", &text[..end]);
+        }
+        assert_eq!(decode::<2>(&text), None);
+        assert_eq!(decode::<3>(&text.replace('0', "u")), None);
+        assert_eq!(decode::<3>(&text.to_uppercase()), None);
+        assert_eq!(decode::<3>(&format!("{text}.{}", "z".repeat(11))), None);
+        assert_eq!(decode::<1>(&format!("{0}.{0}", "z".repeat(11))), None, "beyond 2^53");
+    }
+
+    #[test]
+    fn owners_differ_by_primitive_tenant_and_id() {
+        let of = |primitive: &str, tenant: &str, id: &str| Owner::of(primitive, &Address::new(&tenant.into(), id));
+        let owners = [of("topic", "a", "b"), of("registry", "a", "b"), of("topic", "ab", ""), of("topic", "", "ab")];
+        assert!((1..4).all(|at| !owners[..at].contains(&owners[at])));
+    }
+}

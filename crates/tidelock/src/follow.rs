@@ -1,0 +1,443 @@
+//! Following a log: a process reads each log once, however many follow it here.
+//!
+//! What was read stands in a ring that all followers of the log share; each has a place of its own in it. Nothing is
+//! read unless a follower waits: at the end of the ring one of those who wait reads for all (the *driver*), and parks
+//! where the log ends. A follower that has fallen out of the ring reads for itself until it is back in it. So a slow
+//! follower costs no memory and holds up nobody, and what it has missed is told by the log as a gap.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::bell::Bell;
+use crate::error::{Error, Result};
+use crate::runtime::{self, BoxFuture};
+use crate::tidelock::World;
+use crate::time::{Clock, SECOND, Timestamp};
+
+/// What the ring holds at most, unless one part alone is larger.
+const RING_EVENTS: usize = 1_024;
+const RING_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// A log that can be followed.
+pub(crate) trait Log: fmt::Debug + Send + Sync + 'static {
+    /// A place between two events.
+    type Position: Clone + PartialEq + fmt::Debug + Send + Sync;
+    /// What stands in it.
+    type Event: fmt::Debug + Send + Sync;
+    /// What is told to those who can no longer get everything behind their place.
+    type Gap: fmt::Debug + Send + Sync;
+
+    /// What stands behind `after`, a bounded part of it, now.
+    ///
+    /// `park`: if there is nothing, note in the same step that this process waits; its bell rings when there is.
+    fn read(&self, after: &Self::Position, park: bool) -> BoxFuture<'static, Result<Part<Self>>>;
+
+    /// What rings when this process should read again.
+    fn bell(&self) -> Arc<Bell>;
+}
+
+/// Events that were read together.
+pub(crate) struct Part<L: Log + ?Sized> {
+    /// Comes before the events; with the place behind it.
+    pub(crate) gap: Option<(L::Position, L::Gap)>,
+    /// Each event with the place behind it, in order.
+    pub(crate) events: Vec<(L::Position, L::Event)>,
+    /// The place behind all of it.
+    pub(crate) end: L::Position,
+    /// About how much memory it takes.
+    pub(crate) bytes: usize,
+    /// Of an empty part: read again at this instant of this process's clock if nothing rings before.
+    pub(crate) next: Option<u64>,
+}
+
+impl<L: Log> Part<L> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gap.is_none() && self.events.is_empty()
+    }
+}
+
+impl<L: Log> fmt::Debug for Part<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part")
+            .field("gap", &self.gap)
+            .field("events", &self.events.len())
+            .field("end", &self.end)
+            .finish()
+    }
+}
+
+/// The followers of one log in this process.
+pub(crate) struct Hub<L: Log> {
+    world: Arc<World>,
+    log: L,
+    ring: Mutex<Ring<L>>,
+    followers: AtomicUsize,
+    /// Held by the one that reads at the end of the ring.
+    driver: tokio::sync::Mutex<()>,
+    /// The ring has grown or begun anew.
+    changed: Notify,
+}
+
+/// What was read last, as parts that follow each other without a gap between them.
+struct Ring<L: Log> {
+    parts: VecDeque<(L::Position, Arc<Part<L>>)>,
+    /// The number of the first part; parts are numbered on.
+    first: u64,
+    /// The place behind the last part; `None` while nobody has read.
+    end: Option<L::Position>,
+    events: usize,
+    bytes: usize,
+    /// Why the last read of the driver failed, until one succeeds.
+    trouble: Option<Error>,
+}
+
+/// Where a place is, seen from the ring.
+enum Place<L: Log> {
+    /// In this part, before that event; or before the part's gap.
+    Inside { part: Arc<Part<L>>, number: u64, index: Index },
+    /// At its end: what comes next is to be read.
+    End,
+    /// Anywhere else.
+    Outside,
+}
+
+/// What of a part comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Index {
+    Gap,
+    Event(usize),
+}
+
+impl<L: Log> Hub<L> {
+    pub(crate) fn new(world: &Arc<World>, log: L) -> Arc<Self> {
+        Arc::new(Self {
+            world: Arc::clone(world),
+            log,
+            ring: Mutex::new(Ring { parts: VecDeque::new(), first: 0, end: None, events: 0, bytes: 0, trouble: None }),
+            followers: AtomicUsize::new(0),
+            driver: tokio::sync::Mutex::new(()),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Follows the log from a place on.
+    pub(crate) fn follow(self: &Arc<Self>, position: L::Position) -> Follower<L> {
+        self.followers.fetch_add(1, Ordering::AcqRel);
+        Follower { hub: Arc::clone(self), position, current: None, number: None }
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.world.clock
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring<L>> {
+        self.ring.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Reads at the end of the ring, for everybody; waits a while if there is nothing. The caller looks again.
+    async fn drive(&self, position: &L::Position) -> Result<()> {
+        // What rang before this read is seen by it; what rings from here on is kept.
+        let bell = self.log.bell();
+        let part = self.read_through_outages(position).await?;
+        if !part.is_empty() {
+            self.lock().push(position, Arc::new(part));
+            self.changed.notify_waiters();
+            return Ok(());
+        }
+        self.lock().begin_at(position);
+        let next = async {
+            match part.next {
+                Some(next) => self.clock().sleep_until_timestamp(Timestamp::from_millis(next)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = bell.rung.notified() => {}
+            () = next => {}
+            // Covers a wake-up that was lost, and keeps this process remembered as waiting.
+            () = self.clock().sleep(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())) => {}
+        }
+        Ok(())
+    }
+
+    /// Reads and parks; what waiting cures is waited out.
+    async fn read_through_outages(&self, position: &L::Position) -> Result<Part<L>> {
+        let mut failures = 0;
+        loop {
+            match self.log.read(position, true).await {
+                Ok(part) => {
+                    self.lock().trouble = None;
+                    return Ok(part);
+                }
+                Err(error) if error.is_retryable() => {
+                    self.lock().trouble = Some(error);
+                    failures += 1;
+                    runtime::sleep(pause_after(failures)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Drawn below a cap that doubles up to a second.
+fn pause_after(failures: u32) -> Duration {
+    let cap = Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5));
+    cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+impl<L: Log> Ring<L> {
+    /// Where `position` is. `number` is that of the part that its follower reads next, if it was in the ring before.
+    fn find(&self, position: &L::Position, number: Option<u64>) -> Place<L> {
+        let inside = |offset: usize, index| {
+            let (_, part) = &self.parts[offset];
+            Place::Inside { part: Arc::clone(part), number: self.first + offset as u64, index }
+        };
+        let known = number.and_then(|number| usize::try_from(number.checked_sub(self.first)?).ok());
+        if let Some(offset) = known.filter(|offset| self.parts.get(*offset).is_some_and(|(start, _)| start == position))
+        {
+            return inside(offset, Index::Gap);
+        }
+        match &self.end {
+            None => return Place::End,
+            Some(end) if end == position => return Place::End,
+            Some(_) => {}
+        }
+        for (offset, (start, part)) in self.parts.iter().enumerate().rev() {
+            if start == position {
+                return inside(offset, Index::Gap);
+            }
+            if part.gap.as_ref().is_some_and(|(behind, _)| behind == position) {
+                return inside(offset, Index::Event(0));
+            }
+            if let Some(at) = part.events.iter().position(|(behind, _)| behind == position) {
+                // Behind the last event of a part is the start of the next one.
+                return inside(offset, Index::Event(at + 1));
+            }
+        }
+        Place::Outside
+    }
+
+    /// Adds what was read behind `start`, if that is still where the ring ends.
+    fn push(&mut self, start: &L::Position, part: Arc<Part<L>>) {
+        if self.end.as_ref().is_some_and(|end| end != start) {
+            return;
+        }
+        self.end = Some(part.end.clone());
+        self.events += part.events.len();
+        self.bytes += part.bytes;
+        self.parts.push_back((start.clone(), part));
+        while self.parts.len() > 1 && (self.events > RING_EVENTS || self.bytes > RING_BYTES) {
+            if let Some((_, old)) = self.parts.pop_front() {
+                self.first += 1;
+                self.events -= old.events.len();
+                self.bytes -= old.bytes;
+            }
+        }
+    }
+
+    /// Makes `position` the end: another one was of a log that is gone, or of followers that are.
+    fn begin_at(&mut self, position: &L::Position) {
+        if self.end.as_ref() != Some(position) {
+            self.clear();
+            self.end = Some(position.clone());
+        }
+    }
+
+    fn clear(&mut self) {
+        self.first += self.parts.len() as u64;
+        self.parts.clear();
+        self.end = None;
+        (self.events, self.bytes) = (0, 0);
+    }
+}
+
+/// What comes next in a log.
+pub(crate) enum Next<L: Log> {
+    /// The part's gap.
+    Gap(Arc<Part<L>>),
+    /// The part's event with this index.
+    Event(Arc<Part<L>>, usize),
+}
+
+/// One that follows a log: a place in it that moves on.
+pub(crate) struct Follower<L: Log> {
+    hub: Arc<Hub<L>>,
+    position: L::Position,
+    current: Option<(Arc<Part<L>>, Index)>,
+    /// The number of the part behind the current one, if that came from the ring.
+    number: Option<u64>,
+}
+
+impl<L: Log> Follower<L> {
+    /// The place behind what was handed out last.
+    pub(crate) fn position(&self) -> &L::Position {
+        &self.position
+    }
+
+    /// The log that is followed.
+    pub(crate) fn log(&self) -> &L {
+        &self.hub.log
+    }
+
+    /// Waits for what comes next. Dropping the future loses nothing.
+    ///
+    /// Outages are waited out; an error is one that waiting does not cure, or a shutdown.
+    pub(crate) async fn next(&mut self) -> Result<Next<L>> {
+        loop {
+            if let Some(next) = self.step() {
+                return Ok(next);
+            }
+            let hub = Arc::clone(&self.hub);
+            let lifecycle = hub.world.lifecycle.clone();
+            tokio::select! {
+                biased;
+                () = lifecycle.closing() => return Err(Error::shutting_down("follow")),
+                refilled = self.refill(&hub) => refilled?,
+            }
+        }
+    }
+
+    /// What comes next, if it is there now.
+    pub(crate) async fn try_next(&mut self) -> Result<Option<Next<L>>> {
+        if let Some(next) = self.step() {
+            return Ok(Some(next));
+        }
+        self.hub.world.lifecycle.check("follow")?;
+        let place = self.hub.lock().find(&self.position, self.number);
+        if let Place::Inside { part, number, index } = place {
+            self.enter(part, Some(number), index);
+            return Ok(self.step());
+        }
+        let part = Arc::new(self.hub.log.read(&self.position, false).await?);
+        if matches!(place, Place::End) && !part.is_empty() {
+            self.hub.lock().push(&self.position, Arc::clone(&part));
+            self.hub.changed.notify_waiters();
+        }
+        self.enter(part, None, Index::Gap);
+        Ok(self.step())
+    }
+
+    /// Why the log cannot be read just now, as far as this process knows.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        self.hub.lock().trouble.as_ref().map(Error::duplicate)
+    }
+
+    /// The next thing of the current part.
+    fn step(&mut self) -> Option<Next<L>> {
+        let (part, index) = self.current.take()?;
+        let at = match (index, &part.gap) {
+            (Index::Gap, Some((behind, _))) => {
+                self.position = behind.clone();
+                self.current = Some((Arc::clone(&part), Index::Event(0)));
+                return Some(Next::Gap(part));
+            }
+            (Index::Gap, None) => 0,
+            (Index::Event(at), _) => at,
+        };
+        let Some((behind, _)) = part.events.get(at) else {
+            self.position = part.end.clone();
+            return None;
+        };
+        self.position = behind.clone();
+        if at + 1 < part.events.len() {
+            self.current = Some((Arc::clone(&part), Index::Event(at + 1)));
+        } else {
+            self.position = part.end.clone();
+        }
+        Some(Next::Event(part, at))
+    }
+
+    fn enter(&mut self, part: Arc<Part<L>>, number: Option<u64>, index: Index) {
+        self.current = Some((part, index));
+        self.number = number.map(|number| number + 1);
+    }
+
+    /// Finds or reads the part that comes next, or waits a while for it.
+    async fn refill(&mut self, hub: &Arc<Hub<L>>) -> Result<()> {
+        // Before the ring is looked at: what is added from then on is not missed.
+        let changed = hub.changed.notified();
+        let place = hub.lock().find(&self.position, self.number);
+        match place {
+            Place::Inside { part, number, index } => {
+                self.enter(part, Some(number), index);
+                return Ok(());
+            }
+            Place::End => {}
+            Place::Outside => {
+                let part = self.catch_up(hub).await?;
+                if !part.is_empty() {
+                    self.enter(Arc::new(part), None, Index::Gap);
+                    return Ok(());
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            () = changed => Ok(()),
+            _driver = hub.driver.lock() => {
+                let place = hub.lock().find(&self.position, self.number);
+                match place {
+                    Place::Inside { .. } => Ok(()),
+                    Place::End | Place::Outside => hub.drive(&self.position).await,
+                }
+            }
+        }
+    }
+
+    async fn catch_up(&self, hub: &Hub<L>) -> Result<Part<L>> {
+        let mut failures = 0;
+        loop {
+            match hub.log.read(&self.position, false).await {
+                Err(error) if error.is_retryable() => {
+                    failures += 1;
+                    runtime::sleep(pause_after(failures)).await;
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+impl<L: Log> Drop for Follower<L> {
+    fn drop(&mut self) {
+        if self.hub.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.hub.lock().clear();
+        }
+    }
+}
+
+impl<L: Log> fmt::Debug for Follower<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("log", &self.hub.log).field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl<L: Log> fmt::Debug for Hub<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+/// Waits until `end` for what comes next; `None` when it has come first.
+pub(crate) async fn within<L: Log>(
+    follower: &mut Follower<L>,
+    end: impl Future<Output = ()>,
+) -> Result<Option<Next<L>>> {
+    let outcome = tokio::select! {
+        biased;
+        next = follower.next() => next.map(Some),
+        () = end => Ok(None),
+    };
+    match outcome {
+        // Nothing there never hides a broken connection.
+        Ok(None) => follower.trouble().map_or(Ok(None), Err),
+        outcome => outcome,
+    }
+}

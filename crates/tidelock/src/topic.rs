@@ -1,0 +1,3 @@
+//! An event log: consumer groups at least once, live followers, replay.
+
+pub(crate) mod store;
