@@ -101,7 +101,9 @@ impl MemoryTopic {
             _ => None,
         };
         let groups = match look {
-            Look::Group { group } | Look::GetDead { group, .. } | Look::ListDead { group, .. } => vec![Arc::clone(group)],
+            Look::Group { group } | Look::GetDead { group, .. } | Look::ListDead { group, .. } => {
+                vec![Arc::clone(group)]
+            }
             Look::Groups => self.step(topic, None, |model, now| model.overdue_groups(now)),
             _ => Vec::new(),
         };
@@ -146,7 +148,12 @@ impl TopicStore for MemoryTopic {
         true
     }
 
-    fn publish(&self, topic: &Address, settings: Settings, batch: Vec<NewEvent>) -> BoxFuture<'static, Result<Appended>> {
+    fn publish(
+        &self,
+        topic: &Address,
+        settings: Settings,
+        batch: Vec<NewEvent>,
+    ) -> BoxFuture<'static, Result<Appended>> {
         let cell = self.cell(topic);
         let now = self.now();
         let mut model = cell.lock();
@@ -163,7 +170,12 @@ impl TopicStore for MemoryTopic {
         ready(self.take_now(topic, group, &take))
     }
 
-    fn settle(&self, topic: &Address, group: &Arc<str>, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+    fn settle(
+        &self,
+        topic: &Address,
+        group: &Arc<str>,
+        settles: Vec<Settle>,
+    ) -> BoxFuture<'static, Result<Vec<Settled>>> {
         ready(Ok(self.step(topic, Some(group), |model, now| model.settle(now, group, settles))))
     }
 

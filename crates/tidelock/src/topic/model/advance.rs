@@ -30,7 +30,9 @@ impl Model {
         }
         for _ in 0..STEP {
             // Kept a second longer, so that a clock that steps back a little reopens no window.
-            let Some((until, key)) = self.dedup_ends.first().filter(|(until, _)| until + 1_000 <= now.ms) else { return };
+            let Some((until, key)) = self.dedup_ends.first().filter(|(until, _)| until + 1_000 <= now.ms) else {
+                return;
+            };
             self.dedup.remove(key);
             let over = (*until, Arc::clone(key));
             self.dedup_ends.remove(&over);

@@ -59,21 +59,20 @@ impl Model {
                 group.pause = Some(Pause { until, reason });
                 Changes::Did(!same)
             }),
-            Change::Resume { group } => self
-                .with_group(&group, Changes::NoGroup, |group| Changes::Did(group.pause.take().is_some())),
+            Change::Resume { group } => {
+                self.with_group(&group, Changes::NoGroup, |group| Changes::Did(group.pause.take().is_some()))
+            }
             Change::Requeue { group, at, delay } => {
                 self.with_group(&group, Changes::Count(0), |group| Changes::Count(group.requeue(now, at, delay).into()))
             }
-            Change::RequeueAll { group, filter, limit, delay } => {
-                self.with_group(&group, Changes::Count(0), |group| {
-                    let found = group.found_dead(filter, limit.unwrap_or(u64::MAX), |group, at| !group.open.contains_key(&at));
-                    let moved = found.into_iter().filter(|at| group.requeue(now, *at, delay)).count();
-                    Changes::Count(moved as u64)
-                })
-            }
-            Change::RemoveDead { group, at } => self.with_group(&group, Changes::Count(0), |group| {
-                Changes::Count(group.remove_dead(at).is_some().into())
+            Change::RequeueAll { group, filter, limit, delay } => self.with_group(&group, Changes::Count(0), |group| {
+                let found =
+                    group.found_dead(filter, limit.unwrap_or(u64::MAX), |group, at| !group.open.contains_key(&at));
+                let moved = found.into_iter().filter(|at| group.requeue(now, *at, delay)).count();
+                Changes::Count(moved as u64)
             }),
+            Change::RemoveDead { group, at } => self
+                .with_group(&group, Changes::Count(0), |group| Changes::Count(group.remove_dead(at).is_some().into())),
             Change::PurgeDead { group, filter, limit } => self.with_group(&group, Changes::Count(0), |group| {
                 let found = group.found_dead(filter, limit.unwrap_or(u64::MAX), |_, _| true);
                 found.iter().for_each(|at| drop(group.remove_dead(*at)));

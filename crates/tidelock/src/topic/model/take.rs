@@ -146,11 +146,8 @@ impl Group {
         open.fence = *hand.fence;
         open.attempts += 1;
         open.dead_retention = hand.take.reader.dead_retention;
-        open.kind = Kind::InFlight {
-            end,
-            max_deliveries: hand.take.max_deliveries,
-            consumer: Arc::clone(&hand.take.consumer),
-        };
+        open.kind =
+            Kind::InFlight { end, max_deliveries: hand.take.max_deliveries, consumer: Arc::clone(&hand.take.consumer) };
         hand.bytes += open.content.size();
         self.leased.insert((end, open.at));
         let handed = Handed {
