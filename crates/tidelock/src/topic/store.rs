@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bell::Bell;
 use crate::error::Result;
+use crate::handover::store::{Content, DeadFilter, DeadReason, Dedup, PauseView, Settle, Settled};
 use crate::name::Address;
-use crate::queue::store::{Content, DeadFilter, DeadReason, Dedup, PauseView, Settle, Settled};
 use crate::runtime::BoxFuture;
 
 /// The most groups of one topic.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::cursor::Cursor;
 use crate::queue::store::{Content, DeadReason, DeadView, Handed, LeaseView, MessageView, State};
+use crate::topic::store::Position;
 
 /// Bytes of the fixed part of the state that stands before the element.
 const STATE: usize = 47;
@@ -137,6 +138,7 @@ impl Stored {
             attempt: self.attempts,
             priority: self.priority,
             enqueued_at: self.enqueued_at,
+            position: Position::default(),
             last_error: self.last_error,
             content: self.content,
         }
