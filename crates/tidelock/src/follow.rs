@@ -68,7 +68,7 @@ impl<L: Log> fmt::Debug for Part<L> {
             .field("gap", &self.gap)
             .field("events", &self.events.len())
             .field("end", &self.end)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

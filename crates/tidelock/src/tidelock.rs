@@ -7,12 +7,15 @@ use std::time::Duration;
 use crate::backend::Backend;
 use crate::backend::memory::Memory;
 use crate::error::Result;
+use crate::handover::{Object, Receivers};
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
-use crate::queue::{QueueBuilder, Registry};
+use crate::name::Address;
+use crate::queue::QueueBuilder;
 use crate::ratelimit::RateLimiterBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
+use crate::weak_map::WeakMap;
 
 /// An opened backend, and the door to everything on it. Clones share it.
 ///
@@ -33,8 +36,8 @@ pub(crate) struct World {
     pub(crate) spawner: Arc<Spawner>,
     /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
     pub(crate) process: Arc<str>,
-    /// Who waits here for messages, queue by queue.
-    pub(crate) receivers: Registry,
+    /// Who waits here for messages of which queue or group.
+    pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
 }
 
 /// The tenant of those who do not say one.
@@ -58,14 +61,7 @@ impl Tidelock {
         let backend = Arc::new(Memory::new(&clock, &spawner));
         let lifecycle = Lifecycle::new(clock.clone());
         Self::over(
-            World {
-                backend,
-                clock,
-                lifecycle,
-                spawner,
-                process: process_name("local"),
-                receivers: Registry::default(),
-            },
+            World { backend, clock, lifecycle, spawner, process: process_name("local"), receivers: WeakMap::default() },
             DEFAULT_TENANT,
         )
     }

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod call;
+mod content;
 mod failure;
 mod lanes;
 mod node;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 pub(crate) use bytes::Bytes;
 pub(crate) use call::Repeat;
+pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
 pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
 pub(crate) use objects::{Object, Objects};

@@ -10,13 +10,14 @@ use serde::Serialize;
 use super::Queue;
 use super::inspect::readable;
 use super::message::MessageId;
-use super::meta::Meta;
-use super::request::{awaitable, change, counted, look, misfit, opaque, page_limit};
-use super::site::Site;
+use super::request::{change, counted, look, misfit, page_limit};
 use super::store::{Change, DeadFilter, DeadReason, DeadView, Look, Requeue as RequeueTerms, View};
 use crate::codec::{self, Codec, Value};
 use crate::error::{Error, Result};
+use crate::handover::Site;
+use crate::meta::Meta;
 use crate::page::{Page, PageToken};
+use crate::request::{awaitable, opaque};
 use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
 
 /// A message that ended without an ack: a full copy, kept until its retention is over.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::message::MessageId;
-use super::meta::Meta;
 use super::store::{LeaseView, MessageView, PauseView, State, StatsView};
 use crate::codec::{self, Codec, Value};
 use crate::error::Result;
+use crate::meta::Meta;
 use crate::time::{Timestamp, whole_millis};
 
 /// A queue at one instant: `ready + delayed + leased + dead = accepted − settled`.

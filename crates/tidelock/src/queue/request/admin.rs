@@ -5,21 +5,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::awaitable;
 use super::looks::misfit;
 use super::send::full;
-use super::settle::cut;
 use crate::changed::Changed;
 use crate::error::{Error, Result};
+use crate::handover::Site;
+use crate::handover::cut;
 use crate::queue::message::MessageId;
-use crate::queue::site::Site;
 use crate::queue::store::{Change, Changes, Removed};
+use crate::queue::store_of;
+use crate::request::awaitable;
 use crate::time::{TEN_YEARS, check_duration, whole_millis};
 
 /// Makes a change; a full queue is an error.
 pub(crate) async fn change(site: &Site, operation: &str, change: Change) -> Result<Changes> {
     site.check(operation)?;
-    let changes = site.store.change(&site.address, change).await;
+    let changes = store_of(site).change(&site.address, change).await;
     match changes.map_err(|error| site.context(operation, error))? {
         Changes::Full { depth, limit } => Err(site.context(operation, full(depth, limit))),
         changes => Ok(changes),

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::awaitable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handover::Site;
 use crate::page::{Page, PageToken};
 use crate::queue::Queue;
 use crate::queue::inspect::{MessageInfo, QueueStats};
 use crate::queue::message::MessageId;
-use crate::queue::site::Site;
 use crate::queue::store::{Look, MAX_BATCH, State, View};
+use crate::queue::store_of;
+use crate::request::awaitable;
 use crate::{Codec, Value};
 
 /// Checks the limit of a page or a peek.
@@ -27,7 +28,7 @@ pub(crate) fn misfit(site: &Site, operation: &str) -> Error {
 
 pub(crate) async fn look(site: &Site, operation: &str, look: Look) -> Result<View> {
     site.check(operation)?;
-    site.store.look(&site.address, look).await.map_err(|error| site.context(operation, error))
+    store_of(site).look(&site.address, look).await.map_err(|error| site.context(operation, error))
 }
 
 /// Where a look goes, and how it reads what it finds.

@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::{awaitable, opaque};
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handover::observe::{self, Counter, Operation};
+use crate::meta::Meta;
 use crate::name;
-use crate::queue::Queue;
 use crate::queue::message::MessageId;
-use crate::queue::meta::Meta;
-use crate::queue::observe::{self, Counter, Operation};
 use crate::queue::store::{Accepted, Content, Dedup, Due, MAX_BATCH, MAX_BYTES, NewMessage};
+use crate::queue::{Queue, store_of};
+use crate::request::{awaitable, opaque};
 use crate::time::{DAY, TEN_YEARS, Timestamp, check_duration, whole_millis};
 
 /// What a send gave.
@@ -194,7 +194,7 @@ impl<T: Value> SendRequest<T> {
         site.check("send")?;
         let message = self.into_message().map_err(|error| site.context("send", error))?;
         let span = observe::span(site, Operation::Send, 1, None);
-        let accepted = observe::within(span, site.store.send(&site.address, vec![message])).await;
+        let accepted = observe::within(span, store_of(site).send(&site.address, vec![message])).await;
         match accepted.map_err(|error| site.context("send", error))? {
             Accepted::All(sent) => {
                 observe::count(site, Counter::Sent, 1);
@@ -283,7 +283,7 @@ impl<T: Value> SendMany<T> {
         let batch = self.into_batch().map_err(|error| site.context("send_many", error))?;
         let count = batch.len();
         let span = observe::span(site, Operation::Send, count, None);
-        let accepted = observe::within(span, site.store.send(&site.address, batch)).await;
+        let accepted = observe::within(span, store_of(site).send(&site.address, batch)).await;
         match accepted.map_err(|error| site.context("send_many", error))? {
             Accepted::All(sent) => {
                 observe::count(site, Counter::Sent, count);

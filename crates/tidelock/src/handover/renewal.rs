@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::message::Held;
+use super::held::Held;
 use super::site::Site;
 use super::store::{Action, MAX_BATCH, Settled};
 use crate::runtime::BoxFuture;

@@ -7,19 +7,37 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::awaitable;
+use serde::{Deserialize, Serialize};
+
+use super::held::{Held, Receipt};
+use super::observe::{self, Counter, Operation};
+use super::site::{Object, Site};
+use super::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
-use crate::queue::message::{Held, MessageId, Nacked, Receipt};
-use crate::queue::observe::{self, Counter, Operation};
-use crate::queue::site::Site;
-use crate::queue::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
+use crate::queue::MessageId;
+use crate::request::awaitable;
 use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
 
 /// Longest stored reason, in bytes.
 const MAX_REASON: usize = 1_024;
 /// Longest stored error text, in bytes.
 pub(crate) const MAX_ERROR: usize = 4_096;
+
+/// What became of a nack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nacked {
+    /// It will be handed out again, from `due` on.
+    Requeued {
+        /// By the backend's clock.
+        due: Timestamp,
+    },
+    /// It was the last delivery, or the message was past its `max_age`: now a dead letter.
+    DeadLettered,
+    /// The delivery was not held any more; nothing changed.
+    Stale,
+}
 
 /// What is to be settled: a delivery of this process, or a receipt from anywhere.
 #[derive(Debug)]
@@ -93,20 +111,22 @@ impl Settlement {
     }
 }
 
-/// A receipt of another queue settles nothing here.
+/// A receipt of another queue or group settles nothing here.
 fn belongs(site: &Site, receipt: &Receipt) -> Result<()> {
     let here = &site.address;
     let (MessageId(id), fence, lease) = (receipt.id, receipt.fence, receipt.lease);
     if id >= 1 << 53 || fence >= 1 << 53 || lease == 0 || lease > whole_millis(TEN_YEARS) {
         return Err(Error::argument(format!("the receipt is none that a delivery gave: {receipt:?}")));
     }
-    if here.id == receipt.queue && here.tenant == receipt.tenant {
+    if here.id == receipt.object && here.tenant == receipt.tenant && site.group() == receipt.group.as_ref() {
         return Ok(());
     }
-    let text = format!(
-        "the receipt is of queue {:?} of tenant {:?}, not of tenant {:?} here",
-        receipt.queue, receipt.tenant, here.tenant
-    );
+    let Receipt { object, tenant, .. } = receipt;
+    let of = match &receipt.group {
+        None => format!("queue {object:?}"),
+        Some(group) => format!("group {group:?} of topic {object:?}"),
+    };
+    let text = format!("the receipt is of {of} of tenant {tenant:?}, not of tenant {:?} here", here.tenant);
     Err(Error::argument(text))
 }
 
@@ -119,7 +139,15 @@ fn text_of(error: &dyn fmt::Display) -> Arc<str> {
     cut(&error.to_string(), MAX_ERROR)
 }
 
-/// The work is done. Gives `false` if the delivery was not held any more.
+/// What the settle of done work is called: queues ack messages, groups commit events.
+fn done(site: &Site) -> (&'static str, &'static str) {
+    match &site.object {
+        Object::Queue => ("ack", "ack_many"),
+        Object::Group(_) => ("commit", "commit_many"),
+    }
+}
+
+/// The work is done: acks a message, commits an event. Gives `false` if the delivery was not held any more.
 ///
 /// Once polled it is sent even if the future is dropped.
 #[derive(Debug)]
@@ -128,9 +156,10 @@ pub struct Ack(pub(crate) Settlement);
 
 impl Ack {
     async fn run(mut self) -> Result<bool> {
-        self.0.check("ack")?;
+        let (verb, _) = done(&self.0.site);
+        self.0.check(verb)?;
         let site = Arc::clone(&self.0.site);
-        let settled = self.0.run("ack", Action::Ack).await?;
+        let settled = self.0.run(verb, Action::Ack).await?;
         Ok(counted(&site, Counter::Acked, settled))
     }
 }
@@ -282,7 +311,7 @@ impl Touch {
     }
 }
 
-/// Acks several deliveries in one request. Gives for each whether it was still held, in order.
+/// The work of several deliveries is done: acks or commits them in one request. Gives for each whether it was still held, in order.
 ///
 /// At most 1,000. Once polled it is sent even if the future is dropped.
 #[derive(Debug)]
@@ -299,23 +328,24 @@ impl AckMany {
 
     async fn run(self) -> Result<Vec<bool>> {
         let Self { site, receipts } = self;
-        site.check("ack_many")?;
+        let (verb, operation) = done(&site);
+        site.check(operation)?;
         if receipts.len() > MAX_BATCH {
             let text = format!("at most {MAX_BATCH} receipts, but {} came", receipts.len());
-            return Err(site.context("ack_many", Error::argument(text)));
+            return Err(site.context(operation, Error::argument(text)));
         }
         for (index, receipt) in receipts.iter().enumerate() {
             let checked = belongs(&site, receipt).map_err(|error| error.in_context(format_args!("item {index}")));
-            checked.map_err(|error| site.context("ack_many", error))?;
+            checked.map_err(|error| site.context(operation, error))?;
         }
         if receipts.is_empty() {
             return Ok(Vec::new());
         }
         let ack =
             |Receipt { id: MessageId(id), fence, .. }: &Receipt| Settle { id: *id, fence: *fence, action: Action::Ack };
-        let span = observe::span(&site, Operation::Settle("ack"), receipts.len(), None);
+        let span = observe::span(&site, Operation::Settle(verb), receipts.len(), None);
         let settled = observe::within(span, site.settle(receipts.iter().map(ack).collect())).await;
-        let settled = settled.map_err(|error| site.context("ack_many", error))?;
+        let settled = settled.map_err(|error| site.context(operation, error))?;
         Ok(settled.into_iter().map(|settled| counted(&site, Counter::Acked, settled)).collect())
     }
 }

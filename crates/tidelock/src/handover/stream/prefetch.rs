@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::claim_through_outages;
-use crate::codec::Value;
+use super::{Claimed, claim_through_outages};
 use crate::error::{Error, Result};
-use crate::queue::Queue;
-use crate::queue::message::Held;
-use crate::queue::receivers::Terms;
-use crate::queue::renewal;
-use crate::queue::signal::Signal;
-use crate::queue::site::{Claims, Site};
-use crate::queue::store::{Action, Handed};
+use crate::handover::held::Held;
+use crate::handover::receivers::{Receivers, Terms};
+use crate::handover::renewal;
+use crate::handover::signal::Signal;
+use crate::handover::site::Claims;
+use crate::handover::store::{Action, Handed};
 use crate::runtime::BoxFuture;
+use crate::topic::store::GapView;
 
 /// A buffer that a task fills. Dropped, it tells the task to end.
 #[derive(Debug)]
@@ -26,7 +25,9 @@ pub(super) struct Prefetched {
 
 #[derive(Debug)]
 struct Buffer {
-    site: Arc<Site>,
+    line: Arc<Receivers>,
+    /// Of the handle that takes.
+    max_nack_delay: Duration,
     size: usize,
     inside: Mutex<Inside>,
     filled: Notify,
@@ -36,43 +37,68 @@ struct Buffer {
 
 #[derive(Debug, Default)]
 struct Inside {
-    ready: VecDeque<(Handed, Arc<Held>)>,
+    ready: VecDeque<Ready>,
     /// Why nothing more comes; `Ok` at the end of a drain.
     end: Option<Result<()>>,
 }
 
+#[derive(Debug)]
+enum Ready {
+    Message(Box<Handed>, Arc<Held>),
+    Gap(GapView),
+}
+
+impl Ready {
+    fn held(&self) -> Option<&Arc<Held>> {
+        match self {
+            Self::Message(_, held) => Some(held),
+            Self::Gap(_) => None,
+        }
+    }
+}
+
 impl Prefetched {
-    pub(super) fn start<T: Value>(queue: &Queue<T>, terms: &Arc<Terms>, size: usize, drain: bool) -> Self {
+    pub(super) fn start(
+        line: &Arc<Receivers>,
+        terms: &Arc<Terms>,
+        max_nack_delay: Duration,
+        size: usize,
+        drain: bool,
+    ) -> Self {
         let buffer = Arc::new(Buffer {
-            site: Arc::clone(queue.site()),
+            line: Arc::clone(line),
+            max_nack_delay,
             size,
             inside: Mutex::default(),
             filled: Notify::new(),
             taken: Notify::new(),
             stop: Signal::default(),
         });
-        let task = fill(Arc::clone(&buffer), queue.clone(), Arc::clone(terms), drain);
-        if !queue.site().world.spawner.spawn(task) {
+        let task = fill(Arc::clone(&buffer), Arc::clone(terms), drain);
+        if !line.site.world.spawner.spawn(task) {
             let error = Error::configuration("prefetch needs a tokio runtime, and there is none");
             buffer.lock().end = Some(Err(error));
         }
         Self { buffer }
     }
 
-    /// The next message; `None` at the end of a drain. Dropping the future loses nothing.
-    pub(super) async fn next(&self) -> Result<Option<(Handed, Arc<Held>)>> {
+    /// What comes next; nothing at the end of a drain. Dropping the future loses nothing.
+    pub(super) async fn next(&self) -> Result<Claimed> {
         loop {
             let filled = self.buffer.filled.notified();
             {
                 let mut inside = self.buffer.lock();
                 if let Some(next) = inside.ready.pop_front() {
                     self.buffer.taken.notify_one();
-                    return Ok(Some(next));
+                    return Ok(match next {
+                        Ready::Message(handed, held) => Claimed::One(handed, held),
+                        Ready::Gap(gap) => Claimed::Gap(gap),
+                    });
                 }
                 match inside.end.take() {
                     Some(Ok(())) => {
                         inside.end = Some(Ok(()));
-                        return Ok(None);
+                        return Ok(Claimed::Nothing);
                     }
                     Some(Err(error)) => {
                         self.buffer.taken.notify_one();
@@ -100,15 +126,22 @@ impl Buffer {
 
     fn give_back(&self) {
         let left = std::mem::take(&mut self.lock().ready);
-        self.site.settle_detached(left.iter().map(|(_, held)| held.settle(Action::GiveBack)).collect());
+        let site = &self.line.site;
+        site.settle_detached(left.iter().filter_map(|ready| Some(ready.held()?.settle(Action::GiveBack))).collect());
+        for ready in left {
+            if let Ready::Gap(gap) = ready {
+                site.keep(gap);
+            }
+        }
     }
 
-    fn put<T>(&self, queue: &Queue<T>, claims: Claims) {
+    fn put(&self, mut claims: Claims) {
         let (asked, lease) = (claims.asked, claims.lease);
         let mut inside = self.lock();
+        inside.ready.extend(claims.take_gap().map(Ready::Gap));
         for handed in claims.into_messages() {
-            let held = Held::new(&self.site, &handed, asked, lease, queue.options.max_nack_delay);
-            inside.ready.push_back((handed, Arc::new(held)));
+            let held = Held::new(&self.line.site, &handed, asked, lease, self.max_nack_delay);
+            inside.ready.push_back(Ready::Message(Box::new(handed), Arc::new(held)));
         }
         drop(inside);
         self.filled.notify_one();
@@ -121,21 +154,22 @@ impl Buffer {
     }
 }
 
-/// Fills the buffer until the stream is dropped, a drain has emptied the queue, or a shutdown begins.
-async fn fill<T: Value>(buffer: Arc<Buffer>, queue: Queue<T>, terms: Arc<Terms>, drain: bool) {
-    let _hold = buffer.site.hold("stream");
+/// Fills the buffer until the stream is dropped, a drain has found nothing more, or a shutdown begins.
+async fn fill(buffer: Arc<Buffer>, terms: Arc<Terms>, drain: bool) {
+    let site = Arc::clone(&buffer.line.site);
+    let _hold = site.hold("stream");
     let mut asking: Option<BoxFuture<'static, Result<Claims>>> = None;
     let lease = Duration::from_millis(terms.lease);
-    let mut renewing = renewal::every(&buffer.site, lease, {
+    let mut renewing = renewal::every(&site, lease, {
         let buffer = Arc::clone(&buffer);
-        move || buffer.lock().ready.iter().map(|(_, held)| Arc::clone(held)).collect()
+        move || buffer.lock().ready.iter().filter_map(Ready::held).cloned().collect()
     });
-    let closing = buffer.site.world.lifecycle.clone();
+    let closing = site.world.lifecycle.clone();
     let mut closing = Box::pin(async move { closing.closing().await });
     loop {
         let room = buffer.room();
         if asking.is_none() && room > 0 {
-            asking = Some(ask(Arc::clone(&buffer), queue.clone(), Arc::clone(&terms), room, drain));
+            asking = Some(ask(Arc::clone(&buffer), Arc::clone(&terms), room, drain));
         }
         tokio::select! {
             biased;
@@ -149,7 +183,7 @@ async fn fill<T: Value>(buffer: Arc<Buffer>, queue: Queue<T>, terms: Arc<Terms>,
                 asking = None;
                 match claims {
                     Ok(claims) if claims.is_empty() && drain => buffer.lock().end = Some(Ok(())),
-                    Ok(claims) => buffer.put(&queue, claims),
+                    Ok(claims) => buffer.put(claims),
                     Err(error) => buffer.lock().end = Some(Err(error)),
                 }
                 buffer.filled.notify_one();
@@ -170,17 +204,11 @@ async fn answer(asking: Option<&mut BoxFuture<'static, Result<Claims>>>) -> Resu
     }
 }
 
-fn ask<T: Value>(
-    buffer: Arc<Buffer>,
-    queue: Queue<T>,
-    terms: Arc<Terms>,
-    room: usize,
-    drain: bool,
-) -> BoxFuture<'static, Result<Claims>> {
+fn ask(buffer: Arc<Buffer>, terms: Arc<Terms>, room: usize, drain: bool) -> BoxFuture<'static, Result<Claims>> {
     Box::pin(async move {
         if drain {
-            return claim_through_outages(&queue, &terms, room).await;
+            return claim_through_outages(&buffer.line, &terms, room).await;
         }
-        queue.receivers.receive(&terms, room, &mut None, buffer.stop.given()).await
+        buffer.line.receive(&terms, room, &mut None, buffer.stop.given()).await
     })
 }

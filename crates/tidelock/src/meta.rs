@@ -1,4 +1,4 @@
-//! What a sender attaches to a message beside its value.
+//! What a sender attaches to a message or event beside its value.
 
 use std::fmt;
 use std::sync::OnceLock;

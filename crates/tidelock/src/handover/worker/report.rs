@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::queue::observe::{self, Counter};
-use crate::queue::site::Site;
-use crate::queue::store::{Action, Settled};
+use crate::handover::observe::{self, Counter};
+use crate::handover::site::Site;
+use crate::handover::store::{Action, Settled};
 
 /// What a worker did, from its start to its end.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub struct WorkerReport {
     pub stale: u64,
     /// Returned unused: not started, or not finished in time after the stop signal.
     pub given_back: u64,
-    /// Why the worker ended before it was told to; [`run_until`](super::Worker::run_until) returns it instead.
+    /// Why the worker ended before it was told to; [`run_until`](crate::Worker::run_until) returns it instead.
     pub error: Option<Error>,
 }
 

@@ -1,4 +1,4 @@
-//! The pump: the one task of this process that takes from a queue for everybody who waits.
+//! The pump: the one task of this process that takes from a queue or group for everybody who waits.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::{Order, Receivers, Replies};
+use super::{Order, Receivers, Replies, Terms};
 use crate::bell::Bell;
 use crate::error::Result;
+use crate::handover::site::Claims;
+use crate::handover::store::Taken;
 use crate::lifecycle::Hold;
-use crate::queue::site::Claims;
-use crate::queue::store::{Place, Take, Taken};
 use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, Tick, Timestamp};
 
@@ -43,8 +43,8 @@ struct Pump {
     due: Option<(u64, BoxFuture<'static, ()>)>,
     /// Looks whether a wake-up was lost, and keeps this process remembered as waiting.
     safety: BoxFuture<'static, ()>,
-    /// Until when a wake-up may come for this process although nobody waits here.
-    remembered: Option<Tick>,
+    /// Until when a wake-up may come for this process although nobody waits here, and on whose terms it parked.
+    remembered: Option<(Tick, Arc<Terms>)>,
     failures: u32,
     pause: Option<BoxFuture<'static, ()>>,
     ended: bool,
@@ -55,7 +55,7 @@ impl Pump {
     fn new(receivers: &Arc<Receivers>) -> Self {
         let site = &receivers.site;
         Self {
-            bell: site.store.bell(&site.address),
+            bell: site.source.bell(),
             flights: FuturesUnordered::new(),
             due: None,
             safety: sleep(site.clock(), safety_period()),
@@ -72,7 +72,7 @@ impl Pump {
         let lifecycle = self.receivers.site.world.lifecycle.clone();
         let mut closing = Box::pin(lifecycle.closing());
         loop {
-            if !self.receivers.site.store.is_local() {
+            if !self.receivers.site.source.is_local() {
                 // Those who are about to join share this take.
                 runtime::yield_now().await;
             }
@@ -102,15 +102,15 @@ impl Pump {
     fn launch(&mut self) {
         while self.flights.len() < FLIGHTS && self.pause.is_none() {
             let Some(order) = self.receivers.lock().order() else { return };
-            let take = order.terms.take(order.max, true);
-            self.fly(Some(order), take);
+            let (terms, max) = (Arc::clone(&order.terms), order.max);
+            self.fly(Some(order), &terms, max);
         }
     }
 
-    fn fly(&mut self, order: Option<Order>, take: Take) {
+    fn fly(&mut self, order: Option<Order>, terms: &Terms, max: usize) {
         let site = &self.receivers.site;
         let asked = site.tick();
-        let answer = site.store.take(&site.address, take);
+        let answer = site.source.take(terms, max, order.is_some());
         self.flights.push(Box::pin(async move { Landed { order, asked, answer: answer.await } }));
     }
 
@@ -139,13 +139,13 @@ impl Pump {
         self.failures = 0;
         let short = taken.messages.len() < order.max;
         if short {
-            self.remembered = Some(site.tick().plus(REMEMBERED));
+            self.remembered = Some((site.tick().plus(REMEMBERED), Arc::clone(&order.terms)));
         }
         let again = taken.next.is_some_and(|next| next <= site.clock().now().as_millis());
         if let Some(next) = taken.next.filter(|_| !again) {
             self.expect(next);
         }
-        let mut claims = Claims::new(site, taken.messages, asked, order.terms.lease);
+        let mut claims = Claims::new(site, taken, asked, order.terms.lease);
         let mut line = receivers.lock();
         line.trouble = None;
         if again {
@@ -176,11 +176,12 @@ impl Pump {
             line.ring();
             line.waiting.is_empty()
         };
-        if nobody && self.remembered.take().is_some() && !self.receivers.site.store.is_local() {
-            let process = Arc::clone(&self.receivers.site.world.process);
-            let pass_on =
-                Take { max: 0, lease: 1, consumer: process, max_deliveries: None, place: Place::Original, park: false };
-            self.fly(None, pass_on);
+        if nobody
+            && let Some((_, terms)) = self.remembered.take()
+            && !self.receivers.site.source.is_local()
+        {
+            // Lets another process look.
+            self.fly(None, &terms, 0);
         }
     }
 
@@ -207,7 +208,7 @@ impl Pump {
             return false;
         }
         let now = self.receivers.site.tick();
-        if !self.receivers.site.store.is_local() && self.remembered.is_some_and(|until| now < until) {
+        if !self.receivers.site.source.is_local() && self.remembered.as_ref().is_some_and(|(until, _)| now < *until) {
             return false;
         }
         line.pumped = false;
@@ -221,7 +222,7 @@ impl Pump {
         self.reply(replies);
         while let Some(landed) = self.flights.next().await {
             if let (Some(order), Ok(taken)) = (landed.order, landed.answer) {
-                drop(Claims::new(&self.receivers.site, taken.messages, landed.asked, order.terms.lease));
+                drop(Claims::new(&self.receivers.site, taken, landed.asked, order.terms.lease));
             }
         }
     }

@@ -1,60 +1,23 @@
-//! The line of receivers of this process: who waits for messages of one queue, in order of arrival.
+//! The line of receivers of this process: who waits for messages of one queue or group, in order of arrival.
 //!
 //! However many wait, one task takes for them: the pump (`receivers/pump.rs`). It runs while somebody waits.
 
 mod pump;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
 
-use super::site::{Claims, Site};
-use super::store::{MAX_BATCH, Place, Take};
+use super::site::{Claims, Object, Site, Source};
+use super::store::{MAX_BATCH, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Address;
 use crate::tidelock::World;
-
-/// The lines of all queues of one opened `Tidelock`, as long as anybody uses them.
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    lines: Mutex<HashMap<Address, Weak<Receivers>>>,
-}
-
-impl Registry {
-    /// The line at `address`: the same for all handles.
-    pub(crate) fn at(world: &Arc<World>, address: Address) -> Arc<Receivers> {
-        let mut lines = world.receivers.lock();
-        if let Some(known) = lines.get(&address).and_then(Weak::upgrade) {
-            return known;
-        }
-        let receivers = Arc::new(Receivers {
-            site: Arc::new(Site::new(world, address.clone())),
-            line: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            arrived: Notify::new(),
-        });
-        lines.insert(address, Arc::downgrade(&receivers));
-        receivers
-    }
-
-    fn forget(&self, address: &Address) {
-        let mut lines = self.lock();
-        if lines.get(address).is_some_and(|line| line.strong_count() == 0) {
-            lines.remove(address);
-            if lines.capacity() > 4 * lines.len() + 64 {
-                lines.shrink_to_fit();
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Weak<Receivers>>> {
-        self.lines.lock().expect("no code panics while it holds this lock")
-    }
-}
+use crate::topic::store::ReaderTerms;
 
 /// How a receiver wants its messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,17 +25,13 @@ pub(crate) struct Terms {
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,
     pub(crate) max_deliveries: Option<u64>,
+    /// Where a message that is returned stands; of a queue's.
     pub(crate) place: Place,
+    /// Of a group's readers.
+    pub(crate) reader: Option<Arc<ReaderTerms>>,
 }
 
-impl Terms {
-    pub(crate) fn take(&self, max: usize, park: bool) -> Take {
-        let Self { lease, max_deliveries, place, .. } = *self;
-        Take { max, lease, consumer: Arc::clone(&self.consumer), max_deliveries, place, park }
-    }
-}
-
-/// The receivers of one queue.
+/// The receivers of one queue or group.
 #[derive(Debug)]
 pub(crate) struct Receivers {
     pub(crate) site: Arc<Site>,
@@ -131,6 +90,16 @@ struct Order {
 type Replies = Vec<(oneshot::Sender<Result<Claims>>, Result<Claims>)>;
 
 impl Receivers {
+    /// The line of `object` at `address`, which `source` serves. Handles share it: made once per process.
+    pub(crate) fn new(world: &Arc<World>, address: Address, object: Object, source: Box<dyn Source>) -> Arc<Self> {
+        Arc::new(Self {
+            site: Arc::new(Site::new(world, address, object, source)),
+            line: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            arrived: Notify::new(),
+        })
+    }
+
     /// Whether nobody waits, so that a newcomer may look for itself.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::Acquire) == 0
@@ -147,6 +116,9 @@ impl Receivers {
         seat: &mut Option<u64>,
         end: impl Future<Output = ()>,
     ) -> Result<Claims> {
+        if let Some(untold) = Claims::untold(&self.site) {
+            return Ok(untold);
+        }
         let mut end = pin!(end);
         let mut over = false;
         loop {
@@ -171,7 +143,7 @@ impl Receivers {
     }
 
     fn nothing(&self) -> Claims {
-        Claims::new(&self.site, Vec::new(), self.site.tick(), 0)
+        Claims::none(&self.site)
     }
 
     fn join(
@@ -239,7 +211,8 @@ impl Receivers {
 
 impl Drop for Receivers {
     fn drop(&mut self) {
-        self.site.world.receivers.forget(&self.site.address);
+        let Site { world, address, object, .. } = &*self.site;
+        world.receivers.forget(&(address.clone(), object.clone()));
     }
 }
 

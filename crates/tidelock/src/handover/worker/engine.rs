@@ -9,13 +9,14 @@ use tokio::sync::oneshot;
 
 use super::slots::{Finished, Shared};
 use super::{Plan, RunningWorker};
-use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handover::held::Held;
+use crate::handover::receivers::Receivers;
+use crate::handover::renewal;
+use crate::handover::signal::Signal;
+use crate::handover::site::{Claims, Site};
+use crate::handover::store::{MAX_BATCH, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
-use crate::queue::Queue;
-use crate::queue::renewal;
-use crate::queue::site::{Claims, Site};
-use crate::queue::store::{MAX_BATCH, Settle, Settled};
 use crate::runtime::{self, BoxFuture};
 use crate::time::{SECOND, Tick};
 
@@ -27,8 +28,8 @@ type Answered = (Vec<Finished>, Result<Vec<Settled>>);
 /// How many were asked for, and what came.
 type Came = (usize, Result<Claims>);
 
-pub(super) struct Engine<T> {
-    shared: Arc<Shared<T>>,
+pub(super) struct Engine {
+    shared: Arc<Shared>,
     asks: FuturesUnordered<BoxFuture<'static, Came>>,
     asked: usize,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
@@ -51,10 +52,10 @@ pub(super) fn report_failure(site: &Site, error: &Error) {
     );
 }
 
-impl<T: Value> Engine<T> {
-    pub(super) fn start(queue: Queue<T>, plan: Plan<T>) -> Result<RunningWorker> {
-        let site = Arc::clone(queue.site());
-        let shared = Arc::new(Shared::new(queue, plan));
+impl Engine {
+    pub(super) fn start(line: Arc<Receivers>, plan: Plan) -> Result<RunningWorker> {
+        let site = Arc::clone(&line.site);
+        let shared = Arc::new(Shared::new(line, plan));
         let lifecycle = &site.world.lifecycle;
         let closer = Arc::clone(&shared) as Arc<dyn GiveBack>;
         let engine = Self {
@@ -85,7 +86,7 @@ impl<T: Value> Engine<T> {
 
     async fn run(mut self) -> super::WorkerReport {
         let shared = Arc::clone(&self.shared);
-        let site = Arc::clone(shared.queue.site());
+        let site = Arc::clone(shared.site());
         let renewal = Renewal::start(&shared);
         let lifecycle = site.world.lifecycle.clone();
         let mut closing = Box::pin(async move { lifecycle.closing().await });
@@ -126,7 +127,7 @@ impl<T: Value> Engine<T> {
         let more = self.shared.open_slots(self.slots_at_once);
         for _ in 0..more {
             let slot = Arc::clone(&self.shared).run_slot();
-            if !self.shared.queue.site().world.spawner.spawn(slot) {
+            if !self.shared.site().world.spawner.spawn(slot) {
                 self.shared.slot_not_started();
             }
         }
@@ -144,8 +145,7 @@ impl<T: Value> Engine<T> {
             let shared = Arc::clone(&self.shared);
             self.asks.push(Box::pin(async move {
                 let terms = Arc::clone(&shared.plan.terms);
-                let line = Arc::clone(&shared.queue.receivers);
-                let came = line.receive(&terms, room, &mut None, shared.stopping.given()).await;
+                let came = shared.line.receive(&terms, room, &mut None, shared.stopping.given()).await;
                 (room, came)
             }));
         }
@@ -174,7 +174,7 @@ impl<T: Value> Engine<T> {
                 }
                 state.outbox.drain(..count).collect::<Vec<_>>()
             };
-            let site = Arc::clone(self.shared.queue.site());
+            let site = Arc::clone(self.shared.site());
             self.settles.push(Box::pin(async move {
                 let answer = settle_through_outages(&site, &batch).await;
                 (batch, answer)
@@ -184,7 +184,7 @@ impl<T: Value> Engine<T> {
 
     fn settled(&mut self, (batch, answer): Answered) {
         let shared = Arc::clone(&self.shared);
-        let site = shared.queue.site();
+        let site = shared.site();
         let mut state = shared.lock();
         for finished in &batch {
             state.settled(&finished.held);
@@ -211,14 +211,14 @@ impl<T: Value> Engine<T> {
             return;
         }
         if let Some(at) = self.shared.stale_at() {
-            let clock = self.shared.queue.site().clock().clone();
+            let clock = self.shared.site().clock().clone();
             self.impatience = Some(Box::pin(async move { clock.sleep_until(at).await }));
         }
     }
 
     fn give_back_stale(&mut self) {
         self.impatience = None;
-        let now = self.shared.queue.site().tick();
+        let now = self.shared.site().tick();
         if self.shared.give_back_waiting(Some(now)) {
             self.shared.lock().prefetching = false;
             // What they would bring could not be started either; it is given back.
@@ -232,13 +232,13 @@ impl<T: Value> Engine<T> {
         self.stopping = true;
         self.shared.give_back_waiting(None);
         let grace = self.shared.lock().grace.unwrap_or(self.shared.plan.shutdown_grace);
-        self.set_deadline(self.shared.queue.site().tick().plus(grace));
+        self.set_deadline(self.shared.site().tick().plus(grace));
     }
 
     /// A shutdown of everything, or a second stop signal, may leave less time than the first one did.
     fn shorten_grace(&mut self) {
         let Some((deadline, _)) = &self.deadline else { return };
-        let (deadline, site) = (*deadline, self.shared.queue.site());
+        let (deadline, site) = (*deadline, self.shared.site());
         let asked = self.shared.lock().grace.filter(Duration::is_zero).map(|_| site.tick());
         let sooner = site.world.lifecycle.deadline().into_iter().chain(asked).min();
         if let Some(sooner) = sooner.filter(|sooner| *sooner < deadline) {
@@ -247,7 +247,7 @@ impl<T: Value> Engine<T> {
     }
 
     fn set_deadline(&mut self, at: Tick) {
-        let clock = self.shared.queue.site().clock().clone();
+        let clock = self.shared.site().clock().clone();
         self.deadline = Some((at, Box::pin(async move { clock.sleep_until(at).await })));
     }
 
@@ -257,7 +257,7 @@ impl<T: Value> Engine<T> {
     }
 
     fn fail(&mut self, error: Error) {
-        report_failure(self.shared.queue.site(), &error);
+        report_failure(self.shared.site(), &error);
         self.error.get_or_insert(error);
         self.shared.stopping.give();
     }
@@ -266,13 +266,13 @@ impl<T: Value> Engine<T> {
 /// Renews all leases from a task of its own, which no handler can hold up. Dropped, it ends.
 #[derive(Debug)]
 struct Renewal {
-    stop: Arc<crate::queue::signal::Signal>,
+    stop: Arc<Signal>,
 }
 
 impl Renewal {
-    fn start<T: Value>(shared: &Arc<Shared<T>>) -> Self {
-        let stop = Arc::new(crate::queue::signal::Signal::default());
-        let site = shared.queue.site();
+    fn start(shared: &Arc<Shared>) -> Self {
+        let stop = Arc::new(Signal::default());
+        let site = shared.site();
         let lease = Duration::from_millis(shared.plan.terms.lease);
         let held = Arc::clone(shared);
         let renewing = renewal::every(site, lease, move || held.held());
@@ -311,7 +311,7 @@ async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<
     }
 }
 
-fn report_stale(site: &Site, held: &crate::queue::message::Held) {
+fn report_stale(site: &Site, held: &Held) {
     tracing::warn!(
         messaging.destination.name = %site.address.id,
         messaging.message.id = held.id,

@@ -18,23 +18,24 @@ use tokio::sync::futures::Notified;
 use super::failure::{HandlerError, Remedy};
 use super::report::WorkerStats;
 use super::{Control, Plan};
-use crate::codec::Value;
+use crate::error::Error;
+use crate::handover::held::Held;
+use crate::handover::observe::{self, Operation};
+use crate::handover::receive::undecodable;
+use crate::handover::receivers::Receivers;
+use crate::handover::settle::{MAX_ERROR, cut};
+use crate::handover::signal::Signal;
+use crate::handover::site::{Claims, Site};
+use crate::handover::store::{Action, DeadReason, Handed};
 use crate::lifecycle::GiveBack;
-use crate::queue::Queue;
-use crate::queue::message::{Held, Message};
-use crate::queue::observe::{self, Operation};
-use crate::queue::receive::burial;
-use crate::queue::request::{MAX_ERROR, cut};
-use crate::queue::signal::Signal;
-use crate::queue::site::Claims;
-use crate::queue::store::{Action, DeadReason, Handed};
 use crate::runtime::BoxFuture;
 use crate::time::{SECOND, Tick, whole_millis};
+use crate::topic::store::GapView;
 
 /// What the engine and the slots of a worker share.
-pub(super) struct Shared<T> {
-    pub(super) queue: Queue<T>,
-    pub(super) plan: Plan<T>,
+pub(super) struct Shared {
+    pub(super) line: Arc<Receivers>,
+    pub(super) plan: Plan,
     state: Mutex<State>,
     /// Something for the engine to do.
     pub(super) changed: Notify,
@@ -79,10 +80,10 @@ pub(super) struct State {
     pub(super) grace: Option<Duration>,
 }
 
-impl<T: Value> Shared<T> {
-    pub(super) fn new(queue: Queue<T>, plan: Plan<T>) -> Self {
+impl Shared {
+    pub(super) fn new(line: Arc<Receivers>, plan: Plan) -> Self {
         Self {
-            queue,
+            line,
             plan,
             state: Mutex::new(State { prefetching: true, ..State::default() }),
             changed: Notify::new(),
@@ -92,20 +93,34 @@ impl<T: Value> Shared<T> {
         }
     }
 
+    pub(super) fn site(&self) -> &Arc<Site> {
+        &self.line.site
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Puts claimed messages where slots find them.
-    pub(super) fn put(&self, claims: Claims) {
+    /// Tells a gap, and puts claimed messages where slots find them.
+    pub(super) fn put(&self, mut claims: Claims) {
+        if let Some(gap) = claims.take_gap() {
+            self.tell(gap);
+        }
         let (asked, lease) = (claims.asked, claims.lease);
-        let site = self.queue.site();
+        let site = self.site();
         let since = site.tick();
         let mut state = self.lock();
         for handed in claims.into_messages() {
             let held = Arc::new(Held::new(site, &handed, asked, lease, self.plan.max_nack_delay));
             state.held.insert(held.fence, Arc::clone(&held));
             state.buffer.push_back(Ready { handed, held, since });
+        }
+    }
+
+    /// Tells what the group has lost, before anything that comes after it.
+    fn tell(&self, gap: GapView) {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| (self.plan.on_gap)(gap))).is_err() {
+            tracing::error!(messaging.destination.name = %self.site().address.id, "on_gap panicked");
         }
     }
 
@@ -230,24 +245,21 @@ impl<T: Value> Shared<T> {
     /// What is to be done with a message, by what its handler says; `None` if the handler was dropped by an abort.
     async fn handle(&self, ready: Ready, abort: Pin<&mut Notified<'_>>) -> Option<Action> {
         let Ready { handed, held, .. } = ready;
-        let (attempt, id, site) = (handed.attempt, handed.id, self.queue.site());
-        let value = match self.queue.options.border.decode(&handed.content.payload) {
-            Ok(value) => value,
-            Err(error) => return Some(burial(site, &handed, &error.to_string()).action),
-        };
-        let message = Message::new(value, handed, held);
+        let (attempt, id, site) = (handed.attempt, handed.id, self.site());
         let span = observe::span(site, Operation::Process, 1, Some(id));
-        let handler = async { (self.plan.handler)(message).await };
+        // A panic of the handler's closure is one of the handler too.
+        let handler = async { Ok::<_, Error>((self.plan.handler)(handed, held)?.await) };
         let handler = AssertUnwindSafe(observe::within(span, handler)).catch_unwind();
         let outcome = tokio::select! {
             biased;
             outcome = handler => outcome,
-            () = self.timed_out() => Ok(Err(self.timeout_error())),
+            () = self.timed_out() => Ok(Ok(Err(self.timeout_error()))),
             () = abort => return None,
         };
         Some(match outcome {
-            Ok(Ok(())) => Action::Ack,
-            Ok(Err(error)) => self.failed(attempt, &error),
+            Ok(Ok(Ok(()))) => Action::Ack,
+            Ok(Ok(Err(error))) => self.failed(attempt, &error),
+            Ok(Err(fault)) => undecodable(site, id, &fault.to_string()),
             Err(panic) => {
                 let error = HandlerError::from(format!("the handler panicked: {}", panic_text(&*panic)));
                 self.failed(attempt, &error)
@@ -257,7 +269,7 @@ impl<T: Value> Shared<T> {
 
     async fn timed_out(&self) {
         match self.plan.timeout {
-            Some(timeout) => self.queue.site().clock().sleep(timeout).await,
+            Some(timeout) => self.site().clock().sleep(timeout).await,
             None => std::future::pending().await,
         }
     }
@@ -293,7 +305,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
 
-impl<T: Value> Control for Shared<T> {
+impl Control for Shared {
     fn stop(&self, grace: Option<Duration>) {
         if let Some(grace) = grace {
             self.lock().grace = Some(grace);
@@ -308,7 +320,7 @@ impl<T: Value> Control for Shared<T> {
     }
 }
 
-impl<T: Value> GiveBack for Shared<T> {
+impl GiveBack for Shared {
     /// The grace of a shutdown is over: the engine gives back what is left and ends.
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
@@ -318,8 +330,8 @@ impl<T: Value> GiveBack for Shared<T> {
     }
 }
 
-impl<T> fmt::Debug for Shared<T> {
+impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("Shared").field("address", &self.site().address).finish_non_exhaustive()
     }
 }
