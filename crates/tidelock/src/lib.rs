@@ -53,6 +53,7 @@ mod cursor;
 mod error;
 mod follow;
 pub mod guide;
+mod keyed;
 mod lifecycle;
 pub mod mutex;
 mod name;
