@@ -74,9 +74,8 @@ impl Record {
         self.stamp.expires_at.is_some_and(|deadline| deadline <= now.ms)
     }
 
-    fn view(&self, key: &Arc<str>, now: Now) -> RecordView {
-        let (key, value) = (Arc::clone(key), self.value.to_vec());
-        RecordView { key, value, stamp: self.stamp, expired: self.is_over(now) }
+    fn view(&self, key: &Arc<str>, expired: bool) -> RecordView {
+        RecordView { key: Arc::clone(key), value: self.value.to_vec(), stamp: self.stamp, expired }
     }
 }
 
@@ -125,7 +124,7 @@ impl Model {
             Action::Upsert { .. } => None,
             Action::Cas { expected, .. } => {
                 let fits = active.map(|record| record.stamp.version) == *expected;
-                (!fits).then(|| Outcome::Conflict(active.map(|record| record.view(&key.into(), now))))
+                (!fits).then(|| Outcome::Conflict(active.map(|record| record.view(&key.into(), false))))
             }
             Action::Touch { if_version, .. } | Action::Remove { if_version, .. } => {
                 let Some(Record { stamp, .. }) = active else { return Some(Outcome::Absent) };

@@ -61,7 +61,7 @@ for i = 1, count do
     expire(key)
     overdue = overdue - 1
   end
-  if overdue > 0 and alongside < STEP then
+  if overdue > 0 and alongside < STEP and name ~= 'd-' then
     alongside = alongside + expire_first(ALONGSIDE)
   end
   m = records[key]
