@@ -12,6 +12,7 @@ use crate::queue::store::QueueStore;
 use crate::ratelimit::store::RatelimitStore;
 use crate::retry::store::BudgetStore;
 use crate::runtime::BoxFuture;
+use crate::topic::store::TopicStore;
 
 pub(crate) mod memory;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
@@ -27,5 +28,6 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn ratelimit(&self) -> Arc<dyn RatelimitStore>;
     fn mutex(&self) -> Arc<dyn MutexStore>;
     fn queue(&self) -> Arc<dyn QueueStore>;
+    fn topic(&self) -> Arc<dyn TopicStore>;
     fn retry_budget(&self) -> Arc<dyn BudgetStore>;
 }

@@ -19,6 +19,8 @@ use crate::retry::memory::MemoryBudget;
 use crate::retry::store::BudgetStore;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::time::{Clock, Timestamp};
+use crate::topic::memory::MemoryTopic;
+use crate::topic::store::TopicStore;
 
 /// State that lives as long as the `Tidelock` that was opened on it.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub(crate) struct Memory {
     ratelimit: Arc<MemoryRatelimit>,
     mutex: Arc<MemoryMutex>,
     queue: Arc<MemoryQueue>,
+    topic: Arc<MemoryTopic>,
     budget: Arc<MemoryBudget>,
     timer: Arc<Timer>,
 }
@@ -37,6 +40,7 @@ impl Memory {
             ratelimit: Arc::new(MemoryRatelimit::new(&timer)),
             mutex: Arc::new(MemoryMutex::new(&timer)),
             queue: Arc::new(MemoryQueue::new(&timer)),
+            topic: Arc::new(MemoryTopic::new(&timer)),
             budget: Arc::new(MemoryBudget::new(&timer)),
             timer,
         };
@@ -44,6 +48,7 @@ impl Memory {
             Arc::downgrade(&memory.ratelimit) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.mutex) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.queue) as Weak<dyn Sweep>,
+            Arc::downgrade(&memory.topic) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
         ]);
         memory
@@ -69,6 +74,10 @@ impl Backend for Memory {
 
     fn queue(&self) -> Arc<dyn QueueStore> {
         Arc::clone(&self.queue) as _
+    }
+
+    fn topic(&self) -> Arc<dyn TopicStore> {
+        Arc::clone(&self.topic) as _
     }
 
     fn retry_budget(&self) -> Arc<dyn BudgetStore> {

@@ -2,6 +2,7 @@
 //!
 //! Redis types stay below this module and in the `redis` file of each primitive.
 
+mod bytes;
 mod call;
 mod failure;
 mod lanes;
@@ -9,6 +10,7 @@ mod node;
 mod objects;
 mod probe;
 mod script;
+mod settles;
 mod tls;
 mod topology;
 mod url;
@@ -19,11 +21,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use bytes::Bytes;
 pub(crate) use call::Repeat;
 pub(crate) use failure::Failure;
 pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
 pub(crate) use objects::{Object, Objects};
 pub(crate) use script::{Arguments, Script, script};
+pub(crate) use settles::{Settles, Slot, reason_letter, reason_of};
 pub(crate) use topology::slot;
 pub(crate) use wake::{Wakeable, Wakes};
 
@@ -45,6 +49,8 @@ use crate::retry::redis::RedisBudget;
 use crate::retry::store::BudgetStore;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::time::Clock;
+use crate::topic::redis::RedisTopic;
+use crate::topic::store::TopicStore;
 
 /// How to open the backend: what [`Connect`](crate::Connect) collected.
 #[derive(Debug)]
@@ -78,6 +84,7 @@ pub(crate) struct Redis {
     ratelimit: Arc<RedisRatelimit>,
     mutex: Arc<RedisMutex>,
     queue: Arc<RedisQueue>,
+    topic: Arc<RedisTopic>,
     budget: Arc<RedisBudget>,
 }
 
@@ -117,6 +124,7 @@ impl Redis {
             ratelimit: Arc::new(RedisRatelimit::new(&server)),
             mutex: Arc::new(RedisMutex::new(&server)),
             queue: Arc::new(RedisQueue::new(&server)),
+            topic: Arc::new(RedisTopic::new(&server)),
             budget: Arc::new(RedisBudget::new(&server)),
             server,
         })
@@ -216,6 +224,10 @@ impl Backend for Redis {
 
     fn queue(&self) -> Arc<dyn QueueStore> {
         Arc::clone(&self.queue) as _
+    }
+
+    fn topic(&self) -> Arc<dyn TopicStore> {
+        Arc::clone(&self.topic) as _
     }
 
     fn retry_budget(&self) -> Arc<dyn BudgetStore> {

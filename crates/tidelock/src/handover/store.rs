@@ -34,6 +34,13 @@ pub(crate) struct Content {
     pub(crate) ordering_key: Option<Arc<str>>,
 }
 
+impl Content {
+    /// What counts towards limits, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.len() + self.meta.len()
+    }
+}
+
 /// One message per key and window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dedup {

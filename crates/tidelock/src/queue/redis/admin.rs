@@ -15,6 +15,7 @@ use crate::queue::store::{
 static LOOK: Script = script!(
     "look",
     "../../lua/time.lua",
+    "../../lua/rank.lua",
     "../lua/store.lua",
     "../lua/moves.lua",
     "../lua/find.lua",
@@ -24,6 +25,7 @@ static LOOK: Script = script!(
 static CHANGE: Script = script!(
     "change",
     "../../lua/time.lua",
+    "../../lua/rank.lua",
     "../lua/store.lua",
     "../lua/moves.lua",
     "../lua/find.lua",
