@@ -23,7 +23,7 @@ impl Owner {
         }
         let mut first = [0; 8];
         first.copy_from_slice(&digest.finalize()[..8]);
-        Self(u64::from_be_bytes(first) >> 9)
+        Self(u64::from_be_bytes(first) >> 11)
     }
 }
 

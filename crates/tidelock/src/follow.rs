@@ -441,3 +441,6 @@ pub(crate) async fn within<L: Log>(
         outcome => outcome,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,7 @@ mod error;
 mod follow;
 pub mod guide;
 mod handover;
+mod keyed;
 mod lifecycle;
 mod meta;
 pub mod mutex;

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 
 use super::Backend;
 use crate::error::Result;
+use crate::keyed::memory::MemoryKeyed;
+use crate::keyed::store::KeyedStore;
 use crate::mutex::memory::MemoryMutex;
 use crate::mutex::store::MutexStore;
 use crate::queue::memory::MemoryQueue;
@@ -29,6 +31,7 @@ pub(crate) struct Memory {
     mutex: Arc<MemoryMutex>,
     queue: Arc<MemoryQueue>,
     topic: Arc<MemoryTopic>,
+    keyed: Arc<MemoryKeyed>,
     budget: Arc<MemoryBudget>,
     timer: Arc<Timer>,
 }
@@ -41,6 +44,7 @@ impl Memory {
             mutex: Arc::new(MemoryMutex::new(&timer)),
             queue: Arc::new(MemoryQueue::new(&timer)),
             topic: Arc::new(MemoryTopic::new(&timer)),
+            keyed: Arc::new(MemoryKeyed::new(&timer)),
             budget: Arc::new(MemoryBudget::new(&timer)),
             timer,
         };
@@ -49,6 +53,7 @@ impl Memory {
             Arc::downgrade(&memory.mutex) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.queue) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.topic) as Weak<dyn Sweep>,
+            Arc::downgrade(&memory.keyed) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
         ]);
         memory
@@ -78,6 +83,10 @@ impl Backend for Memory {
 
     fn topic(&self) -> Arc<dyn TopicStore> {
         Arc::clone(&self.topic) as _
+    }
+
+    fn keyed(&self) -> Arc<dyn KeyedStore> {
+        Arc::clone(&self.keyed) as _
     }
 
     fn retry_budget(&self) -> Arc<dyn BudgetStore> {

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod call;
+mod content;
 mod failure;
 mod lanes;
 mod node;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 pub(crate) use bytes::Bytes;
 pub(crate) use call::Repeat;
+pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
 pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
 pub(crate) use objects::{Object, Objects};
@@ -37,6 +39,8 @@ use self::topology::Topology;
 use self::url::Url;
 use super::Backend;
 use crate::error::Result;
+use crate::keyed::redis::RedisKeyed;
+use crate::keyed::store::KeyedStore;
 use crate::lifecycle::Lifecycle;
 use crate::mutex::redis::RedisMutex;
 use crate::mutex::store::MutexStore;
@@ -85,6 +89,7 @@ pub(crate) struct Redis {
     mutex: Arc<RedisMutex>,
     queue: Arc<RedisQueue>,
     topic: Arc<RedisTopic>,
+    keyed: Arc<RedisKeyed>,
     budget: Arc<RedisBudget>,
 }
 
@@ -125,6 +130,7 @@ impl Redis {
             mutex: Arc::new(RedisMutex::new(&server)),
             queue: Arc::new(RedisQueue::new(&server)),
             topic: Arc::new(RedisTopic::new(&server)),
+            keyed: Arc::new(RedisKeyed::new(&server)),
             budget: Arc::new(RedisBudget::new(&server)),
             server,
         })
@@ -228,6 +234,10 @@ impl Backend for Redis {
 
     fn topic(&self) -> Arc<dyn TopicStore> {
         Arc::clone(&self.topic) as _
+    }
+
+    fn keyed(&self) -> Arc<dyn KeyedStore> {
+        Arc::clone(&self.keyed) as _
     }
 
     fn retry_budget(&self) -> Arc<dyn BudgetStore> {

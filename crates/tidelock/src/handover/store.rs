@@ -13,6 +13,11 @@ pub(crate) const MAX_BATCH: usize = 1_000;
 /// The most bytes that one request carries either way (one message may be as large on its own).
 pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
+/// Overdue transitions that one step carries out.
+pub(crate) const STEP: usize = 200;
+/// Steps that a look waits for before it shows what there is.
+pub(crate) const SETTLING_STEPS: usize = 50;
+
 /// Where a returned message without ordering key stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {

@@ -9,16 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::bell::Bell;
 use crate::error::Result;
 pub(crate) use crate::handover::store::{
-    Action, Content, DeadFilter, Dedup, Handed, MAX_BATCH, MAX_BYTES, PauseView, Settle, Settled, Taken,
+    Action, Content, DeadFilter, Dedup, Handed, MAX_BATCH, MAX_BYTES, PauseView, SETTLING_STEPS, STEP, Settle, Settled,
+    Taken,
 };
 pub use crate::handover::store::{DeadReason, Place};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
-
-/// Overdue transitions that one step carries out.
-pub(crate) const STEP: usize = 200;
-/// Steps that a look waits for before it shows what there is.
-pub(crate) const SETTLING_STEPS: usize = 50;
 
 /// What a queue does for its handles.
 ///

@@ -14,16 +14,10 @@ mod take;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-pub(crate) use self::log::Log;
-
 use self::group::Group;
-use super::store::{Appended, NewEvent, Position, Settings};
-
-/// Overdue transitions of one cause, and events trimmed or set aside, that one step carries out.
-pub(crate) const STEP: usize = 200;
-
-/// The instant of a step, in milliseconds and in microseconds.
-pub(crate) use crate::time::Now;
+use self::log::Log;
+use super::store::{Appended, NewEvent, Position, STEP, Settings};
+use crate::time::Now;
 
 /// One topic.
 #[derive(Debug, Default)]

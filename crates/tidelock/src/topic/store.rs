@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::bell::Bell;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::handover::store::{
-    Action, Content, DeadFilter, DeadReason, Dedup, MAX_BATCH, MAX_BYTES, PauseView, Settle, Settled,
+    Action, Content, DeadFilter, DeadReason, Dedup, MAX_BATCH, MAX_BYTES, PauseView, SETTLING_STEPS, STEP, Settle,
+    Settled,
 };
 use crate::name::Address;
-pub(crate) use crate::queue::store::SETTLING_STEPS;
 use crate::runtime::BoxFuture;
 
 /// The most groups of one topic.

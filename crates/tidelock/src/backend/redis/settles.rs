@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{Arguments, unexpected};
 use crate::error::Result;
-use crate::queue::store::{Action, DeadReason, Settle, Settled};
+use crate::handover::store::{Action, DeadReason, Settle, Settled};
 
 /// Which request, and which of its items, an outcome belongs to.
 pub(crate) type Slot = (usize, usize);

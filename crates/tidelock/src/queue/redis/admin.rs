@@ -3,8 +3,8 @@
 use redis::Value;
 
 use super::Remote;
-use super::stored::{Stored, reason_letter};
-use crate::backend::redis::{Arguments, Repeat, Script, script, unexpected};
+use super::stored::Stored;
+use crate::backend::redis::{Arguments, Repeat, Script, reason_letter, script, unexpected};
 use crate::error::Result;
 use crate::queue::cursor::{Cursor, read_cursor};
 use crate::queue::store::{

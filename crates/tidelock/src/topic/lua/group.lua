@@ -318,6 +318,10 @@ local function look_ahead()
   end
 end
 
+local function is_overdue()
+  return g.next > 0 and now >= g.next
+end
+
 -- Carries out what is overdue: at most STEP of each cause.
 local function advance()
   fix_floor()
@@ -328,13 +332,12 @@ local function advance()
   if g.paused > 0 and now >= g.paused then
     g.paused, reason = 0, ''
   end
-  local reached = g.next > 0 and now >= g.next
-  local lapsing = reached and lapse()
+  local lapsing = is_overdue() and lapse()
   local expiring = g.waiting + g.ready + g.freed + g.aside > 0 and expire()
-  local due = reached and come_due()
-  local ending = (reached or expiring) and end_retentions()
+  local due = is_overdue() and come_due()
+  local ending = is_overdue() and end_retentions()
   settling = lapsing or expiring or due or ending or false
-  if reached then
+  if is_overdue() then
     look_ahead()
   end
 end

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::store::{MAX_ASIDE, Position};
 use super::{Log, Now};
-use crate::queue::store::{Content, DeadReason};
+use crate::handover::store::{Content, DeadReason};
 
 /// A consumer group.
 #[derive(Debug, Default)]

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::super::store::{Begin, EventView, GapView, Position, Settings};
-use super::{Now, STEP, next};
-use crate::queue::store::Content;
+use super::super::store::{Begin, EventView, GapView, Position, STEP, Settings};
+use super::{Now, next};
+use crate::handover::store::Content;
 
 /// Events in order, and where the log begins.
 #[derive(Debug, Default)]

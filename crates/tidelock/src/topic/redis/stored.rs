@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::redis::{Bytes, reason_of};
+use crate::backend::redis::{Bytes, push_content, read_content, reason_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topic::store::{Begin, Content, DeadView, EventView, GapView, Handed, Position};
 
@@ -13,18 +13,10 @@ const UNKNOWN: u64 = 1 << 53;
 pub(super) const PLACE: usize = 24;
 pub(super) const GAP: usize = 57;
 
-/// The sender's part of an element: lengths, ordering key, trace, meta, payload.
+/// The sender's part of an element.
 pub(super) fn body(content: &Content) -> Vec<u8> {
-    let key = content.ordering_key.as_deref().unwrap_or_default().as_bytes();
-    let Content { payload, meta, trace, .. } = content;
-    let mut bytes = Vec::with_capacity(8 + key.len() + trace.len() + meta.len() + payload.len());
-    let length = |length: usize| u32::try_from(length).expect("payload limits are far below 4 GiB").to_be_bytes();
-    bytes.extend(&length(key.len())[2..]);
-    bytes.extend(&length(trace.len())[2..]);
-    bytes.extend(length(meta.len()));
-    for part in [key, trace, meta, payload] {
-        bytes.extend_from_slice(part);
-    }
+    let mut bytes = Vec::new();
+    push_content(content, &mut bytes);
     bytes
 }
 
@@ -65,19 +57,9 @@ pub(super) fn event(life: u64, ordinal: u64, element: &[u8]) -> Result<EventView
     let parse = || {
         let mut bytes = Bytes(element);
         let at = bytes.number(8)?;
-        Some(EventView { place: Position { life, at, ordinal }, content: content(bytes)? })
+        Some(EventView { place: Position { life, at, ordinal }, content: read_content(bytes)? })
     };
     parse().ok_or_else(|| misshapen("event", element))
-}
-
-fn content(mut bytes: Bytes<'_>) -> Option<Content> {
-    let (key, trace, meta) = (bytes.length(2)?, bytes.length(2)?, bytes.length(4)?);
-    Some(Content {
-        ordering_key: bytes.text(key)?,
-        trace: bytes.take(trace)?.to_vec(),
-        meta: bytes.take(meta)?.to_vec(),
-        payload: bytes.0.to_vec(),
-    })
 }
 
 fn misshapen(what: &str, value: &[u8]) -> Error {
@@ -114,7 +96,7 @@ impl Stored {
         bytes.take(consumer)?;
         let (note, last_error) = (bytes.text(note)?, bytes.text(error)?);
         let at = bytes.number(8)?;
-        let content = content(bytes)?;
+        let content = read_content(bytes)?;
         Some(Self { kind, fence, attempts, number, retention, ordinal, note, last_error, at, content })
     }
 
