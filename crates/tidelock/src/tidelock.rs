@@ -15,6 +15,7 @@ use crate::queue::QueueBuilder;
 use crate::ratelimit::RateLimiterBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
+use crate::topic::{Site, TopicBuilder};
 use crate::weak_map::WeakMap;
 
 /// An opened backend, and the door to everything on it. Clones share it.
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) spawner: Arc<Spawner>,
     /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
     pub(crate) process: Arc<str>,
+    /// Topics that are used here.
+    pub(crate) topics: WeakMap<Address, Site>,
     /// Who waits here for messages of which queue or group.
     pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
 }
@@ -61,7 +64,15 @@ impl Tidelock {
         let backend = Arc::new(Memory::new(&clock, &spawner));
         let lifecycle = Lifecycle::new(clock.clone());
         Self::over(
-            World { backend, clock, lifecycle, spawner, process: process_name("local"), receivers: WeakMap::default() },
+            World {
+                backend,
+                clock,
+                lifecycle,
+                spawner,
+                process: process_name("local"),
+                topics: WeakMap::default(),
+                receivers: WeakMap::default(),
+            },
             DEFAULT_TENANT,
         )
     }
@@ -107,6 +118,11 @@ impl Tidelock {
     /// Begins to define a queue of `T`.
     pub fn queue<T>(&self, id: &str) -> QueueBuilder<T> {
         QueueBuilder::new(self, id)
+    }
+
+    /// Begins to define a topic of `T`: an event log.
+    pub fn topic<T>(&self, id: &str) -> TopicBuilder<T> {
+        TopicBuilder::new(self, id)
     }
 }
 
