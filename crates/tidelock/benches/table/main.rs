@@ -7,7 +7,6 @@
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
 mod in_process;
-mod keyed;
 mod measure;
 mod memory;
 mod noop;
@@ -28,7 +27,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         waiting::rows(&mut table).await?;
         memory::rows(&mut table).await?;
         topics::rows(&mut table).await?;
-        keyed::rows(&mut table).await?;
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     in_process::rows(&mut table)?;
