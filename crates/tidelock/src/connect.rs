@@ -12,6 +12,7 @@ use crate::queue::Registry;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::tidelock::{DEFAULT_TENANT, Tidelock, World, process_name};
 use crate::time::{Clock, HOUR, ManualClock, check_duration};
+use crate::weak_map::WeakMap;
 
 impl Tidelock {
     /// Opens a backend on Redis, Valkey or Dragonfly. Await the result to connect.
@@ -125,7 +126,7 @@ impl Connect {
         };
         let backend = Arc::new(Redis::connect(settings, &self.clock, &lifecycle, &spawner).await?);
         Ok(Tidelock::over(
-            World { backend, clock: self.clock, lifecycle, spawner, process, receivers: Registry::default() },
+            World { backend, clock: self.clock, lifecycle, spawner, process, receivers: Registry::default(), keyed: WeakMap::default() },
             &self.tenant,
         ))
     }

@@ -1,3 +1,16 @@
 //! One leased, revisioned store of records by key, below registry and ephemeral: every change is an event of one log.
 
+pub(crate) mod builder;
+pub(crate) mod change;
+pub(crate) mod cursor;
+pub(crate) mod entry;
+pub(crate) mod event;
+pub(crate) mod follower;
+pub(crate) mod handle;
+pub(crate) mod key;
+pub(crate) mod look;
+pub(crate) mod observe;
+pub(crate) mod site;
+mod snapshot;
+
 pub(crate) mod store;

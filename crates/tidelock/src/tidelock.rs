@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::backend::memory::Memory;
+use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
+use crate::keyed::site::Site;
+use crate::keyed::store::Object;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
 use crate::queue::{QueueBuilder, Registry};
 use crate::ratelimit::RateLimiterBuilder;
+use crate::registry::RegistryBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
+use crate::weak_map::WeakMap;
 
 /// An opened backend, and the door to everything on it. Clones share it.
 ///
@@ -35,6 +40,8 @@ pub(crate) struct World {
     pub(crate) process: Arc<str>,
     /// Who waits here for messages, queue by queue.
     pub(crate) receivers: Registry,
+    /// The registries and ephemeral stores that are used here.
+    pub(crate) keyed: WeakMap<Object, Site>,
 }
 
 /// The tenant of those who do not say one.
@@ -65,6 +72,7 @@ impl Tidelock {
                 spawner,
                 process: process_name("local"),
                 receivers: Registry::default(),
+                keyed: WeakMap::default(),
             },
             DEFAULT_TENANT,
         )
@@ -111,6 +119,16 @@ impl Tidelock {
     /// Begins to define a queue of `T`.
     pub fn queue<T>(&self, id: &str) -> QueueBuilder<T> {
         QueueBuilder::new(self, id)
+    }
+
+    /// Begins to define a registry: named records of `T`.
+    pub fn registry<T>(&self, id: &str) -> RegistryBuilder<T> {
+        RegistryBuilder::new(self, id)
+    }
+
+    /// Begins to define an ephemeral store: records of `T` that vanish unless touched.
+    pub fn ephemeral<T>(&self, id: &str) -> EphemeralBuilder<T> {
+        EphemeralBuilder::new(self, id)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::mutex::agenda::{Entry, Item};
-use crate::mutex::proof::{Moment, Proof};
+use crate::proof::{Moment, Proof};
 use crate::mutex::room::Room;
 use crate::mutex::seat::{Grant, Seat};
 use crate::mutex::store::{Effort, Outcome, Step};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::error::Error;
-use crate::mutex::proof::Moment;
+use crate::proof::Moment;
 use crate::mutex::store::{Ask, Spot};
 use crate::time::Tick;
 
