@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::keyed::store::KeyedStore;
 use crate::mutex::store::MutexStore;
 use crate::queue::store::QueueStore;
 use crate::ratelimit::store::RatelimitStore;
@@ -27,5 +28,6 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn ratelimit(&self) -> Arc<dyn RatelimitStore>;
     fn mutex(&self) -> Arc<dyn MutexStore>;
     fn queue(&self) -> Arc<dyn QueueStore>;
+    fn keyed(&self) -> Arc<dyn KeyedStore>;
     fn retry_budget(&self) -> Arc<dyn BudgetStore>;
 }

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 
 use super::Backend;
 use crate::error::Result;
+use crate::keyed::memory::MemoryKeyed;
+use crate::keyed::store::KeyedStore;
 use crate::mutex::memory::MemoryMutex;
 use crate::mutex::store::MutexStore;
 use crate::queue::memory::MemoryQueue;
@@ -26,6 +28,7 @@ pub(crate) struct Memory {
     ratelimit: Arc<MemoryRatelimit>,
     mutex: Arc<MemoryMutex>,
     queue: Arc<MemoryQueue>,
+    keyed: Arc<MemoryKeyed>,
     budget: Arc<MemoryBudget>,
     timer: Arc<Timer>,
 }
@@ -37,6 +40,7 @@ impl Memory {
             ratelimit: Arc::new(MemoryRatelimit::new(&timer)),
             mutex: Arc::new(MemoryMutex::new(&timer)),
             queue: Arc::new(MemoryQueue::new(&timer)),
+            keyed: Arc::new(MemoryKeyed::new(&timer)),
             budget: Arc::new(MemoryBudget::new(&timer)),
             timer,
         };
@@ -44,6 +48,7 @@ impl Memory {
             Arc::downgrade(&memory.ratelimit) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.mutex) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.queue) as Weak<dyn Sweep>,
+            Arc::downgrade(&memory.keyed) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
         ]);
         memory
@@ -69,6 +74,10 @@ impl Backend for Memory {
 
     fn queue(&self) -> Arc<dyn QueueStore> {
         Arc::clone(&self.queue) as _
+    }
+
+    fn keyed(&self) -> Arc<dyn KeyedStore> {
+        Arc::clone(&self.keyed) as _
     }
 
     fn retry_budget(&self) -> Arc<dyn BudgetStore> {

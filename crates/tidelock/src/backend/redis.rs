@@ -33,6 +33,8 @@ use self::topology::Topology;
 use self::url::Url;
 use super::Backend;
 use crate::error::Result;
+use crate::keyed::redis::RedisKeyed;
+use crate::keyed::store::KeyedStore;
 use crate::lifecycle::Lifecycle;
 use crate::mutex::redis::RedisMutex;
 use crate::mutex::store::MutexStore;
@@ -78,6 +80,7 @@ pub(crate) struct Redis {
     ratelimit: Arc<RedisRatelimit>,
     mutex: Arc<RedisMutex>,
     queue: Arc<RedisQueue>,
+    keyed: Arc<RedisKeyed>,
     budget: Arc<RedisBudget>,
 }
 
@@ -117,6 +120,7 @@ impl Redis {
             ratelimit: Arc::new(RedisRatelimit::new(&server)),
             mutex: Arc::new(RedisMutex::new(&server)),
             queue: Arc::new(RedisQueue::new(&server)),
+            keyed: Arc::new(RedisKeyed::new(&server)),
             budget: Arc::new(RedisBudget::new(&server)),
             server,
         })
@@ -216,6 +220,10 @@ impl Backend for Redis {
 
     fn queue(&self) -> Arc<dyn QueueStore> {
         Arc::clone(&self.queue) as _
+    }
+
+    fn keyed(&self) -> Arc<dyn KeyedStore> {
+        Arc::clone(&self.keyed) as _
     }
 
     fn retry_budget(&self) -> Arc<dyn BudgetStore> {

@@ -1,0 +1,155 @@
+-- part: the operations that change one record. Each is judged alone; its own record was settled before.
+-- `at` is the index in ARGV behind the operation's name; each answers where the next one begins, and its outcome.
+
+-- Bounds of the writer, put in force when it writes.
+local bounds = {}
+local BOUNDS = { 'max_entries', 'event_retention', 'max_events', 'max_event_bytes', 'tombstone_retention' }
+local function read_bounds(at)
+  for i = 1, 5 do
+    bounds[i] = tonumber(ARGV[at + i - 1])
+  end
+  return at + 5
+end
+
+-- Begins a life if none has begun; answers the bounds that were in force, if they were others.
+local function accept()
+  local replaced = ''
+  if r.incarnation == 0 then
+    r.incarnation, r.sealed = math.max(r.revision + 1, now_us), r.revision
+  else
+    for i = 1, 5 do
+      if bounds[i] ~= r[BOUNDS[i]] then
+        replaced = struct.pack('>c1I8I8I8I8I8', 'B', r.max_entries, r.event_retention, r.max_events, r.max_event_bytes,
+          r.tombstone_retention)
+      end
+    end
+    if replaced ~= '' then
+      -- Wider bounds bring nothing back.
+      flush()
+      r.sealed = compacted()
+      r.ends = r.ends + math.max(bounds[5] - r.tombstone_retention, 0)
+    end
+  end
+  for i = 1, 5 do
+    r[BOUNDS[i]] = bounds[i]
+  end
+  return replaced
+end
+
+local function stamp(m)
+  return struct.pack('>I8I8I8I8I8', m.version, m.created, m.updated, m.ttl, m.deadline)
+end
+
+local function is_full(m)
+  return not m and r.live - overdue >= bounds[1]
+end
+
+local function full()
+  return struct.pack('>c1I8', 'F', bounds[1])
+end
+
+local function told(m)
+  return struct.pack('>c1I8', 'V', m.version)
+end
+
+-- Deadline and lifetimes of a record that lives on from now.
+local function set_deadline(m)
+  m.deadline = m.ttl == 0 and 0 or now + m.ttl
+  if m.deadline ~= 0 then
+    if r.next == 0 or m.deadline < r.next then
+      r.next = m.deadline
+    end
+    live_until(m.deadline + r.tombstone_retention)
+  end
+end
+
+-- Stores a value. `life`: `p` permanent, `f` for `ttl`, `k` the ttl that it has.
+local function put(key, m, value, life, ttl)
+  local replaced = accept()
+  if life == 'k' then
+    ttl = m and m.ttl or 0
+  end
+  local revision = next_revision()
+  local new = { kind = 'l', version = revision, created = m and m.created or now, updated = now, ttl = ttl,
+    size = #value }
+  set_deadline(new)
+  append(revision, now, revision, 'u', key, struct.pack('>I8I8I8', new.created, new.ttl, new.deadline) .. value)
+  r.bytes = r.bytes + #value
+  values[key] = value
+  set(key, new)
+  return replaced .. 'S' .. stamp(new)
+end
+
+local function op_upsert(at, key, m, life, ttl)
+  local value = ARGV[at]
+  return at + 1, is_full(m) and full() or put(key, m, value, life, ttl)
+end
+
+local function op_cas(at, key, m, life, ttl)
+  local expected, value = tonumber(ARGV[at]), ARGV[at + 1]
+  local outcome
+  if is_full(m) then
+    outcome = full()
+  elseif (m and m.version or 0) == expected then
+    outcome = put(key, m, value, life, ttl)
+  elseif m then
+    outcome = 'C' .. stamp(m) .. (values[key] or redis.call('HGET', VALUES, key) or '')
+  else
+    outcome = 'N'
+  end
+  return at + 2, outcome
+end
+
+local function op_touch(at, key, m, _, ttl)
+  local wanted, outcome = tonumber(ARGV[at]), nil
+  if not m then
+    outcome = 'A'
+  elseif wanted ~= 0 and wanted ~= m.version then
+    outcome = told(m)
+  elseif ttl == 0 and m.ttl == 0 then
+    outcome = 'P'
+  else
+    local replaced = accept()
+    local revision = next_revision()
+    local new = { kind = 't', version = ephemeral and revision or m.version, created = m.created, updated = now,
+      ttl = ttl == 0 and m.ttl or ttl, size = m.size, touch = revision }
+    set_deadline(new)
+    set(key, new)
+    outcome = replaced .. struct.pack('>c1I8I8', 'E', new.version, new.deadline)
+  end
+  return at + 1, outcome
+end
+
+local function op_remove(at, key, m, has_reason)
+  local wanted, outcome = tonumber(ARGV[at]), nil
+  if not m then
+    outcome = 'A'
+  elseif wanted ~= 0 and wanted ~= m.version then
+    outcome = told(m)
+  else
+    local replaced = accept()
+    append(next_revision(), now, m.version, 'd', key, has_reason == '1' and '1' .. ARGV[at + 1] or '')
+    set(key, false)
+    outcome = replaced .. 'R'
+  end
+  return at + 2, outcome
+end
+
+-- Removes the object; its last revision is kept for a while.
+local function op_delete(at)
+  local existed = r.incarnation ~= 0
+  if existed then
+    flush()
+    redis.call('UNLINK', RECORD, STATES, VALUES, NAMES, DEADLINES, EXPIRED, BURIED, LOG, TOUCHES)
+    local revision = r.revision
+    for i = 1, #FIELDS do
+      r[FIELDS[i]], known[i] = 0, 0
+    end
+    r.revision, r.ends, wrote = revision, now, true
+    for key in pairs(records) do
+      records[key], origin[key] = false, false
+    end
+    due, due_at, overdue, fresh = {}, 1, 0, {}
+  end
+  return at, 'D' .. (existed and '1' or '0')
+end

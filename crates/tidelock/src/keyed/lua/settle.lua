@@ -1,0 +1,142 @@
+-- part: what happens by time, and the end of a step.
+
+-- Removes at most `count` tombstones that can no longer be looked at: by age, then by number.
+local function clear_tombs(count)
+  local ended = r.next_tomb ~= 0 and r.next_tomb + r.tombstone_retention <= now
+  local surplus = r.tombs - r.max_entries
+  if r.tombs == 0 then
+    r.next_tomb = 0
+  end
+  if r.tombs == 0 or count < 1 or not (ended or surplus > 0) then
+    return
+  end
+  if ended then
+    surplus = math.max(surplus, redis.call('ZCOUNT', BURIED, '-inf', now - r.tombstone_retention))
+  end
+  if surplus > 0 then
+    local gone = redis.call('ZRANGE', BURIED, 0, math.min(surplus, count) - 1)
+    call('HDEL', STATES, gone)
+    call('HDEL', VALUES, gone)
+    call('ZREM', EXPIRED, gone)
+    call('ZREM', BURIED, gone)
+    r.tombs = r.tombs - #gone
+    for i = 1, #gone do
+      records[gone[i]], origin[gone[i]] = false, false
+    end
+  end
+  r.next_tomb = lowest(BURIED)
+end
+
+-- Lets go of a bounded part of what can no longer be read. A little is left to gather, so that it is done rarely.
+local function trim()
+  local aged = r.oldest ~= 0 and math.floor(r.oldest / 1000) + r.event_retention + 2 * GRACE <= now
+  if not (aged or r.count > r.max_events + 100 or r.bytes > r.max_event_bytes) then
+    return
+  end
+  local over, too_old = over_at(now - GRACE, STEP)
+  local sealed = 0
+  if over > 0 then
+    sealed = event_at(over - 1)
+    redis.call('LTRIM', LOG, over, -1)
+    r.count = r.count - over
+  end
+  if aged then
+    local touched = redis.call('ZRANGEBYSCORE', TOUCHES, '-inf', math.max(too_old, sealed), 'WITHSCORES', 'LIMIT', 0, STEP)
+    for i = 1, #touched, 2 do
+      redis.call('ZREM', TOUCHES, touched[i])
+      sealed = math.max(sealed, tonumber(touched[i + 1]))
+    end
+    local event, touch = event_at(0), lowest(TOUCHES)
+    r.oldest = (event ~= 0 and touch ~= 0) and math.min(event, touch) or math.max(event, touch)
+  end
+  r.sealed = math.max(r.sealed, sealed)
+end
+
+-- After a step has expired what it should: the next deadline, tombstones, the log.
+local function tidy(count)
+  flush()
+  if r.next ~= 0 and r.next <= now then
+    r.next = lowest(DEADLINES)
+  end
+  clear_tombs(count)
+  trim()
+end
+
+-- One step of what is overdue.
+local function settle()
+  find_due(STEP)
+  if broken then
+    return
+  end
+  tidy(STEP - expire_first(STEP))
+end
+
+local function is_settling()
+  return (r.next ~= 0 and r.next <= now) or r.tombs > r.max_entries
+    or (r.next_tomb ~= 0 and r.next_tomb + r.tombstone_retention <= now)
+end
+
+-- The next instant at which something happens by time, or an earlier one; 0 for none.
+local function next_deadline()
+  local next = math.huge
+  if r.next ~= 0 then
+    next = r.next
+  end
+  if r.next_tomb ~= 0 then
+    next = math.min(next, r.next_tomb + r.tombstone_retention)
+  end
+  if r.oldest ~= 0 then
+    next = math.min(next, math.floor(r.oldest / 1000) + r.event_retention + 2 * GRACE)
+  end
+  return next == math.huge and 0 or next
+end
+
+-- Wakes every process that waits for events.
+local TAG = RECORD:match('{(.*)}')
+local function wake()
+  if not wrote then
+    return
+  end
+  local parked = redis.call('ZRANGEBYSCORE', PARKED, '(' .. text(now), '+inf')
+  for i = 1, #parked do
+    redis.call('PUBLISH', parked[i], TAG)
+  end
+  if #parked > 0 then
+    redis.call('DEL', PARKED)
+  end
+end
+
+-- Ends a step: the record, and the lifetime of every key that it may have made.
+local function finish()
+  local lasts = r.permanent > 0
+  local renew = lasts ~= (r.applied == -1) or (not lasts and r.ends > r.applied + SLACK)
+  if renew then
+    r.applied = lasts and -1 or r.ends
+  end
+  local change = {}
+  for i = 1, #FIELDS do
+    if r[FIELDS[i]] ~= known[i] then
+      add(change, FIELDS[i], r[FIELDS[i]])
+    end
+  end
+  if #change == 0 then
+    return
+  end
+  redis.call('HSET', RECORD, unpack(change))
+  local left = math.max(r.ends - now, 0) + HOUR + SLACK
+  if not renew then
+    if not lasts then
+      for key in pairs(fresh) do
+        redis.call('PEXPIRE', key, left)
+      end
+    end
+    return
+  end
+  for i = 1, 9 do
+    if lasts then
+      redis.call('PERSIST', KEYS[i])
+    else
+      redis.call('PEXPIRE', KEYS[i], left)
+    end
+  end
+end

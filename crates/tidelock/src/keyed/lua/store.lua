@@ -1,0 +1,61 @@
+-- part: the keys of an object, its record, and how the state of a record is stored.
+local RECORD, STATES, VALUES, NAMES, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local EXPIRED, BURIED, LOG, TOUCHES, PARKED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local ephemeral = ARGV[2] == 'ephemeral'
+
+-- What is over by age is stored for GRACE ms more: a clock that steps back a little finds it again.
+local HOUR, SLACK, GRACE = 3600000, 600000, 1000
+local MAX_BYTES = 4 * 1024 * 1024
+local STEP = 200
+
+-- Record. Numbers all; an absent field is 0. `live`: stored records that are no tombstones, overdue ones among them;
+-- `permanent`: those without deadline. `count`, `bytes`: events in the log, sum of all values ever appended. `sealed`: no
+-- revision up to it can be read. `oldest`: no event or touch in the log is older. `next`, `next_tomb`: no deadline of a
+-- live record, of a tombstone, is earlier. `ends`: latest instant at which anything stored matters, permanent records
+-- aside. `applied`: the `ends` that expiries were set for, -1 for none. `swept`: the last sweep.
+local FIELDS = { 'revision', 'incarnation', 'max_entries', 'event_retention', 'max_events', 'max_event_bytes',
+  'tombstone_retention', 'live', 'permanent', 'tombs', 'count', 'bytes', 'sealed', 'oldest', 'next', 'next_tomb',
+  'ends', 'applied', 'swept' }
+local r, known = {}, {}
+do
+  local stored = redis.call('HMGET', RECORD, unpack(FIELDS))
+  for i = 1, #FIELDS do
+    local number = tonumber(stored[i] or 0)
+    if not number then
+      return redis.error_reply('TIDELOCK the record of the object holds ' .. FIELDS[i] .. ' that is no number')
+    end
+    r[FIELDS[i]], known[i] = number, number
+  end
+end
+
+-- A number as text, whole: concatenation alone would round it.
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- State: kind (`l` live, `t` live and with a touch in the log, `x` tombstone), version, created, updated, ttl and deadline
+-- (0 for none), size of the value.
+local STATE, STATE_SIZE = '>c1I8I8I8I8I8I4', 45
+
+-- The state in these bytes; false if they are no state.
+local function parse(bytes)
+  if #bytes ~= STATE_SIZE then
+    return false
+  end
+  local m = {}
+  m.kind, m.version, m.created, m.updated, m.ttl, m.deadline, m.size = struct.unpack(STATE, bytes)
+  return m
+end
+
+local function build(m)
+  return struct.pack(STATE, m.kind, m.version, m.created, m.updated, m.ttl, m.deadline, m.size)
+end
+
+local function is_over(m)
+  return m.deadline ~= 0 and m.deadline <= now
+end
+
+-- The revision of the end of the log; of an object that is not there, one before whatever comes.
+local function latest()
+  return r.incarnation == 0 and math.max(r.revision, now_us - 1) or r.revision
+end

@@ -1,0 +1,265 @@
+//! The keyed store as a pure state machine: the in-process backend, and the specification of the Redis scripts.
+//!
+//! A change first expires its own record and a few others, then judges, then clears away tombstones. Whether a record
+//! is active, an expired one can be looked at, or an event can be read is a function of what is stored and of *now*:
+//! no call can tell whether anything has swept.
+
+mod log;
+mod look;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use self::log::Log;
+use super::store::{Action, Bounds, Change, Changed, Happened, Kind, Life, Outcome, Position, RecordView, Stamp};
+
+/// Overdue transitions of other records that each change carries out.
+pub(crate) const ALONGSIDE: usize = 2;
+/// How long what is over by age is still stored: a clock that steps back a little finds it again.
+pub(crate) const GRACE: u64 = 1_000;
+/// How long the numbers of an object are kept when nothing else of it is left, so that none of them repeats.
+pub(crate) const NUMBERS_KEPT: u64 = 3_600_000;
+
+/// The instant of a step, in milliseconds and in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) ms: u64,
+    pub(crate) us: u64,
+}
+
+impl Now {
+    /// A pinned or local clock that counts milliseconds.
+    pub(crate) fn from_millis(ms: u64) -> Self {
+        Self { ms, us: ms.saturating_mul(1_000) }
+    }
+}
+
+/// One object.
+#[derive(Debug)]
+pub(crate) struct Model {
+    kind: Kind,
+    /// The last revision, also of a life that has ended.
+    revision: u64,
+    /// The first revision of this life; 0 for none.
+    incarnation: u64,
+    /// Those of the latest writer, from the first change of this life on.
+    bounds: Option<Bounds>,
+    /// Records that were active when they were last written, overdue ones among them.
+    live: BTreeMap<Arc<str>, Record>,
+    /// (deadline, key) of those of them that are not permanent.
+    deadlines: BTreeSet<(u64, Arc<str>)>,
+    /// Expired records.
+    tombs: BTreeMap<Arc<str>, Record>,
+    /// (deadline, key) of them.
+    buried: BTreeSet<(u64, Arc<str>)>,
+    log: Log,
+    /// The last step that wrote.
+    touched: u64,
+}
+
+/// A stored record.
+#[derive(Clone, Debug)]
+struct Record {
+    value: Arc<Vec<u8>>,
+    stamp: Stamp,
+    /// The revision of its touch in the log.
+    touch: Option<u64>,
+}
+
+impl Record {
+    fn is_over(&self, now: Now) -> bool {
+        self.stamp.expires_at.is_some_and(|deadline| deadline <= now.ms)
+    }
+
+    fn view(&self, key: &Arc<str>, now: Now) -> RecordView {
+        let (key, value) = (Arc::clone(key), self.value.to_vec());
+        RecordView { key, value, stamp: self.stamp, expired: self.is_over(now) }
+    }
+}
+
+impl Model {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            revision: 0,
+            incarnation: 0,
+            bounds: None,
+            live: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            tombs: BTreeMap::new(),
+            buried: BTreeSet::new(),
+            log: Log::default(),
+            touched: 0,
+        }
+    }
+
+    /// Changes one record, or tells why not.
+    pub(crate) fn change(&mut self, now: Now, change: Change) -> Changed {
+        if self.live.get(&change.key).is_some_and(|record| record.is_over(now)) {
+            self.expire(now, &change.key);
+        }
+        let expired = self.expire_first(now, ALONGSIDE);
+        let Change { key, action, bounds } = change;
+        let changed = match self.refusal(now, &key, &action, &bounds) {
+            Some(outcome) => Changed { outcome, replaced: None },
+            None => {
+                let replaced = self.accept(now, bounds);
+                Changed { outcome: self.apply(now, key, action), replaced }
+            }
+        };
+        self.clear_tombs(now, ALONGSIDE - expired);
+        self.trim(now);
+        changed
+    }
+
+    /// Why a change is not made. The own record was settled before.
+    fn refusal(&self, now: Now, key: &str, action: &Action, bounds: &Bounds) -> Option<Outcome> {
+        let active = self.live.get(key);
+        let full =
+            active.is_none() && self.live.len() as u64 >= bounds.max_entries && self.active(now) >= bounds.max_entries;
+        match action {
+            Action::Upsert { .. } | Action::Cas { .. } if full => Some(Outcome::Full { limit: bounds.max_entries }),
+            Action::Upsert { .. } => None,
+            Action::Cas { expected, .. } => {
+                let fits = active.map(|record| record.stamp.version) == *expected;
+                (!fits).then(|| Outcome::Conflict(active.map(|record| record.view(&key.into(), now))))
+            }
+            Action::Touch { if_version, .. } | Action::Remove { if_version, .. } => {
+                let Some(Record { stamp, .. }) = active else { return Some(Outcome::Absent) };
+                if if_version.is_some_and(|version| version != stamp.version) {
+                    return Some(Outcome::Stale { version: stamp.version });
+                }
+                let lasts = stamp.ttl.is_none() && matches!(action, Action::Touch { ttl: None, .. });
+                lasts.then_some(Outcome::Permanent)
+            }
+        }
+    }
+
+    /// Begins a life if none has begun, and puts the bounds of the writer in force; answers those that were.
+    fn accept(&mut self, now: Now, bounds: Bounds) -> Option<Bounds> {
+        self.touched = self.touched.max(now.ms);
+        if self.incarnation == 0 {
+            // What a reader knew of an earlier life is not what is read now.
+            self.log.begin(self.revision);
+            self.incarnation = (self.revision + 1).max(now.us);
+        }
+        let replaced = self.bounds.filter(|old| *old != bounds);
+        if let Some(old) = replaced {
+            // Wider bounds bring nothing back.
+            self.log.seal(now, &old);
+        }
+        self.bounds = Some(bounds);
+        replaced
+    }
+
+    fn apply(&mut self, now: Now, key: Arc<str>, action: Action) -> Outcome {
+        match action {
+            Action::Upsert { value, life } | Action::Cas { value, life, .. } => self.put(now, key, value, life),
+            Action::Touch { ttl, .. } => self.touch(now, &key, ttl),
+            Action::Remove { reason, .. } => {
+                let record = self.take_out(&key);
+                let version = record.stamp.version;
+                self.append(now, now.ms, key, Happened::Delete { version, reason });
+                Outcome::Removed
+            }
+        }
+    }
+
+    fn put(&mut self, now: Now, key: Arc<str>, value: Vec<u8>, life: Life) -> Outcome {
+        let old = self.live.contains_key(&key).then(|| self.take_out(&key).stamp);
+        self.dig_up(&key);
+        let ttl = match life {
+            Life::Permanent => None,
+            Life::For(ttl) => Some(ttl),
+            Life::Keep => old.and_then(|old| old.ttl),
+        };
+        let stamp = Stamp {
+            version: self.next_revision(now),
+            created_at: old.map_or(now.ms, |old| old.created_at),
+            updated_at: now.ms,
+            ttl,
+            expires_at: ttl.map(|ttl| now.ms + ttl),
+        };
+        let value = Arc::new(value);
+        self.append(now, now.ms, Arc::clone(&key), Happened::Upsert { stamp, value: value.to_vec() });
+        self.put_in(key, Record { value, stamp, touch: None });
+        Outcome::Stored(stamp)
+    }
+
+    fn touch(&mut self, now: Now, key: &Arc<str>, ttl: Option<u64>) -> Outcome {
+        let mut record = self.take_out(key);
+        let revision = self.next_revision(now);
+        self.revision = revision;
+        let stamp = &mut record.stamp;
+        stamp.ttl = ttl.or(stamp.ttl);
+        stamp.updated_at = now.ms;
+        stamp.expires_at = stamp.ttl.map(|ttl| now.ms + ttl);
+        if self.kind == Kind::Ephemeral {
+            stamp.version = revision;
+        }
+        let outcome = Outcome::Extended { version: stamp.version, expires_at: stamp.expires_at.unwrap_or_default() };
+        record.touch = Some(revision);
+        self.log.touches.insert(revision, Arc::clone(key));
+        self.put_in(Arc::clone(key), record);
+        outcome
+    }
+
+    fn next_revision(&self, now: Now) -> u64 {
+        (self.revision + 1).max(now.us)
+    }
+
+    fn append(&mut self, now: Now, at: u64, key: Arc<str>, happened: Happened) {
+        self.revision = self.next_revision(now);
+        self.log.append(self.revision, at, key, happened);
+    }
+
+    /// Adds a record to the live ones.
+    fn put_in(&mut self, key: Arc<str>, record: Record) {
+        if let Some(deadline) = record.stamp.expires_at {
+            self.deadlines.insert((deadline, Arc::clone(&key)));
+        }
+        self.live.insert(key, record);
+    }
+
+    /// Takes a record out of the live ones. Whatever happens to it next, its touch is no longer the latest thing.
+    fn take_out(&mut self, key: &Arc<str>) -> Record {
+        let mut record = self.live.remove(key).expect("the caller has seen the record");
+        if let Some(deadline) = record.stamp.expires_at {
+            self.deadlines.remove(&(deadline, Arc::clone(key)));
+        }
+        if let Some(touch) = record.touch.take() {
+            self.log.touches.remove(&touch);
+        }
+        record
+    }
+
+    /// Active records.
+    fn active(&self, now: Now) -> u64 {
+        self.live.len() as u64 - self.overdue(now)
+    }
+
+    /// What changes with every event, and with the end of the object.
+    pub(crate) fn end(&self) -> Position {
+        Position { incarnation: self.incarnation, revision: self.revision }
+    }
+
+    /// The end of the log; of an object that is not there, a place before whatever comes.
+    fn latest(&self, now: Now) -> Position {
+        if self.incarnation == 0 {
+            return Position { incarnation: 0, revision: self.revision.max(now.us.saturating_sub(1)) };
+        }
+        self.end()
+    }
+
+    /// Removes the object; its last revision is kept. Answers whether it existed.
+    pub(crate) fn delete(&mut self, now: Now) -> bool {
+        let existed = self.incarnation != 0;
+        if existed {
+            *self = Self { revision: self.revision, touched: now.ms, ..Self::new(self.kind) };
+        }
+        existed
+    }
+}

@@ -1,0 +1,106 @@
+//! What happens by time: deadlines, the end of tombstones, and of what the log keeps.
+
+use std::sync::Arc;
+
+use super::super::store::{Bounds, Happened, Kind, STEP};
+use super::{GRACE, Model, NUMBERS_KEPT, Now};
+
+impl Model {
+    /// Carries out at most [`STEP`] overdue transitions.
+    pub(crate) fn settle(&mut self, now: Now) {
+        let expired = self.expire_first(now, STEP);
+        self.clear_tombs(now, STEP - expired);
+        self.trim(now);
+    }
+
+    /// Whether something is overdue.
+    pub(crate) fn is_settling(&self, now: Now) -> bool {
+        let Some(bounds) = &self.bounds else { return false };
+        self.first_overdue(now).is_some()
+            || self.buried.first().is_some_and(|(deadline, _)| deadline + bounds.tombstone_retention <= now.ms)
+            || self.surplus(bounds) > 0
+    }
+
+    /// Expires at most `count` records, in the order of their deadlines. Answers how many.
+    pub(super) fn expire_first(&mut self, now: Now, count: usize) -> usize {
+        for expired in 0..count {
+            let Some(key) = self.first_overdue(now) else { return expired };
+            self.expire(now, &key);
+        }
+        count
+    }
+
+    fn first_overdue(&self, now: Now) -> Option<Arc<str>> {
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now.ms).map(|(_, key)| Arc::clone(key))
+    }
+
+    /// Expires a record whose deadline is over.
+    pub(super) fn expire(&mut self, now: Now, key: &Arc<str>) {
+        let record = self.take_out(key);
+        let deadline = record.stamp.expires_at.expect("an overdue record has a deadline");
+        self.append(now, deadline, Arc::clone(key), Happened::Expire { version: record.stamp.version });
+        let retention = self.bounds.map_or(0, |bounds| bounds.tombstone_retention);
+        if self.kind == Kind::Registry && deadline + retention > now.ms {
+            self.buried.insert((deadline, Arc::clone(key)));
+            self.tombs.insert(Arc::clone(key), record);
+        }
+    }
+
+    /// Removes at most `count` tombstones that can no longer be looked at: by age, then by number.
+    pub(super) fn clear_tombs(&mut self, now: Now, count: usize) {
+        let Some(bounds) = self.bounds else { return };
+        for _ in 0..count {
+            let Some((deadline, key)) = self.buried.first() else { return };
+            if deadline + bounds.tombstone_retention > now.ms && self.surplus(&bounds) == 0 {
+                return;
+            }
+            let key = Arc::clone(key);
+            self.dig_up(&key);
+        }
+    }
+
+    /// Tombstones beyond those that there may be.
+    fn surplus(&self, bounds: &Bounds) -> u64 {
+        (self.tombs.len() as u64).saturating_sub(bounds.max_entries)
+    }
+
+    /// Removes the tombstone of a key, if there is one.
+    pub(super) fn dig_up(&mut self, key: &Arc<str>) {
+        let Some(record) = self.tombs.remove(key) else { return };
+        let deadline = record.stamp.expires_at.expect("a tombstone has a deadline");
+        self.buried.remove(&(deadline, Arc::clone(key)));
+    }
+
+    /// Live records whose deadline is over.
+    pub(super) fn overdue(&self, now: Now) -> u64 {
+        self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now.ms).count() as u64
+    }
+
+    /// Lets go of a bounded part of what can no longer be read.
+    pub(super) fn trim(&mut self, now: Now) {
+        if let Some(bounds) = &self.bounds {
+            self.log.trim(now, bounds);
+        }
+    }
+
+    /// The earliest deadline of a live record.
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The next instant at which something happens by time.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let bounds = self.bounds?;
+        let surplus = (self.surplus(&bounds) > 0).then_some(0);
+        let tomb = self.buried.first().map(|(deadline, _)| deadline + bounds.tombstone_retention);
+        let log = self.log.oldest().map(|revision| revision / 1_000 + bounds.event_retention + GRACE);
+        [self.next_expiry(), tomb, log, surplus].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is left that anybody could ask for: then the numbers are kept for so long.
+    pub(crate) fn forgotten_at(&self) -> Option<u64> {
+        let empty = self.live.is_empty() && self.tombs.is_empty() && self.log.oldest().is_none();
+        let log = self.revision / 1_000 + self.bounds.map_or(0, |bounds| bounds.event_retention);
+        empty.then_some(self.touched.max(log) + NUMBERS_KEPT)
+    }
+}

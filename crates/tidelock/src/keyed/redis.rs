@@ -1,0 +1,223 @@
+//! Keyed stores on Redis: trips that many callers share for changes and for gets, one script call for everything else.
+
+mod get;
+mod look;
+mod stored;
+mod trip;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
+
+use self::get::Gets;
+use self::trip::{Changes, Request};
+use super::store::{
+    Change, Changed, Get, KeyedStore, Kind, List, Listing, Object, Places, Read, RecordView, Span, StatsView,
+};
+use crate::backend::redis::{Arguments, Carrier, Failure, Objects, Place, Repeat, Script, Server, Wakeable};
+use crate::backend::redis::{Object as Used, unexpected};
+use crate::bell::Bell;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::BoxFuture;
+
+/// The parts of an object's keys, in the order of the scripts' KEYS.
+const PARTS: [&str; 10] =
+    ["record", "states", "values", "names", "deadlines", "expired", "buried", "log", "touches", "parked"];
+
+/// All keyed stores on the server that this process uses.
+#[derive(Debug)]
+pub(crate) struct RedisKeyed {
+    server: Arc<Server>,
+    objects: Objects<Object, Remote>,
+    #[cfg(test)]
+    unswept: Arc<AtomicBool>,
+}
+
+/// One object on the server, as this process uses it.
+#[derive(Debug)]
+struct Remote {
+    site: Arc<Site>,
+    changes: Arc<Changes>,
+    gets: Arc<Gets>,
+}
+
+/// Where an object is.
+#[derive(Debug)]
+struct Site {
+    server: Arc<Server>,
+    kind: Kind,
+    place: Place,
+    keys: Vec<String>,
+    bell: Arc<Bell>,
+    /// The next deadline that the server told, in ms; 0 for none.
+    next: AtomicU64,
+    #[cfg(test)]
+    unswept: AtomicBool,
+}
+
+impl RedisKeyed {
+    pub(crate) fn new(server: &Arc<Server>) -> Self {
+        Self {
+            server: Arc::clone(server),
+            objects: Objects::new(server),
+            #[cfg(test)]
+            unswept: Arc::default(),
+        }
+    }
+
+    /// The object of that name. Using it is what keeps it swept.
+    fn remote(&self, object: &Object) -> Arc<Remote> {
+        let remote = self.objects.get(object, || Remote::new(&self.server, object));
+        #[cfg(test)]
+        remote.site.unswept.store(self.unswept.load(Ordering::Relaxed), Ordering::Relaxed);
+        remote
+    }
+
+    /// Hands a request to the next trip and waits for its answer.
+    fn ask<T: Send + 'static, C: Carrier>(
+        carrier: &Arc<C>,
+        request: impl FnOnce(oneshot::Sender<Result<T>>) -> C::Request,
+    ) -> BoxFuture<'static, Result<T>> {
+        let (sender, receiver) = oneshot::channel();
+        carrier.submit(request(sender));
+        Box::pin(async move {
+            receiver.await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
+            })
+        })
+    }
+
+    /// Asks with a script call of its own.
+    fn show<T: 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        object: &Object,
+        show: impl FnOnce(Arc<Site>) -> F,
+    ) -> BoxFuture<'static, Result<T>> {
+        Box::pin(show(Arc::clone(&self.remote(object).site)))
+    }
+}
+
+impl Remote {
+    fn new(server: &Arc<Server>, object: &Object) -> Arc<Self> {
+        let place = Place::of(object.kind.word(), &object.address, None);
+        let site = Arc::new(Site {
+            server: Arc::clone(server),
+            kind: object.kind,
+            keys: PARTS.iter().map(|part| server.key(&place, part)).collect(),
+            bell: Arc::default(),
+            next: AtomicU64::new(0),
+            #[cfg(test)]
+            unswept: AtomicBool::new(false),
+            place,
+        });
+        let waiter: std::sync::Weak<Site> = Arc::downgrade(&site);
+        server.wakes.register(&site.place.tag, waiter);
+        Arc::new(Self { changes: Changes::new(&site), gets: Gets::new(&site), site })
+    }
+}
+
+impl Site {
+    /// Keys, pinned time and kind, as every script takes them. `answers` is the sender's own memory.
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for key in self.keys.iter().map(String::as_str).chain(answers) {
+            arguments.key(key);
+        }
+        self.server.push_now(&mut arguments);
+        arguments.push(self.kind.word().as_bytes());
+        arguments
+    }
+
+    /// Runs a script whose repeat changes nothing; its answer is a list.
+    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<std::vec::IntoIter<redis::Value>> {
+        let within = self.server.request_timeout;
+        let answer = self.server.run(script, self.place.slot, arguments, Repeat::Safe, within).await;
+        match answer.map_err(|failure: Failure| failure.into_error(&self.place.tag))? {
+            redis::Value::Array(items) => Ok(items.into_iter()),
+            other => Err(unexpected(&self.place.tag, &other)),
+        }
+    }
+
+    fn told_next(&self, next: u64) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Wakeable for Site {
+    fn woken(&self, _detail: &[u8]) {
+        self.bell.ring();
+    }
+
+    fn reset(&self) {
+        self.bell.ring();
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.server.wakes.forget(&self.place.tag);
+    }
+}
+
+impl Used for Remote {
+    fn tag(&self) -> &str {
+        &self.site.place.tag
+    }
+
+    fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.site.bell) > 1
+    }
+
+    fn next_deadline(&self) -> u64 {
+        self.site.next.load(Ordering::Relaxed)
+    }
+
+    async fn sweep(self: Arc<Self>) -> Result<()> {
+        #[cfg(test)]
+        if self.site.unswept.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.site.sweep().await
+    }
+}
+
+impl KeyedStore for RedisKeyed {
+    fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>> {
+        Self::ask(&self.remote(object).changes, |reply| Request::Change { change, reply })
+    }
+
+    fn get(&self, object: &Object, get: Get) -> BoxFuture<'static, Result<Option<RecordView>>> {
+        Self::ask(&self.remote(object).gets, |reply| get::Request { get, reply })
+    }
+
+    fn list(&self, object: &Object, list: List) -> BoxFuture<'static, Result<Listing>> {
+        self.show(object, |site| async move { site.list(&list).await })
+    }
+
+    fn stats(&self, object: &Object) -> BoxFuture<'static, Result<StatsView>> {
+        self.show(object, |site| async move { site.stats().await })
+    }
+
+    fn places(&self, object: &Object) -> BoxFuture<'static, Result<Places>> {
+        self.show(object, |site| async move { site.places().await })
+    }
+
+    fn read(&self, object: &Object, read: Read) -> BoxFuture<'static, Result<Span>> {
+        self.show(object, |site| async move { site.read(&read).await })
+    }
+
+    fn delete(&self, object: &Object) -> BoxFuture<'static, Result<bool>> {
+        Self::ask(&self.remote(object).changes, |reply| Request::Delete { reply })
+    }
+
+    fn bell(&self, object: &Object) -> Arc<Bell> {
+        Arc::clone(&self.remote(object).site.bell)
+    }
+
+    #[cfg(test)]
+    fn leave_unswept(&self) {
+        self.unswept.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,102 @@
+//! Gets that are made at the same time travel together: one call of a script that writes nothing.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Site;
+use super::stored;
+use crate::Error;
+use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Script, script};
+use crate::error::Result;
+use crate::keyed::store::{Get, Places, Position, RecordView};
+use crate::runtime::Spawner;
+
+static GET: Script = script!("keyed get", "../../lua/time.lua", "../lua/store.lua", "../lua/log.lua", "../lua/get.lua");
+
+/// One caller's part of a trip.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) get: Get,
+    pub(super) reply: oneshot::Sender<Result<Option<RecordView>>>,
+}
+
+impl server::Request for Request {
+    fn bytes(&self) -> usize {
+        self.get.key.len() + 16
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn fail(self, error: &Error) {
+        // A caller that went away needs no answer.
+        drop(self.reply.send(Err(error.duplicate())));
+    }
+}
+
+/// The gets of one object that wait for a trip.
+#[derive(Debug)]
+pub(super) struct Gets {
+    site: Arc<Site>,
+    lanes: Lanes<Request>,
+}
+
+impl Gets {
+    pub(super) fn new(site: &Arc<Site>) -> Arc<Self> {
+        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place, 1) })
+    }
+
+    async fn make_trip(&self, load: &[Request]) -> Result<std::vec::IntoIter<::redis::Value>> {
+        let mut arguments = self.site.arguments(None);
+        let flags: Vec<u8> = load.iter().map(|one| if one.get.include_expired { b'1' } else { b'0' }).collect();
+        arguments.push(&flags);
+        for request in load {
+            arguments.push(request.get.key.as_bytes());
+        }
+        self.site.run(&GET, &arguments).await
+    }
+}
+
+impl Carrier for Gets {
+    type Request = Request;
+
+    fn lanes(&self) -> &Lanes<Request> {
+        &self.lanes
+    }
+
+    fn spawner(&self) -> &Spawner {
+        &self.site.server.spawner
+    }
+
+    async fn carry(self: &Arc<Self>, _lane: &mut Lane, load: Vec<Request>) {
+        let mut answer = match self.make_trip(&load).await {
+            Ok(answer) => answer,
+            Err(error) => return load.into_iter().for_each(|request| server::Request::fail(request, &error)),
+        };
+        for request in load {
+            let found = stored::bytes(&mut answer).and_then(|found| match found.split_first() {
+                None => Ok(Some(None)),
+                // The answer has become too large: the next trip brings it.
+                Some((b'+', _)) => Ok(None),
+                Some((kind, record)) => stored::record(&request.get.key, record, *kind == b'x').map(Some).map(Some),
+            });
+            match found.transpose() {
+                None => self.submit(request),
+                Some(found) => drop(request.reply.send(found)),
+            }
+        }
+    }
+}
+
+impl Site {
+    pub(super) async fn places(&self) -> Result<Places> {
+        let mut arguments = self.arguments(None);
+        arguments.push(b"places");
+        let mut answer = self.run(&GET, &arguments).await?;
+        let incarnation = stored::number(&mut answer)?;
+        let latest = Position { incarnation, revision: stored::number(&mut answer)? };
+        Ok(Places { first: Position { incarnation, revision: stored::number(&mut answer)? }, latest })
+    }
+}

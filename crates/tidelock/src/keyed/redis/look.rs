@@ -1,0 +1,196 @@
+//! Pages, numbers and the log: a step of what is overdue, then a look, in one call of one script.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::Site;
+use super::stored::{self, some};
+use crate::backend::redis::{Arguments, Script, script};
+use crate::error::Result;
+use crate::keyed::store::{
+    Bounds, EventView, Happened, List, Listing, MAX_BYTES, Overflow, Position, Read, RecordView, SETTLING_STEPS, Span,
+    StatsView,
+};
+
+static LOOK: Script = script!(
+    "keyed look",
+    "../../lua/time.lua",
+    "../lua/store.lua",
+    "../lua/log.lua",
+    "../lua/moves.lua",
+    "../lua/settle.lua",
+    "../lua/look.lua",
+);
+
+/// What a call showed.
+struct Shown {
+    settling: bool,
+    latest: Position,
+    items: std::vec::IntoIter<Value>,
+}
+
+impl Site {
+    async fn look(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Shown> {
+        let mut arguments = self.arguments(None);
+        arguments.push(what.as_bytes());
+        push(&mut arguments);
+        let mut items = self.run(&LOOK, &arguments).await?;
+        let settling = stored::number(&mut items)? == 1;
+        self.told_next(stored::number(&mut items)?);
+        let latest = Position { incarnation: stored::number(&mut items)?, revision: stored::number(&mut items)? };
+        Ok(Shown { settling, latest, items })
+    }
+
+    /// Carries out what is overdue, unless some process did within the last second.
+    pub(super) async fn sweep(&self) -> Result<()> {
+        let mut goes_on = self.look("sweep", |arguments| arguments.push(b"")).await?.settling;
+        for _ in 1..SETTLING_STEPS {
+            if !goes_on {
+                break;
+            }
+            goes_on = self.look("sweep", |arguments| arguments.push(b"on")).await?.settling;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn list(&self, list: &List) -> Result<Listing> {
+        let (low, high) = range_of(list);
+        let mut shown = loop {
+            let push = |arguments: &mut Arguments| {
+                arguments.push(&low);
+                arguments.push(&high);
+                arguments.number(list.limit as u64);
+                arguments.push(if list.expired { b"1" } else { b"0" });
+            };
+            let shown = self.look("list", push).await?;
+            if !shown.settling {
+                break shown;
+            }
+        };
+        let more = stored::number(&mut shown.items)? == 1;
+        let mut records = Vec::new();
+        while shown.items.len() > 0 {
+            let key = stored::key(&mut shown.items)?;
+            let stamp = stored::stamp(&stored::bytes(&mut shown.items)?)?;
+            records.push(RecordView { key, stamp, value: stored::bytes(&mut shown.items)?, expired: list.expired });
+        }
+        Ok(Listing { records, more, place: shown.latest })
+    }
+
+    pub(super) async fn stats(&self) -> Result<StatsView> {
+        for step in 1.. {
+            let last = step == SETTLING_STEPS;
+            let shown = self.look("stats", |arguments| arguments.push(if last { b"1" } else { b"0" })).await?;
+            if last || !shown.settling {
+                return numbers(shown);
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    pub(super) async fn read(&self, read: &Read) -> Result<Span> {
+        let pinned = self.server.clock.pinned();
+        let push = |arguments: &mut Arguments| {
+            arguments.number(read.after.incarnation);
+            arguments.number(read.after.revision);
+            arguments.number(read.max as u64);
+            arguments.push(if read.park { b"1" } else { b"0" });
+            arguments.push(self.server.channel.as_bytes());
+        };
+        let Shown { latest, mut items, .. } = self.look("read", push).await?;
+        let overflown = stored::number(&mut items)?;
+        if overflown != 0 {
+            let first_available = Position { revision: overflown, ..latest };
+            let overflow = Some(Overflow { first_available });
+            return Ok(Span { overflow, events: Vec::new(), end: latest, next: None });
+        }
+        let (next, server_now) = (stored::number(&mut items)?, stored::number(&mut items)?);
+        let events = merged(&mut items, read.max)?;
+        // The server told times of its clock: a pinned one is that of the request, else its now is this moment.
+        let now = pinned.unwrap_or_else(|| self.server.clock.now()).as_millis();
+        let next = some(next).map(|next| (now + next).saturating_sub(server_now));
+        let end = events.last().map_or(read.after, |last| Position { revision: last.revision, ..latest });
+        Ok(Span { overflow: None, events, end, next })
+    }
+}
+
+/// The lowest and the highest key of a listing, as bounds of a range in byte order.
+fn range_of(list: &List) -> (Vec<u8>, Vec<u8>) {
+    let bound = |sign: &[u8], key: &str, end: &[u8]| [sign, key.as_bytes(), end].concat();
+    let low = match &list.after_key {
+        Some(after) if **after >= *list.prefix => bound(b"(", after, b""),
+        _ => bound(b"[", &list.prefix, b""),
+    };
+    // No key in UTF-8 holds this byte.
+    let high = if list.prefix.is_empty() { b"+".to_vec() } else { bound(b"(", &list.prefix, b"\xff") };
+    (low, high)
+}
+
+fn numbers(Shown { settling, latest, mut items }: Shown) -> Result<StatsView> {
+    let mut next = || stored::number(&mut items);
+    let (active, permanent, expired) = (next()?, next()?, next()?);
+    let (events, event_bytes, touches) = (next()?, next()?, next()?);
+    let (compacted, next_deadline) = (next()?, some(next()?));
+    let bounds = Bounds {
+        max_entries: next()?,
+        event_retention: next()?,
+        max_events: next()?,
+        max_event_bytes: next()?,
+        tombstone_retention: next()?,
+    };
+    let bounds = (latest.incarnation != 0).then_some(bounds);
+    Ok(StatsView {
+        active,
+        permanent,
+        expired,
+        events,
+        event_bytes,
+        touches,
+        latest,
+        compacted,
+        next_deadline,
+        bounds,
+        settling,
+    })
+}
+
+/// Events and touches in order, as many as may be read at once.
+fn merged(items: &mut std::vec::IntoIter<Value>, max: usize) -> Result<Vec<EventView>> {
+    let more = stored::number(items)? == 1;
+    let mut all = Vec::new();
+    for _ in 0..stored::number(items)? {
+        all.push(stored::event(&stored::bytes(items)?)?);
+    }
+    // Behind the last event that was read there may be others before the next touch.
+    let end = all.last().filter(|_| more).map_or(u64::MAX, |last| last.revision);
+    while items.len() > 0 {
+        let touch = read_touch(items)?;
+        if touch.revision < end {
+            all.push(touch);
+        }
+    }
+    all.sort_by_key(|event| event.revision);
+    all.truncate(max);
+    let mut bytes = 0;
+    let fits = |event: &&EventView| {
+        let first = bytes == 0;
+        if let Happened::Upsert { value, .. } = &event.happened {
+            bytes += value.len() as u64;
+        }
+        first || bytes <= MAX_BYTES
+    };
+    let fitting = all.iter().take_while(fits).count();
+    all.truncate(fitting);
+    Ok(all)
+}
+
+fn read_touch(items: &mut std::vec::IntoIter<Value>) -> Result<EventView> {
+    let key: Arc<str> = stored::key(items)?;
+    let revision = stored::bytes(items)?;
+    let revision = std::str::from_utf8(&revision).ok().and_then(|text| text.parse().ok());
+    let revision = revision.ok_or_else(|| crate::backend::redis::unexpected("touch", &Value::Nil))?;
+    let stamp = stored::stamp(&stored::bytes(items)?)?;
+    let happened = Happened::Touch { version: stamp.version, expires_at: stamp.expires_at.unwrap_or_default() };
+    Ok(EventView { revision, at: stamp.updated_at, key, happened })
+}

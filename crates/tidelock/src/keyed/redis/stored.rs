@@ -1,0 +1,117 @@
+//! How records and events stand in the server's keys; the other half is `lua/store.lua` and `lua/log.lua`, and all follow
+//! docs/wire/keyed.md.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use crate::backend::redis::unexpected;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::store::{EventView, Happened, RecordView, Stamp};
+
+/// Bytes of a stamp in answers.
+pub(super) const STAMP: usize = 40;
+
+/// Bytes read from the front.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    pub(super) fn number(&mut self, size: usize) -> Option<u64> {
+        Some(self.bytes(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    pub(super) fn stamp(&mut self) -> Option<Stamp> {
+        let (version, created_at, updated_at) = (self.number(8)?, self.number(8)?, self.number(8)?);
+        let (ttl, expires_at) = (some(self.number(8)?), some(self.number(8)?));
+        Some(Stamp { version, created_at, updated_at, ttl, expires_at })
+    }
+}
+
+pub(super) fn some(number: u64) -> Option<u64> {
+    (number != 0).then_some(number)
+}
+
+/// A stored state: all of a record but key and value.
+fn state(bytes: &[u8]) -> Option<Stamp> {
+    let mut reader = Reader(bytes);
+    let _kind = reader.bytes(1)?;
+    let stamp = reader.stamp()?;
+    let _size = reader.number(4)?;
+    reader.0.is_empty().then_some(stamp)
+}
+
+/// Bytes of a stored state.
+const STATE: usize = 1 + STAMP + 4;
+
+/// Reads a record whose state and value stand behind each other.
+pub(super) fn record(key: &Arc<str>, bytes: &[u8], expired: bool) -> Result<RecordView> {
+    let (head, value) = bytes.split_at_checked(STATE).ok_or_else(|| not_understood(bytes))?;
+    Ok(RecordView { key: Arc::clone(key), stamp: stamp(head)?, value: value.to_vec(), expired })
+}
+
+/// Reads a stored state.
+pub(super) fn stamp(bytes: &[u8]) -> Result<Stamp> {
+    state(bytes).ok_or_else(|| not_understood(bytes))
+}
+
+/// Reads an event of the log.
+pub(super) fn event(bytes: &[u8]) -> Result<EventView> {
+    parse_event(bytes).ok_or_else(|| not_understood(bytes))
+}
+
+fn parse_event(bytes: &[u8]) -> Option<EventView> {
+    let mut reader = Reader(bytes);
+    let (revision, _before) = (reader.number(8)?, reader.number(8)?);
+    let (at, version) = (reader.number(8)?, reader.number(8)?);
+    let kind = reader.bytes(1)?[0];
+    let length = usize::try_from(reader.number(2)?).ok()?;
+    let key = std::str::from_utf8(reader.bytes(length)?).ok()?.into();
+    let happened = match kind {
+        b'u' => {
+            let created_at = reader.number(8)?;
+            let (ttl, expires_at) = (some(reader.number(8)?), some(reader.number(8)?));
+            let stamp = Stamp { version, created_at, updated_at: at, ttl, expires_at };
+            Happened::Upsert { stamp, value: reader.0.to_vec() }
+        }
+        b'd' => {
+            let reason = reader.0.get(1..).map(|reason| String::from_utf8_lossy(reason).into());
+            Happened::Delete { version, reason }
+        }
+        b'e' => Happened::Expire { version },
+        _ => return None,
+    };
+    Some(EventView { revision, at, key, happened })
+}
+
+fn not_understood(bytes: &[u8]) -> Error {
+    let message = format!("what is stored in {} bytes is not of this version's format", bytes.len());
+    Error::new(ErrorKind::IncompatibleFormat, message)
+}
+
+/// The next item of an answer as a number.
+pub(super) fn number(items: &mut std::vec::IntoIter<Value>) -> Result<u64> {
+    match items.next() {
+        Some(Value::Int(number)) => u64::try_from(number).map_err(|_| unexpected("keyed", &Value::Int(number))),
+        other => Err(unexpected("keyed", &other.unwrap_or(Value::Nil))),
+    }
+}
+
+/// The next item of an answer as bytes.
+pub(super) fn bytes(items: &mut std::vec::IntoIter<Value>) -> Result<Vec<u8>> {
+    match items.next() {
+        Some(Value::BulkString(bytes)) => Ok(bytes),
+        other => Err(unexpected("keyed", &other.unwrap_or(Value::Nil))),
+    }
+}
+
+/// The next item of an answer as a key.
+pub(super) fn key(items: &mut std::vec::IntoIter<Value>) -> Result<Arc<str>> {
+    let bytes = bytes(items)?;
+    std::str::from_utf8(&bytes).map(Arc::from).map_err(|_| not_understood(&bytes))
+}
