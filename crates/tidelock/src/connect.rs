@@ -126,7 +126,15 @@ impl Connect {
         };
         let backend = Arc::new(Redis::connect(settings, &self.clock, &lifecycle, &spawner).await?);
         Ok(Tidelock::over(
-            World { backend, clock: self.clock, lifecycle, spawner, process, receivers: Registry::default(), keyed: WeakMap::default() },
+            World {
+                backend,
+                clock: self.clock,
+                lifecycle,
+                spawner,
+                process,
+                receivers: Registry::default(),
+                keyed: WeakMap::default(),
+            },
             &self.tenant,
         ))
     }

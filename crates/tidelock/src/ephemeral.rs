@@ -40,7 +40,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::codec::Value;
-pub use crate::keyed::change::{Remove, Removal, Touch, TouchRequest};
+pub use crate::keyed::change::{Removal, Remove, Touch, TouchRequest};
 pub use crate::keyed::cursor::{Cursor, Version};
 pub use crate::keyed::entry::{Entry, Listed, RawEntry, Snapshot, Status};
 pub use crate::keyed::event::{Event, EventKind};

@@ -69,7 +69,9 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self> {
         let number = text.parse().ok().filter(|number| *number < 1 << 53);
-        number.map(Self).ok_or_else(|| Error::argument(format!("a version must be a number below 2^53, but is {text:?}")))
+        number
+            .map(Self)
+            .ok_or_else(|| Error::argument(format!("a version must be a number below 2^53, but is {text:?}")))
     }
 }
 

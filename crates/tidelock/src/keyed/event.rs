@@ -93,8 +93,7 @@ impl<T: Value> EventKind<T> {
         let key = || event.key.as_ref().to_owned();
         match &event.happened {
             Happened::Upsert { stamp, value } => {
-                let record =
-                    RecordView { key: event.key.clone(), value: value.clone(), stamp: *stamp, expired: false };
+                let record = RecordView { key: event.key.clone(), value: value.clone(), stamp: *stamp, expired: false };
                 match Listed::new(border, record) {
                     Listed::Entry(entry) => Self::Upsert(entry),
                     Listed::Raw(RawEntry { key, version, raw, error }) => {
@@ -102,11 +101,9 @@ impl<T: Value> EventKind<T> {
                     }
                 }
             }
-            Happened::Touch { version, expires_at } => Self::Touch {
-                key: key(),
-                version: Version(*version),
-                expires_at: Timestamp::from_millis(*expires_at),
-            },
+            Happened::Touch { version, expires_at } => {
+                Self::Touch { key: key(), version: Version(*version), expires_at: Timestamp::from_millis(*expires_at) }
+            }
             Happened::Delete { version, reason } => Self::Delete {
                 key: key(),
                 version: Version(*version),

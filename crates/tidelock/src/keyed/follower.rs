@@ -115,7 +115,9 @@ impl<T: Value> Follow<T> {
             Filter::All => {}
             Filter::Key(key) => check_key(handle.kind(), "key", key).map_err(|error| site.context(&CALL, error))?,
             Filter::Prefix(prefix) => handle.check_prefix(&CALL, prefix)?,
-            Filter::Both => return Err(handle.argument(&CALL, "key and prefix exclude each other, but both were given")),
+            Filter::Both => {
+                return Err(handle.argument(&CALL, "key and prefix exclude each other, but both were given"));
+            }
         }
         let position = match from {
             From::After(cursor) => {
@@ -131,7 +133,8 @@ impl<T: Value> Follow<T> {
             }
         };
         let place = Arc::new(Mutex::new(position));
-        let inner = Inner { log: site.hub().follow(position), handle: handle.clone(), filter, place: Arc::clone(&place) };
+        let inner =
+            Inner { log: site.hub().follow(position), handle: handle.clone(), filter, place: Arc::clone(&place) };
         Ok(Follower { handle, inner: Arc::new(tokio::sync::Mutex::new(inner)), place, until, busy: None, ended: false })
     }
 }
@@ -296,10 +299,7 @@ impl<T: Value> Inner<T> {
 
 fn overflow<T>(site: &Site, behind: Position, gap: Gap) -> Event<T> {
     observe::count(site, Counter::Overflows, 1);
-    let kind = EventKind::Overflow {
-        after: site.cursor(gap.after),
-        first_available: site.cursor(gap.first_available),
-    };
+    let kind = EventKind::Overflow { after: site.cursor(gap.after), first_available: site.cursor(gap.first_available) };
     // A revision is at least its instant in microseconds.
     let at = Timestamp::from_millis(behind.revision / 1_000);
     Event { revision: behind.revision, cursor: site.cursor(behind), at, kind }
@@ -332,7 +332,10 @@ impl<T: Value> Stream for Follower<T> {
 
 impl<T> fmt::Debug for Follower<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follower").field("site", &self.handle.site).field("cursor", &self.cursor()).finish_non_exhaustive()
+        f.debug_struct("Follower")
+            .field("site", &self.handle.site)
+            .field("cursor", &self.cursor())
+            .finish_non_exhaustive()
     }
 }
 

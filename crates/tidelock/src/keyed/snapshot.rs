@@ -17,7 +17,9 @@ pub(crate) async fn collect(site: &Site, call: &Call<'_>, prefix: &Arc<str>) -> 
             return Ok(collected);
         }
     }
-    let text = format!("the log was overrun {ATTEMPTS} times while the pages were read: keep more of it (event_retention, max_events, max_event_bytes)");
+    let text = format!(
+        "the log was overrun {ATTEMPTS} times while the pages were read: keep more of it (event_retention, max_events, max_event_bytes)"
+    );
     Err(site.context(call, Error::new(ErrorKind::Timeout, text)))
 }
 
@@ -91,8 +93,7 @@ impl View {
                     let version = if self.kind == Kind::Ephemeral { revision } else { record.stamp.version };
                     // A touch sets the deadline to its own instant and the ttl that is in force from then on.
                     let ttl = Some(expires_at.saturating_sub(at));
-                    record.stamp =
-                        Stamp { version, updated_at: at, ttl, expires_at: Some(expires_at), ..record.stamp };
+                    record.stamp = Stamp { version, updated_at: at, ttl, expires_at: Some(expires_at), ..record.stamp };
                 }
             }
             Happened::Delete { .. } | Happened::Expire { .. } => {

@@ -226,7 +226,8 @@ impl<T: Value> List<T> {
             (None, Some(key)) => ("after_key", &**key),
             (Some(token), None) => {
                 let key = token.0.strip_prefix(TOKEN);
-                let refused = || Error::argument(format!("the page token {:?} is not one that a listing gave", token.0));
+                let refused =
+                    || Error::argument(format!("the page token {:?} is not one that a listing gave", token.0));
                 ("the key in the page token", key.ok_or_else(refused)?)
             }
         };
