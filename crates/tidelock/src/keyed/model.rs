@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::log::Log;
-use super::store::{Action, Bounds, Change, Changed, Happened, Kind, Life, Outcome, Position, RecordView, Stamp};
+use super::store::{
+    Action, Bounds, Change, Changed, EventView, Happened, Kind, Life, Outcome, Position, RecordView, Stamp,
+};
 
 /// Overdue transitions of other records that each change carries out.
 pub(crate) const ALONGSIDE: usize = 2;
@@ -74,9 +76,8 @@ impl Record {
         self.stamp.expires_at.is_some_and(|deadline| deadline <= now.ms)
     }
 
-    fn view(&self, key: &Arc<str>, now: Now) -> RecordView {
-        let (key, value) = (Arc::clone(key), self.value.to_vec());
-        RecordView { key, value, stamp: self.stamp, expired: self.is_over(now) }
+    fn view(&self, key: &Arc<str>, expired: bool) -> RecordView {
+        RecordView { key: Arc::clone(key), value: self.value.to_vec(), stamp: self.stamp, expired }
     }
 }
 
@@ -125,7 +126,7 @@ impl Model {
             Action::Upsert { .. } => None,
             Action::Cas { expected, .. } => {
                 let fits = active.map(|record| record.stamp.version) == *expected;
-                (!fits).then(|| Outcome::Conflict(active.map(|record| record.view(&key.into(), now))))
+                (!fits).then(|| Outcome::Conflict(active.map(|record| record.view(&key.into(), false))))
             }
             Action::Touch { if_version, .. } | Action::Remove { if_version, .. } => {
                 let Some(Record { stamp, .. }) = active else { return Some(Outcome::Absent) };
@@ -162,7 +163,7 @@ impl Model {
             Action::Remove { reason, .. } => {
                 let record = self.take_out(&key);
                 let version = record.stamp.version;
-                self.append(now, now.ms, key, Happened::Delete { version, reason });
+                self.append(now, now.ms, key, Happened::Delete { version, reason }, None);
                 Outcome::Removed
             }
         }
@@ -184,7 +185,8 @@ impl Model {
             expires_at: ttl.map(|ttl| now.ms + ttl),
         };
         let value = Arc::new(value);
-        self.append(now, now.ms, Arc::clone(&key), Happened::Upsert { stamp, value: value.to_vec() });
+        let happened = Happened::Upsert { stamp, value: Vec::new() };
+        self.append(now, now.ms, Arc::clone(&key), happened, Some(Arc::clone(&value)));
         self.put_in(key, Record { value, stamp, touch: None });
         Outcome::Stored(stamp)
     }
@@ -211,9 +213,9 @@ impl Model {
         (self.revision + 1).max(now.us)
     }
 
-    fn append(&mut self, now: Now, at: u64, key: Arc<str>, happened: Happened) {
+    fn append(&mut self, now: Now, at: u64, key: Arc<str>, happened: Happened, value: Option<Arc<Vec<u8>>>) {
         self.revision = self.next_revision(now);
-        self.log.append(self.revision, at, key, happened);
+        self.log.append(EventView { revision: self.revision, at, key, happened }, value);
     }
 
     /// Adds a record to the live ones.

@@ -51,8 +51,9 @@ local function build(m)
   return struct.pack(STATE, m.kind, m.version, m.created, m.updated, m.ttl, m.deadline, m.size)
 end
 
+-- Whether it is expired. A tombstone stays one, also when the clock has stepped back.
 local function is_over(m)
-  return m.deadline ~= 0 and m.deadline <= now
+  return m.kind == 'x' or (m.deadline ~= 0 and m.deadline <= now)
 end
 
 -- The revision of the end of the log; of an object that is not there, one before whatever comes.

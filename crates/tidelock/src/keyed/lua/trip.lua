@@ -61,12 +61,16 @@ for i = 1, count do
     expire(key)
     overdue = overdue - 1
   end
-  if overdue > 0 and alongside < STEP then
+  if overdue > 0 and alongside < STEP and name ~= 'd-' then
     alongside = alongside + expire_first(ALONGSIDE)
   end
   m = records[key]
   local answer
   at, answer = OPERATIONS[name:sub(1, 1)](at + 1, key, is_live(m) and m, name:sub(2, 2), tonumber(name:sub(3)) or 0)
+  if r.tombs > r.max_entries then
+    flush()
+    clear_tombs(0)
+  end
   reply[i + 1], answers[i] = answer, answer
   if answer:byte(1) == 67 then
     answers[i] = answer:sub(1, 41)

@@ -8,9 +8,12 @@ use super::{Model, Now, Record};
 
 impl Model {
     pub(crate) fn get(&self, now: Now, get: &Get) -> Option<RecordView> {
-        let (key, record) = self.live.get_key_value(&get.key).or_else(|| self.tombs.get_key_value(&get.key))?;
-        let shown = !record.is_over(now) || (get.include_expired && self.is_kept(now, key, record));
-        shown.then(|| record.view(key, now))
+        let live = self.live.get_key_value(&get.key).map(|(key, record)| (key, record, record.is_over(now)));
+        // A tombstone stays one, also when the clock has stepped back.
+        let tomb = || self.tombs.get_key_value(&get.key).map(|(key, record)| (key, record, true));
+        let (key, record, expired) = live.or_else(tomb)?;
+        let shown = !expired || (get.include_expired && self.is_kept(now, key, record));
+        shown.then(|| record.view(key, expired))
     }
 
     /// Whether an expired record can still be looked at, swept or not.
@@ -42,7 +45,7 @@ impl Model {
                 listing.more = true;
                 break;
             }
-            listing.records.push(record.view(key, now));
+            listing.records.push(record.view(key, list.expired));
         }
         listing
     }
@@ -76,7 +79,7 @@ impl Model {
     /// Expired records that can be looked at, swept or not.
     fn expired(&self, now: Now) -> u64 {
         let Some(bounds) = self.bounds.filter(|_| self.kind == Kind::Registry) else { return 0 };
-        let kept = |deadline: &u64| *deadline <= now.ms && deadline + bounds.tombstone_retention > now.ms;
+        let kept = |deadline: &u64| deadline + bounds.tombstone_retention > now.ms;
         let overdue = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now.ms);
         let expired = overdue.chain(&self.buried).filter(|(deadline, _)| kept(deadline)).count();
         (expired as u64).min(bounds.max_entries)
