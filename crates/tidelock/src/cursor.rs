@@ -23,7 +23,7 @@ impl Owner {
         }
         let mut first = [0; 8];
         first.copy_from_slice(&digest.finalize()[..8]);
-        Self(u64::from_be_bytes(first) >> 9)
+        Self(u64::from_be_bytes(first) >> 11)
     }
 }
 
@@ -79,6 +79,14 @@ mod tests {
         assert_eq!(decode::<3>(&text.to_uppercase()), None);
         assert_eq!(decode::<3>(&format!("{text}.{}", "z".repeat(11))), None);
         assert_eq!(decode::<1>(&format!("{0}.{0}", "z".repeat(11))), None, "beyond 2^53");
+    }
+
+    #[test]
+    fn the_cursors_of_every_owner_are_read() {
+        for id in 0..1_000 {
+            let owner = Owner::of("topic", &Address::new(&"default".into(), &format!("orders-{id}")));
+            assert_eq!(decode(&encode(owner, &[id])), Some((owner, [id])), "{id}");
+        }
     }
 
     #[test]
