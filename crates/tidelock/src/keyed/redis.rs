@@ -3,6 +3,8 @@
 mod get;
 mod look;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod trip;
 
 use std::future::Future;

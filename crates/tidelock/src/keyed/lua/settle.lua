@@ -65,7 +65,7 @@ end
 -- One step of what is overdue.
 local function settle()
   find_due(STEP)
-  if broken then
+  if is_broken then
     return
   end
   tidy(STEP - expire_first(STEP))
@@ -97,7 +97,7 @@ local function wake()
   if not wrote then
     return
   end
-  local parked = redis.call('ZRANGEBYSCORE', PARKED, '(' .. text(now), '+inf')
+  local parked = redis.call('ZRANGE', PARKED, 0, -1)
   for i = 1, #parked do
     redis.call('PUBLISH', parked[i], TAG)
   end
