@@ -9,3 +9,4 @@ mod mutex;
 mod queue;
 mod ratelimit;
 mod retry;
+mod topic;
