@@ -133,6 +133,7 @@ impl Connect {
                 process,
                 topics: WeakMap::default(),
                 receivers: WeakMap::default(),
+                keyed: WeakMap::default(),
             },
             &self.tenant,
         ))

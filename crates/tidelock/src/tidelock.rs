@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::backend::memory::Memory;
+use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
 use crate::handover::{Object, Receivers};
+use crate::keyed::site::Site as KeyedSite;
+use crate::keyed::store::Object as KeyedObject;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
 use crate::name::Address;
 use crate::queue::QueueBuilder;
 use crate::ratelimit::RateLimiterBuilder;
+use crate::registry::RegistryBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
 use crate::topic::{Site, TopicBuilder};
@@ -41,6 +45,8 @@ pub(crate) struct World {
     pub(crate) topics: WeakMap<Address, Site>,
     /// Who waits here for messages of which queue or group.
     pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
+    /// The registries and ephemeral stores that are used here.
+    pub(crate) keyed: WeakMap<KeyedObject, KeyedSite>,
 }
 
 /// The tenant of those who do not say one.
@@ -72,6 +78,7 @@ impl Tidelock {
                 process: process_name("local"),
                 topics: WeakMap::default(),
                 receivers: WeakMap::default(),
+                keyed: WeakMap::default(),
             },
             DEFAULT_TENANT,
         )
@@ -123,6 +130,16 @@ impl Tidelock {
     /// Begins to define a topic of `T`: an event log.
     pub fn topic<T>(&self, id: &str) -> TopicBuilder<T> {
         TopicBuilder::new(self, id)
+    }
+
+    /// Begins to define a registry: named records of `T`.
+    pub fn registry<T>(&self, id: &str) -> RegistryBuilder<T> {
+        RegistryBuilder::new(self, id)
+    }
+
+    /// Begins to define an ephemeral store: records of `T` that vanish unless touched.
+    pub fn ephemeral<T>(&self, id: &str) -> EphemeralBuilder<T> {
+        EphemeralBuilder::new(self, id)
     }
 }
 

@@ -8,5 +8,7 @@ mod harness;
 mod mutex;
 mod queue;
 mod ratelimit;
+mod records;
+mod registry;
 mod retry;
 mod topic;
