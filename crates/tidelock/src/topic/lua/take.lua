@@ -22,6 +22,11 @@ local function read_take(at)
   return take
 end
 
+-- How many more may be handed out: a gap counts.
+local function room(take)
+  return take.max - #take.out - (take.gap == NO_GAP and 0 or 1)
+end
+
 local function fits(take, size)
   return #take.out == 0 or take.bytes == 0 or take.bytes + size <= MAX_BYTES
 end
@@ -165,7 +170,7 @@ end
 -- Hands out from the log what has no key that counts, as far as it was fetched: no index is looked at, and a stored
 -- event differs from the next one in three numbers. Such events fit: no more are fetched at once than an answer holds.
 local function take_run(take, ordinal)
-  local most = math.min(take.max - #take.out, take.max_in_flight - g.leased - g.waiting - g.ready)
+  local most = math.min(room(take), take.max_in_flight - g.leased - g.waiting - g.ready)
   local before = struct.pack('>I6I8I8', 1, take.max_deliveries, take.retention)
   local behind = struct.pack('>I2I2I2', #take.consumer, 0, 0) .. take.consumer
   local pack, sub, ordered, offset = struct.pack, string.sub, take.ordered, 1 - fetched_from
@@ -198,7 +203,7 @@ end
 -- Hands out in order until nothing more may be; true if it stopped for the step's bound.
 local function fill(take)
   take.busy = {}
-  while #take.out < take.max do
+  while room(take) > 0 do
     if take.aside == STEP then
       return true
     end
@@ -210,6 +215,9 @@ local function fill(take)
     local ordinal, element
     if not limited then
       ordinal, element = next_unread(take, lowest)
+    end
+    if room(take) == 0 then
+      return false
     end
     local going
     if ordinal then
@@ -292,7 +300,7 @@ local function op_take(at)
     end
     store_hand_overs(take)
   end
-  if take.parks and #take.out < take.max and not settling then
+  if take.parks and room(take) > 0 and not settling then
     local limited = g and is_limited(take)
     told = park(take, limited)
     if g then
