@@ -116,7 +116,7 @@ local function finish()
   local change = {}
   for i = 1, #FIELDS do
     if r[FIELDS[i]] ~= known[i] then
-      add(change, FIELDS[i], r[FIELDS[i]])
+      add(change, FIELDS[i], text(r[FIELDS[i]]))
     end
   end
   if #change == 0 then

@@ -68,17 +68,16 @@ pub(super) fn event(bytes: &[u8]) -> Result<EventView> {
 fn parse_event(bytes: &[u8]) -> Option<EventView> {
     let mut reader = Reader(bytes);
     let (revision, _before) = (reader.number(8)?, reader.number(8)?);
-    let (at, version) = (reader.number(8)?, reader.number(8)?);
     let kind = reader.bytes(1)?[0];
     let length = usize::try_from(reader.number(2)?).ok()?;
     let key = std::str::from_utf8(reader.bytes(length)?).ok()?.into();
+    if kind == b'u' {
+        let stamp = reader.stamp()?;
+        let happened = Happened::Upsert { stamp, value: reader.0.to_vec() };
+        return Some(EventView { revision, at: stamp.updated_at, key, happened });
+    }
+    let (at, version) = (reader.number(8)?, reader.number(8)?);
     let happened = match kind {
-        b'u' => {
-            let created_at = reader.number(8)?;
-            let (ttl, expires_at) = (some(reader.number(8)?), some(reader.number(8)?));
-            let stamp = Stamp { version, created_at, updated_at: at, ttl, expires_at };
-            Happened::Upsert { stamp, value: reader.0.to_vec() }
-        }
         b'd' => {
             let reason = reader.0.get(1..).map(|reason| String::from_utf8_lossy(reason).into());
             Happened::Delete { version, reason }
