@@ -88,7 +88,7 @@ impl Run {
                 let expected = self.maybe(0.6, |run| run.expected(&key));
                 Action::Cas { expected, value: self.value(), life: self.life() }
             }
-            0..16 => {
+            8..16 => {
                 Action::Touch { ttl: self.maybe(0.3, Self::ttl), if_version: self.maybe(0.3, |run| run.expected(&key)) }
             }
             _ => Action::Remove {

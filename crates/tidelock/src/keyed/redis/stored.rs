@@ -51,18 +51,18 @@ const STATE: usize = 1 + STAMP + 4;
 
 /// Reads a record whose state and value stand behind each other.
 pub(super) fn record(key: &Arc<str>, bytes: &[u8], expired: bool) -> Result<RecordView> {
-    let (head, value) = bytes.split_at_checked(STATE).ok_or_else(|| not_understood())?;
+    let (head, value) = bytes.split_at_checked(STATE).ok_or_else(not_understood)?;
     Ok(RecordView { key: Arc::clone(key), stamp: stamp(head)?, value: value.to_vec(), expired })
 }
 
 /// Reads a stored state.
 pub(super) fn stamp(bytes: &[u8]) -> Result<Stamp> {
-    state(bytes).ok_or_else(|| not_understood())
+    state(bytes).ok_or_else(not_understood)
 }
 
 /// Reads an event of the log.
 pub(super) fn event(bytes: &[u8]) -> Result<EventView> {
-    parse_event(bytes).ok_or_else(|| not_understood())
+    parse_event(bytes).ok_or_else(not_understood)
 }
 
 fn parse_event(bytes: &[u8]) -> Option<EventView> {
