@@ -104,6 +104,12 @@ local function find_due(most)
   due = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now, 'LIMIT', 0, most)
   overdue = #due < most and #due or redis.call('ZCOUNT', DEADLINES, '-inf', now)
   learn(due)
+  for i = 1, is_broken and 0 or #due do
+    if not is_live(origin[due[i]]) then
+      -- Its record is gone, as after an eviction: nobody is to wait for it.
+      redis.call('ZREM', DEADLINES, due[i])
+    end
+  end
 end
 
 -- Expires at most `count` of those that were found. Answers how many.

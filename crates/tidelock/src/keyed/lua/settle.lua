@@ -19,7 +19,7 @@ local function clear_tombs(count)
     call('HDEL', VALUES, keys)
     call('ZREM', EXPIRED, keys)
     call('ZREM', BURIED, keys)
-    r.tombs = r.tombs - #keys
+    r.tombs = #keys == gone and r.tombs - gone or 0
     for i = 1, #keys do
       records[keys[i]], origin[keys[i]] = false, false
     end
