@@ -82,7 +82,7 @@ impl Run {
         self.bounds.max_events = self.random.u64(1..12);
         self.bounds.max_event_bytes = self.random.u64(1..300);
         self.bounds.event_retention = self.random.u64(1..300);
-        self.bounds.max_entries = self.random.u64(1..16);
+        self.bounds.max_entries = max_entries(&mut self.random);
         if self.object.kind == Kind::Registry {
             self.bounds.tombstone_retention = self.random.u64(1..300);
         }
@@ -127,10 +127,15 @@ impl Run {
         }
     }
 
-    async fn get(&mut self) {
-        let get = Get { key: self.key(), include_expired: self.random.bool() };
-        let expected = self.model.get(self.now(), &get);
-        assert_eq!(expected, self.store.get(&self.object, get.clone()).await.unwrap(), "{get:?}");
+    /// Gets of one key, or of all at once.
+    async fn gets(&mut self) {
+        let keys = if self.random.bool() { vec![self.key()] } else { KEYS.iter().map(|key| (*key).into()).collect() };
+        let include_expired = self.random.u8(0..4) > 0;
+        let gets: Vec<_> = keys.into_iter().map(|key| Get { key, include_expired }).collect();
+        let found: Vec<_> = gets.iter().map(|get| self.store.get(&self.object, get.clone())).collect();
+        for (get, found) in gets.iter().zip(futures_util::future::join_all(found).await) {
+            assert_eq!(self.model.get(self.now(), get), found.unwrap(), "{get:?}");
+        }
     }
 
     /// Follows a listing to its end.
@@ -199,7 +204,7 @@ impl Run {
     async fn step(&mut self) {
         match self.random.u8(0..100) {
             0..45 => self.changes().await,
-            45..53 => self.get().await,
+            45..53 => self.gets().await,
             53..57 => self.list().await,
             57..60 => self.stats().await,
             60..64 => self.find_places().await,
@@ -216,6 +221,11 @@ impl Run {
     }
 }
 
+/// Mostly fewer than there are keys.
+fn max_entries(random: &mut fastrand::Rng) -> u64 {
+    if random.bool() { random.u64(1..5) } else { random.u64(1..16) }
+}
+
 async fn differential(url: String, steps: usize, seed: u64) {
     let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
     let prefix = format!("differential.{seed}.{}", fastrand::u32(..));
@@ -228,7 +238,7 @@ async fn differential(url: String, steps: usize, seed: u64) {
         let kind = if round % 2 == 0 { Kind::Registry } else { Kind::Ephemeral };
         let mut random = random.fork();
         let bounds = Bounds {
-            max_entries: random.u64(1..16),
+            max_entries: max_entries(&mut random),
             event_retention: random.u64(1..400),
             max_events: random.u64(1..12),
             max_event_bytes: random.u64(1..300),
