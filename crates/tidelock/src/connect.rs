@@ -125,7 +125,15 @@ impl Connect {
         };
         let backend = Arc::new(Redis::connect(settings, &self.clock, &lifecycle, &spawner).await?);
         Ok(Tidelock::over(
-            World { backend, clock: self.clock, lifecycle, spawner, process, receivers: WeakMap::default() },
+            World {
+                backend,
+                clock: self.clock,
+                lifecycle,
+                spawner,
+                process,
+                receivers: WeakMap::default(),
+                keyed: WeakMap::default(),
+            },
             &self.tenant,
         ))
     }

@@ -100,6 +100,7 @@ enum Detail {
     None,
     Verdict(Verdict),
     NotAcquired(NotAcquired),
+    Raw(Vec<u8>),
 }
 
 impl Error {
@@ -146,6 +147,12 @@ impl Error {
         self
     }
 
+    /// Attaches the stored bytes that did not decode.
+    pub(crate) fn with_raw(mut self, raw: Vec<u8>) -> Self {
+        self.0.detail = Detail::Raw(raw);
+        self
+    }
+
     /// Puts `context` (an operation and its object) in front of the message.
     pub(crate) fn in_context(mut self, context: impl fmt::Display) -> Self {
         self.0.message = format!("{context}: {}", self.0.message);
@@ -182,7 +189,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0.detail {
             Detail::Verdict(verdict) => Some(verdict.retry_after),
-            Detail::None | Detail::NotAcquired(_) => None,
+            Detail::None | Detail::NotAcquired(_) | Detail::Raw(_) => None,
         }
     }
 
@@ -190,6 +197,14 @@ impl Error {
     pub fn verdict(&self) -> Option<&Verdict> {
         match &self.0.detail {
             Detail::Verdict(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    /// The stored bytes of the one record that did not decode, where the call was about one.
+    pub fn raw(&self) -> Option<&[u8]> {
+        match &self.0.detail {
+            Detail::Raw(raw) => Some(raw),
             _ => None,
         }
     }

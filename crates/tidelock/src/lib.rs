@@ -26,6 +26,8 @@
 //! | [`queue`] | each message to one consumer, at least once, with leases, delays, retries and dead letters |
 //! | [`mutex`] | one holder per resource, by lease, with a fence |
 //! | [`ratelimit`] | may this identifier do this now? |
+//! | [`registry`] | named records with versions, compare-and-swap, liveness if wanted, listing by prefix, changes to follow |
+//! | [`ephemeral`] | short-lived records that vanish unless touched, with a stream of changes |
 //! | [`mod@retry`] | run it again, well |
 //! | [`guide`] | a page for each, with examples that run as tests |
 //!
@@ -50,6 +52,7 @@ mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
 mod cursor;
+pub mod ephemeral;
 mod error;
 mod follow;
 pub mod guide;
@@ -60,11 +63,14 @@ mod meta;
 pub mod mutex;
 mod name;
 mod page;
+mod proof;
 pub mod queue;
 pub mod ratelimit;
+pub mod registry;
 mod request;
 pub mod retry;
 mod runtime;
+mod sent;
 mod tidelock;
 mod time;
 pub mod topic;
@@ -75,6 +81,7 @@ pub use crate::changed::Changed;
 pub use crate::codec::{Codec, Raw, Value};
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub use crate::connect::Connect;
+pub use crate::ephemeral::{Ephemeral, EphemeralBuilder};
 pub use crate::error::{BoxError, Error, ErrorKind, Result};
 pub use crate::lifecycle::{Left, ShutdownReport};
 pub use crate::page::{Page, PageToken};
@@ -82,6 +89,7 @@ pub use crate::queue::{
     DeadLetter, DeadLetters, DeadReason, Delivery, HandlerError, Message, MessageId, MessageInfo, Nacked, Place, Queue,
     QueueBuilder, QueueStats, Receipt, Removed, RunningWorker, Sent, State, Worker, WorkerReport, WorkerStats,
 };
+pub use crate::registry::{Membership, Registry, RegistryBuilder};
 pub use crate::retry::{
     Attempt, GaveUp, Retry, RetryBudget, RetryBudgetBuilder, RetryError, RetryPolicy, RetryPolicyBuilder, Retryable,
     Retrying, retry,

@@ -27,7 +27,6 @@ mod halls;
 mod holding;
 pub(crate) mod memory;
 mod model;
-mod proof;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
 mod request;

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::backend::memory::Memory;
+use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
-use crate::handover::{Object, Receivers};
+use crate::handover::{self, Receivers};
+use crate::keyed::site::Site;
+use crate::keyed::store::Object;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
 use crate::name::Address;
 use crate::queue::QueueBuilder;
 use crate::ratelimit::RateLimiterBuilder;
+use crate::registry::RegistryBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
 use crate::weak_map::WeakMap;
@@ -37,7 +41,9 @@ pub(crate) struct World {
     /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
     pub(crate) process: Arc<str>,
     /// Who waits here for messages of which queue or group.
-    pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
+    pub(crate) receivers: WeakMap<(Address, handover::Object), Receivers>,
+    /// The registries and ephemeral stores that are used here.
+    pub(crate) keyed: WeakMap<Object, Site>,
 }
 
 /// The tenant of those who do not say one.
@@ -61,7 +67,15 @@ impl Tidelock {
         let backend = Arc::new(Memory::new(&clock, &spawner));
         let lifecycle = Lifecycle::new(clock.clone());
         Self::over(
-            World { backend, clock, lifecycle, spawner, process: process_name("local"), receivers: WeakMap::default() },
+            World {
+                backend,
+                clock,
+                lifecycle,
+                spawner,
+                process: process_name("local"),
+                receivers: WeakMap::default(),
+                keyed: WeakMap::default(),
+            },
             DEFAULT_TENANT,
         )
     }
@@ -107,6 +121,16 @@ impl Tidelock {
     /// Begins to define a queue of `T`.
     pub fn queue<T>(&self, id: &str) -> QueueBuilder<T> {
         QueueBuilder::new(self, id)
+    }
+
+    /// Begins to define a registry: named records of `T`.
+    pub fn registry<T>(&self, id: &str) -> RegistryBuilder<T> {
+        RegistryBuilder::new(self, id)
+    }
+
+    /// Begins to define an ephemeral store: records of `T` that vanish unless touched.
+    pub fn ephemeral<T>(&self, id: &str) -> EphemeralBuilder<T> {
+        EphemeralBuilder::new(self, id)
     }
 }
 

@@ -9,11 +9,11 @@ use tokio::sync::Notify;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::mutex::agenda::{Entry, Item};
-use crate::mutex::proof::{Moment, Proof};
 use crate::mutex::room::Room;
 use crate::mutex::seat::{Grant, Seat};
 use crate::mutex::store::{Effort, Outcome, Step};
 use crate::mutex::{GrantEnd, Release};
+use crate::proof::{Moment, Proof};
 use crate::time::{SECOND, Tick};
 
 /// The first pause after a renewal that was not answered; it doubles up to a sixth of the lease.

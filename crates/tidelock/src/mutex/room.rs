@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,10 +12,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Lifecycle;
 use crate::mutex::agenda::{Agenda, Entry, Item};
 use crate::mutex::halls::Halls;
-use crate::mutex::proof::Moment;
 use crate::mutex::seat::{Grant, Seat, Standing, State, Unwanted};
 use crate::mutex::store::{Answer, Ask, CLAIM_WINDOW, Effort, Handed, Hears, MutexStore, Outcome, Spot, Step, Token};
-use crate::runtime::{BoxFuture, Spawner};
+use crate::proof::Moment;
+use crate::runtime::Spawner;
+use crate::sent::Sent;
 use crate::tidelock::World;
 use crate::time::{Clock, Tick};
 
@@ -135,7 +134,7 @@ impl Room {
 
     /// A request that, once polled, is carried out even if it is dropped.
     pub(crate) fn sent<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Sent<T> {
-        Sent { future: Some(Box::pin(future)), polled: false, spawner: Arc::clone(&self.spawner) }
+        Sent::new(future, &self.spawner)
     }
 
     /// Carries out a step and hands on what it gave to a waiter of this process.
@@ -281,36 +280,6 @@ impl Drop for Entered {
         room.forget(seat.ask.token);
         if unwanted == Unwanted::GiveBack {
             room.leave(&seat.spot, seat.ask.clone());
-        }
-    }
-}
-
-/// A request under way: dropped after it was polled, it goes on in the background.
-pub(crate) struct Sent<T: Send + 'static> {
-    future: Option<BoxFuture<'static, T>>,
-    polled: bool,
-    spawner: Arc<Spawner>,
-}
-
-impl<T: Send + 'static> Future for Sent<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        self.polled = true;
-        let future = self.future.as_mut().expect("a future is not polled after its end");
-        let answer = future.as_mut().poll(context);
-        if answer.is_ready() {
-            self.future = None;
-        }
-        answer
-    }
-}
-
-impl<T: Send + 'static> Drop for Sent<T> {
-    fn drop(&mut self) {
-        if let Some(future) = self.future.take().filter(|_| self.polled) {
-            // The answer has nobody to go to.
-            self.spawner.spawn(future.map(drop));
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::error::Error;
-use crate::mutex::proof::Moment;
 use crate::mutex::store::{Ask, Spot};
+use crate::proof::Moment;
 use crate::time::Tick;
 
 /// A grant as an answer told it.

@@ -1,0 +1,129 @@
+//! Short-lived records that vanish unless somebody keeps touching them: presence, cursors, heartbeats.
+//!
+//! Every record of an [`Ephemeral`] store has a deadline. Every change, also the silent end of a record, appears in one
+//! stream of changes, and a snapshot and the stream that follows it fit together without a gap.
+//!
+//! ```
+//! use tidelock::ephemeral::{EventKind, Touch};
+//! use tidelock::{SECOND, Tidelock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidelock::Result<()> {
+//! let tide = Tidelock::in_process();
+//! let presence = tide.ephemeral::<String>("presence").ttl(30 * SECOND).build()?;
+//!
+//! let room = presence.snapshot().prefix("room-1/").await?;
+//! let mut changes = presence.follow().prefix("room-1/").after(&room.cursor).await?;
+//!
+//! presence.upsert("room-1/alice", &"typing".to_owned()).await?;
+//! if let Touch::Absent = presence.touch("room-1/alice").await? {
+//!     presence.upsert("room-1/alice", &"typing".to_owned()).await?; // its time was over
+//! }
+//!
+//! let event = changes.recv().await?.expect("a change was made");
+//! assert!(matches!(event.kind, EventKind::Upsert(entry) if entry.key == "room-1/alice"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It is the store of a [registry](crate::registry) with three differences: every record has a ttl, an ended record leaves
+//! nothing, and every change, a touch too, is a new version. Keys are any text of 1..=512 bytes without NUL, and a prefix
+//! is any text that they begin with: `room-1` matches `room-1/a` and `room-12/a`.
+//!
+//! Whether a record lives is a function of its deadline and of *now* by the clock of the backend; nothing but an upsert
+//! brings a key back.
+
+mod builder;
+mod request;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::codec::Value;
+pub use crate::keyed::change::{Removal, Remove, Touch, TouchRequest};
+pub use crate::keyed::cursor::{Cursor, Version};
+pub use crate::keyed::entry::{Entry, Listed, RawEntry, Snapshot, Status};
+pub use crate::keyed::event::{Event, EventKind};
+pub use crate::keyed::follower::{Follow, Follower, Recv, TryRecv};
+use crate::keyed::handle::Handle;
+pub use crate::keyed::look::{Bounds, Delete, SnapshotRequest, Stats, StoreStats};
+
+pub use self::builder::EphemeralBuilder;
+pub use self::request::{Get, Upsert};
+
+/// A door to one ephemeral store of values of type `T`. Cloned freely; every handle with the same tenant and id, in any
+/// process, is a door to the same store.
+///
+/// Made by [`Tidelock::ephemeral`](crate::Tidelock::ephemeral). The [module](self) tells how it behaves.
+pub struct Ephemeral<T> {
+    handle: Handle<T>,
+}
+
+impl<T> Ephemeral<T> {
+    /// The id that it was built with.
+    pub fn id(&self) -> &str {
+        self.handle.site.id()
+    }
+
+    /// The store of the same id of another tenant, with the same options. Tenants share nothing.
+    ///
+    /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
+    pub fn tenant(&self, tenant: &str) -> Self {
+        Self { handle: self.handle.with_tenant(tenant) }
+    }
+
+    /// Restarts the life of a record: a heartbeat.
+    pub fn touch(&self, key: &str) -> TouchRequest {
+        TouchRequest::new(&self.handle, key)
+    }
+
+    /// Removes a record.
+    pub fn remove(&self, key: &str) -> Remove {
+        Remove::new(&self.handle, key)
+    }
+
+    /// The store as a whole.
+    pub fn stats(&self) -> Stats {
+        Stats(Arc::clone(&self.handle.site))
+    }
+
+    /// Removes the store and all about it.
+    pub fn delete(&self) -> Delete {
+        Delete(Arc::clone(&self.handle.site))
+    }
+}
+
+impl<T: Value> Ephemeral<T> {
+    /// Stores a value. It is encoded here, once; what is wrong with it is told when the request is awaited.
+    pub fn upsert(&self, key: &str, value: &T) -> Upsert<T> {
+        Upsert::new(&self.handle, key, value)
+    }
+
+    /// One record.
+    pub fn get(&self, key: &str) -> Get<T> {
+        Get::new(&self.handle, key)
+    }
+
+    /// All records at one instant.
+    pub fn snapshot(&self) -> SnapshotRequest<T> {
+        SnapshotRequest::new(&self.handle)
+    }
+
+    /// Follows the changes.
+    pub fn follow(&self) -> Follow<T> {
+        Follow::new(&self.handle)
+    }
+}
+
+impl<T> Clone for Ephemeral<T> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Ephemeral<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.handle.site.object.address;
+        f.debug_struct("Ephemeral").field("id", &address.id).field("tenant", &address.tenant).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,147 @@
+//! What the definitions of a registry and of an ephemeral store have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handle::{Handle, Options};
+use super::site::Site;
+use super::store::{Bounds, Kind, Object};
+use crate::codec::Border;
+use crate::error::{Error, Result};
+use crate::name::{self, Address};
+use crate::tidelock::{Tidelock, World};
+use crate::time::{MINUTE, TEN_YEARS, check_duration, whole_millis};
+
+/// Options with their defaults, not checked yet.
+pub(crate) struct Setup<T> {
+    world: Arc<World>,
+    tenant: Arc<str>,
+    kind: Kind,
+    pub(crate) id: String,
+    pub(crate) border: Border<T>,
+    pub(crate) max_entries: u64,
+    pub(crate) event_retention: Duration,
+    pub(crate) max_events: u64,
+    pub(crate) max_event_bytes: u64,
+    pub(crate) tombstone_retention: Duration,
+}
+
+impl<T> Setup<T> {
+    pub(crate) fn new(tide: &Tidelock, kind: Kind, id: &str, payload_limit: usize) -> Self {
+        Self {
+            world: Arc::clone(&tide.world),
+            tenant: Arc::clone(&tide.tenant),
+            kind,
+            id: id.to_owned(),
+            border: Border::new(payload_limit),
+            max_entries: 10_000,
+            event_retention: 5 * MINUTE,
+            max_events: 50_000,
+            max_event_bytes: 64 << 20,
+            tombstone_retention: 5 * MINUTE,
+        }
+    }
+
+    /// Says what the definition is about.
+    pub(crate) fn context(&self, error: Error) -> Error {
+        error.in_context(format_args!("{} {:?}", self.kind.word(), self.id))
+    }
+
+    /// Checks the options and makes the handle.
+    pub(crate) fn build(self, ttl: Option<Duration>) -> Result<Handle<T>> {
+        self.check().map_err(|error| self.context(error))?;
+        let bounds = Bounds {
+            max_entries: self.max_entries,
+            event_retention: whole_millis(self.event_retention),
+            max_events: self.max_events,
+            max_event_bytes: self.max_event_bytes,
+            tombstone_retention: whole_millis(self.tombstone_retention),
+        };
+        let object = Object { kind: self.kind, address: Address::new(&self.tenant, &self.id) };
+        let options = Options { border: self.border, bounds, ttl: ttl.map(whole_millis) };
+        Ok(Handle { site: Site::at(&self.world, &object), options: Arc::new(options) })
+    }
+
+    fn check(&self) -> Result<()> {
+        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
+        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        number("max_entries", self.max_entries, 1, 1_000_000)?;
+        number("payload_limit", self.border.limit as u64, 1, 8 << 20)?;
+        duration("event_retention", self.event_retention)?;
+        number("max_events", self.max_events, 1, 10_000_000)?;
+        number("max_event_bytes", self.max_event_bytes, 1 << 20, 4 << 30)?;
+        duration("tombstone_retention", self.tombstone_retention)
+    }
+}
+
+/// Checks an option of a definition: 1 ms..=10 years.
+pub(crate) fn duration(option: &str, value: Duration) -> Result<()> {
+    check_duration(Error::configuration, option, value, Duration::from_millis(1), TEN_YEARS)
+}
+
+fn number(option: &str, value: u64, min: u64, max: u64) -> Result<()> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::configuration(format!("{option} must be {min}..={max}, but is {value}")))
+}
+
+/// The options that both definitions have.
+macro_rules! shared_options {
+    ($setup:ident) => {
+        /// The most active records: 1..=1,000,000, default 10,000. A new key beyond it is refused (*capacity reached*); a
+        /// change of an active record never is. Stored with the object.
+        pub fn max_entries(mut self, max: u64) -> Self {
+            self.$setup.max_entries = max;
+            self
+        }
+
+        /// Age up to which an event can be read, from the instant it was written: 1 ms..=10 years, default 5 min. Stored
+        /// with the object.
+        pub fn event_retention(mut self, retention: Duration) -> Self {
+            self.$setup.event_retention = retention;
+            self
+        }
+
+        /// The most events that can be read, the newest: 1..=10,000,000, default 50,000. Touches do not count. Stored
+        /// with the object.
+        pub fn max_events(mut self, max: u64) -> Self {
+            self.$setup.max_events = max;
+            self
+        }
+
+        /// The most bytes of values of the events that can be read, the newest: 1 MiB..=4 GiB, default 64 MiB. Stored
+        /// with the object.
+        pub fn max_event_bytes(mut self, max: u64) -> Self {
+            self.$setup.max_event_bytes = max;
+            self
+        }
+
+        /// How values become bytes. Default JSON.
+        pub fn codec(mut self, codec: $crate::Codec) -> Self {
+            self.$setup.border.codec = codec;
+            self
+        }
+
+        /// A check of each value before it is encoded; what it refuses is an error of kind *validation*, and nothing is
+        /// sent.
+        pub fn check<E: Into<$crate::BoxError>>(
+            mut self,
+            check: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static,
+        ) -> Self {
+            self.$setup.border.set_check(check);
+            self
+        }
+
+        /// Checks values by their `garde::Validate`.
+        #[cfg(feature = "garde")]
+        pub fn check_garde(self) -> Self
+        where
+            T: garde::Validate<Context = ()>,
+        {
+            self.check(|value: &T| value.validate())
+        }
+    };
+}
+
+pub(crate) use shared_options;

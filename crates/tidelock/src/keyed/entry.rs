@@ -1,0 +1,190 @@
+//! Records as users see them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::cursor::{Cursor, Version};
+use super::store::{RecordView, Stamp};
+use crate::codec::{Border, Value};
+use crate::error::{Error, Result};
+use crate::page::PageToken;
+use crate::time::{Timestamp, whole_millis};
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Entry<T> {
+    /// Its name.
+    pub key: String,
+    /// What it holds.
+    pub value: T,
+    /// Names this state of it, for conditional calls.
+    pub version: Version,
+    /// Whether it is in force. In an ephemeral store always `Active`.
+    pub status: Status,
+    /// When this life of the record began; it stays while the record is active.
+    pub created_at: Timestamp,
+    /// Its last change, a touch too.
+    pub updated_at: Timestamp,
+    /// The life that a touch restarts; `None`: permanent. Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
+    pub ttl: Option<Duration>,
+    /// When it ends unless it is touched; `None`: permanent.
+    pub expires_at: Option<Timestamp>,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(whole_millis).serialize(serializer)
+}
+
+/// Whether a record is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Its deadline, if it has one, is to come.
+    Active,
+    /// Its deadline is over; it can still be looked at, and counts as absent everywhere else.
+    Expired,
+}
+
+/// A record whose bytes are no value of the handle's type.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RawEntry {
+    /// Its name.
+    pub key: String,
+    /// As that of an [`Entry`]: with it the record can be swapped or removed.
+    pub version: Version,
+    /// The stored bytes.
+    pub raw: Vec<u8>,
+    /// Why they do not decode.
+    pub error: Error,
+}
+
+/// What stands under a key of a listing.
+#[derive(Debug)]
+pub enum Listed<T> {
+    /// A record.
+    Entry(Entry<T>),
+    /// A record that does not decode.
+    Raw(RawEntry),
+}
+
+impl<T> Listed<T> {
+    /// The key.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Entry(entry) => &entry.key,
+            Self::Raw(raw) => &raw.key,
+        }
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Entry(entry) => entry.version,
+            Self::Raw(raw) => raw.version,
+        }
+    }
+
+    /// The record, if it decodes.
+    pub fn entry(&self) -> Option<&Entry<T>> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Raw(_) => None,
+        }
+    }
+
+    /// The record; one that does not decode is an error of kind *decode*, whose [`raw`](Error::raw) are its bytes.
+    pub fn into_entry(self) -> Result<Entry<T>> {
+        match self {
+            Self::Entry(entry) => Ok(entry),
+            Self::Raw(RawEntry { raw, error, .. }) => Err(error.with_raw(raw)),
+        }
+    }
+}
+
+/// A page of records in byte order of their keys, and the place of the log at the very same instant.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listing<T> {
+    /// The records.
+    pub items: Vec<Listed<T>>,
+    /// From here the changes since this page can be followed.
+    pub cursor: Cursor,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<PageToken>,
+}
+
+/// All records, or those under a prefix, in byte order of their keys, and the place of the log at the very same instant.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Snapshot<T> {
+    /// The records.
+    pub items: Vec<Listed<T>>,
+    /// From here the changes since this snapshot can be followed: nothing is missing between the two.
+    pub cursor: Cursor,
+}
+
+macro_rules! entries {
+    ($($type:ident),*) => {$(
+        impl<T> $type<T> {
+            /// The records that decode.
+            pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
+                self.items.iter().filter_map(Listed::entry)
+            }
+
+            /// The records that decode, by value.
+            pub fn into_entries(self) -> impl Iterator<Item = Entry<T>> {
+                self.items.into_iter().filter_map(|item| item.into_entry().ok())
+            }
+        }
+    )*};
+}
+
+entries!(Listing, Snapshot);
+
+impl<T: Value> Listed<T> {
+    pub(crate) fn new(border: &Border<T>, record: RecordView) -> Self {
+        match border.decode(&record.value) {
+            Ok(value) => Self::Entry(entry(&record.key, value, &record.stamp, record.expired)),
+            Err(error) => Self::Raw(RawEntry {
+                key: record.key.as_ref().to_owned(),
+                version: Version(record.stamp.version),
+                error: about(&record.key, record.stamp.version, error),
+                raw: record.value,
+            }),
+        }
+    }
+}
+
+/// Says which record does not decode.
+fn about(key: &Arc<str>, version: u64, error: Error) -> Error {
+    error.in_context(format_args!("the record {key:?}, version {version}"))
+}
+
+pub(crate) fn entry<T>(key: &Arc<str>, value: T, stamp: &Stamp, expired: bool) -> Entry<T> {
+    Entry {
+        key: key.as_ref().to_owned(),
+        value,
+        version: Version(stamp.version),
+        status: if expired { Status::Expired } else { Status::Active },
+        created_at: Timestamp::from_millis(stamp.created_at),
+        updated_at: Timestamp::from_millis(stamp.updated_at),
+        ttl: stamp.ttl.map(Duration::from_millis),
+        expires_at: stamp.expires_at.map(Timestamp::from_millis),
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! What a registry and an ephemeral store are behind their doors.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::entry::{Entry, Listed, entry};
+use super::key::check_prefix;
+use super::observe;
+use super::site::{Call, Site};
+use super::store::{Action, Bounds, Change, Get, Kind, Life, Object, Outcome, RecordView};
+use crate::codec::{Border, Value};
+use crate::error::{Error, Result};
+use crate::time::{TEN_YEARS, check_duration, whole_millis};
+
+/// The options of a handle, checked.
+#[derive(Debug)]
+pub(crate) struct Options<T> {
+    pub(crate) border: Border<T>,
+    pub(crate) bounds: Bounds,
+    /// Of a record that says nothing of its own; ephemeral stores have one.
+    pub(crate) ttl: Option<u64>,
+}
+
+/// A door to one object of values of type `T`.
+pub(crate) struct Handle<T> {
+    pub(crate) site: Arc<Site>,
+    pub(crate) options: Arc<Options<T>>,
+}
+
+impl<T> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Self { site: Arc::clone(&self.site), options: Arc::clone(&self.options) }
+    }
+}
+
+impl<T> fmt::Debug for Handle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.site.object.address;
+        f.debug_struct("Handle").field("id", &address.id).field("tenant", &address.tenant).finish_non_exhaustive()
+    }
+}
+
+impl<T> Handle<T> {
+    pub(crate) fn kind(&self) -> Kind {
+        self.site.object.kind
+    }
+
+    pub(crate) fn with_tenant(&self, tenant: &str) -> Self {
+        let Object { kind, address } = &self.site.object;
+        let object = Object { kind: *kind, address: address.with_tenant(tenant) };
+        Self { site: Site::at(&self.site.world, &object), options: Arc::clone(&self.options) }
+    }
+
+    pub(crate) fn check_prefix(&self, call: &Call<'_>, prefix: &str) -> Result<()> {
+        check_prefix(self.kind(), prefix).map_err(|error| self.site.context(call, error))
+    }
+
+    /// Changes one record.
+    pub(crate) async fn change(&self, call: &Call<'_>, key: &Arc<str>, action: Action) -> Result<Outcome> {
+        let change = Change { key: Arc::clone(key), action, bounds: self.options.bounds };
+        self.site.change(call, change).await
+    }
+
+    /// Says what a user asked that is out of range.
+    pub(crate) fn argument(&self, call: &Call<'_>, text: impl Into<String>) -> Error {
+        self.site.context(call, Error::argument(text))
+    }
+}
+
+/// A value on its way into a record: its bytes, and how it will be given back.
+///
+/// It is encoded when the request is made; what is wrong with it is told when that is awaited.
+pub(crate) type Encoded = Result<Vec<u8>>;
+
+impl<T: Value> Handle<T> {
+    pub(crate) fn encode(&self, value: &T) -> Encoded {
+        self.options.border.encode(value)
+    }
+
+    /// The checked bytes, and the value that they stand for.
+    pub(crate) fn checked(&self, call: &Call<'_>, encoded: Encoded) -> Result<(Vec<u8>, T)> {
+        let checked = encoded.and_then(|bytes| {
+            self.options.border.check_size(bytes.len())?;
+            // Before anything is sent: nothing is stored that this handle could not read back.
+            let value = self.options.border.decode(&bytes)?;
+            Ok((bytes, value))
+        });
+        checked.map_err(|error| self.site.context(call, error))
+    }
+
+    /// Stores a value whatever is there.
+    pub(crate) async fn upsert(&self, call: &Call<'_>, key: &Arc<str>, value: Encoded, life: Life) -> Result<Entry<T>> {
+        let (bytes, value) = self.checked(call, value)?;
+        match self.change(call, key, Action::Upsert { value: bytes, life }).await? {
+            Outcome::Stored(stamp) => Ok(entry(key, value, &stamp, false)),
+            _ => Err(self.site.misfit(call)),
+        }
+    }
+
+    pub(crate) async fn get(&self, call: &Call<'_>, key: &Arc<str>, include_expired: bool) -> Result<Option<Entry<T>>> {
+        self.site.check_key(call)?;
+        let asking = self.site.store.get(&self.site.object, Get { key: Arc::clone(key), include_expired });
+        let record = observe::within(observe::span(&self.site, call), asking).await;
+        let record = record.map_err(|error| self.site.context(call, error))?;
+        record.map(|record| self.opened(call, record)).transpose()
+    }
+
+    /// The entry of a record; one that does not decode is an error.
+    pub(crate) fn opened(&self, call: &Call<'_>, record: RecordView) -> Result<Entry<T>> {
+        self.listed(record).into_entry().map_err(|error| self.site.context(call, error))
+    }
+
+    pub(crate) fn listed(&self, record: RecordView) -> Listed<T> {
+        let listed = Listed::new(&self.options.border, record);
+        if let Listed::Raw(raw) = &listed {
+            observe::undecodable(&self.site, &raw.key, raw.version.0, &raw.error);
+        }
+        listed
+    }
+}
+
+/// Checks a ttl that a call names, and gives it in milliseconds.
+pub(crate) fn ttl_millis(ttl: std::time::Duration) -> Result<u64> {
+    check_duration(Error::argument, "ttl", ttl, std::time::Duration::from_millis(1), TEN_YEARS)?;
+    Ok(whole_millis(ttl))
+}
+
+/// At most `max` bytes of a text, cut at a character.
+pub(crate) fn cut(text: &str, max: usize) -> Arc<str> {
+    text[..text.floor_char_boundary(max)].into()
+}

@@ -1,0 +1,212 @@
+//! One object as this process sees it: its address, its store, its log and its memberships.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::cursor::Cursor;
+use super::key::check_key;
+use super::observe::{self, Counter};
+use super::store::{Bounds, Change, EventView, KeyedStore, MAX_PAGE, Object, Outcome, Position, Read, Span};
+use crate::bell::Bell;
+use crate::cursor::Owner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::follow::{Hub, Log, Part};
+use crate::registry::members::Members;
+use crate::runtime::BoxFuture;
+use crate::tidelock::World;
+
+/// An object of this process.
+pub(crate) struct Site {
+    pub(crate) world: Arc<World>,
+    pub(crate) store: Arc<dyn KeyedStore>,
+    pub(crate) object: Object,
+    pub(crate) owner: Owner,
+    pub(crate) members: Arc<Members>,
+    hub: OnceLock<Arc<Hub<ChangeLog>>>,
+    /// Whether the address is one that may be asked for.
+    fine: bool,
+}
+
+impl Site {
+    /// The site of an object: the same for all handles.
+    pub(crate) fn at(world: &Arc<World>, object: &Object) -> Arc<Self> {
+        world.keyed.get_or_insert(object, || {
+            Arc::new(Self {
+                world: Arc::clone(world),
+                store: world.backend.keyed(),
+                object: object.clone(),
+                owner: Owner::of(object.kind.word(), &object.address),
+                members: Arc::default(),
+                hub: OnceLock::new(),
+                fine: object.address.check().is_ok(),
+            })
+        })
+    }
+
+    pub(crate) fn id(&self) -> &Arc<str> {
+        &self.object.address.id
+    }
+
+    /// Refuses a bad address, and any call once a shutdown is over. Until then what was begun may be finished.
+    pub(crate) fn check(&self, call: &Call<'_>) -> Result<()> {
+        if !self.fine {
+            self.object.address.check().map_err(|error| self.context(call, error))?;
+        }
+        match self.world.lifecycle.check(call.name) {
+            Err(_) if self.world.lifecycle.deadline().is_some() => Ok(()),
+            checked => checked.map_err(|error| self.context(call, error)),
+        }
+    }
+
+    /// The same, and a bad key.
+    pub(crate) fn check_key(&self, call: &Call<'_>) -> Result<()> {
+        self.check(call)?;
+        let Some(key) = call.key else { return Ok(()) };
+        check_key(self.object.kind, "key", key).map_err(|error| self.context(call, error))
+    }
+
+    /// Refuses what would begin something lasting, as soon as a shutdown has begun.
+    pub(crate) fn check_beginning(&self, call: &Call<'_>) -> Result<()> {
+        self.check(call)?;
+        self.world.lifecycle.check(call.name).map_err(|error| self.context(call, error))
+    }
+
+    /// Says what was asked of which object.
+    pub(crate) fn context(&self, call: &Call<'_>, error: Error) -> Error {
+        let (word, id) = (self.object.kind.word(), self.id());
+        match call.key {
+            Some(key) => error.in_context(format_args!("{} of {key:?} on {word} {id:?}", call.name)),
+            None => error.in_context(format_args!("{} on {word} {id:?}", call.name)),
+        }
+    }
+
+    /// Makes a change. A full store is an error.
+    pub(crate) async fn change(&self, call: &Call<'_>, change: Change) -> Result<Outcome> {
+        let in_force = change.bounds;
+        let changing = self.store.change(&self.object, change);
+        let changed = observe::within(observe::span(self, call), changing).await;
+        let changed = changed.map_err(|error| self.context(call, error))?;
+        observe::count(self, Counter::Calls(call.name), 1);
+        if let Some(before) = changed.replaced {
+            self.bounds_changed(before, in_force);
+        }
+        match changed.outcome {
+            Outcome::Full { limit } => {
+                let word = self.object.kind.word();
+                let text = format!("the {word} has as many active records as it may have, max_entries {limit}");
+                Err(self.context(call, Error::new(ErrorKind::CapacityReached, text)))
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn bounds_changed(&self, before: Bounds, now: Bounds) {
+        tracing::info!(
+            object.kind = self.object.kind.word(),
+            object.id = %self.id(),
+            ?before,
+            ?now,
+            "the bounds of a store were changed by this writer's"
+        );
+    }
+
+    /// An answer that does not fit its question: the backend is of another version.
+    pub(crate) fn misfit(&self, call: &Call<'_>) -> Error {
+        let text = "the backend's answer does not fit the question";
+        self.context(call, Error::new(ErrorKind::IncompatibleFormat, text))
+    }
+
+    pub(crate) fn cursor(&self, position: Position) -> Cursor {
+        Cursor::new(self.owner, position)
+    }
+
+    /// Those of this process who follow the changes.
+    pub(crate) fn hub(&self) -> &Arc<Hub<ChangeLog>> {
+        self.hub.get_or_init(|| {
+            // Without the site, which has the hub.
+            let log = ChangeLog { store: Arc::clone(&self.store), object: self.object.clone() };
+            Hub::new(&self.world, log)
+        })
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.world.keyed.forget(&self.object);
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+/// What a caller asked for, for messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) key: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn on(name: &'static str, key: &'a str) -> Self {
+        Self { name, key: Some(key) }
+    }
+
+    pub(crate) fn whole(name: &'static str) -> Self {
+        Self { name, key: None }
+    }
+}
+
+/// The changes of one object.
+#[derive(Debug)]
+pub(crate) struct ChangeLog {
+    store: Arc<dyn KeyedStore>,
+    object: Object,
+}
+
+/// What is told to a follower that has fallen behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    pub(crate) after: Position,
+    pub(crate) first_available: Position,
+}
+
+impl Log for ChangeLog {
+    type Position = Position;
+    type Event = EventView;
+    type Gap = Gap;
+
+    fn read(&self, after: &Position, park: bool) -> BoxFuture<'static, Result<Part<Self>>> {
+        let after = *after;
+        let reading = self.store.read(&self.object, Read { after, max: MAX_PAGE, park });
+        Box::pin(async move { Ok(part(after, reading.await?)) })
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        self.store.bell(&self.object)
+    }
+}
+
+fn part(after: Position, span: Span) -> Part<ChangeLog> {
+    let Span { overflow, events, end, next } = span;
+    let gap = overflow.map(|overflow| (end, Gap { after, first_available: overflow.first_available }));
+    let bytes = events.iter().map(EventView::weight).sum();
+    let behind = |event: &EventView| Position { incarnation: end.incarnation, revision: event.revision };
+    let events = events.into_iter().map(|event| (behind(&event), event)).collect();
+    Part { gap, events, end, bytes, next }
+}
+
+impl EventView {
+    /// About the memory that it takes.
+    fn weight(&self) -> usize {
+        use super::store::Happened;
+        let more = match &self.happened {
+            Happened::Upsert { value, .. } => value.len(),
+            Happened::Delete { reason, .. } => reason.as_ref().map_or(0, |reason| reason.len()),
+            Happened::Touch { .. } | Happened::Expire { .. } => 0,
+        };
+        size_of::<(Position, Self)>() + self.key.len() + more
+    }
+}

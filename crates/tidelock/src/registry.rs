@@ -1,0 +1,178 @@
+//! Named records that a fleet agrees on: settings, flags, members.
+//!
+//! A [`Registry`] holds records under path-like keys. A record has a value, a version for compare-and-swap and, if
+//! wanted, a time to live that its owner keeps extending. Records are listed by prefix; every change can be followed
+//! without a gap from the instant of a listing.
+//!
+//! ```
+//! use tidelock::registry::{Cas, EventKind};
+//! use tidelock::{SECOND, Tidelock};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidelock::Result<()> {
+//! let tide = Tidelock::in_process();
+//! let flags = tide.registry::<bool>("flags").build()?;
+//!
+//! let entry = flags.upsert("apps/mail/dark", &false).await?;
+//! let seen = flags.snapshot().prefix("apps/mail/").await?;
+//! assert_eq!(seen.items.len(), 1);
+//!
+//! match flags.cas("apps/mail/dark", entry.version, &true).await? {
+//!     Cas::Swapped(entry) => println!("on, version {}", entry.version),
+//!     Cas::Conflict(now) => println!("somebody was quicker: {now:?}"),
+//! }
+//!
+//! // From the instant of the snapshot on: nothing is missed in between.
+//! let mut changes = flags.follow().prefix("apps/mail/").after(&seen.cursor).await?;
+//! let event = changes.recv().wait(SECOND).await?.expect("there was a change");
+//! assert!(matches!(event.kind, EventKind::Upsert(entry) if entry.value));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | store | [`upsert`](Registry::upsert), [`cas`](Registry::cas) |
+//! | keep alive, end | [`touch`](Registry::touch), [`remove`](Registry::remove) |
+//! | keep alive by itself | [`register`](Registry::register), [`try_register`](Registry::try_register) |
+//! | look | [`get`](Registry::get), [`list`](Registry::list), [`snapshot`](Registry::snapshot), [`stats`](Registry::stats) |
+//! | follow | [`follow`](Registry::follow) |
+//! | remove all of it | [`delete`](Registry::delete) |
+//!
+//! # Keys
+//!
+//! 1 to 8 segments separated by `/`, 1..=512 bytes, no NUL, no empty segment. A prefix is a path that ends in `/`, so it
+//! matches whole segments. Order is byte order, everywhere.
+//!
+//! # States
+//!
+//! A record is *active* until it is removed or its deadline has come, by the clock of the backend, to the millisecond.
+//! Then it is *expired*: it counts as absent in every call, and can still be looked at for a while. Whether anything has
+//! swept it makes no difference.
+
+mod builder;
+pub(crate) mod members;
+mod membership;
+mod request;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::codec::Value;
+pub use crate::keyed::change::{Removal, Remove, Touch, TouchRequest};
+pub use crate::keyed::cursor::{Cursor, Version};
+pub use crate::keyed::entry::{Entry, Listed, Listing, RawEntry, Snapshot, Status};
+pub use crate::keyed::event::{Event, EventKind};
+pub use crate::keyed::follower::{Follow, Follower, Recv, TryRecv};
+use crate::keyed::handle::Handle;
+pub use crate::keyed::look::{Bounds, Delete, SnapshotRequest, Stats, StoreStats};
+
+pub use self::builder::RegistryBuilder;
+pub use self::membership::{Left, Membership, Register, TryRegister};
+pub use self::request::{CasRequest, Get, List, Upsert};
+
+/// What became of a swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cas<T> {
+    /// The record now holds the value: this is it.
+    Swapped(Entry<T>),
+    /// This is the active record under the key, if there is one. Nothing changed.
+    Conflict(Option<Entry<T>>),
+}
+
+/// A door to one registry of values of type `T`. Cloned freely; every handle with the same tenant and id, in any process,
+/// is a door to the same registry.
+///
+/// Made by [`Tidelock::registry`](crate::Tidelock::registry). The [module](self) tells how a registry behaves.
+pub struct Registry<T> {
+    handle: Handle<T>,
+}
+
+impl<T> Registry<T> {
+    /// The id that it was built with.
+    pub fn id(&self) -> &str {
+        self.handle.site.id()
+    }
+
+    /// The registry of the same id of another tenant, with the same options. Tenants share nothing.
+    ///
+    /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
+    pub fn tenant(&self, tenant: &str) -> Self {
+        Self { handle: self.handle.with_tenant(tenant) }
+    }
+
+    /// Restarts the life of a record.
+    pub fn touch(&self, key: &str) -> TouchRequest {
+        TouchRequest::new(&self.handle, key)
+    }
+
+    /// Removes a record.
+    pub fn remove(&self, key: &str) -> Remove {
+        Remove::new(&self.handle, key)
+    }
+
+    /// The registry as a whole.
+    pub fn stats(&self) -> Stats {
+        Stats(Arc::clone(&self.handle.site))
+    }
+
+    /// Removes the registry and all about it.
+    pub fn delete(&self) -> Delete {
+        Delete(Arc::clone(&self.handle.site))
+    }
+}
+
+impl<T: Value> Registry<T> {
+    /// Stores a value. It is encoded here, once; what is wrong with it is told when the request is awaited.
+    pub fn upsert(&self, key: &str, value: &T) -> Upsert<T> {
+        Upsert::new(&self.handle, key, value)
+    }
+
+    /// Stores a value if the record is as expected: active with this version, or `None`, nothing active.
+    pub fn cas(&self, key: &str, expected: impl Into<Option<Version>>, value: &T) -> CasRequest<T> {
+        CasRequest::new(&self.handle, key, expected.into(), value)
+    }
+
+    /// One record.
+    pub fn get(&self, key: &str) -> Get<T> {
+        Get::new(&self.handle, key)
+    }
+
+    /// Records, page by page.
+    pub fn list(&self) -> List<T> {
+        List::new(&self.handle)
+    }
+
+    /// All records at one instant.
+    pub fn snapshot(&self) -> SnapshotRequest<T> {
+        SnapshotRequest::new(&self.handle)
+    }
+
+    /// Stores a record that renews itself, and takes the key over from whoever has it.
+    pub fn register(&self, key: &str, value: &T) -> Register<T> {
+        Register::new(&self.handle, key, value)
+    }
+
+    /// Stores a record that renews itself, unless the key is taken.
+    pub fn try_register(&self, key: &str, value: &T) -> TryRegister<T> {
+        TryRegister::new(&self.handle, key, value)
+    }
+
+    /// Follows the changes.
+    pub fn follow(&self) -> Follow<T> {
+        Follow::new(&self.handle)
+    }
+}
+
+impl<T> Clone for Registry<T> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Registry<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.handle.site.object.address;
+        f.debug_struct("Registry").field("id", &address.id).field("tenant", &address.tenant).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! Defining a registry.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Registry;
+use crate::codec::Value;
+use crate::error::Result;
+use crate::keyed::builder::{Setup, shared_options};
+use crate::keyed::store::Kind;
+use crate::tidelock::Tidelock;
+
+/// Defines a registry: options with defaults, checked by [`build`](RegistryBuilder::build).
+///
+/// The bounds on entries, events and tombstones are stored with the registry: those of the handle that wrote last are in
+/// force for everybody. Durations count whole milliseconds, parts of one rounded up; the longest is 10 years.
+#[must_use = "a builder does nothing until it is built"]
+pub struct RegistryBuilder<T> {
+    setup: Setup<T>,
+}
+
+impl<T> RegistryBuilder<T> {
+    pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
+        Self { setup: Setup::new(tide, Kind::Registry, id, 131_072) }
+    }
+
+    /// The most bytes of an encoded value: 1..=8,388,608, default 131,072.
+    pub fn payload_limit(mut self, bytes: usize) -> Self {
+        self.setup.border.limit = bytes;
+        self
+    }
+
+    /// How long an expired record can still be looked at, from its deadline: 1 ms..=10 years, default 5 min. Of the
+    /// expired records only the `max_entries` with the latest deadlines are there. Stored with the object.
+    pub fn tombstone_retention(mut self, retention: Duration) -> Self {
+        self.setup.tombstone_retention = retention;
+        self
+    }
+
+    shared_options!(setup);
+
+    /// Checks the options and makes the handle. Does no I/O.
+    ///
+    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
+    pub fn build(self) -> Result<Registry<T>>
+    where
+        T: Value,
+    {
+        Ok(Registry { handle: self.setup.build(None)? })
+    }
+}
+
+impl<T> fmt::Debug for RegistryBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryBuilder").field("id", &self.setup.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,413 @@
+//! The memberships that this process has in one registry, and their renewal: all in one request.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+
+use super::membership::Left;
+use crate::error::{Error, Result};
+use crate::keyed::observe::{self, Counter};
+use crate::keyed::site::{Call, Site};
+use crate::keyed::store::{Action, Bounds, Change, Life, Outcome};
+use crate::lifecycle::{GiveBack, Hold};
+use crate::proof::{Moment, Proof};
+use crate::runtime::BoxFuture;
+use crate::time::{Clock, SECOND, TEN_YEARS, Tick, check_duration};
+
+/// A record that is kept alive.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) site: Arc<Site>,
+    bounds: Bounds,
+    pub(crate) key: Arc<str>,
+    ttl: u64,
+    /// Its number in the roll.
+    number: u64,
+    state: Mutex<State>,
+    rejoins: AtomicU64,
+    changed: Notify,
+    /// One change of the record at a time, so that its version is known.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    version: u64,
+    value: Vec<u8>,
+    proof: Proof,
+    end: Option<End>,
+    hold: Option<Hold>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was ended here.
+    Left,
+    /// The key was taken over.
+    Lost,
+}
+
+/// What a member is registered with.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) key: Arc<str>,
+    pub(crate) ttl: u64,
+    pub(crate) value: Vec<u8>,
+    pub(crate) bounds: Bounds,
+}
+
+impl Member {
+    /// Keeps alive what was stored with this version by a request that began at `start`.
+    pub(crate) fn new(site: &Arc<Site>, terms: Terms, version: u64, start: Moment) -> Arc<Self> {
+        let Terms { key, ttl, value, bounds } = terms;
+        let proof = Proof::new(start, Duration::from_millis(ttl));
+        let member = Arc::new(Self {
+            site: Arc::clone(site),
+            bounds,
+            key,
+            ttl,
+            number: site.members.number(),
+            state: Mutex::new(State { version, value, proof, end: None, hold: None }),
+            rejoins: AtomicU64::new(0),
+            changed: Notify::new(),
+            changing: tokio::sync::Mutex::default(),
+        });
+        let hold = site.world.lifecycle.hold_until_closed("membership", site.id(), Arc::clone(&member) as _);
+        member.lock().hold = Some(hold);
+        site.members.add(&member, member.next_renewal(start));
+        member
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    pub(crate) fn rejoins(&self) -> u64 {
+        self.rejoins.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn valid_for(&self) -> Duration {
+        let now = Moment::of(&self.site.world.clock);
+        let state = self.lock();
+        if state.end.is_some() { Duration::ZERO } else { state.proof.left(now) }
+    }
+
+    /// Resolves when it is over.
+    pub(crate) async fn lost(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().end.is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    fn life(&self) -> Duration {
+        Duration::from_millis(self.ttl)
+    }
+
+    fn next_renewal(&self, start: Moment) -> Tick {
+        start.tick.plus(self.life() / 3)
+    }
+
+    async fn change(&self, call: &Call<'_>, action: Action) -> Result<Outcome> {
+        self.site.change(call, Change { key: Arc::clone(&self.key), action, bounds: self.bounds }).await
+    }
+
+    /// The record lives on, with this version and value.
+    fn confirmed(&self, start: Moment, stored: Option<(u64, Option<Vec<u8>>)>) {
+        let mut state = self.lock();
+        state.proof = Proof::new(start, self.life());
+        if let Some((version, value)) = stored {
+            state.version = version;
+            state.value = value.unwrap_or(std::mem::take(&mut state.value));
+        }
+        drop(state);
+        // From where the request began: a slow answer does not put off the next one.
+        self.site.members.plan(self.number, self.next_renewal(start));
+    }
+
+    /// Ends it; answers the version that it had, unless it was over before.
+    fn finish(&self, end: End) -> Option<u64> {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return None;
+        }
+        state.end = Some(end);
+        let version = state.version;
+        // A record that is still to be removed is held until it is.
+        let hold = if end == End::Lost { state.hold.take() } else { None };
+        drop((state, hold));
+        self.site.members.remove(self.number);
+        self.changed.notify_waiters();
+        Some(version)
+    }
+
+    fn taken_over(&self) {
+        if self.finish(End::Lost).is_some() {
+            observe::count(&self.site, Counter::Lost, 1);
+            tracing::warn!(object.id = %self.site.id(), object.key = %self.key, "a membership was taken over");
+        }
+    }
+
+    /// Renews it. A member that is being changed just now is renewed by that.
+    async fn renew(&self) {
+        let now = self.site.world.clock.tick();
+        let soon = now.plus((self.life() / 12).min(SECOND));
+        let Ok(_changing) = self.changing.try_lock() else { return self.site.members.plan(self.number, soon) };
+        if self.is_over() {
+            return;
+        }
+        let call = Call::on("renew", &self.key);
+        let start = Moment::of(&self.site.world.clock);
+        let touch = Action::Touch { ttl: Some(self.ttl), if_version: Some(self.version()) };
+        let renewed = match self.change(&call, touch).await {
+            Ok(Outcome::Extended { .. }) => {
+                self.confirmed(start, None);
+                Ok(())
+            }
+            Ok(Outcome::Absent) => self.rejoin().await,
+            Ok(Outcome::Stale { .. }) => {
+                self.taken_over();
+                Ok(())
+            }
+            Ok(_) => Err(self.site.misfit(&call)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = renewed {
+            tracing::warn!(object.id = %self.site.id(), object.key = %self.key, %error, "a membership could not be renewed; trying again");
+            self.site.members.plan(self.number, self.site.world.clock.tick().plus((self.life() / 12).min(SECOND)));
+        }
+    }
+
+    /// Registers again, if nobody else has the key by now.
+    async fn rejoin(&self) -> Result<()> {
+        let call = Call::on("rejoin", &self.key);
+        let start = Moment::of(&self.site.world.clock);
+        let value = self.lock().value.clone();
+        let action = Action::Cas { expected: None, value, life: Life::For(self.ttl) };
+        match self.change(&call, action).await? {
+            Outcome::Stored(stamp) => {
+                self.confirmed(start, Some((stamp.version, None)));
+                self.rejoins.fetch_add(1, Ordering::AcqRel);
+                observe::count(&self.site, Counter::Rejoins, 1);
+                tracing::info!(object.id = %self.site.id(), object.key = %self.key, "a membership was gone and has registered again");
+                Ok(())
+            }
+            Outcome::Conflict(Some(_)) => {
+                self.taken_over();
+                Ok(())
+            }
+            _ => Err(self.site.misfit(&call)),
+        }
+    }
+
+    /// Stores another value under its own version.
+    pub(crate) async fn update(self: Arc<Self>, value: Vec<u8>) -> Result<bool> {
+        let _changing = self.changing.lock().await;
+        if self.is_over() {
+            return Ok(false);
+        }
+        let call = Call::on("update", &self.key);
+        let start = Moment::of(&self.site.world.clock);
+        let life = Life::For(self.ttl);
+        let action = Action::Cas { expected: Some(self.version()), value: value.clone(), life };
+        match self.change(&call, action).await? {
+            Outcome::Stored(stamp) => {
+                self.confirmed(start, Some((stamp.version, Some(value))));
+                Ok(true)
+            }
+            Outcome::Conflict(Some(_)) => {
+                self.taken_over();
+                Ok(false)
+            }
+            Outcome::Conflict(None) => {
+                // It comes back with the value that it had.
+                self.site.members.plan(self.number, start.tick);
+                Ok(false)
+            }
+            _ => Err(self.site.misfit(&call)),
+        }
+    }
+
+    /// Ends it and removes its record, never a successor's.
+    pub(crate) async fn leave(self: Arc<Self>) -> Result<Left> {
+        let _changing = self.changing.lock().await;
+        let Some(version) = self.finish(End::Left) else { return Ok(Left::WasLost) };
+        let call = Call::on("leave", &self.key);
+        let removed = self.change(&call, Action::Remove { reason: None, if_version: Some(version) }).await;
+        // What could not be removed ends with its ttl.
+        drop(self.lock().hold.take());
+        match removed? {
+            Outcome::Removed => Ok(Left::Left),
+            Outcome::Absent | Outcome::Stale { .. } => Ok(Left::WasLost),
+            _ => Err(self.site.misfit(&call)),
+        }
+    }
+
+    /// The same where nobody is told how it went.
+    pub(crate) async fn leave_quietly(self: Arc<Self>) {
+        if let Err(error) = Arc::clone(&self).leave().await {
+            tracing::warn!(object.id = %self.site.id(), object.key = %self.key, %error, "a membership could not be removed; its record ends with its ttl");
+        }
+    }
+}
+
+impl GiveBack for Member {
+    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(self.leave_quietly())
+    }
+}
+
+/// The members of one registry in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    roll: Mutex<Roll>,
+    earlier: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Roll {
+    members: HashMap<u64, (Tick, Weak<Member>)>,
+    next: u64,
+    running: bool,
+    /// What the task sleeps until; only something earlier is worth waking it.
+    asleep: Option<Tick>,
+}
+
+impl Members {
+    fn number(&self) -> u64 {
+        let mut roll = self.lock();
+        roll.next += 1;
+        roll.next
+    }
+
+    fn add(self: &Arc<Self>, member: &Arc<Member>, due: Tick) {
+        let mut roll = self.lock();
+        roll.members.insert(member.number, (due, Arc::downgrade(member)));
+        if roll.running {
+            self.wake(&roll, due);
+            return;
+        }
+        roll.running = true;
+        // Not under the lock: where there is no runtime, the turn is dropped right here, and tells so. A record then ends
+        // with its ttl.
+        drop(roll);
+        let world = &member.site.world;
+        let turn = Turn { members: Arc::clone(self), clock: world.clock.clone(), ended: false };
+        world.spawner.spawn(turn.run(world.lifecycle.clone()));
+    }
+
+    /// Says when a member is renewed next, if it is still there.
+    fn plan(&self, number: u64, at: Tick) {
+        let mut roll = self.lock();
+        if let Some((due, _)) = roll.members.get_mut(&number) {
+            *due = at;
+            self.wake(&roll, at);
+        }
+    }
+
+    fn remove(&self, number: u64) {
+        let mut roll = self.lock();
+        roll.members.remove(&number);
+        if roll.members.is_empty() {
+            roll.members.shrink_to_fit();
+            self.earlier.notify_one();
+        }
+    }
+
+    fn wake(&self, roll: &Roll, due: Tick) {
+        if roll.asleep.is_some_and(|until| due < until) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Those to be renewed now: those that are due, and with them those that soon would be.
+    fn due(&self, now: Tick) -> Vec<Arc<Member>> {
+        let roll = self.lock();
+        let alive = || roll.members.values().filter_map(|(due, member)| Some((*due, member.upgrade()?)));
+        let lives = alive().filter(|(due, _)| *due <= now).map(|(_, member)| member.ttl);
+        let Some(longest) = lives.max() else { return Vec::new() };
+        // All of one ttl, which is the usual case; those of a longer one only if their time comes anyway.
+        let horizon = now.plus(Duration::from_millis(longest) / 3);
+        alive().filter(|(due, _)| *due <= horizon).map(|(_, member)| member).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<Member>> {
+        self.lock().members.values().filter_map(|(_, member)| member.upgrade()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+/// The running task. Dropped with its runtime, it leaves the roll ready for another.
+struct Turn {
+    members: Arc<Members>,
+    clock: Clock,
+    /// Whether it ended because there was nothing left to do; there may then be another task already.
+    ended: bool,
+}
+
+impl Turn {
+    async fn run(mut self, lifecycle: crate::lifecycle::Lifecycle) {
+        tokio::select! {
+            biased;
+            () = lifecycle.closing() => {
+                // Before anything else ends, so that no work is sent here any more.
+                join_all(self.members.all().into_iter().map(Member::leave_quietly)).await;
+            }
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(&mut self) {
+        loop {
+            let next = {
+                let mut roll = self.members.lock();
+                let next = roll.members.values().map(|(due, _)| *due).min();
+                (roll.running, roll.asleep) = (next.is_some(), next);
+                next
+            };
+            let Some(next) = next else {
+                self.ended = true;
+                return;
+            };
+            tokio::select! {
+                biased;
+                () = self.members.earlier.notified() => continue,
+                () = self.clock.sleep_until(next) => {}
+            }
+            let due = self.members.due(self.clock.tick());
+            join_all(due.iter().map(|member| member.renew())).await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut roll = self.members.lock();
+            (roll.running, roll.asleep) = (false, None);
+        }
+    }
+}
+
+/// Refuses a ttl that cannot be renewed in time.
+pub(crate) fn check_life(ttl: Duration) -> Result<()> {
+    check_duration(Error::argument, "ttl of a membership", ttl, SECOND, TEN_YEARS)
+}

@@ -1,0 +1,205 @@
+//! A record that renews itself for as long as its owner lives.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::members::{Member, Terms, check_life};
+use crate::codec::Value;
+use crate::error::Result;
+use crate::keyed::cursor::Version;
+use crate::keyed::handle::{Encoded, Handle};
+use crate::keyed::site::Call;
+use crate::keyed::store::{Action, Life, Outcome};
+use crate::proof::Moment;
+use crate::request::{awaitable, opaque};
+use crate::sent::Sent;
+use crate::time::{SECOND, whole_millis};
+
+/// What a member found when it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Left {
+    /// Its record was there until now.
+    Left,
+    /// Its record was no longer there: it had expired, or the key was taken over.
+    WasLost,
+}
+
+/// What a registration asks for.
+struct Registration<T> {
+    handle: Handle<T>,
+    key: Arc<str>,
+    value: Encoded,
+    ttl: Duration,
+}
+
+impl<T: Value> Registration<T> {
+    fn new(handle: &Handle<T>, key: &str, value: &T) -> Self {
+        Self { handle: handle.clone(), key: key.into(), value: handle.encode(value), ttl: 15 * SECOND }
+    }
+
+    /// `takes_over`: whatever is there.
+    async fn run(self, name: &'static str, takes_over: bool) -> Result<Option<Membership<T>>> {
+        let Self { handle, key, value, ttl } = self;
+        let (site, call) = (&handle.site, Call::on(name, &key));
+        site.check_beginning(&call)?;
+        site.check_key(&call)?;
+        check_life(ttl).map_err(|error| site.context(&call, error))?;
+        let (value, _) = handle.checked(&call, value)?;
+        let ttl = whole_millis(ttl);
+        let start = Moment::of(&site.world.clock);
+        let life = Life::For(ttl);
+        let action = if takes_over {
+            Action::Upsert { value: value.clone(), life }
+        } else {
+            Action::Cas { expected: None, value: value.clone(), life }
+        };
+        match handle.change(&call, &key, action).await? {
+            Outcome::Stored(stamp) => {
+                let terms = Terms { key: Arc::clone(&key), ttl, value, bounds: handle.options.bounds };
+                let member = Member::new(site, terms, stamp.version, start);
+                Ok(Some(Membership { member: Some(member), handle: handle.clone(), value: PhantomData }))
+            }
+            Outcome::Conflict(_) if !takes_over => Ok(None),
+            _ => Err(site.misfit(&call)),
+        }
+    }
+}
+
+/// Stores a record that renews itself, and takes the key over from whoever has it. Gives [`Membership`].
+///
+/// Dropping the future withdraws it unless it was sent; a record that was stored nevertheless ends with its ttl.
+#[must_use = "nothing is registered until it is awaited"]
+pub struct Register<T>(Registration<T>);
+
+impl<T: Value> Register<T> {
+    pub(crate) fn new(handle: &Handle<T>, key: &str, value: &T) -> Self {
+        Self(Registration::new(handle, key, value))
+    }
+
+    /// How long the record outlives its process: 1 s..=10 years, default 15 s. It is renewed at each third of it.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.0.ttl = ttl;
+        self
+    }
+
+    async fn run(self) -> Result<Membership<T>> {
+        let (handle, key) = (self.0.handle.clone(), Arc::clone(&self.0.key));
+        let membership = self.0.run("register", true).await?;
+        membership.ok_or_else(|| handle.site.misfit(&Call::on("register", &key)))
+    }
+}
+
+/// Stores a record that renews itself, if nothing is active under the key. Gives `Option<Membership<T>>`; `None`: the key
+/// is taken.
+///
+/// Dropping the future withdraws it unless it was sent; a record that was stored nevertheless ends with its ttl.
+#[must_use = "nothing is registered until it is awaited"]
+pub struct TryRegister<T>(Registration<T>);
+
+impl<T: Value> TryRegister<T> {
+    pub(crate) fn new(handle: &Handle<T>, key: &str, value: &T) -> Self {
+        Self(Registration::new(handle, key, value))
+    }
+
+    /// How long the record outlives its process: 1 s..=10 years, default 15 s. It is renewed at each third of it.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.0.ttl = ttl;
+        self
+    }
+
+    async fn run(self) -> Result<Option<Membership<T>>> {
+        self.0.run("try_register", false).await
+    }
+}
+
+/// A record of this process that renews itself, all of one registry in one request, every third of its ttl.
+///
+/// If the record is gone at a renewal (the process stood still for longer than the ttl, or the server lost it), it is
+/// registered again. If somebody else has the key by then, the membership is lost, and nothing is written any more.
+///
+/// Dropping it removes the record in the background, never that of a successor; so does the beginning of a shutdown.
+pub struct Membership<T> {
+    /// `None` once it left.
+    member: Option<Arc<Member>>,
+    handle: Handle<T>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Membership<T> {
+    fn member(&self) -> &Arc<Member> {
+        self.member.as_ref().expect("it is taken only by what consumes the membership")
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.member().key
+    }
+
+    /// The version of its record: that of its last registration or update.
+    pub fn version(&self) -> Version {
+        Version(self.member().version())
+    }
+
+    /// How long the record certainly still lives, by the clocks of this machine: 0 no later than its deadline, and 0 when
+    /// the membership is over. Counted from before the last renewal that was confirmed, less a margin of a hundredth of
+    /// the ttl (at least 1 ms, at most 1 min).
+    pub fn valid_for(&self) -> Duration {
+        self.member().valid_for()
+    }
+
+    /// Resolves when the membership is over: the key was taken over, or a shutdown has removed the record. Dropping the
+    /// future does nothing.
+    pub async fn lost(&self) {
+        self.member().lost().await;
+    }
+
+    /// How often the record was gone and was registered again.
+    pub fn rejoins(&self) -> u64 {
+        self.member().rejoins()
+    }
+}
+
+impl<T: Value> Membership<T> {
+    /// Stores another value, if the record is still the one that this membership stored last. `false`: it is not;
+    /// nothing was written.
+    ///
+    /// Once polled it is sent even if the future is dropped. After an error of kind *timeout* it may have taken effect;
+    /// the membership is then lost at its next renewal, because the version is not its own.
+    pub async fn update(&self, value: &T) -> Result<bool> {
+        let (site, call) = (&self.handle.site, Call::on("update", self.key()));
+        site.check(&call)?;
+        let (value, _) = self.handle.checked(&call, self.handle.encode(value))?;
+        Sent::new(Arc::clone(self.member()).update(value), &site.world.spawner).await
+    }
+
+    /// Ends the membership and removes its record.
+    ///
+    /// Once polled it is sent even if the future is dropped. After an error the record ends with its ttl at the latest.
+    pub async fn leave(mut self) -> Result<Left> {
+        let member = self.member.take().expect("it is taken only by what consumes the membership");
+        Sent::new(member.leave(), &self.handle.site.world.spawner).await
+    }
+}
+
+impl<T> Drop for Membership<T> {
+    fn drop(&mut self) {
+        if let Some(member) = self.member.take() {
+            Sent::new(member.leave_quietly(), &self.handle.site.world.spawner).detach();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Membership<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership").field("member", &self.member).finish_non_exhaustive()
+    }
+}
+
+awaitable! {
+    Register<T> => Membership<T>;
+    TryRegister<T> => Option<Membership<T>>;
+}
+
+opaque!(Register, TryRegister);

@@ -1,0 +1,58 @@
+//! Requests that, once polled, are carried out whether or not somebody waits for them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
+
+use crate::runtime::{BoxFuture, Spawner};
+
+/// A request under way: dropped after it was polled, it goes on in the background.
+pub(crate) struct Sent<T: Send + 'static> {
+    future: Option<BoxFuture<'static, T>>,
+    polled: bool,
+    spawner: Arc<Spawner>,
+}
+
+impl<T: Send + 'static> Sent<T> {
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, spawner: &Arc<Spawner>) -> Self {
+        Self { future: Some(Box::pin(future)), polled: false, spawner: Arc::clone(spawner) }
+    }
+
+    /// Sends it and waits for nothing. In process it has ended when this returns, so it needs no runtime there.
+    pub(crate) fn detach(mut self) {
+        let _ = Pin::new(&mut self).poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl<T: Send + 'static> Future for Sent<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.polled = true;
+        let future = self.future.as_mut().expect("a future is not polled after its end");
+        let answer = future.as_mut().poll(context);
+        if answer.is_ready() {
+            self.future = None;
+        }
+        answer
+    }
+}
+
+impl<T: Send + 'static> Drop for Sent<T> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take().filter(|_| self.polled) {
+            // The answer has nobody to go to.
+            self.spawner.spawn(future.map(drop));
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Sent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent").field("polled", &self.polled).finish_non_exhaustive()
+    }
+}
