@@ -8,7 +8,6 @@ mod order;
 mod plan;
 mod progress;
 mod report;
-mod stop;
 mod worker;
 
 use std::path::PathBuf;
@@ -28,8 +27,8 @@ use self::plan::{PATIENCE, Plan};
 use self::progress::Progress;
 use self::report::Report;
 use crate::exit::Exit;
-use crate::output;
 use crate::server::root_certificate;
+use crate::{output, stop};
 
 /// How often the queue is looked at.
 const TICK: Duration = Duration::from_millis(100);
