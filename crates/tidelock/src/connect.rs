@@ -131,6 +131,7 @@ impl Connect {
                 lifecycle,
                 spawner,
                 process,
+                topics: WeakMap::default(),
                 receivers: WeakMap::default(),
                 keyed: WeakMap::default(),
             },

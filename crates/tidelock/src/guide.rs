@@ -22,3 +22,6 @@ pub mod ratelimit {}
 
 #[doc = include_str!("../../../docs/guide/retry.md")]
 pub mod retry {}
+
+#[doc = include_str!("../../../docs/guide/topic.md")]
+pub mod topic {}

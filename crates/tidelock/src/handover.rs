@@ -4,6 +4,7 @@
 //! *messages*. Between this and a primitive stands one small trait, [`Source`], with one instance per queue and per
 //! group and process.
 
+mod dead;
 mod held;
 pub(crate) mod observe;
 mod receive;
@@ -20,6 +21,7 @@ pub use self::held::Receipt;
 pub use self::settle::{Ack, AckMany, Bury, GiveBack, Nack, Nacked, Touch};
 pub use self::worker::{HandlerError, RunningWorker, WorkerReport, WorkerStats};
 
+pub(crate) use self::dead::{dead_filters, letters_limit, requeue_delay};
 pub(crate) use self::held::Held;
 pub(crate) use self::receive::{Opening, Wait, Wish, receive, shown, waits, wishes};
 pub(crate) use self::receivers::{Receivers, Terms};

@@ -60,6 +60,8 @@ impl PartialEq for Meta {
     }
 }
 
+impl Eq for Meta {}
+
 impl Serialize for Meta {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.values().serialize(serializer)

@@ -71,7 +71,7 @@ use std::sync::Arc;
 
 pub use self::builder::QueueBuilder;
 pub use self::dead::{DeadLetter, DeadLetters, GetDead, ListDead, PurgeDead, RemoveDead, Requeue, RequeueAll};
-pub use self::inspect::{Lease, MessageInfo, Paused, QueueStats};
+pub use self::inspect::{Lease, MessageInfo, QueueStats};
 pub use self::message::{Delivery, Message, MessageId};
 pub use self::receive::{Recv, RecvMany, TryRecv};
 pub use self::request::{Delete, Get, List, Pause, Peek, Purge, Remove, Resume, SendMany, SendRequest, Sent, Stats};
@@ -82,6 +82,7 @@ pub use crate::handover::{
     Ack, AckMany, Bury, GiveBack, HandlerError, Nack, Nacked, Receipt, RunningWorker, Touch, WorkerReport, WorkerStats,
 };
 pub use crate::meta::Meta;
+pub use crate::pause::Paused;
 
 use self::builder::Options;
 use self::store::{QueueStore, Settle, Settled, Take, Taken};
@@ -155,7 +156,7 @@ impl<T: Value> Queue<T> {
 
     /// Acks the delivery of a receipt.
     pub fn ack(&self, receipt: &Receipt) -> Ack {
-        Ack(self.settlement(receipt))
+        Ack::new(self.settlement(receipt))
     }
 
     /// Acks the deliveries of up to 1,000 receipts.
@@ -180,7 +181,7 @@ impl<T: Value> Queue<T> {
 
     /// Returns the message of a receipt unused.
     pub fn give_back(&self, receipt: &Receipt) -> GiveBack {
-        GiveBack(self.settlement(receipt))
+        GiveBack::new(self.settlement(receipt))
     }
 
     fn settlement(&self, receipt: &Receipt) -> Settlement {

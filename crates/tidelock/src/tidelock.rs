@@ -9,8 +9,7 @@ use crate::backend::memory::Memory;
 use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
 use crate::handover::{self, Receivers};
-use crate::keyed::site::Site;
-use crate::keyed::store::Object;
+use crate::keyed;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
 use crate::name::Address;
@@ -19,6 +18,7 @@ use crate::ratelimit::RateLimiterBuilder;
 use crate::registry::RegistryBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
+use crate::topic::{Site, TopicBuilder};
 use crate::weak_map::WeakMap;
 
 /// An opened backend, and the door to everything on it. Clones share it.
@@ -40,10 +40,12 @@ pub(crate) struct World {
     pub(crate) spawner: Arc<Spawner>,
     /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
     pub(crate) process: Arc<str>,
+    /// Topics that are used here.
+    pub(crate) topics: WeakMap<Address, Site>,
     /// Who waits here for messages of which queue or group.
     pub(crate) receivers: WeakMap<(Address, handover::Object), Receivers>,
     /// The registries and ephemeral stores that are used here.
-    pub(crate) keyed: WeakMap<Object, Site>,
+    pub(crate) keyed: WeakMap<keyed::store::Object, keyed::site::Site>,
 }
 
 /// The tenant of those who do not say one.
@@ -73,6 +75,7 @@ impl Tidelock {
                 lifecycle,
                 spawner,
                 process: process_name("local"),
+                topics: WeakMap::default(),
                 receivers: WeakMap::default(),
                 keyed: WeakMap::default(),
             },
@@ -121,6 +124,11 @@ impl Tidelock {
     /// Begins to define a queue of `T`.
     pub fn queue<T>(&self, id: &str) -> QueueBuilder<T> {
         QueueBuilder::new(self, id)
+    }
+
+    /// Begins to define a topic of `T`: an event log.
+    pub fn topic<T>(&self, id: &str) -> TopicBuilder<T> {
+        TopicBuilder::new(self, id)
     }
 
     /// Begins to define a registry: named records of `T`.

@@ -11,6 +11,7 @@ mod measure;
 mod memory;
 mod noop;
 mod on_redis;
+mod topics;
 mod waiting;
 
 use measure::Table;
@@ -25,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         on_redis::rows(&mut table).await?;
         waiting::rows(&mut table).await?;
         memory::rows(&mut table).await?;
+        topics::rows(&mut table).await?;
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     in_process::rows(&mut table)?;

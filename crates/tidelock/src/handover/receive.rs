@@ -7,7 +7,7 @@ use super::held::Held;
 use super::observe::{self, Counter, Operation};
 use super::receivers::{Receivers, Terms};
 use super::settle::{MAX_ERROR, cut};
-use super::site::{Claims, Site};
+use super::site::{Claims, Object, Site};
 use super::store::{Action, DeadReason, Handed, Settle, Settled};
 use crate::error::{Error, Result};
 use crate::name;
@@ -209,9 +209,17 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
         return Ok(untold);
     }
     let asked = site.tick();
-    let taken = site.source.take(terms, max, false).await;
-    let taken = taken.map_err(|error| site.context("receive", error))?;
-    let mut claims = Claims::new(site, taken, asked, terms.lease);
+    let taking = site.source.take(terms, max, false);
+    let claiming = {
+        let (site, lease) = (Arc::clone(site), terms.lease);
+        async move { taking.await.map(|taken| Claims::new(&site, taken, asked, lease)) }
+    };
+    let claims = match &site.object {
+        Object::Queue => claiming.await,
+        // A gap is told only once: what a take brings is not lost if this future is dropped meanwhile.
+        Object::Group(_) => site.unstoppable(Box::pin(claiming)).await,
+    };
+    let mut claims = claims.map_err(|error| site.context("receive", error))?;
     // A gap counts: what is then one too many is given back.
     Ok(claims.split(max))
 }

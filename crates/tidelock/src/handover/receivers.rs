@@ -20,7 +20,7 @@ use crate::tidelock::World;
 use crate::topic::store::ReaderTerms;
 
 /// How a receiver wants its messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,

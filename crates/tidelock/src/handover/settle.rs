@@ -152,9 +152,13 @@ fn done(site: &Site) -> (&'static str, &'static str) {
 /// Once polled it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
-pub struct Ack(pub(crate) Settlement);
+pub struct Ack(Settlement);
 
 impl Ack {
+    pub(crate) fn new(settlement: Settlement) -> Self {
+        Self(settlement)
+    }
+
     async fn run(mut self) -> Result<bool> {
         let (verb, _) = done(&self.0.site);
         self.0.check(verb)?;
@@ -175,9 +179,13 @@ fn counted(site: &Site, counter: Counter, settled: Settled) -> bool {
 /// Once polled it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
-pub struct GiveBack(pub(crate) Settlement);
+pub struct GiveBack(Settlement);
 
 impl GiveBack {
+    pub(crate) fn new(settlement: Settlement) -> Self {
+        Self(settlement)
+    }
+
     async fn run(mut self) -> Result<bool> {
         self.0.check("give_back")?;
         let site = Arc::clone(&self.0.site);

@@ -77,10 +77,7 @@ impl Site {
         if !self.fine {
             self.address.check().map_err(|error| self.context(operation, error))?;
         }
-        match self.world.lifecycle.check(operation) {
-            Err(_) if self.world.lifecycle.deadline().is_some() => Ok(()),
-            checked => checked.map_err(|error| self.context(operation, error)),
-        }
+        self.world.lifecycle.check_not_closed(operation).map_err(|error| self.context(operation, error))
     }
 
     /// Refuses what would take on more work, as soon as a shutdown has begun.
@@ -113,7 +110,12 @@ impl Site {
 
     /// Settles. Once polled it is sent, even if dropped.
     pub(crate) fn settle(self: &Arc<Self>, settles: Vec<Settle>) -> Unstoppable<Result<Vec<Settled>>> {
-        Unstoppable { future: Some(self.source.settle(settles)), polled: false, site: Arc::clone(self) }
+        self.unstoppable(self.source.settle(settles))
+    }
+
+    /// Once polled it runs to its end, even if dropped.
+    pub(super) fn unstoppable<T: Send>(self: &Arc<Self>, future: BoxFuture<'static, T>) -> Unstoppable<T> {
+        Unstoppable { future: Some(future), polled: false, site: Arc::clone(self) }
     }
 
     /// Settles in the background. What a failure leaves undone ends with its lease.

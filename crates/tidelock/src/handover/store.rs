@@ -44,6 +44,12 @@ impl Content {
     pub(crate) fn size(&self) -> usize {
         self.payload.len() + self.meta.len()
     }
+
+    /// What goes with a payload that was decoded.
+    pub(crate) fn without_payload(&self) -> Self {
+        let Self { meta, trace, ordering_key, .. } = self;
+        Self { payload: Vec::new(), meta: meta.clone(), trace: trace.clone(), ordering_key: ordering_key.clone() }
+    }
 }
 
 /// One message per key and window.

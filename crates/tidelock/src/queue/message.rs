@@ -180,7 +180,7 @@ impl<T> Delivery<T> {
 
     /// The work is done: the message is gone. Answers `false` if the delivery was not held any more.
     pub fn ack(self) -> Ack {
-        Ack(self.settlement())
+        Ack::new(self.settlement())
     }
 
     /// The work failed: the message will be handed out again, unless this was its last delivery.
@@ -197,7 +197,7 @@ impl<T> Delivery<T> {
     /// Returns the message unused: place and attempt are as before. Answers `false` if the delivery was not held any
     /// more.
     pub fn give_back(self) -> GiveBack {
-        GiveBack(self.settlement())
+        GiveBack::new(self.settlement())
     }
 
     /// The lease begins anew, with its full length. Answers `false` if the delivery was not held any more.

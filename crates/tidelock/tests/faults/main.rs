@@ -11,3 +11,4 @@ mod queue;
 mod ratelimit;
 mod servers;
 mod stage;
+mod topic;

@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::looks::misfit;
 use super::send::full;
 use crate::changed::Changed;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handover::Site;
 use crate::handover::cut;
+use crate::pause::pause_time;
 use crate::queue::message::MessageId;
 use crate::queue::store::{Change, Changes, Removed};
 use crate::queue::store_of;
 use crate::request::awaitable;
-use crate::time::{TEN_YEARS, check_duration, whole_millis};
 
 /// Makes a change; a full queue is an error.
 pub(crate) async fn change(site: &Site, operation: &str, change: Change) -> Result<Changes> {
@@ -68,11 +68,8 @@ impl Pause {
 
     async fn run(self) -> Result<Changed> {
         let Self { site, for_at_most, reason } = self;
-        if let Some(time) = for_at_most {
-            check_duration(Error::argument, "for_at_most", time, Duration::from_millis(1), TEN_YEARS)
-                .map_err(|error| site.context("pause", error))?;
-        }
-        let pause = Change::Pause { for_at_most: for_at_most.map(whole_millis), reason };
+        let for_at_most = pause_time(for_at_most).map_err(|error| site.context("pause", error))?;
+        let pause = Change::Pause { for_at_most, reason };
         changed(&site, "pause", change(&site, "pause", pause).await?)
     }
 }

@@ -4,22 +4,14 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::Site;
-use crate::page::{Page, PageToken};
+use crate::page::{Page, PageToken, page_limit};
 use crate::queue::Queue;
 use crate::queue::inspect::{MessageInfo, QueueStats};
 use crate::queue::message::MessageId;
-use crate::queue::store::{Look, MAX_BATCH, State, View};
+use crate::queue::store::{Look, State, View};
 use crate::queue::store_of;
 use crate::request::awaitable;
 use crate::{Codec, Value};
-
-/// Checks the limit of a page or a peek.
-pub(crate) fn page_limit(what: &str, limit: usize) -> Result<usize> {
-    if (1..=MAX_BATCH).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(Error::argument(format!("{what} must be 1..={MAX_BATCH}, but is {limit}")))
-}
 
 /// An answer that does not fit its question: the backend is of another version.
 pub(crate) fn misfit(site: &Site, operation: &str) -> Error {

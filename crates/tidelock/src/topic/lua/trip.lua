@@ -24,17 +24,6 @@
 -- Reply: settling (0, 1); next deadline in ms (0: none, 1: now); then one item per operation
 
 -- Of a take, what it told of the group is remembered whole, of events their ids and fences: they are still stored.
-local function receipts_of(taken)
-  local receipts = { 't', taken[1] }
-  for i = 2, #taken do
-    local value = taken[i]
-    local consumer, note, failure = struct.unpack('>I2I2I2', value, 41)
-    local element = STATE_SIZE + 1 + consumer + note + failure
-    receipts[#receipts + 1] = value:sub(element, element + 7) .. value:sub(3, 10)
-  end
-  return table.concat(receipts)
-end
-
 -- What was taken and is not held any more is left out: its settle would be stale.
 local HEAD_SIZE = 8 + 8 + 1 + 24 + 57
 local function taken_again(receipts)
@@ -83,7 +72,7 @@ while at <= #ARGV do
     at, answer = op_stale(name, at + 1)
   end
   reply[#reply + 1] = answer
-  answers[#answers + 1] = type(answer) == 'table' and receipts_of(answer) or answer
+  answers[#answers + 1] = type(answer) == 'table' and 't' .. answer[1] .. (answer.receipts or '') or answer
 end
 remember(KEYS[17], trip, answers)
 finish_group()
