@@ -78,7 +78,11 @@ impl Watch {
             output::answer(as_json, &listed, &human_line(item))?;
         }
         let following = json!({ "kind": "following", "records": items.len(), "cursor": cursor });
-        output::answer(as_json, &following, &format!("{} records; changes from here on:\n", count(items.len() as u64)))?;
+        output::answer(
+            as_json,
+            &following,
+            &format!("{} records; changes from here on:\n", count(items.len() as u64)),
+        )?;
         Ok(changes)
     }
 }
@@ -190,7 +194,9 @@ fn machine_event(event: &Event<Raw>) -> Value {
 fn human_event(event: &Event<Raw>) -> String {
     let (word, rest) = match &event.kind {
         EventKind::Upsert(entry) => ("upsert", shown(&entry.value.0)),
-        EventKind::Undecodable { raw, error, .. } => ("upsert", format!("{}  {}", shown(raw), plain(&error.to_string()))),
+        EventKind::Undecodable { raw, error, .. } => {
+            ("upsert", format!("{}  {}", shown(raw), plain(&error.to_string())))
+        }
         EventKind::Touch { expires_at, .. } => ("touch", format!("expires {}", instant(*expires_at))),
         EventKind::Delete { reason, .. } => ("delete", reason.as_deref().map(plain).unwrap_or_default()),
         EventKind::Expire { .. } => ("expire", String::new()),

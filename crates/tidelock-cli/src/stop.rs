@@ -17,9 +17,7 @@ pub(crate) fn on_signal() -> watch::Receiver<bool> {
 }
 
 /// Carries out what has no end of its own: a signal ends it, as it was meant to end.
-pub(crate) async fn until_signal(
-    endless: impl Future<Output = anyhow::Result<Exit>>,
-) -> anyhow::Result<Exit> {
+pub(crate) async fn until_signal(endless: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     let mut stop = on_signal();
     tokio::select! {
         outcome = endless => outcome,

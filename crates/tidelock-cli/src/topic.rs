@@ -4,10 +4,8 @@ mod groups;
 mod publish;
 mod tail;
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
-use tidelock::topic::Topic;
+use tidelock::topic::{Topic, TopicBuilder};
 use tidelock::{Raw, Tidelock};
 
 use crate::exit::Exit;
@@ -36,14 +34,14 @@ struct Target {
 }
 
 impl Target {
-    /// `retention` is set by publishing alone.
-    async fn open(&self, retention: Option<Duration>) -> anyhow::Result<(Tidelock, Topic<Raw>)> {
+    async fn open(&self) -> anyhow::Result<(Tidelock, Topic<Raw>)> {
         let tide = self.server.open().await?;
-        let mut topic = tide.topic::<Raw>(&self.topic).payload_limit(MAX_BODY);
-        if let Some(retention) = retention {
-            topic = topic.retention(retention);
-        }
-        Ok((tide, topic.build()?))
+        let topic = self.define(&tide).build()?;
+        Ok((tide, topic))
+    }
+
+    fn define(&self, tide: &Tidelock) -> TopicBuilder<Raw> {
+        tide.topic::<Raw>(&self.topic).payload_limit(MAX_BODY)
     }
 
     fn json(&self) -> bool {

@@ -90,13 +90,14 @@ pub(crate) fn table(rows: &[Vec<String>], numbers: RangeInclusive<usize>) -> Str
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(column, (cell, &width))| {
-            if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
+    let line =
+        |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths).enumerate();
+            let cells = cells.map(|(column, (cell, &width))| {
+                if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+        };
     rows.iter().map(line).collect()
 }
 

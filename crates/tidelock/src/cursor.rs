@@ -82,6 +82,14 @@ mod tests {
     }
 
     #[test]
+    fn the_cursors_of_every_owner_are_read() {
+        for id in 0..1_000 {
+            let owner = Owner::of("topic", &Address::new(&"default".into(), &format!("orders-{id}")));
+            assert_eq!(decode(&encode(owner, &[id])), Some((owner, [id])), "{id}");
+        }
+    }
+
+    #[test]
     fn owners_differ_by_primitive_tenant_and_id() {
         let of = |primitive: &str, tenant: &str, id: &str| Owner::of(primitive, &Address::new(&tenant.into(), id));
         let owners = [of("topic", "a", "b"), of("registry", "a", "b"), of("topic", "ab", ""), of("topic", "", "ab")];

@@ -32,7 +32,7 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
-        let (_tide, topic) = self.target.open(None).await?;
+        let (_tide, topic) = self.target.open().await?;
         let groups = topic.groups().list().await?;
         output::answer(self.target.json(), &groups, &human(&groups))?;
         Ok(Exit::Yes)
@@ -57,7 +57,7 @@ pub(crate) struct Lag {
 
 impl Lag {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
-        let (_tide, topic) = self.target.open(None).await?;
+        let (_tide, topic) = self.target.open().await?;
         let group = topic.groups().get(&self.group).await?;
         let human = group.as_ref().map_or_else(|| "there is no such group\n".to_owned(), one);
         output::answer(self.target.json(), &group, &human)?;
@@ -90,7 +90,8 @@ fn human(groups: &[GroupInfo]) -> String {
 }
 
 fn one(group: &GroupInfo) -> String {
-    let mut lines: Vec<_> = NUMBERS.iter().zip(numbers(group)).map(|(name, n)| format!("{name:<10}{:>14}\n", count(n))).collect();
+    let mut lines: Vec<_> =
+        NUMBERS.iter().zip(numbers(group)).map(|(name, n)| format!("{name:<10}{:>14}\n", count(n))).collect();
     if let Some(at) = group.oldest_open_at {
         let holder = group.oldest_open_holder.as_deref().map(|holder| format!(", held by {}", plain(holder)));
         lines.push(format!("oldest open: published {}{}\n", instant(at), holder.unwrap_or_default()));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tidelock::Raw;
 use tidelock::topic::{self, Topic};
+use tidelock::{Raw, Tidelock};
 
 use super::Target;
 use crate::exit::{Exit, Wrong};
@@ -22,8 +22,8 @@ The bytes go as they are: what readers decode as JSON has to be JSON. Several bo
 none. `-` publishes each line of stdin, and blank lines are left out; without a body one event is read from stdin to its
 end. A dedup key that was used before is no failure: the answer says `duplicate`.
 
-Publishing sets how long the topic keeps its events: --retention, or the default of 7 days. Give what its publishers
-give.
+A topic keeps its events as long as its latest publisher said. This command leaves that as it is; the first event of a
+new topic sets 7 days.
 
 Examples:
   tidelock topic publish orders '{\"id\":\"o-1\"}' --key o-1
@@ -50,9 +50,6 @@ pub(crate) struct Publish {
     /// Metadata; a value that is no JSON is taken as text.
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
-    /// How long the events of the topic can be read.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    retention: Option<Duration>,
 }
 
 impl Publish {
@@ -64,7 +61,7 @@ impl Publish {
         if self.dedup_key.is_some() && (is_lines || self.bodies.len() > 1) {
             return Err(Wrong("--dedup-key is for one event: several with one key would be one".to_owned()).into());
         }
-        let (_tide, topic) = self.target.open(self.retention).await?;
+        let (_tide, topic) = self.open().await?;
         match &self.bodies[..] {
             [] => self.publish_one(&topic, tokio::task::spawn_blocking(read_all).await??).await,
             [_] if is_lines => self.publish_lines(&topic).await,
@@ -75,6 +72,17 @@ impl Publish {
                 self.told(published.len() as u64)
             }
         }
+    }
+
+    /// The topic, with the settings that its publishers gave it.
+    async fn open(&self) -> anyhow::Result<(Tidelock, Topic<Raw>)> {
+        let (tide, topic) = self.target.open().await?;
+        let stats = topic.stats().await?;
+        if stats.published_total == 0 {
+            return Ok((tide, topic));
+        }
+        let same = self.target.define(&tide).retention(stats.retention).max_len(stats.max_len).build()?;
+        Ok((tide, same))
     }
 
     async fn publish_one(&self, topic: &Topic<Raw>, body: Vec<u8>) -> anyhow::Result<Exit> {

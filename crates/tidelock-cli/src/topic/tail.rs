@@ -46,7 +46,7 @@ impl Tail {
     }
 
     async fn follow(&self) -> anyhow::Result<Exit> {
-        let (_tide, topic) = self.target.open(None).await?;
+        let (_tide, topic) = self.target.open().await?;
         let mut items = topic.follow().start(self.from).await?;
         let mut left = self.limit.unwrap_or(u64::MAX);
         while let Some(item) = items.next().await {

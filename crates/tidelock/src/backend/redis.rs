@@ -137,6 +137,14 @@ impl Redis {
     }
 }
 
+#[cfg(test)]
+impl Redis {
+    /// The servers, for tests that make calls of their own.
+    pub(crate) fn server(&self) -> Arc<Server> {
+        Arc::clone(&self.server)
+    }
+}
+
 /// The place of one object in the key space: its hash tag and the slot that follows from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {

@@ -39,7 +39,8 @@ pub enum EventKind<T> {
         /// Why they do not decode.
         error: Error,
     },
-    /// The life of a record was restarted. Of several touches in a row a follower that is behind gets the last one.
+    /// The life of a record was restarted. Of several touches in a row a follower that is behind may get the last one
+    /// only.
     Touch {
         /// Its name.
         key: String,
@@ -69,7 +70,7 @@ pub enum EventKind<T> {
     Overflow {
         /// The place that has fallen behind.
         after: Cursor,
-        /// The place of the oldest event that can be read, else the latest place.
+        /// The cursor of the oldest event that can still be read; if there is none, the latest place.
         first_available: Cursor,
     },
 }

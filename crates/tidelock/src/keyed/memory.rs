@@ -1,5 +1,8 @@
 //! Keyed stores in process: a model per object behind a lock, and the backend's timer.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
@@ -244,7 +247,7 @@ impl MemoryKeyed {
 
     /// Objects that are stored.
     #[cfg(test)]
-    pub(super) fn stored(&self) -> usize {
+    fn stored(&self) -> usize {
         self.objects.read().expect("no code panics while it holds this lock").len()
     }
 }

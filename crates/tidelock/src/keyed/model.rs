@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::log::Log;
-use super::store::{Action, Bounds, Change, Changed, Happened, Kind, Life, Outcome, Position, RecordView, Stamp};
+use super::store::{
+    Action, Bounds, Change, Changed, EventView, Happened, Kind, Life, Outcome, Position, RecordView, Stamp,
+};
 
 /// Overdue transitions of other records that each change carries out.
 pub(crate) const ALONGSIDE: usize = 2;
@@ -161,7 +163,7 @@ impl Model {
             Action::Remove { reason, .. } => {
                 let record = self.take_out(&key);
                 let version = record.stamp.version;
-                self.append(now, now.ms, key, Happened::Delete { version, reason });
+                self.append(now, now.ms, key, Happened::Delete { version, reason }, None);
                 Outcome::Removed
             }
         }
@@ -183,7 +185,8 @@ impl Model {
             expires_at: ttl.map(|ttl| now.ms + ttl),
         };
         let value = Arc::new(value);
-        self.append(now, now.ms, Arc::clone(&key), Happened::Upsert { stamp, value: value.to_vec() });
+        let happened = Happened::Upsert { stamp, value: Vec::new() };
+        self.append(now, now.ms, Arc::clone(&key), happened, Some(Arc::clone(&value)));
         self.put_in(key, Record { value, stamp, touch: None });
         Outcome::Stored(stamp)
     }
@@ -210,9 +213,9 @@ impl Model {
         (self.revision + 1).max(now.us)
     }
 
-    fn append(&mut self, now: Now, at: u64, key: Arc<str>, happened: Happened) {
+    fn append(&mut self, now: Now, at: u64, key: Arc<str>, happened: Happened, value: Option<Arc<Vec<u8>>>) {
         self.revision = self.next_revision(now);
-        self.log.append(self.revision, at, key, happened);
+        self.log.append(EventView { revision: self.revision, at, key, happened }, value);
     }
 
     /// Adds a record to the live ones.

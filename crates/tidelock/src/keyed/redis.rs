@@ -3,11 +3,15 @@
 mod get;
 mod look;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod trip;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(test)]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 
@@ -32,7 +36,7 @@ pub(crate) struct RedisKeyed {
     server: Arc<Server>,
     objects: Objects<Object, Remote>,
     #[cfg(test)]
-    unswept: Arc<AtomicBool>,
+    unswept: AtomicBool,
 }
 
 /// One object on the server, as this process uses it.
@@ -63,7 +67,7 @@ impl RedisKeyed {
             server: Arc::clone(server),
             objects: Objects::new(server),
             #[cfg(test)]
-            unswept: Arc::default(),
+            unswept: AtomicBool::default(),
         }
     }
 

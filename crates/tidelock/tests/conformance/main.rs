@@ -8,4 +8,6 @@ mod harness;
 mod mutex;
 mod queue;
 mod ratelimit;
+mod records;
+mod registry;
 mod retry;

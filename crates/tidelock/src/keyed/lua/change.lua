@@ -1,5 +1,5 @@
 -- part: the operations that change one record. Each is judged alone; its own record was settled before.
--- `at` is the index in ARGV behind the operation's name; each answers where the next one begins, and its outcome.
+-- `at` is the index in ARGV of the operation's first argument.
 
 -- Bounds of the writer, put in force when it writes.
 local bounds = {}
@@ -48,10 +48,6 @@ local function full()
   return struct.pack('>c1I8', 'F', bounds[1])
 end
 
-local function told(m)
-  return struct.pack('>c1I8', 'V', m.version)
-end
-
 -- Deadline and lifetimes of a record that lives on from now.
 local function set_deadline(m)
   m.deadline = m.ttl == 0 and 0 or now + m.ttl
@@ -81,62 +77,62 @@ local function put(key, m, value, life, ttl)
 end
 
 local function op_upsert(at, key, m, life, ttl)
-  local value = ARGV[at]
-  return at + 1, is_full(m) and full() or put(key, m, value, life, ttl)
+  return is_full(m) and full() or put(key, m, ARGV[at], life, ttl)
 end
 
 local function op_cas(at, key, m, life, ttl)
-  local expected, value = tonumber(ARGV[at]), ARGV[at + 1]
-  local outcome
   if is_full(m) then
-    outcome = full()
-  elseif (m and m.version or 0) == expected then
-    outcome = put(key, m, value, life, ttl)
-  elseif m then
-    outcome = 'C' .. stamp(m) .. (values[key] or redis.call('HGET', VALUES, key) or '')
-  else
-    outcome = 'N'
+    return full()
   end
-  return at + 2, outcome
+  if (m and m.version or 0) == tonumber(ARGV[at]) then
+    return put(key, m, ARGV[at + 1], life, ttl)
+  end
+  if not m then
+    return 'N'
+  end
+  return 'C' .. stamp(m) .. (values[key] or redis.call('HGET', VALUES, key) or '')
+end
+
+-- Why a touch or removal is not made; nil if it is.
+local function refusal(m, wanted)
+  if not m then
+    return 'A'
+  end
+  if wanted ~= 0 and wanted ~= m.version then
+    return struct.pack('>c1I8', 'V', m.version)
+  end
 end
 
 local function op_touch(at, key, m, _, ttl)
-  local wanted, outcome = tonumber(ARGV[at]), nil
-  if not m then
-    outcome = 'A'
-  elseif wanted ~= 0 and wanted ~= m.version then
-    outcome = told(m)
-  elseif ttl == 0 and m.ttl == 0 then
-    outcome = 'P'
-  else
-    local replaced = accept()
-    local revision = next_revision()
-    local new = { kind = 't', version = ephemeral and revision or m.version, created = m.created, updated = now,
-      ttl = ttl == 0 and m.ttl or ttl, size = m.size, touch = revision }
-    set_deadline(new)
-    set(key, new)
-    outcome = replaced .. struct.pack('>c1I8I8', 'E', new.version, new.deadline)
+  local refused = refusal(m, tonumber(ARGV[at]))
+  if refused then
+    return refused
   end
-  return at + 1, outcome
+  if ttl == 0 and m.ttl == 0 then
+    return 'P'
+  end
+  local replaced = accept()
+  local revision = next_revision()
+  local new = { kind = 't', version = ephemeral and revision or m.version, created = m.created, updated = now,
+    ttl = ttl == 0 and m.ttl or ttl, size = m.size, touch = revision }
+  set_deadline(new)
+  set(key, new)
+  return replaced .. struct.pack('>c1I8I8', 'E', new.version, new.deadline)
 end
 
 local function op_remove(at, key, m, has_reason)
-  local wanted, outcome = tonumber(ARGV[at]), nil
-  if not m then
-    outcome = 'A'
-  elseif wanted ~= 0 and wanted ~= m.version then
-    outcome = told(m)
-  else
-    local replaced = accept()
-    append(next_revision(), now, m.version, 'd', key, has_reason == '1' and '1' .. ARGV[at + 1] or '')
-    set(key, false)
-    outcome = replaced .. 'R'
+  local refused = refusal(m, tonumber(ARGV[at]))
+  if refused then
+    return refused
   end
-  return at + 2, outcome
+  local replaced = accept()
+  append(next_revision(), now, m.version, 'd', key, has_reason == '1' and '1' .. ARGV[at + 1] or '')
+  set(key, false)
+  return replaced .. 'R'
 end
 
 -- Removes the object; its last revision is kept for a while.
-local function op_delete(at)
+local function op_delete()
   local existed = r.incarnation ~= 0
   if existed then
     flush()
@@ -151,5 +147,5 @@ local function op_delete(at)
     end
     due, due_at, overdue, fresh = {}, 1, 0, {}
   end
-  return at, 'D' .. (existed and '1' or '0')
+  return 'D' .. (existed and '1' or '0')
 end

@@ -13,8 +13,9 @@
 -- ARGV[2]   registry or ephemeral
 -- ARGV[3]   `places` for the ends of the log; else for each key 1 if an expired record is wanted too, 0 if not
 -- ARGV[4..] keys
--- Reply: of places: incarnation, revision of the end, newest revision that cannot be read; else per key nothing, `+` where
---        the answer has become too large and it is to be asked for again, or `l` or `x` (expired), state, value
+-- Reply: of places: incarnation, revision of the end, newest revision that cannot be read; else per key nothing, `!` where
+--        what is stored is not understood, `+` where the answer has become too large and it is to be asked for again, or
+--        `l` or `x` (expired), state, value
 if ARGV[3] == 'places' then
   return { r.incarnation, latest(), r.incarnation == 0 and latest() or compacted() }
 end
@@ -57,7 +58,7 @@ for i = 1, #keys do
   reply[i] = ''
   local m = states[i] and parse(states[i])
   if states[i] and not m then
-    return redis.error_reply('TIDELOCK a stored record is not of this version\'s format')
+    reply[i] = '!'
   end
   local over = m and is_over(m)
   if m and (not over or (ARGV[3]:byte(i) == 49 and is_kept(keys[i], m))) then

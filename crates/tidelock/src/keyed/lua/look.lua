@@ -104,6 +104,7 @@ local function oldest_behind(revision)
 end
 
 local function park(channel)
+  redis.call('ZREMRANGEBYSCORE', PARKED, '-inf', now)
   redis.call('ZADD', PARKED, now + 10000, channel)
   redis.call('PEXPIRE', PARKED, pinned and HOUR or 20000)
   if r.incarnation ~= 0 then
@@ -146,7 +147,7 @@ if what == 'sweep' then
   r.swept = r.incarnation ~= 0 and now or 0
 end
 settle()
-if broken then
+if is_broken then
   return not_understood()
 end
 local settling = is_settling()

@@ -4,8 +4,8 @@
 local records, origin, values = {}, {}, {}
 -- Keys whose record was changed, in order; events to be appended.
 local dirty, is_dirty, events = {}, {}, {}
--- A key whose state is not understood. It is seen before anything is written.
-local broken = nil
+-- Keys whose state is not understood; whether there are any. It is seen before anything is written.
+local broken, is_broken = {}, false
 local wrote = false
 -- Keys of the object that this step may have created.
 local fresh = {}
@@ -19,14 +19,12 @@ local function learn(keys)
     local key = keys[i]
     if origin[key] == nil then
       local m = stored[i] and parse(stored[i])
-      broken = broken or (stored[i] and not m and key)
+      if stored[i] and not m then
+        broken[key], is_broken = true, true
+      end
       records[key], origin[key] = m or false, m or false
     end
   end
-end
-
-local function not_understood()
-  return redis.error_reply('TIDELOCK a stored record is not of this version\'s format')
 end
 
 -- Something of the object matters until `at`.

@@ -1,27 +1,27 @@
 -- part: what happens by time, and the end of a step.
 
--- Removes at most `count` tombstones that can no longer be looked at: by age, then by number.
+-- Removes tombstones that can no longer be looked at: at most `count` that are too old, and those beyond their number, which
+-- are few: a step makes few.
 local function clear_tombs(count)
-  local ended = r.next_tomb ~= 0 and r.next_tomb + r.tombstone_retention <= now
-  local surplus = r.tombs - r.max_entries
   if r.tombs == 0 then
     r.next_tomb = 0
-  end
-  if r.tombs == 0 or count < 1 or not (ended or surplus > 0) then
     return
   end
-  if ended then
-    surplus = math.max(surplus, redis.call('ZCOUNT', BURIED, '-inf', now - r.tombstone_retention))
+  local gone = math.min(r.tombs - r.max_entries, STEP)
+  if count > 0 and r.next_tomb + r.tombstone_retention <= now then
+    gone = math.max(gone, math.min(redis.call('ZCOUNT', BURIED, '-inf', now - r.tombstone_retention), count))
+  elseif gone < 1 then
+    return
   end
-  if surplus > 0 then
-    local gone = redis.call('ZRANGE', BURIED, 0, math.min(surplus, count) - 1)
-    call('HDEL', STATES, gone)
-    call('HDEL', VALUES, gone)
-    call('ZREM', EXPIRED, gone)
-    call('ZREM', BURIED, gone)
-    r.tombs = r.tombs - #gone
-    for i = 1, #gone do
-      records[gone[i]], origin[gone[i]] = false, false
+  if gone > 0 then
+    local keys = redis.call('ZRANGE', BURIED, 0, gone - 1)
+    call('HDEL', STATES, keys)
+    call('HDEL', VALUES, keys)
+    call('ZREM', EXPIRED, keys)
+    call('ZREM', BURIED, keys)
+    r.tombs = r.tombs - #keys
+    for i = 1, #keys do
+      records[keys[i]], origin[keys[i]] = false, false
     end
   end
   r.next_tomb = lowest(BURIED)
@@ -65,7 +65,7 @@ end
 -- One step of what is overdue.
 local function settle()
   find_due(STEP)
-  if broken then
+  if is_broken then
     return
   end
   tidy(STEP - expire_first(STEP))
@@ -97,7 +97,7 @@ local function wake()
   if not wrote then
     return
   end
-  local parked = redis.call('ZRANGEBYSCORE', PARKED, '(' .. text(now), '+inf')
+  local parked = redis.call('ZRANGE', PARKED, 0, -1)
   for i = 1, #parked do
     redis.call('PUBLISH', parked[i], TAG)
   end

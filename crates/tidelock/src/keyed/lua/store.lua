@@ -47,6 +47,10 @@ local function parse(bytes)
   return m
 end
 
+local function not_understood()
+  return redis.error_reply('TIDELOCK a stored record is not of this version\'s format')
+end
+
 local function build(m)
   return struct.pack(STATE, m.kind, m.version, m.created, m.updated, m.ttl, m.deadline, m.size)
 end

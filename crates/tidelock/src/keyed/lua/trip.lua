@@ -24,13 +24,11 @@
 --           d- delete the object; its key is empty
 -- Reply: next deadline in ms (0: none); then per operation, after B and five numbers if bounds were replaced: S and stamp
 --        (stored), F and limit (full), C and stamp and value or N (conflict), E and version and deadline (extended), P
---        (permanent), V and version (stale), R (removed), A (absent), D and 0 or 1 (deleted). Numbers have 8 bytes.
+--        (permanent), V and version (stale), R (removed), A (absent), D and 0 or 1 (deleted), ! (what is stored is not
+--        understood). Numbers have 8 bytes.
 local trip, count = tonumber(ARGV[3]), tonumber(ARGV[4])
 local keys = { unpack(ARGV, 5, 4 + count) }
 learn(keys)
-if broken then
-  return not_understood()
-end
 local memory = redis.call('GET', KEYS[11])
 if memory then
   local last = struct.unpack('>I8', memory)
@@ -43,11 +41,9 @@ if memory then
 end
 -- Of those found, an operation can use its own and two others.
 find_due(3 * count)
-if broken then
-  return not_understood()
-end
 
 local OPERATIONS = { u = op_upsert, c = op_cas, t = op_touch, r = op_remove, d = op_delete }
+local ARGUMENTS = { u = 1, c = 2, t = 1, r = 2, d = 0 }
 local ALONGSIDE = 2
 local at, alongside, reply, answers = 5 + count, 0, { 0 }, {}
 for i = 1, count do
@@ -65,8 +61,15 @@ for i = 1, count do
     alongside = alongside + expire_first(ALONGSIDE)
   end
   m = records[key]
-  local answer
-  at, answer = OPERATIONS[name:sub(1, 1)](at + 1, key, is_live(m) and m, name:sub(2, 2), tonumber(name:sub(3)) or 0)
+  local letter, answer = name:sub(1, 1), '!'
+  if not broken[key] then
+    answer = OPERATIONS[letter](at + 1, key, is_live(m) and m, name:sub(2, 2), tonumber(name:sub(3)) or 0)
+  end
+  at = at + 1 + ARGUMENTS[letter]
+  if r.tombs > r.max_entries then
+    flush()
+    clear_tombs(0)
+  end
   reply[i + 1], answers[i] = answer, answer
   if answer:byte(1) == 67 then
     answers[i] = answer:sub(1, 41)

@@ -24,7 +24,19 @@ pub(super) struct Log {
 struct Event {
     /// The sum of all values before it.
     before: u64,
+    /// Without the value of an upsert, which it shares with the record.
     view: EventView,
+    value: Option<Arc<Vec<u8>>>,
+}
+
+impl Event {
+    fn whole(&self) -> EventView {
+        let mut view = self.view.clone();
+        if let (Happened::Upsert { value, .. }, Some(shared)) = (&mut view.happened, &self.value) {
+            value.clone_from(shared);
+        }
+        view
+    }
 }
 
 impl Log {
@@ -33,12 +45,10 @@ impl Log {
         self.sealed = revision;
     }
 
-    pub(super) fn append(&mut self, revision: u64, at: u64, key: Arc<str>, happened: Happened) {
+    pub(super) fn append(&mut self, view: EventView, value: Option<Arc<Vec<u8>>>) {
         let before = self.bytes;
-        if let Happened::Upsert { value, .. } = &happened {
-            self.bytes += value.len() as u64;
-        }
-        self.events.push_back(Event { before, view: EventView { revision, at, key, happened } });
+        self.bytes += value.as_ref().map_or(0, |value| value.len() as u64);
+        self.events.push_back(Event { before, view, value });
     }
 
     /// The newest revision that can no longer be read.
@@ -145,7 +155,7 @@ impl Model {
                 (Some(_), None) => false,
             };
             if !touch_is_first {
-                return events.next().map(|event| event.view.clone());
+                return events.next().map(Event::whole);
             }
             let (revision, key) = touches.next()?;
             let stamp = &self.live.get(key).expect("a touch is of a live record").stamp;

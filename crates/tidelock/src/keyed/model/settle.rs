@@ -38,7 +38,8 @@ impl Model {
     pub(super) fn expire(&mut self, now: Now, key: &Arc<str>) {
         let record = self.take_out(key);
         let deadline = record.stamp.expires_at.expect("an overdue record has a deadline");
-        self.append(now, deadline, Arc::clone(key), Happened::Expire { version: record.stamp.version });
+        let happened = Happened::Expire { version: record.stamp.version };
+        self.append(now, deadline, Arc::clone(key), happened, None);
         let retention = self.bounds.map_or(0, |bounds| bounds.tombstone_retention);
         if self.kind == Kind::Registry && deadline + retention > now.ms {
             self.buried.insert((deadline, Arc::clone(key)));
@@ -46,14 +47,15 @@ impl Model {
         }
     }
 
-    /// Removes at most `count` tombstones that can no longer be looked at: by age, then by number.
+    /// Removes tombstones that can no longer be looked at: at most `count` that are too old, and those beyond their number,
+    /// which are few: a step makes few.
     pub(super) fn clear_tombs(&mut self, now: Now, count: usize) {
         let Some(bounds) = self.bounds else { return };
-        for _ in 0..count {
-            let Some((deadline, key)) = self.buried.first() else { return };
-            if deadline + bounds.tombstone_retention > now.ms && self.surplus(&bounds) == 0 {
-                return;
-            }
+        let is_old = |(deadline, _): &&(u64, Arc<str>)| deadline + bounds.tombstone_retention <= now.ms;
+        let old = self.buried.iter().take(count).take_while(is_old).count();
+        let surplus = usize::try_from(self.surplus(&bounds)).unwrap_or(usize::MAX);
+        for _ in 0..old.max(surplus.min(STEP)) {
+            let Some((_, key)) = self.buried.first() else { return };
             let key = Arc::clone(key);
             self.dig_up(&key);
         }

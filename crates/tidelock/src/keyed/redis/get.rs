@@ -80,6 +80,7 @@ impl Carrier for Gets {
                 None => Ok(Some(None)),
                 // The answer has become too large: the next trip brings it.
                 Some((b'+', _)) => Ok(None),
+                Some((b'!', _)) => Err(stored::not_understood()),
                 Some((kind, record)) => stored::record(&request.get.key, record, *kind == b'x').map(Some).map(Some),
             });
             match found.transpose() {

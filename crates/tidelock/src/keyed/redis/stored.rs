@@ -51,18 +51,18 @@ const STATE: usize = 1 + STAMP + 4;
 
 /// Reads a record whose state and value stand behind each other.
 pub(super) fn record(key: &Arc<str>, bytes: &[u8], expired: bool) -> Result<RecordView> {
-    let (head, value) = bytes.split_at_checked(STATE).ok_or_else(|| not_understood(bytes))?;
+    let (head, value) = bytes.split_at_checked(STATE).ok_or_else(|| not_understood())?;
     Ok(RecordView { key: Arc::clone(key), stamp: stamp(head)?, value: value.to_vec(), expired })
 }
 
 /// Reads a stored state.
 pub(super) fn stamp(bytes: &[u8]) -> Result<Stamp> {
-    state(bytes).ok_or_else(|| not_understood(bytes))
+    state(bytes).ok_or_else(|| not_understood())
 }
 
 /// Reads an event of the log.
 pub(super) fn event(bytes: &[u8]) -> Result<EventView> {
-    parse_event(bytes).ok_or_else(|| not_understood(bytes))
+    parse_event(bytes).ok_or_else(|| not_understood())
 }
 
 fn parse_event(bytes: &[u8]) -> Option<EventView> {
@@ -89,9 +89,9 @@ fn parse_event(bytes: &[u8]) -> Option<EventView> {
     Some(EventView { revision, at, key, happened })
 }
 
-fn not_understood(bytes: &[u8]) -> Error {
-    let message = format!("what is stored in {} bytes is not of this version's format", bytes.len());
-    Error::new(ErrorKind::IncompatibleFormat, message)
+/// What is stored was written by another version, or by somebody else.
+pub(super) fn not_understood() -> Error {
+    Error::new(ErrorKind::IncompatibleFormat, "a stored record is not of this version's format")
 }
 
 /// The next item of an answer as a number.
@@ -113,5 +113,5 @@ pub(super) fn bytes(items: &mut std::vec::IntoIter<Value>) -> Result<Vec<u8>> {
 /// The next item of an answer as a key.
 pub(super) fn key(items: &mut std::vec::IntoIter<Value>) -> Result<Arc<str>> {
     let bytes = bytes(items)?;
-    std::str::from_utf8(&bytes).map(Arc::from).map_err(|_| not_understood(&bytes))
+    std::str::from_utf8(&bytes).map(Arc::from).map_err(|_| not_understood())
 }

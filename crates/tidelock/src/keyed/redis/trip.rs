@@ -67,6 +67,9 @@ impl Request {
     /// Answers its caller with the script's outcome.
     fn answer(self, outcome: &[u8]) {
         let wrong = || unexpected("keyed", &Value::BulkString(outcome.to_vec()));
+        if outcome == b"!" {
+            return server::Request::fail(self, &stored::not_understood());
+        }
         match self {
             Self::Change { change, reply } => {
                 drop(reply.send(changed(&change.key, outcome).ok_or_else(wrong)));
@@ -95,7 +98,8 @@ impl Changes {
         Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place, 1) })
     }
 
-    async fn make_trip(&self, lane: &Lane, load: &[Request]) -> Result<std::vec::IntoIter<Value>> {
+    /// Carries the requests under the lane's number; answers what the script said of each.
+    pub(super) async fn make_trip(&self, lane: &Lane, load: &[Request]) -> Result<std::vec::IntoIter<Value>> {
         let mut arguments = self.site.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         push_changes(load, &mut arguments);

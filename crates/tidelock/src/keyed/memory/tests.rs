@@ -1,0 +1,132 @@
+//! What only shows from inside: what is stored, and who is woken.
+
+use std::time::Duration;
+
+use super::*;
+use crate::Tidelock;
+use crate::keyed::store::{Action, Bounds, Happened, Kind, Life, Outcome};
+use crate::name::Address;
+use crate::runtime::Spawner;
+use crate::time::{Clock, ManualClock};
+
+const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+const BOUNDS: Bounds = Bounds {
+    max_entries: 100_000,
+    event_retention: 300_000,
+    max_events: 100_000,
+    max_event_bytes: 1 << 32,
+    tombstone_retention: 60_000,
+};
+
+fn object(kind: Kind, id: &str) -> Object {
+    Object { kind, address: Address::new(&"default".into(), id) }
+}
+
+fn upsert(key: &str, life: Life) -> Change {
+    Change { key: key.into(), action: Action::Upsert { value: b"value".to_vec(), life }, bounds: BOUNDS }
+}
+
+/// What the timer does when a deadline has come.
+fn sweep(store: &MemoryKeyed, clock: &ManualClock) -> Option<Timestamp> {
+    let now = clock.now();
+    loop {
+        let next = store.sweep(now);
+        if next.is_none_or(|next| next > now) {
+            return next;
+        }
+    }
+}
+
+#[tokio::test]
+async fn objects_that_were_used_and_left_are_forgotten() {
+    let clock = ManualClock::at(START);
+    let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
+    let store = MemoryKeyed::new(&timer);
+    for id in 0..1_000 {
+        let kind = if id % 2 == 0 { Kind::Registry } else { Kind::Ephemeral };
+        let object = object(kind, &id.to_string());
+        store.change(&object, upsert("a", Life::For(1_000))).await.unwrap();
+        if id % 3 == 0 {
+            assert!(store.delete(&object).await.unwrap());
+        }
+        let unknown = self::object(kind, &format!("unknown {id}"));
+        assert_eq!(store.get(&unknown, Get { key: "a".into(), include_expired: true }).await.unwrap(), None);
+        assert!(!store.delete(&unknown).await.unwrap());
+    }
+    assert_eq!(store.stored(), 1_000);
+    let waited_for = object(Kind::Registry, "waited for");
+    let bell = store.bell(&waited_for);
+    let kept = object(Kind::Registry, "kept");
+    store.change(&kept, upsert("a", Life::Permanent)).await.unwrap();
+    let mut steps = 0;
+    while let Some(next) = sweep(&store, &clock).filter(|_| store.stored() > 2) {
+        clock.set(next);
+        steps += 1;
+        assert!(steps < 100, "each deadline is of some use");
+    }
+    assert_eq!(store.stored(), 2);
+    drop(bell);
+    clock.advance(Duration::from_hours(2));
+    assert_eq!(sweep(&store, &clock), None);
+    assert_eq!(store.stored(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_is_woken_by_a_change_a_deadline_and_a_deletion() {
+    let clock = ManualClock::at(START);
+    let tide = Tidelock::in_process_with(&clock);
+    let store = tide.world.backend.keyed();
+    let object = object(Kind::Ephemeral, "o");
+    let bell = store.bell(&object);
+    let mut place = store.places(&object).await.unwrap().latest;
+    for cause in ["change", "deadline", "deletion"] {
+        let read = Read { after: place, max: 10, park: true };
+        assert!(store.read(&object, read).await.unwrap().events.is_empty());
+        match cause {
+            "change" => drop(store.change(&object, upsert("a", Life::For(60_000))).await.unwrap()),
+            "deadline" => clock.advance(Duration::from_mins(1)),
+            _ => assert!(store.delete(&object).await.unwrap()),
+        }
+        let rung = tokio::time::timeout(Duration::from_secs(10), bell.rung.notified());
+        rung.await.unwrap_or_else(|_| panic!("no bell at a {cause}"));
+        let span = store.read(&object, read).await.unwrap();
+        match cause {
+            "change" => assert!(matches!(span.events[0].happened, Happened::Upsert { .. })),
+            "deadline" => assert!(matches!(span.events[0].happened, Happened::Expire { .. })),
+            _ => assert!(span.overflow.is_some()),
+        }
+        place = span.end;
+    }
+}
+
+#[tokio::test]
+async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
+    let clock = ManualClock::at(START);
+    let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
+    let store = MemoryKeyed::new(&timer);
+    let object = object(Kind::Registry, "o");
+    for key in 0..20_000 {
+        store.change(&object, upsert(&key.to_string(), Life::For(1_000))).await.unwrap();
+    }
+    let place = store.places(&object).await.unwrap().latest;
+    clock.advance(Duration::from_secs(1));
+    let first = store.read(&object, Read { after: place, max: 1_000, park: false }).await.unwrap();
+    assert_eq!(first.events.len(), 200, "one step");
+    let changed = store.change(&object, upsert("new", Life::Permanent)).await.unwrap();
+    assert!(matches!(changed.outcome, Outcome::Stored(_)));
+    let list = |expired| List { prefix: "".into(), after_key: None, limit: 1_000, expired };
+    assert_eq!(store.list(&object, list(false)).await.unwrap().records.len(), 1);
+    assert_eq!(store.stats(&object).await.unwrap().expired, 20_000);
+    let mut expired = std::collections::HashSet::new();
+    let mut after = place;
+    loop {
+        let span = store.read(&object, Read { after, max: 1_000, park: false }).await.unwrap();
+        if span.events.is_empty() {
+            break;
+        }
+        let gone = span.events.iter().filter(|event| matches!(event.happened, Happened::Expire { .. }));
+        assert!(gone.into_iter().all(|event| expired.insert(Arc::clone(&event.key))), "each comes once");
+        after = span.end;
+    }
+    assert_eq!(expired.len(), 20_000);
+}

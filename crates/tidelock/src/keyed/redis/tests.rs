@@ -1,0 +1,388 @@
+//! What only shows from inside or on the server: bytes that stay as they were, keys that expire, answers that are
+//! remembered, processes that are woken.
+
+use std::time::Duration;
+
+use tidelock_testkit::{Connection, Reply};
+
+use super::*;
+use crate::Tidelock;
+use crate::backend::redis::{Lane, Redis, Settings};
+use crate::keyed::store::{Action, Bounds, Happened, Life, Outcome, Position};
+use crate::lifecycle::Lifecycle;
+use crate::name::Address;
+use crate::runtime::Spawner;
+use crate::time::{Clock, ManualClock, Timestamp};
+
+const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+const BOUNDS: Bounds = Bounds {
+    max_entries: 100,
+    event_retention: 300_000,
+    max_events: 1_000,
+    max_event_bytes: 1 << 32,
+    tombstone_retention: 60_000,
+};
+const HOUR: i64 = 3_600_000;
+
+/// A server, a namespace on it, and its time.
+struct Stage {
+    url: String,
+    prefix: String,
+    clock: ManualClock,
+    tide: Tidelock,
+    object: Object,
+}
+
+impl Stage {
+    /// One on each server.
+    async fn all(kind: Kind) -> Vec<Self> {
+        let mut stages = Vec::new();
+        for (_, url) in tidelock_testkit::shared_servers() {
+            let prefix: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+            let clock = ManualClock::at(START);
+            let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
+            let object = Object { kind, address: Address::new(&"default".into(), "o") };
+            stages.push(Self { url, prefix, clock, tide, object });
+        }
+        stages
+    }
+
+    fn store(&self) -> Arc<dyn KeyedStore> {
+        self.tide.world.backend.keyed()
+    }
+
+    async fn another_process(&self) -> Tidelock {
+        Tidelock::connect(&self.url).prefix(&self.prefix).clock(&self.clock).await.unwrap()
+    }
+
+    /// One more process, without what makes its requests.
+    async fn server(&self) -> Arc<Server> {
+        let settings = Settings {
+            url: self.url.clone(),
+            prefix: self.prefix.clone(),
+            request_timeout: Duration::from_secs(5),
+            root_certificate: None,
+            process: "repeats".into(),
+        };
+        let clock = Clock::Manual(self.clock.clone());
+        let spawner = Arc::new(Spawner::default());
+        Redis::connect(settings, &clock, &Lifecycle::new(clock.clone()), &spawner).await.unwrap().server()
+    }
+
+    async fn act(&self, key: &str, action: Action) -> Outcome {
+        let change = Change { key: key.into(), action, bounds: BOUNDS };
+        self.store().change(&self.object, change).await.unwrap().outcome
+    }
+
+    async fn upsert(&self, key: &str, size: usize, life: Life) {
+        let outcome = self.act(key, Action::Upsert { value: vec![b'x'; size], life }).await;
+        assert!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
+    }
+
+    async fn touch(&self, key: &str) -> Outcome {
+        self.act(key, Action::Touch { ttl: None, if_version: None }).await
+    }
+
+    async fn remove(&self, key: &str) {
+        assert_eq!(self.act(key, Action::Remove { reason: None, if_version: None }).await, Outcome::Removed);
+    }
+
+    async fn read(&self, after: Position, park: bool) -> Span {
+        self.store().read(&self.object, Read { after, max: 1_000, park }).await.unwrap()
+    }
+
+    async fn latest(&self) -> Position {
+        self.store().places(&self.object).await.unwrap().latest
+    }
+
+    /// The object's keys by the last part of their name, each with a connection to its node. Answers are left out.
+    fn keys(&self) -> Vec<(Connection, String, String)> {
+        let hosts = self.url.split_once("://").map_or(&*self.url, |(_, hosts)| hosts);
+        let mut found = Vec::new();
+        for host in hosts.split(',') {
+            let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+            let keys = Connection::open(port).unwrap().command(&["KEYS", &format!("{}:{{*", self.prefix)]).unwrap();
+            for key in keys.items().iter().filter_map(Reply::text).filter(|key| !key.contains(":answers:")) {
+                let part = key.rsplit(':').next().unwrap_or_default().to_owned();
+                found.push((Connection::open(port).unwrap(), key.to_owned(), part));
+            }
+        }
+        found.sort_by(|one, other| one.2.cmp(&other.2));
+        found
+    }
+
+    fn parts(&self) -> Vec<String> {
+        self.keys().into_iter().map(|(_, _, part)| part).collect()
+    }
+
+    /// The bytes of all keys, and whether they expire.
+    fn digest(&self) -> Vec<(String, String)> {
+        let script = "return redis.sha1hex(redis.call('DUMP', KEYS[1]))";
+        let digest = |(mut connection, key, part): (Connection, String, String)| {
+            (part, connection.command(&["EVAL", script, "1", &key]).unwrap().text().expect("a digest").to_owned())
+        };
+        self.keys().into_iter().map(digest).collect()
+    }
+
+    /// The shortest and the longest life of a key; -1: permanent.
+    fn lifetimes(&self) -> Vec<(String, i64)> {
+        let ttl = |(mut connection, key, part): (Connection, String, String)| {
+            (part, connection.command(&["PTTL", &key]).unwrap().int().expect("a number"))
+        };
+        self.keys().into_iter().map(ttl).collect()
+    }
+}
+
+fn advance(stage: &Stage, millis: u64) {
+    stage.clock.advance(Duration::from_millis(millis));
+}
+
+/// What is awaited comes at once; this only ends a test that would hang.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), what).await.expect("it comes")
+}
+
+#[tokio::test]
+async fn keys_live_as_long_as_anything_in_them_matters() {
+    for kind in [Kind::Registry, Kind::Ephemeral] {
+        for stage in Stage::all(kind).await {
+            stage.upsert("a", 10, Life::For(5_000_000)).await;
+            stage.touch("a").await;
+            stage.upsert("b", 10, Life::For(1)).await;
+            advance(&stage, 1);
+            stage.store().stats(&stage.object).await.unwrap();
+            let lasts = 5_000_000 + i64::try_from(BOUNDS.tombstone_retention).unwrap() + HOUR;
+            let lifetimes = stage.lifetimes();
+            assert_eq!(lifetimes.len(), if kind == Kind::Registry { 9 } else { 7 }, "{lifetimes:?}");
+            for (part, life) in lifetimes {
+                assert!(life > lasts - 20_000 && life <= lasts + 600_000, "{part}: {life} ms");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_are_permanent_only_while_a_permanent_record_is_there() {
+    for stage in Stage::all(Kind::Registry).await {
+        stage.upsert("a", 10, Life::For(1_000)).await;
+        stage.upsert("p", 10, Life::Permanent).await;
+        stage.touch("a").await;
+        assert!(stage.lifetimes().iter().all(|(_, life)| *life == -1), "{:?}", stage.lifetimes());
+        stage.remove("p").await;
+        assert_eq!(stage.lifetimes().len(), 7);
+        assert!(stage.lifetimes().iter().all(|(_, life)| *life >= HOUR - 20_000), "{:?}", stage.lifetimes());
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_object_leaves_only_its_last_revision_for_an_hour() {
+    for stage in Stage::all(Kind::Registry).await {
+        stage.upsert("a", 10, Life::Permanent).await;
+        stage.upsert("b", 10, Life::For(1_000)).await;
+        assert!(stage.store().delete(&stage.object).await.unwrap());
+        assert!(!stage.store().delete(&stage.object).await.unwrap());
+        assert_eq!(stage.parts(), ["record"]);
+        assert!(stage.lifetimes().iter().all(|(_, life)| (HOUR - 20_000..=HOUR + 600_000).contains(life)));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_in_the_keys_when_everything_is_over() {
+    for kind in [Kind::Registry, Kind::Ephemeral] {
+        for stage in Stage::all(kind).await {
+            for key in 0..50 {
+                stage.upsert(&format!("{key}"), 10, Life::For(1_000 + key)).await;
+                stage.touch(&format!("{key}")).await;
+            }
+            stage.remove("7").await;
+            advance(&stage, 2_000);
+            stage.store().stats(&stage.object).await.unwrap();
+            advance(&stage, BOUNDS.event_retention + 5_000);
+            stage.store().stats(&stage.object).await.unwrap();
+            assert_eq!(stage.parts(), ["record"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_call_and_a_question_leave_every_byte() {
+    for stage in Stage::all(Kind::Registry).await {
+        stage.upsert("a", 10, Life::Permanent).await;
+        stage.upsert("b", 10, Life::For(1_000)).await;
+        let place = stage.latest().await;
+        let before = stage.digest();
+        let other = Bounds { max_entries: 2, max_events: 1, ..BOUNDS };
+        let value = || b"other".to_vec();
+        for (key, action) in [
+            ("c", Action::Upsert { value: value(), life: Life::Permanent }),
+            ("a", Action::Cas { expected: Some(1), value: value(), life: Life::Keep }),
+            ("c", Action::Cas { expected: Some(1), value: value(), life: Life::Keep }),
+            ("a", Action::Touch { ttl: None, if_version: None }),
+            ("b", Action::Touch { ttl: None, if_version: Some(1) }),
+            ("c", Action::Touch { ttl: None, if_version: None }),
+            ("b", Action::Remove { reason: None, if_version: Some(1) }),
+            ("c", Action::Remove { reason: None, if_version: None }),
+        ] {
+            let changed = stage.store().change(&stage.object, Change { key: key.into(), action, bounds: other });
+            assert!(!matches!(changed.await.unwrap().outcome, Outcome::Stored(_) | Outcome::Extended { .. }));
+        }
+        let get = Get { key: "b".into(), include_expired: true };
+        assert!(stage.store().get(&stage.object, get).await.unwrap().is_some());
+        let list = List { prefix: "".into(), after_key: None, limit: 10, expired: false };
+        assert_eq!(stage.store().list(&stage.object, list).await.unwrap().records.len(), 2);
+        stage.store().stats(&stage.object).await.unwrap();
+        assert!(stage.read(place, false).await.events.is_empty());
+        assert_eq!(stage.digest(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_trip_that_is_made_again_gives_the_first_answer_and_changes_nothing() {
+    for stage in Stage::all(Kind::Ephemeral).await {
+        let store = stage.store();
+        let server = stage.server().await;
+        let remote = Remote::new(&server, &stage.object);
+        let mut lane = Lane::new(&server, &remote.site.place);
+        let request = |key: &str, action| {
+            let change = Change { key: key.into(), action, bounds: BOUNDS };
+            Request::Change { change, reply: oneshot::channel().0 }
+        };
+        let life = Life::For(1_000);
+        let first = [
+            request("a", Action::Upsert { value: b"1".to_vec(), life }),
+            request("a", Action::Touch { ttl: None, if_version: None }),
+            request("b", Action::Upsert { value: b"2".to_vec(), life }),
+            request("b", Action::Remove { reason: None, if_version: None }),
+            request("a", Action::Cas { expected: None, value: b"3".to_vec(), life }),
+            Request::Delete { reply: oneshot::channel().0 },
+            request("c", Action::Upsert { value: b"4".to_vec(), life }),
+        ];
+        lane.number = 1;
+        let made: Vec<_> = remote.changes.make_trip(&lane, &first[..5]).await.unwrap().collect();
+        let before = stage.digest();
+        advance(&stage, 500);
+        let again: Vec<_> = remote.changes.make_trip(&lane, &first[..5]).await.unwrap().collect();
+        assert_eq!(made, again);
+        assert_eq!(stage.digest(), before);
+        lane.number = 2;
+        let made: Vec<_> = remote.changes.make_trip(&lane, &first[5..]).await.unwrap().collect();
+        let again: Vec<_> = remote.changes.make_trip(&lane, &first[5..]).await.unwrap().collect();
+        assert_eq!(made, again, "a deletion too");
+        lane.number = 1;
+        assert!(remote.changes.make_trip(&lane, &first).await.is_err(), "an old trip that comes late");
+        assert_eq!(store.stats(&stage.object).await.unwrap().active, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_understood_fails_alone() {
+    for stage in Stage::all(Kind::Registry).await {
+        stage.upsert("a", 10, Life::For(1_000)).await;
+        stage.upsert("b", 10, Life::For(1_000)).await;
+        for (mut connection, key, part) in stage.keys() {
+            if part == "states" {
+                connection.command(&["HSET", &key, "a", "rubbish"]).unwrap();
+            }
+        }
+        let store = stage.store();
+        let touch = |key: &str| {
+            let action = Action::Touch { ttl: None, if_version: None };
+            store.change(&stage.object, Change { key: key.into(), action, bounds: BOUNDS })
+        };
+        let get = |key: &str| store.get(&stage.object, Get { key: key.into(), include_expired: false });
+        let (a, b) = tokio::join!(touch("a"), touch("b"));
+        assert_eq!(a.unwrap_err().kind(), ErrorKind::IncompatibleFormat);
+        assert!(matches!(b.unwrap().outcome, Outcome::Extended { .. }));
+        let (a, b) = tokio::join!(get("a"), get("b"));
+        assert_eq!(a.unwrap_err().kind(), ErrorKind::IncompatibleFormat);
+        assert!(b.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn large_values_come_in_pages_and_parts() {
+    const LARGE: usize = 3 * 1_024 * 1_024;
+    for stage in Stage::all(Kind::Registry).await {
+        let start = stage.latest().await;
+        for key in ["a", "b", "c"] {
+            stage.upsert(key, LARGE, Life::For(100_000)).await;
+        }
+        stage.touch("b").await;
+        let store = stage.store();
+        let get = |key: &str| store.get(&stage.object, Get { key: key.into(), include_expired: false });
+        let (a, b, c) = tokio::join!(get("a"), get("b"), get("c"));
+        assert!([a, b, c].into_iter().all(|found| found.unwrap().unwrap().value.len() == LARGE));
+        let list = List { prefix: "".into(), after_key: None, limit: 10, expired: false };
+        let page = store.list(&stage.object, list).await.unwrap();
+        assert_eq!((page.records.len(), page.more), (1, true));
+        let mut place = start;
+        for expected in [1, 1, 2, 0] {
+            let span = stage.read(place, false).await;
+            assert_eq!(span.events.len(), expected);
+            place = span.end;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_parked_process_is_woken_by_a_change_and_by_a_deletion() {
+    for stage in Stage::all(Kind::Ephemeral).await {
+        let other = stage.another_process().await;
+        let bells = [&stage.tide, &other].map(|tide| tide.world.backend.keyed().bell(&stage.object));
+        let start = stage.latest().await;
+        for round in 0..3 {
+            let mut place = if round == 0 { start } else { stage.latest().await };
+            for tide in [&stage.tide, &other] {
+                let read = Read { after: place, max: 10, park: true };
+                let span = tide.world.backend.keyed().read(&stage.object, read).await.unwrap();
+                assert!(span.events.is_empty());
+                place = span.end;
+            }
+            if round == 2 {
+                assert!(other.world.backend.keyed().delete(&stage.object).await.unwrap());
+            } else {
+                stage.upsert("a", 10, Life::For(1_000)).await;
+            }
+            for bell in &bells {
+                soon(bell.rung.notified()).await;
+            }
+        }
+        assert!(!stage.parts().contains(&"parked".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_process_sweeps_what_it_used_and_those_who_wait_hear_of_it() {
+    for stage in Stage::all(Kind::Ephemeral).await {
+        stage.upsert("a", 10, Life::For(60_000)).await;
+        let watcher = stage.another_process().await;
+        let store = watcher.world.backend.keyed();
+        let bell = store.bell(&stage.object);
+        let place = stage.latest().await;
+        let read = Read { after: place, max: 10, park: true };
+        let span = store.read(&stage.object, read).await.unwrap();
+        assert_eq!(span.next, Some(START.as_millis() + 60_000));
+        advance(&stage, 60_000);
+        // Nobody calls: the sweeping of either process does it.
+        soon(bell.rung.notified()).await;
+        let span = store.read(&stage.object, read).await.unwrap();
+        assert!(matches!(span.events[..], [_]) && matches!(span.events[0].happened, Happened::Expire { .. }));
+    }
+}
+
+#[tokio::test]
+async fn waiting_keeps_the_object_and_so_the_place() {
+    for stage in Stage::all(Kind::Ephemeral).await {
+        stage.upsert("a", 10, Life::For(1)).await;
+        advance(&stage, 1);
+        stage.store().stats(&stage.object).await.unwrap();
+        advance(&stage, 5 * 3_600_000);
+        stage.read(stage.latest().await, true).await;
+        for (part, life) in stage.lifetimes() {
+            assert!(life > HOUR - 20_000, "{part}: {life} ms");
+        }
+        let (mut connection, key, _) = stage.keys().into_iter().find(|(_, _, part)| part == "record").unwrap();
+        let ends = connection.command(&["HGET", &key, "ends"]).unwrap().int().unwrap();
+        assert_eq!(u64::try_from(ends).unwrap(), stage.clock.now().as_millis() + 20_000);
+    }
+}
