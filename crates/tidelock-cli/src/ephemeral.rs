@@ -7,7 +7,7 @@ use tidelock::{Raw, SECOND, Tidelock};
 use crate::exit::Exit;
 use crate::output;
 use crate::records::{self, Store, Watch};
-use crate::server::Server;
+use crate::server::RecordServer;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -23,7 +23,7 @@ struct Target {
     /// The name of the ephemeral store.
     store: String,
     #[command(flatten)]
-    server: Server,
+    server: RecordServer,
 }
 
 impl Target {
@@ -35,7 +35,7 @@ impl Target {
     }
 
     fn json(&self) -> bool {
-        self.server.json
+        self.server.json()
     }
 }
 

@@ -8,7 +8,7 @@ use tidelock::{PageToken, Raw, Tidelock};
 use crate::exit::Exit;
 use crate::output;
 use crate::records::{self, Store, Watch};
-use crate::server::Server;
+use crate::server::RecordServer;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -26,7 +26,7 @@ struct Target {
     /// The name of the registry.
     registry: String,
     #[command(flatten)]
-    server: Server,
+    server: RecordServer,
 }
 
 impl Target {
@@ -37,7 +37,7 @@ impl Target {
     }
 
     fn json(&self) -> bool {
-        self.server.json
+        self.server.json()
     }
 }
 

@@ -45,7 +45,7 @@ impl Target {
     }
 
     fn json(&self) -> bool {
-        self.server.json
+        self.server.json()
     }
 }
 
