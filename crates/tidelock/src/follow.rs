@@ -281,11 +281,6 @@ impl<L: Log> Follower<L> {
         &self.position
     }
 
-    /// The log that is followed.
-    pub(crate) fn log(&self) -> &L {
-        &self.hub.log
-    }
-
     /// Waits for what comes next. Dropping the future loses nothing.
     ///
     /// Outages are waited out; an error is one that waiting does not cure, or a shutdown.

@@ -8,8 +8,9 @@ use crate::backend::Backend;
 use crate::backend::memory::Memory;
 use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
-use crate::handover::{self, Receivers};
-use crate::keyed;
+use crate::handover::{Object, Receivers};
+use crate::keyed::site::Site as KeyedSite;
+use crate::keyed::store::Object as KeyedObject;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
 use crate::name::Address;
@@ -43,9 +44,9 @@ pub(crate) struct World {
     /// Topics that are used here.
     pub(crate) topics: WeakMap<Address, Site>,
     /// Who waits here for messages of which queue or group.
-    pub(crate) receivers: WeakMap<(Address, handover::Object), Receivers>,
+    pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
     /// The registries and ephemeral stores that are used here.
-    pub(crate) keyed: WeakMap<keyed::store::Object, keyed::site::Site>,
+    pub(crate) keyed: WeakMap<KeyedObject, KeyedSite>,
 }
 
 /// The tenant of those who do not say one.

@@ -7,6 +7,7 @@
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
 mod in_process;
+mod keyed;
 mod measure;
 mod memory;
 mod noop;
@@ -27,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         waiting::rows(&mut table).await?;
         memory::rows(&mut table).await?;
         topics::rows(&mut table).await?;
+        keyed::rows(&mut table).await?;
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     in_process::rows(&mut table)?;

@@ -129,7 +129,9 @@ impl Cell {
         let names = woken.groups.into_iter().map(Some).chain(woken.followers.then_some(None));
         let ringing: Vec<_> = names.filter_map(|name| bells.get(&name).and_then(Weak::upgrade)).collect();
         drop(bells);
-        ringing.iter().for_each(|bell| bell.ring());
+        for bell in ringing {
+            bell.ring();
+        }
     }
 
     /// Whether somebody in this process waits.

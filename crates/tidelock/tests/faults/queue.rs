@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tidelock::{Backoff, Queue, Tidelock};
-use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, Server, scale};
+use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, scale};
 
 use crate::stage::{Other, account, durable_server, open, server, until, within};
 

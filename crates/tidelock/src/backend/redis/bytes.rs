@@ -29,9 +29,18 @@ impl<'a> Bytes<'a> {
         usize::try_from(self.number(size)?).ok()
     }
 
-    /// So many bytes as text; nothing for none.
-    pub(crate) fn text(&mut self, length: usize) -> Option<Option<Arc<str>>> {
-        let bytes = self.take(length)?;
-        Some((!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes).into()))
+    /// So many bytes as text.
+    pub(crate) fn text(&mut self, length: usize) -> Option<Text> {
+        self.take(length).map(|bytes| Text(String::from_utf8_lossy(bytes).into()))
+    }
+}
+
+/// A text of which an empty one may stand for none.
+#[derive(Clone, Debug)]
+pub(crate) struct Text(pub(crate) Arc<str>);
+
+impl Text {
+    pub(crate) fn unless_empty(self) -> Option<Arc<str>> {
+        Some(self.0).filter(|text| !text.is_empty())
     }
 }

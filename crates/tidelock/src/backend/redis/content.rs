@@ -24,7 +24,7 @@ pub(crate) fn push_content(content: &Content, bytes: &mut Vec<u8>) {
 pub(crate) fn read_content(mut bytes: Bytes<'_>) -> Option<Content> {
     let (key, trace, meta) = (bytes.length(2)?, bytes.length(2)?, bytes.length(4)?);
     Some(Content {
-        ordering_key: bytes.text(key)?,
+        ordering_key: bytes.text(key)?.unless_empty(),
         trace: bytes.take(trace)?.to_vec(),
         meta: bytes.take(meta)?.to_vec(),
         payload: bytes.0.to_vec(),

@@ -56,8 +56,8 @@ impl Stored {
         let (attempts, join, number) = (bytes.number(6)?, bytes.number(8)?, bytes.number(8)?);
         let tag = bytes.byte()?;
         let (consumer, note, error) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
-        let consumer = bytes.text(consumer)?.unwrap_or_default();
-        let (note, last_error) = (bytes.text(note)?, bytes.text(error)?);
+        let consumer = bytes.text(consumer)?.0;
+        let (note, last_error) = (bytes.text(note)?.unless_empty(), bytes.text(error)?.unless_empty());
         let (id, enqueued_at) = (bytes.number(8)?, bytes.number(8)?);
         let (expires_at, retention) = (some(bytes.number(8)?), some(bytes.number(8)?));
         let content = read_content(bytes)?;

@@ -185,11 +185,11 @@ end
 
 -- Puts a requeued copy where it belongs: waiting, or behind its key.
 local function admit_copy(e, due)
-  if e.key and redis.call('SISMEMBER', BUSY, e.key) == 1 then
+  if e.key and redis.call('HEXISTS', BUSY, e.key) == 1 then
     return set_aside(e, due)
   end
   if e.key then
-    redis.call('SADD', BUSY, e.key)
+    redis.call('HSET', BUSY, e.key, '')
   end
   wait(e, due)
 end
@@ -202,7 +202,7 @@ local function free_key(e)
   local member = g.aside > 0
     and redis.call('ZRANGEBYLEX', ASIDE, '[' .. e.key .. '\0', '(' .. e.key .. '\1', 'LIMIT', 0, 1)[1]
   if not member then
-    redis.call('SREM', BUSY, e.key)
+    redis.call('HDEL', BUSY, e.key)
     return
   end
   redis.call('ZREM', ASIDE, member)

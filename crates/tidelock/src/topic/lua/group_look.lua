@@ -11,7 +11,7 @@
 -- KEYS[10]  freed: set aside, and first of a key that is free, by position (sorted set)
 -- KEYS[11]  aside: set aside behind an open event of their key, by key and position (sorted set)
 -- KEYS[12]  idle: waiting and set aside, but for requeued copies, by position (sorted set)
--- KEYS[13]  busy: keys of which an event is open that others wait for (set)
+-- KEYS[13]  busy: keys of which an event is open that others wait for (hash)
 -- KEYS[14]  letters: dead letters by position (hash)
 -- KEYS[15]  moved: dead letters by the instant at which they were moved (sorted set)
 -- KEYS[16]  kept: dead letters by the end of their retention (sorted set)

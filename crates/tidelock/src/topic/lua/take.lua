@@ -125,7 +125,7 @@ local function read_on(take, ordinal, element)
   end
   local keyed = take.ordered and element:sub(9, 10) ~= '\0\0'
   local e = opened(take, element, ordinal, keyed)
-  if keyed and (take.busy[e.key] or redis.call('SISMEMBER', BUSY, e.key) == 1) then
+  if keyed and (take.busy[e.key] or redis.call('HEXISTS', BUSY, e.key) == 1) then
     g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
     take.aside = take.aside + 1
     set_aside(e, 0)
@@ -136,7 +136,7 @@ local function read_on(take, ordinal, element)
   end
   g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
   if keyed then
-    redis.call('SADD', BUSY, e.key)
+    redis.call('HSET', BUSY, e.key, '')
     take.busy[e.key] = true
   end
   hand_over(take, e)

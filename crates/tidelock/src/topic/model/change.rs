@@ -75,7 +75,9 @@ impl Model {
                 .with_group(&group, Changes::Count(0), |group| Changes::Count(group.remove_dead(at).is_some().into())),
             Change::PurgeDead { group, filter, limit } => self.with_group(&group, Changes::Count(0), |group| {
                 let found = group.found_dead(filter, limit.unwrap_or(u64::MAX), |_, _| true);
-                found.iter().for_each(|at| drop(group.remove_dead(*at)));
+                for at in &found {
+                    group.remove_dead(*at);
+                }
                 Changes::Count(found.len() as u64)
             }),
         }

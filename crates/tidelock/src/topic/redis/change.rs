@@ -100,7 +100,9 @@ impl Remote {
             }
             self.server.push_now(&mut arguments);
             arguments.number(*number);
-            names.iter().for_each(|name| arguments.push(name.as_bytes()));
+            for name in &names {
+                arguments.push(name.as_bytes());
+            }
             let within = self.server.request_timeout;
             let answer = self.server.run(&DELETE, self.place.slot, &arguments, Repeat::Safe, within).await;
             let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;

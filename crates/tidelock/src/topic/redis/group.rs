@@ -269,7 +269,7 @@ fn read_taken(item: Value) -> Result<Option<Taken>> {
         let (after, life) = (head.number(8)?, head.number(8)?);
         let is_seen = head.byte()? == 1;
         let place = place(&mut head)?;
-        Some((after, life, is_seen.then_some(place), gap(&mut head)?))
+        Some((after, life, is_seen.then_some(place), gap(&mut head)?.0))
     };
     let (after, life, seen, gap) = read_head().ok_or_else(|| unexpected("take", &Value::BulkString(head.clone())))?;
     let events = items.map(|item| match item {

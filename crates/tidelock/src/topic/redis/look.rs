@@ -150,7 +150,7 @@ impl Remote {
         };
         let mut shown = self.show(reading.what, push).await?;
         let life = shown.count()?;
-        let gap = shown.unpacked(gap)?;
+        let gap = shown.unpacked(gap)?.0;
         let more = shown.flag();
         let mut events = Vec::with_capacity(shown.0.len() / 2);
         while shown.0.len() > 0 {

@@ -9,9 +9,8 @@ use crate::topic::store::{Begin, Content, DeadView, EventView, GapView, Handed, 
 
 /// What a script writes for the number of missed events where it is unknown.
 const UNKNOWN: u64 = 1 << 53;
-/// Bytes of a place and of a gap.
+/// Bytes of a place.
 pub(super) const PLACE: usize = 24;
-pub(super) const GAP: usize = 57;
 
 /// The sender's part of an element.
 pub(super) fn body(content: &Content) -> Vec<u8> {
@@ -46,11 +45,16 @@ pub(super) fn place(bytes: &mut Bytes<'_>) -> Option<Position> {
     Some(Position { life: bytes.number(8)?, at: bytes.number(8)?, ordinal: bytes.number(8)? })
 }
 
-pub(super) fn gap(bytes: &mut Bytes<'_>) -> Option<Option<GapView>> {
+/// A gap, if the bytes are one: the first one says so.
+pub(super) fn gap(bytes: &mut Bytes<'_>) -> Option<GapSaid> {
     let is_gap = bytes.byte()? == 1;
     let (from, to, missed) = (place(bytes)?, place(bytes)?, bytes.number(8)?);
-    Some(is_gap.then_some(GapView { from, to, missed: (missed != UNKNOWN).then_some(missed) }))
+    let gap = GapView { from, to, missed: (missed != UNKNOWN).then_some(missed) };
+    Some(GapSaid(is_gap.then_some(gap)))
 }
+
+/// What an answer says of a gap.
+pub(super) struct GapSaid(pub(super) Option<GapView>);
 
 /// An element of the log.
 pub(super) fn event(life: u64, ordinal: u64, element: &[u8]) -> Result<EventView> {
@@ -94,7 +98,7 @@ impl Stored {
         let (retention, ordinal) = (bytes.number(8)?, bytes.number(8)?);
         let (consumer, note, error) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
         bytes.take(consumer)?;
-        let (note, last_error) = (bytes.text(note)?, bytes.text(error)?);
+        let (note, last_error) = (bytes.text(note)?.unless_empty(), bytes.text(error)?.unless_empty());
         let at = bytes.number(8)?;
         let content = read_content(bytes)?;
         Some(Self { kind, fence, attempts, number, retention, ordinal, note, last_error, at, content })
