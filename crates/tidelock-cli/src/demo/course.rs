@@ -86,7 +86,6 @@ pub(crate) async fn carry_out(
     let ledger = crew.dismiss().await?;
     let dead = dead_letters(&queue).await?;
     tell_dead(&topic, &ledger, &dead).await?;
-    let held = readers.held();
     let groups = readers.finish().await?;
     let account = audit::account(Witnesses {
         sent: &sent,
@@ -105,7 +104,7 @@ pub(crate) async fn carry_out(
         processes: args.processes.unwrap_or(1),
         killed: course.killed.len() as u64,
         killed_holding: course.killed_holding,
-        reader_fell_holding: held,
+        reader_fell_holding: groups.iter().find_map(|group| group.held),
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         queue_name: plan.run.clone(),
         kept: args.keep,

@@ -38,6 +38,8 @@ pub(crate) struct Standing {
     pub(crate) lag: u64,
     pub(crate) missed: u64,
     pub(crate) dead: u64,
+    /// Events that a reader held when it fell; `None`: none did.
+    pub(crate) held: Option<u64>,
 }
 
 /// The running readers.
@@ -70,11 +72,6 @@ impl Readers {
         }
     }
 
-    /// Events that the reader which fell had in hand; `None` if none fell.
-    pub(crate) fn held(&self) -> Option<u64> {
-        self.running.iter().find_map(|running| *lock(&running.held))
-    }
-
     /// Waits until both groups have come to the end of the log, and stops the readers.
     pub(crate) async fn finish(self) -> anyhow::Result<Vec<Standing>> {
         let began = Instant::now();
@@ -91,24 +88,18 @@ impl Readers {
         for running in self.running {
             running.told.send_replace(Told::Stop);
             running.task.await?.with_context(|| format!("the reader of group {:?}", running.group))?;
-            let projection = lock(&running.projection).clone();
-            let group = groups.iter().find(|group| group.name == running.group);
-            standings.push(Standing::new(running.group, projection, group));
+            let info = groups.iter().find(|group| group.name == running.group);
+            let number = |field: fn(&GroupInfo) -> u64| info.map_or(0, field);
+            standings.push(Standing {
+                group: running.group,
+                projection: lock(&running.projection).clone(),
+                lag: number(|info| info.lag),
+                missed: number(|info| info.missed),
+                dead: number(|info| info.dead),
+                held: *lock(&running.held),
+            });
         }
         Ok(standings)
-    }
-}
-
-impl Standing {
-    fn new(group: &'static str, projection: Projection, info: Option<&GroupInfo>) -> Self {
-        let number = |field: fn(&GroupInfo) -> u64| info.map_or(0, field);
-        Self {
-            group,
-            projection,
-            lag: number(|info| info.lag),
-            missed: number(|info| info.missed),
-            dead: number(|info| info.dead),
-        }
     }
 }
 

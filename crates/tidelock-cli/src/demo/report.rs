@@ -90,20 +90,14 @@ impl fmt::Display for Report {
         if account.unfinished > 0 {
             row(account.unfinished, "unfinished", "still in the queue when it was stopped".to_owned())?;
         }
-        row(
-            account.events,
-            "events",
-            format!("from which one group has a revenue of {}", money(account.revenue_cents)),
-        )?;
+        let revenue = money(account.revenue_cents);
+        row(account.events, "events", format!("one for each order; a group adds them up to {revenue}"))?;
         let fell =
-            self.reader_fell_holding.map(|held| format!(", although its reader fell with {} events", count(held)));
-        row(account.sold, "sold", format!("by another group{}", fell.unwrap_or_default()))?;
-        let remark = if account.expired > 0 {
-            format!("all gone, {} of them without a word", account.expired)
-        } else {
-            "all gone".to_owned()
-        };
-        row(account.members, "members", remark)?;
+            self.reader_fell_holding.map(|held| format!(", whose reader fell with {} events in hand", count(held)));
+        row(account.sold, "sold", format!("items, by a second group{}", fell.unwrap_or_default()))?;
+        let expired =
+            if account.expired > 0 { format!("; {} said no goodbye", account.expired) } else { String::new() };
+        row(account.members, "members", format!("came and went{expired}"))?;
         row(account.lost, "lost", String::new())?;
         row(account.double, "double", String::new())?;
         row(account.retried, "retried", "orders that needed more than one delivery".to_owned())?;
@@ -133,7 +127,8 @@ impl Report {
             writeln!(f, "    {sample}")?;
         }
         if self.kept {
-            writeln!(f, "\nThe queue is kept: tidelock queue stats {} --redis …", self.queue_name)?;
+            let name = &self.queue_name;
+            writeln!(f, "\nKept: tidelock queue stats {name}, tidelock topic tail {name} --from earliest (--redis …)")?;
         }
         Ok(())
     }

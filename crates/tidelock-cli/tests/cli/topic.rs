@@ -120,6 +120,28 @@ fn what_is_no_longer_there_is_told_and_settings_stay() {
 }
 
 #[test]
+fn a_demo_that_is_kept_leaves_its_log_and_nobody_behind() {
+    for shell in Shell::all() {
+        let order =
+            b"{\"id\":\"o-1\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1,\"amount_cents\":100}\none lamp";
+        let demo = tidelock_at(&shell.url, &["demo", "-", "--redis", &shell.url, "--keep", "--json"], order);
+        let shell = Shell { topic: demo.expect(0).json()["queue_name"].as_str().unwrap().to_owned(), ..shell };
+        let events = shell.tail("earliest", "2");
+        let kept = |text: &str| bodies(&events).iter().any(|body| body.contains(text));
+        assert!(kept("\"charged\"") && kept("\"died\"") && kept("oslo/lamp"), "{events:?}");
+        let groups = shell.run("groups", &["--json"]).expect(0).json();
+        for (group, name) in groups.as_array().unwrap().iter().zip(["revenue", "stock"]) {
+            assert_eq!((&group["name"], &group["lag"], &group["dead"]), (&json!(name), &json!(0), &json!(0)));
+        }
+        for kind in ["registry", "ephemeral"] {
+            let records = tidelock_at(&shell.url, &[kind, "ls", &shell.topic, "--json"], b"").expect(0).json();
+            assert_eq!(records["items"], json!([]), "{kind}");
+        }
+        tidelock_at(&shell.url, &["queue", "purge", &shell.topic, "--dead", "--yes"], b"").expect(0);
+    }
+}
+
+#[test]
 fn groups_show_how_far_they_are() {
     for shell in Shell::all() {
         assert_eq!(shell.run("groups", &["--json"]).expect(0).json(), json!([]));

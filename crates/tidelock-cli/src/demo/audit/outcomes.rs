@@ -78,7 +78,7 @@ impl Audit<'_> {
     /// Both projections are what the ledger says of the orders that have an event.
     pub(super) fn projections(&mut self, standings: &[Standing]) {
         for standing in standings {
-            let Standing { group, projection, lag, missed, dead } = standing;
+            let Standing { group, projection, lag, missed, dead, .. } = standing;
             let mut ours = Totals::default();
             for Sale { cents, quantity, shelf } in self.charged.values() {
                 ours.add(group, shelf, *quantity, *cents);
