@@ -129,7 +129,7 @@ impl<L: Log> Hub<L> {
     /// Follows the log from a place on.
     pub(crate) fn follow(self: &Arc<Self>, position: L::Position) -> Follower<L> {
         self.followers.fetch_add(1, Ordering::AcqRel);
-        Follower { hub: Arc::clone(self), position, current: None, number: None }
+        Follower { hub: Arc::clone(self), position, current: None, number: None, fresh: true }
     }
 
     fn clock(&self) -> &Clock {
@@ -273,6 +273,8 @@ pub(crate) struct Follower<L: Log> {
     current: Option<(Arc<Part<L>>, Index)>,
     /// The number of the part behind the current one, if that came from the ring.
     number: Option<u64>,
+    /// Nothing was read for it yet: what others keep in the ring may be gone from the log, and is not for a newcomer.
+    fresh: bool,
 }
 
 impl<L: Log> Follower<L> {
@@ -305,7 +307,7 @@ impl<L: Log> Follower<L> {
             return Ok(Some(next));
         }
         self.hub.world.lifecycle.check("follow")?;
-        let place = self.hub.lock().find(&self.position, self.number);
+        let place = self.place();
         if let Place::Inside { part, number, index } = place {
             self.enter(part, Some(number), index);
             return Ok(self.step());
@@ -352,19 +354,29 @@ impl<L: Log> Follower<L> {
     fn enter(&mut self, part: Arc<Part<L>>, number: Option<u64>, index: Index) {
         self.current = Some((part, index));
         self.number = number.map(|number| number + 1);
+        self.fresh = false;
+    }
+
+    /// Where it is in the ring; a newcomer is in it only at its end.
+    fn place(&self) -> Place<L> {
+        match self.hub.lock().find(&self.position, self.number) {
+            Place::Inside { .. } if self.fresh => Place::Outside,
+            place => place,
+        }
     }
 
     /// Finds or reads the part that comes next, or waits a while for it.
     async fn refill(&mut self, hub: &Arc<Hub<L>>) -> Result<()> {
         // Before the ring is looked at: what is added from then on is not missed.
         let changed = hub.changed.notified();
-        let place = hub.lock().find(&self.position, self.number);
+        let place = self.place();
         match place {
             Place::Inside { part, number, index } => {
                 self.enter(part, Some(number), index);
                 return Ok(());
             }
-            Place::End => {}
+            // What comes from here on is new to it too.
+            Place::End => self.fresh = false,
             Place::Outside => {
                 let part = self.catch_up(hub).await?;
                 if !part.is_empty() {
@@ -377,8 +389,7 @@ impl<L: Log> Follower<L> {
             biased;
             () = changed => Ok(()),
             _driver = hub.driver.lock() => {
-                let place = hub.lock().find(&self.position, self.number);
-                match place {
+                match self.place() {
                     Place::Inside { .. } => Ok(()),
                     Place::End | Place::Outside => hub.drive(&self.position).await,
                 }

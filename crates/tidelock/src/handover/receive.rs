@@ -219,9 +219,7 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
         // A gap is told only once: what a take brings is not lost if this future is dropped meanwhile.
         Object::Group(_) => site.unstoppable(Box::pin(claiming)).await,
     };
-    let mut claims = claims.map_err(|error| site.context("receive", error))?;
-    // A gap counts: what is then one too many is given back.
-    Ok(claims.split(max))
+    claims.map_err(|error| site.context("receive", error))
 }
 
 /// Decodes what was claimed. What does not decode goes to the dead letters.

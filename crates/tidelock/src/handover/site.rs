@@ -24,7 +24,7 @@ use crate::topic::store::GapView;
 pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool;
-    /// Hands out what is first, now, at most `max`; 0 takes nothing and passes a wake-up on to another process. `park`:
+    /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing and passes a wake-up on to another process. `park`:
     /// if fewer were there, note that this process wants to be woken. Dropped after it took something, it gives that
     /// back.
     fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>>;
@@ -228,12 +228,7 @@ pub(crate) struct Claims {
 
 impl Claims {
     pub(crate) fn new(site: &Arc<Site>, taken: Taken, asked: Tick, lease: u64) -> Self {
-        let Taken { mut gap, messages, .. } = taken;
-        if let Some(earlier) = site.untold()
-            && let Some(later) = gap.replace(earlier)
-        {
-            site.keep(later);
-        }
+        let Taken { gap, messages, .. } = taken;
         Self { site: Arc::clone(site), gap, messages, asked, lease }
     }
 

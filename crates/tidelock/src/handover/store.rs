@@ -70,6 +70,13 @@ pub(crate) struct Taken {
     pub(crate) next: Option<u64>,
 }
 
+impl Taken {
+    /// What counts towards the most that a take asks for.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len() + usize::from(self.gap.is_some())
+    }
+}
+
 /// One hand-over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handed {

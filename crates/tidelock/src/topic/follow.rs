@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
 use super::cursor::Cursor;
 use super::event::{Event, Gap, Item, RawEvent};
@@ -117,7 +117,7 @@ impl<T: Value> Follow<T> {
             ended: false,
         };
         let items = stream::unfold(source, async |mut source| Some((source.next().await?, source)));
-        Ok(Follower { topic: site.address.clone(), items: Box::pin(items) })
+        Ok(Follower { topic: site.address.clone(), items: Box::pin(items.fuse()) })
     }
 }
 

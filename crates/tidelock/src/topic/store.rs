@@ -110,7 +110,7 @@ pub(crate) enum Begin {
 /// A wish of a group's reader for events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Take {
-    /// At most so many, 0..=1,000. 0 takes nothing and passes a wake-up on to another process.
+    /// At most so many, 0..=1,000; a gap counts. 0 takes nothing and passes a wake-up on to another process.
     pub(crate) max: usize,
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,
@@ -147,6 +147,13 @@ pub(crate) struct Taken {
     /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
     /// of the fleet.
     pub(crate) next: Option<u64>,
+}
+
+impl Taken {
+    /// What counts towards the most that a take asks for.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len() + usize::from(self.gap.is_some())
+    }
 }
 
 /// One hand-over.

@@ -11,3 +11,4 @@ mod ratelimit;
 mod records;
 mod registry;
 mod retry;
+mod topic;

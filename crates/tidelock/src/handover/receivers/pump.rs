@@ -100,10 +100,22 @@ impl Pump {
 
     /// Starts the takes that the line needs.
     fn launch(&mut self) {
+        self.tell();
         while self.flights.len() < FLIGHTS && self.pause.is_none() {
             let Some(order) = self.receivers.lock().order() else { return };
             let (terms, max) = (Arc::clone(&order.terms), order.max);
             self.fly(Some(order), &terms, max);
+        }
+    }
+
+    /// Gives those who wait what was taken for others and could not be told.
+    fn tell(&self) {
+        let site = &self.receivers.site;
+        while !self.receivers.is_empty()
+            && let Some(untold) = Claims::untold(site)
+        {
+            let Some(first) = self.receivers.lock().waiting.pop_first() else { return };
+            self.reply(vec![(first.1.reply, Ok(untold))]);
         }
     }
 
@@ -137,7 +149,7 @@ impl Pump {
         let receivers = Arc::clone(&self.receivers);
         let site = &receivers.site;
         self.failures = 0;
-        let short = taken.messages.len() < order.max;
+        let short = taken.len() < order.max;
         if short {
             self.remembered = Some((site.tick().plus(REMEMBERED), Arc::clone(&order.terms)));
         }

@@ -22,23 +22,24 @@ local function read_take(at)
   return take
 end
 
+-- How many more may be handed out: a gap counts.
+local function room(take)
+  return take.max - #take.out - (take.gap == NO_GAP and 0 or 1)
+end
+
 local function fits(take, size)
   return #take.out == 0 or take.bytes == 0 or take.bytes + size <= MAX_BYTES
 end
 
 -- Notes a hand-over; what is noted is stored together.
-local function note_hand_over(take, id, fence, value)
-  local count = #take.ids + 1
-  take.ids[count], take.out[count], take.receipts[count] = id, value, id .. fence
-  take.values[2 * count - 1], take.values[2 * count] = id, value
-  g.leased = g.leased + 1
-end
-
 local function hand_over(take, e)
   r.fence = following(r.fence)
   e.kind, e.fence, e.attempts, e.number, e.retention, e.consumer =
     'l', r.fence, e.attempts + 1, take.max_deliveries, take.retention, take.consumer
-  note_hand_over(take, e.id, pack8(r.fence), build(e))
+  local count, value = #take.ids + 1, build(e)
+  take.ids[count], take.out[count], take.receipts[count] = e.id, value, e.id .. pack8(r.fence)
+  take.values[2 * count - 1], take.values[2 * count] = e.id, value
+  g.leased = g.leased + 1
   take.bytes = take.bytes + size_of(e.element)
   if e.is_copy then
     g.copies = g.copies + 1
@@ -169,27 +170,31 @@ end
 -- Hands out from the log what has no key that counts, as far as it was fetched: no index is looked at, and a stored
 -- event differs from the next one in three numbers. Such events fit: no more are fetched at once than an answer holds.
 local function take_run(take, ordinal)
-  local most = math.min(take.max - #take.out, take.max_in_flight - g.leased - g.waiting - g.ready)
+  local most = math.min(room(take), take.max_in_flight - g.leased - g.waiting - g.ready)
   local before = struct.pack('>I6I8I8', 1, take.max_deliveries, take.retention)
   local behind = struct.pack('>I2I2I2', #take.consumer, 0, 0) .. take.consumer
-  local pack, ordered, offset = struct.pack, take.ordered, 1 - fetched_from
-  local fence, element = r.fence, nil
+  local pack, sub, ordered, offset = struct.pack, string.sub, take.ordered, 1 - fetched_from
+  local ids, values, out, receipts = take.ids, take.values, take.out, take.receipts
+  local fence, element, count = r.fence, nil, #take.ids
   local from = ordinal
   while ordinal - from < most do
     local next_element = fetched[ordinal + offset]
-    if not next_element or (ordered and next_element:sub(9, 10) ~= '\0\0') then
+    if not next_element or (ordered and sub(next_element, 9, 10) ~= '\0\0') then
       break
     end
     element = next_element
     fence = fence < now_us and now_us or fence + 1
-    local fence_bytes = pack('>I8', fence)
-    note_hand_over(take, element:sub(1, 8), fence_bytes,
-      'l\0' .. fence_bytes .. before .. pack('>I8', ordinal) .. behind .. element)
+    count = count + 1
+    local id, fence_bytes = sub(element, 1, 8), pack('>I8', fence)
+    local value = 'l\0' .. fence_bytes .. before .. pack('>I8', ordinal) .. behind .. element
+    ids[count], out[count], receipts[count] = id, value, id .. fence_bytes
+    values[2 * count - 1], values[2 * count] = id, value
     take.bytes = take.bytes + #element
     ordinal = ordinal + 1
   end
   if element then
     r.fence = fence
+    g.leased = g.leased + ordinal - from
     g.life, g.at, g.ordinal, g.sure = r.life, unpack8(element), ordinal - 1, 1
   end
   return element ~= nil
@@ -198,7 +203,7 @@ end
 -- Hands out in order until nothing more may be; true if it stopped for the step's bound.
 local function fill(take)
   take.busy = {}
-  while #take.out < take.max do
+  while room(take) > 0 do
     if take.aside == STEP then
       return true
     end
@@ -210,6 +215,9 @@ local function fill(take)
     local ordinal, element
     if not limited then
       ordinal, element = next_unread(take, lowest)
+    end
+    if room(take) == 0 then
+      return false
     end
     local going
     if ordinal then
@@ -292,7 +300,7 @@ local function op_take(at)
     end
     store_hand_overs(take)
   end
-  if take.parks and #take.out < take.max and not settling then
+  if take.parks and room(take) > 0 and not settling then
     local limited = g and is_limited(take)
     told = park(take, limited)
     if g then

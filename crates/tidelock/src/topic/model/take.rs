@@ -46,7 +46,7 @@ impl Model {
         let stopped = !group.is_paused(now) && group.fill(&mut hand, &mut taken);
         self.settling |= stopped;
         taken.seen = Some(group.position);
-        if take.park && taken.events.len() < take.max && !self.settling {
+        if take.park && taken.len() < take.max && !self.settling {
             let count = group.taken_count();
             self.parked.insert(Arc::clone(name), (count >= take.reader.max_in_flight).then_some(count));
             taken.next = group.next_delivery();
@@ -68,7 +68,7 @@ struct Hand<'a> {
 impl Group {
     /// Hands out in order until nothing more may be; answers whether it stopped for the step's bound.
     fn fill(&mut self, hand: &mut Hand<'_>, taken: &mut Taken) -> bool {
-        while taken.events.len() < hand.take.max {
+        while taken.len() < hand.take.max {
             if hand.set_aside == STEP {
                 return true;
             }
@@ -117,6 +117,9 @@ impl Group {
             taken.gap = Some(gap);
             self.missed += gap.missed.unwrap_or(0);
             self.position = gap.to;
+            if taken.len() == hand.take.max {
+                return true;
+            }
         }
         if self.open.contains_key(&place.at) {
             self.position = place;

@@ -18,7 +18,7 @@ use crate::bell::Bell;
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
 use crate::time::{Tick, Timestamp};
-use crate::topic::store::{Action, GapView, Handed, MAX_GROUPS, Settle, Settled, Take, Taken, too_many_groups};
+use crate::topic::store::{Action, Handed, MAX_GROUPS, Settle, Settled, Take, Taken, too_many_groups};
 
 static TRIP: Script = script!(
     "group",
@@ -46,8 +46,6 @@ pub(super) struct RemoteGroup {
     /// The next deadline that the server told, in ms; 0 for none.
     next: AtomicU64,
     used: Mutex<Tick>,
-    /// A gap that was told to a take that nobody waited for any more: the next one gets it.
-    untold: Mutex<Option<GapView>>,
 }
 
 /// One caller's part of a trip.
@@ -98,7 +96,6 @@ impl RemoteGroup {
             bell: Arc::default(),
             next: AtomicU64::new(0),
             used: Mutex::new(now),
-            untold: Mutex::default(),
             name,
         }
     }
@@ -299,28 +296,15 @@ impl RemoteGroup {
         }
     }
 
-    fn hand_over(
-        self: &Arc<Self>,
-        take: Take,
-        mut taken: Taken,
-        reply: oneshot::Sender<Result<Taken>>,
-        settling: bool,
-    ) {
-        let mut untold = self.untold.lock().expect("no code panics while it holds this lock");
-        if taken.gap.is_none() && take.max > 0 {
-            taken.gap = untold.take();
-        }
-        drop(untold);
+    fn hand_over(self: &Arc<Self>, take: Take, taken: Taken, reply: oneshot::Sender<Result<Taken>>, settling: bool) {
         let nothing = taken.events.is_empty() && taken.gap.is_none();
         if settling && nothing && take.max > 0 && !reply.is_closed() {
             // What is overdue stood between this take and a deliverable event.
             return self.submit(GroupRequest::Take { take, reply });
         }
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
-            // The receive was dropped while its take was under way.
-            if taken.gap.is_some() {
-                *self.untold.lock().expect("no code panics while it holds this lock") = taken.gap;
-            }
+            // The receive was dropped while its take was under way. A gap is told to nobody then: those who wait for one
+            // see their takes through.
             let give_back = |event: Handed| Settle { id: event.place.at, fence: event.fence, action: Action::GiveBack };
             let settles: Vec<_> = taken.events.into_iter().map(give_back).collect();
             if !settles.is_empty() {
