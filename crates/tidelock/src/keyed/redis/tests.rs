@@ -348,6 +348,39 @@ async fn large_values_come_in_pages_and_parts() {
 }
 
 #[tokio::test]
+async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
+    let many = tidelock_testkit::scale(20_000);
+    for stage in Stage::all(Kind::Registry).await {
+        let store = stage.store();
+        store.leave_unswept();
+        let bounds = Bounds { max_entries: 100_000, max_events: 100_000, ..BOUNDS };
+        let change = |key: usize| {
+            let action = Action::Upsert { value: b"value".to_vec(), life: Life::For(1_000) };
+            store.change(&stage.object, Change { key: key.to_string().into(), action, bounds })
+        };
+        let changes: Vec<_> = (0..many).map(change).collect();
+        assert!(futures_util::future::join_all(changes).await.iter().all(Result::is_ok));
+        let mut after = stage.latest().await;
+        advance(&stage, 1_000);
+        let first = stage.read(after, false).await;
+        assert_eq!(first.events.len(), 200, "one step");
+        let list = List { prefix: "".into(), after_key: None, limit: 1_000, expired: false };
+        assert!(store.list(&stage.object, list).await.unwrap().records.is_empty());
+        assert_eq!(store.stats(&stage.object).await.unwrap().expired, many as u64);
+        let mut expired = std::collections::HashSet::new();
+        loop {
+            let span = stage.read(after, false).await;
+            if span.events.is_empty() {
+                break;
+            }
+            assert!(span.events.iter().all(|event| expired.insert(Arc::clone(&event.key))), "each comes once");
+            after = span.end;
+        }
+        assert_eq!(expired.len(), many);
+    }
+}
+
+#[tokio::test]
 async fn every_parked_process_is_woken_by_a_change_and_by_a_deletion() {
     for stage in Stage::all(Kind::Ephemeral).await {
         let other = stage.another_process().await;
