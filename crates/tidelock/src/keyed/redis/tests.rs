@@ -69,9 +69,10 @@ impl Stage {
         Redis::connect(settings, &clock, &Lifecycle::new(clock.clone()), &spawner).await.unwrap().server()
     }
 
-    async fn act(&self, key: &str, action: Action) -> Outcome {
+    fn act(&self, key: &str, action: Action) -> impl Future<Output = Outcome> + use<> {
         let change = Change { key: key.into(), action, bounds: BOUNDS };
-        self.store().change(&self.object, change).await.unwrap().outcome
+        let changed = self.store().change(&self.object, change);
+        async { changed.await.unwrap().outcome }
     }
 
     async fn upsert(&self, key: &str, size: usize, life: Life) {
@@ -335,6 +336,11 @@ async fn large_values_come_in_pages_and_parts() {
         let get = |key: &str| store.get(&stage.object, Get { key: key.into(), include_expired: false });
         let (a, b, c) = tokio::join!(get("a"), get("b"), get("c"));
         assert!([a, b, c].into_iter().all(|found| found.unwrap().unwrap().value.len() == LARGE));
+        let cas = |key: &str| stage.act(key, Action::Cas { expected: None, value: Vec::new(), life: Life::Keep });
+        let (a, b, c) = tokio::join!(cas("a"), cas("b"), cas("c"));
+        for conflict in [a, b, c] {
+            assert!(matches!(conflict, Outcome::Conflict(Some(record)) if record.value.len() == LARGE));
+        }
         let list = List { prefix: "".into(), after_key: None, limit: 10, expired: false };
         let page = store.list(&stage.object, list).await.unwrap();
         assert_eq!((page.records.len(), page.more), (1, true));
