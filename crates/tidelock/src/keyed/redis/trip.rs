@@ -125,6 +125,8 @@ impl Carrier for Changes {
             Ok(mut answer) => {
                 for request in load {
                     match stored::bytes(&mut answer) {
+                        // A conflict for whose record there was no room: the next trip brings it.
+                        Ok(outcome) if outcome == b"+" => self.submit(request),
                         Ok(outcome) => request.answer(&outcome),
                         Err(error) => server::Request::fail(request, &error),
                     }
