@@ -104,12 +104,11 @@ impl Model {
         }
         let expired = self.expire_first(now, ALONGSIDE);
         let Change { key, action, bounds } = change;
-        let changed = match self.refusal(now, &key, &action, &bounds) {
-            Some(outcome) => Changed { outcome, replaced: None },
-            None => {
-                let replaced = self.accept(now, bounds);
-                Changed { outcome: self.apply(now, key, action), replaced }
-            }
+        let changed = if let Some(outcome) = self.refusal(now, &key, &action, &bounds) {
+            Changed { outcome, replaced: None }
+        } else {
+            let replaced = self.accept(now, bounds);
+            Changed { outcome: self.apply(now, key, action), replaced }
         };
         self.clear_tombs(now, ALONGSIDE - expired);
         self.trim(now);

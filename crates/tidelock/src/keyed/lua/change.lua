@@ -1,10 +1,11 @@
 -- part: the operations that change one record. Each is judged alone; its own record was settled before.
 -- `at` is the index in ARGV of the operation's first argument.
 
--- Bounds of the writer, put in force when it writes.
-local bounds = {}
+-- Bounds of the writer, put in force when it writes; whether they are.
+local bounds, in_force = {}, false
 local BOUNDS = { 'max_entries', 'event_retention', 'max_events', 'max_event_bytes', 'tombstone_retention' }
 local function read_bounds(at)
+  in_force = false
   for i = 1, 5 do
     bounds[i] = tonumber(ARGV[at + i - 1])
   end
@@ -13,6 +14,10 @@ end
 
 -- Begins a life if none has begun; answers the bounds that were in force, if they were others.
 local function accept()
+  if in_force then
+    return ''
+  end
+  in_force = true
   local replaced = ''
   if r.incarnation == 0 then
     r.incarnation, r.sealed = math.max(r.revision + 1, now_us), r.revision
@@ -36,10 +41,6 @@ local function accept()
   return replaced
 end
 
-local function stamp(m)
-  return struct.pack('>I8I8I8I8I8', m.version, m.created, m.updated, m.ttl, m.deadline)
-end
-
 local function is_full(m)
   return not m and r.live - overdue >= bounds[1]
 end
@@ -48,15 +49,17 @@ local function full()
   return struct.pack('>c1I8', 'F', bounds[1])
 end
 
--- Deadline and lifetimes of a record that lives on from now.
-local function set_deadline(m)
-  m.deadline = m.ttl == 0 and 0 or now + m.ttl
-  if m.deadline ~= 0 then
-    if r.next == 0 or m.deadline < r.next then
-      r.next = m.deadline
-    end
-    live_until(m.deadline + r.tombstone_retention)
+-- The deadline of a record that lives on from now; 0 for none.
+local function deadline_with(ttl)
+  if ttl == 0 then
+    return 0
   end
+  local deadline = now + ttl
+  if r.next == 0 or deadline < r.next then
+    r.next = deadline
+  end
+  live_until(deadline + r.tombstone_retention)
+  return deadline
 end
 
 -- Stores a value. `life`: `p` permanent, `f` for `ttl`, `k` the ttl that it has.
@@ -67,9 +70,8 @@ local function put(key, m, value, life, ttl)
   end
   local revision = next_revision()
   local new = { kind = 'l', version = revision, created = m and m.created or now, updated = now, ttl = ttl,
-    size = #value }
-  set_deadline(new)
-  append(revision, now, revision, 'u', key, struct.pack('>I8I8I8', new.created, new.ttl, new.deadline) .. value)
+    deadline = deadline_with(ttl), size = #value, stamp = false }
+  append(revision, 'u', key, stamp(new), value)
   r.bytes = r.bytes + #value
   values[key] = value
   set(key, new)
@@ -108,14 +110,14 @@ local function op_touch(at, key, m, _, ttl)
   if refused then
     return refused
   end
-  if ttl == 0 and m.ttl == 0 then
+  ttl = ttl == 0 and m.ttl or ttl
+  if ttl == 0 then
     return 'P'
   end
   local replaced = accept()
   local revision = next_revision()
   local new = { kind = 't', version = ephemeral and revision or m.version, created = m.created, updated = now,
-    ttl = ttl == 0 and m.ttl or ttl, size = m.size, touch = revision }
-  set_deadline(new)
+    ttl = ttl, deadline = deadline_with(ttl), size = m.size, stamp = false, touch = revision }
   set(key, new)
   return replaced .. struct.pack('>c1I8I8', 'E', new.version, new.deadline)
 end
@@ -126,7 +128,8 @@ local function op_remove(at, key, m, has_reason)
     return refused
   end
   local replaced = accept()
-  append(next_revision(), now, m.version, 'd', key, has_reason == '1' and '1' .. ARGV[at + 1] or '')
+  local reason = has_reason == '1' and '1' .. ARGV[at + 1] or ''
+  append(next_revision(), 'd', key, struct.pack('>I8I8', now, m.version), reason)
   set(key, false)
   return replaced .. 'R'
 end
@@ -145,7 +148,7 @@ local function op_delete()
     for key in pairs(records) do
       records[key], origin[key] = false, false
     end
-    due, due_at, overdue, fresh = {}, 1, 0, {}
+    due, due_at, overdue, fresh, in_force = {}, 1, 0, {}, false
   end
   return 'D' .. (existed and '1' or '0')
 end

@@ -1,9 +1,9 @@
 -- part: what of the log can be read. An event is as old as its revision, which is an instant in microseconds.
 
--- Event: revision, sum of the values before it, at, version (8 bytes each), kind (`u` upsert, `d` delete, `e` expire),
--- length of the key (2), key; of an upsert then created, ttl, deadline (8 bytes each, 0 for none) and value; of a delete
--- `1` and the reason, or nothing.
-local EVENT = '>I8I8I8I8c1I2'
+-- Event: revision, sum of the values before it (8 bytes each), kind (`u` upsert, `d` delete, `e` expire), length of the key
+-- (2), key; of an upsert then the stamp of the record and its value; of the others when it happened and the version that
+-- the record had (8 each); of a delete then `1` and the reason, or nothing.
+local EVENT = '>I8I8c1I2'
 
 -- Revision of an event, and the sum of the values before it.
 local function event_at(index)

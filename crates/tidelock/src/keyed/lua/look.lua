@@ -21,8 +21,7 @@
 --        list, once nothing is overdue: 1 if there are more, then key, state and value of each
 --        stats: numbers in the order of the fields in redis/look.rs
 --        read: what was overflown: revision of the oldest event that can be read, or of the end; else 0; next deadline of a
---              live record, now, 1 if the log holds more events, number of events, events, then key, revision and state of
---              touches
+--              live record, now, number of events, events, then key, revision and state of touches
 local what, place = ARGV[3], 5
 
 -- At most so many values of the page's records fit: at least one, and no more than MAX_BYTES together.
@@ -76,7 +75,7 @@ local function stats(reply)
   end
 end
 
--- Events from this index on, at most `most` of them and not many more bytes than fit.
+-- Events from this index on, at most `most` of them, and fewer where their values are more than fit.
 local function events_from(first, most)
   local _, before = event_at(first)
   if first >= r.count or r.bytes - before <= MAX_BYTES then
@@ -129,7 +128,7 @@ local function read(reply)
     park(ARGV[8])
   end
   reply[place], reply[place + 1], reply[place + 2] = 0, nothing and lowest(DEADLINES) or 0, now
-  reply[place + 3], reply[place + 4] = first + #found < r.count and 1 or 0, #found
+  reply[place + 3] = #found
   for i = 1, #found do
     reply[#reply + 1] = found[i]
   end

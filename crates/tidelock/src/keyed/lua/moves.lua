@@ -38,20 +38,26 @@ local function is_live(m)
   return m and m.kind ~= 'x'
 end
 
--- Replaces a record, and counts it.
+-- Counts a record in (1) or out (-1).
+local function count_in(m, by)
+  if m.kind == 'x' then
+    r.tombs = r.tombs + by
+    return
+  end
+  r.live = r.live + by
+  if m.deadline == 0 then
+    r.permanent = r.permanent + by
+  end
+end
+
+-- Replaces a record.
 local function set(key, m)
   local old = records[key]
   if old then
-    local live = old.kind ~= 'x'
-    r.live = r.live - (live and 1 or 0)
-    r.permanent = r.permanent - ((live and old.deadline == 0) and 1 or 0)
-    r.tombs = r.tombs - (live and 0 or 1)
+    count_in(old, -1)
   end
   if m then
-    local live = m.kind ~= 'x'
-    r.live = r.live + (live and 1 or 0)
-    r.permanent = r.permanent + ((live and m.deadline == 0) and 1 or 0)
-    r.tombs = r.tombs + (live and 0 or 1)
+    count_in(m, 1)
   end
   records[key] = m
   if not is_dirty[key] then
@@ -71,14 +77,14 @@ local function next_revision()
   return r.revision
 end
 
-local function append(revision, at, version, kind, key, rest)
-  events[#events + 1] = struct.pack(EVENT, revision, r.bytes, at, version, kind, #key) .. key .. rest
+local function append(revision, kind, key, about, rest)
+  events[#events + 1] = struct.pack(EVENT, revision, r.bytes, kind, #key) .. key .. about .. rest
 end
 
 -- Expires a record whose deadline is over.
 local function expire(key)
   local m = records[key]
-  append(next_revision(), m.deadline, m.version, 'e', key, '')
+  append(next_revision(), 'e', key, struct.pack('>I8I8', m.deadline, m.version), '')
   if ephemeral or m.deadline + r.tombstone_retention <= now then
     return set(key, false)
   end
@@ -98,6 +104,12 @@ local function find_due(most)
   due = redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', now, 'LIMIT', 0, most)
   overdue = #due < most and #due or redis.call('ZCOUNT', DEADLINES, '-inf', now)
   learn(due)
+  for i = 1, is_broken and 0 or #due do
+    if not is_live(origin[due[i]]) then
+      -- Its record is gone, as after an eviction: nobody is to wait for it.
+      redis.call('ZREM', DEADLINES, due[i])
+    end
+  end
 end
 
 -- Expires at most `count` of those that were found. Answers how many.
@@ -136,23 +148,27 @@ local function deadline_of(m)
 end
 
 local function flush_indexes()
+  local last, last_text = 0, '0'
   local named, unnamed, timed, untimed, buried, dug_up = {}, {}, {}, {}, {}, {}
   for i = 1, #dirty do
     local key = dirty[i]
     local old, m = origin[key], records[key]
     if is_live(m) and not is_live(old) then
-      add(named, 0, key)
+      add(named, '0', key)
     elseif is_live(old) and not is_live(m) then
       unnamed[#unnamed + 1] = key
     end
     local before, after = deadline_of(old), deadline_of(m)
     if after ~= 0 and after ~= before then
-      add(timed, after, key)
+      if after ~= last then
+        last, last_text = after, text(after)
+      end
+      add(timed, last_text, key)
     elseif after == 0 and before ~= 0 then
       untimed[#untimed + 1] = key
     end
     if m and m.kind == 'x' then
-      add(buried, m.deadline, key)
+      add(buried, text(m.deadline), key)
     elseif old and old.kind == 'x' then
       dug_up[#dug_up + 1] = key
     end
@@ -165,7 +181,7 @@ local function flush_indexes()
   call('ZREM', EXPIRED, dug_up)
   call('ZADD', BURIED, buried, true)
   for i = 1, #buried, 2 do
-    buried[i] = 0
+    buried[i] = '0'
   end
   call('ZADD', EXPIRED, buried, true)
 end
@@ -185,7 +201,7 @@ local function flush()
       add(stored, key, values[key])
     end
     if m and m.touch then
-      add(touched, m.touch, key)
+      add(touched, text(m.touch), key)
     elseif old and old.kind == 't' and not (m and m.kind == 't') then
       untouched[#untouched + 1] = key
     end

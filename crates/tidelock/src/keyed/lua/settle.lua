@@ -19,7 +19,7 @@ local function clear_tombs(count)
     call('HDEL', VALUES, keys)
     call('ZREM', EXPIRED, keys)
     call('ZREM', BURIED, keys)
-    r.tombs = r.tombs - #keys
+    r.tombs = #keys == gone and r.tombs - gone or 0
     for i = 1, #keys do
       records[keys[i]], origin[keys[i]] = false, false
     end
@@ -116,7 +116,7 @@ local function finish()
   local change = {}
   for i = 1, #FIELDS do
     if r[FIELDS[i]] ~= known[i] then
-      add(change, FIELDS[i], r[FIELDS[i]])
+      add(change, FIELDS[i], text(r[FIELDS[i]]))
     end
   end
   if #change == 0 then

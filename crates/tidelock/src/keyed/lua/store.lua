@@ -28,9 +28,10 @@ do
   end
 end
 
--- A number as text, whole: concatenation alone would round it.
+-- A whole number as text. Concatenation would round it; a number given to a command is written slowly.
+local WHOLE = string.format('%d', 4503599627370496) == '4503599627370496' and '%d' or '%.0f'
 local function text(number)
-  return string.format('%.0f', number)
+  return string.format(WHOLE, number)
 end
 
 -- State: kind (`l` live, `t` live and with a touch in the log, `x` tombstone), version, created, updated, ttl and deadline
@@ -51,8 +52,14 @@ local function not_understood()
   return redis.error_reply('TIDELOCK a stored record is not of this version\'s format')
 end
 
+-- All of a state but kind and size: as it goes into answers and events too.
+local function stamp(m)
+  m.stamp = m.stamp or struct.pack('>I8I8I8I8I8', m.version, m.created, m.updated, m.ttl, m.deadline)
+  return m.stamp
+end
+
 local function build(m)
-  return struct.pack(STATE, m.kind, m.version, m.created, m.updated, m.ttl, m.deadline, m.size)
+  return m.kind .. stamp(m) .. struct.pack('>I4', m.size)
 end
 
 -- Whether it is expired. A tombstone stays one, also when the clock has stepped back.

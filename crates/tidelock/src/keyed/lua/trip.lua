@@ -44,6 +44,8 @@ find_due(3 * count)
 
 local OPERATIONS = { u = op_upsert, c = op_cas, t = op_touch, r = op_remove, d = op_delete }
 local ARGUMENTS = { u = 1, c = 2, t = 1, r = 2, d = 0 }
+-- What operations wish, by name.
+local wishes = {}
 local ALONGSIDE = 2
 local at, alongside, reply, answers = 5 + count, 0, { 0 }, {}
 for i = 1, count do
@@ -61,11 +63,14 @@ for i = 1, count do
     alongside = alongside + expire_first(ALONGSIDE)
   end
   m = records[key]
-  local letter, answer = name:sub(1, 1), '!'
-  if not broken[key] then
-    answer = OPERATIONS[letter](at + 1, key, is_live(m) and m, name:sub(2, 2), tonumber(name:sub(3)) or 0)
+  local wish = wishes[name]
+  if not wish then
+    local letter = name:sub(1, 1)
+    wish = { OPERATIONS[letter], name:sub(2, 2), tonumber(name:sub(3)) or 0, 1 + ARGUMENTS[letter] }
+    wishes[name] = wish
   end
-  at = at + 1 + ARGUMENTS[letter]
+  local answer = broken[key] and '!' or wish[1](at + 1, key, is_live(m) and m, wish[2], wish[3])
+  at = at + wish[4]
   if r.tombs > r.max_entries then
     flush()
     clear_tombs(0)

@@ -157,19 +157,14 @@ fn numbers(Shown { settling, latest, mut items }: Shown) -> Result<StatsView> {
 
 /// Events and touches in order, as many as may be read at once.
 fn merged(items: &mut std::vec::IntoIter<Value>, max: usize) -> Result<Vec<EventView>> {
-    let more = stored::number(items)? == 1;
     let mut all = Vec::new();
     for _ in 0..stored::number(items)? {
         all.push(stored::event(&stored::bytes(items)?)?);
     }
-    // Behind the last event that was read there may be others before the next touch.
-    let end = all.last().filter(|_| more).map_or(u64::MAX, |last| last.revision);
     while items.len() > 0 {
-        let touch = read_touch(items)?;
-        if touch.revision < end {
-            all.push(touch);
-        }
+        all.push(read_touch(items)?);
     }
+    // Where the log holds more than was sent, what was sent is more than fits: no touch comes before its turn.
     all.sort_by_key(|event| event.revision);
     all.truncate(max);
     let mut bytes = 0;

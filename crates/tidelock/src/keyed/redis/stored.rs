@@ -51,34 +51,33 @@ const STATE: usize = 1 + STAMP + 4;
 
 /// Reads a record whose state and value stand behind each other.
 pub(super) fn record(key: &Arc<str>, bytes: &[u8], expired: bool) -> Result<RecordView> {
-    let (head, value) = bytes.split_at_checked(STATE).ok_or_else(|| not_understood())?;
+    let (head, value) = bytes.split_at_checked(STATE).ok_or_else(not_understood)?;
     Ok(RecordView { key: Arc::clone(key), stamp: stamp(head)?, value: value.to_vec(), expired })
 }
 
 /// Reads a stored state.
 pub(super) fn stamp(bytes: &[u8]) -> Result<Stamp> {
-    state(bytes).ok_or_else(|| not_understood())
+    state(bytes).ok_or_else(not_understood)
 }
 
 /// Reads an event of the log.
 pub(super) fn event(bytes: &[u8]) -> Result<EventView> {
-    parse_event(bytes).ok_or_else(|| not_understood())
+    parse_event(bytes).ok_or_else(not_understood)
 }
 
 fn parse_event(bytes: &[u8]) -> Option<EventView> {
     let mut reader = Reader(bytes);
     let (revision, _before) = (reader.number(8)?, reader.number(8)?);
-    let (at, version) = (reader.number(8)?, reader.number(8)?);
     let kind = reader.bytes(1)?[0];
     let length = usize::try_from(reader.number(2)?).ok()?;
     let key = std::str::from_utf8(reader.bytes(length)?).ok()?.into();
+    if kind == b'u' {
+        let stamp = reader.stamp()?;
+        let happened = Happened::Upsert { stamp, value: reader.0.to_vec() };
+        return Some(EventView { revision, at: stamp.updated_at, key, happened });
+    }
+    let (at, version) = (reader.number(8)?, reader.number(8)?);
     let happened = match kind {
-        b'u' => {
-            let created_at = reader.number(8)?;
-            let (ttl, expires_at) = (some(reader.number(8)?), some(reader.number(8)?));
-            let stamp = Stamp { version, created_at, updated_at: at, ttl, expires_at };
-            Happened::Upsert { stamp, value: reader.0.to_vec() }
-        }
         b'd' => {
             let reason = reader.0.get(1..).map(|reason| String::from_utf8_lossy(reason).into());
             Happened::Delete { version, reason }

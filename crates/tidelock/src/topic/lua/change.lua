@@ -125,12 +125,14 @@ local function each_letter(move)
     end
     last = pack8(tonumber(newest[2])) .. newest[1]
   end
+  local last_at, last_id = unpack8(last), unpack8(last, 9)
   local skipped = from == '' and 0 or rank_after(MOVED, unpack8(from), from:sub(9))
   local ids = redis.call('ZRANGE', MOVED, skipped, skipped + STEP - 1, 'WITHSCORES')
   local moved, seen, done = 0, from, #ids < 2 * STEP and 1 or 0
   for i = 1, #ids, 2 do
-    local at = pack8(tonumber(ids[i + 1])) .. ids[i]
-    if at > last then
+    local score = tonumber(ids[i + 1])
+    -- By numbers: strings compare in the order of the server's language.
+    if score > last_at or (score == last_at and unpack8(ids[i]) > last_id) then
       done = 1
       break
     end
@@ -146,13 +148,13 @@ local function each_letter(move)
         moved = moved + 1
       end
     end
-    seen = at
+    seen = pack8(score) .. ids[i]
   end
   local seen_at, seen_id = 0, 0
   if seen ~= '' then
     seen_at, seen_id = unpack8(seen), unpack8(seen, 9)
   end
-  return 'count', moved, done, seen_at, seen_id, unpack8(last), unpack8(last, 9)
+  return 'count', moved, done, seen_at, seen_id, last_at, last_id
 end
 
 local CHANGES = {

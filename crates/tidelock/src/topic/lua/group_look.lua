@@ -34,15 +34,14 @@ local function show_group()
   local start = after(g.life, g.at, g.ordinal, g.sure == 1)
   local oldest, holder = 0, ''
   if g.leased + g.waiting + g.ready + g.freed + g.aside > 0 then
+    -- By numbers: strings compare in the order of the server's language.
     local ids = redis.call('HKEYS', OPEN)
-    local first = ids[1]
+    oldest = unpack8(ids[1])
     for i = 2, #ids do
-      if ids[i] < first then
-        first = ids[i]
-      end
+      oldest = math.min(oldest, unpack8(ids[i]))
     end
-    local e = load(first)
-    oldest, holder = e.at, e.kind == 'l' and e.consumer or ''
+    local e = load(pack8(oldest))
+    holder = e.kind == 'l' and e.consumer or ''
   end
   reply[3] = place(g.life, g.at, g.ordinal)
   for _, number in ipairs({ start and r.ordinal - start + 1 or 0, g.leased, g.waiting + g.ready, g.freed + g.aside,

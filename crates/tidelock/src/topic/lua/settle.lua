@@ -22,10 +22,10 @@ local function is_held(value, id, fence)
 end
 
 local function split(receipts)
-  local ids, fences = {}, {}
+  local sub, ids, fences, count = string.sub, {}, {}, 0
   for at = 1, #receipts, 16 do
-    ids[#ids + 1] = receipts:sub(at, at + 7)
-    fences[#fences + 1] = receipts:sub(at + 8, at + 15)
+    count = count + 1
+    ids[count], fences[count] = sub(receipts, at, at + 7), sub(receipts, at + 8, at + 15)
   end
   return ids, fences
 end

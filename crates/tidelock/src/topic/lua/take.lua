@@ -32,18 +32,14 @@ local function fits(take, size)
 end
 
 -- Notes a hand-over; what is noted is stored together.
-local function note_hand_over(take, id, fence, value)
-  local count = #take.ids + 1
-  take.ids[count], take.out[count], take.receipts[count] = id, value, id .. fence
-  take.values[2 * count - 1], take.values[2 * count] = id, value
-  g.leased = g.leased + 1
-end
-
 local function hand_over(take, e)
   r.fence = following(r.fence)
   e.kind, e.fence, e.attempts, e.number, e.retention, e.consumer =
     'l', r.fence, e.attempts + 1, take.max_deliveries, take.retention, take.consumer
-  note_hand_over(take, e.id, pack8(r.fence), build(e))
+  local count, value = #take.ids + 1, build(e)
+  take.ids[count], take.out[count], take.receipts[count] = e.id, value, e.id .. pack8(r.fence)
+  take.values[2 * count - 1], take.values[2 * count] = e.id, value
+  g.leased = g.leased + 1
   take.bytes = take.bytes + size_of(e.element)
   if e.is_copy then
     g.copies = g.copies + 1
@@ -177,24 +173,28 @@ local function take_run(take, ordinal)
   local most = math.min(room(take), take.max_in_flight - g.leased - g.waiting - g.ready)
   local before = struct.pack('>I6I8I8', 1, take.max_deliveries, take.retention)
   local behind = struct.pack('>I2I2I2', #take.consumer, 0, 0) .. take.consumer
-  local pack, ordered, offset = struct.pack, take.ordered, 1 - fetched_from
-  local fence, element = r.fence, nil
+  local pack, sub, ordered, offset = struct.pack, string.sub, take.ordered, 1 - fetched_from
+  local ids, values, out, receipts = take.ids, take.values, take.out, take.receipts
+  local fence, element, count = r.fence, nil, #take.ids
   local from = ordinal
   while ordinal - from < most do
     local next_element = fetched[ordinal + offset]
-    if not next_element or (ordered and next_element:sub(9, 10) ~= '\0\0') then
+    if not next_element or (ordered and sub(next_element, 9, 10) ~= '\0\0') then
       break
     end
     element = next_element
     fence = fence < now_us and now_us or fence + 1
-    local fence_bytes = pack('>I8', fence)
-    note_hand_over(take, element:sub(1, 8), fence_bytes,
-      'l\0' .. fence_bytes .. before .. pack('>I8', ordinal) .. behind .. element)
+    count = count + 1
+    local id, fence_bytes = sub(element, 1, 8), pack('>I8', fence)
+    local value = 'l\0' .. fence_bytes .. before .. pack('>I8', ordinal) .. behind .. element
+    ids[count], out[count], receipts[count] = id, value, id .. fence_bytes
+    values[2 * count - 1], values[2 * count] = id, value
     take.bytes = take.bytes + #element
     ordinal = ordinal + 1
   end
   if element then
     r.fence = fence
+    g.leased = g.leased + ordinal - from
     g.life, g.at, g.ordinal, g.sure = r.life, unpack8(element), ordinal - 1, 1
   end
   return element ~= nil
