@@ -13,6 +13,7 @@ use crate::queue::store::QueueStore;
 use crate::ratelimit::store::RatelimitStore;
 use crate::retry::store::BudgetStore;
 use crate::runtime::BoxFuture;
+use crate::topic::store::TopicStore;
 
 pub(crate) mod memory;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
@@ -28,6 +29,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn ratelimit(&self) -> Arc<dyn RatelimitStore>;
     fn mutex(&self) -> Arc<dyn MutexStore>;
     fn queue(&self) -> Arc<dyn QueueStore>;
+    fn topic(&self) -> Arc<dyn TopicStore>;
     fn keyed(&self) -> Arc<dyn KeyedStore>;
     fn retry_budget(&self) -> Arc<dyn BudgetStore>;
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{BoxError, Error, ErrorKind, Result};
 
@@ -134,6 +134,14 @@ pub(crate) fn decode<T: Value>(codec: Codec, bytes: &[u8]) -> Result<T> {
         let message = format!("{} stored bytes are no {value} in {codec:?}: {source}", bytes.len());
         Error::new(ErrorKind::Decode, message).with_source(source)
     })
+}
+
+/// Bytes as text where they are text, else as a list of numbers.
+pub(crate) fn readable<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serializer.serialize_str(text),
+        Err(_) => serializer.collect_seq(bytes),
+    }
 }
 
 impl<T> Clone for Border<T> {

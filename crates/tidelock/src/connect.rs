@@ -8,7 +8,6 @@ use crate::backend::redis::{Redis, Settings};
 use crate::error::{Error, Result};
 use crate::lifecycle::Lifecycle;
 use crate::name;
-use crate::queue::Registry;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::tidelock::{DEFAULT_TENANT, Tidelock, World, process_name};
 use crate::time::{Clock, HOUR, ManualClock, check_duration};
@@ -132,7 +131,8 @@ impl Connect {
                 lifecycle,
                 spawner,
                 process,
-                receivers: Registry::default(),
+                topics: WeakMap::default(),
+                receivers: WeakMap::default(),
                 keyed: WeakMap::default(),
             },
             &self.tenant,

@@ -68,7 +68,7 @@ impl<L: Log> fmt::Debug for Part<L> {
             .field("gap", &self.gap)
             .field("events", &self.events.len())
             .field("end", &self.end)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,7 +133,7 @@ impl<L: Log> Hub<L> {
     /// Follows the log from a place on.
     pub(crate) fn follow(self: &Arc<Self>, position: L::Position) -> Follower<L> {
         self.followers.fetch_add(1, Ordering::AcqRel);
-        Follower { hub: Arc::clone(self), position, current: None, number: None }
+        Follower { hub: Arc::clone(self), position, current: None, number: None, fresh: true }
     }
 
     fn clock(&self) -> &Clock {
@@ -305,17 +305,14 @@ pub(crate) struct Follower<L: Log> {
     current: Option<(Arc<Part<L>>, Index)>,
     /// The number of the part behind the current one, if that came from the ring.
     number: Option<u64>,
+    /// Nothing was read for it yet: what others keep in the ring may be gone from the log, and is not for a newcomer.
+    fresh: bool,
 }
 
 impl<L: Log> Follower<L> {
     /// The place behind what was handed out last.
     pub(crate) fn position(&self) -> &L::Position {
         &self.position
-    }
-
-    /// The log that is followed.
-    pub(crate) fn log(&self) -> &L {
-        &self.hub.log
     }
 
     /// Waits for what comes next. Dropping the future loses nothing.
@@ -342,7 +339,7 @@ impl<L: Log> Follower<L> {
             return Ok(Some(next));
         }
         self.hub.world.lifecycle.check("follow")?;
-        let place = self.hub.lock().find(&self.position, self.number);
+        let place = self.place();
         if let Place::Inside { part, number, index } = place {
             self.enter(part, Some(number), index);
             return Ok(self.step());
@@ -389,19 +386,29 @@ impl<L: Log> Follower<L> {
     fn enter(&mut self, part: Arc<Part<L>>, number: Option<u64>, index: Index) {
         self.current = Some((part, index));
         self.number = number.map(|number| number + 1);
+        self.fresh = false;
+    }
+
+    /// Where it is in the ring; a newcomer is in it only at its end.
+    fn place(&self) -> Place<L> {
+        match self.hub.lock().find(&self.position, self.number) {
+            Place::Inside { .. } if self.fresh => Place::Outside,
+            place => place,
+        }
     }
 
     /// Finds or reads the part that comes next, or waits a while for it.
     async fn refill(&mut self, hub: &Arc<Hub<L>>) -> Result<()> {
         // Before the ring is looked at: what is added from then on is not missed.
         let changed = hub.changed.notified();
-        let place = hub.lock().find(&self.position, self.number);
+        let place = self.place();
         match place {
             Place::Inside { part, number, index } => {
                 self.enter(part, Some(number), index);
                 return Ok(());
             }
-            Place::End => {}
+            // What comes from here on is new to it too.
+            Place::End => self.fresh = false,
             Place::Outside => {
                 let part = self.catch_up(hub).await?;
                 if !part.is_empty() {
@@ -414,8 +421,7 @@ impl<L: Log> Follower<L> {
             biased;
             () = changed => Ok(()),
             _driver = hub.driver.lock() => {
-                let place = hub.lock().find(&self.position, self.number);
-                match place {
+                match self.place() {
                     Place::Inside { .. } => Ok(()),
                     Place::End | Place::Outside => hub.drive(&self.position).await,
                 }
@@ -483,3 +489,6 @@ pub(crate) async fn within<L: Log>(
     };
     if answered { Ok(None) } else { follower.try_next().await }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,3 +28,6 @@ pub mod registry {}
 
 #[doc = include_str!("../../../docs/guide/retry.md")]
 pub mod retry {}
+
+#[doc = include_str!("../../../docs/guide/topic.md")]
+pub mod topic {}

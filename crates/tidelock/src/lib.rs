@@ -24,6 +24,7 @@
 //! | module | one line |
 //! |---|---|
 //! | [`queue`] | each message to one consumer, at least once, with leases, delays, retries and dead letters |
+//! | [`topic`] | an event log: consumer groups at least once, live followers, replay |
 //! | [`mutex`] | one holder per resource, by lease, with a fence |
 //! | [`ratelimit`] | may this identifier do this now? |
 //! | [`registry`] | named records with versions, compare-and-swap, liveness if wanted, listing by prefix, changes to follow |
@@ -52,15 +53,19 @@ mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
 mod cursor;
+mod draft;
 pub mod ephemeral;
 mod error;
 mod follow;
 pub mod guide;
+mod handover;
 mod keyed;
 mod lifecycle;
+mod meta;
 pub mod mutex;
 mod name;
 mod page;
+mod pause;
 mod proof;
 pub mod queue;
 pub mod ratelimit;
@@ -94,3 +99,7 @@ pub use crate::retry::{
 };
 pub use crate::tidelock::Tidelock;
 pub use crate::time::{DAY, HOUR, MINUTE, ManualClock, SECOND, Timestamp};
+pub use crate::topic::{
+    Cursor, Event, EventDelivery, EventId, Gap, GapCause, GroupEvent, GroupInfo, Item, Published, RawEvent, Reader,
+    ReaderBuilder, Start, Topic, TopicBuilder, TopicStats,
+};

@@ -89,6 +89,14 @@ impl Lifecycle {
         if self.is_closing() { Err(Error::shutting_down(operation)) } else { Ok(()) }
     }
 
+    /// Refuses any call once a shutdown is over. Until then what is held may be finished.
+    pub(crate) fn check_not_closed(&self, operation: &str) -> Result<()> {
+        match *self.shared.phase.borrow() {
+            Phase::Open | Phase::Closing(_) => Ok(()),
+            Phase::Closed => Err(Error::shutting_down(operation)),
+        }
+    }
+
     /// Resolves when a shutdown begins.
     pub(crate) async fn closing(&self) {
         self.reached(|phase| *phase != Phase::Open).await;

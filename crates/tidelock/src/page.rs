@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+use crate::handover::store::MAX_BATCH;
+
 /// Where the next page of a listing begins. Opaque; may be kept and sent around as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -29,4 +32,12 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<PageToken>,
+}
+
+/// Checks the limit of a page or a peek.
+pub(crate) fn page_limit(what: &str, limit: usize) -> Result<usize> {
+    if (1..=MAX_BATCH).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Error::argument(format!("{what} must be 1..={MAX_BATCH}, but is {limit}")))
 }

@@ -57,17 +57,11 @@ mod differential;
 mod inspect;
 pub(crate) mod memory;
 mod message;
-mod meta;
 mod model;
-mod observe;
 mod receive;
-mod receivers;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
-mod renewal;
 mod request;
-mod signal;
-mod site;
 pub(crate) mod store;
 mod stream;
 mod worker;
@@ -77,24 +71,28 @@ use std::sync::Arc;
 
 pub use self::builder::QueueBuilder;
 pub use self::dead::{DeadLetter, DeadLetters, GetDead, ListDead, PurgeDead, RemoveDead, Requeue, RequeueAll};
-pub use self::inspect::{Lease, MessageInfo, Paused, QueueStats};
-pub use self::message::{Delivery, Message, MessageId, Nacked, Receipt};
-pub use self::meta::Meta;
+pub use self::inspect::{Lease, MessageInfo, QueueStats};
+pub use self::message::{Delivery, Message, MessageId};
 pub use self::receive::{Recv, RecvMany, TryRecv};
-pub(crate) use self::receivers::Registry;
-pub use self::request::{
-    Ack, AckMany, Bury, Delete, Get, GiveBack, List, Nack, Pause, Peek, Purge, Remove, Resume, SendMany, SendRequest,
-    Sent, Stats, Touch,
-};
+pub use self::request::{Delete, Get, List, Pause, Peek, Purge, Remove, Resume, SendMany, SendRequest, Sent, Stats};
 pub use self::store::{DeadReason, Place, Removed, State};
 pub use self::stream::Deliveries;
-pub use self::worker::{HandlerError, RunningWorker, Worker, WorkerReport, WorkerStats};
+pub use self::worker::Worker;
+pub use crate::handover::{
+    Ack, AckMany, Bury, GiveBack, HandlerError, Nack, Nacked, Receipt, RunningWorker, Touch, WorkerReport, WorkerStats,
+};
+pub use crate::meta::Meta;
+pub use crate::pause::Paused;
 
 use self::builder::Options;
-use self::receivers::Receivers;
-use self::request::Settlement;
-use self::site::Site;
+use self::store::{QueueStore, Settle, Settled, Take, Taken};
+use crate::bell::Bell;
 use crate::codec::Value;
+use crate::error::Result;
+use crate::handover::{Object, Receivers, Settlement, Site, Source, Terms};
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+use crate::tidelock::World;
 
 /// A door to one queue of values of type `T`. Cloned freely; every handle with the same tenant and id, in any process,
 /// is a door to the same queue.
@@ -123,7 +121,7 @@ impl<T: Value> Queue<T> {
     pub fn tenant(&self, tenant: &str) -> Self {
         let site = self.site();
         let address = site.address.with_tenant(tenant);
-        Self { options: Arc::clone(&self.options), receivers: Registry::at(&site.world, address) }
+        Self { options: Arc::clone(&self.options), receivers: receivers(&site.world, &address) }
     }
 
     /// A message with this value. The value is encoded here, once; what is wrong with it is told when it is awaited.
@@ -158,7 +156,7 @@ impl<T: Value> Queue<T> {
 
     /// Acks the delivery of a receipt.
     pub fn ack(&self, receipt: &Receipt) -> Ack {
-        Ack(self.settlement(receipt))
+        Ack::new(self.settlement(receipt))
     }
 
     /// Acks the deliveries of up to 1,000 receipts.
@@ -183,7 +181,7 @@ impl<T: Value> Queue<T> {
 
     /// Returns the message of a receipt unused.
     pub fn give_back(&self, receipt: &Receipt) -> GiveBack {
-        GiveBack(self.settlement(receipt))
+        GiveBack::new(self.settlement(receipt))
     }
 
     fn settlement(&self, receipt: &Receipt) -> Settlement {
@@ -238,6 +236,46 @@ impl<T: Value> Queue<T> {
     /// What ended without an ack.
     pub fn dead_letters(&self) -> DeadLetters<T> {
         DeadLetters::of(self)
+    }
+}
+
+/// The receivers of the queue at `address`: the same for all handles.
+fn receivers(world: &Arc<World>, address: &Address) -> Arc<Receivers> {
+    world.receivers.get_or_insert(&(address.clone(), Object::Queue), || {
+        let source = Hands { store: world.backend.queue(), address: address.clone() };
+        Receivers::new(world, address.clone(), Object::Queue, Box::new(source))
+    })
+}
+
+/// What a queue's requests ask.
+fn store_of(site: &Site) -> Arc<dyn QueueStore> {
+    site.world.backend.queue()
+}
+
+/// What hands over the messages of one queue.
+#[derive(Debug)]
+struct Hands {
+    store: Arc<dyn QueueStore>,
+    address: Address,
+}
+
+impl Source for Hands {
+    fn is_local(&self) -> bool {
+        self.store.is_local()
+    }
+
+    fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>> {
+        let Terms { lease, max_deliveries, place, .. } = *terms;
+        let consumer = Arc::clone(&terms.consumer);
+        self.store.take(&self.address, Take { max, lease, consumer, max_deliveries, place, park })
+    }
+
+    fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        self.store.settle(&self.address, settles)
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        self.store.bell(&self.address)
     }
 }
 

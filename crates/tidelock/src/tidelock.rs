@@ -8,15 +8,18 @@ use crate::backend::Backend;
 use crate::backend::memory::Memory;
 use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
-use crate::keyed::site::Site;
-use crate::keyed::store::Object;
+use crate::handover::{Object, Receivers};
+use crate::keyed::site::Site as KeyedSite;
+use crate::keyed::store::Object as KeyedObject;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
 use crate::mutex::MutexBuilder;
-use crate::queue::{QueueBuilder, Registry};
+use crate::name::Address;
+use crate::queue::QueueBuilder;
 use crate::ratelimit::RateLimiterBuilder;
 use crate::registry::RegistryBuilder;
 use crate::runtime::Spawner;
 use crate::time::{Clock, ManualClock};
+use crate::topic::{Site, TopicBuilder};
 use crate::weak_map::WeakMap;
 
 /// An opened backend, and the door to everything on it. Clones share it.
@@ -38,10 +41,12 @@ pub(crate) struct World {
     pub(crate) spawner: Arc<Spawner>,
     /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
     pub(crate) process: Arc<str>,
-    /// Who waits here for messages, queue by queue.
-    pub(crate) receivers: Registry,
+    /// Topics that are used here.
+    pub(crate) topics: WeakMap<Address, Site>,
+    /// Who waits here for messages of which queue or group.
+    pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
     /// The registries and ephemeral stores that are used here.
-    pub(crate) keyed: WeakMap<Object, Site>,
+    pub(crate) keyed: WeakMap<KeyedObject, KeyedSite>,
 }
 
 /// The tenant of those who do not say one.
@@ -71,7 +76,8 @@ impl Tidelock {
                 lifecycle,
                 spawner,
                 process: process_name("local"),
-                receivers: Registry::default(),
+                topics: WeakMap::default(),
+                receivers: WeakMap::default(),
                 keyed: WeakMap::default(),
             },
             DEFAULT_TENANT,
@@ -119,6 +125,11 @@ impl Tidelock {
     /// Begins to define a queue of `T`.
     pub fn queue<T>(&self, id: &str) -> QueueBuilder<T> {
         QueueBuilder::new(self, id)
+    }
+
+    /// Begins to define a topic of `T`: an event log.
+    pub fn topic<T>(&self, id: &str) -> TopicBuilder<T> {
+        TopicBuilder::new(self, id)
     }
 
     /// Begins to define a registry: named records of `T`.

@@ -77,6 +77,20 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// The instant of a step of a model, in milliseconds and in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) ms: u64,
+    pub(crate) us: u64,
+}
+
+impl Now {
+    /// A pinned or local clock that counts milliseconds.
+    pub(crate) fn from_millis(ms: u64) -> Self {
+        Self { ms, us: ms.saturating_mul(1_000) }
+    }
+}
+
 /// Whole milliseconds of a duration; a part of one counts as one, so that nothing is ever early.
 #[expect(clippy::cast_possible_truncation, reason = "what does not fit saturates")]
 pub(crate) const fn whole_millis(duration: Duration) -> u64 {

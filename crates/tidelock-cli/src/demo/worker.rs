@@ -1,12 +1,14 @@
-//! What a worker does with an order: ask the payment provider's limit, lock the shelf, pack, charge.
+//! What a worker does with an order: ask the payment provider's limit, lock the shelf, pack, charge, tell.
 
 use std::time::Duration;
 
 use tidelock::mutex::{Guard, Locked, Mutex};
 use tidelock::queue::{HandlerError, Message};
 use tidelock::ratelimit::RateLimiter;
+use tidelock::topic::Topic;
 use tidelock::{Raw, RetryPolicy, Tidelock};
 
+use super::event::Outcome;
 use super::ledger::{Effect, Entry, Hold, Ledger};
 use super::order::Order;
 
@@ -22,11 +24,19 @@ pub(crate) struct Shop {
     pub(crate) payments: RateLimiter,
     pub(crate) shelves: Mutex,
     pub(crate) ledger: Ledger,
+    pub(crate) topic: Topic<Outcome>,
 }
 
 /// Carries out one order. An error means *later*; a bad line is refused for good.
 pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), HandlerError> {
-    let order = Order::parse(&message.0).map_err(HandlerError::fatal)?;
+    let order = match Order::parse(&message.0) {
+        Ok(order) => order,
+        Err(reason) => {
+            let died = Outcome::died(super::number(message.id()), &message.0, &reason);
+            died.publish(&shop.topic).await?;
+            return Err(HandlerError::fatal(reason));
+        }
+    };
     // A limiter never repeats a check by itself, because one that was answered too late has been counted.
     let turn = shop.tide.retry(async |_| shop.payments.acquire("provider").await).policy(shop.patience).await?;
     debug_assert!(!turn.limited, "without a timeout it waits until it is allowed");
@@ -41,7 +51,10 @@ pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), Ha
     };
     // If this fails the library goes on releasing; the charge stands either way.
     let _ = guard.release().await;
-    charged
+    charged?;
+    // The message is finished only behind this: a crash before it, and the next delivery finds the charge and tells it.
+    Outcome::charged(super::number(message.id()), order).publish(&shop.topic).await?;
+    Ok(())
 }
 
 async fn pack_and_charge(
@@ -64,6 +77,7 @@ async fn pack_and_charge(
         hold: hold(),
         order: order.id.clone(),
         amount_cents: order.amount_cents,
+        quantity: order.quantity,
         message: super::number(message.id()),
         delivery: message.delivery_id(),
         attempt: message.attempt(),

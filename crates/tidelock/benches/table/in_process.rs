@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidelock::ratelimit::Limit;
+use tidelock::topic::Item;
 use tidelock::{Tidelock, Value};
 
 use crate::measure::{ROUNDS, Row, Table, median};
@@ -32,6 +33,15 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
             let order = Order { id: 1, customer: "customer-000001".to_owned(), cents: 4_200 };
             let rate = queue(order).await?;
             push(table, "queue.in_process_json", rate, "600,000/s", "3,000,000/s");
+        }
+        if table.wants("topic.in_process_raw") {
+            let rate = topic(payload()).await?;
+            push(table, "topic.in_process_raw", rate, "1,000,000/s", "3,000,000/s");
+        }
+        if table.wants("topic.in_process_json") {
+            let order = Order { id: 1, customer: "customer-000001".to_owned(), cents: 4_200 };
+            let rate = topic(order).await?;
+            push(table, "topic.in_process_json", rate, "600,000/s", "3,000,000/s");
         }
         if table.wants("ratelimit.in_process") {
             ratelimit(table).await?;
@@ -61,6 +71,25 @@ async fn queue<T: Value>(value: T) -> Result<f64, Failure> {
             black_box(delivery.ack().await?);
         }
         rates.push(f64::from(3 * MESSAGES) / start.elapsed().as_secs_f64());
+    }
+    Ok(median(rates))
+}
+
+/// Publishes, receives and commits, each counted as one operation.
+async fn topic<T: Value>(value: T) -> Result<f64, Failure> {
+    const EVENTS: u32 = 100_000;
+    let mut rates = Vec::new();
+    for _ in 0..ROUNDS {
+        let tide = Tidelock::in_process();
+        let topic = tide.topic::<T>("bench").build()?;
+        let reader = topic.reader("bench").build()?;
+        let start = Instant::now();
+        for _ in 0..EVENTS {
+            topic.publish(&value).await?;
+            let event = reader.try_recv().await?.and_then(Item::event).ok_or("nothing was received")?;
+            black_box(event.commit().await?);
+        }
+        rates.push(f64::from(3 * EVENTS) / start.elapsed().as_secs_f64());
     }
     Ok(median(rates))
 }

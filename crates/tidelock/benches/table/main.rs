@@ -7,10 +7,12 @@
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
 mod in_process;
+mod keyed;
 mod measure;
 mod memory;
 mod noop;
 mod on_redis;
+mod topics;
 mod waiting;
 
 use measure::Table;
@@ -25,6 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         on_redis::rows(&mut table).await?;
         waiting::rows(&mut table).await?;
         memory::rows(&mut table).await?;
+        topics::rows(&mut table).await?;
+        keyed::rows(&mut table).await?;
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     in_process::rows(&mut table)?;

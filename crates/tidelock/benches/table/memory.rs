@@ -60,7 +60,7 @@ async fn measure(beside: Beside) -> Result<f64, Failure> {
     Ok(bytes / MESSAGES as f64)
 }
 
-fn used(server: &Server) -> Result<i64, Failure> {
+pub fn used(server: &Server) -> Result<i64, Failure> {
     let memory = server.command(&["INFO", "memory"])?;
     Ok(memory.field("used_memory").and_then(|bytes| bytes.parse().ok()).ok_or("INFO memory")?)
 }

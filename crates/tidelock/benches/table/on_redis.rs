@@ -44,7 +44,7 @@ pub async fn rows(table: &mut Table) -> Result<(), Failure> {
     send_alone(table, &stage, &tide).await
 }
 
-fn row(name: &'static str, (ops_per_s, ratio): (f64, f64), (target, goal): (&'static str, &'static str)) -> Row {
+pub fn row(name: &'static str, (ops_per_s, ratio): (f64, f64), (target, goal): (&'static str, &'static str)) -> Row {
     Row { name, backend: "redis", ops_per_s, ratio, target, goal, ..Row::default() }
 }
 

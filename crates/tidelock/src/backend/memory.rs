@@ -21,6 +21,8 @@ use crate::retry::memory::MemoryBudget;
 use crate::retry::store::BudgetStore;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::time::{Clock, Timestamp};
+use crate::topic::memory::MemoryTopic;
+use crate::topic::store::TopicStore;
 
 /// State that lives as long as the `Tidelock` that was opened on it.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Memory {
     ratelimit: Arc<MemoryRatelimit>,
     mutex: Arc<MemoryMutex>,
     queue: Arc<MemoryQueue>,
+    topic: Arc<MemoryTopic>,
     keyed: Arc<MemoryKeyed>,
     budget: Arc<MemoryBudget>,
     timer: Arc<Timer>,
@@ -40,6 +43,7 @@ impl Memory {
             ratelimit: Arc::new(MemoryRatelimit::new(&timer)),
             mutex: Arc::new(MemoryMutex::new(&timer)),
             queue: Arc::new(MemoryQueue::new(&timer)),
+            topic: Arc::new(MemoryTopic::new(&timer)),
             keyed: Arc::new(MemoryKeyed::new(&timer)),
             budget: Arc::new(MemoryBudget::new(&timer)),
             timer,
@@ -48,6 +52,7 @@ impl Memory {
             Arc::downgrade(&memory.ratelimit) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.mutex) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.queue) as Weak<dyn Sweep>,
+            Arc::downgrade(&memory.topic) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.keyed) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
         ]);
@@ -74,6 +79,10 @@ impl Backend for Memory {
 
     fn queue(&self) -> Arc<dyn QueueStore> {
         Arc::clone(&self.queue) as _
+    }
+
+    fn topic(&self) -> Arc<dyn TopicStore> {
+        Arc::clone(&self.topic) as _
     }
 
     fn keyed(&self) -> Arc<dyn KeyedStore> {

@@ -2,13 +2,16 @@
 //!
 //! Redis types stay below this module and in the `redis` file of each primitive.
 
+mod bytes;
 mod call;
+mod content;
 mod failure;
 mod lanes;
 mod node;
 mod objects;
 mod probe;
 mod script;
+mod settles;
 mod tls;
 mod topology;
 mod url;
@@ -19,11 +22,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use bytes::Bytes;
 pub(crate) use call::Repeat;
+pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
 pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
 pub(crate) use objects::{Object, Objects};
 pub(crate) use script::{Arguments, Script, script};
+pub(crate) use settles::{Settles, Slot, reason_letter, reason_of};
 pub(crate) use topology::slot;
 pub(crate) use wake::{Wakeable, Wakes};
 
@@ -47,6 +53,8 @@ use crate::retry::redis::RedisBudget;
 use crate::retry::store::BudgetStore;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::time::Clock;
+use crate::topic::redis::RedisTopic;
+use crate::topic::store::TopicStore;
 
 /// How to open the backend: what [`Connect`](crate::Connect) collected.
 #[derive(Debug)]
@@ -80,6 +88,7 @@ pub(crate) struct Redis {
     ratelimit: Arc<RedisRatelimit>,
     mutex: Arc<RedisMutex>,
     queue: Arc<RedisQueue>,
+    topic: Arc<RedisTopic>,
     keyed: Arc<RedisKeyed>,
     budget: Arc<RedisBudget>,
 }
@@ -120,6 +129,7 @@ impl Redis {
             ratelimit: Arc::new(RedisRatelimit::new(&server)),
             mutex: Arc::new(RedisMutex::new(&server)),
             queue: Arc::new(RedisQueue::new(&server)),
+            topic: Arc::new(RedisTopic::new(&server)),
             keyed: Arc::new(RedisKeyed::new(&server)),
             budget: Arc::new(RedisBudget::new(&server)),
             server,
@@ -228,6 +238,10 @@ impl Backend for Redis {
 
     fn queue(&self) -> Arc<dyn QueueStore> {
         Arc::clone(&self.queue) as _
+    }
+
+    fn topic(&self) -> Arc<dyn TopicStore> {
+        Arc::clone(&self.topic) as _
     }
 
     fn keyed(&self) -> Arc<dyn KeyedStore> {

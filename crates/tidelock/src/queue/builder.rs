@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Queue;
-use super::receivers::{Registry, Terms};
 use super::store::{MAX_BYTES, Place};
+use super::{Queue, receivers};
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
+use crate::handover::Terms;
 use crate::name::{self, Address};
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, SECOND, TEN_YEARS, check_duration, whole_millis};
@@ -152,8 +152,9 @@ impl<T> QueueBuilder<T> {
             consumer: Arc::clone(&world.process),
             max_deliveries: self.max_deliveries,
             place: self.place,
+            reader: None,
         };
-        let receivers = Registry::at(world, Address::new(tenant, id));
+        let receivers = receivers(world, &Address::new(tenant, id));
         let options = Options {
             border: self.border,
             max_age: self.max_age.map(whole_millis),

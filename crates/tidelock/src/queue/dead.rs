@@ -8,16 +8,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Queue;
-use super::inspect::readable;
 use super::message::MessageId;
-use super::meta::Meta;
-use super::request::{awaitable, change, counted, look, misfit, opaque, page_limit};
-use super::site::Site;
+use super::request::{change, counted, look, misfit};
 use super::store::{Change, DeadFilter, DeadReason, DeadView, Look, Requeue as RequeueTerms, View};
-use crate::codec::{self, Codec, Value};
-use crate::error::{Error, Result};
-use crate::page::{Page, PageToken};
-use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::codec::{self, Codec, Value, readable};
+use crate::error::Result;
+use crate::handover::{Site, dead_filters, letters_limit, requeue_delay};
+use crate::meta::Meta;
+use crate::page::{Page, PageToken, page_limit};
+use crate::request::{awaitable, opaque};
+use crate::time::Timestamp;
 
 /// A message that ended without an ack: a full copy, kept until its retention is over.
 #[derive(Clone, Serialize)]
@@ -154,29 +154,6 @@ impl<T: Value> DeadLetters<T> {
     }
 }
 
-/// The filters that requests on many dead letters share.
-macro_rules! filters {
-    () => {
-        /// Only those that are here for this reason.
-        pub fn reason(mut self, reason: DeadReason) -> Self {
-            self.filter.reason = Some(reason);
-            self
-        }
-
-        /// Only those that came here before this instant.
-        pub fn moved_before(mut self, instant: impl Into<Timestamp>) -> Self {
-            self.filter.moved_before = Some(instant.into().as_millis());
-            self
-        }
-
-        /// Only those that came here at or after this instant.
-        pub fn moved_after(mut self, instant: impl Into<Timestamp>) -> Self {
-            self.filter.moved_after = Some(instant.into().as_millis());
-            self
-        }
-    };
-}
-
 /// A listing of dead letters, newest first. Gives [`Page<DeadLetter<T>>`]. Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct ListDead<T> {
@@ -187,7 +164,7 @@ pub struct ListDead<T> {
 }
 
 impl<T: Value> ListDead<T> {
-    filters!();
+    dead_filters!();
 
     /// Items of a page: 1..=1,000, default 100.
     pub fn limit(mut self, limit: usize) -> Self {
@@ -235,22 +212,6 @@ impl<T: Value> GetDead<T> {
     }
 }
 
-fn with_delay(site: &Site, operation: &str, terms: RequeueTerms, delay: Duration) -> Result<RequeueTerms> {
-    check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)
-        .map_err(|error| site.context(operation, error))?;
-    Ok(RequeueTerms { delay: whole_millis(delay), ..terms })
-}
-
-fn checked_limit(site: &Site, operation: &str, limit: Option<u64>) -> Result<Option<u64>> {
-    match limit {
-        Some(0) => Err(site.context(operation, Error::argument("limit must be at least 1, but is 0"))),
-        Some(limit) if limit >= 1 << 53 => {
-            Err(site.context(operation, Error::argument(format!("limit must be below 2^53, but is {limit}"))))
-        }
-        limit => Ok(limit),
-    }
-}
-
 /// Makes a dead letter a message again. Gives whether it was there.
 ///
 /// It keeps id, bytes, meta, key and priority; it gets attempts 0 and the age limit of the handle that requeues. At
@@ -274,7 +235,8 @@ impl Requeue {
 
     async fn run(self) -> Result<bool> {
         let Self { site, id, delay, terms } = self;
-        let requeue = with_delay(&site, "requeue", terms, delay)?;
+        let delay = requeue_delay(delay).map_err(|error| site.context("requeue", error))?;
+        let requeue = RequeueTerms { delay, ..terms };
         let changes = change(&site, "requeue", Change::Requeue { id: id.0, requeue }).await?;
         Ok(counted(&site, "requeue", changes)? > 0)
     }
@@ -294,7 +256,7 @@ pub struct RequeueAll {
 }
 
 impl RequeueAll {
-    filters!();
+    dead_filters!();
 
     /// At most so many. Default: all.
     pub fn limit(mut self, limit: u64) -> Self {
@@ -310,8 +272,9 @@ impl RequeueAll {
 
     async fn run(self) -> Result<u64> {
         let Self { site, filter, limit, delay, terms } = self;
-        let requeue = with_delay(&site, "requeue_all", terms, delay)?;
-        let limit = checked_limit(&site, "requeue_all", limit)?;
+        let checked = requeue_delay(delay).and_then(|delay| Ok((delay, letters_limit(limit)?)));
+        let (delay, limit) = checked.map_err(|error| site.context("requeue_all", error))?;
+        let requeue = RequeueTerms { delay, ..terms };
         let changes = change(&site, "requeue_all", Change::RequeueAll { filter, limit, requeue }).await?;
         counted(&site, "requeue_all", changes)
     }
@@ -343,7 +306,7 @@ pub struct PurgeDead {
 }
 
 impl PurgeDead {
-    filters!();
+    dead_filters!();
 
     /// At most so many. Default: all.
     pub fn limit(mut self, limit: u64) -> Self {
@@ -353,7 +316,7 @@ impl PurgeDead {
 
     async fn run(self) -> Result<u64> {
         let Self { site, filter, limit } = self;
-        let limit = checked_limit(&site, "purge dead letters", limit)?;
+        let limit = letters_limit(limit).map_err(|error| site.context("purge dead letters", error))?;
         let changes = change(&site, "purge dead letters", Change::PurgeDead { filter, limit }).await?;
         counted(&site, "purge dead letters", changes)
     }

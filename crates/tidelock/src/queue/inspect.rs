@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::message::MessageId;
-use super::meta::Meta;
-use super::store::{LeaseView, MessageView, PauseView, State, StatsView};
-use crate::codec::{self, Codec, Value};
+use super::store::{LeaseView, MessageView, State, StatsView};
+use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
+use crate::meta::Meta;
+use crate::pause::Paused;
 use crate::time::{Timestamp, whole_millis};
 
 /// A queue at one instant: `ready + delayed + leased + dead = accepted − settled`.
@@ -40,22 +41,8 @@ pub struct QueueStats {
     pub settling: bool,
 }
 
-/// A pause in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Paused {
-    /// When it ends by itself; `None`: when resumed.
-    pub until: Option<Timestamp>,
-    /// Why, if somebody said so.
-    pub reason: Option<String>,
-}
-
 impl From<StatsView> for QueueStats {
     fn from(view: StatsView) -> Self {
-        let paused = |PauseView { until, reason }| Paused {
-            until: until.map(Timestamp::from_millis),
-            reason: reason.map(|reason| reason.as_ref().to_owned()),
-        };
         Self {
             ready: view.ready,
             blocked: view.blocked,
@@ -66,7 +53,7 @@ impl From<StatsView> for QueueStats {
             settled: view.settled,
             oldest_ready_age: view.oldest_ready_age.map(Duration::from_millis),
             next_due: view.next_due.map(Timestamp::from_millis),
-            paused: view.paused.map(paused),
+            paused: view.paused.map(Paused::from),
             settling: view.settling,
         }
     }
@@ -75,14 +62,6 @@ impl From<StatsView> for QueueStats {
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(whole_millis).serialize(serializer)
-}
-
-/// Bytes as text where they are text, else as a list of numbers.
-pub(crate) fn readable<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => serializer.serialize_str(text),
-        Err(_) => serializer.collect_seq(bytes),
-    }
 }
 
 /// An unfinished message as it is now.

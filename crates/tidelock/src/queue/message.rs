@@ -3,20 +3,17 @@
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
-use super::meta::Meta;
-use super::request::{Ack, Bury, GiveBack, Nack, Settlement, Touch};
-use super::site::Site;
-use super::store::{Action, Handed, Settle};
+use super::store::Handed;
 use crate::error::{Error, Result};
-use crate::lifecycle::{self, Hold};
-use crate::runtime::BoxFuture;
-use crate::time::{MINUTE, Tick, Timestamp};
+use crate::handover::{Ack, Bury, GiveBack, Held, Nack, Receipt, Settlement, Touch};
+use crate::lifecycle::Hold;
+use crate::meta::Meta;
+use crate::time::Timestamp;
 
 /// The number of a message. It grows with each message of its queue and never repeats, not even after the queue was
 /// deleted.
@@ -39,147 +36,6 @@ impl FromStr for MessageId {
         let id = text.parse().ok().filter(|id| digits && *id < 1 << 53);
         id.map(Self)
             .ok_or_else(|| Error::argument(format!("a message id is a decimal below 2^53, but this is {text:?}")))
-    }
-}
-
-/// What became of a nack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Nacked {
-    /// It will be handed out again, from `due` on.
-    Requeued {
-        /// By the backend's clock.
-        due: Timestamp,
-    },
-    /// It was the last delivery, or the message was past its `max_age`: now a dead letter.
-    DeadLettered,
-    /// The delivery was not held any more; nothing changed.
-    Stale,
-}
-
-/// All that is needed to settle a delivery, from anywhere: it can be stored, and sent to another process.
-///
-/// Its right ends with the lease, as that of the delivery does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Receipt {
-    pub(crate) tenant: Arc<str>,
-    pub(crate) queue: Arc<str>,
-    pub(crate) id: MessageId,
-    pub(crate) fence: u64,
-    /// As taken, in milliseconds.
-    pub(crate) lease: u64,
-}
-
-impl Receipt {
-    /// The message.
-    pub fn id(&self) -> MessageId {
-        self.id
-    }
-
-    /// The hand-over.
-    pub fn fence(&self) -> u64 {
-        self.fence
-    }
-}
-
-/// How much sooner than the server a holder takes its lease for over.
-fn margin(lease: Duration) -> Duration {
-    (lease / 100).clamp(Duration::from_millis(1), MINUTE)
-}
-
-/// One hand-over in this process: under which fence, and until when that can be proven.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) site: Arc<Site>,
-    pub(crate) id: u64,
-    pub(crate) fence: u64,
-    /// As taken, in milliseconds.
-    pub(crate) lease: u64,
-    /// Of the handle that took it.
-    pub(crate) max_nack_delay: Duration,
-    proven_until: Mutex<Option<Tick>>,
-    moved: Notify,
-}
-
-impl Held {
-    pub(crate) fn new(site: &Arc<Site>, handed: &Handed, asked: Tick, lease: u64, max_nack_delay: Duration) -> Self {
-        Self {
-            site: Arc::clone(site),
-            id: handed.id,
-            fence: handed.fence,
-            lease,
-            max_nack_delay,
-            proven_until: Mutex::new(Some(end(asked, lease))),
-            moved: Notify::new(),
-        }
-    }
-
-    pub(crate) fn settle(&self, action: Action) -> Settle {
-        Settle { id: self.id, fence: self.fence, action }
-    }
-
-    /// A touch is about to be sent: until its answer the shorter of both leases counts.
-    pub(crate) fn touching(&self, asked: Tick, lease: u64) {
-        let mut proven = self.lock();
-        let end = end(asked, lease);
-        if proven.is_some_and(|until| end < until) {
-            *proven = Some(end);
-            drop(proven);
-            self.moved.notify_waiters();
-        }
-    }
-
-    /// The answer of a touch that was sent at `asked`.
-    pub(crate) fn touched(&self, asked: Tick, lease: u64, held: bool) {
-        let mut proven = self.lock();
-        // A right that was seen to be over never comes back.
-        if proven.is_some() {
-            *proven = held.then(|| end(asked, lease));
-            drop(proven);
-            self.moved.notify_waiters();
-        }
-    }
-
-    pub(crate) fn lost(&self) {
-        *self.lock() = None;
-        self.moved.notify_waiters();
-    }
-
-    pub(crate) fn lease_left(&self) -> Duration {
-        let until = *self.lock();
-        until.map_or(Duration::ZERO, |until| until.since(self.site.tick()))
-    }
-
-    async fn until_lost(&self) {
-        loop {
-            let moved = self.moved.notified();
-            let until = *self.lock();
-            match until {
-                Some(until) if until > self.site.tick() => tokio::select! {
-                    () = self.site.clock().sleep_until(until) => {}
-                    () = moved => {}
-                },
-                _ => return,
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Tick>> {
-        self.proven_until.lock().expect("no code panics while it holds this lock")
-    }
-}
-
-fn end(asked: Tick, lease: u64) -> Tick {
-    let lease = Duration::from_millis(lease);
-    asked.plus(lease.saturating_sub(margin(lease)))
-}
-
-impl lifecycle::GiveBack for Held {
-    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            // The process ends; what this leaves undone ends with the lease.
-            let _ = self.site.settle(vec![self.settle(Action::GiveBack)]).await;
-        })
     }
 }
 
@@ -231,7 +87,7 @@ impl<T> Message<T> {
 
     /// Message and hand-over in one text: `<message id>.<fence>`.
     pub fn delivery_id(&self) -> String {
-        format!("{}.{}", self.held.id, self.held.fence)
+        self.held.delivery_id()
     }
 
     /// Which delivery of the message this is, from 1. A delivery that was given back does not count.
@@ -318,15 +174,13 @@ pub struct Delivery<T> {
 
 impl<T> Delivery<T> {
     pub(crate) fn new(message: Message<T>) -> Self {
-        let site = &message.held.site;
-        let at_close = Arc::clone(&message.held) as Arc<dyn lifecycle::GiveBack>;
-        let hold = site.world.lifecycle.hold_until_closed("delivery", &site.address.id, at_close);
+        let hold = message.held.hold();
         Self { message, hold }
     }
 
     /// The work is done: the message is gone. Answers `false` if the delivery was not held any more.
     pub fn ack(self) -> Ack {
-        Ack(self.settlement())
+        Ack::new(self.settlement())
     }
 
     /// The work failed: the message will be handed out again, unless this was its last delivery.
@@ -343,7 +197,7 @@ impl<T> Delivery<T> {
     /// Returns the message unused: place and attempt are as before. Answers `false` if the delivery was not held any
     /// more.
     pub fn give_back(self) -> GiveBack {
-        GiveBack(self.settlement())
+        GiveBack::new(self.settlement())
     }
 
     /// The lease begins anew, with its full length. Answers `false` if the delivery was not held any more.
@@ -353,14 +207,7 @@ impl<T> Delivery<T> {
 
     /// What is needed to settle this delivery from elsewhere.
     pub fn receipt(&self) -> Receipt {
-        let Held { site, id, fence, lease, .. } = &*self.message.held;
-        Receipt {
-            tenant: Arc::clone(&site.address.tenant),
-            queue: Arc::clone(&site.address.id),
-            id: MessageId(*id),
-            fence: *fence,
-            lease: *lease,
-        }
+        self.message.held.receipt()
     }
 
     /// The value, and what is needed to settle its delivery later. From here on a shutdown does not give it back.

@@ -22,19 +22,7 @@ pub(crate) const PARKED: u64 = 10_000;
 /// How long after its window a dedupe record is kept: a clock that steps back a little reopens no window.
 pub(crate) const DEDUP_KEPT: u64 = 1_000;
 
-/// The instant of a step, in milliseconds and in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) ms: u64,
-    pub(crate) us: u64,
-}
-
-impl Now {
-    /// A pinned or local clock that counts milliseconds.
-    pub(crate) fn from_millis(ms: u64) -> Self {
-        Self { ms, us: ms.saturating_mul(1_000) }
-    }
-}
+pub(crate) use crate::time::Now;
 
 /// Where a ready message stands: priority (higher first), standing time, id.
 pub(crate) type Standing = (u8, u64, u64);

@@ -3,24 +3,20 @@
 mod admin;
 mod plan;
 mod stored;
-mod sweeper;
 mod trip;
 
-use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
-use self::sweeper::Sweeper;
-use self::trip::{Lane, Request};
+use self::trip::Request;
 use super::store::{Accepted, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
-use crate::backend::redis::{Arguments, Place, Server, Wakeable};
+use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Server, Wakeable, answers_key};
 use crate::bell::Bell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
-use crate::time::Tick;
 
 /// Trips of one process and queue that may be under way at once: the second keeps the server busy while the answer
 /// of the first is being worked on.
@@ -34,8 +30,7 @@ const PARTS: [&str; 12] = [
 #[derive(Debug)]
 pub(crate) struct RedisQueue {
     server: Arc<Server>,
-    queues: Arc<Mutex<HashMap<Address, Arc<Remote>>>>,
-    sweeper: Sweeper,
+    queues: Objects<Address, Remote>,
 }
 
 /// One queue on the server, as this process uses it.
@@ -44,7 +39,7 @@ struct Remote {
     server: Arc<Server>,
     place: Place,
     keys: Vec<String>,
-    trips: Mutex<Trips>,
+    lanes: Lanes<Request>,
     /// The number of the last change; a change waits for the one before it.
     changes: tokio::sync::Mutex<u64>,
     /// Where the script remembers the answer to it.
@@ -52,33 +47,16 @@ struct Remote {
     bell: Arc<Bell>,
     /// The next deadline that the server told, in ms; 0 for none.
     next: AtomicU64,
-    used: Mutex<Tick>,
-}
-
-/// Requests that wait for a trip, and the lanes that are free.
-#[derive(Debug)]
-struct Trips {
-    waiting: VecDeque<Request>,
-    idle: Vec<Lane>,
 }
 
 impl RedisQueue {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        let queues = Arc::<Mutex<HashMap<_, _>>>::default();
-        Self { server: Arc::clone(server), sweeper: Sweeper::new(server, &queues), queues }
+        Self { server: Arc::clone(server), queues: Objects::new(server) }
     }
 
     /// The queue at `address`. Using it is what keeps it swept.
     fn remote(&self, address: &Address) -> Arc<Remote> {
-        let now = self.server.clock.tick();
-        let remote = {
-            let mut queues = self.queues.lock().expect("no code panics while it holds this lock");
-            let known = queues.entry(address.clone()).or_insert_with(|| Remote::new(&self.server, address, now));
-            Arc::clone(known)
-        };
-        *remote.used.lock().expect("no code panics while it holds this lock") = now;
-        self.sweeper.start();
-        remote
+        self.queues.get(address, || Remote::new(&self.server, address))
     }
 
     /// Hands a request to the next trip and waits for its answer.
@@ -99,37 +77,22 @@ impl RedisQueue {
 }
 
 impl Remote {
-    fn new(server: &Arc<Server>, address: &Address, now: Tick) -> Arc<Self> {
+    fn new(server: &Arc<Server>, address: &Address) -> Arc<Self> {
         let place = Place::of("queue", address, None);
         let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
-        let idle = (0..LANES).map(|_| Lane::new(server, &place)).collect();
         let remote = Arc::new(Self {
             server: Arc::clone(server),
             keys,
-            trips: Mutex::new(Trips { waiting: VecDeque::new(), idle }),
+            lanes: Lanes::new(server, &place, LANES),
             changes: tokio::sync::Mutex::new(0),
-            change_answers: trip::answers_key(server, &place),
+            change_answers: answers_key(server, &place),
             bell: Arc::default(),
             next: AtomicU64::new(0),
-            used: Mutex::new(now),
             place,
         });
         let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
         server.wakes.register(&remote.place.tag, waiter);
         remote
-    }
-
-    /// Puts a request on the next trip. It leaves at once if none is under way.
-    fn submit(self: &Arc<Self>, request: Request) {
-        let mut trips = self.lock();
-        let second = request.gains_from_a_second_trip();
-        trips.waiting.push_back(request);
-        if trips.idle.len() == LANES || (second && !trips.idle.is_empty()) {
-            let lane = trips.idle.pop().expect("it was just seen");
-            drop(trips);
-            let remote = Arc::clone(self);
-            self.server.spawner.spawn(async move { remote.drive(lane).await });
-        }
     }
 
     /// Keys and pinned time, as every script of the queue takes them. `answers` is the sender's own memory.
@@ -145,9 +108,29 @@ impl Remote {
     fn told_next(&self, next: u64) {
         self.next.store(next, Ordering::Relaxed);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Trips> {
-        self.trips.lock().expect("no code panics while it holds this lock")
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.server.wakes.forget(&self.place.tag);
+    }
+}
+
+impl Object for Remote {
+    fn tag(&self) -> &str {
+        &self.place.tag
+    }
+
+    fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.bell) > 1
+    }
+
+    fn next_deadline(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    async fn sweep(self: Arc<Self>) -> Result<()> {
+        self.sweep_once().await
     }
 }
 

@@ -3,40 +3,10 @@
 mod admin;
 mod looks;
 mod send;
-mod settle;
 
 pub use admin::{Delete, Pause, Purge, Remove, Resume};
 pub use looks::{Get, List, Peek, Stats};
 pub use send::{SendMany, SendRequest, Sent};
-pub use settle::{Ack, AckMany, Bury, GiveBack, Nack, Touch};
 
 pub(crate) use admin::{change, counted};
-pub(crate) use looks::{look, misfit, page_limit};
-pub(crate) use settle::{MAX_ERROR, Settlement, cut};
-
-/// Makes a request run when it is awaited: its `run` does it.
-macro_rules! awaitable {
-    ($($request:ident $(<$value:ident>)? => $output:ty;)*) => {$(
-        impl $(<$value: $crate::Value>)? std::future::IntoFuture for $request $(<$value>)? {
-            type Output = $crate::Result<$output>;
-            type IntoFuture = $crate::runtime::BoxFuture<'static, $crate::Result<$output>>;
-
-            fn into_future(self) -> Self::IntoFuture {
-                Box::pin(self.run())
-            }
-        }
-    )*};
-}
-
-/// Debug output of types whose value type need not have any.
-macro_rules! opaque {
-    ($($type:ident),* $(,)?) => {$(
-        impl<T> std::fmt::Debug for $type<T> {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($type)).finish_non_exhaustive()
-            }
-        }
-    )*};
-}
-
-pub(crate) use {awaitable, opaque};
+pub(crate) use looks::{look, misfit};

@@ -8,17 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::bell::Bell;
 use crate::error::Result;
+pub(crate) use crate::handover::store::{
+    Action, Content, DeadFilter, Dedup, Handed, MAX_BATCH, MAX_BYTES, PauseView, SETTLING_STEPS, STEP, Settle, Settled,
+    Taken,
+};
+pub use crate::handover::store::{DeadReason, Place};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
-
-/// The most messages that one request sends, takes or lists.
-pub(crate) const MAX_BATCH: usize = 1_000;
-/// The most bytes that one request carries either way (one message may be as large on its own).
-pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
-/// Overdue transitions that one step carries out.
-pub(crate) const STEP: usize = 200;
-/// Steps that a look waits for before it shows what there is.
-pub(crate) const SETTLING_STEPS: usize = 50;
 
 /// What a queue does for its handles.
 ///
@@ -51,16 +47,6 @@ pub(crate) enum Due {
     At(u64),
 }
 
-/// Where a returned message without ordering key stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
-    /// Where it stood: it is next as soon as it may be handed out.
-    #[default]
-    Original,
-    /// Behind whatever is ready at the instant at which it is ready again.
-    Back,
-}
-
 /// A message to be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewMessage {
@@ -74,24 +60,6 @@ pub(crate) struct NewMessage {
     pub(crate) retention: Option<u64>,
     /// Refuse if ready + delayed would exceed this.
     pub(crate) max_depth: Option<u64>,
-}
-
-/// The part of a message that never changes: opaque to every backend but for the ordering key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Content {
-    pub(crate) payload: Vec<u8>,
-    /// A JSON object, or nothing.
-    pub(crate) meta: Vec<u8>,
-    /// W3C trace context, or nothing.
-    pub(crate) trace: Vec<u8>,
-    pub(crate) ordering_key: Option<Arc<str>>,
-}
-
-/// One message per key and window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Dedup {
-    pub(crate) key: Arc<str>,
-    pub(crate) window: u64,
 }
 
 /// What became of a batch.
@@ -115,87 +83,6 @@ pub(crate) struct Take {
     pub(crate) place: Place,
     /// If fewer than `max` were there, note that this process wants to be woken: its bell rings.
     pub(crate) park: bool,
-}
-
-/// What a take gave.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Taken {
-    pub(crate) messages: Vec<Handed>,
-    /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
-    /// of the fleet.
-    pub(crate) next: Option<u64>,
-}
-
-/// One hand-over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Handed {
-    pub(crate) id: u64,
-    pub(crate) fence: u64,
-    pub(crate) attempt: u64,
-    pub(crate) priority: u8,
-    pub(crate) enqueued_at: u64,
-    pub(crate) last_error: Option<Arc<str>>,
-    pub(crate) content: Content,
-}
-
-/// One settle, under the fence of a hand-over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Settle {
-    pub(crate) id: u64,
-    pub(crate) fence: u64,
-    pub(crate) action: Action,
-}
-
-/// What a holder does with its message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Action {
-    Ack,
-    /// Returned after a failure; the attempt counts.
-    Nack {
-        delay: u64,
-        note: Option<Arc<str>>,
-        error: Option<Arc<str>>,
-    },
-    /// Moved to the dead letters.
-    Bury {
-        reason: DeadReason,
-        note: Option<Arc<str>>,
-        error: Option<Arc<str>>,
-    },
-    /// Returned unused: place and attempt as before the take.
-    GiveBack,
-    /// The lease ends so long after now.
-    Touch {
-        lease: u64,
-    },
-}
-
-/// What became of a settle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Settled {
-    /// Done: an ack, a dead letter, a give-back, a touch.
-    Done,
-    /// A nack: due again at this instant.
-    Requeued { due: u64 },
-    /// A nack that was the last delivery, or came after the message's expiry.
-    DeadLettered,
-    /// Not held any more under this fence; nothing changed.
-    Stale,
-}
-
-/// Why a message is in the dead letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum DeadReason {
-    /// It was not finished within its `max_age`.
-    Expired,
-    /// Its last delivery ended without an ack.
-    MaxDeliveriesExceeded,
-    /// A consumer refused it for good.
-    Rejected,
-    /// Its bytes are no value of the consumer's type.
-    Undecodable,
 }
 
 /// The state of a message that is not finished and not dead.
@@ -254,16 +141,6 @@ pub(crate) struct Requeue {
     pub(crate) max_age: Option<u64>,
     pub(crate) retention: Option<u64>,
     pub(crate) max_depth: Option<u64>,
-}
-
-/// Which dead letters; empty finds all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DeadFilter {
-    pub(crate) reason: Option<DeadReason>,
-    /// Moved strictly before this instant.
-    pub(crate) moved_before: Option<u64>,
-    /// Moved at or after this instant.
-    pub(crate) moved_after: Option<u64>,
 }
 
 /// What became of a change.
@@ -352,14 +229,6 @@ pub(crate) struct StatsView {
     pub(crate) paused: Option<PauseView>,
     /// More is overdue than one look carries out.
     pub(crate) settling: bool,
-}
-
-/// A pause that is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PauseView {
-    /// `None`: until resumed.
-    pub(crate) until: Option<u64>,
-    pub(crate) reason: Option<Arc<str>>,
 }
 
 /// An unfinished message as it is now.

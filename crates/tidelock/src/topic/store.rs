@@ -7,15 +7,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::bell::Bell;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+pub(crate) use crate::handover::store::{
+    Action, Content, DeadFilter, DeadReason, Dedup, MAX_BATCH, MAX_BYTES, PauseView, SETTLING_STEPS, STEP, Settle,
+    Settled,
+};
 use crate::name::Address;
-use crate::queue::store::{Content, DeadFilter, DeadReason, Dedup, PauseView, Settle, Settled};
 use crate::runtime::BoxFuture;
 
 /// The most groups of one topic.
 pub(crate) const MAX_GROUPS: usize = 1_000;
 /// The most events that one group sets aside because their ordering key is busy.
 pub(crate) const MAX_ASIDE: u64 = 10_000;
+/// The most bytes of one read of the log by those who follow it (one event may be larger).
+pub(crate) const READ_BYTES: usize = 1_024 * 1_024;
 
 /// What a topic does for its handles.
 ///
@@ -105,7 +110,7 @@ pub(crate) enum Begin {
 /// A wish of a group's reader for events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Take {
-    /// At most so many, 0..=1,000. 0 takes nothing and passes a wake-up on to another process.
+    /// At most so many, 0..=1,000; a gap counts. 0 takes nothing and passes a wake-up on to another process.
     pub(crate) max: usize,
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,
@@ -142,6 +147,13 @@ pub(crate) struct Taken {
     /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
     /// of the fleet.
     pub(crate) next: Option<u64>,
+}
+
+impl Taken {
+    /// What counts towards the most that a take asks for.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len() + usize::from(self.gap.is_some())
+    }
 }
 
 /// One hand-over.
@@ -341,6 +353,8 @@ pub(crate) struct GroupView {
     pub(crate) missed: u64,
     /// Publication of the oldest open event.
     pub(crate) oldest_open_at: Option<u64>,
+    /// The consumer that holds the oldest open event.
+    pub(crate) oldest_open_holder: Option<Arc<str>>,
     pub(crate) paused: Option<PauseView>,
     /// More is overdue than one look carries out.
     pub(crate) settling: bool,
@@ -357,4 +371,15 @@ pub(crate) struct DeadView {
     pub(crate) note: Option<Arc<str>>,
     pub(crate) last_error: Option<Arc<str>>,
     pub(crate) content: Content,
+}
+
+/// One more group would be too many.
+pub(crate) fn too_many_groups(limit: usize) -> Error {
+    Error::new(ErrorKind::CapacityReached, format!("the topic has {limit} groups, the most that it may have"))
+}
+
+/// Reads the place in a page token of dead letters: moved at, position.
+pub(crate) fn read_dead_cursor(token: &str) -> Result<(u64, u64)> {
+    let place = token.split_once('.').and_then(|(moved_at, at)| Some((moved_at.parse().ok()?, at.parse().ok()?)));
+    place.ok_or_else(|| Error::argument(format!("the page token {token:?} is not one that a listing gave")))
 }

@@ -12,3 +12,4 @@ mod ratelimit;
 mod records;
 mod registry;
 mod retry;
+mod topic;

@@ -12,3 +12,4 @@ mod queue;
 mod ratelimit;
 mod servers;
 mod stage;
+mod topic;

@@ -1,15 +1,12 @@
 //! The queue when its server, its connections or other processes fail.
 
 use std::collections::{HashMap, HashSet};
-use std::process::Stdio;
 use std::time::Duration;
 
 use tidelock::{Backoff, Queue, Tidelock};
-use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, Server, scale};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, scale};
 
-use crate::stage::{account, durable_server, open, server, until, within};
+use crate::stage::{Other, account, durable_server, open, server, until, within};
 
 const MS: Duration = Duration::from_millis(1);
 const WAIT: Duration = Duration::from_secs(30);
@@ -173,7 +170,7 @@ async fn a_worker_outlives_outages_and_finishes_everything() {
 /// The other process of the tests below: takes two messages, says so, and holds them until it is ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holder() {
-    let Ok(url) = std::env::var("TIDELOCK_FAULTS_HOLDER") else { return };
+    let Some(url) = Other::url() else { return };
     let queue = queue(&open(&url).await, 400 * MS);
     let first = queue.recv().await.unwrap().expect("there is one");
     let second = queue.recv().await.unwrap().expect("there is another");
@@ -184,45 +181,6 @@ async fn holder() {
     std::future::pending::<()>().await;
 }
 
-struct Holder {
-    child: Child,
-    said: Lines<BufReader<ChildStdout>>,
-}
-
-impl Holder {
-    async fn start(server: &Server) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["queue::holder", "--exact", "--nocapture"])
-            .env("TIDELOCK_FAULTS_HOLDER", server.url())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut holder = Self { child, said };
-        holder.says("holding").await;
-        holder
-    }
-
-    async fn says(&mut self, what: &str) -> String {
-        within(async {
-            loop {
-                let line = self.said.next_line().await.unwrap().expect("it says something");
-                if let Some(at) = line.find(what) {
-                    return line[at..].to_owned();
-                }
-            }
-        })
-        .await
-    }
-
-    fn signal(&self, signal: &str) {
-        let process = self.child.id().expect("it runs").to_string();
-        let sent = std::process::Command::new("kill").args([signal, &process]).status().unwrap();
-        assert!(sent.success());
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_held_is_handed_out_again() {
     let Some(server) = server() else { return };
@@ -230,7 +188,8 @@ async fn what_a_killed_process_held_is_handed_out_again() {
     for value in 1..=3 {
         queue.send(&value).await.unwrap();
     }
-    let holder = Holder::start(&server).await;
+    let mut holder = Other::start("queue::holder", &server.url());
+    holder.says("holding").await;
     holder.signal("-KILL");
     let mut attempts = Vec::new();
     for _ in 0..3 {
@@ -250,7 +209,8 @@ async fn a_frozen_process_finds_its_lease_over_and_changes_nothing() {
     for value in 1..=2 {
         queue.send(&value).await.unwrap();
     }
-    let mut holder = Holder::start(&server).await;
+    let mut holder = Other::start("queue::holder", &server.url());
+    holder.says("holding").await;
     holder.signal("-STOP");
     let first = within(queue.recv().wait(WAIT)).await.unwrap().expect("it comes back");
     let second = within(queue.recv().wait(WAIT)).await.unwrap().expect("it comes back");

@@ -1,9 +1,12 @@
 //! What the fault tests share: servers of their own, questions with a limit, and the account at the end.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use tidelock::{Queue, Tidelock, Value};
 use tidelock_testkit::{Binary, Flavour, Reply, Server};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// The longest that anything may take; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -55,4 +58,54 @@ pub fn keys_without_lifetime(server: &Server) -> Vec<String> {
         keys.filter(|key| connection.command(&["PTTL", key]).expect("the server answers").int() == Some(-1)).collect();
     without.sort();
     without
+}
+
+/// Tells the program of another process where its server is.
+const OTHER: &str = "TIDELOCK_FAULTS_OTHER";
+
+/// Another process: one of these tests, run by itself.
+#[derive(Debug)]
+pub struct Other {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Other {
+    /// The server's URL inside of the other process; `None` where the test is run as a test.
+    pub fn url() -> Option<String> {
+        std::env::var(OTHER).ok()
+    }
+
+    /// Runs a test of this program in a process of its own. It ends when this is dropped.
+    pub fn start(test: &str, url: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
+            .args([test, "--exact", "--nocapture"])
+            .env(OTHER, url)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("this program can be started again");
+        let said = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        Self { child, said }
+    }
+
+    /// Waits until it prints a line with `what` in it, and gives that line from there on.
+    pub async fn says(&mut self, what: &str) -> String {
+        within(async {
+            loop {
+                let line = self.said.next_line().await.expect("its output can be read").expect("it says something");
+                if let Some(at) = line.find(what) {
+                    return line[at..].to_owned();
+                }
+            }
+        })
+        .await
+    }
+
+    /// Sends it a signal: `-KILL`, `-STOP`, `-CONT`.
+    pub fn signal(&self, signal: &str) {
+        let process = self.child.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args([signal, &process]).status().expect("kill can be run");
+        assert!(sent.success());
+    }
 }

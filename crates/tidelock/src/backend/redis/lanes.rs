@@ -121,15 +121,15 @@ impl<R: Request> Lanes<R> {
         let mut load = Vec::new();
         let mut bytes = 0;
         while let Some(request) = state.waiting.front() {
-            if !request.is_withdrawn() {
-                bytes += request.bytes();
-                if load.len() == MAX_REQUESTS || (bytes > SHARED_BYTES && !load.is_empty()) {
-                    break;
-                }
-                load.extend(state.waiting.pop_front());
-            } else {
+            if request.is_withdrawn() {
                 state.waiting.pop_front();
+                continue;
             }
+            bytes += request.bytes();
+            if load.len() == MAX_REQUESTS || (bytes > SHARED_BYTES && !load.is_empty()) {
+                break;
+            }
+            load.extend(state.waiting.pop_front());
         }
         if load.is_empty() {
             state.idle.push(lane);

@@ -22,23 +22,3 @@ local function find_in_line(id)
     return index, parse_line(element)
   end
 end
-
--- How many members of a sorted set stand before (score, member), which need not be in it; and whether it is.
-local function rank_before(key, score, member)
-  local found = redis.call('ZSCORE', key, member)
-  if found and tonumber(found) == score then
-    return redis.call('ZRANK', key, member), true
-  end
-  -- The member may be there with another score by now; a longer one stands directly behind its place.
-  local probe = member .. '\0'
-  redis.call('ZADD', key, score, probe)
-  local rank = redis.call('ZRANK', key, probe)
-  redis.call('ZREM', key, probe)
-  return rank, false
-end
-
--- The index of the first member behind (score, member).
-local function rank_after(key, score, member)
-  local rank, found = rank_before(key, score, member)
-  return found and rank + 1 or rank
-end

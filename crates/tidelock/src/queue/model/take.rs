@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::store::{Handed, MAX_BYTES, Take, Taken};
 use super::{Kind, Model, Now, PARKED, next};
+use crate::topic::store::Position;
 
 impl Model {
     /// Hands out what is first in order, and parks the process if that is less than it wanted.
@@ -56,6 +57,7 @@ impl Model {
             attempt: message.attempts,
             priority: message.priority,
             enqueued_at: message.enqueued_at,
+            position: Position::default(),
             last_error: message.last_error.clone(),
             content: (*message.content).clone(),
         })

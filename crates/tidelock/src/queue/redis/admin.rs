@@ -3,8 +3,8 @@
 use redis::Value;
 
 use super::Remote;
-use super::stored::{Stored, reason_letter};
-use crate::backend::redis::{Arguments, Repeat, Script, script, unexpected};
+use super::stored::Stored;
+use crate::backend::redis::{Arguments, Repeat, Script, reason_letter, script, unexpected};
 use crate::error::Result;
 use crate::queue::cursor::{Cursor, read_cursor};
 use crate::queue::store::{
@@ -15,6 +15,7 @@ use crate::queue::store::{
 static LOOK: Script = script!(
     "look",
     "../../lua/time.lua",
+    "../../lua/rank.lua",
     "../lua/store.lua",
     "../lua/moves.lua",
     "../lua/find.lua",
@@ -24,6 +25,7 @@ static LOOK: Script = script!(
 static CHANGE: Script = script!(
     "change",
     "../../lua/time.lua",
+    "../../lua/rank.lua",
     "../lua/store.lua",
     "../lua/moves.lua",
     "../lua/find.lua",

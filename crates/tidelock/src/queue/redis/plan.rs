@@ -2,14 +2,11 @@
 
 use redis::Value;
 
-use super::stored::{Stored, body, reason_letter};
+use super::stored::{Stored, body};
 use super::trip::Request;
-use crate::backend::redis::{Arguments, unexpected};
+use crate::backend::redis::{Arguments, Settles, Slot, unexpected};
 use crate::error::Result;
-use crate::queue::store::{Accepted, Action, Due, NewMessage, Place, Settle, Settled, Take, Taken};
-
-/// Which request, and which of its items, a result belongs to.
-pub(super) type Slot = (usize, usize);
+use crate::queue::store::{Accepted, Due, NewMessage, Place, Settled, Take, Taken};
 
 /// One operation of the script, and whose results it gives.
 #[derive(Debug)]
@@ -18,9 +15,7 @@ pub(super) enum Step {
     Plain(Vec<usize>),
     /// One batch, all or nothing.
     Batch(usize, usize),
-    Acks(Vec<Slot>),
-    Touches(Vec<Slot>),
-    Back(Slot),
+    Settles(Settles),
     Take(usize),
 }
 
@@ -41,7 +36,11 @@ impl Plan {
     pub(super) fn make(requests: Vec<Request>, arguments: &mut Arguments, channel: &str) -> Self {
         let mut plan = Self { requests: Vec::new(), steps: Vec::new() };
         plan.push_sends(&requests, arguments);
-        plan.push_settles(&requests, arguments);
+        let settles = requests.iter().enumerate().flat_map(|(index, request)| {
+            let settles = if let Request::Settle { settles, .. } = request { settles.as_slice() } else { &[] };
+            settles.iter().enumerate().map(move |(at, settle)| ((index, at), settle))
+        });
+        Settles::push(settles, arguments, &mut |settles| plan.steps.push(Step::Settles(settles)));
         for (index, request) in requests.iter().enumerate() {
             if let Request::Take { take, .. } = request {
                 push_take(take, channel, arguments);
@@ -77,48 +76,6 @@ impl Plan {
             arguments.push(&body(&message.content, message.retention));
         }
         self.steps.push(Step::Plain(run.drain(..).map(|(index, _)| index).collect()));
-    }
-
-    fn push_settles(&mut self, requests: &[Request], arguments: &mut Arguments) {
-        let mut run: Vec<(Slot, &Settle)> = Vec::new();
-        for (index, request) in requests.iter().enumerate() {
-            let Request::Settle { settles, .. } = request else { continue };
-            for (at, settle) in settles.iter().enumerate() {
-                let together = matches!(settle.action, Action::Ack | Action::Touch { .. });
-                if run.first().is_some_and(|(_, first)| !together || first.action != settle.action) {
-                    self.push_settle_run(&mut run, arguments);
-                }
-                run.push(((index, at), settle));
-                if !together {
-                    self.push_settle_run(&mut run, arguments);
-                }
-            }
-        }
-        self.push_settle_run(&mut run, arguments);
-    }
-
-    fn push_settle_run(&mut self, run: &mut Vec<(Slot, &Settle)>, arguments: &mut Arguments) {
-        let Some((slot, first)) = run.first() else { return };
-        let receipts: Vec<u8> = run.iter().flat_map(|(_, settle)| receipt(settle)).collect();
-        let step = match &first.action {
-            Action::Ack => {
-                arguments.push(b"ack");
-                arguments.push(&receipts);
-                Step::Acks(run.iter().map(|(slot, _)| *slot).collect())
-            }
-            Action::Touch { lease } => {
-                arguments.push(b"touch");
-                arguments.number(*lease);
-                arguments.push(&receipts);
-                Step::Touches(run.iter().map(|(slot, _)| *slot).collect())
-            }
-            action => {
-                push_back(action, &receipts, arguments);
-                Step::Back(*slot)
-            }
-        };
-        self.steps.push(step);
-        run.clear();
     }
 }
 
@@ -189,29 +146,6 @@ fn push_take(take: &Take, channel: &str, arguments: &mut Arguments) {
     arguments.push(channel.as_bytes());
 }
 
-fn receipt(settle: &Settle) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&settle.id.to_be_bytes());
-    bytes[8..].copy_from_slice(&settle.fence.to_be_bytes());
-    bytes
-}
-
-fn push_back(action: &Action, receipt: &[u8], arguments: &mut Arguments) {
-    let (letter, delay, note, error): (&[u8], _, _, _) = match action {
-        Action::Nack { delay, note, error } => (b"n", *delay, note.as_deref(), error.as_deref()),
-        Action::Bury { reason, note, error } => (reason_letter(*reason), 0, note.as_deref(), error.as_deref()),
-        Action::GiveBack => (b"g", 0, None, None),
-        Action::Ack | Action::Touch { .. } => unreachable!("these go together"),
-    };
-    arguments.push(b"back");
-    arguments.push(receipt);
-    arguments.push(letter);
-    arguments.number(delay);
-    arguments.number(u64::from(note.is_some()) + 2 * u64::from(error.is_some()));
-    arguments.push(note.unwrap_or_default().as_bytes());
-    arguments.push(error.unwrap_or_default().as_bytes());
-}
-
 /// The script's answer, read item by item.
 pub(super) struct Reply {
     pub(super) settling: bool,
@@ -260,20 +194,9 @@ impl Step {
                 let results = reply.bytes(17.min(9 * count))?;
                 Ok(Outcome::Sent(vec![(*request, accepted(&results))]))
             }
-            Self::Acks(slots) | Self::Touches(slots) => {
-                let results = reply.bytes(slots.len())?;
-                let one = |result: &u8| if *result == b'y' { Settled::Done } else { Settled::Stale };
-                Ok(Outcome::Settled(slots.iter().copied().zip(results.iter().map(one)).collect()))
-            }
-            Self::Back(slot) => {
-                let result = reply.bytes(9)?;
-                let settled = match result[0] {
-                    b'y' => Settled::Done,
-                    b'q' => Settled::Requeued { due: number(&result[1..9]) },
-                    b'x' => Settled::DeadLettered,
-                    _ => Settled::Stale,
-                };
-                Ok(Outcome::Settled(vec![(*slot, settled)]))
+            Self::Settles(settles) => {
+                let item = reply.items.next().unwrap_or(Value::Nil);
+                Ok(Outcome::Settled(settles.read(&item)?))
             }
             Self::Take(request) => Ok(Outcome::Taken(*request, read_taken(reply)?)),
         }
@@ -300,5 +223,5 @@ fn read_taken(reply: &mut Reply) -> Result<Taken> {
         other => Err(unexpected("take", &other)),
     });
     let after = number(&told);
-    Ok(Taken { messages: messages.collect::<Result<_>>()?, next: (after != 0).then_some(after) })
+    Ok(Taken { gap: None, messages: messages.collect::<Result<_>>()?, next: (after != 0).then_some(after) })
 }

@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::backend::redis::{Bytes, push_content, read_content, reason_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::cursor::Cursor;
-use crate::queue::store::{Content, DeadReason, DeadView, Handed, LeaseView, MessageView, State};
-
-/// Bytes of the fixed part of the state that stands before the element.
-const STATE: usize = 47;
-/// Bytes of an element before its ordering key, of which the script writes the first 24.
-const ELEMENT: usize = 40;
-/// Bytes of an element that the script writes.
-const HEAD: usize = 24;
+use crate::queue::store::{Content, DeadView, Handed, LeaseView, MessageView, State};
+use crate::topic::store::Position;
 
 /// A stored message, read.
 #[derive(Debug)]
@@ -34,51 +29,15 @@ pub(super) struct Stored {
     content: Content,
 }
 
-/// The sender's part of an element: retention, lengths, ordering key, trace, meta, payload.
+/// The sender's part of an element: retention, then the content.
 pub(super) fn body(content: &Content, retention: Option<u64>) -> Vec<u8> {
-    let key = content.ordering_key.as_deref().unwrap_or_default().as_bytes();
-    let Content { payload, meta, trace, .. } = content;
-    let size = ELEMENT - HEAD + key.len() + trace.len() + meta.len() + payload.len();
-    let mut bytes = Vec::with_capacity(size);
-    bytes.extend(retention.unwrap_or(0).to_be_bytes());
-    let length = |length: usize| u32::try_from(length).expect("payload limits are far below 4 GiB").to_be_bytes();
-    bytes.extend(&length(key.len())[2..]);
-    bytes.extend(&length(trace.len())[2..]);
-    bytes.extend(length(meta.len()));
-    for part in [key, trace, meta, payload] {
-        bytes.extend_from_slice(part);
-    }
+    let mut bytes = retention.unwrap_or(0).to_be_bytes().to_vec();
+    push_content(content, &mut bytes);
     bytes
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn number(&mut self, size: usize) -> Option<u64> {
-        Some(self.bytes(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
-
-    fn length(&mut self, size: usize) -> Option<usize> {
-        usize::try_from(self.number(size)?).ok()
-    }
-
-    fn text(&mut self, length: usize) -> Option<Arc<str>> {
-        Some(String::from_utf8_lossy(self.bytes(length)?).into())
-    }
 }
 
 fn some(number: u64) -> Option<u64> {
     (number != 0).then_some(number)
-}
-
-fn some_text(text: Arc<str>) -> Option<Arc<str>> {
-    (!text.is_empty()).then_some(text)
 }
 
 impl Stored {
@@ -91,25 +50,17 @@ impl Stored {
     }
 
     fn parse(value: &[u8]) -> Option<Self> {
-        let mut state = Reader(value.get(..STATE)?);
-        let mut rest = Reader(&value[STATE..]);
-        let kind = state.bytes(1)?[0];
-        let priority = state.bytes(1)?[0];
-        let (standing, fence) = (state.number(8)?, state.number(8)?);
-        let (attempts, join, number) = (state.number(6)?, state.number(8)?, state.number(8)?);
-        let tag = state.bytes(1)?[0];
-        let (consumer, note, error) = (state.length(2)?, state.length(2)?, state.length(2)?);
-        let (consumer, note, error) = (rest.text(consumer)?, rest.text(note)?, rest.text(error)?);
-        let (id, enqueued_at) = (rest.number(8)?, rest.number(8)?);
-        let (expires_at, retention) = (some(rest.number(8)?), some(rest.number(8)?));
-        let (key, trace, meta) = (rest.length(2)?, rest.length(2)?, rest.length(4)?);
-        let content = Content {
-            ordering_key: some_text(rest.text(key)?),
-            trace: rest.bytes(trace)?.to_vec(),
-            meta: rest.bytes(meta)?.to_vec(),
-            payload: rest.0.to_vec(),
-        };
-        let (note, last_error) = (some_text(note), some_text(error));
+        let mut bytes = Bytes(value);
+        let (kind, priority) = (bytes.byte()?, bytes.byte()?);
+        let (standing, fence) = (bytes.number(8)?, bytes.number(8)?);
+        let (attempts, join, number) = (bytes.number(6)?, bytes.number(8)?, bytes.number(8)?);
+        let tag = bytes.byte()?;
+        let (consumer, note, error) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
+        let consumer = bytes.text(consumer)?.0;
+        let (note, last_error) = (bytes.text(note)?.unless_empty(), bytes.text(error)?.unless_empty());
+        let (id, enqueued_at) = (bytes.number(8)?, bytes.number(8)?);
+        let (expires_at, retention) = (some(bytes.number(8)?), some(bytes.number(8)?));
+        let content = read_content(bytes)?;
         Some(Self {
             kind,
             priority,
@@ -137,6 +88,7 @@ impl Stored {
             attempt: self.attempts,
             priority: self.priority,
             enqueued_at: self.enqueued_at,
+            position: Position::default(),
             last_error: self.last_error,
             content: self.content,
         }
@@ -179,13 +131,7 @@ impl Stored {
 
     /// As a dead letter; `None` for an unfinished message.
     pub(super) fn into_dead(self) -> Option<DeadView> {
-        let reason = match (self.kind, self.tag) {
-            (b'x', b'e') => DeadReason::Expired,
-            (b'x', b'm') => DeadReason::MaxDeliveriesExceeded,
-            (b'x', b'r') => DeadReason::Rejected,
-            (b'x', b'u') => DeadReason::Undecodable,
-            _ => return None,
-        };
+        let reason = reason_of(self.tag).filter(|_| self.kind == b'x')?;
         Some(DeadView {
             id: self.id,
             reason,
@@ -198,15 +144,5 @@ impl Stored {
             last_error: self.last_error,
             content: self.content,
         })
-    }
-}
-
-/// The letter of a reason in stored messages.
-pub(super) fn reason_letter(reason: DeadReason) -> &'static [u8] {
-    match reason {
-        DeadReason::Expired => b"e",
-        DeadReason::MaxDeliveriesExceeded => b"m",
-        DeadReason::Rejected => b"r",
-        DeadReason::Undecodable => b"u",
     }
 }

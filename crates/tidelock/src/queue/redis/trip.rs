@@ -4,17 +4,16 @@
 //! takes, each in the order in which they were made.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::Value;
 use tokio::sync::oneshot;
 
+use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
-use super::{LANES, Remote, Trips};
-use crate::backend::redis::{Place, Repeat, Script, Server, script};
+use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Repeat, Script, script};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Action, Handed, NewMessage, Settle, Settled, Take, Taken};
-use crate::runtime::yield_now;
+use crate::runtime::Spawner;
 use crate::time::Timestamp;
 
 static TRIP: Script = script!(
@@ -29,10 +28,6 @@ static TRIP: Script = script!(
     "../lua/trip.lua",
 );
 
-/// The most requests and bytes that share a trip; one larger request travels alone.
-const MAX_REQUESTS: usize = 256;
-const SHARED_BYTES: usize = 1_024 * 1_024;
-
 /// One caller's part of a trip.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -41,9 +36,9 @@ pub(super) enum Request {
     Settle { settles: Vec<Settle>, reply: Option<oneshot::Sender<Result<Vec<Settled>>>> },
 }
 
-impl Request {
+impl server::Request for Request {
     /// Sends alone fill one trip while the other is under way; takes and large batches keep the server waiting.
-    pub(super) fn gains_from_a_second_trip(&self) -> bool {
+    fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Send { batch, .. } => batch.len() >= 16,
             Self::Take { .. } => true,
@@ -59,6 +54,15 @@ impl Request {
         }
     }
 
+    /// A settle is sent even if its caller went away.
+    fn is_withdrawn(&self) -> bool {
+        match self {
+            Self::Send { reply, .. } => reply.is_closed(),
+            Self::Take { reply, .. } => reply.is_closed(),
+            Self::Settle { .. } => false,
+        }
+    }
+
     fn fail(self, error: &crate::Error) {
         // A caller that went away needs no answer.
         match self {
@@ -69,65 +73,18 @@ impl Request {
     }
 }
 
-/// A series of trips, of which one at most is under way.
-#[derive(Debug)]
-pub(super) struct Lane {
-    /// Where the script remembers the last answer.
-    answers: String,
-    number: u64,
-}
+impl Carrier for Remote {
+    type Request = Request;
 
-impl Lane {
-    pub(super) fn new(server: &Server, place: &Place) -> Self {
-        Self { answers: answers_key(server, place), number: 0 }
+    fn lanes(&self) -> &Lanes<Request> {
+        &self.lanes
     }
-}
 
-/// The key of a new series of requests. Each has its own: what one remembers is never taken for an answer to another,
-/// also where a process lets go of a queue and comes back to it.
-pub(super) fn answers_key(server: &Server, place: &Place) -> String {
-    static SERIES: AtomicU64 = AtomicU64::new(0);
-    server.key(place, &format!("answers:{}:{}", server.process, SERIES.fetch_add(1, Ordering::Relaxed)))
-}
-
-impl Trips {
-    /// The requests of the next trip.
-    fn load(&mut self) -> Vec<Request> {
-        let mut load = Vec::new();
-        let mut bytes = 0;
-        while let Some(request) = self.waiting.front() {
-            bytes += request.bytes();
-            if load.len() == MAX_REQUESTS || (bytes > SHARED_BYTES && !load.is_empty()) {
-                break;
-            }
-            load.extend(self.waiting.pop_front());
-        }
-        load
-    }
-}
-
-impl Remote {
-    /// Makes trips while there is something to carry.
-    pub(super) async fn drive(self: Arc<Self>, mut lane: Lane) {
-        loop {
-            // Callers that were answered just now get the chance to ask again before the trip leaves.
-            yield_now().await;
-            let load = {
-                let mut trips = self.lock();
-                let load = trips.load();
-                if load.is_empty() {
-                    trips.idle.push(lane);
-                    debug_assert!(trips.idle.len() <= LANES, "a lane came back twice");
-                    return;
-                }
-                load
-            };
-            self.carry(&mut lane, load).await;
-        }
+    fn spawner(&self) -> &Spawner {
+        &self.server.spawner
     }
 
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
-        lane.number += 1;
         let pinned = self.server.clock.pinned();
         let mut arguments = self.arguments(Some(&lane.answers));
         arguments.number(lane.number);
@@ -140,12 +97,14 @@ impl Remote {
                 let now = pinned.unwrap_or_else(|| self.server.clock.now());
                 self.deliver(plan, answer, now);
             }
-            Err(error) => plan.requests.into_iter().for_each(|request| request.fail(&error)),
+            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
         }
     }
+}
 
+impl Remote {
     /// One empty trip: carries out what is overdue, unless some process did within the last second.
-    pub(super) async fn sweep(&self) -> Result<()> {
+    pub(super) async fn sweep_once(&self) -> Result<()> {
         let mut arguments = self.arguments(Some(&self.keys[0]));
         arguments.number(0);
         arguments.push(b"sweep");
@@ -169,7 +128,7 @@ impl Remote {
         });
         match outcome {
             Ok((settling, read)) => self.hand_out(plan.requests, read, settling, now),
-            Err(error) => plan.requests.into_iter().for_each(|request| request.fail(&error)),
+            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
         }
     }
 

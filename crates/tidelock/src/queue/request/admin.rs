@@ -5,21 +5,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::awaitable;
 use super::looks::misfit;
 use super::send::full;
-use super::settle::cut;
 use crate::changed::Changed;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::handover::Site;
+use crate::handover::cut;
+use crate::pause::pause_time;
 use crate::queue::message::MessageId;
-use crate::queue::site::Site;
 use crate::queue::store::{Change, Changes, Removed};
-use crate::time::{TEN_YEARS, check_duration, whole_millis};
+use crate::queue::store_of;
+use crate::request::awaitable;
 
 /// Makes a change; a full queue is an error.
 pub(crate) async fn change(site: &Site, operation: &str, change: Change) -> Result<Changes> {
     site.check(operation)?;
-    let changes = site.store.change(&site.address, change).await;
+    let changes = store_of(site).change(&site.address, change).await;
     match changes.map_err(|error| site.context(operation, error))? {
         Changes::Full { depth, limit } => Err(site.context(operation, full(depth, limit))),
         changes => Ok(changes),
@@ -67,11 +68,8 @@ impl Pause {
 
     async fn run(self) -> Result<Changed> {
         let Self { site, for_at_most, reason } = self;
-        if let Some(time) = for_at_most {
-            check_duration(Error::argument, "for_at_most", time, Duration::from_millis(1), TEN_YEARS)
-                .map_err(|error| site.context("pause", error))?;
-        }
-        let pause = Change::Pause { for_at_most: for_at_most.map(whole_millis), reason };
+        let for_at_most = pause_time(for_at_most).map_err(|error| site.context("pause", error))?;
+        let pause = Change::Pause { for_at_most, reason };
         changed(&site, "pause", change(&site, "pause", pause).await?)
     }
 }

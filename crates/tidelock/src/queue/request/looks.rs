@@ -2,23 +2,16 @@
 
 use std::sync::Arc;
 
-use super::awaitable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::page::{Page, PageToken};
+use crate::handover::Site;
+use crate::page::{Page, PageToken, page_limit};
 use crate::queue::Queue;
 use crate::queue::inspect::{MessageInfo, QueueStats};
 use crate::queue::message::MessageId;
-use crate::queue::site::Site;
-use crate::queue::store::{Look, MAX_BATCH, State, View};
+use crate::queue::store::{Look, State, View};
+use crate::queue::store_of;
+use crate::request::awaitable;
 use crate::{Codec, Value};
-
-/// Checks the limit of a page or a peek.
-pub(crate) fn page_limit(what: &str, limit: usize) -> Result<usize> {
-    if (1..=MAX_BATCH).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(Error::argument(format!("{what} must be 1..={MAX_BATCH}, but is {limit}")))
-}
 
 /// An answer that does not fit its question: the backend is of another version.
 pub(crate) fn misfit(site: &Site, operation: &str) -> Error {
@@ -27,7 +20,7 @@ pub(crate) fn misfit(site: &Site, operation: &str) -> Error {
 
 pub(crate) async fn look(site: &Site, operation: &str, look: Look) -> Result<View> {
     site.check(operation)?;
-    site.store.look(&site.address, look).await.map_err(|error| site.context(operation, error))
+    store_of(site).look(&site.address, look).await.map_err(|error| site.context(operation, error))
 }
 
 /// Where a look goes, and how it reads what it finds.

@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
 
-use super::{awaitable, opaque};
 use crate::codec::Value;
+use crate::draft::{self, Draft};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name;
-use crate::queue::Queue;
+use crate::handover::observe::{self, Counter, Operation};
 use crate::queue::message::MessageId;
-use crate::queue::meta::Meta;
-use crate::queue::observe::{self, Counter, Operation};
-use crate::queue::store::{Accepted, Content, Dedup, Due, MAX_BATCH, MAX_BYTES, NewMessage};
-use crate::time::{DAY, TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::queue::store::{Accepted, Due, MAX_BATCH, NewMessage};
+use crate::queue::{Queue, store_of};
+use crate::request::{awaitable, opaque};
+use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
 
 /// What a send gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -34,32 +32,20 @@ pub struct Sent {
 #[must_use = "nothing is sent until it is awaited"]
 pub struct SendRequest<T> {
     queue: Queue<T>,
-    payload: Result<Vec<u8>>,
     delay: Option<Duration>,
     at: Option<Timestamp>,
     priority: u8,
-    ordering_key: Option<Arc<str>>,
-    dedup_key: Option<Arc<str>>,
-    dedup_for: Option<Duration>,
-    meta: Map<String, Json>,
-    meta_fault: Option<Error>,
-    trace: Option<Box<str>>,
+    draft: Draft,
 }
 
 impl<T: Value> SendRequest<T> {
     pub(crate) fn new(queue: &Queue<T>, value: &T) -> Self {
         Self {
-            payload: queue.options.border.encode(value),
+            draft: Draft::new(queue.options.border.encode(value)),
             queue: queue.clone(),
             delay: None,
             at: None,
             priority: 0,
-            ordering_key: None,
-            dedup_key: None,
-            dedup_for: None,
-            meta: Map::new(),
-            meta_fault: None,
-            trace: None,
         }
     }
 
@@ -84,40 +70,32 @@ impl<T: Value> SendRequest<T> {
 
     /// Messages with one key are handed out in the order of their sends and one at a time: 1..=512 bytes.
     pub fn ordering_key(mut self, key: &str) -> Self {
-        self.ordering_key = Some(key.into());
+        self.draft.ordering_key = Some(key.into());
         self
     }
 
     /// One message per key and window ([`dedup_for`](Self::dedup_for)): 1..=512 bytes. A later send with the key
     /// writes nothing and gives the first one's id, whatever became of that message.
     pub fn dedup_key(mut self, key: &str) -> Self {
-        self.dedup_key = Some(key.into());
+        self.draft.dedup_key = Some(key.into());
         self
     }
 
     /// How long the dedup key is remembered from the first acceptance on: 1 ms..=10 years, default 7 days.
     pub fn dedup_for(mut self, window: Duration) -> Self {
-        self.dedup_for = Some(window);
+        self.draft.dedup_for = Some(window);
         self
     }
 
     /// Attaches a JSON value under a name; it is handed over unchanged and counts towards the payload limit.
     pub fn meta(mut self, name: &str, value: &impl Serialize) -> Self {
-        match serde_json::to_value(value) {
-            Ok(value) => {
-                self.meta.insert(name.to_owned(), value);
-            }
-            Err(source) => {
-                let text = format!("the meta value {name:?} cannot be encoded as JSON: {source}");
-                self.meta_fault = Some(Error::new(ErrorKind::Encode, text).with_source(source));
-            }
-        }
+        self.draft.attach(name, value);
         self
     }
 
     /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels beside the meta and counts towards no limit.
     pub fn traceparent(mut self, context: &str) -> Self {
-        self.trace = Some(context.into());
+        self.draft.trace = Some(context.into());
         self
     }
 
@@ -138,40 +116,13 @@ impl<T: Value> SendRequest<T> {
         if self.priority > 9 {
             return Err(Error::argument(format!("priority must be 0..=9, but is {}", self.priority)));
         }
-        if let Some(key) = &self.ordering_key {
-            name::check(Error::argument, "ordering_key", key, name::MAX_KEY)?;
-        }
-        if let Some(key) = &self.dedup_key {
-            name::check(Error::argument, "dedup_key", key, name::MAX_KEY)?;
-        }
-        if let Some(window) = self.dedup_for {
-            check_duration(Error::argument, "dedup_for", window, Duration::from_millis(1), TEN_YEARS)?;
-            if self.dedup_key.is_none() {
-                return Err(Error::argument(format!("dedup_for ({window:?}) needs a dedup_key")));
-            }
-        }
-        match &self.trace {
-            Some(trace) if !is_traceparent(trace) => {
-                Err(Error::argument(format!("traceparent must be a W3C trace context, but is {trace:?}")))
-            }
-            _ => Ok(()),
-        }
+        self.draft.check()
     }
 
     fn into_message(self) -> Result<NewMessage> {
         self.check()?;
-        if let Some(fault) = self.meta_fault {
-            return Err(fault);
-        }
         let options = &self.queue.options;
-        let content = Content {
-            payload: self.payload?,
-            meta: Meta::encode(&self.meta),
-            trace: self.trace.map(|trace| trace.into_boxed_bytes().into_vec()).unwrap_or_default(),
-            ordering_key: self.ordering_key,
-        };
-        options.border.check_size(content.payload.len() + content.meta.len())?;
-        let window = whole_millis(self.dedup_for.unwrap_or(7 * DAY));
+        let (content, dedup) = self.draft.finish(&options.border)?;
         let due = match (self.delay, self.at) {
             (Some(delay), _) if !delay.is_zero() => Due::After(whole_millis(delay)),
             (_, Some(at)) => Due::At(at.as_millis()),
@@ -181,7 +132,7 @@ impl<T: Value> SendRequest<T> {
             content,
             due,
             priority: self.priority,
-            dedup: self.dedup_key.map(|key| Dedup { key, window }),
+            dedup,
             max_age: options.max_age,
             retention: options.retention,
             max_depth: options.max_depth,
@@ -194,7 +145,7 @@ impl<T: Value> SendRequest<T> {
         site.check("send")?;
         let message = self.into_message().map_err(|error| site.context("send", error))?;
         let span = observe::span(site, Operation::Send, 1, None);
-        let accepted = observe::within(span, site.store.send(&site.address, vec![message])).await;
+        let accepted = observe::within(span, store_of(site).send(&site.address, vec![message])).await;
         match accepted.map_err(|error| site.context("send", error))? {
             Accepted::All(sent) => {
                 observe::count(site, Counter::Sent, 1);
@@ -210,20 +161,6 @@ impl<T: Value> SendRequest<T> {
 pub(crate) fn full(depth: u64, limit: u64) -> Error {
     let text = format!("max_depth is reached: {depth} messages are ready or delayed, limit {limit}");
     Error::new(ErrorKind::CapacityReached, text).retryable()
-}
-
-/// `00-<32 hex>-<16 hex>-<2 hex>`, in lower case, with neither id all zero.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, len| part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let named = |part: &str| part.bytes().any(|byte| byte != b'0');
-    match parts[..] {
-        [version, trace, span, flags] => {
-            let shape = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
-            shape && version != "ff" && named(trace) && named(span)
-        }
-        _ => false,
-    }
 }
 
 /// Several messages, stored all or none. Gives a [`Sent`] for each, in order.
@@ -243,13 +180,8 @@ impl<T: Value> SendMany<T> {
     }
 
     fn into_batch(self) -> Result<Vec<NewMessage>> {
-        let count = self.items.len();
-        if count == 0 || count > MAX_BATCH {
-            let more = if count > MAX_BATCH { " or more" } else { "" };
-            return Err(Error::argument(format!("a batch must be 1..={MAX_BATCH} items, but has {count}{more}")));
-        }
         let address = &self.queue.site().address;
-        for (index, item) in self.items.iter().enumerate() {
+        let check = |index, item: &SendRequest<T>| {
             let other = &item.queue.site().address;
             if other != address {
                 let text = format!(
@@ -258,22 +190,9 @@ impl<T: Value> SendMany<T> {
                 );
                 return Err(Error::argument(text));
             }
-            item.check().map_err(|error| error.in_context(format_args!("item {index}")))?;
-        }
-        let mut bytes = 0;
-        let mut batch = Vec::with_capacity(count);
-        for (index, item) in self.items.into_iter().enumerate() {
-            let message = item.into_message().map_err(|error| error.in_context(format_args!("item {index}")))?;
-            bytes += message.content.payload.len() + message.content.meta.len();
-            if bytes > MAX_BYTES && count > 1 {
-                let text = format!(
-                    "item {index}: payload exceeds limit: the batch has {bytes} bytes or more, limit {MAX_BYTES}"
-                );
-                return Err(Error::new(ErrorKind::PayloadTooLarge, text));
-            }
-            batch.push(message);
-        }
-        Ok(batch)
+            item.check().map_err(|error| error.in_context(format_args!("item {index}")))
+        };
+        draft::batch(self.items, check, SendRequest::into_message, |message| &message.content)
     }
 
     async fn run(self) -> Result<Vec<Sent>> {
@@ -283,7 +202,7 @@ impl<T: Value> SendMany<T> {
         let batch = self.into_batch().map_err(|error| site.context("send_many", error))?;
         let count = batch.len();
         let span = observe::span(site, Operation::Send, count, None);
-        let accepted = observe::within(span, site.store.send(&site.address, batch)).await;
+        let accepted = observe::within(span, store_of(site).send(&site.address, batch)).await;
         match accepted.map_err(|error| site.context("send_many", error))? {
             Accepted::All(sent) => {
                 observe::count(site, Counter::Sent, count);

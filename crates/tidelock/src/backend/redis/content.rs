@@ -1,0 +1,32 @@
+//! The part of a message or event that never changes, as it stands on a server.
+//!
+//! Lengths of ordering key and trace (2 bytes each), of the metadata (4), then key, trace, metadata, payload. Scripts
+//! look at the lengths and at the key, and pass on the rest.
+
+use super::Bytes;
+use crate::handover::store::Content;
+
+/// Appends the bytes of a content.
+pub(crate) fn push_content(content: &Content, bytes: &mut Vec<u8>) {
+    let key = content.ordering_key.as_deref().unwrap_or_default().as_bytes();
+    let Content { payload, meta, trace, .. } = content;
+    bytes.reserve(8 + key.len() + trace.len() + meta.len() + payload.len());
+    let length = |length: usize| u32::try_from(length).expect("payload limits are far below 4 GiB").to_be_bytes();
+    bytes.extend(&length(key.len())[2..]);
+    bytes.extend(&length(trace.len())[2..]);
+    bytes.extend(length(meta.len()));
+    for part in [key, trace, meta, payload] {
+        bytes.extend_from_slice(part);
+    }
+}
+
+/// Reads a content to the end of the bytes; `None` for what is none.
+pub(crate) fn read_content(mut bytes: Bytes<'_>) -> Option<Content> {
+    let (key, trace, meta) = (bytes.length(2)?, bytes.length(2)?, bytes.length(4)?);
+    Some(Content {
+        ordering_key: bytes.text(key)?.unless_empty(),
+        trace: bytes.take(trace)?.to_vec(),
+        meta: bytes.take(meta)?.to_vec(),
+        payload: bytes.0.to_vec(),
+    })
+}

@@ -1,0 +1,31 @@
+//! Hand-over under leases: who waits, who holds, who works.
+//!
+//! Written once for all that hands things over: a queue its messages, a group of a topic its events. Here both are
+//! *messages*. Between this and a primitive stands one small trait, [`Source`], with one instance per queue and per
+//! group and process.
+
+mod dead;
+mod held;
+pub(crate) mod observe;
+mod receive;
+mod receivers;
+mod renewal;
+mod settle;
+mod signal;
+mod site;
+pub(crate) mod store;
+mod stream;
+mod worker;
+
+pub use self::held::Receipt;
+pub use self::settle::{Ack, AckMany, Bury, GiveBack, Nack, Nacked, Touch};
+pub use self::worker::{HandlerError, RunningWorker, WorkerReport, WorkerStats};
+
+pub(crate) use self::dead::{dead_filters, letters_limit, requeue_delay};
+pub(crate) use self::held::Held;
+pub(crate) use self::receive::{Opening, Wait, Wish, receive, shown, waits, wishes};
+pub(crate) use self::receivers::{Receivers, Terms};
+pub(crate) use self::settle::{Settlement, cut};
+pub(crate) use self::site::{Object, Site, Source};
+pub(crate) use self::stream::{Incoming, incoming_options};
+pub(crate) use self::worker::{Crew, crew_options};

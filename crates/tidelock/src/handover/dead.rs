@@ -1,0 +1,46 @@
+//! What requests on dead letters have in common.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::time::{TEN_YEARS, check_duration, whole_millis};
+
+/// The filters that requests on many dead letters share, for types with a field `filter`.
+macro_rules! dead_filters {
+    () => {
+        /// Only those that are here for this reason.
+        pub fn reason(mut self, reason: $crate::DeadReason) -> Self {
+            self.filter.reason = Some(reason);
+            self
+        }
+
+        /// Only those that came here before this instant.
+        pub fn moved_before(mut self, instant: impl Into<$crate::Timestamp>) -> Self {
+            self.filter.moved_before = Some(instant.into().as_millis());
+            self
+        }
+
+        /// Only those that came here at or after this instant.
+        pub fn moved_after(mut self, instant: impl Into<$crate::Timestamp>) -> Self {
+            self.filter.moved_after = Some(instant.into().as_millis());
+            self
+        }
+    };
+}
+
+pub(crate) use dead_filters;
+
+/// The delay of a requeue, checked, in milliseconds.
+pub(crate) fn requeue_delay(delay: Duration) -> Result<u64> {
+    check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
+    Ok(whole_millis(delay))
+}
+
+/// The limit of a request on many dead letters, checked.
+pub(crate) fn letters_limit(limit: Option<u64>) -> Result<Option<u64>> {
+    match limit {
+        Some(0) => Err(Error::argument("limit must be at least 1, but is 0")),
+        Some(limit) if limit >= 1 << 53 => Err(Error::argument(format!("limit must be below 2^53, but is {limit}"))),
+        limit => Ok(limit),
+    }
+}

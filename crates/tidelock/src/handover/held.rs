@@ -1,0 +1,169 @@
+//! What a holder has: one hand-over, until when its lease can be proven, and the receipt for it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::site::{Object, Site};
+use super::store::{Action, Handed, Settle};
+use crate::lifecycle::{self, Hold};
+use crate::queue::MessageId;
+use crate::runtime::BoxFuture;
+use crate::time::{MINUTE, Tick};
+
+/// All that is needed to settle a delivery, from anywhere: it can be stored, and sent to another process.
+///
+/// Its right ends with the lease, as that of the delivery does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Receipt {
+    pub(super) tenant: Arc<str>,
+    /// The queue, or the topic.
+    #[serde(alias = "queue", alias = "topic")]
+    pub(super) object: Arc<str>,
+    /// Of a topic's.
+    #[serde(default)]
+    pub(super) group: Option<Arc<str>>,
+    pub(super) id: MessageId,
+    pub(super) fence: u64,
+    /// As taken, in milliseconds.
+    pub(super) lease: u64,
+}
+
+impl Receipt {
+    /// The message; of an event, the number that tells it from all others of its topic.
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// The hand-over.
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+}
+
+/// How much sooner than the server a holder takes its lease for over.
+fn margin(lease: Duration) -> Duration {
+    (lease / 100).clamp(Duration::from_millis(1), MINUTE)
+}
+
+/// One hand-over in this process: under which fence, and until when that can be proven.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) site: Arc<Site>,
+    pub(crate) id: u64,
+    pub(crate) fence: u64,
+    /// As taken, in milliseconds.
+    pub(crate) lease: u64,
+    /// Of the handle that took it.
+    pub(crate) max_nack_delay: Duration,
+    proven_until: Mutex<Option<Tick>>,
+    moved: Notify,
+}
+
+impl Held {
+    pub(crate) fn new(site: &Arc<Site>, handed: &Handed, asked: Tick, lease: u64, max_nack_delay: Duration) -> Self {
+        Self {
+            site: Arc::clone(site),
+            id: handed.id,
+            fence: handed.fence,
+            lease,
+            max_nack_delay,
+            proven_until: Mutex::new(Some(end(asked, lease))),
+            moved: Notify::new(),
+        }
+    }
+
+    /// Message and hand-over in one text.
+    pub(crate) fn delivery_id(&self) -> String {
+        format!("{}.{}", self.id, self.fence)
+    }
+
+    pub(crate) fn receipt(&self) -> Receipt {
+        let Site { address, object, .. } = &*self.site;
+        let group = if let Object::Group(group) = object { Some(Arc::clone(group)) } else { None };
+        Receipt {
+            tenant: Arc::clone(&address.tenant),
+            object: Arc::clone(&address.id),
+            group,
+            id: MessageId(self.id),
+            fence: self.fence,
+            lease: self.lease,
+        }
+    }
+
+    /// Makes a shutdown wait for it, and give it back at the end of its grace.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        let at_close = Arc::clone(self) as Arc<dyn lifecycle::GiveBack>;
+        self.site.world.lifecycle.hold_until_closed("delivery", &self.site.address.id, at_close)
+    }
+
+    pub(crate) fn settle(&self, action: Action) -> Settle {
+        Settle { id: self.id, fence: self.fence, action }
+    }
+
+    /// A touch is about to be sent: until its answer the shorter of both leases counts.
+    pub(crate) fn touching(&self, asked: Tick, lease: u64) {
+        let mut proven = self.lock();
+        let end = end(asked, lease);
+        if proven.is_some_and(|until| end < until) {
+            *proven = Some(end);
+            drop(proven);
+            self.moved.notify_waiters();
+        }
+    }
+
+    /// The answer of a touch that was sent at `asked`.
+    pub(crate) fn touched(&self, asked: Tick, lease: u64, held: bool) {
+        let mut proven = self.lock();
+        // A right that was seen to be over never comes back.
+        if proven.is_some() {
+            *proven = held.then(|| end(asked, lease));
+            drop(proven);
+            self.moved.notify_waiters();
+        }
+    }
+
+    pub(crate) fn lost(&self) {
+        *self.lock() = None;
+        self.moved.notify_waiters();
+    }
+
+    pub(crate) fn lease_left(&self) -> Duration {
+        let until = *self.lock();
+        until.map_or(Duration::ZERO, |until| until.since(self.site.tick()))
+    }
+
+    pub(crate) async fn until_lost(&self) {
+        loop {
+            let moved = self.moved.notified();
+            let until = *self.lock();
+            match until {
+                Some(until) if until > self.site.tick() => tokio::select! {
+                    () = self.site.clock().sleep_until(until) => {}
+                    () = moved => {}
+                },
+                _ => return,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Tick>> {
+        self.proven_until.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+fn end(asked: Tick, lease: u64) -> Tick {
+    let lease = Duration::from_millis(lease);
+    asked.plus(lease.saturating_sub(margin(lease)))
+}
+
+impl lifecycle::GiveBack for Held {
+    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // The process ends; what this leaves undone ends with the lease.
+            let _ = self.site.settle(vec![self.settle(Action::GiveBack)]).await;
+        })
+    }
+}

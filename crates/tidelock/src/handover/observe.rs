@@ -1,0 +1,118 @@
+//! What queues and topics tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
+
+use std::future::Future;
+
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use super::site::Site;
+
+/// A step of a message's way, by the names of the OpenTelemetry messaging conventions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    Send,
+    Receive,
+    Process,
+    /// `ack`, `nack`, ….
+    Settle(&'static str),
+}
+
+impl Operation {
+    fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Send => ("send", "send", "producer"),
+            Self::Receive => ("receive", "receive", "client"),
+            Self::Process => ("process", "process", "consumer"),
+            Self::Settle(name) => (name, "settle", "client"),
+        }
+    }
+}
+
+/// The span of an operation on `count` messages; `id` is that of a single known one.
+pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
+    let (name, kind, span_kind) = operation.names();
+    match site.group() {
+        None => tracing::debug_span!(
+            target: "tidelock::queue",
+            "queue",
+            otel.name = %format_args!("{name} {}", site.address.id),
+            otel.kind = span_kind,
+            messaging.system = "tidelock",
+            messaging.operation.name = name,
+            messaging.operation.type = kind,
+            messaging.destination.name = %site.address.id,
+            messaging.batch.message_count = count,
+            messaging.message.id = id,
+            error.type = Empty,
+        ),
+        Some(group) => tracing::debug_span!(
+            target: "tidelock::topic",
+            "topic",
+            otel.name = %format_args!("{name} {}", site.address.id),
+            otel.kind = span_kind,
+            messaging.system = "tidelock",
+            messaging.operation.name = name,
+            messaging.operation.type = kind,
+            messaging.destination.name = %site.address.id,
+            messaging.consumer.group.name = %group,
+            messaging.batch.message_count = count,
+            messaging.message.id = id,
+            error.type = Empty,
+        ),
+    }
+}
+
+/// Runs `future` inside `span`, if anybody looks at it.
+pub(crate) async fn within<F: Future>(span: tracing::Span, future: F) -> F::Output {
+    if span.is_disabled() { future.await } else { future.instrument(span).await }
+}
+
+/// What is counted of a queue or group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counter {
+    Sent,
+    Received,
+    Acked,
+    Nacked,
+    DeadLettered,
+    GivenBack,
+    Stale,
+    Undecodable,
+}
+
+/// Adds to a counter, labelled with the queue, or with topic and group.
+#[cfg(feature = "metrics")]
+pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
+    let (queue, topic) = match counter {
+        Counter::Sent => ("tidelock.queue.sent", "tidelock.topic.published"),
+        Counter::Received => ("tidelock.queue.received", "tidelock.topic.received"),
+        Counter::Acked => ("tidelock.queue.acked", "tidelock.topic.committed"),
+        Counter::Nacked => ("tidelock.queue.nacked", "tidelock.topic.nacked"),
+        Counter::DeadLettered => ("tidelock.queue.dead_lettered", "tidelock.topic.dead_lettered"),
+        Counter::GivenBack => ("tidelock.queue.given_back", "tidelock.topic.given_back"),
+        Counter::Stale => ("tidelock.queue.stale", "tidelock.topic.stale"),
+        Counter::Undecodable => ("tidelock.queue.undecodable", "tidelock.topic.undecodable"),
+    };
+    let label = |name: &std::sync::Arc<str>| metrics::SharedString::from_shared(std::sync::Arc::clone(name));
+    let id = label(&site.address.id);
+    match site.group() {
+        None => metrics::counter!(queue, "queue" => id),
+        Some(group) => metrics::counter!(topic, "topic" => id, "group" => label(group)),
+    }
+    .increment(by as u64);
+}
+
+/// Nothing is counted without the feature `metrics`.
+#[cfg(not(feature = "metrics"))]
+pub(crate) fn count(_: &Site, _: Counter, _: usize) {}
+
+/// Reports a message that was dead-lettered because its bytes are no value of the consumer's type.
+pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
+    count(site, Counter::Undecodable, 1);
+    tracing::warn!(
+        messaging.destination.name = %site.address.id,
+        messaging.message.id = id,
+        error,
+        "a message does not decode and goes to the dead letters"
+    );
+}

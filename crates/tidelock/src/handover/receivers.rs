@@ -1,0 +1,328 @@
+//! The line of receivers of this process: who waits for messages of one queue or group, in order of arrival.
+//!
+//! However many wait, one task takes for them: the pump (`receivers/pump.rs`). It runs while somebody waits.
+
+mod pump;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::site::{Claims, Object, Site, Source};
+use super::store::{MAX_BATCH, Place};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::Address;
+use crate::tidelock::World;
+use crate::topic::store::ReaderTerms;
+
+/// How a receiver wants its messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) lease: u64,
+    pub(crate) consumer: Arc<str>,
+    pub(crate) max_deliveries: Option<u64>,
+    /// Where a message that is returned stands; of a queue's.
+    pub(crate) place: Place,
+    /// Of a group's readers.
+    pub(crate) reader: Option<Arc<ReaderTerms>>,
+}
+
+/// The receivers of one queue or group.
+#[derive(Debug)]
+pub(crate) struct Receivers {
+    pub(crate) site: Arc<Site>,
+    line: Mutex<Line>,
+    /// How many wait: read without the lock.
+    waiting: AtomicUsize,
+    /// Somebody joined.
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    waiting: BTreeMap<u64, Waiting>,
+    next_seat: u64,
+    next_order: u64,
+    /// How often the bell rang or a due time came: a take that began before must be repeated.
+    rings: u64,
+    /// A pump runs.
+    pumped: bool,
+    /// Why the last take failed, until one succeeds.
+    trouble: Option<Error>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    terms: Arc<Terms>,
+    want: usize,
+    stage: Stage,
+    /// Its wait is over: it leaves with the next answer.
+    over: bool,
+    reply: oneshot::Sender<Result<Claims>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No take has looked for it since something may have changed.
+    Fresh,
+    /// The take with this number looks for it.
+    Asked(u64),
+    /// A take found nothing; this process will be woken.
+    Parked,
+}
+
+/// A take for the front of the line.
+#[derive(Debug)]
+struct Order {
+    number: u64,
+    terms: Arc<Terms>,
+    max: usize,
+    /// Whoever sits before this joined before the take began.
+    seats: u64,
+    rings: u64,
+}
+
+/// Replies to be sent when the line is no longer locked.
+type Replies = Vec<(oneshot::Sender<Result<Claims>>, Result<Claims>)>;
+
+impl Receivers {
+    /// The line of `object` at `address`, which `source` serves. Handles share it: made once per process.
+    pub(crate) fn new(world: &Arc<World>, address: Address, object: Object, source: Box<dyn Source>) -> Arc<Self> {
+        Arc::new(Self {
+            site: Arc::new(Site::new(world, address, object, source)),
+            line: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            arrived: Notify::new(),
+        })
+    }
+
+    /// Whether nobody waits, so that a newcomer may look for itself.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits for up to `want` messages, at least one, until `end` resolves: then answers none.
+    ///
+    /// `seat` keeps the place in the line over several calls of one receiver. Dropping the future leaves the line and
+    /// gives back what was claimed for it.
+    pub(crate) async fn receive(
+        self: &Arc<Self>,
+        terms: &Arc<Terms>,
+        want: usize,
+        seat: &mut Option<u64>,
+        end: impl Future<Output = ()>,
+    ) -> Result<Claims> {
+        if let Some(untold) = Claims::untold(&self.site) {
+            return Ok(untold);
+        }
+        let mut end = pin!(end);
+        let mut over = false;
+        loop {
+            let (ticket, mut reply) = self.join(terms, want, *seat, over)?;
+            *seat = Some(ticket.seat);
+            let replied = tokio::select! {
+                biased;
+                replied = &mut reply => replied,
+                () = &mut end, if !over => {
+                    over = true;
+                    match self.leave_empty_handed(ticket.seat) {
+                        Some(outcome) => return outcome,
+                        None => reply.await,
+                    }
+                }
+            };
+            // Without a reply the pump's runtime has ended; the next pump runs on this one.
+            if let Ok(outcome) = replied {
+                return outcome;
+            }
+        }
+    }
+
+    fn nothing(&self) -> Claims {
+        Claims::none(&self.site)
+    }
+
+    fn join(
+        self: &Arc<Self>,
+        terms: &Arc<Terms>,
+        want: usize,
+        seat: Option<u64>,
+        over: bool,
+    ) -> Result<(Ticket<'_>, oneshot::Receiver<Result<Claims>>)> {
+        self.site.check_taking("receive")?;
+        let (reply, replied) = oneshot::channel();
+        let mut line = self.lock();
+        let seat = seat.unwrap_or_else(|| {
+            line.next_seat += 1;
+            line.next_seat
+        });
+        let waiting = Waiting { terms: Arc::clone(terms), want, stage: Stage::Fresh, over, reply };
+        line.waiting.insert(seat, waiting);
+        self.waiting.store(line.waiting.len(), Ordering::Release);
+        let ticket = Ticket { receivers: self, seat };
+        if line.pumped {
+            drop(line);
+            self.arrived.notify_one();
+            return Ok((ticket, replied));
+        }
+        line.pumped = true;
+        drop(line);
+        if pump::start(self) {
+            return Ok((ticket, replied));
+        }
+        self.lock().pumped = false;
+        Err(self.site.context("receive", Error::configuration("waiting needs a tokio runtime, and there is none")))
+    }
+
+    /// Ends a wait: at once if a take has found nothing, otherwise (`None`) with the answer that is on its way.
+    fn leave_empty_handed(&self, seat: u64) -> Option<Result<Claims>> {
+        let mut line = self.lock();
+        let trouble = line.trouble.as_ref().map(Error::duplicate);
+        let waiting = line.waiting.get_mut(&seat)?;
+        waiting.over = true;
+        let outcome = match (waiting.stage, trouble) {
+            (Stage::Parked, _) => Ok(self.nothing()),
+            (Stage::Fresh, Some(error)) => Err(error),
+            _ => return None,
+        };
+        self.leave(line, seat);
+        Some(outcome)
+    }
+
+    fn leave(&self, mut line: MutexGuard<'_, Line>, seat: u64) {
+        let left = line.waiting.remove(&seat);
+        let (count, pumped) = (line.waiting.len(), line.pumped);
+        self.waiting.store(count, Ordering::Release);
+        drop(line);
+        if left.is_some() && count == 0 && pumped {
+            // The pump may end now.
+            self.arrived.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Drop for Receivers {
+    fn drop(&mut self) {
+        let Site { world, address, object, .. } = &*self.site;
+        world.receivers.forget(&(address.clone(), object.clone()));
+    }
+}
+
+/// A place in the line, left when dropped.
+#[derive(Debug)]
+struct Ticket<'a> {
+    receivers: &'a Receivers,
+    seat: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.receivers.leave(self.receivers.lock(), self.seat);
+    }
+}
+
+impl Line {
+    /// The take that the front of the line needs, unless one is under way or the last one found nothing.
+    fn order(&mut self) -> Option<Order> {
+        if !self.waiting.values().any(|waiting| waiting.stage == Stage::Fresh) {
+            return None;
+        }
+        self.next_order += 1;
+        let number = self.next_order;
+        let mut unasked = self.waiting.values_mut().filter(|waiting| !matches!(waiting.stage, Stage::Asked(_)));
+        let first = unasked.next()?;
+        let terms = Arc::clone(&first.terms);
+        let mut max = first.want;
+        first.stage = Stage::Asked(number);
+        for waiting in unasked {
+            if max >= MAX_BATCH || !(Arc::ptr_eq(&waiting.terms, &terms) || waiting.terms == terms) {
+                break;
+            }
+            waiting.stage = Stage::Asked(number);
+            max += waiting.want;
+        }
+        Some(Order { number, terms, max: max.min(MAX_BATCH), seats: self.next_seat, rings: self.rings })
+    }
+
+    /// Something may have become deliverable.
+    fn ring(&mut self) {
+        self.rings += 1;
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        for waiting in self.waiting.values_mut().filter(|waiting| waiting.stage == Stage::Parked) {
+            waiting.stage = Stage::Fresh;
+        }
+    }
+
+    /// Hands out what an order brought, first come first served; what nobody waits for is left in `claims`.
+    fn hand_out(&mut self, order: &Order, claims: &mut Claims) -> Replies {
+        let fits = |waiting: &Waiting| Arc::ptr_eq(&waiting.terms, &order.terms) || waiting.terms == order.terms;
+        let mut served = Vec::new();
+        while !claims.is_empty() {
+            let Some((&seat, _)) = self.waiting.iter().find(|(_, waiting)| fits(waiting)) else { break };
+            let Some(waiting) = self.waiting.remove(&seat) else { break };
+            let share = claims.split(waiting.want);
+            served.push((waiting.reply, Ok(share)));
+        }
+        served
+    }
+
+    /// After an order that brought as much as it asked for: there may be more.
+    fn filled(&mut self, order: &Order) {
+        for waiting in self.waiting.values_mut() {
+            if matches!(waiting.stage, Stage::Parked) || waiting.stage == Stage::Asked(order.number) {
+                waiting.stage = Stage::Fresh;
+            }
+        }
+    }
+
+    /// After an order that found less than it asked for: whoever sat in the line before it has its answer.
+    fn exhausted(&mut self, order: &Order, nothing: impl Fn() -> Claims) -> Replies {
+        let stage = if self.rings == order.rings { Stage::Parked } else { Stage::Fresh };
+        let mut leaving = Vec::new();
+        for (&seat, waiting) in &mut self.waiting {
+            let asked = waiting.stage == Stage::Asked(order.number);
+            if asked || (waiting.stage == Stage::Fresh && seat <= order.seats) {
+                waiting.stage = stage;
+                if waiting.over {
+                    leaving.push(seat);
+                }
+            }
+        }
+        let leaving = leaving.into_iter().filter_map(|seat| self.waiting.remove(&seat));
+        leaving.map(|waiting| (waiting.reply, Ok(nothing()))).collect()
+    }
+
+    /// After an order that failed. What waiting may cure is tried again, for those who still wait.
+    fn failed(&mut self, order: &Order, error: Error) -> Replies {
+        let waiting_helps = error.is_retryable();
+        let mut leaving = Vec::new();
+        for (&seat, waiting) in &mut self.waiting {
+            if waiting.stage == Stage::Asked(order.number) {
+                waiting.stage = Stage::Fresh;
+            }
+            if !waiting_helps || (waiting.over && waiting.stage == Stage::Fresh) {
+                leaving.push(seat);
+            }
+        }
+        let leaving = leaving.into_iter().filter_map(|seat| self.waiting.remove(&seat));
+        let replies = leaving.map(|waiting| (waiting.reply, Err(error.duplicate()))).collect();
+        self.trouble = waiting_helps.then_some(error);
+        replies
+    }
+
+    fn close(&mut self) -> Replies {
+        let error = || Error::new(ErrorKind::ShuttingDown, "receive: this Tidelock was shut down");
+        std::mem::take(&mut self.waiting).into_values().map(|waiting| (waiting.reply, Err(error()))).collect()
+    }
+}

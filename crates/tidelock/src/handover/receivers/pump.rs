@@ -1,0 +1,277 @@
+//! The pump: the one task of this process that takes from a queue or group for everybody who waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::{Order, Receivers, Replies, Terms};
+use crate::bell::Bell;
+use crate::error::Result;
+use crate::handover::site::Claims;
+use crate::handover::store::Taken;
+use crate::lifecycle::Hold;
+use crate::runtime::{self, BoxFuture};
+use crate::time::{Clock, SECOND, Tick, Timestamp};
+
+/// Takes under way at once: while one is answered, the next is on its way.
+const FLIGHTS: usize = 2;
+/// How long the backend may remember that this process waits.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// Starts the pump of a line that has none. Answers `false` where there is no runtime to run it on.
+pub(super) fn start(receivers: &Arc<Receivers>) -> bool {
+    let pump = Pump::new(receivers);
+    receivers.site.world.spawner.spawn(pump.run())
+}
+
+/// A take that has its answer, and when it was asked for.
+struct Landed {
+    /// `None`: it only passed a wake-up on.
+    order: Option<Order>,
+    asked: Tick,
+    answer: Result<Taken>,
+}
+
+struct Pump {
+    receivers: Arc<Receivers>,
+    bell: Arc<Bell>,
+    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    /// Take again at this instant of the clock.
+    due: Option<(u64, BoxFuture<'static, ()>)>,
+    /// Looks whether a wake-up was lost, and keeps this process remembered as waiting.
+    safety: BoxFuture<'static, ()>,
+    /// Until when a wake-up may come for this process although nobody waits here, and on whose terms it parked.
+    remembered: Option<(Tick, Arc<Terms>)>,
+    failures: u32,
+    pause: Option<BoxFuture<'static, ()>>,
+    ended: bool,
+    _hold: Hold,
+}
+
+impl Pump {
+    fn new(receivers: &Arc<Receivers>) -> Self {
+        let site = &receivers.site;
+        Self {
+            bell: site.source.bell(),
+            flights: FuturesUnordered::new(),
+            due: None,
+            safety: sleep(site.clock(), safety_period()),
+            remembered: None,
+            failures: 0,
+            pause: None,
+            ended: false,
+            _hold: site.hold("receive"),
+            receivers: Arc::clone(receivers),
+        }
+    }
+
+    async fn run(mut self) {
+        let lifecycle = self.receivers.site.world.lifecycle.clone();
+        let mut closing = Box::pin(lifecycle.closing());
+        loop {
+            if !self.receivers.site.source.is_local() {
+                // Those who are about to join share this take.
+                runtime::yield_now().await;
+            }
+            self.launch();
+            if self.may_end() {
+                return;
+            }
+            let bell = Arc::clone(&self.bell);
+            let receivers = Arc::clone(&self.receivers);
+            tokio::select! {
+                biased;
+                () = &mut closing => return self.close().await,
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
+                () = bell.rung.notified() => self.woken(),
+                () = receivers.arrived.notified() => {}
+                () = at(self.due.as_mut().map(|(_, alarm)| alarm)), if self.due.is_some() => {
+                    self.due = None;
+                    self.woken();
+                }
+                () = at(self.pause.as_mut()), if self.pause.is_some() => self.pause = None,
+                () = &mut self.safety => self.check(),
+            }
+        }
+    }
+
+    /// Starts the takes that the line needs.
+    fn launch(&mut self) {
+        self.tell();
+        while self.flights.len() < FLIGHTS && self.pause.is_none() {
+            let Some(order) = self.receivers.lock().order() else { return };
+            let (terms, max) = (Arc::clone(&order.terms), order.max);
+            self.fly(Some(order), &terms, max);
+        }
+    }
+
+    /// Gives those who wait what was taken for others and could not be told.
+    fn tell(&self) {
+        let site = &self.receivers.site;
+        while !self.receivers.is_empty()
+            && let Some(untold) = Claims::untold(site)
+        {
+            let Some(first) = self.receivers.lock().waiting.pop_first() else { return };
+            self.reply(vec![(first.1.reply, Ok(untold))]);
+        }
+    }
+
+    fn fly(&mut self, order: Option<Order>, terms: &Terms, max: usize) {
+        let site = &self.receivers.site;
+        let asked = site.tick();
+        let answer = site.source.take(terms, max, order.is_some());
+        self.flights.push(Box::pin(async move { Landed { order, asked, answer: answer.await } }));
+    }
+
+    fn land(&mut self, landed: Landed) {
+        let Landed { order: Some(order), asked, answer } = landed else {
+            // A wake-up that could not be passed on is made up for by the safety check of whoever waits.
+            return;
+        };
+        let replies = match answer {
+            Ok(taken) => self.landed_well(&order, asked, taken),
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                if error.is_retryable() {
+                    self.pause = Some(Box::pin(runtime::sleep(pause_after(self.failures))));
+                }
+                let error = self.receivers.site.context("receive", error);
+                self.receivers.lock().failed(&order, error)
+            }
+        };
+        self.reply(replies);
+    }
+
+    fn landed_well(&mut self, order: &Order, asked: Tick, taken: Taken) -> Replies {
+        let receivers = Arc::clone(&self.receivers);
+        let site = &receivers.site;
+        self.failures = 0;
+        let short = taken.len() < order.max;
+        if short {
+            self.remembered = Some((site.tick().plus(REMEMBERED), Arc::clone(&order.terms)));
+        }
+        let again = taken.next.is_some_and(|next| next <= site.clock().now().as_millis());
+        if let Some(next) = taken.next.filter(|_| !again) {
+            self.expect(next);
+        }
+        let mut claims = Claims::new(site, taken, asked, order.terms.lease);
+        let mut line = receivers.lock();
+        line.trouble = None;
+        if again {
+            line.rings += 1;
+        }
+        let mut replies = line.hand_out(order, &mut claims);
+        if short {
+            replies.extend(line.exhausted(order, || receivers.nothing()));
+        } else {
+            line.filled(order);
+        }
+        replies
+        // What nobody waits for any more is given back here, after the line is unlocked.
+    }
+
+    fn expect(&mut self, next: u64) {
+        if self.due.as_ref().is_none_or(|(due, _)| next < *due) {
+            let clock = self.receivers.site.clock().clone();
+            let alarm = async move { clock.sleep_until_timestamp(Timestamp::from_millis(next)).await };
+            self.due = Some((next, Box::pin(alarm)));
+        }
+    }
+
+    /// Something may have become deliverable: look, or let another process look.
+    fn woken(&mut self) {
+        let nobody = {
+            let mut line = self.receivers.lock();
+            line.ring();
+            line.waiting.is_empty()
+        };
+        if nobody
+            && let Some((_, terms)) = self.remembered.take()
+            && !self.receivers.site.source.is_local()
+        {
+            // Lets another process look.
+            self.fly(None, &terms, 0);
+        }
+    }
+
+    fn check(&mut self) {
+        self.safety = sleep(self.receivers.site.clock(), safety_period());
+        self.receivers.lock().look_again();
+    }
+
+    fn reply(&self, replies: Replies) {
+        {
+            let line = self.receivers.lock();
+            self.receivers.waiting.store(line.waiting.len(), Ordering::Release);
+        }
+        for (to, outcome) in replies {
+            // A receiver that left meanwhile drops its claims, and they are given back.
+            let _ = to.send(outcome);
+        }
+    }
+
+    /// Whether nobody waits and no wake-up can be under way to this process.
+    fn may_end(&mut self) -> bool {
+        let mut line = self.receivers.lock();
+        if !line.waiting.is_empty() || !self.flights.is_empty() {
+            return false;
+        }
+        let now = self.receivers.site.tick();
+        if !self.receivers.site.source.is_local() && self.remembered.as_ref().is_some_and(|(until, _)| now < *until) {
+            return false;
+        }
+        line.pumped = false;
+        self.ended = true;
+        true
+    }
+
+    /// Ends all waits, and gives back what is still being taken.
+    async fn close(&mut self) {
+        let replies = self.receivers.lock().close();
+        self.reply(replies);
+        while let Some(landed) = self.flights.next().await {
+            if let (Some(order), Ok(taken)) = (landed.order, landed.answer) {
+                drop(Claims::new(&self.receivers.site, taken, landed.asked, order.terms.lease));
+            }
+        }
+    }
+}
+
+impl Drop for Pump {
+    /// Also when its runtime ends: then whoever waits finds no reply, and starts a pump on its own runtime.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mut line = self.receivers.lock();
+        line.pumped = false;
+        let orphans = std::mem::take(&mut line.waiting);
+        self.receivers.waiting.store(0, Ordering::Release);
+        drop(line);
+        drop(orphans);
+    }
+}
+
+async fn at(alarm: Option<&mut BoxFuture<'static, ()>>) {
+    if let Some(alarm) = alarm {
+        alarm.await;
+    }
+}
+
+fn sleep(clock: &Clock, duration: Duration) -> BoxFuture<'static, ()> {
+    let clock = clock.clone();
+    Box::pin(async move { clock.sleep(duration).await })
+}
+
+fn safety_period() -> Duration {
+    SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())
+}
+
+/// Drawn below a cap that doubles up to a second.
+fn pause_after(failures: u32) -> Duration {
+    let cap = Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5));
+    cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)
+}

@@ -1,0 +1,368 @@
+//! Settling: ack, nack, dead letter, give back, touch.
+//!
+//! Once polled, a settle is sent even if its future is dropped. What is not held any more is *stale*: a value, and
+//! nothing changed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::held::{Held, Receipt};
+use super::observe::{self, Counter, Operation};
+use super::site::{Object, Site};
+use super::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
+use crate::error::{Error, Result};
+use crate::lifecycle::Hold;
+use crate::queue::MessageId;
+use crate::request::awaitable;
+use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+
+/// Longest stored reason, in bytes.
+const MAX_REASON: usize = 1_024;
+/// Longest stored error text, in bytes.
+pub(crate) const MAX_ERROR: usize = 4_096;
+
+/// What became of a nack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nacked {
+    /// It will be handed out again, from `due` on.
+    Requeued {
+        /// By the backend's clock.
+        due: Timestamp,
+    },
+    /// It was the last delivery, or the message was past its `max_age`: now a dead letter.
+    DeadLettered,
+    /// The delivery was not held any more; nothing changed.
+    Stale,
+}
+
+/// What is to be settled: a delivery of this process, or a receipt from anywhere.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    site: Arc<Site>,
+    id: u64,
+    fence: u64,
+    lease: u64,
+    max_nack_delay: Duration,
+    held: Option<Arc<Held>>,
+    /// Keeps a shutdown waiting until the settle is done.
+    hold: Option<Hold>,
+    /// Why a receipt is refused.
+    fault: Option<Error>,
+}
+
+impl Settlement {
+    pub(crate) fn of(delivery: &Arc<Held>, hold: Option<Hold>) -> Self {
+        Self {
+            site: Arc::clone(&delivery.site),
+            id: delivery.id,
+            fence: delivery.fence,
+            lease: delivery.lease,
+            max_nack_delay: delivery.max_nack_delay,
+            held: Some(Arc::clone(delivery)),
+            hold,
+            fault: None,
+        }
+    }
+
+    pub(crate) fn by(site: &Arc<Site>, receipt: &Receipt, max_nack_delay: Duration) -> Self {
+        Self {
+            site: Arc::clone(site),
+            id: receipt.id.0,
+            fence: receipt.fence,
+            lease: receipt.lease,
+            max_nack_delay,
+            held: None,
+            hold: None,
+            fault: belongs(site, receipt).err(),
+        }
+    }
+
+    fn check(&mut self, operation: &str) -> Result<()> {
+        self.site.check(operation)?;
+        match self.fault.take() {
+            Some(fault) => Err(self.site.context(operation, fault)),
+            None => Ok(()),
+        }
+    }
+
+    async fn run(self, operation: &'static str, action: Action) -> Result<Settled> {
+        let Self { site, id, fence, held, hold, .. } = self;
+        let span = observe::span(&site, Operation::Settle(operation), 1, Some(id));
+        let asked = site.tick();
+        if let (Some(held), Action::Touch { lease }) = (&held, &action) {
+            held.touching(asked, *lease);
+        }
+        let touch = if let Action::Touch { lease } = action { Some(lease) } else { None };
+        let settled = observe::within(span, site.settle(vec![Settle { id, fence, action }])).await;
+        let settled = settled.map_err(|error| site.context(operation, error))?;
+        let settled = *settled.first().expect("one settle has one outcome");
+        if let Some(held) = &held {
+            match touch {
+                Some(lease) => held.touched(asked, lease, settled == Settled::Done),
+                None => held.lost(),
+            }
+        }
+        drop(hold);
+        Ok(settled)
+    }
+}
+
+/// A receipt of another queue or group settles nothing here.
+fn belongs(site: &Site, receipt: &Receipt) -> Result<()> {
+    let here = &site.address;
+    let (MessageId(id), fence, lease) = (receipt.id, receipt.fence, receipt.lease);
+    if id >= 1 << 53 || fence >= 1 << 53 || lease == 0 || lease > whole_millis(TEN_YEARS) {
+        return Err(Error::argument(format!("the receipt is none that a delivery gave: {receipt:?}")));
+    }
+    if here.id == receipt.object && here.tenant == receipt.tenant && site.group() == receipt.group.as_ref() {
+        return Ok(());
+    }
+    let Receipt { object, tenant, .. } = receipt;
+    let of = match &receipt.group {
+        None => format!("queue {object:?}"),
+        Some(group) => format!("group {group:?} of topic {object:?}"),
+    };
+    let text = format!("the receipt is of {of} of tenant {tenant:?}, not of tenant {:?} here", here.tenant);
+    Err(Error::argument(text))
+}
+
+/// At most `max` bytes of a text, cut between characters.
+pub(crate) fn cut(text: &str, max: usize) -> Arc<str> {
+    text[..text.floor_char_boundary(max)].into()
+}
+
+fn text_of(error: &dyn fmt::Display) -> Arc<str> {
+    cut(&error.to_string(), MAX_ERROR)
+}
+
+/// What the settle of done work is called: queues ack messages, groups commit events.
+fn done(site: &Site) -> (&'static str, &'static str) {
+    match &site.object {
+        Object::Queue => ("ack", "ack_many"),
+        Object::Group(_) => ("commit", "commit_many"),
+    }
+}
+
+/// The work is done: acks a message, commits an event. Gives `false` if the delivery was not held any more.
+///
+/// Once polled it is sent even if the future is dropped.
+#[derive(Debug)]
+#[must_use = "nothing is settled until it is awaited"]
+pub struct Ack(Settlement);
+
+impl Ack {
+    pub(crate) fn new(settlement: Settlement) -> Self {
+        Self(settlement)
+    }
+
+    async fn run(mut self) -> Result<bool> {
+        let (verb, _) = done(&self.0.site);
+        self.0.check(verb)?;
+        let site = Arc::clone(&self.0.site);
+        let settled = self.0.run(verb, Action::Ack).await?;
+        Ok(counted(&site, Counter::Acked, settled))
+    }
+}
+
+fn counted(site: &Site, counter: Counter, settled: Settled) -> bool {
+    let done = settled == Settled::Done;
+    observe::count(site, if done { counter } else { Counter::Stale }, 1);
+    done
+}
+
+/// Returns a message unused. Gives `false` if the delivery was not held any more.
+///
+/// Once polled it is sent even if the future is dropped.
+#[derive(Debug)]
+#[must_use = "nothing is settled until it is awaited"]
+pub struct GiveBack(Settlement);
+
+impl GiveBack {
+    pub(crate) fn new(settlement: Settlement) -> Self {
+        Self(settlement)
+    }
+
+    async fn run(mut self) -> Result<bool> {
+        self.0.check("give_back")?;
+        let site = Arc::clone(&self.0.site);
+        let settled = self.0.run("give_back", Action::GiveBack).await?;
+        Ok(counted(&site, Counter::GivenBack, settled))
+    }
+}
+
+/// Refuses a message for good. Gives `false` if the delivery was not held any more.
+///
+/// Once polled it is sent even if the future is dropped.
+#[derive(Debug)]
+#[must_use = "nothing is settled until it is awaited"]
+pub struct Bury {
+    settlement: Settlement,
+    note: Arc<str>,
+    error: Option<Arc<str>>,
+}
+
+impl Bury {
+    pub(crate) fn new(settlement: Settlement, reason: &str) -> Self {
+        Self { settlement, note: cut(reason, MAX_REASON), error: None }
+    }
+
+    /// What went wrong, kept as the dead letter's `last_error`; cut at 4,096 bytes.
+    pub fn error(mut self, error: &dyn fmt::Display) -> Self {
+        self.error = Some(text_of(error));
+        self
+    }
+
+    async fn run(mut self) -> Result<bool> {
+        self.settlement.check("dead_letter")?;
+        let site = Arc::clone(&self.settlement.site);
+        let note = Some(self.note).filter(|note| !note.is_empty());
+        let action = Action::Bury { reason: DeadReason::Rejected, note, error: self.error };
+        let settled = self.settlement.run("dead_letter", action).await?;
+        Ok(counted(&site, Counter::DeadLettered, settled))
+    }
+}
+
+/// Returns a message after a failure: the attempt counts. Gives [`Nacked`].
+///
+/// Once polled it is sent even if the future is dropped.
+#[derive(Debug)]
+#[must_use = "nothing is settled until it is awaited"]
+pub struct Nack {
+    settlement: Settlement,
+    delay: Duration,
+    note: Option<Arc<str>>,
+    error: Option<Arc<str>>,
+}
+
+impl Nack {
+    pub(crate) fn new(settlement: Settlement) -> Self {
+        Self { settlement, delay: Duration::ZERO, note: None, error: None }
+    }
+
+    /// Not handed out again before so long: 0..=`max_nack_delay`, default 0.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// A note for whoever looks; cut at 1,024 bytes.
+    pub fn reason(mut self, reason: &str) -> Self {
+        self.note = Some(cut(reason, MAX_REASON));
+        self
+    }
+
+    /// What went wrong, shown as `last_error`; cut at 4,096 bytes.
+    pub fn error(mut self, error: &dyn fmt::Display) -> Self {
+        self.error = Some(text_of(error));
+        self
+    }
+
+    async fn run(mut self) -> Result<Nacked> {
+        self.settlement.check("nack")?;
+        let site = Arc::clone(&self.settlement.site);
+        let max = self.settlement.max_nack_delay;
+        if self.delay > max {
+            let text = format!("the nack delay {:?} exceeds max_nack_delay {max:?}", self.delay);
+            return Err(site.context("nack", Error::argument(text)));
+        }
+        let action = Action::Nack { delay: whole_millis(self.delay), note: self.note, error: self.error };
+        let nacked = match self.settlement.run("nack", action).await? {
+            Settled::Requeued { due } => Nacked::Requeued { due: Timestamp::from_millis(due) },
+            Settled::DeadLettered => Nacked::DeadLettered,
+            Settled::Stale | Settled::Done => Nacked::Stale,
+        };
+        let counter = match nacked {
+            Nacked::Requeued { .. } => Counter::Nacked,
+            Nacked::DeadLettered => Counter::DeadLettered,
+            Nacked::Stale => Counter::Stale,
+        };
+        observe::count(&site, counter, 1);
+        Ok(nacked)
+    }
+}
+
+/// Begins the lease anew. Gives `false` if the delivery was not held any more.
+///
+/// It replaces the lease, so it may shorten it. Once polled it is sent even if the future is dropped.
+#[derive(Debug)]
+#[must_use = "nothing is settled until it is awaited"]
+pub struct Touch {
+    settlement: Settlement,
+    lease: Option<Duration>,
+}
+
+impl Touch {
+    pub(crate) fn new(settlement: Settlement) -> Self {
+        Self { settlement, lease: None }
+    }
+
+    /// The lease from now on: 1 ms..=10 years, default as taken.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    async fn run(mut self) -> Result<bool> {
+        self.settlement.check("touch")?;
+        let site = Arc::clone(&self.settlement.site);
+        let mut lease = self.settlement.lease;
+        if let Some(wish) = self.lease {
+            check_duration(Error::argument, "lease", wish, Duration::from_millis(1), TEN_YEARS)
+                .map_err(|error| site.context("touch", error))?;
+            lease = whole_millis(wish);
+        }
+        Ok(self.settlement.run("touch", Action::Touch { lease }).await? == Settled::Done)
+    }
+}
+
+/// The work of several deliveries is done: acks or commits them in one request. Gives for each whether it was still held, in order.
+///
+/// At most 1,000. Once polled it is sent even if the future is dropped.
+#[derive(Debug)]
+#[must_use = "nothing is settled until it is awaited"]
+pub struct AckMany {
+    site: Arc<Site>,
+    receipts: Vec<Receipt>,
+}
+
+impl AckMany {
+    pub(crate) fn new(site: &Arc<Site>, receipts: &[Receipt]) -> Self {
+        Self { site: Arc::clone(site), receipts: receipts.to_vec() }
+    }
+
+    async fn run(self) -> Result<Vec<bool>> {
+        let Self { site, receipts } = self;
+        let (verb, operation) = done(&site);
+        site.check(operation)?;
+        if receipts.len() > MAX_BATCH {
+            let text = format!("at most {MAX_BATCH} receipts, but {} came", receipts.len());
+            return Err(site.context(operation, Error::argument(text)));
+        }
+        for (index, receipt) in receipts.iter().enumerate() {
+            let checked = belongs(&site, receipt).map_err(|error| error.in_context(format_args!("item {index}")));
+            checked.map_err(|error| site.context(operation, error))?;
+        }
+        if receipts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ack =
+            |Receipt { id: MessageId(id), fence, .. }: &Receipt| Settle { id: *id, fence: *fence, action: Action::Ack };
+        let span = observe::span(&site, Operation::Settle(verb), receipts.len(), None);
+        let settled = observe::within(span, site.settle(receipts.iter().map(ack).collect())).await;
+        let settled = settled.map_err(|error| site.context(operation, error))?;
+        Ok(settled.into_iter().map(|settled| counted(&site, Counter::Acked, settled)).collect())
+    }
+}
+
+awaitable! {
+    Ack => bool;
+    GiveBack => bool;
+    Bury => bool;
+    Nack => Nacked;
+    Touch => bool;
+    AckMany => Vec<bool>;
+}

@@ -1,0 +1,291 @@
+//! One queue or group as this process sees it: its address, what hands over for it, and the settles that must not be
+//! lost.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use super::receivers::Terms;
+use super::store::{Action, Handed, Settle, Settled, Taken};
+use crate::bell::Bell;
+use crate::error::{Error, Result};
+use crate::lifecycle::Hold;
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+use crate::tidelock::World;
+use crate::time::{Clock, Tick};
+use crate::topic::store::GapView;
+
+/// What hands over: a queue, or a group of a topic.
+pub(crate) trait Source: fmt::Debug + Send + Sync {
+    /// Whether every answer is there at the first poll.
+    fn is_local(&self) -> bool;
+    /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing and passes a wake-up on to another process. `park`:
+    /// if fewer were there, note that this process wants to be woken. Dropped after it took something, it gives that
+    /// back.
+    fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>>;
+    /// Judges each settle on its own; outcomes in the same order.
+    fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;
+    /// What rings when this process should take again. One per source and process.
+    fn bell(&self) -> Arc<Bell>;
+}
+
+/// What a site is of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Object {
+    Queue,
+    /// A group of the topic at the address.
+    Group(Arc<str>),
+}
+
+/// A queue or group of this process.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) world: Arc<World>,
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) address: Address,
+    pub(crate) object: Object,
+    /// Whether the address is one that may be asked for.
+    fine: bool,
+    /// What the group has lost, taken for receives that were dropped before they could tell it.
+    untold: Mutex<VecDeque<GapView>>,
+    /// Whether there is any: read without the lock.
+    any_untold: AtomicBool,
+}
+
+impl Site {
+    pub(crate) fn new(world: &Arc<World>, address: Address, object: Object, source: Box<dyn Source>) -> Self {
+        let fine = address.check().is_ok();
+        let (untold, any_untold) = Default::default();
+        Self { world: Arc::clone(world), source, address, object, fine, untold, any_untold }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.world.clock
+    }
+
+    pub(crate) fn tick(&self) -> Tick {
+        self.world.clock.tick()
+    }
+
+    /// Refuses a bad address, and any call once a shutdown is over. Until then what is held may be finished.
+    pub(crate) fn check(&self, operation: &str) -> Result<()> {
+        if !self.fine {
+            self.address.check().map_err(|error| self.context(operation, error))?;
+        }
+        self.world.lifecycle.check_not_closed(operation).map_err(|error| self.context(operation, error))
+    }
+
+    /// Refuses what would take on more work, as soon as a shutdown has begun.
+    pub(crate) fn check_taking(&self, operation: &str) -> Result<()> {
+        self.check(operation)?;
+        self.world.lifecycle.check(operation).map_err(|error| self.context(operation, error))
+    }
+
+    /// Says what was asked of which object.
+    pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
+        error.in_context(format_args!("{operation} on {}", self.called()))
+    }
+
+    /// What it is called in errors.
+    pub(crate) fn called(&self) -> impl fmt::Display {
+        let id = &self.address.id;
+        match &self.object {
+            Object::Queue => format!("queue {id:?}"),
+            Object::Group(group) => format!("group {group:?} of topic {id:?}"),
+        }
+    }
+
+    /// The group, of a topic's.
+    pub(crate) fn group(&self) -> Option<&Arc<str>> {
+        match &self.object {
+            Object::Queue => None,
+            Object::Group(group) => Some(group),
+        }
+    }
+
+    /// Settles. Once polled it is sent, even if dropped.
+    pub(crate) fn settle(self: &Arc<Self>, settles: Vec<Settle>) -> Unstoppable<Result<Vec<Settled>>> {
+        self.unstoppable(self.source.settle(settles))
+    }
+
+    /// Once polled it runs to its end, even if dropped.
+    pub(super) fn unstoppable<T: Send>(self: &Arc<Self>, future: BoxFuture<'static, T>) -> Unstoppable<T> {
+        Unstoppable { future: Some(future), polled: false, site: Arc::clone(self) }
+    }
+
+    /// Settles in the background. What a failure leaves undone ends with its lease.
+    pub(crate) fn settle_detached(self: &Arc<Self>, settles: Vec<Settle>) {
+        if settles.is_empty() {
+            return;
+        }
+        let mut settling = self.settle(settles);
+        // In process this is all there is to do; elsewhere the drop sends it.
+        let _ = Pin::new(&mut settling).poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Something of it that a shutdown waits for.
+    pub(crate) fn hold(&self, kind: &'static str) -> Hold {
+        self.world.lifecycle.hold(kind, &self.address.id)
+    }
+
+    /// Keeps a gap that nobody was told for the next receiver.
+    pub(super) fn keep(&self, gap: GapView) {
+        let mut untold = self.lock_untold();
+        untold.push_back(gap);
+        self.any_untold.store(true, Ordering::Release);
+        drop(untold);
+        // Who waits already is told at once.
+        self.source.bell().ring();
+    }
+
+    /// A gap that is still to be told, for a receiver that tells it.
+    pub(super) fn untold(&self) -> Option<GapView> {
+        if !self.any_untold.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut untold = self.lock_untold();
+        let gap = untold.pop_front();
+        self.any_untold.store(!untold.is_empty(), Ordering::Release);
+        gap
+    }
+
+    fn lock_untold(&self) -> MutexGuard<'_, VecDeque<GapView>> {
+        self.untold.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for gap in self.lock_untold().drain(..) {
+            tracing::warn!(
+                messaging.destination.name = %self.address.id,
+                missed = gap.missed,
+                "a gap could not be told: its receive was dropped, and nobody has received since"
+            );
+        }
+    }
+}
+
+/// Runs to its end once it was polled: in the background if it is dropped before.
+pub(crate) struct Unstoppable<T: Send + 'static> {
+    future: Option<BoxFuture<'static, T>>,
+    polled: bool,
+    site: Arc<Site>,
+}
+
+impl<T: Send + 'static> Future for Unstoppable<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.polled = true;
+        let future = self.future.as_mut().expect("a future is not polled after its end");
+        let polled = future.as_mut().poll(context);
+        if polled.is_ready() {
+            self.future = None;
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Unstoppable<T> {
+    fn drop(&mut self) {
+        if !self.polled {
+            return;
+        }
+        if let Some(rest) = self.future.take() {
+            let hold = self.site.hold("settle");
+            self.site.world.spawner.spawn(async move {
+                rest.await;
+                drop(hold);
+            });
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Unstoppable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unstoppable").field("polled", &self.polled).finish_non_exhaustive()
+    }
+}
+
+/// Messages that were taken and that nobody has seen yet. What is dropped is given back, and a gap is told to the next
+/// receiver.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    site: Arc<Site>,
+    gap: Option<GapView>,
+    messages: Vec<Handed>,
+    /// When the take was asked for: leases are proven from here.
+    pub(crate) asked: Tick,
+    /// As asked for, in milliseconds.
+    pub(crate) lease: u64,
+}
+
+impl Claims {
+    pub(crate) fn new(site: &Arc<Site>, taken: Taken, asked: Tick, lease: u64) -> Self {
+        let Taken { gap, messages, .. } = taken;
+        Self { site: Arc::clone(site), gap, messages, asked, lease }
+    }
+
+    /// Claims of nothing.
+    pub(crate) fn none(site: &Arc<Site>) -> Self {
+        Self { site: Arc::clone(site), gap: None, messages: Vec::new(), asked: site.tick(), lease: 0 }
+    }
+
+    /// A gap that is still to be told, if there is one.
+    pub(crate) fn untold(site: &Arc<Site>) -> Option<Self> {
+        let gap = site.untold()?;
+        let mut claims = Self::none(site);
+        claims.gap = Some(gap);
+        Some(claims)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.gap.is_none()
+    }
+
+    pub(crate) fn messages(&self) -> &[Handed] {
+        &self.messages
+    }
+
+    /// The first of them, at most `max`, as claims of their own. A gap is the first, and counts.
+    pub(crate) fn split(&mut self, max: usize) -> Self {
+        let gap = self.gap.take();
+        let messages = max - usize::from(gap.is_some());
+        let rest = self.messages.split_off(messages.min(self.messages.len()));
+        let first = std::mem::replace(&mut self.messages, rest);
+        Self { site: Arc::clone(&self.site), gap, messages: first, asked: self.asked, lease: self.lease }
+    }
+
+    /// Takes the gap out; from here on it is the caller's to tell.
+    pub(crate) fn take_gap(&mut self) -> Option<GapView> {
+        self.gap.take()
+    }
+
+    /// Takes out what `test` finds; from here on it is the caller's to settle.
+    pub(crate) fn take_out(&mut self, mut test: impl FnMut(&Handed) -> bool) -> Vec<Handed> {
+        self.messages.extract_if(.., |handed| test(handed)).collect()
+    }
+
+    /// Hands all messages over; from here on they are the caller's to settle.
+    pub(crate) fn into_messages(mut self) -> Vec<Handed> {
+        std::mem::take(&mut self.messages)
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        if let Some(gap) = self.gap.take() {
+            self.site.keep(gap);
+        }
+        if !self.messages.is_empty() {
+            let give_back = |handed: &Handed| Settle { id: handed.id, fence: handed.fence, action: Action::GiveBack };
+            self.site.settle_detached(self.messages.iter().map(give_back).collect());
+        }
+    }
+}

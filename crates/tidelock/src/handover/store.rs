@@ -1,0 +1,171 @@
+//! What is handed over and settled, as plain data: what the stores of queues and of topics have in common.
+//!
+//! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::topic::store::{GapView, Position};
+
+/// The most messages that one request sends, takes or lists.
+pub(crate) const MAX_BATCH: usize = 1_000;
+/// The most bytes that one request carries either way (one message may be as large on its own).
+pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
+
+/// Overdue transitions that one step carries out.
+pub(crate) const STEP: usize = 200;
+/// Steps that a look waits for before it shows what there is.
+pub(crate) const SETTLING_STEPS: usize = 50;
+
+/// Where a returned message without ordering key stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Where it stood: it is next as soon as it may be handed out.
+    #[default]
+    Original,
+    /// Behind whatever is ready at the instant at which it is ready again.
+    Back,
+}
+
+/// The part of a message that never changes: opaque to every backend but for the ordering key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Content {
+    pub(crate) payload: Vec<u8>,
+    /// A JSON object, or nothing.
+    pub(crate) meta: Vec<u8>,
+    /// W3C trace context, or nothing.
+    pub(crate) trace: Vec<u8>,
+    pub(crate) ordering_key: Option<Arc<str>>,
+}
+
+impl Content {
+    /// What counts towards limits, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.len() + self.meta.len()
+    }
+
+    /// What goes with a payload that was decoded.
+    pub(crate) fn without_payload(&self) -> Self {
+        let Self { meta, trace, ordering_key, .. } = self;
+        Self { payload: Vec::new(), meta: meta.clone(), trace: trace.clone(), ordering_key: ordering_key.clone() }
+    }
+}
+
+/// One message per key and window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dedup {
+    pub(crate) key: Arc<str>,
+    pub(crate) window: u64,
+}
+
+/// What a take gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// What a group has lost, told once; comes before the messages.
+    pub(crate) gap: Option<GapView>,
+    pub(crate) messages: Vec<Handed>,
+    /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
+    /// of the fleet.
+    pub(crate) next: Option<u64>,
+}
+
+impl Taken {
+    /// What counts towards the most that a take asks for.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len() + usize::from(self.gap.is_some())
+    }
+}
+
+/// One hand-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    pub(crate) id: u64,
+    pub(crate) fence: u64,
+    pub(crate) attempt: u64,
+    /// Of a queue's message.
+    pub(crate) priority: u8,
+    pub(crate) enqueued_at: u64,
+    /// Of an event: its place in the log.
+    pub(crate) position: Position,
+    pub(crate) last_error: Option<Arc<str>>,
+    pub(crate) content: Content,
+}
+
+/// One settle, under the fence of a hand-over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settle {
+    pub(crate) id: u64,
+    pub(crate) fence: u64,
+    pub(crate) action: Action,
+}
+
+/// What a holder does with its message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Action {
+    Ack,
+    /// Returned after a failure; the attempt counts.
+    Nack {
+        delay: u64,
+        note: Option<Arc<str>>,
+        error: Option<Arc<str>>,
+    },
+    /// Moved to the dead letters.
+    Bury {
+        reason: DeadReason,
+        note: Option<Arc<str>>,
+        error: Option<Arc<str>>,
+    },
+    /// Returned unused: place and attempt as before the take.
+    GiveBack,
+    /// The lease ends so long after now.
+    Touch {
+        lease: u64,
+    },
+}
+
+/// What became of a settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Settled {
+    /// Done: an ack, a dead letter, a give-back, a touch.
+    Done,
+    /// A nack: due again at this instant.
+    Requeued { due: u64 },
+    /// A nack that was the last delivery, or came after the message's expiry.
+    DeadLettered,
+    /// Not held any more under this fence; nothing changed.
+    Stale,
+}
+
+/// Why a message is in the dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// It was not finished within its `max_age`.
+    Expired,
+    /// Its last delivery ended without an ack.
+    MaxDeliveriesExceeded,
+    /// A consumer refused it for good.
+    Rejected,
+    /// Its bytes are no value of the consumer's type.
+    Undecodable,
+}
+
+/// Which dead letters; empty finds all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeadFilter {
+    pub(crate) reason: Option<DeadReason>,
+    /// Moved strictly before this instant.
+    pub(crate) moved_before: Option<u64>,
+    /// Moved at or after this instant.
+    pub(crate) moved_after: Option<u64>,
+}
+
+/// A pause that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PauseView {
+    /// `None`: until resumed.
+    pub(crate) until: Option<u64>,
+    pub(crate) reason: Option<Arc<str>>,
+}

@@ -1,0 +1,254 @@
+//! What comes as a stream: claims one by one, with some taken ahead if wished.
+
+mod prefetch;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_util::FutureExt;
+use futures_util::stream;
+
+use self::prefetch::Prefetched;
+use super::held::Held;
+use super::observe::{self, Counter};
+use super::receive::{Opening, Wish, claim_now, open_one};
+use super::receivers::{Receivers, Terms};
+use super::site::Claims;
+use super::store::{Handed, MAX_BATCH};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{self, BoxFuture};
+use crate::time::SECOND;
+use crate::topic::store::GapView;
+
+/// Items as they come: a stream of results. Options are set before the first poll.
+pub(crate) struct Incoming<O: Opening> {
+    state: State<O>,
+}
+
+type Running<O> = Pin<Box<dyn Stream<Item = Result<<O as Opening>::Item>> + Send>>;
+
+enum State<O: Opening> {
+    Set(Box<Setup<O>>),
+    Running(Running<O>),
+    Ended,
+}
+
+/// The options of a stream.
+pub(crate) struct Setup<O> {
+    handle: O,
+    pub(crate) wish: Wish,
+    pub(crate) prefetch: usize,
+    pub(crate) until: Option<BoxFuture<'static, ()>>,
+    pub(crate) drain: bool,
+}
+
+/// The options of a stream, for types with a field `incoming`.
+macro_rules! incoming_options {
+    () => {
+        /// How long what is taken is this receiver's: 1 ms..=10 years, default that of the handle.
+        pub fn lease(mut self, lease: std::time::Duration) -> Self {
+            self.incoming.set(|setup| setup.wish.lease = Some(lease));
+            self
+        }
+
+        /// The name of the holder, for those who look: 1..=256 bytes. Default: the name of the process, new at each
+        /// start.
+        pub fn consumer(mut self, name: &str) -> Self {
+            self.incoming.set(|setup| setup.wish.consumer = Some(name.into()));
+            self
+        }
+
+        /// How many are taken ahead: 0..=1,000, default 0. They are renewed while they wait here, which needs a lease of
+        /// at least 100 ms; once handed out, they are the caller's to touch.
+        pub fn prefetch(mut self, count: usize) -> Self {
+            self.incoming.set(|setup| setup.prefetch = count);
+            self
+        }
+
+        /// Ends the stream when `stop` resolves. What was taken ahead is given back.
+        pub fn until(mut self, stop: impl std::future::Future<Output = ()> + Send + 'static) -> Self {
+            self.incoming.set(|setup| setup.until = Some(Box::pin(stop)));
+            self
+        }
+
+        /// Ends the stream as soon as nothing is deliverable.
+        pub fn drain(mut self) -> Self {
+            self.incoming.set(|setup| setup.drain = true);
+            self
+        }
+    };
+}
+
+pub(crate) use incoming_options;
+
+impl<O: Opening> Incoming<O> {
+    pub(crate) fn new(handle: O) -> Self {
+        let setup = Setup { handle, wish: Wish::default(), prefetch: 0, until: None, drain: false };
+        Self { state: State::Set(Box::new(setup)) }
+    }
+
+    /// Changes an option, as long as nothing was polled.
+    pub(crate) fn set(&mut self, change: impl FnOnce(&mut Setup<O>)) {
+        if let State::Set(setup) = &mut self.state {
+            change(setup);
+        }
+    }
+}
+
+impl<O: Opening + Unpin> Stream for Incoming<O> {
+    type Item = Result<O::Item>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut running = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Set(setup) => setup.start(),
+            State::Running(running) => running,
+            State::Ended => return Poll::Ready(None),
+        };
+        let next = running.as_mut().poll_next(context);
+        if !matches!(next, Poll::Ready(None)) {
+            self.state = State::Running(running);
+        }
+        next
+    }
+}
+
+impl<O: Opening> Setup<O> {
+    fn start(self) -> Running<O> {
+        let site = Arc::clone(self.handle.site());
+        match self.source() {
+            Ok(source) => Box::pin(stream::unfold(source, async |mut source| Some((source.next().await?, source)))),
+            Err(error) => Box::pin(stream::iter([Err(site.context("stream", error))])),
+        }
+    }
+
+    fn source(self) -> Result<Source<O>> {
+        let Self { handle, wish, prefetch, until, drain } = self;
+        let terms = wish.terms(handle.terms())?;
+        if prefetch > MAX_BATCH {
+            return Err(Error::argument(format!("prefetch must be 0..=1000, but is {prefetch}")));
+        }
+        if prefetch > 0 && terms.lease < 100 {
+            let lease = Duration::from_millis(terms.lease);
+            return Err(Error::argument(format!(
+                "a lease that renews itself must be at least 100 ms, but is {lease:?}"
+            )));
+        }
+        let ahead = (prefetch > 0)
+            .then(|| Prefetched::start(handle.receivers(), &terms, handle.max_nack_delay(), prefetch, drain));
+        let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
+        Ok(Source { handle, terms, ahead, until, drain, pause: false, ended: false })
+    }
+}
+
+/// A running stream.
+struct Source<O> {
+    handle: O,
+    terms: Arc<Terms>,
+    ahead: Option<Prefetched>,
+    until: BoxFuture<'static, ()>,
+    drain: bool,
+    /// The last item was an error: the next look waits a little.
+    pause: bool,
+    ended: bool,
+}
+
+/// What was claimed, or that there is nothing.
+#[derive(Debug)]
+enum Claimed {
+    One(Box<Handed>, Arc<Held>),
+    Gap(GapView),
+    Nothing,
+}
+
+impl<O: Opening> Source<O> {
+    async fn next(&mut self) -> Option<Result<O::Item>> {
+        loop {
+            if self.ended || self.until.as_mut().now_or_never().is_some() {
+                self.ended = true;
+                return None;
+            }
+            if std::mem::take(&mut self.pause) {
+                tokio::select! {
+                    () = &mut self.until => { self.ended = true; return None; }
+                    () = runtime::sleep(SECOND) => {}
+                }
+            }
+            let item = match self.claim().await {
+                Ok(Claimed::One(handed, held)) => open_one(&self.handle, *handed, held).await,
+                Ok(Claimed::Gap(gap)) => self.handle.gap(gap),
+                Ok(Claimed::Nothing) => {
+                    self.ended = true;
+                    None
+                }
+                Err(error) => {
+                    self.ended = error.kind() == ErrorKind::ShuttingDown;
+                    self.pause = true;
+                    return Some(Err(error));
+                }
+            };
+            if let Some(item) = item {
+                observe::count(self.handle.site(), Counter::Received, 1);
+                return Some(Ok(item));
+            }
+        }
+    }
+
+    async fn claim(&mut self) -> Result<Claimed> {
+        let Self { handle, terms, ahead, until, drain, .. } = self;
+        if let Some(ahead) = ahead {
+            return tokio::select! {
+                biased;
+                () = until => Ok(Claimed::Nothing),
+                next = ahead.next() => next,
+            };
+        }
+        let line = handle.receivers();
+        let mut claims = if *drain {
+            tokio::select! {
+                biased;
+                () = until => return Ok(Claimed::Nothing),
+                claims = claim_through_outages(line, terms, 1) => claims?,
+            }
+        } else {
+            let mut over = false;
+            let end = async {
+                until.await;
+                over = true;
+            };
+            let claims = line.receive(terms, 1, &mut None, end).await;
+            match claims {
+                Err(_) if over => return Ok(Claimed::Nothing),
+                claims => claims?,
+            }
+        };
+        if let Some(gap) = claims.take_gap() {
+            return Ok(Claimed::Gap(gap));
+        }
+        let (asked, lease) = (claims.asked, claims.lease);
+        Ok(match claims.into_messages().pop() {
+            Some(handed) => {
+                let held = Held::new(&line.site, &handed, asked, lease, handle.max_nack_delay());
+                Claimed::One(Box::new(handed), Arc::new(held))
+            }
+            None => Claimed::Nothing,
+        })
+    }
+}
+
+/// What is deliverable now; waits out what waiting cures.
+async fn claim_through_outages(line: &Receivers, terms: &Terms, max: usize) -> Result<Claims> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        line.site.check_taking("stream")?;
+        match claim_now(&line.site, terms, max).await {
+            Err(error) if error.is_retryable() => {
+                runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(SECOND);
+            }
+            claims => return claims,
+        }
+    }
+}

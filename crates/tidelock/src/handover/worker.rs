@@ -1,0 +1,305 @@
+//! Workers: a handler for each message, with leases renewed, failures retried by policy, and a clean end.
+
+mod engine;
+mod failure;
+mod report;
+mod slots;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::failure::HandlerError;
+pub use self::report::{WorkerReport, WorkerStats};
+
+use self::engine::Engine;
+use self::slots::Shared;
+use super::held::Held;
+use super::receive::Wish;
+use super::receivers::{Receivers, Terms};
+use super::store::Handed;
+use crate::backoff::{Backoff, Limits};
+use crate::error::{Error, Result};
+use crate::runtime::BoxFuture;
+use crate::time::{HOUR, SECOND, TEN_YEARS, check_duration};
+use crate::topic::store::GapView;
+
+/// A handler without its types: decodes a message and runs on it. An error says that it does not decode.
+type Handler =
+    Arc<dyn Fn(Handed, Arc<Held>) -> Result<BoxFuture<'static, Result<(), HandlerError>>> + Send + Sync + 'static>;
+/// What is told of a gap.
+type OnGap = Arc<dyn Fn(GapView) + Send + Sync>;
+
+const BACKOFF: Limits = Limits { base: "backoff base", max: "backoff max", longest: TEN_YEARS, steepest: 10.0 };
+
+/// A handler and how it is to be run: what the workers of all primitives have in common.
+pub(crate) struct Crew {
+    line: Arc<Receivers>,
+    terms: Arc<Terms>,
+    max_nack_delay: Duration,
+    handler: Handler,
+    pub(crate) on_gap: OnGap,
+    pub(crate) wish: Wish,
+    pub(crate) concurrency: usize,
+    pub(crate) prefetch: Option<usize>,
+    pub(crate) backoff: Backoff,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) shutdown_grace: Duration,
+}
+
+/// The options and the start of a worker, for types with a field `crew`.
+macro_rules! crew_options {
+    () => {
+        /// How many handlers run at once: 1..=10,000, default 1.
+        pub fn concurrency(mut self, handlers: usize) -> Self {
+            self.crew.concurrency = handlers;
+            self
+        }
+
+        /// How many are taken ahead of a free handler: 0..=10,000, default as many as handlers.
+        ///
+        /// One that was not started within the shorter of 1 s and a quarter of the lease is given back, and none is taken
+        /// ahead again until a handler has ended.
+        pub fn prefetch(mut self, messages: usize) -> Self {
+            self.crew.prefetch = Some(messages);
+            self
+        }
+
+        /// The pause before what failed is handed out again, by its attempt; cut to the handle's `max_nack_delay`.
+        /// Default `Backoff::exponential(SECOND).max(300 * SECOND)`.
+        pub fn backoff(mut self, backoff: $crate::Backoff) -> Self {
+            self.crew.backoff = backoff;
+            self
+        }
+
+        /// The longest run of one handler: 1 ms..=10 years, default none. One that takes longer is dropped, which counts
+        /// as a failure.
+        pub fn timeout(mut self, timeout: impl Into<Option<std::time::Duration>>) -> Self {
+            self.crew.timeout = timeout.into();
+            self
+        }
+
+        /// How long handlers may go on after the stop signal: 0..=1 h, default 30 s. Those that are left are dropped and
+        /// what they had is given back, without using an attempt.
+        pub fn shutdown_grace(mut self, grace: std::time::Duration) -> Self {
+            self.crew.shutdown_grace = grace;
+            self
+        }
+
+        /// How long what is taken is this worker's unless renewed: 100 ms..=10 years, default that of the handle.
+        pub fn lease(mut self, lease: std::time::Duration) -> Self {
+            self.crew.wish.lease = Some(lease);
+            self
+        }
+
+        /// The name of the holder, for those who look: 1..=256 bytes. Default: the name of the process, new at each
+        /// start.
+        pub fn consumer(mut self, name: &str) -> Self {
+            self.crew.wish.consumer = Some(name.into());
+            self
+        }
+
+        /// Runs until `stop` resolves and the worker has drained.
+        ///
+        /// On the stop signal it takes no more, gives back what it took ahead, waits `shutdown_grace` for its handlers,
+        /// drops the others and gives back what they had, and sends all settles.
+        /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too. Outages are waited out: this fails only
+        /// for options out of range, and for what waiting does not cure, such as access denied. Dropping the future is the
+        /// stop signal without waiting for the end.
+        pub async fn run_until(
+            self,
+            stop: impl std::future::Future<Output = ()>,
+        ) -> $crate::Result<$crate::handover::WorkerReport> {
+            self.crew.run_until(stop).await
+        }
+
+        /// Runs in the background. Dropping the result is the stop signal without waiting for the end.
+        ///
+        /// Options out of range, and what [`run_until`](Self::run_until) fails for, are in the report of
+        /// [`RunningWorker::shutdown`], and an error event tells them at once.
+        ///
+        /// [`RunningWorker::shutdown`]: crate::RunningWorker::shutdown
+        pub fn spawn(self) -> $crate::handover::RunningWorker {
+            self.crew.spawn()
+        }
+    };
+}
+
+pub(crate) use crew_options;
+
+impl Crew {
+    pub(crate) fn new(
+        line: &Arc<Receivers>,
+        terms: &Arc<Terms>,
+        max_nack_delay: Duration,
+        handler: impl Fn(Handed, Arc<Held>) -> Result<BoxFuture<'static, Result<(), HandlerError>>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            line: Arc::clone(line),
+            terms: Arc::clone(terms),
+            max_nack_delay,
+            handler: Arc::new(handler),
+            on_gap: Arc::new(|_| ()),
+            wish: Wish::default(),
+            concurrency: 1,
+            prefetch: None,
+            backoff: Backoff::exponential(SECOND).max(300 * SECOND),
+            timeout: None,
+            shutdown_grace: 30 * SECOND,
+        }
+    }
+
+    pub(crate) async fn run_until(self, stop: impl Future<Output = ()>) -> Result<WorkerReport> {
+        let mut running = self.start()?;
+        let mut stop = pin!(stop);
+        tokio::select! {
+            biased;
+            () = running.ended() => {}
+            () = &mut stop => running.stop(None),
+        }
+        let mut report = running.report().await;
+        match report.error.take() {
+            Some(error) => Err(error),
+            None => Ok(report),
+        }
+    }
+
+    pub(crate) fn spawn(self) -> RunningWorker {
+        let site = Arc::clone(&self.line.site);
+        self.start().unwrap_or_else(|error| {
+            engine::report_failure(&site, &error);
+            RunningWorker::failed(error)
+        })
+    }
+
+    fn start(self) -> Result<RunningWorker> {
+        let line = Arc::clone(&self.line);
+        let plan = self.plan().map_err(|error| line.site.context("process", error))?;
+        line.site.check_taking("process")?;
+        Engine::start(line, plan)
+    }
+
+    fn plan(self) -> Result<Plan> {
+        let Self { handler, on_gap, concurrency, backoff, timeout, shutdown_grace, max_nack_delay, .. } = self;
+        let terms = self.wish.terms(&self.terms)?;
+        if terms.lease < 100 {
+            let lease = Duration::from_millis(terms.lease);
+            return Err(Error::argument(format!(
+                "a lease that renews itself must be at least 100 ms, but is {lease:?}"
+            )));
+        }
+        if !(1..=10_000).contains(&concurrency) {
+            return Err(Error::argument(format!("concurrency must be 1..=10000, but is {concurrency}")));
+        }
+        let prefetch = self.prefetch.unwrap_or(concurrency);
+        if prefetch > 10_000 {
+            return Err(Error::argument(format!("prefetch must be 0..=10000, but is {prefetch}")));
+        }
+        if let Some(timeout) = timeout {
+            check_duration(Error::argument, "timeout", timeout, Duration::from_millis(1), TEN_YEARS)?;
+        }
+        check_duration(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
+        backoff.check(&BACKOFF)?;
+        Ok(Plan { handler, on_gap, terms, concurrency, prefetch, backoff, timeout, shutdown_grace, max_nack_delay })
+    }
+}
+
+impl fmt::Debug for Crew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crew")
+            .field("address", &self.line.site.address)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The options of a worker, checked.
+struct Plan {
+    handler: Handler,
+    on_gap: OnGap,
+    terms: Arc<Terms>,
+    concurrency: usize,
+    prefetch: usize,
+    backoff: Backoff,
+    timeout: Option<Duration>,
+    shutdown_grace: Duration,
+    max_nack_delay: Duration,
+}
+
+/// What a running worker is seen and stopped by, without its value type.
+trait Control: fmt::Debug + Send + Sync {
+    /// The stop signal; `grace` overrides `shutdown_grace`.
+    fn stop(&self, grace: Option<Duration>);
+    fn stats(&self) -> WorkerStats;
+}
+
+/// A worker in the background. Dropping it is the stop signal without waiting for the end.
+#[derive(Debug)]
+pub struct RunningWorker {
+    control: Option<Arc<dyn Control>>,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    Awaited(tokio::sync::oneshot::Receiver<WorkerReport>),
+    Come(Option<WorkerReport>),
+}
+
+impl RunningWorker {
+    fn over(shared: &Arc<Shared>, end: tokio::sync::oneshot::Receiver<WorkerReport>) -> Self {
+        Self { control: Some(Arc::clone(shared) as Arc<dyn Control>), end: End::Awaited(end) }
+    }
+
+    fn failed(error: Error) -> Self {
+        let report = WorkerReport { error: Some(error), ..WorkerReport::default() };
+        Self { control: None, end: End::Come(Some(report)) }
+    }
+
+    /// Stops taking, waits up to `grace` for the handlers, gives back the rest, sends all settles, and reports.
+    ///
+    /// `grace` overrides the option `shutdown_grace`. Dropping the future leaves the worker draining.
+    pub async fn shutdown(mut self, grace: Duration) -> WorkerReport {
+        self.stop(Some(grace));
+        self.report().await
+    }
+
+    /// What it has done so far, and what it does now.
+    pub fn stats(&self) -> WorkerStats {
+        self.control.as_ref().map(|control| control.stats()).unwrap_or_default()
+    }
+
+    fn stop(&mut self, grace: Option<Duration>) {
+        if let Some(control) = &self.control {
+            control.stop(grace);
+        }
+    }
+
+    /// Resolves when the worker has ended, by itself or by a stop.
+    async fn ended(&mut self) {
+        if let End::Awaited(end) = &mut self.end {
+            // Without a report its runtime has ended, and the worker with it.
+            let report = end.await.unwrap_or_else(|_| WorkerReport {
+                error: Some(Error::shutting_down("process")),
+                ..WorkerReport::default()
+            });
+            self.end = End::Come(Some(report));
+        }
+    }
+
+    async fn report(&mut self) -> WorkerReport {
+        self.ended().await;
+        match &mut self.end {
+            End::Come(report) => report.take().unwrap_or_default(),
+            End::Awaited(_) => WorkerReport::default(),
+        }
+    }
+}
+
+impl Drop for RunningWorker {
+    fn drop(&mut self) {
+        self.stop(None);
+    }
+}

@@ -1,0 +1,328 @@
+//! The engine of a worker: the one task that takes, settles, and brings it to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+
+use super::slots::{Finished, Shared};
+use super::{Plan, RunningWorker};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::held::Held;
+use crate::handover::receivers::Receivers;
+use crate::handover::renewal;
+use crate::handover::signal::Signal;
+use crate::handover::site::{Claims, Site};
+use crate::handover::store::{MAX_BATCH, Settle, Settled};
+use crate::lifecycle::{GiveBack, Hold};
+use crate::runtime::{self, BoxFuture};
+use crate::time::{SECOND, Tick};
+
+/// Requests of one kind under way at once: while one is answered, the next is on its way.
+const FLIGHTS: usize = 2;
+
+/// Settles that have their answers.
+type Answered = (Vec<Finished>, Result<Vec<Settled>>);
+/// How many were asked for, and what came.
+type Came = (usize, Result<Claims>);
+
+pub(super) struct Engine {
+    shared: Arc<Shared>,
+    asks: FuturesUnordered<BoxFuture<'static, Came>>,
+    asked: usize,
+    settles: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// When something in the buffer may have waited for too long.
+    impatience: Option<BoxFuture<'static, ()>>,
+    /// When the handlers are dropped, once it is stopping.
+    deadline: Option<(Tick, BoxFuture<'static, ()>)>,
+    stopping: bool,
+    error: Option<Error>,
+    slots_at_once: usize,
+    _hold: Hold,
+}
+
+/// Tells at once why a worker cannot go on.
+pub(super) fn report_failure(site: &Site, error: &Error) {
+    tracing::error!(
+        messaging.destination.name = %site.address.id,
+        %error,
+        "the worker ends: waiting does not cure this"
+    );
+}
+
+impl Engine {
+    pub(super) fn start(line: Arc<Receivers>, plan: Plan) -> Result<RunningWorker> {
+        let site = Arc::clone(&line.site);
+        let shared = Arc::new(Shared::new(line, plan));
+        let lifecycle = &site.world.lifecycle;
+        let closer = Arc::clone(&shared) as Arc<dyn GiveBack>;
+        let engine = Self {
+            asks: FuturesUnordered::new(),
+            asked: 0,
+            settles: FuturesUnordered::new(),
+            impatience: None,
+            deadline: None,
+            stopping: false,
+            error: None,
+            slots_at_once: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            _hold: lifecycle.hold_until_closed("worker", &site.address.id, closer),
+            shared: Arc::clone(&shared),
+        };
+        let (ended, end) = oneshot::channel();
+        let running = RunningWorker::over(&shared, end);
+        let started = site.world.spawner.spawn(async move {
+            let report = engine.run().await;
+            // Nobody waits for the report of a worker that was dropped.
+            let _ = ended.send(report);
+        });
+        if started {
+            return Ok(running);
+        }
+        let error = Error::configuration("a worker needs a tokio runtime, and there is none");
+        Err(site.context("process", error))
+    }
+
+    async fn run(mut self) -> super::WorkerReport {
+        let shared = Arc::clone(&self.shared);
+        let site = Arc::clone(shared.site());
+        let renewal = Renewal::start(&shared);
+        let lifecycle = site.world.lifecycle.clone();
+        let mut closing = Box::pin(async move { lifecycle.closing().await });
+        loop {
+            if shared.stopping.is_given() && !self.stopping {
+                self.stop();
+            }
+            self.shorten_grace();
+            self.settle();
+            self.ask();
+            if self.open_slots() {
+                // More than one round of slots is wanted only while the ones that were started are busy.
+                runtime::yield_now().await;
+                continue;
+            }
+            if self.stopping && self.asks.is_empty() && self.settles.is_empty() && shared.is_done() {
+                break;
+            }
+            self.watch_buffer();
+            tokio::select! {
+                biased;
+                Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
+                Some(came) = self.asks.next(), if !self.asks.is_empty() => self.came(came),
+                () = shared.changed.notified() => {}
+                () = &mut closing, if !self.stopping => shared.stopping.give(),
+                () = alarm(self.deadline.as_mut().map(|(_, at)| at)) => self.abort(),
+                () = alarm(self.impatience.as_mut()) => self.give_back_stale(),
+            }
+        }
+        drop(renewal);
+        shared.ended.give();
+        let stats = shared.lock().stats;
+        stats.report(self.error.take())
+    }
+
+    /// Starts slots for what is in the buffer; answers whether more may be wanted.
+    fn open_slots(&self) -> bool {
+        let more = self.shared.open_slots(self.slots_at_once);
+        for _ in 0..more {
+            let slot = Arc::clone(&self.shared).run_slot();
+            if !self.shared.site().world.spawner.spawn(slot) {
+                self.shared.slot_not_started();
+            }
+        }
+        more == self.slots_at_once
+    }
+
+    /// Asks for as much as there is room for.
+    fn ask(&mut self) {
+        while !self.stopping && self.asks.len() < FLIGHTS {
+            let room = self.shared.room(self.asked).min(MAX_BATCH);
+            if room == 0 {
+                return;
+            }
+            self.asked += room;
+            let shared = Arc::clone(&self.shared);
+            self.asks.push(Box::pin(async move {
+                let terms = Arc::clone(&shared.plan.terms);
+                let came = shared.line.receive(&terms, room, &mut None, shared.stopping.given()).await;
+                (room, came)
+            }));
+        }
+    }
+
+    fn came(&mut self, (room, came): Came) {
+        self.asked -= room;
+        match came {
+            Ok(claims) if self.stopping => drop(claims),
+            Ok(claims) => self.shared.put(claims),
+            Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
+            // Told by a receive that ended while the servers were away: the stop signal was given.
+            Err(_) if self.stopping || self.shared.stopping.is_given() => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Sends the settles that have come up.
+    fn settle(&mut self) {
+        while self.settles.len() < FLIGHTS {
+            let batch = {
+                let mut state = self.shared.lock();
+                let count = state.outbox.len().min(MAX_BATCH);
+                if count == 0 {
+                    return;
+                }
+                state.outbox.drain(..count).collect::<Vec<_>>()
+            };
+            let site = Arc::clone(self.shared.site());
+            self.settles.push(Box::pin(async move {
+                let answer = settle_through_outages(&site, &batch).await;
+                (batch, answer)
+            }));
+        }
+    }
+
+    fn settled(&mut self, (batch, answer): Answered) {
+        let shared = Arc::clone(&self.shared);
+        let site = shared.site();
+        let mut state = shared.lock();
+        for finished in &batch {
+            state.settled(&finished.held);
+        }
+        match answer {
+            Ok(settled) => {
+                for (finished, settled) in batch.iter().zip(settled) {
+                    state.stats.count(site, &finished.action, settled);
+                    if settled == Settled::Stale {
+                        report_stale(site, &finished.held);
+                    }
+                }
+            }
+            Err(error) => {
+                drop(state);
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Prepares to wake when the oldest message in the buffer has waited for too long.
+    fn watch_buffer(&mut self) {
+        if self.impatience.is_some() {
+            return;
+        }
+        if let Some(at) = self.shared.stale_at() {
+            let clock = self.shared.site().clock().clone();
+            self.impatience = Some(Box::pin(async move { clock.sleep_until(at).await }));
+        }
+    }
+
+    fn give_back_stale(&mut self) {
+        self.impatience = None;
+        let now = self.shared.site().tick();
+        if self.shared.give_back_waiting(Some(now)) {
+            self.shared.lock().prefetching = false;
+            // What they would bring could not be started either; it is given back.
+            self.asks.clear();
+            self.asked = 0;
+        }
+    }
+
+    /// The stop signal: nothing more is taken, and what was not started is given back.
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.shared.give_back_waiting(None);
+        let grace = self.shared.lock().grace.unwrap_or(self.shared.plan.shutdown_grace);
+        self.set_deadline(self.shared.site().tick().plus(grace));
+    }
+
+    /// A shutdown of everything, or a second stop signal, may leave less time than the first one did.
+    fn shorten_grace(&mut self) {
+        let Some((deadline, _)) = &self.deadline else { return };
+        let (deadline, site) = (*deadline, self.shared.site());
+        let asked = self.shared.lock().grace.filter(Duration::is_zero).map(|_| site.tick());
+        let sooner = site.world.lifecycle.deadline().into_iter().chain(asked).min();
+        if let Some(sooner) = sooner.filter(|sooner| *sooner < deadline) {
+            self.set_deadline(sooner);
+        }
+    }
+
+    fn set_deadline(&mut self, at: Tick) {
+        let clock = self.shared.site().clock().clone();
+        self.deadline = Some((at, Box::pin(async move { clock.sleep_until(at).await })));
+    }
+
+    fn abort(&mut self) {
+        self.deadline = None;
+        self.shared.abort();
+    }
+
+    fn fail(&mut self, error: Error) {
+        report_failure(self.shared.site(), &error);
+        self.error.get_or_insert(error);
+        self.shared.stopping.give();
+    }
+}
+
+/// Renews all leases from a task of its own, which no handler can hold up. Dropped, it ends.
+#[derive(Debug)]
+struct Renewal {
+    stop: Arc<Signal>,
+}
+
+impl Renewal {
+    fn start(shared: &Arc<Shared>) -> Self {
+        let stop = Arc::new(Signal::default());
+        let site = shared.site();
+        let lease = Duration::from_millis(shared.plan.terms.lease);
+        let held = Arc::clone(shared);
+        let renewing = renewal::every(site, lease, move || held.held());
+        let stopped = Arc::clone(&stop);
+        site.world.spawner.spawn(async move {
+            tokio::select! {
+                () = renewing => {}
+                () = stopped.given() => {}
+            }
+        });
+        Self { stop }
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.stop.give();
+    }
+}
+
+/// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
+async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<Vec<Settled>> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let settles: Vec<Settle> = batch.iter().map(|finished| finished.held.settle(finished.action.clone())).collect();
+        match site.settle(settles).await {
+            Err(error) if error.is_retryable() => {
+                if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
+                    return Ok(vec![Settled::Stale; batch.len()]);
+                }
+                runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(SECOND);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn report_stale(site: &Site, held: &Held) {
+    tracing::warn!(
+        messaging.destination.name = %site.address.id,
+        messaging.message.id = held.id,
+        fence = held.fence,
+        "a message was not held any more when it was settled: it is somebody else's"
+    );
+}
+
+async fn alarm(at: Option<&mut BoxFuture<'static, ()>>) {
+    match at {
+        Some(at) => at.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,66 @@
+//! What a worker has done.
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::handover::observe::{self, Counter};
+use crate::handover::site::Site;
+use crate::handover::store::{Action, Settled};
+
+/// What a worker did, from its start to its end.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct WorkerReport {
+    /// Handled, and gone.
+    pub acked: u64,
+    /// Failed, and returned for another delivery.
+    pub nacked: u64,
+    /// Failed for good, expired while held, or undecodable: now dead letters.
+    pub dead: u64,
+    /// Not held any more when they were settled; somebody else has or had them.
+    pub stale: u64,
+    /// Returned unused: not started, or not finished in time after the stop signal.
+    pub given_back: u64,
+    /// Why the worker ended before it was told to; [`run_until`](crate::Worker::run_until) returns it instead.
+    pub error: Option<Error>,
+}
+
+/// What a running worker has done so far, and what it does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// Handled, and gone.
+    pub acked: u64,
+    /// Failed, and returned for another delivery.
+    pub nacked: u64,
+    /// Failed for good, expired while held, or undecodable: now dead letters.
+    pub dead: u64,
+    /// Not held any more when they were settled; somebody else has or had them.
+    pub stale: u64,
+    /// Returned unused: not started, or not finished in time after the stop signal.
+    pub given_back: u64,
+    /// Handlers that run.
+    pub running: usize,
+    /// Messages taken ahead.
+    pub prefetched: usize,
+}
+
+impl WorkerStats {
+    /// Counts the outcome of a settle.
+    pub(super) fn count(&mut self, site: &Site, action: &Action, settled: Settled) {
+        let (field, counter) = match (action, settled) {
+            (_, Settled::Stale) => (&mut self.stale, Counter::Stale),
+            (_, Settled::Requeued { .. }) => (&mut self.nacked, Counter::Nacked),
+            (_, Settled::DeadLettered) | (Action::Bury { .. }, _) => (&mut self.dead, Counter::DeadLettered),
+            (Action::GiveBack, _) => (&mut self.given_back, Counter::GivenBack),
+            _ => (&mut self.acked, Counter::Acked),
+        };
+        *field += 1;
+        observe::count(site, counter, 1);
+    }
+
+    pub(super) fn report(self, error: Option<Error>) -> WorkerReport {
+        let Self { acked, nacked, dead, stale, given_back, .. } = self;
+        WorkerReport { acked, nacked, dead, stale, given_back, error }
+    }
+}

@@ -1,0 +1,337 @@
+//! Where handlers run: tasks that share a buffer of messages.
+//!
+//! A slot runs one handler after the other and ends when the buffer is empty, so that a busy worker pays for no task per
+//! message and an idle one has none.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::failure::{HandlerError, Remedy};
+use super::report::WorkerStats;
+use super::{Control, Plan};
+use crate::error::Error;
+use crate::handover::held::Held;
+use crate::handover::observe::{self, Operation};
+use crate::handover::receive::undecodable;
+use crate::handover::receivers::Receivers;
+use crate::handover::settle::{MAX_ERROR, cut};
+use crate::handover::signal::Signal;
+use crate::handover::site::{Claims, Site};
+use crate::handover::store::{Action, DeadReason, Handed};
+use crate::lifecycle::GiveBack;
+use crate::runtime::BoxFuture;
+use crate::time::{SECOND, Tick, whole_millis};
+use crate::topic::store::GapView;
+
+/// What the engine and the slots of a worker share.
+pub(super) struct Shared {
+    pub(super) line: Arc<Receivers>,
+    pub(super) plan: Plan,
+    state: Mutex<State>,
+    /// Something for the engine to do.
+    pub(super) changed: Notify,
+    /// Take no more.
+    pub(super) stopping: Signal,
+    /// Drop the handlers.
+    abort: Notify,
+    /// The engine has ended.
+    pub(super) ended: Signal,
+}
+
+/// A message that waits for a slot.
+#[derive(Debug)]
+struct Ready {
+    handed: Handed,
+    held: Arc<Held>,
+    since: Tick,
+}
+
+/// A settle that waits to be sent.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) held: Arc<Held>,
+    pub(super) action: Action,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    buffer: VecDeque<Ready>,
+    /// What is held and not settled, by fence: all of it is renewed.
+    held: HashMap<u64, Arc<Held>>,
+    /// Fences of the messages whose handlers run.
+    running: HashMap<u64, Arc<Held>>,
+    pub(super) outbox: Vec<Finished>,
+    pub(super) stats: WorkerStats,
+    /// Slots that are alive.
+    slots: usize,
+    /// Whether messages may be taken ahead of a free slot.
+    pub(super) prefetching: bool,
+    pub(super) aborted: bool,
+    /// Overrides the plan's.
+    pub(super) grace: Option<Duration>,
+}
+
+impl Shared {
+    pub(super) fn new(line: Arc<Receivers>, plan: Plan) -> Self {
+        Self {
+            line,
+            plan,
+            state: Mutex::new(State { prefetching: true, ..State::default() }),
+            changed: Notify::new(),
+            stopping: Signal::default(),
+            abort: Notify::new(),
+            ended: Signal::default(),
+        }
+    }
+
+    pub(super) fn site(&self) -> &Arc<Site> {
+        &self.line.site
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Tells a gap, and puts claimed messages where slots find them.
+    pub(super) fn put(&self, mut claims: Claims) {
+        if let Some(gap) = claims.take_gap() {
+            self.tell(gap);
+        }
+        let (asked, lease) = (claims.asked, claims.lease);
+        let site = self.site();
+        let since = site.tick();
+        let mut state = self.lock();
+        for handed in claims.into_messages() {
+            let held = Arc::new(Held::new(site, &handed, asked, lease, self.plan.max_nack_delay));
+            state.held.insert(held.fence, Arc::clone(&held));
+            state.buffer.push_back(Ready { handed, held, since });
+        }
+    }
+
+    /// Tells what the group has lost, before anything that comes after it.
+    fn tell(&self, gap: GapView) {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| (self.plan.on_gap)(gap))).is_err() {
+            tracing::error!(messaging.destination.name = %self.site().address.id, "on_gap panicked");
+        }
+    }
+
+    /// How many more messages there is room for, and whether it should be asked for now.
+    ///
+    /// A few at a time would make small trips, so what is only for the buffer waits until half of all is free.
+    pub(super) fn room(&self, asked: usize) -> usize {
+        let state = self.lock();
+        let ahead = if state.prefetching { self.plan.prefetch } else { 0 };
+        let most = self.plan.concurrency + ahead;
+        // Settles that do not get through hold back new work.
+        let used = state.running.len() + state.buffer.len() + asked;
+        if state.outbox.len() > most + 1_000 || used >= most {
+            return 0;
+        }
+        let hungry = state.running.len() < self.plan.concurrency && state.buffer.len() + asked == 0;
+        if hungry || most - used >= most.div_ceil(2) { most - used } else { 0 }
+    }
+
+    /// How many slots to start for what is in the buffer.
+    pub(super) fn open_slots(&self, at_most: usize) -> usize {
+        let mut state = self.lock();
+        let free = self.plan.concurrency - state.slots;
+        let more = free.min(state.buffer.len()).min(at_most);
+        state.slots += more;
+        more
+    }
+
+    pub(super) fn slot_not_started(&self) {
+        self.lock().slots -= 1;
+    }
+
+    /// When the oldest message in the buffer has waited for too long.
+    pub(super) fn stale_at(&self) -> Option<Tick> {
+        let patience = self.patience();
+        self.lock().buffer.front().map(|ready| ready.since.plus(patience))
+    }
+
+    /// How long a message may wait for a slot.
+    fn patience(&self) -> Duration {
+        (Duration::from_millis(self.plan.terms.lease) / 4).min(SECOND)
+    }
+
+    /// Gives back what has waited in the buffer for too long at `now`; without it, all. Answers whether there was any.
+    pub(super) fn give_back_waiting(&self, now: Option<Tick>) -> bool {
+        let patience = self.patience();
+        let mut state = self.lock();
+        let mut any = false;
+        while let Some(ready) = state.buffer.front() {
+            if now.is_some_and(|now| ready.since.plus(patience) > now) {
+                break;
+            }
+            if let Some(Ready { held, .. }) = state.buffer.pop_front() {
+                state.outbox.push(Finished { held, action: Action::GiveBack });
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Drops the handlers that still run and gives back their messages.
+    pub(super) fn abort(&self) {
+        let mut state = self.lock();
+        state.aborted = true;
+        let running = std::mem::take(&mut state.running);
+        state.outbox.extend(running.into_values().map(|held| Finished { held, action: Action::GiveBack }));
+        drop(state);
+        self.abort.notify_waiters();
+    }
+
+    /// All that is held and not settled yet.
+    pub(super) fn held(&self) -> Vec<Arc<Held>> {
+        self.lock().held.values().cloned().collect()
+    }
+
+    /// Whether nothing runs and nothing is left to be settled.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.running.is_empty() && state.buffer.is_empty() && state.outbox.is_empty()
+    }
+
+    /// The next message for a slot, after it has finished one; `None` ends the slot.
+    fn next(&self, finished: Option<Finished>) -> Option<Ready> {
+        let mut state = self.lock();
+        let finishing = finished.is_some();
+        if let Some(finished) = finished {
+            // After an abort the message has been given back already.
+            if state.running.remove(&finished.held.fence).is_some() {
+                state.outbox.push(finished);
+            }
+            state.prefetching = true;
+        }
+        let next = if state.aborted { None } else { state.buffer.pop_front() };
+        match &next {
+            Some(ready) => {
+                state.running.insert(ready.held.fence, Arc::clone(&ready.held));
+            }
+            None => state.slots -= 1,
+        }
+        drop(state);
+        if finishing || next.is_none() {
+            self.changed.notify_one();
+        }
+        next
+    }
+
+    /// Runs handlers until the buffer is empty.
+    pub(super) async fn run_slot(self: Arc<Self>) {
+        let mut abort = pin!(self.abort.notified());
+        abort.as_mut().enable();
+        let mut finished = None;
+        while let Some(ready) = self.next(finished.take()) {
+            let held = Arc::clone(&ready.held);
+            let Some(action) = self.handle(ready, abort.as_mut()).await else {
+                self.next(Some(Finished { held, action: Action::GiveBack }));
+                return;
+            };
+            finished = Some(Finished { held, action });
+        }
+    }
+
+    /// What is to be done with a message, by what its handler says; `None` if the handler was dropped by an abort.
+    async fn handle(&self, ready: Ready, abort: Pin<&mut Notified<'_>>) -> Option<Action> {
+        let Ready { handed, held, .. } = ready;
+        let (attempt, id, site) = (handed.attempt, handed.id, self.site());
+        let span = observe::span(site, Operation::Process, 1, Some(id));
+        // A panic of the handler's closure is one of the handler too.
+        let handler = async { Ok::<_, Error>((self.plan.handler)(handed, held)?.await) };
+        let handler = AssertUnwindSafe(observe::within(span, handler)).catch_unwind();
+        let outcome = tokio::select! {
+            biased;
+            outcome = handler => outcome,
+            () = self.timed_out() => Ok(Ok(Err(self.timeout_error()))),
+            () = abort => return None,
+        };
+        Some(match outcome {
+            Ok(Ok(Ok(()))) => Action::Ack,
+            Ok(Ok(Err(error))) => self.failed(attempt, &error),
+            Ok(Err(fault)) => undecodable(site, id, &fault.to_string()),
+            Err(panic) => {
+                let error = HandlerError::from(format!("the handler panicked: {}", panic_text(&*panic)));
+                self.failed(attempt, &error)
+            }
+        })
+    }
+
+    async fn timed_out(&self) {
+        match self.plan.timeout {
+            Some(timeout) => self.site().clock().sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn timeout_error(&self) -> HandlerError {
+        HandlerError::from(format!("the handler did not end within {:?}", self.plan.timeout.unwrap_or_default()))
+    }
+
+    fn failed(&self, attempt: u64, error: &HandlerError) -> Action {
+        let text = Some(cut(&error.text(), MAX_ERROR));
+        let delay = match error.remedy {
+            Remedy::None => return Action::Bury { reason: DeadReason::Rejected, note: None, error: text },
+            Remedy::After(delay) => delay,
+            Remedy::ByBackoff => {
+                let failures = u32::try_from(attempt).unwrap_or(u32::MAX);
+                self.plan.backoff.delay(failures, fastrand::f64())
+            }
+        };
+        let delay = whole_millis(delay.min(self.plan.max_nack_delay));
+        Action::Nack { delay, note: None, error: text }
+    }
+}
+
+impl State {
+    /// Something is settled: it is not renewed any more.
+    pub(super) fn settled(&mut self, held: &Held) {
+        self.held.remove(&held.fence);
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+}
+
+impl Control for Shared {
+    fn stop(&self, grace: Option<Duration>) {
+        if let Some(grace) = grace {
+            self.lock().grace = Some(grace);
+        }
+        self.stopping.give();
+        self.changed.notify_one();
+    }
+
+    fn stats(&self) -> WorkerStats {
+        let state = self.lock();
+        WorkerStats { running: state.running.len(), prefetched: state.buffer.len(), ..state.stats }
+    }
+}
+
+impl GiveBack for Shared {
+    /// The grace of a shutdown is over: the engine gives back what is left and ends.
+    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.stop(Some(Duration::ZERO));
+            self.ended.given().await;
+        })
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("address", &self.site().address).finish_non_exhaustive()
+    }
+}

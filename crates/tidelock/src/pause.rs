@@ -1,0 +1,33 @@
+//! Pauses of hand-over: of a queue, or of a group of a topic.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::handover::store::PauseView;
+use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+
+/// A pause in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Paused {
+    /// When it ends by itself; `None`: when resumed.
+    pub until: Option<Timestamp>,
+    /// Why, if somebody said so.
+    pub reason: Option<String>,
+}
+
+impl From<PauseView> for Paused {
+    fn from(PauseView { until, reason }: PauseView) -> Self {
+        Self { until: until.map(Timestamp::from_millis), reason: reason.map(|reason| reason.as_ref().to_owned()) }
+    }
+}
+
+/// The time of a pause that ends by itself, checked, in milliseconds.
+pub(crate) fn pause_time(for_at_most: Option<Duration>) -> Result<Option<u64>> {
+    if let Some(time) = for_at_most {
+        check_duration(Error::argument, "for_at_most", time, Duration::from_millis(1), TEN_YEARS)?;
+    }
+    Ok(for_at_most.map(whole_millis))
+}

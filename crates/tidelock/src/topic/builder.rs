@@ -1,0 +1,130 @@
+//! Defining a topic.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Topic;
+use super::site::Site;
+use super::store::{MAX_BYTES, Settings};
+use crate::codec::{Border, Codec, Value};
+use crate::error::{BoxError, Error, Result};
+use crate::name::{self, Address};
+use crate::tidelock::{Tidelock, World};
+use crate::time::{DAY, TEN_YEARS, check_duration, whole_millis};
+
+/// The options of a handle, checked.
+#[derive(Debug)]
+pub(crate) struct Options<T> {
+    pub(crate) border: Border<T>,
+    pub(crate) settings: Settings,
+}
+
+/// Defines a topic: options with defaults, checked by [`build`](TopicBuilder::build).
+///
+/// `retention` and `max_len` are stored with the topic by publishing: those of the latest publish are in force for
+/// everybody. Durations count whole milliseconds, fractions rounded up; the longest is 10 years.
+#[must_use = "a builder does nothing until it is built"]
+pub struct TopicBuilder<T> {
+    world: Arc<World>,
+    tenant: Arc<str>,
+    id: String,
+    border: Border<T>,
+    retention: Option<Duration>,
+    max_len: Option<u64>,
+}
+
+impl<T> TopicBuilder<T> {
+    pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
+        Self {
+            world: Arc::clone(&tide.world),
+            tenant: Arc::clone(&tide.tenant),
+            id: id.to_owned(),
+            border: Border::new(131_072),
+            retention: Some(7 * DAY),
+            max_len: None,
+        }
+    }
+
+    /// How long an event can be read, from its publication: 1 ms..=10 years or `None`, default 7 days.
+    pub fn retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
+        self.retention = retention.into();
+        self
+    }
+
+    /// Only so many of the newest events can be read: 1..=2^53−1 or `None`, default `None`.
+    pub fn max_len(mut self, events: impl Into<Option<u64>>) -> Self {
+        self.max_len = events.into();
+        self
+    }
+
+    /// The most bytes of value and meta of one event: 1..=16 MiB, default 131,072.
+    pub fn payload_limit(mut self, bytes: usize) -> Self {
+        self.border.limit = bytes;
+        self
+    }
+
+    /// How values become bytes. Default JSON.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.border.codec = codec;
+        self
+    }
+
+    /// A check of values: one that fails is refused before anything is sent.
+    pub fn check<E: Into<BoxError>>(mut self, check: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static) -> Self {
+        self.border.set_check(check);
+        self
+    }
+
+    /// Checks values by their `garde::Validate`.
+    #[cfg(feature = "garde")]
+    pub fn check_garde(self) -> Self
+    where
+        T: garde::Validate<Context = ()>,
+    {
+        self.check(|value: &T| value.validate())
+    }
+
+    /// Checks the options and makes the handle. Does no I/O.
+    ///
+    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
+    pub fn build(self) -> Result<Topic<T>>
+    where
+        T: Value,
+    {
+        self.check_options().map_err(|error| error.in_context(format_args!("topic {:?}", self.id)))?;
+        let settings = Settings { retention: self.retention.map(whole_millis), max_len: self.max_len };
+        let site = Site::at(&self.world, &Address::new(&self.tenant, &self.id));
+        Ok(Topic { options: Arc::new(Options { border: self.border, settings }), site })
+    }
+
+    fn check_options(&self) -> Result<()> {
+        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
+        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        if let Some(retention) = self.retention {
+            check_duration(Error::configuration, "retention", retention, Duration::from_millis(1), TEN_YEARS)?;
+        }
+        count("max_len", self.max_len)?;
+        if !(1..=MAX_BYTES).contains(&self.border.limit) {
+            let limit = self.border.limit;
+            return Err(Error::configuration(format!("payload_limit must be 1..={MAX_BYTES} bytes, but is {limit}")));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn count(option: &str, value: Option<u64>) -> Result<()> {
+    const MAX: u64 = (1 << 53) - 1;
+    match value {
+        Some(value) if !(1..=MAX).contains(&value) => {
+            Err(Error::configuration(format!("{option} must be 1..={MAX} or none, but is {value}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<T> fmt::Debug for TopicBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicBuilder").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! Places in a topic's log as users have them: cursors, and the ids of events.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::store::Position;
+use crate::cursor::{Owner, decode, encode};
+use crate::error::{Error, Result};
+
+/// A place in the log of one topic, behind an event. Opaque text: it can be stored, and read in another process.
+///
+/// A cursor belongs to one topic of one tenant; given to another one it is refused. It stays valid for ever: what is no
+/// longer there behind it is told as a [`Gap`](super::Gap).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    pub(crate) owner: Owner,
+    pub(crate) position: Position,
+}
+
+impl Cursor {
+    pub(crate) fn new(owner: Owner, position: Position) -> Self {
+        Self { owner, position }
+    }
+
+    /// The place in the log of `owner`; a cursor of another one is refused.
+    pub(crate) fn of(self, owner: Owner) -> Result<Position> {
+        if self.owner == owner {
+            return Ok(self.position);
+        }
+        Err(Error::argument(format!("the cursor {self} is of another topic or tenant")))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { life, at, ordinal } = self.position;
+        f.write_str(&encode(self.owner, &[life, at, ordinal]))
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({self})")
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    /// Reads the text of a cursor. Cut or otherwise malformed text is an invalid argument.
+    fn from_str(text: &str) -> Result<Self> {
+        let (owner, [life, at, ordinal]) =
+            decode(text).ok_or_else(|| Error::argument(format!("{text:?} is not the text of a cursor")))?;
+        Ok(Self { owner, position: Position { life, at, ordinal } })
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What an event is told from all others by. Its text is that of the [`Cursor`] behind the event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub(crate) Cursor);
+
+impl EventId {
+    /// The place behind the event.
+    pub fn cursor(&self) -> Cursor {
+        self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventId({})", self.0)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = Error;
+
+    /// Reads the text of an id. Cut or otherwise malformed text is an invalid argument.
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse().map(Self)
+    }
+}

@@ -1,0 +1,333 @@
+//! What readers and followers get: events, gaps, and what does not decode.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::cursor::{Cursor, EventId};
+use super::store::{GapView, Position};
+use crate::codec::readable;
+use crate::cursor::Owner;
+use crate::handover::store::{Content, Handed};
+use crate::handover::{Ack as Commit, Bury, GiveBack, Held, Nack, Receipt, Settlement, Touch};
+use crate::lifecycle::Hold;
+use crate::meta::Meta;
+use crate::time::Timestamp;
+
+/// What comes next in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item<E> {
+    /// An event.
+    Event(E),
+    /// Events that can no longer be got; told once, before the event that follows them.
+    Gap(Gap),
+    /// An event whose bytes are no value of the handle's type. In a group it is in the dead letters now.
+    Undecodable(RawEvent),
+}
+
+impl<E> Item<E> {
+    /// The event, if it is one.
+    pub fn event(self) -> Option<E> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Gap(_) | Self::Undecodable(_) => None,
+        }
+    }
+}
+
+/// Events that a group, follower or page can no longer get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The place that was held.
+    pub from: Cursor,
+    /// Just before the event that comes next.
+    pub to: Cursor,
+    /// How many events lie between; `None` where nobody knows.
+    pub missed: Option<u64>,
+    /// Why.
+    pub cause: GapCause,
+}
+
+impl Gap {
+    pub(crate) fn new(owner: Owner, view: GapView) -> Self {
+        Self {
+            from: Cursor::new(owner, view.from),
+            to: Cursor::new(owner, view.to),
+            missed: view.missed,
+            cause: if view.missed.is_some() { GapCause::Trimmed } else { GapCause::Replaced },
+        }
+    }
+}
+
+/// Why events can no longer be got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapCause {
+    /// They were no longer retained.
+    Trimmed,
+    /// The log is another one: deleted, forgotten or lost with its server, or a failover lost its newest events.
+    Replaced,
+}
+
+/// An event that does not decode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RawEvent {
+    /// The event.
+    pub event_id: EventId,
+    /// The place behind it.
+    pub cursor: Cursor,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// The key in whose order it stands.
+    pub ordering_key: Option<String>,
+    /// What the publisher attached.
+    pub meta: Meta,
+    /// The stored bytes.
+    #[serde(serialize_with = "readable")]
+    pub raw: Vec<u8>,
+    /// Why they are no value.
+    pub error: String,
+}
+
+impl RawEvent {
+    pub(crate) fn new(owner: Owner, position: Position, content: Content, error: String) -> Self {
+        let cursor = Cursor::new(owner, position);
+        Self {
+            event_id: EventId(cursor),
+            cursor,
+            published_at: published_at(position),
+            ordering_key: content.ordering_key.map(|key| key.as_ref().to_owned()),
+            meta: Meta::new(content.meta),
+            raw: content.payload,
+            error,
+        }
+    }
+}
+
+/// Positions are the publication in microseconds, moved on where they would repeat.
+pub(super) fn published_at(position: Position) -> Timestamp {
+    Timestamp::from_millis(position.at / 1_000)
+}
+
+/// An event of a topic. Reads as the value itself (`Deref`).
+#[derive(Clone)]
+pub struct Event<T> {
+    data: T,
+    cursor: Cursor,
+    ordering_key: Option<Arc<str>>,
+    meta: Meta,
+    trace: Vec<u8>,
+}
+
+impl<T> Event<T> {
+    /// The payload of `content` was decoded to `data`.
+    pub(crate) fn new(owner: Owner, position: Position, data: T, content: Content) -> Self {
+        Self {
+            data,
+            cursor: Cursor::new(owner, position),
+            ordering_key: content.ordering_key,
+            meta: Meta::new(content.meta),
+            trace: content.trace,
+        }
+    }
+
+    /// The value.
+    pub fn data(&self) -> &T {
+        &self.data
+    }
+
+    /// The value alone.
+    pub fn into_data(self) -> T {
+        self.data
+    }
+
+    /// What the event is told from all others by.
+    pub fn event_id(&self) -> EventId {
+        EventId(self.cursor)
+    }
+
+    /// The place behind the event: reading after it goes on with the next one.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// When it was published, by the backend's clock.
+    pub fn published_at(&self) -> Timestamp {
+        published_at(self.cursor.position)
+    }
+
+    /// The key in whose order it stands.
+    pub fn ordering_key(&self) -> Option<&str> {
+        self.ordering_key.as_deref()
+    }
+
+    /// What the publisher attached.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The W3C trace context that the publisher attached.
+    pub fn traceparent(&self) -> Option<&str> {
+        std::str::from_utf8(&self.trace).ok().filter(|text| !text.is_empty())
+    }
+}
+
+impl<T> Deref for Event<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Event<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("cursor", &self.cursor).field("data", &self.data).finish_non_exhaustive()
+    }
+}
+
+/// An event that was handed to a reader of a group. Reads as the [`Event`], and that as its value.
+///
+/// A handler of a worker gets it; a receive gives it inside an [`EventDelivery`].
+pub struct GroupEvent<T> {
+    event: Event<T>,
+    pub(crate) held: Arc<Held>,
+    attempt: u64,
+    last_error: Option<Arc<str>>,
+}
+
+impl<T> GroupEvent<T> {
+    pub(crate) fn new(owner: Owner, data: T, handed: Handed, held: Arc<Held>) -> Self {
+        let Handed { position, attempt, last_error, content, .. } = handed;
+        Self { event: Event::new(owner, position, data, content), held, attempt, last_error }
+    }
+
+    /// Event and hand-over in one text, told from all others of the topic.
+    pub fn delivery_id(&self) -> String {
+        self.held.delivery_id()
+    }
+
+    /// Which delivery of the event in this group this is, from 1. A delivery that was given back does not count.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// The number of this hand-over: it only grows, so it tells a late writer from the current one.
+    pub fn fence(&self) -> u64 {
+        self.held.fence
+    }
+
+    /// The error of the last nack in this group that had one.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// How long the lease can still be proven: never longer than it holds.
+    pub fn lease_left(&self) -> Duration {
+        self.held.lease_left()
+    }
+
+    /// Resolves once the lease cannot be proven any more: somebody else may have the event now.
+    ///
+    /// Dropping the future does nothing.
+    pub async fn lost(&self) {
+        self.held.until_lost().await;
+    }
+}
+
+impl<T> Deref for GroupEvent<T> {
+    type Target = Event<T>;
+
+    fn deref(&self) -> &Event<T> {
+        &self.event
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for GroupEvent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupEvent")
+            .field("cursor", &self.event.cursor)
+            .field("fence", &self.held.fence)
+            .field("attempt", &self.attempt)
+            .field("data", &self.event.data)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event that is this reader's until it is settled or its lease is over.
+///
+/// Settle it by value: [`commit`](EventDelivery::commit), [`nack`](EventDelivery::nack),
+/// [`dead_letter`](EventDelivery::dead_letter) or [`give_back`](EventDelivery::give_back). Dropping it sends nothing: the
+/// lease runs out, and the attempt counts. At the end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given
+/// back.
+pub struct EventDelivery<T> {
+    event: GroupEvent<T>,
+    hold: Hold,
+}
+
+impl<T> EventDelivery<T> {
+    pub(crate) fn new(event: GroupEvent<T>) -> Self {
+        let hold = event.held.hold();
+        Self { event, hold }
+    }
+
+    /// The work is done: the group gets the event no more. Answers `false` if the delivery was not held any more.
+    pub fn commit(self) -> Commit {
+        Commit::new(self.settlement())
+    }
+
+    /// The work failed: the event will be handed out again, unless this was its last delivery.
+    pub fn nack(self) -> Nack {
+        Nack::new(self.settlement())
+    }
+
+    /// The event is refused for good: it becomes a dead letter of the group with this note. Answers `false` if the
+    /// delivery was not held any more.
+    pub fn dead_letter(self, reason: &str) -> Bury {
+        Bury::new(self.settlement(), reason)
+    }
+
+    /// Returns the event unused: the attempt does not count. Answers `false` if the delivery was not held any more.
+    pub fn give_back(self) -> GiveBack {
+        GiveBack::new(self.settlement())
+    }
+
+    /// The lease begins anew, with its full length. Answers `false` if the delivery was not held any more.
+    pub fn touch(&self) -> Touch {
+        Touch::new(Settlement::of(&self.event.held, None))
+    }
+
+    /// What is needed to settle this delivery from elsewhere.
+    pub fn receipt(&self) -> Receipt {
+        self.event.held.receipt()
+    }
+
+    /// The value, and what is needed to settle its delivery later. From here on a shutdown does not give it back.
+    pub fn into_parts(self) -> (T, Receipt) {
+        let receipt = self.receipt();
+        (self.event.event.data, receipt)
+    }
+
+    fn settlement(self) -> Settlement {
+        Settlement::of(&self.event.held, Some(self.hold))
+    }
+}
+
+impl<T> Deref for EventDelivery<T> {
+    type Target = GroupEvent<T>;
+
+    fn deref(&self) -> &GroupEvent<T> {
+        &self.event
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for EventDelivery<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EventDelivery").field(&self.event).finish()
+    }
+}

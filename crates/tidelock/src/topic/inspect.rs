@@ -1,0 +1,183 @@
+//! Looking at a topic: its numbers, its newest place, and its events page by page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::Topic;
+use super::cursor::Cursor;
+use super::event::{Event, Gap, Item};
+use super::site::Site;
+use super::store::{Change, Changes, Look, StatsView, View};
+use crate::codec::Value;
+use crate::error::Result;
+use crate::page::{Page, PageToken, page_limit};
+use crate::request::{awaitable, opaque};
+use crate::time::{Timestamp, whole_millis};
+
+/// A topic at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TopicStats {
+    /// Events that can be read.
+    pub events: u64,
+    /// The place behind the first of them.
+    pub first: Option<Cursor>,
+    /// The place behind the newest event ever published, retained or not.
+    pub latest: Cursor,
+    /// When the first of them was published.
+    pub oldest_at: Option<Timestamp>,
+    /// Events published since the log began.
+    pub published_total: u64,
+    /// Groups that exist.
+    pub groups: u64,
+    /// How long an event can be read; `None`: without end, or nothing was published yet. Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
+    pub retention: Option<Duration>,
+    /// How many of the newest events can be read; `None`: all, or nothing was published yet.
+    pub max_len: Option<u64>,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(whole_millis).serialize(serializer)
+}
+
+impl TopicStats {
+    fn new(site: &Site, view: &StatsView) -> Self {
+        let settings = view.settings;
+        Self {
+            events: view.events,
+            first: view.first.map(|first| site.cursor(first)),
+            latest: site.cursor(view.latest),
+            oldest_at: view.oldest_at.map(Timestamp::from_millis),
+            published_total: view.published_total,
+            groups: view.groups,
+            retention: settings.and_then(|settings| settings.retention).map(Duration::from_millis),
+            max_len: settings.and_then(|settings| settings.max_len),
+        }
+    }
+}
+
+/// The topic as a whole, at one instant. Gives [`TopicStats`]. Dropping the future does nothing.
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct Stats(pub(super) Arc<Site>);
+
+impl Stats {
+    async fn run(self) -> Result<TopicStats> {
+        match self.0.look("stats", Look::Stats).await? {
+            View::Stats(view) => Ok(TopicStats::new(&self.0, &view)),
+            _ => Err(self.0.misfit("stats")),
+        }
+    }
+}
+
+/// The place behind the newest event ever published, retained or not. Gives a [`Cursor`].
+///
+/// On a topic never written to it stands before the first event. To pair a snapshot of own data with the log: take this
+/// cursor, read the data, follow after the cursor. Dropping the future does nothing.
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct LatestCursor(pub(super) Arc<Site>);
+
+impl LatestCursor {
+    async fn run(self) -> Result<Cursor> {
+        match self.0.look("latest_cursor", Look::Latest).await? {
+            View::Place(position) => Ok(self.0.cursor(position)),
+            _ => Err(self.0.misfit("latest_cursor")),
+        }
+    }
+}
+
+/// The retained events, page by page; does not wait. Gives [`Page<Item<Event<T>>>`](Page).
+///
+/// In a page that is read oldest first, a gap behind the place it began at is the first item. Dropping the future does
+/// nothing.
+#[must_use = "nothing is read until it is awaited"]
+pub struct ReadPage<T> {
+    topic: Topic<T>,
+    after: Option<PageToken>,
+    newest_first: bool,
+    limit: usize,
+}
+
+impl<T: Value> ReadPage<T> {
+    pub(crate) fn new(topic: &Topic<T>) -> Self {
+        Self { topic: topic.clone(), after: None, newest_first: false, limit: 100 }
+    }
+
+    /// Begins beyond this place in the direction of reading: a [`Cursor`], or the `next` of an earlier page. Default: at
+    /// the first retained event, or with [`newest_first`](Self::newest_first) at the last one.
+    pub fn after(mut self, place: impl Into<PageToken>) -> Self {
+        self.after = Some(place.into());
+        self
+    }
+
+    /// Reads backwards.
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
+        self
+    }
+
+    /// Events of a page: 1..=1,000, default 100. Fewer where they are large.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    async fn run(self) -> Result<Page<Item<Event<T>>>> {
+        let Self { topic, after, newest_first, limit } = self;
+        let site = &topic.site;
+        let place = |token: PageToken| token.0.parse::<Cursor>().and_then(|cursor| cursor.of(site.owner));
+        let checked = page_limit("limit", limit).and_then(|limit| Ok((limit, after.map(place).transpose()?)));
+        let (limit, after) = checked.map_err(|error| site.context("read", error))?;
+        let look = if newest_first { Look::PageBack { before: after, limit } } else { Look::Page { after, limit } };
+        let View::Span(span) = site.look("read", look).await? else { return Err(site.misfit("read")) };
+        let last = span.events.last().filter(|_| span.more);
+        let next = last.map(|last| PageToken(site.cursor(last.place).to_string()));
+        let gap = span.gap.map(|gap| Item::Gap(Gap::new(site.owner, gap)));
+        let items = gap.into_iter().chain(span.events.iter().map(|event| topic.open(event))).collect();
+        Ok(Page { items, next })
+    }
+}
+
+impl From<&Cursor> for PageToken {
+    /// The place of a cursor, for a page of a topic.
+    fn from(cursor: &Cursor) -> Self {
+        Self(cursor.to_string())
+    }
+}
+
+impl From<&Self> for PageToken {
+    fn from(token: &Self) -> Self {
+        token.clone()
+    }
+}
+
+/// Removes log, groups, dead letters and dedup keys. Gives whether anything was there.
+///
+/// Readers and followers go on waiting, and begin anew, after a gap, with what is published next. Dropping the future
+/// withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is deleted until it is awaited"]
+pub struct Delete(pub(super) Arc<Site>);
+
+impl Delete {
+    async fn run(self) -> Result<bool> {
+        match self.0.change("delete", Change::Delete).await? {
+            Changes::Did(existed) => Ok(existed),
+            _ => Err(self.0.misfit("delete")),
+        }
+    }
+}
+
+awaitable! {
+    Stats => TopicStats;
+    LatestCursor => Cursor;
+    ReadPage<T> => Page<Item<Event<T>>>;
+    Delete => bool;
+}
+
+opaque!(ReadPage);

@@ -1,0 +1,183 @@
+-- change: changes a group, in one bounded step.
+-- KEYS[1]   record: newest place, beginning, settings (hash)
+-- KEYS[2]   log: elements in order (list)
+-- KEYS[3]   dedup: by key, place of the event and end of the window (hash)
+-- KEYS[4]   groups: books by name (hash)
+-- KEYS[5]   parked: processes that wait, by group (hash)
+-- KEYS[6]   open: open events of the group by position (hash)
+-- KEYS[7]   leased: in flight, by lease end (sorted set)
+-- KEYS[8]   waiting: not due yet, by due time (sorted set)
+-- KEYS[9]   ready: waiting and due, by position (sorted set)
+-- KEYS[10]  freed: set aside, and first of a key that is free, by position (sorted set)
+-- KEYS[11]  aside: set aside behind an open event of their key, by key and position (sorted set)
+-- KEYS[12]  idle: waiting and set aside, but for requeued copies, by position (sorted set)
+-- KEYS[13]  busy: keys of which an event is open that others wait for (hash)
+-- KEYS[14]  letters: dead letters by position (hash)
+-- KEYS[15]  moved: dead letters by the instant at which they were moved (sorted set)
+-- KEYS[16]  kept: dead letters by the end of their retention (sorted set)
+-- KEYS[17]  answers: the last change of this sender and its answer (string)
+-- ARGV[1]   pinned time in ms, or empty
+-- ARGV[2]   name of the group
+-- ARGV[3]   number of this change in its sender's series
+-- ARGV[4]   what: create, seek, remove, pause, resume, requeue, requeue_all, remove_dead, purge_dead
+-- ARGV[5..] its arguments
+-- Reply: settling (0, 1), a word, then numbers
+local trip = tonumber(ARGV[3])
+local before = remembered(KEYS[17], trip)
+if before then
+  return before
+end
+advance()
+
+local function unlink_group()
+  redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY)
+end
+
+-- ARGV[5]: the beginning.
+local function create_group()
+  if g then
+    return 'no'
+  elseif r.groups >= MAX_GROUPS then
+    return 'full'
+  end
+  create(resolve(ARGV[5]))
+  return 'yes'
+end
+
+-- Ends everything open; requeued copies start again. ARGV[5]: the beginning.
+local function seek()
+  local copies = {}
+  if g.copies > 0 then
+    local values = redis.call('HVALS', OPEN)
+    for i = 1, #values do
+      if values[i]:byte(2) % 2 == 1 then
+        copies[#copies + 1] = parse(values[i])
+      end
+    end
+    table.sort(copies, function(one, other) return one.at < other.at end)
+  end
+  unlink_group()
+  g.leased, g.waiting, g.ready, g.freed, g.aside, g.copies, g.limited, g.told = 0, 0, 0, 0, 0, 0, 0, 0
+  g.life, g.at, g.ordinal = resolve(ARGV[5])
+  g.sure = 0
+  for i = 1, #copies do
+    local due = copies[i].kind == 'l' and 0 or copies[i].number
+    copies[i].attempts = 0
+    admit_copy(copies[i], due)
+  end
+  return 'yes'
+end
+
+local function remove_group()
+  unlink_group()
+  redis.call('UNLINK', LETTERS, MOVED, KEPT)
+  redis.call('HDEL', GROUPS, NAME)
+  r.groups = r.groups - 1
+  g = nil
+  return 'yes'
+end
+
+-- ARGV[5]: longest time in ms, -1: until resumed. ARGV[6]: reason.
+local function pause()
+  local until_time = ARGV[5] == '-1' and -1 or now + tonumber(ARGV[5])
+  local same = g.paused == until_time and reason == ARGV[6]
+  g.paused, reason = until_time, ARGV[6]
+  if until_time > 0 and (not soonest or until_time < soonest) then
+    soonest = until_time
+  end
+  return same and 'no' or 'yes'
+end
+
+local function resume()
+  local paused = g.paused ~= 0
+  g.paused, reason = 0, ''
+  return paused and 'yes' or 'no'
+end
+
+-- Hands a dead letter to the group again, unless its event is open.
+local function requeue(id, delay)
+  if redis.call('HEXISTS', OPEN, id) == 1 then
+    return false
+  end
+  local e = remove_letter(id)
+  if not e then
+    return false
+  end
+  if not e.is_copy then
+    e.is_copy, e.flags = true, e.flags + 1
+  end
+  e.attempts, e.note, e.failure = 0, '', ''
+  admit_copy(e, now + delay)
+  return true
+end
+
+-- Dead letters oldest first, one step. ARGV[5]: how many at most, -1: all; [6]: moved at and position to go on after,
+-- or empty; [7]: the same of the last one to look at, or empty in the first step; [8] to [10]: reason or empty, moved
+-- before, moved after (-1: none); [11]: delay of a requeue. Answers how many, 1 when done, the place to go on after and
+-- the last one (moved at and position each).
+local function each_letter(move)
+  local most, from, last = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+  local why, moved_before, moved_after = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+  if last == '' then
+    local newest = redis.call('ZRANGE', MOVED, -1, -1, 'WITHSCORES')
+    if not newest[1] then
+      return 'count', 0, 1, 0, 0, 0, 0
+    end
+    last = pack8(tonumber(newest[2])) .. newest[1]
+  end
+  local last_at, last_id = unpack8(last), unpack8(last, 9)
+  local skipped = from == '' and 0 or rank_after(MOVED, unpack8(from), from:sub(9))
+  local ids = redis.call('ZRANGE', MOVED, skipped, skipped + STEP - 1, 'WITHSCORES')
+  local moved, seen, done = 0, from, #ids < 2 * STEP and 1 or 0
+  for i = 1, #ids, 2 do
+    local score = tonumber(ids[i + 1])
+    -- By numbers: strings compare in the order of the server's language.
+    if score > last_at or (score == last_at and unpack8(ids[i]) > last_id) then
+      done = 1
+      break
+    end
+    local value = redis.call('HGET', LETTERS, ids[i])
+    local moved_at = unpack8(value, 17)
+    if (why == '' or value:sub(1, 1) == why) and (moved_before < 0 or moved_at < moved_before)
+      and (moved_after < 0 or moved_at >= moved_after) then
+      if moved == most then
+        done = 1
+        break
+      end
+      if move(ids[i]) then
+        moved = moved + 1
+      end
+    end
+    seen = pack8(score) .. ids[i]
+  end
+  local seen_at, seen_id = 0, 0
+  if seen ~= '' then
+    seen_at, seen_id = unpack8(seen), unpack8(seen, 9)
+  end
+  return 'count', moved, done, seen_at, seen_id, last_at, last_id
+end
+
+local CHANGES = {
+  create = create_group,
+  seek = seek,
+  remove = remove_group,
+  pause = pause,
+  resume = resume,
+  requeue = function() return 'count', requeue(ARGV[5], tonumber(ARGV[6])) and 1 or 0 end,
+  remove_dead = function() return 'count', remove_letter(ARGV[5]) and 1 or 0 end,
+  requeue_all = function()
+    return each_letter(function(id) return requeue(id, tonumber(ARGV[11])) end)
+  end,
+  purge_dead = function() return each_letter(remove_letter) end,
+}
+local answer = { 'absent' }
+if g or ARGV[4] == 'create' then
+  answer = { CHANGES[ARGV[4]]() }
+end
+local reply = { settling and 1 or 0, answer[1] }
+for i = 2, #answer do
+  reply[#reply + 1] = text(answer[i])
+end
+remember(KEYS[17], trip, reply)
+finish_group()
+return reply

@@ -1,0 +1,323 @@
+-- part: hand-over to the readers of a group. A mirror of topic/model/take.rs.
+
+-- The lease index holds one long member with no end: small sorted sets are scanned, large ones are not.
+local SENTINEL = string.rep('.', 65)
+
+-- A take: ARGV[at] holds max, lease in ms, max_deliveries (0: none), max_in_flight, retention of dead letters (0: none),
+-- 8 bytes each, then flags (1 ordered, 2 park, 4 the reader has seen the group) and where it saw it (24 bytes);
+-- ARGV[at + 1]: the beginning of a new group; [at + 2]: consumer; [at + 3]: process.
+local function read_take(at)
+  local take = {}
+  take.max, take.lease, take.max_deliveries, take.max_in_flight, take.retention, take.flags =
+    struct.unpack('>I8I8I8I8I8B', ARGV[at])
+  take.ordered, take.parks = take.flags % 2 == 1, math.floor(take.flags / 2) % 2 == 1
+  if take.flags >= 4 then
+    take.life, take.at, take.ordinal = struct.unpack('>I8I8I8', ARGV[at], 42)
+  end
+  take.begin, take.consumer, take.process = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  take.lease_end = now + take.lease
+  -- Hand-overs of this take: what is stored, what is answered, and id and fence of each.
+  take.values, take.ids, take.out, take.receipts = {}, {}, {}, {}
+  take.bytes, take.aside, take.gap = 0, 0, NO_GAP
+  return take
+end
+
+-- How many more may be handed out: a gap counts.
+local function room(take)
+  return take.max - #take.out - (take.gap == NO_GAP and 0 or 1)
+end
+
+local function fits(take, size)
+  return #take.out == 0 or take.bytes == 0 or take.bytes + size <= MAX_BYTES
+end
+
+-- Notes a hand-over; what is noted is stored together.
+local function hand_over(take, e)
+  r.fence = following(r.fence)
+  e.kind, e.fence, e.attempts, e.number, e.retention, e.consumer =
+    'l', r.fence, e.attempts + 1, take.max_deliveries, take.retention, take.consumer
+  local count, value = #take.ids + 1, build(e)
+  take.ids[count], take.out[count], take.receipts[count] = e.id, value, e.id .. pack8(r.fence)
+  take.values[2 * count - 1], take.values[2 * count] = e.id, value
+  g.leased = g.leased + 1
+  take.bytes = take.bytes + size_of(e.element)
+  if e.is_copy then
+    g.copies = g.copies + 1
+  end
+end
+
+local function store_hand_overs(take)
+  if #take.ids == 0 then
+    return
+  end
+  if g.leased == #take.ids then
+    redis.call('ZADD', LEASED, '+inf', SENTINEL)
+  end
+  local leases, end_text = {}, text(take.lease_end)
+  for i = 1, #take.ids do
+    leases[2 * i - 1], leases[2 * i] = end_text, take.ids[i]
+  end
+  call_in_parts('HSET', OPEN, take.values)
+  call_in_parts('ZADD', LEASED, leases)
+  delivery_deadline(take.lease_end)
+end
+
+local function is_limited(take)
+  return g.leased + g.waiting + g.ready >= take.max_in_flight
+end
+
+-- An event of the log as one that is open.
+local function opened(take, element, ordinal, keyed)
+  local e = { kind = 's', flags = keyed and 2 or 0, fence = 0, attempts = 0, number = 0, retention = take.retention,
+    ordinal = ordinal, consumer = '', note = '', failure = '', element = element, id = element:sub(1, 8) }
+  e.at = unpack8(e.id)
+  if keyed then
+    e.key = element:sub(HEAD + 1, HEAD + struct.unpack('>I2', element, 9))
+  end
+  return e
+end
+
+-- The lowest position among open events that may be handed out, and its id.
+local function first_open(limited)
+  local at, id
+  for _, index in ipairs({ READY, FREED }) do
+    if (index == READY and g.ready or not limited and g.freed or 0) > 0 then
+      local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')
+      if first[1] and (not at or tonumber(first[2]) < at) then
+        at, id = tonumber(first[2]), first[1]
+      end
+    end
+  end
+  return at, id
+end
+
+-- Hands out one open event; false if it may not be.
+local function take_open(take, id)
+  local e = load(id)
+  -- Only while more is overdue than one step carries out: never handed out.
+  if (not e.is_copy and has_lost(now, e.at, e.ordinal)) or not fits(take, size_of(e.element)) then
+    return false
+  end
+  remove(e)
+  hand_over(take, e)
+  return true
+end
+
+-- Elements of the log from an ordinal on, fetched some at a time.
+local fetched, fetched_from = {}, 0
+local function unread(ordinal, wanted)
+  local index = ordinal - fetched_from + 1
+  if index < 1 or index > #fetched then
+    fetched_from = ordinal
+    fetched = redis.call('LRANGE', LOG, text(ordinal - r.first), text(ordinal - r.first + wanted - 1))
+    index = 1
+  end
+  return fetched[index]
+end
+
+-- Goes on to the next event of the log: hands it out, sets it aside, or skips what is open as a requeued copy. False
+-- if it may not be handed out.
+local function read_on(take, ordinal, element)
+  local id = element:sub(1, 8)
+  local at = unpack8(id)
+  if g.copies > 0 and redis.call('HEXISTS', OPEN, id) == 1 then
+    g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
+    return true
+  end
+  local keyed = take.ordered and element:sub(9, 10) ~= '\0\0'
+  local e = opened(take, element, ordinal, keyed)
+  if keyed and (take.busy[e.key] or redis.call('HEXISTS', BUSY, e.key) == 1) then
+    g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
+    take.aside = take.aside + 1
+    set_aside(e, 0)
+    return true
+  end
+  if not fits(take, size_of(element)) then
+    return false
+  end
+  g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
+  if keyed then
+    redis.call('HSET', BUSY, e.key, '')
+    take.busy[e.key] = true
+  end
+  hand_over(take, e)
+  return true
+end
+
+-- Where the group reads on: ordinal and element of the next event. The gap before it, if there is one, is told and the
+-- group goes to its end, once nothing with a lower position is to be handed out first.
+local function next_unread(take, lowest)
+  if g.aside + g.freed >= MAX_ASIDE then
+    return nil
+  end
+  local start, gap, missed = after(g.life, g.at, g.ordinal, g.sure == 1)
+  if not start then
+    return nil
+  end
+  local element = unread(start, at_once(take.max - #take.out, MAX_BYTES))
+  local at = unpack8(element)
+  if lowest and lowest < at then
+    return nil
+  end
+  if gap then
+    take.gap = gap_before(start, at, place(g.life, g.at, g.ordinal), missed)
+    g.missed = g.missed + math.max(missed, 0)
+    g.life, g.at, g.ordinal, g.sure = r.life, at - 1, start - 1, 0
+  end
+  return start, element
+end
+
+-- Hands out from the log what has no key that counts, as far as it was fetched: no index is looked at, and a stored
+-- event differs from the next one in three numbers. Such events fit: no more are fetched at once than an answer holds.
+local function take_run(take, ordinal)
+  local most = math.min(room(take), take.max_in_flight - g.leased - g.waiting - g.ready)
+  local before = struct.pack('>I6I8I8', 1, take.max_deliveries, take.retention)
+  local behind = struct.pack('>I2I2I2', #take.consumer, 0, 0) .. take.consumer
+  local pack, sub, ordered, offset = struct.pack, string.sub, take.ordered, 1 - fetched_from
+  local ids, values, out, receipts = take.ids, take.values, take.out, take.receipts
+  local fence, element, count = r.fence, nil, #take.ids
+  local from = ordinal
+  while ordinal - from < most do
+    local next_element = fetched[ordinal + offset]
+    if not next_element or (ordered and sub(next_element, 9, 10) ~= '\0\0') then
+      break
+    end
+    element = next_element
+    fence = fence < now_us and now_us or fence + 1
+    count = count + 1
+    local id, fence_bytes = sub(element, 1, 8), pack('>I8', fence)
+    local value = 'l\0' .. fence_bytes .. before .. pack('>I8', ordinal) .. behind .. element
+    ids[count], out[count], receipts[count] = id, value, id .. fence_bytes
+    values[2 * count - 1], values[2 * count] = id, value
+    take.bytes = take.bytes + #element
+    ordinal = ordinal + 1
+  end
+  if element then
+    r.fence = fence
+    g.leased = g.leased + ordinal - from
+    g.life, g.at, g.ordinal, g.sure = r.life, unpack8(element), ordinal - 1, 1
+  end
+  return element ~= nil
+end
+
+-- Hands out in order until nothing more may be; true if it stopped for the step's bound.
+local function fill(take)
+  take.busy = {}
+  while room(take) > 0 do
+    if take.aside == STEP then
+      return true
+    end
+    local limited = is_limited(take)
+    local lowest, id
+    if g.ready + g.freed > 0 then
+      lowest, id = first_open(limited)
+    end
+    local ordinal, element
+    if not limited then
+      ordinal, element = next_unread(take, lowest)
+    end
+    if room(take) == 0 then
+      return false
+    end
+    local going
+    if ordinal then
+      local fits_all = take.bytes == 0 or take.bytes + #fetched * r.widest <= MAX_BYTES
+      local run = not lowest and g.copies == 0 and fits_all and take_run(take, ordinal)
+      going = run or read_on(take, ordinal, element)
+    else
+      going = id and take_open(take, id)
+    end
+    if not going then
+      return false
+    end
+  end
+  return false
+end
+
+-- Notes that the process waits; answers the deadline that it is to keep, 0 if another one does.
+local function park(take, limited)
+  local parked = read_parked(redis.call('HGET', PARKED, 'g' .. NAME) or '')
+  local kept = false
+  for i = 1, #parked do
+    kept = kept or (parked[i].flags % 2 == KEEPS and parked[i].process ~= take.process)
+  end
+  write_parked('g' .. NAME, add_parked(parked, take.process, (kept and 0 or KEEPS) + (limited and LIMITED or 0)))
+  if kept or not g then
+    return 0
+  end
+  g.told = 0
+  for _, index in ipairs({ LEASED, WAITING }) do
+    if (index == LEASED and g.leased or g.waiting) > 0 then
+      local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2])
+      if g.told == 0 or first < g.told then
+        g.told = first
+      end
+    end
+  end
+  if g.paused > 0 and (g.told == 0 or g.paused < g.told) then
+    g.told = g.paused
+  end
+  soonest = nil
+  return g.told
+end
+
+-- The group of a take, made if it does not exist. False if it needs no storage yet; nil if it is one too many.
+local function find_group(take)
+  if g then
+    return true
+  end
+  -- The group went with the log that this reader knew: it goes on with the one that came after.
+  local lost = take.life and take.life ~= r.life
+  if r.life == 0 and (lost or take.begin:sub(1, 1) == 'e') then
+    return false
+  end
+  if r.groups >= MAX_GROUPS then
+    return nil
+  end
+  if lost then
+    create(take.life, take.at, take.ordinal)
+  else
+    create(resolve(take.begin))
+  end
+  return true
+end
+
+-- Answers: time in ms after which to take again (0: not told), the life, 1 if the group has a place, the place, the gap;
+-- then what was handed out. `full` alone if the group is one too many.
+local function op_take(at)
+  local take = read_take(at)
+  if take.max == 0 then
+    return at + 4, { pack8(0) .. pack8(r.life) .. '\0' .. place(0, 0, 0) .. NO_GAP }
+  end
+  local found = find_group(take)
+  if found == nil then
+    return at + 4, { 'full' }
+  end
+  local told = 0
+  if found then
+    if not is_paused() then
+      settling = fill(take) or settling
+    end
+    store_hand_overs(take)
+  end
+  if take.parks and room(take) > 0 and not settling then
+    local limited = g and is_limited(take)
+    told = park(take, limited)
+    if g then
+      g.limited = limited and g.leased + g.waiting + g.ready or 0
+    end
+  end
+  -- As the time from now: clocks of callers may be off.
+  local head = pack8(told > 0 and math.max(told - now, 1) or 0) .. pack8(r.life)
+  if g then
+    head = head .. '\1' .. place(g.life, g.at, g.ordinal)
+  elseif take.life then
+    head = head .. '\1' .. place(take.life, take.at, take.ordinal)
+  else
+    head = head .. '\0' .. place(0, 0, 0)
+  end
+  table.insert(take.out, 1, head .. take.gap)
+  -- What is remembered of it; the reply holds only what is numbered.
+  take.out.receipts = table.concat(take.receipts)
+  return at + 4, take.out
+end

@@ -1,0 +1,267 @@
+//! Topics in process: a model per topic behind a lock, and the backend's timer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+
+use super::model::{Model, Woken};
+use super::store::{
+    Appended, Change, Changes, Look, MAX_GROUPS, NewEvent, Read, SETTLING_STEPS, Settings, Settle, Settled, Span, Take,
+    Taken, TopicStore, View, read_dead_cursor,
+};
+use crate::backend::memory::{Sweep, Timer};
+use crate::bell::Bell;
+use crate::error::Result;
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+use crate::time::{Now, Timestamp};
+
+/// How long the numbers of an empty topic are kept, so that none of them repeats.
+const NUMBERS_KEPT: u64 = 24 * 3_600_000;
+
+/// All topics of this process.
+#[derive(Debug)]
+pub(crate) struct MemoryTopic {
+    timer: Arc<Timer>,
+    topics: RwLock<HashMap<Address, Arc<Cell>>>,
+}
+
+/// One topic.
+#[derive(Debug, Default)]
+struct Cell {
+    model: Mutex<Model>,
+    bells: Mutex<Bells>,
+}
+
+/// What rings for those who wait: of a group, or (`None`) of those who follow.
+type Bells = HashMap<Option<Arc<str>>, Weak<Bell>>;
+
+impl MemoryTopic {
+    pub(crate) fn new(timer: &Arc<Timer>) -> Self {
+        Self { timer: Arc::clone(timer), topics: RwLock::default() }
+    }
+
+    fn now(&self) -> Now {
+        Now::from_millis(self.timer.clock().now().as_millis())
+    }
+
+    fn cell(&self, topic: &Address) -> Arc<Cell> {
+        if let Some(cell) = self.topics.read().expect("no code panics while it holds this lock").get(topic) {
+            return Arc::clone(cell);
+        }
+        let mut topics = self.topics.write().expect("no code panics while it holds this lock");
+        Arc::clone(topics.entry(topic.clone()).or_default())
+    }
+
+    /// One atomic step on a group or, without one, on the log: what is overdue, the operation, the wake-ups.
+    fn step<T>(&self, topic: &Address, group: Option<&str>, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
+        let cell = self.cell(topic);
+        let now = self.now();
+        let mut model = cell.lock();
+        model.advance(now, group);
+        let outcome = operation(&mut model, now);
+        let woken = model.wake(now);
+        let next = match group {
+            Some(group) => model.next_group_deadline(group),
+            None => model.next_log_deadline(),
+        };
+        cell.end_step(model, woken);
+        self.arm(next);
+        outcome
+    }
+
+    fn arm(&self, next: Option<u64>) {
+        if let Some(next) = next {
+            self.timer.arm(Timestamp::from_millis(next));
+        }
+    }
+
+    /// Steps until nothing is overdue, as often as a look waits for.
+    fn settle_down(&self, topic: &Address, group: Option<&str>) {
+        for _ in 1..SETTLING_STEPS {
+            if !self.step(topic, group, |model, _| model.is_settling()) {
+                return;
+            }
+        }
+    }
+
+    fn take_now(&self, topic: &Address, group: &Arc<str>, take: &Take) -> Result<Taken> {
+        loop {
+            let step = |model: &mut Model, now| (model.take(now, group, take), model.is_settling());
+            let (taken, settling) = self.step(topic, Some(group), step);
+            let Some(taken) = taken else { return Err(super::store::too_many_groups(MAX_GROUPS)) };
+            if !settling || !taken.events.is_empty() || taken.gap.is_some() || take.max == 0 {
+                return Ok(taken);
+            }
+        }
+    }
+
+    fn look_now(&self, topic: &Address, look: &Look) -> Result<View> {
+        let after = match look {
+            Look::ListDead { after, .. } => after.as_deref().map(read_dead_cursor).transpose()?,
+            _ => None,
+        };
+        let groups = match look {
+            Look::Group { group } | Look::GetDead { group, .. } | Look::ListDead { group, .. } => {
+                vec![Arc::clone(group)]
+            }
+            Look::Groups => self.step(topic, None, |model, now| model.overdue_groups(now)),
+            _ => Vec::new(),
+        };
+        for group in &groups {
+            self.settle_down(topic, Some(group));
+        }
+        let group = groups.first().filter(|_| groups.len() == 1).map(|group| &**group);
+        Ok(self.step(topic, group, |model, now| model.look(now, look, after)))
+    }
+}
+
+impl Cell {
+    fn lock(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().expect("the model does not panic")
+    }
+
+    fn end_step(&self, model: MutexGuard<'_, Model>, woken: Woken) {
+        drop(model);
+        if woken == Woken::default() {
+            return;
+        }
+        let bells = self.bells.lock().expect("no code panics while it holds this lock");
+        let names = woken.groups.into_iter().map(Some).chain(woken.followers.then_some(None));
+        let ringing: Vec<_> = names.filter_map(|name| bells.get(&name).and_then(Weak::upgrade)).collect();
+        drop(bells);
+        for bell in ringing {
+            bell.ring();
+        }
+    }
+
+    /// Whether somebody in this process waits.
+    fn is_waited_for(&self) -> bool {
+        let bells = self.bells.lock().expect("no code panics while it holds this lock");
+        bells.values().any(|bell| bell.strong_count() > 0)
+    }
+}
+
+fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(std::future::ready(value))
+}
+
+impl TopicStore for MemoryTopic {
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn publish(
+        &self,
+        topic: &Address,
+        settings: Settings,
+        batch: Vec<NewEvent>,
+    ) -> BoxFuture<'static, Result<Appended>> {
+        let cell = self.cell(topic);
+        let now = self.now();
+        let mut model = cell.lock();
+        model.advance(now, None);
+        let appended = model.publish(now, settings, batch);
+        let woken = model.wake_after_publish(now);
+        let next = model.next_log_deadline();
+        cell.end_step(model, woken);
+        self.arm(next);
+        ready(Ok(appended))
+    }
+
+    fn take(&self, topic: &Address, group: &Arc<str>, take: Take) -> BoxFuture<'static, Result<Taken>> {
+        ready(self.take_now(topic, group, &take))
+    }
+
+    fn settle(
+        &self,
+        topic: &Address,
+        group: &Arc<str>,
+        settles: Vec<Settle>,
+    ) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        ready(Ok(self.step(topic, Some(group), |model, now| model.settle(now, group, settles))))
+    }
+
+    fn change(&self, topic: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
+        let group = change.group().cloned();
+        self.settle_down(topic, group.as_deref());
+        ready(Ok(self.step(topic, group.as_deref(), |model, now| model.change(now, change))))
+    }
+
+    fn look(&self, topic: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
+        ready(self.look_now(topic, &look))
+    }
+
+    fn read(&self, topic: &Address, read: Read) -> BoxFuture<'static, Result<Span>> {
+        ready(Ok(self.step(topic, None, |model, now| {
+            let span = model.read(now, read);
+            if read.park && span.events.is_empty() {
+                model.park_follower();
+            }
+            span
+        })))
+    }
+
+    fn bell(&self, topic: &Address, group: Option<&Arc<str>>) -> Arc<Bell> {
+        let cell = self.cell(topic);
+        let mut bells = cell.bells.lock().expect("no code panics while it holds this lock");
+        if let Some(bell) = bells.get(&group.cloned()).and_then(Weak::upgrade) {
+            return bell;
+        }
+        let bell = Arc::new(Bell::default());
+        bells.retain(|_, bell| bell.strong_count() > 0);
+        bells.insert(group.cloned(), Arc::downgrade(&bell));
+        bell
+    }
+}
+
+impl Sweep for MemoryTopic {
+    fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
+        let now = Now::from_millis(now.as_millis());
+        let mut next = None::<u64>;
+        let mut forgotten = Vec::new();
+        let topics = self.topics.read().expect("no code panics while it holds this lock");
+        for (address, cell) in topics.iter() {
+            let (mut model, mut woken) = (cell.lock(), Woken::default());
+            if model.next_deadline().is_some_and(|at| at <= now.ms) {
+                for group in model.overdue_groups(now) {
+                    model.advance(now, Some(&group));
+                }
+                model.advance(now, None);
+                woken = model.wake(now);
+            }
+            let (due, idle) = (model.next_deadline(), model.is_idle_since());
+            cell.end_step(model, woken);
+            let due = due.or_else(|| idle.map(|since| since + NUMBERS_KEPT));
+            if idle.is_some_and(|since| since + NUMBERS_KEPT <= now.ms) {
+                forgotten.push(address.clone());
+            } else {
+                next = next.into_iter().chain(due).min();
+            }
+        }
+        drop(topics);
+        self.forget(&forgotten, now);
+        next.map(Timestamp::from_millis)
+    }
+}
+
+impl MemoryTopic {
+    /// Lets go of topics that stayed empty; one that was used since it was looked at stays.
+    fn forget(&self, addresses: &[Address], now: Now) {
+        if addresses.is_empty() {
+            return;
+        }
+        let mut topics = self.topics.write().expect("no code panics while it holds this lock");
+        for address in addresses {
+            let unused = topics.get(address).is_some_and(|cell| {
+                let idle = cell.lock().is_idle_since();
+                // Whoever got the cell before this lock was taken may be about to use it.
+                let in_use = cell.is_waited_for() || Arc::strong_count(cell) > 1;
+                !in_use && idle.is_some_and(|since| since + NUMBERS_KEPT <= now.ms)
+            });
+            if unused {
+                topics.remove(address);
+            }
+        }
+        topics.shrink_to_fit();
+    }
+}

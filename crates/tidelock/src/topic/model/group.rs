@@ -1,0 +1,256 @@
+//! One group: its position, what it has open, and its dead letters.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::super::store::{MAX_ASIDE, Position};
+use super::{Log, Now};
+use crate::handover::store::{Content, DeadReason};
+
+/// A consumer group.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// Behind the last event that was taken, set aside or missed.
+    pub(super) position: Position,
+    pub(super) missed: u64,
+    pub(super) pause: Option<Pause>,
+    /// Open events by position: in flight, waiting or set aside.
+    pub(super) open: BTreeMap<u64, Open>,
+    /// In flight, by lease end.
+    pub(super) leased: BTreeSet<(u64, u64)>,
+    /// Waiting and not due yet, by due time.
+    pub(super) waiting: BTreeSet<(u64, u64)>,
+    /// Waiting and due, by position.
+    pub(super) ready: BTreeSet<u64>,
+    /// Set aside, and first of a key that is free, by position.
+    pub(super) freed: BTreeSet<u64>,
+    /// Set aside behind an open event of their key.
+    pub(super) aside: BTreeSet<(Arc<str>, u64)>,
+    /// Waiting and set aside, without requeued copies: what ends with its retention.
+    pub(super) idle: BTreeSet<u64>,
+    /// Keys of which an event is open that others wait for.
+    pub(super) busy: HashSet<Arc<str>>,
+    pub(super) dead: BTreeMap<u64, Dead>,
+    /// Dead letters by (moved at, position), and by the end of their retention.
+    pub(super) moved: BTreeSet<(u64, u64)>,
+    pub(super) kept: BTreeSet<(u64, u64)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Pause {
+    pub(super) until: Option<u64>,
+    pub(super) reason: Option<Arc<str>>,
+}
+
+/// An open event, with all that it was published with: it does not depend on the log any more.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) at: u64,
+    pub(super) ordinal: u64,
+    pub(super) attempts: u64,
+    pub(super) fence: u64,
+    /// Requeued from the dead letters: it does not end with its retention.
+    pub(super) is_copy: bool,
+    /// Whether its ordering key counts.
+    pub(super) keyed: bool,
+    pub(super) dead_retention: Option<u64>,
+    pub(super) note: Option<Arc<str>>,
+    pub(super) last_error: Option<Arc<str>>,
+    pub(super) content: Arc<Content>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    InFlight {
+        end: u64,
+        max_deliveries: Option<u64>,
+        consumer: Arc<str>,
+    },
+    Waiting {
+        due: u64,
+    },
+    /// `due`: of a requeued copy with a delay.
+    Aside {
+        due: u64,
+    },
+}
+
+/// A dead letter.
+#[derive(Clone, Debug)]
+pub(super) struct Dead {
+    pub(super) event: Open,
+    pub(super) reason: DeadReason,
+    pub(super) moved_at: u64,
+    pub(super) kept_until: Option<u64>,
+}
+
+impl Open {
+    /// The ordering key, where it counts.
+    pub(super) fn key(&self) -> Option<&Arc<str>> {
+        self.content.ordering_key.as_ref().filter(|_| self.keyed)
+    }
+}
+
+impl Group {
+    pub(super) fn is_paused(&self, now: Now) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now.ms < until))
+    }
+
+    pub(super) fn waiting_count(&self) -> u64 {
+        (self.waiting.len() + self.ready.len()) as u64
+    }
+
+    pub(super) fn aside_count(&self) -> u64 {
+        (self.aside.len() + self.freed.len()) as u64
+    }
+
+    pub(super) fn is_aside_full(&self) -> bool {
+        self.aside_count() >= MAX_ASIDE
+    }
+
+    /// What counts towards `max_in_flight`.
+    pub(super) fn taken_count(&self) -> u64 {
+        self.leased.len() as u64 + self.waiting_count()
+    }
+
+    /// Whether a take might find something. `limited`: with so many in flight or waiting it took no more.
+    pub(super) fn can_give(&self, now: Now, log: &Log, limited: Option<u64>) -> bool {
+        let more = || limited.is_none_or(|limit| self.taken_count() < limit);
+        let unread = || !self.is_aside_full() && log.after(now, self.position).is_some();
+        !self.is_paused(now) && (!self.ready.is_empty() || (more() && (!self.freed.is_empty() || unread())))
+    }
+
+    /// The earliest instant at which something may become deliverable.
+    pub(super) fn next_delivery(&self) -> Option<u64> {
+        let firsts = [self.leased.first(), self.waiting.first()].into_iter().flatten().map(|(at, _)| *at);
+        firsts.chain(self.pause.as_ref().and_then(|pause| pause.until)).min()
+    }
+
+    /// Takes an open event out of all indexes; its key stays busy.
+    pub(super) fn remove(&mut self, at: u64) -> Option<Open> {
+        let open = self.open.remove(&at)?;
+        match &open.kind {
+            Kind::InFlight { end, .. } => {
+                self.leased.remove(&(*end, at));
+            }
+            Kind::Waiting { due } => {
+                self.ready.remove(&at);
+                self.waiting.remove(&(*due, at));
+            }
+            Kind::Aside { .. } => {
+                if !self.freed.remove(&at)
+                    && let Some(key) = open.key()
+                {
+                    self.aside.remove(&(Arc::clone(key), at));
+                }
+            }
+        }
+        self.idle.remove(&at);
+        Some(open)
+    }
+
+    /// Stores an event as waiting until `due`.
+    pub(super) fn wait(&mut self, now: Now, mut open: Open, due: u64) {
+        let at = open.at;
+        open.kind = Kind::Waiting { due };
+        if due <= now.ms {
+            self.ready.insert(at);
+        } else {
+            self.waiting.insert((due, at));
+        }
+        self.store_idle(open);
+    }
+
+    /// Stores an event as set aside behind its busy key.
+    pub(super) fn set_aside(&mut self, mut open: Open, due: u64) {
+        open.kind = Kind::Aside { due };
+        if let Some(key) = open.key() {
+            self.aside.insert((Arc::clone(key), open.at));
+        }
+        self.store_idle(open);
+    }
+
+    fn store_idle(&mut self, open: Open) {
+        if !open.is_copy {
+            self.idle.insert(open.at);
+        }
+        self.open.insert(open.at, open);
+    }
+
+    /// Puts a requeued copy where it belongs: waiting, or behind its key.
+    pub(super) fn admit_copy(&mut self, now: Now, copy: Open, due: u64) {
+        match copy.key() {
+            Some(key) if self.busy.contains(key) => self.set_aside(copy, due),
+            key => {
+                let key = key.cloned();
+                self.busy.extend(key);
+                self.wait(now, copy, due);
+            }
+        }
+    }
+
+    /// An event that was open is done or dead: the next one of its key may go.
+    pub(super) fn free_key(&mut self, now: Now, open: &Open) {
+        let Some(key) = open.key().cloned() else { return };
+        let next = self.aside.range((Arc::clone(&key), 0)..).next().filter(|(other, _)| *other == key).cloned();
+        let Some(next) = next else {
+            self.busy.remove(&key);
+            return;
+        };
+        self.aside.remove(&next);
+        let at = next.1;
+        match self.open.get(&at).map(|open| open.kind.clone()) {
+            Some(Kind::Aside { due }) if due > now.ms => {
+                if let Some(open) = self.open.remove(&at) {
+                    self.wait(now, open, due);
+                }
+            }
+            _ => {
+                self.freed.insert(at);
+            }
+        }
+    }
+
+    /// Moves an event, already out of all indexes, to the dead letters. It replaces an earlier death of the same event.
+    pub(super) fn bury(&mut self, now: Now, open: Open, reason: DeadReason, moved_at: u64) {
+        self.free_key(now, &open);
+        self.remove_dead(open.at);
+        let kept_until = open.dead_retention.map(|retention| moved_at + retention);
+        self.moved.insert((moved_at, open.at));
+        if let Some(until) = kept_until {
+            self.kept.insert((until, open.at));
+        }
+        self.dead.insert(open.at, Dead { event: open, reason, moved_at, kept_until });
+    }
+
+    pub(super) fn remove_dead(&mut self, at: u64) -> Option<Dead> {
+        let dead = self.dead.remove(&at)?;
+        self.moved.remove(&(dead.moved_at, at));
+        if let Some(until) = dead.kept_until {
+            self.kept.remove(&(until, at));
+        }
+        Some(dead)
+    }
+
+    /// An event comes back at `instant`: the first rule that applies. Answers when it is due again; `None`: it is dead.
+    pub(super) fn returned(
+        &mut self,
+        now: Now,
+        log: &Log,
+        open: Open,
+        (instant, delay): (u64, u64),
+        max_deliveries: Option<u64>,
+    ) -> Option<u64> {
+        if max_deliveries.is_some_and(|max| open.attempts >= max) {
+            self.bury(now, open, DeadReason::MaxDeliveriesExceeded, instant);
+            return None;
+        }
+        if !open.is_copy && log.has_lost(instant, open.at, open.ordinal) {
+            self.bury(now, open, DeadReason::Expired, instant);
+            return None;
+        }
+        self.wait(now, open, instant + delay);
+        Some(instant + delay)
+    }
+}

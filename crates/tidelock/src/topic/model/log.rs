@@ -1,0 +1,248 @@
+//! The log itself: positions, ordinals, lives, retention, gaps.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::super::store::{Begin, EventView, GapView, Position, STEP, Settings};
+use super::{Now, next};
+use crate::handover::store::Content;
+
+/// Events in order, and where the log begins.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// Behind the newest event ever appended.
+    newest: Position,
+    /// Stored events: those up to the newest one, oldest first. Some of the first may be no longer retained.
+    stored: VecDeque<Stored>,
+    /// No event with a smaller ordinal is retained, whatever the settings become and the clock does.
+    floor: u64,
+    settings: Option<Settings>,
+    /// Dedup keys of events that were trimmed.
+    trimmed_keys: Vec<(Arc<str>, u64)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) at: u64,
+    pub(super) content: Arc<Content>,
+    dedup_key: Option<Arc<str>>,
+}
+
+impl Log {
+    pub(super) fn newest(&self) -> Position {
+        self.newest
+    }
+
+    pub(super) fn settings(&self) -> Option<Settings> {
+        self.settings
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
+    fn first_stored(&self) -> u64 {
+        self.newest.ordinal + 1 - self.stored.len() as u64
+    }
+
+    /// The stored event with this ordinal.
+    pub(super) fn get(&self, ordinal: u64) -> Option<&Stored> {
+        let index = ordinal.checked_sub(self.first_stored())?;
+        self.stored.get(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn place(&self, ordinal: u64) -> Option<Position> {
+        self.get(ordinal).map(|stored| Position { life: self.newest.life, at: stored.at, ordinal })
+    }
+
+    /// The ordinal of the first stored event, from `from` on, for which `test` does not hold; it holds for a prefix.
+    fn first_not(&self, from: u64, test: impl Fn(&Stored) -> bool) -> u64 {
+        let skipped = usize::try_from(from.saturating_sub(self.first_stored())).unwrap_or(usize::MAX);
+        let (mut low, mut high) = (skipped.min(self.stored.len()), self.stored.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if test(&self.stored[middle]) { low = middle + 1 } else { high = middle }
+        }
+        self.first_stored() + low as u64
+    }
+
+    /// The ordinal of the first retained event; one behind the newest if none is.
+    pub(super) fn first_retained(&self, now: Now) -> u64 {
+        let settings = self.settings.unwrap_or(Settings { retention: None, max_len: None });
+        let by_number = settings.max_len.map_or(0, |most| (self.newest.ordinal + 1).saturating_sub(most));
+        let first = self.floor.max(self.first_stored()).max(by_number);
+        let Some(retention) = settings.retention else { return first };
+        let is_over = |stored: &Stored| stored.at / 1_000 + retention <= now.ms;
+        // The first one is retained more often than not.
+        if self.get(first).is_none_or(|stored| !is_over(stored)) { first } else { self.first_not(first, is_over) }
+    }
+
+    /// Whether the event at a place can still be read.
+    pub(super) fn retains(&self, now: Now, place: Position) -> bool {
+        place.life == self.newest.life && place.ordinal >= self.first_retained(now)
+    }
+
+    /// Whether an event is no longer retained at `instant`. By number it is judged as of now.
+    pub(super) fn has_lost(&self, instant: u64, at: u64, ordinal: u64) -> bool {
+        let settings = self.settings.unwrap_or(Settings { retention: None, max_len: None });
+        ordinal < self.floor
+            || settings.max_len.is_some_and(|most| ordinal + most <= self.newest.ordinal)
+            || settings.retention.is_some_and(|retention| at / 1_000 + retention <= instant)
+    }
+
+    /// The instant at which a retained event stops being so, as far as that is known; 0: it has.
+    pub(super) fn loses_at(&self, at: u64, ordinal: u64) -> Option<u64> {
+        if self.has_lost(0, at, ordinal) {
+            return Some(0);
+        }
+        self.settings?.retention.map(|retention| at / 1_000 + retention)
+    }
+
+    /// When an event that is not retained any more stopped being so, as far as that is known: by age exactly, else now.
+    pub(super) fn lost_at(&self, now: Now, at: u64) -> u64 {
+        let by_age = self.settings.and_then(|settings| settings.retention).map(|retention| at / 1_000 + retention);
+        by_age.map_or(now.ms, |by_age| by_age.min(now.ms))
+    }
+
+    /// Fixes where the log begins as of now.
+    pub(super) fn advance(&mut self, now: Now) {
+        self.floor = self.first_retained(now);
+        self.trim();
+    }
+
+    /// Frees what is not retained, a bounded number of events.
+    pub(super) fn trim(&mut self) {
+        let mut left = STEP;
+        while left > 0 && !self.stored.is_empty() && self.first_stored() < self.floor {
+            let trimmed = self.stored.pop_front();
+            if let Some(key) = trimmed.and_then(|stored| stored.dedup_key) {
+                self.trimmed_keys.push((key, self.first_stored() - 1));
+            }
+            left -= 1;
+        }
+    }
+
+    /// Whether events are stored that are not retained.
+    pub(super) fn is_overfull(&self) -> bool {
+        !self.stored.is_empty() && self.first_stored() < self.floor
+    }
+
+    /// Dedup keys of events that were freed since this was asked last, with their ordinals.
+    pub(super) fn take_trimmed_keys(&mut self) -> Vec<(Arc<str>, u64)> {
+        std::mem::take(&mut self.trimmed_keys)
+    }
+
+    /// The instant at which the first retained event stops being so.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        let retention = self.settings?.retention?;
+        let first = self.get(self.floor.max(self.first_stored()))?;
+        Some(first.at / 1_000 + retention)
+    }
+
+    /// Puts settings in force; answers others that were. The beginning of the log is fixed by the old ones first.
+    pub(super) fn settle_on(&mut self, now: Now, settings: Settings) -> Option<Settings> {
+        let replaced = self.settings.filter(|old| *old != settings);
+        if replaced.is_some() {
+            self.floor = self.first_retained(now);
+        }
+        self.settings = Some(settings);
+        replaced
+    }
+
+    pub(super) fn append(&mut self, now: Now, content: Content, dedup_key: Option<Arc<str>>) -> Position {
+        let at = next(self.newest.at, now);
+        let life = if self.newest.life == 0 { at } else { self.newest.life };
+        let ordinal = if self.newest.life == 0 { 1 } else { self.newest.ordinal + 1 };
+        self.newest = Position { life, at, ordinal };
+        self.stored.push_back(Stored { at, content: Arc::new(content), dedup_key });
+        if let Some(most) = self.settings.and_then(|settings| settings.max_len) {
+            self.floor = self.floor.max((ordinal + 1).saturating_sub(most));
+        }
+        self.newest
+    }
+
+    /// Where reading goes on behind a place: the ordinal of the next retained event, and what was missed before it.
+    /// `None`: there is none yet, and so no gap.
+    pub(super) fn after(&self, now: Now, from: Position) -> Option<(u64, Option<GapView>)> {
+        let first = self.first_retained(now);
+        let Position { life, ordinal: newest, .. } = self.newest;
+        if first > newest {
+            return None;
+        }
+        let same_life = from.life == life || from.life == 0;
+        let ordinal = if from.life == 0 { 0 } else { from.ordinal };
+        let is_here = || self.get(ordinal).is_some_and(|stored| stored.at == from.at);
+        let start = if same_life && ordinal < first {
+            first
+        } else if same_life && ordinal <= newest && is_here() {
+            ordinal + 1
+        } else {
+            self.first_not(first, |stored| stored.at <= from.at)
+        };
+        let to = self.place(start).map(|place| Position { life, at: place.at - 1, ordinal: start - 1 })?;
+        let missed = (same_life && start > ordinal).then(|| start - ordinal - 1);
+        let gap = (missed != Some(0)).then_some(GapView { from, to, missed });
+        Some((start, gap))
+    }
+
+    /// The place that a beginning stands for.
+    pub(super) fn resolve(&self, now: Now, begin: Begin) -> Position {
+        let first = self.first_retained(now);
+        let before = |ordinal: u64| {
+            let place = self.place(ordinal);
+            place.map_or(self.newest, |place| Position { at: place.at - 1, ordinal: ordinal - 1, ..place })
+        };
+        match begin {
+            Begin::Earliest => before(first),
+            Begin::Latest => self.newest,
+            Begin::After(place) => place,
+            Begin::At(instant) => before(self.first_not(first, |stored| stored.at / 1_000 < instant)),
+        }
+    }
+
+    /// Retained events from an ordinal on, at most `max` and `bytes`, but at least one.
+    pub(super) fn span(&self, from: u64, max: usize, bytes: usize) -> (Vec<EventView>, bool) {
+        let mut events = Vec::new();
+        let mut size = 0;
+        let mut ordinal = from;
+        while let (Some(stored), Some(place)) = (self.get(ordinal), self.place(ordinal)) {
+            size += stored.content.size();
+            if events.len() == max || (size > bytes && !events.is_empty()) {
+                return (events, true);
+            }
+            events.push(EventView { place, content: (*stored.content).clone() });
+            ordinal += 1;
+        }
+        (events, false)
+    }
+
+    /// Retained events before an ordinal, newest first, at most `max` and `bytes`, but at least one.
+    pub(super) fn span_back(&self, now: Now, before: u64, max: usize, bytes: usize) -> (Vec<EventView>, bool) {
+        let first = self.first_retained(now);
+        let mut events = Vec::new();
+        let mut size = 0;
+        let mut ordinal = before;
+        while ordinal > first {
+            ordinal -= 1;
+            let (Some(stored), Some(place)) = (self.get(ordinal), self.place(ordinal)) else { break };
+            size += stored.content.size();
+            if events.len() == max || (size > bytes && !events.is_empty()) {
+                return (events, true);
+            }
+            events.push(EventView { place, content: (*stored.content).clone() });
+        }
+        (events, false)
+    }
+
+    /// The ordinal of the first retained event at or behind a position.
+    pub(super) fn ordinal_from(&self, now: Now, at: u64) -> u64 {
+        self.first_not(self.first_retained(now), |stored| stored.at < at)
+    }
+
+    /// Ends the life of the log. Its numbers go on, so that none repeats. Answers whether there was one.
+    pub(super) fn end(&mut self) -> bool {
+        let existed = self.newest.life > 0;
+        *self = Self { newest: Position { life: 0, at: self.newest.at, ordinal: 0 }, ..Self::default() };
+        existed
+    }
+}

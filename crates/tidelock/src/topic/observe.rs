@@ -1,0 +1,59 @@
+//! What a topic as a whole tells `tracing` and, with the feature, `metrics`; its groups are told by the hand-over.
+
+use tracing::field::Empty;
+
+use super::event::Gap;
+use super::site::Site;
+use super::store::Settings;
+pub(super) use crate::handover::observe::within;
+
+pub(super) fn publish_span(site: &Site, count: usize) -> tracing::Span {
+    tracing::debug_span!(
+        target: "tidelock::topic",
+        "topic",
+        otel.name = %format_args!("publish {}", site.address.id),
+        otel.kind = "producer",
+        messaging.system = "tidelock",
+        messaging.operation.name = "publish",
+        messaging.operation.type = "send",
+        messaging.destination.name = %site.address.id,
+        messaging.batch.message_count = count,
+        error.type = Empty,
+    )
+}
+
+/// Counts published events, labelled with the topic.
+#[cfg(feature = "metrics")]
+pub(super) fn count_published(site: &Site, by: usize) {
+    let topic = metrics::SharedString::from_shared(std::sync::Arc::clone(&site.address.id));
+    metrics::counter!("tidelock.topic.published", "topic" => topic).increment(by as u64);
+}
+
+/// Nothing is counted without the feature `metrics`.
+#[cfg(not(feature = "metrics"))]
+pub(super) fn count_published(_: &Site, _: usize) {}
+
+/// A publish has put other settings in force.
+pub(super) fn settings_replaced(site: &Site, before: Settings, now: Settings) {
+    tracing::info!(
+        messaging.destination.name = %site.address.id,
+        retention_ms = now.retention,
+        max_len = now.max_len,
+        before.retention_ms = before.retention,
+        before.max_len = before.max_len,
+        "a publish changed the settings of the topic"
+    );
+}
+
+/// What a worker says of a gap unless it was told what to do.
+pub(super) fn gap(topic: &str, group: &str, gap: &Gap) {
+    tracing::warn!(
+        messaging.destination.name = topic,
+        messaging.consumer.group.name = group,
+        missed = gap.missed,
+        cause = ?gap.cause,
+        from = %gap.from,
+        to = %gap.to,
+        "the group has lost events: they were no longer retained when it came to them"
+    );
+}

@@ -1,0 +1,154 @@
+//! Publishing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Topic;
+use super::cursor::{Cursor, EventId};
+use super::observe;
+use super::site::Site;
+use super::store::{Appended, MAX_BATCH, NewEvent, Settings};
+use crate::codec::Value;
+use crate::draft::{self, Draft};
+use crate::error::{Error, Result};
+use crate::request::{awaitable, opaque};
+
+/// What a publish gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Published {
+    /// The event; of a duplicate, the first one with its key.
+    pub event_id: EventId,
+    /// The place behind it.
+    pub cursor: Cursor,
+    /// Whether an event with this dedup key was published before, so that this publish appended nothing.
+    pub duplicate: bool,
+}
+
+/// An event on its way into a topic. Gives [`Published`].
+///
+/// Publishes that are awaited at the same time share round trips. Dropping the future before it was sent withdraws it;
+/// after that it may take effect.
+#[must_use = "nothing is published until it is awaited"]
+pub struct Publish<T> {
+    topic: Topic<T>,
+    draft: Draft,
+}
+
+impl<T: Value> Publish<T> {
+    pub(crate) fn new(topic: &Topic<T>, event: &T) -> Self {
+        Self { draft: Draft::new(topic.options.border.encode(event)), topic: topic.clone() }
+    }
+
+    /// Within each group, events with one key are handed out in the order of the log and one at a time: 1..=512 bytes.
+    pub fn ordering_key(mut self, key: &str) -> Self {
+        self.draft.ordering_key = Some(key.into());
+        self
+    }
+
+    /// One event per key and window ([`dedup_for`](Self::dedup_for)): 1..=512 bytes. A later publish with the key appends
+    /// nothing and gives the first one's id, as long as that event is retained.
+    pub fn dedup_key(mut self, key: &str) -> Self {
+        self.draft.dedup_key = Some(key.into());
+        self
+    }
+
+    /// How long the dedup key is remembered from the first publish on: 1 ms..=10 years, default 7 days.
+    pub fn dedup_for(mut self, window: Duration) -> Self {
+        self.draft.dedup_for = Some(window);
+        self
+    }
+
+    /// Attaches a JSON value under a name; it is handed over unchanged and counts towards the payload limit.
+    pub fn meta(mut self, name: &str, value: &impl Serialize) -> Self {
+        self.draft.attach(name, value);
+        self
+    }
+
+    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels beside the meta and counts towards
+    /// no limit.
+    pub fn traceparent(mut self, context: &str) -> Self {
+        self.draft.trace = Some(context.into());
+        self
+    }
+
+    fn into_event(self) -> Result<NewEvent> {
+        self.draft.check()?;
+        let (content, dedup) = self.draft.finish(&self.topic.options.border)?;
+        Ok(NewEvent { content, dedup })
+    }
+
+    async fn run(self) -> Result<Published> {
+        let (site, settings) = (Arc::clone(&self.topic.site), self.topic.options.settings);
+        site.check("publish")?;
+        let event = self.into_event().map_err(|error| site.context("publish", error))?;
+        let published = append(&site, "publish", settings, vec![event]).await?;
+        Ok(*published.first().expect("a batch of one has one answer"))
+    }
+}
+
+async fn append(site: &Site, operation: &str, settings: Settings, batch: Vec<NewEvent>) -> Result<Vec<Published>> {
+    let count = batch.len();
+    let span = observe::publish_span(site, count);
+    let appended = observe::within(span, site.store.publish(&site.address, settings, batch)).await;
+    let Appended { events, replaced } = appended.map_err(|error| site.context(operation, error))?;
+    observe::count_published(site, count);
+    if let Some(before) = replaced {
+        observe::settings_replaced(site, before, settings);
+    }
+    let published = events.into_iter().map(|(position, duplicate)| {
+        let cursor = site.cursor(position);
+        Published { event_id: EventId(cursor), cursor, duplicate }
+    });
+    Ok(published.collect())
+}
+
+/// Several events, appended all or none. Gives a [`Published`] for each, in order.
+///
+/// 1..=1,000 items of one topic and tenant and at most 16 MiB together. Dropping the future before it was sent withdraws
+/// it; after that it may take effect.
+#[must_use = "nothing is published until it is awaited"]
+pub struct PublishMany<T> {
+    topic: Topic<T>,
+    items: Vec<Publish<T>>,
+}
+
+impl<T: Value> PublishMany<T> {
+    pub(crate) fn new(topic: &Topic<T>, items: impl IntoIterator<Item = Publish<T>>) -> Self {
+        // One more than is allowed, so that an endless iterator is refused and not collected.
+        Self { topic: topic.clone(), items: items.into_iter().take(MAX_BATCH + 1).collect() }
+    }
+
+    fn into_batch(self) -> Result<Vec<NewEvent>> {
+        let address = &self.topic.site.address;
+        let check = |index, item: &Publish<T>| {
+            let other = &item.topic.site.address;
+            if other != address {
+                let text = format!(
+                    "item {index} is for topic {:?} of tenant {:?}: a batch goes to one topic of one tenant ({:?})",
+                    other.id, other.tenant, address.tenant
+                );
+                return Err(Error::argument(text));
+            }
+            item.draft.check().map_err(|error| error.in_context(format_args!("item {index}")))
+        };
+        draft::batch(self.items, check, Publish::into_event, |event| &event.content)
+    }
+
+    async fn run(self) -> Result<Vec<Published>> {
+        const OPERATION: &str = "publish_many";
+        let (site, settings) = (Arc::clone(&self.topic.site), self.topic.options.settings);
+        site.check(OPERATION)?;
+        let batch = self.into_batch().map_err(|error| site.context(OPERATION, error))?;
+        append(&site, OPERATION, settings, batch).await
+    }
+}
+
+awaitable! {
+    Publish<T> => Published;
+    PublishMany<T> => Vec<Published>;
+}
+
+opaque!(Publish, PublishMany);

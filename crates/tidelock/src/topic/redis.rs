@@ -1,0 +1,245 @@
+//! Topics on Redis: publishes of a process share trips, and so do the takes and settles of a group.
+
+mod change;
+mod group;
+mod look;
+mod publish;
+mod stored;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::oneshot;
+
+use self::change::Series;
+use self::group::{GroupRequest, RemoteGroup};
+use self::publish::Publish;
+use super::store::{
+    Appended, Change, Changes, Look, NewEvent, Read, Settings, Settle, Settled, Span, Take, Taken, TopicStore, View,
+};
+use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Server, Wakeable};
+use crate::bell::Bell;
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{self, Address};
+use crate::runtime::BoxFuture;
+use crate::time::{HOUR, Timestamp};
+
+/// Trips of one process and object that may be under way at once.
+const LANES: usize = 2;
+/// The parts of a topic's keys, in the order of the scripts' KEYS.
+const PARTS: [&str; 5] = ["record", "log", "dedup", "groups", "parked"];
+/// The parts of a group's keys, which follow those of its topic.
+const GROUP_PARTS: [&str; 11] =
+    ["open", "leased", "waiting", "ready", "freed", "aside", "idle", "busy", "letters", "moved", "kept"];
+
+/// All topics on the server that this process uses.
+#[derive(Debug)]
+pub(crate) struct RedisTopic {
+    server: Arc<Server>,
+    topics: Objects<Address, Remote>,
+}
+
+/// One topic on the server, as this process uses it.
+#[derive(Debug)]
+struct Remote {
+    server: Arc<Server>,
+    place: Place,
+    keys: Vec<String>,
+    lanes: Lanes<Publish>,
+    changes: Series,
+    groups: Mutex<HashMap<Arc<str>, Arc<RemoteGroup>>>,
+    /// Rings for those who follow the log.
+    bell: Arc<Bell>,
+    /// The next deadline of the log that the server told, in ms; 0 for none.
+    next: AtomicU64,
+}
+
+impl RedisTopic {
+    pub(crate) fn new(server: &Arc<Server>) -> Self {
+        Self { server: Arc::clone(server), topics: Objects::new(server) }
+    }
+
+    /// The topic at `address`. Using it is what keeps it swept.
+    fn remote(&self, address: &Address) -> Arc<Remote> {
+        self.topics.get(address, || Remote::new(&self.server, address))
+    }
+}
+
+impl Remote {
+    fn new(server: &Arc<Server>, address: &Address) -> Arc<Self> {
+        let place = Place::of("topic", address, None);
+        let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
+        let remote = Arc::new(Self {
+            server: Arc::clone(server),
+            keys,
+            lanes: Lanes::new(server, &place, LANES),
+            changes: Series::new(server, &place),
+            groups: Mutex::default(),
+            bell: Arc::default(),
+            next: AtomicU64::new(0),
+            place,
+        });
+        let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
+        server.wakes.register(&remote.place.tag, waiter);
+        remote
+    }
+
+    /// Keys and pinned time, as the scripts of the topic take them. `answers` is the sender's own memory.
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for key in self.keys.iter().map(String::as_str).chain(answers) {
+            arguments.key(key);
+        }
+        self.server.push_now(&mut arguments);
+        arguments
+    }
+
+    fn group(&self, name: &Arc<str>) -> Arc<RemoteGroup> {
+        let now = self.server.clock.tick();
+        let mut groups = self.lock();
+        let group = groups.entry(Arc::clone(name)).or_insert_with(|| {
+            Arc::new(RemoteGroup::new(&self.server, &self.place, &self.keys, Arc::clone(name), now))
+        });
+        group.used(now);
+        Arc::clone(group)
+    }
+
+    /// The keys of a group alone.
+    fn group_keys(server: &Server, place: &Place, name: &str) -> impl Iterator<Item = String> {
+        let name = name::escape(name).into_owned();
+        GROUP_PARTS.iter().map(move |part| server.key(place, &format!("{part}:{name}")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<RemoteGroup>>> {
+        self.groups.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn operation(&self) -> String {
+        self.place.tag.to_string()
+    }
+}
+
+impl Wakeable for Remote {
+    fn woken(&self, detail: &[u8]) {
+        match detail.split_first() {
+            Some((b'g', name)) => {
+                let group = std::str::from_utf8(name).ok().and_then(|name| self.lock().get(name).cloned());
+                if let Some(group) = group {
+                    group.bell.ring();
+                }
+            }
+            _ => self.bell.ring(),
+        }
+    }
+
+    fn reset(&self) {
+        self.bell.ring();
+        self.lock().values().for_each(|group| group.bell.ring());
+    }
+}
+
+impl Object for Remote {
+    fn tag(&self) -> &str {
+        &self.place.tag
+    }
+
+    fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.bell) > 1 || self.lock().values().any(|group| group.is_waited_for())
+    }
+
+    fn next_deadline(&self) -> u64 {
+        let groups = self.lock();
+        let all = groups.values().map(|group| group.next_deadline()).chain([self.next.load(Ordering::Relaxed)]);
+        all.filter(|next| *next != 0).min().unwrap_or(0)
+    }
+
+    async fn sweep(self: Arc<Self>) -> Result<()> {
+        let (now, tick) = (self.server.clock.now(), self.server.clock.tick());
+        let overdue: Vec<_> = {
+            let mut groups = self.lock();
+            groups
+                .retain(|_, group| group.is_waited_for() || Arc::strong_count(group) > 1 || group.unused(tick) < HOUR);
+            groups.values().filter(|group| is_overdue(group.next_deadline(), now)).cloned().collect()
+        };
+        if is_overdue(self.next.load(Ordering::Relaxed), now) {
+            self.sweep_log().await?;
+        }
+        for group in overdue {
+            group.sweep().await?;
+        }
+        Ok(())
+    }
+}
+
+fn is_overdue(next: u64, now: Timestamp) -> bool {
+    next != 0 && next <= now.as_millis()
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.server.wakes.forget(&self.place.tag);
+    }
+}
+
+/// Waits for the answer to a request that was handed to a trip.
+fn answered<T: Send + 'static>(answer: oneshot::Receiver<Result<T>>) -> BoxFuture<'static, Result<T>> {
+    Box::pin(async move {
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
+        })
+    })
+}
+
+impl TopicStore for RedisTopic {
+    fn publish(
+        &self,
+        topic: &Address,
+        settings: Settings,
+        batch: Vec<NewEvent>,
+    ) -> BoxFuture<'static, Result<Appended>> {
+        let (reply, answer) = oneshot::channel();
+        self.remote(topic).submit(Publish { settings, batch, reply });
+        answered(answer)
+    }
+
+    fn take(&self, topic: &Address, group: &Arc<str>, take: Take) -> BoxFuture<'static, Result<Taken>> {
+        let (reply, answer) = oneshot::channel();
+        self.remote(topic).group(group).submit(GroupRequest::Take { take, reply });
+        answered(answer)
+    }
+
+    fn settle(
+        &self,
+        topic: &Address,
+        group: &Arc<str>,
+        settles: Vec<Settle>,
+    ) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        let (reply, answer) = oneshot::channel();
+        self.remote(topic).group(group).submit(GroupRequest::Settle { settles, reply: Some(reply) });
+        answered(answer)
+    }
+
+    fn change(&self, topic: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
+        let remote = self.remote(topic);
+        Box::pin(async move { remote.change(change).await })
+    }
+
+    fn look(&self, topic: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
+        let remote = self.remote(topic);
+        Box::pin(async move { remote.look(look).await })
+    }
+
+    fn read(&self, topic: &Address, read: Read) -> BoxFuture<'static, Result<Span>> {
+        let remote = self.remote(topic);
+        Box::pin(async move { remote.read(read).await })
+    }
+
+    fn bell(&self, topic: &Address, group: Option<&Arc<str>>) -> Arc<Bell> {
+        let remote = self.remote(topic);
+        match group {
+            Some(group) => Arc::clone(&remote.group(group).bell),
+            None => Arc::clone(&remote.bell),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Changing a group, or a topic as a whole: bounded steps of two scripts.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::Remote;
+use super::group::RemoteGroup;
+use super::look::{pair, push_filter};
+use super::stored::begin_bytes;
+use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, answers_key, script, unexpected};
+use crate::error::Result;
+use crate::topic::store::{Begin, Change, Changes, DeadFilter};
+
+static CHANGE: Script = script!(
+    "change group",
+    "../../lua/time.lua",
+    "../../lua/rank.lua",
+    "../lua/store.lua",
+    "../lua/log.lua",
+    "../lua/parked.lua",
+    "../lua/repeat.lua",
+    "../lua/group.lua",
+    "../lua/change.lua",
+);
+
+static DELETE: Script =
+    script!("delete topic", "../../lua/time.lua", "../lua/store.lua", "../lua/repeat.lua", "../lua/delete.lua");
+
+/// A series of changes: each waits for the one before it, and a repeated one is answered from memory.
+#[derive(Debug)]
+pub(super) struct Series {
+    /// The number of the last one.
+    number: tokio::sync::Mutex<u64>,
+    /// Where the script remembers the answer to it.
+    answers: String,
+}
+
+impl Series {
+    pub(super) fn new(server: &Server, place: &Place) -> Self {
+        Self { number: tokio::sync::Mutex::new(0), answers: answers_key(server, place) }
+    }
+}
+
+/// The answer of a step: a word, then numbers.
+struct Answer {
+    settling: bool,
+    word: String,
+    numbers: Vec<u64>,
+}
+
+impl Remote {
+    pub(super) async fn change(&self, change: Change) -> Result<Changes> {
+        match change {
+            Change::Delete => self.delete().await,
+            Change::CreateGroup { group, begin } => self.group(&group).begin_at("create", begin).await,
+            Change::Seek { group, begin } => self.group(&group).begin_at("seek", begin).await,
+            Change::RemoveGroup { group } => self.group(&group).did("remove", |_| (), Changes::Did(false)).await,
+            Change::Pause { group, for_at_most, reason } => {
+                let push = |arguments: &mut Arguments| {
+                    match for_at_most {
+                        Some(time) => arguments.number(time),
+                        None => arguments.push(b"-1"),
+                    }
+                    arguments.push(reason.as_deref().unwrap_or_default().as_bytes());
+                };
+                self.group(&group).did("pause", push, Changes::NoGroup).await
+            }
+            Change::Resume { group } => self.group(&group).did("resume", |_| (), Changes::NoGroup).await,
+            Change::Requeue { group, at, delay } => {
+                let push = |arguments: &mut Arguments| {
+                    arguments.push(&at.to_be_bytes());
+                    arguments.number(delay);
+                };
+                self.group(&group).count("requeue", push).await
+            }
+            Change::RemoveDead { group, at } => {
+                self.group(&group).count("remove_dead", |arguments| arguments.push(&at.to_be_bytes())).await
+            }
+            Change::RequeueAll { group, filter, limit, delay } => {
+                self.group(&group).each_letter("requeue_all", filter, limit, delay).await
+            }
+            Change::PurgeDead { group, filter, limit } => {
+                self.group(&group).each_letter("purge_dead", filter, limit, 0).await
+            }
+        }
+    }
+
+    /// Names the groups that it knows of, again if there were others.
+    async fn delete(&self) -> Result<Changes> {
+        let mut number = self.changes.number.lock().await;
+        let mut names: Vec<Arc<str>> = Vec::new();
+        loop {
+            *number += 1;
+            let mut arguments = Arguments::default();
+            let of_groups: Vec<_> =
+                names.iter().flat_map(|name| Self::group_keys(&self.server, &self.place, name)).collect();
+            for key in self.keys.iter().chain([&self.changes.answers]).chain(&of_groups) {
+                arguments.key(key);
+            }
+            self.server.push_now(&mut arguments);
+            arguments.number(*number);
+            for name in &names {
+                arguments.push(name.as_bytes());
+            }
+            let within = self.server.request_timeout;
+            let answer = self.server.run(&DELETE, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+            let Value::Array(words) = answer else { return Err(unexpected("delete", &answer)) };
+            let mut words = words.into_iter().map(|word| match word {
+                Value::BulkString(word) => Ok(Arc::<str>::from(String::from_utf8_lossy(&word))),
+                other => Err(unexpected("delete", &other)),
+            });
+            match words.next().transpose()?.as_deref() {
+                Some("yes") => return Ok(Changes::Did(true)),
+                Some("no") => return Ok(Changes::Did(false)),
+                _ => names = words.collect::<Result<_>>()?,
+            }
+        }
+    }
+}
+
+impl RemoteGroup {
+    async fn step(&self, number: &mut u64, what: &str, push: &impl Fn(&mut Arguments)) -> Result<Answer> {
+        *number += 1;
+        let mut arguments = self.arguments(Some(&self.changes.answers));
+        arguments.number(*number);
+        arguments.push(what.as_bytes());
+        push(&mut arguments);
+        let within = self.server.request_timeout;
+        let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+        read_answer(&answer).ok_or_else(|| unexpected(what, &answer))
+    }
+
+    async fn change(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
+        let mut number = self.changes.number.lock().await;
+        self.step(&mut number, what, &push).await
+    }
+
+    async fn begin_at(&self, what: &str, begin: Begin) -> Result<Changes> {
+        self.did(what, |arguments| arguments.push(&begin_bytes(begin)), Changes::Did(false)).await
+    }
+
+    async fn did(&self, what: &str, push: impl Fn(&mut Arguments), absent: Changes) -> Result<Changes> {
+        Ok(match &*self.change(what, push).await?.word {
+            "yes" => Changes::Did(true),
+            "full" => Changes::Full,
+            "absent" => absent,
+            _ => Changes::Did(false),
+        })
+    }
+
+    async fn count(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changes> {
+        Ok(Changes::Count(self.change(what, push).await?.numbers.first().copied().unwrap_or(0)))
+    }
+
+    /// Steps over dead letters, oldest first, until the last one that was there in the first step.
+    async fn each_letter(&self, what: &str, filter: DeadFilter, limit: Option<u64>, delay: u64) -> Result<Changes> {
+        let mut number = self.changes.number.lock().await;
+        let (mut moved, mut from, mut last) = (0, Vec::new(), Vec::new());
+        loop {
+            let push = |arguments: &mut Arguments| {
+                match limit {
+                    Some(limit) => arguments.number(limit - moved),
+                    None => arguments.push(b"-1"),
+                }
+                arguments.push(&from);
+                arguments.push(&last);
+                push_filter(filter, arguments);
+                arguments.number(delay);
+            };
+            let answer = self.step(&mut number, what, &push).await?;
+            let [count, done, from_at, from_id, last_at, last_id] = answer.numbers[..] else {
+                return Ok(Changes::Count(moved));
+            };
+            moved += count;
+            if done == 1 && !answer.settling {
+                return Ok(Changes::Count(moved));
+            }
+            from = if from_id == 0 { Vec::new() } else { pair(from_at, from_id) };
+            last = pair(last_at, last_id);
+        }
+    }
+}
+
+fn read_answer(answer: &Value) -> Option<Answer> {
+    let Value::Array(items) = answer else { return None };
+    let (Value::Int(settling), Value::BulkString(word)) = (items.first()?, items.get(1)?) else { return None };
+    let numbers = items[2..].iter().map(|item| match item {
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    });
+    Some(Answer {
+        settling: *settling == 1,
+        word: String::from_utf8_lossy(word).into_owned(),
+        numbers: numbers.collect::<Option<_>>()?,
+    })
+}

@@ -1,0 +1,315 @@
+//! One group of a topic on the server: its takes and settles share trips.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use super::change::Series;
+use super::publish::next_of;
+use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
+use super::{LANES, Remote};
+use crate::backend::redis::{
+    Arguments, Bytes, Carrier, Lane, Lanes, Place, Repeat, Request, Script, Server, Settles, script, unexpected,
+};
+use crate::bell::Bell;
+use crate::error::{Error, Result};
+use crate::runtime::Spawner;
+use crate::time::{Tick, Timestamp};
+use crate::topic::store::{Action, Handed, MAX_GROUPS, Settle, Settled, Take, Taken, too_many_groups};
+
+static TRIP: Script = script!(
+    "group",
+    "../../lua/time.lua",
+    "../lua/store.lua",
+    "../lua/log.lua",
+    "../lua/parked.lua",
+    "../lua/repeat.lua",
+    "../lua/group.lua",
+    "../lua/take.lua",
+    "../lua/settle.lua",
+    "../lua/trip.lua",
+);
+
+/// One group, as this process uses it.
+#[derive(Debug)]
+pub(super) struct RemoteGroup {
+    pub(super) server: Arc<Server>,
+    pub(super) place: Place,
+    pub(super) name: Arc<str>,
+    keys: Vec<String>,
+    lanes: Lanes<GroupRequest>,
+    pub(super) changes: Series,
+    pub(super) bell: Arc<Bell>,
+    /// The next deadline that the server told, in ms; 0 for none.
+    next: AtomicU64,
+    used: Mutex<Tick>,
+}
+
+/// One caller's part of a trip.
+#[derive(Debug)]
+pub(super) enum GroupRequest {
+    Take { take: Take, reply: oneshot::Sender<Result<Taken>> },
+    Settle { settles: Vec<Settle>, reply: Option<oneshot::Sender<Result<Vec<Settled>>>> },
+}
+
+impl Request for GroupRequest {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Take { .. } => 128,
+            Self::Settle { settles, .. } => settles.len() * 32,
+        }
+    }
+
+    fn gains_from_a_second_trip(&self) -> bool {
+        match self {
+            Self::Take { .. } => true,
+            Self::Settle { settles, .. } => settles.len() >= 16,
+        }
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        // A settle that was made is sent, whoever waits for it.
+        matches!(self, Self::Take { reply, .. } if reply.is_closed())
+    }
+
+    fn fail(self, error: &Error) {
+        // A caller that went away needs no answer.
+        match self {
+            Self::Take { reply, .. } => drop(reply.send(Err(error.duplicate()))),
+            Self::Settle { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
+        }
+    }
+}
+
+impl RemoteGroup {
+    pub(super) fn new(server: &Arc<Server>, place: &Place, topic: &[String], name: Arc<str>, now: Tick) -> Self {
+        let keys = topic.iter().cloned().chain(Remote::group_keys(server, place, &name)).collect();
+        Self {
+            server: Arc::clone(server),
+            place: place.clone(),
+            keys,
+            lanes: Lanes::new(server, place, LANES),
+            changes: Series::new(server, place),
+            bell: Arc::default(),
+            next: AtomicU64::new(0),
+            used: Mutex::new(now),
+            name,
+        }
+    }
+
+    /// Keys, pinned time and name, as the scripts of a group take them. `answers` is the sender's own memory.
+    pub(super) fn arguments(&self, answers: Option<&str>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for key in self.keys.iter().map(String::as_str).chain(answers) {
+            arguments.key(key);
+        }
+        self.server.push_now(&mut arguments);
+        arguments.push(self.name.as_bytes());
+        arguments
+    }
+
+    pub(super) fn used(&self, now: Tick) {
+        *self.used.lock().expect("no code panics while it holds this lock") = now;
+    }
+
+    /// How long nobody has used it.
+    pub(super) fn unused(&self, now: Tick) -> Duration {
+        now.since(*self.used.lock().expect("no code panics while it holds this lock"))
+    }
+
+    pub(super) fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.bell) > 1
+    }
+
+    pub(super) fn next_deadline(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn operation(&self) -> String {
+        format!("group {:?} of {}", self.name, self.place.tag)
+    }
+
+    /// One empty trip: carries out what is overdue, unless some process did within the last second.
+    pub(super) async fn sweep(&self) -> Result<()> {
+        let mut arguments = self.arguments(Some(&self.keys[0]));
+        arguments.number(0);
+        arguments.push(b"sweep");
+        let within = self.server.request_timeout;
+        let answer = self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+        self.begin_reply(answer)?;
+        Ok(())
+    }
+
+    /// Whether more is overdue, and the answers to the operations.
+    fn begin_reply(&self, answer: Value) -> Result<(bool, std::vec::IntoIter<Value>)> {
+        let Value::Array(items) = answer else { return Err(unexpected("group", &answer)) };
+        let mut items = items.into_iter();
+        let settling = items.next() == Some(Value::Int(1));
+        self.next.store(next_of(items.next())?, Ordering::Relaxed);
+        Ok((settling, items))
+    }
+}
+
+/// One operation of a trip: settles, or the take of one request.
+enum Step {
+    Settles(Settles),
+    Take(usize),
+}
+
+/// The outcomes of a trip, by request.
+struct Outcomes {
+    settled: Vec<Vec<Settled>>,
+    taken: Vec<Option<Taken>>,
+}
+
+impl Carrier for RemoteGroup {
+    type Request = GroupRequest;
+
+    fn lanes(&self) -> &Lanes<GroupRequest> {
+        &self.lanes
+    }
+
+    fn spawner(&self) -> &Spawner {
+        &self.server.spawner
+    }
+
+    async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<GroupRequest>) {
+        let pinned = self.server.clock.pinned();
+        let mut arguments = self.arguments(Some(&lane.answers));
+        arguments.number(lane.number);
+        let steps = push_steps(&load, &mut arguments, &self.server.channel);
+        let within = self.server.request_timeout;
+        let answer = self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let read = answer.map_err(|failure| failure.into_error(&self.operation())).and_then(|answer| {
+            let (settling, items) = self.begin_reply(answer)?;
+            Ok((settling, read_steps(&steps, items, &load)?))
+        });
+        match read {
+            Ok((settling, outcomes)) => {
+                // The server told times from its now: a pinned one is that of the request, else it is this moment.
+                let now = pinned.unwrap_or_else(|| self.server.clock.now());
+                self.hand_out(load, outcomes, settling, now);
+            }
+            Err(error) => load.into_iter().for_each(|request| request.fail(&error)),
+        }
+    }
+}
+
+fn push_steps(load: &[GroupRequest], arguments: &mut Arguments, channel: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let settles = load.iter().enumerate().flat_map(|(index, request)| {
+        let settles = if let GroupRequest::Settle { settles, .. } = request { settles.as_slice() } else { &[] };
+        settles.iter().enumerate().map(move |(at, settle)| ((index, at), settle))
+    });
+    Settles::push(settles, arguments, &mut |step| steps.push(Step::Settles(step)));
+    for (index, request) in load.iter().enumerate() {
+        if let GroupRequest::Take { take, .. } = request {
+            push_take(take, channel, arguments);
+            steps.push(Step::Take(index));
+        }
+    }
+    steps
+}
+
+fn push_take(take: &Take, channel: &str, arguments: &mut Arguments) {
+    let reader = &take.reader;
+    let flags = u8::from(reader.ordered) + 2 * u8::from(take.park) + 4 * u8::from(take.seen.is_some());
+    arguments.push(b"take");
+    arguments.pieces(&[
+        &(take.max as u64).to_be_bytes(),
+        &take.lease.to_be_bytes(),
+        &take.max_deliveries.unwrap_or(0).to_be_bytes(),
+        &reader.max_in_flight.to_be_bytes(),
+        &reader.dead_retention.unwrap_or(0).to_be_bytes(),
+        &[flags],
+        &place_bytes(take.seen.unwrap_or_default()),
+    ]);
+    arguments.push(&begin_bytes(reader.begin));
+    arguments.push(take.consumer.as_bytes());
+    arguments.push(channel.as_bytes());
+}
+
+fn read_steps(steps: &[Step], mut items: std::vec::IntoIter<Value>, load: &[GroupRequest]) -> Result<Outcomes> {
+    let settled = load.iter().map(|request| match request {
+        GroupRequest::Settle { settles, .. } => vec![Settled::Stale; settles.len()],
+        GroupRequest::Take { .. } => Vec::new(),
+    });
+    let mut outcomes = Outcomes { settled: settled.collect(), taken: load.iter().map(|_| None).collect() };
+    for step in steps {
+        let item = items.next().unwrap_or(Value::Nil);
+        match step {
+            Step::Settles(settles) => {
+                for ((request, at), settled) in settles.read(&item)? {
+                    outcomes.settled[request][at] = settled;
+                }
+            }
+            Step::Take(request) => outcomes.taken[*request] = read_taken(item)?,
+        }
+    }
+    Ok(outcomes)
+}
+
+/// `next` is still the time from now until then. `None`: the group does not exist, and one more would be too many.
+fn read_taken(item: Value) -> Result<Option<Taken>> {
+    let Value::Array(items) = item else { return Err(unexpected("take", &item)) };
+    let mut items = items.into_iter();
+    let Some(Value::BulkString(head)) = items.next() else { return Err(unexpected("take", &Value::Nil)) };
+    if head == b"full" {
+        return Ok(None);
+    }
+    let read_head = || {
+        let mut head = Bytes(&head);
+        let (after, life) = (head.number(8)?, head.number(8)?);
+        let is_seen = head.byte()? == 1;
+        let place = place(&mut head)?;
+        Some((after, life, is_seen.then_some(place), gap(&mut head)?.0))
+    };
+    let (after, life, seen, gap) = read_head().ok_or_else(|| unexpected("take", &Value::BulkString(head.clone())))?;
+    let events = items.map(|item| match item {
+        Value::BulkString(value) => Ok(Stored::read(&value)?.into_handed(life)),
+        other => Err(unexpected("take", &other)),
+    });
+    Ok(Some(Taken { gap, events: events.collect::<Result<_>>()?, seen, next: (after != 0).then_some(after) }))
+}
+
+impl RemoteGroup {
+    fn hand_out(self: &Arc<Self>, load: Vec<GroupRequest>, outcomes: Outcomes, settling: bool, now: Timestamp) {
+        let each = load.into_iter().zip(outcomes.settled).zip(outcomes.taken);
+        for ((request, settled), taken) in each {
+            match (request, taken) {
+                (GroupRequest::Settle { reply, .. }, _) => {
+                    // A caller that went away needs no answer.
+                    drop(reply.map(|reply| reply.send(Ok(settled))));
+                }
+                (GroupRequest::Take { reply, .. }, None) => {
+                    let _ = reply.send(Err(too_many_groups(MAX_GROUPS)));
+                }
+                (GroupRequest::Take { take, reply }, Some(mut taken)) => {
+                    taken.next = taken.next.map(|after| now.as_millis() + after);
+                    self.hand_over(take, taken, reply, settling);
+                }
+            }
+        }
+    }
+
+    fn hand_over(self: &Arc<Self>, take: Take, taken: Taken, reply: oneshot::Sender<Result<Taken>>, settling: bool) {
+        let nothing = taken.events.is_empty() && taken.gap.is_none();
+        if settling && nothing && take.max > 0 && !reply.is_closed() {
+            // What is overdue stood between this take and a deliverable event.
+            return self.submit(GroupRequest::Take { take, reply });
+        }
+        if let Err(Ok(taken)) = reply.send(Ok(taken)) {
+            // The receive was dropped while its take was under way. A gap is told to nobody then: those who wait for one
+            // see their takes through.
+            let give_back = |event: Handed| Settle { id: event.place.at, fence: event.fence, action: Action::GiveBack };
+            let settles: Vec<_> = taken.events.into_iter().map(give_back).collect();
+            if !settles.is_empty() {
+                self.submit(GroupRequest::Settle { settles, reply: None });
+            }
+        }
+    }
+}

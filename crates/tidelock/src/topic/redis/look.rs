@@ -1,0 +1,293 @@
+//! Looking at a topic and its groups, and reading its log.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use redis::Value;
+
+use super::Remote;
+use super::group::RemoteGroup;
+use super::stored::{Stored, begin_bytes, event, gap, place, place_bytes};
+use crate::backend::redis::{Arguments, Bytes, Repeat, Script, reason_letter, script, unexpected};
+use crate::error::Result;
+use crate::topic::store::{
+    Begin, DeadFilter, DeadView, GroupView, Look, MAX_BYTES, PauseView, Position, READ_BYTES, Read, SETTLING_STEPS,
+    Settings, Span, StatsView, View, read_dead_cursor,
+};
+
+static LOOK: Script = script!(
+    "look at topic",
+    "../../lua/time.lua",
+    "../lua/store.lua",
+    "../lua/log.lua",
+    "../lua/parked.lua",
+    "../lua/look.lua",
+);
+
+static GROUP_LOOK: Script = script!(
+    "look at group",
+    "../../lua/time.lua",
+    "../../lua/rank.lua",
+    "../lua/store.lua",
+    "../lua/log.lua",
+    "../lua/parked.lua",
+    "../lua/group.lua",
+    "../lua/group_look.lua",
+);
+
+/// Groups that are looked at at once.
+const TOGETHER: usize = 32;
+
+/// The items of an answer, read one by one.
+struct Items(std::vec::IntoIter<Value>);
+
+impl Items {
+    fn of(answer: Value) -> Result<Self> {
+        match answer {
+            Value::Array(items) => Ok(Self(items.into_iter())),
+            other => Err(unexpected("look", &other)),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>> {
+        match self.0.next() {
+            Some(Value::BulkString(bytes)) => Ok(bytes),
+            other => Err(unexpected("look", &other.unwrap_or(Value::Nil))),
+        }
+    }
+
+    fn text(&mut self) -> Result<Arc<str>> {
+        Ok(String::from_utf8_lossy(&self.bytes()?).into())
+    }
+
+    /// A number; `None` for -1.
+    fn number(&mut self) -> Result<Option<u64>> {
+        match &*self.text()? {
+            "-1" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| unexpected("look", &Value::SimpleString(text.to_owned()))),
+        }
+    }
+
+    fn count(&mut self) -> Result<u64> {
+        Ok(self.number()?.unwrap_or(0))
+    }
+
+    fn flag(&mut self) -> bool {
+        self.0.next() == Some(Value::Int(1))
+    }
+
+    /// Packed bytes, unpacked.
+    fn unpacked<T>(&mut self, unpack: impl FnOnce(&mut Bytes<'_>) -> Option<T>) -> Result<T> {
+        let bytes = self.bytes()?;
+        unpack(&mut Bytes(&bytes)).ok_or_else(|| unexpected("look", &Value::BulkString(bytes)))
+    }
+}
+
+/// Where a read begins, in which direction it goes, and whom to park if there is nothing.
+struct Reading<'a> {
+    what: &'a str,
+    from: Option<Position>,
+    max: usize,
+    bytes: usize,
+    process: &'a str,
+}
+
+impl Remote {
+    async fn show(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Items> {
+        let mut arguments = self.arguments(None);
+        arguments.push(what.as_bytes());
+        push(&mut arguments);
+        let within = self.server.request_timeout;
+        let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
+        Items::of(answer.map_err(|failure| failure.into_error(&self.operation()))?)
+    }
+
+    pub(super) async fn look(&self, look: Look) -> Result<View> {
+        match look {
+            Look::Stats => Ok(View::Stats(self.stats().await?)),
+            Look::Latest => self.resolve(Begin::Latest).await,
+            Look::Resolve { begin } => self.resolve(begin).await,
+            Look::Page { after, limit } => Ok(View::Span(self.page("read", after, limit).await?)),
+            Look::PageBack { before, limit } => Ok(View::Span(self.page("back", before, limit).await?)),
+            Look::Group { group } => Ok(View::Group(self.group(&group).view().await?)),
+            Look::Groups => Ok(View::Groups(self.group_views().await?)),
+            Look::GetDead { group, at } => Ok(View::Dead(self.group(&group).letter(at).await?)),
+            Look::ListDead { group, filter, limit, after } => {
+                let after = after.as_deref().map(read_dead_cursor).transpose()?;
+                self.group(&group).letters(filter, limit, after).await
+            }
+        }
+    }
+
+    async fn resolve(&self, begin: Begin) -> Result<View> {
+        let mut shown = self.show("resolve", |arguments| arguments.push(&begin_bytes(begin))).await?;
+        Ok(View::Place(shown.unpacked(place)?))
+    }
+
+    async fn stats(&self) -> Result<StatsView> {
+        let mut shown = self.show("stats", |_| ()).await?;
+        let latest = Position { life: shown.count()?, at: shown.count()?, ordinal: shown.count()? };
+        let (first, at) = (shown.count()?, shown.count()?);
+        let is_set = shown.count()? == 1;
+        let (retention, max_len) = (shown.number()?, shown.count()?);
+        Ok(StatsView {
+            events: (latest.ordinal + 1).saturating_sub(first),
+            first: (at != 0).then_some(Position { life: latest.life, at, ordinal: first }),
+            latest,
+            oldest_at: (at != 0).then_some(at / 1_000),
+            published_total: latest.ordinal,
+            groups: shown.count()?,
+            settings: is_set.then_some(Settings { retention, max_len: (max_len != 0).then_some(max_len) }),
+        })
+    }
+
+    async fn read_log(&self, reading: Reading<'_>) -> Result<Span> {
+        let push = |arguments: &mut Arguments| {
+            arguments.push(reading.from.map(place_bytes).as_ref().map_or(&[][..], |bytes| &bytes[..]));
+            arguments.number(reading.max as u64);
+            arguments.number(reading.bytes as u64);
+            arguments.push(reading.process.as_bytes());
+        };
+        let mut shown = self.show(reading.what, push).await?;
+        let life = shown.count()?;
+        let gap = shown.unpacked(gap)?.0;
+        let more = shown.flag();
+        let mut events = Vec::with_capacity(shown.0.len() / 2);
+        while shown.0.len() > 0 {
+            let ordinal = shown.count()?;
+            events.push(event(life, ordinal, &shown.bytes()?)?);
+        }
+        Ok(Span { gap, events, more })
+    }
+
+    pub(super) async fn read(&self, read: Read) -> Result<Span> {
+        let process = if read.park { &*self.server.channel } else { "" };
+        let reading = Reading { what: "read", from: Some(read.after), max: read.max, bytes: READ_BYTES, process };
+        self.read_log(reading).await
+    }
+
+    async fn page(&self, what: &str, from: Option<Position>, max: usize) -> Result<Span> {
+        self.read_log(Reading { what, from, max, bytes: MAX_BYTES, process: "" }).await
+    }
+
+    pub(super) async fn group_names(&self) -> Result<Vec<Arc<str>>> {
+        let mut shown = self.show("names", |_| ()).await?;
+        let mut names = Vec::with_capacity(shown.0.len());
+        while shown.0.len() > 0 {
+            names.push(shown.text()?);
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    async fn group_views(&self) -> Result<Vec<GroupView>> {
+        let mut views = Vec::new();
+        for names in self.group_names().await?.chunks(TOGETHER) {
+            let groups: Vec<_> = names.iter().map(|name| self.group(name)).collect();
+            let some = try_join_all(groups.iter().map(|group| group.view())).await?;
+            views.extend(some.into_iter().flatten());
+        }
+        Ok(views)
+    }
+}
+
+impl RemoteGroup {
+    /// Asks the look script, again while more is overdue than one step carries out. Answers whether more still is, the
+    /// life, and what was shown.
+    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<(bool, u64, Items)> {
+        for step in 1.. {
+            let mut arguments = self.arguments(None);
+            arguments.push(what.as_bytes());
+            push(&mut arguments);
+            let within = self.server.request_timeout;
+            let answer = self.server.run(&GROUP_LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let mut shown = Items::of(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            let settling = shown.flag();
+            let life = shown.count()?;
+            if !settling || step == SETTLING_STEPS {
+                return Ok((settling, life, shown));
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    async fn view(&self) -> Result<Option<GroupView>> {
+        let (settling, _, mut shown) = self.show("group", |_| ()).await?;
+        if shown.0.len() == 0 {
+            return Ok(None);
+        }
+        let position = shown.unpacked(place)?;
+        let (unread, in_flight, waiting) = (shown.count()?, shown.count()?, shown.count()?);
+        let (set_aside, dead, missed) = (shown.count()?, shown.count()?, shown.count()?);
+        let (oldest, holder) = (shown.count()?, shown.text()?);
+        let (paused, reason) = (shown.number()?, shown.text()?);
+        let pause = PauseView { until: paused, reason: (!reason.is_empty()).then_some(reason) };
+        Ok(Some(GroupView {
+            name: Arc::clone(&self.name),
+            position,
+            unread,
+            in_flight,
+            waiting,
+            set_aside,
+            dead,
+            missed,
+            oldest_open_at: (oldest != 0).then_some(oldest / 1_000),
+            oldest_open_holder: (!holder.is_empty()).then_some(holder),
+            paused: (paused != Some(0)).then_some(pause),
+            settling,
+        }))
+    }
+
+    async fn letter(&self, at: u64) -> Result<Option<DeadView>> {
+        let (_, life, mut shown) = self.show("dead", |arguments| arguments.push(&at.to_be_bytes())).await?;
+        match shown.0.next() {
+            Some(Value::BulkString(value)) => Ok(Stored::read(&value)?.into_dead(life)),
+            _ => Ok(None),
+        }
+    }
+
+    /// One more than the page is looked for, to know whether there is a next page.
+    async fn letters(&self, filter: DeadFilter, limit: usize, after: Option<(u64, u64)>) -> Result<View> {
+        let mut found = Vec::new();
+        let mut before = after.map_or_else(Vec::new, |(moved_at, at)| pair(moved_at, at));
+        loop {
+            let wanted = limit + 1 - found.len();
+            let push = |arguments: &mut Arguments| {
+                arguments.number(wanted as u64);
+                arguments.push(&before);
+                push_filter(filter, arguments);
+            };
+            let (_, life, shown) = self.show("deads", push).await?;
+            let mut items: Vec<_> = shown.0.collect();
+            let Some(Value::BulkString(last)) = items.pop() else { return Ok(View::Deads(found, None)) };
+            for item in items {
+                let Value::BulkString(value) = item else { return Err(unexpected("look", &item)) };
+                found.extend(Stored::read(&value)?.into_dead(life));
+            }
+            if found.len() > limit || last.is_empty() {
+                break;
+            }
+            before = last;
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|last| format!("{}.{}", last.moved_at, last.place.at));
+        Ok(View::Deads(found, next))
+    }
+}
+
+/// Two numbers of eight bytes.
+pub(super) fn pair(one: u64, other: u64) -> Vec<u8> {
+    [one.to_be_bytes(), other.to_be_bytes()].concat()
+}
+
+/// A filter as the scripts take it: reason, moved before, moved after.
+pub(super) fn push_filter(filter: DeadFilter, arguments: &mut Arguments) {
+    arguments.push(filter.reason.map_or(b"", reason_letter));
+    for bound in [filter.moved_before, filter.moved_after] {
+        match bound {
+            Some(instant) => arguments.number(instant),
+            None => arguments.push(b"-1"),
+        }
+    }
+}

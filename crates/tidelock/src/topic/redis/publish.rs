@@ -1,0 +1,204 @@
+//! Publishing: the publishes that were waiting when a lane became free, carried by one call of one script.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use super::Remote;
+use super::stored::{PLACE, body, place};
+use crate::backend::redis::{Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, script, unexpected};
+use crate::error::{Error, Result};
+use crate::runtime::Spawner;
+use crate::topic::store::{Appended, NewEvent, Position, Settings};
+
+static PUBLISH: Script = script!(
+    "publish",
+    "../../lua/time.lua",
+    "../lua/store.lua",
+    "../lua/log.lua",
+    "../lua/parked.lua",
+    "../lua/repeat.lua",
+    "../lua/publish.lua",
+);
+
+/// Bytes that tell which settings a run replaced.
+const REPLACED: usize = 17;
+
+/// One caller's events.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub(super) settings: Settings,
+    pub(super) batch: Vec<NewEvent>,
+    pub(super) reply: oneshot::Sender<Result<Appended>>,
+}
+
+impl Request for Publish {
+    fn bytes(&self) -> usize {
+        self.batch.iter().map(|event| event.content.payload.len() + 64).sum()
+    }
+
+    fn gains_from_a_second_trip(&self) -> bool {
+        self.batch.len() >= 16
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn fail(self, error: &Error) {
+        // A caller that went away needs no answer.
+        let _ = self.reply.send(Err(error.duplicate()));
+    }
+}
+
+impl Carrier for Remote {
+    type Request = Publish;
+
+    fn lanes(&self) -> &Lanes<Publish> {
+        &self.lanes
+    }
+
+    fn spawner(&self) -> &Spawner {
+        &self.server.spawner
+    }
+
+    async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Publish>) {
+        let mut arguments = self.arguments(Some(&lane.answers));
+        arguments.number(lane.number);
+        arguments.push(b"");
+        let runs = push_runs(&load, &mut arguments);
+        let within = self.server.request_timeout;
+        let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let read = answer
+            .map_err(|failure| failure.into_error(&self.operation()))
+            .and_then(|answer| self.read_published(answer, &runs, &load));
+        match read {
+            Ok(appended) => load.into_iter().zip(appended).for_each(|(publish, appended)| {
+                let _ = publish.reply.send(Ok(appended));
+            }),
+            Err(error) => load.into_iter().for_each(|publish| publish.fail(&error)),
+        }
+    }
+}
+
+/// Events that stand next to each other, with equal settings and all with or all without dedup keys.
+struct Run {
+    deduped: bool,
+    /// Whose events, and how many.
+    parts: Vec<(usize, usize)>,
+}
+
+fn push_runs(load: &[Publish], arguments: &mut Arguments) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut run: Vec<(usize, &NewEvent)> = Vec::new();
+    for (index, publish) in load.iter().enumerate() {
+        for event in &publish.batch {
+            let fits = |(first, other): &(usize, &NewEvent)| {
+                load[*first].settings == publish.settings && other.dedup.is_some() == event.dedup.is_some()
+            };
+            if !run.first().is_none_or(fits) {
+                runs.push(push_run(load, &mut run, arguments));
+            }
+            run.push((index, event));
+        }
+    }
+    if !run.is_empty() {
+        runs.push(push_run(load, &mut run, arguments));
+    }
+    runs
+}
+
+fn push_run(load: &[Publish], run: &mut Vec<(usize, &NewEvent)>, arguments: &mut Arguments) -> Run {
+    let (first, event) = run[0];
+    let (settings, deduped) = (load[first].settings, event.dedup.is_some());
+    match settings.retention {
+        Some(retention) => arguments.number(retention),
+        None => arguments.push(b"-1"),
+    }
+    arguments.number(settings.max_len.unwrap_or(0));
+    arguments.push(if deduped { b"d" } else { b"p" });
+    arguments.number(run.len() as u64);
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    for (index, event) in run.drain(..) {
+        if let Some(dedup) = &event.dedup {
+            arguments.push(&dedup.window.to_be_bytes());
+            arguments.push(dedup.key.as_bytes());
+        }
+        arguments.push(&body(&event.content));
+        match parts.last_mut() {
+            Some((same, count)) if *same == index => *count += 1,
+            _ => parts.push((index, 1)),
+        }
+    }
+    Run { deduped, parts }
+}
+
+impl Remote {
+    fn read_published(&self, answer: Value, runs: &[Run], load: &[Publish]) -> Result<Vec<Appended>> {
+        let Value::Array(items) = answer else { return Err(unexpected("publish", &answer)) };
+        let mut items = items.into_iter();
+        self.next.store(next_of(items.next())?, Ordering::Relaxed);
+        let mut appended: Vec<_> = load
+            .iter()
+            .map(|publish| Appended { events: Vec::with_capacity(publish.batch.len()), replaced: None })
+            .collect();
+        for run in runs {
+            let Some(Value::BulkString(bytes)) = items.next() else { return Err(unexpected("publish", &Value::Nil)) };
+            let read = read_run(&bytes, run, &mut appended);
+            read.ok_or_else(|| unexpected("publish", &Value::BulkString(bytes)))?;
+        }
+        Ok(appended)
+    }
+
+    /// One empty trip: frees what is not retained any more.
+    pub(super) async fn sweep_log(&self) -> Result<()> {
+        let mut arguments = self.arguments(Some(&self.keys[0]));
+        arguments.number(0);
+        arguments.push(b"sweep");
+        let within = self.server.request_timeout;
+        let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+        let Value::Array(items) = answer else { return Err(unexpected("publish", &answer)) };
+        self.next.store(next_of(items.into_iter().next())?, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The next deadline that a script told.
+pub(super) fn next_of(item: Option<Value>) -> Result<u64> {
+    let item = item.unwrap_or(Value::Nil);
+    let Value::BulkString(text) = &item else { return Err(unexpected("topic", &item)) };
+    let next = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    next.ok_or_else(|| unexpected("topic", &item))
+}
+
+fn read_run(bytes: &[u8], run: &Run, appended: &mut [Appended]) -> Option<()> {
+    let mut bytes = Bytes(bytes);
+    let mut settings = Bytes(bytes.take(REPLACED)?);
+    let (is_replaced, retention, max_len) = (settings.byte()? == 1, settings.number(8)?, settings.number(8)?);
+    let first = run.parts.first()?.0;
+    if is_replaced {
+        let max_len = (max_len != 0).then_some(max_len);
+        appended[first].replaced = Some(Settings { retention: retention.checked_sub(1), max_len });
+    }
+    if run.deduped {
+        for (index, count) in &run.parts {
+            for _ in 0..*count {
+                let duplicate = bytes.byte()? == b'D';
+                appended[*index].events.push((place(&mut bytes)?, duplicate));
+            }
+        }
+        return Some(());
+    }
+    // Positions and ordinals of one run are dense.
+    let mut next: Position = place(&mut Bytes(bytes.take(PLACE)?))?;
+    for (index, count) in &run.parts {
+        for _ in 0..*count {
+            appended[*index].events.push((next, false));
+            next = Position { at: next.at + 1, ordinal: next.ordinal + 1, ..next };
+        }
+    }
+    Some(())
+}

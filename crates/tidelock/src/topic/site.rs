@@ -1,0 +1,93 @@
+//! One topic as this process sees it: what all handles to it share.
+
+use std::sync::Arc;
+
+use super::cursor::Cursor;
+use super::follow::Tail;
+use super::store::{Begin, Change, Changes, Look, Position, TopicStore, View};
+use super::{Start, store};
+use crate::cursor::Owner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::follow::Hub;
+use crate::name::Address;
+use crate::tidelock::World;
+
+/// A topic of this process.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) world: Arc<World>,
+    pub(crate) store: Arc<dyn TopicStore>,
+    pub(crate) address: Address,
+    /// What its cursors are told by.
+    pub(crate) owner: Owner,
+    /// Those who follow it here.
+    pub(crate) hub: Arc<Hub<Tail>>,
+}
+
+impl Site {
+    /// The topic at `address`: the same for all handles.
+    pub(crate) fn at(world: &Arc<World>, address: &Address) -> Arc<Self> {
+        world.topics.get_or_insert(address, || {
+            let store = world.backend.topic();
+            Arc::new(Self {
+                hub: Hub::new(world, Tail::new(&store, address)),
+                owner: Owner::of("topic", address),
+                address: address.clone(),
+                world: Arc::clone(world),
+                store,
+            })
+        })
+    }
+
+    /// Refuses a bad address, and any call once a shutdown is over.
+    pub(crate) fn check(&self, operation: &str) -> Result<()> {
+        let checked = self.address.check().and_then(|()| self.world.lifecycle.check_not_closed(operation));
+        checked.map_err(|error| self.context(operation, error))
+    }
+
+    /// Says what was asked of which topic.
+    pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
+        error.in_context(format_args!("{operation} on topic {:?}", self.address.id))
+    }
+
+    pub(crate) fn cursor(&self, position: Position) -> Cursor {
+        Cursor::new(self.owner, position)
+    }
+
+    /// A beginning in the words of the store; a foreign cursor is refused.
+    pub(crate) fn begin(&self, start: Start) -> Result<Begin> {
+        Ok(match start {
+            Start::Earliest => Begin::Earliest,
+            Start::Latest => Begin::Latest,
+            Start::After(cursor) => Begin::After(cursor.of(self.owner)?),
+            Start::At(instant) => Begin::At(instant.as_millis()),
+        })
+    }
+
+    pub(crate) async fn look(&self, operation: &str, look: Look) -> Result<View> {
+        self.check(operation)?;
+        self.store.look(&self.address, look).await.map_err(|error| self.context(operation, error))
+    }
+
+    /// Makes a change; too many groups are an error.
+    pub(crate) async fn change(&self, operation: &str, change: Change) -> Result<Changes> {
+        self.check(operation)?;
+        let changes = self.store.change(&self.address, change).await;
+        match changes.map_err(|error| self.context(operation, error))? {
+            Changes::Full => Err(self.context(operation, store::too_many_groups(store::MAX_GROUPS))),
+            changes => Ok(changes),
+        }
+    }
+
+    /// An answer that does not fit its question: the backend is of another version.
+    pub(crate) fn misfit(&self, operation: &str) -> Error {
+        let text = "the backend's answer does not fit the question";
+        self.context(operation, Error::new(ErrorKind::IncompatibleFormat, text))
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.world.topics.forget(&self.address);
+    }
+}
