@@ -49,9 +49,6 @@ pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
     /// What rings when this process should read the log again. One per object and process, alive while somebody holds
     /// it.
     fn bell(&self, object: &Object) -> Arc<Bell>;
-    /// From now on this process carries out what is overdue only in the steps that it is asked for.
-    #[cfg(test)]
-    fn leave_unswept(&self) {}
 }
 
 /// What an object is.

@@ -7,7 +7,7 @@ use tidelock_testkit::{Connection, Reply};
 
 use super::*;
 use crate::Tidelock;
-use crate::backend::redis::{Lane, Redis, Settings};
+use crate::backend::redis::{Lane, Redis, Settings, UNSWEPT};
 use crate::keyed::store::{Action, Bounds, Happened, Life, Outcome, Position};
 use crate::lifecycle::Lifecycle;
 use crate::name::Address;
@@ -36,9 +36,14 @@ struct Stage {
 impl Stage {
     /// One on each server.
     async fn all(kind: Kind) -> Vec<Self> {
+        Self::all_called("keyed", kind).await
+    }
+
+    async fn all_called(name: &str, kind: Kind) -> Vec<Self> {
         let mut stages = Vec::new();
         for (_, url) in tidelock_testkit::shared_servers() {
-            let prefix: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+            let unique: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+            let prefix = format!("{name}.{unique}");
             let clock = ManualClock::at(START);
             let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
             let object = Object { kind, address: Address::new(&"default".into(), "o") };
@@ -356,9 +361,8 @@ async fn large_values_come_in_pages_and_parts() {
 #[tokio::test]
 async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
     let many = tidelock_testkit::scale(20_000);
-    for stage in Stage::all(Kind::Registry).await {
+    for stage in Stage::all_called(UNSWEPT, Kind::Registry).await {
         let store = stage.store();
-        store.leave_unswept();
         let bounds = Bounds { max_entries: 100_000, max_events: 100_000, ..BOUNDS };
         let change = |key: usize| {
             let action = Action::Upsert { value: b"value".to_vec(), life: Life::For(1_000) };
