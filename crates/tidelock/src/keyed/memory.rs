@@ -136,10 +136,6 @@ fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T>> {
 }
 
 impl KeyedStore for MemoryKeyed {
-    fn is_local(&self) -> bool {
-        true
-    }
-
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>> {
         ready(self.step(object, |state, now| state.model.change(now, change)))
     }

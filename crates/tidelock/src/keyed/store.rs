@@ -27,10 +27,6 @@ pub(crate) const SETTLING_STEPS: usize = 50;
 /// repeated after a lost reply until it is answered or the request timeout is over. Keys, prefixes, ranges and sizes
 /// were checked before.
 pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
-    /// Whether every answer is there at the first poll.
-    fn is_local(&self) -> bool {
-        false
-    }
     /// Changes one record, or tells why not. Calls that are made together travel together, in the order of the calls.
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>>;
     /// The record of a key. Writes nothing.
