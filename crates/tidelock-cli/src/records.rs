@@ -42,8 +42,11 @@ impl Watch {
     async fn follow(&self, store: &Store, as_json: bool) -> anyhow::Result<Exit> {
         let mut left = self.limit.unwrap_or(u64::MAX);
         loop {
-            let mut changes = self.begin(store, as_json).await?;
+            let (mut changes, listed) = self.begin(store, as_json).await?;
             while let Some(event) = changes.recv().forever().await? {
+                if event.revision <= listed {
+                    continue;
+                }
                 output::answer(as_json, &machine_event(&event), &human_event(&event))?;
                 left -= 1;
                 if left == 0 {
@@ -56,21 +59,19 @@ impl Watch {
         }
     }
 
-    /// Lists what is there and follows from that instant on.
-    async fn begin(&self, store: &Store, as_json: bool) -> anyhow::Result<Follower<Raw>> {
-        let (items, changes, cursor) = match &self.key {
-            Some(key) => {
-                // The place first: what happens between the two is in the record, and comes as a change once more.
-                let changes = store.follow().key(key).await?;
-                let items = store.get(key).await?.map(Listed::Entry).into_iter().collect();
-                let cursor = changes.cursor();
-                (items, changes, cursor)
-            }
-            None => {
-                let prefix = self.prefix.as_deref().unwrap_or_default();
-                let Snapshot { items, cursor, .. } = store.snapshot(prefix).await?;
-                (items, store.follow().prefix(prefix).after(&cursor).await?, cursor)
-            }
+    /// Lists what is there and follows from that instant on. Changes up to the revision are in the listing.
+    async fn begin(&self, store: &Store, as_json: bool) -> anyhow::Result<(Follower<Raw>, u64)> {
+        let (items, changes, cursor, listed) = if let Some(key) = &self.key {
+            // The place first: what happens between the two is in the record.
+            let changes = store.follow().key(key).await?;
+            let entry = store.get(key).await?;
+            let listed = entry.as_ref().map_or(0, |entry| revision(entry.version));
+            let cursor = changes.cursor();
+            (entry.map(Listed::Entry).into_iter().collect(), changes, cursor, listed)
+        } else {
+            let prefix = self.prefix.as_deref().unwrap_or_default();
+            let Snapshot { items, cursor, .. } = store.snapshot(prefix).await?;
+            (items, store.follow().prefix(prefix).after(&cursor).await?, cursor, 0)
         };
         for item in &items {
             let mut listed = machine(item);
@@ -83,8 +84,13 @@ impl Watch {
             &following,
             &format!("{} records; changes from here on:\n", count(items.len() as u64)),
         )?;
-        Ok(changes)
+        Ok((changes, listed))
     }
+}
+
+/// A version is the revision of a change.
+fn revision(version: Version) -> u64 {
+    version.to_string().parse().expect("a version is a decimal number")
 }
 
 impl Store {

@@ -217,3 +217,37 @@ async fn read_log(topic: &Topic<Outcome>) -> tidelock::Result<Log> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidelock::HOUR;
+
+    use super::super::ledger::Hold;
+    use super::*;
+
+    fn dead(id: u64) -> Dead {
+        let (reason, error) = ("max_deliveries_exceeded".to_owned(), "declined".to_owned());
+        Dead { id, reason, rejected: false, error, attempts: 5, raw: b"{}".to_vec() }
+    }
+
+    #[tokio::test]
+    async fn every_dead_letter_is_told_once_and_as_the_ledger_has_it() {
+        let tide = Tidelock::in_process();
+        let topic = tide.topic::<Outcome>("test").retention(HOUR).build().unwrap();
+        let charge = Entry::Charge {
+            hold: Hold { shelf: "4:oslo/lamp".to_owned(), fence: 1, proven: true },
+            order: "o-1".to_owned(),
+            amount_cents: 500,
+            quantity: 2,
+            message: 1,
+            delivery: "1.1".to_owned(),
+            attempt: 5,
+        };
+        Outcome::died(2, b"{}", "told by a worker").publish(&topic).await.unwrap();
+        for _ in 0..2 {
+            tell_dead(&topic, std::slice::from_ref(&charge), &[dead(1), dead(2), dead(3)]).await.unwrap();
+        }
+        let told = |message, sale| Told { message, sale };
+        assert_eq!(read_log(&topic).await.unwrap().events, [told(2, None), told(1, Some((500, 2))), told(3, None)]);
+    }
+}

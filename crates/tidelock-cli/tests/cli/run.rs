@@ -12,7 +12,7 @@ use tidelock::Tidelock;
 use tokio::runtime::Runtime;
 
 /// Longer than a busy machine takes for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -118,10 +118,31 @@ impl Stream {
         self.child.wait().expect("the binary ends").code().expect("it ends by itself")
     }
 
+    /// Lets it stand still.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+        // A signal is sent before it has arrived. Where nobody can tell, it has by then.
+        while self.state().is_some_and(|state| state != 'T') {}
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
+    }
+
+    fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
     /// Ctrl-C; its exit code and what it still had to say.
     pub(crate) fn interrupt(mut self) -> (i32, Vec<Value>) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+        self.signal("-INT");
         let code = self.child.wait().expect("the binary ends").code().expect("it ends by itself");
         (code, self.lines.iter().map(|line| serde_json::from_str(&line).expect("JSON")).collect())
     }

@@ -29,7 +29,9 @@ fn charge(message: u64, fence: u64, attempt: u64) -> Entry {
 fn standings(events: &[Outcome]) -> Vec<Standing> {
     let standing = |group| {
         let mut projection = Projection::default();
-        events.iter().for_each(|event| projection.apply(group, event));
+        for event in events {
+            projection.apply(group, event);
+        }
         Standing { group, projection, ..Standing::default() }
     };
     GROUPS.map(standing).to_vec()
