@@ -2,9 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, ping, queue};
+use crate::{demo, ephemeral, ping, queue, registry, topic};
 
-/// Coordination primitives for fleets: see them work, and look into queues.
+/// Coordination primitives for fleets: see them work, and look into queues, topics and records.
 #[derive(Parser)]
 #[command(name = "tidelock", version, after_help = AFTER_HELP, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -26,6 +26,21 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: queue::Verb,
     },
+    /// Publish events, follow a topic, look at its groups.
+    Topic {
+        #[command(subcommand)]
+        verb: topic::Verb,
+    },
+    /// Look at the records of a registry, and watch them.
+    Registry {
+        #[command(subcommand)]
+        verb: registry::Verb,
+    },
+    /// Look at the records of an ephemeral store, and watch them.
+    Ephemeral {
+        #[command(subcommand)]
+        verb: ephemeral::Verb,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -36,6 +51,9 @@ Examples:
   tidelock ping
   tidelock queue stats mail
   tidelock queue dead-letters mail --json | jq .items[0]
+  tidelock topic tail orders --from earliest
+  tidelock topic groups orders                        how far each group is behind
+  tidelock registry watch services --prefix apps/mail/
 
 Servers (--redis or TIDELOCK_URL; the variable keeps a password out of the list of processes):
   redis://[user[:password]@]host[:port][/db]          Redis 6.2 or later, Valkey (also valkey://)

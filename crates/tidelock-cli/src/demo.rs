@@ -1,40 +1,33 @@
 //! `tidelock demo`: a fleet of workers takes orders from a file, and the account has to add up.
 
 mod audit;
+mod course;
 mod crew;
+mod event;
 mod input;
 mod ledger;
+mod members;
 mod order;
 mod plan;
 mod progress;
+mod projection;
+mod readers;
 mod report;
-mod stop;
 mod worker;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tidelock::queue::{MessageId, Queue, State};
-use tidelock::{Raw, SECOND, Tidelock};
+use tidelock::queue::MessageId;
+use tidelock::{SECOND, Tidelock};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use self::audit::{Dead, Figures, Sent};
-use self::crew::Crew;
 use self::input::Input;
+use self::members::Presence;
 use self::plan::{PATIENCE, Plan};
-use self::progress::Progress;
-use self::report::Report;
 use crate::exit::Exit;
-use crate::output;
 use crate::server::root_certificate;
-
-/// How often the queue is looked at.
-const TICK: Duration = Duration::from_millis(100);
-/// The number of entries in one look at the dead letters.
-const PAGE: usize = 1_000;
+use crate::{output, stop};
 
 const AFTER_HELP: &str = "\
 FILE has one order per line, as JSON:
@@ -50,16 +43,21 @@ Other fields are ignored. Blank lines are skipped, lines over 16 MiB refused; bo
 sent as it was read: what is no order ends in the dead letters with its bytes and the reason.
 
 Each order takes one call out of the payment provider's limit (--rate), locks its shelf, is packed, and is charged in
-a ledger that knows order ids and fences. At the end three witnesses are compared: what was sent, what the ledger
-shows, and what the queue counts.
+a ledger that knows order ids and fences. What became of it is an event of a topic, which two groups add up to the revenue
+and to what left the stock. Each worker process is a member of a registry, and keeps a heartbeat. At the end all of these
+witnesses are compared: what was sent, what the ledger shows, what the queue counts, what the topic holds, what the groups
+made of it, and who was seen.
   accepted = settled + dead   (+ unfinished, after Ctrl-C)
+  events     one for each order that was settled or died, however often it was delivered
   lost       accepted, but neither charged nor among the dead letters
   double     two holders of one lock at once, one order accepted twice, or one delivery handled twice
   replayed   redelivered after a charge and not charged again: what at least once means
 
+When a third of the orders is done, the reader of the stock falls with events in hand, and another one goes on.
+
 --processes starts worker processes; --chaos kills the first of them with SIGKILL when a third of the orders is done.
 Nobody replaces it: the others take over what it held when its leases of 3 s have run out. The locks and the limit of
-a run leave the server by themselves within an hour or so; its queue is deleted at the end.
+a run leave the server by themselves within an hour or so; all else of it is deleted at the end.
 
 Examples:
   tidelock demo
@@ -76,7 +74,7 @@ Exit code 0 if the account adds up, 4 if not (or if a worker process died by its
 pub(crate) struct Args {
     /// Orders to take, `-` for stdin [default: about 5,000 that are built in].
     file: Option<PathBuf>,
-    /// Keep the queue and the locks on this server instead of in this process.
+    /// Keep queue, topic, locks and records on this server instead of in this process.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
     /// What all keys begin with.
@@ -97,7 +95,7 @@ pub(crate) struct Args {
     /// What the payment provider allows: charges per second in all.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
-    /// Do not delete the queue at the end.
+    /// Do not delete the queue, the topic and the records at the end.
     #[arg(long, requires = "redis")]
     keep: bool,
     /// Print the account as one JSON object, and nothing else on stdout.
@@ -123,9 +121,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     // A wrong address is told soon; a server that was there once is waited for.
     plan.open(5 * SECOND).await?;
     let tide = plan.open(PATIENCE).await?;
-    let outcome = carry_out(&args, &plan, &tide, input, stop).await;
+    let outcome = course::carry_out(&args, &plan, &tide, input, stop).await;
     if !args.keep {
-        let deleted = plan.queue(&tide)?.delete().await;
+        let deleted = delete(&plan, &tide).await;
         // What went wrong first is what is told.
         if outcome.is_ok() {
             deleted?;
@@ -135,6 +133,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     tide.shutdown(SECOND).await;
     output::answer(args.json, &report, &report.to_string())?;
     Ok(report.exit())
+}
+
+/// Removes what the run has left on the backend and what would stay for long.
+async fn delete(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()> {
+    plan.queue(tide)?.delete().await?;
+    plan.topic(tide)?.delete().await?;
+    plan.members(tide)?.delete().await?;
+    plan.heartbeats(tide)?.delete().await?;
+    Ok(())
 }
 
 /// Runs one worker process: the plan comes in on stdin, and the end of stdin is the sign to stop.
@@ -155,7 +162,9 @@ pub(crate) async fn work() -> anyhow::Result<Exit> {
         let mut rest = String::new();
         let _ = stdin.read_line(&mut rest).await;
     };
+    let presence = Presence::begin(&plan, &tide).await?;
     plan.workers(&tide, &shop)?.run_until(ended).await?;
+    presence.end().await?;
     tide.shutdown(SECOND).await;
     Ok(Exit::Yes)
 }
@@ -173,120 +182,6 @@ impl Args {
             rate: self.rate,
             ledger: None,
         })
-    }
-}
-
-/// What happened along the way.
-#[derive(Default)]
-struct Course {
-    killed: u64,
-    /// Messages that the killed process held.
-    killed_holding: u64,
-}
-
-async fn carry_out(
-    args: &Args,
-    plan: &Plan,
-    tide: &Tidelock,
-    input: Input,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<Report> {
-    let began = Instant::now();
-    let queue = plan.queue(tide)?;
-    let mut crew = match args.processes {
-        Some(count) => Crew::processes(plan, count.into()).await?,
-        None => Crew::here(plan, tide)?,
-    };
-    let mut sender = tokio::spawn(input::feed(input, queue.clone(), stop.clone()));
-    let mut progress = Progress::new();
-    let (sent, course) = watch_over(args.chaos, &queue, &mut crew, &mut sender, &mut progress, stop.clone()).await?;
-    let sent = match sent {
-        Some(sent) => sent,
-        None => sender.await??,
-    };
-    let interrupted = *stop.borrow();
-    if interrupted {
-        progress.say("stopping: the workers finish what they hold");
-    }
-    let entries = crew.dismiss().await?;
-    let dead = dead_letters(&queue).await?;
-    let account = audit::account(&sent, &entries, &dead, figures(&queue).await?);
-    progress.finish();
-    Ok(Report {
-        account,
-        interrupted,
-        backend: if args.redis.is_some() { "redis" } else { "in_process" },
-        processes: args.processes.unwrap_or(1),
-        killed: course.killed,
-        killed_holding: course.killed_holding,
-        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        queue_name: plan.run.clone(),
-        kept: args.keep,
-        samples: report::samples(&dead),
-    })
-}
-
-/// Looks on until everything is finished or a signal comes.
-async fn watch_over(
-    chaos: bool,
-    queue: &Queue<Raw>,
-    crew: &mut Crew,
-    sender: &mut JoinHandle<anyhow::Result<Sent>>,
-    progress: &mut Progress,
-    mut stop: watch::Receiver<bool>,
-) -> anyhow::Result<(Option<Sent>, Course)> {
-    let (mut sent, mut course) = (None, Course::default());
-    let mut ticks = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            outcome = &mut *sender, if sent.is_none() => sent = Some(outcome??),
-            _ = ticks.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return Ok((sent, course)),
-        }
-        crew.check()?;
-        let figures = figures(queue).await?;
-        progress.show(figures);
-        let done = figures.settled + figures.dead;
-        if chaos && course.killed == 0 && sent.is_some() && done * 3 >= figures.accepted {
-            crew.kill_one().await?;
-            let name = crew::worker_name(1);
-            course = Course { killed: 1, killed_holding: held_by(queue, &name).await? };
-            progress.say(&format!("killed {name}, which held {} messages", course.killed_holding));
-        }
-        if sent.is_some() && figures.unfinished == 0 {
-            return Ok((sent, course));
-        }
-    }
-}
-
-async fn figures(queue: &Queue<Raw>) -> tidelock::Result<Figures> {
-    let stats = queue.stats().await?;
-    let unfinished = stats.ready + stats.delayed + stats.leased;
-    Ok(Figures { accepted: stats.accepted, settled: stats.settled, dead: stats.dead, unfinished })
-}
-
-async fn held_by(queue: &Queue<Raw>, process: &str) -> tidelock::Result<u64> {
-    let leased = queue.list(State::Leased).limit(PAGE).await?;
-    let of_process = |consumer: &str| consumer.strip_prefix(process).is_some_and(|rest| rest.starts_with('-'));
-    let held =
-        leased.items.iter().filter(|message| message.lease.as_ref().is_some_and(|lease| of_process(&lease.consumer)));
-    Ok(held.count() as u64)
-}
-
-async fn dead_letters(queue: &Queue<Raw>) -> tidelock::Result<Vec<Dead>> {
-    let mut dead = Vec::new();
-    let mut next = None;
-    loop {
-        let mut list = queue.dead_letters().list().limit(PAGE);
-        if let Some(next) = &next {
-            list = list.after(next);
-        }
-        let page = list.await?;
-        dead.extend(page.items.into_iter().map(Dead::from));
-        next = page.next;
-        if next.is_none() {
-            return Ok(dead);
-        }
     }
 }
 

@@ -33,6 +33,13 @@ pub(crate) fn batch(input: &mut dyn BufRead) -> io::Result<Vec<Line>> {
     Ok(lines)
 }
 
+/// All of stdin.
+pub(crate) fn read_all() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn next(input: &mut dyn BufRead, max: usize) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
     // The end of the line may take two bytes more.

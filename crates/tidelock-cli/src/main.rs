@@ -1,14 +1,19 @@
-//! The `tidelock` command: a demonstration that checks itself, and a look into queues from the shell.
+//! The `tidelock` command: a demonstration that checks itself, and a look into queues, topics and records from the shell.
 #![forbid(unsafe_code)]
 
 mod cli;
 mod demo;
+mod ephemeral;
 mod exit;
 mod lines;
 mod output;
 mod ping;
 mod queue;
+mod records;
+mod registry;
 mod server;
+mod stop;
+mod topic;
 mod value;
 
 use std::process::ExitCode;
@@ -40,5 +45,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::DemoWorker => demo::work().await,
         Command::Ping(args) => ping::run(&args).await,
         Command::Queue { verb } => queue::run(verb).await,
+        Command::Topic { verb } => topic::run(verb).await,
+        Command::Registry { verb } => registry::run(verb).await,
+        Command::Ephemeral { verb } => ephemeral::run(verb).await,
     }
 }

@@ -24,6 +24,6 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
     let tide = args.server.open().await?;
     let millis = tide.ping().await?.as_secs_f64() * 1_000.0;
-    output::answer(args.server.json, &json!({ "ping_ms": millis }), &format!("answered in {millis:.2} ms\n"))?;
+    output::answer(args.server.json(), &json!({ "ping_ms": millis }), &format!("answered in {millis:.2} ms\n"))?;
     Ok(Exit::Yes)
 }

@@ -52,7 +52,7 @@ impl Target {
     }
 
     fn json(&self) -> bool {
-        self.server.json
+        self.server.json()
     }
 }
 

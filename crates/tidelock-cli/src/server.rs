@@ -13,12 +13,50 @@ use crate::value::duration;
 /// Said to every command that talks to a server.
 #[derive(Args)]
 pub(crate) struct Server {
+    #[command(flatten)]
+    connection: Connection,
+    /// What all keys on the server begin with.
+    #[arg(long, value_name = "TEXT", default_value = "tidelock", visible_alias = "key-prefix")]
+    prefix: String,
+}
+
+impl Server {
+    /// Connects.
+    pub(crate) async fn open(&self) -> anyhow::Result<Tidelock> {
+        self.connection.open(&self.prefix).await
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        self.connection.json
+    }
+}
+
+/// The same for commands whose `--prefix` is one of records.
+#[derive(Args)]
+pub(crate) struct RecordServer {
+    #[command(flatten)]
+    connection: Connection,
+    /// What all keys on the server begin with.
+    #[arg(long, value_name = "TEXT", default_value = "tidelock")]
+    key_prefix: String,
+}
+
+impl RecordServer {
+    /// Connects.
+    pub(crate) async fn open(&self) -> anyhow::Result<Tidelock> {
+        self.connection.open(&self.key_prefix).await
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        self.connection.json
+    }
+}
+
+#[derive(Args)]
+struct Connection {
     /// The server; `tidelock --help` lists the forms.
     #[arg(long = "redis", value_name = "URL", env = "TIDELOCK_URL", hide_env_values = true)]
     url: Option<String>,
-    /// What all keys begin with.
-    #[arg(long, value_name = "TEXT", default_value = "tidelock")]
-    prefix: String,
     /// Whose objects to look at.
     #[arg(long, value_name = "NAME", default_value = "default")]
     tenant: String,
@@ -30,17 +68,16 @@ pub(crate) struct Server {
     timeout: Duration,
     /// Print JSON for machines.
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
 }
 
-impl Server {
-    /// Connects.
-    pub(crate) async fn open(&self) -> anyhow::Result<Tidelock> {
+impl Connection {
+    async fn open(&self, prefix: &str) -> anyhow::Result<Tidelock> {
         let url = self
             .url
             .as_deref()
             .ok_or_else(|| Wrong("no server: give --redis redis://host:port, or set TIDELOCK_URL".to_owned()))?;
-        let mut connect = Tidelock::connect(url).prefix(&self.prefix).tenant(&self.tenant).name("cli");
+        let mut connect = Tidelock::connect(url).prefix(prefix).tenant(&self.tenant).name("cli");
         connect = connect.request_timeout(self.timeout);
         if let Some(path) = &self.root_certificate {
             connect = connect.root_certificate(root_certificate(path)?);

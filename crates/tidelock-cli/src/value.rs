@@ -1,11 +1,17 @@
 //! How values look on the command line: durations, instants and message bodies.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tidelock::Timestamp;
+
+use crate::exit::Wrong;
+
+/// So many characters of a body are shown to people.
+pub(crate) const SHOWN: usize = 2_000;
 
 /// Reads `250ms`, `5s`, `1h 30m`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -73,6 +79,28 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// Reads `name=value`; a value that is no JSON is taken as text.
+pub(crate) fn meta(pair: &str) -> Result<(&str, Value), Wrong> {
+    let (name, value) = pair.split_once('=').ok_or_else(|| Wrong(format!("--meta {pair:?} has no `=`")))?;
+    Ok((name, serde_json::from_str(value).unwrap_or_else(|_| json!(value))))
+}
+
+/// Rows under each other; the first one is the head, and the columns in `numbers` stand on the right.
+pub(crate) fn table(rows: &[Vec<String>], numbers: RangeInclusive<usize>) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line =
+        |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths).enumerate();
+            let cells = cells.map(|(column, (cell, &width))| {
+                if numbers.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+        };
+    rows.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +126,12 @@ mod tests {
         assert_eq!(cut("äöü", 2), "äö…");
         assert_eq!(about(Duration::from_millis(1_250)), "1s");
         assert!(duration("5 parsecs").unwrap_err().contains("250ms"));
+    }
+
+    #[test]
+    fn a_table_has_its_numbers_on_the_right() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["name", "lag", "paused"]), row(["ü", "1,000", "no"])];
+        assert_eq!(table(&rows, 1..=1), "name    lag  paused\nü     1,000  no\n");
     }
 }

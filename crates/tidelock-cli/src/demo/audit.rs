@@ -1,14 +1,19 @@
 //! Whether the run adds up, by what happened and not by what somebody counted along the way.
 //!
-//! Three witnesses that know nothing of each other are compared: the sender (which lines became which messages), the
-//! ledger (which effects took place), and the queue (its counters and its dead letters).
+//! Witnesses that know nothing of each other are compared: the sender (which lines became which messages), the ledger
+//! (which effects took place), the queue (its counters and its dead letters), the topic (which events it holds, and what
+//! two groups made of them), and the registry (who was there).
+
+mod outcomes;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::Serialize;
 
+pub(crate) use self::outcomes::{Log, Presences, Told};
 use super::ledger::{Book, Effect, Entry};
+use super::readers::Standing;
 
 /// What the sender saw.
 #[derive(Debug, Default)]
@@ -23,7 +28,7 @@ pub(crate) struct Sent {
 /// What was in an accepted line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Accepted {
-    Order { id: String, amount_cents: i64 },
+    Order { id: String, amount_cents: i64, quantity: u64 },
     Bad { fingerprint: u64 },
 }
 
@@ -75,6 +80,20 @@ pub(crate) struct Account {
     pub(crate) charged_cents: i64,
     pub(crate) dead_by_reason: BTreeMap<String, u64>,
     pub(crate) queue: Figures,
+    /// Events of the topic: one for each order that was settled or died.
+    pub(crate) events: u64,
+    /// What the two groups make of them.
+    pub(crate) revenue_cents: i64,
+    pub(crate) sold: u64,
+    /// Events that a group has not committed.
+    pub(crate) lag: u64,
+    /// Events that a group was given more than once, and counted once.
+    pub(crate) repeated: u64,
+    /// Worker processes that were seen in the registry.
+    pub(crate) members: u64,
+    /// Part of `members`: those whose record ran out because nobody renewed it.
+    pub(crate) expired: u64,
+    pub(crate) heartbeats: u64,
     /// What does not add up, for people; empty if `adds_up`.
     pub(crate) problems: Vec<String>,
 }
@@ -89,14 +108,30 @@ pub(crate) fn fingerprint(line: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Compares the three witnesses.
-pub(crate) fn account(sent: &Sent, entries: &[Entry], dead: &[Dead], queue: Figures) -> Account {
+/// What each of them says.
+#[derive(Clone, Copy)]
+pub(crate) struct Witnesses<'a> {
+    pub(crate) sent: &'a Sent,
+    pub(crate) ledger: &'a [Entry],
+    pub(crate) dead: &'a [Dead],
+    pub(crate) queue: Figures,
+    pub(crate) log: &'a Log,
+    pub(crate) groups: &'a [Standing],
+    pub(crate) presences: &'a Presences,
+}
+
+/// Compares the witnesses.
+pub(crate) fn account(witnesses: Witnesses<'_>) -> Account {
+    let Witnesses { sent, ledger, dead, queue, log, groups, presences } = witnesses;
     let mut audit = Audit { sent, account: Account::default(), charged: HashMap::new(), retried: HashSet::new() };
-    audit.ledger(entries);
+    audit.ledger(ledger);
     audit.dead_letters(dead);
     audit.orders(dead, queue);
     audit.account.queue = queue;
     audit.figures();
+    audit.log(log, dead);
+    audit.projections(groups);
+    audit.presences(presences);
     audit.account.adds_up = audit.account.problems.is_empty();
     audit.account.problems.truncate(MAX_PROBLEMS);
     audit.account
@@ -106,19 +141,28 @@ struct Audit<'a> {
     sent: &'a Sent,
     account: Account,
     /// What was charged for each message.
-    charged: HashMap<u64, i64>,
+    charged: HashMap<u64, Sale<'a>>,
     retried: HashSet<u64>,
 }
 
-impl Audit<'_> {
-    fn ledger(&mut self, entries: &[Entry]) {
+/// A charge as the ledger has it.
+#[derive(Clone, Copy, Debug)]
+struct Sale<'a> {
+    cents: i64,
+    quantity: u64,
+    shelf: &'a str,
+}
+
+impl<'a> Audit<'a> {
+    fn ledger(&mut self, entries: &'a [Entry]) {
         let mut book = Book::default();
         for entry in entries {
             let effect = book.apply(entry);
             match (effect, entry) {
                 (Effect::Applied, Entry::Enter(_)) => {}
-                (Effect::Applied, Entry::Charge { order, amount_cents, message, .. }) => {
-                    self.charge(order, *amount_cents, *message);
+                (Effect::Applied, Entry::Charge { hold, order, amount_cents, quantity, message, .. }) => {
+                    let sale = Sale { cents: *amount_cents, quantity: *quantity, shelf: &hold.shelf };
+                    self.charge(order, sale, *message);
                 }
                 (Effect::Replayed, _) => self.account.replayed += 1,
                 (Effect::Stale, _) => self.account.stale += 1,
@@ -133,12 +177,14 @@ impl Audit<'_> {
         }
     }
 
-    fn charge(&mut self, order: &str, amount: i64, message: u64) {
+    fn charge(&mut self, order: &str, sale: Sale<'a>, message: u64) {
         match self.sent.accepted.get(&message) {
-            Some(Accepted::Order { id, amount_cents }) if id == order && *amount_cents == amount => {
-                self.charged.insert(message, amount);
+            Some(Accepted::Order { id, amount_cents, quantity })
+                if id == order && (*amount_cents, *quantity) == (sale.cents, sale.quantity) =>
+            {
+                self.charged.insert(message, sale);
             }
-            other => self.problem(format!("order {order:?} was charged {amount} for message {message}: {other:?}")),
+            other => self.problem(format!("order {order:?} was charged {sale:?} for message {message}: {other:?}")),
         }
     }
 
@@ -201,7 +247,7 @@ impl Audit<'_> {
         account.duplicates = sent.duplicates;
         account.accepted = sent.accepted.len() as u64;
         account.retried = self.retried.len() as u64;
-        account.charged_cents = self.charged.values().sum();
+        account.charged_cents = self.charged.values().map(|sale| sale.cents).sum();
         let Account { accepted, settled, dead, unfinished, lines, .. } = *account;
         let taken = account.blank + account.too_long + account.duplicates + accepted;
         let ours = Figures { accepted, settled, dead, unfinished };

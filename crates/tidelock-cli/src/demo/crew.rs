@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 use super::ledger::{Entry, Ledger};
+use super::members::Presence;
 use super::plan::Plan;
 use super::worker::Shop;
 use crate::exit::WorkerEnded;
@@ -21,16 +22,17 @@ const GRACE: Duration = Duration::from_mins(1);
 
 /// Who carries out the orders.
 pub(crate) enum Crew {
-    Here { worker: RunningWorker, shop: Arc<Shop> },
+    Here { worker: RunningWorker, shop: Arc<Shop>, presence: Presence },
     Processes { children: Vec<Child>, folder: Folder },
 }
 
 impl Crew {
     /// Starts workers in this process.
-    pub(crate) fn here(plan: &Plan, tide: &Tidelock) -> anyhow::Result<Self> {
+    pub(crate) async fn here(plan: &Plan, tide: &Tidelock) -> anyhow::Result<Self> {
         let shop = plan.shop(tide)?;
+        let presence = Presence::begin(plan, tide).await?;
         let worker = plan.workers(tide, &shop)?.spawn();
-        Ok(Self::Here { worker, shop })
+        Ok(Self::Here { worker, shop, presence })
     }
 
     /// Starts `count` processes; they stop when this one ends in any way.
@@ -58,7 +60,7 @@ impl Crew {
     }
 
     /// Kills the first process with SIGKILL, as it stands; nobody replaces it.
-    pub(crate) async fn kill_one(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn kill_first(&mut self) -> anyhow::Result<()> {
         if let Self::Processes { children, .. } = self {
             let mut victim = children.remove(0);
             victim.kill().await.context("cannot kill a worker process")?;
@@ -66,11 +68,20 @@ impl Crew {
         Ok(())
     }
 
+    /// What the members of this run are called.
+    pub(crate) fn names(&self, plan: &Plan, killed: &[String]) -> Vec<String> {
+        match self {
+            Self::Here { .. } => vec![plan.name.clone()],
+            Self::Processes { children, .. } => (1..=children.len() + killed.len()).map(worker_name).collect(),
+        }
+    }
+
     /// Lets the workers finish what they hold, and takes the ledger from them.
     pub(crate) async fn dismiss(self) -> anyhow::Result<Vec<Entry>> {
         match self {
-            Self::Here { worker, shop } => {
+            Self::Here { worker, shop, presence } => {
                 worker.shutdown(GRACE).await;
+                presence.end().await?;
                 Ok(shop.ledger.entries()?)
             }
             Self::Processes { mut children, folder } => {

@@ -107,7 +107,7 @@ async fn send(batch: Vec<Line>, queue: &Queue<Raw>, sent: &mut Sent) -> anyhow::
 
 fn content(line: &[u8]) -> Accepted {
     match Order::parse(line) {
-        Ok(order) => Accepted::Order { id: order.id, amount_cents: order.amount_cents },
+        Ok(order) => Accepted::Order { id: order.id, amount_cents: order.amount_cents, quantity: order.quantity },
         Err(_) => Accepted::Bad { fingerprint: fingerprint(line) },
     }
 }

@@ -12,6 +12,8 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Outcome;
+
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -19,7 +21,7 @@ pub(crate) enum Entry {
     /// A worker stands at a shelf.
     Enter(Hold),
     /// A worker at a shelf charges for an order.
-    Charge { hold: Hold, order: String, amount_cents: i64, message: u64, delivery: String, attempt: u64 },
+    Charge { hold: Hold, order: String, amount_cents: i64, quantity: u64, message: u64, delivery: String, attempt: u64 },
 }
 
 /// A lock as its holder sees it at the instant of an entry.
@@ -97,6 +99,22 @@ impl Book {
         charged.deliveries.push(delivery.to_owned());
         Effect::Replayed
     }
+}
+
+/// What was charged, by message, as the topic tells it.
+pub(crate) fn charges(entries: &[Entry]) -> HashMap<u64, Outcome> {
+    let mut book = Book::default();
+    let mut charges = HashMap::new();
+    for entry in entries {
+        if let (Effect::Applied, Entry::Charge { hold, order, amount_cents, quantity, message, .. }) =
+            (book.apply(entry), entry)
+        {
+            let (order, shelf) = (order.clone(), hold.shelf.clone());
+            let (message, quantity, amount_cents) = (*message, *quantity, *amount_cents);
+            charges.insert(message, Outcome::Charged { message, order, shelf, quantity, amount_cents });
+        }
+    }
+    charges
 }
 
 /// The ledger of this process's workers, or of all processes of a run.
@@ -204,7 +222,7 @@ mod tests {
 
     fn charge(hold: Hold, order: &str, message: u64, attempt: u64) -> Entry {
         let delivery = format!("{message}.{attempt}");
-        Entry::Charge { hold, order: order.to_owned(), amount_cents: 100, message, delivery, attempt }
+        Entry::Charge { hold, order: order.to_owned(), amount_cents: 100, quantity: 1, message, delivery, attempt }
     }
 
     #[test]

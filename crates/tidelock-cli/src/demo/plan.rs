@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidelock::ephemeral::Ephemeral;
 use tidelock::queue::{Queue, Worker};
 use tidelock::ratelimit::Limit;
-use tidelock::{Backoff, Raw, RetryPolicy, SECOND, Tidelock};
+use tidelock::registry::Registry;
+use tidelock::topic::Topic;
+use tidelock::{Backoff, DAY, Raw, RetryPolicy, SECOND, Tidelock};
 
+use super::event::Outcome;
 use super::ledger::Ledger;
+use super::members::Member;
 use super::worker::{Shop, fulfil};
 use crate::queue::MAX_BODY;
 
 /// Short, so that what a killed process held is back within seconds; a living one renews.
-const LEASE: Duration = Duration::from_secs(3);
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 /// How long a call waits for a server that is away for a moment.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often an order is tried.
@@ -23,7 +28,7 @@ const MAX_DELIVERIES: u64 = 5;
 /// Handed to worker processes as one line on stdin, so that no password stands in the list of processes.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// New for each run: it names the queue, the locks and the limit.
+    /// New for each run: it names the queue, the topic, the locks, the limit and the records.
     pub(crate) run: String,
     pub(crate) url: Option<String>,
     pub(crate) prefix: String,
@@ -54,6 +59,18 @@ impl Plan {
         orders.payload_limit(MAX_BODY).build()
     }
 
+    pub(crate) fn topic(&self, tide: &Tidelock) -> tidelock::Result<Topic<Outcome>> {
+        tide.topic(&self.run).retention(DAY).build()
+    }
+
+    pub(crate) fn members(&self, tide: &Tidelock) -> tidelock::Result<Registry<Member>> {
+        tide.registry(&self.run).build()
+    }
+
+    pub(crate) fn heartbeats(&self, tide: &Tidelock) -> tidelock::Result<Ephemeral<u32>> {
+        tide.ephemeral(&self.run).ttl(LEASE).build()
+    }
+
     pub(crate) fn shop(&self, tide: &Tidelock) -> anyhow::Result<Arc<Shop>> {
         let limit = Limit::per_second(self.rate).token_bucket().burst((self.rate / 10).max(1));
         let ledger = match &self.ledger {
@@ -63,7 +80,7 @@ impl Plan {
         let payments = tide.ratelimit(&self.run).limit(limit).answer_within(10 * SECOND).build()?;
         let shelves = tide.mutex(&self.run).lease(LEASE).build()?;
         let patience = RetryPolicy::builder().unlimited().deadline(PATIENCE).build()?;
-        Ok(Arc::new(Shop { tide: tide.clone(), patience, payments, shelves, ledger }))
+        Ok(Arc::new(Shop { tide: tide.clone(), patience, payments, shelves, ledger, topic: self.topic(tide)? }))
     }
 
     /// The workers of one process, ready to run.

@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) processes: u16,
     pub(crate) killed: u64,
     pub(crate) killed_holding: u64,
+    /// Events that the reader of the stock held when it fell; `None`: it did not come to that.
+    pub(crate) reader_fell_holding: Option<u64>,
     pub(crate) elapsed_ms: u64,
     pub(crate) queue_name: String,
     #[serde(skip)]
@@ -82,13 +84,20 @@ impl fmt::Display for Report {
         row(blank + too_long, "skipped", format!("{blank} blank, {too_long} too long"))?;
         row(duplicates, "duplicates", "refused: their order id was accepted before".to_owned())?;
         row(account.accepted, "accepted", String::new())?;
-        let (whole, cents) = (account.charged_cents / 100, account.charged_cents % 100);
-        row(account.settled, "settled", format!("charged {}.{cents:02} in all", count(whole.unsigned_abs())))?;
+        row(account.settled, "settled", format!("charged {} in all", money(account.charged_cents)))?;
         let by_reason = account.dead_by_reason.iter().map(|(reason, number)| format!("{} {reason}", count(*number)));
         row(account.dead, "dead letters", by_reason.collect::<Vec<_>>().join(", "))?;
         if account.unfinished > 0 {
             row(account.unfinished, "unfinished", "still in the queue when it was stopped".to_owned())?;
         }
+        let revenue = money(account.revenue_cents);
+        row(account.events, "events", format!("one for each order; a group adds them up to {revenue}"))?;
+        let fell =
+            self.reader_fell_holding.map(|held| format!(", whose reader fell with {} events in hand", count(held)));
+        row(account.sold, "sold", format!("items, by a second group{}", fell.unwrap_or_default()))?;
+        let expired =
+            if account.expired > 0 { format!("; {} said no goodbye", account.expired) } else { String::new() };
+        row(account.members, "members", format!("came and went{expired}"))?;
         row(account.lost, "lost", String::new())?;
         row(account.double, "double", String::new())?;
         row(account.retried, "retried", "orders that needed more than one delivery".to_owned())?;
@@ -105,6 +114,10 @@ impl fmt::Display for Report {
     }
 }
 
+fn money(cents: i64) -> String {
+    format!("{}.{:02}", count((cents / 100).unsigned_abs()), cents % 100)
+}
+
 impl Report {
     fn fmt_samples(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.samples.is_empty() {
@@ -114,7 +127,8 @@ impl Report {
             writeln!(f, "    {sample}")?;
         }
         if self.kept {
-            writeln!(f, "\nThe queue is kept: tidelock queue stats {} --redis …", self.queue_name)?;
+            let name = &self.queue_name;
+            writeln!(f, "\nKept: tidelock queue stats {name}, tidelock topic tail {name} --from earliest (--redis …)")?;
         }
         Ok(())
     }

@@ -1,12 +1,14 @@
-//! What a worker does with an order: ask the payment provider's limit, lock the shelf, pack, charge.
+//! What a worker does with an order: ask the payment provider's limit, lock the shelf, pack, charge, tell.
 
 use std::time::Duration;
 
 use tidelock::mutex::{Guard, Locked, Mutex};
 use tidelock::queue::{HandlerError, Message};
 use tidelock::ratelimit::RateLimiter;
+use tidelock::topic::Topic;
 use tidelock::{Raw, RetryPolicy, Tidelock};
 
+use super::event::Outcome;
 use super::ledger::{Effect, Entry, Hold, Ledger};
 use super::order::Order;
 
@@ -22,11 +24,19 @@ pub(crate) struct Shop {
     pub(crate) payments: RateLimiter,
     pub(crate) shelves: Mutex,
     pub(crate) ledger: Ledger,
+    pub(crate) topic: Topic<Outcome>,
 }
 
 /// Carries out one order. An error means *later*; a bad line is refused for good.
 pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), HandlerError> {
-    let order = Order::parse(&message.0).map_err(HandlerError::fatal)?;
+    let order = match Order::parse(&message.0) {
+        Ok(order) => order,
+        Err(reason) => {
+            let died = Outcome::died(super::number(message.id()), &message.0, &reason);
+            died.publish(&shop.topic).await?;
+            return Err(HandlerError::fatal(reason));
+        }
+    };
     // A limiter never repeats a check by itself, because one that was answered too late has been counted.
     let turn = shop.tide.retry(async |_| shop.payments.acquire("provider").await).policy(shop.patience).await?;
     debug_assert!(!turn.limited, "without a timeout it waits until it is allowed");
@@ -41,7 +51,10 @@ pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), Ha
     };
     // If this fails the library goes on releasing; the charge stands either way.
     let _ = guard.release().await;
-    charged
+    charged?;
+    // The message is finished only behind this: a crash before it, and the next delivery finds the charge and tells it.
+    Outcome::charged(super::number(message.id()), order).publish(&shop.topic).await?;
+    Ok(())
 }
 
 async fn pack_and_charge(
@@ -64,6 +77,7 @@ async fn pack_and_charge(
         hold: hold(),
         order: order.id.clone(),
         amount_cents: order.amount_cents,
+        quantity: order.quantity,
         message: super::number(message.id()),
         delivery: message.delivery_id(),
         attempt: message.attempt(),
@@ -77,5 +91,85 @@ fn check(effect: Effect) -> Result<(), HandlerError> {
         Effect::Applied | Effect::Replayed => Ok(()),
         Effect::Stale => Err("the shelf has passed on to another worker".into()),
         Effect::Violation(what) => Err(what.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use tidelock::SECOND;
+    use tidelock::topic::{Follower, Item, Start};
+
+    use super::super::ledger;
+    use super::super::plan::Plan;
+    use super::*;
+
+    const LINE: &[u8] = br#"{"id":"o-1","warehouse":"oslo","item":"lamp","quantity":2,"amount_cents":500}"#;
+
+    fn plan() -> Plan {
+        Plan {
+            run: "test".to_owned(),
+            url: None,
+            prefix: String::new(),
+            root_certificate: None,
+            name: "test".to_owned(),
+            concurrency: 1,
+            rate: 1_000,
+            ledger: None,
+        }
+    }
+
+    async fn next(told: &mut Follower<Outcome>) -> Outcome {
+        match told.next().await {
+            Some(Ok(Item::Event(event))) => event.into_data(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_charge_that_was_not_told_before_a_crash_is_told_by_the_next_delivery() {
+        let (plan, tide) = (plan(), Tidelock::in_process());
+        let (shop, topic) = (plan.shop(&tide).unwrap(), plan.topic(&tide).unwrap());
+        let mut told = topic.follow().start(Start::Earliest).await.unwrap();
+        let sent = plan.queue(&tide).unwrap().send(&Raw(LINE.to_vec())).await.unwrap();
+        let message = super::super::number(sent.id);
+        let order = Order::parse(LINE).unwrap();
+        // So far came the delivery of a worker that is no more.
+        let charge = || Entry::Charge {
+            hold: Hold { shelf: order.shelf(), fence: 0, proven: true },
+            order: order.id.clone(),
+            amount_cents: order.amount_cents,
+            quantity: order.quantity,
+            message,
+            delivery: "of one who died".to_owned(),
+            attempt: 1,
+        };
+        assert_eq!(shop.ledger.write(charge).unwrap(), Effect::Applied);
+
+        let worker = plan.workers(&tide, &shop).unwrap().spawn();
+        let event = next(&mut told).await;
+        worker.shutdown(10 * SECOND).await;
+        let entries = shop.ledger.entries().unwrap();
+        assert_eq!(ledger::charges(&entries), [(message, event.clone())].into());
+        assert_eq!(entries.iter().filter(|entry| matches!(entry, Entry::Charge { .. })).count(), 2, "it came twice");
+        assert!(event.publish(&topic).await.unwrap().duplicate);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_no_order_is_told_and_dies() {
+        let (plan, tide) = (plan(), Tidelock::in_process());
+        let (shop, queue) = (plan.shop(&tide).unwrap(), plan.queue(&tide).unwrap());
+        let mut told = plan.topic(&tide).unwrap().follow().start(Start::Earliest).await.unwrap();
+        let sent = queue.send(&Raw(b"{\"id\":\"o-1\"}".to_vec())).await.unwrap();
+        let worker = plan.workers(&tide, &shop).unwrap().spawn();
+        let event = next(&mut told).await;
+        worker.shutdown(10 * SECOND).await;
+        let message = super::super::number(sent.id);
+        assert!(
+            matches!(&event, Outcome::Died { message: dead, order: Some(order), reason }
+                if *dead == message && order == "o-1" && reason.contains("missing field")),
+            "{event:?}"
+        );
+        assert_eq!(queue.stats().await.unwrap().dead, 1);
     }
 }

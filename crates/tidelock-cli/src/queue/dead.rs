@@ -8,10 +8,9 @@ use tidelock::queue::{DeadLetter, DeadReason, MessageId};
 use tidelock::{PageToken, Raw};
 
 use super::Target;
-use super::messages::SHOWN;
 use crate::exit::{Exit, Wrong};
 use crate::output;
-use crate::value::{body, count, cut, duration, instant, line, plain};
+use crate::value::{SHOWN, body, count, cut, duration, instant, line, plain};
 
 /// Why a message is a dead letter, as said on the command line.
 #[derive(Clone, Copy, clap::ValueEnum)]

@@ -1,6 +1,6 @@
 //! Messages that are not finished: show the next ones, send new ones.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,12 +10,9 @@ use tidelock::queue::{MessageInfo, Queue, SendRequest};
 
 use super::Target;
 use crate::exit::{Exit, Wrong};
-use crate::lines::{self, Line, MAX_LINE};
+use crate::lines::{self, Line, MAX_LINE, read_all};
 use crate::output;
-use crate::value::{body, count, cut, duration, instant, line, plain};
-
-/// So many characters of a body are shown to people.
-pub(super) const SHOWN: usize = 2_000;
+use crate::value::{SHOWN, body, count, cut, duration, instant, line, meta, plain};
 
 const PEEK_HELP: &str = "\
 Bodies that are not UTF-8 are shown as base64 and marked: `base64:…` for people, \"encoding\":\"base64\" in JSON.
@@ -158,9 +155,8 @@ impl Send {
             request = request.dedup_for(window);
         }
         for pair in &self.meta {
-            let (key, value) = pair.split_once('=').ok_or_else(|| Wrong(format!("--meta {pair:?} has no `=`")))?;
-            let value: Value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
-            request = request.meta(key, &value);
+            let (name, value) = meta(pair)?;
+            request = request.meta(name, &value);
         }
         Ok(request)
     }
@@ -197,10 +193,4 @@ impl Send {
 /// Says how far it came, so that nobody has to send everything again.
 fn after(sent: u64, error: tidelock::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("after {sent} messages were sent"))
-}
-
-fn read_all() -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    io::stdin().lock().read_to_end(&mut body)?;
-    Ok(body)
 }

@@ -39,11 +39,20 @@ fn the_account_of_a_file_adds_up_line_by_line() {
         ("charged_cents", json!(600)),
         ("dead_by_reason", json!({ "rejected": 5, "max_deliveries_exceeded": 1 })),
         ("queue", json!({ "accepted": 9, "settled": 3, "dead": 6, "unfinished": 0 })),
+        ("events", json!(9)),
+        ("revenue_cents", json!(600)),
+        ("sold", json!(3)),
+        ("lag", json!(0)),
+        ("members", json!(1)),
+        ("expired", json!(0)),
         ("backend", json!("in_process")),
     ];
     for (field, value) in expected {
         assert_eq!(account[field], value, "{field} in {account}");
     }
+    // The order that always fails has its event last, so the reader falls with something in hand; that comes again.
+    assert!(account["reader_fell_holding"].as_u64() > Some(0), "{account}");
+    assert!(account["repeated"].as_u64() >= account["reader_fell_holding"].as_u64(), "{account}");
 }
 
 #[test]
@@ -56,6 +65,9 @@ fn people_see_the_reasons_and_the_sum() {
         "amount_cents must be 1..=1000000000, but is -100",
         "one lamp, please",
         "base64:",
+        "9  events        one for each order; a group adds them up to 6.00",
+        "3  sold          items, by a second group, whose reader fell with ",
+        "1  members       came and went\n",
         "The account adds up: 9 accepted = 3 settled + 6 dead, 0 lost, 0 double.",
     ] {
         assert!(ran.stdout.contains(text), "no {text:?} in {ran:?}");
@@ -72,6 +84,9 @@ fn the_built_in_orders_add_up() {
     assert_eq!(count("accepted"), count("settled") + count("dead"));
     assert_eq!(count("lines"), count("blank") + count("duplicates") + count("accepted"));
     assert_eq!((count("lost"), count("double"), count("unfinished")), (0, 0, 0));
+    assert_eq!((count("events"), count("lag")), (count("accepted"), 0));
+    assert_eq!(account["revenue_cents"], account["charged_cents"]);
+    assert!(count("sold") >= count("settled"), "{account}");
     assert!(count("retried") > 100 && count("duplicates") > 50 && count("dead") > 50, "{account}");
     assert_eq!(account["dead_by_reason"].as_object().map(serde_json::Map::len), Some(2));
 }
@@ -110,5 +125,6 @@ fn an_interrupted_run_adds_up_with_what_is_unfinished() {
         let count = |field: &str| account[field].as_u64().unwrap_or_else(|| panic!("{field} in {account}"));
         assert_eq!(count("accepted"), count("settled") + count("dead") + count("unfinished"), "{account}");
         assert!(count("unfinished") > 1_000 && count("lost") == 0, "{account}");
+        assert!(count("events") >= count("settled") + count("dead") && count("lag") == 0, "{account}");
     }
 }

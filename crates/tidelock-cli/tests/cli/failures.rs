@@ -24,6 +24,19 @@ fn arguments_that_make_no_sense_are_wrong_requests() {
         &["queue", "purge", "mail"],
         &["queue", "requeue", "mail"],
         &["queue", "stats", "mail"],
+        &["topic", "publish", "orders", "{}", "-"],
+        &["topic", "publish", "orders", "{}", "{}", "--dedup", "one"],
+        &["topic", "publish", "orders", "-", "--dedup", "one"],
+        &["topic", "publish", "orders", "{}", "--dedup-for", "1h"],
+        &["topic", "tail", "orders", "--from", "yesterday"],
+        &["topic", "tail", "orders", "--limit", "0"],
+        &["topic", "lag", "orders"],
+        &["topic", "groups", "orders"],
+        &["registry", "get", "services"],
+        &["registry", "ls", "services", "--limit", "-1"],
+        &["registry", "watch", "services", "--key", "a/1", "--prefix", "a/"],
+        &["ephemeral", "watch", "presence", "--key", "a", "--prefix", "a"],
+        &["ephemeral", "ls", "presence", "--expired"],
         &["ping"],
     ] {
         let ran = tidelock(arguments).expect(2);
@@ -52,9 +65,21 @@ fn a_server_that_is_not_there_is_told_without_the_password() {
     let port = free_port().unwrap();
     let url = format!("redis://me:{SECRET}@127.0.0.1:{port}");
     let timeout = ["--timeout", "300ms"];
-    let ping = [&["ping"], &timeout[..]].concat();
-    let stats = [&["queue", "stats", "mail", "--json"], &timeout[..]].concat();
-    for ran in [tidelock_at(&url, &ping, b""), tidelock_at(&url, &stats, b""), tidelock(&["demo", "--redis", &url])] {
+    let verbs = [
+        &["ping"] as &[_],
+        &["queue", "stats", "mail", "--json"],
+        &["topic", "publish", "orders", "{}", "--json"],
+        &["topic", "tail", "orders"],
+        &["topic", "groups", "orders"],
+        &["topic", "lag", "orders", "billing"],
+        &["registry", "ls", "services", "--json"],
+        &["registry", "get", "services", "a/1"],
+        &["registry", "watch", "services"],
+        &["ephemeral", "ls", "presence"],
+        &["ephemeral", "watch", "presence", "--json"],
+    ];
+    let ran = verbs.map(|verb| tidelock_at(&url, &[verb, &timeout].concat(), b""));
+    for ran in ran.into_iter().chain([tidelock(&["demo", "--redis", &url])]) {
         let ran = ran.expect(3);
         assert!(ran.stdout.is_empty() && !ran.all().contains(SECRET), "{ran:?}");
         assert!(ran.stderr.contains(&format!("127.0.0.1:{port}: ")), "it says which server: {ran:?}");

@@ -27,12 +27,15 @@ fn check(account: &Value) {
     for (field, value) in [("adds_up", json!(true)), ("accepted", json!(408)), ("duplicates", json!(8))] {
         assert_eq!(account[field], value, "{field} in {account}");
     }
-    for (field, value) in [("lost", json!(0)), ("double", json!(0)), ("unfinished", json!(0))] {
+    for (field, value) in [("lost", json!(0)), ("double", json!(0)), ("unfinished", json!(0)), ("lag", json!(0))] {
         assert_eq!(account[field], value, "{field} in {account}");
     }
     let count = |field: &str| account[field].as_u64().unwrap_or_else(|| panic!("{field} in {account}"));
     assert_eq!(count("settled") + count("dead"), 408, "{account}");
     assert_eq!(account["dead_by_reason"]["rejected"], json!(8), "{account}");
+    assert_eq!((count("events"), count("sold") * 100), (408, count("revenue_cents")), "{account}");
+    assert_eq!(account["revenue_cents"], account["charged_cents"], "{account}");
+    assert_eq!(account["members"], account["processes"], "{account}");
 }
 
 /// Runs the demo over each server, all at once.
@@ -57,6 +60,7 @@ fn a_process_killed_midway_loses_nothing() {
         check(&account);
         assert_eq!((&account["killed"], &account["processes"]), (&json!(1), &json!(3)), "{account}");
         assert!(account["killed_holding"].as_u64() > Some(0), "it was killed in the midst of its work: {account}");
+        assert!(account["expired"].as_u64() > Some(0), "nobody said goodbye for it: {account}");
     });
 }
 

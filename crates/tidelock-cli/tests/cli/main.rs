@@ -4,5 +4,7 @@ mod demo;
 mod failures;
 mod fleet;
 mod queue;
+mod records;
 mod rights;
 mod run;
+mod topic;

@@ -32,6 +32,15 @@ fn the_rights_of_the_guide_are_enough() {
         for verb in [&["send", "mail", "{}"] as &[_], &["pause", "mail"], &["resume", "mail"], &["stats", "mail"]] {
             tidelock_at(&url, &[&["queue"], verb].concat(), b"").expect(0);
         }
+        for command in [
+            &["topic", "publish", "orders", "{}", "--key", "o-1", "--dedup", "one"] as &[_],
+            &["topic", "tail", "orders", "--from", "earliest", "--limit", "1"],
+            &["topic", "groups", "orders"],
+            &["registry", "ls", "services"],
+            &["ephemeral", "ls", "presence"],
+        ] {
+            tidelock_at(&url, command, b"").expect(0);
+        }
         let elsewhere = tidelock_at(&url, &["ping", "--prefix", "other"], b"").expect(3);
         assert!(elsewhere.stderr.contains("NOPERM"), "{elsewhere:?}");
     }

@@ -1,11 +1,18 @@
 //! Running the binary.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, mpsc};
+use std::time::Duration;
 
 use serde_json::Value;
+use tidelock::Tidelock;
+use tokio::runtime::Runtime;
+
+/// Longer than a busy machine takes for anything.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -20,6 +27,14 @@ impl Ran {
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The JSON values on stdout, one on each line.
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect()
     }
 
     /// Both outputs, to look for what must not be there.
@@ -63,6 +78,93 @@ fn finish(command: &mut Command, stdin: &[u8]) -> Ran {
         stdout: String::from_utf8(output.stdout).expect("stdout is text"),
         stderr: String::from_utf8(output.stderr).expect("stderr is text"),
     }
+}
+
+/// A command that goes on until it is told to end.
+pub(crate) struct Stream {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Stream {
+    pub(crate) fn start(url: &str, arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        let mut child = command.env("TIDELOCK_URL", url).stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    /// The next line; waits for it.
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line comes")
+    }
+
+    /// The JSON value on the next line; waits for it.
+    pub(crate) fn next(&mut self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// The JSON value on the next line, if there is one by now.
+    pub(crate) fn try_next(&mut self) -> Option<Value> {
+        self.lines.try_recv().ok().map(|line| serde_json::from_str(&line).expect("JSON"))
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    pub(crate) fn end(mut self) -> i32 {
+        assert_eq!(self.lines.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected), "nothing more comes");
+        self.child.wait().expect("the binary ends").code().expect("it ends by itself")
+    }
+
+    /// Lets it stand still.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+        // A signal is sent before it has arrived. Where nobody can tell, it has by then.
+        while self.state().is_some_and(|state| state != 'T') {}
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
+    }
+
+    fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    /// Ctrl-C; its exit code and what it still had to say.
+    pub(crate) fn interrupt(mut self) -> (i32, Vec<Value>) {
+        self.signal("-INT");
+        let code = self.child.wait().expect("the binary ends").code().expect("it ends by itself");
+        (code, self.lines.iter().map(|line| serde_json::from_str(&line).expect("JSON")).collect())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The library on a server, to make what the command looks at.
+pub(crate) async fn open(url: &str) -> Tidelock {
+    Tidelock::connect(url).await.expect("the server is there")
+}
+
+/// Runs on one runtime for all tests, because what was opened on it lives as long as it does.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime starts"));
+    RUNTIME.block_on(work)
 }
 
 /// A name that no other test and no other run uses.

@@ -1,6 +1,9 @@
 //! Each witness is falsified in turn, and the account has to notice.
 
+use super::super::event::Outcome;
 use super::super::ledger::Hold;
+use super::super::members::{Attendance, Stay};
+use super::super::projection::{GROUPS, Projection};
 use super::*;
 
 const BAD: &[u8] = b"two lamps";
@@ -11,16 +14,31 @@ struct Run {
     entries: Vec<Entry>,
     dead: Vec<Dead>,
     queue: Figures,
+    outcomes: Vec<Outcome>,
+    log: Log,
+    groups: Vec<Standing>,
+    presences: Presences,
 }
 
 fn charge(message: u64, fence: u64, attempt: u64) -> Entry {
     let hold = Hold { shelf: "4:oslo/lamp".to_owned(), fence, proven: true };
     let (order, delivery) = (format!("o-{message}"), format!("{message}.{attempt}"));
-    Entry::Charge { hold, order, amount_cents: 100, message, delivery, attempt }
+    Entry::Charge { hold, order, amount_cents: 100, quantity: 2, message, delivery, attempt }
+}
+
+fn standings(events: &[Outcome]) -> Vec<Standing> {
+    let standing = |group| {
+        let mut projection = Projection::default();
+        for event in events {
+            projection.apply(group, event);
+        }
+        Standing { group, projection, ..Standing::default() }
+    };
+    GROUPS.map(standing).to_vec()
 }
 
 fn run() -> Run {
-    let order = |id: u64| (id, Accepted::Order { id: format!("o-{id}"), amount_cents: 100 });
+    let order = |id: u64| (id, Accepted::Order { id: format!("o-{id}"), amount_cents: 100, quantity: 2 });
     let bad = (4, Accepted::Bad { fingerprint: fingerprint(BAD) });
     let accepted = HashMap::from([order(1), order(2), order(3), bad]);
     let sent = Sent { lines: 7, blank: 1, too_long: 0, duplicates: 2, accepted };
@@ -28,7 +46,19 @@ fn run() -> Run {
         let reason = if rejected { "rejected" } else { "max_deliveries_exceeded" };
         Dead { id, reason: reason.to_owned(), rejected, error: error.to_owned(), attempts: 1, raw: raw.to_owned() }
     };
+    let charged = |message: u64| {
+        let (order, shelf) = (format!("o-{message}"), "4:oslo/lamp".to_owned());
+        Outcome::Charged { message, order, shelf, quantity: 2, amount_cents: 100 }
+    };
+    let events = [charged(1), charged(2), Outcome::died(3, b"{}", "declined"), Outcome::died(4, BAD, "not JSON")];
+    let names = ["one", "two"].map(str::to_owned);
+    let stays = names.iter().cloned().zip([Stay::Left, Stay::Expired]);
+    let seen = Attendance { names: stays.collect(), ..Attendance::default() };
     Run {
+        log: Log { events: events.iter().map(Told::from).collect(), amiss: Vec::new() },
+        groups: standings(&events),
+        outcomes: events.to_vec(),
+        presences: Presences { killed: names[1..].to_vec(), expected: names.to_vec(), seen: [seen.clone(), seen] },
         sent,
         entries: vec![charge(1, 1, 1), charge(2, 2, 1)],
         dead: vec![letter(3, false, "declined", b"{}"), letter(4, true, "not JSON", BAD)],
@@ -37,8 +67,23 @@ fn run() -> Run {
 }
 
 impl Run {
+    /// Nobody has heard of the end of this message.
+    fn forget(&mut self, message: u64) {
+        self.log.events.retain(|event| event.message != message);
+        let outcomes: Vec<_> = self.outcomes.iter().filter(|event| event.message() != message).cloned().collect();
+        self.groups = standings(&outcomes);
+    }
+
     fn account(&self) -> Account {
-        account(&self.sent, &self.entries, &self.dead, self.queue)
+        account(Witnesses {
+            sent: &self.sent,
+            ledger: &self.entries,
+            dead: &self.dead,
+            queue: self.queue,
+            log: &self.log,
+            groups: &self.groups,
+            presences: &self.presences,
+        })
     }
 }
 
@@ -50,6 +95,8 @@ fn a_clean_run_adds_up() {
     assert_eq!((account.accepted, account.settled, account.dead, account.lost), (4, 2, 2, 0));
     assert_eq!(account.charged_cents, 200);
     assert_eq!(account.dead_by_reason["rejected"], 1);
+    assert_eq!((account.events, account.revenue_cents, account.sold, account.lag), (4, 200, 4, 0));
+    assert_eq!((account.members, account.expired), (2, 1));
 }
 
 #[test]
@@ -104,8 +151,63 @@ fn a_queue_that_counts_otherwise_does_not_add_up() {
 fn an_interrupted_run_counts_what_is_still_queued() {
     let mut run = run();
     run.entries.pop();
+    run.forget(2);
     run.queue = Figures { accepted: 4, settled: 1, dead: 2, unfinished: 1 };
     let account = run.account();
     assert_eq!((account.unfinished, account.lost, account.settled), (1, 0, 1));
     assert!(account.adds_up);
+}
+
+/// What is unfinished may lack its event, and nothing else may.
+#[test]
+fn an_event_that_is_missing_twice_or_wrong_does_not_add_up() {
+    let falsify: [fn(&mut Log); 5] = [
+        |log| log.events.truncate(3),
+        |log| log.events.push(log.events[0]),
+        |log| log.events[0].sale = Some((99, 2)),
+        |log| log.events[0].sale = None,
+        |log| log.amiss.push("a gap".to_owned()),
+    ];
+    for falsify in falsify {
+        let mut run = run();
+        falsify(&mut run.log);
+        assert!(!run.account().adds_up);
+    }
+}
+
+#[test]
+fn a_projection_that_missed_or_doubled_something_does_not_add_up() {
+    let falsify: [fn(&mut Standing); 6] = [
+        |group| group.projection = Projection::default(),
+        |group| group.projection.totals.add(group.group, "4:oslo/lamp", 1, 1),
+        |group| group.projection.amiss.push("a gap".to_owned()),
+        |group| group.lag = 1,
+        |group| group.missed = 1,
+        |group| group.dead = 1,
+    ];
+    for group in 0..GROUPS.len() {
+        for falsify in falsify {
+            let mut run = run();
+            falsify(&mut run.groups[group]);
+            assert!(!run.account().adds_up);
+        }
+    }
+}
+
+#[test]
+fn somebody_who_never_came_or_never_went_does_not_add_up() {
+    let falsify: [fn(&mut Attendance); 5] = [
+        |seen| seen.names.retain(|name, _| name != "one"),
+        |seen| seen.names.extend([("one".to_owned(), Stay::Here)]),
+        |seen| seen.names.extend([("two".to_owned(), Stay::Left)]),
+        |seen| seen.names.extend([("three".to_owned(), Stay::Left)]),
+        |seen| seen.amiss.push("an overflow".to_owned()),
+    ];
+    for what in 0..2 {
+        for falsify in falsify {
+            let mut run = run();
+            falsify(&mut run.presences.seen[what]);
+            assert!(!run.account().adds_up);
+        }
+    }
 }

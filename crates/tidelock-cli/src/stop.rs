@@ -16,6 +16,15 @@ pub(crate) fn on_signal() -> watch::Receiver<bool> {
     receiver
 }
 
+/// Carries out what has no end of its own: a signal ends it, as it was meant to end.
+pub(crate) async fn until_signal(endless: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let mut stop = on_signal();
+    tokio::select! {
+        outcome = endless => outcome,
+        _ = stop.wait_for(|stop| *stop) => Ok(Exit::Yes),
+    }
+}
+
 #[cfg(unix)]
 pub(crate) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};

@@ -1,0 +1,253 @@
+//! The course of a run: from the first order to the account.
+
+use std::time::{Duration, Instant};
+
+use tidelock::queue::{Queue, State};
+use tidelock::topic::{Item, Topic};
+use tidelock::{PageToken, Raw, Tidelock};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Args;
+use super::audit::{self, Dead, Figures, Log, Presences, Sent, Told, Witnesses};
+use super::crew::{self, Crew};
+use super::event::Outcome;
+use super::input::{self, Input};
+use super::ledger::{self, Entry};
+use super::members::Roll;
+use super::plan::Plan;
+use super::progress::Progress;
+use super::readers::Readers;
+use super::report::{self, Report};
+
+/// How often the queue is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// The number of entries in one look at dead letters or events.
+const PAGE: usize = 1_000;
+/// So many events are published together.
+const BATCH: usize = 250;
+
+/// Everything that a run has on the backend.
+struct Stage {
+    queue: Queue<Raw>,
+    topic: Topic<Outcome>,
+    readers: Readers,
+    roll: Roll,
+    crew: Crew,
+}
+
+impl Stage {
+    /// Sets up who reads and who watches, and then who works, so that nobody comes unseen.
+    async fn set(args: &Args, plan: &Plan, tide: &Tidelock) -> anyhow::Result<Self> {
+        let (queue, topic) = (plan.queue(tide)?, plan.topic(tide)?);
+        let readers = Readers::start(&topic)?;
+        let roll = Roll::call(plan, tide).await?;
+        let crew = match args.processes {
+            Some(count) => Crew::processes(plan, count.into()).await?,
+            None => Crew::here(plan, tide).await?,
+        };
+        Ok(Self { queue, topic, readers, roll, crew })
+    }
+}
+
+/// What happened along the way.
+#[derive(Default)]
+struct Course {
+    /// The reader of the stock was told to fall.
+    fell: bool,
+    killed: Vec<String>,
+    /// Messages that the killed process held.
+    killed_holding: u64,
+}
+
+/// Carries out a run, and keeps its account.
+pub(crate) async fn carry_out(
+    args: &Args,
+    plan: &Plan,
+    tide: &Tidelock,
+    input: Input,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let mut stage = Stage::set(args, plan, tide).await?;
+    let mut sender = tokio::spawn(input::feed(input, stage.queue.clone(), stop.clone()));
+    let mut progress = Progress::new();
+    let (sent, course) = watch_over(args.chaos, &mut stage, &mut sender, &mut progress, stop.clone()).await?;
+    let sent = match sent {
+        Some(sent) => sent,
+        None => sender.await??,
+    };
+    let interrupted = *stop.borrow();
+    if interrupted {
+        progress.say("stopping: the workers finish what they hold");
+    }
+    let Stage { queue, topic, readers, roll, crew } = stage;
+    let expected = crew.names(plan, &course.killed);
+    let ledger = crew.dismiss().await?;
+    let dead = dead_letters(&queue).await?;
+    tell_dead(&topic, &ledger, &dead).await?;
+    let groups = readers.finish().await?;
+    let account = audit::account(Witnesses {
+        sent: &sent,
+        ledger: &ledger,
+        dead: &dead,
+        queue: figures(&queue).await?,
+        log: &read_log(&topic).await?,
+        groups: &groups,
+        presences: &Presences { expected, seen: roll.finish().await, killed: course.killed.clone() },
+    });
+    progress.finish();
+    Ok(Report {
+        account,
+        interrupted,
+        backend: if args.redis.is_some() { "redis" } else { "in_process" },
+        processes: args.processes.unwrap_or(1),
+        killed: course.killed.len() as u64,
+        killed_holding: course.killed_holding,
+        reader_fell_holding: groups.iter().find_map(|group| group.held),
+        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        queue_name: plan.run.clone(),
+        kept: args.keep,
+        samples: report::samples(&dead),
+    })
+}
+
+/// Looks on until everything is finished or a signal comes; when a third is done, somebody falls.
+async fn watch_over(
+    chaos: bool,
+    stage: &mut Stage,
+    sender: &mut JoinHandle<anyhow::Result<Sent>>,
+    progress: &mut Progress,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<(Option<Sent>, Course)> {
+    let (mut sent, mut course) = (None, Course::default());
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            outcome = &mut *sender, if sent.is_none() => sent = Some(outcome??),
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok((sent, course)),
+        }
+        stage.crew.check()?;
+        let figures = figures(&stage.queue).await?;
+        progress.show(figures);
+        let is_midway = sent.is_some() && (figures.settled + figures.dead) * 3 >= figures.accepted;
+        if is_midway && !course.fell {
+            course.fell = true;
+            stage.readers.fall();
+        }
+        let victim = crew::worker_name(1);
+        if is_midway && chaos && course.killed.is_empty() && stage.roll.has_seen(&victim) {
+            stage.crew.kill_first().await?;
+            course.killed_holding = held_by(&stage.queue, &victim).await?;
+            progress.say(&format!("killed {victim}, which held {} messages", course.killed_holding));
+            course.killed.push(victim);
+        }
+        if sent.is_some() && figures.unfinished == 0 {
+            return Ok((sent, course));
+        }
+    }
+}
+
+async fn figures(queue: &Queue<Raw>) -> tidelock::Result<Figures> {
+    let stats = queue.stats().await?;
+    let unfinished = stats.ready + stats.delayed + stats.leased;
+    Ok(Figures { accepted: stats.accepted, settled: stats.settled, dead: stats.dead, unfinished })
+}
+
+async fn held_by(queue: &Queue<Raw>, process: &str) -> tidelock::Result<u64> {
+    let leased = queue.list(State::Leased).limit(PAGE).await?;
+    let of_process = |consumer: &str| consumer.strip_prefix(process).is_some_and(|rest| rest.starts_with('-'));
+    let held =
+        leased.items.iter().filter(|message| message.lease.as_ref().is_some_and(|lease| of_process(&lease.consumer)));
+    Ok(held.count() as u64)
+}
+
+async fn dead_letters(queue: &Queue<Raw>) -> tidelock::Result<Vec<Dead>> {
+    let mut dead = Vec::new();
+    let mut next = None;
+    loop {
+        let mut list = queue.dead_letters().list().limit(PAGE);
+        if let Some(next) = &next {
+            list = list.after(next);
+        }
+        let page = list.await?;
+        dead.extend(page.items.into_iter().map(Dead::from));
+        next = page.next;
+        if next.is_none() {
+            return Ok(dead);
+        }
+    }
+}
+
+/// Tells the end of every dead letter. A worker tells what it refuses, but not what ends by a lease that runs out; what
+/// was told before is not told twice.
+async fn tell_dead(topic: &Topic<Outcome>, ledger: &[Entry], dead: &[Dead]) -> tidelock::Result<()> {
+    let charges = ledger::charges(ledger);
+    for letters in dead.chunks(BATCH) {
+        let outcomes = letters.iter().map(|letter| match charges.get(&letter.id) {
+            Some(charge) => (*charge).clone(),
+            None => Outcome::died(letter.id, &letter.raw, &letter.error),
+        });
+        topic.publish_many(outcomes.map(|outcome| outcome.publish(topic))).await?;
+    }
+    Ok(())
+}
+
+/// All that the topic holds.
+async fn read_log(topic: &Topic<Outcome>) -> tidelock::Result<Log> {
+    let mut log = Log::default();
+    let mut next: Option<PageToken> = None;
+    loop {
+        let mut read = topic.read().limit(PAGE);
+        if let Some(next) = &next {
+            read = read.after(next);
+        }
+        let page = read.await?;
+        for item in page.items {
+            match item {
+                Item::Event(event) => log.events.push(Told::from(event.data())),
+                Item::Gap(gap) => log.amiss.push(format!("a gap: {gap:?}")),
+                Item::Undecodable(raw) => log.amiss.push(format!("something undecodable: {raw:?}")),
+            }
+        }
+        next = page.next;
+        if next.is_none() {
+            return Ok(log);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelock::HOUR;
+
+    use super::super::ledger::Hold;
+    use super::*;
+
+    fn dead(id: u64) -> Dead {
+        let (reason, error) = ("max_deliveries_exceeded".to_owned(), "declined".to_owned());
+        Dead { id, reason, rejected: false, error, attempts: 5, raw: b"{}".to_vec() }
+    }
+
+    #[tokio::test]
+    async fn every_dead_letter_is_told_once_and_as_the_ledger_has_it() {
+        let tide = Tidelock::in_process();
+        let topic = tide.topic::<Outcome>("test").retention(HOUR).build().unwrap();
+        let charge = Entry::Charge {
+            hold: Hold { shelf: "4:oslo/lamp".to_owned(), fence: 1, proven: true },
+            order: "o-1".to_owned(),
+            amount_cents: 500,
+            quantity: 2,
+            message: 1,
+            delivery: "1.1".to_owned(),
+            attempt: 5,
+        };
+        Outcome::died(2, b"{}", "told by a worker").publish(&topic).await.unwrap();
+        for _ in 0..2 {
+            tell_dead(&topic, std::slice::from_ref(&charge), &[dead(1), dead(2), dead(3)]).await.unwrap();
+        }
+        let told = |message, sale| Told { message, sale };
+        assert_eq!(read_log(&topic).await.unwrap().events, [told(2, None), told(1, Some((500, 2))), told(3, None)]);
+    }
+}

@@ -1,0 +1,57 @@
+//! What became of an order, as an event of the run's topic.
+
+use serde::{Deserialize, Serialize};
+use tidelock::topic::{Publish, Topic};
+
+use super::order::{self, Order};
+use crate::value::cut;
+
+/// So many characters of an error go into an event.
+const REASON: usize = 500;
+
+/// The end of an order: one event for each, whoever publishes it and how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// The customer was charged.
+    Charged { message: u64, order: String, shelf: String, quantity: u64, amount_cents: i64 },
+    /// It is in the dead letters, and nobody was charged.
+    Died { message: u64, order: Option<String>, reason: String },
+}
+
+impl Outcome {
+    /// The end of a message whose order was carried out.
+    pub(crate) fn charged(message: u64, order: Order) -> Self {
+        let shelf = order.shelf();
+        let Order { id, quantity, amount_cents, .. } = order;
+        Self::Charged { message, order: id, shelf, quantity, amount_cents }
+    }
+
+    /// The end of a message with these bytes.
+    pub(crate) fn died(message: u64, line: &[u8], reason: &str) -> Self {
+        Self::Died { message, order: order::readable_id(line), reason: cut(reason, REASON) }
+    }
+
+    pub(crate) fn message(&self) -> u64 {
+        match self {
+            Self::Charged { message, .. } | Self::Died { message, .. } => *message,
+        }
+    }
+
+    /// The publish of this event. The message is the dedup key: what was published before a crash is not published again
+    /// after it.
+    pub(crate) fn publish(&self, topic: &Topic<Self>) -> Publish<Self> {
+        let publish = topic.publish(self).dedup_key(&self.message().to_string());
+        match self.order() {
+            Some(order) => publish.ordering_key(order),
+            None => publish,
+        }
+    }
+
+    fn order(&self) -> Option<&str> {
+        match self {
+            Self::Charged { order, .. } => Some(order),
+            Self::Died { order, .. } => order.as_deref(),
+        }
+    }
+}

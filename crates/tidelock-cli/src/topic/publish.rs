@@ -1,0 +1,150 @@
+//! Publishing events.
+
+use std::io;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tidelock::topic::{self, Topic};
+use tidelock::{Raw, Tidelock};
+
+use super::Target;
+use crate::exit::{Exit, Wrong};
+use crate::lines::{self, Line, MAX_LINE, read_all};
+use crate::output;
+use crate::value::{count, duration, meta};
+
+/// Stands for the lines of stdin.
+const STDIN: &str = "-";
+
+const PUBLISH_HELP: &str = "\
+The bytes go as they are: what readers decode as JSON has to be JSON. Several bodies are several events, all of them or
+none. `-` publishes each line of stdin, and blank lines are left out; without a body one event is read from stdin to its
+end. A dedup key that was used before is no failure: the answer says `duplicate`.
+
+A topic keeps its events as long as its latest publisher said. This command leaves that as it is; the first event of a
+new topic sets 7 days.
+
+Examples:
+  tidelock topic publish orders '{\"id\":\"o-1\"}' --key o-1
+  tidelock topic publish orders '{\"id\":\"o-1\"}' --dedup charged:o-1
+  tidelock topic publish orders - < events.ndjson";
+
+#[derive(Args)]
+#[command(after_help = PUBLISH_HELP)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    target: Target,
+    /// The bodies; `-` for the lines of stdin, without any one event from stdin.
+    #[arg(value_name = "BODY")]
+    bodies: Vec<String>,
+    /// Within each group events of one key are handed out in order, one at a time.
+    #[arg(long, value_name = "KEY", visible_alias = "key")]
+    ordering_key: Option<String>,
+    /// Nothing is published if this key was used within the window.
+    #[arg(long, value_name = "KEY", visible_alias = "dedup")]
+    dedup_key: Option<String>,
+    /// The window of --dedup-key [default: 7d].
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "dedup_key")]
+    dedup_for: Option<Duration>,
+    /// Metadata; a value that is no JSON is taken as text.
+    #[arg(long, value_name = "KEY=VALUE")]
+    meta: Vec<String>,
+}
+
+impl Publish {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let is_lines = self.bodies == [STDIN];
+        if !is_lines && self.bodies.iter().any(|body| body == STDIN) {
+            return Err(Wrong(format!("`{STDIN}` stands for all events, and takes no other body beside it")).into());
+        }
+        if self.dedup_key.is_some() && (is_lines || self.bodies.len() > 1) {
+            return Err(Wrong("--dedup-key is for one event: several with one key would be one".to_owned()).into());
+        }
+        let (_tide, topic) = self.open().await?;
+        match &self.bodies[..] {
+            [] => self.publish_one(&topic, tokio::task::spawn_blocking(read_all).await??).await,
+            [_] if is_lines => self.publish_lines(&topic).await,
+            [body] => self.publish_one(&topic, body.clone().into_bytes()).await,
+            bodies => {
+                let events = bodies.iter().map(|body| self.request(&topic, body.clone().into_bytes()));
+                let published = topic.publish_many(events.collect::<Result<Vec<_>, _>>()?).await?;
+                self.told(published.len() as u64)
+            }
+        }
+    }
+
+    /// The topic, with the settings that its publishers gave it.
+    async fn open(&self) -> anyhow::Result<(Tidelock, Topic<Raw>)> {
+        let (tide, topic) = self.target.open().await?;
+        let stats = topic.stats().await?;
+        if stats.published_total == 0 {
+            return Ok((tide, topic));
+        }
+        let same = self.target.define(&tide).retention(stats.retention).max_len(stats.max_len).build()?;
+        Ok((tide, same))
+    }
+
+    async fn publish_one(&self, topic: &Topic<Raw>, body: Vec<u8>) -> anyhow::Result<Exit> {
+        let published = self.request(topic, body)?.await?;
+        let duplicate = if published.duplicate { "  duplicate: published before, nothing was added" } else { "" };
+        output::answer(self.target.json(), &published, &format!("{}{duplicate}\n", published.event_id))?;
+        Ok(Exit::Yes)
+    }
+
+    fn request(&self, topic: &Topic<Raw>, body: Vec<u8>) -> anyhow::Result<topic::Publish<Raw>> {
+        let mut request = topic.publish(&Raw(body));
+        if let Some(key) = &self.ordering_key {
+            request = request.ordering_key(key);
+        }
+        if let Some(key) = &self.dedup_key {
+            request = request.dedup_key(key);
+        }
+        if let Some(window) = self.dedup_for {
+            request = request.dedup_for(window);
+        }
+        for pair in &self.meta {
+            let (name, value) = meta(pair)?;
+            request = request.meta(name, &value);
+        }
+        Ok(request)
+    }
+
+    async fn publish_lines(&self, topic: &Topic<Raw>) -> anyhow::Result<Exit> {
+        let mut published = 0;
+        loop {
+            let lines = tokio::task::spawn_blocking(|| lines::batch(&mut io::stdin().lock())).await??;
+            if lines.is_empty() {
+                break;
+            }
+            let mut events = Vec::new();
+            for line in lines {
+                match line {
+                    Line::Bytes(line) => events.push(self.request(topic, line)?),
+                    Line::Blank => {}
+                    Line::TooLong => {
+                        let reason =
+                            format!("a line is longer than {MAX_LINE} bytes; {published} events were published before");
+                        return Err(Wrong(reason).into());
+                    }
+                }
+            }
+            if events.is_empty() {
+                continue;
+            }
+            let answers = topic.publish_many(events).await;
+            // Says how far it came, so that nobody has to publish everything again.
+            let answers = answers.map_err(|error| {
+                anyhow::Error::new(error).context(format!("after {published} events were published"))
+            })?;
+            published += answers.len() as u64;
+        }
+        self.told(published)
+    }
+
+    fn told(&self, published: u64) -> anyhow::Result<Exit> {
+        let human = format!("{} events published\n", count(published));
+        output::answer(self.target.json(), &json!({ "published": published }), &human)?;
+        Ok(Exit::any(published > 0))
+    }
+}
