@@ -120,8 +120,8 @@ mod tests {
     }
 
     async fn next(told: &mut Follower<Outcome>) -> Outcome {
-        match told.next().await {
-            Some(Ok(Item::Event(event))) => event.into_data(),
+        match tokio::time::timeout(30 * SECOND, told.next()).await {
+            Ok(Some(Ok(Item::Event(event)))) => event.into_data(),
             other => panic!("{other:?}"),
         }
     }
