@@ -95,6 +95,10 @@ struct Ring<L: Log> {
     bytes: usize,
     /// Why the last read of the driver failed, until one succeeds.
     trouble: Option<Error>,
+    /// How often a driver was answered.
+    answers: u64,
+    /// A driver was answered that there is nothing, and waits.
+    parked: bool,
 }
 
 /// Where a place is, seen from the ring.
@@ -119,7 +123,7 @@ impl<L: Log> Hub<L> {
         Arc::new(Self {
             world: Arc::clone(world),
             log,
-            ring: Mutex::new(Ring { parts: VecDeque::new(), first: 0, end: None, events: 0, bytes: 0, trouble: None }),
+            ring: Mutex::new(Ring::default()),
             followers: AtomicUsize::new(0),
             driver: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
@@ -150,7 +154,7 @@ impl<L: Log> Hub<L> {
             self.changed.notify_waiters();
             return Ok(());
         }
-        self.lock().begin_at(position);
+        let _parked = Parked::at(self, position);
         let next = async {
             match part.next {
                 Some(next) => self.clock().sleep_until_timestamp(Timestamp::from_millis(next)).await,
@@ -172,7 +176,10 @@ impl<L: Log> Hub<L> {
         loop {
             match self.log.read(position, true).await {
                 Ok(part) => {
-                    self.lock().trouble = None;
+                    let mut ring = self.lock();
+                    ring.trouble = None;
+                    ring.answers += 1;
+                    drop(ring);
                     return Ok(part);
                 }
                 Err(error) if error.is_retryable() => {
@@ -190,6 +197,31 @@ impl<L: Log> Hub<L> {
 fn pause_after(failures: u32) -> Duration {
     let cap = Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5));
     cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// The driver waits as long as this lives.
+struct Parked<'a, L: Log>(&'a Hub<L>);
+
+impl<'a, L: Log> Parked<'a, L> {
+    fn at(hub: &'a Hub<L>, position: &L::Position) -> Self {
+        let mut ring = hub.lock();
+        ring.begin_at(position);
+        ring.parked = true;
+        Self(hub)
+    }
+}
+
+impl<L: Log> Drop for Parked<'_, L> {
+    fn drop(&mut self) {
+        self.0.lock().parked = false;
+    }
+}
+
+impl<L: Log> Default for Ring<L> {
+    fn default() -> Self {
+        let parts = VecDeque::new();
+        Self { parts, first: 0, end: None, events: 0, bytes: 0, trouble: None, answers: 0, parked: false }
+    }
 }
 
 impl<L: Log> Ring<L> {
@@ -432,20 +464,30 @@ impl<L: Log> fmt::Debug for Hub<L> {
 }
 
 /// Waits until `end` for what comes next; `None` when it has come first.
+///
+/// Nothing there never hides a broken connection: if nobody was answered meanwhile, this asks, and says how that ended.
 pub(crate) async fn within<L: Log>(
     follower: &mut Follower<L>,
     end: impl Future<Output = ()>,
 ) -> Result<Option<Next<L>>> {
+    let hub = Arc::clone(&follower.hub);
+    let answers = hub.lock().answers;
     let outcome = tokio::select! {
         biased;
         next = follower.next() => next.map(Some),
         () = end => Ok(None),
     };
-    match outcome {
-        // Nothing there never hides a broken connection.
-        Ok(None) => follower.trouble().map_or(Ok(None), Err),
-        outcome => outcome,
+    if !matches!(outcome, Ok(None)) {
+        return outcome;
     }
+    if let Some(trouble) = follower.trouble() {
+        return Err(trouble);
+    }
+    let answered = {
+        let ring = hub.lock();
+        ring.answers != answers || ring.parked
+    };
+    if answered { Ok(None) } else { follower.try_next().await }
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ mod front_page {}
 #[doc = include_str!("../../../docs/guide/getting-started.md")]
 pub mod getting_started {}
 
+#[doc = include_str!("../../../docs/guide/ephemeral.md")]
+pub mod ephemeral {}
+
 #[doc = include_str!("../../../docs/guide/mutex.md")]
 pub mod mutex {}
 
@@ -19,6 +22,9 @@ pub mod queue {}
 
 #[doc = include_str!("../../../docs/guide/ratelimit.md")]
 pub mod ratelimit {}
+
+#[doc = include_str!("../../../docs/guide/registry.md")]
+pub mod registry {}
 
 #[doc = include_str!("../../../docs/guide/retry.md")]
 pub mod retry {}

@@ -53,6 +53,8 @@ mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
 mod cursor;
+#[cfg(all(test, feature = "redis"))]
+mod differential;
 mod draft;
 pub mod ephemeral;
 mod error;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 
+use crate::lifecycle::Lifecycle;
 use crate::runtime::{BoxFuture, Spawner};
 
 /// A request under way: dropped after it was polled, it goes on in the background.
@@ -15,11 +16,19 @@ pub(crate) struct Sent<T: Send + 'static> {
     future: Option<BoxFuture<'static, T>>,
     polled: bool,
     spawner: Arc<Spawner>,
+    /// What a shutdown waits for while it goes on in the background.
+    held: Option<(Lifecycle, &'static str, Arc<str>)>,
 }
 
 impl<T: Send + 'static> Sent<T> {
     pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, spawner: &Arc<Spawner>) -> Self {
-        Self { future: Some(Box::pin(future)), polled: false, spawner: Arc::clone(spawner) }
+        Self { future: Some(Box::pin(future)), polled: false, spawner: Arc::clone(spawner), held: None }
+    }
+
+    /// A shutdown waits for it also when nobody else does: as something of `kind` of that object.
+    pub(crate) fn held(mut self, lifecycle: &Lifecycle, kind: &'static str, object: &Arc<str>) -> Self {
+        self.held = Some((lifecycle.clone(), kind, Arc::clone(object)));
+        self
     }
 
     /// Sends it and waits for nothing. In process it has ended when this returns, so it needs no runtime there.
@@ -45,8 +54,9 @@ impl<T: Send + 'static> Future for Sent<T> {
 impl<T: Send + 'static> Drop for Sent<T> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take().filter(|_| self.polled) {
+            let hold = self.held.as_ref().map(|(lifecycle, kind, object)| lifecycle.hold(kind, object));
             // The answer has nobody to go to.
-            self.spawner.spawn(future.map(drop));
+            self.spawner.spawn(future.map(|_| drop(hold)));
         }
     }
 }

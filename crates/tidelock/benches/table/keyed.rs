@@ -44,90 +44,70 @@ fn key(caller: usize) -> String {
     format!("apps/mail/i-{caller}")
 }
 
+/// One row of calls that 64 callers make, each of its own record.
+async fn calls<Fut: Future<Output = ()> + Send + 'static>(
+    table: &mut Table,
+    stage: &Stage,
+    (name, target, goal): (&'static str, &'static str, &'static str),
+    call: impl Fn(String) -> Fut + Clone + Send + Sync + 'static,
+) {
+    if !table.wants(name) {
+        return;
+    }
+    let measured = stage
+        .ratio(table, || {
+            let call = call.clone();
+            rate(CALLERS, 1, move |caller| call(key(caller)))
+        })
+        .await;
+    table.push(row(name, measured, (target, goal)));
+}
+
 async fn registry(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(), Failure> {
     let registry = tide.registry::<Raw>("bench").build()?;
     for caller in 0..CALLERS {
         registry.upsert(&key(caller), &payload()).ttl(60 * SECOND).await?;
     }
-    if table.wants("registry.upsert") {
-        let measured = stage
-            .ratio(table, || {
-                let registry = registry.clone();
-                rate(CALLERS, 1, move |caller| {
-                    let registry = registry.clone();
-                    async move {
-                        let upsert = registry.upsert(&key(caller), &payload()).ttl(60 * SECOND);
-                        upsert.await.expect("the server answers");
-                    }
-                })
-            })
-            .await;
-        table.push(row("registry.upsert", measured, ("0.5 N", "0.8 N")));
-    }
-    if table.wants("registry.get") {
-        let measured = stage
-            .ratio(table, || {
-                let registry = registry.clone();
-                rate(CALLERS, 1, move |caller| {
-                    let registry = registry.clone();
-                    async move {
-                        registry.get(&key(caller)).await.expect("the server answers").expect("it is there");
-                    }
-                })
-            })
-            .await;
-        table.push(row("registry.get", measured, ("0.9 N", "1.0 N")));
-    }
-    if table.wants("registry.touch") {
-        let measured = stage
-            .ratio(table, || {
-                let registry = registry.clone();
-                rate(CALLERS, 1, move |caller| {
-                    let registry = registry.clone();
-                    async move {
-                        registry.touch(&key(caller)).await.expect("the server answers");
-                    }
-                })
-            })
-            .await;
-        table.push(row("registry.touch", measured, ("0.6 N", "1.0 N")));
-    }
+    let of = registry.clone();
+    calls(table, stage, ("registry.upsert", "0.5 N", "0.8 N"), move |key| {
+        let upsert = of.upsert(&key, &payload()).ttl(60 * SECOND);
+        async { drop(upsert.await.expect("the server answers")) }
+    })
+    .await;
+    let of = registry.clone();
+    calls(table, stage, ("registry.get", "0.9 N", "1.0 N"), move |key| {
+        let get = of.get(&key);
+        async { drop(get.await.expect("the server answers").expect("it is there")) }
+    })
+    .await;
+    calls(table, stage, ("registry.touch", "0.6 N", "1.0 N"), move |key| {
+        let touch = registry.touch(&key);
+        async {
+            touch.await.expect("the server answers");
+        }
+    })
+    .await;
     Ok(())
 }
 
 async fn ephemeral(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(), Failure> {
     let store = tide.ephemeral::<Raw>("bench").ttl(60 * SECOND).build()?;
+    let of = store.clone();
+    calls(table, stage, ("ephemeral.upsert", "0.5 N", "0.8 N"), move |key| {
+        let upsert = of.upsert(&key, &payload());
+        async { drop(upsert.await.expect("the server answers")) }
+    })
+    .await;
     for caller in 0..CALLERS {
         store.upsert(&key(caller), &payload()).await?;
     }
-    if table.wants("ephemeral.upsert") {
-        let measured = stage
-            .ratio(table, || {
-                let store = store.clone();
-                rate(CALLERS, 1, move |caller| {
-                    let store = store.clone();
-                    async move {
-                        store.upsert(&key(caller), &payload()).await.expect("the server answers");
-                    }
-                })
-            })
-            .await;
-        table.push(row("ephemeral.upsert", measured, ("0.5 N", "0.8 N")));
-    }
-    if table.wants("ephemeral.touch") {
-        let measured = stage
-            .ratio(table, || {
-                let store = store.clone();
-                rate(CALLERS, 1, move |caller| {
-                    let store = store.clone();
-                    async move {
-                        store.touch(&key(caller)).await.expect("the server answers");
-                    }
-                })
-            })
-            .await;
-        table.push(row("ephemeral.touch", measured, ("0.6 N", "")));
-    }
+    calls(table, stage, ("ephemeral.touch", "0.6 N", ""), move |key| {
+        let touch = store.touch(&key);
+        async {
+            touch.await.expect("the server answers");
+        }
+    })
+    .await;
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub(crate) use call::Repeat;
 pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
 pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
+#[cfg(test)]
+pub(crate) use objects::UNSWEPT;
 pub(crate) use objects::{Object, Objects};
 pub(crate) use script::{Arguments, Script, script};
 pub(crate) use settles::{Settles, Slot, reason_letter, reason_of};

@@ -3,11 +3,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
 
 use super::receivers::Terms;
 use super::store::{Action, Handed, Settle, Settled, Taken};
@@ -16,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
+use crate::sent::Sent;
 use crate::tidelock::World;
 use crate::time::{Clock, Tick};
 use crate::topic::store::GapView;
@@ -24,9 +22,9 @@ use crate::topic::store::GapView;
 pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool;
-    /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing and passes a wake-up on to another process. `park`:
-    /// if fewer were there, note that this process wants to be woken. Dropped after it took something, it gives that
-    /// back.
+    /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing and passes a wake-up on to another
+    /// process. `park`: if fewer were there, note that this process wants to be woken. Dropped after it took something, it
+    /// gives that back.
     fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>>;
     /// Judges each settle on its own; outcomes in the same order.
     fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;
@@ -109,23 +107,20 @@ impl Site {
     }
 
     /// Settles. Once polled it is sent, even if dropped.
-    pub(crate) fn settle(self: &Arc<Self>, settles: Vec<Settle>) -> Unstoppable<Result<Vec<Settled>>> {
-        self.unstoppable(self.source.settle(settles))
+    pub(crate) fn settle(&self, settles: Vec<Settle>) -> Sent<Result<Vec<Settled>>> {
+        self.sent(self.source.settle(settles))
     }
 
-    /// Once polled it runs to its end, even if dropped.
-    pub(super) fn unstoppable<T: Send>(self: &Arc<Self>, future: BoxFuture<'static, T>) -> Unstoppable<T> {
-        Unstoppable { future: Some(future), polled: false, site: Arc::clone(self) }
+    /// Once polled it runs to its end, even if dropped; a shutdown waits for it.
+    pub(super) fn sent<T: Send>(&self, future: BoxFuture<'static, T>) -> Sent<T> {
+        Sent::new(future, &self.world.spawner).held(&self.world.lifecycle, "settle", &self.address.id)
     }
 
     /// Settles in the background. What a failure leaves undone ends with its lease.
-    pub(crate) fn settle_detached(self: &Arc<Self>, settles: Vec<Settle>) {
-        if settles.is_empty() {
-            return;
+    pub(crate) fn settle_detached(&self, settles: Vec<Settle>) {
+        if !settles.is_empty() {
+            self.settle(settles).detach();
         }
-        let mut settling = self.settle(settles);
-        // In process this is all there is to do; elsewhere the drop sends it.
-        let _ = Pin::new(&mut settling).poll(&mut Context::from_waker(Waker::noop()));
     }
 
     /// Something of it that a shutdown waits for.
@@ -168,48 +163,6 @@ impl Drop for Site {
                 "a gap could not be told: its receive was dropped, and nobody has received since"
             );
         }
-    }
-}
-
-/// Runs to its end once it was polled: in the background if it is dropped before.
-pub(crate) struct Unstoppable<T: Send + 'static> {
-    future: Option<BoxFuture<'static, T>>,
-    polled: bool,
-    site: Arc<Site>,
-}
-
-impl<T: Send + 'static> Future for Unstoppable<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        self.polled = true;
-        let future = self.future.as_mut().expect("a future is not polled after its end");
-        let polled = future.as_mut().poll(context);
-        if polled.is_ready() {
-            self.future = None;
-        }
-        polled
-    }
-}
-
-impl<T: Send + 'static> Drop for Unstoppable<T> {
-    fn drop(&mut self) {
-        if !self.polled {
-            return;
-        }
-        if let Some(rest) = self.future.take() {
-            let hold = self.site.hold("settle");
-            self.site.world.spawner.spawn(async move {
-                rest.await;
-                drop(hold);
-            });
-        }
-    }
-}
-
-impl<T: Send + 'static> fmt::Debug for Unstoppable<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unstoppable").field("polled", &self.polled).finish_non_exhaustive()
     }
 }
 

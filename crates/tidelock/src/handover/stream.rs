@@ -24,15 +24,15 @@ use crate::time::SECOND;
 use crate::topic::store::GapView;
 
 /// Items as they come: a stream of results. Options are set before the first poll.
-pub(crate) struct Incoming<O: Opening> {
-    state: State<O>,
+pub(crate) struct Incoming<O, I> {
+    state: State<O, I>,
 }
 
-type Running<O> = Pin<Box<dyn Stream<Item = Result<<O as Opening>::Item>> + Send>>;
+type Running<I> = Pin<Box<dyn Stream<Item = Result<I>> + Send>>;
 
-enum State<O: Opening> {
+enum State<O, I> {
     Set(Box<Setup<O>>),
-    Running(Running<O>),
+    Running(Running<I>),
     Ended,
 }
 
@@ -84,7 +84,7 @@ macro_rules! incoming_options {
 
 pub(crate) use incoming_options;
 
-impl<O: Opening> Incoming<O> {
+impl<O: Opening> Incoming<O, O::Item> {
     pub(crate) fn new(handle: O) -> Self {
         let setup = Setup { handle, wish: Wish::default(), prefetch: 0, until: None, drain: false };
         Self { state: State::Set(Box::new(setup)) }
@@ -98,7 +98,7 @@ impl<O: Opening> Incoming<O> {
     }
 }
 
-impl<O: Opening + Unpin> Stream for Incoming<O> {
+impl<O: Opening> Stream for Incoming<O, O::Item> {
     type Item = Result<O::Item>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -116,7 +116,7 @@ impl<O: Opening + Unpin> Stream for Incoming<O> {
 }
 
 impl<O: Opening> Setup<O> {
-    fn start(self) -> Running<O> {
+    fn start(self) -> Running<O::Item> {
         let site = Arc::clone(self.handle.site());
         match self.source() {
             Ok(source) => Box::pin(stream::unfold(source, async |mut source| Some((source.next().await?, source)))),

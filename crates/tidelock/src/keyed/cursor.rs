@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 ///
 /// Opaque: it names its object, so that of another object or tenant is refused. As text (`Display`, `FromStr`, serde) it
 /// can be kept and sent around. It fits every selection of its object, and survives restarts; one that has fallen behind
-/// what can still be read gives an [`Overflow`](super::EventKind::Overflow).
+/// what can still be read gives an [`Overflow`](super::event::EventKind::Overflow).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     owner: Owner,

@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
-use super::model::{Model, Now};
+use super::model::Model;
 use super::store::{
     Action, Bounds, Change, Get, KeyedStore, Kind, Life, List, Object, Outcome, Position, Read, SETTLING_STEPS,
 };
 use crate::Tidelock;
+use crate::backend::redis::UNSWEPT;
+use crate::differential::on_every_server;
 use crate::name::Address;
-use crate::time::{ManualClock, Timestamp};
+use crate::time::{ManualClock, Now, Timestamp};
 
 /// Steps over all servers together.
 const STEPS: usize = 100_000;
@@ -228,11 +230,9 @@ fn max_entries(random: &mut fastrand::Rng) -> u64 {
 
 async fn differential(url: String, steps: usize, seed: u64) {
     let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
-    let prefix = format!("differential.{seed}.{}", fastrand::u32(..));
+    let prefix = format!("{UNSWEPT}.{seed}.{}", fastrand::u32(..));
     let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
     let store = tide.world.backend.keyed();
-    // When an expiry is carried out shows in its revision: here only the steps do it.
-    store.leave_unswept();
     let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..steps.div_ceil(ROUND) {
         let kind = if round % 2 == 0 { Kind::Registry } else { Kind::Ephemeral };
@@ -265,17 +265,5 @@ async fn differential(url: String, steps: usize, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_and_the_servers_agree() {
-    let seed =
-        std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("TIDELOCK_SEED={seed}");
-    let servers = tidelock_testkit::shared_servers();
-    let steps = if tidelock_testkit::soak() { 10 * STEPS } else { STEPS };
-    let mut runs = tokio::task::JoinSet::new();
-    for (name, url) in &servers {
-        eprintln!("{name}: {} steps", steps / servers.len());
-        runs.spawn(differential(url.clone(), steps / servers.len(), seed));
-    }
-    while let Some(run) = runs.join_next().await {
-        run.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    }
+    on_every_server(STEPS, differential).await;
 }

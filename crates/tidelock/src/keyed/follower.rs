@@ -193,26 +193,27 @@ impl<T: Value> Follower<T> {
         }
         self.busy = None;
         let Self { inner, until, ended, .. } = self;
-        let over = async {
-            let stop = async {
-                match until {
-                    Some(until) => until.await,
-                    None => std::future::pending().await,
-                }
-            };
-            let over = async {
-                match end {
-                    Some(end) => clock.sleep_until(end).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = stop => *ended = true,
-                () = over => {}
+        let stop = async {
+            match until {
+                Some(until) => until.await,
+                None => std::future::pending().await,
             }
         };
-        inner.lock().await.next_within(over).await
+        let over = async {
+            match end {
+                Some(end) => clock.sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut inner = inner.lock().await;
+        tokio::select! {
+            biased;
+            () = stop => {
+                *ended = true;
+                Ok(None)
+            }
+            received = inner.next_within(over) => received,
+        }
     }
 
     async fn receive_now(&mut self) -> Result<Option<Event<T>>> {

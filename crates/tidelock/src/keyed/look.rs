@@ -66,7 +66,7 @@ impl Stats {
 
 /// Removes the object: all records, the log, the bounds. Gives whether there was anything.
 ///
-/// Followers get an [`Overflow`](super::EventKind::Overflow) when they read next. Versions go on growing, so none from
+/// Followers get an [`Overflow`](super::event::EventKind::Overflow) when they read next. Versions go on growing, so none from
 /// before ever matches again. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is deleted until it is awaited"]

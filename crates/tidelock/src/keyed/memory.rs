@@ -6,7 +6,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
-use super::model::{Model, NUMBERS_KEPT, Now};
+use super::model::{Model, NUMBERS_KEPT};
 use super::store::{
     Change, Changed, Get, KeyedStore, List, Listing, Object, Places, Position, Read, RecordView, SETTLING_STEPS, Span,
     StatsView,
@@ -15,7 +15,7 @@ use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::runtime::BoxFuture;
-use crate::time::Timestamp;
+use crate::time::{Now, Timestamp};
 
 /// All keyed stores of this process.
 #[derive(Debug)]
@@ -136,10 +136,6 @@ fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T>> {
 }
 
 impl KeyedStore for MemoryKeyed {
-    fn is_local(&self) -> bool {
-        true
-    }
-
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>> {
         ready(self.step(object, |state, now| state.model.change(now, change)))
     }

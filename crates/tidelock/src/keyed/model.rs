@@ -17,6 +17,7 @@ use self::log::Log;
 use super::store::{
     Action, Bounds, Change, Changed, EventView, Happened, Kind, Life, Outcome, Position, RecordView, Stamp,
 };
+use crate::time::Now;
 
 /// Overdue transitions of other records that each change carries out.
 pub(crate) const ALONGSIDE: usize = 2;
@@ -24,20 +25,6 @@ pub(crate) const ALONGSIDE: usize = 2;
 pub(crate) const GRACE: u64 = 1_000;
 /// How long the numbers of an object are kept when nothing else of it is left, so that none of them repeats.
 pub(crate) const NUMBERS_KEPT: u64 = 3_600_000;
-
-/// The instant of a step, in milliseconds and in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) ms: u64,
-    pub(crate) us: u64,
-}
-
-impl Now {
-    /// A pinned or local clock that counts milliseconds.
-    pub(crate) fn from_millis(ms: u64) -> Self {
-        Self { ms, us: ms.saturating_mul(1_000) }
-    }
-}
 
 /// One object.
 #[derive(Debug)]

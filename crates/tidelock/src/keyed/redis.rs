@@ -9,8 +9,6 @@ mod trip;
 
 use std::future::Future;
 use std::sync::Arc;
-#[cfg(test)]
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
@@ -35,8 +33,6 @@ const PARTS: [&str; 10] =
 pub(crate) struct RedisKeyed {
     server: Arc<Server>,
     objects: Objects<Object, Remote>,
-    #[cfg(test)]
-    unswept: AtomicBool,
 }
 
 /// One object on the server, as this process uses it.
@@ -57,26 +53,16 @@ struct Site {
     bell: Arc<Bell>,
     /// The next deadline that the server told, in ms; 0 for none.
     next: AtomicU64,
-    #[cfg(test)]
-    unswept: AtomicBool,
 }
 
 impl RedisKeyed {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self {
-            server: Arc::clone(server),
-            objects: Objects::new(server),
-            #[cfg(test)]
-            unswept: AtomicBool::default(),
-        }
+        Self { server: Arc::clone(server), objects: Objects::new(server) }
     }
 
     /// The object of that name. Using it is what keeps it swept.
     fn remote(&self, object: &Object) -> Arc<Remote> {
-        let remote = self.objects.get(object, || Remote::new(&self.server, object));
-        #[cfg(test)]
-        remote.site.unswept.store(self.unswept.load(Ordering::Relaxed), Ordering::Relaxed);
-        remote
+        self.objects.get(object, || Remote::new(&self.server, object))
     }
 
     /// Hands a request to the next trip and waits for its answer.
@@ -112,8 +98,6 @@ impl Remote {
             keys: PARTS.iter().map(|part| server.key(&place, part)).collect(),
             bell: Arc::default(),
             next: AtomicU64::new(0),
-            #[cfg(test)]
-            unswept: AtomicBool::new(false),
             place,
         });
         let waiter: std::sync::Weak<Site> = Arc::downgrade(&site);
@@ -179,10 +163,6 @@ impl Used for Remote {
     }
 
     async fn sweep(self: Arc<Self>) -> Result<()> {
-        #[cfg(test)]
-        if self.site.unswept.load(Ordering::Relaxed) {
-            return Ok(());
-        }
         self.site.sweep().await
     }
 }
@@ -218,10 +198,5 @@ impl KeyedStore for RedisKeyed {
 
     fn bell(&self, object: &Object) -> Arc<Bell> {
         Arc::clone(&self.remote(object).site.bell)
-    }
-
-    #[cfg(test)]
-    fn leave_unswept(&self) {
-        self.unswept.store(true, Ordering::Relaxed);
     }
 }

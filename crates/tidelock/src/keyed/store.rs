@@ -27,10 +27,6 @@ pub(crate) const SETTLING_STEPS: usize = 50;
 /// repeated after a lost reply until it is answered or the request timeout is over. Keys, prefixes, ranges and sizes
 /// were checked before.
 pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
-    /// Whether every answer is there at the first poll.
-    fn is_local(&self) -> bool {
-        false
-    }
     /// Changes one record, or tells why not. Calls that are made together travel together, in the order of the calls.
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>>;
     /// The record of a key. Writes nothing.
@@ -49,9 +45,6 @@ pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
     /// What rings when this process should read the log again. One per object and process, alive while somebody holds
     /// it.
     fn bell(&self, object: &Object) -> Arc<Bell>;
-    /// From now on this process carries out what is overdue only in the steps that it is asked for.
-    #[cfg(test)]
-    fn leave_unswept(&self) {}
 }
 
 /// What an object is.

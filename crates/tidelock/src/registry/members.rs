@@ -15,7 +15,7 @@ use crate::keyed::site::{Call, Site};
 use crate::keyed::store::{Action, Bounds, Change, Life, Outcome};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::proof::{Moment, Proof};
-use crate::runtime::BoxFuture;
+use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, TEN_YEARS, Tick, check_duration};
 
 /// A record that is kept alive.
@@ -163,33 +163,40 @@ impl Member {
         }
     }
 
-    /// Renews it. A member that is being changed just now is renewed by that.
-    async fn renew(&self) {
+    /// Renews it; answers whether it must be tried again. A member that is being changed just now is renewed by that.
+    async fn renew(&self) -> bool {
         let now = self.site.world.clock.tick();
-        let soon = now.plus((self.life() / 12).min(SECOND));
-        let Ok(_changing) = self.changing.try_lock() else { return self.site.members.plan(self.number, soon) };
+        let Ok(_changing) = self.changing.try_lock() else {
+            self.site.members.plan(self.number, now.plus(self.life() / 12));
+            return false;
+        };
         if self.is_over() {
-            return;
+            return false;
         }
+        let Err(error) = self.touch().await else { return false };
+        tracing::warn!(
+            object.id = %self.site.id(), object.key = %self.key, %error,
+            "a membership could not be renewed; trying again"
+        );
+        self.site.members.plan_again(self.number, now);
+        true
+    }
+
+    async fn touch(&self) -> Result<()> {
         let call = Call::on("renew", &self.key);
         let start = Moment::of(&self.site.world.clock);
         let touch = Action::Touch { ttl: Some(self.ttl), if_version: Some(self.version()) };
-        let renewed = match self.change(&call, touch).await {
-            Ok(Outcome::Extended { .. }) => {
+        match self.change(&call, touch).await? {
+            Outcome::Extended { .. } => {
                 self.confirmed(start, None);
                 Ok(())
             }
-            Ok(Outcome::Absent) => self.rejoin().await,
-            Ok(Outcome::Stale { .. }) => {
+            Outcome::Absent => self.rejoin().await,
+            Outcome::Stale { .. } => {
                 self.taken_over();
                 Ok(())
             }
-            Ok(_) => Err(self.site.misfit(&call)),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = renewed {
-            tracing::warn!(object.id = %self.site.id(), object.key = %self.key, %error, "a membership could not be renewed; trying again");
-            self.site.members.plan(self.number, self.site.world.clock.tick().plus((self.life() / 12).min(SECOND)));
+            _ => Err(self.site.misfit(&call)),
         }
     }
 
@@ -204,7 +211,10 @@ impl Member {
                 self.confirmed(start, Some((stamp.version, None)));
                 self.rejoins.fetch_add(1, Ordering::AcqRel);
                 observe::count(&self.site, Counter::Rejoins, 1);
-                tracing::info!(object.id = %self.site.id(), object.key = %self.key, "a membership was gone and has registered again");
+                tracing::info!(
+                    object.id = %self.site.id(), object.key = %self.key,
+                    "a membership was gone and has registered again"
+                );
                 Ok(())
             }
             Outcome::Conflict(Some(_)) => {
@@ -261,7 +271,10 @@ impl Member {
     /// The same where nobody is told how it went.
     pub(crate) async fn leave_quietly(self: Arc<Self>) {
         if let Err(error) = Arc::clone(&self).leave().await {
-            tracing::warn!(object.id = %self.site.id(), object.key = %self.key, %error, "a membership could not be removed; its record ends with its ttl");
+            tracing::warn!(
+                object.id = %self.site.id(), object.key = %self.key, %error,
+                "a membership could not be removed; its record ends with its ttl"
+            );
         }
     }
 }
@@ -281,11 +294,20 @@ pub(crate) struct Members {
 
 #[derive(Debug, Default)]
 struct Roll {
-    members: HashMap<u64, (Tick, Weak<Member>)>,
+    members: HashMap<u64, Planned>,
     next: u64,
     running: bool,
     /// What the task sleeps until; only something earlier is worth waking it.
     asleep: Option<Tick>,
+}
+
+/// When a member is renewed next.
+#[derive(Debug)]
+struct Planned {
+    due: Tick,
+    /// Because the last time failed.
+    again: bool,
+    member: Weak<Member>,
 }
 
 impl Members {
@@ -297,7 +319,7 @@ impl Members {
 
     fn add(self: &Arc<Self>, member: &Arc<Member>, due: Tick) {
         let mut roll = self.lock();
-        roll.members.insert(member.number, (due, Arc::downgrade(member)));
+        roll.members.insert(member.number, Planned { due, again: false, member: Arc::downgrade(member) });
         if roll.running {
             self.wake(&roll, due);
             return;
@@ -313,9 +335,18 @@ impl Members {
 
     /// Says when a member is renewed next, if it is still there.
     fn plan(&self, number: u64, at: Tick) {
+        self.replan(number, at, false);
+    }
+
+    /// The same for a renewal that failed. The task pauses before.
+    fn plan_again(&self, number: u64, at: Tick) {
+        self.replan(number, at, true);
+    }
+
+    fn replan(&self, number: u64, at: Tick, failed: bool) {
         let mut roll = self.lock();
-        if let Some((due, _)) = roll.members.get_mut(&number) {
-            *due = at;
+        if let Some(planned) = roll.members.get_mut(&number) {
+            (planned.due, planned.again) = (at, failed);
             self.wake(&roll, at);
         }
     }
@@ -338,16 +369,16 @@ impl Members {
     /// Those to be renewed now: those that are due, and with them those that soon would be.
     fn due(&self, now: Tick) -> Vec<Arc<Member>> {
         let roll = self.lock();
-        let alive = || roll.members.values().filter_map(|(due, member)| Some((*due, member.upgrade()?)));
-        let lives = alive().filter(|(due, _)| *due <= now).map(|(_, member)| member.ttl);
-        let Some(longest) = lives.max() else { return Vec::new() };
+        let alive = || roll.members.values().filter_map(|planned| Some((planned, planned.member.upgrade()?)));
+        let in_time = alive().filter(|(planned, _)| planned.due <= now && !planned.again);
+        let longest = in_time.map(|(_, member)| member.ttl).max().unwrap_or_default();
         // All of one ttl, which is the usual case; those of a longer one only if their time comes anyway.
         let horizon = now.plus(Duration::from_millis(longest) / 3);
-        alive().filter(|(due, _)| *due <= horizon).map(|(_, member)| member).collect()
+        alive().filter(|(planned, _)| planned.due <= horizon).map(|(_, member)| member).collect()
     }
 
     fn all(&self) -> Vec<Arc<Member>> {
-        self.lock().members.values().filter_map(|(_, member)| member.upgrade()).collect()
+        self.lock().members.values().filter_map(|planned| planned.member.upgrade()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Roll> {
@@ -379,7 +410,7 @@ impl Turn {
         loop {
             let next = {
                 let mut roll = self.members.lock();
-                let next = roll.members.values().map(|(due, _)| *due).min();
+                let next = roll.members.values().map(|planned| planned.due).min();
                 (roll.running, roll.asleep) = (next.is_some(), next);
                 next
             };
@@ -393,7 +424,12 @@ impl Turn {
                 () = self.clock.sleep_until(next) => {}
             }
             let due = self.members.due(self.clock.tick());
-            join_all(due.iter().map(|member| member.renew())).await;
+            let failed = join_all(due.iter().map(|member| member.renew())).await;
+            let lives = due.iter().zip(failed).filter(|(_, failed)| *failed).map(|(member, _)| member.life());
+            if let Some(shortest) = lives.min() {
+                // In real time: what failed is not cured by a clock that stands still.
+                runtime::sleep(pause_after(shortest).mul_f64(1.0 + fastrand::f64() / 2.0)).await;
+            }
         }
     }
 }
@@ -405,6 +441,11 @@ impl Drop for Turn {
             (roll.running, roll.asleep) = (false, None);
         }
     }
+}
+
+/// The pause after a renewal that failed: well before any life is over, and no hot loop.
+fn pause_after(life: Duration) -> Duration {
+    (life / 12).clamp(SECOND / 10, SECOND / 4)
 }
 
 /// Refuses a ttl that cannot be renewed in time.

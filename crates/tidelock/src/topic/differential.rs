@@ -11,6 +11,8 @@ use super::store::{
     Settings, Settle, Take, TopicStore, View, read_dead_cursor,
 };
 use crate::Tidelock;
+use crate::backend::redis::UNSWEPT;
+use crate::differential::on_every_server;
 use crate::name::Address;
 use crate::time::{ManualClock, Now, Timestamp};
 
@@ -273,7 +275,7 @@ impl Run {
 
 async fn differential(url: String, steps: usize, seed: u64) {
     let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
-    let prefix = format!("differential.{seed}.{}", fastrand::u32(..));
+    let prefix = format!("{UNSWEPT}.{seed}.{}", fastrand::u32(..));
     let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
     let mut random = fastrand::Rng::with_seed(seed);
     for round in 0..steps.div_ceil(500) {
@@ -299,17 +301,5 @@ async fn differential(url: String, steps: usize, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_and_the_servers_agree() {
-    let seed =
-        std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("TIDELOCK_SEED={seed}");
-    let servers = tidelock_testkit::shared_servers();
-    let steps = if tidelock_testkit::soak() { 10 * STEPS } else { STEPS };
-    let mut runs = tokio::task::JoinSet::new();
-    for (name, url) in &servers {
-        eprintln!("{name}: {} steps", steps / servers.len());
-        runs.spawn(differential(url.clone(), steps / servers.len(), seed));
-    }
-    while let Some(run) = runs.join_next().await {
-        run.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    }
+    on_every_server(STEPS, differential).await;
 }

@@ -207,6 +207,11 @@ impl<T> GroupEvent<T> {
         Self { event: Event::new(owner, position, data, content), held, attempt, last_error }
     }
 
+    /// The event alone.
+    pub fn into_event(self) -> Event<T> {
+        self.event
+    }
+
     /// Event and hand-over in one text, told from all others of the topic.
     pub fn delivery_id(&self) -> String {
         self.held.delivery_id()

@@ -112,8 +112,8 @@ shown!(Recv, TryRecv, RecvMany);
 /// waiting does not cure, or a shutdown, after which the stream ends. Options are set before the first poll. Dropping
 /// the stream gives back what it took ahead.
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct Deliveries<T: Value> {
-    incoming: Incoming<Reader<T>>,
+pub struct Deliveries<T> {
+    incoming: Incoming<Reader<T>, Item<EventDelivery<T>>>,
 }
 
 impl<T: Value> Deliveries<T> {
@@ -132,7 +132,7 @@ impl<T: Value> Stream for Deliveries<T> {
     }
 }
 
-impl<T: Value> fmt::Debug for Deliveries<T> {
+impl<T> fmt::Debug for Deliveries<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deliveries").finish_non_exhaustive()
     }

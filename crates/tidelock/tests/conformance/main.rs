@@ -4,6 +4,7 @@
 
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
+mod ephemeral;
 mod harness;
 mod mutex;
 mod queue;

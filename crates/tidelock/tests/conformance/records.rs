@@ -10,6 +10,11 @@ use tidelock::{Result, SECOND, Value};
 pub const MS: Duration = Duration::from_millis(1);
 pub const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
+/// A millisecond less.
+pub fn just_before(time: Duration) -> Duration {
+    time.checked_sub(MS).expect("it is longer than a millisecond")
+}
+
 /// Waits for an event, for as long as a hung test may take.
 pub async fn within<F: IntoFuture>(future: F) -> F::Output {
     tokio::time::timeout(120 * SECOND, future).await.expect("it comes to its end")

@@ -82,6 +82,9 @@ local function op_upsert(at, key, m, life, ttl)
   return is_full(m) and full() or put(key, m, ARGV[at], life, ttl)
 end
 
+-- Sum of the values that this answer tells.
+local told = 0
+
 local function op_cas(at, key, m, life, ttl)
   if is_full(m) then
     return full()
@@ -92,6 +95,10 @@ local function op_cas(at, key, m, life, ttl)
   if not m then
     return 'N'
   end
+  if told > 0 and told + m.size > MAX_BYTES then
+    return '+'
+  end
+  told = told + m.size
   return 'C' .. stamp(m) .. (values[key] or redis.call('HGET', VALUES, key) or '')
 end
 

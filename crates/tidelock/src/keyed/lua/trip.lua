@@ -23,9 +23,9 @@
 --           r  and 1 if there is a reason: version or 0, reason
 --           d- delete the object; its key is empty
 -- Reply: next deadline in ms (0: none); then per operation, after B and five numbers if bounds were replaced: S and stamp
---        (stored), F and limit (full), C and stamp and value or N (conflict), E and version and deadline (extended), P
---        (permanent), V and version (stale), R (removed), A (absent), D and 0 or 1 (deleted), ! (what is stored is not
---        understood). Numbers have 8 bytes.
+--        (stored), F and limit (full), C and stamp and value or N (conflict), + (a conflict that is to be asked for again,
+--        as the answer has become too large), E and version and deadline (extended), P (permanent), V and version (stale),
+--        R (removed), A (absent), D and 0 or 1 (deleted), ! (what is stored is not understood). Numbers have 8 bytes.
 local trip, count = tonumber(ARGV[3]), tonumber(ARGV[4])
 local keys = { unpack(ARGV, 5, 4 + count) }
 learn(keys)

@@ -5,32 +5,18 @@ use std::sync::Arc;
 
 use redis::Value;
 
-use crate::backend::redis::unexpected;
+use crate::backend::redis::{Bytes, unexpected};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::store::{EventView, Happened, RecordView, Stamp};
 
 /// Bytes of a stamp in answers.
 pub(super) const STAMP: usize = 40;
 
-/// Bytes read from the front.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    pub(super) fn number(&mut self, size: usize) -> Option<u64> {
-        Some(self.bytes(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
-
-    pub(super) fn stamp(&mut self) -> Option<Stamp> {
-        let (version, created_at, updated_at) = (self.number(8)?, self.number(8)?, self.number(8)?);
-        let (ttl, expires_at) = (some(self.number(8)?), some(self.number(8)?));
-        Some(Stamp { version, created_at, updated_at, ttl, expires_at })
-    }
+/// A stamp, the next of the bytes.
+pub(super) fn read_stamp(bytes: &mut Bytes<'_>) -> Option<Stamp> {
+    let (version, created_at, updated_at) = (bytes.number(8)?, bytes.number(8)?, bytes.number(8)?);
+    let (ttl, expires_at) = (some(bytes.number(8)?), some(bytes.number(8)?));
+    Some(Stamp { version, created_at, updated_at, ttl, expires_at })
 }
 
 pub(super) fn some(number: u64) -> Option<u64> {
@@ -39,11 +25,11 @@ pub(super) fn some(number: u64) -> Option<u64> {
 
 /// A stored state: all of a record but key and value.
 fn state(bytes: &[u8]) -> Option<Stamp> {
-    let mut reader = Reader(bytes);
-    let _kind = reader.bytes(1)?;
-    let stamp = reader.stamp()?;
-    let _size = reader.number(4)?;
-    reader.0.is_empty().then_some(stamp)
+    let mut bytes = Bytes(bytes);
+    let _kind = bytes.byte()?;
+    let stamp = read_stamp(&mut bytes)?;
+    let _size = bytes.number(4)?;
+    bytes.0.is_empty().then_some(stamp)
 }
 
 /// Bytes of a stored state.
@@ -66,13 +52,13 @@ pub(super) fn event(bytes: &[u8]) -> Result<EventView> {
 }
 
 fn parse_event(bytes: &[u8]) -> Option<EventView> {
-    let mut reader = Reader(bytes);
+    let mut reader = Bytes(bytes);
     let (revision, _before) = (reader.number(8)?, reader.number(8)?);
-    let kind = reader.bytes(1)?[0];
-    let length = usize::try_from(reader.number(2)?).ok()?;
-    let key = std::str::from_utf8(reader.bytes(length)?).ok()?.into();
+    let kind = reader.byte()?;
+    let length = reader.length(2)?;
+    let key = std::str::from_utf8(reader.take(length)?).ok()?.into();
     if kind == b'u' {
-        let stamp = reader.stamp()?;
+        let stamp = read_stamp(&mut reader)?;
         let happened = Happened::Upsert { stamp, value: reader.0.to_vec() };
         return Some(EventView { revision, at: stamp.updated_at, key, happened });
     }

@@ -7,7 +7,7 @@ use tidelock_testkit::{Connection, Reply};
 
 use super::*;
 use crate::Tidelock;
-use crate::backend::redis::{Lane, Redis, Settings};
+use crate::backend::redis::{Lane, Redis, Settings, UNSWEPT};
 use crate::keyed::store::{Action, Bounds, Happened, Life, Outcome, Position};
 use crate::lifecycle::Lifecycle;
 use crate::name::Address;
@@ -36,9 +36,14 @@ struct Stage {
 impl Stage {
     /// One on each server.
     async fn all(kind: Kind) -> Vec<Self> {
+        Self::all_called("keyed", kind).await
+    }
+
+    async fn all_called(name: &str, kind: Kind) -> Vec<Self> {
         let mut stages = Vec::new();
         for (_, url) in tidelock_testkit::shared_servers() {
-            let prefix: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+            let unique: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+            let prefix = format!("{name}.{unique}");
             let clock = ManualClock::at(START);
             let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
             let object = Object { kind, address: Address::new(&"default".into(), "o") };
@@ -69,9 +74,10 @@ impl Stage {
         Redis::connect(settings, &clock, &Lifecycle::new(clock.clone()), &spawner).await.unwrap().server()
     }
 
-    async fn act(&self, key: &str, action: Action) -> Outcome {
+    fn act(&self, key: &str, action: Action) -> impl Future<Output = Outcome> + use<> {
         let change = Change { key: key.into(), action, bounds: BOUNDS };
-        self.store().change(&self.object, change).await.unwrap().outcome
+        let changed = self.store().change(&self.object, change);
+        async { changed.await.unwrap().outcome }
     }
 
     async fn upsert(&self, key: &str, size: usize, life: Life) {
@@ -237,6 +243,29 @@ async fn a_refused_call_and_a_question_leave_every_byte() {
 }
 
 #[tokio::test]
+async fn only_the_latest_expired_records_are_there_swept_or_not() {
+    for stage in Stage::all(Kind::Registry).await {
+        let bounds = Bounds { max_entries: 3, ..BOUNDS };
+        let store = stage.store();
+        for key in ["d", "c", "b", "a"] {
+            let action = Action::Upsert { value: Vec::new(), life: Life::For(5) };
+            store.change(&stage.object, Change { key: key.into(), action, bounds }).await.unwrap();
+            advance(&stage, 10);
+        }
+        // The last one is not swept until the numbers are asked for; the others were by the changes behind them.
+        for _ in ["unswept", "swept"] {
+            let mut there = Vec::new();
+            for key in ["a", "b", "c", "d"] {
+                let get = Get { key: key.into(), include_expired: true };
+                there.extend(store.get(&stage.object, get).await.unwrap().map(|record| record.key.to_string()));
+            }
+            assert_eq!(there, ["a", "b", "c"]);
+            assert_eq!(store.stats(&stage.object).await.unwrap().expired, 3);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_trip_that_is_made_again_gives_the_first_answer_and_changes_nothing() {
     for stage in Stage::all(Kind::Ephemeral).await {
         let store = stage.store();
@@ -312,6 +341,11 @@ async fn large_values_come_in_pages_and_parts() {
         let get = |key: &str| store.get(&stage.object, Get { key: key.into(), include_expired: false });
         let (a, b, c) = tokio::join!(get("a"), get("b"), get("c"));
         assert!([a, b, c].into_iter().all(|found| found.unwrap().unwrap().value.len() == LARGE));
+        let cas = |key: &str| stage.act(key, Action::Cas { expected: None, value: Vec::new(), life: Life::Keep });
+        let (a, b, c) = tokio::join!(cas("a"), cas("b"), cas("c"));
+        for conflict in [a, b, c] {
+            assert!(matches!(conflict, Outcome::Conflict(Some(record)) if record.value.len() == LARGE));
+        }
         let list = List { prefix: "".into(), after_key: None, limit: 10, expired: false };
         let page = store.list(&stage.object, list).await.unwrap();
         assert_eq!((page.records.len(), page.more), (1, true));
@@ -321,6 +355,38 @@ async fn large_values_come_in_pages_and_parts() {
             assert_eq!(span.events.len(), expected);
             place = span.end;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
+    let many = tidelock_testkit::scale(20_000);
+    for stage in Stage::all_called(UNSWEPT, Kind::Registry).await {
+        let store = stage.store();
+        let bounds = Bounds { max_entries: 100_000, max_events: 100_000, ..BOUNDS };
+        let change = |key: usize| {
+            let action = Action::Upsert { value: b"value".to_vec(), life: Life::For(1_000) };
+            store.change(&stage.object, Change { key: key.to_string().into(), action, bounds })
+        };
+        let changes: Vec<_> = (0..many).map(change).collect();
+        assert!(futures_util::future::join_all(changes).await.iter().all(Result::is_ok));
+        let mut after = stage.latest().await;
+        advance(&stage, 1_000);
+        let first = stage.read(after, false).await;
+        assert_eq!(first.events.len(), 200, "one step");
+        let list = List { prefix: "".into(), after_key: None, limit: 1_000, expired: false };
+        assert!(store.list(&stage.object, list).await.unwrap().records.is_empty());
+        assert_eq!(store.stats(&stage.object).await.unwrap().expired, many as u64);
+        let mut expired = std::collections::HashSet::new();
+        loop {
+            let span = stage.read(after, false).await;
+            if span.events.is_empty() {
+                break;
+            }
+            assert!(span.events.iter().all(|event| expired.insert(Arc::clone(&event.key))), "each comes once");
+            after = span.end;
+        }
+        assert_eq!(expired.len(), many);
     }
 }
 

@@ -6,9 +6,9 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use super::Site;
-use super::stored::{self, Reader, some};
+use super::stored::{self, read_stamp, some};
 use crate::Error;
-use crate::backend::redis::{self as server, Arguments, Carrier, Lane, Lanes, Script, script, unexpected};
+use crate::backend::redis::{self as server, Arguments, Bytes, Carrier, Lane, Lanes, Script, script, unexpected};
 use crate::error::Result;
 use crate::keyed::store::{Action, Bounds, Change, Changed, Life, Outcome, RecordView};
 use crate::runtime::Spawner;
@@ -125,6 +125,8 @@ impl Carrier for Changes {
             Ok(mut answer) => {
                 for request in load {
                     match stored::bytes(&mut answer) {
+                        // A conflict for whose record there was no room: the next trip brings it.
+                        Ok(outcome) if outcome == b"+" => self.submit(request),
                         Ok(outcome) => request.answer(&outcome),
                         Err(error) => server::Request::fail(request, &error),
                     }
@@ -202,10 +204,10 @@ fn value_of(action: &Action) -> &[u8] {
 
 /// Reads what became of a change.
 fn changed(key: &Arc<str>, outcome: &[u8]) -> Option<Changed> {
-    let mut reader = Reader(outcome);
+    let mut reader = Bytes(outcome);
     let mut replaced = None;
     if outcome.first() == Some(&b'B') {
-        reader.bytes(1)?;
+        reader.take(1)?;
         replaced = Some(Bounds {
             max_entries: reader.number(8)?,
             event_retention: reader.number(8)?,
@@ -214,12 +216,12 @@ fn changed(key: &Arc<str>, outcome: &[u8]) -> Option<Changed> {
             tombstone_retention: reader.number(8)?,
         });
     }
-    let outcome = match reader.bytes(1)?[0] {
-        b'S' => Outcome::Stored(reader.stamp()?),
+    let outcome = match reader.byte()? {
+        b'S' => Outcome::Stored(read_stamp(&mut reader)?),
         b'F' => Outcome::Full { limit: reader.number(8)? },
         b'N' => Outcome::Conflict(None),
         b'C' => {
-            let stamp = reader.stamp()?;
+            let stamp = read_stamp(&mut reader)?;
             let (key, value) = (Arc::clone(key), reader.0.to_vec());
             Outcome::Conflict(Some(RecordView { key, value, stamp, expired: false }))
         }

@@ -15,7 +15,7 @@ end
 -- What was taken and is not held any more is left out: its settle would be stale.
 local function taken_again(receipts)
   local ids, fences = split(receipts:sub(10))
-  local values, out = load_values(ids), { receipts:sub(2, 9) }
+  local values, out = load_values(MESSAGES, ids), { receipts:sub(2, 9) }
   -- Nothing overdue was carried out before this: leases are judged by their end.
   settling = true
   for i = 1, #ids do

@@ -1,17 +1,5 @@
 -- part: settling.
 
--- The values of messages by id; at most PAIRS to a call.
-local function load_values(ids)
-  local values = {}
-  for from = 1, #ids, PAIRS do
-    local part = redis.call('HMGET', MESSAGES, unpack(ids, from, math.min(from + PAIRS - 1, #ids)))
-    for i = 1, #part do
-      values[from + i - 1] = part[i]
-    end
-  end
-  return values
-end
-
 -- Whether a stored value is leased under this fence, now.
 local function is_held(value, id, fence)
   if not value or value:byte(1) ~= 108 or value:sub(11, 18) ~= fence then
@@ -21,19 +9,10 @@ local function is_held(value, id, fence)
   return not settling or tonumber(redis.call('ZSCORE', LEASED, id)) > now
 end
 
-local function split(receipts)
-  local ids, fences = {}, {}
-  for at = 1, #receipts, 16 do
-    ids[#ids + 1] = receipts:sub(at, at + 7)
-    fences[#fences + 1] = receipts:sub(at + 8, at + 15)
-  end
-  return ids, fences
-end
-
 -- ARGV[at]: receipts, 16 bytes each: id and fence. Answers y or s for each.
 local function op_ack(at)
   local ids, fences = split(ARGV[at])
-  local values, results, gone, keyed = load_values(ids), {}, {}, {}
+  local values, results, gone, keyed = load_values(MESSAGES, ids), {}, {}, {}
   local seen = {}
   for i = 1, #ids do
     if not seen[ids[i]] and is_held(values[i], ids[i], fences[i]) then
@@ -64,7 +43,7 @@ end
 local function op_touch(at)
   local lease_end = now + tonumber(ARGV[at])
   local ids, fences = split(ARGV[at + 1])
-  local values, results, leases = load_values(ids), {}, {}
+  local values, results, leases = load_values(MESSAGES, ids), {}, {}
   local end_text = string.format('%.0f', lease_end)
   for i = 1, #ids do
     if is_held(values[i], ids[i], fences[i]) then

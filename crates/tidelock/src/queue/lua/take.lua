@@ -1,17 +1,5 @@
 -- part: hand-over.
 
--- Some 500 pairs to a call: Lua's unpack and the server's stack have bounds.
-local PAIRS = 1000
-
-local function call_in_parts(command, key, arguments)
-  for from = 1, #arguments, PAIRS do
-    redis.call(command, key, unpack(arguments, from, math.min(from + PAIRS - 1, #arguments)))
-  end
-end
-
--- The lease index holds one long member with no end: small sorted sets are scanned, large ones are not.
-local SENTINEL = string.rep('.', 65)
-
 local function store_leases(lease_end, values, ids)
   if #ids == 0 then
     return

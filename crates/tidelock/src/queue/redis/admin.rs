@@ -25,6 +25,7 @@ static LOOK: Script = script!(
 static CHANGE: Script = script!(
     "change",
     "../../lua/time.lua",
+    "../../lua/receipts.lua",
     "../../lua/rank.lua",
     "../lua/store.lua",
     "../lua/moves.lua",

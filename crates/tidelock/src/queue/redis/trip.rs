@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 static TRIP: Script = script!(
     "trip",
     "../../lua/time.lua",
+    "../../lua/receipts.lua",
     "../lua/store.lua",
     "../lua/moves.lua",
     "../lua/send.lua",

@@ -1,17 +1,5 @@
 -- part: settling the deliveries of a group. A mirror of topic/model/settle.rs.
 
--- The values of open events by id; at most PAIRS to a call.
-local function load_values(ids)
-  local values = {}
-  for from = 1, #ids, PAIRS do
-    local some = redis.call('HMGET', OPEN, unpack(ids, from, math.min(from + PAIRS - 1, #ids)))
-    for i = 1, #some do
-      values[from + i - 1] = some[i]
-    end
-  end
-  return values
-end
-
 -- Whether a stored value is in flight under this fence, now.
 local function is_held(value, id, fence)
   if not value or value:byte(1) ~= 108 or value:sub(3, 10) ~= fence then
@@ -21,19 +9,10 @@ local function is_held(value, id, fence)
   return not settling or tonumber(redis.call('ZSCORE', LEASED, id)) > now
 end
 
-local function split(receipts)
-  local sub, ids, fences, count = string.sub, {}, {}, 0
-  for at = 1, #receipts, 16 do
-    count = count + 1
-    ids[count], fences[count] = sub(receipts, at, at + 7), sub(receipts, at + 8, at + 15)
-  end
-  return ids, fences
-end
-
 -- ARGV[at]: receipts, 16 bytes each: position and fence. Answers y or s for each.
 local function op_ack(at)
   local ids, fences = split(ARGV[at])
-  local values, results, gone, keyed, seen = load_values(ids), {}, {}, {}, {}
+  local values, results, gone, keyed, seen = load_values(OPEN, ids), {}, {}, {}, {}
   for i = 1, #ids do
     if not seen[ids[i]] and is_held(values[i], ids[i], fences[i]) then
       seen[ids[i]] = true
@@ -65,7 +44,7 @@ end
 local function op_touch(at)
   local lease_end = now + tonumber(ARGV[at])
   local ids, fences = split(ARGV[at + 1])
-  local values, results, leases = load_values(ids), {}, {}
+  local values, results, leases = load_values(OPEN, ids), {}, {}
   local end_text = text(lease_end)
   for i = 1, #ids do
     if is_held(values[i], ids[i], fences[i]) then

@@ -4,9 +4,6 @@ local RECORD, LOG, DEDUP, GROUPS, PARKED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], K
 local HOUR, DAY, SLACK = 3600000, 86400000, 600000
 local MAX_BYTES = 16 * 1024 * 1024
 local STEP = 200
--- Some 500 pairs to a call: Lua's unpack and the server's stack have bounds.
-local PAIRS = 1000
-
 -- Record. Numbers all; an absent field is 0. `life`, `at`, `ordinal`: place of the newest event ever appended. `first`:
 -- ordinal of the first stored event. `floor`: of the first retained one as of the last step that wrote. `head_at`:
 -- position of that event, 0 if unknown. `retention`: ms, -1 for none. `max_len`: 0 for none. `set`: 1 once there are
@@ -44,13 +41,7 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
-local function call_in_parts(command, key, arguments)
-  for from = 1, #arguments, PAIRS do
-    redis.call(command, key, unpack(arguments, from, math.min(from + PAIRS - 1, #arguments)))
-  end
-end
-
--- Sets of a hash the fields that changed, and the lifetimes of the topic's keys: log and dedup records end with what is
+-- Writes the fields that changed, and sets the lifetimes of the topic's keys: log and dedup records end with what is
 -- in them, all else a day after the last use, or never while there is a group.
 local function finish()
   local ends = -1

@@ -1,8 +1,5 @@
 -- part: hand-over to the readers of a group. A mirror of topic/model/take.rs.
 
--- The lease index holds one long member with no end: small sorted sets are scanned, large ones are not.
-local SENTINEL = string.rep('.', 65)
-
 -- A take: ARGV[at] holds max, lease in ms, max_deliveries (0: none), max_in_flight, retention of dead letters (0: none),
 -- 8 bytes each, then flags (1 ordered, 2 park, 4 the reader has seen the group) and where it saw it (24 bytes);
 -- ARGV[at + 1]: the beginning of a new group; [at + 2]: consumer; [at + 3]: process.

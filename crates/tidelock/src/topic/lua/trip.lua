@@ -31,7 +31,7 @@ local function taken_again(receipts)
     return { 'full' }
   end
   local ids, fences = split(receipts:sub(HEAD_SIZE + 2))
-  local values, out = load_values(ids), { receipts:sub(2, HEAD_SIZE + 1) }
+  local values, out = load_values(OPEN, ids), { receipts:sub(2, HEAD_SIZE + 1) }
   -- Nothing overdue was carried out before this: leases are judged by their end.
   settling = true
   for i = 1, #ids do

@@ -23,6 +23,7 @@ use crate::topic::store::{Action, Handed, MAX_GROUPS, Settle, Settled, Take, Tak
 static TRIP: Script = script!(
     "group",
     "../../lua/time.lua",
+    "../../lua/receipts.lua",
     "../lua/store.lua",
     "../lua/log.lua",
     "../lua/parked.lua",

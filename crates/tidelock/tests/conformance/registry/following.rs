@@ -1,5 +1,7 @@
 //! Following: positions, order, filters, waits, ends.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use tidelock::registry::{EventKind, Follower};
 use tidelock::{ErrorKind, MINUTE, SECOND};
@@ -76,11 +78,11 @@ conformance!(a_wait_ends_without_an_event, async |mut world: World| {
     let registry = texts(&world.open().await);
     let mut follower = registry.follow().key("a").await.unwrap();
     assert!(within(follower.try_recv()).await.unwrap().is_none());
-    assert!(within(follower.recv().wait(0 * MS)).await.unwrap().is_none());
+    assert!(within(follower.recv().wait(Duration::ZERO)).await.unwrap().is_none());
     for (recv, wait) in [(follower.recv().wait(5 * SECOND).into_future(), 5 * SECOND)] {
         let mut recv = recv;
         assert!(is_pending(&mut recv).await);
-        clock.advance(wait - MS);
+        clock.advance(just_before(wait));
         assert!(is_pending(&mut recv).await);
         clock.advance(MS);
         assert!(within(recv).await.unwrap().is_none());
@@ -91,7 +93,7 @@ conformance!(a_wait_ends_without_an_event, async |mut world: World| {
     assert!(within(&mut recv).await.unwrap().is_none(), "30 s are the default");
     drop(recv);
     put(&registry, "a", "1").await;
-    assert!(within(follower.recv().wait(0 * MS)).await.unwrap().is_some(), "what is there needs no wait");
+    assert!(within(follower.recv().wait(Duration::ZERO)).await.unwrap().is_some(), "what is there needs no wait");
 });
 
 conformance!(a_change_wakes_who_waits_in_every_process, async |world: World| {

@@ -14,7 +14,7 @@ conformance!(a_record_is_active_to_its_last_millisecond_for_every_call, async |m
     for last in [true, false] {
         registry.delete().await.unwrap();
         let entry = registry.upsert("a", &text).ttl(SECOND).await.unwrap();
-        clock.advance(if last { SECOND - MS } else { SECOND });
+        clock.advance(if last { 999 * MS } else { SECOND });
         assert_eq!(registry.get("a").await.unwrap().is_some(), last);
         assert_eq!(registry.list().await.unwrap().items.len(), usize::from(last));
         assert_eq!(registry.snapshot().await.unwrap().items.len(), usize::from(last));
@@ -48,7 +48,7 @@ conformance!(an_expired_record_can_be_looked_at_for_a_while, async |mut world: W
     assert_eq!(keys(&registry.list().expired().prefix("a/").await.unwrap().items), ["a/1"]);
     assert_eq!(keys(&registry.list().await.unwrap().items), ["a/2"]);
     assert_eq!(stats(&registry).await.expired, 2);
-    clock.advance(10 * SECOND - MS);
+    clock.advance(just_before(10 * SECOND));
     assert!(registry.get("a/1").include_expired().await.unwrap().is_some());
     let again = put(&registry, "b/1", "again").await;
     assert_eq!(again.created_at, clock.now(), "a new life");
@@ -161,4 +161,33 @@ conformance!(full_of_expired_records_there_is_room_at_once, async |mut world: Wo
     assert_eq!(error.kind(), tidelock::ErrorKind::CapacityReached, "{error}");
     assert!(registry.try_register("new/5", &text).await.is_err());
     registry.upsert("new/4", &text).await.unwrap();
+});
+
+conformance!(what_was_used_and_left_is_empty_again, async |mut world: World| {
+    let clock = world.pin();
+    let registry = texts(&world.open().await);
+    let text = "x".to_owned();
+    let (mut key, mut prefix) =
+        (registry.follow().key("k/0").await.unwrap(), registry.follow().prefix("k/").await.unwrap());
+    let names: Vec<_> = (0..scale(100_000)).map(|index| format!("k/{index}")).collect();
+    for part in names.chunks(500) {
+        all(part.iter().map(|name| registry.upsert(name, &text).ttl(MINUTE))).await;
+        let (kept, removed) = part.split_at(part.len() / 10);
+        all(removed.iter().map(|name| registry.remove(name))).await;
+        assert!(!kept.is_empty());
+    }
+    assert_eq!(drain(&mut key).await.len(), 1);
+    assert!(drain(&mut prefix).await.len() >= names.len());
+    clock.advance(MINUTE);
+    until(async || {
+        let seen = stats(&registry).await;
+        !seen.settling && seen.active == 0
+    })
+    .await;
+    // Of the last expiry the tombstone goes first or the event does: both have five minutes.
+    clock.advance(5 * MINUTE);
+    until(async || !stats(&registry).await.settling).await;
+    let seen = stats(&registry).await;
+    assert_eq!((seen.active, seen.expired, seen.events, seen.event_bytes, seen.touches), (0, 0, 0, 0, 0));
+    assert!(registry.list().expired().await.unwrap().items.is_empty());
 });

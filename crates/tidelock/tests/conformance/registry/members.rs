@@ -63,7 +63,7 @@ conformance!(a_key_that_is_taken_is_not_registered_again, async |mut world: Worl
     assert!(elsewhere.try_register("a", &text).await.unwrap().is_none());
     first.leave().await.unwrap();
     let second = elsewhere.try_register("a", &text).ttl(MINUTE).await.unwrap().expect("it is free again");
-    assert_eq!(second.valid_for(), MINUTE - 600 * MS);
+    assert_eq!(second.valid_for(), 59_400 * MS);
     put(&registry, "expired", "x").await;
     registry.touch("expired").ttl(MS).await.unwrap();
     clock.advance(MS);
@@ -83,7 +83,7 @@ conformance!(a_member_that_was_replaced_touches_and_removes_nothing, async |mut 
     );
     clock.advance(5 * SECOND);
     within(old.lost()).await;
-    assert_eq!(old.valid_for(), 0 * MS);
+    assert!(old.valid_for().is_zero());
     drop(dropped);
     assert_eq!(old.leave().await.unwrap(), Left::WasLost);
     let unlucky = registry.register("c", &"x".to_owned()).await.unwrap();
@@ -166,7 +166,7 @@ conformance!(a_shutdown_removes_members_when_it_begins, async |world: World| {
     assert!(watcher.get("a").await.unwrap().is_none());
     assert_eq!(watcher.get("b").await.unwrap().unwrap().value, "successor");
     within(me.lost()).await;
-    assert_eq!((me.valid_for(), other.valid_for()), (0 * MS, 0 * MS));
+    assert!(me.valid_for().is_zero() && other.valid_for().is_zero());
     assert_eq!(me.leave().await.unwrap(), Left::WasLost);
 });
 

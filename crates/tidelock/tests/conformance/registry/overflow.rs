@@ -109,7 +109,7 @@ conformance!(behind_a_log_that_was_emptied_by_age, async |mut world: World| {
     let registry: Registry<String> = tide.registry("texts").event_retention(10 * SECOND).build().unwrap();
     let start = registry.list().await.unwrap().cursor;
     put(&registry, "a/1", "0").await;
-    clock.advance(10 * SECOND - MS);
+    clock.advance(just_before(10 * SECOND));
     let mut followers = three(&registry, &start).await;
     for follower in &mut followers {
         assert_eq!(drain_told(follower).await, ["upsert a/1 0"], "readable up to its age");

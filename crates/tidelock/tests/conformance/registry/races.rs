@@ -36,7 +36,7 @@ conformance!(of_a_hundred_that_create_one_does, async |mut world: World| {
         let outcomes = all(creations.map(|registry| registry.cas("a", None, &text).ttl(SECOND))).await;
         let made = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Cas::Swapped(_)))).count();
         assert_eq!(made, 1);
-        if clock.now().as_millis() % 2_000 == 0 {
+        if clock.now().as_millis().is_multiple_of(2_000) {
             clock.advance(SECOND);
         } else {
             registry.remove("a").await.unwrap();
@@ -89,13 +89,12 @@ async fn client(registry: Registry<String>, seed: u64, mut rest: tokio::sync::wa
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut view, mut cursor): (View<String>, Option<Cursor>) = (View::default(), None);
     loop {
-        let from = match cursor.take() {
-            Some(cursor) => cursor,
-            None => {
-                let seen = registry.snapshot().await.unwrap();
-                view = View::of(&seen.items);
-                seen.cursor
-            }
+        let from = if let Some(cursor) = cursor.take() {
+            cursor
+        } else {
+            let seen = registry.snapshot().await.unwrap();
+            view = View::of(&seen.items);
+            seen.cursor
         };
         let mut follower = registry.follow().after(&from).await.unwrap();
         for _ in 0..random.usize(1..60) {

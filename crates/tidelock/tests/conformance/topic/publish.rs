@@ -224,3 +224,18 @@ conformance!(names_never_meet, async |world: World| {
         }
     }
 });
+
+conformance!(what_cannot_be_encoded_is_refused_before_anything_is_sent, async |world: World| {
+    let odd = std::collections::BTreeMap::from([((1_u8, 2_u8), 3_u8)]);
+    let topic = world.open().await.topic("odd").build().unwrap();
+    let error = topic.publish(&odd).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    let texts = texts(&world.open().await);
+    let error = texts.publish(&"text".to_owned()).meta("odd", &odd).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    assert!(error.to_string().contains("odd"), "{error}");
+    let batch = [texts.publish(&"good".to_owned()), texts.publish(&"text".to_owned()).meta("odd", &odd)];
+    let error = texts.publish_many(batch).await.unwrap_err();
+    assert!(error.to_string().contains("item 1"), "{error}");
+    assert_eq!(topic.stats().await.unwrap().events + texts.stats().await.unwrap().events, 0);
+});

@@ -1,0 +1,35 @@
+-- part: many of something at once: long argument lists in parts, receipts, and what is stored for them.
+
+-- Some 500 pairs to a call: Lua's unpack and the server's stack have bounds.
+local PAIRS = 1000
+
+local function call_in_parts(command, key, arguments)
+  for from = 1, #arguments, PAIRS do
+    redis.call(command, key, unpack(arguments, from, math.min(from + PAIRS - 1, #arguments)))
+  end
+end
+
+-- The values of some fields of a hash.
+local function load_values(key, ids)
+  local values = {}
+  for from = 1, #ids, PAIRS do
+    local some = redis.call('HMGET', key, unpack(ids, from, math.min(from + PAIRS - 1, #ids)))
+    for i = 1, #some do
+      values[from + i - 1] = some[i]
+    end
+  end
+  return values
+end
+
+-- Receipts, 16 bytes each, as ids and fences.
+local function split(receipts)
+  local sub, ids, fences, count = string.sub, {}, {}, 0
+  for at = 1, #receipts, 16 do
+    count = count + 1
+    ids[count], fences[count] = sub(receipts, at, at + 7), sub(receipts, at + 8, at + 15)
+  end
+  return ids, fences
+end
+
+-- The index of leases holds one long member with no end: small sorted sets are scanned, large ones are not.
+local SENTINEL = string.rep('.', 65)
