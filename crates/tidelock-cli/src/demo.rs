@@ -43,12 +43,12 @@ Other fields are ignored. Blank lines are skipped, lines over 16 MiB refused; bo
 sent as it was read: what is no order ends in the dead letters with its bytes and the reason.
 
 Each order takes one call out of the payment provider's limit (--rate), locks its shelf, is packed, and is charged in
-a ledger that knows order ids and fences. What became of it is an event of a topic, which two groups add up to the revenue
-and to what left the stock. Each worker process is a member of a registry, and keeps a heartbeat. At the end all of these
-witnesses are compared: what was sent, what the ledger shows, what the queue counts, what the topic holds, what the groups
-made of it, and who was seen.
+a ledger that knows order ids and fences. What became of it is an event of a topic, which two groups add up to the
+revenue and to what left the stock. Each worker process is a member of a registry, and keeps a heartbeat. At the end
+the witnesses are compared: what was sent, what the ledger shows, what the queue counts, what the topic holds, what the
+groups made of it, and who was seen.
   accepted = settled + dead   (+ unfinished, after Ctrl-C)
-  events     one for each order that was settled or died, however often it was delivered
+  events     one for each order that was settled or died, however often it was handed out
   lost       accepted, but neither charged nor among the dead letters
   double     two holders of one lock at once, one order accepted twice, or one delivery handled twice
   replayed   redelivered after a charge and not charged again: what at least once means

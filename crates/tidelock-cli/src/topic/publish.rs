@@ -18,9 +18,9 @@ use crate::value::{count, duration, meta};
 const STDIN: &str = "-";
 
 const PUBLISH_HELP: &str = "\
-The bytes go as they are: what readers decode as JSON has to be JSON. Several bodies are several events, all of them or
-none. `-` publishes each line of stdin, and blank lines are left out; without a body one event is read from stdin to its
-end. A dedup key that was used before is no failure: the answer says `duplicate`.
+The bytes go as they are: what readers decode as JSON has to be JSON. Several bodies are several events, all of them
+or none. `-` publishes each line of stdin, and blank lines are left out; without a body one event is read from stdin to
+its end. A dedup key that was used before is no failure: the answer says `duplicate`.
 
 A topic keeps its events as long as its latest publisher said. This command leaves that as it is; the first event of a
 new topic sets 7 days.

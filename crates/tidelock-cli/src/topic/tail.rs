@@ -14,10 +14,10 @@ use crate::value::{SHOWN, body, count, cut, instant, line, plain};
 use crate::{output, stop};
 
 const TAIL_HELP: &str = "\
-One line for each event: its cursor, when it was published, its ordering key, and its body; what is not UTF-8 is shown as
-base64 and marked. With --json each line is an object; its `kind` is `event`, `gap` (events that can no longer be got:
-`missed` is their number, where it is known) or `undecodable`. It goes on until Ctrl-C, which is exit code 0. It belongs
-to no group and takes nothing from any.
+One line for each event: its cursor, when it was published, its ordering key, and its body; what is not UTF-8 is shown
+as base64 and marked. With --json each line is an object; its `kind` is `event`, `gap` (events that can no longer be
+got: `missed` is their number, where it is known) or `undecodable`. It goes on until Ctrl-C, which is exit code 0. It
+belongs to no group and takes nothing from any.
 
 --from: `latest` begins with what is published from now on, `earliest` with the first event that is still kept, a cursor
 behind the event that showed it, a time with the first event published at or after it.

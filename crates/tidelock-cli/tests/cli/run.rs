@@ -12,7 +12,7 @@ use tidelock::Tidelock;
 use tokio::runtime::Runtime;
 
 /// Longer than a busy machine takes for anything.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -109,7 +109,11 @@ impl Stream {
 
     /// The JSON value on the next line, if there is one by now.
     pub(crate) fn try_next(&mut self) -> Option<Value> {
-        self.lines.try_recv().ok().map(|line| serde_json::from_str(&line).expect("JSON"))
+        match self.lines.try_recv() {
+            Ok(line) => Some(serde_json::from_str(&line).expect("JSON")),
+            Err(mpsc::TryRecvError::Empty) => None,
+            Err(mpsc::TryRecvError::Disconnected) => panic!("it has ended"),
+        }
     }
 
     /// Waits until it has ended by itself; its exit code.

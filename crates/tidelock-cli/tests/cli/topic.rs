@@ -1,10 +1,12 @@
 //! `tidelock topic …`: every verb on every server.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 use tidelock::Raw;
 use tidelock::topic::{Start, Topic};
 
-use crate::run::{Ran, Stream, block_on, open, servers, tidelock_at, unique};
+use crate::run::{PATIENCE, Ran, Stream, block_on, open, servers, tidelock_at, unique};
 
 struct Shell {
     url: String,
@@ -82,7 +84,9 @@ fn a_tail_goes_on_live_and_ends_at_a_signal() {
         // `latest`, which is the default, does not show what was there.
         let mut tail = Stream::start(&shell.url, &["topic", "tail", &shell.topic, "--limit", "1", "--json"]);
         let topic = block_on(shell.topic());
+        let began = Instant::now();
         let seen = loop {
+            assert!(began.elapsed() < PATIENCE, "what is published is shown");
             // Nobody can see from outside when it has begun.
             block_on(topic.publish(&Raw(b"live".to_vec())).into_future()).unwrap();
             if let Some(seen) = tail.try_next() {
