@@ -32,7 +32,7 @@ pub(crate) struct Call<'a> {
 
 /// Redirects followed by one attempt before the map of slots is taken to be in motion.
 const REDIRECTS: usize = 5;
-/// A connection that left a call unanswered for this long is replaced.
+/// A connection that brought no reply at all for this long, while a call waited for one, is replaced.
 const SILENCE: Duration = Duration::from_secs(1);
 
 impl Topology {
@@ -117,9 +117,24 @@ async fn send(up: &Up, call: &Call<'_>, asking: bool, whole: bool) -> Result<Val
 /// What a call has gone through, for the answer when its time is over.
 #[derive(Default)]
 struct Progress {
-    in_flight: Option<(std::sync::Arc<Node>, Up, Instant)>,
+    in_flight: Option<InFlight>,
     unknown: Option<Failure>,
     last: Option<Failure>,
+}
+
+/// A call that was sent and not answered yet.
+struct InFlight {
+    node: std::sync::Arc<Node>,
+    up: Up,
+    since: Instant,
+}
+
+impl InFlight {
+    /// Replies come in the order of the calls: where others were answered just now, the server is only slow, and a
+    /// new connection would lose what is on its way on this one.
+    fn is_silent(&self) -> bool {
+        self.since.max(self.up.heard()).elapsed() >= SILENCE
+    }
 }
 
 impl Progress {
@@ -131,7 +146,8 @@ impl Progress {
         asking: bool,
         whole: bool,
     ) -> Result<Value, Failure> {
-        self.in_flight = Some((std::sync::Arc::clone(node), up.clone(), Instant::now()));
+        let in_flight = InFlight { node: std::sync::Arc::clone(node), up: up.clone(), since: Instant::now() };
+        self.in_flight = Some(in_flight);
         let answer = send(up, call, asking, whole).await;
         self.in_flight = None;
         let demoted = matches!(&answer, Err(Failure::Refused { code, .. }) if code == "READONLY");
@@ -150,9 +166,9 @@ impl Progress {
     }
 
     fn give_up(self, call: &Call<'_>) -> Failure {
-        if let Some((node, up, since)) = self.in_flight {
-            if since.elapsed() >= SILENCE {
-                node.report_broken(&up);
+        if let Some(sent) = self.in_flight {
+            if sent.is_silent() {
+                sent.node.report_broken(&sent.up);
             }
             return Failure::Unknown(format!("{} was sent and not answered in time", call.script.name));
         }

@@ -1,5 +1,6 @@
 //! One server: a connection for requests, one for wake-ups, and the task that keeps both.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -47,6 +48,29 @@ enum Link {
 pub(crate) struct Up {
     connection: MultiplexedConnection,
     generation: u64,
+    heard: Arc<Heard>,
+}
+
+/// When a connection brought its latest reply: one that brings others' replies is alive, however slow.
+struct Heard {
+    opened: Instant,
+    /// Milliseconds after `opened`.
+    latest: AtomicU64,
+}
+
+impl Heard {
+    fn now() -> Self {
+        Self { opened: Instant::now(), latest: AtomicU64::new(0) }
+    }
+
+    fn note(&self) {
+        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.latest.store(since, Relaxed);
+    }
+
+    fn latest(&self) -> Instant {
+        self.opened + Duration::from_millis(self.latest.load(Relaxed))
+    }
 }
 
 /// One server of the deployment.
@@ -127,17 +151,24 @@ fn settled(link: &Link, may_wait: bool) -> Option<Result<Up, Failure>> {
 }
 
 impl Up {
+    /// When the connection brought its latest reply to any caller.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard.latest()
+    }
+
     pub(crate) async fn send(&self, command: &Cmd) -> Result<redis::Value, Failure> {
         let mut connection = self.connection.clone();
         // An error reply comes as a value here.
-        let reply = connection.req_packed_command(command).await.and_then(redis::Value::extract_error);
-        reply.map_err(|error| Failure::from_redis(&error))
+        let reply = connection.req_packed_command(command).await;
+        self.heard.note();
+        reply.and_then(redis::Value::extract_error).map_err(|error| Failure::from_redis(&error))
     }
 
     /// Sends commands that nothing of other callers may stand between; answers the last reply.
     pub(crate) async fn send_together(&self, pipeline: &Pipeline, count: usize) -> Result<redis::Value, Failure> {
         let mut connection = self.connection.clone();
         let replies = connection.req_packed_commands(pipeline, 0, count).await;
+        self.heard.note();
         let last = replies.map_err(|error| Failure::from_redis(&error))?.pop();
         let last = last.ok_or_else(|| Failure::Unknown("the server gave no reply".to_owned()))?;
         last.extract_error().map_err(|error| Failure::from_redis(&error))
@@ -155,7 +186,7 @@ async fn supervise(node: Weak<Node>) {
         };
         match connected {
             Ok((connection, wakeups)) => {
-                if !strong.set(Link::Up(Up { connection, generation })) {
+                if !strong.set(Link::Up(Up { connection, generation, heard: Arc::new(Heard::now()) })) {
                     return;
                 }
                 strong.config.wakes.reset();

@@ -103,7 +103,8 @@ impl Group {
         let unread = if limited || self.is_aside_full() { None } else { hand.log.after(hand.now, self.position) };
         let unread = unread.and_then(|(ordinal, _)| hand.log.place(ordinal));
         match (open, unread) {
-            (Some(open), Some(unread)) if unread.at < open => Some(Candidate::Unread(unread.ordinal)),
+            // Where they are the same event, the log goes past it first, or it would come again once the copy is done.
+            (Some(open), Some(unread)) if unread.at <= open => Some(Candidate::Unread(unread.ordinal)),
             (Some(open), _) => Some(Candidate::Open(open)),
             (None, unread) => unread.map(|unread| Candidate::Unread(unread.ordinal)),
         }
