@@ -233,11 +233,17 @@ impl Run {
             };
             if look == Look::Groups {
                 for name in GROUPS {
-                    self.on_model(Some(name), |_, _| ());
+                    if self.model.has_group(name) {
+                        self.on_model(Some(name), |_, _| ());
+                    }
                 }
             }
             let after = after.map(|token| read_dead_cursor(&token).unwrap());
-            let expected = self.on_model(group.as_deref(), |model, now| model.look(now, &look, after));
+            // On a server a look at the log only reads: where the log begins is fixed by the next step that writes.
+            let expected = match &group {
+                Some(name) => self.on_model(Some(name), |model, now| model.look(now, &look, after)),
+                None => self.model.look(self.now(), &look, after),
+            };
             let found = self.store.look(&self.address, look.clone()).await.unwrap();
             assert_eq!(expected, found, "{look:?}");
             match (&mut look, found) {
@@ -249,7 +255,7 @@ impl Run {
 
     async fn read(&mut self) {
         let read = Read { after: self.some_place(), max: self.random.usize(1..10), park: self.random.bool() };
-        let expected = self.on_model(None, |model, now| model.read(now, read));
+        let expected = self.model.read(self.now(), read);
         let found = self.store.read(&self.address, read).await.unwrap();
         assert_eq!(expected, found, "{read:?}");
     }

@@ -100,6 +100,11 @@ impl Model {
         Woken { followers, ..self.wake(now) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_group(&self, name: &str) -> bool {
+        self.groups.contains_key(name)
+    }
+
     /// Whether a take or a look should be repeated because more is overdue.
     pub(crate) fn is_settling(&self) -> bool {
         self.settling
