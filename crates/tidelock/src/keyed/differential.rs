@@ -112,9 +112,7 @@ impl Run {
     /// One change, or several that travel together.
     async fn changes(&mut self) {
         let count = if self.random.u8(0..4) == 0 { self.random.usize(2..8) } else { 1 };
-        if count == 1 && self.random.u8(0..40) == 0 {
-            // Alone: whether a tombstone that is too old by one bound and not by the next was cleared away in between is
-            // not told of changes that travel together.
+        if self.random.u8(0..50) == 0 {
             self.change_bounds();
         }
         let changes: Vec<_> = (0..count).map(|_| self.change()).collect();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use self::log::Log;
 use super::store::{
-    Action, Bounds, Change, Changed, EventView, Happened, Kind, Life, Outcome, Position, RecordView, Stamp,
+    Action, Bounds, Change, Changed, EventView, Happened, Kind, Life, Outcome, Position, RecordView, STEP, Stamp,
 };
 use crate::time::Now;
 
@@ -137,6 +137,7 @@ impl Model {
         if let Some(old) = replaced {
             // Wider bounds bring nothing back.
             self.log.seal(now, &old);
+            self.clear_tombs(now, STEP);
         }
         self.bounds = Some(bounds);
         replaced

@@ -32,6 +32,7 @@ local function accept()
       -- Wider bounds bring nothing back.
       flush()
       r.sealed = compacted()
+      clear_tombs(STEP)
       r.ends = r.ends + math.max(bounds[5] - r.tombstone_retention, 0)
     end
   end
