@@ -2,8 +2,10 @@
 
 use std::io::{self, BufRead, Read as _};
 
+use crate::exit::Wrong;
+
 /// The longest line that can be a message.
-pub(crate) const MAX_LINE: usize = crate::queue::MAX_BODY;
+const MAX_LINE: usize = crate::queue::MAX_BODY;
 /// So many lines travel together.
 const BATCH: usize = 250;
 /// So many bytes of lines travel together, unless one line is longer.
@@ -31,6 +33,38 @@ pub(crate) fn batch(input: &mut dyn BufRead) -> io::Result<Vec<Line>> {
         lines.push(line);
     }
     Ok(lines)
+}
+
+/// Makes a request of each line of stdin, blank ones aside, and sends them some at a time. Answers how many were sent.
+/// `done` (`messages were sent`) stands in errors behind that number, so that nobody has to send everything again.
+pub(crate) async fn send_each<R>(
+    done: &str,
+    request: impl Fn(Vec<u8>) -> anyhow::Result<R>,
+    send: impl AsyncFn(Vec<R>) -> tidelock::Result<usize>,
+) -> anyhow::Result<u64> {
+    let mut sent = 0;
+    loop {
+        let lines = tokio::task::spawn_blocking(|| batch(&mut io::stdin().lock())).await??;
+        if lines.is_empty() {
+            return Ok(sent);
+        }
+        let mut requests = Vec::new();
+        for line in lines {
+            match line {
+                Line::Bytes(line) => requests.push(request(line)?),
+                Line::Blank => {}
+                Line::TooLong => {
+                    return Err(Wrong(format!("a line is longer than {MAX_LINE} bytes; {sent} {done} before")).into());
+                }
+            }
+        }
+        if requests.is_empty() {
+            continue;
+        }
+        let answered = send(requests).await;
+        let answered = answered.map_err(|error| anyhow::Error::new(error).context(format!("after {sent} {done}")))?;
+        sent += answered as u64;
+    }
 }
 
 /// All of stdin.

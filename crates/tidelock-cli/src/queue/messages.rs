@@ -1,6 +1,5 @@
 //! Messages that are not finished: show the next ones, send new ones.
 
-use std::io;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,8 +8,8 @@ use tidelock::Raw;
 use tidelock::queue::{MessageInfo, Queue, SendRequest};
 
 use super::Target;
-use crate::exit::{Exit, Wrong};
-use crate::lines::{self, Line, MAX_LINE, read_all};
+use crate::exit::Exit;
+use crate::lines::{self, read_all};
 use crate::output;
 use crate::value::{SHOWN, body, count, cut, duration, instant, line, meta, plain};
 
@@ -162,35 +161,9 @@ impl Send {
     }
 
     async fn send_lines(&self, queue: &Queue<Raw>) -> anyhow::Result<Exit> {
-        let mut sent = 0;
-        loop {
-            let lines = tokio::task::spawn_blocking(|| lines::batch(&mut io::stdin().lock())).await??;
-            if lines.is_empty() {
-                break;
-            }
-            let mut requests = Vec::new();
-            for line in lines {
-                match line {
-                    Line::Bytes(line) => requests.push(self.request(queue, line)?),
-                    Line::Blank => {}
-                    Line::TooLong => {
-                        let reason =
-                            format!("a line is longer than {MAX_LINE} bytes; {sent} messages were sent before");
-                        return Err(Wrong(reason).into());
-                    }
-                }
-            }
-            if requests.is_empty() {
-                continue;
-            }
-            sent += queue.send_many(requests).await.map_err(|error| after(sent, error))?.len() as u64;
-        }
+        let send = async |requests| Ok(queue.send_many(requests).await?.len());
+        let sent = lines::send_each("messages were sent", |body| self.request(queue, body), send).await?;
         output::answer(self.target.json(), &json!({ "sent": sent }), &format!("{} messages sent\n", count(sent)))?;
         Ok(Exit::any(sent > 0))
     }
-}
-
-/// Says how far it came, so that nobody has to send everything again.
-fn after(sent: u64, error: tidelock::Error) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!("after {sent} messages were sent"))
 }

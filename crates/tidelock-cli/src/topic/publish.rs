@@ -1,6 +1,5 @@
 //! Publishing events.
 
-use std::io;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,7 +9,7 @@ use tidelock::{Raw, Tidelock};
 
 use super::Target;
 use crate::exit::{Exit, Wrong};
-use crate::lines::{self, Line, MAX_LINE, read_all};
+use crate::lines::{self, read_all};
 use crate::output;
 use crate::value::{count, duration, meta};
 
@@ -111,34 +110,8 @@ impl Publish {
     }
 
     async fn publish_lines(&self, topic: &Topic<Raw>) -> anyhow::Result<Exit> {
-        let mut published = 0;
-        loop {
-            let lines = tokio::task::spawn_blocking(|| lines::batch(&mut io::stdin().lock())).await??;
-            if lines.is_empty() {
-                break;
-            }
-            let mut events = Vec::new();
-            for line in lines {
-                match line {
-                    Line::Bytes(line) => events.push(self.request(topic, line)?),
-                    Line::Blank => {}
-                    Line::TooLong => {
-                        let reason =
-                            format!("a line is longer than {MAX_LINE} bytes; {published} events were published before");
-                        return Err(Wrong(reason).into());
-                    }
-                }
-            }
-            if events.is_empty() {
-                continue;
-            }
-            let answers = topic.publish_many(events).await;
-            // Says how far it came, so that nobody has to publish everything again.
-            let answers = answers.map_err(|error| {
-                anyhow::Error::new(error).context(format!("after {published} events were published"))
-            })?;
-            published += answers.len() as u64;
-        }
+        let publish = async |events| Ok(topic.publish_many(events).await?.len());
+        let published = lines::send_each("events were published", |body| self.request(topic, body), publish).await?;
         self.told(published)
     }
 
