@@ -1,5 +1,6 @@
 //! The pump: the one task of this process that takes from a queue or group for everybody who waits.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,10 +36,26 @@ struct Landed {
     answer: Result<Taken>,
 }
 
+impl Landed {
+    fn number(&self) -> Option<u64> {
+        self.order.as_ref().map(|order| order.number)
+    }
+
+    /// Two takes under way reach the backend in either order: the fences tell which was first.
+    fn place(&self) -> (u64, Option<u64>) {
+        let first = self.answer.as_ref().ok().and_then(|taken| taken.messages.first());
+        (first.map_or(u64::MAX, |message| message.fence), self.number())
+    }
+}
+
 struct Pump {
     receivers: Arc<Receivers>,
     bell: Arc<Bell>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    /// The numbers of the orders under way, the oldest first.
+    under_way: VecDeque<u64>,
+    /// What has its answer while an older order is under way: handed out after it, so that the line is served in order.
+    early: Vec<Landed>,
     /// Take again at this instant of the clock.
     due: Option<(u64, BoxFuture<'static, ()>)>,
     /// Looks whether a wake-up was lost, and keeps this process remembered as waiting.
@@ -57,6 +74,8 @@ impl Pump {
         Self {
             bell: site.source.bell(),
             flights: FuturesUnordered::new(),
+            under_way: VecDeque::new(),
+            early: Vec::new(),
             due: None,
             safety: sleep(site.clock(), safety_period()),
             remembered: None,
@@ -122,15 +141,29 @@ impl Pump {
     fn fly(&mut self, order: Option<Order>, terms: &Terms, max: usize) {
         let site = &self.receivers.site;
         let asked = site.tick();
+        self.under_way.extend(order.as_ref().map(|order| order.number));
         let answer = site.source.take(terms, max, order.is_some());
         self.flights.push(Box::pin(async move { Landed { order, asked, answer: answer.await } }));
     }
 
     fn land(&mut self, landed: Landed) {
-        let Landed { order: Some(order), asked, answer } = landed else {
-            // A wake-up that could not be passed on is made up for by the safety check of whoever waits.
-            return;
-        };
+        // A wake-up that could not be passed on is made up for by the safety check of whoever waits.
+        let Some(number) = landed.number() else { return };
+        self.under_way.retain(|other| *other != number);
+        self.early.push(landed);
+        let oldest = self.under_way.front().copied().unwrap_or(u64::MAX);
+        let (mut ready, early) = std::mem::take(&mut self.early)
+            .into_iter()
+            .partition::<Vec<_>, _>(|landed| landed.number().is_none_or(|number| number < oldest));
+        self.early = early;
+        ready.sort_by_key(Landed::place);
+        for landed in ready {
+            self.serve(landed);
+        }
+    }
+
+    fn serve(&mut self, landed: Landed) {
+        let Landed { order: Some(order), asked, answer } = landed else { return };
         let replies = match answer {
             Ok(taken) => self.landed_well(&order, asked, taken),
             Err(error) => {
@@ -216,7 +249,7 @@ impl Pump {
     /// Whether nobody waits and no wake-up can be under way to this process.
     fn may_end(&mut self) -> bool {
         let mut line = self.receivers.lock();
-        if !line.waiting.is_empty() || !self.flights.is_empty() {
+        if !line.waiting.is_empty() || !self.flights.is_empty() || !self.early.is_empty() {
             return false;
         }
         let now = self.receivers.site.tick();
@@ -232,7 +265,11 @@ impl Pump {
     async fn close(&mut self) {
         let replies = self.receivers.lock().close();
         self.reply(replies);
+        let mut early = std::mem::take(&mut self.early);
         while let Some(landed) = self.flights.next().await {
+            early.push(landed);
+        }
+        for landed in early {
             if let (Some(order), Ok(taken)) = (landed.order, landed.answer) {
                 drop(Claims::new(&self.receivers.site, taken, landed.asked, order.terms.lease));
             }
