@@ -1,0 +1,87 @@
+//! Processes that wait, and who of them is woken. Part of pure models.
+//!
+//! One of those that wait keeps the next deadline: it is told to no other, so that one process takes when it comes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How long a parked process is remembered without parking again.
+pub(crate) const PARKED: u64 = 10_000;
+
+/// The processes that wait for something to be handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Parking {
+    /// (keeps the next deadline, remembered until, process).
+    parked: BTreeSet<(bool, u64, Arc<str>)>,
+    /// The deadline told to the process that keeps it; `None` if there was none to tell.
+    told: Option<u64>,
+    /// The earliest deadline that this step added.
+    soonest: Option<u64>,
+}
+
+impl Parking {
+    /// This step added a deadline at which something may be handed out.
+    pub(crate) fn deadline(&mut self, at: u64) {
+        self.soonest = Some(self.soonest.map_or(at, |soonest| soonest.min(at)));
+    }
+
+    /// Notes that `process` waits. Answers the next deadline if it is the one that keeps it.
+    pub(crate) fn park(&mut self, now: u64, process: &Arc<str>, next: impl FnOnce() -> Option<u64>) -> Option<u64> {
+        self.parked.retain(|(_, until, parked)| *until > now && parked != process);
+        let keeps = !self.parked.iter().any(|(keeps, _, _)| *keeps);
+        self.parked.insert((keeps, now + PARKED, Arc::clone(process)));
+        if !keeps {
+            return None;
+        }
+        self.told = next();
+        // What this very step added is part of what was told.
+        self.soonest = None;
+        self.told
+    }
+
+    /// Ends a step: wakes one process for each of `deliverable`, and the one that keeps the next deadline if this step
+    /// added an earlier one. `listening` tells whether a process still hears.
+    pub(crate) fn wake(
+        &mut self,
+        now: u64,
+        mut deliverable: usize,
+        mut listening: impl FnMut(&Arc<str>) -> bool,
+    ) -> Vec<Arc<str>> {
+        let mut woken = Vec::new();
+        while deliverable > 0 {
+            let Some((_, until, process)) = self.parked.pop_first() else { break };
+            if until > now && listening(&process) {
+                deliverable -= 1;
+                woken.push(process);
+            }
+        }
+        if let Some(soonest) = self.soonest.take().filter(|soonest| self.told.is_none_or(|told| *soonest < told)) {
+            while let Some((keeps, until, process)) = self.parked.pop_last() {
+                if until > now && listening(&process) {
+                    woken.push(process);
+                    break;
+                }
+                if !keeps {
+                    // Nobody keeps the deadline; whoever parks next will.
+                    self.told = Some(soonest);
+                }
+            }
+        }
+        woken
+    }
+
+    /// Whether no process waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+
+    /// Ends a step where no process waits.
+    pub(crate) fn nobody_waits(&mut self) {
+        self.soonest = None;
+    }
+
+    /// Forgets deadlines; who waits goes on waiting.
+    pub(crate) fn clear_deadlines(&mut self) {
+        self.soonest = None;
+    }
+}
