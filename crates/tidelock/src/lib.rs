@@ -61,6 +61,7 @@ mod error;
 mod follow;
 pub mod guide;
 mod handover;
+pub mod job;
 mod keyed;
 mod lifecycle;
 mod meta;

@@ -1,0 +1,1 @@
+//! The states and their transitions, on the model alone.
