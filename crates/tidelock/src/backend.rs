@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::job::store::JobStore;
 use crate::keyed::store::KeyedStore;
 use crate::mutex::store::MutexStore;
 use crate::queue::store::QueueStore;
@@ -30,6 +31,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn mutex(&self) -> Arc<dyn MutexStore>;
     fn queue(&self) -> Arc<dyn QueueStore>;
     fn topic(&self) -> Arc<dyn TopicStore>;
+    fn job(&self) -> Arc<dyn JobStore>;
     fn keyed(&self) -> Arc<dyn KeyedStore>;
     fn retry_budget(&self) -> Arc<dyn BudgetStore>;
 }
