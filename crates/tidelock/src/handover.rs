@@ -4,9 +4,12 @@
 //! *messages*. Between this and a primitive stands one small trait, [`Source`], with one instance per queue and per
 //! group and process. Jobs use the receiving half of it: the line of those who wait, and the pump that takes for them.
 
+pub(crate) mod cursor;
 mod dead;
 mod held;
 pub(crate) mod observe;
+mod parking;
+mod places;
 mod receive;
 mod receivers;
 mod renewal;
@@ -23,6 +26,8 @@ pub use self::worker::{HandlerError, RunningWorker, WorkerReport, WorkerStats};
 
 pub(crate) use self::dead::{dead_filters, letters_limit, requeue_delay};
 pub(crate) use self::held::Held;
+pub(crate) use self::parking::Parking;
+pub(crate) use self::places::{Places, Standing};
 pub(crate) use self::receive::{Opening, Wait, Wish, receive, shown, waits, wishes};
 pub(crate) use self::receivers::{Receivers, Terms};
 pub(crate) use self::settle::{MAX_ERROR, MAX_REASON, Settlement, cut};

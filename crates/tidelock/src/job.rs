@@ -81,6 +81,8 @@ mod id;
 mod info;
 mod join;
 mod look;
+pub(crate) mod memory;
+mod model;
 mod observe;
 mod policy;
 mod site;
@@ -161,28 +163,28 @@ impl<I: Value, O: Value> Job<I, O> {
     }
 
     /// Waits for the end of a job and gives its result.
-    pub fn join(&self, id: JobId) -> Join<O> {
-        Join::new(self.site(), self.options.border.codec, id)
+    pub fn join(&self, id: impl Into<JobId>) -> Join<O> {
+        Join::new(self.site(), self.options.border.codec, id.into())
     }
 
     /// Ends a job for good, whether it waits or runs.
-    pub fn cancel(&self, id: JobId) -> Cancel {
-        Cancel::new(self.site(), id)
+    pub fn cancel(&self, id: impl Into<JobId>) -> Cancel {
+        Cancel::new(self.site(), id.into())
     }
 
     /// Runs a failed, timed out or cancelled job again.
-    pub fn retry(&self, id: JobId) -> Retry {
-        Retry::new(self.site(), id, self.options.max_depth)
+    pub fn retry(&self, id: impl Into<JobId>) -> Retry {
+        Retry::new(self.site(), id.into(), self.options.max_depth)
     }
 
     /// Removes a job that does not run, and all about it.
-    pub fn remove(&self, id: JobId) -> Remove {
-        Remove::new(self.site(), id)
+    pub fn remove(&self, id: impl Into<JobId>) -> Remove {
+        Remove::new(self.site(), id.into())
     }
 
     /// One job.
-    pub fn get(&self, id: JobId) -> Get {
-        Get::new(self.site(), self.options.border.codec, id)
+    pub fn get(&self, id: impl Into<JobId>) -> Get {
+        Get::new(self.site(), self.options.border.codec, id.into())
     }
 
     /// The jobs that a filter finds.
@@ -191,8 +193,8 @@ impl<I: Value, O: Value> Job<I, O> {
     }
 
     /// What happened, and happens, to one job.
-    pub fn events(&self, id: JobId) -> JobEvents {
-        JobEvents::new(self.site(), self.options.border.codec, id)
+    pub fn events(&self, id: impl Into<JobId>) -> JobEvents {
+        JobEvents::new(self.site(), self.options.border.codec, id.into())
     }
 
     /// Stops the start of runs in all processes.

@@ -91,8 +91,8 @@ pub use crate::connect::Connect;
 pub use crate::ephemeral::{Ephemeral, EphemeralBuilder};
 pub use crate::error::{BoxError, Error, ErrorKind, Result};
 pub use crate::job::{
-    CancelOutcome, FailureCode, Job, JobBuilder, JobContext, JobError, JobEvent, JobEvents, JobFailure, JobFilter, JobId,
-    JobInfo, JobState, JobStats, JobSummary, JobWorker, JobWorkerReport, JobWorkerStats, Joined, RetryOutcome,
+    CancelOutcome, FailureCode, Job, JobBuilder, JobContext, JobError, JobEvent, JobEvents, JobFailure, JobFilter,
+    JobId, JobInfo, JobState, JobStats, JobSummary, JobWorker, JobWorkerReport, JobWorkerStats, Joined, RetryOutcome,
     RunningJobWorker, StopReason, Submitted,
 };
 pub use crate::lifecycle::{Left, ShutdownReport};

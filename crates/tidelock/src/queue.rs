@@ -50,7 +50,6 @@
 //! question could not be answered, and never hides behind `None`.
 
 mod builder;
-mod cursor;
 mod dead;
 #[cfg(all(test, feature = "redis"))]
 mod differential;

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 
 use super::Backend;
 use crate::error::Result;
+use crate::job::memory::MemoryJob;
+use crate::job::store::JobStore;
 use crate::keyed::memory::MemoryKeyed;
 use crate::keyed::store::KeyedStore;
 use crate::mutex::memory::MemoryMutex;
@@ -31,6 +33,7 @@ pub(crate) struct Memory {
     mutex: Arc<MemoryMutex>,
     queue: Arc<MemoryQueue>,
     topic: Arc<MemoryTopic>,
+    job: Arc<MemoryJob>,
     keyed: Arc<MemoryKeyed>,
     budget: Arc<MemoryBudget>,
     timer: Arc<Timer>,
@@ -44,6 +47,7 @@ impl Memory {
             mutex: Arc::new(MemoryMutex::new(&timer)),
             queue: Arc::new(MemoryQueue::new(&timer)),
             topic: Arc::new(MemoryTopic::new(&timer)),
+            job: Arc::new(MemoryJob::new(&timer)),
             keyed: Arc::new(MemoryKeyed::new(&timer)),
             budget: Arc::new(MemoryBudget::new(&timer)),
             timer,
@@ -53,6 +57,7 @@ impl Memory {
             Arc::downgrade(&memory.mutex) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.queue) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.topic) as Weak<dyn Sweep>,
+            Arc::downgrade(&memory.job) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.keyed) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
         ]);
@@ -83,6 +88,10 @@ impl Backend for Memory {
 
     fn topic(&self) -> Arc<dyn TopicStore> {
         Arc::clone(&self.topic) as _
+    }
+
+    fn job(&self) -> Arc<dyn JobStore> {
+        Arc::clone(&self.job) as _
     }
 
     fn keyed(&self) -> Arc<dyn KeyedStore> {

@@ -246,6 +246,10 @@ impl Backend for Redis {
         Arc::clone(&self.topic) as _
     }
 
+    fn job(&self) -> Arc<dyn crate::job::store::JobStore> {
+        unimplemented!("comes with the next commits")
+    }
+
     fn keyed(&self) -> Arc<dyn KeyedStore> {
         Arc::clone(&self.keyed) as _
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use self::follow::{Follow, Follower};
 pub(crate) use self::follow::JobLog;
+pub use self::follow::{Follow, Follower};
 
 use super::id::{JobCursor, JobId};
 use super::info::Encoded;

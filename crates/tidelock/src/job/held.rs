@@ -1,7 +1,7 @@
 //! A run that this process has: until when that can be proven, why it is to stop, and what it has yet to say.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// A run of this process.
 pub(crate) struct Held {
+    /// Itself, as the agenda has it.
+    me: Weak<Self>,
     pub(crate) site: Arc<Site>,
     pub(super) store: Arc<dyn JobStore>,
     pub(crate) run: Arc<Run>,
@@ -79,6 +81,7 @@ impl Held {
         let rules = &run.rules;
         let policy = Policy::decode(&rules.policy).unwrap_or_default();
         let lease = rules.lease;
+        let timeout_at = rules.timeout.map(|timeout| asked.plus(Duration::from_millis(timeout)));
         let state = State {
             reason: None,
             drop_at: None,
@@ -90,10 +93,11 @@ impl Held {
             noted: None,
             over: false,
         };
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             site: Arc::clone(site),
             store: Arc::clone(store),
-            timeout_at: rules.timeout.map(|timeout| asked.plus(Duration::from_millis(timeout))),
+            timeout_at,
             policy,
             codec,
             limit,
@@ -111,14 +115,17 @@ impl Held {
     }
 
     /// Puts it into the agenda, where its worker finds what is to be done for it by time.
-    pub(super) fn begin(self: &Arc<Self>) {
+    pub(super) fn begin(&self) {
         self.note(&mut self.lock());
     }
 
-    fn note(self: &Arc<Self>, state: &mut State) {
+    fn note(&self, state: &mut State) {
         let next = if state.over { None } else { self.next(state) };
-        if next != state.noted {
-            self.agenda.note(self, state.noted, next);
+        if next == state.noted {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.agenda.note(&me, state.noted, next);
             state.noted = next;
         }
     }
@@ -135,7 +142,7 @@ impl Held {
 
     /// Its instant in the agenda has come: answers what is to be sent for it. `early`: renewals that are due within half of
     /// their period go along, so that those of one worker meet.
-    pub(super) fn due(self: &Arc<Self>, now: Tick, early: bool) -> Option<Settle> {
+    pub(super) fn due(&self, now: Tick, early: bool) -> Option<Settle> {
         let mut state = self.lock();
         self.judge(&mut state, now);
         if state.over || state.reason.is_some_and(StopReason::is_over) {
@@ -161,7 +168,7 @@ impl Held {
     }
 
     /// What was sent for it at `asked` has its answer.
-    pub(super) fn answered(self: &Arc<Self>, asked: Tick, action: &Action, settled: Settled) {
+    pub(super) fn answered(&self, asked: Tick, action: &Action, settled: Settled) {
         let mut state = self.lock();
         if state.over {
             return;
@@ -184,7 +191,7 @@ impl Held {
     }
 
     /// What was sent for it was not answered: it is tried again well before the lease is over.
-    pub(super) fn unanswered(self: &Arc<Self>, now: Tick, settle: &mut Settle) {
+    pub(super) fn unanswered(&self, now: Tick, settle: &mut Settle) {
         let mut state = self.lock();
         if state.progress.is_none() {
             state.progress = settle.progress.take();
@@ -198,7 +205,7 @@ impl Held {
     }
 
     /// A heartbeat is about to be sent: until its answer the shorter of both leases counts.
-    fn asking(self: &Arc<Self>, asked: Tick, lease: u64) {
+    fn asking(&self, asked: Tick, lease: u64) {
         let mut state = self.lock();
         state.proven_until = state.proven_until.min(proven(asked, lease));
         state.renew_at = state.renew_at.map(|at| at.min(asked.plus(third(lease))));
@@ -206,7 +213,7 @@ impl Held {
     }
 
     /// Keeps the latest progress, to be sent soon. Answers `false` if the run is over.
-    pub(super) fn progress(self: &Arc<Self>, value: Vec<u8>) -> bool {
+    pub(super) fn progress(&self, value: Vec<u8>) -> bool {
         let mut state = self.lock();
         self.judge(&mut state, self.site.tick());
         if state.over || state.reason.is_some_and(StopReason::is_over) {
@@ -218,7 +225,7 @@ impl Held {
     }
 
     /// Fires the stop token.
-    pub(super) fn fire(self: &Arc<Self>, reason: StopReason) {
+    pub(super) fn fire(&self, reason: StopReason) {
         let mut state = self.lock();
         if !state.over {
             self.stop(&mut state, reason);
@@ -259,7 +266,7 @@ impl Held {
     }
 
     /// Why it is to stop, if it is; once its handler has ended, because it is over.
-    pub(super) fn stop_reason(self: &Arc<Self>) -> Option<StopReason> {
+    pub(super) fn stop_reason(&self) -> Option<StopReason> {
         let mut state = self.lock();
         self.judge(&mut state, self.site.tick());
         self.note(&mut state);
@@ -267,7 +274,7 @@ impl Held {
     }
 
     /// Resolves when it is to stop.
-    pub(super) async fn stopped(self: &Arc<Self>) -> StopReason {
+    pub(super) async fn stopped(&self) -> StopReason {
         loop {
             let moved = self.moved.notified();
             if let Some(reason) = self.stop_reason() {
@@ -294,7 +301,7 @@ impl Held {
     }
 
     /// The handler has ended: from here on nothing is done for it by time.
-    pub(super) fn end(self: &Arc<Self>) -> End {
+    pub(super) fn end(&self) -> End {
         let mut state = self.lock();
         self.judge(&mut state, self.site.tick());
         state.over = true;
@@ -316,7 +323,7 @@ impl Held {
     }
 
     /// Fails with *lease lost* if the run is over.
-    pub(super) fn check(self: &Arc<Self>, operation: &str) -> Result<()> {
+    pub(super) fn check(&self, operation: &str) -> Result<()> {
         let reason = self.stop_reason();
         if reason.is_some_and(StopReason::is_over) || self.lock().over {
             return Err(self.lost(operation));
@@ -336,7 +343,7 @@ impl Held {
     }
 
     /// Does one thing under the fence, now.
-    pub(super) async fn act(self: &Arc<Self>, operation: &str, action: Action) -> Result<Settled> {
+    pub(super) async fn act(&self, operation: &str, action: Action) -> Result<Settled> {
         let asked = self.site.tick();
         if let Action::Heartbeat { lease: Some(lease) } = action {
             self.asking(asked, lease);
@@ -353,7 +360,7 @@ impl Held {
     }
 
     /// The same, tried again while waiting may help and the lease can be proven.
-    pub(super) async fn act_through_outages(self: &Arc<Self>, operation: &str, action: Action) -> Result<Settled> {
+    pub(super) async fn act_through_outages(&self, operation: &str, action: Action) -> Result<Settled> {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.act(operation, action.clone()).await {
@@ -381,14 +388,9 @@ fn third(lease: u64) -> Duration {
     Duration::from_millis(lease) / 3
 }
 
-/// What the backend tells of a cancel.
-pub(super) struct Ear(pub(super) std::sync::Weak<Held>);
-
-impl Cancellable for Ear {
+impl Cancellable for Held {
     fn cancelled(&self) {
-        if let Some(held) = self.0.upgrade() {
-            held.fire(StopReason::Cancelled);
-        }
+        self.fire(StopReason::Cancelled);
     }
 }
 

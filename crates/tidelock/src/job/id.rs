@@ -13,6 +13,12 @@ use crate::error::{Error, Result};
 #[serde(transparent)]
 pub struct JobId(pub(crate) u64);
 
+impl From<&Self> for JobId {
+    fn from(id: &Self) -> Self {
+        *id
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -74,7 +74,6 @@ pub(super) fn undecodable(held: &Held, error: &str) {
     let site = &held.site;
     count(site, Counter::Undecodable, 1);
     tracing::warn!(
-        target: "tidelock::job",
         messaging.destination.name = %site.address.id,
         messaging.message.id = held.run.id,
         error,
@@ -85,7 +84,6 @@ pub(super) fn undecodable(held: &Held, error: &str) {
 /// Reports a run that was over before it was settled.
 pub(super) fn stale(held: &Held) {
     tracing::warn!(
-        target: "tidelock::job",
         messaging.destination.name = %held.site.address.id,
         messaging.message.id = held.run.id,
         fence = held.run.fence,
@@ -96,7 +94,6 @@ pub(super) fn stale(held: &Held) {
 /// Reports leases that could not be renewed.
 pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
     tracing::warn!(
-        target: "tidelock::job",
         messaging.destination.name = %site.address.id,
         messaging.batch.message_count = count,
         %error,
@@ -107,7 +104,6 @@ pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
 /// Tells at once why a worker cannot go on.
 pub(super) fn worker_failed(site: &Site, error: &Error) {
     tracing::error!(
-        target: "tidelock::job",
         messaging.destination.name = %site.address.id,
         %error,
         "the worker ends: waiting does not cure this"

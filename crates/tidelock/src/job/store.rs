@@ -133,7 +133,9 @@ pub(crate) enum Overlapping {
     /// Refuse it.
     Skip,
     /// One at a time in the order of acceptance; refuse it if so many wait already.
-    Queue { max: u64 },
+    Queue {
+        max: u64,
+    },
 }
 
 /// What became of a batch.
@@ -148,12 +150,18 @@ pub(crate) enum Accepted {
 /// What became of one job of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Acceptance {
-    New { id: u64 },
+    New {
+        id: u64,
+    },
     /// The key, or the slot, was accepted before: the id it got then. An older slot than the series remembers has the
     /// id 0.
-    Duplicate { id: u64 },
+    Duplicate {
+        id: u64,
+    },
     /// An earlier run of the series is not over: the oldest such.
-    Overlapping { active: u64 },
+    Overlapping {
+        active: u64,
+    },
 }
 
 /// A wish for runs.
@@ -293,11 +301,22 @@ pub enum FailureCode {
 /// A change of the object as a whole, or of one job from outside of its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
-    Cancel { id: u64, reason: Option<Arc<str>> },
-    Retry { id: u64, max_depth: Option<u64> },
-    Remove { id: u64 },
+    Cancel {
+        id: u64,
+        reason: Option<Arc<str>>,
+    },
+    Retry {
+        id: u64,
+        max_depth: Option<u64>,
+    },
+    Remove {
+        id: u64,
+    },
     /// Start nothing from here on, until `resume` or for so long.
-    Pause { for_at_most: Option<u64>, reason: Option<Arc<str>> },
+    Pause {
+        for_at_most: Option<u64>,
+        reason: Option<Arc<str>>,
+    },
     Resume,
     /// Remove the object and all about it, running jobs too.
     Delete,
@@ -344,17 +363,36 @@ pub enum JobFilter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Look {
     Stats,
-    Get { id: u64 },
-    List { filter: JobFilter, limit: usize, after: Option<String> },
+    Get {
+        id: u64,
+    },
+    List {
+        filter: JobFilter,
+        limit: usize,
+        after: Option<String>,
+    },
     /// How the job ended. `park`: if it has not, note in the same step that this process wants to hear of its end.
-    Join { id: u64, park: bool },
+    Join {
+        id: u64,
+        park: bool,
+    },
     /// Events of a job behind a place, at most `max`. `park`: if there is none and the job has not ended, note in the same
     /// step that this process wants to hear of the next.
-    Events { id: u64, after: u64, max: usize, park: bool },
+    Events {
+        id: u64,
+        after: u64,
+        max: usize,
+        park: bool,
+    },
     /// Where a job's events begin and end.
-    Places { id: u64 },
+    Places {
+        id: u64,
+    },
     /// The memos of a run, if it holds its job.
-    Memos { id: u64, fence: u64 },
+    Memos {
+        id: u64,
+        fence: u64,
+    },
 }
 
 /// An answer.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
-use super::cursor::read_cursor;
 use super::model::{Model, Now};
 use super::store::{
     Accepted, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
@@ -11,6 +10,7 @@ use super::store::{
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
+use crate::handover::cursor::read_cursor;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::time::Timestamp;

@@ -182,9 +182,7 @@ impl Follow {
         let start = start.map_err(|error| events.site.context(OPERATION, error))?;
         // Of a job that is not there, the first read tells the end.
         let number = match start {
-            Start::After(cursor) => {
-                events.place(cursor).map_err(|error| events.site.context(OPERATION, error))?
-            }
+            Start::After(cursor) => events.place(cursor).map_err(|error| events.site.context(OPERATION, error))?,
             Start::Earliest => events.places(OPERATION).await?.map_or(0, |(first, _)| first),
             Start::Latest => events.places(OPERATION).await?.map_or(0, |(_, last)| last),
         };

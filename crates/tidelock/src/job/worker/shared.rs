@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::Plan;
 use super::agenda::Agenda;
 use super::report::JobWorkerStats;
 use super::run::{Outcome, verdict};
-use super::Plan;
 use crate::handover::{Receivers, Signal, Site};
-use crate::job::ears::Ears;
-use crate::job::held::{Ear, Held};
+use crate::job::ears::{Cancellable, Ears};
+use crate::job::held::Held;
 use crate::job::observe::{self, Counter};
 use crate::job::site::store_of;
 use crate::job::stop::StopReason;
@@ -46,8 +46,8 @@ pub(super) struct Finished {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Runs whose handlers' futures live, by fence, each with what the backend tells of its cancel.
-    running: HashMap<u64, (Arc<Held>, Arc<Ear>)>,
+    /// Runs whose handlers' futures live, by fence.
+    running: HashMap<u64, Arc<Held>>,
     outbox: Vec<Finished>,
     stats: JobWorkerStats,
     /// Overrides the plan's.
@@ -93,11 +93,10 @@ impl Shared {
     pub(super) fn begin(&self, run: Arc<Run>, asked: Tick) -> Arc<Held> {
         let values = (self.plan.codec, self.plan.limit);
         let held = Held::new(self.site(), &self.store, run, asked, values, &self.agenda);
-        let ear = Arc::new(Ear(Arc::downgrade(&held)));
         let fence = held.run.fence;
-        self.lock().running.insert(fence, (Arc::clone(&held), Arc::clone(&ear)));
+        self.lock().running.insert(fence, Arc::clone(&held));
         held.begin();
-        let listener = Arc::downgrade(&ear);
+        let listener = Arc::downgrade(&held) as Weak<dyn Cancellable>;
         self.ears.listen(fence, listener);
         observe::count(self.site(), Counter::Started, 1);
         held
@@ -165,7 +164,7 @@ impl Shared {
     /// Gives back the runs of handlers that could not be dropped.
     pub(super) fn give_up(&self) {
         let running = std::mem::take(&mut self.lock().running);
-        for (held, _) in running.into_values() {
+        for held in running.into_values() {
             self.ears.forget(held.run.fence);
             let end = held.end();
             if let Some(action) = verdict(&held, end.reason, Outcome::Dropped) {
@@ -176,7 +175,7 @@ impl Shared {
     }
 
     fn running(&self) -> Vec<Arc<Held>> {
-        self.lock().running.values().map(|(held, _)| Arc::clone(held)).collect()
+        self.lock().running.values().cloned().collect()
     }
 
     /// Whether nothing runs and nothing is left to be settled.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::super::cursor::Cursor;
 use super::super::store::{DeadView, LeaseView, Look, MessageView, PauseView, State, StatsView, View};
 use super::{Kind, Message, Model, Now};
+use crate::handover::cursor::Cursor;
 
 impl Model {
     /// Answers a question. `after` is the cursor of a listing, already read.

@@ -6,7 +6,7 @@ use super::Remote;
 use super::stored::Stored;
 use crate::backend::redis::{Arguments, Repeat, Script, reason_letter, script, unexpected};
 use crate::error::Result;
-use crate::queue::cursor::{Cursor, read_cursor};
+use crate::handover::cursor::{Cursor, read_cursor};
 use crate::queue::store::{
     Change, Changes, DeadFilter, DeadView, Look, MessageView, PauseView, Removed, Requeue, SETTLING_STEPS, State,
     StatsView, View,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::backend::redis::{Bytes, push_content, read_content, reason_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::cursor::Cursor;
+use crate::handover::cursor::Cursor;
 use crate::queue::store::{Content, DeadView, Handed, LeaseView, MessageView, State};
 use crate::topic::store::Position;
 

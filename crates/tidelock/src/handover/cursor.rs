@@ -12,7 +12,7 @@ pub(crate) enum Cursor {
     Ready(u8, u64, u64),
     /// Blocked: the order in which it joined, its ordering key.
     Blocked(u64, String),
-    /// Delayed, leased, dead: the instant it is listed by, id.
+    /// Delayed, leased, ended: the instant it is listed by, id.
     At(u64, u64),
 }
 

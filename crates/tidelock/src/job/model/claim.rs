@@ -1,0 +1,78 @@
+//! Starting runs.
+
+use std::sync::Arc;
+
+use super::super::store::{Claim, Claimed, Happened, MAX_BYTES, Run};
+use super::{Kind, Model, Now, next};
+
+impl Model {
+    /// Starts what is first in order, and parks the process if that is less than it wanted.
+    pub(crate) fn claim(&mut self, now: Now, process: &Arc<str>, claim: &Claim) -> Claimed {
+        let mut claimed = Claimed::default();
+        let mut bytes = 0;
+        if !self.is_paused(now) {
+            while claimed.runs.len() < claim.max {
+                let Some(run) = self.start_first(now, process, &claim.worker, bytes) else { break };
+                bytes += run.content.size();
+                claimed.runs.push(run);
+            }
+        }
+        if claim.park && claimed.runs.len() < claim.max && !self.settling {
+            claimed.next = self.park(now, process);
+        }
+        claimed
+    }
+
+    /// `bytes` is what the answer holds already: it stays within [`MAX_BYTES`] unless one job is larger.
+    fn start_first(&mut self, now: Now, process: &Arc<str>, worker: &Arc<str>, bytes: usize) -> Option<Run> {
+        let id = self.places.ready.first()?.2;
+        let job = &self.jobs[&id];
+        if job.expires_at().is_some_and(|expiry| expiry <= now.ms) {
+            // Only while more is overdue than one step carries out: never started.
+            return None;
+        }
+        if bytes > 0 && bytes + job.content.size() > MAX_BYTES {
+            return None;
+        }
+        let mut job = self.jobs.remove(&id).expect("it was just seen");
+        self.leave_state(&job);
+        self.last_fence = next(self.last_fence, now);
+        job.fence = self.last_fence;
+        job.settled = false;
+        job.attempt += 1;
+        job.started_at = now.ms;
+        job.worker = Arc::clone(worker);
+        let lease = job.rules.lease;
+        let end = now.ms + lease;
+        job.kind = Kind::Running { end, lease, process: Arc::clone(process) };
+        self.running.insert((end, id));
+        self.started.insert((now.ms, id));
+        self.parking.deadline(end);
+        self.series_run_started(&job);
+        let (attempt, fence) = (job.attempt, job.fence);
+        self.log(&mut job, now.ms, Happened::Started { attempt, fence, worker: Arc::clone(worker) });
+        let run = Run {
+            id,
+            fence,
+            attempt,
+            failures: job.failures,
+            crashes: job.crashes,
+            priority: job.priority,
+            submitted_at: job.submitted_at,
+            rules: (*job.rules).clone(),
+            content: (*job.content).clone(),
+            memos: job.memos.len() as u64,
+            told: job.origin.as_ref().map(|from| from.told.clone()),
+        };
+        self.jobs.insert(id, job);
+        Some(run)
+    }
+
+    /// Notes that `process` waits for work.
+    fn park(&mut self, now: Now, process: &Arc<str>) -> Option<u64> {
+        let firsts = [self.delayed.first(), self.running.first()].into_iter().flatten().map(|(at, _)| *at);
+        let pause = self.pause.as_ref().and_then(|pause| pause.until);
+        let next = firsts.chain(pause).min();
+        self.parking.park(now.ms, process, || next)
+    }
+}

@@ -1,0 +1,43 @@
+//! The events of one job.
+
+use std::collections::VecDeque;
+
+use super::super::store::{EventView, EventsView, Happened, MAX_EVENTS};
+
+/// What happened to a job, in order. Events count from 1; the oldest go.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    /// The number of the last event.
+    last: u64,
+    events: VecDeque<EventView>,
+}
+
+impl Log {
+    pub(super) fn push(&mut self, at: u64, happened: Happened) {
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.last += 1;
+        self.events.push_back(EventView { at, happened });
+    }
+
+    /// The places before the first and behind the last event.
+    pub(super) fn places(&self) -> (u64, u64) {
+        (self.last - self.events.len() as u64, self.last)
+    }
+
+    /// What stands behind a place. A place that is not reached yet counts as the end.
+    pub(super) fn read(&self, after: u64, max: usize, ended: bool) -> EventsView {
+        let (first, last) = self.places();
+        let start = after.clamp(first, last);
+        let skip = usize::try_from(start - first).expect("a log is short");
+        let events: Vec<_> = self.events.iter().skip(skip).take(max).cloned().zip(start + 1..).collect();
+        let shown = start + events.len() as u64;
+        EventsView {
+            absent: false,
+            missed: first.saturating_sub(after),
+            events: events.into_iter().map(|(event, number)| (number, event)).collect(),
+            ended: ended && shown == last,
+        }
+    }
+}

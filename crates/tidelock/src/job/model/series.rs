@@ -1,0 +1,82 @@
+//! What is remembered of schedules whose runs come here: the newest slot, and the runs that are not over.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::super::store::{Acceptance, Origin, Overlapping, SlotNumber};
+use super::{Job, Kind, Model};
+
+/// One schedule, as its target knows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Series {
+    newest: Option<(SlotNumber, u64)>,
+    /// Runs that are not over, by id.
+    active: BTreeSet<u64>,
+    /// Those of them that run.
+    running: u64,
+    /// Forgotten then, unless runs are left.
+    until: u64,
+}
+
+impl Model {
+    /// Judges the slot and the overlap rule of a run to be accepted; `None`: nothing is against it.
+    pub(super) fn judge_series(&self, origin: &Origin) -> Option<Acceptance> {
+        let series = self.series.get(&origin.series)?;
+        if let (Some(slot), Some((newest, id))) = (origin.slot, series.newest)
+            && slot <= newest
+        {
+            return Some(Acceptance::Duplicate { id: if slot == newest { id } else { 0 } });
+        }
+        let active = *series.active.first()?;
+        let waiting = series.active.len() as u64 - series.running;
+        match origin.overlap {
+            Overlapping::Allow => None,
+            Overlapping::Queue { max } if waiting < max => None,
+            Overlapping::Skip | Overlapping::Queue { .. } => Some(Acceptance::Overlapping { active }),
+        }
+    }
+
+    /// A use of the series, whatever became of it: it is remembered from now on for its memory.
+    pub(super) fn use_series(&mut self, origin: &Origin, now: u64) {
+        let series = self.series.entry(Arc::clone(&origin.series)).or_default();
+        self.series_ends.remove(&(series.until, Arc::clone(&origin.series)));
+        series.until = series.until.max(now + origin.memory);
+        if series.active.is_empty() {
+            self.series_ends.insert((series.until, Arc::clone(&origin.series)));
+        }
+    }
+
+    /// A run of the series was accepted, or is to be run again.
+    pub(super) fn join_series(&mut self, name: &Arc<str>, slot: Option<SlotNumber>, id: u64) {
+        let series = self.series.entry(Arc::clone(name)).or_default();
+        self.series_ends.remove(&(series.until, Arc::clone(name)));
+        series.active.insert(id);
+        if let Some(slot) = slot {
+            series.newest = Some((slot, id));
+        }
+    }
+
+    pub(super) fn series_run_started(&mut self, job: &Job) {
+        if let Some(series) = job.origin.as_ref().and_then(|from| self.series.get_mut(&from.series)) {
+            series.running += 1;
+        }
+    }
+
+    pub(super) fn series_run_ended(&mut self, job: &Job) {
+        debug_assert!(matches!(job.kind, Kind::Running { .. }), "only what runs can stop to run");
+        if let Some(series) = job.origin.as_ref().and_then(|from| self.series.get_mut(&from.series)) {
+            series.running -= 1;
+        }
+    }
+
+    /// A job of the series is over, or gone.
+    pub(super) fn series_left(&mut self, job: &Job, at: u64) {
+        let Some(from) = &job.origin else { return };
+        let Some(series) = self.series.get_mut(&from.series) else { return };
+        series.active.remove(&job.id);
+        if series.active.is_empty() {
+            series.until = series.until.max(at);
+            self.series_ends.insert((series.until, Arc::clone(&from.series)));
+        }
+    }
+}
