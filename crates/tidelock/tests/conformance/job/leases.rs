@@ -144,7 +144,8 @@ conformance!(a_timeout_stops_the_run_and_counts_as_a_failure, async |mut world: 
     let (gate, reasons) = (Gate::default(), Arc::new(Mutex::new(Vec::new())));
     let worker = job.process_with((gate.clone(), Arc::clone(&reasons)), async |(gate, reasons), ctx, text| {
         gate.entered.notify_one();
-        reasons.lock().unwrap().push(ctx.cancelled().await);
+        let reason = ctx.cancelled().await;
+        reasons.lock().unwrap().push(reason);
         Ok(text)
     });
     let worker = worker.spawn();

@@ -180,7 +180,7 @@ conformance!(names_never_meet, async |world: World| {
 });
 
 conformance!(a_deletion_takes_everything, async |world: World| {
-    let job = texts(&world.open().await);
+    let job: Job<String, String> = world.open().await.job("texts").lease(SECOND).build().unwrap();
     let gate = Gate::default();
     let running = submit(&job, "running").await;
     let worker = job.process_with(gate.clone(), async |gate, ctx, text| {
@@ -188,7 +188,7 @@ conformance!(a_deletion_takes_everything, async |world: World| {
         ctx.cancelled().await;
         Ok(text)
     });
-    let worker = worker.lease(SECOND).spawn();
+    let worker = worker.spawn();
     within(gate.entered.notified()).await;
     submit(&job, "waiting").await;
     assert!(job.delete().await.unwrap());
