@@ -77,7 +77,9 @@ impl Retry {
             let outcome = match job.retry(id).await? {
                 RetryOutcome::Submitted => Outcome::done("submitted"),
                 RetryOutcome::NotRetryable(state) => Outcome::not("not_retryable", format!("it is {}", word(state))),
-                RetryOutcome::KeyTaken(other) => Outcome::not("key_taken", format!("its key belongs to {other} by now")),
+                RetryOutcome::KeyTaken(other) => {
+                    Outcome::not("key_taken", format!("its key belongs to {other} by now"))
+                }
                 _ => Outcome::absent(),
             };
             outcomes.push((*id, outcome));

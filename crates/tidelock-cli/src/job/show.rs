@@ -55,8 +55,13 @@ fn human(info: &JobInfo) -> String {
     let mut row = |name: &str, text: String| lines.push(format!("{name:<11}{text}\n"));
     row("id", info.id.to_string());
     row("state", json!(info.state).as_str().unwrap_or_default().to_owned());
-    row("attempt", format!("{}, {} of {} failures, {} of {} crashes", info.attempt, info.failures, info.attempts,
-        info.crashes, info.max_crashes));
+    row(
+        "attempt",
+        format!(
+            "{}, {} of {} failures, {} of {} crashes",
+            info.attempt, info.failures, info.attempts, info.crashes, info.max_crashes
+        ),
+    );
     row("submitted", instant(info.submitted_at));
     let times = [("due", Some(info.due)), ("started", info.started_at), ("finished", info.finished_at)];
     for (name, at) in times.into_iter().chain([("kept until", info.kept_until)]) {
@@ -77,7 +82,10 @@ fn human(info: &JobInfo) -> String {
     }
     for failure in &info.last_failures {
         let text = cut(&plain(&failure.message), SHOWN);
-        row("failure", format!("{} of run {}, {}: {text}", failure.code.as_str(), failure.attempt, instant(failure.at)));
+        row(
+            "failure",
+            format!("{} of run {}, {}: {text}", failure.code.as_str(), failure.attempt, instant(failure.at)),
+        );
     }
     row("input", cut(&line(info.input.as_bytes()), SHOWN));
     for (name, value) in [("progress", &info.progress), ("result", &info.result)] {

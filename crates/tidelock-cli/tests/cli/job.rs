@@ -63,7 +63,10 @@ fn what_is_submitted_is_listed_shown_and_removed() {
         assert_eq!((&shown["meta"], &shown["priority"]), (&json!({ "by": "shell" }), &json!(3)));
         assert!(shell.run("show", &[&id]).expect(0).stdout.contains("submitted"));
         let stats = shell.run("stats", &["--json"]).expect(0).json();
-        assert_eq!((&stats["ready"], &stats["delayed"], &stats["totals"]["submitted"]), (&json!(1), &json!(1), &json!(2)));
+        assert_eq!(
+            (&stats["ready"], &stats["delayed"], &stats["totals"]["submitted"]),
+            (&json!(1), &json!(1), &json!(2))
+        );
         assert_eq!(shell.run("rm", &[&id, "--json"]).expect(0).json(), json!([{ "id": id, "outcome": "removed" }]));
         shell.run("rm", &[&id]).expect(1);
         shell.run("show", &[&id]).expect(1);

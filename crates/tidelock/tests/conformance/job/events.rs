@@ -33,7 +33,10 @@ conformance!(a_follower_sees_all_from_the_first_to_the_last, async |world: World
             JobEventKind::Progress { value },
             JobEventKind::Completed,
         ] => {
-            assert_eq!((worker.as_str(), id.as_str(), value.decode::<String>().unwrap()), ("w", "charge", "half".into()));
+            assert_eq!(
+                (worker.as_str(), id.as_str(), value.decode::<String>().unwrap()),
+                ("w", "charge", "half".into())
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -169,8 +169,7 @@ conformance!(a_timeout_stops_the_run_and_counts_as_a_failure, async |mut world: 
 conformance!(a_handler_that_ignores_its_timeout_is_dropped_after_stop_grace, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;
-    let job: Job<String, String> =
-        tide.job("texts").timeout(3 * SECOND).stop_grace(2 * SECOND).build().unwrap();
+    let job: Job<String, String> = tide.job("texts").timeout(3 * SECOND).stop_grace(2 * SECOND).build().unwrap();
     let id = submit(&job, "hangs").await;
     let gate = Gate::default();
     let worker = job.process_with(gate.clone(), async |gate, _, _| {

@@ -127,7 +127,8 @@ conformance!(lists_page_to_their_end_in_order, async |mut world: World| {
     let newest_first: Vec<_> = ids.iter().rev().copied().collect();
     assert_eq!(all(JobFilter::Cancelled, 10).await, newest_first);
     assert!(all(JobFilter::Ready, 7).await.is_empty());
-    let delayed: Vec<_> = [3_u32, 1, 2].map(|seconds| (seconds, job.submit(&"x".to_owned()).delay(seconds * SECOND))).into();
+    let delayed: Vec<_> =
+        [3_u32, 1, 2].map(|seconds| (seconds, job.submit(&"x".to_owned()).delay(seconds * SECOND))).into();
     let mut by_due = Vec::new();
     for (seconds, request) in delayed {
         by_due.push((seconds, request.await.unwrap().id));

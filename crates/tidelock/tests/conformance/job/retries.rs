@@ -22,7 +22,10 @@ conformance!(a_job_that_always_fails_runs_attempts_times, async |mut world: Worl
         let (due, now) = (info(&job, &id).await.due, clock.now());
         let base = (4 * SECOND * 2_u32.pow(failures - 1)).min(10 * SECOND);
         let pause = due.since(now);
-        assert!(pause >= base.mul_f64(0.8) && pause <= (base.mul_f64(1.2) + MS).min(10 * SECOND), "{failures}: {pause:?}");
+        assert!(
+            pause >= base.mul_f64(0.8) && pause <= (base.mul_f64(1.2) + MS).min(10 * SECOND),
+            "{failures}: {pause:?}"
+        );
         clock.set(due);
     }
     match within(job.join(&id)).await.unwrap() {

@@ -38,7 +38,8 @@ conformance!(handlers_never_exceed_the_concurrency, async |world: World| {
     for number in 0..100 {
         submit(&job, &number.to_string()).await;
     }
-    let counters = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Barrier::new(4)));
+    let counters =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Barrier::new(4)));
     let most = Arc::clone(&counters.1);
     let worker = job.process_with(counters, async |(running, most, four), _, text| {
         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

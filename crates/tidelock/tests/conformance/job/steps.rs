@@ -101,7 +101,8 @@ conformance!(a_stale_run_stores_no_step, async |mut world: World| {
         }
         gate.pass().await;
         let error = ctx.step("one", async || Ok("first".to_owned())).await.unwrap_err();
-        *seen.lock().unwrap() = error.error().and_then(|error| error.downcast_ref::<tidelock::Error>()).map(|error| error.kind());
+        *seen.lock().unwrap() =
+            error.error().and_then(|error| error.downcast_ref::<tidelock::Error>()).map(|error| error.kind());
         Ok(text)
     });
     let worker = worker.concurrency(2).spawn();

@@ -31,7 +31,10 @@ conformance!(a_batch_is_accepted_whole_or_not_at_all, async |world: World| {
     assert!(sent.windows(2).all(|two| two[0].id < two[1].id), "{sent:?}");
     assert_eq!(job.submit(&texts[0]).await.unwrap_err().kind(), ErrorKind::CapacityReached);
     let listed = job.list(JobFilter::Ready).await.unwrap().items;
-    assert_eq!(listed.iter().map(|item| item.id).collect::<Vec<_>>(), sent.iter().map(|one| one.id).collect::<Vec<_>>());
+    assert_eq!(
+        listed.iter().map(|item| item.id).collect::<Vec<_>>(),
+        sent.iter().map(|one| one.id).collect::<Vec<_>>()
+    );
 });
 
 conformance!(the_payload_limit_counts_input_and_meta, async |world: World| {
@@ -41,7 +44,8 @@ conformance!(the_payload_limit_counts_input_and_meta, async |world: World| {
     let error = job.submit(&"x".repeat(19)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PayloadTooLarge);
     assert!(error.to_string().contains("21") && error.to_string().contains("20"), "{error}");
-    let error = job.submit(&"x".repeat(10)).meta("a", &1).await.map(drop).and(job.submit(&"x".repeat(12)).meta("a", &1).await);
+    let error =
+        job.submit(&"x".repeat(10)).meta("a", &1).await.map(drop).and(job.submit(&"x".repeat(12)).meta("a", &1).await);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::PayloadTooLarge);
     assert_eq!(stats(&job).await.ready, 2);
 });
