@@ -2,5 +2,7 @@
 
 mod dst;
 mod errors;
+mod expressions;
 mod instants;
+mod reference;
 mod scan;
