@@ -133,10 +133,10 @@ impl Fields {
                 return Some(Date { year, month, day }.number());
             }
             day = 1;
-            match first_from(self.months, month + 1) {
-                Some(next) => month = next,
-                None => (year, month) = (year + 1, first_from(self.months, 1)?),
-            }
+            (year, month) = match first_from(self.months, month + 1) {
+                Some(next) => (year, next),
+                None => (year + 1, first_from(self.months, 1)?),
+            };
         }
         None
     }
@@ -150,10 +150,10 @@ impl Fields {
                 return Some(Date { year, month, day }.number());
             }
             day = 31;
-            match last_to(self.months, month - 1) {
-                Some(last) => month = last,
-                None => (year, month) = (year - 1, last_to(self.months, 12)?),
-            }
+            (year, month) = match last_to(self.months, month - 1) {
+                Some(last) => (year, last),
+                None => (year - 1, last_to(self.months, 12)?),
+            };
         }
         None
     }

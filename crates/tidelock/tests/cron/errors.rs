@@ -100,7 +100,8 @@ fn an_error_of_cron_is_an_invalid_argument() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(!error.is_retryable());
     assert_eq!(error.to_string(), "invalid argument: out-of-range minute: 61 (at byte 0)");
-    assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<tidelock::CronError>()));
+    let source = std::error::Error::source(&error).expect("the error of cron");
+    assert!(source.is::<tidelock::CronError>());
 }
 
 /// Texts that look like expressions, most of them wrong somewhere.

@@ -24,7 +24,9 @@ fn values(field: &(&str, &str, &str, std::ops::Range<usize>), text: &str) -> Vec
     let cron = cron(&expression.replace("{}", text), "UTC");
     let mut values: Vec<u32> = slots(&cron, from, to).iter().map(|slot| slot[place.clone()].parse().unwrap()).collect();
     if field == &WEEKDAY {
-        values.iter_mut().for_each(|day| *day -= 1);
+        for day in &mut values {
+            *day -= 1;
+        }
     }
     values.dedup();
     values

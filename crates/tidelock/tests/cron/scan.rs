@@ -88,17 +88,19 @@ impl Around {
         Self { change, offsets }
     }
 
-    fn offset_at(&self, instant: i64) -> i64 {
-        self.offsets.iter().rev().find(|(start, _)| *start <= instant).expect("inside of what is known").1
+    /// None before all that is known.
+    fn offset_at(&self, instant: i64) -> Option<i64> {
+        self.offsets.iter().rev().find(|(start, _)| *start <= instant).map(|(_, offset)| *offset)
     }
 
-    /// All instants at which the clocks show the reading.
-    fn instants(&self, reading: i64) -> BTreeSet<i64> {
-        let candidates = self.offsets.iter().map(|(_, offset)| (reading - offset, *offset));
-        candidates
-            .filter(|(u, offset)| *u >= self.offsets[0].0 && self.offset_at(*u) == *offset)
-            .map(|(u, _)| u)
-            .collect()
+    /// All instants at which the clocks show the reading, in order.
+    fn instants(&self, reading: i64) -> Vec<i64> {
+        let instants = self.offsets.iter().map(|(_, offset)| (reading - offset, *offset));
+        let mut instants: Vec<_> =
+            instants.filter(|(u, offset)| self.offset_at(*u) == Some(*offset)).map(|(u, _)| u).collect();
+        instants.sort_unstable();
+        instants.dedup();
+        instants
     }
 
     /// The end of the gap in which the reading is.
@@ -110,7 +112,7 @@ impl Around {
     }
 
     /// All minutes that are scanned, with the instants that an interval-like and a fixed-time expression makes of them.
-    fn minutes(&self) -> Vec<(Reading, BTreeSet<i64>, Option<i64>)> {
+    fn minutes(&self) -> Vec<(Reading, Vec<i64>, Option<i64>)> {
         let offsets = || self.offsets.iter().map(|(_, offset)| *offset);
         let (lowest, highest) = (offsets().min().expect("there is one"), offsets().max().expect("there is one"));
         let from = (self.change - COMPARED + lowest).div_euclid(60) * 60;
@@ -174,7 +176,11 @@ fn compare(name: &str, zone: &TimeZone, change: i64, crons: &[Cron]) {
 
 fn changes(zone: &TimeZone, from: &str, to: &str) -> Vec<i64> {
     let (from, to): (jiff::Timestamp, jiff::Timestamp) = (from.parse().unwrap(), to.parse().unwrap());
-    zone.following(from).map(|change| change.timestamp()).take_while(|at| *at < to).map(|at| at.as_second()).collect()
+    zone.following(from)
+        .map(|change| change.timestamp())
+        .take_while(|at| *at < to)
+        .map(jiff::Timestamp::as_second)
+        .collect()
 }
 
 fn zone(name: &str) -> TimeZone {

@@ -46,7 +46,10 @@ impl Named {
         let at = timestamp(instant);
         let start = self.rules.preceding(timestamp(instant + 1)).next();
         let end = self.rules.following(at).next();
-        let offset = start.as_ref().map_or_else(|| self.rules.to_offset(at), |start| start.offset());
+        let offset = match &start {
+            Some(start) => start.offset(),
+            None => self.rules.to_offset(at),
+        };
         Stretch {
             start: start.map_or(ages.start, |start| start.timestamp().as_second()),
             end: end.map_or(ages.end, |end| end.timestamp().as_second()),
