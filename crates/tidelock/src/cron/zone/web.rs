@@ -51,10 +51,16 @@ pub(in crate::cron) struct Named {
 
 impl Named {
     pub(super) fn find(name: &str) -> Option<Self> {
+        let known = ASKED.with_borrow(|asked| asked.get_key_value(name).map(|(name, _)| name.clone()));
+        if let Some(name) = known {
+            return Some(Self { name });
+        }
         let host = Host::open(name)?;
         let name = Reflect::get(&host.format.resolved_options(), &"timeZone".into()).ok()?.as_string()?;
         let name: Arc<str> = name.into();
-        ASKED.with_borrow_mut(|asked| asked.entry(name.clone()).or_insert(host));
+        ASKED.with_borrow_mut(|asked| {
+            asked.entry(name.clone()).or_insert(host);
+        });
         Some(Self { name })
     }
 
