@@ -23,7 +23,7 @@ struct Reading {
 type Case = (&'static str, bool, fn(Reading) -> bool);
 
 const CASES: &[Case] = &[
-    ("* * * * *", true, |_| true),
+    ("*/4 * * * *", true, |r| r.minute % 4 == 0),
     ("*/15 * * * *", true, |r| r.minute % 15 == 0),
     ("*/15 2 * * *", true, |r| r.minute % 15 == 0 && r.hour == 2),
     ("0 */2 * * *", true, |r| r.minute == 0 && r.hour % 2 == 0),
