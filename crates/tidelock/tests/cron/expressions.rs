@@ -170,7 +170,9 @@ fn later_and_earlier_are_strict_to_the_millisecond() {
 fn backwards_each_part_of_the_time_starts_at_its_end() {
     let last = |text: &str, t: &str| shown(cron(text, "UTC").last_before(at(t)).unwrap());
     assert_eq!(last("* * * * * *", "2026-03-01T10:20:00Z"), "2026-03-01T10:19:59Z");
-    assert_eq!(last("* * * * * *", "2026-03-01T10:00:00Z"), "2026-03-01T09:59:59Z");
+    assert_eq!(last("30,59 * * * * *", "2026-03-01T10:20:10Z"), "2026-03-01T10:19:59Z");
+    assert_eq!(last("30,59 30,59 * * * *", "2026-03-01T10:20:10Z"), "2026-03-01T09:59:59Z");
+    assert_eq!(last("30,59 30,59 9,23 * * *", "2026-03-01T09:20:10Z"), "2026-02-28T23:59:59Z");
     assert_eq!(last("* * * * * *", "2026-03-01T00:00:00Z"), "2026-02-28T23:59:59Z");
     assert_eq!(last("7 8 9 * * *", "2026-03-01T09:08:07Z"), "2026-02-28T09:08:07Z");
     assert_eq!(last("7 8,10 9 * * *", "2026-03-01T09:10:07Z"), "2026-03-01T09:08:07Z");
