@@ -226,6 +226,22 @@ fn each_change_of_each_zone_is_as_the_rule_says() {
     assert!(number > 10_000, "{number}");
 }
 
+#[test]
+fn the_last_listed_change_of_a_zone_is_one_like_any_other() {
+    // Behind it the rule for the future holds, whose own dates may be shortly before.
+    let changes = [
+        ("America/Ciudad_Juarez", "2022-11-30T06:00Z"),
+        ("America/Indiana/Winamac", "2007-03-11T08:00Z"),
+        ("America/North_Dakota/Beulah", "2010-11-07T08:00Z"),
+        ("America/St_Johns", "2011-11-01T02:30Z"),
+        ("America/Tijuana", "2010-01-01T08:00Z"),
+    ];
+    for (name, change) in changes {
+        let change: jiff::Timestamp = change.parse().unwrap();
+        compare(name, &zone(name), change.as_second(), &crons(name));
+    }
+}
+
 /// In a page, changes are looked for between instants that are five days apart.
 #[test]
 fn no_zone_changes_there_and_back_within_five_days() {
