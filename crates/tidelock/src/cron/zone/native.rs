@@ -46,14 +46,14 @@ impl Named {
         let Stretch { mut start, mut end, offset } = Stretch::endless(i64::from(self.rules.to_offset(at).seconds()));
         // Behind the last change that the database lists, where its rule for the future takes over, `preceding` gives
         // a date of that rule although a listed change is later. So the change is only where to begin.
-        let mut changes = match self.rules.preceding(timestamp(instant + 1)).next() {
+        let changes = match self.rules.preceding(timestamp(instant + 1)).next() {
             Some(change) => {
                 start = change.timestamp().as_second();
                 self.rules.following(change.timestamp())
             }
             None => self.rules.following(at),
         };
-        while let Some(change) = changes.next() {
+        for change in changes {
             let change = change.timestamp().as_second();
             if change > instant {
                 end = change;
