@@ -22,8 +22,8 @@ async fn main() -> tidelock::Result<()> {
     let worker = reports.process(build).concurrency(4).spawn();
 
     // The same month twice is one report.
-    let report = reports.submit(&2_026_11).dedup_key("2026-11").await?;
-    let again = reports.submit(&2_026_11).dedup_key("2026-11").await?;
+    let report = reports.submit(&202_611).dedup_key("2026-11").await?;
+    let again = reports.submit(&202_611).dedup_key("2026-11").await?;
     assert!(again.duplicate && again.id == report.id);
 
     let mut events = reports.events(report.id).follow().await?;
