@@ -16,6 +16,7 @@ use crate::differential::on_every_server;
 use crate::handover::cursor::read_cursor;
 use crate::name::Address;
 use crate::time::{ManualClock, Timestamp};
+use tidelock_testkit::Proxy;
 
 /// Steps over all servers together.
 const STEPS: usize = 100_000;
@@ -89,8 +90,7 @@ impl Run {
     fn job(&mut self, plain: bool) -> NewJob {
         let content = Content { payload: self.bytes(40), ..Content::default() };
         let rules = self.rules(plain);
-        let mut job =
-            NewJob { content, due: Due::Now, priority: 0, key: None, rules, origin: None, max_depth: None };
+        let mut job = NewJob { content, due: Due::Now, priority: 0, key: None, rules, origin: None, max_depth: None };
         if plain {
             job.max_depth = self.maybe(0.1, |run| run.random.u64(1..40));
             return job;
@@ -107,8 +107,7 @@ impl Run {
         job.priority = self.maybe(0.3, |run| run.random.u8(0..10)).unwrap_or(0);
         job.key = self.maybe(0.3, |run| {
             let kind = if run.random.u8(0..4) == 0 { KeyKind::Trigger } else { KeyKind::Caller };
-            let life =
-                if run.random.bool() { KeyLife::WhileActive } else { KeyLife::For(run.random.u64(1..400)) };
+            let life = if run.random.bool() { KeyLife::WhileActive } else { KeyLife::For(run.random.u64(1..400)) };
             Key { kind, text: run.text(&["a", "b", "c", "d"]), life }
         });
         job.max_depth = self.maybe(0.1, |run| run.random.u64(1..40));
@@ -119,10 +118,8 @@ impl Run {
         let about = self.clock.now().as_millis() % 1_000 / 20;
         Origin {
             series: self.text(&["s", "s\0", "s\0t", "s\u{1}", "z"]),
-            slot: self.maybe(0.7, |run| SlotNumber {
-                revision: run.random.u64(1..3),
-                slot: about + run.random.u64(0..6),
-            }),
+            slot: self
+                .maybe(0.7, |run| SlotNumber { revision: run.random.u64(1..3), slot: about + run.random.u64(0..6) }),
             overlap: match self.random.u8(0..3) {
                 0 => Overlapping::Allow,
                 1 => Overlapping::Skip,
@@ -215,15 +212,10 @@ impl Run {
 
     async fn change(&mut self) {
         let change = match self.random.u8(0..40) {
-            0..3 => {
-                Change::Pause { for_at_most: self.maybe(0.8, |run| run.random.u64(1..60)), reason: self.reason() }
-            }
+            0..3 => Change::Pause { for_at_most: self.maybe(0.8, |run| run.random.u64(1..60)), reason: self.reason() },
             3..10 => Change::Resume,
             10..20 => Change::Cancel { id: self.some_id(), reason: self.reason() },
-            20..30 => Change::Retry {
-                id: self.some_id(),
-                max_depth: self.maybe(0.2, |run| run.random.u64(1..40)),
-            },
+            20..30 => Change::Retry { id: self.some_id(), max_depth: self.maybe(0.2, |run| run.random.u64(1..40)) },
             30..39 => Change::Remove { id: self.some_id() },
             _ => Change::Delete,
         };
@@ -339,6 +331,30 @@ async fn differential(url: String, steps: usize, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_and_the_servers_agree() {
     on_every_server(STEPS, differential).await;
+}
+
+/// Replies that are lost: what is asked again gives the first answer, and nothing happens twice.
+async fn lossy(url: String, steps: usize, seed: u64) {
+    let Some(port) = url.strip_prefix("redis://127.0.0.1:").and_then(|port| port.parse().ok()) else { return };
+    let proxy = Proxy::start(port).await.unwrap();
+    let mut run = run_on(&proxy.url(), seed, "lossy").await;
+    for round in 0..steps.div_ceil(500) {
+        run.address = Address::new(&"default".into(), &format!("lossy {round}"));
+        (run.model, run.runs, run.ids) = (Model::default(), Vec::new(), Vec::new());
+        for step in 0..500 {
+            if step % 20 == 19 {
+                proxy.drop_reply_after(1);
+            }
+            run.step().await;
+        }
+        run.compare_pages(Look::Stats).await;
+        run.store.change(&run.address, Change::Delete).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_replies_change_nothing() {
+    on_every_server(STEPS / 10, lossy).await;
 }
 
 /// Memos and events to their bounds and beyond.

@@ -197,8 +197,7 @@ impl Remote {
         }
         if let Err(Ok(claimed)) = reply.send(Ok(claimed)) {
             // The claim was dropped while it was under way.
-            let release =
-                |run: Run| Settle { id: run.id, fence: run.fence, progress: None, action: Action::Release };
+            let release = |run: Run| Settle { id: run.id, fence: run.fence, progress: None, action: Action::Release };
             let settles: Vec<_> = claimed.runs.into_iter().map(release).collect();
             if !settles.is_empty() {
                 self.submit(Request::Settle { settles, reply: None });
