@@ -16,6 +16,7 @@ use crate::differential::on_every_server;
 use crate::handover::cursor::read_cursor;
 use crate::name::Address;
 use crate::time::{ManualClock, Timestamp};
+use tidelock_testkit::Proxy;
 
 /// Steps over all servers together.
 const STEPS: usize = 100_000;
@@ -330,6 +331,30 @@ async fn differential(url: String, steps: usize, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_and_the_servers_agree() {
     on_every_server(STEPS, differential).await;
+}
+
+/// Replies that are lost: what is asked again gives the first answer, and nothing happens twice.
+async fn lossy(url: String, steps: usize, seed: u64) {
+    let Some(port) = url.strip_prefix("redis://127.0.0.1:").and_then(|port| port.parse().ok()) else { return };
+    let proxy = Proxy::start(port).await.unwrap();
+    let mut run = run_on(&proxy.url(), seed, "lossy").await;
+    for round in 0..steps.div_ceil(500) {
+        run.address = Address::new(&"default".into(), &format!("lossy {round}"));
+        (run.model, run.runs, run.ids) = (Model::default(), Vec::new(), Vec::new());
+        for step in 0..500 {
+            if step % 20 == 19 {
+                proxy.drop_reply_after(1);
+            }
+            run.step().await;
+        }
+        run.compare_pages(Look::Stats).await;
+        run.store.change(&run.address, Change::Delete).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_replies_change_nothing() {
+    on_every_server(STEPS / 10, lossy).await;
 }
 
 /// Memos and events to their bounds and beyond.

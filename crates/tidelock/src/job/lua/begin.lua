@@ -16,5 +16,6 @@ local function begin()
   end
 end
 
--- Operations of a trip, by name. Parts that have some keep all else to themselves: Lua has room for 200 names at once.
+-- Operations of a trip, by name. The parts that have some make them when the first is asked for: to make functions is a
+-- good part of what a trip costs.
 local OPERATIONS = {}

@@ -74,43 +74,52 @@ local function make_steady()
   end
 end
 
-local function write_out(writes, key, more, less, as_pair)
-  local waiting = writes[key]
-  if not waiting then
-    return
-  end
+-- What waits for a key, in pairs, and what goes.
+local function split_waiting(writes, key)
+  local waiting, kept, gone, count, gone_count = writes[key], {}, {}, 0, 0
   writes[key] = nil
-  local kept, gone, count, gone_count = {}, {}, 0, 0
   for name, value in pairs(waiting) do
     if value then
-      kept[count + 1], kept[count + 2] = as_pair(name, value)
+      kept[count + 1], kept[count + 2] = name, value
       count = count + 2
     else
       gone_count = gone_count + 1
       gone[gone_count] = name
     end
   end
-  if count > 0 then
-    call_in_parts(more, key, kept)
-    if not is_steady[key] then
-      fresh[key] = true
-    end
+  if count > 0 and not is_steady[key] then
+    fresh[key] = true
   end
-  if gone_count > 0 then
-    call_in_parts(less, key, gone)
+  return kept, gone
+end
+
+local function write_hash(key)
+  if field_writes[key] then
+    local kept, gone = split_waiting(field_writes, key)
+    call_in_parts('HSET', key, kept)
+    call_in_parts('HDEL', key, gone)
   end
 end
 
-local function score_first(member, score)
-  return number_text(score), member
-end
-
-local function name_first(field, value)
-  return field, value
-end
+-- Scores as text: many of a step are the same, and to write a number costs as much as a command.
+local score_texts = {}
 
 local function write_set(key)
-  write_out(set_writes, key, 'ZADD', 'ZREM', score_first)
+  if not set_writes[key] then
+    return
+  end
+  local kept, gone = split_waiting(set_writes, key)
+  for i = 1, #kept, 2 do
+    local member, score = kept[i], kept[i + 1]
+    local text = score_texts[score]
+    if not text then
+      text = number_text(score)
+      score_texts[score] = text
+    end
+    kept[i], kept[i + 1] = text, member
+  end
+  call_in_parts('ZADD', key, kept)
+  call_in_parts('ZREM', key, gone)
 end
 
 -- The first member of a sorted set and its score as text.
@@ -125,6 +134,6 @@ local function write_all()
     write_set(key)
   end
   for key in pairs(field_writes) do
-    write_out(field_writes, key, 'HSET', 'HDEL', name_first)
+    write_hash(key)
   end
 end

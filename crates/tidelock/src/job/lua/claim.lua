@@ -1,5 +1,5 @@
 -- part: starting runs.
-do
+local function claim_operations()
   local function size_of(content)
     local key, trace = struct.unpack('>I2I2', content)
     return #content - 8 - key - trace
@@ -19,8 +19,8 @@ do
     if j.series then
       count_running(j, 1)
     end
-    log(j, now, 'r', struct.pack('>I4I8', j.attempt, j.fence) .. pack_text(worker), false)
-    out[#out + 1] = j.id .. build(j)
+    log(j, now, 'r', struct.pack('>I4I8I2', j.attempt, j.fence, #worker) .. worker, false)
+    out[#out + 1] = j.id .. value_of(j)
     out[#out + 1] = content
   end
 
@@ -42,7 +42,7 @@ do
   local function claim_line(want, worker, process, out)
     local started = 0
     want = math.min(want, math.max(1, math.floor(MAX_BYTES / (r.widest + 1))))
-    write_out(field_writes, INPUTS, 'HSET', 'HDEL', name_first)
+    write_hash(INPUTS)
     while started < want and r.plain > 0 do
       local popped = redis.call('LPOP', LINE, want - started)
       if not popped or #popped == 0 then

@@ -80,10 +80,8 @@ local function show(j, whole)
     local key, trace, meta = struct.unpack('>I2I2I4', content)
     content = content:sub(1, 8 + key + trace + meta)
   end
-  local tail = j.tail
-  j.tail = ''
-  add(j.id .. build(j))
-  j.tail = tail
+  local value = value_of(j)
+  add(j.id .. value:sub(1, #value - #j.tail))
   add(lease_end_text(j))
   add(optional(read_field(DETAILS, 'p' .. j.id)))
   add(failures)

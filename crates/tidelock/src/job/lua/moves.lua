@@ -131,8 +131,9 @@ local EXPIRED = 'not started within max_wait'
 local CRASHED = 'the lease of the run ended without a settle'
 
 local function crashed(j, at)
+  local _, most = bounds_of(j)
   j.crashes, r.crashes = j.crashes + 1, r.crashes + 1
-  if j.crashes >= j.max_crashes then
+  if j.crashes >= most then
     fail(j, 'c', CRASHED, at)
   else
     add_failure(j, 'c', CRASHED, at)

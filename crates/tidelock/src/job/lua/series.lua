@@ -30,7 +30,8 @@ local function write_binding(key, id, until_time, gone)
 end
 
 local function bind(j)
-  local until_time = j.key_life > 0 and now + j.key_life or 0
+  local life = struct.unpack('>I6', j.rules, 40)
+  local until_time = life > 0 and now + life or 0
   local _, _, gone = binding_of(j.key)
   if gone then
     drop(KEY_ENDS, j.key)

@@ -1,5 +1,5 @@
 -- part: what runs do, under their fence. A mirror of job/model/settle.rs.
-do
+local function settle_operations()
   local lease_ends = {}
 
   local function lease_end_of(id)
@@ -41,7 +41,7 @@ do
     if again then
       j.failures = j.failures + 1
     end
-    if not again or j.failures >= j.attempts then
+    if not again or j.failures >= (bounds_of(j)) then
       return 'e', fail(j, code, message, now):byte()
     end
     add_failure(j, code, message, now)
@@ -56,9 +56,10 @@ do
       touch(j)
     end
     local renewed = now + j.number
-    if j.timeout > 0 then
+    local limit = renewable_until(j)
+    if limit then
       -- A lease that ends later than that was given before: a renewal does not shorten it.
-      renewed = math.min(renewed, math.max(j.started + j.timeout + j.grace, lease_end_of(j.id)))
+      renewed = math.min(renewed, math.max(limit, lease_end_of(j.id)))
     end
     put(RUNNING, renewed, j.id)
     delivery_deadline(renewed)

@@ -11,6 +11,7 @@ local RULES_SIZE = 54
 local CHUNK, MAX_EVENTS, MAX_FAILURES = 1024, 1000, 10
 
 local jobs, dirty = {}, {}
+local now_bytes = struct.pack('>I6', now)
 
 local function pack6(number)
   return struct.pack('>I6', number)
@@ -20,33 +21,46 @@ local function pack4(number)
   return struct.pack('>I4', number)
 end
 
-local function read_rules(j)
-  local policy, line, key, series
-  j.attempts, j.max_crashes, j.lease, j.timeout, j.grace, j.max_wait, j.retention, j.key_kind, j.key_life, policy, line,
-    key, series = struct.unpack(RULES, j.rules)
-  local at = RULES_SIZE + policy
-  j.queue = line > 0 and j.rules:sub(at + 1, at + line)
-  at = at + line
-  j.key = j.key_kind ~= '-' and j.key_kind .. j.rules:sub(at + 1, at + key)
-  at = at + key
-  j.series = series > 0 and j.rules:sub(at + 1, at + series)
-  return j
+-- Where a line, a key and a series stand in rules.
+local function names_in(rules, kind, policy, line, key, series)
+  local line_from = RULES_SIZE + policy + 1
+  local key_from = line_from + line
+  local series_from = key_from + key
+  return line > 0 and rules:sub(line_from, key_from - 1), kind ~= '-' and kind .. rules:sub(key_from, series_from - 1),
+    series > 0 and rules:sub(series_from, series_from + series - 1)
 end
 
+-- A job as it is stored. Made at once and with no more than 32 fields: to fill a larger table costs as much again. What
+-- few steps need stays in the rules.
 local function parse(id, value)
-  local j = { id = id }
-  local flags, rules, worker, note
-  j.kind, j.priority, flags, j.standing, j.due, j.submitted, j.fence, j.started, j.number, j.attempt, j.failures,
-    j.crashes, j.reschedules, j.join, j.memos, j.memo_bytes, j.last, j.closed, rules, worker, note =
-    struct.unpack(STATE, value)
-  j.settled, j.watched, j.has_reason = flags % 2 == 1, flags % 4 >= 2, flags >= 4
-  local at = STATE_SIZE + rules
-  j.rules = value:sub(STATE_SIZE + 1, at)
-  j.worker = value:sub(at + 1, at + worker)
-  at = at + worker
-  j.note = value:sub(at + 1, at + note)
-  j.tail = value:sub(at + note + 1)
-  return read_rules(j)
+  local kind, priority, flags, standing, due, submitted, fence, started, number, attempt, failures, crashes, reschedules,
+    join, memos, memo_bytes, last, closed, rules_length, worker, note = struct.unpack(STATE, value)
+  local _, _, lease, _, _, max_wait, retention, key_kind, _, policy, line, key, series =
+    struct.unpack(RULES, value, STATE_SIZE + 1)
+  local at = STATE_SIZE + rules_length
+  local rules = value:sub(STATE_SIZE + 1, at)
+  local line_name, key_name, series_name = false, false, false
+  if line > 0 or series > 0 or key_kind ~= '-' then
+    line_name, key_name, series_name = names_in(rules, key_kind, policy, line, key, series)
+  end
+  return { id = id, kind = kind, priority = priority, standing = standing, due = due, submitted = submitted,
+    fence = fence, started = started, number = number, attempt = attempt, failures = failures, crashes = crashes,
+    reschedules = reschedules, join = join, memos = memos, memo_bytes = memo_bytes, last = last, closed = closed,
+    settled = flags % 2 == 1, watched = flags % 4 >= 2, has_reason = flags >= 4, rules = rules,
+    worker = value:sub(at + 1, at + worker), note = value:sub(at + worker + 1, at + worker + note),
+    tail = value:sub(at + worker + note + 1), value = value, lease = lease, max_wait = max_wait,
+    retention = retention, queue = line_name, key = key_name, series = series_name }
+end
+
+-- Runs that may fail, and that may end by a lapsed lease.
+local function bounds_of(j)
+  return struct.unpack('>I4I4', j.rules)
+end
+
+-- From then on a lease is not renewed; nil if it always is.
+local function renewable_until(j)
+  local timeout, grace = struct.unpack('>I6I6', j.rules, 15)
+  return timeout > 0 and j.started + timeout + grace or nil
 end
 
 local function build(j)
@@ -56,11 +70,10 @@ local function build(j)
     #j.worker, #j.note) .. j.rules .. j.worker .. j.note .. j.tail
 end
 
--- A job that was just accepted, without its id.
-local function new_job(rules, priority, standing, due)
-  return read_rules({ kind = 'p', priority = priority, standing = standing, due = due, submitted = now, fence = 0,
-    started = 0, number = 0, attempt = 0, failures = 0, crashes = 0, reschedules = 0, join = 0, memos = 0,
-    memo_bytes = 0, last = 1, closed = 0, rules = rules, worker = '', note = '', tail = 's' .. pack6(now) })
+-- The state of a job that was just accepted.
+local function new_state(rules, priority, standing)
+  return struct.pack(STATE, 'p', priority, 0, standing, standing, now, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, #rules, 0, 0)
+    .. rules .. 's' .. now_bytes
 end
 
 local function load(id)
@@ -76,6 +89,15 @@ end
 -- Its state is written when the step ends.
 local function touch(j)
   dirty[j.id] = j
+  j.value = false
+end
+
+-- Its state as it is now.
+local function value_of(j)
+  if not j.value then
+    j.value = build(j)
+  end
+  return j.value
 end
 
 local function place_of(j)
@@ -157,7 +179,7 @@ end
 -- Appends an event, a letter and what it says, and tells those who watch.
 local function log(j, at, letter, said, ends)
   j.last = j.last + 1
-  j.tail = j.tail .. letter .. pack6(at) .. said
+  j.tail = j.tail .. letter .. (at == now and now_bytes or pack6(at)) .. said
   if #j.tail > CHUNK then
     close_chunk(j)
   end
@@ -221,9 +243,12 @@ end
 
 -- Ends a step.
 local function finish()
+  local states, count = {}, 0
   for id, j in pairs(dirty) do
-    write_field(JOBS, id, build(j))
+    states[count + 1], states[count + 2] = id, value_of(j)
+    count = count + 2
   end
+  call_in_parts('HSET', JOBS, states)
   write_all()
   keep(r.ready + r.blocked + r.delayed + r.running, r.rest)
 end

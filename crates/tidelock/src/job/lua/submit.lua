@@ -1,13 +1,14 @@
 -- part: accepting jobs.
-do
-  -- Elements of the plain line that this operation adds, and the state of what is accepted now under the same rules.
-  local elements, templates = {}, {}
+local function submit_operations()
+  -- Elements of the plain line that this operation adds, states and inputs of plain jobs; and the state of what is
+  -- accepted now under the same rules.
+  local elements, states, inputs, templates = {}, {}, {}, {}
 
-  local function push_elements()
-    for from = 1, #elements, PAIRS do
-      redis.call('RPUSH', LINE, unpack(elements, from, math.min(from + PAIRS - 1, #elements)))
-    end
-    elements = {}
+  local function write_plain()
+    call_in_parts('RPUSH', LINE, elements)
+    call_in_parts('HSET', JOBS, states)
+    call_in_parts('HSET', INPUTS, inputs)
+    elements, states, inputs = {}, {}, {}
   end
 
   -- Whether the plain line takes a job with this max_wait: all of a line have one, so that its head is the first to expire.
@@ -48,8 +49,8 @@ do
   -- Accepts a job; `due`: nil for now. Answers its id.
   local function accept(rules, priority, due, content, origin)
     local id, standing = next_id(), due or stand()
-    local j = new_job(rules, priority, standing, standing)
-    j.id, jobs[id] = id, j
+    local j = parse(id, new_state(rules, priority, standing))
+    jobs[id] = j
     if j.key then
       bind(j)
     end
@@ -75,17 +76,16 @@ do
   local function accept_plain(rules, content)
     local template = templates[rules]
     if not template then
-      local j = new_job(rules, 0, stand(), r.standing)
-      template = { j = j, state = build(j) }
+      template = parse('', new_state(rules, 0, stand()))
       templates[rules] = template
     end
-    if not line_takes(template.j.max_wait) then
+    if not line_takes(template.max_wait) then
       return accept(rules, 0, nil, content, nil)
     end
     local id = next_id()
-    write_field(JOBS, id, template.state)
-    write_field(INPUTS, id, content)
-    join_plain(id, r.standing, template.j, content)
+    local at = #states
+    states[at + 1], states[at + 2], inputs[at + 1], inputs[at + 2] = id, template.value, id, content
+    join_plain(id, r.standing, template, content)
     return id
   end
 
@@ -105,13 +105,16 @@ do
     for i = room + 1, count do
       results[i] = full
     end
-    push_elements()
+    write_plain()
     return at + 4 + count, table.concat(results)
   end
 
   -- One item of a batch. Head: due mode (n now, a after, t at), due number, priority, max_depth (0: none).
   local function read_item(at)
-    local item = read_rules({ rules = ARGV[at + 1] })
+    local rules = ARGV[at + 1]
+    local _, _, _, _, _, _, _, kind, _, policy, line, key, series = struct.unpack(RULES, rules)
+    local item = { rules = rules }
+    item.queue, item.key, item.series = names_in(rules, kind, policy, line, key, series)
     item.mode, item.number, item.priority, item.limit = struct.unpack('>c1I8BI8', ARGV[at])
     item.content = ARGV[at + 2]
     item.origin = ARGV[at + 3] ~= '' and read_origin(ARGV[at + 3]) or nil
@@ -174,7 +177,7 @@ do
     for i = 1, count do
       results[i] = submit_one(items[i])
     end
-    push_elements()
+    write_plain()
     return at + 1 + 4 * count, table.concat(results)
   end
 end

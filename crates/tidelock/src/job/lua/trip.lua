@@ -44,9 +44,14 @@ if before then
   return before.err and before or repeat_answer(before)
 end
 begin()
+local MADE_BY =
+  { plain = submit_operations, batch = submit_operations, settle = settle_operations, claim = claim_operations }
 local at, reply, answers = 3, { 0, 0 }, {}
 while at <= #ARGV do
   local answer
+  if not OPERATIONS[ARGV[at]] then
+    MADE_BY[ARGV[at]]()
+  end
   at, answer = OPERATIONS[ARGV[at]](at + 1)
   reply[#reply + 1] = answer
   answers[#answers + 1] = type(answer) == 'table' and receipts_of(answer) or answer
