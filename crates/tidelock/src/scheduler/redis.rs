@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, Weak};
 use redis::Value;
 use tokio::sync::Semaphore;
 
-use super::store::{
-    Beat, Beaten, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written,
-};
+use super::store::{Beat, Beaten, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written};
 use crate::backend::redis::{
     Arguments, Object, Objects, Place, Repeat, Script, Server, Wakeable, answers_key, script, unexpected,
 };
@@ -22,14 +20,35 @@ use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
-static BEAT: Script =
-    script!("scheduler beat", "../lua/time.lua", "lua/store.lua", "lua/moves.lua", "lua/beat.lua");
+static BEAT: Script = script!("scheduler beat", "../lua/time.lua", "lua/store.lua", "lua/moves.lua", "lua/beat.lua");
 
 /// The parts of an object's keys, in the order of the scripts' KEYS.
 const PARTS: [&str; 25] = [
-    "record", "states", "definitions", "names", "kinds", "due", "again", "behind", "ended", "plans", "snapshots",
-    "history", "unserved", "awakening", "triggers", "waiting", "named", "named_ends", "letters", "numbers", "owned",
-    "buried", "instances", "alive", "served",
+    "record",
+    "states",
+    "definitions",
+    "names",
+    "kinds",
+    "due",
+    "again",
+    "behind",
+    "ended",
+    "plans",
+    "snapshots",
+    "history",
+    "unserved",
+    "awakening",
+    "triggers",
+    "waiting",
+    "named",
+    "named_ends",
+    "letters",
+    "numbers",
+    "owned",
+    "buried",
+    "instances",
+    "alive",
+    "served",
 ];
 
 /// Requests of one process to one object that may be under way at once.
@@ -157,8 +176,7 @@ impl Remote {
     async fn run_once(&self, script: &'static Script, push: impl FnOnce(&mut Arguments)) -> Result<Answer<'_>> {
         let _room = self.room.acquire().await;
         let idle = self.lock().pop();
-        let mut series =
-            idle.unwrap_or_else(|| Series { answers: answers_key(&self.server, &self.place), number: 0 });
+        let mut series = idle.unwrap_or_else(|| Series { answers: answers_key(&self.server, &self.place), number: 0 });
         series.number += 1;
         let mut arguments = self.arguments(Some(&series.answers));
         arguments.number(series.number);

@@ -5,13 +5,8 @@ use crate::backend::redis::{Arguments, Script, script};
 use crate::error::Result;
 use crate::scheduler::store::{LeaderView, Look, SETTLING_STEPS, StatsView, View};
 
-static LOOK: Script = script!(
-    "scheduler look",
-    "../../lua/time.lua",
-    "../lua/store.lua",
-    "../lua/moves.lua",
-    "../lua/look.lua",
-);
+static LOOK: Script =
+    script!("scheduler look", "../../lua/time.lua", "../lua/store.lua", "../lua/moves.lua", "../lua/look.lua",);
 
 impl Remote {
     /// Asks the look script, again while more is overdue than one step carries out.

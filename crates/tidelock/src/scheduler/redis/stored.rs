@@ -37,8 +37,7 @@ struct State {
 
 fn state(id: Arc<str>, bytes: &[u8]) -> Option<State> {
     let mut bytes = Bytes(bytes);
-    let [born, revision, timing_revision, created_at, updated_at, run, next_slot, next_due] =
-        numbers(&mut bytes)?;
+    let [born, revision, timing_revision, created_at, updated_at, run, next_slot, next_due] = numbers(&mut bytes)?;
     let kind = bytes.byte()?;
     let [at, until] = numbers(&mut bytes)?;
     let rounds = u32::try_from(bytes.number(4)?).ok()?;
