@@ -79,6 +79,7 @@ pub mod registry;
 mod request;
 pub mod retry;
 mod runtime;
+pub mod scheduler;
 mod sent;
 mod tidelock;
 mod time;

@@ -56,6 +56,8 @@ use crate::ratelimit::store::RatelimitStore;
 use crate::retry::redis::RedisBudget;
 use crate::retry::store::BudgetStore;
 use crate::runtime::{BoxFuture, Spawner};
+use crate::scheduler::redis::RedisScheduler;
+use crate::scheduler::store::SchedulerStore;
 use crate::time::Clock;
 use crate::topic::redis::RedisTopic;
 use crate::topic::store::TopicStore;
@@ -94,6 +96,7 @@ pub(crate) struct Redis {
     queue: Arc<RedisQueue>,
     topic: Arc<RedisTopic>,
     job: Arc<RedisJob>,
+    scheduler: Arc<RedisScheduler>,
     keyed: Arc<RedisKeyed>,
     budget: Arc<RedisBudget>,
 }
@@ -136,6 +139,7 @@ impl Redis {
             queue: Arc::new(RedisQueue::new(&server)),
             topic: Arc::new(RedisTopic::new(&server)),
             job: Arc::new(RedisJob::new(&server)),
+            scheduler: Arc::new(RedisScheduler::new(&server)),
             keyed: Arc::new(RedisKeyed::new(&server)),
             budget: Arc::new(RedisBudget::new(&server)),
             server,
@@ -252,6 +256,10 @@ impl Backend for Redis {
 
     fn job(&self) -> Arc<dyn JobStore> {
         Arc::clone(&self.job) as _
+    }
+
+    fn scheduler(&self) -> Arc<dyn SchedulerStore> {
+        Arc::clone(&self.scheduler) as _
     }
 
     fn keyed(&self) -> Arc<dyn KeyedStore> {
