@@ -30,6 +30,7 @@
 //! | [`registry`] | named records with versions, compare-and-swap, liveness if wanted, listing by prefix, changes to follow |
 //! | [`ephemeral`] | short-lived records that vanish unless touched, with a stream of changes |
 //! | [`mod@retry`] | run it again, well |
+//! | [`cron`] | expressions of five or six fields, and the instants that they name |
 //! | [`guide`] | a page for each, with examples that run as tests |
 //!
 //! # Rules that hold everywhere
@@ -52,6 +53,7 @@ mod changed;
 mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
+pub mod cron;
 mod cursor;
 #[cfg(all(test, feature = "redis"))]
 mod differential;
@@ -87,6 +89,7 @@ pub use crate::changed::Changed;
 pub use crate::codec::{Codec, Raw, Value};
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub use crate::connect::Connect;
+pub use crate::cron::{Cron, CronError, CronField, Slots};
 pub use crate::ephemeral::{Ephemeral, EphemeralBuilder};
 pub use crate::error::{BoxError, Error, ErrorKind, Result};
 pub use crate::lifecycle::{Left, ShutdownReport};

@@ -1,0 +1,171 @@
+//! Cron: expressions of five or six fields, and the instants that they name.
+//!
+//! A [`Cron`] is pure: it has no clock and does no I/O. It tells which instants, *slots*, an expression names, and in
+//! which order; what becomes of them is somebody else's business.
+//!
+//! ```
+//! use tidelock::{Cron, Timestamp};
+//!
+//! let cron = Cron::parse("0 7 * * MON-FRI")?.tz("Europe/Berlin")?;
+//! let friday = Timestamp::from_millis(1_774_591_200_000); // 2026-03-27T06:00:00Z, seven o'clock in Berlin
+//! let monday = Timestamp::from_millis(1_774_846_800_000); // 2026-03-30T05:00:00Z, seven o'clock, summer time
+//! assert_eq!(cron.next_after(friday), Some(monday));
+//! assert_eq!(cron.last_before(monday), Some(friday));
+//!
+//! let error = Cron::parse("0 7 * * MON-FIR").unwrap_err();
+//! assert_eq!(error.to_string(), "invalid day-of-week value: FIR (at byte 12)");
+//! # Ok::<(), tidelock::CronError>(())
+//! ```
+//!
+//! # Expressions
+//!
+//! Five fields, or six with the seconds first, or one of `@yearly` (`@annually`), `@monthly`, `@weekly` (Sunday 00:00),
+//! `@daily` (`@midnight`), `@hourly`; in any case, at most 256 bytes.
+//!
+//! | field | values | |
+//! |---|---|---|
+//! | second, minute | 0–59 | without a field of seconds, slots are at second 0 |
+//! | hour | 0–23 | |
+//! | day-of-month | 1–31 | |
+//! | month | 1–12, JAN–DEC | |
+//! | day-of-week | 0–7, SUN–SAT | 0 and 7 are Sunday |
+//!
+//! A field is a list of segments, `1,10-20/5,*/30`; a segment is `*`, a value or a range, with `/` and a step if wanted.
+//! `n/s` goes from n to the end of the range. A range whose end is below its start goes round, in every field but
+//! day-of-month: `22-4/2` is 22, 0, 2, 4 and `FRI-MON` is four days. A range to 7 ends on Sunday: `5-7` is Friday to Sunday.
+//!
+//! A day field written `*` or `*/1` leaves the day to the other one. Where both name days, either is enough:
+//! `0 0 13 * 5` is each 13th and each Friday.
+//!
+//! An expression that names no date, such as `0 0 30 2 *`, is refused. So are the signs of other dialects: `?`, `L`, `W`,
+//! `#`, `H`, `@reboot`, `@every`.
+//!
+//! # When clocks change
+//!
+//! An expression is *interval-like* if second, minute or hour contains a `*` or an open step (`n/s`), else *fixed-time*.
+//!
+//! - Interval-like: each instant whose local reading matches is a slot. Readings that are skipped are none, those that are
+//!   shown twice are two: `*/15 * * * *` keeps its quarter of an hour.
+//! - Fixed-time: each matching reading is one slot. Of a reading shown twice it is the first; for one that is skipped it
+//!   is the first instant after the gap, and what meets there is one slot. The day is judged before that: `30 2 * * *`
+//!   runs once on every day.
+
+mod calendar;
+mod error;
+mod fields;
+mod parse;
+mod search;
+mod zone;
+
+pub use error::{CronError, CronField};
+
+use std::fmt;
+use std::iter::FusedIterator;
+
+use self::fields::Fields;
+use self::zone::Zone;
+use crate::time::Timestamp;
+
+/// Later than any slot, in seconds: some days after the year 9999.
+const LAST_INSTANT: u64 = 253_402_300_800 + 2 * 86_400;
+
+/// A cron expression in a time zone, UTC unless [`tz`](Self::tz) says otherwise.
+///
+/// Two are equal if they mean the same: `0 0 * * MON` and `@weekly` differ, `0 0 * * SUN` and `@weekly` do not. What is
+/// compared is what was parsed, and the name of the zone. Printed, it is the expression: macros written out, in upper
+/// case, one blank between fields; parsed again, that is an equal one.
+#[derive(Clone, Debug)]
+pub struct Cron {
+    fields: Fields,
+    zone: Zone,
+    text: String,
+}
+
+impl Cron {
+    /// Reads an expression. The [module](self) says what is allowed.
+    ///
+    /// Anything else is refused, and so is an expression that names no date.
+    pub fn parse(text: &str) -> Result<Self, CronError> {
+        let (fields, text) = parse::parse(text)?;
+        Ok(Self { fields, zone: Zone::utc(), text })
+    }
+
+    /// The zone whose clocks the expression is about: an IANA name in any case, or `±HH:MM`.
+    pub fn tz(self, zone: &str) -> Result<Self, CronError> {
+        let found = Zone::find(zone).ok_or_else(|| {
+            let shown: String = zone.chars().take(64).collect();
+            CronError::new(None, 0, format!("unknown time zone: {shown}"))
+        })?;
+        Ok(Self { zone: found, ..self })
+    }
+
+    /// The name of the zone as the time zone database writes it.
+    pub fn zone(&self) -> &str {
+        self.zone.name()
+    }
+
+    /// The release of the time zone database, such as `2026a`; `host` in a page, where the browser's is used.
+    ///
+    /// Slots of the future may differ between releases.
+    pub fn zone_database() -> &'static str {
+        zone::database()
+    }
+
+    /// The first slot that is later than `t`. None after the year 9999.
+    pub fn next_after(&self, t: Timestamp) -> Option<Timestamp> {
+        let second = t.as_millis() / 1_000;
+        if second >= LAST_INSTANT {
+            return None;
+        }
+        timestamp(search::next(&self.fields, &self.zone, second.cast_signed() + 1)?)
+    }
+
+    /// The last slot that is earlier than `t`. None before 1970.
+    pub fn last_before(&self, t: Timestamp) -> Option<Timestamp> {
+        let second = t.as_millis().checked_sub(1)? / 1_000;
+        timestamp(search::last(&self.fields, &self.zone, second.min(LAST_INSTANT).cast_signed())?)
+    }
+
+    /// The slots later than `after`, in order.
+    pub fn upcoming(&self, after: Timestamp) -> Slots<'_> {
+        Slots { cron: self, after: Some(after) }
+    }
+}
+
+/// None of an instant before the Unix epoch.
+fn timestamp(second: i64) -> Option<Timestamp> {
+    Some(Timestamp::from_millis(u64::try_from(second).ok()?.saturating_mul(1_000)))
+}
+
+impl PartialEq for Cron {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields == other.fields && self.zone() == other.zone()
+    }
+}
+
+impl Eq for Cron {}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The slots of a [`Cron`] from one instant on, from [`Cron::upcoming`]. It ends with the year 9999.
+#[derive(Clone, Debug)]
+#[must_use = "an iterator does nothing until it is asked"]
+pub struct Slots<'a> {
+    cron: &'a Cron,
+    after: Option<Timestamp>,
+}
+
+impl Iterator for Slots<'_> {
+    type Item = Timestamp;
+
+    fn next(&mut self) -> Option<Timestamp> {
+        self.after = self.cron.next_after(self.after?);
+        self.after
+    }
+}
+
+impl FusedIterator for Slots<'_> {}

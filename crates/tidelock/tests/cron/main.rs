@@ -1,0 +1,8 @@
+//! Cron expressions: what is read, and which instants they name.
+
+mod dst;
+mod errors;
+mod expressions;
+mod instants;
+mod reference;
+mod scan;
