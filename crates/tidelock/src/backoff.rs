@@ -48,6 +48,16 @@ pub(crate) struct Limits {
     pub(crate) steepest: f64,
 }
 
+/// A backoff taken apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Parts {
+    pub(crate) base: Duration,
+    pub(crate) max: Option<Duration>,
+    pub(crate) factor: f64,
+    /// `None`: from nothing up to the pause.
+    pub(crate) jitter: Option<f64>,
+}
+
 impl Backoff {
     /// The same pause after every failure, spread by the jitter.
     pub const fn fixed(pause: Duration) -> Self {
@@ -88,16 +98,35 @@ impl Backoff {
         self
     }
 
-    /// Refuses values outside of `limits`.
+    /// Refuses values outside of `limits`, as options of a builder.
     pub(crate) fn check(&self, limits: &Limits) -> Result<()> {
+        self.check_as(Error::configuration, limits)
+    }
+
+    /// The same for builders (`Error::configuration`) and calls (`Error::argument`) alike.
+    pub(crate) fn check_as(&self, error: fn(String) -> Error, limits: &Limits) -> Result<()> {
         let Limits { base, max, longest, steepest } = *limits;
-        check_duration(Error::configuration, base, self.base, Duration::ZERO, longest)?;
-        check_duration(Error::configuration, max, self.cap(), self.base, longest)?;
-        check_number("factor", self.factor, 1.0, steepest)?;
+        check_duration(error, base, self.base, Duration::ZERO, longest)?;
+        check_duration(error, max, self.cap(), self.base, longest)?;
+        within(error, "factor", self.factor, 1.0, steepest)?;
         match self.jitter {
-            Jitter::Around(jitter) => check_number("jitter", jitter, 0.0, 1.0),
+            Jitter::Around(jitter) => within(error, "jitter", jitter, 0.0, 1.0),
             Jitter::Full => Ok(()),
         }
+    }
+
+    /// What it is made of, to be stored.
+    pub(crate) fn parts(&self) -> Parts {
+        let jitter = match self.jitter {
+            Jitter::Around(jitter) => Some(jitter),
+            Jitter::Full => None,
+        };
+        Parts { base: self.base, max: self.max, factor: self.factor, jitter }
+    }
+
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        let Parts { base, max, factor, jitter } = parts;
+        Self { base, max, factor, jitter: jitter.map_or(Jitter::Full, Jitter::Around) }
     }
 
     /// The pause after failure number `failures` (from 1). `random` is drawn evenly from `0.0..1.0`.
@@ -154,10 +183,14 @@ fn from_nanos(nanos: f64) -> Duration {
 
 /// Checks `min <= value <= max`, which no NaN passes.
 pub(crate) fn check_number(option: &str, value: f64, min: f64, max: f64) -> Result<()> {
+    within(Error::configuration, option, value, min, max)
+}
+
+fn within(error: fn(String) -> Error, option: &str, value: f64, min: f64, max: f64) -> Result<()> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(Error::configuration(format!("{option} must be {min}..={max}, but is {value}")))
+    Err(error(format!("{option} must be {min}..={max}, but is {value}")))
 }
 
 #[cfg(test)]

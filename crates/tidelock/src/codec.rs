@@ -43,6 +43,11 @@ impl Codec {
         if let Some(raw) = (value as &dyn Any).downcast_ref::<Raw>() {
             return Ok(raw.0.clone());
         }
+        self.encode_plain(value)
+    }
+
+    /// The bytes of a value of which nothing is known but that it can be written: [`Raw`] is not told from others.
+    pub(crate) fn encode_plain<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, BoxError> {
         match self {
             Self::Json => Ok(serde_json::to_vec(value)?),
             #[cfg(feature = "msgpack")]

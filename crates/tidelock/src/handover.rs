@@ -2,7 +2,7 @@
 //!
 //! Written once for all that hands things over: a queue its messages, a group of a topic its events. Here both are
 //! *messages*. Between this and a primitive stands one small trait, [`Source`], with one instance per queue and per
-//! group and process.
+//! group and process. Jobs use the receiving half of it: the line of those who wait, and the pump that takes for them.
 
 pub(crate) mod cursor;
 mod dead;
@@ -30,7 +30,8 @@ pub(crate) use self::parking::Parking;
 pub(crate) use self::places::{Places, Standing};
 pub(crate) use self::receive::{Opening, Wait, Wish, receive, shown, waits, wishes};
 pub(crate) use self::receivers::{Receivers, Terms};
-pub(crate) use self::settle::{Settlement, cut};
-pub(crate) use self::site::{Object, Site, Source};
+pub(crate) use self::settle::{MAX_ERROR, MAX_REASON, Settlement, cut};
+pub(crate) use self::signal::Signal;
+pub(crate) use self::site::{Claims, Object, Site, Source};
 pub(crate) use self::stream::{Incoming, incoming_options};
-pub(crate) use self::worker::{Crew, crew_options};
+pub(crate) use self::worker::{Crew, crew_options, in_one_line, panic_text};

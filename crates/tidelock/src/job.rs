@@ -1,8 +1,232 @@
-//! Durable background work.
+//! Durable background work: submit, run, retry, cancel, join, events.
+//!
+//! Any process submits an input to a [`Job`]; workers run it at least once, with retries, limits and steps whose results
+//! are kept; anybody joins the result, cancels, or follows what happens.
+//!
+//! ```
+//! use tidelock::{Backoff, MINUTE, SECOND, Tidelock};
+//! use tidelock::job::{Job, Joined};
+//!
+//! # fn charge(email: &Email) -> u64 { email.to.len() as u64 }
+//! # fn deliver(email: &Email, charge: u64, fence: u64) -> std::io::Result<String> { Ok(format!("{}-{charge}", email.to)) }
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Email {
+//!     to: String,
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidelock::Result<()> {
+//! let tide = Tidelock::in_process();
+//! let mail: Job<Email, String> = tide
+//!     .job("mail.send")
+//!     .attempts(3)
+//!     .backoff(Backoff::exponential(SECOND).max(MINUTE))
+//!     .timeout(5 * MINUTE)
+//!     .build()?;
+//!
+//! let sent = mail.submit(&Email { to: "ada@example.org".into() }).dedup_key("welcome:ada").await?;
+//!
+//! let worker = mail
+//!     .process(async |run, email| {
+//!         let charge = run.step("charge", async || Ok(charge(&email))).await?; // kept: not done again after a retry
+//!         run.progress(&50)?;
+//!         Ok(deliver(&email, charge, run.fence())?) // an error is a failure: again, by the backoff
+//!     })
+//!     .concurrency(64)
+//!     .spawn();
+//!
+//! assert_eq!(mail.join(sent.id).await?, Joined::Completed("ada@example.org-15".into()));
+//! assert_eq!(worker.shutdown(SECOND).await.completed, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | submit one, or many all or nothing | [`submit`](Job::submit), [`submit_many`](Job::submit_many) |
+//! | run a handler for each | [`process`](Job::process), which gives it a [`JobContext`] |
+//! | wait for the result | [`join`](Job::join) |
+//! | end it, or run it again | [`cancel`](Job::cancel), [`retry`](Job::retry) |
+//! | see what happens to it | [`events`](Job::events) |
+//! | look | [`get`](Job::get), [`list`](Job::list), [`stats`](Job::stats) |
+//! | hold back or remove | [`pause`](Job::pause), [`remove`](Job::remove), [`delete`](Job::delete) |
+//!
+//! # States
+//!
+//! A job is *submitted* (ready or delayed), *running*, and then ends as *completed*, *failed*, *cancelled* or *timed out*.
+//! A run that fails, or whose lease is lost, makes it submitted again until its `attempts` or `max_crashes` are used up.
+//! Only [`retry`](Job::retry) leads back from an end. Record, result, steps and events are kept for `retention` after it.
+//!
+//! # Order
+//!
+//! Higher priority first; then by the instant at which a job was first due; then by submit order. A job that comes back
+//! keeps its place. Of the jobs with one [ordering key](Submit::ordering_key) only the oldest unfinished one may run: while it
+//! runs, waits or backs off, the others wait, and everything else flows.
+//!
+//! # What is guaranteed
+//!
+//! At least once: a run is repeated if its worker dies, so handlers must bear repeats; what a
+//! [step](JobContext::step) has kept is not done again. Result, state, events and dedup key change in one atomic step. A
+//! [fence](JobContext::fence) tells a late run from the current one, and whatever a late one still says is *stale* and
+//! changes nothing. *No* is a value (duplicate, finished, not found); an error means that the question could not be answered.
 
-mod ears;
+mod builder;
+mod change;
+mod context;
+pub(crate) mod ears;
+mod events;
+mod failure;
+mod held;
+mod id;
+mod info;
+mod join;
+mod look;
 pub(crate) mod memory;
 mod model;
+mod observe;
+mod policy;
+mod site;
+mod step;
+mod stop;
 pub(crate) mod store;
+mod submit;
+mod worker;
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+pub use self::builder::JobBuilder;
+pub use self::change::{Cancel, CancelOutcome, Delete, Pause, Remove, Resume, Retry, RetryOutcome};
+pub use self::context::{Heartbeat, JobContext};
+pub use self::events::{Follow, Follower, Gap, Item, JobEvent, JobEventKind, JobEvents, LatestCursor, Read, Start};
+pub use self::failure::JobError;
+pub use self::id::{JobCursor, JobId};
+pub use self::info::{Encoded, JobFailure, JobInfo, JobStats, JobSummary, RunLease};
+pub use self::join::{Join, Joined};
+pub use self::look::{Get, List, Stats};
+pub use self::stop::StopReason;
 pub use self::store::{FailureCode, JobFilter, JobState, RetryReason, Totals};
+pub use self::submit::{Submit, SubmitMany, Submitted};
+pub use self::worker::{JobWorker, JobWorkerReport, JobWorkerStats, RunningJobWorker};
+pub use crate::changed::Changed;
+pub use crate::meta::Meta;
+pub use crate::pause::Paused;
+pub use crate::queue::Removed;
+
+pub(crate) use self::events::JobLog;
+
+use self::builder::Options;
+use self::site::receivers;
+use crate::codec::Value;
+use crate::handover::{Receivers, Site};
+
+/// A door to the jobs of one name, with inputs `I` and results `O`. Cloned freely; every handle with the same tenant and id,
+/// in any process, is a door to the same jobs.
+///
+/// Made by [`Tidelock::job`](crate::Tidelock::job). The [module](self) tells how jobs behave.
+pub struct Job<I, O> {
+    options: Arc<Options<I>>,
+    receivers: Arc<Receivers>,
+    result: PhantomData<fn() -> O>,
+}
+
+impl<I, O> Job<I, O> {
+    fn site(&self) -> &Arc<Site> {
+        &self.receivers.site
+    }
+
+    /// The id that it was built with.
+    pub fn id(&self) -> &str {
+        &self.site().address.id
+    }
+}
+
+impl<I: Value, O: Value> Job<I, O> {
+    /// The jobs of the same id of another tenant, with the same options. Tenants share nothing.
+    ///
+    /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
+    pub fn tenant(&self, tenant: &str) -> Self {
+        let site = self.site();
+        let receivers = receivers(&site.world, &site.address.with_tenant(tenant));
+        Self { options: Arc::clone(&self.options), receivers, result: PhantomData }
+    }
+
+    /// A job with this input. The input is encoded here, once; what is wrong with it is told when it is awaited.
+    pub fn submit(&self, input: &I) -> Submit<I> {
+        Submit::new(&self.receivers, &self.options, input)
+    }
+
+    /// Several jobs at once, all or nothing: each item is a [`submit`](Job::submit) of this name.
+    pub fn submit_many(&self, items: impl IntoIterator<Item = Submit<I>>) -> SubmitMany<I> {
+        SubmitMany::new(&self.receivers, items)
+    }
+
+    /// Waits for the end of a job and gives its result.
+    pub fn join(&self, id: impl Into<JobId>) -> Join<O> {
+        Join::new(self.site(), self.options.border.codec, id.into())
+    }
+
+    /// Ends a job for good, whether it waits or runs.
+    pub fn cancel(&self, id: impl Into<JobId>) -> Cancel {
+        Cancel::new(self.site(), id.into())
+    }
+
+    /// Runs a failed, timed out or cancelled job again.
+    pub fn retry(&self, id: impl Into<JobId>) -> Retry {
+        Retry::new(self.site(), id.into(), self.options.max_depth)
+    }
+
+    /// Removes a job that does not run, and all about it.
+    pub fn remove(&self, id: impl Into<JobId>) -> Remove {
+        Remove::new(self.site(), id.into())
+    }
+
+    /// One job.
+    pub fn get(&self, id: impl Into<JobId>) -> Get {
+        Get::new(self.site(), self.options.border.codec, id.into())
+    }
+
+    /// The jobs that a filter finds.
+    pub fn list(&self, filter: JobFilter) -> List {
+        List::new(self.site(), self.options.border.codec, filter)
+    }
+
+    /// What happened, and happens, to one job.
+    pub fn events(&self, id: impl Into<JobId>) -> JobEvents {
+        JobEvents::new(self.site(), self.options.border.codec, id.into())
+    }
+
+    /// Stops the start of runs in all processes.
+    pub fn pause(&self) -> Pause {
+        Pause::new(self.site())
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) -> Resume {
+        Resume(Arc::clone(self.site()))
+    }
+
+    /// All jobs of the name.
+    pub fn stats(&self) -> Stats {
+        Stats(Arc::clone(self.site()))
+    }
+
+    /// Removes all jobs of the name and all about them, running ones too.
+    pub fn delete(&self) -> Delete {
+        Delete(Arc::clone(self.site()))
+    }
+}
+
+impl<I, O> Clone for Job<I, O> {
+    fn clone(&self) -> Self {
+        Self { options: Arc::clone(&self.options), receivers: Arc::clone(&self.receivers), result: PhantomData }
+    }
+}
+
+impl<I, O> fmt::Debug for Job<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.site().address;
+        f.debug_struct("Job").field("id", &address.id).field("tenant", &address.tenant).finish_non_exhaustive()
+    }
+}

@@ -25,6 +25,7 @@
 //! |---|---|
 //! | [`queue`] | each message to one consumer, at least once, with leases, delays, retries and dead letters |
 //! | [`topic`] | an event log: consumer groups at least once, live followers, replay |
+//! | [`job`] | durable background work: submit, run, retry, cancel, join, events |
 //! | [`mutex`] | one holder per resource, by lease, with a fence |
 //! | [`ratelimit`] | may this identifier do this now? |
 //! | [`registry`] | named records with versions, compare-and-swap, liveness if wanted, listing by prefix, changes to follow |
@@ -92,6 +93,11 @@ pub use crate::connect::Connect;
 pub use crate::cron::{Cron, CronError, CronField, Slots};
 pub use crate::ephemeral::{Ephemeral, EphemeralBuilder};
 pub use crate::error::{BoxError, Error, ErrorKind, Result};
+pub use crate::job::{
+    CancelOutcome, FailureCode, Job, JobBuilder, JobContext, JobError, JobEvent, JobEvents, JobFailure, JobFilter,
+    JobId, JobInfo, JobState, JobStats, JobSummary, JobWorker, JobWorkerReport, JobWorkerStats, Joined, RetryOutcome,
+    RunningJobWorker, StopReason, Submitted,
+};
 pub use crate::lifecycle::{Left, ShutdownReport};
 pub use crate::page::{Page, PageToken};
 pub use crate::queue::{

@@ -56,7 +56,8 @@ impl Proof {
     }
 }
 
-fn margin(lease: Duration) -> Duration {
+/// How much sooner than the backend a holder takes its lease for over.
+pub(crate) fn margin(lease: Duration) -> Duration {
     (lease / 100).min(MINUTE).max(Duration::from_millis(1))
 }
 

@@ -9,6 +9,7 @@ use crate::backend::memory::Memory;
 use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
 use crate::handover::{Object, Receivers};
+use crate::job::{JobBuilder, JobLog};
 use crate::keyed::site::Site as KeyedSite;
 use crate::keyed::store::Object as KeyedObject;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
@@ -47,6 +48,8 @@ pub(crate) struct World {
     pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
     /// The registries and ephemeral stores that are used here.
     pub(crate) keyed: WeakMap<KeyedObject, KeyedSite>,
+    /// The jobs whose events are read here, by the address of their object and their number.
+    pub(crate) job_logs: WeakMap<(Address, u64), JobLog>,
 }
 
 /// The tenant of those who do not say one.
@@ -79,6 +82,7 @@ impl Tidelock {
                 topics: WeakMap::default(),
                 receivers: WeakMap::default(),
                 keyed: WeakMap::default(),
+                job_logs: WeakMap::default(),
             },
             DEFAULT_TENANT,
         )
@@ -130,6 +134,11 @@ impl Tidelock {
     /// Begins to define a topic of `T`: an event log.
     pub fn topic<T>(&self, id: &str) -> TopicBuilder<T> {
         TopicBuilder::new(self, id)
+    }
+
+    /// Begins to define a job: durable background work with an input `I` and a result `O`.
+    pub fn job<I, O>(&self, id: &str) -> JobBuilder<I, O> {
+        JobBuilder::new(self, id)
     }
 
     /// Begins to define a registry: named records of `T`.

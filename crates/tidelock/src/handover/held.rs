@@ -9,9 +9,10 @@ use tokio::sync::Notify;
 use super::site::{Object, Site};
 use super::store::{Action, Handed, Settle};
 use crate::lifecycle::{self, Hold};
+use crate::proof::margin;
 use crate::queue::MessageId;
 use crate::runtime::BoxFuture;
-use crate::time::{MINUTE, Tick};
+use crate::time::Tick;
 
 /// All that is needed to settle a delivery, from anywhere: it can be stored, and sent to another process.
 ///
@@ -41,11 +42,6 @@ impl Receipt {
     pub fn fence(&self) -> u64 {
         self.fence
     }
-}
-
-/// How much sooner than the server a holder takes its lease for over.
-fn margin(lease: Duration) -> Duration {
-    (lease / 100).clamp(Duration::from_millis(1), MINUTE)
 }
 
 /// One hand-over in this process: under which fence, and until when that can be proven.

@@ -74,14 +74,14 @@ impl Wait {
     pub(crate) const DEFAULT: Self = Self::AtMost(Duration::from_secs(30 * SECOND.as_secs()));
     pub(crate) const NONE: Self = Self::AtMost(Duration::ZERO);
 
-    fn check(self) -> Result<Self> {
+    pub(crate) fn check(self) -> Result<Self> {
         if let Self::AtMost(wait) = self {
             check_duration(Error::argument, "wait", wait, Duration::ZERO, TEN_YEARS)?;
         }
         Ok(self)
     }
 
-    fn is_none(self) -> bool {
+    pub(crate) fn is_none(self) -> bool {
         matches!(self, Self::AtMost(Duration::ZERO))
     }
 }
@@ -215,7 +215,7 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
         async move { taking.await.map(|taken| Claims::new(&site, taken, asked, lease)) }
     };
     let claims = match &site.object {
-        Object::Queue => claiming.await,
+        Object::Queue | Object::Jobs => claiming.await,
         // A gap is told only once: what a take brings is not lost if this future is dropped meanwhile.
         Object::Group(_) => site.sent(Box::pin(claiming)).await,
     };

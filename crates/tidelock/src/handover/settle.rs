@@ -20,7 +20,7 @@ use crate::request::awaitable;
 use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
 
 /// Longest stored reason, in bytes.
-const MAX_REASON: usize = 1_024;
+pub(crate) const MAX_REASON: usize = 1_024;
 /// Longest stored error text, in bytes.
 pub(crate) const MAX_ERROR: usize = 4_096;
 
@@ -142,7 +142,7 @@ fn text_of(error: &dyn fmt::Display) -> Arc<str> {
 /// What the settle of done work is called: queues ack messages, groups commit events.
 fn done(site: &Site) -> (&'static str, &'static str) {
     match &site.object {
-        Object::Queue => ("ack", "ack_many"),
+        Object::Queue | Object::Jobs => ("ack", "ack_many"),
         Object::Group(_) => ("commit", "commit_many"),
     }
 }

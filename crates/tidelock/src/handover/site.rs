@@ -1,4 +1,4 @@
-//! One queue or group as this process sees it: its address, what hands over for it, and the settles that must not be
+//! One queue, group or object of jobs as this process sees it: its address, what hands over for it, and the settles that must not be
 //! lost.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use crate::tidelock::World;
 use crate::time::{Clock, Tick};
 use crate::topic::store::GapView;
 
-/// What hands over: a queue, or a group of a topic.
+/// What hands over: a queue, a group of a topic, or the jobs of one name.
 pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool;
@@ -38,9 +38,11 @@ pub(crate) enum Object {
     Queue,
     /// A group of the topic at the address.
     Group(Arc<str>),
+    /// Jobs of one name: what is handed over are runs.
+    Jobs,
 }
 
-/// A queue or group of this process.
+/// A queue, group or object of jobs of this process.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) world: Arc<World>,
@@ -95,13 +97,14 @@ impl Site {
         match &self.object {
             Object::Queue => format!("queue {id:?}"),
             Object::Group(group) => format!("group {group:?} of topic {id:?}"),
+            Object::Jobs => format!("job {id:?}"),
         }
     }
 
     /// The group, of a topic's.
     pub(crate) fn group(&self) -> Option<&Arc<str>> {
         match &self.object {
-            Object::Queue => None,
+            Object::Queue | Object::Jobs => None,
             Object::Group(group) => Some(group),
         }
     }

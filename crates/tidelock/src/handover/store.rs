@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::store::Run;
 use crate::topic::store::{GapView, Position};
 
 /// The most messages that one request sends, takes or lists.
@@ -88,6 +89,8 @@ pub(crate) struct Handed {
     pub(crate) enqueued_at: u64,
     /// Of an event: its place in the log.
     pub(crate) position: Position,
+    /// Of a job: the run, which is all there is of it.
+    pub(crate) run: Option<Arc<Run>>,
     pub(crate) last_error: Option<Arc<str>>,
     pub(crate) content: Content,
 }

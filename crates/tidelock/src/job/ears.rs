@@ -1,8 +1,10 @@
 //! What a process hears of one object of jobs: work, the end of runs that it has, and news of jobs that it watches.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use tokio::sync::Notify;
 
 use crate::bell::Bell;
 
@@ -12,15 +14,36 @@ pub(crate) trait Cancellable: Send + Sync {
     fn cancelled(&self);
 }
 
+/// Cancels of runs that are on their way to this process: the news may be faster than the claim's answer.
+const EARLY_CANCELS: usize = 256;
+
+/// Those in this process who wait for the end of one job.
+#[derive(Debug, Default)]
+pub(crate) struct Joint {
+    /// Something happened to the job: all of them look.
+    pub(crate) news: Notify,
+    /// Held by the one that looks for lost news, for all.
+    pub(crate) driver: tokio::sync::Mutex<()>,
+}
+
+/// Runs of this process, by fence.
+#[derive(Default)]
+struct Runs {
+    listening: HashMap<u64, Weak<dyn Cancellable>>,
+    /// Cancelled before anybody listened, the newest last.
+    early: VecDeque<u64>,
+}
+
 /// What a backend tells. One per object and process, alive while somebody holds it.
 #[derive(Default)]
 pub(crate) struct Ears {
     /// Rings when this process should claim again.
     pub(crate) work: Arc<Bell>,
-    /// Runs of this process, by fence.
-    runs: Mutex<HashMap<u64, Weak<dyn Cancellable>>>,
-    /// Jobs that somebody here watches, by id.
+    runs: Mutex<Runs>,
+    /// Jobs whose events somebody here reads, by id.
     watched: Mutex<HashMap<u64, Weak<Bell>>>,
+    /// Jobs that somebody here joins, by id.
+    joined: Mutex<HashMap<u64, Weak<Joint>>>,
 }
 
 /// Something that a backend tells a process.
@@ -40,7 +63,15 @@ impl Ears {
         match news {
             News::Work => self.work.ring(),
             News::Cancelled(fence) => {
-                let run = lock(&self.runs).get(&fence).and_then(Weak::upgrade);
+                let mut runs = lock(&self.runs);
+                let run = runs.listening.get(&fence).and_then(Weak::upgrade);
+                if run.is_none() {
+                    if runs.early.len() == EARLY_CANCELS {
+                        runs.early.pop_front();
+                    }
+                    runs.early.push_back(fence);
+                }
+                drop(runs);
                 if let Some(run) = run {
                     run.cancelled();
                 }
@@ -50,6 +81,10 @@ impl Ears {
                 if let Some(bell) = bell {
                     bell.rung.notify_waiters();
                     bell.ring();
+                }
+                let joint = lock(&self.joined).get(&id).and_then(Weak::upgrade);
+                if let Some(joint) = joint {
+                    joint.news.notify_waiters();
                 }
             }
         }
@@ -63,39 +98,64 @@ impl Ears {
             bell.rung.notify_waiters();
             bell.ring();
         }
+        let joints: Vec<_> = lock(&self.joined).values().filter_map(Weak::upgrade).collect();
+        for joint in joints {
+            joint.news.notify_waiters();
+        }
     }
 
     /// Whether somebody in this process waits for something of the object.
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.work) > 1
             || lock(&self.watched).values().any(|bell| bell.strong_count() > 0)
-            || lock(&self.runs).values().any(|run| run.strong_count() > 0)
+            || lock(&self.joined).values().any(|joint| joint.strong_count() > 0)
+            || lock(&self.runs).listening.values().any(|run| run.strong_count() > 0)
     }
 
     /// From now on the run with this fence is told of a cancel, while it lives.
     pub(crate) fn listen(&self, fence: u64, run: Weak<dyn Cancellable>) {
-        lock(&self.runs).insert(fence, run);
+        let mut runs = lock(&self.runs);
+        let early = runs.early.iter().position(|cancelled| *cancelled == fence);
+        if let Some(at) = early {
+            runs.early.remove(at);
+            drop(runs);
+            if let Some(run) = run.upgrade() {
+                run.cancelled();
+            }
+            return;
+        }
+        runs.listening.insert(fence, run);
     }
 
     /// The run has ended.
     pub(crate) fn forget(&self, fence: u64) {
-        lock(&self.runs).remove(&fence);
+        lock(&self.runs).listening.remove(&fence);
     }
 
-    /// What rings when something happens to the job. All that watch it in this process share one.
+    /// What rings when something happens to the job, for the one that reads its events for all who follow them here.
     pub(crate) fn watch(&self, id: u64) -> Arc<Bell> {
-        let mut watched = lock(&self.watched);
-        if let Some(bell) = watched.get(&id).and_then(Weak::upgrade) {
-            return bell;
-        }
-        if watched.len().is_power_of_two() {
-            // What is watched no more goes each time their number has doubled.
-            watched.retain(|_, bell| bell.strong_count() > 0);
-        }
-        let bell = Arc::<Bell>::default();
-        watched.insert(id, Arc::downgrade(&bell));
-        bell
+        shared(&self.watched, id)
     }
+
+    /// Where all that wait for the end of the job in this process meet.
+    pub(crate) fn join(&self, id: u64) -> Arc<Joint> {
+        shared(&self.joined, id)
+    }
+}
+
+/// The value of a job: the same for all who ask while one of them has it.
+fn shared<T: Default>(by_job: &Mutex<HashMap<u64, Weak<T>>>, id: u64) -> Arc<T> {
+    let mut by_job = lock(by_job);
+    if let Some(value) = by_job.get(&id).and_then(Weak::upgrade) {
+        return value;
+    }
+    if by_job.len().is_power_of_two() {
+        // What nobody has any more goes each time their number has doubled.
+        by_job.retain(|_, value| value.strong_count() > 0);
+    }
+    let value = Arc::<T>::default();
+    by_job.insert(id, Arc::downgrade(&value));
+    value
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -104,7 +164,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for Ears {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (runs, watched) = (lock(&self.runs).len(), lock(&self.watched).len());
+        let (runs, watched) = (lock(&self.runs).listening.len(), lock(&self.watched).len());
         f.debug_struct("Ears").field("runs", &runs).field("watched", &watched).finish_non_exhaustive()
     }
 }

@@ -354,6 +354,7 @@ fn message(event: Handed) -> handover::Handed {
         priority: 0,
         enqueued_at: place.at / 1_000,
         position: place,
+        run: None,
         last_error,
         content,
     }

@@ -33,21 +33,25 @@ impl HandlerError {
         Self { error: error.into(), remedy: Remedy::After(delay) }
     }
 
-    /// The error and its causes, in one line.
     pub(crate) fn text(&self) -> String {
-        let mut text = self.error.to_string();
-        let mut source = self.error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // Some errors already say their cause.
-            if !text.contains(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        text
+        in_one_line(&self.error)
     }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn in_one_line(error: &BoxError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors already say their cause.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl<E: Into<BoxError>> From<E> for HandlerError {

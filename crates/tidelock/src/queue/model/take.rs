@@ -58,6 +58,7 @@ impl Model {
             priority: message.priority,
             enqueued_at: message.enqueued_at,
             position: Position::default(),
+            run: None,
             last_error: message.last_error.clone(),
             content: (*message.content).clone(),
         })

@@ -89,6 +89,7 @@ impl Stored {
             priority: self.priority,
             enqueued_at: self.enqueued_at,
             position: Position::default(),
+            run: None,
             last_error: self.last_error,
             content: self.content,
         }

@@ -1,0 +1,282 @@
+//! Defining a job.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Job;
+use super::policy::Policy;
+use super::site::receivers;
+use super::store::{MAX_BYTES, Rules};
+use crate::backoff::{self, Backoff};
+use crate::codec::{Border, Codec, Value};
+use crate::error::{BoxError, Error, Result};
+use crate::name::{self, Address};
+use crate::tidelock::{Tidelock, World};
+use crate::time::{DAY, MINUTE, SECOND, TEN_YEARS, check_duration, whole_millis};
+
+const BACKOFF: backoff::Limits = backoff::Limits {
+    base: "backoff base",
+    max: "backoff max",
+    longest: Duration::from_secs(7 * DAY.as_secs()),
+    steepest: 10.0,
+};
+
+/// What concerns the runs of a job: of the definition, unless a submit says otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct RunOptions {
+    pub(super) attempts: u32,
+    pub(super) backoff: Option<Backoff>,
+    pub(super) lease: Duration,
+    pub(super) timeout: Option<Duration>,
+    pub(super) max_wait: Option<Duration>,
+    /// Of the definition alone.
+    manual_heartbeat: bool,
+    max_crashes: u32,
+    stop_grace: Duration,
+    retention: Duration,
+}
+
+impl RunOptions {
+    /// Refuses values out of range: of a builder (`Error::configuration`) or of a submit (`Error::argument`).
+    pub(super) fn check(&self, error: fn(String) -> Error) -> Result<()> {
+        let millisecond = Duration::from_millis(1);
+        let duration = |option: &str, value: Duration| check_duration(error, option, value, millisecond, TEN_YEARS);
+        let runs = |option: &str, value: u32, max: u32| {
+            if (1..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(error(format!("{option} must be 1..={max}, but is {value}")))
+        };
+        runs("attempts", self.attempts, 1_000_000)?;
+        runs("max_crashes", self.max_crashes, 1_000)?;
+        if let Some(backoff) = &self.backoff {
+            backoff.check_as(error, &BACKOFF)?;
+        }
+        duration("lease", self.lease)?;
+        check_renewed(error, self.lease, self.manual_heartbeat)?;
+        if let Some(timeout) = self.timeout {
+            duration("timeout", timeout)?;
+        }
+        check_duration(error, "stop_grace", self.stop_grace, Duration::ZERO, 10 * MINUTE)?;
+        if let Some(wait) = self.max_wait {
+            duration("max_wait", wait)?;
+        }
+        duration("retention", self.retention)
+    }
+
+    /// As they are stored with a job.
+    pub(super) fn rules(&self) -> Rules {
+        let policy = Policy { backoff: self.backoff, manual_heartbeat: self.manual_heartbeat };
+        Rules {
+            attempts: self.attempts,
+            max_crashes: self.max_crashes,
+            lease: whole_millis(self.lease),
+            timeout: self.timeout.map(whole_millis),
+            stop_grace: whole_millis(self.stop_grace),
+            max_wait: self.max_wait.map(whole_millis),
+            retention: whole_millis(self.retention),
+            policy: policy.encode(),
+        }
+    }
+}
+
+/// A lease that the worker renews leaves time for it.
+pub(super) fn check_renewed(error: fn(String) -> Error, lease: Duration, manual_heartbeat: bool) -> Result<()> {
+    if manual_heartbeat || lease >= Duration::from_millis(100) {
+        return Ok(());
+    }
+    Err(error(format!("a lease that renews itself must be at least 100 ms, but is {lease:?}: see manual_heartbeat")))
+}
+
+/// The options of a handle, checked.
+#[derive(Debug)]
+pub(super) struct Options<I> {
+    pub(super) border: Border<I>,
+    pub(super) run: RunOptions,
+    /// What follows from `run`.
+    pub(super) rules: Rules,
+    pub(super) dedup_for: Duration,
+    pub(super) max_depth: Option<u64>,
+}
+
+/// Defines a job: options with defaults, checked by [`build`](JobBuilder::build).
+///
+/// What concerns runs is stored with each job when it is submitted: a worker obeys the job, not its own handle. Durations
+/// count whole milliseconds, fractions rounded up; the longest is 10 years unless it says otherwise.
+#[must_use = "a builder does nothing until it is built"]
+pub struct JobBuilder<I, O> {
+    world: Arc<World>,
+    tenant: Arc<str>,
+    id: String,
+    border: Border<I>,
+    run: RunOptions,
+    dedup_for: Duration,
+    max_depth: Option<u64>,
+    result: PhantomData<fn() -> O>,
+}
+
+impl<I, O> JobBuilder<I, O> {
+    pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
+        Self {
+            world: Arc::clone(&tide.world),
+            tenant: Arc::clone(&tide.tenant),
+            id: id.to_owned(),
+            border: Border::new(131_072),
+            run: RunOptions {
+                attempts: 1,
+                backoff: None,
+                lease: 30 * SECOND,
+                timeout: None,
+                max_wait: Some(7 * DAY),
+                manual_heartbeat: false,
+                max_crashes: 5,
+                stop_grace: 5 * SECOND,
+                retention: 7 * DAY,
+            },
+            dedup_for: 7 * DAY,
+            max_depth: None,
+            result: PhantomData,
+        }
+    }
+
+    /// Runs that may fail: 1..=1,000,000, default 1. The failure that reaches it ends the job. Runs that are given back or
+    /// rescheduled, and those that end by a lost lease, do not count.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.run.attempts = attempts;
+        self
+    }
+
+    /// The pause before the next run, by the number of failures: base and max 0..=7 days, factor 1..=10. Default: again at
+    /// once.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.run.backoff = Some(backoff);
+        self
+    }
+
+    /// Runs that may end by a lost lease, as when a process dies: 1..=1,000, default 5.
+    pub fn max_crashes(mut self, crashes: u32) -> Self {
+        self.run.max_crashes = crashes;
+        self
+    }
+
+    /// How long a worker that is not heard of keeps a job: 100 ms..=10 years, default 30 s; with
+    /// [`manual_heartbeat`](Self::manual_heartbeat) 1 ms..=10 years. It is renewed every third of it.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.run.lease = lease;
+        self
+    }
+
+    /// Only the handler renews its lease, by [`heartbeat`](super::JobContext::heartbeat). Default: the worker does, also
+    /// while a handler is stuck.
+    pub fn manual_heartbeat(mut self) -> Self {
+        self.run.manual_heartbeat = true;
+        self
+    }
+
+    /// The longest run, from its claim to its end: 1 ms..=10 years, default none. Heartbeats do not move it.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.run.timeout = timeout.into();
+        self
+    }
+
+    /// From the stop token of a run to the drop of its handler's future: 0..=10 minutes, default 5 s.
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.run.stop_grace = grace;
+        self
+    }
+
+    /// A job that was not started so long after its present due time ends as `EXPIRED`: 1 ms..=10 years or `None`, default
+    /// 7 days.
+    pub fn max_wait(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.run.max_wait = wait.into();
+        self
+    }
+
+    /// How long record, result, steps and events of a job are kept after its end: 1 ms..=10 years, default 7 days.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.run.retention = retention;
+        self
+    }
+
+    /// The shortest life of a dedup key, from its submit: 1 ms..=10 years, default 7 days. It lives at least as long as
+    /// the record of its job.
+    pub fn dedup_for(mut self, window: Duration) -> Self {
+        self.dedup_for = window;
+        self
+    }
+
+    /// The most bytes of input and meta of one job, of a result, and of what one step keeps: 1..=16 MiB, default 131,072.
+    pub fn payload_limit(mut self, bytes: usize) -> Self {
+        self.border.limit = bytes;
+        self
+    }
+
+    /// Submits and retries that would make more than this ready and delayed are refused (*capacity reached*): 1..=2^53−1 or
+    /// `None`, default `None`. Runs that come back are never refused.
+    pub fn max_depth(mut self, max: impl Into<Option<u64>>) -> Self {
+        self.max_depth = max.into();
+        self
+    }
+
+    /// How inputs, results and what steps keep become bytes. Default JSON.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.border.codec = codec;
+        self
+    }
+
+    /// A check of inputs: one that fails is refused before anything is sent.
+    pub fn check<E: Into<BoxError>>(mut self, check: impl Fn(&I) -> Result<(), E> + Send + Sync + 'static) -> Self {
+        self.border.set_check(check);
+        self
+    }
+
+    /// Checks inputs by their `garde::Validate`.
+    #[cfg(feature = "garde")]
+    pub fn check_garde(self) -> Self
+    where
+        I: garde::Validate<Context = ()>,
+    {
+        self.check(|input: &I| input.validate())
+    }
+
+    /// Checks the options and makes the handle. Does no I/O, and starts nothing.
+    ///
+    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
+    pub fn build(self) -> Result<Job<I, O>>
+    where
+        I: Value,
+        O: Value,
+    {
+        self.check_options().map_err(|error| error.in_context(format_args!("job {:?}", self.id)))?;
+        let receivers = receivers(&self.world, &Address::new(&self.tenant, &self.id));
+        let Self { border, run, dedup_for, max_depth, .. } = self;
+        let options = Options { border, rules: run.rules(), run, dedup_for, max_depth };
+        Ok(Job { options: Arc::new(options), receivers, result: PhantomData })
+    }
+
+    fn check_options(&self) -> Result<()> {
+        const MAX: u64 = (1 << 53) - 1;
+        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
+        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        self.run.check(Error::configuration)?;
+        check_duration(Error::configuration, "dedup_for", self.dedup_for, Duration::from_millis(1), TEN_YEARS)?;
+        if !(1..=MAX_BYTES).contains(&self.border.limit) {
+            let limit = self.border.limit;
+            return Err(Error::configuration(format!("payload_limit must be 1..={MAX_BYTES} bytes, but is {limit}")));
+        }
+        match self.max_depth {
+            Some(depth) if !(1..=MAX).contains(&depth) => {
+                Err(Error::configuration(format!("max_depth must be 1..={MAX} or none, but is {depth}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<I, O> fmt::Debug for JobBuilder<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobBuilder").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}

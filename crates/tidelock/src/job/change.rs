@@ -1,0 +1,215 @@
+//! Changing one job from outside of its run, or the object as a whole.
+//!
+//! Dropping one of these futures withdraws the request if it was not sent; once sent it may take effect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::JobId;
+use super::site::{change, misfit};
+use super::store::{Change, Changes, JobState};
+use crate::changed::Changed;
+use crate::error::Result;
+use crate::handover::{MAX_REASON, Site, cut};
+use crate::pause::pause_time;
+use crate::queue::Removed;
+use crate::request::awaitable;
+
+/// What became of a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelOutcome {
+    /// It is cancelled now. A run under way is told, and whatever it still says counts no more.
+    Cancelled,
+    /// It had ended before, in this state; nothing changed.
+    AlreadyFinished(JobState),
+    /// There is no such job.
+    NotFound,
+}
+
+/// What became of a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryOutcome {
+    /// It waits for its next run, due now.
+    Submitted,
+    /// Only a failed, timed out or cancelled job can be retried, but it is in this state; nothing changed.
+    NotRetryable(JobState),
+    /// Its dedup key belongs to this other job by now; nothing changed.
+    KeyTaken(JobId),
+    /// There is no such job.
+    NotFound,
+}
+
+/// Ends a job for good, whether it waits or runs. Gives [`CancelOutcome`].
+///
+/// A handler that runs is told by its stop token. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is cancelled until it is awaited"]
+pub struct Cancel {
+    site: Arc<Site>,
+    id: JobId,
+    reason: Option<Arc<str>>,
+}
+
+impl Cancel {
+    pub(super) fn new(site: &Arc<Site>, id: JobId) -> Self {
+        Self { site: Arc::clone(site), id, reason: None }
+    }
+
+    /// Shown to whoever joins or looks; cut at 1,024 bytes. The reason of the cancel that ended the job stays.
+    pub fn reason(mut self, reason: &str) -> Self {
+        self.reason = Some(cut(reason, MAX_REASON));
+        self
+    }
+
+    async fn run(self) -> Result<CancelOutcome> {
+        let Self { site, id: JobId(id), reason } = self;
+        match change(&site, "cancel", Change::Cancel { id, reason }).await? {
+            Changes::Done => Ok(CancelOutcome::Cancelled),
+            Changes::Refused(state) => Ok(CancelOutcome::AlreadyFinished(state)),
+            Changes::Absent => Ok(CancelOutcome::NotFound),
+            _ => Err(misfit(&site, "cancel")),
+        }
+    }
+}
+
+/// Runs a failed, timed out or cancelled job again, due now. Gives [`RetryOutcome`].
+///
+/// Attempts, failures and crashes begin anew; what its steps have kept stays. Fails with *capacity reached* at `max_depth`.
+/// Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is retried until it is awaited"]
+pub struct Retry {
+    site: Arc<Site>,
+    id: JobId,
+    max_depth: Option<u64>,
+}
+
+impl Retry {
+    pub(super) fn new(site: &Arc<Site>, id: JobId, max_depth: Option<u64>) -> Self {
+        Self { site: Arc::clone(site), id, max_depth }
+    }
+
+    async fn run(self) -> Result<RetryOutcome> {
+        let Self { site, id: JobId(id), max_depth } = self;
+        match change(&site, "retry", Change::Retry { id, max_depth }).await? {
+            Changes::Done => Ok(RetryOutcome::Submitted),
+            Changes::Refused(state) => Ok(RetryOutcome::NotRetryable(state)),
+            Changes::KeyTaken(other) => Ok(RetryOutcome::KeyTaken(JobId(other))),
+            Changes::Absent => Ok(RetryOutcome::NotFound),
+            _ => Err(misfit(&site, "retry")),
+        }
+    }
+}
+
+/// Removes a job that does not run: record, dedup key, events and what its steps have kept. Gives [`Removed`]; `Held`
+/// means that it runs. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct Remove {
+    site: Arc<Site>,
+    id: JobId,
+}
+
+impl Remove {
+    pub(super) fn new(site: &Arc<Site>, id: JobId) -> Self {
+        Self { site: Arc::clone(site), id }
+    }
+
+    async fn run(self) -> Result<Removed> {
+        let Self { site, id: JobId(id) } = self;
+        match change(&site, "remove", Change::Remove { id }).await? {
+            Changes::Done => Ok(Removed::Removed),
+            Changes::Refused(_) => Ok(Removed::Held),
+            Changes::Absent => Ok(Removed::Absent),
+            _ => Err(misfit(&site, "remove")),
+        }
+    }
+}
+
+/// Stops the start of runs in all processes. Gives [`Changed`].
+///
+/// Runs under way go on, submits are accepted, due times and `max_wait` count on. A second pause replaces the end and the
+/// reason of the first. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is paused until it is awaited"]
+pub struct Pause {
+    site: Arc<Site>,
+    for_at_most: Option<Duration>,
+    reason: Option<Arc<str>>,
+}
+
+impl Pause {
+    pub(super) fn new(site: &Arc<Site>) -> Self {
+        Self { site: Arc::clone(site), for_at_most: None, reason: None }
+    }
+
+    /// The pause ends by itself after so long: 1 ms..=10 years. Default: it lasts until resumed.
+    pub fn for_at_most(mut self, time: Duration) -> Self {
+        self.for_at_most = Some(time);
+        self
+    }
+
+    /// Shown by `stats`; cut at 1,024 bytes.
+    pub fn reason(mut self, reason: &str) -> Self {
+        self.reason = Some(cut(reason, MAX_REASON));
+        self
+    }
+
+    async fn run(self) -> Result<Changed> {
+        let Self { site, for_at_most, reason } = self;
+        let for_at_most = pause_time(for_at_most).map_err(|error| site.context("pause", error))?;
+        changed(&site, "pause", change(&site, "pause", Change::Pause { for_at_most, reason }).await?)
+    }
+}
+
+/// Ends a pause. Gives [`Changed`]. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is resumed until it is awaited"]
+pub struct Resume(pub(super) Arc<Site>);
+
+impl Resume {
+    async fn run(self) -> Result<Changed> {
+        changed(&self.0, "resume", change(&self.0, "resume", Change::Resume).await?)
+    }
+}
+
+fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
+    match changes {
+        Changes::Done => Ok(Changed::Yes),
+        Changes::Nothing => Ok(Changed::No),
+        Changes::Absent => Ok(Changed::Absent),
+        _ => Err(misfit(site, operation)),
+    }
+}
+
+/// Removes all jobs of the name and all about them, running ones too: their runs count no more. Gives whether anything was
+/// there.
+///
+/// Numbers go on where they were, so no old id or fence fits a new job. Dropping the future withdraws it unless it was
+/// sent.
+#[derive(Debug)]
+#[must_use = "nothing is deleted until it is awaited"]
+pub struct Delete(pub(super) Arc<Site>);
+
+impl Delete {
+    async fn run(self) -> Result<bool> {
+        match change(&self.0, "delete", Change::Delete).await? {
+            Changes::Done => Ok(true),
+            Changes::Nothing | Changes::Absent => Ok(false),
+            _ => Err(misfit(&self.0, "delete")),
+        }
+    }
+}
+
+awaitable! {
+    Cancel => CancelOutcome;
+    Retry => RetryOutcome;
+    Remove => Removed;
+    Pause => Changed;
+    Resume => Changed;
+    Delete => bool;
+}

@@ -1,0 +1,187 @@
+//! What a handler knows of its run, and does in it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::builder::check_renewed;
+use super::failure::JobError;
+use super::held::Held;
+use super::id::JobId;
+use super::step;
+use super::stop::StopReason;
+use super::store::Action;
+use crate::codec::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::meta::Meta;
+use crate::request::awaitable;
+use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+
+/// Longest progress, in bytes.
+const MAX_PROGRESS: usize = 4_096;
+
+/// One run of a job, as its handler has it. Clones are of the same run.
+#[derive(Clone)]
+pub struct JobContext {
+    pub(super) held: Arc<Held>,
+}
+
+impl JobContext {
+    /// The job's number.
+    pub fn id(&self) -> JobId {
+        JobId(self.held.run.id)
+    }
+
+    /// Which run of the job this is, from 1.
+    pub fn attempt(&self) -> u64 {
+        self.held.run.attempt
+    }
+
+    /// How many runs have failed before this one.
+    pub fn failures(&self) -> u32 {
+        self.held.run.failures
+    }
+
+    /// How many runs have ended by a lost lease before this one.
+    pub fn crashes(&self) -> u32 {
+        self.held.run.crashes
+    }
+
+    /// The number of this run among all of its job name: a later run of any of these jobs has a higher one, so storage that
+    /// remembers it tells a late writer from the current one.
+    pub fn fence(&self) -> u64 {
+        self.held.run.fence
+    }
+
+    /// 0..=9, higher first.
+    pub fn priority(&self) -> u8 {
+        self.held.run.priority
+    }
+
+    /// What the submitter attached.
+    pub fn meta(&self) -> &Meta {
+        self.held.meta()
+    }
+
+    /// The W3C trace context that the submitter attached.
+    pub fn traceparent(&self) -> Option<&str> {
+        std::str::from_utf8(&self.held.run.content.trace).ok().filter(|text| !text.is_empty())
+    }
+
+    /// The key in whose line the job stands.
+    pub fn ordering_key(&self) -> Option<&str> {
+        self.held.run.content.ordering_key.as_deref()
+    }
+
+    /// When the job was accepted.
+    pub fn submitted_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.held.run.submitted_at)
+    }
+
+    /// How long the lease can still be proven: never longer than it holds.
+    pub fn lease_left(&self) -> Duration {
+        self.held.lease_left()
+    }
+
+    /// Resolves when the run is to stop, and says why. The handler then has the job's `stop_grace` (after
+    /// [`StopReason::Shutdown`] the shutdown's) until its future is dropped.
+    ///
+    /// Dropping the future does nothing.
+    pub async fn cancelled(&self) -> StopReason {
+        self.held.stopped().await
+    }
+
+    /// Why the run is to stop, if it is.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.held.stop_reason()
+    }
+
+    /// Renews the lease now. What [`manual_heartbeat`](super::JobBuilder::manual_heartbeat) asks for; otherwise the worker
+    /// renews by itself, and this serves to change the lease.
+    pub fn heartbeat(&self) -> Heartbeat {
+        Heartbeat { held: Arc::clone(&self.held), lease: None }
+    }
+
+    /// The kept value of a step of this job, or what `body` gives, which is kept before this returns.
+    ///
+    /// `body` runs at least once, and never again after its value was kept: not in a retry, not after a crash, not after
+    /// [`Job::retry`](super::Job::retry). Its errors are not kept. The id is 1..=256 bytes; two calls with one id at the
+    /// same time are refused, a later one gives the kept value. A job keeps up to 1,000 values of 4 MiB together.
+    ///
+    /// Fails with what `body` fails with, *payload too large*, and *lease lost* when the run is over. A kept value that is
+    /// no `T` ends the job as `UNDECODABLE`. Dropping the future drops `body`, and may lose its value.
+    pub async fn step<T, F, Fut>(&self, id: &str, body: F) -> Result<T, JobError>
+    where
+        T: Value,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, JobError>>,
+    {
+        step::step(&self.held, id, body).await
+    }
+
+    /// Says how far the run is: up to 4,096 encoded bytes, shown by whoever looks and among the job's events.
+    ///
+    /// Returns at once. The latest value wins; it is sent at most each 100 ms, and the last one with the end of the run.
+    /// Fails with *payload too large*, *cannot encode*, and *lease lost* when the run is over.
+    pub fn progress<P: Serialize + ?Sized>(&self, value: &P) -> Result<()> {
+        const OPERATION: &str = "progress";
+        let site = &self.held.site;
+        let encoded = self.held.codec.encode_plain(value).map_err(|source| {
+            let text = format!("the progress cannot be encoded: {source}");
+            site.context(OPERATION, Error::new(ErrorKind::Encode, text).with_source(source))
+        })?;
+        if encoded.len() > MAX_PROGRESS {
+            let text = format!("payload exceeds limit: {} bytes of progress, limit {MAX_PROGRESS}", encoded.len());
+            return Err(site.context(OPERATION, Error::new(ErrorKind::PayloadTooLarge, text)));
+        }
+        if self.held.progress(encoded) { Ok(()) } else { Err(self.held.lost(OPERATION)) }
+    }
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext")
+            .field("id", &self.held.run.id)
+            .field("attempt", &self.held.run.attempt)
+            .field("fence", &self.held.run.fence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Renews the lease of a run, now. Gives nothing; fails with *lease lost* if the run is over.
+///
+/// The backend refuses it from the run's timeout and `stop_grace` on. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is renewed until it is awaited"]
+pub struct Heartbeat {
+    held: Arc<Held>,
+    lease: Option<Duration>,
+}
+
+impl Heartbeat {
+    /// The lease of this run from now on: 100 ms..=10 years, with `manual_heartbeat` 1 ms..=10 years. Default as it was.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    async fn run(self) -> Result<()> {
+        const OPERATION: &str = "heartbeat";
+        let Self { held, lease } = self;
+        if let Some(lease) = lease {
+            check_duration(Error::argument, "lease", lease, Duration::from_millis(1), TEN_YEARS)
+                .and_then(|()| check_renewed(Error::argument, lease, held.policy.manual_heartbeat))
+                .map_err(|error| held.site.context(OPERATION, error))?;
+        }
+        held.check(OPERATION)?;
+        held.act(OPERATION, Action::Heartbeat { lease: lease.map(whole_millis) }).await?;
+        Ok(())
+    }
+}
+
+awaitable! {
+    Heartbeat => ();
+}

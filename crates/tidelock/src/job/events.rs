@@ -1,0 +1,314 @@
+//! What happened to a job: its events, read and followed.
+
+mod follow;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub(crate) use self::follow::JobLog;
+pub use self::follow::{Follow, Follower};
+
+use super::id::{JobCursor, JobId};
+use super::info::Encoded;
+use super::site::{look, misfit};
+use super::store::{EventView, EventsView, FailureCode, Happened, Look, RetryReason, View};
+use crate::codec::Codec;
+use crate::cursor::Owner;
+use crate::error::{Error, Result};
+use crate::handover::Site;
+use crate::page::{Page, PageToken, page_limit};
+use crate::request::awaitable;
+use crate::time::Timestamp;
+
+/// Something that happened to a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct JobEvent {
+    /// The job.
+    pub job: JobId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The place behind the event.
+    pub cursor: JobCursor,
+    /// What happened.
+    pub kind: JobEventKind,
+}
+
+/// What happened to a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobEventKind {
+    /// It was accepted, or is to be run again after its end.
+    Submitted,
+    /// A run began.
+    Started {
+        /// The run, from 1.
+        attempt: u64,
+        /// Its fence.
+        fence: u64,
+        /// Who runs it.
+        worker: String,
+    },
+    /// A handler renewed its lease itself.
+    Heartbeat {
+        /// The run.
+        attempt: u64,
+    },
+    /// How far a run is. Of what a handler says, at most one each 100 ms, and the last before the end.
+    Progress {
+        /// What the handler said.
+        value: Encoded,
+    },
+    /// The value of a step was kept.
+    Step {
+        /// The step.
+        id: String,
+    },
+    /// A run ended, and the job is to be run again.
+    Retry {
+        /// The run that ended.
+        attempt: u64,
+        /// Why.
+        reason: RetryReason,
+        /// What the error said.
+        message: String,
+        /// When it is due.
+        next_at: Timestamp,
+    },
+    /// It ended with a result.
+    Completed,
+    /// It ended by a failure or a timeout.
+    Failed {
+        /// What kind of failure.
+        code: FailureCode,
+        /// What the error said.
+        message: String,
+        /// The run that failed; 0 of a job that was never started.
+        attempt: u64,
+    },
+    /// It was cancelled.
+    Cancelled {
+        /// Why, if somebody said so.
+        reason: Option<String>,
+    },
+}
+
+impl JobEventKind {
+    fn new(happened: Happened, codec: Codec) -> Self {
+        let text = |text: Arc<str>| text.as_ref().to_owned();
+        match happened {
+            Happened::Submitted => Self::Submitted,
+            Happened::Started { attempt, fence, worker } => Self::Started { attempt, fence, worker: text(worker) },
+            Happened::Heartbeat { attempt } => Self::Heartbeat { attempt },
+            Happened::Progress { value } => Self::Progress { value: Encoded::new(value, codec) },
+            Happened::Step { id } => Self::Step { id: text(id) },
+            Happened::Retry { attempt, reason, message, next_at } => {
+                let next_at = Timestamp::from_millis(next_at);
+                Self::Retry { attempt, reason, message: text(message), next_at }
+            }
+            Happened::Completed => Self::Completed,
+            Happened::Failed { code, message, attempt } => Self::Failed { code, message: text(message), attempt },
+            Happened::Cancelled { reason } => Self::Cancelled { reason: reason.map(text) },
+        }
+    }
+
+    /// Whether the job has ended with it. Events come after it only if the job is retried.
+    pub const fn is_terminal(&self) -> bool {
+        matches!(self, Self::Completed | Self::Failed { .. } | Self::Cancelled { .. })
+    }
+}
+
+/// What comes next among a job's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item<E> {
+    /// An event.
+    Event(E),
+    /// Events that are no longer kept, told once before the event that follows them: a job keeps its last 1,000.
+    Gap(Gap),
+}
+
+impl<E> Item<E> {
+    /// The event, if it is one.
+    pub fn event(self) -> Option<E> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Gap(_) => None,
+        }
+    }
+}
+
+/// Events of a job that can no longer be got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The place that was held.
+    pub from: JobCursor,
+    /// Just before the event that comes next.
+    pub to: JobCursor,
+    /// How many events lie between.
+    pub missed: u64,
+}
+
+/// Where a follower of a job's events begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Before the first event that is kept.
+    #[default]
+    Earliest,
+    /// Behind the last event.
+    Latest,
+    /// Behind this place. If events there are no longer kept, the gap is told first.
+    After(JobCursor),
+}
+
+/// The events of one job. Made by [`Job::events`](super::Job::events).
+///
+/// They stand in the order of what happened, begin with `submitted`, and live as long as the record of their job.
+#[derive(Clone)]
+pub struct JobEvents {
+    site: Arc<Site>,
+    codec: Codec,
+    id: JobId,
+    owner: Owner,
+}
+
+impl JobEvents {
+    pub(super) fn new(site: &Arc<Site>, codec: Codec, id: JobId) -> Self {
+        Self { owner: Owner::of("job", &site.address), site: Arc::clone(site), codec, id }
+    }
+
+    /// Each event as it happens, until the job has ended.
+    pub fn follow(&self) -> Follow {
+        Follow::new(self)
+    }
+
+    /// The events that are kept, page by page; does not wait.
+    pub fn read(&self) -> Read {
+        Read { events: self.clone(), limit: 100, after: None }
+    }
+
+    /// The place behind the last event.
+    pub fn latest_cursor(&self) -> LatestCursor {
+        LatestCursor(self.clone())
+    }
+
+    fn cursor(&self, number: u64) -> JobCursor {
+        JobCursor::new(self.owner, self.id.0, number)
+    }
+
+    /// The number of the event before a place; a foreign cursor is refused.
+    fn place(&self, cursor: JobCursor) -> Result<u64> {
+        cursor.of(self.owner, self.id.0)
+    }
+
+    fn event(&self, number: u64, view: EventView) -> JobEvent {
+        let EventView { at, happened } = view;
+        JobEvent {
+            job: self.id,
+            at: Timestamp::from_millis(at),
+            cursor: self.cursor(number),
+            kind: JobEventKind::new(happened, self.codec),
+        }
+    }
+
+    fn gap(&self, from: u64, missed: u64) -> Gap {
+        Gap { from: self.cursor(from), to: self.cursor(from + missed), missed }
+    }
+
+    /// The places before the first and behind the last event; `None`: there is no such job.
+    async fn places(&self, operation: &str) -> Result<Option<(u64, u64)>> {
+        match look(&self.site, operation, Look::Places { id: self.id.0 }).await? {
+            View::Places(places) => Ok(places),
+            _ => Err(misfit(&self.site, operation)),
+        }
+    }
+}
+
+impl fmt::Debug for JobEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobEvents").field("job", &self.site.address.id).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The events of a job that are kept, page by page, oldest first; does not wait. Gives [`Page<Item<JobEvent>>`](Page); a
+/// job that is not there has none.
+///
+/// A gap behind the place it began at is the first item. Dropping the future does nothing.
+#[derive(Debug)]
+#[must_use = "nothing is read until it is awaited"]
+pub struct Read {
+    events: JobEvents,
+    limit: usize,
+    after: Option<PageToken>,
+}
+
+impl Read {
+    /// Events of a page: 1..=1,000, default 100.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Begins behind this place: a [`JobCursor`], or the `next` of an earlier page. Default: at the first event that is
+    /// kept.
+    pub fn after(mut self, place: impl Into<PageToken>) -> Self {
+        self.after = Some(place.into());
+        self
+    }
+
+    async fn run(self) -> Result<Page<Item<JobEvent>>> {
+        const OPERATION: &str = "read events";
+        let Self { events, limit, after } = self;
+        let site = &events.site;
+        let place = |token: PageToken| token.0.parse().and_then(|cursor| events.place(cursor));
+        let checked = page_limit("limit", limit).and_then(|limit| Ok((limit, after.map(place).transpose()?)));
+        let (max, after) = checked.map_err(|error| site.context(OPERATION, error))?;
+        let from = match after {
+            Some(after) => after,
+            None => match events.places(OPERATION).await? {
+                Some((first, _)) => first,
+                None => return Ok(Page { items: Vec::new(), next: None }),
+            },
+        };
+        let asked = Look::Events { id: events.id.0, after: from, max, park: false };
+        let View::Events(view) = look(site, OPERATION, asked).await? else { return Err(misfit(site, OPERATION)) };
+        let EventsView { missed, events: views, ended, .. } = view;
+        let more = views.len() == max && !ended;
+        let next = views.last().filter(|_| more).map(|(number, _)| PageToken::from(&events.cursor(*number)));
+        let gap = (missed > 0).then(|| Item::Gap(events.gap(from, missed)));
+        let views = views.into_iter().map(|(number, view)| Item::Event(events.event(number, view)));
+        Ok(Page { items: gap.into_iter().chain(views).collect(), next })
+    }
+}
+
+impl From<&JobCursor> for PageToken {
+    /// The place of a cursor, for a page of a job's events.
+    fn from(cursor: &JobCursor) -> Self {
+        Self(cursor.to_string())
+    }
+}
+
+/// The place behind the last event of a job. Gives `Option<JobCursor>`; `None`: there is no such job. Dropping the future
+/// does nothing.
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct LatestCursor(JobEvents);
+
+impl LatestCursor {
+    async fn run(self) -> Result<Option<JobCursor>> {
+        Ok(self.0.places("latest_cursor").await?.map(|(_, last)| self.0.cursor(last)))
+    }
+}
+
+/// Why a follower cannot begin.
+fn either(start: Start, after: JobCursor) -> Error {
+    Error::argument(format!("either start or after, but both came: {start:?} and {after}"))
+}
+
+awaitable! {
+    Read => Page<Item<JobEvent>>;
+    LatestCursor => Option<JobCursor>;
+}

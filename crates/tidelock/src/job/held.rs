@@ -1,0 +1,401 @@
+//! A run that this process has: until when that can be proven, why it is to stop, and what it has yet to say.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::ears::Cancellable;
+use super::policy::Policy;
+use super::step::Memos;
+use super::stop::StopReason;
+use super::store::{Action, JobStore, Run, Settle, Settled};
+use super::worker::Agenda;
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::Site;
+use crate::meta::Meta;
+use crate::proof;
+use crate::runtime;
+use crate::time::{SECOND, Tick};
+
+/// Progress of one run is sent at most so often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// A run of this process.
+pub(crate) struct Held {
+    /// Itself, as the agenda has it.
+    me: Weak<Self>,
+    pub(crate) site: Arc<Site>,
+    pub(super) store: Arc<dyn JobStore>,
+    pub(crate) run: Arc<Run>,
+    pub(super) policy: Policy,
+    /// Those of the worker's handle: for what steps keep and progress says.
+    pub(super) codec: Codec,
+    pub(super) limit: usize,
+    pub(super) memos: Memos,
+    agenda: Arc<Agenda>,
+    /// The instant at which it has taken as long as it may.
+    timeout_at: Option<Tick>,
+    state: Mutex<State>,
+    /// The reason to stop, or the end of the grace, has changed.
+    moved: Notify,
+    meta: OnceLock<Meta>,
+}
+
+struct State {
+    reason: Option<StopReason>,
+    /// When the handler is dropped, once it is to stop for good.
+    drop_at: Option<Tick>,
+    /// As it was given last, in milliseconds.
+    lease: u64,
+    proven_until: Tick,
+    /// `None`: only the handler renews, or a renewal is under way.
+    renew_at: Option<Tick>,
+    /// What was not sent yet.
+    progress: Option<Vec<u8>>,
+    progress_from: Tick,
+    /// Under which instant it stands in the agenda.
+    noted: Option<Tick>,
+    /// The handler has ended.
+    over: bool,
+}
+
+/// What is known of a run when its handler has ended.
+pub(super) struct End {
+    pub(super) reason: Option<StopReason>,
+    pub(super) progress: Option<Vec<u8>>,
+}
+
+impl Held {
+    /// The run, claimed by a request that began at `asked`.
+    pub(super) fn new(
+        site: &Arc<Site>,
+        store: &Arc<dyn JobStore>,
+        run: Arc<Run>,
+        asked: Tick,
+        (codec, limit): (Codec, usize),
+        agenda: &Arc<Agenda>,
+    ) -> Arc<Self> {
+        let rules = &run.rules;
+        let policy = Policy::decode(&rules.policy).unwrap_or_default();
+        let lease = rules.lease;
+        let timeout_at = rules.timeout.map(|timeout| asked.plus(Duration::from_millis(timeout)));
+        let state = State {
+            reason: None,
+            drop_at: None,
+            lease,
+            proven_until: proven(asked, lease),
+            renew_at: (!policy.manual_heartbeat).then(|| asked.plus(third(lease))),
+            progress: None,
+            progress_from: asked,
+            noted: None,
+            over: false,
+        };
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            site: Arc::clone(site),
+            store: Arc::clone(store),
+            timeout_at,
+            policy,
+            codec,
+            limit,
+            memos: Memos::new(run.memos),
+            agenda: Arc::clone(agenda),
+            run,
+            state: Mutex::new(state),
+            moved: Notify::new(),
+            meta: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn meta(&self) -> &Meta {
+        self.meta.get_or_init(|| Meta::new(self.run.content.meta.clone()))
+    }
+
+    /// Puts it into the agenda, where its worker finds what is to be done for it by time.
+    pub(super) fn begin(&self) {
+        self.note(&mut self.lock());
+    }
+
+    fn note(&self, state: &mut State) {
+        let next = if state.over { None } else { self.next(state) };
+        if next == state.noted {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.agenda.note(&me, state.noted, next);
+            state.noted = next;
+        }
+    }
+
+    /// When something is to be done for it next.
+    fn next(&self, state: &State) -> Option<Tick> {
+        if state.reason.is_some_and(StopReason::is_over) {
+            return None;
+        }
+        let timeout = self.timeout_at.filter(|_| state.reason != Some(StopReason::Timeout));
+        let progress = state.progress.as_ref().map(|_| state.progress_from);
+        [Some(state.proven_until), state.renew_at, timeout, progress].into_iter().flatten().min()
+    }
+
+    /// Its instant in the agenda has come: answers what is to be sent for it. `early`: renewals that are due within half of
+    /// their period go along, so that those of one worker meet.
+    pub(super) fn due(&self, now: Tick, early: bool) -> Option<Settle> {
+        let mut state = self.lock();
+        self.judge(&mut state, now);
+        if state.over || state.reason.is_some_and(StopReason::is_over) {
+            self.note(&mut state);
+            return None;
+        }
+        let ahead = if early { third(state.lease) / 2 } else { Duration::ZERO };
+        let renews = state.renew_at.is_some_and(|at| at <= now.plus(ahead));
+        let tells = state.progress.is_some() && state.progress_from <= now;
+        let progress = if tells { state.progress.take() } else { None };
+        if progress.is_some() {
+            state.progress_from = now.plus(PROGRESS_EVERY);
+        }
+        if renews {
+            state.renew_at = None;
+        }
+        self.note(&mut state);
+        match (renews, progress) {
+            (true, progress) => Some(self.settle_with(progress, Action::Renew)),
+            (false, Some(progress)) => Some(self.settle_with(Some(progress), Action::Progress)),
+            (false, None) => None,
+        }
+    }
+
+    /// What was sent for it at `asked` has its answer.
+    pub(super) fn answered(&self, asked: Tick, action: &Action, settled: Settled) {
+        let mut state = self.lock();
+        if state.over {
+            return;
+        }
+        match settled {
+            Settled::Renewed { left } => {
+                if let Action::Heartbeat { lease: Some(lease) } = action {
+                    state.lease = *lease;
+                }
+                state.proven_until = proven(asked, left);
+                if !self.policy.manual_heartbeat {
+                    state.renew_at = Some(asked.plus(third(state.lease)));
+                }
+            }
+            Settled::Stale => self.stop(&mut state, StopReason::LeaseLost),
+            Settled::Cancelled => self.stop(&mut state, StopReason::Cancelled),
+            _ => {}
+        }
+        self.note(&mut state);
+    }
+
+    /// What was sent for it was not answered: it is tried again well before the lease is over.
+    pub(super) fn unanswered(&self, now: Tick, settle: &mut Settle) {
+        let mut state = self.lock();
+        if state.progress.is_none() {
+            state.progress = settle.progress.take();
+        }
+        let pause = (Duration::from_millis(state.lease) / 12).min(SECOND);
+        if settle.action == Action::Renew {
+            state.renew_at = Some(now.plus(pause));
+        }
+        state.progress_from = state.progress_from.max(now.plus(pause));
+        self.note(&mut state);
+    }
+
+    /// A heartbeat is about to be sent: until its answer the shorter of both leases counts.
+    fn asking(&self, asked: Tick, lease: u64) {
+        let mut state = self.lock();
+        state.proven_until = state.proven_until.min(proven(asked, lease));
+        state.renew_at = state.renew_at.map(|at| at.min(asked.plus(third(lease))));
+        self.note(&mut state);
+    }
+
+    /// Keeps the latest progress, to be sent soon. Answers `false` if the run is over.
+    pub(super) fn progress(&self, value: Vec<u8>) -> bool {
+        let mut state = self.lock();
+        self.judge(&mut state, self.site.tick());
+        if state.over || state.reason.is_some_and(StopReason::is_over) {
+            return false;
+        }
+        state.progress = Some(value);
+        self.note(&mut state);
+        true
+    }
+
+    /// Fires the stop token.
+    pub(super) fn fire(&self, reason: StopReason) {
+        let mut state = self.lock();
+        if !state.over {
+            self.stop(&mut state, reason);
+            self.note(&mut state);
+        }
+    }
+
+    /// Fires the token for what has come by time.
+    fn judge(&self, state: &mut State, now: Tick) {
+        if state.over {
+            return;
+        }
+        if state.proven_until <= now {
+            self.stop(state, StopReason::LeaseLost);
+        }
+        if self.timeout_at.is_some_and(|at| at <= now) {
+            self.stop(state, StopReason::Timeout);
+        }
+    }
+
+    fn stop(&self, state: &mut State, reason: StopReason) {
+        let counts = StopReason::first(state.reason, reason);
+        if state.reason == Some(counts) {
+            return;
+        }
+        state.reason = Some(counts);
+        if reason != StopReason::Shutdown {
+            let end = self.site.tick().plus(Duration::from_millis(self.run.rules.stop_grace));
+            state.drop_at = Some(state.drop_at.map_or(end, |known| known.min(end)));
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// The grace of a shutdown is over: the handler is dropped.
+    pub(super) fn drop_now(&self) {
+        self.lock().drop_at = Some(self.site.tick());
+        self.moved.notify_waiters();
+    }
+
+    /// Why it is to stop, if it is; once its handler has ended, because it is over.
+    pub(super) fn stop_reason(&self) -> Option<StopReason> {
+        let mut state = self.lock();
+        self.judge(&mut state, self.site.tick());
+        self.note(&mut state);
+        state.reason.or_else(|| state.over.then_some(StopReason::LeaseLost))
+    }
+
+    /// Resolves when it is to stop.
+    pub(super) async fn stopped(&self) -> StopReason {
+        loop {
+            let moved = self.moved.notified();
+            if let Some(reason) = self.stop_reason() {
+                return reason;
+            }
+            moved.await;
+        }
+    }
+
+    /// Resolves when the handler is to be dropped.
+    pub(super) async fn dropped(&self) {
+        loop {
+            let moved = self.moved.notified();
+            let drop_at = self.lock().drop_at;
+            match drop_at {
+                None => moved.await,
+                Some(at) if at <= self.site.tick() => return,
+                Some(at) => tokio::select! {
+                    () = self.site.clock().sleep_until(at) => {}
+                    () = moved => {}
+                },
+            }
+        }
+    }
+
+    /// The handler has ended: from here on nothing is done for it by time.
+    pub(super) fn end(&self) -> End {
+        let mut state = self.lock();
+        self.judge(&mut state, self.site.tick());
+        state.over = true;
+        self.note(&mut state);
+        let end = End { reason: state.reason, progress: state.progress.take() };
+        drop(state);
+        // Whoever still waits for the token is told that the run is over.
+        self.moved.notify_waiters();
+        end
+    }
+
+    /// How long the lease can still be proven.
+    pub(super) fn lease_left(&self) -> Duration {
+        let state = self.lock();
+        if state.reason.is_some_and(StopReason::is_over) {
+            return Duration::ZERO;
+        }
+        state.proven_until.since(self.site.tick())
+    }
+
+    /// Fails with *lease lost* if the run is over.
+    pub(super) fn check(&self, operation: &str) -> Result<()> {
+        let reason = self.stop_reason();
+        if reason.is_some_and(StopReason::is_over) || self.lock().over {
+            return Err(self.lost(operation));
+        }
+        Ok(())
+    }
+
+    /// The run is over.
+    pub(super) fn lost(&self, operation: &str) -> Error {
+        let Run { id, attempt, fence, .. } = *self.run;
+        let text = format!("run {attempt} of {id} (fence {fence}) is over");
+        self.site.context(operation, Error::new(ErrorKind::LeaseLost, text))
+    }
+
+    pub(super) fn settle_with(&self, progress: Option<Vec<u8>>, action: Action) -> Settle {
+        Settle { id: self.run.id, fence: self.run.fence, progress, action }
+    }
+
+    /// Does one thing under the fence, now.
+    pub(super) async fn act(&self, operation: &str, action: Action) -> Result<Settled> {
+        let asked = self.site.tick();
+        if let Action::Heartbeat { lease: Some(lease) } = action {
+            self.asking(asked, lease);
+        }
+        let settles = vec![self.settle_with(None, action.clone())];
+        let settled = self.store.settle(&self.site.address, settles).await;
+        let settled = settled.map_err(|error| self.site.context(operation, error))?;
+        let settled = *settled.first().expect("one settle has one outcome");
+        self.answered(asked, &action, settled);
+        match settled {
+            Settled::Stale | Settled::Cancelled => Err(self.lost(operation)),
+            settled => Ok(settled),
+        }
+    }
+
+    /// The same, tried again while waiting may help and the lease can be proven.
+    pub(super) async fn act_through_outages(&self, operation: &str, action: Action) -> Result<Settled> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.act(operation, action.clone()).await {
+                Err(error) if error.is_retryable() && !self.lease_left().is_zero() => {
+                    runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                    pause = (pause * 2).min(SECOND);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+/// Until when a lease can be proven that was asked for at that instant.
+fn proven(asked: Tick, lease: u64) -> Tick {
+    let lease = Duration::from_millis(lease);
+    asked.plus(lease.saturating_sub(proof::margin(lease)))
+}
+
+fn third(lease: u64) -> Duration {
+    Duration::from_millis(lease) / 3
+}
+
+impl Cancellable for Held {
+    fn cancelled(&self) {
+        self.fire(StopReason::Cancelled);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("id", &self.run.id).field("fence", &self.run.fence).finish_non_exhaustive()
+    }
+}

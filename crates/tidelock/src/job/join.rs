@@ -1,0 +1,189 @@
+//! Joining: waiting for the end of a job.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ears::{Ears, Joint};
+use super::id::JobId;
+use super::info::JobFailure;
+use super::site::{misfit, store_of};
+use super::store::{EndView, JobState, JobStore, Look, View};
+use crate::codec::{self, Codec, Value};
+use crate::error::{Error, Result};
+use crate::handover::{Site, Wait};
+use crate::request::{awaitable, opaque};
+use crate::runtime;
+use crate::time::SECOND;
+
+/// How a job ended, or that it has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined<O> {
+    /// With a result.
+    Completed(O),
+    /// By failures; the last one.
+    Failed(JobFailure),
+    /// By a timeout of its last run.
+    TimedOut(JobFailure),
+    /// By a cancel.
+    Cancelled {
+        /// Why, if somebody said so.
+        reason: Option<String>,
+    },
+    /// The wait is over, and the job is not: it was in this state.
+    StillRunning(JobState),
+    /// There is no such job: it never was, was removed, or its retention is over.
+    NotFound,
+}
+
+/// Waits for the end of a job and gives its result. Gives [`Joined<O>`].
+///
+/// Ended and unknown jobs are answered at once. An outage is waited out as long as the wait lasts, and then is an error; a
+/// result that is no `O` is an error of kind *decode* that has its bytes. Dropping the future does nothing.
+#[must_use = "nothing is asked until it is awaited"]
+pub struct Join<O> {
+    site: Arc<Site>,
+    codec: Codec,
+    id: JobId,
+    wait: Wait,
+    result: PhantomData<fn() -> O>,
+}
+
+impl<O: Value> Join<O> {
+    pub(super) fn new(site: &Arc<Site>, codec: Codec, id: JobId) -> Self {
+        Self { site: Arc::clone(site), codec, id, wait: Wait::DEFAULT, result: PhantomData }
+    }
+
+    /// The longest wait: 0..=10 years, default 30 s. 0 looks once.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Wait::AtMost(wait);
+        self
+    }
+
+    /// Waits until the job ends.
+    pub fn forever(mut self) -> Self {
+        self.wait = Wait::Forever;
+        self
+    }
+
+    async fn run(self) -> Result<Joined<O>> {
+        const OPERATION: &str = "join";
+        let Self { site, codec, id, wait, .. } = self;
+        site.check(OPERATION)?;
+        let wait = wait.check().map_err(|error| site.context(OPERATION, error))?;
+        let end = match wait {
+            Wait::AtMost(wait) => Some(site.tick().plus(wait)),
+            Wait::Forever => None,
+        };
+        let over = async {
+            match end {
+                Some(end) => site.clock().sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        let store = store_of(&site);
+        let view = if wait.is_none() {
+            ask(&site, &store, id, false).await
+        } else {
+            let ears = store.ears(&site.address);
+            Joining { site: &site, store: &store, id, joint: ears.join(id.0), _ears: ears }.run(over).await
+        };
+        let view = view.map_err(|error| site.context(OPERATION, error))?;
+        let Some(view) = view else { return Ok(Joined::NotFound) };
+        joined(&site, codec, view)
+    }
+}
+
+fn joined<O: Value>(site: &Site, codec: Codec, view: EndView) -> Result<Joined<O>> {
+    let EndView { state, result, failure, reason } = view;
+    match (state, result, failure.map(JobFailure::from)) {
+        (JobState::Submitted | JobState::Running, ..) => Ok(Joined::StillRunning(state)),
+        (JobState::Cancelled, ..) => Ok(Joined::Cancelled { reason: reason.map(|reason| reason.as_ref().to_owned()) }),
+        (JobState::Completed, Some(raw), _) => match codec::decode(codec, &raw) {
+            Ok(result) => Ok(Joined::Completed(result)),
+            Err(error) => Err(site.context("join", error.with_raw(raw))),
+        },
+        (JobState::Failed, _, Some(failure)) => Ok(Joined::Failed(failure)),
+        (JobState::TimedOut, _, Some(failure)) => Ok(Joined::TimedOut(failure)),
+        (JobState::Completed | JobState::Failed | JobState::TimedOut, ..) => Err(misfit(site, "join")),
+    }
+}
+
+async fn ask(site: &Site, store: &Arc<dyn JobStore>, id: JobId, park: bool) -> Result<Option<EndView>> {
+    match store.look(&site.address, Look::Join { id: id.0, park }).await? {
+        View::Joined(view) => Ok(view.map(|view| *view)),
+        _ => Err(misfit(site, "join")),
+    }
+}
+
+/// One that waits for the end of a job.
+struct Joining<'a> {
+    site: &'a Site,
+    store: &'a Arc<dyn JobStore>,
+    id: JobId,
+    joint: Arc<Joint>,
+    /// What is heard of the job is heard as long as somebody has these.
+    _ears: Arc<Ears>,
+}
+
+impl Joining<'_> {
+    /// Looks, sleeps until something is told of the job, and looks again; answers how the job stood when `over` resolved.
+    async fn run(&self, over: impl Future<Output = ()>) -> Result<Option<EndView>> {
+        let mut over = pin!(over);
+        let lifecycle = self.site.world.lifecycle.clone();
+        let mut closing = pin!(lifecycle.closing());
+        let mut failures = 0;
+        let mut alone = false;
+        loop {
+            // Before the look: what is told from here on is not missed.
+            let news = self.joint.news.notified();
+            let looked = tokio::select! {
+                biased;
+                looked = ask(self.site, self.store, self.id, true) => looked,
+                // The answer that is on its way is not waited for: nothing there must not hide an outage.
+                () = &mut over => return ask(self.site, self.store, self.id, false).await,
+            };
+            let answer = match looked {
+                Ok(Some(view)) if !view.state.is_terminal() => Ok(Some(view)),
+                Err(error) if error.is_retryable() => Err(error),
+                ended => {
+                    if alone {
+                        // Nobody was told: the others learn it from here.
+                        self.joint.news.notify_waiters();
+                    }
+                    return ended;
+                }
+            };
+            failures = if answer.is_ok() { 0 } else { failures + 1 };
+            tokio::select! {
+                biased;
+                () = &mut closing => return Err(Error::shutting_down("join")),
+                () = news => alone = false,
+                () = &mut over => return answer,
+                () = pause_after(failures), if failures > 0 => {}
+                () = self.lost_news(), if failures == 0 => alone = true,
+            }
+        }
+    }
+
+    /// Resolves now and then, for one of those who wait: a wake-up may have been lost, and the backend is to remember that
+    /// this process waits.
+    async fn lost_news(&self) {
+        let _driver = self.joint.driver.lock().await;
+        self.site.clock().sleep(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())).await;
+    }
+}
+
+/// Drawn below a cap that doubles up to a second.
+async fn pause_after(failures: u32) {
+    let cap = Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5));
+    runtime::sleep(cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+}
+
+awaitable! {
+    Join<O> => Joined<O>;
+}
+
+opaque!(Join);

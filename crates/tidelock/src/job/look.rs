@@ -1,0 +1,102 @@
+//! Looking: changes no outcome.
+
+use std::sync::Arc;
+
+use super::id::JobId;
+use super::info::{JobInfo, JobStats, JobSummary};
+use super::site::{look, misfit};
+use super::store::{JobFilter, Look, View};
+use crate::codec::Codec;
+use crate::error::Result;
+use crate::handover::Site;
+use crate::page::{Page, PageToken, page_limit};
+use crate::request::awaitable;
+
+/// All jobs of the name, at one instant. Gives [`JobStats`]. Dropping the future does nothing.
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct Stats(pub(super) Arc<Site>);
+
+impl Stats {
+    async fn run(self) -> Result<JobStats> {
+        match look(&self.0, "stats", Look::Stats).await? {
+            View::Stats(stats) => Ok(stats.into()),
+            _ => Err(misfit(&self.0, "stats")),
+        }
+    }
+}
+
+/// One job. Gives `Option<JobInfo>`; `None`: it was removed, its retention is over, or it never was. Dropping the future
+/// does nothing.
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct Get {
+    site: Arc<Site>,
+    codec: Codec,
+    id: JobId,
+}
+
+impl Get {
+    pub(super) fn new(site: &Arc<Site>, codec: Codec, id: JobId) -> Self {
+        Self { site: Arc::clone(site), codec, id }
+    }
+
+    async fn run(self) -> Result<Option<JobInfo>> {
+        match look(&self.site, "get", Look::Get { id: self.id.0 }).await? {
+            View::Job(view) => Ok(view.map(|view| JobInfo::new(*view, self.codec))),
+            _ => Err(misfit(&self.site, "get")),
+        }
+    }
+}
+
+/// The jobs that a filter finds, page by page. Gives [`Page<JobSummary>`].
+///
+/// Ready ones in the order in which they will be started (those that wait for another of their ordering key come last),
+/// delayed ones by due time, running ones by start, ended ones newest first. What leaves a listing while it is paged is
+/// missing, and nothing is shown twice. Dropping the future does nothing.
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct List {
+    site: Arc<Site>,
+    codec: Codec,
+    filter: JobFilter,
+    limit: usize,
+    after: Option<PageToken>,
+}
+
+impl List {
+    pub(super) fn new(site: &Arc<Site>, codec: Codec, filter: JobFilter) -> Self {
+        Self { site: Arc::clone(site), codec, filter, limit: 100, after: None }
+    }
+
+    /// Items of a page: 1..=1,000, default 100.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Continues behind an earlier page: its `next`.
+    pub fn after(mut self, page: &PageToken) -> Self {
+        self.after = Some(page.clone());
+        self
+    }
+
+    async fn run(self) -> Result<Page<JobSummary>> {
+        let Self { site, codec, filter, limit, after } = self;
+        let limit = page_limit("limit", limit).map_err(|error| site.context("list", error))?;
+        let after = after.map(|token| token.0);
+        match look(&site, "list", Look::List { filter, limit, after }).await? {
+            View::Jobs(jobs, next) => {
+                let items = jobs.into_iter().map(|view| JobSummary::new(view, codec)).collect();
+                Ok(Page { items, next: next.map(PageToken) })
+            }
+            _ => Err(misfit(&site, "list")),
+        }
+    }
+}
+
+awaitable! {
+    Stats => JobStats;
+    Get => Option<JobInfo>;
+    List => Page<JobSummary>;
+}

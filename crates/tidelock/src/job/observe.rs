@@ -1,0 +1,111 @@
+//! What jobs tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
+
+use tracing::field::Empty;
+
+use super::held::Held;
+use crate::error::Error;
+use crate::handover::Site;
+pub(super) use crate::handover::observe::within;
+
+/// A step of a job's way, by the names of the OpenTelemetry messaging conventions.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operation {
+    Submit,
+    Process,
+}
+
+/// The span of an operation on `count` jobs; `id` is that of a single known one.
+pub(super) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
+    let (name, kind, span_kind) = match operation {
+        Operation::Submit => ("submit", "send", "producer"),
+        Operation::Process => ("process", "process", "consumer"),
+    };
+    tracing::debug_span!(
+        target: "tidelock::job",
+        "job",
+        otel.name = %format_args!("{name} {}", site.address.id),
+        otel.kind = span_kind,
+        messaging.system = "tidelock",
+        messaging.operation.name = name,
+        messaging.operation.type = kind,
+        messaging.destination.name = %site.address.id,
+        messaging.batch.message_count = count,
+        messaging.message.id = id,
+        error.type = Empty,
+    )
+}
+
+/// What is counted of jobs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Counter {
+    Submitted,
+    Started,
+    Completed,
+    Retried,
+    Failed,
+    Stale,
+    GivenBack,
+    Undecodable,
+}
+
+/// Adds to a counter, labelled with the job's name.
+#[cfg(feature = "metrics")]
+pub(super) fn count(site: &Site, counter: Counter, by: usize) {
+    let name = match counter {
+        Counter::Submitted => "tidelock.job.submitted",
+        Counter::Started => "tidelock.job.started",
+        Counter::Completed => "tidelock.job.completed",
+        Counter::Retried => "tidelock.job.retried",
+        Counter::Failed => "tidelock.job.failed",
+        Counter::Stale => "tidelock.job.stale",
+        Counter::GivenBack => "tidelock.job.given_back",
+        Counter::Undecodable => "tidelock.job.undecodable",
+    };
+    let id = metrics::SharedString::from_shared(std::sync::Arc::clone(&site.address.id));
+    metrics::counter!(name, "job" => id).increment(by as u64);
+}
+
+/// Nothing is counted without the feature `metrics`.
+#[cfg(not(feature = "metrics"))]
+pub(super) fn count(_: &Site, _: Counter, _: usize) {}
+
+/// Reports a job that ends because its input is no value of the worker's type.
+pub(super) fn undecodable(held: &Held, error: &str) {
+    let site = &held.site;
+    count(site, Counter::Undecodable, 1);
+    tracing::warn!(
+        messaging.destination.name = %site.address.id,
+        messaging.message.id = held.run.id,
+        error,
+        "the input of a job does not decode: the job fails, and its input stays readable"
+    );
+}
+
+/// Reports a run that was over before it was settled.
+pub(super) fn stale(held: &Held) {
+    tracing::warn!(
+        messaging.destination.name = %held.site.address.id,
+        messaging.message.id = held.run.id,
+        fence = held.run.fence,
+        "a run was over before it was settled: the job was cancelled, or is somebody else's"
+    );
+}
+
+/// Reports leases that could not be renewed.
+pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
+    tracing::warn!(
+        messaging.destination.name = %site.address.id,
+        messaging.batch.message_count = count,
+        %error,
+        "leases or progress could not be sent; trying again"
+    );
+}
+
+/// Tells at once why a worker cannot go on.
+pub(super) fn worker_failed(site: &Site, error: &Error) {
+    tracing::error!(
+        messaging.destination.name = %site.address.id,
+        %error,
+        "the worker ends: waiting does not cure this"
+    );
+}

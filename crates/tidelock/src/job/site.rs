@@ -1,0 +1,111 @@
+//! One object of jobs as this process sees it: who waits for runs here, and what its requests ask.
+
+use std::sync::{Arc, OnceLock};
+
+use super::ears::Ears;
+use super::store::{Action, Change, Changes, Claim, JobStore, Look, Settle, Settled, View};
+use crate::bell::Bell;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::store::{self as handover, Content, Handed, Taken};
+use crate::handover::{Object, Receivers, Site, Source, Terms};
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+use crate::tidelock::World;
+use crate::topic::store::Position;
+
+/// The line of those who wait for runs of the jobs at `address`: the same for all handles.
+pub(super) fn receivers(world: &Arc<World>, address: &Address) -> Arc<Receivers> {
+    world.receivers.get_or_insert(&(address.clone(), Object::Jobs), || {
+        let source = Runs { store: world.backend.job(), address: address.clone(), ears: OnceLock::new() };
+        Receivers::new(world, address.clone(), Object::Jobs, Box::new(source))
+    })
+}
+
+/// What requests ask.
+pub(super) fn store_of(site: &Site) -> Arc<dyn JobStore> {
+    site.world.backend.job()
+}
+
+pub(super) async fn look(site: &Site, operation: &str, look: Look) -> Result<View> {
+    site.check(operation)?;
+    store_of(site).look(&site.address, look).await.map_err(|error| site.context(operation, error))
+}
+
+/// Makes a change; a depth that is reached is an error.
+pub(super) async fn change(site: &Site, operation: &str, change: Change) -> Result<Changes> {
+    site.check(operation)?;
+    let changes = store_of(site).change(&site.address, change).await;
+    match changes.map_err(|error| site.context(operation, error))? {
+        Changes::Full { depth, limit } => Err(site.context(operation, full(depth, limit))),
+        changes => Ok(changes),
+    }
+}
+
+/// `max_depth` is reached: worth another try when something was started.
+pub(super) fn full(depth: u64, limit: u64) -> Error {
+    let text = format!("max_depth is reached: {depth} jobs are ready or delayed, limit {limit}");
+    Error::new(ErrorKind::CapacityReached, text).retryable()
+}
+
+/// An answer that does not fit its question: the backend is of another version.
+pub(super) fn misfit(site: &Site, operation: &str) -> Error {
+    site.context(operation, Error::new(ErrorKind::IncompatibleFormat, "the backend's answer does not fit the question"))
+}
+
+/// What hands over the runs of one object of jobs.
+#[derive(Debug)]
+struct Runs {
+    store: Arc<dyn JobStore>,
+    address: Address,
+    /// Kept from the first use on, so that what rings is the same for all takes.
+    ears: OnceLock<Arc<Ears>>,
+}
+
+impl Source for Runs {
+    fn is_local(&self) -> bool {
+        self.store.is_local()
+    }
+
+    fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>> {
+        let claiming = self.store.claim(&self.address, Claim { max, worker: Arc::clone(&terms.consumer), park });
+        Box::pin(async move {
+            let claimed = claiming.await?;
+            let messages = claimed.runs.into_iter().map(|run| {
+                let (id, fence, attempt, priority) = (run.id, run.fence, run.attempt, run.priority);
+                Handed {
+                    id,
+                    fence,
+                    attempt,
+                    priority,
+                    enqueued_at: run.submitted_at,
+                    position: Position::default(),
+                    run: Some(Arc::new(run)),
+                    last_error: None,
+                    content: Content::default(),
+                }
+            });
+            Ok(Taken { gap: None, messages: messages.collect(), next: claimed.next })
+        })
+    }
+
+    /// Only what was taken for nobody is settled here: it is released.
+    fn settle(&self, settles: Vec<handover::Settle>) -> BoxFuture<'static, Result<Vec<handover::Settled>>> {
+        let release = |settle: handover::Settle| {
+            debug_assert_eq!(settle.action, handover::Action::GiveBack, "runs are settled by their worker");
+            Settle { id: settle.id, fence: settle.fence, progress: None, action: Action::Release }
+        };
+        let settling = self.store.settle(&self.address, settles.into_iter().map(release).collect());
+        Box::pin(async move {
+            let outcome = |settled: Settled| match settled {
+                Settled::Stale | Settled::Cancelled => handover::Settled::Stale,
+                _ => handover::Settled::Done,
+            };
+            Ok(settling.await?.into_iter().map(outcome).collect())
+        })
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        let ears = self.ears.get_or_init(|| self.store.ears(&self.address));
+        Arc::clone(&ears.work)
+    }
+}

@@ -1,0 +1,290 @@
+//! Submitting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::builder::{Options, RunOptions};
+use super::id::JobId;
+use super::observe::{self, Counter, Operation};
+use super::site::{full, misfit, store_of};
+use super::store::{Acceptance, Accepted, Due, Key, KeyKind, KeyLife, MAX_BATCH, NewJob};
+use crate::backoff::Backoff;
+use crate::codec::Value;
+use crate::draft::{self, Draft};
+use crate::error::{Error, Result};
+use crate::handover::{Receivers, Site};
+use crate::request::{awaitable, opaque};
+use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+
+/// What a submit gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Submitted {
+    /// The job; of a duplicate, the first one with its key.
+    pub id: JobId,
+    /// Whether a job with this dedup key was accepted before, so that this submit wrote nothing.
+    pub duplicate: bool,
+}
+
+/// A job on its way. Gives [`Submitted`].
+///
+/// Submits that are awaited at the same time share round trips. Dropping the future before it was sent withdraws it; after
+/// that it may take effect.
+#[must_use = "nothing is submitted until it is awaited"]
+pub struct Submit<I> {
+    receivers: Arc<Receivers>,
+    options: Arc<Options<I>>,
+    /// Those of the definition, changed; `None`: as they are there.
+    run: Option<Box<RunOptions>>,
+    delay: Option<Duration>,
+    at: Option<Timestamp>,
+    priority: u8,
+    while_active: bool,
+    draft: Draft,
+}
+
+impl<I: Value> Submit<I> {
+    pub(super) fn new(receivers: &Arc<Receivers>, options: &Arc<Options<I>>, input: &I) -> Self {
+        Self {
+            draft: Draft::new(options.border.encode(input)),
+            receivers: Arc::clone(receivers),
+            options: Arc::clone(options),
+            run: None,
+            delay: None,
+            at: None,
+            priority: 0,
+            while_active: false,
+        }
+    }
+
+    fn run_options(&mut self) -> &mut RunOptions {
+        self.run.get_or_insert_with(|| Box::new(self.options.run.clone()))
+    }
+
+    /// Runs that may fail: 1..=1,000,000, default that of the definition.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.run_options().attempts = attempts;
+        self
+    }
+
+    /// The pause before the next run, in place of the definition's as a whole.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.run_options().backoff = Some(backoff);
+        self
+    }
+
+    /// How long a worker that is not heard of keeps the job, in the range and with the default of the definition.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.run_options().lease = lease;
+        self
+    }
+
+    /// The longest run: 1 ms..=10 years or `None`, default that of the definition.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.run_options().timeout = timeout.into();
+        self
+    }
+
+    /// Not started so long after its present due time, the job ends as `EXPIRED`: 1 ms..=10 years or `None`, default that
+    /// of the definition.
+    pub fn max_wait(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.run_options().max_wait = wait.into();
+        self
+    }
+
+    /// First due so long after it was accepted: 0..=10 years, default now. Not together with [`at`](Self::at).
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// First due at this instant of the backend's clock, at most 10 years ahead; one in the past is now. Not together with
+    /// [`delay`](Self::delay).
+    pub fn at(mut self, at: impl Into<Timestamp>) -> Self {
+        self.at = Some(at.into());
+        self
+    }
+
+    /// 0..=9, higher first; default 0. Strict: lower ones wait while higher ones are ready.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Jobs with one key run one at a time, in the order of their submits: 1..=512 bytes.
+    pub fn ordering_key(mut self, key: &str) -> Self {
+        self.draft.ordering_key = Some(key.into());
+        self
+    }
+
+    /// One job per key: 1..=512 bytes. A later submit with the key writes nothing and gives the first one's id, also when
+    /// that job is over. The key is bound while the record of its job exists and at least for
+    /// [`dedup_for`](Self::dedup_for), unless it is [`dedup_while_active`](Self::dedup_while_active).
+    pub fn dedup_key(mut self, key: &str) -> Self {
+        self.draft.dedup_key = Some(key.into());
+        self
+    }
+
+    /// The shortest life of the dedup key, from this submit: 1 ms..=10 years, default that of the definition.
+    pub fn dedup_for(mut self, window: Duration) -> Self {
+        self.draft.dedup_for = Some(window);
+        self
+    }
+
+    /// The dedup key ends with its job instead: the next submit after that is a new job. Not together with
+    /// [`dedup_for`](Self::dedup_for).
+    pub fn dedup_while_active(mut self) -> Self {
+        self.while_active = true;
+        self
+    }
+
+    /// Attaches a JSON value under a name; it is handed over unchanged and counts towards the payload limit.
+    pub fn meta(mut self, name: &str, value: &impl Serialize) -> Self {
+        self.draft.attach(name, value);
+        self
+    }
+
+    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels beside the meta and counts towards no
+    /// limit.
+    pub fn traceparent(mut self, context: &str) -> Self {
+        self.draft.trace = Some(context.into());
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(run) = &self.run {
+            run.check(Error::argument)?;
+        }
+        if let Some(delay) = self.delay {
+            check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
+        }
+        if let (Some(delay), Some(at)) = (self.delay, self.at) {
+            return Err(Error::argument(format!("either delay or at, but both came: {delay:?} and {at}")));
+        }
+        if let Some(at) = self.at {
+            // The backend's clock decides when; this only keeps absurd instants out.
+            let latest = self.receivers.site.clock().now() + TEN_YEARS;
+            if at > latest {
+                return Err(Error::argument(format!("at must be at most 10 years ahead ({latest}), but is {at}")));
+            }
+        }
+        if self.priority > 9 {
+            return Err(Error::argument(format!("priority must be 0..=9, but is {}", self.priority)));
+        }
+        match (self.while_active, &self.draft.dedup_key, self.draft.dedup_for) {
+            (true, None, _) => return Err(Error::argument("dedup_while_active needs a dedup_key")),
+            (true, _, Some(window)) => {
+                let text = format!("either dedup_while_active or dedup_for ({window:?}), but both came");
+                return Err(Error::argument(text));
+            }
+            _ => {}
+        }
+        self.draft.check()
+    }
+
+    fn into_job(self) -> Result<NewJob> {
+        self.check()?;
+        let options = &self.options;
+        let window = self.draft.dedup_for.unwrap_or(options.dedup_for);
+        let life = if self.while_active { KeyLife::WhileActive } else { KeyLife::For(whole_millis(window)) };
+        let (content, dedup) = self.draft.finish(&options.border)?;
+        let due = match (self.delay, self.at) {
+            (Some(delay), _) if !delay.is_zero() => Due::After(whole_millis(delay)),
+            (_, Some(at)) => Due::At(at.as_millis()),
+            _ => Due::Now,
+        };
+        Ok(NewJob {
+            content,
+            due,
+            priority: self.priority,
+            key: dedup.map(|dedup| Key { kind: KeyKind::Caller, text: dedup.key, life }),
+            rules: self.run.map_or_else(|| options.rules.clone(), |run| run.rules()),
+            origin: None,
+            max_depth: options.max_depth,
+        })
+    }
+
+    async fn run(self) -> Result<Submitted> {
+        const OPERATION: &str = "submit";
+        let receivers = Arc::clone(&self.receivers);
+        let site = &receivers.site;
+        site.check(OPERATION)?;
+        let job = self.into_job().map_err(|error| site.context(OPERATION, error))?;
+        let submitted = submit(site, OPERATION, vec![job]).await?;
+        submitted.into_iter().next().ok_or_else(|| misfit(site, OPERATION))
+    }
+}
+
+async fn submit(site: &Site, operation: &str, batch: Vec<NewJob>) -> Result<Vec<Submitted>> {
+    let count = batch.len();
+    let span = observe::span(site, Operation::Submit, count, None);
+    let accepted = observe::within(span, store_of(site).submit(&site.address, batch)).await;
+    match accepted.map_err(|error| site.context(operation, error))? {
+        Accepted::All(accepted) => {
+            observe::count(site, Counter::Submitted, count);
+            let submitted = accepted.into_iter().map(|acceptance| match acceptance {
+                Acceptance::New { id } => Ok(Submitted { id: JobId(id), duplicate: false }),
+                Acceptance::Duplicate { id } => Ok(Submitted { id: JobId(id), duplicate: true }),
+                // Only runs of a schedule can overlap others.
+                Acceptance::Overlapping { .. } => Err(misfit(site, operation)),
+            });
+            submitted.collect()
+        }
+        Accepted::Full { index, depth, limit } => {
+            let error = full(depth, limit);
+            let error = if count > 1 { error.in_context(format_args!("item {index}")) } else { error };
+            Err(site.context(operation, error))
+        }
+    }
+}
+
+/// Several jobs, accepted all or none. Gives a [`Submitted`] for each, in order.
+///
+/// 1..=1,000 items of one job name and tenant and at most 16 MiB together. Dropping the future before it was sent withdraws
+/// it; after that it may take effect.
+#[must_use = "nothing is submitted until it is awaited"]
+pub struct SubmitMany<I> {
+    receivers: Arc<Receivers>,
+    items: Vec<Submit<I>>,
+}
+
+impl<I: Value> SubmitMany<I> {
+    pub(super) fn new(receivers: &Arc<Receivers>, items: impl IntoIterator<Item = Submit<I>>) -> Self {
+        // One more than is allowed, so that an endless iterator is refused and not collected.
+        Self { receivers: Arc::clone(receivers), items: items.into_iter().take(MAX_BATCH + 1).collect() }
+    }
+
+    fn into_batch(self) -> Result<Vec<NewJob>> {
+        let address = &self.receivers.site.address;
+        let check = |index, item: &Submit<I>| {
+            let other = &item.receivers.site.address;
+            if other != address {
+                let text = format!(
+                    "item {index} is for job {:?} of tenant {:?}: a batch goes to one job of one tenant ({:?})",
+                    other.id, other.tenant, address.tenant
+                );
+                return Err(Error::argument(text));
+            }
+            item.check().map_err(|error| error.in_context(format_args!("item {index}")))
+        };
+        draft::batch(self.items, check, Submit::into_job, |job| &job.content)
+    }
+
+    async fn run(self) -> Result<Vec<Submitted>> {
+        const OPERATION: &str = "submit_many";
+        let receivers = Arc::clone(&self.receivers);
+        let site = &receivers.site;
+        site.check(OPERATION)?;
+        let batch = self.into_batch().map_err(|error| site.context(OPERATION, error))?;
+        submit(site, OPERATION, batch).await
+    }
+}
+
+awaitable! {
+    Submit<I> => Submitted;
+    SubmitMany<I> => Vec<Submitted>;
+}
+
+opaque!(Submit, SubmitMany);

@@ -1,0 +1,238 @@
+//! The engine of a worker: the one task that asks for runs, starts them, settles them, and brings the worker to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+
+use super::renewal::Renewal;
+use super::report::JobWorkerReport;
+use super::run;
+use super::running::RunningJobWorker;
+use super::shared::{Finished, Shared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::{Claims, Site};
+use crate::job::observe;
+use crate::job::store::{JobStore, MAX_BATCH, MAX_BYTES, Settle, Settled};
+use crate::lifecycle::{GiveBack, Hold};
+use crate::runtime::{self, BoxFuture};
+use crate::time::{SECOND, Tick};
+
+/// Requests of one kind under way at once: while one is answered, the next is on its way.
+const FLIGHTS: usize = 2;
+/// How long handlers that were dropped may take to let go, of real time: one that never yields cannot be dropped.
+const LET_GO: Duration = SECOND;
+
+/// Settles that have their answers.
+type Answered = (Vec<Finished>, Result<Vec<Settled>>);
+/// How many were asked for, and what came.
+type Came = (usize, Result<Claims>);
+
+pub(super) struct Engine {
+    shared: Arc<Shared>,
+    asks: FuturesUnordered<BoxFuture<'static, Came>>,
+    asked: usize,
+    settles: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// When the handlers are dropped, once it is stopping.
+    deadline: Option<(Tick, BoxFuture<'static, ()>)>,
+    /// When those that did not let go are given up.
+    last_call: Option<BoxFuture<'static, ()>>,
+    stopping: bool,
+    error: Option<Error>,
+    _hold: Hold,
+}
+
+impl Engine {
+    pub(super) fn start(shared: Arc<Shared>) -> Result<RunningJobWorker> {
+        let site = Arc::clone(shared.site());
+        let closer = Arc::clone(&shared) as Arc<dyn GiveBack>;
+        let engine = Self {
+            asks: FuturesUnordered::new(),
+            asked: 0,
+            settles: FuturesUnordered::new(),
+            deadline: None,
+            last_call: None,
+            stopping: false,
+            error: None,
+            _hold: site.world.lifecycle.hold_until_closed("worker", &site.address.id, closer),
+            shared: Arc::clone(&shared),
+        };
+        let (ended, end) = oneshot::channel();
+        let running = RunningJobWorker::over(&shared, end);
+        let started = site.world.spawner.spawn(async move {
+            let report = engine.run().await;
+            // Nobody waits for the report of a worker that was dropped.
+            let _ = ended.send(report);
+        });
+        if started {
+            return Ok(running);
+        }
+        let error = Error::configuration("a worker needs a tokio runtime, and there is none");
+        Err(site.context("process", error))
+    }
+
+    async fn run(mut self) -> JobWorkerReport {
+        let shared = Arc::clone(&self.shared);
+        let site = Arc::clone(shared.site());
+        let renewal = Renewal::start(&site, &shared.store, &shared.agenda);
+        let lifecycle = site.world.lifecycle.clone();
+        let mut closing = Box::pin(async move { lifecycle.closing().await });
+        loop {
+            if shared.stopping.is_given() && !self.stopping {
+                self.stop();
+            }
+            self.shorten_grace();
+            // Settles first: they and the claim for the slots that they free travel together.
+            self.settle();
+            self.ask();
+            if self.stopping && self.asks.is_empty() && self.settles.is_empty() && shared.is_done() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
+                Some(came) = self.asks.next(), if !self.asks.is_empty() => self.came(came),
+                () = shared.changed.notified() => {}
+                () = &mut closing, if !self.stopping => shared.stopping.give(),
+                () = alarm(self.deadline.as_mut().map(|(_, at)| at)) => self.abort(),
+                () = alarm(self.last_call.as_mut()) => self.give_up(),
+            }
+        }
+        drop(renewal);
+        shared.ended.give();
+        let stats = shared.stats();
+        stats.report(self.error.take())
+    }
+
+    /// Asks for as many runs as there are free slots: none waits unstarted.
+    fn ask(&mut self) {
+        while !self.stopping && self.asks.len() < FLIGHTS {
+            let free = self.shared.free(self.asked).min(MAX_BATCH);
+            if free == 0 {
+                return;
+            }
+            self.asked += free;
+            let shared = Arc::clone(&self.shared);
+            self.asks.push(Box::pin(async move {
+                let terms = Arc::clone(&shared.plan.terms);
+                let came = shared.line.receive(&terms, free, &mut None, shared.stopping.given()).await;
+                (free, came)
+            }));
+        }
+    }
+
+    fn came(&mut self, (asked, came): Came) {
+        self.asked -= asked;
+        match came {
+            // Given back at once.
+            Ok(claims) if self.stopping || self.shared.stopping.is_given() => drop(claims),
+            Ok(claims) => self.begin(claims),
+            Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
+            // Told by a wait that ended while the servers were away: the stop signal was given.
+            Err(_) if self.stopping || self.shared.stopping.is_given() => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Starts the handlers of claimed runs, each as a task of its own.
+    fn begin(&self, claims: Claims) {
+        let asked = claims.asked;
+        let shared = &self.shared;
+        let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
+        for claimed in runs {
+            let held = shared.begin(claimed, asked);
+            // Where there is no runtime any more, the task is dropped and its slot gives the run back.
+            shared.site().world.spawner.spawn(run::run(Arc::clone(shared), held));
+        }
+    }
+
+    /// Sends the settles that have come up.
+    fn settle(&mut self) {
+        while self.settles.len() < FLIGHTS {
+            let batch = self.shared.outgoing(MAX_BATCH, MAX_BYTES);
+            if batch.is_empty() {
+                return;
+            }
+            let shared = Arc::clone(&self.shared);
+            self.settles.push(Box::pin(async move {
+                let answer = settle_through_outages(shared.site(), &shared.store, &batch).await;
+                (batch, answer)
+            }));
+        }
+    }
+
+    fn settled(&mut self, (batch, answer): Answered) {
+        match answer {
+            Ok(settled) => self.shared.settled(&batch, &settled),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// The stop signal: nothing more is started, and the handlers are told.
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.shared.tell_shutdown();
+        let grace = self.shared.grace();
+        self.set_deadline(self.shared.site().tick().plus(grace.unwrap_or(self.shared.plan.shutdown_grace)));
+    }
+
+    /// A shutdown of everything, or a second stop signal, may leave less time than the first one did.
+    fn shorten_grace(&mut self) {
+        let Some((deadline, _)) = &self.deadline else { return };
+        let (deadline, site) = (*deadline, self.shared.site());
+        let asked = self.shared.grace().filter(Duration::is_zero).map(|_| site.tick());
+        let sooner = site.world.lifecycle.deadline().into_iter().chain(asked).min();
+        if let Some(sooner) = sooner.filter(|sooner| *sooner < deadline) {
+            self.set_deadline(sooner);
+        }
+    }
+
+    fn set_deadline(&mut self, at: Tick) {
+        let clock = self.shared.site().clock().clone();
+        self.deadline = Some((at, Box::pin(async move { clock.sleep_until(at).await })));
+    }
+
+    fn abort(&mut self) {
+        self.deadline = None;
+        self.last_call = Some(Box::pin(runtime::sleep(LET_GO)));
+        self.shared.abort();
+    }
+
+    fn give_up(&mut self) {
+        self.last_call = None;
+        self.shared.give_up();
+    }
+
+    fn fail(&mut self, error: Error) {
+        observe::worker_failed(self.shared.site(), &error);
+        self.error.get_or_insert(error);
+        self.shared.stopping.give();
+    }
+}
+
+/// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
+async fn settle_through_outages(site: &Site, store: &Arc<dyn JobStore>, batch: &[Finished]) -> Result<Vec<Settled>> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let settles: Vec<Settle> = batch.iter().map(|finished| finished.settle.clone()).collect();
+        match store.settle(&site.address, settles).await {
+            Err(error) if error.is_retryable() => {
+                if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
+                    return Ok(vec![Settled::Stale; batch.len()]);
+                }
+                runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(SECOND);
+            }
+            answer => return answer.map_err(|error| site.context("settle", error)),
+        }
+    }
+}
+
+async fn alarm(at: Option<&mut BoxFuture<'static, ()>>) {
+    match at {
+        Some(at) => at.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,127 @@
+//! What happens to runs by time: leases renewed, timeouts and lost leases told, progress sent.
+//!
+//! One task per worker does it for all of its runs, whatever their handlers do.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::agenda::Agenda;
+use crate::error::Result;
+use crate::handover::{Signal, Site};
+use crate::job::held::Held;
+use crate::job::observe;
+use crate::job::store::{Action, JobStore, MAX_BATCH, Settle, Settled};
+use crate::runtime::BoxFuture;
+use crate::time::Tick;
+
+/// The task. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    stop: Arc<Signal>,
+}
+
+impl Renewal {
+    pub(super) fn start(site: &Arc<Site>, store: &Arc<dyn JobStore>, agenda: &Arc<Agenda>) -> Self {
+        let stop = Arc::new(Signal::default());
+        let keeper = Keeper {
+            site: Arc::clone(site),
+            store: Arc::clone(store),
+            agenda: Arc::clone(agenda),
+            flights: FuturesUnordered::new(),
+        };
+        let stopped = Arc::clone(&stop);
+        site.world.spawner.spawn(async move {
+            tokio::select! {
+                () = keeper.run() => {}
+                () = stopped.given() => {}
+            }
+        });
+        Self { stop }
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.stop.give();
+    }
+}
+
+/// What was sent for runs, when, and what came of it.
+struct Landed {
+    asked: Tick,
+    sent: Vec<(Arc<Held>, Settle)>,
+    answer: Result<Vec<Settled>>,
+}
+
+struct Keeper {
+    site: Arc<Site>,
+    store: Arc<dyn JobStore>,
+    agenda: Arc<Agenda>,
+    /// Never waited for alone: other runs have their instants meanwhile.
+    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let agenda = Arc::clone(&self.agenda);
+        let site = Arc::clone(&self.site);
+        loop {
+            let next = agenda.next();
+            let alarm = async {
+                match next {
+                    Some(next) => site.clock().sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(landed) = self.flights.next(), if !self.flights.is_empty() => land(&site, landed),
+                () = agenda.sooner() => {}
+                () = alarm => self.send(),
+            }
+        }
+    }
+
+    /// Sends what is due.
+    fn send(&mut self) {
+        let now = self.site.tick();
+        let mut sent = settles(self.agenda.due(now), now, false);
+        if sent.iter().any(|(_, settle)| settle.action == Action::Renew) {
+            // Renewals that are due soon go along, so that they meet from here on.
+            sent.extend(settles(self.agenda.all(), now, true));
+        }
+        while !sent.is_empty() {
+            let rest = sent.split_off(sent.len().min(MAX_BATCH));
+            self.fly(std::mem::replace(&mut sent, rest), now);
+        }
+    }
+
+    fn fly(&mut self, sent: Vec<(Arc<Held>, Settle)>, asked: Tick) {
+        let settling = self.store.settle(&self.site.address, sent.iter().map(|(_, settle)| settle.clone()).collect());
+        self.flights.push(Box::pin(async move { Landed { asked, answer: settling.await, sent } }));
+    }
+}
+
+fn settles(runs: Vec<Arc<Held>>, now: Tick, early: bool) -> Vec<(Arc<Held>, Settle)> {
+    runs.into_iter().filter_map(|held| held.due(now, early).map(|settle| (held, settle))).collect()
+}
+
+fn land(site: &Site, landed: Landed) {
+    let Landed { asked, sent, answer } = landed;
+    match answer {
+        Ok(settled) => {
+            for ((held, settle), settled) in sent.into_iter().zip(settled) {
+                held.answered(asked, &settle.action, settled);
+            }
+        }
+        Err(error) => {
+            observe::not_renewed(site, sent.len(), &error);
+            let now = site.tick();
+            for (held, mut settle) in sent {
+                held.unanswered(now, &mut settle);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a worker of jobs has done.
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::handover::Site;
+use crate::job::observe::{self, Counter};
+use crate::job::store::{Action, JobState, Settled};
+
+/// What a worker of jobs did, from its start to its end.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct JobWorkerReport {
+    /// Runs that ended their job with a result.
+    pub completed: u64,
+    /// Runs after which the job is to be run again: failed, timed out, or rescheduled by the handler.
+    pub retried: u64,
+    /// Runs that ended their job without a result.
+    pub failed: u64,
+    /// Runs that were over before they were settled: cancelled, or their lease was lost.
+    pub stale: u64,
+    /// Runs that were given back: not finished in time after the stop signal.
+    pub given_back: u64,
+    /// Why the worker ended before it was told to; [`run_until`](crate::JobWorker::run_until) returns it instead.
+    pub error: Option<Error>,
+}
+
+/// What a running worker of jobs has done so far, and what it does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct JobWorkerStats {
+    /// Runs that ended their job with a result.
+    pub completed: u64,
+    /// Runs after which the job is to be run again: failed, timed out, or rescheduled by the handler.
+    pub retried: u64,
+    /// Runs that ended their job without a result.
+    pub failed: u64,
+    /// Runs that were over before they were settled: cancelled, or their lease was lost.
+    pub stale: u64,
+    /// Runs that were given back: not finished in time after the stop signal.
+    pub given_back: u64,
+    /// Handlers that run.
+    pub running: usize,
+}
+
+impl JobWorkerStats {
+    /// Counts the outcome of the settle that ended a run.
+    pub(super) fn count(&mut self, site: &Site, action: &Action, settled: Settled) {
+        let (field, counter) = match (settled, action) {
+            (Settled::Stale | Settled::Cancelled, _) => (&mut self.stale, Counter::Stale),
+            (Settled::Ended(JobState::Completed), _) => (&mut self.completed, Counter::Completed),
+            (Settled::Ended(_), _) => (&mut self.failed, Counter::Failed),
+            (_, Action::Release) => (&mut self.given_back, Counter::GivenBack),
+            _ => (&mut self.retried, Counter::Retried),
+        };
+        *field += 1;
+        observe::count(site, counter, 1);
+    }
+
+    pub(super) fn report(self, error: Option<Error>) -> JobWorkerReport {
+        let Self { completed, retried, failed, stale, given_back, .. } = self;
+        JobWorkerReport { completed, retried, failed, stale, given_back, error }
+    }
+}

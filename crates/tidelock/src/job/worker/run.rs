@@ -1,0 +1,118 @@
+//! One run: its handler in a task of its own, and what follows from how it ended.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::shared::Shared;
+use crate::error::Error;
+use crate::handover::{MAX_ERROR, cut, panic_text};
+use crate::job::context::JobContext;
+use crate::job::failure::{JobError, Remedy};
+use crate::job::held::Held;
+use crate::job::observe::{self, Operation};
+use crate::job::stop::StopReason;
+use crate::job::store::{Action, FailureCode};
+
+/// What a handler has come to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The encoded result.
+    Done(Vec<u8>),
+    Failed(JobError),
+    /// What the panic said.
+    Panicked(String),
+    /// The input is no value of the worker's type.
+    Undecodable(Error),
+    /// The result cannot be encoded, or is too large.
+    Unencodable(Error),
+    /// It was dropped before it ended.
+    Dropped,
+}
+
+/// The place of a handler. It is free when the handler's future is gone, however that ended.
+struct Slot {
+    shared: Arc<Shared>,
+    held: Arc<Held>,
+    outcome: Outcome,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if std::thread::panicking() && matches!(self.outcome, Outcome::Dropped) {
+            self.outcome = Outcome::Panicked("while its future was dropped".into());
+        }
+        let outcome = std::mem::replace(&mut self.outcome, Outcome::Dropped);
+        self.shared.finish(&self.held, outcome);
+    }
+}
+
+/// Runs the handler to its end, or until it is to be dropped.
+pub(super) async fn run(shared: Arc<Shared>, held: Arc<Held>) {
+    let mut slot = Slot { shared, held, outcome: Outcome::Dropped };
+    slot.outcome = handle(&slot.shared, &slot.held).await;
+}
+
+async fn handle(shared: &Shared, held: &Arc<Held>) -> Outcome {
+    let span = observe::span(&held.site, Operation::Process, 1, Some(held.run.id));
+    let context = JobContext { held: Arc::clone(held) };
+    // A panic of the handler's closure is one of the handler too.
+    let handler = async {
+        match (shared.plan.handler)(context) {
+            Ok(handler) => handler.await,
+            Err(error) => Outcome::Undecodable(error),
+        }
+    };
+    let handler = AssertUnwindSafe(observe::within(span, handler)).catch_unwind();
+    tokio::select! {
+        biased;
+        outcome = handler => outcome.unwrap_or_else(|panic| Outcome::Panicked(panic_text(&*panic).to_owned())),
+        () = held.dropped() => Outcome::Dropped,
+    }
+}
+
+/// What is to be sent for a run that has ended so; `None`: it was over before.
+pub(super) fn verdict(held: &Held, reason: Option<StopReason>, outcome: Outcome) -> Option<Action> {
+    match (reason, outcome) {
+        (Some(StopReason::LeaseLost | StopReason::Cancelled), _) => None,
+        (_, Outcome::Undecodable(error)) => {
+            observe::undecodable(held, &error.to_string());
+            Some(failed(FailureCode::Undecodable, &error.to_string(), 0))
+        }
+        (Some(StopReason::Timeout), _) => Some(timed_out(held)),
+        (_, Outcome::Done(result)) => Some(Action::Complete { result }),
+        (_, Outcome::Unencodable(error)) => Some(failed(FailureCode::Unencodable, &error.to_string(), 0)),
+        (Some(StopReason::Shutdown), _) | (None, Outcome::Dropped) => Some(Action::Release),
+        (None, Outcome::Failed(error)) => Some(by_remedy(held, &error)),
+        (None, Outcome::Panicked(text)) => {
+            let text = format!("the handler panicked: {text}");
+            Some(failed(FailureCode::Error, &text, backoff(held)))
+        }
+    }
+}
+
+fn by_remedy(held: &Held, error: &JobError) -> Action {
+    let message = error.text();
+    match error.remedy {
+        Remedy::ByBackoff => Action::Fail { code: FailureCode::Error, message, delay: backoff(held) },
+        Remedy::After(delay) => Action::Fail { code: FailureCode::Error, message, delay },
+        Remedy::Reschedule(delay) => Action::Reschedule { delay },
+        Remedy::End(code) => Action::Fail { code, message, delay: 0 },
+    }
+}
+
+fn timed_out(held: &Held) -> Action {
+    let timeout = Duration::from_millis(held.run.rules.timeout.unwrap_or_default());
+    failed(FailureCode::Timeout, &format!("the run did not end within {timeout:?}"), backoff(held))
+}
+
+fn failed(code: FailureCode, message: &str, delay: u64) -> Action {
+    Action::Fail { code, message: cut(message, MAX_ERROR), delay }
+}
+
+/// The pause after this failure, by the job's own backoff.
+fn backoff(held: &Held) -> u64 {
+    held.policy.delay(held.run.failures.saturating_add(1), fastrand::f64())
+}

@@ -1,0 +1,234 @@
+//! What the engine and the handlers of a worker share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Plan;
+use super::agenda::Agenda;
+use super::report::JobWorkerStats;
+use super::run::{Outcome, verdict};
+use crate::handover::{Receivers, Signal, Site};
+use crate::job::ears::{Cancellable, Ears};
+use crate::job::held::Held;
+use crate::job::observe::{self, Counter};
+use crate::job::site::store_of;
+use crate::job::stop::StopReason;
+use crate::job::store::{Action, JobStore, Run, Settle, Settled};
+use crate::lifecycle::GiveBack;
+use crate::runtime::BoxFuture;
+use crate::time::Tick;
+
+pub(super) struct Shared {
+    pub(super) line: Arc<Receivers>,
+    pub(super) store: Arc<dyn JobStore>,
+    pub(super) plan: Plan,
+    pub(super) agenda: Arc<Agenda>,
+    ears: Arc<Ears>,
+    state: Mutex<State>,
+    /// Something for the engine to do.
+    pub(super) changed: Notify,
+    /// Start no more.
+    pub(super) stopping: Signal,
+    /// The engine has ended.
+    pub(super) ended: Signal,
+}
+
+/// A run that has ended here, and what is to be sent for it.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) held: Arc<Held>,
+    pub(super) settle: Settle,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Runs whose handlers' futures live, by fence.
+    running: HashMap<u64, Arc<Held>>,
+    outbox: Vec<Finished>,
+    stats: JobWorkerStats,
+    /// Overrides the plan's.
+    grace: Option<Duration>,
+}
+
+impl Shared {
+    pub(super) fn new(line: Arc<Receivers>, plan: Plan) -> Self {
+        let store = store_of(&line.site);
+        Self {
+            ears: store.ears(&line.site.address),
+            line,
+            store,
+            plan,
+            agenda: Arc::default(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+            stopping: Signal::default(),
+            ended: Signal::default(),
+        }
+    }
+
+    pub(super) fn site(&self) -> &Arc<Site> {
+        &self.line.site
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// How many slots are free for runs that were not asked for.
+    pub(super) fn free(&self, asked: usize) -> usize {
+        let state = self.lock();
+        let most = self.plan.concurrency;
+        // Settles that do not get through hold back new work.
+        if state.outbox.len() > most + 1_000 {
+            return 0;
+        }
+        most.saturating_sub(state.running.len() + asked)
+    }
+
+    /// A run begins: from here on it is renewed, and told of a cancel.
+    pub(super) fn begin(&self, run: Arc<Run>, asked: Tick) -> Arc<Held> {
+        let values = (self.plan.codec, self.plan.limit);
+        let held = Held::new(self.site(), &self.store, run, asked, values, &self.agenda);
+        let fence = held.run.fence;
+        self.lock().running.insert(fence, Arc::clone(&held));
+        held.begin();
+        let listener = Arc::downgrade(&held) as Weak<dyn Cancellable>;
+        self.ears.listen(fence, listener);
+        observe::count(self.site(), Counter::Started, 1);
+        held
+    }
+
+    /// A handler's future is gone.
+    pub(super) fn finish(&self, held: &Arc<Held>, outcome: Outcome) {
+        let fence = held.run.fence;
+        self.ears.forget(fence);
+        let end = held.end();
+        let action = verdict(held, end.reason, outcome);
+        let mut state = self.lock();
+        // Unless it was given up meanwhile.
+        if state.running.remove(&fence).is_some() {
+            match action {
+                Some(action) => {
+                    let settle = held.settle_with(end.progress, action);
+                    state.outbox.push(Finished { held: Arc::clone(held), settle });
+                }
+                None => state.stats.count(self.site(), &Action::Release, Settled::Stale),
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The next settles to be sent together.
+    pub(super) fn outgoing(&self, most: usize, most_bytes: usize) -> Vec<Finished> {
+        let mut state = self.lock();
+        let mut bytes = 0;
+        let fits = state.outbox.iter().take(most).take_while(|finished| {
+            let first = bytes == 0;
+            bytes += size(&finished.settle);
+            first || bytes <= most_bytes
+        });
+        let count = fits.count();
+        state.outbox.drain(..count).collect()
+    }
+
+    /// Counts what became of settles.
+    pub(super) fn settled(&self, batch: &[Finished], settled: &[Settled]) {
+        let mut state = self.lock();
+        for (finished, settled) in batch.iter().zip(settled) {
+            state.stats.count(self.site(), &finished.settle.action, *settled);
+            if *settled == Settled::Stale {
+                observe::stale(&finished.held);
+            }
+        }
+    }
+
+    /// Fires the stop tokens of all runs.
+    pub(super) fn tell_shutdown(&self) {
+        for held in self.running() {
+            held.fire(StopReason::Shutdown);
+        }
+    }
+
+    /// Drops the handlers that still run; their runs are given back when they are gone.
+    pub(super) fn abort(&self) {
+        for held in self.running() {
+            held.drop_now();
+        }
+    }
+
+    /// Gives back the runs of handlers that could not be dropped.
+    pub(super) fn give_up(&self) {
+        let running = std::mem::take(&mut self.lock().running);
+        for held in running.into_values() {
+            self.ears.forget(held.run.fence);
+            let end = held.end();
+            if let Some(action) = verdict(&held, end.reason, Outcome::Dropped) {
+                let settle = held.settle_with(end.progress, action);
+                self.lock().outbox.push(Finished { held, settle });
+            }
+        }
+    }
+
+    fn running(&self) -> Vec<Arc<Held>> {
+        self.lock().running.values().cloned().collect()
+    }
+
+    /// Whether nothing runs and nothing is left to be settled.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.running.is_empty() && state.outbox.is_empty()
+    }
+
+    pub(super) fn grace(&self) -> Option<Duration> {
+        self.lock().grace
+    }
+}
+
+/// The bytes of a settle that a user chose.
+fn size(settle: &Settle) -> usize {
+    let action = match &settle.action {
+        Action::Complete { result } => result.len(),
+        Action::Fail { message, .. } => message.len(),
+        _ => 0,
+    };
+    // At least 1, so that the first is told from the others.
+    action + settle.progress.as_ref().map_or(1, |progress| progress.len().max(1))
+}
+
+impl Shared {
+    /// The stop signal; `grace` overrides `shutdown_grace`.
+    pub(super) fn stop(&self, grace: Option<Duration>) {
+        if let Some(grace) = grace {
+            self.lock().grace = Some(grace);
+        }
+        self.stopping.give();
+        self.changed.notify_one();
+    }
+
+    /// What was done so far, and what runs.
+    pub(super) fn stats(&self) -> JobWorkerStats {
+        let state = self.lock();
+        JobWorkerStats { running: state.running.len(), ..state.stats }
+    }
+}
+
+impl GiveBack for Shared {
+    /// The grace of a shutdown is over: the engine gives back what is left and ends.
+    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.stop(Some(Duration::ZERO));
+            self.ended.given().await;
+        })
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("address", &self.site().address).finish_non_exhaustive()
+    }
+}
