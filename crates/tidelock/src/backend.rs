@@ -14,6 +14,7 @@ use crate::queue::store::QueueStore;
 use crate::ratelimit::store::RatelimitStore;
 use crate::retry::store::BudgetStore;
 use crate::runtime::BoxFuture;
+use crate::scheduler::store::SchedulerStore;
 use crate::topic::store::TopicStore;
 
 pub(crate) mod memory;
@@ -32,6 +33,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn queue(&self) -> Arc<dyn QueueStore>;
     fn topic(&self) -> Arc<dyn TopicStore>;
     fn job(&self) -> Arc<dyn JobStore>;
+    fn scheduler(&self) -> Arc<dyn SchedulerStore>;
     fn keyed(&self) -> Arc<dyn KeyedStore>;
     fn retry_budget(&self) -> Arc<dyn BudgetStore>;
 }

@@ -22,6 +22,8 @@ use crate::ratelimit::store::RatelimitStore;
 use crate::retry::memory::MemoryBudget;
 use crate::retry::store::BudgetStore;
 use crate::runtime::{BoxFuture, Spawner};
+use crate::scheduler::memory::MemoryScheduler;
+use crate::scheduler::store::SchedulerStore;
 use crate::time::{Clock, Timestamp};
 use crate::topic::memory::MemoryTopic;
 use crate::topic::store::TopicStore;
@@ -34,6 +36,7 @@ pub(crate) struct Memory {
     queue: Arc<MemoryQueue>,
     topic: Arc<MemoryTopic>,
     job: Arc<MemoryJob>,
+    scheduler: Arc<MemoryScheduler>,
     keyed: Arc<MemoryKeyed>,
     budget: Arc<MemoryBudget>,
     timer: Arc<Timer>,
@@ -48,6 +51,7 @@ impl Memory {
             queue: Arc::new(MemoryQueue::new(&timer)),
             topic: Arc::new(MemoryTopic::new(&timer)),
             job: Arc::new(MemoryJob::new(&timer)),
+            scheduler: Arc::new(MemoryScheduler::new(&timer)),
             keyed: Arc::new(MemoryKeyed::new(&timer)),
             budget: Arc::new(MemoryBudget::new(&timer)),
             timer,
@@ -58,6 +62,7 @@ impl Memory {
             Arc::downgrade(&memory.queue) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.topic) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.job) as Weak<dyn Sweep>,
+            Arc::downgrade(&memory.scheduler) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.keyed) as Weak<dyn Sweep>,
             Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
         ]);
@@ -92,6 +97,10 @@ impl Backend for Memory {
 
     fn job(&self) -> Arc<dyn JobStore> {
         Arc::clone(&self.job) as _
+    }
+
+    fn scheduler(&self) -> Arc<dyn SchedulerStore> {
+        Arc::clone(&self.scheduler) as _
     }
 
     fn keyed(&self) -> Arc<dyn KeyedStore> {

@@ -54,6 +54,8 @@ use crate::ratelimit::store::RatelimitStore;
 use crate::retry::redis::RedisBudget;
 use crate::retry::store::BudgetStore;
 use crate::runtime::{BoxFuture, Spawner};
+use crate::scheduler::redis::RedisScheduler;
+use crate::scheduler::store::SchedulerStore;
 use crate::time::Clock;
 use crate::topic::redis::RedisTopic;
 use crate::topic::store::TopicStore;
@@ -91,6 +93,7 @@ pub(crate) struct Redis {
     mutex: Arc<RedisMutex>,
     queue: Arc<RedisQueue>,
     topic: Arc<RedisTopic>,
+    scheduler: Arc<RedisScheduler>,
     keyed: Arc<RedisKeyed>,
     budget: Arc<RedisBudget>,
 }
@@ -132,6 +135,7 @@ impl Redis {
             mutex: Arc::new(RedisMutex::new(&server)),
             queue: Arc::new(RedisQueue::new(&server)),
             topic: Arc::new(RedisTopic::new(&server)),
+            scheduler: Arc::new(RedisScheduler::new(&server)),
             keyed: Arc::new(RedisKeyed::new(&server)),
             budget: Arc::new(RedisBudget::new(&server)),
             server,
@@ -248,6 +252,10 @@ impl Backend for Redis {
 
     fn job(&self) -> Arc<dyn crate::job::store::JobStore> {
         unimplemented!("comes with the next commits")
+    }
+
+    fn scheduler(&self) -> Arc<dyn SchedulerStore> {
+        Arc::clone(&self.scheduler) as _
     }
 
     fn keyed(&self) -> Arc<dyn KeyedStore> {

@@ -21,8 +21,12 @@ pub(crate) const FINISHED_KEPT: u64 = 7 * 86_400_000;
 pub(crate) const LETTER_KEPT: u64 = 7 * 86_400_000;
 /// An accepted trigger that was not confirmed for so long is a leader's to submit.
 pub(crate) const TRIGGER_PATIENCE: u64 = 1_000;
+/// Dead letters that are kept before a leader has said how many.
+pub(crate) const LETTERS_UNTOLD: u64 = 5_000;
 /// Overdue transitions that one step carries out.
 pub(crate) const STEP: usize = 200;
+/// Steps in which a look settles before it shows what it finds.
+pub(crate) const SETTLING_STEPS: usize = 50;
 /// The most bytes of definitions that one answer carries (one may be as large on its own).
 pub(crate) const MAX_BYTES: usize = 4 * 1_024 * 1_024;
 

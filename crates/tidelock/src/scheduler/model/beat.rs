@@ -1,0 +1,148 @@
+//! Started instances: who leads, who has which handler, and what the leader is shown.
+
+use std::sync::Arc;
+
+use super::super::store::{ANNOUNCED, Beat, Beaten, DueView, MAX_BYTES, Role, STEP, TriggerView, Wish};
+use super::{Instance, LATE, Leader, Model, NEVER, Now, next};
+
+impl Model {
+    pub(crate) fn beat(&mut self, now: Now, process: &Arc<str>, beat: &Beat) -> Beaten {
+        self.advance(now);
+        let led = self.leading(now).cloned();
+        let epoch = match (beat.wish, &led) {
+            (Wish::Lead { .. }, Some(leader)) => (leader.instance == beat.instance).then(|| next(self.epoch, now)),
+            (Wish::Lead { .. }, None) => Some(next(self.epoch, now)),
+            (Wish::Renew { epoch, .. }, Some(leader)) => {
+                (leader.instance == beat.instance && leader.epoch == epoch).then_some(epoch)
+            }
+            (Wish::Renew { .. }, None) | (Wish::Announce, _) => None,
+        };
+        if let (Some(epoch), Wish::Lead { lease } | Wish::Renew { lease, .. }) = (epoch, beat.wish) {
+            self.epoch = epoch;
+            let (instance, process) = (Arc::clone(&beat.instance), Arc::clone(process));
+            self.leader = Some(Leader { instance, process, epoch, until: now.ms + lease });
+        }
+        self.announce(now, process, beat);
+        let role = match (epoch, led) {
+            (Some(epoch), _) => self.show(now, epoch, beat.batch),
+            (None, Some(leader)) => Role::Follower { left: leader.until - now.ms },
+            (None, None) => Role::Free,
+        };
+        if epoch.is_none() {
+            self.ring(now);
+        }
+        Beaten { now: now.ms, role }
+    }
+
+    pub(crate) fn leave(&mut self, now: Now, instance: &Arc<str>) {
+        self.advance(now);
+        self.drop_instance(now, instance);
+        if self.leader.as_ref().is_some_and(|leader| leader.instance == *instance) {
+            self.leader = None;
+            self.ring_others(instance);
+        } else {
+            self.ring(now);
+        }
+    }
+
+    fn announce(&mut self, now: Now, process: &Arc<str>, beat: &Beat) {
+        let announced = now.ms + ANNOUNCED;
+        // It may wait for the end of a lease without a word.
+        let lease_end = self.leading(now).map_or(0, |leader| leader.until);
+        let instance = Instance {
+            process: Arc::clone(process),
+            handlers: beat.handlers.clone(),
+            announced,
+            until: announced.max(lease_end + ANNOUNCED),
+        };
+        let until = instance.until;
+        let before = self.instances.insert(Arc::clone(&beat.instance), instance);
+        if let Some(before) = before {
+            self.alive.remove(&(before.until, Arc::clone(&beat.instance)));
+            if before.handlers != beat.handlers {
+                self.withdraw(now, &before.handlers);
+            }
+        }
+        self.alive.insert((until, Arc::clone(&beat.instance)));
+        for handler in &beat.handlers {
+            let served = self.served.entry(Arc::clone(handler)).or_default();
+            *served = announced.max(*served);
+            let from = (Arc::clone(handler), Arc::from(""));
+            if self.unserved.range(from..).next().is_some_and(|(of, _)| of == handler) {
+                self.awakening.insert(Arc::clone(handler));
+            }
+        }
+        self.awaken(STEP);
+    }
+
+    pub(super) fn drop_instance(&mut self, now: Now, name: &Arc<str>) {
+        let Some(instance) = self.instances.remove(name) else { return };
+        self.alive.remove(&(instance.until, Arc::clone(name)));
+        self.withdraw(now, &instance.handlers);
+    }
+
+    /// Somebody has these handlers no more: what counts is what the others announced.
+    fn withdraw(&mut self, now: Now, handlers: &[Arc<str>]) {
+        for handler in handlers {
+            let others = self.instances.values().filter(|other| other.handlers.contains(handler));
+            let until = others.map(|other| other.announced).max().unwrap_or(0);
+            if until > now.ms {
+                self.served.insert(Arc::clone(handler), until);
+            } else {
+                self.served.remove(handler);
+            }
+        }
+    }
+
+    /// What the leader is to do, and when there is more.
+    fn show(&mut self, now: Now, epoch: u64, batch: usize) -> Role {
+        let (found, mut next) = self.first_due(now, batch);
+        let mut bytes = 0;
+        let mut due = Vec::new();
+        for (at, id) in found {
+            let entry = &self.schedules[&id];
+            bytes += entry.size();
+            if bytes > MAX_BYTES && !due.is_empty() {
+                next = next.min(at);
+                break;
+            }
+            let handler = entry.definition.handler.as_ref();
+            let served = handler.is_none_or(|handler| self.is_served(now, handler));
+            due.push(DueView { schedule: entry.view(), served });
+        }
+        let mut triggers: Vec<TriggerView> = Vec::new();
+        for (at, born, run) in &self.waiting {
+            let trigger = &self.triggers[&(*born, *run)];
+            bytes += trigger.view.content.len();
+            if *at > now.ms || triggers.len() == batch || (bytes > MAX_BYTES && !triggers.is_empty()) {
+                next = next.min(*at);
+                break;
+            }
+            triggers.push(trigger.view.clone());
+        }
+        if !self.awakening.is_empty() {
+            next = next.min(now.ms);
+        }
+        self.told = next;
+        let next = (next != NEVER).then_some(next);
+        Role::Leader { epoch, due, triggers, next, zones: self.zones.clone() }
+    }
+
+    /// The first so many that are due, and the instant of the first that is not among them.
+    fn first_due(&self, now: Now, batch: usize) -> (Vec<(u64, Arc<str>)>, u64) {
+        let (behind, late) = ((now.ms + 1, Arc::from("")), (LATE, Arc::from("")));
+        let plain = self.due.range(..behind.clone()).take(batch + 1);
+        let mut found: Vec<_> = plain.chain(self.again.range(..behind.clone()).take(batch + 1)).cloned().collect();
+        found.sort();
+        let late = self.again.range(late..).take(batch + 1);
+        found.extend(late.map(|(_, id)| (now.ms, Arc::clone(id))));
+        if let Some((at, _)) = found.get(batch) {
+            let at = *at;
+            found.truncate(batch);
+            return (found, at);
+        }
+        let firsts = [self.due.range(behind.clone()..).next(), self.again.range(behind..).next()];
+        let next = firsts.into_iter().flatten().map(|(at, _)| *at).filter(|at| *at < LATE).min();
+        (found, next.unwrap_or(NEVER))
+    }
+}

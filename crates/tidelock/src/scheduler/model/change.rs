@@ -1,0 +1,160 @@
+//! Changes from outside of the leader.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::super::store::{Change, Changes, Definition, Guess, STEP, StateView};
+use super::{Entry, Model, Now};
+
+impl Model {
+    pub(crate) fn change(&mut self, now: Now, change: Change) -> Changes {
+        self.advance(now);
+        let outcome = match change {
+            Change::Register { id, definition, guess, max_schedules } => {
+                self.register(now, &id, definition, guess, max_schedules)
+            }
+            Change::Unregister { id } => {
+                let was_there = self.forget(&id);
+                self.clear_buried(STEP);
+                done_or(was_there, Changes::Absent)
+            }
+            Change::Pause { id, for_at_most, reason } => self.pause(now, &id, for_at_most, reason),
+            Change::Resume { id, revision, guess, passed, history } => {
+                self.resume(now, &id, revision, guess, passed, history)
+            }
+            Change::Trigger { id, key, strict, memory } => self.trigger(now, &id, key, strict, memory),
+            Change::TriggerDone { id, born, run, outcome, history } => {
+                done_or(self.trigger_done(now, (&id, born, run), &outcome, history), Changes::Absent)
+            }
+            Change::RemoveLetter { number } => done_or(self.remove_letter(number), Changes::Absent),
+            Change::PurgeLetters => {
+                let numbers: Vec<_> = self.letters.keys().copied().collect();
+                let removed = numbers.into_iter().filter(|number| self.remove_letter(*number)).count();
+                Changes::Count(removed as u64)
+            }
+            Change::Delete => self.delete(now),
+        };
+        self.ring(now);
+        outcome
+    }
+
+    fn register(
+        &mut self,
+        now: Now,
+        id: &Arc<str>,
+        definition: Definition,
+        guess: Guess,
+        max_schedules: u64,
+    ) -> Changes {
+        let Some(known) = self.schedules.get(id) else {
+            if self.schedules.len() as u64 >= max_schedules {
+                return Changes::Full { limit: max_schedules };
+            }
+            if !guess.holds(now) {
+                return Changes::Now(now.ms);
+            }
+            self.create(now, id, definition, guess);
+            return Changes::Created;
+        };
+        let same_timing = known.definition.timing == definition.timing;
+        if *known.definition == definition && !matches!(known.state, StateView::Quarantined { .. }) {
+            return Changes::Unchanged;
+        }
+        if !same_timing && !guess.holds(now) {
+            return Changes::Now(now.ms);
+        }
+        let revision = self.next_revision(now);
+        let mut entry = self.take_out(id).expect("it was found in this step");
+        entry.revision = revision;
+        entry.updated_at = now.ms;
+        let state = &mut entry.state;
+        if matches!(state, StateView::Unserved { .. } | StateView::Quarantined { .. }) {
+            *state = StateView::Active;
+        }
+        if !same_timing {
+            entry.timing_revision = revision;
+            entry.next = guess.next;
+            if matches!(state, StateView::Finished { .. }) {
+                *state = StateView::Active;
+            }
+        }
+        if *entry.definition != definition {
+            entry.definition = Arc::new(definition);
+        }
+        entry.rest(now.ms);
+        self.put(entry);
+        Changes::Updated
+    }
+
+    fn create(&mut self, now: Now, id: &Arc<str>, definition: Definition, guess: Guess) {
+        let revision = self.next_revision(now);
+        let mut entry = Entry {
+            id: Arc::clone(id),
+            born: revision,
+            revision,
+            timing_revision: revision,
+            definition: Arc::new(definition),
+            created_at: now.ms,
+            updated_at: now.ms,
+            next: guess.next,
+            run: 0,
+            state: StateView::Active,
+            plan: None,
+            last: None,
+            history: VecDeque::new(),
+        };
+        entry.rest(now.ms);
+        self.put(entry);
+    }
+
+    fn pause(&mut self, now: Now, id: &Arc<str>, for_at_most: Option<u64>, reason: Option<Arc<str>>) -> Changes {
+        let Some(entry) = self.schedules.get(id) else { return Changes::Absent };
+        let until = for_at_most.map(|duration| now.ms + duration);
+        let since = match &entry.state {
+            StateView::Finished { .. } => return Changes::Unchanged,
+            StateView::Paused { reason: before, since, until: end } => {
+                if *before == reason && *end == until {
+                    return Changes::Unchanged;
+                }
+                *since
+            }
+            _ => now.ms,
+        };
+        let revision = self.next_revision(now);
+        let mut entry = self.take_out(id).expect("it was found in this step");
+        entry.revision = revision;
+        entry.plan = None;
+        entry.state = StateView::Paused { reason, since, until };
+        self.put(entry);
+        Changes::Done
+    }
+
+    fn resume(&mut self, now: Now, id: &Arc<str>, revision: u64, guess: Guess, passed: u64, history: u64) -> Changes {
+        let Some(entry) = self.schedules.get(id) else { return Changes::Absent };
+        if !matches!(entry.state, StateView::Paused { .. }) {
+            return Changes::Unchanged;
+        }
+        if entry.revision != revision {
+            return Changes::Conflict;
+        }
+        if !guess.holds(now) {
+            return Changes::Now(now.ms);
+        }
+        self.go_on(now, id, guess.next, passed, history);
+        Changes::Done
+    }
+
+    /// Only the numbers stay, so that none of them repeats, and started instances beat anew.
+    fn delete(&mut self, now: Now) -> Changes {
+        let was_there = !self.schedules.is_empty() || !self.letters.is_empty();
+        self.ring_others("");
+        let news = self.take_news();
+        let (epoch, revision) = (self.epoch, self.revision);
+        *self = Self { epoch, revision, news, touched: now.ms, ..Self::default() };
+        done_or(was_there, Changes::Unchanged)
+    }
+}
+
+fn done_or(done: bool, otherwise: Changes) -> Changes {
+    if done { Changes::Done } else { otherwise }
+}
