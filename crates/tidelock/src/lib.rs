@@ -112,8 +112,9 @@ pub use crate::retry::{
     Retrying, retry,
 };
 pub use crate::scheduler::{
-    DispatchLetter, HistoryEntry, Misfire, Outcome, Overlap, Registered, Rejected, Schedule, ScheduleInfo, ScheduleState,
-    Scheduler, SchedulerBuilder, SchedulerEvent, SchedulerMetrics, SchedulerStats, Slot, Trigger, Triggered,
+    DispatchLetter, HistoryEntry, Misfire, Outcome, Overlap, Registered, Rejected, Schedule, ScheduleInfo,
+    ScheduleState, Scheduler, SchedulerBuilder, SchedulerEvent, SchedulerMetrics, SchedulerStats, Slot, Trigger,
+    Triggered,
 };
 pub use crate::tidelock::Tidelock;
 pub use crate::time::{DAY, HOUR, MINUTE, ManualClock, SECOND, Timestamp};

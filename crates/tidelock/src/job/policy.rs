@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_usual_costs_next_to_nothing() {
-        assert_eq!(Policy::default().encode(), []);
+        assert!(Policy::default().encode().is_empty());
         let manual = Policy { manual_heartbeat: true, ..Policy::default() };
         assert_eq!(manual.encode(), [MANUAL]);
         let growing = Policy { backoff: Some(Backoff::exponential(SECOND)), ..Policy::default() };

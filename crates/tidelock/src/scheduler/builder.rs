@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dispatch::Round;
-use super::observe::{SchedulerEvent, Watcher};
+use super::observe::SchedulerEvent;
 use super::site::Site;
 use super::{Core, Scheduler};
 use crate::backoff::Backoff;
@@ -251,10 +251,7 @@ impl SchedulerBuilder {
             tolerance: whole_millis(self.tolerance),
             batch: self.batch,
             max_submits: self.max_submits,
-            round: Round {
-                retries: self.submit_retries,
-                backoff: Backoff::exponential(base).max(max).jitter(0.25),
-            },
+            round: Round { retries: self.submit_retries, backoff: Backoff::exponential(base).max(max).jitter(0.25) },
             max_dispatch_failures: self.max_dispatch_failures,
             slot_memory: whole_millis(self.slot_memory),
             max_letters: self.max_letters,
@@ -266,8 +263,7 @@ impl SchedulerBuilder {
         };
         let handlers = self.handlers.into_iter().map(|(name, start)| (name.into(), start)).collect();
         let site = Site::of(&self.world, &Address::new(&self.tenant, &self.id));
-        let watcher = Watcher::new(self.observer.clone());
-        Ok(Scheduler { core: Arc::new(Core::new(site, options, handlers, watcher, self.observer)) })
+        Ok(Scheduler { core: Arc::new(Core::new(site, options, handlers, self.observer)) })
     }
 
     fn beat(&self) -> Duration {

@@ -1,5 +1,7 @@
 //! From a slot or a trigger to a job: what is submitted, and how often that is tried.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,10 +38,20 @@ pub(crate) struct Dispatch<'a> {
 /// Why it is submitted, which is also how the target knows it again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cause<'a> {
-    Slot { slot: PlannedSlot, timing_revision: u64, missed: u64 },
-    Trigger { key: Option<&'a str>, accepted_at: u64 },
+    Slot {
+        slot: PlannedSlot,
+        timing_revision: u64,
+        missed: u64,
+    },
+    Trigger {
+        key: Option<&'a str>,
+        accepted_at: u64,
+    },
     /// A slot out of the dead letters: the target has newer ones by now, so it goes by a key.
-    Late { slot: PlannedSlot, missed: u64 },
+    Late {
+        slot: PlannedSlot,
+        missed: u64,
+    },
 }
 
 /// Where the target accepted it, or why not.
@@ -167,15 +179,16 @@ pub(crate) struct Round {
 pub(crate) type Tried = (Result<Landed>, u32);
 
 impl Round {
-    /// Submits; what may be cured by waiting is tried again. `go_on` is asked before each try but the first.
+    /// Submits; what may be cured by waiting is tried again, until `stop` resolves.
     pub(crate) async fn submit(
         &self,
         world: &Arc<World>,
         target: &Address,
         job: NewJob,
-        go_on: impl Fn() -> bool,
+        stop: impl Future<Output = ()>,
     ) -> Tried {
         let mut repeats = 0;
+        let mut stop = pin!(stop);
         loop {
             let error = match submit(world, target, job.clone()).await {
                 Err(error) if is_curable(&error) => error,
@@ -185,9 +198,10 @@ impl Round {
                 return (Err(error), repeats);
             }
             repeats += 1;
-            world.clock.sleep(self.backoff.delay(repeats, fastrand::f64())).await;
-            if !go_on() {
-                return (Err(error), repeats);
+            tokio::select! {
+                biased;
+                () = &mut stop => return (Err(error), repeats - 1),
+                () = world.clock.sleep(self.backoff.delay(repeats, fastrand::f64())) => {}
             }
         }
     }
@@ -274,8 +288,7 @@ mod tests {
         let slot = text(job("s", "d", Cause::Slot { slot: SLOT, timing_revision: 4, missed: 2 }));
         assert_eq!(slot, r#"{"scheduleId":"d","scheduleSlotTs":1000,"schedulerId":"s","tenant":"acme"}"#);
         let manual = text(job("s", "d", Cause::Trigger { key: Some("k"), accepted_at: 5 }));
-        let expected =
-            r#"{"scheduleId":"d","scheduleManualKey":"k","scheduleTrigger":"manual","schedulerId":"s","tenant":"acme"}"#;
+        let expected = r#"{"scheduleId":"d","scheduleManualKey":"k","scheduleTrigger":"manual","schedulerId":"s","tenant":"acme"}"#;
         assert_eq!(manual, expected);
     }
 

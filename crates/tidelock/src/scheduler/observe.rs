@@ -1,7 +1,7 @@
 //! What a scheduler has done, for those who look: counters, and events for an observer.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 

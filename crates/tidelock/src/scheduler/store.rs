@@ -289,17 +289,47 @@ pub(crate) enum Written {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
     /// Creates or updates. `guess` is used where the timing is new.
-    Register { id: Arc<str>, definition: Definition, guess: Guess, max_schedules: u64 },
-    Unregister { id: Arc<str> },
+    Register {
+        id: Arc<str>,
+        definition: Definition,
+        guess: Guess,
+        max_schedules: u64,
+    },
+    Unregister {
+        id: Arc<str>,
+    },
     /// Drops the rest of the plan.
-    Pause { id: Arc<str>, for_at_most: Option<u64>, reason: Option<Arc<str>> },
+    Pause {
+        id: Arc<str>,
+        for_at_most: Option<u64>,
+        reason: Option<Arc<str>>,
+    },
     /// Only at this revision. `passed` slots were in the pause.
-    Resume { id: Arc<str>, revision: u64, guess: Guess, passed: u64, history: u64 },
+    Resume {
+        id: Arc<str>,
+        revision: u64,
+        guess: Guess,
+        passed: u64,
+        history: u64,
+    },
     /// Accepts a trigger and gives it a run number. Keys are remembered for `memory` from their last use.
-    Trigger { id: Arc<str>, key: Option<Arc<str>>, strict: bool, memory: u64 },
+    Trigger {
+        id: Arc<str>,
+        key: Option<Arc<str>>,
+        strict: bool,
+        memory: u64,
+    },
     /// As the leader's step, by whoever submitted the trigger.
-    TriggerDone { id: Arc<str>, born: u64, run: u64, outcome: Dispatched, history: u64 },
-    RemoveLetter { number: u64 },
+    TriggerDone {
+        id: Arc<str>,
+        born: u64,
+        run: u64,
+        outcome: Dispatched,
+        history: u64,
+    },
+    RemoveLetter {
+        number: u64,
+    },
     /// Removes all that were there when it began, in bounded steps.
     PurgeLetters,
     /// Removes the object and all about it.
@@ -323,15 +353,21 @@ pub(crate) enum Changes {
     /// The schedule has another revision by now.
     Conflict,
     /// It would be one schedule too many.
-    Full { limit: u64 },
+    Full {
+        limit: u64,
+    },
     /// A trigger was accepted, or its key was known and its job not yet.
     Accepted(Box<TriggerView>),
     /// The key of a trigger was known, and so is its job.
-    Known { job: u64 },
+    Known {
+        job: u64,
+    },
     /// Nobody has the handler.
     MissingHandler,
     /// The schedule is quarantined.
-    Invalid { error: Arc<str> },
+    Invalid {
+        error: Arc<str>,
+    },
 }
 
 /// A question.
@@ -339,14 +375,26 @@ pub(crate) enum Changes {
 pub(crate) enum Look {
     /// Nothing but the backend's now.
     Now,
-    Get { id: Arc<str> },
+    Get {
+        id: Arc<str>,
+    },
     /// By id, behind this one.
-    List { limit: usize, after: Option<Arc<str>> },
+    List {
+        limit: usize,
+        after: Option<Arc<str>>,
+    },
     /// Newest first.
-    History { id: Arc<str> },
+    History {
+        id: Arc<str>,
+    },
     /// Newest first, older than this one.
-    Letters { limit: usize, before: Option<u64> },
-    Letter { number: u64 },
+    Letters {
+        limit: usize,
+        before: Option<u64>,
+    },
+    Letter {
+        number: u64,
+    },
     Stats,
 }
 
@@ -375,8 +423,18 @@ pub(crate) struct HistoryView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Happened {
     /// A slot of a plan.
-    Slot { run: u64, slot: PlannedSlot, decided_at: u64, outcome: Dispatched },
-    Trigger { run: u64, key: Option<Arc<str>>, accepted_at: u64, outcome: Dispatched },
+    Slot {
+        run: u64,
+        slot: PlannedSlot,
+        decided_at: u64,
+        outcome: Dispatched,
+    },
+    Trigger {
+        run: u64,
+        key: Option<Arc<str>>,
+        accepted_at: u64,
+        outcome: Dispatched,
+    },
     /// So many slots were missed and are not run.
     Missed(u64),
     /// So many slots were in a pause.

@@ -130,7 +130,7 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
         cause: Cause::of_trigger(view),
     };
     let (target, job) = (dispatch.target(), dispatch.job(&site.world));
-    let (landed, repeats) = core.options.round.submit(&site.world, &target, job, || true).await;
+    let (landed, repeats) = core.options.round.submit(&site.world, &target, job, std::future::pending()).await;
     core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(repeats));
     let (outcome, triggered) = match landed {
         Ok(Landed::Accepted { job, duplicate }) => {
