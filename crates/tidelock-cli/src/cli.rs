@@ -2,9 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, ephemeral, ping, queue, registry, topic};
+use crate::{demo, ephemeral, job, ping, queue, registry, topic};
 
-/// Coordination primitives for fleets: see them work, and look into queues, topics and records.
+/// Coordination primitives for fleets: see them work, and look into queues, topics, jobs and records.
 #[derive(Parser)]
 #[command(name = "tidelock", version, after_help = AFTER_HELP, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -31,6 +31,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: topic::Verb,
     },
+    /// Look at jobs, and change what becomes of them.
+    Job {
+        #[command(subcommand)]
+        verb: job::Verb,
+    },
     /// Look at the records of a registry, and watch them.
     Registry {
         #[command(subcommand)]
@@ -53,6 +58,7 @@ Examples:
   tidelock queue dead-letters mail --json | jq .items[0]
   tidelock topic tail orders --from earliest
   tidelock topic groups orders                        how far each group is behind
+  tidelock job ls mail.send --state failed
   tidelock registry watch services --prefix apps/mail/
 
 Servers (--redis or TIDELOCK_URL; the variable keeps a password out of the list of processes):

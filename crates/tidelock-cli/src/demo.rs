@@ -18,7 +18,7 @@ mod worker;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use tidelock::queue::MessageId;
+use tidelock::job::JobId;
 use tidelock::{SECOND, Tidelock};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -40,18 +40,18 @@ FILE has one order per line, as JSON:
   work_ms        optional: how long packing takes, up to 60000
   fail_attempts  optional: the first so many attempts to charge fail; 5 are made in all
 Other fields are ignored. Blank lines are skipped, lines over 16 MiB refused; both are counted. Every other line is
-sent as it was read: what is no order ends in the dead letters with its bytes and the reason.
+a job with the line as it was read: what is no order fails, with its bytes and the reason.
 
-Each order takes one call out of the payment provider's limit (--rate), locks its shelf, is packed, and is charged in
-a ledger that knows order ids and fences. What became of it is an event of a topic, which two groups add up to the
+Each order is a job. One step of it takes a call out of the payment provider's limit (--rate), locks the shelf, packs, and
+charges in a ledger that knows order ids and fences; once stored, the step is not run again. What became of the order is an event of a topic, which two groups add up to the
 revenue and to what left the stock. Each worker process is a member of a registry, and keeps a heartbeat. At the end
-the witnesses are compared: what was sent, what the ledger shows, what the queue counts, what the topic holds, what the
+the witnesses are compared: what was submitted, what the ledger shows, what the jobs count, what the topic holds, what the
 groups made of it, and who was seen.
   accepted = settled + dead   (+ unfinished, after Ctrl-C)
-  events     one for each order that was settled or died, however often it was handed out
-  lost       accepted, but neither charged nor among the dead letters
-  double     two holders of one lock at once, one order accepted twice, or one delivery handled twice
-  replayed   redelivered after a charge and not charged again: what at least once means
+  events     one for each order that was settled or died, however often it was run
+  lost       accepted, but neither charged nor failed
+  double     two holders of one lock at once, one order accepted twice, or one run handled twice
+  replayed   run again after a charge and not charged again: what at least once means
 
 When a third of the orders is done, the reader of the stock falls with events in hand, and another one goes on.
 
@@ -74,7 +74,7 @@ Exit code 0 if the account adds up, 4 if not (or if a worker process died by its
 pub(crate) struct Args {
     /// Orders to take, `-` for stdin [default: about 5,000 that are built in].
     file: Option<PathBuf>,
-    /// Keep queue, topic, locks and records on this server instead of in this process.
+    /// Keep jobs, topic, locks and records on this server instead of in this process.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
     /// What all keys begin with.
@@ -95,7 +95,7 @@ pub(crate) struct Args {
     /// What the payment provider allows: charges per second in all.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
-    /// Do not delete the queue, the topic and the records at the end.
+    /// Do not delete the jobs, the topic and the records at the end.
     #[arg(long, requires = "redis")]
     keep: bool,
     /// Print the account as one JSON object, and nothing else on stdout.
@@ -137,7 +137,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
 
 /// Removes what the run has left on the backend and what would stay for long.
 async fn delete(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()> {
-    plan.queue(tide)?.delete().await?;
+    plan.orders(tide)?.delete().await?;
     plan.topic(tide)?.delete().await?;
     plan.members(tide)?.delete().await?;
     plan.heartbeats(tide)?.delete().await?;
@@ -185,7 +185,7 @@ impl Args {
     }
 }
 
-/// The number of a message, as the ledger writes it.
-fn number(id: MessageId) -> u64 {
-    id.to_string().parse().expect("a message id is a decimal number")
+/// The number of a job, as the ledger writes it.
+fn number(id: JobId) -> u64 {
+    id.to_string().parse().expect("the id of a job is a decimal number")
 }

@@ -1,10 +1,11 @@
-//! The `tidelock` command: a demonstration that checks itself, and a look into queues, topics and records from the shell.
+//! The `tidelock` command: a demonstration that checks itself, and a look into queues, topics, jobs and records from the shell.
 #![forbid(unsafe_code)]
 
 mod cli;
 mod demo;
 mod ephemeral;
 mod exit;
+mod job;
 mod lines;
 mod output;
 mod ping;
@@ -46,6 +47,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Ping(args) => ping::run(&args).await,
         Command::Queue { verb } => queue::run(verb).await,
         Command::Topic { verb } => topic::run(verb).await,
+        Command::Job { verb } => job::run(verb).await,
         Command::Registry { verb } => registry::run(verb).await,
         Command::Ephemeral { verb } => ephemeral::run(verb).await,
     }

@@ -8,7 +8,6 @@ use clap::{Args, Subcommand};
 use tidelock::queue::Queue;
 use tidelock::{Raw, Tidelock};
 
-pub(crate) use self::dead::word as reason;
 use crate::exit::Exit;
 use crate::server::Server;
 

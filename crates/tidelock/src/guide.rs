@@ -10,6 +10,9 @@ pub mod getting_started {}
 #[doc = include_str!("../../../docs/guide/ephemeral.md")]
 pub mod ephemeral {}
 
+#[doc = include_str!("../../../docs/guide/job.md")]
+pub mod job {}
+
 #[doc = include_str!("../../../docs/guide/mutex.md")]
 pub mod mutex {}
 

@@ -73,6 +73,8 @@
 mod builder;
 mod change;
 mod context;
+#[cfg(all(test, feature = "redis"))]
+mod differential;
 pub(crate) mod ears;
 mod events;
 mod failure;
@@ -85,6 +87,8 @@ pub(crate) mod memory;
 mod model;
 mod observe;
 mod policy;
+#[cfg(all(feature = "redis", not(target_family = "wasm")))]
+pub(crate) mod redis;
 mod site;
 mod step;
 mod stop;

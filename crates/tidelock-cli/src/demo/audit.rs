@@ -1,7 +1,7 @@
 //! Whether the run adds up, by what happened and not by what somebody counted along the way.
 //!
-//! Witnesses that know nothing of each other are compared: the sender (which lines became which messages), the ledger
-//! (which effects took place), the queue (its counters and its dead letters), the topic (which events it holds, and what
+//! Witnesses that know nothing of each other are compared: the sender (which lines became which jobs), the ledger
+//! (which effects took place), the jobs (their counters, and those that failed), the topic (which events it holds, and what
 //! two groups made of them), and the registry (who was there).
 
 mod outcomes;
@@ -32,7 +32,7 @@ pub(crate) enum Accepted {
     Bad { fingerprint: u64 },
 }
 
-/// A dead letter, as far as the account needs it.
+/// A failed job, as far as the account needs it.
 #[derive(Clone, Debug)]
 pub(crate) struct Dead {
     pub(crate) id: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Dead {
     pub(crate) raw: Vec<u8>,
 }
 
-/// The queue's own figures at the end.
+/// The jobs' own figures at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Figures {
     pub(crate) accepted: u64,
@@ -62,24 +62,24 @@ pub(crate) struct Account {
     pub(crate) too_long: u64,
     pub(crate) duplicates: u64,
     pub(crate) accepted: u64,
-    /// Accepted orders whose customer was charged, and that left the queue.
+    /// Accepted orders whose customer was charged, and whose job is done.
     pub(crate) settled: u64,
     pub(crate) dead: u64,
-    /// Still in the queue: zero unless the run was interrupted.
+    /// Jobs that have not ended: zero unless the run was interrupted.
     pub(crate) unfinished: u64,
-    /// Accepted, and neither settled nor dead nor in the queue.
+    /// Accepted, and neither settled nor dead nor unfinished.
     pub(crate) lost: u64,
     /// Effects that took place although a promise forbids them.
     pub(crate) double: u64,
-    /// Accepted orders that needed more than one delivery.
+    /// Accepted orders that needed more than one run.
     pub(crate) retried: u64,
-    /// Charges of a redelivered order that the ledger recognised and did not carry out again.
+    /// Charges of a repeated order that the ledger recognised and did not carry out again.
     pub(crate) replayed: u64,
     /// Charges under a lock that had passed on, refused by their fence.
     pub(crate) stale: u64,
     pub(crate) charged_cents: i64,
     pub(crate) dead_by_reason: BTreeMap<String, u64>,
-    pub(crate) queue: Figures,
+    pub(crate) jobs: Figures,
     /// Events of the topic: one for each order that was settled or died.
     pub(crate) events: u64,
     /// What the two groups make of them.
@@ -114,7 +114,7 @@ pub(crate) struct Witnesses<'a> {
     pub(crate) sent: &'a Sent,
     pub(crate) ledger: &'a [Entry],
     pub(crate) dead: &'a [Dead],
-    pub(crate) queue: Figures,
+    pub(crate) jobs: Figures,
     pub(crate) log: &'a Log,
     pub(crate) groups: &'a [Standing],
     pub(crate) presences: &'a Presences,
@@ -122,12 +122,12 @@ pub(crate) struct Witnesses<'a> {
 
 /// Compares the witnesses.
 pub(crate) fn account(witnesses: Witnesses<'_>) -> Account {
-    let Witnesses { sent, ledger, dead, queue, log, groups, presences } = witnesses;
+    let Witnesses { sent, ledger, dead, jobs, log, groups, presences } = witnesses;
     let mut audit = Audit { sent, account: Account::default(), charged: HashMap::new(), retried: HashSet::new() };
     audit.ledger(ledger);
-    audit.dead_letters(dead);
-    audit.orders(dead, queue);
-    audit.account.queue = queue;
+    audit.failed(dead);
+    audit.orders(dead, jobs);
+    audit.account.jobs = jobs;
     audit.figures();
     audit.log(log, dead);
     audit.projections(groups);
@@ -140,7 +140,7 @@ pub(crate) fn account(witnesses: Witnesses<'_>) -> Account {
 struct Audit<'a> {
     sent: &'a Sent,
     account: Account,
-    /// What was charged for each message.
+    /// What was charged for each job.
     charged: HashMap<u64, Sale<'a>>,
     retried: HashSet<u64>,
 }
@@ -160,9 +160,9 @@ impl<'a> Audit<'a> {
             let effect = book.apply(entry);
             match (effect, entry) {
                 (Effect::Applied, Entry::Enter(_)) => {}
-                (Effect::Applied, Entry::Charge { hold, order, amount_cents, quantity, message, .. }) => {
+                (Effect::Applied, Entry::Charge { hold, order, amount_cents, quantity, job, .. }) => {
                     let sale = Sale { cents: *amount_cents, quantity: *quantity, shelf: &hold.shelf };
-                    self.charge(order, sale, *message);
+                    self.charge(order, sale, *job);
                 }
                 (Effect::Replayed, _) => self.account.replayed += 1,
                 (Effect::Stale, _) => self.account.stale += 1,
@@ -171,24 +171,24 @@ impl<'a> Audit<'a> {
                     self.problem(what);
                 }
             }
-            if let Entry::Charge { message, attempt: 2.., .. } = entry {
-                self.retried.insert(*message);
+            if let Entry::Charge { job, attempt: 2.., .. } = entry {
+                self.retried.insert(*job);
             }
         }
     }
 
-    fn charge(&mut self, order: &str, sale: Sale<'a>, message: u64) {
-        match self.sent.accepted.get(&message) {
+    fn charge(&mut self, order: &str, sale: Sale<'a>, job: u64) {
+        match self.sent.accepted.get(&job) {
             Some(Accepted::Order { id, amount_cents, quantity })
                 if id == order && (*amount_cents, *quantity) == (sale.cents, sale.quantity) =>
             {
-                self.charged.insert(message, sale);
+                self.charged.insert(job, sale);
             }
-            other => self.problem(format!("order {order:?} was charged {sale:?} for message {message}: {other:?}")),
+            other => self.problem(format!("order {order:?} was charged {sale:?} for job {job}: {other:?}")),
         }
     }
 
-    fn dead_letters(&mut self, dead: &[Dead]) {
+    fn failed(&mut self, dead: &[Dead]) {
         let mut seen = HashSet::new();
         for letter in dead {
             let Dead { id, reason, error, .. } = letter;
@@ -197,17 +197,17 @@ impl<'a> Audit<'a> {
                 self.retried.insert(*id);
             }
             if !seen.insert(*id) {
-                self.problem(format!("message {id} is in the dead letters twice"));
+                self.problem(format!("job {id} is in the failed jobs twice"));
             }
             match self.sent.accepted.get(id) {
-                None => self.problem(format!("dead letter {id} was never accepted")),
+                None => self.problem(format!("failed job {id} was never accepted")),
                 Some(Accepted::Order { id: order, .. }) if letter.rejected => {
                     self.problem(format!("order {order:?} is good, but was rejected: {error}"));
                 }
                 Some(Accepted::Order { .. }) => {}
                 Some(Accepted::Bad { fingerprint: line }) => {
                     if !letter.rejected || error.is_empty() || fingerprint(&letter.raw) != *line {
-                        self.problem(format!("the bad line of message {id} is not in its dead letter: {letter:?}"));
+                        self.problem(format!("the bad line of job {id} is not in its failed job: {letter:?}"));
                     }
                 }
             }
@@ -215,7 +215,7 @@ impl<'a> Audit<'a> {
         self.account.dead = seen.len() as u64;
     }
 
-    fn orders(&mut self, dead: &[Dead], queue: Figures) {
+    fn orders(&mut self, dead: &[Dead], jobs: Figures) {
         let dead: HashSet<u64> = dead.iter().map(|letter| letter.id).collect();
         let (mut charged, mut open) = (0, Vec::new());
         for id in self.sent.accepted.keys().filter(|id| !dead.contains(id)) {
@@ -226,14 +226,14 @@ impl<'a> Audit<'a> {
             }
         }
         let open_count = open.len() as u64;
-        // What was charged but not yet acknowledged is still in the queue, and would be replayed.
-        self.account.settled = charged - queue.unfinished.saturating_sub(open_count).min(charged);
-        self.account.unfinished = queue.unfinished;
-        self.account.lost = open_count.saturating_sub(queue.unfinished);
+        // What was charged but not yet acknowledged is still to be run, and would be replayed.
+        self.account.settled = charged - jobs.unfinished.saturating_sub(open_count).min(charged);
+        self.account.unfinished = jobs.unfinished;
+        self.account.lost = open_count.saturating_sub(jobs.unfinished);
         if self.account.lost > 0 {
             for id in open.iter().take(MAX_PROBLEMS) {
                 let line = &self.sent.accepted[id];
-                self.problem(format!("message {id} has neither a charge nor a dead letter: {line:?}"));
+                self.problem(format!("job {id} has neither a charge nor a failed job: {line:?}"));
             }
         }
     }
@@ -259,8 +259,8 @@ impl<'a> Audit<'a> {
                 "{accepted} accepted are not {settled} settled + {dead} dead + {unfinished} unfinished"
             ));
         }
-        if self.account.queue != ours {
-            self.problem(format!("the queue counts {:?}, the ledger and the sender {ours:?}", self.account.queue));
+        if self.account.jobs != ours {
+            self.problem(format!("the jobs count {:?}, the ledger and the sender {ours:?}", self.account.jobs));
         }
     }
 

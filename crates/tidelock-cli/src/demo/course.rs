@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidelock::queue::{Queue, State};
+use tidelock::job::{Job, JobFilter};
 use tidelock::topic::{Item, Topic};
 use tidelock::{PageToken, Raw, Tidelock};
 use tokio::sync::watch;
@@ -19,17 +19,18 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::readers::Readers;
 use super::report::{self, Report};
+use super::worker::Receipt;
 
-/// How often the queue is looked at.
+/// How often the jobs are looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// The number of entries in one look at dead letters or events.
+/// The number of entries in one look at jobs or events.
 const PAGE: usize = 1_000;
 /// So many events are published together.
 const BATCH: usize = 250;
 
 /// Everything that a run has on the backend.
 struct Stage {
-    queue: Queue<Raw>,
+    orders: Job<Raw, Receipt>,
     topic: Topic<Outcome>,
     readers: Readers,
     roll: Roll,
@@ -39,14 +40,14 @@ struct Stage {
 impl Stage {
     /// Sets up who reads and who watches, and then who works, so that nobody comes unseen.
     async fn set(args: &Args, plan: &Plan, tide: &Tidelock) -> anyhow::Result<Self> {
-        let (queue, topic) = (plan.queue(tide)?, plan.topic(tide)?);
+        let (orders, topic) = (plan.orders(tide)?, plan.topic(tide)?);
         let readers = Readers::start(&topic)?;
         let roll = Roll::call(plan, tide).await?;
         let crew = match args.processes {
             Some(count) => Crew::processes(plan, count.into()).await?,
             None => Crew::here(plan, tide).await?,
         };
-        Ok(Self { queue, topic, readers, roll, crew })
+        Ok(Self { orders, topic, readers, roll, crew })
     }
 }
 
@@ -56,7 +57,7 @@ struct Course {
     /// The reader of the stock was told to fall.
     fell: bool,
     killed: Vec<String>,
-    /// Messages that the killed process held.
+    /// Orders that the killed process held.
     killed_holding: u64,
 }
 
@@ -70,7 +71,7 @@ pub(crate) async fn carry_out(
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
     let mut stage = Stage::set(args, plan, tide).await?;
-    let mut sender = tokio::spawn(input::feed(input, stage.queue.clone(), stop.clone()));
+    let mut sender = tokio::spawn(input::feed(input, stage.orders.clone(), stop.clone()));
     let mut progress = Progress::new();
     let (sent, course) = watch_over(args.chaos, &mut stage, &mut sender, &mut progress, stop.clone()).await?;
     let sent = match sent {
@@ -81,17 +82,17 @@ pub(crate) async fn carry_out(
     if interrupted {
         progress.say("stopping: the workers finish what they hold");
     }
-    let Stage { queue, topic, readers, roll, crew } = stage;
+    let Stage { orders, topic, readers, roll, crew } = stage;
     let expected = crew.names(plan, &course.killed);
     let ledger = crew.dismiss().await?;
-    let dead = dead_letters(&queue).await?;
+    let dead = failed(&orders).await?;
     tell_dead(&topic, &ledger, &dead).await?;
     let groups = readers.finish().await?;
     let account = audit::account(Witnesses {
         sent: &sent,
         ledger: &ledger,
         dead: &dead,
-        queue: figures(&queue).await?,
+        jobs: figures(&orders).await?,
         log: &read_log(&topic).await?,
         groups: &groups,
         presences: &Presences { expected, seen: roll.finish().await, killed: course.killed.clone() },
@@ -106,7 +107,7 @@ pub(crate) async fn carry_out(
         killed_holding: course.killed_holding,
         reader_fell_holding: groups.iter().find_map(|group| group.held),
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        queue_name: plan.run.clone(),
+        job_name: plan.run.clone(),
         kept: args.keep,
         samples: report::samples(&dead),
     })
@@ -129,7 +130,7 @@ async fn watch_over(
             _ = stop.wait_for(|stop| *stop) => return Ok((sent, course)),
         }
         stage.crew.check()?;
-        let figures = figures(&stage.queue).await?;
+        let figures = figures(&stage.orders).await?;
         progress.show(figures);
         let is_midway = sent.is_some() && (figures.settled + figures.dead) * 3 >= figures.accepted;
         if is_midway && !course.fell {
@@ -139,8 +140,8 @@ async fn watch_over(
         let victim = crew::worker_name(1);
         if is_midway && chaos && course.killed.is_empty() && stage.roll.has_seen(&victim) {
             stage.crew.kill_first().await?;
-            course.killed_holding = held_by(&stage.queue, &victim).await?;
-            progress.say(&format!("killed {victim}, which held {} messages", course.killed_holding));
+            course.killed_holding = held_by(&stage.orders, &victim).await?;
+            progress.say(&format!("killed {victim}, which held {} orders", course.killed_holding));
             course.killed.push(victim);
         }
         if sent.is_some() && figures.unfinished == 0 {
@@ -149,30 +150,32 @@ async fn watch_over(
     }
 }
 
-async fn figures(queue: &Queue<Raw>) -> tidelock::Result<Figures> {
-    let stats = queue.stats().await?;
-    let unfinished = stats.ready + stats.delayed + stats.leased;
-    Ok(Figures { accepted: stats.accepted, settled: stats.settled, dead: stats.dead, unfinished })
+async fn figures(orders: &Job<Raw, Receipt>) -> tidelock::Result<Figures> {
+    let stats = orders.stats().await?;
+    let unfinished = stats.ready + stats.delayed + stats.running;
+    let dead = stats.failed + stats.timed_out;
+    Ok(Figures { accepted: stats.totals.submitted, settled: stats.completed, dead, unfinished })
 }
 
-async fn held_by(queue: &Queue<Raw>, process: &str) -> tidelock::Result<u64> {
-    let leased = queue.list(State::Leased).limit(PAGE).await?;
-    let of_process = |consumer: &str| consumer.strip_prefix(process).is_some_and(|rest| rest.starts_with('-'));
-    let held =
-        leased.items.iter().filter(|message| message.lease.as_ref().is_some_and(|lease| of_process(&lease.consumer)));
+async fn held_by(orders: &Job<Raw, Receipt>, process: &str) -> tidelock::Result<u64> {
+    let running = orders.list(JobFilter::Running).limit(PAGE).await?;
+    let of_process = |worker: &str| worker.strip_prefix(process).is_some_and(|rest| rest.starts_with('-'));
+    let held = running.items.iter().filter(|job| job.lease.as_ref().is_some_and(|lease| of_process(&lease.worker)));
     Ok(held.count() as u64)
 }
 
-async fn dead_letters(queue: &Queue<Raw>) -> tidelock::Result<Vec<Dead>> {
+async fn failed(orders: &Job<Raw, Receipt>) -> tidelock::Result<Vec<Dead>> {
     let mut dead = Vec::new();
     let mut next = None;
     loop {
-        let mut list = queue.dead_letters().list().limit(PAGE);
+        let mut list = orders.list(JobFilter::Failed).limit(PAGE);
         if let Some(next) = &next {
             list = list.after(next);
         }
         let page = list.await?;
-        dead.extend(page.items.into_iter().map(Dead::from));
+        for job in &page.items {
+            dead.extend(orders.get(&job.id).await?.map(Dead::from));
+        }
         next = page.next;
         if next.is_none() {
             return Ok(dead);
@@ -180,7 +183,7 @@ async fn dead_letters(queue: &Queue<Raw>) -> tidelock::Result<Vec<Dead>> {
     }
 }
 
-/// Tells the end of every dead letter. A worker tells what it refuses, but not what ends by a lease that runs out; what
+/// Tells the end of every failed job. A worker tells what it refuses, but not what ends by a lease that runs out; what
 /// was told before is not told twice.
 async fn tell_dead(topic: &Topic<Outcome>, ledger: &[Entry], dead: &[Dead]) -> tidelock::Result<()> {
     let charges = ledger::charges(ledger);
@@ -226,12 +229,12 @@ mod tests {
     use super::*;
 
     fn dead(id: u64) -> Dead {
-        let (reason, error) = ("max_deliveries_exceeded".to_owned(), "declined".to_owned());
+        let (reason, error) = ("ERROR".to_owned(), "declined".to_owned());
         Dead { id, reason, rejected: false, error, attempts: 5, raw: b"{}".to_vec() }
     }
 
     #[tokio::test]
-    async fn every_dead_letter_is_told_once_and_as_the_ledger_has_it() {
+    async fn every_failed_job_is_told_once_and_as_the_ledger_has_it() {
         let tide = Tidelock::in_process();
         let topic = tide.topic::<Outcome>("test").retention(HOUR).build().unwrap();
         let charge = Entry::Charge {
@@ -239,15 +242,15 @@ mod tests {
             order: "o-1".to_owned(),
             amount_cents: 500,
             quantity: 2,
-            message: 1,
-            delivery: "1.1".to_owned(),
+            job: 1,
+            run: "1.1".to_owned(),
             attempt: 5,
         };
         Outcome::died(2, b"{}", "told by a worker").publish(&topic).await.unwrap();
         for _ in 0..2 {
             tell_dead(&topic, std::slice::from_ref(&charge), &[dead(1), dead(2), dead(3)]).await.unwrap();
         }
-        let told = |message, sale| Told { message, sale };
+        let told = |job, sale| Told { job, sale };
         assert_eq!(read_log(&topic).await.unwrap().events, [told(2, None), told(1, Some((500, 2))), told(3, None)]);
     }
 }

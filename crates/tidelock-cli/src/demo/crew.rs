@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tidelock::Tidelock;
-use tidelock::queue::RunningWorker;
+use tidelock::job::RunningJobWorker;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_mins(1);
 
 /// Who carries out the orders.
 pub(crate) enum Crew {
-    Here { worker: RunningWorker, shop: Arc<Shop>, presence: Presence },
+    Here { worker: RunningJobWorker, shop: Arc<Shop>, presence: Presence },
     Processes { children: Vec<Child>, folder: Folder },
 }
 

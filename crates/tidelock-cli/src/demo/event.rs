@@ -14,34 +14,34 @@ const REASON: usize = 500;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     /// The customer was charged.
-    Charged { message: u64, order: String, shelf: String, quantity: u64, amount_cents: i64 },
+    Charged { job: u64, order: String, shelf: String, quantity: u64, amount_cents: i64 },
     /// It is in the dead letters, and nobody was charged.
-    Died { message: u64, order: Option<String>, reason: String },
+    Died { job: u64, order: Option<String>, reason: String },
 }
 
 impl Outcome {
-    /// The end of a message whose order was carried out.
-    pub(crate) fn charged(message: u64, order: Order) -> Self {
+    /// The end of a job whose order was carried out.
+    pub(crate) fn charged(job: u64, order: Order) -> Self {
         let shelf = order.shelf();
         let Order { id, quantity, amount_cents, .. } = order;
-        Self::Charged { message, order: id, shelf, quantity, amount_cents }
+        Self::Charged { job, order: id, shelf, quantity, amount_cents }
     }
 
-    /// The end of a message with these bytes.
-    pub(crate) fn died(message: u64, line: &[u8], reason: &str) -> Self {
-        Self::Died { message, order: order::readable_id(line), reason: cut(reason, REASON) }
+    /// The end of a job with these bytes.
+    pub(crate) fn died(job: u64, line: &[u8], reason: &str) -> Self {
+        Self::Died { job, order: order::readable_id(line), reason: cut(reason, REASON) }
     }
 
-    pub(crate) fn message(&self) -> u64 {
+    pub(crate) fn job(&self) -> u64 {
         match self {
-            Self::Charged { message, .. } | Self::Died { message, .. } => *message,
+            Self::Charged { job, .. } | Self::Died { job, .. } => *job,
         }
     }
 
-    /// The publish of this event. The message is the dedup key: what was published before a crash is not published again
+    /// The publish of this event. The job is the dedup key: what was published before a crash is not published again
     /// after it.
     pub(crate) fn publish(&self, topic: &Topic<Self>) -> Publish<Self> {
-        let publish = topic.publish(self).dedup_key(&self.message().to_string());
+        let publish = topic.publish(self).dedup_key(&self.job().to_string());
         match self.order() {
             Some(order) => publish.ordering_key(order),
             None => publish,

@@ -1,4 +1,4 @@
-//! Where the orders come from, and how they get into the queue.
+//! Where the orders come from, and how they become jobs.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tidelock::Raw;
-use tidelock::queue::Queue;
+use tidelock::job::Job;
 use tokio::sync::{mpsc, watch};
 
 use super::audit::{Accepted, Sent, fingerprint};
 use super::order::{self, Order};
+use super::worker::Receipt;
 use crate::lines::{self, Line};
 
 /// The orders that the demo takes when it is given none.
@@ -58,8 +59,12 @@ fn open(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Sends every line as it was read, under its order's id if that can be read; ends early when told to stop.
-pub(crate) async fn feed(input: Input, queue: Queue<Raw>, mut stop: watch::Receiver<bool>) -> anyhow::Result<Sent> {
+/// Submits every line as it was read, under its order's id if that can be read; ends early when told to stop.
+pub(crate) async fn feed(
+    input: Input,
+    orders: Job<Raw, Receipt>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<Sent> {
     let mut batches = input.batches();
     let mut sent = Sent::default();
     loop {
@@ -70,11 +75,11 @@ pub(crate) async fn feed(input: Input, queue: Queue<Raw>, mut stop: watch::Recei
         if batch.is_empty() {
             return Ok(sent);
         }
-        send(batch, &queue, &mut sent).await?;
+        submit(batch, &orders, &mut sent).await?;
     }
 }
 
-async fn send(batch: Vec<Line>, queue: &Queue<Raw>, sent: &mut Sent) -> anyhow::Result<()> {
+async fn submit(batch: Vec<Line>, orders: &Job<Raw, Receipt>, sent: &mut Sent) -> anyhow::Result<()> {
     sent.lines += batch.len() as u64;
     let mut lines = Vec::with_capacity(batch.len());
     for line in batch {
@@ -88,13 +93,13 @@ async fn send(batch: Vec<Line>, queue: &Queue<Raw>, sent: &mut Sent) -> anyhow::
         return Ok(());
     }
     let requests = lines.iter().map(|line| {
-        let request = queue.send(line);
+        let request = orders.submit(line);
         match order::readable_id(&line.0) {
             Some(id) => request.dedup_key(&id),
             None => request,
         }
     });
-    let answers = queue.send_many(requests).await?;
+    let answers = orders.submit_many(requests).await?;
     for (answer, line) in answers.into_iter().zip(&lines) {
         if answer.duplicate {
             sent.duplicates += 1;

@@ -21,7 +21,7 @@ pub(crate) enum Entry {
     /// A worker stands at a shelf.
     Enter(Hold),
     /// A worker at a shelf charges for an order.
-    Charge { hold: Hold, order: String, amount_cents: i64, quantity: u64, message: u64, delivery: String, attempt: u64 },
+    Charge { hold: Hold, order: String, amount_cents: i64, quantity: u64, job: u64, run: String, attempt: u64 },
 }
 
 /// A lock as its holder sees it at the instant of an entry.
@@ -38,7 +38,7 @@ pub(crate) struct Hold {
 pub(crate) enum Effect {
     /// The worker may act; or the customer was charged, once.
     Applied,
-    /// The order was charged by an earlier delivery of the same message; nothing happened.
+    /// The order was charged by an earlier run of the same job; nothing happened.
     Replayed,
     /// A newer fence was seen at this shelf; nothing happened.
     Stale,
@@ -55,16 +55,16 @@ pub(crate) struct Book {
 
 #[derive(Debug)]
 struct Charged {
-    message: u64,
-    deliveries: Vec<String>,
+    job: u64,
+    runs: Vec<String>,
 }
 
 impl Book {
     pub(crate) fn apply(&mut self, entry: &Entry) -> Effect {
         match entry {
             Entry::Enter(hold) => self.enter(hold),
-            Entry::Charge { hold, order, message, delivery, .. } => match self.enter(hold) {
-                Effect::Applied => self.charge(order, *message, delivery),
+            Entry::Charge { hold, order, job, run, .. } => match self.enter(hold) {
+                Effect::Applied => self.charge(order, *job, run),
                 refused => refused,
             },
         }
@@ -83,35 +83,35 @@ impl Book {
         Effect::Stale
     }
 
-    fn charge(&mut self, order: &str, message: u64, delivery: &str) -> Effect {
+    fn charge(&mut self, order: &str, job: u64, run: &str) -> Effect {
         let Some(charged) = self.charged.get_mut(order) else {
-            let deliveries = vec![delivery.to_owned()];
-            self.charged.insert(order.to_owned(), Charged { message, deliveries });
+            let runs = vec![run.to_owned()];
+            self.charged.insert(order.to_owned(), Charged { job, runs });
             return Effect::Applied;
         };
-        if charged.message != message {
-            let first = charged.message;
-            return Effect::Violation(format!("order {order:?} was accepted twice: messages {first} and {message}"));
+        if charged.job != job {
+            let first = charged.job;
+            return Effect::Violation(format!("order {order:?} was accepted twice: jobs {first} and {job}"));
         }
-        if charged.deliveries.iter().any(|earlier| earlier == delivery) {
-            return Effect::Violation(format!("delivery {delivery} of order {order:?} was handled twice"));
+        if charged.runs.iter().any(|earlier| earlier == run) {
+            return Effect::Violation(format!("run {run} of order {order:?} was handled twice"));
         }
-        charged.deliveries.push(delivery.to_owned());
+        charged.runs.push(run.to_owned());
         Effect::Replayed
     }
 }
 
-/// What was charged, by message, as the topic tells it.
+/// What was charged, by job, as the topic tells it.
 pub(crate) fn charges(entries: &[Entry]) -> HashMap<u64, Outcome> {
     let mut book = Book::default();
     let mut charges = HashMap::new();
     for entry in entries {
-        if let (Effect::Applied, Entry::Charge { hold, order, amount_cents, quantity, message, .. }) =
+        if let (Effect::Applied, Entry::Charge { hold, order, amount_cents, quantity, job, .. }) =
             (book.apply(entry), entry)
         {
             let (order, shelf) = (order.clone(), hold.shelf.clone());
-            let (message, quantity, amount_cents) = (*message, *quantity, *amount_cents);
-            charges.insert(message, Outcome::Charged { message, order, shelf, quantity, amount_cents });
+            let (job, quantity, amount_cents) = (*job, *quantity, *amount_cents);
+            charges.insert(job, Outcome::Charged { job, order, shelf, quantity, amount_cents });
         }
     }
     charges
@@ -220,9 +220,9 @@ mod tests {
         Hold { shelf: "4:oslo/lamp".to_owned(), fence, proven }
     }
 
-    fn charge(hold: Hold, order: &str, message: u64, attempt: u64) -> Entry {
-        let delivery = format!("{message}.{attempt}");
-        Entry::Charge { hold, order: order.to_owned(), amount_cents: 100, quantity: 1, message, delivery, attempt }
+    fn charge(hold: Hold, order: &str, job: u64, attempt: u64) -> Entry {
+        let run = format!("{job}.{attempt}");
+        Entry::Charge { hold, order: order.to_owned(), amount_cents: 100, quantity: 1, job, run, attempt }
     }
 
     #[test]

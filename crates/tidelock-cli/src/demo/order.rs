@@ -23,7 +23,7 @@ const MAX_AMOUNT: i64 = 1_000_000_000;
 const MAX_WORK_MS: u64 = 60_000;
 /// The longest name, so that `warehouse/item` is a resource of a mutex as it stands.
 const MAX_NAME: usize = 200;
-/// The longest dedup key of a queue.
+/// The longest dedup key of a job.
 const MAX_KEY: usize = 512;
 
 impl Order {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidelock::ephemeral::Ephemeral;
-use tidelock::queue::{Queue, Worker};
+use tidelock::job::{Job, JobWorker};
 use tidelock::ratelimit::Limit;
 use tidelock::registry::Registry;
 use tidelock::topic::Topic;
@@ -15,7 +15,7 @@ use tidelock::{Backoff, DAY, Raw, RetryPolicy, SECOND, Tidelock};
 use super::event::Outcome;
 use super::ledger::Ledger;
 use super::members::Member;
-use super::worker::{Shop, fulfil};
+use super::worker::{Receipt, Shop, fulfil};
 use crate::queue::MAX_BODY;
 
 /// Short, so that what a killed process held is back within seconds; a living one renews.
@@ -23,17 +23,17 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3);
 /// How long a call waits for a server that is away for a moment.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often an order is tried.
-const MAX_DELIVERIES: u64 = 5;
+const ATTEMPTS: u32 = 5;
 
 /// Handed to worker processes as one line on stdin, so that no password stands in the list of processes.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// New for each run: it names the queue, the topic, the locks, the limit and the records.
+    /// New for each run: it names the jobs, the topic, the locks, the limit and the records.
     pub(crate) run: String,
     pub(crate) url: Option<String>,
     pub(crate) prefix: String,
     pub(crate) root_certificate: Option<Vec<u8>>,
-    /// What this process is called where consumers are shown.
+    /// What this process is called where workers are shown.
     pub(crate) name: String,
     /// Handlers at once in each process.
     pub(crate) concurrency: usize,
@@ -54,9 +54,9 @@ impl Plan {
         connect.await
     }
 
-    pub(crate) fn queue(&self, tide: &Tidelock) -> tidelock::Result<Queue<Raw>> {
-        let orders = tide.queue::<Raw>(&self.run).lease(LEASE).max_deliveries(MAX_DELIVERIES);
-        orders.payload_limit(MAX_BODY).build()
+    pub(crate) fn orders(&self, tide: &Tidelock) -> tidelock::Result<Job<Raw, Receipt>> {
+        let backoff = Backoff::exponential(SECOND / 5).max(2 * SECOND);
+        tide.job(&self.run).lease(LEASE).attempts(ATTEMPTS).backoff(backoff).payload_limit(MAX_BODY).build()
     }
 
     pub(crate) fn topic(&self, tide: &Tidelock) -> tidelock::Result<Topic<Outcome>> {
@@ -84,10 +84,9 @@ impl Plan {
     }
 
     /// The workers of one process, ready to run.
-    pub(crate) fn workers(&self, tide: &Tidelock, shop: &Arc<Shop>) -> tidelock::Result<Worker<Raw>> {
+    pub(crate) fn workers(&self, tide: &Tidelock, shop: &Arc<Shop>) -> tidelock::Result<JobWorker<Raw, Receipt>> {
         let shop = Arc::clone(shop);
-        let worker = self.queue(tide)?.process_with(shop, async |shop, message| fulfil(&shop, &message).await);
-        let backoff = Backoff::exponential(SECOND / 5).max(2 * SECOND);
-        Ok(worker.concurrency(self.concurrency).backoff(backoff).shutdown_grace(10 * SECOND))
+        let worker = self.orders(tide)?.process_with(shop, async |shop, run, line| fulfil(&shop, &run, &line).await);
+        Ok(worker.concurrency(self.concurrency).shutdown_grace(10 * SECOND))
     }
 }

@@ -32,10 +32,10 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_length(accepted);
             bar.set_position(done);
-            bar.set_message(format!("{} dead letters", count(dead)));
+            bar.set_message(format!("{} failed", count(dead)));
         } else if self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            eprintln!("{} of {} orders, {} dead letters", count(done), count(accepted), count(dead));
+            eprintln!("{} of {} orders, {} failed", count(done), count(accepted), count(dead));
         }
     }
 

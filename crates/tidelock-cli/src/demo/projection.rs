@@ -32,7 +32,7 @@ pub(crate) struct Totals {
 impl Projection {
     /// Takes in what an event means for a group.
     pub(crate) fn apply(&mut self, group: &str, event: &Outcome) {
-        if !self.applied.insert(event.message()) {
+        if !self.applied.insert(event.job()) {
             self.repeated += 1;
             return;
         }
@@ -61,9 +61,9 @@ impl Totals {
 mod tests {
     use super::*;
 
-    fn charged(message: u64) -> Outcome {
-        let (order, shelf) = (format!("o-{message}"), "4:oslo/lamp".to_owned());
-        Outcome::Charged { message, order, shelf, quantity: 3, amount_cents: 200 }
+    fn charged(job: u64) -> Outcome {
+        let (order, shelf) = (format!("o-{job}"), "4:oslo/lamp".to_owned());
+        Outcome::Charged { job, order, shelf, quantity: 3, amount_cents: 200 }
     }
 
     #[test]

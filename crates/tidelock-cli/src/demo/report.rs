@@ -4,15 +4,13 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
-use tidelock::Raw;
-use tidelock::queue::{DeadLetter, DeadReason};
+use tidelock::job::{FailureCode, JobInfo};
 
 use super::audit::{Account, Dead};
 use crate::exit::Exit;
-use crate::queue::reason;
 use crate::value::{count, cut, line, plain};
 
-/// So many dead letters are shown as examples.
+/// So many failed jobs are shown as examples.
 const SAMPLES: usize = 6;
 /// Errors that begin with the same so many characters are of one kind.
 const KIND: usize = 27;
@@ -30,7 +28,7 @@ pub(crate) struct Report {
     /// Events that the reader of the stock held when it fell; `None`: it did not come to that.
     pub(crate) reader_fell_holding: Option<u64>,
     pub(crate) elapsed_ms: u64,
-    pub(crate) queue_name: String,
+    pub(crate) job_name: String,
     #[serde(skip)]
     pub(crate) kept: bool,
     #[serde(skip)]
@@ -47,20 +45,21 @@ impl Report {
     }
 }
 
-impl From<DeadLetter<Raw>> for Dead {
-    fn from(letter: DeadLetter<Raw>) -> Self {
+impl From<JobInfo> for Dead {
+    fn from(job: JobInfo) -> Self {
+        let failure = job.last_failure.as_ref();
         Self {
-            id: super::number(letter.id),
-            reason: reason(letter.reason),
-            rejected: letter.reason == DeadReason::Rejected,
-            error: letter.last_error.as_deref().unwrap_or_default().to_owned(),
-            attempts: letter.attempts,
-            raw: letter.raw.clone(),
+            id: super::number(job.id),
+            reason: failure.map(|failure| failure.code.as_str().to_owned()).unwrap_or_default(),
+            rejected: failure.is_some_and(|failure| failure.code == FailureCode::Fatal),
+            error: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
+            attempts: job.attempt,
+            raw: job.input.as_bytes().to_vec(),
         }
     }
 }
 
-/// One dead letter of each kind.
+/// One failed job of each kind.
 pub(crate) fn samples(dead: &[Dead]) -> Vec<String> {
     let mut kinds = HashSet::new();
     let firsts = dead.iter().filter(|letter| kinds.insert((&letter.reason, cut(&letter.error, KIND))));
@@ -86,9 +85,9 @@ impl fmt::Display for Report {
         row(account.accepted, "accepted", String::new())?;
         row(account.settled, "settled", format!("charged {} in all", money(account.charged_cents)))?;
         let by_reason = account.dead_by_reason.iter().map(|(reason, number)| format!("{} {reason}", count(*number)));
-        row(account.dead, "dead letters", by_reason.collect::<Vec<_>>().join(", "))?;
+        row(account.dead, "failed", by_reason.collect::<Vec<_>>().join(", "))?;
         if account.unfinished > 0 {
-            row(account.unfinished, "unfinished", "still in the queue when it was stopped".to_owned())?;
+            row(account.unfinished, "unfinished", "not ended when it was stopped".to_owned())?;
         }
         let revenue = money(account.revenue_cents);
         row(account.events, "events", format!("one for each order; a group adds them up to {revenue}"))?;
@@ -100,13 +99,13 @@ impl fmt::Display for Report {
         row(account.members, "members", format!("came and went{expired}"))?;
         row(account.lost, "lost", String::new())?;
         row(account.double, "double", String::new())?;
-        row(account.retried, "retried", "orders that needed more than one delivery".to_owned())?;
+        row(account.retried, "retried", "orders that needed more than one run".to_owned())?;
         if account.replayed + account.stale > 0 {
-            row(account.replayed, "replayed", "redelivered after their charge, and not charged again".to_owned())?;
+            row(account.replayed, "replayed", "run again after their charge, and not charged again".to_owned())?;
             row(account.stale, "stale", "came too late with an old fence, and were refused".to_owned())?;
         }
         if self.killed > 0 {
-            let remark = format!("worker process, which held {} messages", count(self.killed_holding));
+            let remark = format!("worker process, which held {} orders", count(self.killed_holding));
             row(self.killed, "killed", remark)?;
         }
         self.fmt_samples(f)?;
@@ -121,14 +120,14 @@ fn money(cents: i64) -> String {
 impl Report {
     fn fmt_samples(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.samples.is_empty() {
-            writeln!(f, "\nSome of the dead letters:")?;
+            writeln!(f, "\nSome of those that failed:")?;
         }
         for sample in &self.samples {
             writeln!(f, "    {sample}")?;
         }
         if self.kept {
-            let name = &self.queue_name;
-            writeln!(f, "\nKept: tidelock queue stats {name}, tidelock topic tail {name} --from earliest (--redis …)")?;
+            let name = &self.job_name;
+            writeln!(f, "\nKept: tidelock job stats {name}, tidelock topic tail {name} --from earliest (--redis …)")?;
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use tidelock::job::{JobContext, JobError};
 use tidelock::mutex::{Guard, Locked, Mutex};
-use tidelock::queue::{HandlerError, Message};
 use tidelock::ratelimit::RateLimiter;
 use tidelock::topic::Topic;
 use tidelock::{Raw, RetryPolicy, Tidelock};
@@ -27,16 +28,31 @@ pub(crate) struct Shop {
     pub(crate) topic: Topic<Outcome>,
 }
 
+/// What a carried out order gives: the fence under which its shelf was locked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Receipt {
+    pub(crate) fence: u64,
+}
+
 /// Carries out one order. An error means *later*; a bad line is refused for good.
-pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), HandlerError> {
-    let order = match Order::parse(&message.0) {
+pub(crate) async fn fulfil(shop: &Shop, run: &JobContext, line: &Raw) -> Result<Receipt, JobError> {
+    let job = super::number(run.id());
+    let order = match Order::parse(&line.0) {
         Ok(order) => order,
         Err(reason) => {
-            let died = Outcome::died(super::number(message.id()), &message.0, &reason);
-            died.publish(&shop.topic).await?;
-            return Err(HandlerError::fatal(reason));
+            Outcome::died(job, &line.0, &reason).publish(&shop.topic).await?;
+            return Err(JobError::fatal(reason));
         }
     };
+    // Once this step is stored, no later run of the job takes a turn at the provider or the shelf again.
+    let receipt = run.step("charge", async || charge(shop, run, &order).await).await?;
+    // The job ends only behind this: a crash before it, and the next run tells what was charged.
+    Outcome::charged(job, order).publish(&shop.topic).await?;
+    Ok(receipt)
+}
+
+/// Takes a turn at the payment provider, locks the shelf, packs and charges.
+async fn charge(shop: &Shop, run: &JobContext, order: &Order) -> Result<Receipt, JobError> {
     // A limiter never repeats a check by itself, because one that was answered too late has been counted.
     let turn = shop.tide.retry(async |_| shop.payments.acquire("provider").await).policy(shop.patience).await?;
     debug_assert!(!turn.limited, "without a timeout it waits until it is allowed");
@@ -46,23 +62,16 @@ pub(crate) async fn fulfil(shop: &Shop, message: &Message<Raw>) -> Result<(), Ha
         Locked::NotAcquired(busy) => return Err(format!("shelf {shelf:?} was busy for {:?}", busy.waited).into()),
     };
     let charged = tokio::select! {
-        charged = pack_and_charge(shop, message, &order, &guard) => charged,
+        charged = pack_and_charge(shop, run, order, &guard) => charged,
         end = guard.lost() => Err(format!("the lock of shelf {shelf:?} was lost: {end:?}").into()),
     };
+    let receipt = Receipt { fence: guard.fence() };
     // If this fails the library goes on releasing; the charge stands either way.
     let _ = guard.release().await;
-    charged?;
-    // The message is finished only behind this: a crash before it, and the next delivery finds the charge and tells it.
-    Outcome::charged(super::number(message.id()), order).publish(&shop.topic).await?;
-    Ok(())
+    charged.map(|()| receipt)
 }
 
-async fn pack_and_charge(
-    shop: &Shop,
-    message: &Message<Raw>,
-    order: &Order,
-    guard: &Guard,
-) -> Result<(), HandlerError> {
+async fn pack_and_charge(shop: &Shop, run: &JobContext, order: &Order, guard: &Guard) -> Result<(), JobError> {
     // The fence goes along to what is protected, and so does whether the lock is still certain.
     let hold =
         || Hold { shelf: guard.resource().to_owned(), fence: guard.fence(), proven: !guard.valid_for().is_zero() };
@@ -70,7 +79,7 @@ async fn pack_and_charge(
     if order.work_ms > 0 {
         tokio::time::sleep(Duration::from_millis(order.work_ms)).await;
     }
-    if message.attempt() <= order.fail_attempts {
+    if run.attempt() <= order.fail_attempts {
         return Err("the payment provider answered 503".into());
     }
     let charge = || Entry::Charge {
@@ -78,15 +87,15 @@ async fn pack_and_charge(
         order: order.id.clone(),
         amount_cents: order.amount_cents,
         quantity: order.quantity,
-        message: super::number(message.id()),
-        delivery: message.delivery_id(),
-        attempt: message.attempt(),
+        job: super::number(run.id()),
+        run: format!("{}.{}", run.id(), run.fence()),
+        attempt: run.attempt(),
     };
     check(shop.ledger.write(charge)?)
 }
 
 /// A charge that was carried out before is as good as one that was carried out now.
-fn check(effect: Effect) -> Result<(), HandlerError> {
+fn check(effect: Effect) -> Result<(), JobError> {
     match effect {
         Effect::Applied | Effect::Replayed => Ok(()),
         Effect::Stale => Err("the shelf has passed on to another worker".into()),
@@ -127,21 +136,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_charge_that_was_not_told_before_a_crash_is_told_by_the_next_delivery() {
+    async fn a_charge_that_was_not_told_before_a_crash_is_told_by_the_next_run() {
         let (plan, tide) = (plan(), Tidelock::in_process());
         let (shop, topic) = (plan.shop(&tide).unwrap(), plan.topic(&tide).unwrap());
         let mut told = topic.follow().start(Start::Earliest).await.unwrap();
-        let sent = plan.queue(&tide).unwrap().send(&Raw(LINE.to_vec())).await.unwrap();
-        let message = super::super::number(sent.id);
+        let submitted = plan.orders(&tide).unwrap().submit(&Raw(LINE.to_vec())).await.unwrap();
+        let job = super::super::number(submitted.id);
         let order = Order::parse(LINE).unwrap();
-        // So far came the delivery of a worker that is no more.
+        // So far came the run of a worker that is no more.
         let charge = || Entry::Charge {
             hold: Hold { shelf: order.shelf(), fence: 0, proven: true },
             order: order.id.clone(),
             amount_cents: order.amount_cents,
             quantity: order.quantity,
-            message,
-            delivery: "of one who died".to_owned(),
+            job,
+            run: "of one who died".to_owned(),
             attempt: 1,
         };
         assert_eq!(shop.ledger.write(charge).unwrap(), Effect::Applied);
@@ -150,7 +159,7 @@ mod tests {
         let event = next(&mut told).await;
         worker.shutdown(10 * SECOND).await;
         let entries = shop.ledger.entries().unwrap();
-        assert_eq!(ledger::charges(&entries), [(message, event.clone())].into());
+        assert_eq!(ledger::charges(&entries), [(job, event.clone())].into());
         assert_eq!(entries.iter().filter(|entry| matches!(entry, Entry::Charge { .. })).count(), 2, "it came twice");
         assert!(event.publish(&topic).await.unwrap().duplicate);
     }
@@ -158,18 +167,18 @@ mod tests {
     #[tokio::test]
     async fn a_line_that_is_no_order_is_told_and_dies() {
         let (plan, tide) = (plan(), Tidelock::in_process());
-        let (shop, queue) = (plan.shop(&tide).unwrap(), plan.queue(&tide).unwrap());
+        let (shop, orders) = (plan.shop(&tide).unwrap(), plan.orders(&tide).unwrap());
         let mut told = plan.topic(&tide).unwrap().follow().start(Start::Earliest).await.unwrap();
-        let sent = queue.send(&Raw(b"{\"id\":\"o-1\"}".to_vec())).await.unwrap();
+        let submitted = orders.submit(&Raw(b"{\"id\":\"o-1\"}".to_vec())).await.unwrap();
         let worker = plan.workers(&tide, &shop).unwrap().spawn();
         let event = next(&mut told).await;
         worker.shutdown(10 * SECOND).await;
-        let message = super::super::number(sent.id);
+        let job = super::super::number(submitted.id);
         assert!(
-            matches!(&event, Outcome::Died { message: dead, order: Some(order), reason }
-                if *dead == message && order == "o-1" && reason.contains("missing field")),
+            matches!(&event, Outcome::Died { job: dead, order: Some(order), reason }
+                if *dead == job && order == "o-1" && reason.contains("missing field")),
             "{event:?}"
         );
-        assert_eq!(queue.stats().await.unwrap().dead, 1);
+        assert_eq!(orders.stats().await.unwrap().failed, 1);
     }
 }

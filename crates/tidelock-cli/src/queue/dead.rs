@@ -34,7 +34,7 @@ impl From<Reason> for DeadReason {
 }
 
 /// The word for a reason.
-pub(crate) fn word(reason: DeadReason) -> String {
+fn word(reason: DeadReason) -> String {
     match serde_json::to_value(reason) {
         Ok(Value::String(word)) => word,
         _ => format!("{reason:?}"),

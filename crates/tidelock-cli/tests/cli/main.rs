@@ -3,6 +3,7 @@
 mod demo;
 mod failures;
 mod fleet;
+mod job;
 mod queue;
 mod records;
 mod rights;

@@ -41,6 +41,8 @@ use self::topology::Topology;
 use self::url::Url;
 use super::Backend;
 use crate::error::Result;
+use crate::job::redis::RedisJob;
+use crate::job::store::JobStore;
 use crate::keyed::redis::RedisKeyed;
 use crate::keyed::store::KeyedStore;
 use crate::lifecycle::Lifecycle;
@@ -93,6 +95,7 @@ pub(crate) struct Redis {
     mutex: Arc<RedisMutex>,
     queue: Arc<RedisQueue>,
     topic: Arc<RedisTopic>,
+    job: Arc<RedisJob>,
     scheduler: Arc<RedisScheduler>,
     keyed: Arc<RedisKeyed>,
     budget: Arc<RedisBudget>,
@@ -135,6 +138,7 @@ impl Redis {
             mutex: Arc::new(RedisMutex::new(&server)),
             queue: Arc::new(RedisQueue::new(&server)),
             topic: Arc::new(RedisTopic::new(&server)),
+            job: Arc::new(RedisJob::new(&server)),
             scheduler: Arc::new(RedisScheduler::new(&server)),
             keyed: Arc::new(RedisKeyed::new(&server)),
             budget: Arc::new(RedisBudget::new(&server)),
@@ -250,8 +254,8 @@ impl Backend for Redis {
         Arc::clone(&self.topic) as _
     }
 
-    fn job(&self) -> Arc<dyn crate::job::store::JobStore> {
-        unimplemented!("comes with the next commits")
+    fn job(&self) -> Arc<dyn JobStore> {
+        Arc::clone(&self.job) as _
     }
 
     fn scheduler(&self) -> Arc<dyn SchedulerStore> {

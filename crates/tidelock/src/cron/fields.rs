@@ -5,10 +5,12 @@
 
 use super::calendar::{self, Date};
 
-/// Readings after this year are never searched.
+/// Readings after this year are no slots.
 const LAST_YEAR: i64 = 9_999;
-/// Instants begin with 1970, and no clock is more than a day behind them.
+const LAST_READING: i64 = 253_402_300_799;
+/// Instants begin with 1970, and no clock is much more than a day behind them.
 const FIRST_YEAR: i64 = 1_969;
+const FIRST_READING: i64 = -365 * DAY;
 
 const DAY: i64 = 86_400;
 const ALL_DAYS: u64 = 0xffff_fffe;
@@ -81,6 +83,10 @@ impl Fields {
 
     /// The first reading at or after `from`.
     pub(super) fn next_reading(&self, from: i64) -> Option<i64> {
+        if from > LAST_READING {
+            return None;
+        }
+        let from = from.max(FIRST_READING);
         let (day, time) = (from.div_euclid(DAY), from.rem_euclid(DAY));
         if self.has_day(day)
             && let Some(time) = self.next_time(time)
@@ -92,6 +98,10 @@ impl Fields {
 
     /// The last reading at or before `until`.
     pub(super) fn last_reading(&self, until: i64) -> Option<i64> {
+        if until < FIRST_READING {
+            return None;
+        }
+        let until = until.min(LAST_READING);
         let (day, time) = (until.div_euclid(DAY), until.rem_euclid(DAY));
         if self.has_day(day)
             && let Some(time) = self.last_time(time)
@@ -136,8 +146,7 @@ impl Fields {
     /// Days are counted from 1970-01-01.
     fn has_day(&self, day: i64) -> bool {
         let date = Date::of(day);
-        (FIRST_YEAR..=LAST_YEAR).contains(&date.year)
-            && contains(self.months, date.month)
+        contains(self.months, date.month)
             && (contains(self.days, date.day) || contains(self.weekdays, calendar::weekday(day)))
     }
 
@@ -150,10 +159,10 @@ impl Fields {
                 return Some(Date { year, month, day }.number());
             }
             day = 1;
-            match first_from(self.months, month + 1) {
-                Some(next) => month = next,
-                None => (year, month) = (year + 1, first_from(self.months, 1)?),
-            }
+            (year, month) = match first_from(self.months, month + 1) {
+                Some(next) => (year, next),
+                None => (year + 1, first_from(self.months, 1)?),
+            };
         }
         None
     }
@@ -167,10 +176,10 @@ impl Fields {
                 return Some(Date { year, month, day }.number());
             }
             day = 31;
-            match last_to(self.months, month - 1) {
-                Some(last) => month = last,
-                None => (year, month) = (year - 1, last_to(self.months, 12)?),
-            }
+            (year, month) = match last_to(self.months, month - 1) {
+                Some(last) => (year, last),
+                None => (year - 1, last_to(self.months, 12)?),
+            };
         }
         None
     }

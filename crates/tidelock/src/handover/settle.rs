@@ -130,9 +130,14 @@ fn belongs(site: &Site, receipt: &Receipt) -> Result<()> {
     Err(Error::argument(text))
 }
 
-/// At most `max` bytes of a text, cut between characters.
+/// At most `max` bytes of a text, cut between characters; a mark says so.
 pub(crate) fn cut(text: &str, max: usize) -> Arc<str> {
-    text[..text.floor_char_boundary(max)].into()
+    const MARK: &str = "…";
+    if text.len() <= max {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(max - MARK.len());
+    format!("{}{MARK}", &text[..end]).into()
 }
 
 fn text_of(error: &dyn fmt::Display) -> Arc<str> {

@@ -55,6 +55,8 @@ struct State {
     proven_until: Tick,
     /// `None`: only the handler renews, or a renewal is under way.
     renew_at: Option<Tick>,
+    /// A heartbeat that may have set another lease: when it was asked for, and what it leaves proven.
+    doubt: Option<(Tick, Tick)>,
     /// What was not sent yet.
     progress: Option<Vec<u8>>,
     progress_from: Tick,
@@ -90,6 +92,7 @@ impl Held {
             lease,
             proven_until: proven(asked, lease),
             renew_at: (!policy.manual_heartbeat).then(|| asked.plus(third(lease))),
+            doubt: None,
             progress: None,
             progress_from: asked,
             noted: None,
@@ -187,7 +190,14 @@ impl Held {
                 if let Action::Heartbeat { lease: Some(lease) } = action {
                     state.lease = *lease;
                 }
-                state.proven_until = proven(asked, left);
+                let until = proven(asked, left);
+                state.proven_until = match state.doubt {
+                    Some((since, at_most)) if asked < since => until.min(at_most),
+                    _ => {
+                        state.doubt = None;
+                        until
+                    }
+                };
                 if !self.policy.manual_heartbeat {
                     state.renew_at = Some(asked.plus(third(state.lease)));
                 }
@@ -216,7 +226,9 @@ impl Held {
     /// A heartbeat is about to be sent: until its answer the shorter of both leases counts.
     fn asking(&self, asked: Tick, lease: u64) {
         let mut state = self.lock();
-        state.proven_until = state.proven_until.min(proven(asked, lease));
+        let at_most = proven(asked, lease);
+        state.doubt = Some((asked, at_most));
+        state.proven_until = state.proven_until.min(at_most);
         state.renew_at = state.renew_at.map(|at| at.min(asked.plus(third(lease))));
         self.note(&mut state);
     }

@@ -139,11 +139,12 @@ impl Joining<'_> {
         loop {
             // Before the look: what is told from here on is not missed.
             let news = self.joint.news.notified();
+            let mut looking = pin!(ask(self.site, self.store, self.id, true));
             let looked = tokio::select! {
                 biased;
-                looked = ask(self.site, self.store, self.id, true) => looked,
-                // The answer that is on its way is not waited for: nothing there must not hide an outage.
-                () = &mut over => return ask(self.site, self.store, self.id, false).await,
+                looked = &mut looking => looked,
+                // The answer that is on its way tells an outage from a job that runs.
+                () = &mut over => return looking.await,
             };
             let answer = match looked {
                 Ok(Some(view)) if !view.state.is_terminal() => Ok(Some(view)),

@@ -98,13 +98,11 @@ where
     let bytes = encode(held, &value).map_err(|error| context(error.in_context(format_args!("step {id:?}"))))?;
     held.check(OPERATION)?;
     let action = Action::Step { id: Arc::clone(&id), value: bytes.clone() };
-    match held.act_through_outages(OPERATION, action).await? {
-        Settled::Full { memos, bytes: stored } => Err(context(full(&id, bytes.len(), memos, stored)).into()),
-        _ => {
-            held.memos.keep(id, bytes);
-            Ok(value)
-        }
+    if let Settled::Full { memos, bytes: stored } = held.act_through_outages(OPERATION, action).await? {
+        return Err(context(full(&id, bytes.len(), memos, stored)).into());
     }
+    held.memos.keep(id, bytes);
+    Ok(value)
 }
 
 fn encode<T: Value>(held: &Held, value: &T) -> Result<Vec<u8>> {

@@ -181,7 +181,7 @@ impl<I, O> JobWorker<I, O> {
         let line = Arc::clone(&self.line);
         let plan = self.plan().map_err(|error| line.site.context("process", error))?;
         line.site.check_taking("process")?;
-        Engine::start(Arc::new(Shared::new(line, plan)))
+        Engine::start(&Arc::new(Shared::new(line, plan)))
     }
 
     fn plan(self) -> Result<Plan> {

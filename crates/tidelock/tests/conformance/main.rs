@@ -6,6 +6,7 @@
 
 mod ephemeral;
 mod harness;
+mod job;
 mod mutex;
 mod queue;
 mod ratelimit;

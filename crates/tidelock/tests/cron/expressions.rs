@@ -24,7 +24,9 @@ fn values(field: &(&str, &str, &str, std::ops::Range<usize>), text: &str) -> Vec
     let cron = cron(&expression.replace("{}", text), "UTC");
     let mut values: Vec<u32> = slots(&cron, from, to).iter().map(|slot| slot[place.clone()].parse().unwrap()).collect();
     if field == &WEEKDAY {
-        values.iter_mut().for_each(|day| *day -= 1);
+        for day in &mut values {
+            *day -= 1;
+        }
     }
     values.dedup();
     values
@@ -165,6 +167,20 @@ fn later_and_earlier_are_strict_to_the_millisecond() {
 }
 
 #[test]
+fn backwards_each_part_of_the_time_starts_at_its_end() {
+    let last = |text: &str, t: &str| shown(cron(text, "UTC").last_before(at(t)).unwrap());
+    assert_eq!(last("* * * * * *", "2026-03-01T10:20:00Z"), "2026-03-01T10:19:59Z");
+    assert_eq!(last("30,59 * * * * *", "2026-03-01T10:20:10Z"), "2026-03-01T10:19:59Z");
+    assert_eq!(last("30,59 30,59 * * * *", "2026-03-01T10:20:10Z"), "2026-03-01T09:59:59Z");
+    assert_eq!(last("30,59 30,59 9,23 * * *", "2026-03-01T09:20:10Z"), "2026-02-28T23:59:59Z");
+    assert_eq!(last("* * * * * *", "2026-03-01T00:00:00Z"), "2026-02-28T23:59:59Z");
+    assert_eq!(last("7 8 9 * * *", "2026-03-01T09:08:07Z"), "2026-02-28T09:08:07Z");
+    assert_eq!(last("7 8,10 9 * * *", "2026-03-01T09:10:07Z"), "2026-03-01T09:08:07Z");
+    assert_eq!(last("7 8 9,11 * * *", "2026-03-01T11:08:07Z"), "2026-03-01T09:08:07Z");
+    assert_eq!(last("0 0 31 1,12 *", "2026-01-31T00:00:00Z"), "2025-12-31T00:00:00Z");
+}
+
+#[test]
 fn slots_end_with_the_year_9999_and_begin_with_1970() {
     for zone in ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Kiritimati", "-12:00", "+14:00"] {
         for text in ["0 0 1 1 *", "*/20 0 1 1 *", "59 23 31 12 *"] {
@@ -181,4 +197,9 @@ fn slots_end_with_the_year_9999_and_begin_with_1970() {
         }
     }
     assert_eq!(cron("0 0 1 1 *", "UTC").last_before(Timestamp::from_millis(1)), Some(Timestamp::from_millis(0)));
+    let last_second = Some(Timestamp::from_millis(253_402_300_799_000));
+    for zone in ["UTC", "+00:00", "Europe/London"] {
+        assert_eq!(cron("* * * * * *", zone).last_before(Timestamp::from_millis(u64::MAX)), last_second);
+        assert_eq!(cron("59 59 23 31 12 *", zone).next_after(at("9999-12-30T00:00Z")), last_second);
+    }
 }

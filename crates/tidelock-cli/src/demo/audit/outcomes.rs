@@ -19,7 +19,7 @@ pub(crate) struct Log {
 /// An event, as far as the account needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    pub(crate) message: u64,
+    pub(crate) job: u64,
     /// What was charged, in cents, for how many; `None`: it died.
     pub(crate) sale: Option<(i64, u64)>,
 }
@@ -30,7 +30,7 @@ impl From<&Outcome> for Told {
             Outcome::Charged { amount_cents, quantity, .. } => Some((*amount_cents, *quantity)),
             Outcome::Died { .. } => None,
         };
-        Self { message: event.message(), sale }
+        Self { job: event.job(), sale }
     }
 }
 
@@ -52,27 +52,27 @@ impl Audit<'_> {
         }
         let dead: HashSet<u64> = dead.iter().map(|letter| letter.id).collect();
         let mut told = HashSet::new();
-        for Told { message, sale } in &log.events {
-            if !told.insert(*message) {
+        for Told { job, sale } in &log.events {
+            if !told.insert(*job) {
                 self.account.double += 1;
-                self.problem(format!("message {message} has two events"));
+                self.problem(format!("job {job} has two events"));
             }
-            let charged = self.charged.get(message).map(|sale| (sale.cents, sale.quantity));
+            let charged = self.charged.get(job).map(|sale| (sale.cents, sale.quantity));
             if charged != *sale {
-                self.problem(format!("the event of message {message} tells of {sale:?}, the ledger of {charged:?}"));
-            } else if sale.is_none() && !dead.contains(message) && self.account.unfinished == 0 {
-                self.problem(format!("message {message} died by its event, but is not among the dead letters"));
+                self.problem(format!("the event of job {job} tells of {sale:?}, the ledger of {charged:?}"));
+            } else if sale.is_none() && !dead.contains(job) && self.account.unfinished == 0 {
+                self.problem(format!("job {job} died by its event, but is not among the failed jobs"));
             }
         }
-        let untold = self.sent.accepted.keys().filter(|message| !told.contains(message));
+        let untold = self.sent.accepted.keys().filter(|job| !told.contains(job));
         let untold: Vec<u64> = untold.copied().collect();
         if untold.len() as u64 > self.account.unfinished {
-            for message in untold.iter().take(MAX_PROBLEMS) {
-                self.problem(format!("message {message} has no event: {:?}", self.sent.accepted[message]));
+            for job in untold.iter().take(MAX_PROBLEMS) {
+                self.problem(format!("job {job} has no event: {:?}", self.sent.accepted[job]));
             }
         }
         self.account.events = told.len() as u64;
-        self.charged.retain(|message, _| told.contains(message));
+        self.charged.retain(|job, _| told.contains(job));
     }
 
     /// Both projections are what the ledger says of the orders that have an event.
@@ -91,7 +91,7 @@ impl Audit<'_> {
                 self.problem(format!("the projection of group {group:?} has {has} of {events} events"));
             }
             if [lag, missed, dead].into_iter().any(|number| *number > 0) {
-                self.problem(format!("group {group:?} has a lag of {lag}, missed {missed}, and {dead} dead letters"));
+                self.problem(format!("group {group:?} has a lag of {lag}, missed {missed}, and {dead} failed jobs"));
             }
             for amiss in &projection.amiss {
                 self.problem(format!("group {group:?} was given {amiss}"));

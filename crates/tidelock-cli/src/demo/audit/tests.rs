@@ -13,17 +13,17 @@ struct Run {
     sent: Sent,
     entries: Vec<Entry>,
     dead: Vec<Dead>,
-    queue: Figures,
+    jobs: Figures,
     outcomes: Vec<Outcome>,
     log: Log,
     groups: Vec<Standing>,
     presences: Presences,
 }
 
-fn charge(message: u64, fence: u64, attempt: u64) -> Entry {
+fn charge(job: u64, fence: u64, attempt: u64) -> Entry {
     let hold = Hold { shelf: "4:oslo/lamp".to_owned(), fence, proven: true };
-    let (order, delivery) = (format!("o-{message}"), format!("{message}.{attempt}"));
-    Entry::Charge { hold, order, amount_cents: 100, quantity: 2, message, delivery, attempt }
+    let (order, run) = (format!("o-{job}"), format!("{job}.{attempt}"));
+    Entry::Charge { hold, order, amount_cents: 100, quantity: 2, job, run, attempt }
 }
 
 fn standings(events: &[Outcome]) -> Vec<Standing> {
@@ -43,12 +43,12 @@ fn run() -> Run {
     let accepted = HashMap::from([order(1), order(2), order(3), bad]);
     let sent = Sent { lines: 7, blank: 1, too_long: 0, duplicates: 2, accepted };
     let letter = |id, rejected: bool, error: &str, raw: &[u8]| {
-        let reason = if rejected { "rejected" } else { "max_deliveries_exceeded" };
+        let reason = if rejected { "FATAL" } else { "ERROR" };
         Dead { id, reason: reason.to_owned(), rejected, error: error.to_owned(), attempts: 1, raw: raw.to_owned() }
     };
-    let charged = |message: u64| {
-        let (order, shelf) = (format!("o-{message}"), "4:oslo/lamp".to_owned());
-        Outcome::Charged { message, order, shelf, quantity: 2, amount_cents: 100 }
+    let charged = |job: u64| {
+        let (order, shelf) = (format!("o-{job}"), "4:oslo/lamp".to_owned());
+        Outcome::Charged { job, order, shelf, quantity: 2, amount_cents: 100 }
     };
     let events = [charged(1), charged(2), Outcome::died(3, b"{}", "declined"), Outcome::died(4, BAD, "not JSON")];
     let names = ["one", "two"].map(str::to_owned);
@@ -62,15 +62,15 @@ fn run() -> Run {
         sent,
         entries: vec![charge(1, 1, 1), charge(2, 2, 1)],
         dead: vec![letter(3, false, "declined", b"{}"), letter(4, true, "not JSON", BAD)],
-        queue: Figures { accepted: 4, settled: 2, dead: 2, unfinished: 0 },
+        jobs: Figures { accepted: 4, settled: 2, dead: 2, unfinished: 0 },
     }
 }
 
 impl Run {
-    /// Nobody has heard of the end of this message.
-    fn forget(&mut self, message: u64) {
-        self.log.events.retain(|event| event.message != message);
-        let outcomes: Vec<_> = self.outcomes.iter().filter(|event| event.message() != message).cloned().collect();
+    /// Nobody has heard of the end of this job.
+    fn forget(&mut self, job: u64) {
+        self.log.events.retain(|event| event.job != job);
+        let outcomes: Vec<_> = self.outcomes.iter().filter(|event| event.job() != job).cloned().collect();
         self.groups = standings(&outcomes);
     }
 
@@ -79,7 +79,7 @@ impl Run {
             sent: &self.sent,
             ledger: &self.entries,
             dead: &self.dead,
-            queue: self.queue,
+            jobs: self.jobs,
             log: &self.log,
             groups: &self.groups,
             presences: &self.presences,
@@ -94,7 +94,7 @@ fn a_clean_run_adds_up() {
     assert!(account.adds_up);
     assert_eq!((account.accepted, account.settled, account.dead, account.lost), (4, 2, 2, 0));
     assert_eq!(account.charged_cents, 200);
-    assert_eq!(account.dead_by_reason["rejected"], 1);
+    assert_eq!(account.dead_by_reason["FATAL"], 1);
     assert_eq!((account.events, account.revenue_cents, account.sold, account.lag), (4, 200, 4, 0));
     assert_eq!((account.members, account.expired), (2, 1));
 }
@@ -141,18 +141,18 @@ fn a_good_order_that_was_rejected_does_not_add_up() {
 }
 
 #[test]
-fn a_queue_that_counts_otherwise_does_not_add_up() {
+fn jobs_that_count_otherwise_does_not_add_up() {
     let mut run = run();
-    run.queue.settled = 3;
+    run.jobs.settled = 3;
     assert!(!run.account().adds_up);
 }
 
 #[test]
-fn an_interrupted_run_counts_what_is_still_queued() {
+fn an_interrupted_run_counts_what_is_still_to_be_run() {
     let mut run = run();
     run.entries.pop();
     run.forget(2);
-    run.queue = Figures { accepted: 4, settled: 1, dead: 2, unfinished: 1 };
+    run.jobs = Figures { accepted: 4, settled: 1, dead: 2, unfinished: 1 };
     let account = run.account();
     assert_eq!((account.unfinished, account.lost, account.settled), (1, 0, 1));
     assert!(account.adds_up);

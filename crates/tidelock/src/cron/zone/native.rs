@@ -42,16 +42,26 @@ impl Named {
     }
 
     pub(super) fn stretch_at(&self, instant: i64) -> Stretch {
-        let ages = Stretch::endless(0);
         let at = timestamp(instant);
-        let start = self.rules.preceding(timestamp(instant + 1)).next();
-        let end = self.rules.following(at).next();
-        let offset = start.as_ref().map_or_else(|| self.rules.to_offset(at), |start| start.offset());
-        Stretch {
-            start: start.map_or(ages.start, |start| start.timestamp().as_second()),
-            end: end.map_or(ages.end, |end| end.timestamp().as_second()),
-            offset: i64::from(offset.seconds()),
+        let Stretch { mut start, mut end, offset } = Stretch::endless(i64::from(self.rules.to_offset(at).seconds()));
+        // Behind the last change that the database lists, where its rule for the future takes over, `preceding` gives
+        // a date of that rule although a listed change is later. So the change is only where to begin.
+        let changes = match self.rules.preceding(timestamp(instant + 1)).next() {
+            Some(change) => {
+                start = change.timestamp().as_second();
+                self.rules.following(change.timestamp())
+            }
+            None => self.rules.following(at),
+        };
+        for change in changes {
+            let change = change.timestamp().as_second();
+            if change > instant {
+                end = change;
+                break;
+            }
+            start = change;
         }
+        Stretch { start, end, offset }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Browser twin: the host's time zones, by the parts of a formatted date.
 //!
 //! The host tells what its clocks show at an instant, and nothing of their changes. So a stretch is looked for in a cell
-//! of one week: where both ends have one offset it is the whole cell, else the change is found by halving. No zone
-//! changed there and back within a week since 1970.
+//! of five days: where both ends have one offset it is the whole cell, else the change is found by halving. No zone
+//! changed there and back within so short a time since 1970; Boa Vista took seven days in 2000.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -29,8 +29,8 @@ extern "C" {
     fn resolved_options(this: &DateTimeFormat) -> Object;
 }
 
-const CELL: i64 = 7 * 86_400;
-/// Cells that are remembered per zone: some forty years. Beyond, all are forgotten.
+const CELL: i64 = 5 * 86_400;
+/// Cells that are remembered per zone: some thirty years. Beyond, all are forgotten.
 const CELLS: usize = 2_048;
 
 std::thread_local! {
@@ -51,9 +51,17 @@ pub(in crate::cron) struct Named {
 
 impl Named {
     pub(super) fn find(name: &str) -> Option<Self> {
+        let known = ASKED.with_borrow(|asked| asked.get_key_value(name).map(|(name, _)| name.clone()));
+        if let Some(name) = known {
+            return Some(Self { name });
+        }
         let host = Host::open(name)?;
         let name = Reflect::get(&host.format.resolved_options(), &"timeZone".into()).ok()?.as_string()?;
-        Some(Self { name: name.into() })
+        let name: Arc<str> = name.into();
+        ASKED.with_borrow_mut(|asked| {
+            asked.entry(name.clone()).or_insert(host);
+        });
+        Some(Self { name })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -62,6 +70,7 @@ impl Named {
 
     pub(super) fn stretch_at(&self, instant: i64) -> Stretch {
         ASKED.with_borrow_mut(|asked| {
+            // A clone may have come from another thread, which has asked for itself.
             let host = asked.entry(self.name.clone());
             let host = host.or_insert_with_key(|name| Host::open(name).expect("the host named this zone itself"));
             host.stretch_at(instant)

@@ -73,7 +73,12 @@ impl Model {
         let mut job = made(new, id, now.ms, standing);
         self.join_line(&mut job);
         self.log(&mut job, now.ms, Happened::Submitted);
-        self.wait(job, due.unwrap_or(now.ms), now.ms);
+        match due {
+            Some(due) => self.wait(job, due, now.ms),
+            // Due when it stands, which is later than now where the clock stepped back: what comes later never expires
+            // earlier.
+            None => self.be_ready(job),
+        }
         Acceptance::New { id }
     }
 

@@ -23,7 +23,7 @@ use crate::time::{SECOND, Tick};
 /// Requests of one kind under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
 /// How long handlers that were dropped may take to let go, of real time: one that never yields cannot be dropped.
-const LET_GO: Duration = SECOND;
+const LET_GO: Duration = Duration::from_millis(500);
 
 /// Settles that have their answers.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
@@ -45,9 +45,9 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn start(shared: Arc<Shared>) -> Result<RunningJobWorker> {
+    pub(super) fn start(shared: &Arc<Shared>) -> Result<RunningJobWorker> {
         let site = Arc::clone(shared.site());
-        let closer = Arc::clone(&shared) as Arc<dyn GiveBack>;
+        let closer = Arc::clone(shared) as Arc<dyn GiveBack>;
         let engine = Self {
             asks: FuturesUnordered::new(),
             asked: 0,
@@ -57,10 +57,10 @@ impl Engine {
             stopping: false,
             error: None,
             _hold: site.world.lifecycle.hold_until_closed("worker", &site.address.id, closer),
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(shared),
         };
         let (ended, end) = oneshot::channel();
-        let running = RunningJobWorker::over(&shared, end);
+        let running = RunningJobWorker::over(shared, end);
         let started = site.world.spawner.spawn(async move {
             let report = engine.run().await;
             // Nobody waits for the report of a worker that was dropped.

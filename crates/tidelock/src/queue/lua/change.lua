@@ -18,24 +18,14 @@
 -- ARGV[4..] its arguments
 -- Reply: settling (0, 1), a word, then numbers
 local change = tonumber(ARGV[2])
-local memory = redis.call('GET', KEYS[13])
-if memory then
-  local last = struct.unpack('>I8', memory)
-  if last == change then
-    return cmsgpack.unpack(memory:sub(9))
-  end
-  if last > change then
-    return redis.error_reply('LATE a later change of this sender was answered')
-  end
+local before = remembered(KEYS[13], change)
+if before then
+  return before
 end
 advance()
 
 -- Messages that one step removes or moves.
 local MOST = 200
-
-local function text(number)
-  return string.format('%.0f', number)
-end
 
 -- ARGV[4]: longest time in ms, -1: until resumed. ARGV[5]: reason.
 local function pause()
@@ -208,11 +198,11 @@ local CHANGES = {
   purge_dead = function() return each_dead(remove_dead) end,
 }
 local answer = { CHANGES[ARGV[3]]() }
-local reply = { settling and 1 or 0, answer[1], text(now) }
+local reply = { settling and 1 or 0, answer[1], number_text(now) }
 for i = 2, #answer do
-  reply[#reply + 1] = text(answer[i])
+  reply[#reply + 1] = number_text(answer[i])
 end
-redis.call('SET', KEYS[13], pack8(change) .. cmsgpack.pack(reply), 'PX', pinned and HOUR or 120000)
+remember(KEYS[13], change, reply)
 wake()
 finish()
 return reply

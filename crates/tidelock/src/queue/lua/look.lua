@@ -16,11 +16,7 @@
 -- ARGV[3..] its arguments: an id; or limit and the cursor's parts; for deads also the filter
 -- Reply: settling (0, 1); now in ms; then what was asked for: numbers of stats, or messages and their places
 advance()
-local reply = { settling and 1 or 0, string.format('%.0f', now) }
-
-local function number_text(number)
-  return string.format('%.0f', number)
-end
+local reply = { settling and 1 or 0, number_text(now) }
 
 local function show_stats()
   local oldest

@@ -2,12 +2,7 @@
 
 -- Takes a message out of its key's line; the next one becomes the head and, if it is due, deliverable.
 local function leave_line(m)
-  if not m.key then
-    return
-  end
-  local was_head = head_of(m.key) == pack8(m.id)
-  redis.call('ZREM', LINES, line_member(m))
-  local head = was_head and head_of(m.key)
+  local head = m.key and quit_line(m.key, m.join, pack8(m.id))
   if not head then
     return
   end
@@ -110,10 +105,7 @@ end
 -- Puts a new or requeued message into its first state.
 local function admit(m, due)
   if m.key then
-    r.join = r.join + 1
-    m.join = r.join
-    redis.call('ZADD', LINES, 0, line_member(m))
-    fresh[LINES] = true
+    m.join = join_line(m.key, pack8(m.id))
   end
   if due then
     store_delayed(m, due, 'o')
@@ -143,26 +135,18 @@ local function returned(m, at, delay, max_deliveries, place)
   return at
 end
 
--- What is overdue, by cause: indexes in the order that breaks ties.
+-- What is overdue, by cause.
 local INDEXES = { DELAYED, LEASED, EXPIRING, KEPT }
-local FETCH = 50
-local fetched = {}
+local function overdue_of(index, count)
+  return redis.call('ZRANGEBYSCORE', INDEXES[index], '-inf', now, 'WITHSCORES', 'LIMIT', 0, count)
+end
 
--- The first overdue entry of an index as (instant, id), fetched some at a time.
-local function first_of(index)
-  local list = fetched[index]
-  if not list or (list.at > #list and #list == 2 * FETCH) then
-    list = redis.call('ZRANGEBYSCORE', INDEXES[index], '-inf', now, 'WITHSCORES', 'LIMIT', 0, FETCH)
-    list.at = 1
-    fetched[index] = list
-  end
-  if list.at <= #list then
-    return tonumber(list[list.at + 1]), unpack8(list[list.at])
-  end
+local function first_deadline(index)
+  return redis.call('ZRANGE', INDEXES[index], 0, 0, 'WITHSCORES')[2]
 end
 
 -- The expiry and id of the first message of the plain line, if it has expired.
-local function expired_line_head()
+local function overdue_in_line()
   while r.line_expiry > 0 and r.line_expiry <= now do
     local element = redis.call('LINDEX', LINE, 0)
     if not element then
@@ -179,14 +163,13 @@ local function expired_line_head()
   end
 end
 
-local function transition(cause, at, id)
-  if cause == 5 then
+local function transition(cause, at, id_bytes)
+  if cause > #INDEXES then
     local m = parse_line(redis.call('LPOP', LINE))
     r.ready = r.ready - 1
     return bury(m, 'e', at)
   end
-  fetched[cause].at = fetched[cause].at + 2
-  local m = load(pack8(id))
+  local m = load(id_bytes)
   local kind, number, tag = m.kind, m.number, m.tag
   leave_state(m)
   if kind == 'd' then
@@ -201,63 +184,11 @@ local function transition(cause, at, id)
   elseif kind == 'l' then
     returned(m, at, 0, number, tag)
   elseif kind == 'x' then
-    redis.call('HDEL', MESSAGES, pack8(id))
+    redis.call('HDEL', MESSAGES, id_bytes)
     r.settled = r.settled + 1
   else
     bury(m, 'e', at)
   end
-end
-
-local function first_overdue()
-  local cause, at, id
-  for index = 1, 4 do
-    local index_at, index_id = first_of(index)
-    if index_at and (not at or index_at < at or (index_at == at and index_id < id)) then
-      cause, at, id = index, index_at, index_id
-    end
-  end
-  local line_at, line_id = expired_line_head()
-  if line_at and (not at or line_at < at or (line_at == at and line_id < id)) then
-    cause, at, id = 5, line_at, line_id
-  end
-  return cause, at, id
-end
-
--- The exact next deadline, once the lower bound was reached.
-local function look_ahead()
-  local earliest = r.line_expiry
-  for index = 1, 4 do
-    local first = redis.call('ZRANGE', INDEXES[index], 0, 0, 'WITHSCORES')[2]
-    local at = tonumber(first or 'inf') or math.huge
-    if at < math.huge and (earliest == 0 or at < earliest) then
-      earliest = at
-    end
-  end
-  r.next = earliest
-end
-
--- Carries out at most STEP overdue transitions, in the order of their instants, each as of its own instant.
-local function advance()
-  if r.paused > 0 and now >= r.paused then
-    r.paused = 0
-  end
-  if r.next == 0 or now < r.next then
-    return
-  end
-  for _ = 1, STEP do
-    local cause, at, id = first_overdue()
-    if not cause then
-      return look_ahead()
-    end
-    -- A transition may make another overdue one: then its index is fetched again.
-    r.next = 0
-    transition(cause, at, id)
-    if r.next > 0 and r.next <= now then
-      fetched = {}
-    end
-  end
-  settling = first_overdue() ~= nil
-  look_ahead()
 end
 
 -- Forgets some dedupe records whose window is over: few at a time, more in all than are made. They are kept a second
@@ -267,39 +198,6 @@ local function forget_dedup(count)
   for i = 1, #sample, 2 do
     if unpack8(sample[i + 1], 9) + 1000 <= now then
       redis.call('HDEL', DEDUP, sample[i])
-    end
-  end
-end
-
--- Publishes to a parked process; false if nobody listens there.
-local TAG = RECORD:match('{(.*)}')
-local function ring(process)
-  return redis.call('PUBLISH', process, TAG) > 0
-end
-
--- Ends a step: wakes one parked process per deliverable message, and the one that keeps the next deadline if this
--- step added an earlier one. Scores in PARKED: remembered until, plus KEEPS for the one that keeps the deadline.
-local KEEPS = 4000000000000000
-local function wake()
-  local deliverable = is_paused() and 0 or r.ready
-  while deliverable > 0 do
-    local popped = redis.call('ZPOPMIN', PARKED)
-    if #popped == 0 then
-      return
-    end
-    if tonumber(popped[2]) % KEEPS > now and ring(popped[1]) then
-      deliverable = deliverable - 1
-    end
-  end
-  if soonest and (r.told == 0 or soonest < r.told) then
-    while true do
-      local popped = redis.call('ZPOPMAX', PARKED)
-      if #popped == 0 then
-        return
-      end
-      if tonumber(popped[2]) % KEEPS > now and ring(popped[1]) then
-        return
-      end
     end
   end
 end

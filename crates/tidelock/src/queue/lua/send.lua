@@ -1,13 +1,5 @@
 -- part: sending.
 
--- The instants of an immediate send: never before the immediate send before it.
-local function stand()
-  if now > r.standing then
-    r.standing = now
-  end
-  return r.standing
-end
-
 local function accept()
   r.id = following(r.id)
   r.accepted = r.accepted + 1

@@ -116,29 +116,6 @@ local function take_merged(want, lease_end, consumer, max_deliveries, place, out
   store_leases(lease_end, values, ids)
 end
 
--- Notes that the process waits. One of those that wait keeps the next deadline; answers it to that one, else 0.
-local function park(process)
-  redis.call('ZREM', PARKED, process)
-  redis.call('ZREMRANGEBYSCORE', PARKED, '-inf', now)
-  local keeper = redis.call('ZRANGE', PARKED, -1, -1, 'WITHSCORES')
-  local kept = keeper[2] and tonumber(keeper[2]) > KEEPS and tonumber(keeper[2]) - KEEPS > now
-  if keeper[2] and tonumber(keeper[2]) > KEEPS and not kept then
-    redis.call('ZREM', PARKED, keeper[1])
-  end
-  local until_time = now + 10000
-  redis.call('ZADD', PARKED, kept and until_time or until_time + KEEPS, process)
-  redis.call('PEXPIRE', PARKED, pinned and HOUR or 20000)
-  if kept then
-    return 0
-  end
-  r.told = r.next
-  if r.paused > 0 and (r.told == 0 or r.paused < r.told) then
-    r.told = r.paused
-  end
-  soonest = nil
-  return r.told
-end
-
 -- ARGV[at]: want, lease in ms, max_deliveries (0: none), place (o, b), consumer, 1 to park, then the process. Answers the
 -- time in ms after which to take again (0: not told), then the messages.
 local function op_take(at)
@@ -151,9 +128,8 @@ local function op_take(at)
   end
   local told = 0
   if parks == '1' and #out - 1 < want and not settling then
-    told = park(process)
+    told = park(process, function() return r.next end)
   end
-  -- As the time from now: clocks of callers may be off.
-  out[1] = pack8(told > 0 and math.max(told - now, 1) or 0)
+  out[1] = told_after(told)
   return at + 7, out
 end

@@ -17,31 +17,21 @@
 -- ARGV[3..] operations: a name and its arguments, as the parts describe; or `sweep` alone, which carries out what is
 --           overdue unless some process did so within the last second
 -- Reply: settling (0, 1); next deadline in ms (0: none); then one item per operation
-local function next_text()
-  return string.format('%.0f', r.next)
-end
-
 local trip = tonumber(ARGV[2])
 if ARGV[3] == 'sweep' then
   if now >= r.swept and now - r.swept < 1000 then
-    return { 0, next_text() }
+    return { 0, number_text(r.next) }
   end
   r.swept = now
   advance()
   forget_dedup(20)
   wake()
   finish()
-  return { settling and 1 or 0, next_text() }
+  return { settling and 1 or 0, number_text(r.next) }
 end
-local memory = redis.call('GET', KEYS[13])
-if memory then
-  local last, answers = struct.unpack('>I8', memory), memory:sub(9)
-  if last == trip then
-    return repeat_answer(cmsgpack.unpack(answers))
-  end
-  if last > trip then
-    return redis.error_reply('LATE a later trip of this sender was answered')
-  end
+local before = remembered(KEYS[13], trip)
+if before then
+  return before.err and before or repeat_answer(before)
 end
 advance()
 local OPERATIONS =
@@ -53,8 +43,8 @@ while at <= #ARGV do
   reply[#reply + 1] = answer
   answers[#answers + 1] = type(answer) == 'table' and receipts_of(answer) or answer
 end
-redis.call('SET', KEYS[13], pack8(trip) .. cmsgpack.pack(answers), 'PX', pinned and HOUR or 120000)
+remember(KEYS[13], trip, answers)
 wake()
 finish()
-reply[1], reply[2] = settling and 1 or 0, next_text()
+reply[1], reply[2] = settling and 1 or 0, number_text(r.next)
 return reply

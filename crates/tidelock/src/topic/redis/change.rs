@@ -19,13 +19,13 @@ static CHANGE: Script = script!(
     "../lua/store.lua",
     "../lua/log.lua",
     "../lua/parked.lua",
-    "../lua/repeat.lua",
+    "../../lua/answers.lua",
     "../lua/group.lua",
     "../lua/change.lua",
 );
 
 static DELETE: Script =
-    script!("delete topic", "../../lua/time.lua", "../lua/store.lua", "../lua/repeat.lua", "../lua/delete.lua");
+    script!("delete topic", "../../lua/time.lua", "../lua/store.lua", "../../lua/answers.lua", "../lua/delete.lua");
 
 /// A series of changes: each waits for the one before it, and a repeated one is answered from memory.
 #[derive(Debug)]

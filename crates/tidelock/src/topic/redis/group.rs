@@ -27,7 +27,7 @@ static TRIP: Script = script!(
     "../lua/store.lua",
     "../lua/log.lua",
     "../lua/parked.lua",
-    "../lua/repeat.lua",
+    "../../lua/answers.lua",
     "../lua/group.lua",
     "../lua/take.lua",
     "../lua/settle.lua",

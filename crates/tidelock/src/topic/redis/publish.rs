@@ -19,7 +19,7 @@ static PUBLISH: Script = script!(
     "../lua/store.lua",
     "../lua/log.lua",
     "../lua/parked.lua",
-    "../lua/repeat.lua",
+    "../../lua/answers.lua",
     "../lua/publish.lua",
 );
 

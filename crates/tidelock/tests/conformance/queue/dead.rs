@@ -19,7 +19,10 @@ conformance!(a_dead_letter_is_a_full_copy, async |mut world: World| {
     take(&queue).await.dead_letter(&"é".repeat(513)).error(&"boom").await.unwrap();
     let dead = queue.dead_letters().get(id).await.unwrap().unwrap();
     assert_eq!((dead.id, dead.reason, dead.attempts), (id, DeadReason::Rejected, 1));
-    assert_eq!((dead.note.as_deref(), dead.last_error.as_deref()), (Some("é".repeat(512).as_str()), Some("boom")));
+    assert_eq!(
+        (dead.note.as_deref(), dead.last_error.as_deref()),
+        (Some(format!("{}…", "é".repeat(510)).as_str()), Some("boom"))
+    );
     assert_eq!((dead.enqueued_at, dead.moved_at), (sent, clock.now()));
     assert_eq!(dead.kept_until, Some(clock.now() + 7 * tidelock::DAY));
     assert_eq!((dead.ordering_key.as_deref(), dead.priority), (Some("key"), 4));

@@ -1,5 +1,5 @@
--- part: the answer of a trip, remembered until the sender's next one, in case its reply is lost.
--- Answers the remembered answer, or an error reply if a later trip was answered; nothing for a new trip.
+-- part: the answer to a numbered request, remembered until its sender's next one, in case the reply is lost.
+-- Answers the remembered answer, or an error reply if a later one was answered; nothing for a new one.
 local function remembered(key, trip)
   local memory = redis.call('GET', key)
   if not memory then

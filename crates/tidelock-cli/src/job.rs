@@ -1,0 +1,80 @@
+//! `tidelock job …`: look at jobs, and change what becomes of them.
+
+mod change;
+mod events;
+mod list;
+mod show;
+mod state;
+mod submit;
+
+use clap::{Args, Subcommand};
+use tidelock::job::{Job, JobId};
+use tidelock::{Raw, Tidelock};
+
+use crate::exit::Exit;
+use crate::server::Server;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// List the jobs of one state.
+    Ls(list::List),
+    /// Show one job: its input, its result, its failures.
+    Show(show::Show),
+    /// Submit a job.
+    Submit(submit::Submit),
+    /// Run jobs again that failed, timed out or were cancelled.
+    Retry(change::Retry),
+    /// Cancel jobs, whether they wait or run.
+    Cancel(change::Cancel),
+    /// Remove jobs that do not run, and all about them.
+    Rm(change::Remove),
+    /// Follow what happens to a job.
+    Events(events::Events),
+    /// How many jobs there are in which state, and what has happened so far.
+    Stats(state::Stats),
+    /// Start no jobs, in all processes.
+    Pause(state::Pause),
+    /// Start jobs again.
+    Resume(state::Resume),
+}
+
+/// Which jobs.
+#[derive(Args)]
+struct Target {
+    /// The name of the job.
+    job: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Target {
+    async fn open(&self) -> anyhow::Result<(Tidelock, Job<Raw, Raw>)> {
+        let tide = self.server.open().await?;
+        let job = tide.job::<Raw, Raw>(&self.job).payload_limit(crate::queue::MAX_BODY).build()?;
+        Ok((tide, job))
+    }
+
+    fn json(&self) -> bool {
+        self.server.json()
+    }
+}
+
+/// Reads the id of a job.
+fn id(text: &str) -> Result<JobId, String> {
+    text.parse().map_err(|_| format!("expected the id of a job, a whole number, but got {text:?}"))
+}
+
+pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Ls(verb) => verb.run().await,
+        Verb::Show(verb) => verb.run().await,
+        Verb::Submit(verb) => verb.run().await,
+        Verb::Retry(verb) => verb.run().await,
+        Verb::Cancel(verb) => verb.run().await,
+        Verb::Rm(verb) => verb.run().await,
+        Verb::Events(verb) => verb.run().await,
+        Verb::Stats(verb) => verb.run().await,
+        Verb::Pause(verb) => verb.run().await,
+        Verb::Resume(verb) => verb.run().await,
+    }
+}

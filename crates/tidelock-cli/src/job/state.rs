@@ -1,0 +1,140 @@
+//! All jobs of a name: their figures, and their pause.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tidelock::Changed;
+use tidelock::job::JobStats;
+
+use super::Target;
+use crate::exit::Exit;
+use crate::output;
+use crate::value::{about, count, duration, instant, plain};
+
+const STATS_HELP: &str = "\
+ready      due, and started in turn; blocked ones wait for another job of their ordering key
+delayed    waiting for their time, or for another attempt
+running    in the hands of a worker
+The other states count what is still kept; the totals count all there ever were. A name that nobody used is all zeros.
+
+Examples:
+  tidelock job stats mail.send
+  tidelock job stats mail.send --json | jq .totals.failed";
+
+#[derive(Args)]
+#[command(after_help = STATS_HELP)]
+pub(crate) struct Stats {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Stats {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, job) = self.target.open().await?;
+        let stats = job.stats().await?;
+        output::answer(self.target.json(), &stats, &human(&stats))?;
+        Ok(Exit::Yes)
+    }
+}
+
+fn human(stats: &JobStats) -> String {
+    let mut lines = Vec::new();
+    let mut row = |name: &str, number: u64, remark: String| {
+        lines.push(format!("{name:<10}{:>14}{remark}\n", count(number)));
+    };
+    let blocked = if stats.blocked > 0 { format!("  ({} blocked)", count(stats.blocked)) } else { String::new() };
+    let oldest = stats.oldest_ready_age.map(|age| format!("  (oldest for {})", about(age))).unwrap_or_default();
+    row("ready", stats.ready, oldest + &blocked);
+    let next = stats.next_due.map(|due| format!("  (next at {})", instant(due))).unwrap_or_default();
+    row("delayed", stats.delayed, next);
+    row("running", stats.running, String::new());
+    let totals = &stats.totals;
+    let ends = [
+        ("completed", stats.completed, totals.completed),
+        ("failed", stats.failed, totals.failed),
+        ("cancelled", stats.cancelled, totals.cancelled),
+        ("timed out", stats.timed_out, totals.timed_out),
+    ];
+    for (name, kept, ever) in ends {
+        row(name, kept, if ever > kept { format!("  ({} in all)", count(ever)) } else { String::new() });
+    }
+    row("submitted", totals.submitted, "  in all".to_owned());
+    for (name, number) in [("retries", totals.retries), ("crashes", totals.crashes), ("stale", totals.stale)] {
+        row(name, number, "  in all".to_owned());
+    }
+    if let Some(pause) = &stats.paused {
+        let until = pause.until.map_or("until resumed".to_owned(), |until| format!("until {}", instant(until)));
+        let reason = pause.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+        lines.push(format!("paused {until}{reason}\n"));
+    }
+    if stats.settling {
+        lines.push("more is overdue than one look carries out; look again\n".to_owned());
+    }
+    lines.concat()
+}
+
+const PAUSE_HELP: &str = "\
+Submits, running jobs and due times go on; only starts stop. A second pause replaces end and reason.
+Exit code 1: it was paused just so already.
+
+Examples:
+  tidelock job pause mail.send --reason 'provider down'
+  tidelock job pause mail.send --for 10m";
+
+#[derive(Args)]
+#[command(after_help = PAUSE_HELP)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    target: Target,
+    /// End by itself after this time.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    at_most: Option<Duration>,
+    /// Shown by `stats`.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Pause {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, job) = self.target.open().await?;
+        let mut pause = job.pause();
+        if let Some(at_most) = self.at_most {
+            pause = pause.for_at_most(at_most);
+        }
+        if let Some(reason) = &self.reason {
+            pause = pause.reason(reason);
+        }
+        changed(&self.target, pause.await?, "paused", "was paused just so already")
+    }
+}
+
+const RESUME_HELP: &str = "\
+Exit code 1: it was not paused.
+
+Example:
+  tidelock job resume mail.send";
+
+#[derive(Args)]
+#[command(after_help = RESUME_HELP)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Resume {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, job) = self.target.open().await?;
+        changed(&self.target, job.resume().await?, "resumed", "was not paused")
+    }
+}
+
+fn changed(target: &Target, changed: Changed, yes: &str, no: &str) -> anyhow::Result<Exit> {
+    let human = match changed {
+        Changed::Yes => yes,
+        Changed::No => no,
+        Changed::Absent => "there is no such job",
+    };
+    output::answer(target.json(), &json!({ "changed": changed }), &format!("{}: {human}\n", plain(&target.job)))?;
+    Ok(Exit::any(changed == Changed::Yes))
+}

@@ -1,0 +1,117 @@
+-- part: the numbers of an object whose things are handed out, and how long its keys live. Before it stand RECORD, how
+-- many keys the object has (OBJECT_KEYS), and the FIELDS of its record.
+local HOUR, SLACK = 3600000, 600000
+local MAX_BYTES = 16 * 1024 * 1024
+local STEP = 200
+
+-- Numbers all; an absent field is 0. Every object has these: `ready`: how many may be handed out. `paused`: end of the
+-- pause, -1 for until resumed. `next`: no deadline is earlier, 0 for none. `told`: deadline that a parked process keeps,
+-- 0 for none. `ends`: latest deadline of anything stored, -1 for never. `applied`: the `ends` that expiries were set for.
+local stored = redis.call('HMGET', RECORD, unpack(FIELDS))
+local r, known = {}, {}
+for i = 1, #FIELDS do
+  local number = tonumber(stored[i] or 0)
+  if not number then
+    return redis.error_reply('TIDELOCK the record of the object holds ' .. FIELDS[i] .. ' that is no number')
+  end
+  r[FIELDS[i]], known[i] = number, number
+end
+
+-- Keys that this step may have created, by name.
+local fresh = {}
+local soonest = nil
+local settling = false
+
+local function pack8(number)
+  return struct.pack('>I8', number)
+end
+
+local function unpack8(bytes, from)
+  return (struct.unpack('>I8', bytes, from or 1))
+end
+
+local function number_text(number)
+  return string.format('%.0f', number)
+end
+
+-- A series that never repeats, whatever was forgotten in between.
+local function following(last)
+  return math.max(last + 1, now_us)
+end
+
+-- Where something that is due now stands: never before what came before it, also if the clock steps back.
+local function stand()
+  if now > r.standing then
+    r.standing = now
+  end
+  return r.standing
+end
+
+-- The object must live until `at`; nil: for ever.
+local function live_until(at)
+  if not at then
+    r.ends = -1
+  elseif r.ends ~= -1 and at > r.ends then
+    r.ends = at
+  end
+end
+
+local function deadline(at)
+  if r.next == 0 or at < r.next then
+    r.next = at
+  end
+end
+
+-- A deadline at which something may become deliverable.
+local function delivery_deadline(at)
+  deadline(at)
+  if not soonest or at < soonest then
+    soonest = at
+  end
+end
+
+local function is_paused()
+  return r.paused == -1 or now < r.paused
+end
+
+-- Ends a step: the record, and the lifetime of every key that it may have made. `unfinished`: how many things are stored
+-- that may have no end; without them the object ends at `rest`, the latest deadline of all else.
+local function keep(unfinished, rest)
+  if r.ends == -1 and unfinished == 0 and r.paused ~= -1 then
+    r.ends = math.max(now, rest, r.paused)
+  end
+  if r.paused == -1 then
+    r.ends = -1
+  end
+  local change = {}
+  local renew = r.ends ~= r.applied and (r.ends == -1 or r.applied == -1 or r.ends > r.applied + SLACK)
+  if not stored[1] or r.applied == 0 then
+    renew = true
+  end
+  if renew then
+    r.applied = r.ends
+  end
+  for i = 1, #FIELDS do
+    if r[FIELDS[i]] ~= known[i] then
+      change[#change + 1] = FIELDS[i]
+      change[#change + 1] = r[FIELDS[i]]
+    end
+  end
+  if #change > 0 then
+    redis.call('HSET', RECORD, unpack(change))
+  end
+  local left = math.max(r.ends - now, 0) + HOUR + SLACK
+  if renew then
+    for i = 1, OBJECT_KEYS do
+      if r.ends == -1 then
+        redis.call('PERSIST', KEYS[i])
+      else
+        redis.call('PEXPIRE', KEYS[i], left)
+      end
+    end
+  elseif r.ends ~= -1 then
+    for key in pairs(fresh) do
+      redis.call('PEXPIRE', key, left)
+    end
+  end
+end

@@ -1,0 +1,139 @@
+-- part: writes that wait until somebody reads the key or the step ends, so that a trip makes one command of each kind.
+local set_writes, field_writes = {}, {}
+
+local function waiting_for(writes, key)
+  local waiting = writes[key]
+  if not waiting then
+    waiting = {}
+    writes[key] = waiting
+  end
+  return waiting
+end
+
+-- A member of a sorted set.
+local function put(key, score, member)
+  waiting_for(set_writes, key)[member] = score
+end
+
+local function drop(key, member)
+  waiting_for(set_writes, key)[member] = false
+end
+
+-- Fields that were read or written in this step: false for what is not there.
+local fields = {}
+
+local function write_field(key, field, value)
+  waiting_for(field_writes, key)[field] = value
+  waiting_for(fields, key)[field] = value
+end
+
+local function erase_field(key, field)
+  write_field(key, field, false)
+end
+
+local function read_field(key, field)
+  local known_fields = waiting_for(fields, key)
+  local value = known_fields[field]
+  if value == nil then
+    value = redis.call('HGET', key, field)
+    known_fields[field] = value
+  end
+  return value
+end
+
+-- Reads many at once.
+local function preload(key, names)
+  local known_fields, missing = waiting_for(fields, key), {}
+  for i = 1, #names do
+    if known_fields[names[i]] == nil then
+      missing[#missing + 1] = names[i]
+    end
+  end
+  local values = load_values(key, missing)
+  for i = 1, #missing do
+    known_fields[missing[i]] = values[i]
+  end
+end
+
+-- Keys that hold one long entry for ever: they never vanish, and small ones are not scanned from their beginning.
+local STEADY_SETS, STEADY_HASHES = { RUNNING, STARTED, KEPT }, { JOBS, INPUTS, DETAILS }
+local is_steady = {}
+for i = 1, 3 do
+  is_steady[STEADY_SETS[i]], is_steady[STEADY_HASHES[i]] = true, true
+end
+
+local function make_steady()
+  if r.steady == 1 then
+    return
+  end
+  r.steady = 1
+  for i = 1, 3 do
+    redis.call('ZADD', STEADY_SETS[i], '+inf', SENTINEL)
+    redis.call('HSET', STEADY_HASHES[i], '.', SENTINEL)
+    fresh[STEADY_SETS[i]], fresh[STEADY_HASHES[i]] = true, true
+  end
+end
+
+-- What waits for a key, in pairs, and what goes.
+local function split_waiting(writes, key)
+  local waiting, kept, gone, count, gone_count = writes[key], {}, {}, 0, 0
+  writes[key] = nil
+  for name, value in pairs(waiting) do
+    if value then
+      kept[count + 1], kept[count + 2] = name, value
+      count = count + 2
+    else
+      gone_count = gone_count + 1
+      gone[gone_count] = name
+    end
+  end
+  if count > 0 and not is_steady[key] then
+    fresh[key] = true
+  end
+  return kept, gone
+end
+
+local function write_hash(key)
+  if field_writes[key] then
+    local kept, gone = split_waiting(field_writes, key)
+    call_in_parts('HSET', key, kept)
+    call_in_parts('HDEL', key, gone)
+  end
+end
+
+-- Scores as text: many of a step are the same, and to write a number costs as much as a command.
+local score_texts = {}
+
+local function write_set(key)
+  if not set_writes[key] then
+    return
+  end
+  local kept, gone = split_waiting(set_writes, key)
+  for i = 1, #kept, 2 do
+    local member, score = kept[i], kept[i + 1]
+    local text = score_texts[score]
+    if not text then
+      text = number_text(score)
+      score_texts[score] = text
+    end
+    kept[i], kept[i + 1] = text, member
+  end
+  call_in_parts('ZADD', key, kept)
+  call_in_parts('ZREM', key, gone)
+end
+
+-- The first member of a sorted set and its score as text.
+local function first_in(key)
+  write_set(key)
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  return first[1], first[2]
+end
+
+local function write_all()
+  for key in pairs(set_writes) do
+    write_set(key)
+  end
+  for key in pairs(field_writes) do
+    write_hash(key)
+  end
+end

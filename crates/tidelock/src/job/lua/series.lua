@@ -1,0 +1,184 @@
+-- part: keys, and schedules whose runs come here. A mirror of job/model/series.rs.
+
+-- Forgotten at the latest then, so the object has to live until then.
+local function rest_until(at)
+  r.rest = math.max(r.rest, at)
+  live_until(at)
+end
+
+-- What a key is bound to: id, until (0: until the terminal step), 1 if the job is gone.
+local function binding_of(key)
+  local bound = read_field(BOUND, key)
+  if not bound then
+    return nil
+  end
+  local until_time, gone = struct.unpack('>I6B', bound, 9)
+  return bound:sub(1, 8), until_time, gone == 1
+end
+
+-- The id that a key is bound to now.
+local function bound_to(key)
+  local id, until_time, gone = binding_of(key)
+  if not id or (gone and until_time <= now) then
+    return nil
+  end
+  return id
+end
+
+local function write_binding(key, id, until_time, gone)
+  write_field(BOUND, key, id .. struct.pack('>I6B', until_time, gone and 1 or 0))
+end
+
+local function bind(j)
+  local life = struct.unpack('>I6', j.rules, 40)
+  local until_time = life > 0 and now + life or 0
+  local _, _, gone = binding_of(j.key)
+  if gone then
+    drop(KEY_ENDS, j.key)
+  end
+  write_binding(j.key, j.id, until_time, false)
+  rest_until(until_time)
+end
+
+-- The key of a job that is over.
+local function end_key(j)
+  local id, until_time = binding_of(j.key)
+  if id == j.id and until_time == 0 then
+    erase_field(BOUND, j.key)
+  end
+end
+
+-- The key of a job that is gone: it stays while it has to.
+local function outlive(j)
+  local id, until_time = binding_of(j.key)
+  if id ~= j.id then
+    return
+  end
+  if until_time > now then
+    write_binding(j.key, id, until_time, true)
+    put(KEY_ENDS, until_time, j.key)
+    deadline(until_time)
+  else
+    erase_field(BOUND, j.key)
+  end
+end
+
+-- A series: forgotten at, whether a slot was accepted, the newest one (revision and slot) and its id, how many of its
+-- runs are not over, how many run.
+local SERIES_VALUE = '>I6Bc16c8I4I4'
+local NO_SLOT, NO_ID = string.rep('\0', 16), string.rep('\0', 8)
+
+local function series_of(name)
+  local value = read_field(SERIES, name)
+  if not value then
+    return nil
+  end
+  local s = { name = name }
+  s.until_time, s.has_slot, s.slot, s.id, s.active, s.running = struct.unpack(SERIES_VALUE, value)
+  return s
+end
+
+local function new_series(name)
+  return { name = name, until_time = 0, has_slot = 0, slot = NO_SLOT, id = NO_ID, active = 0, running = 0 }
+end
+
+local function write_series(s)
+  write_field(SERIES, s.name,
+    struct.pack(SERIES_VALUE, s.until_time, s.has_slot, s.slot, s.id, s.active, s.running))
+  if s.active == 0 then
+    put(SERIES_ENDS, s.until_time, s.name)
+    deadline(s.until_time)
+  else
+    drop(SERIES_ENDS, s.name)
+  end
+  rest_until(s.until_time)
+end
+
+-- Numbers of 16 bytes, too large for one number of Lua's: -1, 0 or 1.
+local function compare_slots(one, other)
+  for at = 1, 16, 4 do
+    local a, b = struct.unpack('>I4', one, at), struct.unpack('>I4', other, at)
+    if a ~= b then
+      return a < b and -1 or 1
+    end
+  end
+  return 0
+end
+
+-- Where a job comes from: 1 if it has a slot, the slot, overlap (a allow, s skip, q queue), how many may wait, how long
+-- the series is remembered.
+local function read_origin(bytes)
+  local origin = {}
+  origin.has_slot, origin.slot, origin.overlap, origin.most, origin.memory = struct.unpack('>Bc16c1I8I6', bytes)
+  return origin
+end
+
+-- What is against a run: a letter and an id; nil for nothing.
+local function judge_series(name, origin)
+  local s = series_of(name)
+  if not s then
+    return nil
+  end
+  if origin.has_slot == 1 and s.has_slot == 1 then
+    local order = compare_slots(origin.slot, s.slot)
+    if order <= 0 then
+      return 'D' .. (order == 0 and s.id or NO_ID)
+    end
+  end
+  if s.active == 0 or origin.overlap == 'a' or (origin.overlap == 'q' and s.active - s.running < origin.most) then
+    return nil
+  end
+  local oldest = redis.call('ZRANGEBYLEX', ACTIVE, '[' .. name .. '\0', '(' .. name .. '\1', 'LIMIT', 0, 1)[1]
+  return 'O' .. oldest:sub(-8)
+end
+
+-- A use of the series, whatever became of it.
+local function use_series(name, origin)
+  local s = series_of(name) or new_series(name)
+  s.until_time = math.max(s.until_time, now + origin.memory)
+  write_series(s)
+end
+
+-- A run of the series was accepted, or is to be run again.
+local function join_series(j, origin)
+  local s = series_of(j.series) or new_series(j.series)
+  if redis.call('ZADD', ACTIVE, 0, j.series .. '\0' .. j.id) == 1 then
+    s.active = s.active + 1
+  end
+  fresh[ACTIVE] = true
+  if origin and origin.has_slot == 1 then
+    s.has_slot, s.slot, s.id = 1, origin.slot, j.id
+  end
+  write_series(s)
+end
+
+-- One of its runs began or stopped to run.
+local function count_running(j, by)
+  local s = series_of(j.series)
+  if s then
+    s.running = s.running + by
+    write_series(s)
+  end
+end
+
+-- A job of the series is over, or gone.
+local function leave_series(j, at)
+  local s = series_of(j.series)
+  if not s then
+    return
+  end
+  s.active = s.active - redis.call('ZREM', ACTIVE, j.series .. '\0' .. j.id)
+  if s.active == 0 then
+    s.until_time = math.max(s.until_time, at)
+  end
+  write_series(s)
+end
+
+local function forget_some(ends, hash)
+  write_set(ends)
+  local names = redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, STEP)
+  for i = 1, #names do
+    drop(ends, names[i])
+    erase_field(hash, names[i])
+  end
+end

@@ -1,0 +1,209 @@
+//! Jobs on Redis: one script per trip, and trips that many callers share.
+
+mod change;
+mod look;
+mod plan;
+mod stored;
+mod trip;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
+
+use self::trip::Request;
+use super::ears::{Ears, News};
+use super::store::{Accepted, Change, Changes, Claim, Claimed, JobStore, Look, NewJob, Settle, Settled, View};
+use crate::backend::redis::{Arguments, Bytes, Carrier, Lanes, Object, Objects, Place, Server, Wakeable, answers_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+
+/// Trips of one process and object that may be under way at once: the second keeps the server busy while the answer of the
+/// first is being worked on.
+const LANES: usize = 2;
+/// The parts of an object's keys, in the order of the scripts' KEYS.
+const PARTS: [&str; 23] = [
+    "record",
+    "line",
+    "jobs",
+    "inputs",
+    "details",
+    "ready",
+    "lines",
+    "delayed",
+    "running",
+    "started",
+    "expiring",
+    "kept",
+    "completed",
+    "failed",
+    "cancelled",
+    "timed_out",
+    "keys",
+    "key_ends",
+    "series",
+    "series_ends",
+    "active",
+    "watchers",
+    "parked",
+];
+
+/// All jobs on the server that this process has to do with.
+#[derive(Debug)]
+pub(crate) struct RedisJob {
+    server: Arc<Server>,
+    objects: Objects<Address, Remote>,
+}
+
+/// The jobs of one name on the server, as this process uses them.
+#[derive(Debug)]
+struct Remote {
+    server: Arc<Server>,
+    place: Place,
+    keys: Vec<String>,
+    lanes: Lanes<Request>,
+    /// The number of the last change; a change waits for the one before it.
+    changes: tokio::sync::Mutex<u64>,
+    /// Where the script remembers the answer to it.
+    change_answers: String,
+    ears: Arc<Ears>,
+    /// The next deadline that the server told, in ms; 0 for none.
+    next: AtomicU64,
+}
+
+impl RedisJob {
+    pub(crate) fn new(server: &Arc<Server>) -> Self {
+        Self { server: Arc::clone(server), objects: Objects::new(server) }
+    }
+
+    /// The jobs at `address`. Using them is what keeps them swept.
+    fn remote(&self, address: &Address) -> Arc<Remote> {
+        self.objects.get(address, || Remote::new(&self.server, address))
+    }
+
+    /// Hands a request to the next trip and waits for its answer.
+    fn ask<T: Send + 'static>(
+        &self,
+        address: &Address,
+        request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
+    ) -> BoxFuture<'static, Result<T>> {
+        let remote = self.remote(address);
+        let (sender, receiver) = oneshot::channel();
+        remote.submit(request(sender));
+        Box::pin(async move {
+            receiver.await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
+            })
+        })
+    }
+}
+
+impl Remote {
+    fn new(server: &Arc<Server>, address: &Address) -> Arc<Self> {
+        let place = Place::of("job", address, None);
+        let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
+        let remote = Arc::new(Self {
+            server: Arc::clone(server),
+            keys,
+            lanes: Lanes::new(server, &place, LANES),
+            changes: tokio::sync::Mutex::new(0),
+            change_answers: answers_key(server, &place),
+            ears: Arc::default(),
+            next: AtomicU64::new(0),
+            place,
+        });
+        let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
+        server.wakes.register(&remote.place.tag, waiter);
+        remote
+    }
+
+    /// Keys and pinned time, as every script takes them. `answers` is the sender's own memory.
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for key in self.keys.iter().map(String::as_str).chain(answers) {
+            arguments.key(key);
+        }
+        self.server.push_now(&mut arguments);
+        arguments
+    }
+
+    fn told_next(&self, next: u64) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+
+    fn operation(&self) -> String {
+        self.place.tag.to_string()
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.server.wakes.forget(&self.place.tag);
+    }
+}
+
+impl Object for Remote {
+    fn tag(&self) -> &str {
+        &self.place.tag
+    }
+
+    fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.ears) > 1 || self.ears.is_used()
+    }
+
+    fn next_deadline(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    async fn sweep(self: Arc<Self>) -> Result<()> {
+        self.sweep_once().await
+    }
+}
+
+impl Wakeable for Remote {
+    /// Nothing: there may be work. `c` and a fence: its job was cancelled. `w` and an id: something happened to that job.
+    fn woken(&self, detail: &[u8]) {
+        let mut detail = Bytes(detail);
+        let news = match (detail.byte(), detail.number(8)) {
+            (None, _) => News::Work,
+            (Some(b'c'), Some(fence)) => News::Cancelled(fence),
+            (Some(b'w'), Some(id)) => News::Happened(id),
+            // Of a later version: at worst somebody looks too late.
+            _ => return,
+        };
+        self.ears.hear(news);
+    }
+
+    fn reset(&self) {
+        self.ears.reset();
+    }
+}
+
+impl JobStore for RedisJob {
+    fn submit(&self, jobs: &Address, batch: Vec<NewJob>) -> BoxFuture<'static, Result<Accepted>> {
+        self.ask(jobs, |reply| Request::Submit { batch, reply })
+    }
+
+    fn claim(&self, jobs: &Address, claim: Claim) -> BoxFuture<'static, Result<Claimed>> {
+        self.ask(jobs, |reply| Request::Claim { claim, reply })
+    }
+
+    fn settle(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        self.ask(jobs, |reply| Request::Settle { settles, reply: Some(reply) })
+    }
+
+    fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
+        let remote = self.remote(jobs);
+        Box::pin(async move { remote.change(change).await })
+    }
+
+    fn look(&self, jobs: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
+        let remote = self.remote(jobs);
+        Box::pin(async move { remote.look(look).await })
+    }
+
+    fn ears(&self, jobs: &Address) -> Arc<Ears> {
+        Arc::clone(&self.remote(jobs).ears)
+    }
+}

@@ -1,0 +1,105 @@
+//! Changing jobs from outside of their runs, and the object as a whole.
+
+use redis::Value;
+
+use super::Remote;
+use super::stored::state_of;
+use crate::backend::redis::{Arguments, Repeat, Script, script, unexpected};
+use crate::error::Result;
+use crate::job::store::{Change, Changes, SETTLING_STEPS};
+
+static CHANGE: Script = script!(
+    "change jobs",
+    "../../lua/time.lua",
+    "../../lua/receipts.lua",
+    "../lua/keys.lua",
+    "../../handover/lua/record.lua",
+    "../../handover/lua/lines.lua",
+    "../../handover/lua/parking.lua",
+    "../../lua/answers.lua",
+    "../lua/books.lua",
+    "../lua/store.lua",
+    "../lua/series.lua",
+    "../lua/moves.lua",
+    "../../handover/lua/overdue.lua",
+    "../lua/begin.lua",
+    "../lua/change.lua",
+);
+
+fn push_reason(reason: Option<&str>, arguments: &mut Arguments) {
+    arguments.push(if reason.is_some() { b"1" } else { b"0" });
+    arguments.push(reason.unwrap_or_default().as_bytes());
+}
+
+fn push(change: &Change, arguments: &mut Arguments) {
+    match change {
+        Change::Cancel { id, reason } => {
+            arguments.push(b"cancel");
+            arguments.push(&id.to_be_bytes());
+            push_reason(reason.as_deref(), arguments);
+        }
+        Change::Retry { id, max_depth } => {
+            arguments.push(b"retry");
+            arguments.push(&id.to_be_bytes());
+            arguments.number(max_depth.unwrap_or(0));
+        }
+        Change::Remove { id } => {
+            arguments.push(b"remove");
+            arguments.push(&id.to_be_bytes());
+        }
+        Change::Pause { for_at_most, reason } => {
+            arguments.push(b"pause");
+            match for_at_most {
+                Some(longest) => arguments.number(*longest),
+                None => arguments.push(b"-1"),
+            }
+            push_reason(reason.as_deref(), arguments);
+        }
+        Change::Resume => arguments.push(b"resume"),
+        Change::Delete => arguments.push(b"delete"),
+    }
+}
+
+/// `None`: nothing was done, ask again.
+fn read(answer: &Value) -> Result<Option<Changes>> {
+    let wrong = || unexpected("change", answer);
+    let Value::Array(items) = answer else { return Err(wrong()) };
+    let texts = items.iter().map(|item| match item {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).map_err(|_| wrong()),
+        _ => Err(wrong()),
+    });
+    let texts = texts.collect::<Result<Vec<_>>>()?;
+    let number = |at: usize| texts.get(at).and_then(|text| text.parse::<u64>().ok()).ok_or_else(wrong);
+    Ok(Some(match texts.first().copied() {
+        Some("again") => return Ok(None),
+        Some("done") => Changes::Done,
+        Some("nothing") => Changes::Nothing,
+        Some("absent") => Changes::Absent,
+        Some("taken") => Changes::KeyTaken(number(1)?),
+        Some("full") => Changes::Full { depth: number(1)?, limit: number(2)? },
+        Some("refused") => {
+            let kind = u8::try_from(number(1)?).map_err(|_| wrong())?;
+            Changes::Refused(state_of(kind).ok_or_else(wrong)?)
+        }
+        _ => return Err(wrong()),
+    }))
+}
+
+impl Remote {
+    pub(super) async fn change(&self, change: Change) -> Result<Changes> {
+        for step in 1.. {
+            let mut last = self.changes.lock().await;
+            *last += 1;
+            let mut arguments = self.arguments(Some(&self.change_answers));
+            arguments.number(*last);
+            arguments.push(if step >= SETTLING_STEPS { b"1" } else { b"0" });
+            push(&change, &mut arguments);
+            let within = self.server.request_timeout;
+            let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
+            if let Some(changes) = read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)? {
+                return Ok(changes);
+            }
+        }
+        unreachable!("the last step is told to change whatever is overdue")
+    }
+}

@@ -1,0 +1,327 @@
+//! Looking at jobs, after what is overdue was carried out.
+
+use redis::Value;
+
+use super::Remote;
+use super::stored::{Shown, Stored, content_of, events_of, failures_of, foreign, line_bytes, line_text, state_of};
+use crate::backend::redis::{Arguments, Bytes, Repeat, Script, script, unexpected};
+use crate::error::Result;
+use crate::handover::cursor::{Cursor, read_cursor};
+use crate::job::store::{
+    EndView, EventView, EventsView, JobFilter, JobState, Look, MAX_EVENTS, PauseView, SETTLING_STEPS, StatsView,
+    Totals, View,
+};
+
+static LOOK: Script = script!(
+    "look at jobs",
+    "../../lua/time.lua",
+    "../../lua/receipts.lua",
+    "../../lua/rank.lua",
+    "../lua/keys.lua",
+    "../../handover/lua/record.lua",
+    "../../handover/lua/lines.lua",
+    "../../handover/lua/parking.lua",
+    "../lua/books.lua",
+    "../lua/store.lua",
+    "../lua/series.lua",
+    "../lua/moves.lua",
+    "../../handover/lua/overdue.lua",
+    "../lua/begin.lua",
+    "../lua/look.lua",
+);
+
+/// What the script showed: the instant, then items.
+struct Answer {
+    settling: bool,
+    now: u64,
+    items: std::vec::IntoIter<Value>,
+}
+
+impl Answer {
+    fn read(answer: Value) -> Result<Self> {
+        let Value::Array(items) = answer else { return Err(unexpected("look", &answer)) };
+        let mut items = items.into_iter();
+        let settling = items.next() == Some(Value::Int(1));
+        let mut answer = Self { settling, now: 0, items };
+        answer.now = answer.count()?;
+        Ok(answer)
+    }
+
+    fn is_over(&self) -> bool {
+        self.items.len() == 0
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>> {
+        match self.items.next() {
+            Some(Value::BulkString(bytes)) => Ok(bytes),
+            other => Err(unexpected("look", &other.unwrap_or(Value::Nil))),
+        }
+    }
+
+    /// Bytes behind a `1`; anything else stands for none.
+    fn optional(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(self.bytes()?.strip_prefix(b"1").map(<[u8]>::to_vec))
+    }
+
+    fn text(&mut self) -> Result<Option<std::sync::Arc<str>>> {
+        Ok(self.optional()?.map(|bytes| String::from_utf8_lossy(&bytes).into()))
+    }
+
+    fn number(&mut self) -> Result<Option<u64>> {
+        let bytes = self.bytes()?;
+        let text = String::from_utf8_lossy(&bytes);
+        match text.as_ref() {
+            "-1" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| unexpected("look", &Value::SimpleString(text.to_owned()))),
+        }
+    }
+
+    fn count(&mut self) -> Result<u64> {
+        Ok(self.number()?.unwrap_or(0))
+    }
+
+    fn state(&mut self) -> Result<JobState> {
+        let kind = self.bytes()?;
+        kind.first().and_then(|kind| state_of(*kind)).ok_or_else(|| foreign("kind of job", &kind))
+    }
+
+    /// The next job; `None` at the end.
+    fn job(&mut self) -> Result<Option<Shown>> {
+        if self.items.len() < 6 {
+            return Ok(None);
+        }
+        Ok(Some(Shown {
+            stored: Stored::read(&self.bytes()?)?,
+            lease_end: self.count()?,
+            progress: self.optional()?,
+            last_failures: failures_of(&self.bytes()?)?,
+            content: content_of(&self.bytes()?)?,
+            result: self.optional()?,
+        }))
+    }
+
+    fn jobs(&mut self) -> Result<Vec<Shown>> {
+        std::iter::from_fn(|| self.job().transpose()).collect()
+    }
+}
+
+impl Remote {
+    /// Asks the script, again while more is overdue than one step carries out.
+    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
+        for step in 1.. {
+            let mut arguments = self.arguments(None);
+            arguments.push(if step >= SETTLING_STEPS { b"1" } else { b"0" });
+            arguments.push(what.as_bytes());
+            push(&mut arguments);
+            let within = self.server.request_timeout;
+            let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let answer = Answer::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            if !answer.settling || step >= SETTLING_STEPS {
+                return Ok(answer);
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    pub(super) async fn look(&self, look: Look) -> Result<View> {
+        match look {
+            Look::Stats => Ok(View::Stats(self.stats().await?)),
+            Look::Get { id } => {
+                let shown = self.show("get", |arguments| arguments.push(&id.to_be_bytes())).await?.job()?;
+                Ok(View::Job(shown.map(Shown::into_view).transpose()?.map(Box::new)))
+            }
+            Look::List { filter, limit, after } => {
+                let after = after.as_deref().map(read_cursor).transpose()?;
+                self.list(filter, limit, after).await
+            }
+            Look::Join { id, park } => self.join(id, park).await,
+            Look::Events { id, after, max, park } => Ok(View::Events(self.events(id, after, max, park).await?)),
+            Look::Places { id } => {
+                let mut answer = self.show("places", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                if answer.is_over() {
+                    return Ok(View::Places(None));
+                }
+                let last = answer.count()?;
+                Ok(View::Places(Some((last.saturating_sub(MAX_EVENTS as u64), last))))
+            }
+            Look::Memos { id, fence } => self.memos(id, fence).await,
+        }
+    }
+
+    async fn stats(&self) -> Result<StatsView> {
+        let mut shown = self.show("stats", |_| ()).await?;
+        let (ready, blocked, delayed, running) = (shown.count()?, shown.count()?, shown.count()?, shown.count()?);
+        let totals = Totals {
+            submitted: shown.count()?,
+            completed: shown.count()?,
+            failed: shown.count()?,
+            cancelled: shown.count()?,
+            timed_out: shown.count()?,
+            retries: shown.count()?,
+            crashes: shown.count()?,
+            stale: shown.count()?,
+        };
+        let paused = shown.number()?;
+        let (completed, failed, cancelled, timed_out) =
+            (shown.count()?, shown.count()?, shown.count()?, shown.count()?);
+        let (oldest, next_due) = (shown.number()?, shown.number()?);
+        let in_force = paused.is_none_or(|until| until > shown.now);
+        let pause = PauseView { until: paused, reason: shown.text()? };
+        Ok(StatsView {
+            ready: ready + blocked,
+            blocked,
+            delayed,
+            running,
+            completed,
+            failed,
+            cancelled,
+            timed_out,
+            oldest_ready_age: oldest.map(|standing| shown.now.saturating_sub(standing)),
+            next_due,
+            paused: in_force.then_some(pause),
+            totals,
+            settling: shown.settling,
+        })
+    }
+
+    /// One more than the page is asked for, to know whether there is a next one.
+    async fn list(&self, filter: JobFilter, limit: usize, after: Option<Cursor>) -> Result<View> {
+        let mut found = match filter {
+            JobFilter::Ready => self.list_ready(limit + 1, after).await?,
+            JobFilter::Delayed => self.list_timed("delayed", limit + 1, after).await?,
+            JobFilter::Running => self.list_timed("running", limit + 1, after).await?,
+            JobFilter::Completed => self.list_timed("completed", limit + 1, after).await?,
+            JobFilter::Failed => self.list_timed("failed", limit + 1, after).await?,
+            JobFilter::Cancelled => self.list_timed("cancelled", limit + 1, after).await?,
+            JobFilter::TimedOut => self.list_timed("timed_out", limit + 1, after).await?,
+        };
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|last| last.cursor(filter).to_string());
+        let views = found.into_iter().map(Shown::into_view).collect::<Result<_>>()?;
+        Ok(View::Jobs(views, next))
+    }
+
+    async fn list_timed(&self, what: &str, wanted: usize, after: Option<Cursor>) -> Result<Vec<Shown>> {
+        let push = |arguments: &mut Arguments| {
+            arguments.number(wanted as u64);
+            if let Some(Cursor::At(at, id)) = after {
+                arguments.number(at);
+                arguments.number(id);
+            } else {
+                ["-1", "0"].iter().for_each(|part| arguments.push(part.as_bytes()));
+            }
+        };
+        self.show(what, push).await?.jobs()
+    }
+
+    /// Jobs that can be started, then those that wait behind another of their line.
+    async fn list_ready(&self, wanted: usize, after: Option<Cursor>) -> Result<Vec<Shown>> {
+        let (mut found, mut line) = match after {
+            Some(Cursor::Blocked(join, line)) => (Vec::new(), (line_bytes(&line), join)),
+            Some(Cursor::Ready(rank, standing, id)) => {
+                (self.startable(wanted, Some((rank, standing, id))).await?, (Vec::new(), 0))
+            }
+            Some(Cursor::At(..)) | None => (self.startable(wanted, None).await?, (Vec::new(), 0)),
+        };
+        while found.len() < wanted {
+            let push = |arguments: &mut Arguments| {
+                arguments.number((wanted - found.len()) as u64);
+                arguments.push(&line.0);
+                arguments.number(line.1);
+            };
+            let mut shown = self.show("blocked", push).await?;
+            found.extend(shown.jobs()?);
+            let last = shown.bytes()?;
+            let Some((key, join)) = last.split_at_checked(last.len().saturating_sub(9)).filter(|_| last.len() > 9)
+            else {
+                break;
+            };
+            line = (line_bytes(&line_text(key)), Bytes(&join[1..]).number(8).unwrap_or(0));
+        }
+        Ok(found)
+    }
+
+    async fn startable(&self, wanted: usize, after: Option<(u8, u64, u64)>) -> Result<Vec<Shown>> {
+        let push = |arguments: &mut Arguments| {
+            arguments.number(wanted as u64);
+            match after {
+                None => ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
+                Some((rank, standing, id)) => {
+                    [u64::from(rank), standing, id].into_iter().for_each(|part| arguments.number(part));
+                }
+            }
+        };
+        self.show("ready", push).await?.jobs()
+    }
+
+    fn push_watch(&self, park: bool, arguments: &mut Arguments) {
+        arguments.push(if park { b"1" } else { b"0" });
+        arguments.push(self.server.channel.as_bytes());
+    }
+
+    async fn join(&self, id: u64, park: bool) -> Result<View> {
+        let push = |arguments: &mut Arguments| {
+            arguments.push(&id.to_be_bytes());
+            self.push_watch(park, arguments);
+        };
+        let mut answer = self.show("join", push).await?;
+        if answer.is_over() {
+            return Ok(View::Joined(None));
+        }
+        let state = answer.state()?;
+        let mut end = EndView { state, result: None, failure: None, reason: None };
+        if state.is_terminal() {
+            end.reason = answer.text()?;
+            let failures = failures_of(&answer.bytes()?)?;
+            let failed = matches!(state, JobState::Failed | JobState::TimedOut);
+            end.failure = failures.into_iter().next_back().filter(|_| failed);
+            end.result = answer.optional()?;
+        }
+        Ok(View::Joined(Some(Box::new(end))))
+    }
+
+    async fn events(&self, id: u64, after: u64, max: usize, park: bool) -> Result<EventsView> {
+        let push = |arguments: &mut Arguments| {
+            arguments.push(&id.to_be_bytes());
+            arguments.number(after);
+            arguments.number(max as u64);
+            self.push_watch(park, arguments);
+        };
+        let mut answer = self.show("events", push).await?;
+        if answer.is_over() {
+            return Ok(EventsView { absent: true, ..EventsView::default() });
+        }
+        let last = answer.count()?;
+        let ended = answer.bytes()? == b"1";
+        let first = last.saturating_sub(MAX_EVENTS as u64);
+        let place = after.clamp(first, last);
+        let mut events: Vec<(u64, EventView)> = Vec::new();
+        while !answer.is_over() {
+            let before = answer.count()?;
+            let chunk = events_of(&answer.bytes()?)?;
+            events.extend((before + 1..).zip(chunk).filter(|(number, _)| *number > place));
+        }
+        events.truncate(max);
+        let shown = place + events.len() as u64;
+        Ok(EventsView { absent: false, missed: first.saturating_sub(after), events, ended: ended && shown == last })
+    }
+
+    async fn memos(&self, id: u64, fence: u64) -> Result<View> {
+        let push = |arguments: &mut Arguments| {
+            arguments.push(&id.to_be_bytes());
+            arguments.push(&fence.to_be_bytes());
+        };
+        let mut answer = self.show("memos", push).await?;
+        if answer.is_over() {
+            return Ok(View::Memos(None));
+        }
+        answer.bytes()?;
+        let mut memos = Vec::new();
+        while !answer.is_over() {
+            let step = String::from_utf8_lossy(&answer.bytes()?).into();
+            memos.push((step, answer.bytes()?));
+        }
+        Ok(View::Memos(Some(memos)))
+    }
+}

@@ -1,0 +1,207 @@
+//! A trip: the requests that were waiting when a lane became free, carried by one call of one script.
+//!
+//! Requests of one trip are concurrent: nobody awaited one before making another. Submits go first, then settles, then
+//! claims, each in the order in which they were made.
+
+use std::sync::Arc;
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use super::Remote;
+use super::plan::{Outcome, Plan, Reply};
+use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Repeat, Script, script};
+use crate::error::Result;
+use crate::job::store::{Accepted, Action, Claim, Claimed, NewJob, Run, Settle, Settled};
+use crate::runtime::Spawner;
+use crate::time::Timestamp;
+
+static TRIP: Script = script!(
+    "jobs",
+    "../../lua/time.lua",
+    "../../lua/receipts.lua",
+    "../lua/keys.lua",
+    "../../handover/lua/record.lua",
+    "../../handover/lua/lines.lua",
+    "../../handover/lua/parking.lua",
+    "../../lua/answers.lua",
+    "../lua/books.lua",
+    "../lua/store.lua",
+    "../lua/series.lua",
+    "../lua/moves.lua",
+    "../../handover/lua/overdue.lua",
+    "../lua/begin.lua",
+    "../lua/submit.lua",
+    "../lua/claim.lua",
+    "../lua/settle.lua",
+    "../lua/repeat.lua",
+    "../lua/trip.lua",
+);
+
+/// One caller's part of a trip.
+#[derive(Debug)]
+pub(super) enum Request {
+    Submit { batch: Vec<NewJob>, reply: oneshot::Sender<Result<Accepted>> },
+    Claim { claim: Claim, reply: oneshot::Sender<Result<Claimed>> },
+    Settle { settles: Vec<Settle>, reply: Option<oneshot::Sender<Result<Vec<Settled>>>> },
+}
+
+impl server::Request for Request {
+    /// Submits alone fill one trip while the other is under way; claims and large batches keep the server waiting.
+    fn gains_from_a_second_trip(&self) -> bool {
+        match self {
+            Self::Submit { batch, .. } => batch.len() >= 16,
+            Self::Claim { .. } => true,
+            Self::Settle { settles, .. } => settles.len() >= 16,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Submit { batch, .. } => batch.iter().map(|job| job.content.size() + 256).sum(),
+            Self::Claim { .. } => 64,
+            Self::Settle { settles, .. } => settles.iter().map(size_of).sum(),
+        }
+    }
+
+    /// A settle is sent even if its caller went away.
+    fn is_withdrawn(&self) -> bool {
+        match self {
+            Self::Submit { reply, .. } => reply.is_closed(),
+            Self::Claim { reply, .. } => reply.is_closed(),
+            Self::Settle { .. } => false,
+        }
+    }
+
+    fn fail(self, error: &crate::Error) {
+        // A caller that went away needs no answer.
+        match self {
+            Self::Submit { reply, .. } => drop(reply.send(Err(error.duplicate()))),
+            Self::Claim { reply, .. } => drop(reply.send(Err(error.duplicate()))),
+            Self::Settle { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
+        }
+    }
+}
+
+fn size_of(settle: &Settle) -> usize {
+    let carried = match &settle.action {
+        Action::Complete { result } => result.len(),
+        Action::Fail { message, .. } => message.len(),
+        Action::Step { id, value } => id.len() + value.len(),
+        _ => 0,
+    };
+    64 + settle.progress.as_ref().map_or(0, Vec::len) + carried
+}
+
+impl Carrier for Remote {
+    type Request = Request;
+
+    fn lanes(&self) -> &Lanes<Request> {
+        &self.lanes
+    }
+
+    fn spawner(&self) -> &Spawner {
+        &self.server.spawner
+    }
+
+    async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
+        let pinned = self.server.clock.pinned();
+        let mut arguments = self.arguments(Some(&lane.answers));
+        arguments.number(lane.number);
+        let plan = Plan::make(load, &mut arguments, &self.server.channel);
+        let answer =
+            self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
+        match answer.map_err(|failure| failure.into_error(&self.operation())) {
+            Ok(answer) => {
+                // The server told times from its now: a pinned one is that of the request, else it is this moment.
+                let now = pinned.unwrap_or_else(|| self.server.clock.now());
+                self.deliver(plan, answer, now);
+            }
+            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
+        }
+    }
+}
+
+impl Remote {
+    /// One empty trip: carries out what is overdue, unless some process did within the last second.
+    pub(super) async fn sweep_once(&self) -> Result<()> {
+        let mut arguments = self.arguments(Some(&self.keys[0]));
+        arguments.number(0);
+        arguments.push(b"sweep");
+        let answer =
+            self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
+        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+        self.told_next(Reply::read(answer)?.next);
+        Ok(())
+    }
+
+    fn deliver(self: &Arc<Self>, plan: Plan, answer: Value, now: Timestamp) {
+        let outcome = Reply::read(answer).and_then(|mut reply| {
+            self.told_next(reply.next);
+            let settling = reply.settling;
+            plan.steps.iter().map(|step| step.read(&mut reply)).collect::<Result<Vec<_>>>().map(|read| (settling, read))
+        });
+        match outcome {
+            Ok((settling, read)) => self.hand_out(plan.requests, read, settling, now),
+            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
+        }
+    }
+
+    fn hand_out(self: &Arc<Self>, requests: Vec<Request>, read: Vec<Outcome>, settling: bool, now: Timestamp) {
+        let mut submitted: Vec<Option<Accepted>> = requests.iter().map(|_| None).collect();
+        let mut claimed: Vec<Option<Claimed>> = requests.iter().map(|_| None).collect();
+        let mut settled: Vec<Vec<Settled>> = requests
+            .iter()
+            .map(|request| match request {
+                Request::Settle { settles, .. } => vec![Settled::Stale; settles.len()],
+                _ => Vec::new(),
+            })
+            .collect();
+        for outcome in read {
+            match outcome {
+                Outcome::Submitted(of) => of.into_iter().for_each(|(request, one)| submitted[request] = Some(one)),
+                Outcome::Claimed(request, runs) => claimed[request] = Some(runs),
+                Outcome::Settled(of) => of.into_iter().for_each(|((request, at), one)| settled[request][at] = one),
+            }
+        }
+        for (index, request) in requests.into_iter().enumerate() {
+            match request {
+                Request::Submit { reply, .. } => {
+                    // A caller that went away needs no answer.
+                    let _ = reply.send(Ok(submitted[index].take().expect("each submit has its step")));
+                }
+                Request::Settle { reply, .. } => {
+                    if let Some(reply) = reply {
+                        let _ = reply.send(Ok(std::mem::take(&mut settled[index])));
+                    }
+                }
+                Request::Claim { claim, reply } => {
+                    let mut claimed = claimed[index].take().expect("each claim has its step");
+                    claimed.next = claimed.next.map(|after| now.as_millis() + after);
+                    self.hand_over(claim, claimed, reply, settling);
+                }
+            }
+        }
+    }
+
+    fn hand_over(
+        self: &Arc<Self>,
+        claim: Claim,
+        claimed: Claimed,
+        reply: oneshot::Sender<Result<Claimed>>,
+        settling: bool,
+    ) {
+        if settling && claimed.runs.is_empty() && claim.max > 0 && !reply.is_closed() {
+            // What is overdue stood between this claim and a job that can be started.
+            return self.submit(Request::Claim { claim, reply });
+        }
+        if let Err(Ok(claimed)) = reply.send(Ok(claimed)) {
+            // The claim was dropped while it was under way.
+            let release = |run: Run| Settle { id: run.id, fence: run.fence, progress: None, action: Action::Release };
+            let settles: Vec<_> = claimed.runs.into_iter().map(release).collect();
+            if !settles.is_empty() {
+                self.submit(Request::Settle { settles, reply: None });
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Leases, heartbeats, timeouts, crashes.
+
+use super::*;
+use tidelock::ErrorKind;
+use tidelock::job::{FailureCode, StopReason};
+
+conformance!(long_handlers_keep_their_leases, async |mut world: World| {
+    let clock = world.pin();
+    let job: Job<String, String> = world.open().await.job("texts").lease(SECOND).build().unwrap();
+    let id = submit(&job, "long").await;
+    let gate = Gate::default();
+    let worker = job.process_with(gate.clone(), async |gate, ctx, text| {
+        gate.entered.notify_one();
+        tokio::select! {
+            () = gate.open.notified() => Ok(text),
+            reason = ctx.cancelled() => Err(format!("{reason:?}").into()),
+        }
+    });
+    let worker = worker.spawn();
+    within(gate.entered.notified()).await;
+    for _ in 0..30 {
+        clock.advance(334 * MS);
+        let end = clock.now() + SECOND;
+        until(async || info(&job, &id).await.lease.as_ref().unwrap().end == end).await;
+    }
+    gate.open.notify_one();
+    assert_eq!(result(&job, &id).await, "long");
+    assert_eq!(info(&job, &id).await.attempt, 1);
+    within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(a_frozen_worker_wakes_to_a_fired_token_and_is_stale, async |mut world: World| {
+    let clock = world.pin();
+    let job: Job<String, String> = world.open().await.job("texts").lease(SECOND).build().unwrap();
+    let id = submit(&job, "text").await;
+    let (gate, reasons) = (Gate::default(), Arc::new(Mutex::new(Vec::new())));
+    let worker = job.process_with((gate.clone(), Arc::clone(&reasons)), async |(gate, reasons), ctx, _| {
+        if ctx.attempt() > 1 {
+            return Ok(format!("{} after {} crash", ctx.attempt(), ctx.crashes()));
+        }
+        gate.entered.notify_one();
+        let reason = ctx.cancelled().await;
+        reasons.lock().unwrap().push(reason);
+        gate.open.notified().await;
+        Ok("stale".to_owned())
+    });
+    let worker = worker.concurrency(2).spawn();
+    within(gate.entered.notified()).await;
+    clock.advance(6 * SECOND);
+    until(async || reasons.lock().unwrap().len() == 1).await;
+    assert_eq!(reasons.lock().unwrap()[0], StopReason::LeaseLost);
+    assert_eq!(result(&job, &id).await, "2 after 1 crash");
+    gate.open.notify_one();
+    until(async || worker.stats().running == 0).await;
+    let info = info(&job, &id).await;
+    assert_eq!((info.attempt, info.crashes, info.failures), (2, 1, 0));
+    within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(crashes_end_a_job_after_max_crashes, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job: Job<String, String> =
+        tide.job("texts").max_crashes(3).manual_heartbeat().lease(SECOND).stop_grace(Duration::ZERO).build().unwrap();
+    let id = submit(&job, "kills").await;
+    let seen = Seen::default();
+    let worker = job.process_with(seen.clone(), async |seen, ctx, _| {
+        seen.add(ctx.attempt().to_string());
+        std::future::pending().await
+    });
+    let worker = worker.concurrency(4).spawn();
+    for runs in 1..=3 {
+        until(async || seen.len() == runs).await;
+        clock.advance(SECOND);
+    }
+    match within(job.join(&id)).await.unwrap() {
+        Joined::Failed(failure) => assert_eq!((failure.code, failure.at), (FailureCode::Crashed, clock.now())),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(seen.all(), ["1", "2", "3"]);
+    assert_eq!(stats(&job).await.totals.crashes, 3);
+    within(worker.shutdown(Duration::ZERO)).await;
+});
+
+conformance!(with_manual_heartbeats_a_run_lives_by_them, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job: Job<String, String> = tide.job("texts").manual_heartbeat().lease(SECOND).build().unwrap();
+    let id = submit(&job, "text").await;
+    let gate = Gate::default();
+    let worker = job.process_with(gate.clone(), async |gate, ctx, text| {
+        if ctx.attempt() > 1 {
+            return Ok(text);
+        }
+        for _ in 0..8 {
+            gate.pass().await;
+            ctx.heartbeat().await?;
+        }
+        gate.pass().await;
+        assert_eq!(ctx.heartbeat().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+        Ok("stale".to_owned())
+    });
+    let worker = worker.concurrency(2).spawn();
+    for _ in 0..8 {
+        within(gate.entered.notified()).await;
+        clock.advance(250 * MS);
+        gate.open.notify_one();
+        let end = clock.now() + SECOND;
+        until(async || info(&job, &id).await.lease.as_ref().unwrap().end == end).await;
+    }
+    within(gate.entered.notified()).await;
+    assert_eq!(info(&job, &id).await.attempt, 1);
+    clock.advance(SECOND);
+    assert_eq!(result(&job, &id).await, "text");
+    gate.open.notify_one();
+    until(async || worker.stats().running == 0).await;
+    assert_eq!(info(&job, &id).await.attempt, 2);
+    within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(a_heartbeat_can_set_the_lease, async |mut world: World| {
+    let clock = world.pin();
+    let job: Job<String, String> = world.open().await.job("texts").manual_heartbeat().build().unwrap();
+    let id = submit(&job, "text").await;
+    let gate = Gate::default();
+    let worker = job.process_with(gate.clone(), async |gate, ctx, text| {
+        ctx.heartbeat().lease(100 * SECOND).await?;
+        gate.pass().await;
+        Ok(text)
+    });
+    let worker = worker.spawn();
+    within(gate.entered.notified()).await;
+    assert_eq!(info(&job, &id).await.lease.as_ref().unwrap().end, clock.now() + 100 * SECOND);
+    gate.open.notify_one();
+    result(&job, &id).await;
+    within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(a_timeout_stops_the_run_and_counts_as_a_failure, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job: Job<String, String> = tide.job("texts").timeout(3 * SECOND).attempts(2).build().unwrap();
+    let id = submit(&job, "slow").await;
+    let (gate, reasons) = (Gate::default(), Arc::new(Mutex::new(Vec::new())));
+    let worker = job.process_with((gate.clone(), Arc::clone(&reasons)), async |(gate, reasons), ctx, text| {
+        gate.entered.notify_one();
+        let reason = ctx.cancelled().await;
+        reasons.lock().unwrap().push(reason);
+        Ok(text)
+    });
+    let worker = worker.spawn();
+    for failures in 1..=2 {
+        within(gate.entered.notified()).await;
+        assert_eq!(info(&job, &id).await.failures, failures - 1);
+        clock.advance(2_999 * MS);
+        assert_eq!(worker.stats().running, 1);
+        clock.advance(MS);
+        until(async || info(&job, &id).await.failures == failures).await;
+    }
+    match within(job.join(&id)).await.unwrap() {
+        Joined::TimedOut(failure) => assert_eq!((failure.code, failure.attempt), (FailureCode::Timeout, 2)),
+        other => panic!("after a timeout even `Ok` is one: {other:?}"),
+    }
+    assert_eq!(*reasons.lock().unwrap(), [StopReason::Timeout, StopReason::Timeout]);
+    assert_eq!(state(&job, &id).await, JobState::TimedOut);
+    within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(a_handler_that_ignores_its_timeout_is_dropped_after_stop_grace, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job: Job<String, String> = tide.job("texts").timeout(3 * SECOND).stop_grace(2 * SECOND).build().unwrap();
+    let id = submit(&job, "hangs").await;
+    let gate = Gate::default();
+    let worker = job.process_with(gate.clone(), async |gate, _, _| {
+        gate.entered.notify_one();
+        std::future::pending().await
+    });
+    let worker = worker.spawn();
+    within(gate.entered.notified()).await;
+    clock.advance(3 * SECOND);
+    clock.advance(1_999 * MS);
+    assert_eq!(state(&job, &id).await, JobState::Running);
+    advancing(&clock, MS, until_state(&job, &id, JobState::TimedOut)).await;
+    within(worker.shutdown(SECOND)).await;
+});
