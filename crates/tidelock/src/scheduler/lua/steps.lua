@@ -1,0 +1,76 @@
+-- part: what becomes of slots and triggers.
+
+-- What became of a slot or trigger, as ARGV tells it: s job lateness, o active, g error. As it goes into the history.
+local function outcome_of(at)
+  local kind = ARGV[at]
+  if kind == 's' then
+    return kind .. struct.pack('>I8I8', tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]))
+  elseif kind == 'o' then
+    return kind .. pack8(tonumber(ARGV[at + 1]))
+  end
+  return kind .. struct.pack('>I2', #ARGV[at + 1]) .. ARGV[at + 1]
+end
+
+-- Writes a dead letter; the oldest go where they are too many.
+local function bury(letter, id, key, error_text)
+  local number = next_revision()
+  local number8, born8 = pack8(number), pack8(letter.born)
+  redis.call('HSET', LETTERS, number8, struct.pack('>I8I8I8I8I8I8I8I4c1I8I8c1I2I2I2', now, letter.born, number,
+    letter.timing_revision, letter.run, r.epoch, letter.missed, letter.rounds, letter.slot and '1' or '0', letter.slot or 0,
+    letter.due or 0, letter.on_time or '0', #id, length(key), #error_text) .. id .. (key or '') .. error_text)
+  redis.call('ZADD', NUMBERS, text(number), number8)
+  own(born8, 'l' .. number8)
+  note(now + KEPT)
+  local over = math.min(redis.call('ZCARD', NUMBERS) - r.max_letters, STEP)
+  for _ = 1, over do
+    local oldest, of = oldest_letter()
+    disown(of, 'l' .. oldest)
+    r.letters_lost = r.letters_lost + 1
+  end
+end
+
+-- An accepted trigger was submitted, or refused. Answers whether it was waiting for that.
+local function trigger_done(id, born, run, at, history)
+  local born8, run8 = pack8(born), pack8(run)
+  local body, s = redis.call('HGET', TRIGGERS, born8 .. run8), load(id)
+  if not body or not s or s.born ~= born then
+    return false
+  end
+  local accepted, key_length, handler_length = struct.unpack('>I8I2I2', body, 17)
+  local from = 31 + #id
+  if struct.unpack('>I2', body, 29) ~= #id or body:sub(31, from - 1) ~= id then
+    return false
+  end
+  local key = key_length > 0 and body:sub(from, from + key_length - 2)
+  disown(born8, 't' .. run8)
+  if key then
+    local known = redis.call('HGET', NAMED, born8 .. key)
+    if known and ARGV[at] == 's' then
+      local _, memory = struct.unpack('>I8I8', known)
+      local ends = now + memory
+      redis.call('HSET', NAMED, born8 .. key, struct.pack('>I8I8I8I8', run, memory, tonumber(ARGV[at + 1]), ends))
+      redis.call('ZADD', NAMED_ENDS, text(ends), born8 .. key)
+      note(ends)
+    else
+      -- Asked again under that key, it is tried again.
+      disown(born8, 'k' .. key)
+    end
+  end
+  remember(id, history, 't' .. struct.pack('>I8I8I2', run, accepted, key_length) .. (key or '') .. outcome_of(at))
+  if ARGV[at] == 'g' then
+    bury({ born = born, timing_revision = s.timing_revision, run = run, missed = 0, rounds = 1 }, id, key, ARGV[at + 1])
+  end
+  return true
+end
+
+-- Ends a pause.
+local function go_on(s, slot, due, passed, history)
+  s.revision = next_revision()
+  s.slot, s.due = slot, due
+  set_kind(s, 'a')
+  if passed > 0 then
+    remember(s.id, history, 'p' .. pack8(passed))
+  end
+  rest(s)
+  save(s)
+end

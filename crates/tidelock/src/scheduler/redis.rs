@@ -1,0 +1,319 @@
+//! Schedulers on Redis: one script call for each request.
+
+mod changes;
+mod look;
+mod stored;
+mod write;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use redis::Value;
+use tokio::sync::Semaphore;
+
+use super::store::{Beat, Beaten, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written};
+use crate::backend::redis::{
+    Arguments, Object, Objects, Place, Repeat, Script, Server, Wakeable, answers_key, script, unexpected,
+};
+use crate::bell::Bell;
+use crate::error::Result;
+use crate::name::Address;
+use crate::runtime::BoxFuture;
+
+static BEAT: Script = script!("scheduler beat", "../lua/time.lua", "lua/store.lua", "lua/moves.lua", "lua/beat.lua");
+
+/// The parts of an object's keys, in the order of the scripts' KEYS.
+const PARTS: [&str; 25] = [
+    "record",
+    "states",
+    "definitions",
+    "names",
+    "kinds",
+    "due",
+    "again",
+    "behind",
+    "ended",
+    "plans",
+    "snapshots",
+    "history",
+    "unserved",
+    "awakening",
+    "triggers",
+    "waiting",
+    "named",
+    "named_ends",
+    "letters",
+    "numbers",
+    "owned",
+    "buried",
+    "instances",
+    "alive",
+    "served",
+];
+
+/// Requests of one process to one object that may be under way at once.
+const UNDER_WAY: usize = 64;
+
+/// All schedulers on the server that this process uses.
+#[derive(Debug)]
+pub(crate) struct RedisScheduler {
+    server: Arc<Server>,
+    objects: Objects<Address, Remote>,
+}
+
+/// One scheduler on the server, as this process uses it.
+#[derive(Debug)]
+struct Remote {
+    server: Arc<Server>,
+    place: Place,
+    keys: Vec<String>,
+    /// Series of requests of which none is under way.
+    idle: Mutex<Vec<Series>>,
+    room: Semaphore,
+    bell: Arc<Bell>,
+    /// The next deadline that the server told, in ms; 0 for none.
+    next: AtomicU64,
+}
+
+/// Numbered requests of which one at most is under way: the script remembers the answer to the last one.
+#[derive(Debug)]
+struct Series {
+    answers: String,
+    number: u64,
+}
+
+/// What a script answered: numbers and bytes.
+struct Answer<'a> {
+    remote: &'a Remote,
+    items: std::vec::IntoIter<Value>,
+}
+
+impl Answer<'_> {
+    fn wrong<T>(&self, found: &Value) -> Result<T> {
+        Err(unexpected(&self.remote.place.tag, found))
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>> {
+        match self.items.next() {
+            Some(Value::BulkString(bytes)) => Ok(bytes),
+            other => self.wrong(&other.unwrap_or(Value::Nil)),
+        }
+    }
+
+    fn text(&mut self) -> Result<Arc<str>> {
+        Ok(String::from_utf8_lossy(&self.bytes()?).into())
+    }
+
+    /// A number, as one or in decimal; a negative one stands for none.
+    fn some(&mut self) -> Result<Option<u64>> {
+        let found = self.items.next().unwrap_or(Value::Nil);
+        let number = match &found {
+            Value::Int(number) => Some(*number),
+            Value::BulkString(bytes) => std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()),
+            _ => None,
+        };
+        match number {
+            Some(number) => Ok(u64::try_from(number).ok()),
+            None => self.wrong(&found),
+        }
+    }
+
+    fn number(&mut self) -> Result<u64> {
+        Ok(self.some()?.unwrap_or(0))
+    }
+}
+
+impl RedisScheduler {
+    pub(crate) fn new(server: &Arc<Server>) -> Self {
+        Self { server: Arc::clone(server), objects: Objects::new(server) }
+    }
+
+    /// The object of that name. Using it is what keeps it swept.
+    fn remote(&self, scheduler: &Address) -> Arc<Remote> {
+        self.objects.get(scheduler, || Remote::new(&self.server, scheduler))
+    }
+}
+
+impl Remote {
+    fn new(server: &Arc<Server>, scheduler: &Address) -> Arc<Self> {
+        let place = Place::of("scheduler", scheduler, None);
+        let remote = Arc::new(Self {
+            server: Arc::clone(server),
+            keys: PARTS.iter().map(|part| server.key(&place, part)).collect(),
+            idle: Mutex::default(),
+            room: Semaphore::new(UNDER_WAY),
+            bell: Arc::default(),
+            next: AtomicU64::new(0),
+            place,
+        });
+        let waiter: Weak<Self> = Arc::downgrade(&remote);
+        server.wakes.register(&remote.place.tag, waiter);
+        remote
+    }
+
+    /// Keys and pinned time, as every script takes them. `answers` is the sender's own memory.
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for key in self.keys.iter().map(String::as_str).chain(answers) {
+            arguments.key(key);
+        }
+        self.server.push_now(&mut arguments);
+        arguments
+    }
+
+    /// Runs a script whose repeat changes nothing; its answer is a list.
+    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<Answer<'_>> {
+        let within = self.server.request_timeout;
+        let answer = self.server.run(script, self.place.slot, arguments, Repeat::Safe, within).await;
+        match answer.map_err(|failure| failure.into_error(&self.place.tag))? {
+            Value::Array(items) => Ok(Answer { remote: self, items: items.into_iter() }),
+            other => Err(unexpected(&self.place.tag, &other)),
+        }
+    }
+
+    /// Runs a script that remembers its answer, under the next number of a series that nobody else uses meanwhile. A
+    /// request that is dropped takes its series with it.
+    async fn run_once(&self, script: &'static Script, push: impl FnOnce(&mut Arguments)) -> Result<Answer<'_>> {
+        let _room = self.room.acquire().await;
+        let idle = self.lock().pop();
+        let mut series = idle.unwrap_or_else(|| Series { answers: answers_key(&self.server, &self.place), number: 0 });
+        series.number += 1;
+        let mut arguments = self.arguments(Some(&series.answers));
+        arguments.number(series.number);
+        push(&mut arguments);
+        let mut answer = self.run(script, &arguments).await?;
+        self.lock().push(series);
+        self.told_next(answer.number()?);
+        Ok(answer)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Series>> {
+        self.idle.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn told_next(&self, next: u64) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Beaten> {
+        let (wish, lease, epoch) = match beat.wish {
+            Wish::Lead { lease } => ("lead", lease, 0),
+            Wish::Renew { epoch, lease } => ("renew", lease, epoch),
+            Wish::Announce => ("announce", 0, 0),
+        };
+        let mut answer = self.beat_as(&beat.instance, wish, [lease, epoch, beat.batch as u64], &beat.handlers).await?;
+        let now = answer.number()?;
+        let role = match answer.number()? {
+            0 => Role::Free,
+            1 => Role::Follower { left: answer.number()? },
+            _ => {
+                let (epoch, next) = (answer.number()?, answer.some()?);
+                let zones = answer.text()?;
+                let mut due = Vec::new();
+                for _ in 0..answer.number()? {
+                    let served = answer.number()? == 1;
+                    due.push(DueView { schedule: stored::schedule(&mut answer)?, served });
+                }
+                let mut triggers = Vec::new();
+                while answer.items.len() > 0 {
+                    triggers.push(stored::trigger(&answer.bytes()?)?);
+                }
+                let zones = Some(zones).filter(|zones| !zones.is_empty());
+                Role::Leader { epoch, due, triggers, next, zones }
+            }
+        };
+        Ok(Beaten { now, role })
+    }
+
+    async fn beat_as(
+        &self,
+        instance: &str,
+        wish: &str,
+        numbers: [u64; 3],
+        handlers: &[Arc<str>],
+    ) -> Result<Answer<'_>> {
+        // Over all schedulers of the process: an instance lives as long as the process at most.
+        static BEATS: AtomicU64 = AtomicU64::new(1);
+        let mut arguments = self.arguments(None);
+        arguments.number(BEATS.fetch_add(1, Ordering::Relaxed));
+        for part in [instance, &self.server.channel, wish] {
+            arguments.push(part.as_bytes());
+        }
+        for number in numbers {
+            arguments.number(number);
+        }
+        for handler in handlers {
+            arguments.push(handler.as_bytes());
+        }
+        let mut answer = self.run(&BEAT, &arguments).await?;
+        self.told_next(answer.number()?);
+        Ok(answer)
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.server.wakes.forget(&self.place.tag);
+    }
+}
+
+impl Object for Remote {
+    fn tag(&self) -> &str {
+        &self.place.tag
+    }
+
+    fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.bell) > 1
+    }
+
+    fn next_deadline(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    async fn sweep(self: Arc<Self>) -> Result<()> {
+        self.sweep_once().await
+    }
+}
+
+impl Wakeable for Remote {
+    fn woken(&self, _detail: &[u8]) {
+        // Every instance of this process that waits, or the next one to wait if nobody does.
+        self.bell.rung.notify_waiters();
+        self.bell.ring();
+    }
+
+    fn reset(&self) {
+        self.woken(&[]);
+    }
+}
+
+impl SchedulerStore for RedisScheduler {
+    fn beat(&self, scheduler: &Address, beat: Beat) -> BoxFuture<'static, Result<Beaten>> {
+        let remote = self.remote(scheduler);
+        Box::pin(async move { remote.beat(beat).await })
+    }
+
+    fn leave(&self, scheduler: &Address, instance: Arc<str>) -> BoxFuture<'static, Result<()>> {
+        let remote = self.remote(scheduler);
+        Box::pin(async move { remote.beat_as(&instance, "leave", [0; 3], &[]).await.map(drop) })
+    }
+
+    fn write(&self, scheduler: &Address, write: Write) -> BoxFuture<'static, Result<Written>> {
+        let remote = self.remote(scheduler);
+        Box::pin(async move { remote.write(write).await })
+    }
+
+    fn change(&self, scheduler: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
+        let remote = self.remote(scheduler);
+        Box::pin(async move { remote.change(change).await })
+    }
+
+    fn look(&self, scheduler: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
+        let remote = self.remote(scheduler);
+        Box::pin(async move { remote.look(look).await })
+    }
+
+    fn bell(&self, scheduler: &Address) -> Arc<Bell> {
+        Arc::clone(&self.remote(scheduler).bell)
+    }
+}

@@ -1,0 +1,124 @@
+//! Looking at a scheduler, and sweeping it.
+
+use super::{Answer, Remote, stored};
+use crate::backend::redis::{Arguments, Script, script};
+use crate::error::Result;
+use crate::scheduler::store::{LeaderView, Look, SETTLING_STEPS, StatsView, View};
+
+static LOOK: Script =
+    script!("scheduler look", "../../lua/time.lua", "../lua/store.lua", "../lua/moves.lua", "../lua/look.lua",);
+
+impl Remote {
+    /// Asks the look script, again while more is overdue than one step carries out.
+    pub(super) async fn look(&self, look: Look) -> Result<View> {
+        for step in 1.. {
+            let mut arguments = self.arguments(None);
+            push_look(&look, &mut arguments);
+            let mut answer = self.run(&LOOK, &arguments).await?;
+            let settling = answer.number()? == 1;
+            self.told_next(answer.number()?);
+            if !settling || step == SETTLING_STEPS {
+                return view(&look, &mut answer);
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    /// One step of what is overdue.
+    pub(super) async fn sweep_once(&self) -> Result<()> {
+        let mut arguments = self.arguments(None);
+        arguments.push(b"sweep");
+        let mut answer = self.run(&LOOK, &arguments).await?;
+        let _settling = answer.number()?;
+        self.told_next(answer.number()?);
+        Ok(())
+    }
+}
+
+fn push_look(look: &Look, arguments: &mut Arguments) {
+    match look {
+        Look::Now => arguments.push(b"now"),
+        Look::Get { id } => {
+            arguments.push(b"get");
+            arguments.push(id.as_bytes());
+        }
+        Look::List { limit, after } => {
+            arguments.push(b"list");
+            arguments.number(*limit as u64);
+            arguments.number(u64::from(after.is_some()));
+            arguments.push(after.as_deref().unwrap_or_default().as_bytes());
+        }
+        Look::History { id } => {
+            arguments.push(b"history");
+            arguments.push(id.as_bytes());
+        }
+        Look::Letters { limit, before } => {
+            arguments.push(b"letters");
+            arguments.number(*limit as u64);
+            arguments.number(before.unwrap_or(0));
+        }
+        Look::Letter { number } => {
+            arguments.push(b"letter");
+            arguments.number(*number);
+        }
+        Look::Stats => arguments.push(b"stats"),
+    }
+}
+
+fn view(look: &Look, answer: &mut Answer<'_>) -> Result<View> {
+    let now = answer.number()?;
+    match look {
+        Look::Now => Ok(View::Now(now)),
+        Look::Stats => stats(answer).map(View::Stats),
+        Look::History { .. } => Ok(View::History(stored::history(&answer.bytes()?)?)),
+        Look::Get { .. } | Look::List { .. } => {
+            let more = answer.number()? == 1;
+            let mut found = Vec::new();
+            while answer.items.len() > 0 {
+                found.push(stored::schedule(answer)?);
+            }
+            Ok(match look {
+                Look::List { .. } => View::Schedules(found, more),
+                _ => View::Schedule(found.pop().map(Box::new)),
+            })
+        }
+        Look::Letters { .. } | Look::Letter { .. } => {
+            let more = answer.number()? == 1;
+            let mut found = Vec::new();
+            while answer.items.len() > 0 {
+                found.push(stored::letter(&answer.bytes()?)?);
+            }
+            Ok(match look {
+                Look::Letters { .. } => View::Letters(found, more),
+                _ => View::Letter(found.pop().map(Box::new)),
+            })
+        }
+    }
+}
+
+fn stats(answer: &mut Answer<'_>) -> Result<StatsView> {
+    let mut stats = StatsView {
+        active: answer.number()?,
+        paused: answer.number()?,
+        unserved: answer.number()?,
+        failing: answer.number()?,
+        quarantined: answer.number()?,
+        finished: answer.number()?,
+        due_now: answer.number()?,
+        most_overdue: answer.some()?,
+        next_due: answer.some()?,
+        letters: answer.number()?,
+        letters_lost: answer.number()?,
+        epoch: answer.number()?,
+        ..StatsView::default()
+    };
+    let left = answer.some()?;
+    let instance = answer.text()?;
+    stats.leader = left.map(|left| LeaderView { instance, epoch: stats.epoch, left });
+    stats.zones = Some(answer.text()?).filter(|zones| !zones.is_empty());
+    while answer.items.len() > 0 {
+        stats.handlers.push(answer.text()?);
+    }
+    stats.handlers.sort();
+    Ok(stats)
+}
