@@ -60,10 +60,13 @@ mod leader;
 pub(crate) mod memory;
 mod model;
 mod observe;
+#[cfg(all(feature = "redis", not(target_family = "wasm")))]
+pub(crate) mod redis;
 mod request;
 mod schedule;
 mod site;
 mod slot;
+mod stats;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
@@ -75,8 +78,8 @@ use std::sync::Arc;
 
 pub use self::builder::SchedulerBuilder;
 pub use self::info::{
-    DispatchLetter, DispatchLetterId, HistoryEntry, HistoryEvent, LastDispatch, Leader, Outcome, ScheduleInfo,
-    ScheduleSpec, ScheduleState, ScheduleTarget, ScheduleTiming, SchedulerStats,
+    DispatchLetter, DispatchLetterId, HistoryEntry, HistoryEvent, LastDispatch, Outcome, ScheduleInfo, ScheduleSpec,
+    ScheduleState, ScheduleTarget, ScheduleTiming,
 };
 pub use self::leader::StopReport;
 pub use self::observe::{Happening, LostBy, SchedulerEvent, SchedulerMetrics, SkippedBy};
@@ -86,6 +89,7 @@ pub use self::request::{
 };
 pub use self::schedule::{Misfire, Overlap, Schedule};
 pub use self::slot::{Slot, Trigger};
+pub use self::stats::{Leader, SchedulerStats};
 pub use crate::changed::Changed;
 
 pub(crate) use self::site::Site;

@@ -41,7 +41,7 @@ pub(super) struct Instance {
 }
 
 /// What is known of an instance from outside.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Control {
     stop: watch::Sender<bool>,
     started: watch::Sender<Started>,
@@ -90,20 +90,15 @@ pub(super) async fn start(core: &Arc<Core>) -> Result<()> {
     loop {
         let control = {
             let mut running = core.instance.lock();
-            match &*running {
-                Some(control) => Arc::clone(control),
-                None => {
-                    let control = Arc::new(Control {
-                        stop: watch::Sender::new(false),
-                        started: watch::Sender::default(),
-                        ended: watch::Sender::default(),
-                    });
-                    *running = Some(Arc::clone(&control));
-                    drop(running);
-                    let conductor = Conductor { core: Arc::clone(core), control: Arc::clone(&control), report: None };
-                    core.site.world.spawner.spawn(conductor.run());
-                    control
-                }
+            if let Some(control) = &*running {
+                Arc::clone(control)
+            } else {
+                let control = Arc::<Control>::default();
+                *running = Some(Arc::clone(&control));
+                drop(running);
+                let conductor = Conductor { core: Arc::clone(core), control: Arc::clone(&control), report: None };
+                core.site.world.spawner.spawn(conductor.run());
+                control
             }
         };
         if !control.is_stopping() {

@@ -322,7 +322,8 @@ async fn start_and_stop_are_idempotent_and_shutdown_is_a_stop() {
     scheduler.start().await.unwrap();
     scheduler.start().await.unwrap();
     let (stopped, started) = tokio::join!(scheduler.stop(), scheduler.start());
-    (stopped.unwrap(), started.unwrap());
+    stopped.unwrap();
+    started.unwrap();
     settle().await;
     assert!(scheduler.metrics().is_leader);
     let running = scheduler.clone();

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
-use super::flight::{self, Instants, Key, Landing};
+use super::flight::{self, Instants, Key, Landing, Walk};
 use super::term::Term;
 use super::{Engine, zones};
 use crate::cron::Cron;
@@ -166,13 +166,15 @@ impl Desk {
         let engine = Arc::clone(&self.engine);
         let mut next = None;
         loop {
-            let work = match next.take() {
-                Some(work) => work,
-                None => tokio::select! {
-                    biased;
-                    () = engine.closing() => return,
-                    work = self.inbox.take() => work,
-                },
+            let work = tokio::select! {
+                biased;
+                () = engine.closing() => return,
+                work = async {
+                    match next.take() {
+                        Some(work) => work,
+                        None => self.inbox.take().await,
+                    }
+                } => work,
             };
             next = self.lead(work).await;
             self.clear();
@@ -212,10 +214,10 @@ impl Desk {
                 () = term.over() => return None,
                 () = engine.closing() => {}
                 work = self.inbox.take() => next = Some(work),
-                Some(landing) = self.flights.next(), if !self.flights.is_empty() => self.land(&term, landing),
+                Some(landing) = self.flights.next(), if !self.flights.is_empty() => self.land(landing),
             }
             while let Some(Some(landing)) = self.flights.next().now_or_never() {
-                self.land(&term, landing);
+                self.land(landing);
             }
         }
         // The trips in flight end.
@@ -224,7 +226,7 @@ impl Desk {
                 biased;
                 () = term.over() => return None,
                 landing = self.flights.next() => match landing {
-                    Some(landing) => self.land(&term, landing),
+                    Some(landing) => self.land(landing),
                     None => break,
                 },
             }
@@ -293,7 +295,8 @@ impl Desk {
         };
         let whose = Whose { scheduler: core.site.id(), schedule: &view.id };
         if let StateView::Paused { until, .. } = view.state {
-            return resume(&spec, whose, view, until.filter(|until| *until <= now)?);
+            let until = until.filter(|until| *until <= now)?;
+            return Some(resume(&spec, whose, view, until));
         }
         let Next { slot: expected, .. } = view.next?;
         let decision = decide::decide(&spec.timing, whose, expected, now, spec.content.terms(core.options.tolerance));
@@ -319,26 +322,30 @@ impl Desk {
         Some(Entry { step, told, refused })
     }
 
-    fn land(&mut self, _term: &Arc<Term>, landing: Landing) {
+    fn land(&mut self, landing: Landing) {
         let Landing { key, entries, failed, walk } = landing;
         self.moved |= key.is_some();
-        if let (Some(Key::Trigger(born, run)), Some((rounds, until))) = (&key, failed) {
-            self.failures.insert((*born, *run), (rounds, until));
+        if let (Some(Key::Trigger(born, run)), Some(failed)) = (&key, failed) {
+            self.failures.insert((*born, *run), failed);
         }
         self.landed.extend(key);
-        if let Some(after) = walk {
-            let engine = Arc::clone(&self.engine);
-            if std::mem::take(&mut self.walk_broken) {
-                self.flights.push(Box::pin(zones::page(engine, None)));
+        let after = match walk {
+            Walk::None => {
+                self.pending.extend(entries);
                 return;
             }
-            self.flights.push(Box::pin(zones::page(engine, after)));
-        } else if self.walk_broken && entries.iter().any(|entry| matches!(entry.step, Step::Zones { .. })) {
-            self.walk_broken = false;
-            self.flights.push(Box::pin(zones::page(Arc::clone(&self.engine), None)));
-            return;
-        }
-        self.pending.extend(entries);
+            // What a page moved was perhaps not written: from the beginning.
+            _ if std::mem::take(&mut self.walk_broken) => None,
+            Walk::Behind(after) => {
+                self.pending.extend(entries);
+                after
+            }
+            Walk::Ends => {
+                self.pending.extend(entries);
+                return;
+            }
+        };
+        self.flights.push(Box::pin(zones::page(Arc::clone(&self.engine), after)));
     }
 
     /// Writes what was decided and done.
@@ -376,7 +383,9 @@ impl Desk {
                         self.failures.remove(&(*born, *run));
                     }
                     let told = if done { entry.told } else { entry.refused.into_iter().collect() };
-                    told.into_iter().for_each(|what| core.tell(what));
+                    for what in told {
+                        core.tell(what);
+                    }
                 }
                 true
             }
@@ -402,12 +411,12 @@ impl Desk {
 }
 
 /// A pause is over by its own end: slots go on from there, and late ones are judged as ever.
-fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64) -> Option<Entry> {
+fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64) -> Entry {
     let next = spec.timing.first_from(until).map(|slot| spec.timing.next(whose, slot));
     let passed = view.next.map_or(0, |next| spec.timing.count(next.slot, until, COUNTED));
     let (id, revision, schedule) = (Arc::clone(&view.id), view.revision, view.id.as_ref().to_owned());
     let told = Happening::DispatchSkipped { schedule, count: passed, reason: SkippedBy::Paused };
-    Some(Entry::new(Step::Resume { id, revision, next, passed }, (passed > 0).then_some(told)))
+    Entry::new(Step::Resume { id, revision, next, passed }, (passed > 0).then_some(told))
 }
 
 /// What is written of a schedule that this leader cannot read.

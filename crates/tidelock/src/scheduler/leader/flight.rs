@@ -33,8 +33,19 @@ pub(super) struct Landing {
     pub(super) entries: Vec<Entry>,
     /// Of a trigger: how many rounds failed, and when it is tried again.
     pub(super) failed: Option<(u32, Tick)>,
-    /// Of a walk through all schedules: behind which one it goes on.
-    pub(super) walk: Option<Option<Arc<str>>>,
+    pub(super) walk: Walk,
+}
+
+/// Of a walk through all schedules: how it goes on.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// It is none.
+    #[default]
+    None,
+    /// Behind this schedule; from the beginning without one.
+    Behind(Option<Arc<str>>),
+    /// It has seen all.
+    Ends,
 }
 
 /// The backend's now, and when it was heard.

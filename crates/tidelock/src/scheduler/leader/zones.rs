@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::desk::Entry;
-use super::flight::Landing;
+use super::flight::{Landing, Walk};
 use crate::cron::Cron;
 use crate::error::Result;
 use crate::runtime;
@@ -19,7 +19,7 @@ const PAGE: usize = 100;
 
 /// Whether there is something to look at. With the same database there is only if something is quarantined.
 pub(super) async fn begin(engine: Arc<Engine>, is_known: bool) -> Landing {
-    let walk = Landing { walk: Some(None), ..Landing::default() };
+    let walk = Landing { walk: Walk::Behind(None), ..Landing::default() };
     if !is_known {
         return walk;
     }
@@ -36,12 +36,13 @@ pub(super) async fn page(engine: Arc<Engine>, after: Option<Arc<str>>) -> Landin
         Err(error) => {
             tracing::debug!(target: "tidelock::scheduler", %error, "a page of schedules could not be read; again");
             runtime::sleep(SECOND).await;
-            return Landing { walk: Some(after), ..Landing::default() };
+            return Landing { walk: Walk::Behind(after), ..Landing::default() };
         }
     };
     let mut entries: Vec<_> = views.iter().filter_map(|view| moved(engine.core.site.id(), view, now)).collect();
-    let walk = views.last().filter(|_| more).map(|last| Some(Arc::clone(&last.id)));
-    if walk.is_none() {
+    let last = views.last().filter(|_| more);
+    let walk = last.map_or(Walk::Ends, |last| Walk::Behind(Some(Arc::clone(&last.id))));
+    if walk == Walk::Ends {
         entries.push(Entry::new(Step::Zones { version: Cron::zone_database().into() }, []));
     }
     Landing { entries, walk, ..Landing::default() }

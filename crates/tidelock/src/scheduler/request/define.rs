@@ -174,11 +174,11 @@ impl Pause {
         let Self { core, id, for_at_most, reason } = self;
         check_id(&core, OPERATION, &id)?;
         let for_at_most = pause_time(for_at_most).map_err(|error| core.site.about(OPERATION, &id, error))?;
-        changed(&core, OPERATION, core.site.change(OPERATION, Change::Pause { id, for_at_most, reason }).await?)
+        changed(&core, OPERATION, &core.site.change(OPERATION, Change::Pause { id, for_at_most, reason }).await?)
     }
 }
 
-fn changed(core: &Core, operation: &str, changes: Changes) -> Result<Changed> {
+fn changed(core: &Core, operation: &str, changes: &Changes) -> Result<Changed> {
     match changes {
         Changes::Done | Changes::Updated => Ok(Changed::Yes),
         Changes::Unchanged => Ok(Changed::No),
@@ -234,7 +234,7 @@ impl Resume {
                         let (schedule, reason) = (id.as_ref().to_owned(), SkippedBy::Paused);
                         core.tell(Happening::DispatchSkipped { schedule, count: passed, reason });
                     }
-                    return changed(&core, OPERATION, done);
+                    return changed(&core, OPERATION, &done);
                 }
             }
         }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use super::define::check_id;
 use crate::error::Result;
 use crate::page::{Page, PageToken, page_limit};
 use crate::request::awaitable;
 use crate::scheduler::Core;
 use crate::scheduler::definition::Spec;
-use crate::scheduler::info::{HistoryEntry, ScheduleInfo, SchedulerStats};
+use crate::scheduler::info::{HistoryEntry, ScheduleInfo};
+use crate::scheduler::stats::SchedulerStats;
 use crate::scheduler::store::{Look, ScheduleView, StateView, View};
 use crate::time::Timestamp;
-
-use super::define::check_id;
 
 async fn schedule(core: &Core, operation: &str, id: &Arc<str>) -> Result<Option<Box<ScheduleView>>> {
     check_id(core, operation, id)?;
