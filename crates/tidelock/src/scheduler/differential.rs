@@ -2,15 +2,21 @@
 //!
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use super::model::{Model, Now};
 use super::store::{
     Beat, Change, Definition, Dispatched, Guess, Look, Next, PlannedSlot, Role, SETTLING_STEPS, ScheduleView,
-    SchedulerStore, Step, TriggerView, View, Wish, Write,
+    SchedulerStore, Step, TriggerView, View, Wish, Write, Written,
 };
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
+use crate::bell::Bell;
 use crate::differential::on_every_server;
 use crate::name::Address;
 use crate::time::{ManualClock, Timestamp};
@@ -22,6 +28,17 @@ const ROUND: usize = 500;
 
 const IDS: [&str; 9] = ["a", "a\u{1}", "a/b", "b", "B", "é", "\u{10ffff}", "z", "zz"];
 const HANDLERS: [&str; 4] = ["h", "h\u{1}", "hh", "é"];
+/// What has to have happened in a run, so that it says something.
+const MUST_HAPPEN: &str = "\
+    Decide:true Decide:false Confirm:true Confirm:false Fail:true Fail:false Unserve:true Unserve:false Quarantine:true \
+    Quarantine:false Resume:true Resume:false Move:true Move:false Zones:true TriggerDone:true TriggerDone:false \
+    Register:Created Register:Updated Register:Unchanged Register:Now Register:Full Unregister:Done Unregister:Absent \
+    Pause:Done Pause:Unchanged Pause:Absent Resume:Done Resume:Unchanged Resume:Absent Resume:Conflict Resume:Now \
+    Trigger:Accepted Trigger:Known Trigger:MissingHandler Trigger:Invalid Trigger:Absent TriggerDone:Done \
+    TriggerDone:Absent RemoveLetter:Done RemoveLetter:Absent PurgeLetters:Count Delete:Done Write:Stale Lead:Leader \
+    Lead:Follower Renew:Leader Renew:Follower Renew:Free Announce:Follower Announce:Free Beat:rung Change:rung \
+    Leave:rung Known:Active Known:Paused Known:Unserved Known:Failing Known:Quarantined Known:Finished";
+
 const INSTANCES: [&str; 4] = ["one", "two", "three", "four"];
 
 struct Run {
@@ -33,11 +50,34 @@ struct Run {
     epochs: Vec<(Arc<str>, u64)>,
     triggers: Vec<TriggerView>,
     letters: Vec<u64>,
+    bell: Arc<Bell>,
+    happened: BTreeSet<String>,
+}
+
+/// The name of a variant.
+fn word(value: &impl Debug) -> String {
+    format!("{value:?}").trim_start_matches('"').chars().take_while(|c| c.is_alphanumeric()).collect()
 }
 
 impl Run {
     fn now(&self) -> Now {
         Now::from_millis(self.clock.now().as_millis())
+    }
+
+    fn happened(&mut self, what: &impl Debug, outcome: &impl Debug) {
+        let both = format!("{}:{}", word(what), word(outcome));
+        self.happened.insert(both);
+    }
+
+    /// Whoever was to be rung for hears it.
+    async fn hear(&mut self, what: &str) {
+        if !self.model.take_news().is_empty() {
+            self.happened.insert(format!("{what}:rung"));
+            let rung = tokio::time::timeout(Duration::from_secs(10), self.bell.rung.notified()).await;
+            assert!(rung.is_ok(), "nobody was rung for after {what}");
+        }
+        // One that a ring left behind.
+        let _ = self.bell.rung.notified().now_or_never();
     }
 
     fn maybe<T>(&mut self, chance: f64, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
@@ -136,6 +176,8 @@ impl Run {
         let expected = self.model.beat(self.now(), &"process".into(), &beat);
         let found = self.store.beat(&self.address, beat.clone()).await.unwrap();
         assert_eq!(expected, found, "{beat:?}");
+        self.happened(&beat.wish, &found.role);
+        self.hear("Beat").await;
         if let Role::Leader { epoch, triggers, .. } = found.role {
             self.epochs.push((instance, epoch));
             self.triggers.extend(triggers);
@@ -146,6 +188,7 @@ impl Run {
         let instance = self.one_of(&INSTANCES);
         self.model.leave(self.now(), &instance);
         self.store.leave(&self.address, instance).await.unwrap();
+        self.hear("Leave").await;
     }
 
     fn some_trigger(&mut self) -> Option<(Arc<str>, u64, u64)> {
@@ -207,6 +250,10 @@ impl Run {
         let expected = self.model.write(self.now(), &write);
         let found = self.store.write(&self.address, write.clone()).await.unwrap();
         assert_eq!(expected, found, "{write:?}");
+        match found {
+            Written::Stale => self.happened(&"Write", &found),
+            Written::Each(done) => write.steps.iter().zip(done).for_each(|(step, done)| self.happened(step, &done)),
+        }
     }
 
     fn one_change(&mut self) -> Change {
@@ -261,6 +308,8 @@ impl Run {
         let expected = self.model.change(self.now(), change.clone());
         let found = self.store.change(&self.address, change.clone()).await.unwrap();
         assert_eq!(expected, found, "{change:?}");
+        self.happened(&change, &found);
+        self.hear("Change").await;
         if let super::store::Changes::Accepted(trigger) = found {
             self.triggers.push(*trigger);
         }
@@ -294,6 +343,10 @@ impl Run {
             let expected = self.model.look(now, &look);
             let found = self.store.look(&self.address, look.clone()).await.unwrap();
             assert_eq!(expected, found, "{look:?}");
+            self.hear("Look").await;
+            if let View::Schedule(Some(found)) = &found {
+                self.happened(&"Known", &found.state);
+            }
             match (&mut look, found) {
                 (Look::List { after, .. }, View::Schedules(found, true)) => {
                     *after = Some(Arc::clone(&found.last().unwrap().id));
@@ -327,7 +380,7 @@ impl Run {
             16..45 => self.write().await,
             45..70 => self.change().await,
             70..82 => self.look().await,
-            82..97 => self.clock.advance(std::time::Duration::from_millis(self.random.u64(0..60))),
+            82..97 => self.clock.advance(Duration::from_millis(self.random.u64(0..60))),
             _ => {
                 let now = self.clock.now().as_millis();
                 let by = match self.random.u8(0..30) {
@@ -349,16 +402,21 @@ async fn differential(url: String, steps: usize, seed: u64) {
     let prefix = format!("{UNSWEPT}.{seed}.{}", fastrand::u32(..));
     let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
     let mut random = fastrand::Rng::with_seed(seed);
+    let mut happened = BTreeSet::new();
     for round in 0..steps.div_ceil(ROUND) {
+        let address = Address::new(&"default".into(), &format!("s{round}"));
+        let bell = tide.world.backend.scheduler().bell(&address);
         let mut run = Run {
             random: random.fork(),
             clock: clock.clone(),
             model: Model::default(),
             store: tide.world.backend.scheduler(),
-            address: Address::new(&"default".into(), &format!("s{round}")),
+            address,
             epochs: Vec::new(),
             triggers: Vec::new(),
             letters: Vec::new(),
+            bell,
+            happened: std::mem::take(&mut happened),
         };
         for _ in 0..ROUND {
             run.step().await;
@@ -367,7 +425,10 @@ async fn differential(url: String, steps: usize, seed: u64) {
         let expected = run.model.change(run.now(), Change::Delete);
         assert_eq!(expected, run.store.change(&run.address, Change::Delete).await.unwrap());
         run.compare_all().await;
+        happened = run.happened;
     }
+    let missing: Vec<_> = MUST_HAPPEN.split_whitespace().filter(|what| !happened.contains(*what)).collect();
+    assert!(missing.is_empty() || steps < 20_000, "never seen: {missing:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

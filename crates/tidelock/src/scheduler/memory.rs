@@ -109,7 +109,8 @@ impl SchedulerStore for MemoryScheduler {
     }
 
     fn leave(&self, scheduler: &Address, instance: Arc<str>) -> BoxFuture<'static, Result<()>> {
-        ready(self.step(scheduler, |model, now| model.leave(now, &instance)))
+        self.step(scheduler, |model, now| model.leave(now, &instance));
+        ready(())
     }
 
     fn write(&self, scheduler: &Address, write: Write) -> BoxFuture<'static, Result<Written>> {

@@ -3,6 +3,8 @@
 mod changes;
 mod look;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::atomic::{AtomicU64, Ordering};

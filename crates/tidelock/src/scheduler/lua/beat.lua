@@ -172,7 +172,7 @@ local function leader_reply(reply)
       reply[#reply + 1] = body
     end
   end
-  if r.next == 1 then
+  if r.next == 1 and redis.call('EXISTS', AWAKENING) == 1 then
     next = math.min(next, now)
   end
   r.told = next

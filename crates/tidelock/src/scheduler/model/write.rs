@@ -103,7 +103,11 @@ impl Model {
     fn edit(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Entry) -> bool) -> bool {
         let Some(mut entry) = self.take_out(id) else { return false };
         let changed = change(&mut entry);
+        let earliest = self.earliest;
         self.put(entry);
+        if !changed {
+            self.earliest = earliest;
+        }
         changed
     }
 

@@ -8,7 +8,7 @@ use crate::backend::redis::{Arguments, Script, script};
 use crate::error::Result;
 use crate::scheduler::store::{Change, Changes, Guess};
 
-static CHANGE: Script = script!(
+pub(super) static CHANGE: Script = script!(
     "scheduler change",
     "../../lua/time.lua",
     "../lua/store.lua",

@@ -16,11 +16,14 @@ fn not_understood() -> Error {
     Error::new(ErrorKind::IncompatibleFormat, "what is stored of a scheduler is not of this version's format")
 }
 
-/// A text with its length and one; `None` for 0.
-fn optional(bytes: &mut Bytes<'_>, length: usize) -> Option<Option<Arc<str>>> {
+/// A text that may be missing.
+struct Maybe(Option<Arc<str>>);
+
+/// A text of which the length is told with one more; 0 for none.
+fn optional(bytes: &mut Bytes<'_>, length: usize) -> Option<Maybe> {
     match length.checked_sub(1) {
-        Some(length) => Some(Some(bytes.text(length)?.0)),
-        None => Some(None),
+        Some(length) => Some(Maybe(Some(bytes.text(length)?.0))),
+        None => Some(Maybe(None)),
     }
 }
 
@@ -47,8 +50,8 @@ fn state(id: Arc<str>, bytes: &[u8]) -> Option<State> {
     let (_on_time, snapshot) = (bytes.byte()?, bytes.byte()? == b'1');
     let _size = bytes.number(4)?;
     let (handler, note) = (bytes.length(2)?, bytes.length(2)?);
-    let handler = optional(&mut bytes, handler)?;
-    let note = optional(&mut bytes, note)?;
+    let handler = optional(&mut bytes, handler)?.0;
+    let note = optional(&mut bytes, note)?.0;
     let error = || note.clone().unwrap_or_default();
     let state = match kind {
         b'a' => StateView::Active,
@@ -110,7 +113,7 @@ pub(super) fn schedule(answer: &mut Answer<'_>) -> Result<ScheduleView> {
         if is_snapshot {
             let mut bytes = Bytes(&snapshot);
             let handler = bytes.length(2).and_then(|length| optional(&mut bytes, length));
-            (plan.handler, plan.content) = (handler.flatten(), bytes.0.to_vec());
+            (plan.handler, plan.content) = (handler.and_then(|handler| handler.0), bytes.0.to_vec());
         } else {
             plan.content.clone_from(&view.definition.content);
         }
@@ -128,8 +131,8 @@ fn parse_trigger(bytes: &[u8]) -> Option<TriggerView> {
     let [born, run, accepted_at] = numbers(&mut bytes)?;
     let (key, handler, id) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
     let id = bytes.text(id)?.0;
-    let key = optional(&mut bytes, key)?;
-    let handler = optional(&mut bytes, handler)?;
+    let key = optional(&mut bytes, key)?.0;
+    let handler = optional(&mut bytes, handler)?.0;
     Some(TriggerView { id, born, run, key, accepted_at, content: bytes.0.to_vec(), handler })
 }
 
@@ -145,7 +148,7 @@ fn parse_letter(bytes: &[u8]) -> Option<LetterView> {
     let slot = Some(slot(&mut bytes)?).filter(|_| has_slot);
     let (id, key, error) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
     let schedule = bytes.text(id)?.0;
-    let key = optional(&mut bytes, key)?;
+    let key = optional(&mut bytes, key)?.0;
     let error = bytes.text(error)?.0;
     Some(LetterView { number, schedule, born, timing_revision, run, slot, key, missed, error, rounds, epoch, at })
 }
@@ -174,7 +177,7 @@ fn parse_entry(bytes: &[u8]) -> Option<HistoryView> {
         b't' => {
             let [run, accepted_at] = numbers(&mut bytes)?;
             let key = bytes.length(2)?;
-            let key = optional(&mut bytes, key)?;
+            let key = optional(&mut bytes, key)?.0;
             Happened::Trigger { run, key, accepted_at, outcome: outcome(&mut bytes)? }
         }
         b'm' => Happened::Missed(bytes.number(8)?),
