@@ -143,6 +143,8 @@ pub(super) struct Desk {
     failures: HashMap<(u64, u64), (u32, Tick)>,
     /// Something was done: what follows from it is to be seen.
     moved: bool,
+    /// Schedules whose next slot was decided since a page of the walk was begun: it knows an older one.
+    judged: HashSet<Arc<str>>,
     /// A write failed, and with it perhaps slots that were moved: the walk through all schedules begins anew.
     walk_broken: bool,
 }
@@ -158,6 +160,7 @@ impl Desk {
             pending: Vec::new(),
             failures: HashMap::new(),
             moved: false,
+            judged: HashSet::new(),
             walk_broken: false,
         }
     }
@@ -188,6 +191,7 @@ impl Desk {
         self.landed.clear();
         self.pending.clear();
         self.failures.clear();
+        self.judged.clear();
         (self.moved, self.walk_broken) = (false, false);
     }
 
@@ -251,6 +255,9 @@ impl Desk {
                 plans.push(schedule);
             } else {
                 let entry = self.judge(&schedule, served, work.now);
+                if entry.is_some() {
+                    self.judged.insert(Arc::clone(&schedule.id));
+                }
                 self.pending.extend(entry);
             }
         }
@@ -316,7 +323,7 @@ impl Desk {
         let told = [(decision.missed, SkippedBy::Missed), (missing_handler, SkippedBy::MissingHandler)];
         let told = told.into_iter().filter(|(count, _)| *count > 0).map(|(count, reason)| skipped(count, reason));
         let told: Vec<_> = told.collect();
-        let refused = Some(skipped(slots.len() as u64, SkippedBy::CasStale));
+        let refused = (!slots.is_empty()).then(|| skipped(slots.len() as u64, SkippedBy::CasStale));
         let (next, missed) = (decision.next, decision.missed);
         let step = Step::Decide { id, revision, expected, as_of: now, next, slots, missed, missing_handler };
         Some(Entry { step, told, refused })
@@ -337,15 +344,20 @@ impl Desk {
             // What a page moved was perhaps not written: from the beginning.
             _ if std::mem::take(&mut self.walk_broken) => None,
             Walk::Behind(after) => {
-                self.pending.extend(entries);
+                self.extend_by_page(entries);
                 after
             }
-            Walk::Ends => {
-                self.pending.extend(entries);
-                return;
-            }
+            Walk::Ends => return self.extend_by_page(entries),
         };
-        self.flights.push(Box::pin(zones::page(Arc::clone(&self.engine), after)));
+        self.judged.clear();
+        if !self.engine.is_closing() {
+            self.flights.push(Box::pin(zones::page(Arc::clone(&self.engine), after)));
+        }
+    }
+
+    fn extend_by_page(&mut self, entries: Vec<Entry>) {
+        let is_late = |entry: &Entry| matches!(&entry.step, Step::Move { id, .. } if self.judged.contains(id));
+        self.pending.extend(entries.into_iter().filter(|entry| !is_late(entry)));
     }
 
     /// Writes what was decided and done.
@@ -353,8 +365,12 @@ impl Desk {
         while !self.pending.is_empty() && term.holds(&self.engine.core.site.world.clock) {
             let rest = self.pending.split_off(self.pending.len().min(MAX_STEPS));
             let entries = std::mem::replace(&mut self.pending, rest);
+            let ends_walk = entries.iter().chain(&self.pending).any(|entry| matches!(entry.step, Step::Zones { .. }));
             if !self.write(term, entries).await {
                 self.pending.clear();
+                if ends_walk && std::mem::take(&mut self.walk_broken) {
+                    self.flights.push(Box::pin(zones::page(Arc::clone(&self.engine), None)));
+                }
                 break;
             }
         }

@@ -98,7 +98,14 @@ impl Pulse {
                 core.tell(Happening::TickError { message: error.to_string() });
                 self.failures += 1;
                 // In real time: what failed is not cured by a clock that stands still.
-                runtime::sleep(PAUSES.delay(self.failures, fastrand::f64())).await;
+                let pause = runtime::sleep(PAUSES.delay(self.failures, fastrand::f64()));
+                match term {
+                    Some(term) => tokio::select! {
+                        () = pause => {}
+                        () = clock.sleep_until(term.until()) => engine.lose(&term, LostBy::ExtendFailed),
+                    },
+                    None => pause.await,
+                }
                 Some(Plan { at: clock.tick(), work: None })
             }
         }

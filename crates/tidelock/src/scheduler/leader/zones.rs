@@ -35,7 +35,10 @@ pub(super) async fn page(engine: Arc<Engine>, after: Option<Arc<str>>) -> Landin
         Ok(page) => page,
         Err(error) => {
             tracing::debug!(target: "tidelock::scheduler", %error, "a page of schedules could not be read; again");
-            runtime::sleep(SECOND).await;
+            tokio::select! {
+                () = runtime::sleep(SECOND) => {}
+                () = engine.closing() => {}
+            }
             return Landing { walk: Walk::Behind(after), ..Landing::default() };
         }
     };
