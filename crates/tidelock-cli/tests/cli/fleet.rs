@@ -32,7 +32,7 @@ fn check(account: &Value) {
     }
     let count = |field: &str| account[field].as_u64().unwrap_or_else(|| panic!("{field} in {account}"));
     assert_eq!(count("settled") + count("dead"), 408, "{account}");
-    assert_eq!(account["dead_by_reason"]["rejected"], json!(8), "{account}");
+    assert_eq!(account["dead_by_reason"]["FATAL"], json!(8), "{account}");
     assert_eq!((count("events"), count("sold") * 100), (408, count("revenue_cents")), "{account}");
     assert_eq!(account["revenue_cents"], account["charged_cents"], "{account}");
     assert_eq!(account["members"], account["processes"], "{account}");

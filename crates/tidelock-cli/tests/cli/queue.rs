@@ -1,8 +1,9 @@
 //! `tidelock queue …`: every verb on every server.
 
 use serde_json::json;
+use tidelock::{Queue, Raw};
 
-use crate::run::{Ran, servers, tidelock_at, unique};
+use crate::run::{Ran, block_on, open, servers, tidelock_at, unique};
 
 struct Shell {
     url: String,
@@ -75,10 +76,15 @@ fn dead_letters_are_listed_requeued_and_purged() {
     for shell in Shell::all() {
         shell.run("dead-letters", &[]).expect(1);
         shell.run("requeue", &["--all"]).expect(1);
-        // A demo that is kept leaves dead letters behind, with everything that a consumer can say about them.
-        let orders = b"one lamp, please\nanother one\n[1]";
-        let demo = tidelock_at(&shell.url, &["demo", "-", "--redis", &shell.url, "--keep", "--json"], orders);
-        let shell = Shell { queue: demo.expect(0).json()["queue_name"].as_str().unwrap().to_owned(), ..shell };
+        block_on(async {
+            let tide = open(&shell.url).await;
+            let queue: Queue<Raw> = tide.queue(&shell.queue).build().unwrap();
+            for text in ["one lamp, please", "another one", "[1]"] {
+                queue.send(&Raw(text.into())).await.unwrap();
+                let delivery = queue.recv().await.unwrap().expect("it was just sent");
+                delivery.dead_letter("no order").error(&"not an order").await.unwrap();
+            }
+        });
 
         let page = shell.run("dead-letters", &["--json", "--limit", "2"]).expect(0).json();
         let next = page["next"].as_str().unwrap();

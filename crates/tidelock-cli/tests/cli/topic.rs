@@ -129,7 +129,7 @@ fn a_demo_that_is_kept_leaves_its_log_and_nobody_behind() {
         let order =
             b"{\"id\":\"o-1\",\"warehouse\":\"oslo\",\"item\":\"lamp\",\"quantity\":1,\"amount_cents\":100}\none lamp";
         let demo = tidelock_at(&shell.url, &["demo", "-", "--redis", &shell.url, "--keep", "--json"], order);
-        let shell = Shell { topic: demo.expect(0).json()["queue_name"].as_str().unwrap().to_owned(), ..shell };
+        let shell = Shell { topic: demo.expect(0).json()["job_name"].as_str().unwrap().to_owned(), ..shell };
         let events = shell.tail("earliest", "2");
         let kept = |text: &str| bodies(&events).iter().any(|body| body.contains(text));
         assert!(kept("\"charged\"") && kept("\"died\"") && kept("oslo/lamp"), "{events:?}");
@@ -141,7 +141,10 @@ fn a_demo_that_is_kept_leaves_its_log_and_nobody_behind() {
             let records = tidelock_at(&shell.url, &[kind, "ls", &shell.topic, "--json"], b"").expect(0).json();
             assert_eq!(records["items"], json!([]), "{kind}");
         }
-        tidelock_at(&shell.url, &["queue", "purge", &shell.topic, "--dead", "--yes"], b"").expect(0);
+        let failed = tidelock_at(&shell.url, &["job", "ls", &shell.topic, "--state", "failed", "--json"], b"");
+        assert_eq!(failed.expect(0).json()["items"].as_array().map(Vec::len), Some(1));
+        block_on(async { open(&shell.url).await.job::<Raw, Raw>(&shell.topic).build().unwrap().delete().await })
+            .unwrap();
     }
 }
 

@@ -4,8 +4,13 @@
 
 use std::sync::Arc;
 
+use tidelock_testkit::Proxy;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
+use tokio::net::TcpStream;
+
 use super::ears::{Cancellable, News};
 use super::model::{Model, Now};
+use super::redis::PARTS;
 use super::store::{
     Acceptance, Accepted, Action, Change, Claim, Content, Due, FailureCode, JobFilter, JobStore, Key, KeyKind, KeyLife,
     Look, MAX_EVENTS, NewJob, Origin, Overlapping, Rules, Settle, SlotNumber, View,
@@ -16,7 +21,6 @@ use crate::differential::on_every_server;
 use crate::handover::cursor::read_cursor;
 use crate::name::Address;
 use crate::time::{ManualClock, Timestamp};
-use tidelock_testkit::Proxy;
 
 /// Steps over all servers together.
 const STEPS: usize = 100_000;
@@ -32,6 +36,7 @@ struct Run {
     runs: Vec<(u64, u64)>,
     ids: Vec<u64>,
     news: Vec<News>,
+    raw: Raw,
 }
 
 impl Run {
@@ -298,11 +303,89 @@ impl Run {
     }
 }
 
+/// What a server says of a key, by an inline command. Of a cluster nobody is asked.
+struct Raw {
+    stream: Option<BufStream<TcpStream>>,
+    prefix: String,
+}
+
+impl Raw {
+    async fn ask(&mut self, command: &str, address: &Address, part: &str) -> i64 {
+        let stream = self.stream.as_mut().expect("it was asked whether there is one");
+        let line = format!("{command} {}:{{job/default/{}}}:{part}\r\n", self.prefix, address.id);
+        stream.write_all(line.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut reply = String::new();
+        stream.read_line(&mut reply).await.unwrap();
+        reply.trim_start_matches(':').trim_end().parse().unwrap_or_else(|_| panic!("{line} gives {reply}"))
+    }
+
+    /// Every key that there is lives about as long as the record, or for ever with it.
+    async fn check_lifetimes(&mut self, address: &Address) {
+        if self.stream.is_none() {
+            return;
+        }
+        let record = self.ask("PTTL", address, "record").await;
+        for part in PARTS.into_iter().filter(|part| *part != "parked") {
+            let left = self.ask("PTTL", address, part).await;
+            let same = left == -2 || (record == -1) == (left == -1) && left > record - 660_000;
+            assert!(same, "{part} lives for {left} ms, the record for {record} ms");
+        }
+    }
+
+    /// Nothing but the record and the long entries is left, and all of it has an end.
+    async fn check_empty(&mut self, address: &Address) {
+        if self.stream.is_none() {
+            return;
+        }
+        for part in PARTS.into_iter().filter(|part| !["record", "parked"].contains(part)) {
+            let (command, most) = match part {
+                "jobs" | "inputs" | "details" => ("HLEN", 1),
+                "running" | "started" | "kept" => ("ZCARD", 1),
+                "line" => ("LLEN", 0),
+                "keys" | "series" | "watchers" => ("HLEN", 0),
+                _ => ("ZCARD", 0),
+            };
+            let length = self.ask(command, address, part).await;
+            assert!(length <= most, "{part} holds {length}");
+        }
+        assert!(self.ask("PTTL", address, "record").await > 0);
+    }
+}
+
+impl Run {
+    /// Removes all jobs, lets all else come to its end, and looks that nothing is left.
+    async fn leave_nothing(&mut self) {
+        self.raw.check_lifetimes(&self.address).await;
+        for id in std::mem::take(&mut self.ids) {
+            for change in [Change::Cancel { id, reason: None }, Change::Remove { id }] {
+                // Some end by time instead.
+                let change = if self.random.bool() { change } else { Change::Cancel { id, reason: None } };
+                let expected = self.on_model(|model, now| model.change(now, change.clone()));
+                assert_eq!(expected, self.store.change(&self.address, change).await.unwrap());
+            }
+        }
+        self.clock.advance(std::time::Duration::from_secs(2));
+        for look in [Look::Stats, Look::Stats, Look::Stats] {
+            self.compare_pages(look).await;
+        }
+        let change = Change::Resume;
+        let expected = self.on_model(|model, now| model.change(now, change.clone()));
+        assert_eq!(expected, self.store.change(&self.address, change).await.unwrap());
+        self.raw.check_empty(&self.address).await;
+    }
+}
+
 async fn run_on(url: &str, seed: u64, name: &str) -> Run {
     let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
     let prefix = format!("{UNSWEPT}.{seed}.{}", fastrand::u32(..));
     let tide = Tidelock::connect(url).prefix(&prefix).clock(&clock).await.unwrap();
+    let stream = match url.strip_prefix("redis://") {
+        Some(host) => Some(BufStream::new(TcpStream::connect(host).await.unwrap())),
+        None => None,
+    };
     Run {
+        raw: Raw { stream, prefix },
         random: fastrand::Rng::with_seed(seed),
         clock,
         model: Model::default(),
@@ -324,6 +407,9 @@ async fn differential(url: String, steps: usize, seed: u64) {
             run.step().await;
         }
         run.compare_pages(Look::Stats).await;
+        if round % 5 == 0 {
+            run.leave_nothing().await;
+        }
         run.store.change(&run.address, Change::Delete).await.unwrap();
     }
 }
@@ -383,8 +469,8 @@ async fn bounds(url: String, _: usize, seed: u64) {
     run.compare_pages(Look::Places { id }).await;
     run.compare_settles(vec![settle(Action::Complete { result: vec![] })]).await;
     run.compare_pages(Look::Get { id }).await;
-    run.clock.advance(std::time::Duration::from_secs(1));
-    run.compare_pages(Look::Stats).await;
+    run.ids.push(id);
+    run.leave_nothing().await;
     assert!(MAX_EVENTS < 1_300, "more events were made than are kept");
 }
 

@@ -23,7 +23,7 @@ use crate::runtime::BoxFuture;
 /// first is being worked on.
 const LANES: usize = 2;
 /// The parts of an object's keys, in the order of the scripts' KEYS.
-const PARTS: [&str; 23] = [
+pub(super) const PARTS: [&str; 23] = [
     "record",
     "line",
     "jobs",
@@ -128,8 +128,11 @@ impl Remote {
         arguments
     }
 
+    /// 0 is no news: an answer from memory tells none, and the next sweep finds out.
     fn told_next(&self, next: u64) {
-        self.next.store(next, Ordering::Relaxed);
+        if next > 0 {
+            self.next.store(next, Ordering::Relaxed);
+        }
     }
 
     fn operation(&self) -> String {

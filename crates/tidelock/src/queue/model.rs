@@ -11,39 +11,29 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::store::{Accepted, Content, DeadReason, Due, NewMessage, Place};
-
-/// How long a parked process is remembered without parking again.
-pub(crate) const PARKED: u64 = 10_000;
+use crate::handover::{Parking, Places, Standing};
 
 /// How long after its window a dedupe record is kept: a clock that steps back a little reopens no window.
 pub(crate) const DEDUP_KEPT: u64 = 1_000;
 
 pub(crate) use crate::time::Now;
 
-/// Where a ready message stands: priority (higher first), standing time, id.
-pub(crate) type Standing = (u8, u64, u64);
-
 /// One queue.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     last_id: u64,
     last_fence: u64,
-    last_join: u64,
     /// Standing time of the last immediate send: later ones never stand before it.
     last_standing: u64,
     accepted: u64,
     settled: u64,
     pause: Option<Pause>,
     messages: HashMap<u64, Message>,
-    /// Deliverable messages in hand-out order.
-    ready: BTreeSet<Standing>,
-    /// Unfinished messages with an ordering key: (key, order of joining) to id. The first of a key is its head.
-    lines: BTreeMap<(Arc<str>, u64), u64>,
-    blocked: u64,
+    places: Places,
     /// (instant, id) of the next transition by time, per state.
     delayed: BTreeSet<(u64, u64)>,
     leased: BTreeSet<(u64, u64)>,
@@ -53,12 +43,8 @@ pub(crate) struct Model {
     dead: BTreeSet<(u64, u64)>,
     dedup: HashMap<Arc<str>, (u64, u64)>,
     dedup_ends: BTreeSet<(u64, Arc<str>)>,
-    /// Processes that wait: (told the next deadline, remembered until, process).
-    parked: BTreeSet<(bool, u64, Arc<str>)>,
-    /// The deadline told to the process that keeps it; `None` if there was none to tell.
-    told: Option<u64>,
-    /// The earliest deadline that this step added.
-    soonest: Option<u64>,
+    /// Processes that wait.
+    parking: Parking,
     /// More is overdue than one step carried out.
     settling: bool,
     touched: u64,
@@ -208,9 +194,7 @@ impl Model {
     /// Puts a new or requeued message into its first state: delayed until `due`, ready, or behind its key.
     fn admit(&mut self, mut message: Message, due: Option<u64>) {
         if let Some(key) = &message.content.ordering_key {
-            self.last_join += 1;
-            message.join = self.last_join;
-            self.lines.insert((Arc::clone(key), message.join), message.id);
+            message.join = self.places.join(key, message.id);
         }
         match due {
             Some(due) => self.store_delayed(message, due, Place::Original),
@@ -222,18 +206,18 @@ impl Model {
         message.kind = Kind::Delayed { due, place };
         let leaves = message.leaves_delay(due);
         self.delayed.insert((leaves, message.id));
-        self.soonest = Some(self.soonest.map_or(leaves, |soonest| soonest.min(leaves)));
+        self.parking.deadline(leaves);
         self.messages.insert(message.id, message);
     }
 
     /// Ready if it is the head of its key or has none, else blocked.
     fn store_ready(&mut self, mut message: Message) {
-        if self.is_head(&message) {
+        if self.places.may_go(message.content.ordering_key.as_ref(), message.id) {
             message.kind = Kind::Ready;
-            self.ready.insert(message.standing());
+            self.places.ready.insert(message.standing());
         } else {
             message.kind = Kind::Blocked;
-            self.blocked += 1;
+            self.places.blocked += 1;
         }
         if let Some(expiry) = message.expires_at {
             self.expiring.insert((expiry, message.id));
@@ -241,32 +225,15 @@ impl Model {
         self.messages.insert(message.id, message);
     }
 
-    fn is_head(&self, message: &Message) -> bool {
-        match &message.content.ordering_key {
-            None => true,
-            Some(key) => self.head(key) == Some(message.id),
-        }
-    }
-
-    fn head(&self, key: &Arc<str>) -> Option<u64> {
-        let from = (Arc::clone(key), 0);
-        self.lines.range(from..).next().filter(|((line, _), _)| line == key).map(|(_, id)| *id)
-    }
-
     /// Takes a message out of its key's line; the next one becomes the head and, if it is due, deliverable.
     fn leave_line(&mut self, message: &Message) {
         let Some(key) = &message.content.ordering_key else { return };
-        let was_head = self.head(key) == Some(message.id);
-        self.lines.remove(&(Arc::clone(key), message.join));
-        if !was_head {
-            return;
-        }
-        let Some(head) = self.head(key) else { return };
+        let Some(head) = self.places.leave(key, message.join, message.id) else { return };
         let head = self.messages.get_mut(&head).expect("a line holds stored messages");
         if matches!(head.kind, Kind::Blocked) {
             head.kind = Kind::Ready;
-            self.blocked -= 1;
-            self.ready.insert(head.standing());
+            self.places.blocked -= 1;
+            self.places.ready.insert(head.standing());
         }
     }
 
@@ -274,11 +241,11 @@ impl Model {
     fn leave_state(&mut self, message: &Message) {
         match message.kind {
             Kind::Ready => {
-                self.ready.remove(&message.standing());
+                self.places.ready.remove(&message.standing());
                 self.leave_expiring(message);
             }
             Kind::Blocked => {
-                self.blocked -= 1;
+                self.places.blocked -= 1;
                 self.leave_expiring(message);
             }
             Kind::Delayed { due, .. } => {
@@ -321,7 +288,7 @@ impl Model {
 
     /// Ready and delayed messages.
     fn depth(&self) -> u64 {
-        (self.ready.len() + self.delayed.len()) as u64 + self.blocked
+        (self.places.ready.len() + self.delayed.len()) as u64 + self.places.blocked
     }
 
     fn is_paused(&self, now: Now) -> bool {
@@ -330,38 +297,18 @@ impl Model {
 
     /// Ends a step: wakes one parked process per deliverable message, and the one that keeps the next deadline if
     /// this step added an earlier one. `listening` tells whether a process still hears.
-    pub(crate) fn wake(&mut self, now: Now, mut listening: impl FnMut(&Arc<str>) -> bool) -> Vec<Arc<str>> {
-        let mut woken = Vec::new();
-        let mut deliverable = if self.is_paused(now) { 0 } else { self.ready.len() };
-        while deliverable > 0 {
-            let Some((_, until, process)) = self.parked.pop_first() else { break };
-            if until > now.ms && listening(&process) {
-                deliverable -= 1;
-                woken.push(process);
-            }
-        }
-        if let Some(soonest) = self.soonest.take().filter(|soonest| self.told.is_none_or(|told| *soonest < told)) {
-            while let Some((keeps, until, process)) = self.parked.pop_last() {
-                if until > now.ms && listening(&process) {
-                    woken.push(process);
-                    break;
-                }
-                if !keeps {
-                    // Nobody keeps the deadline; whoever parks next will.
-                    self.told = Some(soonest);
-                }
-            }
-        }
-        woken
+    pub(crate) fn wake(&mut self, now: Now, listening: impl FnMut(&Arc<str>) -> bool) -> Vec<Arc<str>> {
+        let deliverable = if self.is_paused(now) { 0 } else { self.places.ready.len() };
+        self.parking.wake(now.ms, deliverable, listening)
     }
 
     pub(crate) fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
+        !self.parking.is_empty()
     }
 
     /// Ends a step where no process waits.
     pub(crate) fn nobody_waits(&mut self) {
-        self.soonest = None;
+        self.parking.nobody_waits();
     }
 
     /// The next instant at which something happens by time.

@@ -29,11 +29,11 @@
 -- ARGV[4]   what: cancel, retry, remove, pause, resume, delete
 -- ARGV[5..] its arguments: an id; cancel: 1 with a reason, the reason; retry: max_depth (0: none); pause: longest time in
 --           ms (-1: until resumed), 1 with a reason, the reason
--- Reply: a word (again: nothing was done, ask again), then numbers
+-- Reply: next deadline in ms (0: not told); a word (again: nothing was done, ask again), then numbers
 local change = tonumber(ARGV[2])
 local before = remembered(KEYS[24], change)
 if before then
-  return before
+  return before.err and before or { '0', unpack(before) }
 end
 begin()
 
@@ -220,4 +220,4 @@ end
 remember(KEYS[24], change, reply)
 wake()
 finish()
-return reply
+return { number_text(r.next), unpack(reply) }

@@ -27,10 +27,11 @@
 -- ARGV[3]   what: stats, get, ready, blocked, delayed, running, completed, failed, cancelled, timed_out, join, events,
 --           places, memos
 -- ARGV[4..] its arguments, as the functions below say
--- Reply: settling (0, 1); now in ms; then what was asked for, which is empty if nothing is shown for settling
+-- Reply: settling (0, 1); now in ms; next deadline in ms (0: none); then what was asked for, which is empty if nothing is
+--        shown for settling
 begin()
 write_all()
-local reply = { settling and 1 or 0, number_text(now) }
+local reply = { settling and 1 or 0, number_text(now), '0' }
 
 local function add(item)
   reply[#reply + 1] = item or ''
@@ -310,4 +311,5 @@ if not settling or ARGV[2] == '1' then
 end
 wake()
 finish()
+reply[3] = number_text(r.next)
 return reply

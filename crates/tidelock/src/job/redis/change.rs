@@ -60,8 +60,8 @@ fn push(change: &Change, arguments: &mut Arguments) {
     }
 }
 
-/// `None`: nothing was done, ask again.
-fn read(answer: &Value) -> Result<Option<Changes>> {
+/// The next deadline, and what became of the change; `None`: nothing was done, ask again.
+fn read(answer: &Value) -> Result<(u64, Option<Changes>)> {
     let wrong = || unexpected("change", answer);
     let Value::Array(items) = answer else { return Err(wrong()) };
     let texts = items.iter().map(|item| match item {
@@ -70,19 +70,21 @@ fn read(answer: &Value) -> Result<Option<Changes>> {
     });
     let texts = texts.collect::<Result<Vec<_>>>()?;
     let number = |at: usize| texts.get(at).and_then(|text| text.parse::<u64>().ok()).ok_or_else(wrong);
-    Ok(Some(match texts.first().copied() {
-        Some("again") => return Ok(None),
+    let next = number(0)?;
+    let changes = match texts.get(1).copied() {
+        Some("again") => return Ok((next, None)),
         Some("done") => Changes::Done,
         Some("nothing") => Changes::Nothing,
         Some("absent") => Changes::Absent,
-        Some("taken") => Changes::KeyTaken(number(1)?),
-        Some("full") => Changes::Full { depth: number(1)?, limit: number(2)? },
+        Some("taken") => Changes::KeyTaken(number(2)?),
+        Some("full") => Changes::Full { depth: number(2)?, limit: number(3)? },
         Some("refused") => {
-            let kind = u8::try_from(number(1)?).map_err(|_| wrong())?;
+            let kind = u8::try_from(number(2)?).map_err(|_| wrong())?;
             Changes::Refused(state_of(kind).ok_or_else(wrong)?)
         }
         _ => return Err(wrong()),
-    }))
+    };
+    Ok((next, Some(changes)))
 }
 
 impl Remote {
@@ -96,7 +98,9 @@ impl Remote {
             push(&change, &mut arguments);
             let within = self.server.request_timeout;
             let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
-            if let Some(changes) = read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)? {
+            let (next, changes) = read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            self.told_next(next);
+            if let Some(changes) = changes {
                 return Ok(changes);
             }
         }

@@ -34,6 +34,7 @@ static LOOK: Script = script!(
 struct Answer {
     settling: bool,
     now: u64,
+    next: u64,
     items: std::vec::IntoIter<Value>,
 }
 
@@ -42,8 +43,8 @@ impl Answer {
         let Value::Array(items) = answer else { return Err(unexpected("look", &answer)) };
         let mut items = items.into_iter();
         let settling = items.next() == Some(Value::Int(1));
-        let mut answer = Self { settling, now: 0, items };
-        answer.now = answer.count()?;
+        let mut answer = Self { settling, now: 0, next: 0, items };
+        (answer.now, answer.next) = (answer.count()?, answer.count()?);
         Ok(answer)
     }
 
@@ -116,6 +117,7 @@ impl Remote {
             let within = self.server.request_timeout;
             let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
             let answer = Answer::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            self.told_next(answer.next);
             if !answer.settling || step >= SETTLING_STEPS {
                 return Ok(answer);
             }

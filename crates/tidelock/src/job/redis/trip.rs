@@ -4,6 +4,7 @@
 //! claims, each in the order in which they were made.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redis::Value;
 use tokio::sync::oneshot;
@@ -131,7 +132,7 @@ impl Remote {
         let answer =
             self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
         let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-        self.told_next(Reply::read(answer)?.next);
+        self.next.store(Reply::read(answer)?.next, Ordering::Relaxed);
         Ok(())
     }
 

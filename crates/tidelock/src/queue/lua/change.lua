@@ -118,7 +118,7 @@ local function delete()
     redis.call('UNLINK', KEYS[i])
   end
   redis.call('HDEL', RECORD, 'reason')
-  local kept = { id = r.id, fence = r.fence, join = r.join, standing = r.standing, told = r.told }
+  local kept = { id = r.id, fence = r.fence, standing = r.standing, told = r.told }
   for i = 1, #FIELDS do
     r[FIELDS[i]] = kept[FIELDS[i]] or 0
   end

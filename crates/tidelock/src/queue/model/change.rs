@@ -22,7 +22,7 @@ impl Model {
                 let same = self.pause.as_ref().is_some_and(|pause| pause.until == until && pause.reason == reason);
                 self.pause = Some(Pause { until, reason });
                 if let Some(until) = until {
-                    self.soonest = Some(self.soonest.map_or(until, |soonest| soonest.min(until)));
+                    self.parking.deadline(until);
                 }
                 Changes::Did(!same)
             }
@@ -62,13 +62,13 @@ impl Model {
     /// Keeps nothing but the numbers that must not repeat, and who waits.
     fn delete(&mut self) -> bool {
         let existed = self.accepted > 0 || self.pause.is_some();
+        let mut parking = std::mem::take(&mut self.parking);
+        parking.clear_deadlines();
         *self = Self {
             last_id: self.last_id,
             last_fence: self.last_fence,
-            last_join: self.last_join,
             last_standing: self.last_standing,
-            parked: std::mem::take(&mut self.parked),
-            told: self.told,
+            parking,
             touched: self.touched,
             ..Self::default()
         };

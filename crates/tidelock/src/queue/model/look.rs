@@ -18,7 +18,9 @@ impl Model {
                 let (ids, next) = self.page(*state, *limit, after);
                 View::Messages(self.views(ids), next.map(|cursor| cursor.to_string()))
             }
-            Look::Peek { max } => View::Messages(self.views(self.ready.iter().take(*max).map(|key| key.2)), None),
+            Look::Peek { max } => {
+                View::Messages(self.views(self.places.ready.iter().take(*max).map(|key| key.2)), None)
+            }
             Look::GetDead { id } => View::Dead(self.messages.get(id).and_then(Message::dead_view)),
             Look::ListDead { filter, limit, .. } => {
                 let before = match after {
@@ -36,17 +38,15 @@ impl Model {
     }
 
     fn stats(&self, now: Now) -> StatsView {
-        let oldest = (0..=9).filter_map(|rank| self.ready.range((rank, 0, 0)..(rank + 1, 0, 0)).next());
-        let oldest = oldest.map(|(_, standing, _)| *standing).min();
         StatsView {
-            ready: self.ready.len() as u64 + self.blocked,
-            blocked: self.blocked,
+            ready: self.places.ready.len() as u64 + self.places.blocked,
+            blocked: self.places.blocked,
             delayed: self.delayed.len() as u64,
             leased: self.leased.len() as u64,
             dead: self.dead.len() as u64,
             accepted: self.accepted,
             settled: self.settled,
-            oldest_ready_age: oldest.map(|standing| now.ms.saturating_sub(standing)),
+            oldest_ready_age: self.places.oldest().map(|standing| now.ms.saturating_sub(standing)),
             next_due: self.delayed.first().map(|(at, _)| *at),
             paused: self
                 .pause
@@ -77,8 +77,8 @@ impl Model {
             Some(Cursor::Blocked(join, key)) => (Bound::Excluded((10, 0, 0)), Some((Arc::from(key), join))),
             Some(Cursor::At(..)) | None => (Bound::Unbounded, None),
         };
-        let ready = self.ready.range((ready, Bound::Unbounded));
-        let lines = self.lines.range((lines.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        let ready = self.places.ready.range((ready, Bound::Unbounded));
+        let lines = self.places.lines.range((lines.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         let ready = ready.map(|(rank, standing, id)| (Cursor::Ready(*rank, *standing, *id), *id));
         let blocked = lines.filter(|(_, id)| matches!(self.messages[id].kind, Kind::Blocked));
         ready.chain(blocked.map(|((key, join), id)| (Cursor::Blocked(*join, key.to_string()), *id)))

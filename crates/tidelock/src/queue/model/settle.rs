@@ -57,6 +57,6 @@ impl Model {
         }
         self.leased.remove(&(old, id));
         self.leased.insert((new, id));
-        self.soonest = Some(self.soonest.map_or(new, |soonest| soonest.min(new)));
+        self.parking.deadline(new);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::store::{Handed, MAX_BYTES, Take, Taken};
-use super::{Kind, Model, Now, PARKED, next};
+use super::{Kind, Model, Now, next};
 use crate::topic::store::Position;
 
 impl Model {
@@ -26,7 +26,7 @@ impl Model {
 
     /// `bytes` is what the answer holds already: it stays within [`MAX_BYTES`] unless one message is larger.
     fn hand_over_first(&mut self, now: Now, take: &Take, bytes: usize) -> Option<Handed> {
-        let standing = *self.ready.first()?;
+        let standing = *self.places.ready.first()?;
         let message = self.messages.get_mut(&standing.2).expect("an index holds stored messages");
         if message.expires_at.is_some_and(|expiry| expiry <= now.ms) {
             // Only while more is overdue than one step carries out: never handed out.
@@ -35,7 +35,7 @@ impl Model {
         if bytes > 0 && bytes + message.content.payload.len() + message.content.meta.len() > MAX_BYTES {
             return None;
         }
-        self.ready.pop_first();
+        self.places.ready.pop_first();
         if let Some(expiry) = message.expires_at {
             self.expiring.remove(&(expiry, message.id));
         }
@@ -50,7 +50,7 @@ impl Model {
             consumer: Arc::clone(&take.consumer),
         };
         self.leased.insert((end, message.id));
-        self.soonest = Some(self.soonest.map_or(end, |soonest| soonest.min(end)));
+        self.parking.deadline(end);
         Some(Handed {
             id: message.id,
             fence: message.fence,
@@ -64,19 +64,11 @@ impl Model {
         })
     }
 
-    /// Notes that `process` waits. One of those that wait keeps the next deadline: it is told to no other.
+    /// Notes that `process` waits.
     fn park(&mut self, now: Now, process: &Arc<str>) -> Option<u64> {
-        self.parked.retain(|(_, until, parked)| *until > now.ms && parked != process);
-        let keeps = !self.parked.iter().any(|(keeps, _, _)| *keeps);
-        self.parked.insert((keeps, now.ms + PARKED, Arc::clone(process)));
-        if !keeps {
-            return None;
-        }
         let firsts = [self.delayed.first(), self.leased.first()].into_iter().flatten().map(|(at, _)| *at);
         let pause = self.pause.as_ref().and_then(|pause| pause.until);
-        self.told = firsts.chain(pause).min();
-        // What this very step added is part of what was told.
-        self.soonest = None;
-        self.told
+        let next = firsts.chain(pause).min();
+        self.parking.park(now.ms, process, || next)
     }
 }
