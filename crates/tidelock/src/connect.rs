@@ -134,6 +134,7 @@ impl Connect {
                 topics: WeakMap::default(),
                 receivers: WeakMap::default(),
                 keyed: WeakMap::default(),
+                schedulers: WeakMap::default(),
                 job_logs: WeakMap::default(),
             },
             &self.tenant,

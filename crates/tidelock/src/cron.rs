@@ -62,6 +62,8 @@ pub use error::{CronError, CronField};
 use std::fmt;
 use std::iter::FusedIterator;
 
+use serde::{Deserialize, Serialize};
+
 use self::fields::Fields;
 use self::zone::Zone;
 use crate::time::Timestamp;
@@ -129,6 +131,35 @@ impl Cron {
     /// The slots later than `after`, in order.
     pub fn upcoming(&self, after: Timestamp) -> Slots<'_> {
         Slots { cron: self, after: Some(after) }
+    }
+}
+
+/// A cron expression as it is stored: what was parsed, and the name of its zone. Equal expressions have equal ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    /// The sets of seconds, minutes, hours, months, days of the month and days of the week.
+    fields: [u64; 6],
+    interval_like: bool,
+    zone: String,
+}
+
+impl Cron {
+    /// As it is stored.
+    pub(crate) fn written(&self) -> Written {
+        let (fields, interval_like) = self.fields.sets();
+        Written { fields, interval_like, zone: self.zone().to_owned() }
+    }
+
+    /// Reads what was stored; the text is for those who look. Fails if the zone is unknown here, or the fields are none.
+    pub(crate) fn read(written: &Written, text: &str) -> Result<Self, CronError> {
+        let fields = Fields::from_sets(written.fields, written.interval_like)
+            .ok_or_else(|| CronError::new(None, 0, "the stored fields are none of an expression"))?;
+        Self { fields, zone: Zone::utc(), text: text.to_owned() }.tz(&written.zone)
+    }
+
+    /// Whether its slots depend on the time zone database.
+    pub(crate) fn is_zoned(&self) -> bool {
+        matches!(self.zone, Zone::Named(_))
     }
 }
 

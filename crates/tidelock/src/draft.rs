@@ -38,6 +38,11 @@ impl Draft {
         }
     }
 
+    /// Puts another value in place of the one that it was made with.
+    pub(crate) fn put(&mut self, payload: Result<Vec<u8>>) {
+        self.payload = payload;
+    }
+
     /// Attaches a JSON value under a name. What is wrong with it is told when the draft is finished.
     pub(crate) fn attach(&mut self, name: &str, value: &impl Serialize) {
         match serde_json::to_value(value) {

@@ -32,5 +32,8 @@ pub mod registry {}
 #[doc = include_str!("../../../docs/guide/retry.md")]
 pub mod retry {}
 
+#[doc = include_str!("../../../docs/guide/scheduler.md")]
+pub mod scheduler {}
+
 #[doc = include_str!("../../../docs/guide/topic.md")]
 pub mod topic {}

@@ -122,8 +122,11 @@ pub(crate) use self::events::JobLog;
 
 use self::builder::Options;
 use self::site::receivers;
+use self::store::Rules;
 use crate::codec::Value;
+use crate::error::Result;
 use crate::handover::{Receivers, Site};
+use crate::name::Address;
 
 /// A door to the jobs of one name, with inputs `I` and results `O`. Cloned freely; every handle with the same tenant and id,
 /// in any process, is a door to the same jobs.
@@ -219,6 +222,31 @@ impl<I: Value, O: Value> Job<I, O> {
     /// Removes all jobs of the name and all about them, running ones too.
     pub fn delete(&self) -> Delete {
         Delete(Arc::clone(self.site()))
+    }
+}
+
+/// What a schedule keeps of a job and an input for it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    pub(crate) rules: Rules,
+    pub(crate) max_depth: Option<u64>,
+    pub(crate) payload_limit: usize,
+    /// The input, checked and encoded.
+    pub(crate) input: Result<Vec<u8>>,
+}
+
+impl<I: Value, O: Value> Job<I, O> {
+    /// What a submit of this input by this handle would use.
+    pub(crate) fn target(&self, input: &I) -> Target {
+        let options = &self.options;
+        Target {
+            address: self.site().address.clone(),
+            rules: options.rules.clone(),
+            max_depth: options.max_depth,
+            payload_limit: options.border.limit,
+            input: options.border.encode(input),
+        }
     }
 }
 

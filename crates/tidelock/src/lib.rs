@@ -26,6 +26,7 @@
 //! | [`queue`] | each message to one consumer, at least once, with leases, delays, retries and dead letters |
 //! | [`topic`] | an event log: consumer groups at least once, live followers, replay |
 //! | [`job`] | durable background work: submit, run, retry, cancel, join, events |
+//! | [`scheduler`] | cron and interval slots turned into jobs, once across a fleet |
 //! | [`mutex`] | one holder per resource, by lease, with a fence |
 //! | [`ratelimit`] | may this identifier do this now? |
 //! | [`registry`] | named records with versions, compare-and-swap, liveness if wanted, listing by prefix, changes to follow |
@@ -109,6 +110,11 @@ pub use crate::registry::{Membership, Registry, RegistryBuilder};
 pub use crate::retry::{
     Attempt, GaveUp, Retry, RetryBudget, RetryBudgetBuilder, RetryError, RetryPolicy, RetryPolicyBuilder, Retryable,
     Retrying, retry,
+};
+pub use crate::scheduler::{
+    DispatchLetter, HistoryEntry, Misfire, Outcome, Overlap, Registered, Rejected, Schedule, ScheduleInfo,
+    ScheduleState, Scheduler, SchedulerBuilder, SchedulerEvent, SchedulerMetrics, SchedulerStats, Slot, Trigger,
+    Triggered,
 };
 pub use crate::tidelock::Tidelock;
 pub use crate::time::{DAY, HOUR, MINUTE, ManualClock, SECOND, Timestamp};

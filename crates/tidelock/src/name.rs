@@ -32,10 +32,17 @@ impl Address {
         Self { tenant: tenant.into(), id: Arc::clone(&self.id) }
     }
 
-    /// Refuses a bad tenant or id as an argument of the call that is made.
+    /// The address of something that belongs to this object. No id that a user may give is such an address, as none has a
+    /// NUL.
+    pub(crate) fn part(&self, name: &str) -> Self {
+        Self { tenant: Arc::clone(&self.tenant), id: format!("{}\0{name}", self.id).into() }
+    }
+
+    /// Refuses a bad tenant or id as an argument of the call that is made. Of a [`part`](Self::part) each name counts for
+    /// itself; ids of users were refused by their builders if they have a NUL.
     pub(crate) fn check(&self) -> Result<()> {
         check(Error::argument, "tenant", &self.tenant, MAX_ID)?;
-        check(Error::argument, "id", &self.id, MAX_ID)
+        self.id.split('\0').try_for_each(|name| check(Error::argument, "id", name, MAX_ID))
     }
 }
 

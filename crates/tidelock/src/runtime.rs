@@ -9,7 +9,7 @@ mod target;
 #[path = "runtime/web.rs"]
 mod target;
 
-pub(crate) use target::{Sleep, Spawner, monotonic, sleep, wall_clock_millis};
+pub(crate) use target::{Listener, Sleep, Spawner, monotonic, sleep, wall_clock_millis};
 
 use std::future::Future;
 use std::pin::Pin;

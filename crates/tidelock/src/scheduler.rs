@@ -1,9 +1,273 @@
 //! Cron, interval and one-off slots, each turned into one durable run across a fleet.
+//!
+//! A [`Scheduler`] keeps schedules: when, what, and what becomes of slots that cannot be run in time. Any process registers,
+//! triggers, pauses and looks. Processes that [`start`](Scheduler::start) elect a leader among them, which turns slots into
+//! [jobs](crate::job); their workers run the work.
+//!
+//! ```
+//! use tidelock::{DAY, HOUR, Misfire, Schedule, SECOND, Tidelock, Triggered};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> tidelock::Result<()> {
+//! let tide = Tidelock::in_process();
+//! let mail = tide.job::<String, ()>("mail.send").attempts(3).build()?;
+//!
+//! let platform = tide
+//!     .scheduler("platform")
+//!     .handler("purge", async |run, days: u32| {
+//!         println!("purging what is older than {days} days, for {:?}", run.slot());
+//!         Ok(())
+//!     })
+//!     .build()?;
+//!
+//! let digest = Schedule::cron("0 7 * * MON-FRI").tz("Europe/Berlin").misfire(Misfire::CatchUpOne);
+//! platform.register("digest", digest.job(&mail, &"digest".to_owned())).await?;
+//! platform.register("purge", Schedule::every(HOUR).handler("purge", &30)).await?;
+//!
+//! platform.start().await?; // or run_until(signal)
+//! let Triggered::Submitted { id, .. } = platform.trigger_now("purge").await? else { panic!("it is there") };
+//! platform.runs("purge").join(id).timeout(10 * SECOND).await?;
+//! platform.stop().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | define | [`register`](Scheduler::register) a [`Schedule`], [`unregister`](Scheduler::unregister) |
+//! | run | [`start`](Scheduler::start) and [`stop`](Scheduler::stop), or [`run_until`](Scheduler::run_until) |
+//! | run one now | [`trigger_now`](Scheduler::trigger_now) |
+//! | hold back | [`pause`](Scheduler::pause), [`resume`](Scheduler::resume) |
+//! | look | [`get`](Scheduler::get), [`list`](Scheduler::list), [`upcoming`](Scheduler::upcoming), [`history`](Scheduler::history), [`stats`](Scheduler::stats), [`metrics`](Scheduler::metrics) |
+//! | see the runs of a handler | [`runs`](Scheduler::runs) |
+//! | revive what no target accepted | [`dead_letters`](Scheduler::dead_letters) |
+//!
+//! # What is guaranteed
+//!
+//! Each slot is decided once and becomes one job, whoever leads and dies on the way: the decision is stored before it is
+//! submitted, and the target knows a slot that it has seen. The job then runs at least once, as all jobs do. A slot that is
+//! decided less than `tolerance` after it was due runs; a later one is *missed*, and [`Misfire`] says what becomes of it.
+//! Run numbers count the runs of a schedule without hole or repeat.
 
+mod builder;
+mod decide;
+mod definition;
 #[cfg(all(test, feature = "redis", not(target_family = "wasm")))]
 mod differential;
+mod dispatch;
+mod info;
+mod leader;
 pub(crate) mod memory;
 mod model;
+mod observe;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
+mod request;
+mod schedule;
+mod site;
+mod slot;
+mod stats;
 pub(crate) mod store;
+#[cfg(test)]
+mod tests;
+mod timing;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+pub use self::builder::SchedulerBuilder;
+pub use self::info::{
+    DispatchLetter, DispatchLetterId, HistoryEntry, HistoryEvent, LastDispatch, Outcome, ScheduleInfo, ScheduleSpec,
+    ScheduleState, ScheduleTarget, ScheduleTiming,
+};
+pub use self::leader::StopReport;
+pub use self::observe::{Happening, LostBy, SchedulerEvent, SchedulerMetrics, SkippedBy};
+pub use self::request::{
+    Delete, DispatchDeadLetters, Get, History, List, ListLetters, Pause, PurgeLetters, Register, Registered, Rejected,
+    RemoveLetter, Resume, RetryLetter, Stats, TriggerNow, Triggered, Unregister, Upcoming,
+};
+pub use self::schedule::{Misfire, Overlap, Schedule};
+pub use self::slot::{Slot, Trigger};
+pub use self::stats::{Leader, SchedulerStats};
+pub use crate::changed::Changed;
+
+pub(crate) use self::site::Site;
+
+use self::builder::{Handlers, Options};
+use self::leader::Instance;
+use self::observe::Watcher;
+use crate::codec::Raw;
+use crate::error::Result;
+use crate::job::{Job, JobBuilder};
+use crate::runtime::Listener;
+
+/// A door to one scheduler. Cloned freely; every handle with the same tenant and id, in any process, is a door to the same
+/// schedules, and clones of one handle share its instance.
+///
+/// Made by [`Tidelock::scheduler`](crate::Tidelock::scheduler). The [module](self) tells how a scheduler behaves.
+#[derive(Clone)]
+pub struct Scheduler {
+    core: Arc<Core>,
+}
+
+/// What clones of a handle share.
+pub(crate) struct Core {
+    site: Arc<Site>,
+    options: Options,
+    handlers: Handlers,
+    watcher: Watcher,
+    observer: Option<Arc<Listener<SchedulerEvent>>>,
+    instance: Instance,
+}
+
+impl Core {
+    fn new(
+        site: Arc<Site>,
+        options: Options,
+        handlers: Handlers,
+        observer: Option<Arc<Listener<SchedulerEvent>>>,
+    ) -> Self {
+        let watcher = Watcher::new(observer.clone());
+        Self { site, options, handlers, watcher, observer, instance: Instance::default() }
+    }
+
+    /// Counts what happened, and tells the observer.
+    fn tell(&self, what: Happening) {
+        self.watcher.tell(self.site.world.clock.now(), what);
+    }
+
+    /// The runs of a handler.
+    fn runs(&self, handler: &str) -> Job<Raw, ()> {
+        let address = self.site.address.part(handler);
+        JobBuilder::within(&self.site.world, &address.tenant, &address.id).at(&address)
+    }
+}
+
+impl Scheduler {
+    /// The id that it was built with.
+    pub fn id(&self) -> &str {
+        self.core.site.id()
+    }
+
+    /// The scheduler of the same id of another tenant, with the same options and handlers, and an instance of its own that
+    /// is not started. Tenants share nothing.
+    ///
+    /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
+    pub fn tenant(&self, tenant: &str) -> Self {
+        let Core { site, options, handlers, observer, .. } = &*self.core;
+        let site = Site::of(&site.world, &site.address.with_tenant(tenant));
+        Self { core: Arc::new(Core::new(site, options.clone(), handlers.clone(), observer.clone())) }
+    }
+
+    /// Creates a schedule, or puts it in the place of the one with its id (1..=256 bytes). Needs no started instance.
+    pub fn register(&self, id: &str, schedule: Schedule) -> Register {
+        Register::new(&self.core, id, schedule)
+    }
+
+    /// Removes a schedule.
+    pub fn unregister(&self, id: &str) -> Unregister {
+        Unregister::new(&self.core, id)
+    }
+
+    /// Runs a schedule now. Needs no started instance.
+    pub fn trigger_now(&self, id: &str) -> TriggerNow {
+        TriggerNow::new(&self.core, id)
+    }
+
+    /// Lets the slots of a schedule pass.
+    pub fn pause(&self, id: &str) -> Pause {
+        Pause::new(&self.core, id)
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self, id: &str) -> Resume {
+        Resume::new(&self.core, id)
+    }
+
+    /// One schedule.
+    pub fn get(&self, id: &str) -> Get {
+        Get::new(&self.core, id)
+    }
+
+    /// All schedules.
+    pub fn list(&self) -> List {
+        List::new(&self.core)
+    }
+
+    /// The next slots of a schedule.
+    pub fn upcoming(&self, id: &str) -> Upcoming {
+        Upcoming::new(&self.core, id)
+    }
+
+    /// What was decided about a schedule.
+    pub fn history(&self, id: &str) -> History {
+        History::new(&self.core, id)
+    }
+
+    /// Slots and triggers that their target did not accept.
+    pub fn dead_letters(&self) -> DispatchDeadLetters {
+        DispatchDeadLetters(Arc::clone(&self.core))
+    }
+
+    /// The runs of a handler, to get, list, cancel, retry or join. Inputs are read as they are encoded.
+    pub fn runs(&self, handler: &str) -> Job<Raw, ()> {
+        self.core.runs(handler)
+    }
+
+    /// The scheduler as its fleet sees it.
+    pub fn stats(&self) -> Stats {
+        Stats(Arc::clone(&self.core))
+    }
+
+    /// Removes the scheduler and all about it.
+    pub fn delete(&self) -> Delete {
+        Delete(Arc::clone(&self.core))
+    }
+
+    /// What this handle has done since it was built. Asks nobody.
+    pub fn metrics(&self) -> SchedulerMetrics {
+        self.core.watcher.snapshot()
+    }
+
+    /// Starts the instance of this handle: it may become the leader, and it runs the handlers that the handle brings.
+    ///
+    /// Resolves when the backend has heard of it, or is known to be away; outages are waited out. Fails with what waiting
+    /// does not cure, such as access denied, and then nothing is started. On a started instance it does nothing; during a
+    /// [`stop`](Self::stop) it waits for that and starts. The instance runs until `stop` or
+    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown), also when all handles are dropped. Dropping the future may leave
+    /// it started.
+    pub async fn start(&self) -> Result<()> {
+        leader::start(&self.core).await
+    }
+
+    /// Stops the instance: the trip under way ends, nothing more is decided, leadership and handlers are given up, and runs
+    /// of its handlers that are not over after `stop_grace` are given back, without using an attempt.
+    ///
+    /// When it has resolved no handler of the instance starts or runs. On an instance that was not started it does nothing.
+    /// Dropping the future leaves it stopping.
+    pub async fn stop(&self) -> Result<StopReport> {
+        Ok(leader::stop(&self.core).await)
+    }
+
+    /// Starts, waits for `stop` to resolve, and stops.
+    ///
+    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too. Dropping the future is the stop signal without
+    /// waiting for the end.
+    pub async fn run_until(&self, stop: impl Future<Output = ()>) -> Result<StopReport> {
+        leader::run_until(&self.core, stop).await
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("address", &self.site.address).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.core.site.address;
+        f.debug_struct("Scheduler").field("id", &address.id).field("tenant", &address.tenant).finish_non_exhaustive()
+    }
+}

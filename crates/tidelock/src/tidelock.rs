@@ -19,6 +19,7 @@ use crate::queue::QueueBuilder;
 use crate::ratelimit::RateLimiterBuilder;
 use crate::registry::RegistryBuilder;
 use crate::runtime::Spawner;
+use crate::scheduler::{SchedulerBuilder, Site as SchedulerSite};
 use crate::time::{Clock, ManualClock};
 use crate::topic::{Site, TopicBuilder};
 use crate::weak_map::WeakMap;
@@ -48,6 +49,8 @@ pub(crate) struct World {
     pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
     /// The registries and ephemeral stores that are used here.
     pub(crate) keyed: WeakMap<KeyedObject, KeyedSite>,
+    /// The schedulers that are used here.
+    pub(crate) schedulers: WeakMap<Address, SchedulerSite>,
     /// The jobs whose events are read here, by the address of their object and their number.
     pub(crate) job_logs: WeakMap<(Address, u64), JobLog>,
 }
@@ -82,6 +85,7 @@ impl Tidelock {
                 topics: WeakMap::default(),
                 receivers: WeakMap::default(),
                 keyed: WeakMap::default(),
+                schedulers: WeakMap::default(),
                 job_logs: WeakMap::default(),
             },
             DEFAULT_TENANT,
@@ -139,6 +143,11 @@ impl Tidelock {
     /// Begins to define a job: durable background work with an input `I` and a result `O`.
     pub fn job<I, O>(&self, id: &str) -> JobBuilder<I, O> {
         JobBuilder::new(self, id)
+    }
+
+    /// Begins to define a scheduler: cron and interval slots, each run once across a fleet.
+    pub fn scheduler(&self, id: &str) -> SchedulerBuilder {
+        SchedulerBuilder::new(self, id)
     }
 
     /// Begins to define a registry: named records of `T`.

@@ -57,6 +57,23 @@ impl Fields {
         Self { seconds, minutes, hours, months: month, days, weekdays, interval_like }
     }
 
+    /// All of it, to be stored.
+    pub(super) fn sets(&self) -> ([u64; 6], bool) {
+        let Self { seconds, minutes, hours, months, days, weekdays, interval_like } = *self;
+        ([seconds, minutes, hours, months, days, weekdays], interval_like)
+    }
+
+    /// What was stored; `None` if it holds a value that no field can have, or names nothing.
+    pub(super) fn from_sets(sets: [u64; 6], interval_like: bool) -> Option<Self> {
+        const MINUTES: u64 = (1 << 60) - 1;
+        const ALLOWED: [u64; 6] = [MINUTES, MINUTES, (1 << 24) - 1, 0x1ffe, ALL_DAYS, ALL_WEEKDAYS];
+        let [seconds, minutes, hours, months, days, weekdays] = sets;
+        let fields = Self { seconds, minutes, hours, months, days, weekdays, interval_like };
+        let known = sets.iter().zip(ALLOWED).all(|(set, allowed)| set & !allowed == 0);
+        let named = sets[..4].iter().all(|set| *set != 0) && fields.name_a_date();
+        (known && named).then_some(fields)
+    }
+
     /// Whether there is a date that these fields match, in whichever year.
     pub(super) fn name_a_date(&self) -> bool {
         let longest = |month| if month == 2 { 29 } else { calendar::days_in_month(1_970, month) };

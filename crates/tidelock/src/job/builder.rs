@@ -119,9 +119,13 @@ pub struct JobBuilder<I, O> {
 
 impl<I, O> JobBuilder<I, O> {
     pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
+        Self::within(&tide.world, &tide.tenant, id)
+    }
+
+    pub(crate) fn within(world: &Arc<World>, tenant: &Arc<str>, id: &str) -> Self {
         Self {
-            world: Arc::clone(&tide.world),
-            tenant: Arc::clone(&tide.tenant),
+            world: Arc::clone(world),
+            tenant: Arc::clone(tenant),
             id: id.to_owned(),
             border: Border::new(131_072),
             run: RunOptions {
@@ -250,10 +254,25 @@ impl<I, O> JobBuilder<I, O> {
         O: Value,
     {
         self.check_options().map_err(|error| error.in_context(format_args!("job {:?}", self.id)))?;
-        let receivers = receivers(&self.world, &Address::new(&self.tenant, &self.id));
+        let address = Address::new(&self.tenant, &self.id);
+        Ok(self.at(&address))
+    }
+
+    /// What is stored with a job of these options.
+    pub(crate) fn rules(&self) -> Rules {
+        self.run.rules()
+    }
+
+    /// The handle at an address that is not one of a user's: the handlers of schedulers are jobs beside them.
+    pub(crate) fn at(self, address: &Address) -> Job<I, O>
+    where
+        I: Value,
+        O: Value,
+    {
+        let receivers = receivers(&self.world, address);
         let Self { border, run, dedup_for, max_depth, .. } = self;
         let options = Options { border, rules: run.rules(), run, dedup_for, max_depth };
-        Ok(Job { options: Arc::new(options), receivers, result: PhantomData })
+        Job { options: Arc::new(options), receivers, result: PhantomData }
     }
 
     fn check_options(&self) -> Result<()> {

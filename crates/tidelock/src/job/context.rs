@@ -18,6 +18,7 @@ use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::meta::Meta;
 use crate::request::awaitable;
+use crate::scheduler::Slot;
 use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
 
 /// Longest progress, in bytes.
@@ -69,6 +70,11 @@ impl JobContext {
     /// The W3C trace context that the submitter attached.
     pub fn traceparent(&self) -> Option<&str> {
         std::str::from_utf8(&self.held.run.content.trace).ok().filter(|text| !text.is_empty())
+    }
+
+    /// The slot or trigger of a schedule whose run this is; `None` for a job that somebody submitted.
+    pub fn slot(&self) -> Option<&Slot> {
+        self.held.slot()
     }
 
     /// The key in whose line the job stands.

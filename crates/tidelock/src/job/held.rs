@@ -18,6 +18,7 @@ use crate::handover::Site;
 use crate::meta::Meta;
 use crate::proof;
 use crate::runtime;
+use crate::scheduler::Slot;
 use crate::time::{SECOND, Tick};
 
 /// Progress of one run is sent at most so often.
@@ -42,6 +43,7 @@ pub(crate) struct Held {
     /// The reason to stop, or the end of the grace, has changed.
     moved: Notify,
     meta: OnceLock<Meta>,
+    slot: OnceLock<Option<Slot>>,
 }
 
 struct State {
@@ -110,11 +112,18 @@ impl Held {
             state: Mutex::new(state),
             moved: Notify::new(),
             meta: OnceLock::new(),
+            slot: OnceLock::new(),
         })
     }
 
     pub(super) fn meta(&self) -> &Meta {
         self.meta.get_or_init(|| Meta::new(self.run.content.meta.clone()))
+    }
+
+    /// What a schedule told of the run. What another version wrote and this one cannot read counts as nothing.
+    pub(super) fn slot(&self) -> Option<&Slot> {
+        let read = || self.run.told.as_deref().and_then(Slot::read);
+        self.slot.get_or_init(read).as_ref()
     }
 
     /// Puts it into the agenda, where its worker finds what is to be done for it by time.

@@ -1,7 +1,9 @@
 //! Native twin: tokio's timer and tasks.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{LazyLock, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
@@ -105,5 +107,38 @@ impl Spawner {
             return Some(current);
         }
         remembered.clone()
+    }
+}
+
+/// A closure that is called beside the work, on a thread of its own: one that is slow, hangs or panics holds up nothing.
+pub(crate) struct Listener<T> {
+    sender: SyncSender<T>,
+}
+
+impl<T: Send + 'static> Listener<T> {
+    /// At most `room` calls wait. The thread ends when the listener was dropped and all that waits was told.
+    pub(crate) fn new(room: usize, call: impl Fn(T) + Send + 'static) -> Self {
+        let (sender, receiver) = sync_channel(room);
+        let listen = move || {
+            for said in receiver {
+                if catch_unwind(AssertUnwindSafe(|| call(said))).is_err() {
+                    tracing::warn!("an observer panicked; it is told of what comes next");
+                }
+            }
+        };
+        // Without a thread nobody listens, and each call answers that.
+        let _ = std::thread::Builder::new().name("tidelock-observer".to_owned()).spawn(listen);
+        Self { sender }
+    }
+
+    /// Puts a call into the line; no if the line is full.
+    pub(crate) fn tell(&self, said: T) -> bool {
+        self.sender.try_send(said).is_ok()
+    }
+}
+
+impl<T> std::fmt::Debug for Listener<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
     }
 }

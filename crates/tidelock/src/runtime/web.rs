@@ -88,3 +88,32 @@ impl Spawner {
         true
     }
 }
+
+/// A closure that is called beside the work, when the page has time.
+pub(crate) struct Listener<T> {
+    sender: tokio::sync::mpsc::Sender<T>,
+}
+
+impl<T: Send + 'static> Listener<T> {
+    /// At most `room` calls wait. It ends when the listener was dropped and all that waits was told.
+    pub(crate) fn new(room: usize, call: impl Fn(T) + Send + 'static) -> Self {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(room);
+        wasm_bindgen_futures::spawn_local(async move {
+            while let Some(said) = receiver.recv().await {
+                call(said);
+            }
+        });
+        Self { sender }
+    }
+
+    /// Puts a call into the line; no if the line is full.
+    pub(crate) fn tell(&self, said: T) -> bool {
+        self.sender.try_send(said).is_ok()
+    }
+}
+
+impl<T> fmt::Debug for Listener<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").finish_non_exhaustive()
+    }
+}

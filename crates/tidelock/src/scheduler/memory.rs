@@ -100,10 +100,6 @@ fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T>> {
 }
 
 impl SchedulerStore for MemoryScheduler {
-    fn is_local(&self) -> bool {
-        true
-    }
-
     fn beat(&self, scheduler: &Address, beat: Beat) -> BoxFuture<'static, Result<Beaten>> {
         ready(self.step(scheduler, |model, now| model.beat(now, &self.process, &beat)))
     }

@@ -35,10 +35,6 @@ pub(crate) const MAX_BYTES: usize = 4 * 1_024 * 1_024;
 /// Every method is one atomic step on the backend; a mutating one is repeated after a lost reply until it is answered or
 /// the request timeout is over.
 pub(crate) trait SchedulerStore: std::fmt::Debug + Send + Sync {
-    /// Whether every answer is there at the first poll.
-    fn is_local(&self) -> bool {
-        false
-    }
     /// A sign of life of a started instance: leads, announces its handlers, and as the leader takes what is due.
     fn beat(&self, scheduler: &Address, beat: Beat) -> BoxFuture<'static, Result<Beaten>>;
     /// A started instance stops: gives up what it leads, and withdraws its handlers. Other instances are rung for.

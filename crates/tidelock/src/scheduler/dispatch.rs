@@ -1,0 +1,301 @@
+//! From a slot or a trigger to a job: what is submitted, and how often that is tried.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+use super::definition::{Content, Target};
+use super::slot::{Slot, Trigger};
+use super::store::{LetterView, PlannedSlot, TriggerView};
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handover::store::Content as Carried;
+use crate::job::JobBuilder;
+use crate::job::store::{Acceptance, Accepted, Due, Key, KeyKind, KeyLife, NewJob, Origin, SlotNumber};
+use crate::meta::Meta;
+use crate::name::Address;
+use crate::tidelock::World;
+use crate::time::Timestamp;
+
+/// A run of a schedule, on its way to its target.
+#[derive(Debug)]
+pub(crate) struct Dispatch<'a> {
+    /// Of the scheduler.
+    pub(crate) scheduler: &'a Address,
+    pub(crate) schedule: &'a str,
+    /// The revision with which the schedule was created.
+    pub(crate) born: u64,
+    pub(crate) run: u64,
+    pub(crate) content: &'a Content,
+    /// How long the target remembers it, in milliseconds.
+    pub(crate) memory: u64,
+    pub(crate) cause: Cause<'a>,
+}
+
+/// Why it is submitted, which is also how the target knows it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause<'a> {
+    Slot {
+        slot: PlannedSlot,
+        timing_revision: u64,
+        missed: u64,
+    },
+    Trigger {
+        key: Option<&'a str>,
+        accepted_at: u64,
+    },
+    /// A slot out of the dead letters: the target has newer ones by now, so it goes by a key.
+    Late {
+        slot: PlannedSlot,
+        missed: u64,
+    },
+}
+
+/// Where the target accepted it, or why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Landed {
+    Accepted { job: u64, duplicate: bool },
+    Overlapping { active: u64 },
+}
+
+impl<'a> Cause<'a> {
+    pub(crate) fn of_trigger(view: &'a TriggerView) -> Self {
+        Self::Trigger { key: view.key.as_deref(), accepted_at: view.accepted_at }
+    }
+
+    pub(crate) fn of_letter(letter: &'a LetterView) -> Self {
+        match letter.slot {
+            Some(slot) => Self::Late { slot, missed: letter.missed },
+            None => Self::Trigger { key: letter.key.as_deref(), accepted_at: letter.at },
+        }
+    }
+}
+
+impl Dispatch<'_> {
+    /// The object of jobs that it goes to.
+    pub(crate) fn target(&self) -> Address {
+        match &self.content.target {
+            Target::Job { id, .. } => Address::new(&self.scheduler.tenant, id),
+            Target::Handler { name } => self.scheduler.part(name),
+        }
+    }
+
+    /// Scheduler and schedule as one text. The lengths keep apart what only looks alike.
+    fn series(&self) -> String {
+        let (scheduler, schedule) = (&self.scheduler.id, self.schedule);
+        format!("{}:{scheduler}{}:{schedule}", scheduler.len(), schedule.len())
+    }
+
+    /// What is submitted. The same each time: a repeat is known by it.
+    pub(crate) fn job(&self, world: &Arc<World>) -> NewJob {
+        let series = self.series();
+        let (rules, max_depth) = match &self.content.target {
+            Target::Job { rules, max_depth, .. } => (rules.clone(), *max_depth),
+            Target::Handler { .. } => {
+                let defaults = JobBuilder::<(), ()>::within(world, &self.scheduler.tenant, self.schedule);
+                (defaults.rules(), None)
+            }
+        };
+        let text = || format!("{series}{}:{}", self.born, self.run).into();
+        let key = || Key { kind: KeyKind::Trigger, text: text(), life: KeyLife::For(self.memory) };
+        let (slot, key) = match self.cause {
+            Cause::Slot { slot, timing_revision, .. } => {
+                (Some(SlotNumber { revision: timing_revision, slot: slot.slot }), None)
+            }
+            Cause::Trigger { .. } | Cause::Late { .. } => (None, Some(key())),
+        };
+        let told = self.told();
+        let origin = Origin {
+            series: series.as_str().into(),
+            slot,
+            overlap: self.content.overlap,
+            memory: self.memory,
+            told: told.written(),
+        };
+        NewJob {
+            content: Carried { payload: self.content.input.clone(), meta: self.meta(), ..Carried::default() },
+            due: Due::Now,
+            priority: 0,
+            key,
+            rules,
+            origin: Some(origin),
+            max_depth,
+        }
+    }
+
+    fn told(&self) -> Slot {
+        let (slot, due, trigger, missed) = match self.cause {
+            Cause::Slot { slot, missed, .. } | Cause::Late { slot, missed } => {
+                let trigger = if slot.on_time { Trigger::OnTime } else { Trigger::CatchUp };
+                (slot.slot, slot.due, trigger, missed)
+            }
+            Cause::Trigger { key, accepted_at } => {
+                (accepted_at, accepted_at, Trigger::Manual { key: key.map(str::to_owned) }, 0)
+            }
+        };
+        Slot {
+            scheduler: self.scheduler.id.as_ref().to_owned(),
+            schedule: self.schedule.to_owned(),
+            slot: Timestamp::from_millis(slot),
+            due: Timestamp::from_millis(due),
+            trigger,
+            run: self.run,
+            missed: u32::try_from(missed).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The schedule's own, and what names scheduler, schedule and slot.
+    fn meta(&self) -> Vec<u8> {
+        let mut meta: Map<String, Json> = serde_json::from_str(&self.content.meta).unwrap_or_default();
+        meta.insert("scheduleId".to_owned(), self.schedule.into());
+        meta.insert("schedulerId".to_owned(), self.scheduler.id.as_ref().into());
+        match self.cause {
+            Cause::Slot { slot, .. } | Cause::Late { slot, .. } => {
+                meta.insert("scheduleSlotTs".to_owned(), slot.slot.into());
+            }
+            Cause::Trigger { key, .. } => {
+                meta.insert("scheduleTrigger".to_owned(), "manual".into());
+                if let Some(key) = key {
+                    meta.insert("scheduleManualKey".to_owned(), key.into());
+                }
+            }
+        }
+        Meta::encode(&meta)
+    }
+}
+
+/// How often a submit is tried in one go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    /// After the first try.
+    pub(crate) retries: u32,
+    pub(crate) backoff: Backoff,
+}
+
+/// How a round went: what came of it, and how many tries were repeats.
+pub(crate) type Tried = (Result<Landed>, u32);
+
+impl Round {
+    /// Submits; what may be cured by waiting is tried again, until `stop` resolves.
+    pub(crate) async fn submit(
+        &self,
+        world: &Arc<World>,
+        target: &Address,
+        job: NewJob,
+        stop: impl Future<Output = ()>,
+    ) -> Tried {
+        let mut repeats = 0;
+        let mut stop = pin!(stop);
+        loop {
+            let error = match submit(world, target, job.clone()).await {
+                Err(error) if is_curable(&error) => error,
+                answer => return (answer, repeats),
+            };
+            if repeats == self.retries {
+                return (Err(error), repeats);
+            }
+            repeats += 1;
+            tokio::select! {
+                biased;
+                () = &mut stop => return (Err(error), repeats - 1),
+                () = world.clock.sleep(self.backoff.delay(repeats, fastrand::f64())) => {}
+            }
+        }
+    }
+}
+
+/// Whether the same submit may be accepted later.
+pub(crate) fn is_curable(error: &Error) -> bool {
+    error.is_retryable() || error.kind() == ErrorKind::CapacityReached
+}
+
+async fn submit(world: &Arc<World>, target: &Address, job: NewJob) -> Result<Landed> {
+    let accepted = world.backend.job().submit(target, vec![job]).await;
+    match accepted.map_err(|error| error.in_context(format_args!("submit job {:?}", target.id)))? {
+        Accepted::All(all) => match all.first() {
+            Some(Acceptance::New { id }) => Ok(Landed::Accepted { job: *id, duplicate: false }),
+            Some(Acceptance::Duplicate { id }) => Ok(Landed::Accepted { job: *id, duplicate: true }),
+            Some(Acceptance::Overlapping { active }) => Ok(Landed::Overlapping { active: *active }),
+            None => Err(Error::new(ErrorKind::IncompatibleFormat, "a submit of one job has no answer")),
+        },
+        Accepted::Full { depth, limit, .. } => {
+            let text = format!("job {:?}: max_depth is reached: {depth} jobs wait, limit {limit}", target.id);
+            Err(Error::new(ErrorKind::CapacityReached, text).retryable())
+        }
+    }
+}
+
+/// The pause after so many failed rounds, in milliseconds.
+pub(crate) fn round_delay(rounds: u32, random: f64) -> u64 {
+    const ROUNDS: Backoff = Backoff::exponential(Duration::from_secs(1)).max(Duration::from_mins(1)).jitter(0.25);
+    crate::time::whole_millis(ROUNDS.delay(rounds, random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Schedule;
+    use super::*;
+    use crate::Tidelock;
+    use crate::time::HOUR;
+
+    fn content() -> Content {
+        Schedule::every(HOUR).handler("h", &7).meta("tenant", &"acme").into_spec("default").unwrap().content
+    }
+
+    fn job(scheduler: &str, schedule: &str, cause: Cause<'_>) -> NewJob {
+        let tide = Tidelock::in_process();
+        let address = Address::new(&"default".into(), scheduler);
+        let (content, born, run) = (content(), 3, 9);
+        let dispatch = Dispatch { scheduler: &address, schedule, born, run, content: &content, memory: 60_000, cause };
+        dispatch.job(&tide.world)
+    }
+
+    const SLOT: PlannedSlot = PlannedSlot { slot: 1_000, due: 1_500, on_time: true };
+
+    #[test]
+    fn names_of_any_characters_never_meet() {
+        let cause = Cause::Trigger { key: None, accepted_at: 5 };
+        let series = |scheduler, schedule| job(scheduler, schedule, cause).origin.unwrap().series;
+        let names = [("a", "b"), ("a1:b", "c"), ("a", "1:bc"), ("", "a1:b"), ("a1", ":b")];
+        let all: std::collections::HashSet<_> = names.iter().map(|(one, other)| series(one, other)).collect();
+        assert_eq!(all.len(), names.len());
+        let long = "\u{1f600}".repeat(64);
+        assert!(series(&long, &long).len() <= 1_024);
+    }
+
+    #[test]
+    fn a_slot_goes_by_its_number_and_a_trigger_by_a_key() {
+        let slot = job("s", "d", Cause::Slot { slot: SLOT, timing_revision: 4, missed: 2 });
+        let origin = slot.origin.unwrap();
+        assert_eq!((origin.slot, slot.key), (Some(SlotNumber { revision: 4, slot: 1_000 }), None));
+        let told = Slot::read(&origin.told).unwrap();
+        assert_eq!((told.run, told.missed, told.trigger), (9, 2, Trigger::OnTime));
+        assert_eq!((told.slot.as_millis(), told.due.as_millis()), (1_000, 1_500));
+
+        let trigger = job("s", "d", Cause::Trigger { key: Some("k"), accepted_at: 5 });
+        let late = job("s", "d", Cause::Late { slot: SLOT, missed: 0 });
+        assert_eq!(trigger.origin.as_ref().unwrap().slot, None);
+        // A dead letter goes by the key of its run, whatever the target has seen since.
+        assert_eq!(trigger.key, late.key);
+    }
+
+    #[test]
+    fn meta_names_schedule_and_slot() {
+        let text = |job: NewJob| String::from_utf8(job.content.meta).unwrap();
+        let slot = text(job("s", "d", Cause::Slot { slot: SLOT, timing_revision: 4, missed: 2 }));
+        assert_eq!(slot, r#"{"scheduleId":"d","scheduleSlotTs":1000,"schedulerId":"s","tenant":"acme"}"#);
+        let manual = text(job("s", "d", Cause::Trigger { key: Some("k"), accepted_at: 5 }));
+        let expected = r#"{"scheduleId":"d","scheduleManualKey":"k","scheduleTrigger":"manual","schedulerId":"s","tenant":"acme"}"#;
+        assert_eq!(manual, expected);
+    }
+
+    #[test]
+    fn rounds_wait_longer_up_to_a_minute() {
+        assert_eq!(round_delay(1, 0.5), 1_000);
+        assert_eq!(round_delay(2, 0.0), 1_500);
+        assert!(round_delay(40, 0.999) <= 60_000);
+    }
+}

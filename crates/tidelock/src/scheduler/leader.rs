@@ -1,0 +1,290 @@
+//! The running instance of a handle: it is heard of, leads if it may, and runs handlers.
+//!
+//! Three tasks: the *pulse* beats and keeps the lease, the *desk* decides and dispatches while the instance leads, and the
+//! one here starts and ends them. The pulse goes on whatever the desk waits for.
+
+mod desk;
+mod flight;
+mod pulse;
+mod term;
+mod zones;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::future::{join, join_all};
+use serde::Serialize;
+use tokio::sync::{Notify, oneshot, watch};
+
+use self::desk::Desk;
+use self::pulse::Pulse;
+use self::term::{Office, Term};
+use super::Core;
+use super::observe::LostBy;
+use crate::error::{Error, Result};
+use crate::job::RunningJobWorker;
+use crate::tidelock::process_name;
+
+/// How an instance ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StopReport {
+    /// Runs of its handlers that were not over by the end of the grace, and are somebody else's now.
+    pub given_back: u64,
+}
+
+/// The instance of a handle, started or not.
+#[derive(Debug, Default)]
+pub(super) struct Instance {
+    running: Mutex<Option<Arc<Control>>>,
+}
+
+/// What is known of an instance from outside.
+#[derive(Debug, Default)]
+struct Control {
+    stop: watch::Sender<bool>,
+    started: watch::Sender<Started>,
+    ended: watch::Sender<Option<StopReport>>,
+}
+
+#[derive(Debug, Default)]
+enum Started {
+    #[default]
+    Pending,
+    /// It was heard of, or the backend is away.
+    Yes,
+    /// Waiting does not cure it.
+    No(Error),
+}
+
+impl Instance {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Control>>> {
+        self.running.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Control {
+    async fn ended(&self) -> StopReport {
+        let mut ended = self.ended.subscribe();
+        // The sender is in `self`.
+        ended.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default()
+    }
+
+    async fn started(&self) -> Result<()> {
+        let mut started = self.started.subscribe();
+        match started.wait_for(|started| !matches!(started, Started::Pending)).await.as_deref() {
+            Ok(Started::No(error)) => Err(error.duplicate()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+}
+
+/// Starts the instance, unless it is started.
+pub(super) async fn start(core: &Arc<Core>) -> Result<()> {
+    core.site.check("start")?;
+    loop {
+        let control = {
+            let mut running = core.instance.lock();
+            if let Some(control) = &*running {
+                Arc::clone(control)
+            } else {
+                let control = Arc::<Control>::default();
+                *running = Some(Arc::clone(&control));
+                drop(running);
+                let conductor = Conductor { core: Arc::clone(core), control: Arc::clone(&control), report: None };
+                core.site.world.spawner.spawn(conductor.run());
+                control
+            }
+        };
+        if !control.is_stopping() {
+            return control.started().await;
+        }
+        control.ended().await;
+    }
+}
+
+/// Stops the instance, if it is started, and waits for its end.
+pub(super) async fn stop(core: &Core) -> StopReport {
+    let control = core.instance.lock().clone();
+    match control {
+        Some(control) => {
+            control.stop.send_replace(true);
+            control.ended().await
+        }
+        None => StopReport::default(),
+    }
+}
+
+/// Starts it, waits, and stops it.
+pub(super) async fn run_until(core: &Arc<Core>, until: impl Future<Output = ()>) -> Result<StopReport> {
+    start(core).await?;
+    let Some(control) = core.instance.lock().clone() else { return Ok(StopReport::default()) };
+    let signal = Signal(Arc::clone(&control));
+    let mut until = pin!(until);
+    tokio::select! {
+        biased;
+        report = control.ended() => return Ok(report),
+        () = &mut until => {}
+    }
+    drop(signal);
+    Ok(control.ended().await)
+}
+
+/// Stops an instance when it is dropped.
+struct Signal(Arc<Control>);
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        self.0.stop.send_replace(true);
+    }
+}
+
+/// What the tasks of an instance share.
+#[derive(Debug)]
+pub(super) struct Engine {
+    core: Arc<Core>,
+    /// Names the instance: new at each start.
+    name: Arc<str>,
+    office: Office,
+    /// What wakes the pulse beside the backend's bell.
+    nudge: Arc<Notify>,
+    /// Nothing more is decided.
+    closing: watch::Sender<bool>,
+    /// The desk has ended: the pulse may stop.
+    quiet: watch::Sender<bool>,
+    control: Arc<Control>,
+}
+
+impl Engine {
+    fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
+    async fn closing(&self) {
+        reached(&self.closing).await;
+    }
+
+    /// Ends a leadership, if it is the present one.
+    fn lose(&self, term: &Arc<Term>, reason: LostBy) {
+        if self.office.leave(term) {
+            self.core.tell(super::Happening::LeaderLost { epoch: term.epoch, reason });
+        }
+    }
+}
+
+async fn reached(flag: &watch::Sender<bool>) {
+    // The sender is alive, so the wait ends only by the flag.
+    let _ = flag.subscribe().wait_for(|set| *set).await;
+}
+
+/// Runs an instance from its start to its end. Dropped with its runtime, it leaves the handle ready for another start.
+struct Conductor {
+    core: Arc<Core>,
+    control: Arc<Control>,
+    report: Option<StopReport>,
+}
+
+impl Conductor {
+    async fn run(mut self) {
+        let world = Arc::clone(&self.core.site.world);
+        let hold = world.lifecycle.hold("scheduler", self.core.site.id());
+        let engine = Arc::new(Engine {
+            core: Arc::clone(&self.core),
+            name: process_name(&world.process),
+            office: Office::default(),
+            nudge: Arc::default(),
+            closing: watch::Sender::new(false),
+            quiet: watch::Sender::new(false),
+            control: Arc::clone(&self.control),
+        });
+        self.core.site.enlist(&engine.nudge);
+        let (work, inbox) = desk::inbox();
+        let (pulse_over, pulse) = oneshot::channel::<()>();
+        let (desk_over, desk) = oneshot::channel::<()>();
+        let pulse_task = Pulse::new(&engine, work);
+        let desk_task = Desk::new(&engine, inbox);
+        world.spawner.spawn(async move {
+            pulse_task.run().await;
+            drop(pulse_over);
+        });
+        world.spawner.spawn(async move {
+            desk_task.run().await;
+            drop(desk_over);
+        });
+        // Handlers run only where the backend has heard of the instance, or will.
+        let started = self.control.started().await.is_ok();
+        let workers = if started { self.start_workers() } else { Vec::new() };
+        if started {
+            tokio::select! {
+                biased;
+                () = reached(&self.control.stop) => {}
+                () = world.lifecycle.closing() => {}
+            }
+        }
+        self.control.stop.send_replace(true);
+        engine.closing.send_replace(true);
+        let leaving = async {
+            // What resolves is the end of the task, by itself or with its runtime.
+            let _ = desk.await;
+            engine.quiet.send_replace(true);
+            let _ = pulse.await;
+            if started {
+                leave(&engine).await;
+            }
+        };
+        let (given_back, ()) = join(self.stop_workers(workers), leaving).await;
+        self.report = Some(StopReport { given_back });
+        drop(hold);
+    }
+
+    fn start_workers(&self) -> Vec<RunningJobWorker> {
+        let Core { site, options, handlers, .. } = &*self.core;
+        handlers.iter().map(|(name, start)| start(&site.world, &site.address.part(name), options)).collect()
+    }
+
+    async fn stop_workers(&self, workers: Vec<RunningJobWorker>) -> u64 {
+        let world = &self.core.site.world;
+        let left = world.lifecycle.deadline().map(|deadline| deadline.since(world.clock.tick()));
+        let grace = self.core.options.stop_grace.min(left.unwrap_or(self.core.options.stop_grace));
+        let reports = join_all(workers.into_iter().map(|worker| worker.shutdown(grace))).await;
+        reports.iter().map(|report| report.given_back).sum()
+    }
+}
+
+/// Gives up leadership and handlers.
+async fn leave(engine: &Engine) {
+    if let Some(term) = engine.office.current() {
+        engine.lose(&term, LostBy::Stop);
+    }
+    let site = &engine.core.site;
+    if let Err(error) = site.store().leave(&site.address, Arc::clone(&engine.name)).await {
+        tracing::warn!(
+            target: "tidelock::scheduler", scheduler = %site.id(), %error,
+            "a stopped instance could not say so; its lease ends by time"
+        );
+    }
+}
+
+impl Drop for Conductor {
+    fn drop(&mut self) {
+        let mut running = self.core.instance.lock();
+        if running.as_ref().is_some_and(|control| Arc::ptr_eq(control, &self.control)) {
+            *running = None;
+        }
+        drop(running);
+        self.control.stop.send_replace(true);
+        self.control.started.send_if_modified(|started| {
+            let pending = matches!(started, Started::Pending);
+            if pending {
+                *started = Started::No(Error::shutting_down("start"));
+            }
+            pending
+        });
+        self.control.ended.send_replace(Some(self.report.unwrap_or_default()));
+    }
+}

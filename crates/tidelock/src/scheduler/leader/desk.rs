@@ -1,0 +1,443 @@
+//! What a leader does with what is due: decide, dispatch, confirm.
+//!
+//! A pass: the pulse shows what is due; slots are decided, decisions and confirmations are written in one trip, and what was
+//! decided is shown with the next beat, as a plan, and dispatched. Dispatches are under way beside the passes, so that a
+//! target that does not answer holds up nobody else; at most one of a schedule at a time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::Notify;
+
+use super::flight::{self, Instants, Key, Landing, Walk};
+use super::term::Term;
+use super::{Engine, zones};
+use crate::cron::Cron;
+use crate::runtime::{self, BoxFuture};
+use crate::scheduler::decide::{self, COUNTED};
+use crate::scheduler::definition::Spec;
+use crate::scheduler::observe::{Happening, LostBy, SkippedBy};
+use crate::scheduler::store::{DueView, Next, ScheduleView, StateView, Step, TriggerView, Write, Written};
+use crate::scheduler::timing::Whose;
+use crate::time::{SECOND, Tick};
+
+/// Steps of one write.
+const MAX_STEPS: usize = 500;
+
+/// What a beat showed.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) term: Arc<Term>,
+    /// The backend's now, and when it was heard.
+    pub(super) now: u64,
+    pub(super) heard: Tick,
+    pub(super) due: Vec<DueView>,
+    pub(super) triggers: Vec<TriggerView>,
+    pub(super) zones: Option<Arc<str>>,
+}
+
+/// A step to be written, and what is told of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) step: Step,
+    /// If it was carried out.
+    pub(super) told: Vec<Happening>,
+    /// If it met something else.
+    pub(super) refused: Option<Happening>,
+}
+
+impl Entry {
+    pub(super) fn new(step: Step, told: impl IntoIterator<Item = Happening>) -> Self {
+        Self { step, told: told.into_iter().collect(), refused: None }
+    }
+}
+
+/// The place between pulse and desk.
+#[derive(Debug, Default)]
+struct Tray {
+    /// How many due schedules the desk would take; 0: it is busy.
+    room: AtomicUsize,
+    freed: Notify,
+    asked: Notify,
+    work: Mutex<Option<Work>>,
+    arrived: Notify,
+}
+
+/// The end that the pulse has.
+#[derive(Debug)]
+pub(super) struct Out(Arc<Tray>);
+
+/// The end that the desk has.
+#[derive(Debug)]
+pub(super) struct In(Arc<Tray>);
+
+pub(super) fn inbox() -> (Out, In) {
+    let tray = Arc::<Tray>::default();
+    (Out(Arc::clone(&tray)), In(tray))
+}
+
+impl Out {
+    pub(super) fn room(&self) -> usize {
+        self.0.room.load(Ordering::Acquire)
+    }
+
+    /// Hands over what a beat showed. What lay there is out of date.
+    pub(super) fn hand_over(&self, work: Work) {
+        self.0.room.store(0, Ordering::Release);
+        *self.0.work.lock().expect("no code panics while it holds this lock") = Some(work);
+        self.0.arrived.notify_one();
+    }
+
+    /// Resolves when the desk would take work.
+    pub(super) async fn free(&self) {
+        loop {
+            let freed = self.0.freed.notified();
+            if self.room() > 0 {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Resolves when the desk wants a beat at once.
+    pub(super) async fn asked(&self) {
+        self.0.asked.notified().await;
+    }
+}
+
+impl In {
+    async fn take(&self) -> Work {
+        loop {
+            self.0.arrived.notified().await;
+            let work = self.0.work.lock().expect("no code panics while it holds this lock").take();
+            if let Some(work) = work {
+                return work;
+            }
+        }
+    }
+
+    /// The desk would take so many.
+    fn want(&self, room: usize) {
+        self.0.room.store(room, Ordering::Release);
+        self.0.freed.notify_waiters();
+    }
+
+    fn ask(&self) {
+        self.0.asked.notify_one();
+    }
+}
+
+/// The task that decides and dispatches.
+pub(super) struct Desk {
+    engine: Arc<Engine>,
+    inbox: In,
+    flights: FuturesUnordered<BoxFuture<'static, Landing>>,
+    /// Under way, or landed and not written yet.
+    aloft: HashSet<Key>,
+    landed: Vec<Key>,
+    pending: Vec<Entry>,
+    /// Triggers that failed: how often, and when they are tried again.
+    failures: HashMap<(u64, u64), (u32, Tick)>,
+    /// Something was done: what follows from it is to be seen.
+    moved: bool,
+    /// Schedules whose next slot was decided since a page of the walk was begun: it knows an older one.
+    judged: HashSet<Arc<str>>,
+    /// A write failed, and with it perhaps slots that were moved: the walk through all schedules begins anew.
+    walk_broken: bool,
+}
+
+impl Desk {
+    pub(super) fn new(engine: &Arc<Engine>, inbox: In) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            inbox,
+            flights: FuturesUnordered::new(),
+            aloft: HashSet::new(),
+            landed: Vec::new(),
+            pending: Vec::new(),
+            failures: HashMap::new(),
+            moved: false,
+            judged: HashSet::new(),
+            walk_broken: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let engine = Arc::clone(&self.engine);
+        let mut next = None;
+        loop {
+            let work = tokio::select! {
+                biased;
+                () = engine.closing() => return,
+                work = async {
+                    match next.take() {
+                        Some(work) => work,
+                        None => self.inbox.take().await,
+                    }
+                } => work,
+            };
+            next = self.lead(work).await;
+            self.clear();
+        }
+    }
+
+    /// What an ended leadership has begun is finished by the next one.
+    fn clear(&mut self) {
+        self.flights.clear();
+        self.aloft.clear();
+        self.landed.clear();
+        self.pending.clear();
+        self.failures.clear();
+        self.judged.clear();
+        (self.moved, self.walk_broken) = (false, false);
+    }
+
+    /// Works as the leader until that is over; gives the first work of another leadership.
+    async fn lead(&mut self, first: Work) -> Option<Work> {
+        let engine = Arc::clone(&self.engine);
+        let term = Arc::clone(&first.term);
+        self.begin(&first);
+        let mut next = Some(first);
+        while !engine.is_closing() {
+            if let Some(work) = next.take() {
+                if !Arc::ptr_eq(&work.term, &term) {
+                    return Some(work);
+                }
+                self.work(&term, work);
+            }
+            self.flush(&term).await;
+            self.inbox.want(engine.core.options.batch + self.aloft.len());
+            if std::mem::take(&mut self.moved) {
+                self.inbox.ask();
+            }
+            tokio::select! {
+                biased;
+                () = term.over() => return None,
+                () = engine.closing() => {}
+                work = self.inbox.take() => next = Some(work),
+                Some(landing) = self.flights.next(), if !self.flights.is_empty() => self.land(landing),
+            }
+            while let Some(Some(landing)) = self.flights.next().now_or_never() {
+                self.land(landing);
+            }
+        }
+        // The trips in flight end.
+        loop {
+            tokio::select! {
+                biased;
+                () = term.over() => return None,
+                landing = self.flights.next() => match landing {
+                    Some(landing) => self.land(landing),
+                    None => break,
+                },
+            }
+        }
+        self.flush(&term).await;
+        None
+    }
+
+    fn begin(&mut self, work: &Work) {
+        let is_known = work.zones.as_deref() == Some(Cron::zone_database());
+        self.flights.push(Box::pin(zones::begin(Arc::clone(&self.engine), is_known)));
+    }
+
+    fn work(&mut self, term: &Arc<Term>, work: Work) {
+        let instants = Instants { now: work.now, heard: work.heard };
+        let mut plans = Vec::new();
+        for DueView { schedule, served } in work.due {
+            if self.aloft.contains(&Key::Schedule(Arc::clone(&schedule.id))) {
+                continue;
+            }
+            if schedule.plan.is_some() {
+                plans.push(schedule);
+            } else {
+                let entry = self.judge(&schedule, served, work.now);
+                if entry.is_some() {
+                    self.judged.insert(Arc::clone(&schedule.id));
+                }
+                self.pending.extend(entry);
+            }
+        }
+        // Those that only catch up wait for all others.
+        let catches_up =
+            |view: &ScheduleView| view.plan.as_ref().is_some_and(|plan| plan.slots.iter().any(|slot| !slot.on_time));
+        plans.sort_by_key(|view| catches_up(view));
+        let mut budget = self.engine.core.options.max_submits;
+        for schedule in plans {
+            let planned = schedule.plan.as_ref().map_or(0, |plan| plan.slots.len());
+            let share = planned.min(flight::AT_ONCE).min(budget);
+            if share == 0 {
+                break;
+            }
+            budget -= share;
+            self.aloft.insert(Key::Schedule(Arc::clone(&schedule.id)));
+            let (engine, term) = (Arc::clone(&self.engine), Arc::clone(term));
+            self.flights.push(Box::pin(flight::slots(engine, term, schedule, share, instants)));
+        }
+        for trigger in work.triggers {
+            let key = Key::Trigger(trigger.born, trigger.run);
+            let failed = self.failures.get(&(trigger.born, trigger.run)).copied();
+            let waits = failed.is_some_and(|(_, until)| until > self.engine.core.site.world.clock.tick());
+            if waits || budget == 0 || !self.aloft.insert(key) {
+                continue;
+            }
+            budget -= 1;
+            let (engine, term) = (Arc::clone(&self.engine), Arc::clone(term));
+            let rounds = failed.map_or(0, |(rounds, _)| rounds);
+            self.flights.push(Box::pin(flight::trigger(engine, term, trigger, rounds, instants)));
+        }
+    }
+
+    /// What is written of a schedule that is due and has no open plan.
+    fn judge(&self, view: &ScheduleView, served: bool, now: u64) -> Option<Entry> {
+        let core = &self.engine.core;
+        let (id, revision) = (Arc::clone(&view.id), view.revision);
+        let schedule = || view.id.as_ref().to_owned();
+        let spec = match Spec::read(&view.definition) {
+            Ok(spec) => spec,
+            Err(error) => return Some(unreadable(view, &error.to_string())),
+        };
+        let whose = Whose { scheduler: core.site.id(), schedule: &view.id };
+        if let StateView::Paused { until, .. } = view.state {
+            let until = until.filter(|until| *until <= now)?;
+            return Some(resume(&spec, whose, view, until));
+        }
+        let Next { slot: expected, .. } = view.next?;
+        let decision = decide::decide(&spec.timing, whose, expected, now, spec.content.terms(core.options.tolerance));
+        if decision.slots.is_empty() && decision.missed == 0 && decision.next == view.next {
+            return None;
+        }
+        let handler = view.definition.handler.clone().filter(|_| !served);
+        let (mut slots, mut missing_handler) = (decision.slots, 0);
+        if let Some(handler) = handler {
+            if core.options.strict {
+                let told = [Happening::ScheduleUnserved { schedule: schedule() }];
+                return Some(Entry::new(Step::Unserve { id, revision, handler }, told));
+            }
+            missing_handler = std::mem::take(&mut slots).len() as u64;
+        }
+        let skipped = |count, reason| Happening::DispatchSkipped { schedule: schedule(), count, reason };
+        let told = [(decision.missed, SkippedBy::Missed), (missing_handler, SkippedBy::MissingHandler)];
+        let told = told.into_iter().filter(|(count, _)| *count > 0).map(|(count, reason)| skipped(count, reason));
+        let told: Vec<_> = told.collect();
+        let refused = (!slots.is_empty()).then(|| skipped(slots.len() as u64, SkippedBy::CasStale));
+        let (next, missed) = (decision.next, decision.missed);
+        let step = Step::Decide { id, revision, expected, as_of: now, next, slots, missed, missing_handler };
+        Some(Entry { step, told, refused })
+    }
+
+    fn land(&mut self, landing: Landing) {
+        let Landing { key, entries, failed, walk } = landing;
+        self.moved |= key.is_some();
+        if let (Some(Key::Trigger(born, run)), Some(failed)) = (&key, failed) {
+            self.failures.insert((*born, *run), failed);
+        }
+        self.landed.extend(key);
+        let after = match walk {
+            Walk::None => {
+                self.pending.extend(entries);
+                return;
+            }
+            // What a page moved was perhaps not written: from the beginning.
+            _ if std::mem::take(&mut self.walk_broken) => None,
+            Walk::Behind(after) => {
+                self.extend_by_page(entries);
+                after
+            }
+            Walk::Ends => return self.extend_by_page(entries),
+        };
+        self.judged.clear();
+        if !self.engine.is_closing() {
+            self.flights.push(Box::pin(zones::page(Arc::clone(&self.engine), after)));
+        }
+    }
+
+    fn extend_by_page(&mut self, entries: Vec<Entry>) {
+        let is_late = |entry: &Entry| matches!(&entry.step, Step::Move { id, .. } if self.judged.contains(id));
+        self.pending.extend(entries.into_iter().filter(|entry| !is_late(entry)));
+    }
+
+    /// Writes what was decided and done.
+    async fn flush(&mut self, term: &Arc<Term>) {
+        while !self.pending.is_empty() && term.holds(&self.engine.core.site.world.clock) {
+            let rest = self.pending.split_off(self.pending.len().min(MAX_STEPS));
+            let entries = std::mem::replace(&mut self.pending, rest);
+            let ends_walk = entries.iter().chain(&self.pending).any(|entry| matches!(entry.step, Step::Zones { .. }));
+            if !self.write(term, entries).await {
+                self.pending.clear();
+                if ends_walk && std::mem::take(&mut self.walk_broken) {
+                    self.flights.push(Box::pin(zones::page(Arc::clone(&self.engine), None)));
+                }
+                break;
+            }
+        }
+        for key in self.landed.drain(..) {
+            self.aloft.remove(&key);
+        }
+    }
+
+    /// Answers whether it makes sense to go on.
+    async fn write(&mut self, term: &Arc<Term>, entries: Vec<Entry>) -> bool {
+        let engine = Arc::clone(&self.engine);
+        let core = &engine.core;
+        let (history, max_letters) = (core.options.history, core.options.max_letters);
+        let steps = entries.iter().map(|entry| entry.step.clone()).collect();
+        let write = Write { instance: Arc::clone(&engine.name), epoch: term.epoch, steps, history, max_letters };
+        let written = tokio::select! {
+            biased;
+            written = core.site.store().write(&core.site.address, write) => written,
+            () = term.over() => return false,
+        };
+        match written {
+            Ok(Written::Each(done)) => {
+                for (entry, done) in entries.into_iter().zip(done) {
+                    self.moved |= done;
+                    if let (true, Step::TriggerDone { born, run, .. }) = (done, &entry.step) {
+                        self.failures.remove(&(*born, *run));
+                    }
+                    let told = if done { entry.told } else { entry.refused.into_iter().collect() };
+                    for what in told {
+                        core.tell(what);
+                    }
+                }
+                true
+            }
+            Ok(Written::Stale) => {
+                core.watcher.count(|metrics| metrics.stale_writes += 1);
+                engine.lose(term, LostBy::ExtendFailed);
+                false
+            }
+            Err(error) => {
+                core.tell(Happening::TickError { message: error.to_string() });
+                self.walk_broken = true;
+                // In real time: what failed is not cured by a clock that stands still. What was not confirmed is done
+                // again, and known by its target.
+                tokio::select! {
+                    () = runtime::sleep(SECOND.mul_f64(0.1 + fastrand::f64() * 0.3)) => {}
+                    () = engine.closing() => {}
+                }
+                self.moved = true;
+                false
+            }
+        }
+    }
+}
+
+/// A pause is over by its own end: slots go on from there, and late ones are judged as ever.
+fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64) -> Entry {
+    let next = spec.timing.first_from(until).map(|slot| spec.timing.next(whose, slot));
+    let passed = view.next.map_or(0, |next| spec.timing.count(next.slot, until, COUNTED));
+    let (id, revision, schedule) = (Arc::clone(&view.id), view.revision, view.id.as_ref().to_owned());
+    let told = Happening::DispatchSkipped { schedule, count: passed, reason: SkippedBy::Paused };
+    Entry::new(Step::Resume { id, revision, next, passed }, (passed > 0).then_some(told))
+}
+
+/// What is written of a schedule that this leader cannot read.
+pub(super) fn unreadable(view: &ScheduleView, error: &str) -> Entry {
+    let (id, revision) = (Arc::clone(&view.id), view.revision);
+    let told = Happening::ScheduleQuarantined { schedule: view.id.as_ref().to_owned(), message: error.to_owned() };
+    Entry::new(Step::Quarantine { id, revision, error: error.into() }, [told])
+}

@@ -1,0 +1,166 @@
+//! Running a schedule now.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::define::check_id;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::JobId;
+use crate::name;
+use crate::request::awaitable;
+use crate::scheduler::Core;
+use crate::scheduler::definition::Content;
+use crate::scheduler::dispatch::{Cause, Dispatch, Landed, is_curable};
+use crate::scheduler::observe::Happening;
+use crate::scheduler::store::{Change, Changes, Dispatched, TriggerView};
+
+/// What became of a trigger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Triggered {
+    /// Its run is a job now.
+    Submitted {
+        /// The job; of a duplicate, the first one with its key.
+        id: JobId,
+        /// Whether the key was given before, so that nothing new runs.
+        duplicate: bool,
+    },
+    /// An earlier run of the schedule is not over, and the schedule is one that skips then.
+    Overlapping {
+        /// The oldest such.
+        active: JobId,
+    },
+    /// Nothing was triggered.
+    Rejected(Rejected),
+}
+
+/// Why a trigger was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Rejected {
+    /// There is no such schedule.
+    MissingSchedule,
+    /// It is quarantined, or this version cannot read it.
+    InvalidSchedule {
+        /// Why.
+        error: String,
+    },
+    /// Nobody alive has its handler, and the scheduler does not wait for one.
+    MissingHandler,
+}
+
+/// Runs a schedule now, also while it is paused or nothing was started. Gives [`Triggered`].
+///
+/// It never touches the next slot, missed slots or failures. It is accepted in one step and then submitted by this call; if
+/// that dies in between, a leader does it. Fails if the target does not accept the run in a round of tries; what may still be
+/// cured is then tried again by a leader. Dropping the future after it was sent may still run it.
+#[derive(Debug)]
+#[must_use = "nothing is triggered until it is awaited"]
+pub struct TriggerNow {
+    core: Arc<Core>,
+    id: Arc<str>,
+    key: Option<Arc<str>>,
+}
+
+impl TriggerNow {
+    pub(in crate::scheduler) fn new(core: &Arc<Core>, id: &str) -> Self {
+        Self { core: Arc::clone(core), id: id.into(), key: None }
+    }
+
+    /// One run per key and schedule: 1..=512 bytes. A later trigger with the key gives the same job, as long as the key is
+    /// remembered: `slot_memory` from its last use.
+    pub fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    async fn run(self) -> Result<Triggered> {
+        const OPERATION: &str = "trigger_now";
+        let Self { core, id, key } = self;
+        let site = &core.site;
+        check_id(&core, OPERATION, &id)?;
+        if let Some(key) = &key {
+            name::check(Error::argument, "key", key, name::MAX_KEY)
+                .map_err(|error| site.about(OPERATION, &id, error))?;
+        }
+        let (strict, memory) = (core.options.strict, core.options.slot_memory);
+        let change = Change::Trigger { id: Arc::clone(&id), key, strict, memory };
+        match site.change(OPERATION, change).await? {
+            Changes::Accepted(view) => submit(&core, OPERATION, &view).await,
+            Changes::Known { job } => {
+                core.tell(Happening::TriggerSubmitted { schedule: id.as_ref().to_owned(), job: JobId(job) });
+                Ok(Triggered::Submitted { id: JobId(job), duplicate: true })
+            }
+            Changes::Absent => Ok(reject(&core, &id, Rejected::MissingSchedule)),
+            Changes::MissingHandler => Ok(reject(&core, &id, Rejected::MissingHandler)),
+            Changes::Invalid { error } => {
+                Ok(reject(&core, &id, Rejected::InvalidSchedule { error: error.as_ref().to_owned() }))
+            }
+            _ => Err(site.misfit(OPERATION)),
+        }
+    }
+}
+
+fn reject(core: &Core, id: &str, reason: Rejected) -> Triggered {
+    core.tell(Happening::TriggerRejected { schedule: id.to_owned(), reason: reason.clone() });
+    Triggered::Rejected(reason)
+}
+
+/// Submits an accepted trigger and confirms it.
+async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Triggered> {
+    let site = &core.site;
+    let schedule = || view.id.as_ref().to_owned();
+    let content = match Content::read(&view.content) {
+        Ok(content) => content,
+        Err(error) => {
+            // A leader that can read it will submit it, or give it up.
+            return Ok(reject(core, &view.id, Rejected::InvalidSchedule { error: error.to_string() }));
+        }
+    };
+    let dispatch = Dispatch {
+        scheduler: &site.address,
+        schedule: &view.id,
+        born: view.born,
+        run: view.run,
+        content: &content,
+        memory: core.options.slot_memory,
+        cause: Cause::of_trigger(view),
+    };
+    let (target, job) = (dispatch.target(), dispatch.job(&site.world));
+    let (landed, repeats) = core.options.round.submit(&site.world, &target, job, std::future::pending()).await;
+    core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(repeats));
+    let (outcome, triggered) = match landed {
+        Ok(Landed::Accepted { job, duplicate }) => {
+            core.tell(Happening::TriggerSubmitted { schedule: schedule(), job: JobId(job) });
+            let lateness = site.world.clock.now().as_millis().saturating_sub(view.accepted_at);
+            (Dispatched::Submitted { job, lateness }, Ok(Triggered::Submitted { id: JobId(job), duplicate }))
+        }
+        Ok(Landed::Overlapping { active }) => {
+            (Dispatched::Overlapped { active }, Ok(Triggered::Overlapping { active: JobId(active) }))
+        }
+        Err(error) => {
+            core.tell(Happening::TriggerFailed { schedule: schedule(), message: error.to_string() });
+            let final_word = !is_curable(&error) && error.kind() != ErrorKind::ShuttingDown;
+            let message: Arc<str> = error.to_string().into();
+            let error = site.about(operation, &view.id, error);
+            if !final_word {
+                return Err(error);
+            }
+            (Dispatched::GivenUp { error: message }, Err(error))
+        }
+    };
+    let (id, born, run, history) = (Arc::clone(&view.id), view.born, view.run, core.options.history);
+    let done = Change::TriggerDone { id, born, run, outcome, history };
+    if let Err(error) = site.change(operation, done).await {
+        // The run is accepted all the same; a leader asks again, and is told the same.
+        tracing::warn!(target: "tidelock::scheduler", schedule = %view.id, %error, "a trigger could not be confirmed");
+    }
+    triggered
+}
+
+awaitable! {
+    TriggerNow => Triggered;
+}
