@@ -344,8 +344,10 @@ impl Run {
             let found = self.store.look(&self.address, look.clone()).await.unwrap();
             assert_eq!(expected, found, "{look:?}");
             self.hear("Look").await;
-            if let View::Schedule(Some(found)) = &found {
-                self.happened(&"Known", &found.state);
+            match &found {
+                View::Schedule(Some(found)) => self.happened(&"Known", &found.state),
+                View::Schedules(found, _) => found.iter().for_each(|found| self.happened(&"Known", &found.state)),
+                _ => {}
             }
             match (&mut look, found) {
                 (Look::List { after, .. }, View::Schedules(found, true)) => {
