@@ -141,7 +141,9 @@ impl Trigger {
             Triggered::Overlapping { active } => format!("skipped: job {active} is not over\n"),
             Triggered::Rejected(Rejected::MissingSchedule) => "there is no such schedule\n".to_owned(),
             Triggered::Rejected(Rejected::MissingHandler) => "nobody has its handler\n".to_owned(),
-            Triggered::Rejected(Rejected::InvalidSchedule { error }) => format!("it cannot be read: {}\n", plain(error)),
+            Triggered::Rejected(Rejected::InvalidSchedule { error }) => {
+                format!("it cannot be read: {}\n", plain(error))
+            }
             _ => "nothing was triggered\n".to_owned(),
         };
         output::answer(self.schedule.target.json(), &triggered, &human)?;

@@ -31,7 +31,10 @@ fn a_schedule_is_added_listed_changed_and_removed() {
     for shell in Shell::all() {
         shell.run("ls", &[]).expect(1);
         let digest = ["digest", "--cron", "0 7 * * MON-FRI", "--tz", "Europe/Berlin", "--job", "mail", "--input", "{}"];
-        assert_eq!(shell.run("add", &[&digest[..], &["--json"]].concat()).expect(0).json(), json!({ "registered": "created" }));
+        assert_eq!(
+            shell.run("add", &[&digest[..], &["--json"]].concat()).expect(0).json(),
+            json!({ "registered": "created" })
+        );
         assert!(shell.run("add", &digest).expect(0).stdout.contains("unchanged"));
         shell.run("add", &["purge", "--every", "1h", "--job", "purge", "--input", "30"]).expect(0);
         let page = shell.run("ls", &["--json"]).expect(0).json();
@@ -81,7 +84,10 @@ fn what_is_wrong_with_a_schedule_is_told() {
         let wrong = [
             (vec!["x", "--cron", "0 0 30 2 *", "--job", "j", "--input", "1"], "never matches"),
             (vec!["x", "--cron", "61 * * * *", "--job", "j", "--input", "1"], "out-of-range minute"),
-            (vec!["x", "--cron", "* * * * *", "--tz", "Europe/Atlantis", "--job", "j", "--input", "1"], "Europe/Atlantis"),
+            (
+                vec!["x", "--cron", "* * * * *", "--tz", "Europe/Atlantis", "--job", "j", "--input", "1"],
+                "Europe/Atlantis",
+            ),
             (vec!["x", "--every", "10ms", "--job", "j", "--input", "1"], "every"),
             (vec!["x", "--job", "j", "--input", "1"], "--cron"),
         ];
