@@ -88,7 +88,7 @@ fn what_is_wrong_with_a_schedule_is_told() {
                 vec!["x", "--cron", "* * * * *", "--tz", "Europe/Atlantis", "--job", "j", "--input", "1"],
                 "Europe/Atlantis",
             ),
-            (vec!["x", "--every", "10ms", "--job", "j", "--input", "1"], "every"),
+            (vec!["x", "--every", "10ms", "--job", "j", "--input", "1"], "period"),
             (vec!["x", "--job", "j", "--input", "1"], "--cron"),
         ];
         for (arguments, text) in wrong {

@@ -48,7 +48,7 @@ conformance!(a_refused_register_changes_nothing, async |mut world: World| {
         (Schedule::cron("* * * *").job(&job, &text), "cron must have 5 fields"),
         (Schedule::cron("61 * * * *").job(&job, &text), "out-of-range minute"),
         (Schedule::cron("* * * * *").tz("Europe/Atlantis").job(&job, &text), "Europe/Atlantis"),
-        (Schedule::every(999 * MS).job(&job, &text), "every"),
+        (Schedule::every(999 * MS).job(&job, &text), "period"),
         (hourly().offset(HOUR), "offset"),
         (hourly().tz("UTC"), "tz"),
         (hourly().max_catch_up_runs(3), "max_catch_up_runs"),

@@ -121,7 +121,10 @@ conformance!(a_handler_target_waits_for_an_instance_that_has_it, async |mut worl
     let noted = Noted::default();
     let (without, with) = (plain(&world.open().await), noted.scheduler(&world.open().await));
     without.register("s", note(Schedule::every(10 * SECOND)).misfire(Misfire::CatchUpOne)).await.unwrap();
-    without.register("other", Schedule::every(10 * SECOND).job(&mail(&world.open().await), &"x".to_owned())).await.unwrap();
+    without
+        .register("other", Schedule::every(10 * SECOND).job(&mail(&world.open().await), &"x".to_owned()))
+        .await
+        .unwrap();
     start(&without).await;
     clock.advance(10 * SECOND);
     until(async || without.stats().await.unwrap().unserved == 1).await;

@@ -100,7 +100,8 @@ conformance!(without_tolerance_every_late_slot_is_missed, async |mut world: Worl
     settled(&scheduler).await;
     clock.set(START + 20 * SECOND);
     until(async || noted.len() == 3).await;
-    let mut slots: Vec<_> = noted.all().iter().map(|slot| (slot.slot.since(START).as_secs(), slot.schedule.clone())).collect();
+    let mut slots: Vec<_> =
+        noted.all().iter().map(|slot| (slot.slot.since(START).as_secs(), slot.schedule.clone())).collect();
     slots.sort();
     assert_eq!(slots, [(10, "mild".to_owned()), (20, "mild".to_owned()), (20, "strict".to_owned())]);
     stop(&scheduler).await;
