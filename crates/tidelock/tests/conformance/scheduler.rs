@@ -71,7 +71,8 @@ pub(crate) fn note(schedule: Schedule) -> Schedule {
 }
 
 pub(crate) fn mail(tide: &Tidelock) -> Job<String, String> {
-    tide.job("mail").build().expect("the defaults are in range")
+    // Longer than the pinned time moves while a run is under way.
+    tide.job("mail").lease(HOUR).build().expect("the options are in range")
 }
 
 pub(crate) async fn info(scheduler: &Scheduler, id: &str) -> ScheduleInfo {
@@ -86,6 +87,17 @@ pub(crate) async fn start(scheduler: &Scheduler) {
 
 pub(crate) async fn stop(scheduler: &Scheduler) {
     within(scheduler.stop()).await.expect("the backend answers");
+}
+
+/// Waits until so many runs of the handler were started, and all of them have ended: a lease of a run that is under way while
+/// the pinned time is moved would be over.
+pub(crate) async fn ran(scheduler: &Scheduler, noted: &Noted, count: usize) {
+    let runs = scheduler.runs("note");
+    until(async || {
+        let stats = runs.stats().await.unwrap();
+        noted.len() == count && stats.ready + stats.running == 0
+    })
+    .await;
 }
 
 /// Lets the tasks of an instance come to rest, as far as anybody can tell: nothing is due at its backend, and none of its

@@ -17,7 +17,7 @@ conformance!(one_of_several_instances_leads, async |mut world: World| {
     until(async || leaders() == 1).await;
     for second in 1..=30 {
         clock.advance(SECOND);
-        until(async || noted.len() == second).await;
+        ran(&schedulers[0], &noted, second).await;
         assert!(leaders() <= 1);
     }
     let mut runs = noted.runs();
@@ -40,7 +40,7 @@ conformance!(after_a_stop_another_leads_and_no_slot_is_lost, async |mut world: W
         for _ in 0..3 {
             count += 1;
             clock.advance(SECOND);
-            until(async || noted.len() == count).await;
+            ran(&one, &noted, count).await;
         }
         let (leader, follower) = if one.metrics().is_leader { (&one, &other) } else { (&other, &one) };
         let epoch = leader.metrics().leader_epoch;
@@ -76,7 +76,7 @@ conformance!(a_job_target_needs_no_code_in_the_leader, async |mut world: World| 
     let clock = world.pin();
     let (leader, worker) = (world.open().await, world.open().await);
     let scheduler = plain(&leader);
-    let job: Job<String, String> = worker.job("mail").attempts(3).build().unwrap();
+    let job: Job<String, String> = worker.job("mail").attempts(3).lease(HOUR).build().unwrap();
     let schedule = Schedule::every(10 * SECOND).job(&job, &"digest".to_owned()).meta("team", &"mail");
     scheduler.register("digest", schedule).await.unwrap();
     start(&scheduler).await;
@@ -108,7 +108,7 @@ conformance!(a_hundred_schedules_are_dispatched_when_they_are_due, async |mut wo
     }
     start(&scheduler).await;
     clock.advance(60 * SECOND);
-    until(async || noted.len() == 100).await;
+    ran(&scheduler, &noted, 100).await;
     settled(&scheduler).await;
     let names: std::collections::HashSet<_> = noted.all().iter().map(|slot| slot.schedule.clone()).collect();
     assert_eq!(names.len(), 100);
@@ -131,7 +131,7 @@ conformance!(a_handler_target_waits_for_an_instance_that_has_it, async |mut worl
     until(async || info(&without, "other").await.last.is_some()).await;
     clock.advance(5 * SECOND);
     within(with.start()).await.unwrap();
-    until(async || noted.len() == 1).await;
+    ran(&with, &noted, 1).await;
     assert_eq!(without.stats().await.unwrap().unserved, 0);
     stop(&with).await;
     stop(&without).await;

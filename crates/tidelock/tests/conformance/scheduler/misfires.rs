@@ -13,7 +13,7 @@ conformance!(each_slot_runs_once_under_each_policy, async |mut world: World| {
         start(&scheduler).await;
         for minute in 1..=20 {
             clock.advance(MINUTE);
-            until(async || noted.len() == minute).await;
+            ran(&scheduler, &noted, minute).await;
         }
         let slots = noted.all();
         for (minute, slot) in (1..).zip(&slots) {
@@ -41,7 +41,7 @@ async fn back_at(world: &mut World, seconds: u32, misfire: Misfire) -> Vec<Slot>
     settled(&scheduler).await;
     until(async || info(&scheduler, "s").await.planned == 0).await;
     let run = info(&scheduler, "s").await.run;
-    until(async || noted.len() as u64 == run).await;
+    ran(&scheduler, &noted, usize::try_from(run).unwrap()).await;
     stop(&scheduler).await;
     let mut slots = noted.all();
     // Handlers of one instance run beside each other.
@@ -96,10 +96,10 @@ conformance!(without_tolerance_every_late_slot_is_missed, async |mut world: Worl
     scheduler.register("mild", schedule(2 * SECOND)).await.unwrap();
     clock.advance(11 * SECOND);
     start(&scheduler).await;
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     settled(&scheduler).await;
     clock.set(START + 20 * SECOND);
-    until(async || noted.len() == 3).await;
+    ran(&scheduler, &noted, 3).await;
     let mut slots: Vec<_> =
         noted.all().iter().map(|slot| (slot.slot.since(START).as_secs(), slot.schedule.clone())).collect();
     slots.sort();
@@ -120,7 +120,7 @@ conformance!(jitter_moves_the_due_time_and_not_the_slot, async |mut world: World
     settled(&scheduler).await;
     assert_eq!(noted.len(), 0);
     clock.set(due);
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     assert_eq!((noted.all()[0].slot, noted.all()[0].due), (slot, due));
     stop(&scheduler).await;
 });
@@ -132,11 +132,11 @@ conformance!(a_clock_that_jumps_hours_runs_what_the_policy_says, async |mut worl
     scheduler.register("s", note(Schedule::cron("*/10 * * * *").misfire(Misfire::CatchUpOne))).await.unwrap();
     start(&scheduler).await;
     clock.set(START + 5 * HOUR + 5 * MINUTE);
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     clock.set(START + HOUR);
     settled(&scheduler).await;
     clock.set(START + 5 * HOUR + 10 * MINUTE);
-    until(async || noted.len() == 2).await;
+    ran(&scheduler, &noted, 2).await;
     let seconds: Vec<_> = noted.since_start().iter().map(Duration::as_secs).collect();
     assert_eq!(seconds, [5 * 3_600, 5 * 3_600 + 600], "each slot once, forwards and backwards");
     assert_eq!(noted.runs(), [1, 2]);

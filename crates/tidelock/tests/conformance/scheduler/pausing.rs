@@ -21,14 +21,14 @@ conformance!(the_slots_of_a_pause_are_never_run, async |mut world: World| {
     }
     clock.advance(35 * SECOND);
     assert!(matches!(scheduler.trigger_now("s").await.unwrap(), Triggered::Submitted { .. }), "triggers work on");
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     scheduler.register("s", note(Schedule::every(10 * SECOND)).misfire(Misfire::CatchUpOne)).await.unwrap();
     assert!(matches!(info(&scheduler, "s").await.state, ScheduleState::Paused { .. }), "an update does not end it");
     assert_eq!(scheduler.resume("s").await.unwrap(), Changed::Yes);
     assert_eq!(scheduler.resume("s").await.unwrap(), Changed::No);
     assert_eq!(info(&scheduler, "s").await.next, Some(START + 40 * SECOND));
     clock.advance(5 * SECOND);
-    until(async || noted.len() == 2).await;
+    ran(&scheduler, &noted, 2).await;
     settled(&scheduler).await;
     assert_eq!(noted.all()[1].slot, START + 40 * SECOND);
     let history = serde_json::to_value(scheduler.history("s").await.unwrap()).unwrap().to_string();
@@ -47,7 +47,7 @@ conformance!(a_pause_that_ends_by_itself_goes_on_with_the_first_slot_after_it, a
     until(async || info(&scheduler, "s").await.state == ScheduleState::Active).await;
     assert_eq!(info(&scheduler, "s").await.next, Some(START + 30 * SECOND));
     clock.advance(5 * SECOND);
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     assert_eq!(noted.since_start(), [30 * SECOND]);
     stop(&scheduler).await;
 });

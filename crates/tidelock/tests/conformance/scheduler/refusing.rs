@@ -15,7 +15,7 @@ conformance!(a_target_that_is_full_is_tried_again_and_then_given_up, async |mut 
     scheduler.register("good", note(Schedule::every(10 * SECOND))).await.unwrap();
     start(&scheduler).await;
     clock.advance(10 * SECOND);
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     until(async || matches!(info(&scheduler, "bad").await.state, ScheduleState::Failing { rounds: 1, .. })).await;
     let stats = scheduler.stats().await.unwrap();
     assert_eq!((stats.failing, stats.active), (1, 1));

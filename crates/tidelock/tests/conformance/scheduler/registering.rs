@@ -72,7 +72,7 @@ conformance!(what_is_unregistered_stays_gone, async |mut world: World| {
     scheduler.register("s", note(Schedule::every(10 * SECOND))).await.unwrap();
     start(&scheduler).await;
     clock.advance(10 * SECOND);
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     let old = info(&scheduler, "s").await;
     assert!(scheduler.unregister("s").await.unwrap());
     assert!(!scheduler.unregister("s").await.unwrap());
@@ -81,7 +81,7 @@ conformance!(what_is_unregistered_stays_gone, async |mut world: World| {
     let new = info(&scheduler, "s").await;
     assert!(new.revision > old.revision && new.run == 0, "created again: {new:?}");
     clock.advance(10 * SECOND);
-    until(async || noted.len() == 2).await;
+    ran(&scheduler, &noted, 2).await;
     assert_eq!(noted.runs(), [1, 1]);
     stop(&scheduler).await;
 });
@@ -94,7 +94,7 @@ conformance!(a_one_off_runs_once_and_is_finished, async |mut world: World| {
     scheduler.register("past", note(Schedule::once(Timestamp::from_millis(START.as_millis() - 61_000)))).await.unwrap();
     start(&scheduler).await;
     clock.advance(5 * SECOND);
-    until(async || noted.len() == 1).await;
+    ran(&scheduler, &noted, 1).await;
     settled(&scheduler).await;
     let stats = scheduler.stats().await.unwrap();
     assert_eq!((stats.finished, stats.active), (2, 0), "further back than the tolerance: finished without a run");
