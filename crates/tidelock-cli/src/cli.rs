@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{demo, ephemeral, job, ping, queue, registry, topic};
+use crate::{demo, ephemeral, job, ping, queue, registry, schedule, topic};
 
 /// Coordination primitives for fleets: see them work, and look into queues, topics, jobs and records.
 #[derive(Parser)]
@@ -36,6 +36,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         verb: job::Verb,
     },
+    /// Look at the schedules of a fleet, and change them.
+    Schedule {
+        #[command(subcommand)]
+        verb: schedule::Verb,
+    },
     /// Look at the records of a registry, and watch them.
     Registry {
         #[command(subcommand)]
@@ -59,6 +64,7 @@ Examples:
   tidelock topic tail orders --from earliest
   tidelock topic groups orders                        how far each group is behind
   tidelock job ls mail.send --state failed
+  tidelock schedule ls platform
   tidelock registry watch services --prefix apps/mail/
 
 Servers (--redis or TIDELOCK_URL; the variable keeps a password out of the list of processes):

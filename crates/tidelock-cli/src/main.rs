@@ -12,6 +12,7 @@ mod ping;
 mod queue;
 mod records;
 mod registry;
+mod schedule;
 mod server;
 mod stop;
 mod topic;
@@ -48,6 +49,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Queue { verb } => queue::run(verb).await,
         Command::Topic { verb } => topic::run(verb).await,
         Command::Job { verb } => job::run(verb).await,
+        Command::Schedule { verb } => schedule::run(verb).await,
         Command::Registry { verb } => registry::run(verb).await,
         Command::Ephemeral { verb } => ephemeral::run(verb).await,
     }

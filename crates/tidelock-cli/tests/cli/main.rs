@@ -8,4 +8,5 @@ mod queue;
 mod records;
 mod rights;
 mod run;
+mod schedule;
 mod topic;

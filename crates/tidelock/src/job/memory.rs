@@ -105,7 +105,9 @@ impl Cell {
         let next = model.next_deadline().or_else(|| model.is_idle_since().map(|since| since + NUMBERS_KEPT));
         drop(model);
         if let Some(ears) = ears {
-            news.into_iter().for_each(|news| ears.hear(news));
+            for one in news {
+                ears.hear(one);
+            }
         }
         if let Some(next) = next {
             timer.arm(Timestamp::from_millis(next));

@@ -36,7 +36,7 @@ const MUST_HAPPEN: &str = "\
     Pause:Done Pause:Unchanged Pause:Absent Resume:Done Resume:Unchanged Resume:Absent Resume:Conflict Resume:Now \
     Trigger:Accepted Trigger:Known Trigger:MissingHandler Trigger:Invalid Trigger:Absent TriggerDone:Done \
     TriggerDone:Absent RemoveLetter:Done RemoveLetter:Absent PurgeLetters:Count Delete:Done Write:Stale Lead:Leader \
-    Lead:Follower Renew:Leader Renew:Follower Renew:Free Announce:Follower Announce:Free Beat:rung Change:rung \
+    Lead:Follower Renew:Leader Renew:Follower Renew:Free Announce:Follower Announce:Free Change:rung \
     Leave:rung Known:Active Known:Paused Known:Unserved Known:Failing Known:Quarantined Known:Finished";
 
 const INSTANCES: [&str; 4] = ["one", "two", "three", "four"];
@@ -344,8 +344,10 @@ impl Run {
             let found = self.store.look(&self.address, look.clone()).await.unwrap();
             assert_eq!(expected, found, "{look:?}");
             self.hear("Look").await;
-            if let View::Schedule(Some(found)) = &found {
-                self.happened(&"Known", &found.state);
+            match &found {
+                View::Schedule(Some(found)) => self.happened(&"Known", &found.state),
+                View::Schedules(found, _) => found.iter().for_each(|found| self.happened(&"Known", &found.state)),
+                _ => {}
             }
             match (&mut look, found) {
                 (Look::List { after, .. }, View::Schedules(found, true)) => {

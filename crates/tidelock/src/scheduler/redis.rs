@@ -218,7 +218,8 @@ impl Remote {
                 }
                 let mut triggers = Vec::new();
                 while answer.items.len() > 0 {
-                    triggers.push(stored::trigger(&answer.bytes()?)?);
+                    // One that is not understood holds nothing up.
+                    triggers.extend(stored::trigger(&answer.bytes()?));
                 }
                 let zones = Some(zones).filter(|zones| !zones.is_empty());
                 Role::Leader { epoch, due, triggers, next, zones }

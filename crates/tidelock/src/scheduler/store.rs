@@ -87,7 +87,8 @@ pub(crate) struct Beaten {
 pub(crate) enum Role {
     Leader {
         epoch: u64,
-        /// Active and failing ones that are due, earliest first, and paused ones whose pause is over.
+        /// Active and failing ones that are due, earliest first, and paused ones whose pause is over; behind all of them those
+        /// whose open plan begins with a catch-up run.
         due: Vec<DueView>,
         /// Accepted triggers that nobody confirmed in time.
         triggers: Vec<TriggerView>,
@@ -234,7 +235,7 @@ pub(crate) enum Step {
         id: Arc<str>,
         revision: u64,
         expected: u64,
-        /// The instant of which it was judged.
+        /// The instant of which it was judged: when the plan was decided.
         as_of: u64,
         /// `None`: there is no slot left; with an empty plan the schedule is finished.
         next: Option<Next>,
@@ -249,7 +250,7 @@ pub(crate) enum Step {
     Fail { id: Arc<str>, born: u64, run: u64, error: Arc<str>, delay: u64 },
     /// Nobody has its handler: not due until somebody announces it.
     Unserve { id: Arc<str>, revision: u64, handler: Arc<str> },
-    /// It cannot be read.
+    /// It cannot be read. A paused one only when its pause is over; not a finished one.
     Quarantine { id: Arc<str>, revision: u64, error: Arc<str> },
     /// Its pause is over: goes on with this slot. `passed` slots were in the pause.
     Resume { id: Arc<str>, revision: u64, next: Option<Next>, passed: u64 },
@@ -308,7 +309,8 @@ pub(crate) enum Change {
         passed: u64,
         history: u64,
     },
-    /// Accepts a trigger and gives it a run number. Keys are remembered for `memory` from their last use.
+    /// Accepts a trigger and gives it a run number. Keys are remembered for `memory` from their last use; one whose trigger
+    /// was not submitted in the end is free again.
     Trigger {
         id: Arc<str>,
         key: Option<Arc<str>>,
@@ -339,7 +341,7 @@ pub(crate) enum Changes {
     Updated,
     /// Of a register, a pause or a resume: it was so already; of a delete: nothing was there.
     Unchanged,
-    /// Of everything else: it is done.
+    /// Of everything but a register: it is done.
     Done,
     Count(u64),
     /// There is no such schedule or letter.
@@ -454,7 +456,7 @@ pub(crate) struct LetterView {
     pub(crate) key: Option<Arc<str>>,
     pub(crate) missed: u64,
     pub(crate) error: Arc<str>,
-    /// Rounds that failed.
+    /// Rounds that failed, that in which it was given up included.
     pub(crate) rounds: u32,
     pub(crate) epoch: u64,
     pub(crate) at: u64,

@@ -13,4 +13,5 @@ mod ratelimit;
 mod records;
 mod registry;
 mod retry;
+mod scheduler;
 mod topic;

@@ -211,7 +211,9 @@ impl Remote {
                 arguments.number(at);
                 arguments.number(id);
             } else {
-                ["-1", "0"].iter().for_each(|part| arguments.push(part.as_bytes()));
+                for part in ["-1", "0"] {
+                    arguments.push(part.as_bytes());
+                }
             }
         };
         self.show(what, push).await?.jobs()
@@ -250,7 +252,9 @@ impl Remote {
             match after {
                 None => ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
                 Some((rank, standing, id)) => {
-                    [u64::from(rank), standing, id].into_iter().for_each(|part| arguments.number(part));
+                    for part in [u64::from(rank), standing, id] {
+                        arguments.number(part);
+                    }
                 }
             }
         };

@@ -156,7 +156,10 @@ end
 
 -- Takes a trigger and gives it a run number.
 local function accept(s, key, memory)
-  local definition = redis.call('HGET', DEFINITIONS, s.id) or '\0\0\0\0'
+  local definition = redis.call('HGET', DEFINITIONS, s.id) or ''
+  if #definition < 4 then
+    return 'invalid', 'the stored definition is not of this version\'s format'
+  end
   local content = definition:sub(5 + struct.unpack('>I4', definition))
   s.run = s.run + 1
   redis.call('HSET', STATES, s.id, build(s))

@@ -160,7 +160,7 @@ local function oldest_letter()
   if not number8 then
     return nil
   end
-  local body = redis.call('HGET', LETTERS, number8) or string.rep('\0', 16)
+  local body = (redis.call('HGET', LETTERS, number8) or '') .. string.rep('\0', 16)
   return number8, body:sub(9, 16), unpack8(body)
 end
 

@@ -33,7 +33,7 @@ end
 local function trigger_done(id, born, run, at, history)
   local born8, run8 = pack8(born), pack8(run)
   local body, s = redis.call('HGET', TRIGGERS, born8 .. run8), load(id)
-  if not body or not s or s.born ~= born then
+  if not body or #body < 30 or not s or s.born ~= born then
     return false
   end
   local accepted, key_length, handler_length = struct.unpack('>I8I2I2', body, 17)

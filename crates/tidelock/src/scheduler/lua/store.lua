@@ -245,12 +245,16 @@ end
 
 -- Appends to the history of a schedule, which keeps so many entries: each its length, its instant, and what happened.
 local function remember(id, keep, what)
-  local history, from, count = (redis.call('HGET', HISTORY, id) or '') .. struct.pack('>I4I8', #what + 8, now) .. what, 1, 0
-  local starts = {}
-  while from <= #history do
+  local entry = struct.pack('>I4I8', #what + 8, now) .. what
+  local history, from, count, starts = (redis.call('HGET', HISTORY, id) or '') .. entry, 1, 0, {}
+  while from + 3 <= #history do
     count = count + 1
     starts[count] = from
     from = from + 4 + struct.unpack('>I4', history, from)
+  end
+  if from ~= #history + 1 then
+    -- What is stored is not understood: it begins anew.
+    history, count, starts = entry, 1, { 1 }
   end
   if keep == 0 then
     redis.call('HDEL', HISTORY, id)

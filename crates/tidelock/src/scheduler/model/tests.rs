@@ -185,6 +185,8 @@ fn pause_and_unregister_drop_a_plan() {
     assert_eq!(write(&mut model, 1_002, epoch, a), NO());
     assert_eq!(model.change(at(1_002), Change::Unregister { id: "b".into() }), Changes::Done);
     assert_eq!(register(&mut model, 1_002, "b", definition("t", "c", None), next(1_000)), Changes::Created);
+    let step = decide(&mut model, 1_002, "b", next(2_000), vec![slot(1_000, true)]);
+    assert_eq!(write(&mut model, 1_002, epoch, step), YES());
     assert_eq!(write(&mut model, 1_002, epoch, b), NO(), "of another life");
     assert!(known(&mut model, 1_002, "a").plan.is_none());
 }
@@ -387,8 +389,7 @@ fn dead_letters_are_bounded_by_number_and_age_and_go_with_their_schedule() {
     assert_eq!(model.change(at(1_001), Change::RemoveLetter { number }), Changes::Done);
     assert_eq!(model.change(at(1_001), Change::RemoveLetter { number }), Changes::Absent);
     assert_eq!(stats(&mut model, 1_000 + LETTER_KEPT - 1).letters, 1);
-    let mut other = model;
-    assert_eq!(stats(&mut other, 1_000 + LETTER_KEPT).letters, 0);
+    assert_eq!(stats(&mut model, 1_000 + LETTER_KEPT).letters, 0);
 }
 
 #[test]

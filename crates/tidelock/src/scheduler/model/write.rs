@@ -30,19 +30,7 @@ impl Model {
                 self.decide(now, (id, *revision, *expected, *as_of), *next, slots, skipped, history)
             }
             Step::Confirm { id, born, run, outcome } => self.confirm(now, (id, *born, *run), outcome, history),
-            Step::Fail { id, born, run, error, delay } => self.edit(id, |entry| {
-                let first = entry.born == *born && entry.plan.as_ref().is_some_and(|plan| plan.first_run == *run);
-                let rounds = match entry.state {
-                    StateView::Active => 0,
-                    StateView::Failing { rounds, .. } => rounds,
-                    _ => return false,
-                };
-                if first {
-                    let (retry_at, error) = (now.ms + delay, Arc::clone(error));
-                    entry.state = StateView::Failing { rounds: rounds + 1, retry_at, error };
-                }
-                first
-            }),
+            Step::Fail { id, born, run, error, delay } => self.fail((id, *born, *run), error, now.ms + delay),
             Step::Unserve { id, revision, handler } => {
                 let served = self.is_served(now, handler);
                 self.edit(id, |entry| {
@@ -109,6 +97,21 @@ impl Model {
             self.earliest = earliest;
         }
         changed
+    }
+
+    fn fail(&mut self, (id, born, run): (&Arc<str>, u64, u64), error: &Arc<str>, retry_at: u64) -> bool {
+        self.edit(id, |entry| {
+            let first = entry.born == born && entry.plan.as_ref().is_some_and(|plan| plan.first_run == run);
+            let rounds = match entry.state {
+                StateView::Active => 0,
+                StateView::Failing { rounds, .. } => rounds,
+                _ => return false,
+            };
+            if first {
+                entry.state = StateView::Failing { rounds: rounds + 1, retry_at, error: Arc::clone(error) };
+            }
+            first
+        })
     }
 
     fn decide(

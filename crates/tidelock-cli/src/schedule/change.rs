@@ -1,0 +1,152 @@
+//! Changes of schedules that are there.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tidelock::Changed;
+use tidelock::scheduler::{Rejected, Triggered};
+
+use super::{One, Target};
+use crate::exit::Exit;
+use crate::output;
+use crate::value::{duration, plain};
+
+const REMOVE_HELP: &str = "\
+Definition, plan and history go. Exit code 1: at least one was not there.
+
+Example:
+  tidelock schedule rm platform digest";
+
+#[derive(Args)]
+#[command(after_help = REMOVE_HELP)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    target: Target,
+    /// The ids of the schedules.
+    #[arg(required = true)]
+    ids: Vec<String>,
+}
+
+impl Remove {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, scheduler) = self.target.open().await?;
+        let (mut machine, mut human, mut all) = (Vec::new(), String::new(), true);
+        for id in &self.ids {
+            let removed = scheduler.unregister(id).await?;
+            all &= removed;
+            machine.push(json!({ "id": id, "removed": removed }));
+            human += &format!("{}: {}\n", plain(id), if removed { "removed" } else { "there is no such schedule" });
+        }
+        output::answer(self.target.json(), &machine, &human)?;
+        Ok(Exit::any(all))
+    }
+}
+
+const PAUSE_HELP: &str = "\
+Slots of a pause are counted and never caught up; triggers work on. A second pause replaces end and reason. Exit code 1: it
+was paused just so already, or is not there.
+
+Examples:
+  tidelock schedule pause platform digest --reason 'holidays'
+  tidelock schedule pause platform digest --for 2h";
+
+#[derive(Args)]
+#[command(after_help = PAUSE_HELP)]
+pub(crate) struct Pause {
+    #[command(flatten)]
+    schedule: One,
+    /// End by itself after this time.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    at_most: Option<Duration>,
+    /// Shown by `ls`.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Pause {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, scheduler) = self.schedule.target.open().await?;
+        let mut pause = scheduler.pause(&self.schedule.id);
+        if let Some(at_most) = self.at_most {
+            pause = pause.for_at_most(at_most);
+        }
+        if let Some(reason) = &self.reason {
+            pause = pause.reason(reason);
+        }
+        changed(&self.schedule, pause.await?, "paused", "was paused just so already")
+    }
+}
+
+const RESUME_HELP: &str = "\
+Exit code 1: it was not paused, or is not there.
+
+Example:
+  tidelock schedule resume platform digest";
+
+#[derive(Args)]
+#[command(after_help = RESUME_HELP)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    schedule: One,
+}
+
+impl Resume {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, scheduler) = self.schedule.target.open().await?;
+        changed(&self.schedule, scheduler.resume(&self.schedule.id).await?, "resumed", "was not paused")
+    }
+}
+
+fn changed(schedule: &One, changed: Changed, yes: &str, no: &str) -> anyhow::Result<Exit> {
+    let human = match changed {
+        Changed::Yes => yes,
+        Changed::No => no,
+        Changed::Absent => "there is no such schedule",
+    };
+    let human = format!("{}: {human}\n", plain(&schedule.id));
+    output::answer(schedule.target.json(), &json!({ "changed": changed }), &human)?;
+    Ok(Exit::any(changed == Changed::Yes))
+}
+
+const TRIGGER_HELP: &str = "\
+It runs also while it is paused, and whoever leads. With a key the same run is answered however often it is asked for. Exit
+code 1: nothing was triggered.
+
+Examples:
+  tidelock schedule trigger platform digest
+  tidelock schedule trigger platform digest --key repair-42";
+
+#[derive(Args)]
+#[command(after_help = TRIGGER_HELP)]
+pub(crate) struct Trigger {
+    #[command(flatten)]
+    schedule: One,
+    /// One run per key.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl Trigger {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, scheduler) = self.schedule.target.open().await?;
+        let mut trigger = scheduler.trigger_now(&self.schedule.id);
+        if let Some(key) = &self.key {
+            trigger = trigger.key(key);
+        }
+        let triggered = trigger.await?;
+        let human = match &triggered {
+            Triggered::Submitted { id, duplicate: false } => format!("job {id}\n"),
+            Triggered::Submitted { id, .. } => format!("job {id}  duplicate: triggered before with this key\n"),
+            Triggered::Overlapping { active } => format!("skipped: job {active} is not over\n"),
+            Triggered::Rejected(Rejected::MissingSchedule) => "there is no such schedule\n".to_owned(),
+            Triggered::Rejected(Rejected::MissingHandler) => "nobody has its handler\n".to_owned(),
+            Triggered::Rejected(Rejected::InvalidSchedule { error }) => {
+                format!("it cannot be read: {}\n", plain(error))
+            }
+            _ => "nothing was triggered\n".to_owned(),
+        };
+        output::answer(self.schedule.target.json(), &triggered, &human)?;
+        Ok(Exit::any(matches!(triggered, Triggered::Submitted { .. })))
+    }
+}
