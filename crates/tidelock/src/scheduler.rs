@@ -5,7 +5,7 @@
 //! [jobs](crate::job); their workers run the work.
 //!
 //! ```
-//! use tidelock::{DAY, HOUR, Misfire, Schedule, SECOND, Tidelock, Triggered};
+//! use tidelock::{HOUR, Misfire, Schedule, Tidelock, Triggered};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> tidelock::Result<()> {
@@ -26,7 +26,7 @@
 //!
 //! platform.start().await?; // or run_until(signal)
 //! let Triggered::Submitted { id, .. } = platform.trigger_now("purge").await? else { panic!("it is there") };
-//! platform.runs("purge").join(id).timeout(10 * SECOND).await?;
+//! platform.runs("purge").join(id).await?;
 //! platform.stop().await?;
 //! # Ok(())
 //! # }

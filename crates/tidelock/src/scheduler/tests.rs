@@ -389,3 +389,47 @@ async fn what_nobody_can_read_is_set_aside_and_named() {
     scheduler.register("aa", note(Schedule::cron("* * * * *"))).await.unwrap();
     assert_eq!(scheduler.get("aa").await.unwrap().unwrap().state, ScheduleState::Active);
 }
+
+#[test]
+fn a_plan_outlives_its_leader() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bench = Bench::new();
+    let few = bench.tide.job::<(), ()>("few").max_depth(3).build().unwrap();
+    let [one, other] = [(); 2].map(|()| bench.builder().submit_retries(0).build().unwrap());
+    let first = runtime();
+    first.block_on(async {
+        let all = Schedule::cron("* * * * *").misfire(Misfire::CatchUpAll).job(&few, &());
+        one.register("minute", all).await.unwrap();
+        bench.clock.set(at(330));
+        one.start().await.unwrap();
+        settle().await;
+    });
+    // Without a word to anybody.
+    drop(first);
+
+    runtime().block_on(async {
+        let info = other.get("minute").await.unwrap().unwrap();
+        assert!(matches!(info.state, ScheduleState::Failing { rounds: 1, .. }), "{info:?}");
+        assert_eq!((info.planned, info.run), (3, 6));
+        for job in few.list(JobFilter::Ready).await.unwrap().items {
+            few.remove(job.id).await.unwrap();
+        }
+        other.start().await.unwrap();
+        settle().await;
+        assert!(!other.metrics().is_leader, "the lease of the other runs on");
+        bench.clock.set(at(336));
+        settle().await;
+        assert!(other.metrics().is_leader);
+        let info = other.get("minute").await.unwrap().unwrap();
+        assert_eq!((info.planned, info.run, info.state), (0, 6, ScheduleState::Active));
+        let submitted = |entry: &HistoryEntry| match &entry.event {
+            HistoryEvent::Slot { run, slot, outcome: Outcome::Submitted { .. }, .. } => Some((*run, *slot)),
+            _ => None,
+        };
+        let history = other.history("minute").await.unwrap();
+        let ran: Vec<_> = history.iter().rev().filter_map(submitted).collect();
+        assert_eq!(ran, (1..=6).map(|run| (run, at(60 * run - 30))).collect::<Vec<_>>());
+        assert_eq!(few.stats().await.unwrap().ready, 3);
+        other.stop().await.unwrap();
+    });
+}
