@@ -232,7 +232,8 @@ impl Pump {
 
     fn check(&mut self) {
         self.safety = sleep(self.receivers.site.clock(), safety_period());
-        self.receivers.lock().look_again();
+        // Also for a take under way: what it parked with may be forgotten already when its answer comes.
+        self.receivers.lock().ring();
     }
 
     fn reply(&self, replies: Replies) {
@@ -298,9 +299,10 @@ async fn at(alarm: Option<&mut BoxFuture<'static, ()>>) {
     }
 }
 
+/// Counts from now, not from when it is first polled.
 fn sleep(clock: &Clock, duration: Duration) -> BoxFuture<'static, ()> {
-    let clock = clock.clone();
-    Box::pin(async move { clock.sleep(duration).await })
+    let (clock, until) = (clock.clone(), clock.tick().plus(duration));
+    Box::pin(async move { clock.sleep_until(until).await })
 }
 
 fn safety_period() -> Duration {
