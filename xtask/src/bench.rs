@@ -9,9 +9,11 @@ use crate::cargo::cargo;
 use crate::fleet::name_program;
 use crate::setup;
 
-/// Runs the benchmark table; its exit code is ours. It starts its own server, undisturbed by others.
-pub(crate) fn run(json: bool, only: Option<&str>) -> Result<ExitCode> {
-    let server = setup::server(Flavour::Redis70)?;
+/// Where the table looks for a server that runs already.
+const PORT: &str = "TIDELOCK_BENCH_PORT";
+
+/// Runs the benchmark table; its exit code is ours. Without a port it starts its own servers, undisturbed by others.
+pub(crate) fn run(json: bool, only: Option<&str>, port: Option<u16>) -> Result<ExitCode> {
     let mut command = cargo(["bench", "--package=tidelock", "--bench=table", "--"]);
     if json {
         command.arg("--json");
@@ -19,7 +21,11 @@ pub(crate) fn run(json: bool, only: Option<&str>) -> Result<ExitCode> {
     if let Some(name) = only {
         command.args(["--only", name]);
     }
-    let status = name_program(&mut command, &server).status().context("cannot run cargo bench")?;
+    match port {
+        Some(port) => command.env(PORT, port.to_string()),
+        None => name_program(&mut command, &setup::server(Flavour::Redis70)?),
+    };
+    let status = command.status().context("cannot run cargo bench")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -48,6 +48,9 @@ enum Task {
         /// Run only the lines with this name.
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
+        /// Use the server on this loopback port, which has to be empty, instead of starting one.
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// Run the tests with all their repetitions, in release mode.
     Soak {
@@ -68,8 +71,8 @@ fn main() -> ExitCode {
 }
 
 fn run(task: Task) -> Result<ExitCode> {
-    if let Task::Bench { json, only } = task {
-        return bench::run(json, only.as_deref());
+    if let Task::Bench { json, only, port } = task {
+        return bench::run(json, only.as_deref(), port);
     }
     let mut report = Report::new();
     match task {

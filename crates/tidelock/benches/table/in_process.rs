@@ -43,6 +43,12 @@ pub fn rows(table: &mut Table) -> Result<(), Failure> {
             let rate = topic(order).await?;
             push(table, "topic.in_process_json", rate, "600,000/s", "3,000,000/s");
         }
+        if table.wants("job.in_process") {
+            crate::jobs::in_process(table).await?;
+        }
+        if table.wants("cron.next") {
+            crate::schedules::next_slot(table)?;
+        }
         if table.wants("ratelimit.in_process") {
             ratelimit(table).await?;
         }

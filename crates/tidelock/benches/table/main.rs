@@ -7,11 +7,14 @@
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
 mod in_process;
+mod jobs;
 mod keyed;
 mod measure;
 mod memory;
 mod noop;
 mod on_redis;
+mod schedules;
+mod server;
 mod topics;
 mod waiting;
 
@@ -29,6 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         memory::rows(&mut table).await?;
         topics::rows(&mut table).await?;
         keyed::rows(&mut table).await?;
+        jobs::rows(&mut table).await?;
+        schedules::rows(&mut table).await?;
         Ok::<_, Box<dyn std::error::Error>>(())
     })?;
     in_process::rows(&mut table)?;

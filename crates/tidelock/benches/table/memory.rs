@@ -1,10 +1,10 @@
 //! What a queued message costs the server: `used_memory` for 100,000 messages with default options.
 
 use tidelock::{Raw, Tidelock};
-use tidelock_testkit::{Binary, Flavour, Server};
 
 use crate::measure::{Row, Table};
 use crate::on_redis::payload;
+use crate::server::Server;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -38,7 +38,7 @@ pub async fn rows(table: &mut Table) -> Result<(), Failure> {
 
 /// Bytes per message.
 async fn measure(beside: Beside) -> Result<f64, Failure> {
-    let server = Server::start(&Binary::find(Flavour::Redis70)?)?;
+    let server = Server::start()?;
     let tide = Tidelock::connect(&server.url()).await?;
     let queue = tide.queue::<Raw>("bench.memory").build()?;
     queue.send(&payload()).await?;

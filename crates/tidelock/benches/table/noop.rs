@@ -2,9 +2,9 @@
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
-use tidelock_testkit::{Binary, Flavour, Server};
 
 use crate::measure::{Table, median, rate};
+use crate::server::Server;
 
 /// The server that all rows run on, and the bare connection beside ours.
 pub struct Stage {
@@ -15,7 +15,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn open() -> Result<Self, Box<dyn std::error::Error>> {
-        let server = Server::start(&Binary::find(Flavour::Redis70)?)?;
+        let server = Server::start()?;
         let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true);
         let info = server.url().as_str().into_connection_info()?.set_tcp_settings(tcp);
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(512);

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use tidelock::topic::{Item, Topic};
 use tidelock::{Raw, Tidelock};
-use tidelock_testkit::Server;
 
 use crate::measure::{ROUND, Row, Table, latencies, percentile, rate};
 use crate::noop::Stage;
 use crate::on_redis::{payload, row};
+use crate::server::Server;
 
 const CALLERS: usize = 64;
 const FOLLOWERS: usize = 100;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use tidelock::{Raw, Tidelock};
-use tidelock_testkit::Server;
 
 use crate::measure::{Row, Table, latencies, percentile};
 use crate::noop::Stage;
 use crate::on_redis::payload;
+use crate::server::Server;
 
 type Failure = Box<dyn std::error::Error>;
 
