@@ -3,6 +3,7 @@
 mod audit;
 mod course;
 mod crew;
+mod digest;
 mod event;
 mod input;
 mod ledger;
@@ -22,6 +23,7 @@ use tidelock::job::JobId;
 use tidelock::{SECOND, Tidelock};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+use self::digest::Digests;
 use self::input::Input;
 use self::members::Presence;
 use self::plan::{PATIENCE, Plan};
@@ -53,7 +55,10 @@ groups made of it, and who was seen.
   double     two holders of one lock at once, one order accepted twice, or one run handled twice
   replayed   run again after a charge and not charged again: what at least once means
 
-When a third of the orders is done, the reader of the stock falls with events in hand, and another one goes on.
+A schedule sends a digest each second. Every process registers it and may lead; each slot is one run, whoever falls.
+
+When a third of the orders is done, the reader of the stock falls with events in hand, and another one goes on; and one of
+the workers is told to stop, and gives back what it has not finished.
 
 --processes starts worker processes; --chaos kills the first of them with SIGKILL when a third of the orders is done.
 Nobody replaces it: the others take over what it held when its leases of 3 s have run out. The locks and the limit of
@@ -141,7 +146,7 @@ async fn delete(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()> {
     plan.topic(tide)?.delete().await?;
     plan.members(tide)?.delete().await?;
     plan.heartbeats(tide)?.delete().await?;
-    Ok(())
+    digest::delete(plan, tide).await
 }
 
 /// Runs one worker process: the plan comes in on stdin, and the end of stdin is the sign to stop.
@@ -163,7 +168,9 @@ pub(crate) async fn work() -> anyhow::Result<Exit> {
         let _ = stdin.read_line(&mut rest).await;
     };
     let presence = Presence::begin(&plan, &tide).await?;
+    let digests = Digests::begin(&plan, &tide, &shop).await?;
     plan.workers(&tide, &shop)?.run_until(ended).await?;
+    digests.end().await?;
     presence.end().await?;
     tide.shutdown(SECOND).await;
     Ok(Exit::Yes)

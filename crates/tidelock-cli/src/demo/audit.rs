@@ -94,6 +94,8 @@ pub(crate) struct Account {
     /// Part of `members`: those whose record ran out because nobody renewed it.
     pub(crate) expired: u64,
     pub(crate) heartbeats: u64,
+    /// Digests that the schedule sent: one for each second of the run.
+    pub(crate) digests: u64,
     /// What does not add up, for people; empty if `adds_up`.
     pub(crate) problems: Vec<String>,
 }
@@ -117,13 +119,21 @@ pub(crate) struct Witnesses<'a> {
     pub(crate) jobs: Figures,
     pub(crate) log: &'a Log,
     pub(crate) groups: &'a [Standing],
+    /// Digests, as their job counts them.
+    pub(crate) digests: u64,
     pub(crate) presences: &'a Presences,
 }
 
 /// Compares the witnesses.
 pub(crate) fn account(witnesses: Witnesses<'_>) -> Account {
-    let Witnesses { sent, ledger, dead, jobs, log, groups, presences } = witnesses;
-    let mut audit = Audit { sent, account: Account::default(), charged: HashMap::new(), retried: HashSet::new() };
+    let Witnesses { sent, ledger, dead, jobs, log, groups, digests, presences } = witnesses;
+    let mut audit = Audit {
+        sent,
+        account: Account::default(),
+        charged: HashMap::new(),
+        retried: HashSet::new(),
+        digests: BTreeMap::new(),
+    };
     audit.ledger(ledger);
     audit.failed(dead);
     audit.orders(dead, jobs);
@@ -132,6 +142,7 @@ pub(crate) fn account(witnesses: Witnesses<'_>) -> Account {
     audit.log(log, dead);
     audit.projections(groups);
     audit.presences(presences);
+    audit.digests(digests);
     audit.account.adds_up = audit.account.problems.is_empty();
     audit.account.problems.truncate(MAX_PROBLEMS);
     audit.account
@@ -143,6 +154,8 @@ struct Audit<'a> {
     /// What was charged for each job.
     charged: HashMap<u64, Sale<'a>>,
     retried: HashSet<u64>,
+    /// Slots of digests that were sent, by the number of the run.
+    digests: BTreeMap<u64, u64>,
 }
 
 /// A charge as the ledger has it.
@@ -160,6 +173,9 @@ impl<'a> Audit<'a> {
             let effect = book.apply(entry);
             match (effect, entry) {
                 (Effect::Applied, Entry::Enter(_)) => {}
+                (Effect::Applied, Entry::Digest { slot, number }) => {
+                    self.digests.insert(*number, *slot);
+                }
                 (Effect::Applied, Entry::Charge { hold, order, amount_cents, quantity, job, .. }) => {
                     let sale = Sale { cents: *amount_cents, quantity: *quantity, shelf: &hold.shelf };
                     self.charge(order, sale, *job);
@@ -261,6 +277,19 @@ impl<'a> Audit<'a> {
         }
         if self.account.jobs != ours {
             self.problem(format!("the jobs count {:?}, the ledger and the sender {ours:?}", self.account.jobs));
+        }
+    }
+
+    /// One digest for each run, and one run for each second.
+    fn digests(&mut self, ended: u64) {
+        self.account.digests = self.digests.len() as u64;
+        let numbers: Vec<u64> = self.digests.keys().copied().collect();
+        if numbers != (1..=ended).collect::<Vec<_>>() {
+            self.problem(format!("{ended} digests ended, and sent were those with the numbers {numbers:?}"));
+        }
+        let slots: Vec<u64> = self.digests.values().copied().collect();
+        for two in slots.windows(2).filter(|two| two[1] - two[0] != 1_000) {
+            self.problem(format!("between the digests of slots {} and {} are others", two[0], two[1]));
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::Args;
 use super::audit::{self, Dead, Figures, Log, Presences, Sent, Told, Witnesses};
 use super::crew::{self, Crew};
+use super::digest;
 use super::event::Outcome;
 use super::input::{self, Input};
 use super::ledger::{self, Entry};
@@ -83,8 +84,10 @@ pub(crate) async fn carry_out(
         progress.say("stopping: the workers finish what they hold");
     }
     let Stage { orders, topic, readers, roll, crew } = stage;
+    digest::finish(plan, tide).await?;
     let expected = crew.names(plan, &course.killed);
     let ledger = crew.dismiss().await?;
+    let digests = digest::ended(plan, tide).await?;
     let dead = failed(&orders).await?;
     tell_dead(&topic, &ledger, &dead).await?;
     let groups = readers.finish().await?;
@@ -95,6 +98,7 @@ pub(crate) async fn carry_out(
         jobs: figures(&orders).await?,
         log: &read_log(&topic).await?,
         groups: &groups,
+        digests,
         presences: &Presences { expected, seen: roll.finish().await, killed: course.killed.clone() },
     });
     progress.finish();
@@ -136,6 +140,7 @@ async fn watch_over(
         if is_midway && !course.fell {
             course.fell = true;
             stage.readers.fall();
+            stage.crew.stop_one().await;
         }
         let victim = crew::worker_name(1);
         if is_midway && chaos && course.killed.is_empty() && stage.roll.has_seen(&victim) {

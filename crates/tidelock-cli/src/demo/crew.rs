@@ -11,6 +11,7 @@ use tidelock::job::RunningJobWorker;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
+use super::digest::Digests;
 use super::ledger::{Entry, Ledger};
 use super::members::Presence;
 use super::plan::Plan;
@@ -22,8 +23,8 @@ const GRACE: Duration = Duration::from_mins(1);
 
 /// Who carries out the orders.
 pub(crate) enum Crew {
-    Here { worker: RunningJobWorker, shop: Arc<Shop>, presence: Presence },
-    Processes { children: Vec<Child>, folder: Folder },
+    Here { workers: Vec<RunningJobWorker>, shop: Arc<Shop>, presence: Presence, digests: Digests },
+    Processes { children: Vec<Child>, leaving: Vec<Child>, folder: Folder },
 }
 
 impl Crew {
@@ -31,8 +32,9 @@ impl Crew {
     pub(crate) async fn here(plan: &Plan, tide: &Tidelock) -> anyhow::Result<Self> {
         let shop = plan.shop(tide)?;
         let presence = Presence::begin(plan, tide).await?;
-        let worker = plan.workers(tide, &shop)?.spawn();
-        Ok(Self::Here { worker, shop, presence })
+        let digests = Digests::begin(plan, tide, &shop).await?;
+        let workers = vec![plan.workers(tide, &shop)?.spawn(), plan.workers(tide, &shop)?.spawn()];
+        Ok(Self::Here { workers, shop, presence, digests })
     }
 
     /// Starts `count` processes; they stop when this one ends in any way.
@@ -44,7 +46,7 @@ impl Crew {
             let plan = Plan { name, ledger: Some(folder.ledger()), ..plan.clone() };
             children.push(start(&plan).await.context("cannot start a worker process")?);
         }
-        Ok(Self::Processes { children, folder })
+        Ok(Self::Processes { children, leaving: Vec::new(), folder })
     }
 
     /// Fails if a process ended that nobody killed.
@@ -68,27 +70,53 @@ impl Crew {
         Ok(())
     }
 
+    /// Tells one worker to stop, in the midst of its work; it gives back what it does not finish. The last one stays.
+    pub(crate) async fn stop_one(&mut self) {
+        match self {
+            Self::Here { workers, .. } => {
+                if workers.len() > 1
+                    && let Some(worker) = workers.pop()
+                {
+                    worker.shutdown(Duration::ZERO).await;
+                }
+            }
+            Self::Processes { children, leaving, .. } => {
+                if children.len() > 1
+                    && let Some(mut child) = children.pop()
+                {
+                    drop(child.stdin.take());
+                    leaving.push(child);
+                }
+            }
+        }
+    }
+
     /// What the members of this run are called.
     pub(crate) fn names(&self, plan: &Plan, killed: &[String]) -> Vec<String> {
         match self {
             Self::Here { .. } => vec![plan.name.clone()],
-            Self::Processes { children, .. } => (1..=children.len() + killed.len()).map(worker_name).collect(),
+            Self::Processes { children, leaving, .. } => {
+                (1..=children.len() + leaving.len() + killed.len()).map(worker_name).collect()
+            }
         }
     }
 
     /// Lets the workers finish what they hold, and takes the ledger from them.
     pub(crate) async fn dismiss(self) -> anyhow::Result<Vec<Entry>> {
         match self {
-            Self::Here { worker, shop, presence } => {
-                worker.shutdown(GRACE).await;
+            Self::Here { workers, shop, presence, digests } => {
+                for worker in workers {
+                    worker.shutdown(GRACE).await;
+                }
+                digests.end().await?;
                 presence.end().await?;
                 Ok(shop.ledger.entries()?)
             }
-            Self::Processes { mut children, folder } => {
+            Self::Processes { mut children, leaving, folder } => {
                 for child in &mut children {
                     drop(child.stdin.take());
                 }
-                for mut child in children {
+                for mut child in children.into_iter().chain(leaving) {
                     let status = tokio::time::timeout(GRACE, child.wait()).await;
                     let status = status.context("a worker process does not end")??;
                     if !status.success() {

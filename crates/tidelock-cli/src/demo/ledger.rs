@@ -4,7 +4,7 @@
 //! (that of the shelf's lock), and it survives a process that is killed. With several processes it is a file that is
 //! appended to under an exclusive lock; each process reads what the others wrote before it decides.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
@@ -22,6 +22,8 @@ pub(crate) enum Entry {
     Enter(Hold),
     /// A worker at a shelf charges for an order.
     Charge { hold: Hold, order: String, amount_cents: i64, quantity: u64, job: u64, run: String, attempt: u64 },
+    /// A digest was sent: the slot of the schedule, and the number of its run.
+    Digest { slot: u64, number: u64 },
 }
 
 /// A lock as its holder sees it at the instant of an entry.
@@ -51,6 +53,8 @@ pub(crate) enum Effect {
 pub(crate) struct Book {
     charged: HashMap<String, Charged>,
     fences: HashMap<String, u64>,
+    /// Slots of digests, by the number of the run.
+    digests: BTreeMap<u64, u64>,
 }
 
 #[derive(Debug)]
@@ -67,6 +71,7 @@ impl Book {
                 Effect::Applied => self.charge(order, *job, run),
                 refused => refused,
             },
+            Entry::Digest { slot, number } => self.digest(*slot, *number),
         }
     }
 
@@ -81,6 +86,20 @@ impl Book {
             return Effect::Violation(format!("two holders of {shelf:?} at once: fences {fence} and {newest}"));
         }
         Effect::Stale
+    }
+
+    fn digest(&mut self, slot: u64, number: u64) -> Effect {
+        if let Some(first) = self.digests.get(&number) {
+            if *first == slot {
+                return Effect::Replayed;
+            }
+            return Effect::Violation(format!("run {number} of the digest is of slots {first} and {slot}"));
+        }
+        if let Some((other, _)) = self.digests.iter().find(|(_, of)| **of == slot) {
+            return Effect::Violation(format!("slot {slot} of the digest was run twice: runs {other} and {number}"));
+        }
+        self.digests.insert(number, slot);
+        Effect::Applied
     }
 
     fn charge(&mut self, order: &str, job: u64, run: &str) -> Effect {
@@ -249,6 +268,17 @@ mod tests {
         book.apply(&charge(hold(1, true), "o-1", 7, 1));
         assert!(matches!(book.apply(&charge(hold(2, true), "o-1", 7, 1)), Effect::Violation(_)));
         assert!(matches!(book.apply(&charge(hold(3, true), "o-1", 8, 1)), Effect::Violation(_)));
+    }
+
+    #[test]
+    fn one_slot_of_the_digest_is_one_run() {
+        let mut book = Book::default();
+        let digest = |slot, number| Entry::Digest { slot, number };
+        assert_eq!(book.apply(&digest(1_000, 1)), Effect::Applied);
+        assert_eq!(book.apply(&digest(1_000, 1)), Effect::Replayed);
+        assert_eq!(book.apply(&digest(2_000, 2)), Effect::Applied);
+        assert!(matches!(book.apply(&digest(2_000, 3)), Effect::Violation(_)));
+        assert!(matches!(book.apply(&digest(3_000, 2)), Effect::Violation(_)));
     }
 
     #[test]

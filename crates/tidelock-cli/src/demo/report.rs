@@ -97,6 +97,7 @@ impl fmt::Display for Report {
         let expired =
             if account.expired > 0 { format!("; {} said no goodbye", account.expired) } else { String::new() };
         row(account.members, "members", format!("came and went{expired}"))?;
+        row(account.digests, "digests", "one each second, by a schedule".to_owned())?;
         row(account.lost, "lost", String::new())?;
         row(account.double, "double", String::new())?;
         row(account.retried, "retried", "orders that needed more than one run".to_owned())?;

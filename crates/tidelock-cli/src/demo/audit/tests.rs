@@ -17,6 +17,7 @@ struct Run {
     outcomes: Vec<Outcome>,
     log: Log,
     groups: Vec<Standing>,
+    digests: u64,
     presences: Presences,
 }
 
@@ -24,6 +25,10 @@ fn charge(job: u64, fence: u64, attempt: u64) -> Entry {
     let hold = Hold { shelf: "4:oslo/lamp".to_owned(), fence, proven: true };
     let (order, run) = (format!("o-{job}"), format!("{job}.{attempt}"));
     Entry::Charge { hold, order, amount_cents: 100, quantity: 2, job, run, attempt }
+}
+
+fn digest(number: u64) -> Entry {
+    Entry::Digest { slot: 1_000 * number, number }
 }
 
 fn standings(events: &[Outcome]) -> Vec<Standing> {
@@ -60,7 +65,8 @@ fn run() -> Run {
         outcomes: events.to_vec(),
         presences: Presences { killed: names[1..].to_vec(), expected: names.to_vec(), seen: [seen.clone(), seen] },
         sent,
-        entries: vec![charge(1, 1, 1), charge(2, 2, 1)],
+        entries: vec![charge(1, 1, 1), charge(2, 2, 1), digest(1), digest(2)],
+        digests: 2,
         dead: vec![letter(3, false, "declined", b"{}"), letter(4, true, "not JSON", BAD)],
         jobs: Figures { accepted: 4, settled: 2, dead: 2, unfinished: 0 },
     }
@@ -82,6 +88,7 @@ impl Run {
             jobs: self.jobs,
             log: &self.log,
             groups: &self.groups,
+            digests: self.digests,
             presences: &self.presences,
         })
     }
@@ -102,7 +109,7 @@ fn a_clean_run_adds_up() {
 #[test]
 fn an_order_that_vanished_is_lost() {
     let mut run = run();
-    run.entries.pop();
+    run.entries.retain(|entry| !matches!(entry, Entry::Charge { job: 2, .. }));
     let account = run.account();
     assert_eq!((account.lost, account.settled), (1, 1));
     assert!(!account.adds_up);
@@ -150,7 +157,7 @@ fn jobs_that_count_otherwise_does_not_add_up() {
 #[test]
 fn an_interrupted_run_counts_what_is_still_to_be_run() {
     let mut run = run();
-    run.entries.pop();
+    run.entries.retain(|entry| !matches!(entry, Entry::Charge { job: 2, .. }));
     run.forget(2);
     run.jobs = Figures { accepted: 4, settled: 1, dead: 2, unfinished: 1 };
     let account = run.account();
@@ -210,4 +217,16 @@ fn somebody_who_never_came_or_never_went_does_not_add_up() {
             assert!(!run.account().adds_up);
         }
     }
+}
+
+#[test]
+fn a_digest_that_is_missing_or_leaves_a_second_out_does_not_add_up() {
+    assert_eq!(run().account().digests, 2);
+    let mut missing = run();
+    missing.digests = 3;
+    assert_eq!(missing.account().problems.len(), 1);
+    let mut gap = run();
+    gap.entries.push(Entry::Digest { slot: 4_000, number: 3 });
+    gap.digests = 3;
+    assert_eq!(gap.account().problems.len(), 1);
 }

@@ -89,7 +89,7 @@ conformance!(a_refused_argument_changes_nothing_and_uses_no_number, async |mut w
     let other: Job<String, String> = tide.job("other").build().unwrap();
     refused(job.submit_many([submit(), other.submit(&text)]), "foreign item").await;
     refused(job.submit_many([submit(), submit().priority(10)]), "one bad item").await;
-    refused(job.join(&id).wait(over), "wait").await;
+    refused(job.join(id).wait(over), "wait").await;
     refused(job.pause().for_at_most(Duration::ZERO), "pause 0").await;
     refused(job.list(JobFilter::Ready).limit(0), "limit 0").await;
     refused(job.list(JobFilter::Ready).limit(1_001), "limit").await;

@@ -9,12 +9,12 @@ conformance!(a_waiting_job_leaves_at_once_and_never_starts, async |world: World|
     let job = texts(&world.open().await);
     let id = submit(&job, "text").await;
     let delayed = job.submit(&"later".to_owned()).delay(SECOND).await.unwrap().id;
-    assert_eq!(job.cancel(&id).reason("no need").await.unwrap(), CancelOutcome::Cancelled);
-    assert_eq!(job.cancel(&delayed).await.unwrap(), CancelOutcome::Cancelled);
+    assert_eq!(job.cancel(id).reason("no need").await.unwrap(), CancelOutcome::Cancelled);
+    assert_eq!(job.cancel(delayed).await.unwrap(), CancelOutcome::Cancelled);
     let now = stats(&job).await;
     assert_eq!((now.ready, now.delayed, now.cancelled), (0, 0, 2));
-    assert_eq!(job.cancel(&id).reason("again").await.unwrap(), CancelOutcome::AlreadyFinished(JobState::Cancelled));
-    match job.join(&id).await.unwrap() {
+    assert_eq!(job.cancel(id).reason("again").await.unwrap(), CancelOutcome::AlreadyFinished(JobState::Cancelled));
+    match job.join(id).await.unwrap() {
         Joined::Cancelled { reason } => assert_eq!(reason.as_deref(), Some("no need"), "the first reason stays"),
         other => panic!("{other:?}"),
     }
@@ -22,7 +22,7 @@ conformance!(a_waiting_job_leaves_at_once_and_never_starts, async |world: World|
     assert_eq!(worker.stats().running, 0);
     within(worker.shutdown(SECOND)).await;
     let absent: JobId = "1".parse().unwrap();
-    assert_eq!(job.cancel(&absent).await.unwrap(), CancelOutcome::NotFound);
+    assert_eq!(job.cancel(absent).await.unwrap(), CancelOutcome::NotFound);
 });
 
 conformance!(a_cancel_reaches_the_handler_in_another_process, async |world: World| {
@@ -39,7 +39,7 @@ conformance!(a_cancel_reaches_the_handler_in_another_process, async |world: Worl
     });
     let worker = worker.spawn();
     within(gate.entered.notified()).await;
-    assert_eq!(job.cancel(&id).await.unwrap(), CancelOutcome::Cancelled);
+    assert_eq!(job.cancel(id).await.unwrap(), CancelOutcome::Cancelled);
     until(async || reason.lock().unwrap().is_some()).await;
     assert_eq!(*reason.lock().unwrap(), Some(StopReason::Cancelled));
     until(async || worker.stats().running == 0).await;
@@ -59,7 +59,7 @@ conformance!(a_handler_that_ignores_a_cancel_is_dropped_after_stop_grace, async 
     });
     let worker = worker.spawn();
     within(gate.entered.notified()).await;
-    job.cancel(&id).await.unwrap();
+    job.cancel(id).await.unwrap();
     clock.advance(2_999 * MS);
     assert_eq!(worker.stats().running, 1);
     advancing(&clock, SECOND, until(async || worker.stats().running == 0)).await;
@@ -83,8 +83,8 @@ conformance!(a_cancel_at_any_instant_has_one_outcome, async |world: World| {
         for _ in 0..fastrand::usize(..60) {
             tokio::task::yield_now().await;
         }
-        let outcome = job.cancel(&id).await.unwrap();
-        let joined = within(job.join(&id)).await.unwrap();
+        let outcome = job.cancel(id).await.unwrap();
+        let joined = within(job.join(id)).await.unwrap();
         let events = events(&job, &id).await;
         let last = &events.last().unwrap().kind;
         match outcome {
@@ -120,14 +120,14 @@ conformance!(a_removal_takes_what_does_not_run, async |world: World| {
     });
     let worker = worker.spawn();
     within(gate.entered.notified()).await;
-    assert_eq!(job.remove(&id).await.unwrap(), Removed::Held);
+    assert_eq!(job.remove(id).await.unwrap(), Removed::Held);
     let waiting = submit(&job, "waiting").await;
-    assert_eq!(job.remove(&waiting).await.unwrap(), Removed::Removed);
+    assert_eq!(job.remove(waiting).await.unwrap(), Removed::Removed);
     gate.open.notify_one();
     result(&job, &id).await;
-    assert_eq!(job.remove(&id).await.unwrap(), Removed::Removed);
-    assert_eq!(job.remove(&id).await.unwrap(), Removed::Absent);
-    assert!(matches!(job.join(&id).await.unwrap(), Joined::NotFound));
+    assert_eq!(job.remove(id).await.unwrap(), Removed::Removed);
+    assert_eq!(job.remove(id).await.unwrap(), Removed::Absent);
+    assert!(matches!(job.join(id).await.unwrap(), Joined::NotFound));
     let now = stats(&job).await;
     assert_eq!((now.ready, now.running, now.completed), (0, 0, 0));
     within(worker.shutdown(SECOND)).await;

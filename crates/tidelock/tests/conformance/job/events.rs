@@ -7,7 +7,7 @@ use tidelock::job::{Item, JobEventKind, Start};
 conformance!(a_follower_sees_all_from_the_first_to_the_last, async |world: World| {
     let (job, other) = (texts(&world.open().await), texts(&world.open().await));
     let id = submit(&job, "text").await;
-    let follower = job.events(&id).follow().await.unwrap();
+    let follower = job.events(id).follow().await.unwrap();
     let worker = other.process(async |ctx, text| {
         ctx.heartbeat().await?;
         ctx.step("charge", async || Ok(1)).await?;
@@ -50,8 +50,8 @@ conformance!(a_follower_goes_on_behind_a_cursor, async |world: World| {
     let id = submit(&job, "text").await;
     let first = events(&job, &id).await;
     assert_eq!(first.len(), 1);
-    let follower = job.events(&id).follow().after(&first[0].cursor).await.unwrap();
-    job.cancel(&id).reason("why").await.unwrap();
+    let follower = job.events(id).follow().after(&first[0].cursor).await.unwrap();
+    job.cancel(id).reason("why").await.unwrap();
     let items: Vec<_> = within(follower.collect::<Vec<_>>()).await;
     assert_eq!(items.len(), 1);
     match items.into_iter().next().unwrap().unwrap() {
@@ -65,8 +65,8 @@ conformance!(a_follower_goes_on_behind_a_cursor, async |world: World| {
 conformance!(a_follower_from_latest_sees_what_comes, async |world: World| {
     let (job, other) = (texts(&world.open().await), texts(&world.open().await));
     let id = submit(&job, "text").await;
-    let follower = job.events(&id).follow().start(Start::Latest).await.unwrap();
-    other.cancel(&id).await.unwrap();
+    let follower = job.events(id).follow().start(Start::Latest).await.unwrap();
+    other.cancel(id).await.unwrap();
     let items: Vec<_> = within(follower.collect::<Vec<_>>()).await;
     assert_eq!(items.len(), 1);
 });
@@ -74,7 +74,7 @@ conformance!(a_follower_from_latest_sees_what_comes, async |world: World| {
 conformance!(what_the_log_has_lost_is_told_once, async |world: World| {
     let job = texts(&world.open().await);
     let id = submit(&job, "text").await;
-    let start = job.events(&id).read().await.unwrap().items.remove(0).event().unwrap().cursor;
+    let start = job.events(id).read().await.unwrap().items.remove(0).event().unwrap().cursor;
     let worker = job.process(async |ctx, text| {
         for _ in 0..1_100 {
             ctx.heartbeat().await?;
@@ -83,7 +83,7 @@ conformance!(what_the_log_has_lost_is_told_once, async |world: World| {
     });
     let worker = worker.spawn();
     result(&job, &id).await;
-    let early = job.events(&id).follow().after(&start).await.unwrap();
+    let early = job.events(id).follow().after(&start).await.unwrap();
     // The end of 1,103 events: the first of them are gone for a place that was taken before.
     let items: Vec<_> = within(early.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect();
     match &items[0] {
@@ -97,9 +97,9 @@ conformance!(what_the_log_has_lost_is_told_once, async |world: World| {
 conformance!(followers_of_a_job_that_is_removed_end, async |world: World| {
     let (job, other) = (texts(&world.open().await), texts(&world.open().await));
     let id = submit(&job, "text").await;
-    let follower = job.events(&id).follow().start(Start::Latest).await.unwrap();
+    let follower = job.events(id).follow().start(Start::Latest).await.unwrap();
     let all = tokio::spawn(follower.collect::<Vec<_>>());
     tokio::task::yield_now().await;
-    other.remove(&id).await.unwrap();
+    other.remove(id).await.unwrap();
     assert!(within(all).await.unwrap().is_empty());
 });

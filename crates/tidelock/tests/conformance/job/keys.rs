@@ -37,7 +37,7 @@ conformance!(a_key_holds_while_the_record_exists, async |mut world: World| {
         Ok(text)
     });
     let worker = worker.spawn();
-    let mut ended = std::pin::pin!(job.join(&first.id).forever().into_future());
+    let mut ended = std::pin::pin!(job.join(first.id).forever().into_future());
     loop {
         let again = keyed(&job, "k").await;
         assert!(again.duplicate && again.id == first.id);
@@ -61,9 +61,9 @@ conformance!(a_key_outlives_its_record_for_its_shortest_life, async |mut world: 
     let tide = world.open().await;
     let job: Job<String, String> = tide.job("texts").retention(SECOND).dedup_for(60 * SECOND).build().unwrap();
     let first = keyed(&job, "k").await;
-    assert_eq!(job.cancel(&first.id).await.unwrap(), CancelOutcome::Cancelled);
+    assert_eq!(job.cancel(first.id).await.unwrap(), CancelOutcome::Cancelled);
     clock.advance(30 * SECOND);
-    assert!(job.get(&first.id).await.unwrap().is_none());
+    assert!(job.get(first.id).await.unwrap().is_none());
     let again = keyed(&job, "k").await;
     assert!(again.duplicate && again.id == first.id, "after the record: the old id");
     clock.advance(30 * SECOND);
@@ -75,13 +75,13 @@ conformance!(a_key_while_active_ends_with_the_job, async |world: World| {
     let active = async || job.submit(&"text".to_owned()).dedup_key("k").dedup_while_active().await.unwrap();
     let first = active().await;
     assert!(active().await.duplicate);
-    job.cancel(&first.id).await.unwrap();
+    job.cancel(first.id).await.unwrap();
     let second = active().await;
     assert!(!second.duplicate);
-    assert_eq!(job.retry(&first.id).await.unwrap(), RetryOutcome::KeyTaken(second.id));
+    assert_eq!(job.retry(first.id).await.unwrap(), RetryOutcome::KeyTaken(second.id));
     assert_eq!(state(&job, &first.id).await, JobState::Cancelled, "nothing changed");
-    job.cancel(&second.id).await.unwrap();
-    assert_eq!(job.retry(&first.id).await.unwrap(), RetryOutcome::Submitted);
+    job.cancel(second.id).await.unwrap();
+    assert_eq!(job.retry(first.id).await.unwrap(), RetryOutcome::Submitted);
     let again = active().await;
     assert!(again.duplicate && again.id == first.id, "the key is bound again");
 });
@@ -97,7 +97,7 @@ conformance!(one_key_twice_in_a_batch_is_one_job, async |world: World| {
 conformance!(a_removal_frees_the_key, async |world: World| {
     let job = texts(&world.open().await);
     let first = keyed(&job, "k").await;
-    assert_eq!(job.remove(&first.id).await.unwrap(), tidelock::Removed::Removed);
+    assert_eq!(job.remove(first.id).await.unwrap(), tidelock::Removed::Removed);
     assert!(!keyed(&job, "k").await.duplicate);
 });
 

@@ -73,7 +73,7 @@ conformance!(crashes_end_a_job_after_max_crashes, async |mut world: World| {
         until(async || seen.len() == runs).await;
         clock.advance(SECOND);
     }
-    match within(job.join(&id)).await.unwrap() {
+    match within(job.join(id)).await.unwrap() {
         Joined::Failed(failure) => assert_eq!((failure.code, failure.at), (FailureCode::Crashed, clock.now())),
         other => panic!("{other:?}"),
     }
@@ -157,7 +157,7 @@ conformance!(a_timeout_stops_the_run_and_counts_as_a_failure, async |mut world: 
         clock.advance(MS);
         until(async || info(&job, &id).await.failures == failures).await;
     }
-    match within(job.join(&id)).await.unwrap() {
+    match within(job.join(id)).await.unwrap() {
         Joined::TimedOut(failure) => assert_eq!((failure.code, failure.attempt), (FailureCode::Timeout, 2)),
         other => panic!("after a timeout even `Ok` is one: {other:?}"),
     }

@@ -24,7 +24,7 @@ conformance!(options_of_the_submit_win_and_are_kept_with_the_job, async |mut wor
     assert_eq!(state(&other, &plain).await, JobState::Failed);
     assert_eq!(info(&other, &plain).await.last_failure.as_ref().unwrap().code, FailureCode::Expired);
     let worker = other.process(async |_, _| Err("no".into())).spawn();
-    within(other.join(&own)).await.unwrap();
+    within(other.join(own)).await.unwrap();
     assert_eq!(info(&other, &own).await.failures, 5);
     within(worker.shutdown(SECOND)).await;
 });
@@ -65,10 +65,10 @@ conformance!(retention_is_kept_with_the_job, async |mut world: World| {
     let tide = world.open().await;
     let job: Job<String, String> = tide.job("texts").retention(SECOND).build().unwrap();
     let id = submit(&job, "text").await;
-    texts(&tide).cancel(&id).await.unwrap();
+    texts(&tide).cancel(id).await.unwrap();
     assert_eq!(info(&job, &id).await.kept_until, Some(clock.now() + SECOND));
     clock.advance(SECOND);
-    assert!(job.get(&id).await.unwrap().is_none());
+    assert!(job.get(id).await.unwrap().is_none());
 });
 
 conformance!(max_depth_refuses_submits_and_revivals_only, async |mut world: World| {
@@ -76,9 +76,9 @@ conformance!(max_depth_refuses_submits_and_revivals_only, async |mut world: Worl
     let tide = world.open().await;
     let job: Job<String, String> = tide.job("texts").max_depth(1).attempts(2).build().unwrap();
     let ended = submit(&job, "ended").await;
-    job.cancel(&ended).await.unwrap();
+    job.cancel(ended).await.unwrap();
     let id = submit(&job, "text").await;
-    assert_eq!(job.retry(&ended).await.unwrap_err().kind(), tidelock::ErrorKind::CapacityReached);
+    assert_eq!(job.retry(ended).await.unwrap_err().kind(), tidelock::ErrorKind::CapacityReached);
     assert_eq!(state(&job, &ended).await, JobState::Cancelled);
     let gate = Gate::default();
     let worker = job.process_with(gate.clone(), async |gate, ctx, text| {
@@ -102,7 +102,7 @@ conformance!(messages_and_reasons_are_cut, async |world: World| {
     let job = texts(&world.open().await);
     let id = submit(&job, "text").await;
     let worker = job.process(async |_, _| Err("é".repeat(4_000).into())).spawn();
-    match within(job.join(&id)).await.unwrap() {
+    match within(job.join(id)).await.unwrap() {
         Joined::Failed(failure) => {
             assert!(failure.message.len() <= 4_096 && failure.message.ends_with('…'), "{}", failure.message.len());
         }
@@ -110,7 +110,7 @@ conformance!(messages_and_reasons_are_cut, async |world: World| {
     }
     within(worker.shutdown(SECOND)).await;
     let id = submit(&job, "text").await;
-    job.cancel(&id).reason(&"é".repeat(1_000)).await.unwrap();
+    job.cancel(id).reason(&"é".repeat(1_000)).await.unwrap();
     let reason = info(&job, &id).await.cancel_reason.clone().unwrap();
     assert!(reason.len() <= 1_024 && reason.ends_with('…'), "{}", reason.len());
 });

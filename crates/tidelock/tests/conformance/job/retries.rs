@@ -28,7 +28,7 @@ conformance!(a_job_that_always_fails_runs_attempts_times, async |mut world: Worl
         );
         clock.set(due);
     }
-    match within(job.join(&id)).await.unwrap() {
+    match within(job.join(id)).await.unwrap() {
         Joined::Failed(failure) => {
             assert_eq!((failure.code, failure.message.as_str(), failure.attempt), (FailureCode::Error, "disk", 4));
         }
@@ -69,7 +69,7 @@ conformance!(what_a_handler_says_is_kept, async |mut world: World| {
     });
     let worker = worker.concurrency(4).spawn();
     until(async || worker.stats().failed == 1 && worker.stats().retried >= 3 && worker.stats().completed == 1).await;
-    match job.join(&ids[0]).await.unwrap() {
+    match job.join(ids[0]).await.unwrap() {
         Joined::Failed(failure) => assert_eq!((failure.code, failure.message.as_str()), (FailureCode::Fatal, "never")),
         other => panic!("{other:?}"),
     }
@@ -96,14 +96,14 @@ conformance!(a_failed_job_is_revived_at_a_new_place, async |mut world: World| {
         if fail.load(Ordering::SeqCst) { Err("bad".into()) } else { Ok(format!("{text} {stored} {}", ctx.attempt())) }
     });
     let worker = worker.spawn();
-    within(job.join(&id)).await.unwrap();
+    within(job.join(id)).await.unwrap();
     fail.store(false, Ordering::SeqCst);
     clock.advance(SECOND);
-    assert_eq!(job.retry(&id).await.unwrap(), RetryOutcome::Submitted);
+    assert_eq!(job.retry(id).await.unwrap(), RetryOutcome::Submitted);
     assert_eq!(result(&job, &id).await, "bad 1 1", "attempts begin anew, and the steps are kept");
-    assert_eq!(job.retry(&id).await.unwrap(), RetryOutcome::NotRetryable(JobState::Completed));
+    assert_eq!(job.retry(id).await.unwrap(), RetryOutcome::NotRetryable(JobState::Completed));
     let absent: JobId = "1".parse().unwrap();
-    assert_eq!(job.retry(&absent).await.unwrap(), RetryOutcome::NotFound);
+    assert_eq!(job.retry(absent).await.unwrap(), RetryOutcome::NotFound);
     within(worker.shutdown(SECOND)).await;
 });
 
@@ -116,7 +116,7 @@ conformance!(the_events_of_a_retry_say_when_it_goes_on, async |mut world: World|
     until(async || worker.stats().retried == 1).await;
     let due = info(&job, &id).await.due;
     clock.set(due);
-    within(job.join(&id)).await.unwrap();
+    within(job.join(id)).await.unwrap();
     let events = events(&job, &id).await;
     let retry = events.iter().find_map(|event| match &event.kind {
         JobEventKind::Retry { attempt, reason, message, next_at } => {

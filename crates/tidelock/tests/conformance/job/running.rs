@@ -142,11 +142,11 @@ conformance!(an_undecodable_input_fails_alone, async |world: World| {
     }
     let worker = numbers.process(async |_, number| Ok(number)).spawn();
     until(async || worker.stats().completed == 20 && worker.stats().failed == 1).await;
-    match numbers.join(&bad).await.unwrap() {
+    match numbers.join(bad).await.unwrap() {
         Joined::Failed(failure) => assert_eq!(failure.code, FailureCode::Undecodable),
         other => panic!("{other:?}"),
     }
-    assert_eq!(numbers.get(&bad).await.unwrap().unwrap().input.as_bytes(), b"x");
+    assert_eq!(numbers.get(bad).await.unwrap().unwrap().input.as_bytes(), b"x");
     within(worker.shutdown(SECOND)).await;
 });
 
@@ -155,7 +155,7 @@ conformance!(a_result_that_is_too_large_ends_unencodable_after_one_run, async |w
     let job: Job<String, String> = tide.job("texts").payload_limit(20).attempts(5).build().unwrap();
     let id = submit(&job, "x").await;
     let worker = job.process(async |_, text| Ok(text.repeat(19))).spawn();
-    match within(job.join(&id)).await.unwrap() {
+    match within(job.join(id)).await.unwrap() {
         Joined::Failed(failure) => assert_eq!((failure.code, failure.attempt), (FailureCode::Unencodable, 1)),
         other => panic!("{other:?}"),
     }

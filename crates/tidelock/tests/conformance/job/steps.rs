@@ -47,7 +47,7 @@ conformance!(a_step_under_way_twice_is_refused, async |world: World| {
             let error = ctx.step("one", async || Ok(1)).await.unwrap_err();
             Ok(error.to_string())
         });
-        Ok(inner.await?)
+        inner.await
     });
     let worker = worker.spawn();
     let text = result(&job, &id).await;
@@ -67,7 +67,7 @@ conformance!(a_memo_of_another_type_fails_the_run, async |world: World| {
         Ok(text)
     });
     let worker = worker.spawn();
-    match within(job.join(&id)).await.unwrap() {
+    match within(job.join(id)).await.unwrap() {
         Joined::Failed(failure) => assert_eq!(failure.code, FailureCode::Undecodable),
         other => panic!("{other:?}"),
     }
@@ -97,12 +97,12 @@ conformance!(a_stale_run_stores_no_step, async |mut world: World| {
     let (gate, seen) = (Gate::default(), Arc::new(Mutex::new(None)));
     let worker = job.process_with((gate.clone(), Arc::clone(&seen)), async |(gate, seen), ctx, text| {
         if ctx.attempt() > 1 {
-            return Ok(ctx.step("one", async || Ok("second".to_owned())).await?);
+            return ctx.step("one", async || Ok("second".to_owned())).await;
         }
         gate.pass().await;
         let error = ctx.step("one", async || Ok("first".to_owned())).await.unwrap_err();
         *seen.lock().unwrap() =
-            error.error().and_then(|error| error.downcast_ref::<tidelock::Error>()).map(|error| error.kind());
+            error.error().and_then(|error| error.downcast_ref::<tidelock::Error>()).map(tidelock::Error::kind);
         Ok(text)
     });
     let worker = worker.concurrency(2).spawn();

@@ -67,7 +67,7 @@ conformance!(tenants_share_nothing, async |world: World| {
     let job = texts(&world.open().await);
     let other = job.tenant("other");
     let id = submit(&job, "text").await;
-    assert!(other.get(&id).await.unwrap().is_none());
+    assert!(other.get(id).await.unwrap().is_none());
     assert_eq!(stats(&other).await.ready, 0);
 });
 
@@ -86,11 +86,11 @@ conformance!(a_delayed_job_starts_when_it_is_due, async |mut world: World| {
     assert_eq!(stats(&job).await.delayed, 3);
     clock.advance(MS);
     assert_eq!(result(&job, &soon).await, "soon");
-    clock.advance(HOUR - 2 * MS);
+    clock.advance(HOUR.checked_sub(2 * MS).unwrap());
     assert_eq!(stats(&job).await.delayed, 2);
     clock.advance(MS);
     assert_eq!(result(&job, &at).await, "at");
-    clock.advance(3_650 * tidelock::DAY - HOUR);
+    clock.advance((3_650 * tidelock::DAY).checked_sub(HOUR).unwrap());
     assert_eq!(result(&job, &far).await, "far");
     assert_eq!(seen.all(), ["soon", "at", "far"]);
     within(worker.shutdown(SECOND)).await;
@@ -110,7 +110,7 @@ conformance!(what_is_not_started_in_time_ends_expired, async |mut world: World| 
     let late = submit(&job, "late").await;
     let delayed = job.submit(&"delayed".to_owned()).delay(60 * SECOND).await.unwrap().id;
     clock.advance(10 * SECOND);
-    match job.join(&late).await.unwrap() {
+    match job.join(late).await.unwrap() {
         Joined::Failed(failure) => assert_eq!(failure.code, tidelock::job::FailureCode::Expired),
         other => panic!("{other:?}"),
     }
@@ -137,8 +137,8 @@ conformance!(nothing_is_left_after_retention, async |mut world: World| {
     let kept_until = info(&job, &id).await.kept_until.unwrap();
     assert_eq!(kept_until, clock.now() + 60 * SECOND);
     clock.advance(60 * SECOND);
-    assert!(job.get(&id).await.unwrap().is_none());
-    assert!(matches!(job.join(&id).await.unwrap(), Joined::NotFound));
+    assert!(job.get(id).await.unwrap().is_none());
+    assert!(matches!(job.join(id).await.unwrap(), Joined::NotFound));
     assert_eq!(stats(&job).await.completed, 0);
     let again = job.submit(&"text".to_owned()).dedup_key("k").await.unwrap();
     assert!(!again.duplicate && again.id > id);
@@ -158,11 +158,11 @@ conformance!(bytes_come_back_unchanged, async |world: World| {
         if ctx.attempt() == 1 { Err("once more".into()) } else { Ok(value) }
     });
     let worker = worker.spawn();
-    match within(job.join(&id)).await.unwrap() {
+    match within(job.join(id)).await.unwrap() {
         Joined::Completed(found) => assert_eq!(found, value),
         other => panic!("{other:?}"),
     }
-    let info = job.get(&id).await.unwrap().unwrap();
+    let info = job.get(id).await.unwrap().unwrap();
     assert_eq!(info.input.as_bytes(), value.to_string().as_bytes());
     assert_eq!(info.result.as_ref().unwrap().as_bytes(), value.to_string().as_bytes());
     within(worker.shutdown(SECOND)).await;
@@ -197,7 +197,7 @@ conformance!(a_deletion_takes_everything, async |world: World| {
     submit(&job, "waiting").await;
     assert!(job.delete().await.unwrap());
     assert!(!job.delete().await.unwrap());
-    assert!(job.get(&running).await.unwrap().is_none());
+    assert!(job.get(running).await.unwrap().is_none());
     let next = submit(&job, "next").await;
     assert!(next > running, "numbers go on");
     drop(worker);
