@@ -12,6 +12,7 @@ mod mutex;
 mod queue;
 mod ratelimit;
 
+mod scheduler;
 mod servers;
 mod stage;
 mod topic;
