@@ -267,6 +267,9 @@ async fn an_outage_is_an_error_to_who_joins_and_a_pause_to_who_works() {
         let next = within(witness.submit(&(round + 10))).await.unwrap().id;
         within(started.recv()).await.unwrap();
         let joining = tokio::spawn(behind.join(id).forever().into_future());
+        let mut limited = behind.join(id).wait(SECOND).into_future();
+        assert!(tokio::time::timeout(200 * MS, &mut limited).await.is_err(), "it looks, and then it waits");
+        let limited = tokio::spawn(limited);
         until("it is joined", async || !server.command(&["KEYS", "*watchers*"]).unwrap().items().is_empty()).await;
         if stalled {
             proxy.stall(true);
@@ -277,6 +280,8 @@ async fn an_outage_is_an_error_to_who_joins_and_a_pause_to_who_works() {
         // Finished while nobody can be told.
         gate.add_permits(1);
         let looking = async {
+            let answer = within(limited).await.unwrap();
+            assert!(answer.is_err(), "an outage at the limit is not what was seen before: {answer:?}");
             for wait in [0, 1, 20, 300] {
                 let answer = within(behind.join(id).wait(wait * MS)).await;
                 let error = answer.expect_err("an outage is not `NotFound` and not `StillRunning`");

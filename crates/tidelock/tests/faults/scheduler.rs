@@ -329,3 +329,44 @@ async fn a_trigger_whose_caller_is_killed_before_it_hears_the_answer_is_run_by_a
     assert_eq!(job.stats().await.unwrap().totals.submitted, 1);
     within(worker.shutdown(WAIT)).await;
 }
+
+/// The other process of the test below: a leader that takes its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_leader() {
+    let Some(url) = Other::url() else { return };
+    let scheduler = open(&url).await.scheduler("platform").lease(3 * SECOND).build().unwrap();
+    scheduler.start().await.unwrap();
+    until("it leads", async || scheduler.metrics().is_leader).await;
+    println!("leads");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_killed_before_it_hears_of_its_submit_leaves_one_run() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let (tide, noted) = (open(&server.url()).await, Noted::default());
+    let (scheduler, job) = (scheduler(&tide), target(&tide));
+    let worker = noted.worker(&job);
+    let mut other = Other::start("scheduler::slow_leader", &proxy.url());
+    other.says("leads").await;
+    within(scheduler.register("s", every_slot(SECOND, &job, "s"))).await.unwrap();
+    let first = scheduler.get("s").await.unwrap().unwrap().next.unwrap();
+    proxy.latency(SECOND);
+    // The answer is on its way for half a second, and the confirmation comes after that.
+    until("the target has the slot", async || job.stats().await.unwrap().totals.submitted >= 1).await;
+    other.signal("-KILL");
+    let left = scheduler.get("s").await.unwrap().unwrap().planned;
+    within(scheduler.start()).await.unwrap();
+    until("another one goes on", async || noted.of("s").last().is_some_and(|slot| slot.run >= 4)).await;
+    within(scheduler.stop()).await.unwrap();
+    until("all jobs are over", async || {
+        let stats = job.stats().await.unwrap();
+        stats.completed == stats.totals.submitted
+    })
+    .await;
+    within(worker.shutdown(WAIT)).await;
+    assert_eq!(job.stats().await.unwrap().totals.submitted, noted.len() as u64);
+    noted.each_slot_once("s", first);
+    assert!(left > 0, "the slot was submitted and not confirmed when its leader was killed");
+}
