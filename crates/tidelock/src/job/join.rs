@@ -162,7 +162,11 @@ impl Joining<'_> {
                 biased;
                 () = &mut closing => return Err(Error::shutting_down("join")),
                 () = news => alone = false,
-                () = &mut over => return answer,
+                // What was seen before the sleep does not tell an outage from a job that runs.
+                () = &mut over => {
+                    answer?;
+                    return ask(self.site, self.store, self.id, false).await;
+                }
                 () = pause_after(failures), if failures > 0 => {}
                 () = self.lost_news(), if failures == 0 => alone = true,
             }

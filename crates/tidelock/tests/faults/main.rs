@@ -6,10 +6,13 @@
 #![cfg(feature = "redis")]
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
+mod job;
 mod keyed;
 mod mutex;
 mod queue;
 mod ratelimit;
+
+mod scheduler;
 mod servers;
 mod stage;
 mod topic;
