@@ -179,7 +179,7 @@ async fn failed(orders: &Job<Raw, Receipt>) -> tidelock::Result<Vec<Dead>> {
         }
         let page = list.await?;
         for job in &page.items {
-            dead.extend(orders.get(&job.id).await?.map(Dead::from));
+            dead.extend(orders.get(job.id).await?.map(Dead::from));
         }
         next = page.next;
         if next.is_none() {

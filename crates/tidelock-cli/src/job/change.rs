@@ -45,8 +45,8 @@ impl Ids {
     fn answer(&self, outcomes: &[(JobId, Outcome)]) -> anyhow::Result<Exit> {
         let machine: Vec<_> =
             outcomes.iter().map(|(id, outcome)| json!({ "id": id.to_string(), "outcome": outcome.word })).collect();
-        let human: String = outcomes.iter().map(|(id, outcome)| format!("{id}: {}\n", outcome.text)).collect();
-        output::answer(self.target.json(), &machine, &human)?;
+        let human: Vec<_> = outcomes.iter().map(|(id, outcome)| format!("{id}: {}\n", outcome.text)).collect();
+        output::answer(self.target.json(), &machine, &human.concat())?;
         Ok(Exit::any(outcomes.iter().all(|(_, outcome)| outcome.done)))
     }
 }
@@ -80,7 +80,7 @@ impl Retry {
                 RetryOutcome::KeyTaken(other) => {
                     Outcome::not("key_taken", format!("its key belongs to {other} by now"))
                 }
-                _ => Outcome::absent(),
+                RetryOutcome::NotFound => Outcome::absent(),
             };
             outcomes.push((*id, outcome));
         }
@@ -119,7 +119,7 @@ impl Cancel {
                 CancelOutcome::AlreadyFinished(state) => {
                     Outcome::not("already_finished", format!("it has ended before: {}", word(state)))
                 }
-                _ => Outcome::absent(),
+                CancelOutcome::NotFound => Outcome::absent(),
             };
             outcomes.push((*id, outcome));
         }

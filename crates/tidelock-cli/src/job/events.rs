@@ -39,11 +39,11 @@ impl Events {
 
     async fn follow(&self) -> anyhow::Result<Exit> {
         let (_tide, job) = self.target.open().await?;
-        if job.get(&self.id).await?.is_none() {
+        if job.get(self.id).await?.is_none() {
             output::answer(self.target.json(), &Value::Null, "there is no such job\n")?;
             return Ok(Exit::No);
         }
-        let mut items = job.events(&self.id).follow().start(self.from).await?;
+        let mut items = job.events(self.id).follow().start(self.from).await?;
         while let Some(item) = items.next().await {
             let item = item?;
             output::answer(self.target.json(), &machine(&item), &human(&item))?;

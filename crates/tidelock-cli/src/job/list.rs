@@ -71,7 +71,7 @@ impl List {
         let items: Vec<_> = page.items.iter().map(machine).collect();
         let mut human = human(&page.items);
         if let Some(next) = &page.next {
-            human += &format!("more: --after {next}\n");
+            human = format!("{human}more: --after {next}\n");
         }
         output::answer(self.target.json(), &json!({ "items": items, "next": page.next }), &human)?;
         Ok(Exit::any(!page.items.is_empty()))

@@ -29,7 +29,7 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (_tide, job) = self.target.open().await?;
-        let info = job.get(&self.id).await?;
+        let info = job.get(self.id).await?;
         let human = info.as_ref().map_or_else(|| "there is no such job\n".to_owned(), human);
         output::answer(self.target.json(), &info.as_ref().map(machine), &human)?;
         Ok(Exit::any(info.is_some()))

@@ -31,14 +31,14 @@ pub(crate) struct Remove {
 impl Remove {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (_tide, scheduler) = self.target.open().await?;
-        let (mut machine, mut human, mut all) = (Vec::new(), String::new(), true);
+        let (mut machine, mut human, mut all) = (Vec::new(), Vec::new(), true);
         for id in &self.ids {
             let removed = scheduler.unregister(id).await?;
             all &= removed;
             machine.push(json!({ "id": id, "removed": removed }));
-            human += &format!("{}: {}\n", plain(id), if removed { "removed" } else { "there is no such schedule" });
+            human.push(format!("{}: {}\n", plain(id), if removed { "removed" } else { "there is no such schedule" }));
         }
-        output::answer(self.target.json(), &machine, &human)?;
+        output::answer(self.target.json(), &machine, &human.concat())?;
         Ok(Exit::any(all))
     }
 }

@@ -42,7 +42,7 @@ impl List {
         let page = list.await?;
         let mut human = human(&page.items);
         if let Some(next) = &page.next {
-            human += &format!("more: --after {next}\n");
+            human = format!("{human}more: --after {next}\n");
         }
         output::answer(self.target.json(), &json!({ "items": page.items, "next": page.next }), &human)?;
         Ok(Exit::any(!page.items.is_empty()))
@@ -123,8 +123,8 @@ impl Next {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (_tide, scheduler) = self.schedule.target.open().await?;
         let slots = scheduler.upcoming(&self.schedule.id).count(self.count).await?;
-        let human: String = slots.iter().map(|slot| format!("{}\n", instant(*slot))).collect();
-        let human = if slots.is_empty() { "there are none\n".to_owned() } else { human };
+        let lines: Vec<_> = slots.iter().map(|slot| format!("{}\n", instant(*slot))).collect();
+        let human = if slots.is_empty() { "there are none\n".to_owned() } else { lines.concat() };
         output::answer(self.schedule.target.json(), &slots, &human)?;
         Ok(Exit::any(!slots.is_empty()))
     }

@@ -20,7 +20,7 @@ conformance!(a_follower_sees_all_from_the_first_to_the_last, async |world: World
         .into_iter()
         .map(|item| match item.unwrap() {
             Item::Event(event) => event,
-            other => panic!("{other:?}"),
+            gap @ Item::Gap(_) => panic!("{gap:?}"),
         })
         .collect();
     let kinds: Vec<_> = events.iter().map(|event| &event.kind).collect();
@@ -58,7 +58,7 @@ conformance!(a_follower_goes_on_behind_a_cursor, async |world: World| {
         Item::Event(event) => {
             assert!(matches!(event.kind, JobEventKind::Cancelled { reason } if reason.as_deref() == Some("why")));
         }
-        other => panic!("{other:?}"),
+        gap @ Item::Gap(_) => panic!("{gap:?}"),
     }
 });
 
@@ -88,7 +88,7 @@ conformance!(what_the_log_has_lost_is_told_once, async |world: World| {
     let items: Vec<_> = within(early.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect();
     match &items[0] {
         Item::Gap(gap) => assert_eq!(gap.missed, 102),
-        other => panic!("{other:?}"),
+        event @ Item::Event(_) => panic!("{event:?}"),
     }
     assert_eq!(items.len(), 1_001);
     within(worker.shutdown(SECOND)).await;
