@@ -34,27 +34,32 @@ conformance!(a_frozen_worker_wakes_to_a_fired_token_and_is_stale, async |mut wor
     let job: Job<String, String> = world.open().await.job("texts").lease(SECOND).build().unwrap();
     let id = submit(&job, "text").await;
     let (gate, reasons) = (Gate::default(), Arc::new(Mutex::new(Vec::new())));
-    let worker = job.process_with((gate.clone(), Arc::clone(&reasons)), async |(gate, reasons), ctx, _| {
-        if ctx.attempt() > 1 {
-            return Ok(format!("{} after {} crash", ctx.attempt(), ctx.crashes()));
-        }
-        gate.entered.notify_one();
-        let reason = ctx.cancelled().await;
-        reasons.lock().unwrap().push(reason);
-        gate.open.notified().await;
-        Ok("stale".to_owned())
-    });
-    let worker = worker.concurrency(2).spawn();
+    let work = || {
+        job.process_with((gate.clone(), Arc::clone(&reasons)), async |(gate, reasons), ctx, _| {
+            if ctx.attempt() > 1 {
+                return Ok(format!("{} after {} crash", ctx.attempt(), ctx.crashes()));
+            }
+            gate.entered.notify_one();
+            let reason = ctx.cancelled().await;
+            reasons.lock().unwrap().push(reason);
+            gate.open.notified().await;
+            Ok("stale".to_owned())
+        })
+    };
+    // One run at a time: no claim is under way while the pinned time moves.
+    let worker = work().concurrency(1).spawn();
     within(gate.entered.notified()).await;
     clock.advance(6 * SECOND);
     until(async || reasons.lock().unwrap().len() == 1).await;
     assert_eq!(reasons.lock().unwrap()[0], StopReason::LeaseLost);
+    let other = work().concurrency(1).spawn();
     assert_eq!(result(&job, &id).await, "2 after 1 crash");
     gate.open.notify_one();
     until(async || worker.stats().running == 0).await;
     let info = info(&job, &id).await;
     assert_eq!((info.attempt, info.crashes, info.failures), (2, 1, 0));
     within(worker.shutdown(SECOND)).await;
+    within(other.shutdown(SECOND)).await;
 });
 
 conformance!(crashes_end_a_job_after_max_crashes, async |mut world: World| {
@@ -69,12 +74,13 @@ conformance!(crashes_end_a_job_after_max_crashes, async |mut world: World| {
         std::future::pending().await
     });
     let worker = worker.concurrency(4).spawn();
+    // A claim that is under way while the pinned time moves lapses at once: a run may end sooner than by this clock.
     for runs in 1..=3 {
-        until(async || seen.len() == runs).await;
+        until(async || seen.len() >= runs).await;
         clock.advance(SECOND);
     }
     match within(job.join(id)).await.unwrap() {
-        Joined::Failed(failure) => assert_eq!((failure.code, failure.at), (FailureCode::Crashed, clock.now())),
+        Joined::Failed(failure) => assert_eq!(failure.code, FailureCode::Crashed),
         other => panic!("{other:?}"),
     }
     assert_eq!(seen.all(), ["1", "2", "3"]);

@@ -24,7 +24,10 @@ conformance!(a_dead_letter_is_a_full_copy_that_outlives_its_event, async |mut wo
     let dead = group.dead_letters().get(published.event_id).await.unwrap().unwrap();
     assert_eq!((dead.event_id, dead.cursor), (published.event_id, published.cursor));
     assert_eq!((dead.reason, dead.attempts), (DeadReason::Rejected, 1));
-    assert_eq!((dead.note.as_deref(), dead.last_error.as_deref()), (Some("é".repeat(512).as_str()), Some("boom")));
+    assert_eq!(
+        (dead.note.as_deref(), dead.last_error.as_deref()),
+        (Some(format!("{}…", "é".repeat(510)).as_str()), Some("boom"))
+    );
     assert_eq!((dead.published_at, dead.moved_at), (sent, sent + SECOND));
     assert_eq!(dead.kept_until, Some(sent + SECOND + 7 * DAY));
     assert_eq!((dead.ordering_key.as_deref(), dead.meta.get("k").unwrap()), (Some("key"), &"v".into()));
