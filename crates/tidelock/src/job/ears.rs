@@ -91,6 +91,7 @@ impl Ears {
     }
 
     /// News may have been lost: everybody looks.
+    #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn reset(&self) {
         self.work.ring();
         let bells: Vec<_> = lock(&self.watched).values().filter_map(Weak::upgrade).collect();
@@ -105,6 +106,7 @@ impl Ears {
     }
 
     /// Whether somebody in this process waits for something of the object.
+    #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.work) > 1
             || lock(&self.watched).values().any(|bell| bell.strong_count() > 0)
