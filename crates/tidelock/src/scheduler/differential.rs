@@ -430,7 +430,11 @@ async fn differential(url: String, steps: usize, seed: u64) {
         happened = run.happened;
     }
     let missing: Vec<_> = MUST_HAPPEN.split_whitespace().filter(|what| !happened.contains(*what)).collect();
-    assert!(missing.is_empty() || steps < 20_000, "never seen: {missing:?}");
+    // A rare outcome may be missing from so few random steps; from those of a soak it is not.
+    assert!(missing.is_empty() || !tidelock_testkit::soak(), "never seen: {missing:?}");
+    if !missing.is_empty() {
+        eprintln!("never seen in this run: {missing:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
