@@ -164,6 +164,8 @@ impl Pump {
 
     fn serve(&mut self, landed: Landed) {
         let Landed { order: Some(order), asked, answer } = landed else { return };
+        // What was given back may be in this answer: the gap before it is told first.
+        self.tell();
         let replies = match answer {
             Ok(taken) => self.landed_well(&order, asked, taken),
             Err(error) => {
