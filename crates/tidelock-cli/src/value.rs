@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tidelock::Timestamp;
+use tidelock::queue::Paused;
 
 use crate::exit::Wrong;
 
@@ -31,6 +32,13 @@ pub(crate) fn about(duration: Duration) -> String {
 /// An instant for people, in UTC.
 pub(crate) fn instant(at: Timestamp) -> String {
     humantime::format_rfc3339_millis(SystemTime::from(at)).to_string()
+}
+
+/// A pause for people, as a line.
+pub(crate) fn paused(pause: &Paused) -> String {
+    let until = pause.until.map_or("until resumed".to_owned(), |until| format!("until {}", instant(until)));
+    let reason = pause.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+    format!("paused {until}{reason}\n")
 }
 
 /// A message body for machines: `body` and `encoding`, which is `utf-8` or `base64`.

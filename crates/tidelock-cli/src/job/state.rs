@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
-use tidelock::Changed;
 use tidelock::job::JobStats;
 
 use super::Target;
 use crate::exit::Exit;
 use crate::output;
-use crate::value::{about, count, duration, instant, plain};
+use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
 ready      due, and started in turn; blocked ones wait for another job of their ordering key
@@ -64,9 +62,7 @@ fn human(stats: &JobStats) -> String {
         row(name, number, "  in all".to_owned());
     }
     if let Some(pause) = &stats.paused {
-        let until = pause.until.map_or("until resumed".to_owned(), |until| format!("until {}", instant(until)));
-        let reason = pause.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
-        lines.push(format!("paused {until}{reason}\n"));
+        lines.push(paused(pause));
     }
     if stats.settling {
         lines.push("more is overdue than one look carries out; look again\n".to_owned());
@@ -105,7 +101,12 @@ impl Pause {
         if let Some(reason) = &self.reason {
             pause = pause.reason(reason);
         }
-        changed(&self.target, pause.await?, "paused", "was paused just so already")
+        output::changed(
+            self.target.json(),
+            &self.target.job,
+            pause.await?,
+            ["paused", "was paused just so already", "there is no such job"],
+        )
     }
 }
 
@@ -125,16 +126,11 @@ pub(crate) struct Resume {
 impl Resume {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (_tide, job) = self.target.open().await?;
-        changed(&self.target, job.resume().await?, "resumed", "was not paused")
+        output::changed(
+            self.target.json(),
+            &self.target.job,
+            job.resume().await?,
+            ["resumed", "was not paused", "there is no such job"],
+        )
     }
-}
-
-fn changed(target: &Target, changed: Changed, yes: &str, no: &str) -> anyhow::Result<Exit> {
-    let human = match changed {
-        Changed::Yes => yes,
-        Changed::No => no,
-        Changed::Absent => "there is no such job",
-    };
-    output::answer(target.json(), &json!({ "changed": changed }), &format!("{}: {human}\n", plain(&target.job)))?;
-    Ok(Exit::any(changed == Changed::Yes))
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tidelock::Changed;
 use tidelock::queue::QueueStats;
 
 use super::Target;
 use crate::exit::Exit;
 use crate::output;
-use crate::value::{about, count, duration, instant, plain};
+use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
 ready      due, and handed out in turn; blocked ones wait for an earlier message of their ordering key
@@ -73,9 +72,7 @@ fn human(stats: &QueueStats) -> String {
     row("accepted", stats.accepted, String::new());
     row("settled", stats.settled, String::new());
     if let Some(pause) = &stats.paused {
-        let until = pause.until.map_or("until resumed".to_owned(), |until| format!("until {}", instant(until)));
-        let reason = pause.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
-        lines.push(format!("paused {until}{reason}\n"));
+        lines.push(paused(pause));
     }
     if stats.settling {
         lines.push("more is overdue than one look carries out; look again\n".to_owned());
@@ -114,7 +111,12 @@ impl Pause {
         if let Some(reason) = &self.reason {
             pause = pause.reason(reason);
         }
-        changed(&self.target, pause.await?, "paused", "was paused just so already")
+        output::changed(
+            self.target.json(),
+            &self.target.queue,
+            pause.await?,
+            ["paused", "was paused just so already", "there is no such queue"],
+        )
     }
 }
 
@@ -134,17 +136,11 @@ pub(crate) struct Resume {
 impl Resume {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (_tide, queue) = self.target.open().await?;
-        changed(&self.target, queue.resume().await?, "resumed", "was not paused")
+        output::changed(
+            self.target.json(),
+            &self.target.queue,
+            queue.resume().await?,
+            ["resumed", "was not paused", "there is no such queue"],
+        )
     }
-}
-
-fn changed(target: &Target, changed: Changed, yes: &str, no: &str) -> anyhow::Result<Exit> {
-    let human = match changed {
-        Changed::Yes => yes,
-        Changed::No => no,
-        Changed::Absent => "there is no such queue",
-    };
-    let human = format!("{}: {human}\n", plain(&target.queue));
-    output::answer(target.json(), &json!({ "changed": changed }), &human)?;
-    Ok(Exit::any(changed == Changed::Yes))
 }

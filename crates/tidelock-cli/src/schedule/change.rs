@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tidelock::Changed;
 use tidelock::scheduler::{Rejected, Triggered};
 
 use super::{One, Target};
@@ -74,7 +73,12 @@ impl Pause {
         if let Some(reason) = &self.reason {
             pause = pause.reason(reason);
         }
-        changed(&self.schedule, pause.await?, "paused", "was paused just so already")
+        output::changed(
+            self.schedule.target.json(),
+            &self.schedule.id,
+            pause.await?,
+            ["paused", "was paused just so already", "there is no such schedule"],
+        )
     }
 }
 
@@ -94,19 +98,13 @@ pub(crate) struct Resume {
 impl Resume {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (_tide, scheduler) = self.schedule.target.open().await?;
-        changed(&self.schedule, scheduler.resume(&self.schedule.id).await?, "resumed", "was not paused")
+        output::changed(
+            self.schedule.target.json(),
+            &self.schedule.id,
+            scheduler.resume(&self.schedule.id).await?,
+            ["resumed", "was not paused", "there is no such schedule"],
+        )
     }
-}
-
-fn changed(schedule: &One, changed: Changed, yes: &str, no: &str) -> anyhow::Result<Exit> {
-    let human = match changed {
-        Changed::Yes => yes,
-        Changed::No => no,
-        Changed::Absent => "there is no such schedule",
-    };
-    let human = format!("{}: {human}\n", plain(&schedule.id));
-    output::answer(schedule.target.json(), &json!({ "changed": changed }), &human)?;
-    Ok(Exit::any(changed == Changed::Yes))
 }
 
 const TRIGGER_HELP: &str = "\

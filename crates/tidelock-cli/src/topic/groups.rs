@@ -6,7 +6,7 @@ use tidelock::topic::GroupInfo;
 use super::Target;
 use crate::exit::Exit;
 use crate::output;
-use crate::value::{count, instant, plain, table};
+use crate::value::{count, instant, paused, plain, table};
 
 const GROUPS_HELP: &str = "\
 lag         events that the group is not done with: the next four together
@@ -97,9 +97,7 @@ fn one(group: &GroupInfo) -> String {
         lines.push(format!("oldest open: published {}{}\n", instant(at), holder.unwrap_or_default()));
     }
     if let Some(pause) = &group.paused {
-        let until = pause.until.map_or("until resumed".to_owned(), |until| format!("until {}", instant(until)));
-        let reason = pause.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
-        lines.push(format!("paused {until}{reason}\n"));
+        lines.push(paused(pause));
     }
     lines.push(format!("position {}\n", group.position));
     lines.concat() + remark(group.settling)

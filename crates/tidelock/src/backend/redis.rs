@@ -181,6 +181,16 @@ impl Server {
         format!("{}:{{{}}}:{part}", self.prefix, place.tag)
     }
 
+    /// Keys and pinned time, as scripts begin. `answers` is a sender's own memory.
+    pub(crate) fn arguments(&self, keys: &[String], answers: Option<&str>) -> Arguments {
+        let mut arguments = Arguments::default();
+        for key in keys.iter().map(String::as_str).chain(answers) {
+            arguments.key(key);
+        }
+        self.push_now(&mut arguments);
+        arguments
+    }
+
     /// The pinned time as scripts take it: milliseconds, or nothing where the server's clock decides.
     pub(crate) fn push_now(&self, arguments: &mut Arguments) {
         match self.clock.pinned() {

@@ -1,13 +1,13 @@
 //! Jobs in process: a model per object behind a lock, and the backend's timer.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::ears::{Ears, News};
 use super::model::{Model, Now};
 use super::store::{
     Accepted, Change, Changes, Claim, Claimed, JobStore, Look, NewJob, SETTLING_STEPS, Settle, Settled, View,
 };
+use crate::backend::memory::cells::{self, Cell as _, Cells};
 use crate::backend::memory::{Sweep, Timer};
 use crate::error::Result;
 use crate::handover::cursor::read_cursor;
@@ -15,14 +15,10 @@ use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::time::Timestamp;
 
-/// How long the numbers of an object without jobs are kept, so that none of them repeats.
-const NUMBERS_KEPT: u64 = 3_600_000;
-
 /// All jobs of this process.
 #[derive(Debug)]
 pub(crate) struct MemoryJob {
-    timer: Arc<Timer>,
-    objects: RwLock<HashMap<Address, Arc<Cell>>>,
+    cells: Cells<Cell>,
     /// The only process there is.
     process: Arc<str>,
 }
@@ -36,29 +32,17 @@ struct Cell {
 
 impl MemoryJob {
     pub(crate) fn new(timer: &Arc<Timer>) -> Self {
-        Self { timer: Arc::clone(timer), objects: RwLock::default(), process: "local".into() }
-    }
-
-    fn now(&self) -> Now {
-        Now::from_millis(self.timer.clock().now().as_millis())
-    }
-
-    fn cell(&self, jobs: &Address) -> Arc<Cell> {
-        if let Some(cell) = self.objects.read().expect("no code panics while it holds this lock").get(jobs) {
-            return Arc::clone(cell);
-        }
-        let mut objects = self.objects.write().expect("no code panics while it holds this lock");
-        Arc::clone(objects.entry(jobs.clone()).or_default())
+        Self { cells: Cells::new(timer), process: "local".into() }
     }
 
     /// One atomic step: what is overdue, the operation, the wake-ups.
     fn step<T>(&self, jobs: &Address, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
-        let cell = self.cell(jobs);
-        let now = self.now();
+        let cell = self.cells.get(jobs);
+        let now = self.cells.now();
         let mut model = cell.lock();
         model.advance(now);
         let outcome = operation(&mut model, now);
-        cell.end_step(model, now, &self.timer);
+        cell.end_step(model, now, self.cells.timer());
         outcome
     }
 
@@ -102,7 +86,7 @@ impl Cell {
         let ears = self.ears();
         model.wake(now, |_| ears.is_some());
         let news: Vec<News> = model.take_news().into_iter().map(|(_, news)| news).collect();
-        let next = model.next_deadline().or_else(|| model.is_idle_since().map(|since| since + NUMBERS_KEPT));
+        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
         drop(model);
         if let Some(ears) = ears {
             for one in news {
@@ -112,6 +96,27 @@ impl Cell {
         if let Some(next) = next {
             timer.arm(Timestamp::from_millis(next));
         }
+    }
+}
+
+impl cells::Cell for Cell {
+    const NUMBERS_KEPT: u64 = 3_600_000;
+
+    fn deadlines(&self) -> (Option<u64>, Option<u64>) {
+        let model = self.lock();
+        (model.next_deadline(), model.is_idle_since())
+    }
+
+    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64> {
+        let mut model = self.lock();
+        model.advance(now);
+        let due = model.next_deadline();
+        self.end_step(model, now, timer);
+        due
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.ears().is_some()
     }
 }
 
@@ -146,7 +151,7 @@ impl JobStore for MemoryJob {
     }
 
     fn ears(&self, jobs: &Address) -> Arc<Ears> {
-        let cell = self.cell(jobs);
+        let cell = self.cells.get(jobs);
         let mut known = cell.ears.lock().expect("no code panics while it holds this lock");
         known.upgrade().unwrap_or_else(|| {
             let ears = Arc::<Ears>::default();
@@ -158,52 +163,6 @@ impl JobStore for MemoryJob {
 
 impl Sweep for MemoryJob {
     fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
-        let now = Now::from_millis(now.as_millis());
-        let mut next = None::<u64>;
-        let mut forgotten = Vec::new();
-        let objects = self.objects.read().expect("no code panics while it holds this lock");
-        for (address, cell) in objects.iter() {
-            let mut model = cell.lock();
-            let due = match (model.next_deadline(), model.is_idle_since()) {
-                (Some(at), _) if at <= now.ms => {
-                    model.advance(now);
-                    let due = model.next_deadline();
-                    cell.end_step(model, now, &self.timer);
-                    due
-                }
-                (Some(at), _) => Some(at),
-                (None, Some(since)) if since + NUMBERS_KEPT <= now.ms => {
-                    forgotten.push(address.clone());
-                    None
-                }
-                (None, since) => since.map(|since| since + NUMBERS_KEPT),
-            };
-            next = next.into_iter().chain(due).min();
-        }
-        drop(objects);
-        self.forget(&forgotten, now);
-        next.map(Timestamp::from_millis)
-    }
-}
-
-impl MemoryJob {
-    /// Lets go of objects that stayed empty; one that was used since it was looked at stays.
-    fn forget(&self, addresses: &[Address], now: Now) {
-        if addresses.is_empty() {
-            return;
-        }
-        let mut objects = self.objects.write().expect("no code panics while it holds this lock");
-        for address in addresses {
-            let unused = objects.get(address).is_some_and(|cell| {
-                let idle = cell.lock().is_idle_since();
-                // Whoever got the cell before this lock was taken may be about to use it.
-                let in_use = cell.ears().is_some() || Arc::strong_count(cell) > 1;
-                !in_use && idle.is_some_and(|since| since + NUMBERS_KEPT <= now.ms)
-            });
-            if unused {
-                objects.remove(address);
-            }
-        }
-        objects.shrink_to_fit();
+        self.cells.sweep(now)
     }
 }

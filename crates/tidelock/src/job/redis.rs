@@ -9,13 +9,11 @@ mod trip;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::oneshot;
-
 use self::trip::Request;
 use super::ears::{Ears, News};
 use super::store::{Accepted, Change, Changes, Claim, Claimed, JobStore, Look, NewJob, Settle, Settled, View};
 use crate::backend::redis::{Arguments, Bytes, Carrier, Lanes, Object, Objects, Place, Server, Wakeable, answers_key};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
@@ -81,22 +79,6 @@ impl RedisJob {
     fn remote(&self, address: &Address) -> Arc<Remote> {
         self.objects.get(address, || Remote::new(&self.server, address))
     }
-
-    /// Hands a request to the next trip and waits for its answer.
-    fn ask<T: Send + 'static>(
-        &self,
-        address: &Address,
-        request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
-    ) -> BoxFuture<'static, Result<T>> {
-        let remote = self.remote(address);
-        let (sender, receiver) = oneshot::channel();
-        remote.submit(request(sender));
-        Box::pin(async move {
-            receiver.await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
-            })
-        })
-    }
 }
 
 impl Remote {
@@ -120,12 +102,7 @@ impl Remote {
 
     /// Keys and pinned time, as every script takes them. `answers` is the sender's own memory.
     fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = Arguments::default();
-        for key in self.keys.iter().map(String::as_str).chain(answers) {
-            arguments.key(key);
-        }
-        self.server.push_now(&mut arguments);
-        arguments
+        self.server.arguments(&self.keys, answers)
     }
 
     /// 0 is no news: an answer from memory tells none, and the next sweep finds out.
@@ -185,15 +162,15 @@ impl Wakeable for Remote {
 
 impl JobStore for RedisJob {
     fn submit(&self, jobs: &Address, batch: Vec<NewJob>) -> BoxFuture<'static, Result<Accepted>> {
-        self.ask(jobs, |reply| Request::Submit { batch, reply })
+        self.remote(jobs).ask(|reply| Request::Submit { batch, reply })
     }
 
     fn claim(&self, jobs: &Address, claim: Claim) -> BoxFuture<'static, Result<Claimed>> {
-        self.ask(jobs, |reply| Request::Claim { claim, reply })
+        self.remote(jobs).ask(|reply| Request::Claim { claim, reply })
     }
 
     fn settle(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
-        self.ask(jobs, |reply| Request::Settle { settles, reply: Some(reply) })
+        self.remote(jobs).ask(|reply| Request::Settle { settles, reply: Some(reply) })
     }
 
     fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {

@@ -11,8 +11,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::oneshot;
-
 use self::get::Gets;
 use self::trip::{Changes, Request};
 use super::store::{
@@ -21,7 +19,7 @@ use super::store::{
 use crate::backend::redis::{Arguments, Carrier, Failure, Objects, Place, Repeat, Script, Server, Wakeable};
 use crate::backend::redis::{Object as Used, unexpected};
 use crate::bell::Bell;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::runtime::BoxFuture;
 
 /// The parts of an object's keys, in the order of the scripts' KEYS.
@@ -65,20 +63,6 @@ impl RedisKeyed {
         self.objects.get(object, || Remote::new(&self.server, object))
     }
 
-    /// Hands a request to the next trip and waits for its answer.
-    fn ask<T: Send + 'static, C: Carrier>(
-        carrier: &Arc<C>,
-        request: impl FnOnce(oneshot::Sender<Result<T>>) -> C::Request,
-    ) -> BoxFuture<'static, Result<T>> {
-        let (sender, receiver) = oneshot::channel();
-        carrier.submit(request(sender));
-        Box::pin(async move {
-            receiver.await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
-            })
-        })
-    }
-
     /// Asks with a script call of its own.
     fn show<T: 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
@@ -109,11 +93,7 @@ impl Remote {
 impl Site {
     /// Keys, pinned time and kind, as every script takes them. `answers` is the sender's own memory.
     fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = Arguments::default();
-        for key in self.keys.iter().map(String::as_str).chain(answers) {
-            arguments.key(key);
-        }
-        self.server.push_now(&mut arguments);
+        let mut arguments = self.server.arguments(&self.keys, answers);
         arguments.push(self.kind.word().as_bytes());
         arguments
     }
@@ -169,11 +149,11 @@ impl Used for Remote {
 
 impl KeyedStore for RedisKeyed {
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>> {
-        Self::ask(&self.remote(object).changes, |reply| Request::Change { change, reply })
+        self.remote(object).changes.ask(|reply| Request::Change { change, reply })
     }
 
     fn get(&self, object: &Object, get: Get) -> BoxFuture<'static, Result<Option<RecordView>>> {
-        Self::ask(&self.remote(object).gets, |reply| get::Request { get, reply })
+        self.remote(object).gets.ask(|reply| get::Request { get, reply })
     }
 
     fn list(&self, object: &Object, list: List) -> BoxFuture<'static, Result<Listing>> {
@@ -193,7 +173,7 @@ impl KeyedStore for RedisKeyed {
     }
 
     fn delete(&self, object: &Object) -> BoxFuture<'static, Result<bool>> {
-        Self::ask(&self.remote(object).changes, |reply| Request::Delete { reply })
+        self.remote(object).changes.ask(|reply| Request::Delete { reply })
     }
 
     fn bell(&self, object: &Object) -> Arc<Bell> {

@@ -1,12 +1,12 @@
 //! Queues in process: a model per queue behind a lock, and the backend's timer.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::model::{Model, Now};
 use super::store::{
     Accepted, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
 };
+use crate::backend::memory::cells::{self, Cell as _, Cells};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
@@ -15,14 +15,10 @@ use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::time::Timestamp;
 
-/// How long the numbers of an empty queue are kept, so that none of them repeats.
-const NUMBERS_KEPT: u64 = 3_600_000;
-
 /// All queues of this process.
 #[derive(Debug)]
 pub(crate) struct MemoryQueue {
-    timer: Arc<Timer>,
-    queues: RwLock<HashMap<Address, Arc<Cell>>>,
+    cells: Cells<Cell>,
     /// The only process there is.
     process: Arc<str>,
 }
@@ -36,29 +32,17 @@ struct Cell {
 
 impl MemoryQueue {
     pub(crate) fn new(timer: &Arc<Timer>) -> Self {
-        Self { timer: Arc::clone(timer), queues: RwLock::default(), process: "local".into() }
-    }
-
-    fn now(&self) -> Now {
-        Now::from_millis(self.timer.clock().now().as_millis())
-    }
-
-    fn cell(&self, queue: &Address) -> Arc<Cell> {
-        if let Some(cell) = self.queues.read().expect("no code panics while it holds this lock").get(queue) {
-            return Arc::clone(cell);
-        }
-        let mut queues = self.queues.write().expect("no code panics while it holds this lock");
-        Arc::clone(queues.entry(queue.clone()).or_default())
+        Self { cells: Cells::new(timer), process: "local".into() }
     }
 
     /// One atomic step: what is overdue, the operation, the wake-ups.
     fn step<T>(&self, queue: &Address, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
-        let cell = self.cell(queue);
-        let now = self.now();
+        let cell = self.cells.get(queue);
+        let now = self.cells.now();
         let mut model = cell.lock();
         model.advance(now);
         let outcome = operation(&mut model, now);
-        cell.end_step(model, now, &self.timer);
+        cell.end_step(model, now, self.cells.timer());
         outcome
     }
 
@@ -106,7 +90,7 @@ impl Cell {
             model.nobody_waits();
             None
         };
-        let next = model.next_deadline().or_else(|| model.is_idle_since().map(|since| since + NUMBERS_KEPT));
+        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
         drop(model);
         if let Some(bell) = bell {
             bell.ring();
@@ -114,6 +98,27 @@ impl Cell {
         if let Some(next) = next {
             timer.arm(Timestamp::from_millis(next));
         }
+    }
+}
+
+impl cells::Cell for Cell {
+    const NUMBERS_KEPT: u64 = 3_600_000;
+
+    fn deadlines(&self) -> (Option<u64>, Option<u64>) {
+        let model = self.lock();
+        (model.next_deadline(), model.is_idle_since())
+    }
+
+    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64> {
+        let mut model = self.lock();
+        model.advance(now);
+        let due = model.next_deadline();
+        self.end_step(model, now, timer);
+        due
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.bell.lock().expect("no code panics while it holds this lock").strong_count() > 0
     }
 }
 
@@ -148,7 +153,7 @@ impl QueueStore for MemoryQueue {
     }
 
     fn bell(&self, queue: &Address) -> Arc<Bell> {
-        let cell = self.cell(queue);
+        let cell = self.cells.get(queue);
         let mut known = cell.bell.lock().expect("no code panics while it holds this lock");
         known.upgrade().unwrap_or_else(|| {
             let bell = Arc::new(Bell::default());
@@ -160,53 +165,6 @@ impl QueueStore for MemoryQueue {
 
 impl Sweep for MemoryQueue {
     fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
-        let now = Now::from_millis(now.as_millis());
-        let mut next = None::<u64>;
-        let mut forgotten = Vec::new();
-        let queues = self.queues.read().expect("no code panics while it holds this lock");
-        for (address, cell) in queues.iter() {
-            let mut model = cell.lock();
-            let due = match (model.next_deadline(), model.is_idle_since()) {
-                (Some(at), _) if at <= now.ms => {
-                    model.advance(now);
-                    let due = model.next_deadline();
-                    cell.end_step(model, now, &self.timer);
-                    due
-                }
-                (Some(at), _) => Some(at),
-                (None, Some(since)) if since + NUMBERS_KEPT <= now.ms => {
-                    forgotten.push(address.clone());
-                    None
-                }
-                (None, since) => since.map(|since| since + NUMBERS_KEPT),
-            };
-            next = next.into_iter().chain(due).min();
-        }
-        drop(queues);
-        self.forget(&forgotten, now);
-        next.map(Timestamp::from_millis)
-    }
-}
-
-impl MemoryQueue {
-    /// Lets go of queues that stayed empty; one that was used since it was looked at stays.
-    fn forget(&self, addresses: &[Address], now: Now) {
-        if addresses.is_empty() {
-            return;
-        }
-        let mut queues = self.queues.write().expect("no code panics while it holds this lock");
-        for address in addresses {
-            let unused = queues.get(address).is_some_and(|cell| {
-                let idle = cell.lock().is_idle_since();
-                let waited_for = cell.bell.lock().expect("no code panics while it holds this lock").strong_count() > 0;
-                // Whoever got the cell before this lock was taken may be about to use it.
-                let in_use = waited_for || Arc::strong_count(cell) > 1;
-                !in_use && idle.is_some_and(|since| since + NUMBERS_KEPT <= now.ms)
-            });
-            if unused {
-                queues.remove(address);
-            }
-        }
-        queues.shrink_to_fit();
+        self.cells.sweep(now)
     }
 }

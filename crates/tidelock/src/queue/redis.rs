@@ -8,13 +8,11 @@ mod trip;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::oneshot;
-
 use self::trip::Request;
 use super::store::{Accepted, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
 use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Server, Wakeable, answers_key};
 use crate::bell::Bell;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
@@ -58,22 +56,6 @@ impl RedisQueue {
     fn remote(&self, address: &Address) -> Arc<Remote> {
         self.queues.get(address, || Remote::new(&self.server, address))
     }
-
-    /// Hands a request to the next trip and waits for its answer.
-    fn ask<T: Send + 'static>(
-        &self,
-        address: &Address,
-        request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
-    ) -> BoxFuture<'static, Result<T>> {
-        let remote = self.remote(address);
-        let (sender, receiver) = oneshot::channel();
-        remote.submit(request(sender));
-        Box::pin(async move {
-            receiver.await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
-            })
-        })
-    }
 }
 
 impl Remote {
@@ -97,12 +79,7 @@ impl Remote {
 
     /// Keys and pinned time, as every script of the queue takes them. `answers` is the sender's own memory.
     fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = Arguments::default();
-        for key in self.keys.iter().map(String::as_str).chain(answers) {
-            arguments.key(key);
-        }
-        self.server.push_now(&mut arguments);
-        arguments
+        self.server.arguments(&self.keys, answers)
     }
 
     fn told_next(&self, next: u64) {
@@ -146,15 +123,15 @@ impl Wakeable for Remote {
 
 impl QueueStore for RedisQueue {
     fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
-        self.ask(queue, |reply| Request::Send { batch, reply })
+        self.remote(queue).ask(|reply| Request::Send { batch, reply })
     }
 
     fn take(&self, queue: &Address, take: Take) -> BoxFuture<'static, Result<Taken>> {
-        self.ask(queue, |reply| Request::Take { take, reply })
+        self.remote(queue).ask(|reply| Request::Take { take, reply })
     }
 
     fn settle(&self, queue: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
-        self.ask(queue, |reply| Request::Settle { settles, reply: Some(reply) })
+        self.remote(queue).ask(|reply| Request::Settle { settles, reply: Some(reply) })
     }
 
     fn change(&self, queue: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {

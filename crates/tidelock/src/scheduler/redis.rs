@@ -155,12 +155,7 @@ impl Remote {
 
     /// Keys and pinned time, as every script takes them. `answers` is the sender's own memory.
     fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = Arguments::default();
-        for key in self.keys.iter().map(String::as_str).chain(answers) {
-            arguments.key(key);
-        }
-        self.server.push_now(&mut arguments);
-        arguments
+        self.server.arguments(&self.keys, answers)
     }
 
     /// Runs a script whose repeat changes nothing; its answer is a list.

@@ -1,13 +1,14 @@
 //! Topics in process: a model per topic behind a lock, and the backend's timer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::model::{Model, Woken};
 use super::store::{
     Appended, Change, Changes, Look, MAX_GROUPS, NewEvent, Read, SETTLING_STEPS, Settings, Settle, Settled, Span, Take,
     Taken, TopicStore, View, read_dead_cursor,
 };
+use crate::backend::memory::cells::{self, Cells};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
@@ -15,14 +16,10 @@ use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::time::{Now, Timestamp};
 
-/// How long the numbers of an empty topic are kept, so that none of them repeats.
-const NUMBERS_KEPT: u64 = 24 * 3_600_000;
-
 /// All topics of this process.
 #[derive(Debug)]
 pub(crate) struct MemoryTopic {
-    timer: Arc<Timer>,
-    topics: RwLock<HashMap<Address, Arc<Cell>>>,
+    cells: Cells<Cell>,
 }
 
 /// One topic.
@@ -37,25 +34,13 @@ type Bells = HashMap<Option<Arc<str>>, Weak<Bell>>;
 
 impl MemoryTopic {
     pub(crate) fn new(timer: &Arc<Timer>) -> Self {
-        Self { timer: Arc::clone(timer), topics: RwLock::default() }
-    }
-
-    fn now(&self) -> Now {
-        Now::from_millis(self.timer.clock().now().as_millis())
-    }
-
-    fn cell(&self, topic: &Address) -> Arc<Cell> {
-        if let Some(cell) = self.topics.read().expect("no code panics while it holds this lock").get(topic) {
-            return Arc::clone(cell);
-        }
-        let mut topics = self.topics.write().expect("no code panics while it holds this lock");
-        Arc::clone(topics.entry(topic.clone()).or_default())
+        Self { cells: Cells::new(timer) }
     }
 
     /// One atomic step on a group or, without one, on the log: what is overdue, the operation, the wake-ups.
     fn step<T>(&self, topic: &Address, group: Option<&str>, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
-        let cell = self.cell(topic);
-        let now = self.now();
+        let cell = self.cells.get(topic);
+        let now = self.cells.now();
         let mut model = cell.lock();
         model.advance(now, group);
         let outcome = operation(&mut model, now);
@@ -71,7 +56,7 @@ impl MemoryTopic {
 
     fn arm(&self, next: Option<u64>) {
         if let Some(next) = next {
-            self.timer.arm(Timestamp::from_millis(next));
+            self.cells.timer().arm(Timestamp::from_millis(next));
         }
     }
 
@@ -133,8 +118,28 @@ impl Cell {
             bell.ring();
         }
     }
+}
 
-    /// Whether somebody in this process waits.
+impl cells::Cell for Cell {
+    const NUMBERS_KEPT: u64 = 24 * 3_600_000;
+
+    fn deadlines(&self) -> (Option<u64>, Option<u64>) {
+        let model = self.lock();
+        (model.next_deadline(), model.is_idle_since())
+    }
+
+    fn sweep(&self, now: Now, _timer: &Arc<Timer>) -> Option<u64> {
+        let mut model = self.lock();
+        for group in model.overdue_groups(now) {
+            model.advance(now, Some(&group));
+        }
+        model.advance(now, None);
+        let woken = model.wake(now);
+        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
+        self.end_step(model, woken);
+        next
+    }
+
     fn is_waited_for(&self) -> bool {
         let bells = self.bells.lock().expect("no code panics while it holds this lock");
         bells.values().any(|bell| bell.strong_count() > 0)
@@ -156,8 +161,8 @@ impl TopicStore for MemoryTopic {
         settings: Settings,
         batch: Vec<NewEvent>,
     ) -> BoxFuture<'static, Result<Appended>> {
-        let cell = self.cell(topic);
-        let now = self.now();
+        let cell = self.cells.get(topic);
+        let now = self.cells.now();
         let mut model = cell.lock();
         model.advance(now, None);
         let appended = model.publish(now, settings, batch);
@@ -202,7 +207,7 @@ impl TopicStore for MemoryTopic {
     }
 
     fn bell(&self, topic: &Address, group: Option<&Arc<str>>) -> Arc<Bell> {
-        let cell = self.cell(topic);
+        let cell = self.cells.get(topic);
         let mut bells = cell.bells.lock().expect("no code panics while it holds this lock");
         if let Some(bell) = bells.get(&group.cloned()).and_then(Weak::upgrade) {
             return bell;
@@ -216,52 +221,6 @@ impl TopicStore for MemoryTopic {
 
 impl Sweep for MemoryTopic {
     fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
-        let now = Now::from_millis(now.as_millis());
-        let mut next = None::<u64>;
-        let mut forgotten = Vec::new();
-        let topics = self.topics.read().expect("no code panics while it holds this lock");
-        for (address, cell) in topics.iter() {
-            let (mut model, mut woken) = (cell.lock(), Woken::default());
-            if model.next_deadline().is_some_and(|at| at <= now.ms) {
-                for group in model.overdue_groups(now) {
-                    model.advance(now, Some(&group));
-                }
-                model.advance(now, None);
-                woken = model.wake(now);
-            }
-            let (due, idle) = (model.next_deadline(), model.is_idle_since());
-            cell.end_step(model, woken);
-            let due = due.or_else(|| idle.map(|since| since + NUMBERS_KEPT));
-            if idle.is_some_and(|since| since + NUMBERS_KEPT <= now.ms) {
-                forgotten.push(address.clone());
-            } else {
-                next = next.into_iter().chain(due).min();
-            }
-        }
-        drop(topics);
-        self.forget(&forgotten, now);
-        next.map(Timestamp::from_millis)
-    }
-}
-
-impl MemoryTopic {
-    /// Lets go of topics that stayed empty; one that was used since it was looked at stays.
-    fn forget(&self, addresses: &[Address], now: Now) {
-        if addresses.is_empty() {
-            return;
-        }
-        let mut topics = self.topics.write().expect("no code panics while it holds this lock");
-        for address in addresses {
-            let unused = topics.get(address).is_some_and(|cell| {
-                let idle = cell.lock().is_idle_since();
-                // Whoever got the cell before this lock was taken may be about to use it.
-                let in_use = cell.is_waited_for() || Arc::strong_count(cell) > 1;
-                !in_use && idle.is_some_and(|since| since + NUMBERS_KEPT <= now.ms)
-            });
-            if unused {
-                topics.remove(address);
-            }
-        }
-        topics.shrink_to_fit();
+        self.cells.sweep(now)
     }
 }

@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::oneshot;
-
 use self::change::Series;
 use self::group::{GroupRequest, RemoteGroup};
 use self::publish::Publish;
@@ -20,7 +18,7 @@ use super::store::{
 };
 use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Server, Wakeable};
 use crate::bell::Bell;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::name::{self, Address};
 use crate::runtime::BoxFuture;
 use crate::time::{HOUR, Timestamp};
@@ -87,12 +85,7 @@ impl Remote {
 
     /// Keys and pinned time, as the scripts of the topic take them. `answers` is the sender's own memory.
     fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = Arguments::default();
-        for key in self.keys.iter().map(String::as_str).chain(answers) {
-            arguments.key(key);
-        }
-        self.server.push_now(&mut arguments);
-        arguments
+        self.server.arguments(&self.keys, answers)
     }
 
     fn group(&self, name: &Arc<str>) -> Arc<RemoteGroup> {
@@ -182,15 +175,6 @@ impl Drop for Remote {
     }
 }
 
-/// Waits for the answer to a request that was handed to a trip.
-fn answered<T: Send + 'static>(answer: oneshot::Receiver<Result<T>>) -> BoxFuture<'static, Result<T>> {
-    Box::pin(async move {
-        answer.await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
-        })
-    })
-}
-
 impl TopicStore for RedisTopic {
     fn publish(
         &self,
@@ -198,15 +182,11 @@ impl TopicStore for RedisTopic {
         settings: Settings,
         batch: Vec<NewEvent>,
     ) -> BoxFuture<'static, Result<Appended>> {
-        let (reply, answer) = oneshot::channel();
-        self.remote(topic).submit(Publish { settings, batch, reply });
-        answered(answer)
+        self.remote(topic).ask(|reply| Publish { settings, batch, reply })
     }
 
     fn take(&self, topic: &Address, group: &Arc<str>, take: Take) -> BoxFuture<'static, Result<Taken>> {
-        let (reply, answer) = oneshot::channel();
-        self.remote(topic).group(group).submit(GroupRequest::Take { take, reply });
-        answered(answer)
+        self.remote(topic).group(group).ask(|reply| GroupRequest::Take { take, reply })
     }
 
     fn settle(
@@ -215,9 +195,7 @@ impl TopicStore for RedisTopic {
         group: &Arc<str>,
         settles: Vec<Settle>,
     ) -> BoxFuture<'static, Result<Vec<Settled>>> {
-        let (reply, answer) = oneshot::channel();
-        self.remote(topic).group(group).submit(GroupRequest::Settle { settles, reply: Some(reply) });
-        answered(answer)
+        self.remote(topic).group(group).ask(|reply| GroupRequest::Settle { settles, reply: Some(reply) })
     }
 
     fn change(&self, topic: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {

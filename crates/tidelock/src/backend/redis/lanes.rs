@@ -9,9 +9,11 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tokio::sync::oneshot;
+
 use super::{Place, Server};
-use crate::error::Error;
-use crate::runtime::{Spawner, yield_now};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::{BoxFuture, Spawner, yield_now};
 
 /// The most requests and bytes that share a trip; one larger request travels alone.
 const MAX_REQUESTS: usize = 256;
@@ -41,6 +43,20 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
     fn spawner(&self) -> &Spawner;
     /// Makes one trip and answers all its requests.
     fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Self::Request>) -> impl Future<Output = ()> + Send;
+
+    /// Puts a request on the next trip and waits for its answer.
+    fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        request: impl FnOnce(oneshot::Sender<Result<T>>) -> Self::Request,
+    ) -> BoxFuture<'static, Result<T>> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(request(sender));
+        Box::pin(async move {
+            receiver.await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
+            })
+        })
+    }
 
     /// Puts a request on the next trip. It leaves at once if none is under way.
     fn submit(self: &Arc<Self>, request: Self::Request) {

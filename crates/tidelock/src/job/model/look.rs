@@ -5,7 +5,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::store::{
-    Content, EndView, EventsView, JobFilter, JobState, JobView, LeaseView, Look, PauseView, StatsView, View,
+    Content, EndView, EventsView, FailureView, JobFilter, JobState, JobView, LeaseView, Look, PauseView, StatsView,
+    View,
 };
 use super::{Job, Kind, Model, Now, WATCHED, Watcher};
 use crate::handover::cursor::Cursor;
@@ -130,6 +131,17 @@ fn before(set: &BTreeSet<(u64, u64)>, before: Option<&Cursor>) -> impl Iterator<
 
 impl Job {
     fn view(&self) -> JobView {
+        let last_failures = self.last_failures.iter().cloned().collect();
+        self.shown((*self.content).clone(), self.result.clone(), last_failures)
+    }
+
+    /// Without input, result and older failures.
+    fn summary(&self) -> JobView {
+        let last_failure = self.last_failures.back().cloned();
+        self.shown(self.content.without_payload(), None, last_failure.into_iter().collect())
+    }
+
+    fn shown(&self, content: Content, result: Option<Vec<u8>>, last_failures: Vec<FailureView>) -> JobView {
         let (lease, finished_at) = match &self.kind {
             Kind::Running { end, .. } => (Some(LeaseView { worker: Arc::clone(&self.worker), end: *end }), None),
             Kind::Ended { at, .. } => (None, Some(*at)),
@@ -157,20 +169,11 @@ impl Job {
             rules: (*self.rules).clone(),
             memos: self.memos.len() as u64,
             progress: self.progress.clone(),
-            last_failures: self.last_failures.iter().cloned().collect(),
+            last_failures,
             reason: self.reason.clone(),
-            content: (*self.content).clone(),
-            result: self.result.clone(),
+            content,
+            result,
         }
-    }
-
-    /// Without input, result and older failures.
-    fn summary(&self) -> JobView {
-        let Content { meta, trace, ordering_key, .. } = &*self.content;
-        let (meta, trace, ordering_key) = (meta.clone(), trace.clone(), ordering_key.clone());
-        let content = Content { payload: Vec::new(), meta, trace, ordering_key };
-        let last_failures = self.last_failures.back().cloned().into_iter().collect();
-        JobView { content, result: None, last_failures, ..self.view() }
     }
 
     fn end_view(&self) -> EndView {

@@ -2,12 +2,14 @@
 //! remembered, processes that are woken.
 
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 use tidelock_testkit::{Connection, Reply};
 
 use super::*;
 use crate::Tidelock;
 use crate::backend::redis::{Lane, Redis, Settings, UNSWEPT};
+use crate::error::ErrorKind;
 use crate::keyed::store::{Action, Bounds, Happened, Life, Outcome, Position};
 use crate::lifecycle::Lifecycle;
 use crate::name::Address;

@@ -103,11 +103,7 @@ impl RemoteGroup {
 
     /// Keys, pinned time and name, as the scripts of a group take them. `answers` is the sender's own memory.
     pub(super) fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = Arguments::default();
-        for key in self.keys.iter().map(String::as_str).chain(answers) {
-            arguments.key(key);
-        }
-        self.server.push_now(&mut arguments);
+        let mut arguments = self.server.arguments(&self.keys, answers);
         arguments.push(self.name.as_bytes());
         arguments
     }

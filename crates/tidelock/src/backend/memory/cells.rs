@@ -1,0 +1,102 @@
+//! Objects of one primitive in process, by address: made when they are used, swept when something is due, let go of when
+//! they stayed empty.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+
+use super::Timer;
+use crate::name::Address;
+use crate::time::{Now, Timestamp};
+
+/// One object: its model behind a lock, and what rings for those who wait.
+pub(crate) trait Cell: fmt::Debug + Default {
+    /// How long the numbers of an empty object are kept, so that none of them repeats.
+    const NUMBERS_KEPT: u64;
+
+    /// When something is due next, and since when nothing is left that anybody could ask for.
+    fn deadlines(&self) -> (Option<u64>, Option<u64>);
+    /// Carries out a bounded part of what is overdue; answers the next deadline.
+    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64>;
+    /// Whether somebody in this process waits for something of it.
+    fn is_waited_for(&self) -> bool;
+
+    /// When the numbers of an object that is empty since then are forgotten.
+    fn forgotten_at(idle_since: Option<u64>) -> Option<u64> {
+        idle_since.map(|since| since + Self::NUMBERS_KEPT)
+    }
+}
+
+/// All objects of a primitive.
+#[derive(Debug)]
+pub(crate) struct Cells<C> {
+    timer: Arc<Timer>,
+    known: RwLock<HashMap<Address, Arc<C>>>,
+}
+
+impl<C: Cell> Cells<C> {
+    pub(crate) fn new(timer: &Arc<Timer>) -> Self {
+        Self { timer: Arc::clone(timer), known: RwLock::default() }
+    }
+
+    pub(crate) fn timer(&self) -> &Arc<Timer> {
+        &self.timer
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now::from_millis(self.timer.clock().now().as_millis())
+    }
+
+    /// The object at `address`.
+    pub(crate) fn get(&self, address: &Address) -> Arc<C> {
+        if let Some(cell) = self.known.read().expect("no code panics while it holds this lock").get(address) {
+            return Arc::clone(cell);
+        }
+        let mut known = self.known.write().expect("no code panics while it holds this lock");
+        Arc::clone(known.entry(address.clone()).or_default())
+    }
+
+    /// Sweeps what is due; answers the next deadline.
+    pub(crate) fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
+        let now = Now::from_millis(now.as_millis());
+        let mut next = None::<u64>;
+        let mut forgotten = Vec::new();
+        let known = self.known.read().expect("no code panics while it holds this lock");
+        for (address, cell) in known.iter() {
+            let due = match cell.deadlines() {
+                (Some(at), _) if at <= now.ms => cell.sweep(now, &self.timer),
+                (Some(at), _) => Some(at),
+                (None, idle) => match C::forgotten_at(idle) {
+                    Some(at) if at <= now.ms => {
+                        forgotten.push(address.clone());
+                        None
+                    }
+                    at => at,
+                },
+            };
+            next = next.into_iter().chain(due).min();
+        }
+        drop(known);
+        self.forget(&forgotten, now);
+        next.map(Timestamp::from_millis)
+    }
+
+    /// Lets go of objects that stayed empty; one that was used since it was looked at stays.
+    fn forget(&self, addresses: &[Address], now: Now) {
+        if addresses.is_empty() {
+            return;
+        }
+        let mut known = self.known.write().expect("no code panics while it holds this lock");
+        for address in addresses {
+            let unused = known.get(address).is_some_and(|cell| {
+                let over = C::forgotten_at(cell.deadlines().1).is_some_and(|at| at <= now.ms);
+                // Whoever got the cell before this lock was taken may be about to use it.
+                over && !cell.is_waited_for() && Arc::strong_count(cell) == 1
+            });
+            if unused {
+                known.remove(address);
+            }
+        }
+        known.shrink_to_fit();
+    }
+}
