@@ -5,7 +5,7 @@
 //! target that does not answer holds up nobody else; at most one of a schedule at a time.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream::FuturesUnordered;
@@ -31,6 +31,8 @@ const MAX_STEPS: usize = 500;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) term: Arc<Term>,
+    /// Which writes it may be relied on to show: [`Out::written`] before it was asked for.
+    pub(super) written: u64,
     /// The backend's now, and when it was heard.
     pub(super) now: u64,
     pub(super) heard: Tick,
@@ -60,6 +62,8 @@ impl Entry {
 struct Tray {
     /// How many due schedules the desk would take; 0: it is busy.
     room: AtomicUsize,
+    /// Counts the desk's writes.
+    written: AtomicU64,
     freed: Notify,
     asked: Notify,
     work: Mutex<Option<Work>>,
@@ -82,6 +86,11 @@ pub(super) fn inbox() -> (Out, In) {
 impl Out {
     pub(super) fn room(&self) -> usize {
         self.0.room.load(Ordering::Acquire)
+    }
+
+    /// The desk's writes so far.
+    pub(super) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Acquire)
     }
 
     /// Hands over what a beat showed. What lay there is out of date.
@@ -125,6 +134,11 @@ impl In {
         self.0.freed.notify_waiters();
     }
 
+    /// The desk has written; gives the number of that.
+    fn has_written(&self) -> u64 {
+        self.0.written.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     fn ask(&self) {
         self.0.asked.notify_one();
     }
@@ -135,9 +149,13 @@ pub(super) struct Desk {
     engine: Arc<Engine>,
     inbox: In,
     flights: FuturesUnordered<BoxFuture<'static, Landing>>,
-    /// Under way, or landed and not written yet.
+    /// Under way, or landed and not seen to be written yet.
     aloft: HashSet<Key>,
+    /// Landed and not written yet.
     landed: Vec<Key>,
+    /// Written, and by which write. A beat may have been answered before that: what it shows of them is out of date, and a
+    /// slot that failed would be tried again at once.
+    unseen: Vec<(u64, Key)>,
     pending: Vec<Entry>,
     /// Triggers that failed: how often, and when they are tried again.
     failures: HashMap<(u64, u64), (u32, Tick)>,
@@ -157,6 +175,7 @@ impl Desk {
             flights: FuturesUnordered::new(),
             aloft: HashSet::new(),
             landed: Vec::new(),
+            unseen: Vec::new(),
             pending: Vec::new(),
             failures: HashMap::new(),
             moved: false,
@@ -189,6 +208,7 @@ impl Desk {
         self.flights.clear();
         self.aloft.clear();
         self.landed.clear();
+        self.unseen.clear();
         self.pending.clear();
         self.failures.clear();
         self.judged.clear();
@@ -246,6 +266,9 @@ impl Desk {
 
     fn work(&mut self, term: &Arc<Term>, work: Work) {
         let instants = Instants { now: work.now, heard: work.heard };
+        for (_, key) in self.unseen.extract_if(.., |(write, _)| *write <= work.written) {
+            self.aloft.remove(&key);
+        }
         let mut plans = Vec::new();
         for DueView { schedule, served } in work.due {
             if self.aloft.contains(&Key::Schedule(Arc::clone(&schedule.id))) {
@@ -374,8 +397,9 @@ impl Desk {
                 break;
             }
         }
-        for key in self.landed.drain(..) {
-            self.aloft.remove(&key);
+        if !self.landed.is_empty() {
+            let write = self.inbox.has_written();
+            self.unseen.extend(self.landed.drain(..).map(|key| (write, key)));
         }
     }
 

@@ -79,6 +79,7 @@ impl Pulse {
             holds
         });
         let start = Moment::of(clock);
+        let written = self.desk.written();
         let answer = self.ask(term.as_ref()).await;
         let first = self.failures == 0 && matches!(*engine.control.started.borrow(), Started::Pending);
         match answer {
@@ -86,7 +87,7 @@ impl Pulse {
                 self.failures = 0;
                 engine.control.started.send_if_modified(began);
                 core.watcher.count(|metrics| metrics.last_tick_at = Some(Timestamp::from_millis(beaten.now)));
-                Some(self.take_up(beaten, term, start))
+                Some(self.take_up(beaten, term, start, written))
             }
             Err(error) if first && !may_pass(&error) => {
                 let error = core.site.context("start", error);
@@ -137,7 +138,7 @@ impl Pulse {
         asking.await
     }
 
-    fn take_up(&mut self, beaten: Beaten, term: Option<Arc<Term>>, start: Moment) -> Plan {
+    fn take_up(&mut self, beaten: Beaten, term: Option<Arc<Term>>, start: Moment, written: u64) -> Plan {
         let core = &self.engine.core;
         let clock = &core.site.world.clock;
         let Beaten { now, role } = beaten;
@@ -159,7 +160,7 @@ impl Pulse {
                 }
                 let heard = clock.tick();
                 if is_new || !due.is_empty() || !triggers.is_empty() {
-                    self.desk.hand_over(Work { term, now, heard, due, triggers, zones });
+                    self.desk.hand_over(Work { term, written, now, heard, due, triggers, zones });
                 }
                 let tick = start.tick.plus(core.options.tick);
                 let next = next.map(|next| heard.plus(Duration::from_millis(next.saturating_sub(now))));
