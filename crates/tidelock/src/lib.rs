@@ -86,6 +86,8 @@ mod tidelock;
 mod time;
 pub mod topic;
 mod weak_map;
+#[cfg(target_family = "wasm")]
+pub mod web;
 
 pub use crate::backoff::Backoff;
 pub use crate::changed::Changed;

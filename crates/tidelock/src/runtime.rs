@@ -9,6 +9,8 @@ mod target;
 #[path = "runtime/web.rs"]
 mod target;
 
+#[cfg(target_family = "wasm")]
+pub use target::{Begun, Pending, begin};
 pub(crate) use target::{Listener, Sleep, Spawner, monotonic, sleep, wall_clock_millis};
 
 use std::future::Future;

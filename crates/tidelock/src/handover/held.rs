@@ -19,17 +19,17 @@ use crate::time::Tick;
 /// Its right ends with the lease, as that of the delivery does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receipt {
-    pub(super) tenant: Arc<str>,
+    pub(crate) tenant: Arc<str>,
     /// The queue, or the topic.
     #[serde(alias = "queue", alias = "topic")]
-    pub(super) object: Arc<str>,
+    pub(crate) object: Arc<str>,
     /// Of a topic's.
     #[serde(default)]
-    pub(super) group: Option<Arc<str>>,
-    pub(super) id: MessageId,
-    pub(super) fence: u64,
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) id: MessageId,
+    pub(crate) fence: u64,
     /// As taken, in milliseconds.
-    pub(super) lease: u64,
+    pub(crate) lease: u64,
 }
 
 impl Receipt {
@@ -41,6 +41,11 @@ impl Receipt {
     /// The hand-over.
     pub fn fence(&self) -> u64 {
         self.fence
+    }
+
+    /// For how long it was taken.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease)
     }
 }
 

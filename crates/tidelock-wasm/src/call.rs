@@ -1,0 +1,88 @@
+//! Calls: what is over at once is returned, what waits is a promise.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+
+use async_task::Task;
+use js_sys::{Function, Promise};
+use tidelock::web::{Begun, begin};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::error::thrown;
+
+/// What a call gives: its answer, or a [`Waiting`]; or it throws.
+pub(crate) type Answer = Result<JsValue, JsValue>;
+
+/// Begins a request of the library.
+pub(crate) fn call<R, T>(request: R, answer: impl FnOnce(T) -> JsValue + 'static) -> Answer
+where
+    R: IntoFuture<Output = tidelock::Result<T>>,
+    R::IntoFuture: 'static,
+    T: 'static,
+{
+    let request = request.into_future();
+    begun(async move { request.await.map(answer).map_err(|error| thrown(&error)) })
+}
+
+/// Begins what gives a value of JavaScript, or throws one.
+pub(crate) fn begun(future: impl Future<Output = Answer> + 'static) -> Answer {
+    match begin(future) {
+        Begun::Ready(answer) => answer,
+        Begun::Pending(pending) => {
+            let mut ends = None;
+            let promise = Promise::new(&mut |resolve, reject| ends = Some((resolve, reject)));
+            let Some((resolve, reject)) = ends else { return Err("a promise calls its executor".into()) };
+            let resolved = resolve.clone();
+            let task = pending.when_ready(move |answer| {
+                // Functions that settle a promise do not throw.
+                let _ = match answer {
+                    Ok(value) => resolved.call1(&JsValue::UNDEFINED, &value),
+                    Err(error) => reject.call1(&JsValue::UNDEFINED, &error),
+                };
+            });
+            Ok(Waiting { promise, resolve, task: RefCell::new(Some(task)) }.into())
+        }
+    }
+}
+
+/// A call that is not over. It goes on although nobody has this any more.
+#[wasm_bindgen]
+pub struct Waiting {
+    promise: Promise,
+    resolve: Function,
+    task: RefCell<Option<Task<()>>>,
+}
+
+#[wasm_bindgen]
+impl Waiting {
+    /// Of its answer.
+    #[wasm_bindgen(getter)]
+    pub fn promise(&self) -> Promise {
+        self.promise.clone()
+    }
+
+    /// Withdraws the call, if it is not over: its promise resolves to `null`.
+    pub fn cancel(&self) {
+        if let Some(task) = self.task.take() {
+            drop(task);
+            // A function that settles a promise does not throw, and does nothing the second time.
+            let _ = self.resolve.call1(&JsValue::UNDEFINED, &JsValue::NULL);
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").finish_non_exhaustive()
+    }
+}

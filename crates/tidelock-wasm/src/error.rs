@@ -1,0 +1,22 @@
+//! Errors of the library as errors of JavaScript.
+
+use js_sys::{Error as JsError, Reflect};
+use tidelock::{Error, ErrorKind};
+use wasm_bindgen::JsValue;
+
+/// An `Error` with the message of the library's, and its kind.
+pub(crate) fn thrown(error: &Error) -> JsValue {
+    let thrown = JsError::new(&error.to_string());
+    let kind = match error.kind() {
+        ErrorKind::InvalidArgument => "argument",
+        ErrorKind::PayloadTooLarge => "payload",
+        ErrorKind::CapacityReached => "capacity",
+        ErrorKind::LeaseLost => "lease_lost",
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::Conflict => "conflict",
+        _ => "other",
+    };
+    // A new object takes any property.
+    let _ = Reflect::set(&thrown, &"kind".into(), &kind.into());
+    thrown.into()
+}

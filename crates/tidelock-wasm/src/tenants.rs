@@ -1,0 +1,56 @@
+//! Handles by tenant, and names of JavaScript as names of the library.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+/// Longest name that stands for itself, in bytes.
+const MAX_LITERAL: usize = 200;
+
+/// A name of any length and any characters, as the library takes it: two never become one.
+pub(crate) fn name(name: &str) -> Cow<'_, str> {
+    let is_literal = name.len() <= MAX_LITERAL && !name.is_empty() && !name.contains('\0') && !name.starts_with('#');
+    if is_literal {
+        return Cow::Borrowed(name);
+    }
+    let mut digest = String::from("#");
+    for byte in Sha256::digest(name) {
+        // A string takes all that is written to it.
+        let _ = write!(digest, "{byte:02x}");
+    }
+    Cow::Owned(digest)
+}
+
+/// One handle, as the tenants see it. Only the last tenant's is kept: any number may be used once.
+pub(crate) struct Tenants<H> {
+    handle: H,
+    of: fn(&H, &str) -> H,
+    last: RefCell<Option<(String, H)>>,
+}
+
+impl<H: Clone> Tenants<H> {
+    pub(crate) fn new(handle: H, of: fn(&H, &str) -> H) -> Self {
+        Self { handle, of, last: RefCell::default() }
+    }
+
+    pub(crate) fn get(&self, tenant: &str) -> H {
+        let mut last = self.last.borrow_mut();
+        if let Some((name, handle)) = &*last
+            && name == tenant
+        {
+            return handle.clone();
+        }
+        let handle = (self.of)(&self.handle, &name(tenant));
+        *last = Some((tenant.to_owned(), handle.clone()));
+        handle
+    }
+}
+
+impl<H> fmt::Debug for Tenants<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenants").finish_non_exhaustive()
+    }
+}

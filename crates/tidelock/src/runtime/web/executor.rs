@@ -1,0 +1,174 @@
+//! Tasks of a page: they run as far as they can, then the page gets its turn.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+
+use async_task::{Runnable, Task};
+use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
+
+/// How long tasks may run on before the page gets a turn, in milliseconds.
+const STRETCH: u64 = 8;
+/// Tasks that run between two looks at the clock.
+const LOOK_EACH: u32 = 16;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
+    fn fill_with_random(bytes: &mut [u8]);
+}
+
+/// Gives the generator of random numbers, which starts alike in each page, a seed of the host's.
+pub(super) fn seed() {
+    std::thread_local! {
+        static SEEDED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !SEEDED.replace(true) {
+        let mut bytes = [0; 8];
+        fill_with_random(&mut bytes);
+        fastrand::seed(u64::from_le_bytes(bytes));
+    }
+}
+
+/// What is ready to run.
+#[derive(Default)]
+struct Turn {
+    ready: RefCell<VecDeque<Runnable>>,
+    /// Tasks are being run, or will be before the page's other events.
+    is_due: Cell<bool>,
+    is_running: Cell<bool>,
+    /// A call that somebody waits for is being worked on.
+    is_awaited: Cell<bool>,
+}
+
+std::thread_local! {
+    static TURN: Turn = Turn::default();
+}
+
+fn schedule(task: Runnable) {
+    TURN.with(|turn| {
+        turn.ready.borrow_mut().push_back(task);
+        if !turn.is_running.get() && !turn.is_due.replace(true) {
+            soon();
+        }
+    });
+}
+
+/// Runs what is ready before the page's other events.
+fn soon() {
+    std::thread_local! {
+        static RUN: Closure<dyn FnMut(JsValue)> = Closure::new(|_| run());
+    }
+    // Not `queueMicrotask`, which tests replace.
+    RUN.with(|run| drop(js_sys::Promise::resolve(&JsValue::UNDEFINED).then(run)));
+}
+
+/// Runs what is ready until nothing is, or until the page should get a turn.
+pub(super) fn run() {
+    TURN.with(|turn| {
+        turn.is_due.set(false);
+        if turn.is_running.replace(true) {
+            return;
+        }
+        let end = super::wall_clock_millis() + STRETCH;
+        let mut ran = 0_u32;
+        let rest = loop {
+            // Not in the `while let`, which would hold the borrow while the task runs.
+            let next = turn.ready.borrow_mut().pop_front();
+            let Some(task) = next else { break false };
+            task.run();
+            ran += 1;
+            if ran.is_multiple_of(LOOK_EACH) && super::wall_clock_millis() > end {
+                break !turn.ready.borrow().is_empty();
+            }
+        };
+        turn.is_running.set(false);
+        if rest && !turn.is_due.replace(true) {
+            super::timer::at_next_turn(run);
+        }
+    });
+}
+
+/// Whether what runs now belongs to a call that somebody waits for.
+pub(super) fn is_awaited() -> bool {
+    TURN.with(|turn| turn.is_awaited.get())
+}
+
+/// Runs a task in the background.
+pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
+    let (runnable, task) = async_task::spawn(future, schedule);
+    task.detach();
+    schedule(runnable);
+}
+
+/// A call as far as it got at once.
+#[derive(Debug)]
+pub enum Begun<T> {
+    /// It is over.
+    Ready(T),
+    /// It waits for something.
+    Pending(Pending<T>),
+}
+
+/// What becomes of a call.
+enum Outcome<T> {
+    None,
+    Ready(T),
+    /// To be told.
+    Wanted(Box<dyn FnOnce(T)>),
+}
+
+/// A call that waits. Dropped, it is withdrawn.
+pub struct Pending<T> {
+    outcome: Rc<RefCell<Outcome<T>>>,
+    task: Task<()>,
+}
+
+impl<T: 'static> Pending<T> {
+    /// Says who is told what came of it; dropping what is given back withdraws the call.
+    pub fn when_ready(self, tell: impl FnOnce(T) + 'static) -> Task<()> {
+        *self.outcome.borrow_mut() = Outcome::Wanted(Box::new(tell));
+        self.task
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+/// Begins a call: it, and all that it set going, runs as far as it can before this returns.
+pub fn begin<T: 'static>(future: impl Future<Output = T> + 'static) -> Begun<T> {
+    let outcome = Rc::new(RefCell::new(Outcome::None));
+    let told = Rc::clone(&outcome);
+    let call = async move {
+        let mut future = pin!(future);
+        let value = poll_fn(|context| {
+            let before = TURN.with(|turn| turn.is_awaited.replace(true));
+            let polled = future.as_mut().poll(context);
+            TURN.with(|turn| turn.is_awaited.set(before));
+            polled
+        })
+        .await;
+        let before = std::mem::replace(&mut *told.borrow_mut(), Outcome::None);
+        match before {
+            Outcome::Wanted(tell) => tell(value),
+            _ => *told.borrow_mut() = Outcome::Ready(value),
+        }
+    };
+    let (runnable, task) = async_task::spawn_local(call, schedule);
+    runnable.run();
+    run();
+    let now = std::mem::replace(&mut *outcome.borrow_mut(), Outcome::None);
+    match now {
+        Outcome::Ready(value) => {
+            task.detach();
+            Begun::Ready(value)
+        }
+        _ => Begun::Pending(Pending { outcome, task }),
+    }
+}

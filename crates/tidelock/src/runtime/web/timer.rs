@@ -1,0 +1,131 @@
+//! The host's timers.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use js_sys::{Function, Reflect};
+use send_wrapper::SendWrapper;
+use wasm_bindgen::prelude::{Closure, JsCast, JsValue, wasm_bindgen};
+
+use super::executor;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &JsValue, millis: i32) -> JsValue;
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(timer: &JsValue);
+}
+
+/// Calls `run` when the page has had its turn.
+pub(super) fn at_next_turn(run: fn()) {
+    set_timeout(&Closure::once_into_js(run), 0);
+}
+
+/// Lets a process end although the timer is set, where there are processes.
+fn let_go(timer: &JsValue) {
+    if timer.is_object() {
+        // Node and Bun.
+        if let Ok(unref) = Reflect::get(timer, &"unref".into())
+            && let Some(unref) = unref.dyn_ref::<Function>()
+        {
+            // It cannot fail for a timer; if it does, the process lives longer.
+            let _ = unref.call0(timer);
+        }
+        return;
+    }
+    let deno = Reflect::get(&js_sys::global(), &"Deno".into()).unwrap_or_default();
+    if deno.is_object()
+        && let Ok(unref) = Reflect::get(&deno, &"unrefTimer".into())
+        && let Some(unref) = unref.dyn_ref::<Function>()
+    {
+        // As above.
+        let _ = unref.call1(&deno, timer);
+    }
+}
+
+/// One timer of the host. Dropped, it is cleared.
+struct Timeout {
+    id: JsValue,
+    _callback: Closure<dyn FnMut()>,
+    is_over: Rc<Cell<bool>>,
+    waker: Rc<RefCell<Waker>>,
+}
+
+impl Timeout {
+    fn set(millis: i32, waker: &Waker) -> Self {
+        let is_over = Rc::new(Cell::new(false));
+        let waker = Rc::new(RefCell::new(waker.clone()));
+        let (over, wakes) = (Rc::clone(&is_over), Rc::clone(&waker));
+        let callback = Closure::new(move || {
+            over.set(true);
+            wakes.borrow().wake_by_ref();
+            executor::run();
+        });
+        let id = set_timeout(callback.as_ref(), millis);
+        if !executor::is_awaited() {
+            let_go(&id);
+        }
+        Self { id, _callback: callback, is_over, waker }
+    }
+}
+
+impl Drop for Timeout {
+    fn drop(&mut self) {
+        if !self.is_over.get() {
+            clear_timeout(&self.id);
+        }
+    }
+}
+
+/// Resolves after a time; one of no time lets the page's other events run first.
+///
+/// The host's timers overflow at 2^31 ms and then fire at once, so long waits go in steps.
+pub(crate) struct Sleep {
+    /// Milliseconds that no timer is set for yet; `None` before the first poll.
+    left: u128,
+    timeout: Option<SendWrapper<Timeout>>,
+}
+
+impl Sleep {
+    pub(crate) fn new(duration: Duration) -> Self {
+        Self { left: duration.as_nanos().div_ceil(1_000_000), timeout: None }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(timeout) = &self.timeout {
+            if !timeout.is_over.get() {
+                timeout.waker.borrow_mut().clone_from(context.waker());
+                return Poll::Pending;
+            }
+            if self.left == 0 {
+                self.timeout = None;
+                return Poll::Ready(());
+            }
+        }
+        let step = i32::try_from(self.left).unwrap_or(i32::MAX);
+        self.left -= u128::from(step.unsigned_abs());
+        self.timeout = Some(SendWrapper::new(Timeout::set(step, context.waker())));
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// As [`Sleep`].
+pub(crate) fn sleep(duration: Duration) -> Sleep {
+    Sleep::new(duration)
+}

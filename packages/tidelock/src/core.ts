@@ -1,0 +1,58 @@
+// The core: the library as WebAssembly, and how its calls become promises.
+
+import { initSync, Waiting } from "../wasm/tidelock.js";
+import { wasm } from "../wasm/bytes.js";
+
+export * from "../wasm/tidelock.js";
+
+try {
+  initSync({ module: new WebAssembly.Module(wasm()) });
+} catch (cause) {
+  const text = "tidelock cannot start its WebAssembly; a content security policy needs 'wasm-unsafe-eval'";
+  throw new Error(text, { cause });
+}
+
+/** Not given, for the core. */
+export const NONE = Number.NaN;
+
+/** The answer of a call, or the promise of one that waits. */
+export function settled<T>(answer: unknown): T | Promise<T> {
+  return answer instanceof Waiting ? (answer.promise as Promise<T>) : (answer as T);
+}
+
+export interface WaitConfig {
+  readonly wait?: boolean;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** How long to wait: 0 not at all, NaN until aborted. */
+export function waitMs({ wait, timeoutMs = 30_000 }: WaitConfig): number {
+  if (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) throw new Error("timeoutMs must be >= 0");
+  if (wait === false || timeoutMs <= 0) return 0;
+  // The longest time there is comes close enough to never.
+  return timeoutMs === Infinity ? NONE : Math.min(timeoutMs, 3_650 * 24 * 3_600_000);
+}
+
+/** Begins a call that waits until its signal aborts: then it is withdrawn, and gives `null`. */
+export function waiting<T>(signal: AbortSignal | undefined, begin: () => unknown): T | null | Promise<T | null> {
+  if (signal?.aborted) return null;
+  const answer = begin();
+  if (!(answer instanceof Waiting)) return answer as T | null;
+  if (signal === undefined) return answer.promise as Promise<T | null>;
+  const cancel = () => answer.cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  return (answer.promise as Promise<T | null>).finally(() => signal.removeEventListener("abort", cancel));
+}
+
+/** Repeats a receive: until nothing is there, if it does not wait, else until the signal aborts or the loop is left. */
+export async function* repeated<T, C extends WaitConfig>(
+  cfg: C,
+  recv: (cfg: C) => Promise<T | null>,
+): AsyncGenerator<T, void, undefined> {
+  while (!cfg.signal?.aborted) {
+    const received = await recv(cfg);
+    if (received !== null) yield received;
+    else if (cfg.wait === false) return;
+  }
+}

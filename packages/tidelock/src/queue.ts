@@ -1,0 +1,197 @@
+/** Queues: each message to one receiver at a time, at least once, with leases, delays and retries. */
+
+import { configuredTenant, name, number, tenant, text } from "./check.js";
+import { NONE, RawQueue, repeated, settled, waiting, waitMs } from "./core.js";
+import { pack, unpack } from "./envelope.js";
+import { parse, type Infer, type Schema } from "./schema.js";
+
+export type { Infer, Schema } from "./schema.js";
+
+/** How a queue is defined. */
+export type QueueConfig<S extends Schema> = {
+  /** 1 to 256 characters. */
+  id: string;
+  /** What each message must be. */
+  schema: S;
+  /** Whose messages they are, unless a call says another; default `default`. Tenants share nothing. */
+  tenantId?: string;
+  /** A label; default `sync:queue`. */
+  prefix?: string;
+  ordering?: {
+    /** `ordering_key_partitioned` (default): messages of one key one at a time, in order. `best_effort`: a key is a label. */
+    mode?: "best_effort" | "ordering_key_partitioned";
+    /** Lanes that keys are spread over; default: one for each key. */
+    partitions?: number;
+  };
+  limits?: {
+    /** Bytes of value and metadata; default 131,072. */
+    payloadBytes?: number;
+    /** How long a message is kept from its first due time on, in ms; default 7 days. */
+    maxMessageAgeMs?: number;
+    /** Default 7 days. */
+    maxNackDelayMs?: number;
+    /** How long a dead letter is kept, in ms; default 7 days. */
+    dlqRetentionMs?: number;
+  };
+  delivery?: {
+    /** How long a received message is its receiver's, in ms; default 30,000. */
+    defaultLeaseMs?: number;
+    /** Deliveries of a message before it becomes a dead letter; default 10. */
+    maxDeliveries?: number;
+  };
+};
+
+/** A message to be sent. */
+export type QueueSendConfig<T> = {
+  data: T;
+  /** Ms before it can be received; default 0. */
+  delayMs?: number;
+  /** Messages of one key are received one at a time, in order. */
+  orderingKey?: string;
+  /** A second message with this key is not sent: the answer is that of the first. */
+  idempotencyKey?: string;
+  /** How long the key is remembered, in ms; default 7 days. */
+  idempotencyTtlMs?: number;
+  /** Travels with the message. */
+  meta?: Record<string, unknown>;
+  tenantId?: string;
+};
+
+/** How to receive. */
+export type QueueRecvConfig = {
+  /** Whether to wait until something comes; default true. */
+  wait?: boolean;
+  /** The longest wait in ms; default 30,000, `Infinity` until aborted. */
+  timeoutMs?: number;
+  /** How long the message is this receiver's, in ms; default that of the queue. */
+  leaseMs?: number;
+  signal?: AbortSignal;
+  /** Shown as its holder. */
+  consumerId?: string;
+  tenantId?: string;
+};
+
+/** A message that was received. Nobody else gets it until its lease is over. */
+export type QueueReceived<T> = {
+  data: T;
+  messageId: string;
+  /** Names this hand-over. */
+  deliveryId: string;
+  /** Hand-overs of the message so far, from 1. */
+  attempt: number;
+  /** Epoch ms, as it was at the hand-over. */
+  leaseUntil: number;
+  orderingKey?: string;
+  meta?: Record<string, unknown>;
+  /** It is done. False: its lease was over. */
+  ack(): Promise<boolean>;
+  /** Begins its lease anew. False: it was over. */
+  touch(cfg?: { leaseMs?: number }): Promise<boolean>;
+  /** It failed: it comes again, or becomes a dead letter. False: its lease was over. */
+  nack(cfg?: { delayMs?: number; reason?: string; error?: string }): Promise<boolean>;
+};
+
+/** Receives messages; all readers of a queue share them. */
+export type QueueReader<T> = {
+  /** The next message, or `null`: nothing came in time. */
+  recv(cfg?: QueueRecvConfig): Promise<QueueReceived<T> | null>;
+  /** Messages as they come. */
+  stream(cfg?: QueueRecvConfig): AsyncIterable<QueueReceived<T>>;
+};
+
+/** A queue. */
+export type Queue<T> = QueueReader<T> & {
+  send(cfg: QueueSendConfig<T>): Promise<{ messageId: string; duplicate: boolean }>;
+  reader(): QueueReader<T>;
+};
+
+const WEEK = 7 * 24 * 3_600_000;
+
+/** What the core shows of a delivery. */
+type Shown = [value: string, message: string, delivery: string, attempt: number, lease: number, until: number];
+
+/** Makes a queue of this page. */
+export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>> {
+  type T = Infer<S>;
+  name(config.id, "config.id");
+  const configured = configuredTenant(config.tenantId);
+  const { ordering = {}, limits = {}, delivery = {} } = config;
+  const lane = lanes(ordering);
+  const payload = number("limits.payloadBytes", limits.payloadBytes, { otherwise: 131_072, whole: true });
+  const maxAge = number("limits.maxMessageAgeMs", limits.maxMessageAgeMs, { otherwise: WEEK });
+  const maxDelay = number("limits.maxNackDelayMs", limits.maxNackDelayMs, { otherwise: WEEK });
+  const kept = number("limits.dlqRetentionMs", limits.dlqRetentionMs, { otherwise: WEEK });
+  const lease = number("delivery.defaultLeaseMs", delivery.defaultLeaseMs, { otherwise: 30_000 });
+  const most = { otherwise: 10, whole: true, most: Number.MAX_SAFE_INTEGER };
+  const maxDeliveries = number("delivery.maxDeliveries", delivery.maxDeliveries, most);
+  const raw = new RawQueue(lease, maxDeliveries, maxAge, kept, maxDelay);
+
+  function received(whose: string, [value, messageId, deliveryId, attempt, lease, leaseUntil]: Shown): QueueReceived<T> {
+    return {
+      ...unpack<T>(value),
+      messageId,
+      deliveryId,
+      attempt,
+      leaseUntil,
+      async ack() {
+        return settled<boolean>(raw.ack(whose, deliveryId, lease));
+      },
+      async touch(cfg = {}) {
+        const again = number("leaseMs", cfg.leaseMs, { otherwise: NONE });
+        return settled<boolean>(raw.touch(whose, deliveryId, lease, again));
+      },
+      async nack(cfg = {}) {
+        const delay = number("delayMs", cfg.delayMs, { otherwise: NONE, floor: 0, orZero: true });
+        if (delay > maxDelay) throw new Error(`nack delayMs (${delay}) exceeds maxNackDelayMs (${maxDelay})`);
+        return settled<boolean>(raw.nack(whose, deliveryId, lease, delay, text(cfg.reason), text(cfg.error)));
+      },
+    };
+  }
+
+  const reader: QueueReader<T> = {
+    async recv(cfg = {}) {
+      const whose = tenant(cfg.tenantId, configured);
+      const wait = waitMs(cfg);
+      const lease = number("leaseMs", cfg.leaseMs, { otherwise: NONE });
+      const consumer = text(cfg.consumerId);
+      const shown = await waiting<Shown>(cfg.signal, () => raw.recv(whose, wait, lease, consumer));
+      return shown && received(whose, shown);
+    },
+    stream: (cfg = {}) => repeated(cfg, reader.recv),
+  };
+
+  return {
+    ...reader,
+    async send(cfg) {
+      const whose = tenant(cfg.tenantId, configured);
+      const delay = number("delayMs", cfg.delayMs, { otherwise: NONE, floor: 0, orZero: true });
+      const dedup = text(cfg.idempotencyKey);
+      const dedupFor = number("idempotencyTtlMs", cfg.idempotencyTtlMs, { otherwise: WEEK });
+      const value = pack(parse(config.schema, cfg.data), cfg.meta, cfg.orderingKey, payload);
+      const key = cfg.orderingKey === undefined ? undefined : lane(cfg.orderingKey);
+      const answer = raw.send(whose, value, delay, key, dedup, dedup === undefined ? NONE : dedupFor);
+      const [messageId, duplicate] = (await settled<[string, boolean]>(answer));
+      return { messageId, duplicate };
+    },
+    reader: () => reader,
+  };
+}
+
+/** Which messages go one at a time, by their keys. */
+function lanes({ mode = "ordering_key_partitioned", partitions }: { mode?: string; partitions?: number }) {
+  if (mode !== "best_effort" && mode !== "ordering_key_partitioned") {
+    throw new Error(`ordering.mode must be "best_effort" or "ordering_key_partitioned", but is ${String(mode)}`);
+  }
+  const count = number("ordering.partitions", partitions, { otherwise: 0, whole: true });
+  return (key: string): string | undefined => {
+    if (mode === "best_effort") return undefined;
+    return count === 0 ? key : String(spread(key) % count);
+  };
+}
+
+/** The FNV-1a hash of a text's code units. */
+function spread(key: string): number {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < key.length; at += 1) hash = Math.imul(hash ^ key.charCodeAt(at), 0x01000193);
+  return hash >>> 0;
+}

@@ -1,0 +1,65 @@
+// Schemas: whatever checks a value and says what it becomes.
+
+/** What checks values: an object with `safeParse`, or `parse`, or a Standard Schema; looked for in this order. */
+export type Schema<Out = unknown> =
+  | { safeParse(value: unknown): { success: true; data: Out } | { success: false; error: unknown } }
+  | { parse(value: unknown): Out }
+  | {
+      readonly "~standard": {
+        readonly version: 1;
+        readonly vendor: string;
+        validate(value: unknown): unknown;
+        readonly types?: { readonly input: unknown; readonly output: Out } | undefined;
+      };
+    };
+
+/** What comes out of a schema. */
+export type Infer<S extends Schema> = S extends {
+  readonly "~standard": { readonly types?: infer Types };
+}
+  ? NonNullable<Types> extends { readonly output: infer Out }
+    ? Out
+    : never
+  : S extends { safeParse(value: unknown): infer Result }
+    ? Extract<Result, { success: true }> extends { data: infer Out }
+      ? Out
+      : never
+    : S extends { parse(value: unknown): infer Out }
+      ? Out
+      : unknown;
+
+interface Standard {
+  validate(value: unknown): unknown;
+}
+
+interface Issue {
+  readonly message?: string;
+}
+
+/** The value that the schema makes of this one. @internal */
+export function parse<Out>(schema: Schema<Out>, value: unknown): Out {
+  const any = schema as { safeParse?: unknown; parse?: unknown; "~standard"?: Standard };
+  if (typeof any?.safeParse === "function") {
+    const result = synchronous(any.safeParse(value)) as
+      | { success: true; data: Out }
+      | { success: false; error: unknown };
+    if (result.success) return result.data;
+    throw result.error;
+  }
+  if (typeof any?.parse === "function") return synchronous(any.parse(value)) as Out;
+  if (typeof any?.["~standard"]?.validate === "function") {
+    const result = synchronous(any["~standard"].validate(value)) as { value: Out; issues?: readonly Issue[] };
+    if (result.issues === undefined) return result.value;
+    const error = new Error(result.issues[0]?.message ?? "invalid value");
+    error.name = "SchemaError";
+    throw Object.assign(error, { issues: result.issues });
+  }
+  throw new Error("config.schema must have safeParse, parse or ~standard");
+}
+
+function synchronous(result: unknown): unknown {
+  if (typeof (result as { then?: unknown } | null)?.then !== "function") return result;
+  // Its failure is that of a check that does not count.
+  Promise.resolve(result).catch(() => {});
+  throw new Error("schema must validate synchronously");
+}

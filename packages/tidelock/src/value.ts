@@ -1,0 +1,263 @@
+// Values as texts, and back: plain JSON as it is, all else that structured cloning takes by a notation of its own.
+
+/** Begins a text that is not plain JSON. */
+const MARK = "\u0001";
+
+/** A value, taken at the call. */
+export interface Taken {
+  readonly text: string;
+  /** Bytes of its JSON. */
+  readonly size: number;
+}
+
+/** Whether `JSON.parse(JSON.stringify(value))` gives an equal value. */
+function isPlain(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true;
+    case "number":
+      return Number.isFinite(value) && !Object.is(value, -0);
+    case "object":
+      break;
+    default:
+      return false;
+  }
+  if (value === null) return true;
+  // Deeper than that it may be a cycle.
+  if (depth > 64) return false;
+  if (Array.isArray(value)) {
+    const keys = Object.keys(value).length;
+    return keys === value.length && "toJSON" in value === false && value.every((item) => isPlain(item, depth + 1));
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  if ("toJSON" in value) return false;
+  for (const key of Object.keys(value)) {
+    if (!isPlain((value as Record<string, unknown>)[key], depth + 1)) return false;
+  }
+  return true;
+}
+
+/** Takes a copy of a value. Throws what structured cloning throws. */
+export function take(value: unknown): Taken {
+  if (isPlain(value, 0)) {
+    const text = JSON.stringify(value);
+    return { text, size: utf8Length(text) };
+  }
+  const clone: unknown = structuredClone(value);
+  return { text: MARK + JSON.stringify(new Writer().write(clone)), size: utf8Length(measured(clone)) };
+}
+
+/** A fresh copy of a value that was taken. */
+export function give(text: string): unknown {
+  if (!text.startsWith(MARK)) return JSON.parse(text) as unknown;
+  const [root, nodes] = JSON.parse(text.slice(MARK.length)) as [Note, Node[]];
+  return new Reader(nodes).read(root);
+}
+
+/** The JSON text that counts as the size of a value. */
+function measured(value: unknown): string {
+  try {
+    return JSON.stringify(value, counted) ?? "";
+  } catch {
+    // A cycle has none.
+    return JSON.stringify(new Writer().write(value));
+  }
+}
+
+function counted(this: unknown, _key: string, value: unknown): unknown {
+  if (typeof value === "bigint") return null;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null || value instanceof Date ? value : null;
+}
+
+/** Bytes of a text in UTF-8. */
+export function utf8Length(text: string): number {
+  let length = text.length;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code < 0x80) continue;
+    length += code < 0x800 ? 1 : 2;
+    // A pair of two units takes four bytes.
+    if (code >= 0xd800 && code < 0xdc00 && at + 1 < text.length) {
+      const next = text.charCodeAt(at + 1);
+      if (next >= 0xdc00 && next < 0xe000) at += 1;
+    }
+  }
+  return length;
+}
+
+/** What stands for a value: itself, if JSON has it, else a list with a letter. */
+type Note = string | boolean | null | number | readonly unknown[];
+/** An object, by its letter. */
+type Node = readonly [string, ...unknown[]];
+
+/**
+ * Objects that only the page itself can hold, like `Blob`. They are never changed, so a copy may be the same object.
+ * Each lives as long as its text is remembered by somebody, or until the page lets go of all of them.
+ */
+const kept = new Map<number, object>();
+let lastKept = 0;
+
+class Writer {
+  private readonly known = new Map<object, number>();
+  private readonly nodes: Node[] = [];
+
+  /** The whole text of a value. */
+  write(value: unknown): [Note, Node[]] {
+    return [this.note(value), this.nodes];
+  }
+
+  private note(value: unknown): Note {
+    switch (typeof value) {
+      case "string":
+      case "boolean":
+        return value;
+      case "number":
+        if (Number.isFinite(value) && !Object.is(value, -0)) return value;
+        return ["n", Object.is(value, -0) ? "-0" : String(value)];
+      case "bigint":
+        return ["i", String(value)];
+      case "object":
+        return value === null ? null : ["r", this.object(value)];
+      default:
+        return ["u"];
+    }
+  }
+
+  private object(object: object): number {
+    const known = this.known.get(object);
+    if (known !== undefined) return known;
+    const index = this.nodes.length;
+    this.known.set(object, index);
+    // The place is taken before the members, which may lead back here.
+    this.nodes.push(["?"]);
+    this.nodes[index] = this.node(object);
+    return index;
+  }
+
+  private node(object: object): Node {
+    if (Array.isArray(object)) {
+      const items = Object.keys(object).map((key) => [key, this.note(object[key as unknown as number])]);
+      return ["a", object.length, items];
+    }
+    if (object instanceof Date) return ["d", this.note(object.getTime())];
+    if (object instanceof RegExp) return ["x", object.source, object.flags];
+    if (object instanceof Map) return ["m", [...object].map(([key, value]) => [this.note(key), this.note(value)])];
+    if (object instanceof Set) return ["s", [...object].map((value) => this.note(value))];
+    if (object instanceof ArrayBuffer) return ["b", toBase64(new Uint8Array(object))];
+    if (ArrayBuffer.isView(object)) {
+      const { buffer, byteOffset, byteLength } = object;
+      const length = (object as { length?: number }).length ?? byteLength;
+      return ["v", object.constructor.name, this.object(buffer), byteOffset, length];
+    }
+    if (object instanceof Error) {
+      const { name, message, stack, cause } = object;
+      return ["e", name, message, stack ?? null, this.note(cause), "cause" in object];
+    }
+    for (const boxed of [Number, String, Boolean, BigInt]) {
+      if (object instanceof boxed) return ["o", this.note(object.valueOf())];
+    }
+    if (Object.getPrototypeOf(object) === Object.prototype) {
+      return ["p", Object.entries(object).map(([key, value]) => [key, this.note(value)])];
+    }
+    lastKept += 1;
+    kept.set(lastKept, object);
+    return ["k", lastKept];
+  }
+}
+
+class Reader {
+  private readonly made: unknown[] = [];
+
+  constructor(private readonly nodes: readonly Node[]) {}
+
+  read(note: Note): unknown {
+    if (!Array.isArray(note)) return note;
+    switch (note[0]) {
+      case "n":
+        return Number(note[1]);
+      case "i":
+        return BigInt(note[1] as string);
+      case "r":
+        return this.object(note[1] as number);
+      default:
+        return undefined;
+    }
+  }
+
+  private object(index: number): unknown {
+    if (index in this.made) return this.made[index];
+    const [letter, ...parts] = this.nodes[index] as Node;
+    const into = <T>(object: T): T => {
+      this.made[index] = object;
+      return object;
+    };
+    switch (letter) {
+      case "a": {
+        const array = into<unknown[]>(new Array(parts[0] as number));
+        for (const [key, note] of parts[1] as [string, Note][]) array[key as unknown as number] = this.read(note);
+        return array;
+      }
+      case "d":
+        return into(new Date(this.read(parts[0] as Note) as number));
+      case "x":
+        return into(new RegExp(parts[0] as string, parts[1] as string));
+      case "m": {
+        const map = into(new Map<unknown, unknown>());
+        for (const [key, value] of parts[0] as [Note, Note][]) map.set(this.read(key), this.read(value));
+        return map;
+      }
+      case "s": {
+        const set = into(new Set<unknown>());
+        for (const note of parts[0] as Note[]) set.add(this.read(note));
+        return set;
+      }
+      case "b":
+        return into(fromBase64(parts[0] as string).buffer);
+      case "v": {
+        const [kind, buffer, offset, length] = parts as [string, number, number, number];
+        const View = (globalThis as unknown as Record<string, new (...args: unknown[]) => unknown>)[kind]!;
+        return into(new View(this.object(buffer), offset, length));
+      }
+      case "e":
+        return this.error(parts, into);
+      case "o":
+        return into(Object(this.read(parts[0] as Note)) as unknown);
+      case "p": {
+        const object = into<Record<string, unknown>>({});
+        for (const [key, note] of parts[0] as [string, Note][]) {
+          const value = this.read(note);
+          Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+        }
+        return object;
+      }
+      default:
+        return into(kept.get(parts[0] as number));
+    }
+  }
+
+  private error(parts: readonly unknown[], into: <T>(object: T) => T): unknown {
+    const [name, message, stack, cause, hasCause] = parts as [string, string, string | null, Note, boolean];
+    const kinds = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
+    const Kind = kinds[name as keyof typeof kinds] ?? Error;
+    const error = into(new Kind(message));
+    if (stack !== null) Object.defineProperty(error, "stack", { value: stack, writable: true, configurable: true });
+    if (hasCause) {
+      Object.defineProperty(error, "cause", { value: this.read(cause), writable: true, configurable: true });
+    }
+    return error;
+  }
+}
+
+function toBase64(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}
+
+function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+}

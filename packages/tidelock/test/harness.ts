@@ -1,0 +1,117 @@
+// Tests that run in every runtime: in Node, Bun and Deno by `main.ts`, in a page by its bundle.
+
+import FakeTimers from "@sinonjs/fake-timers";
+import { expect } from "chai";
+
+export { expect };
+
+interface Case {
+  readonly name: string;
+  readonly run: () => void | Promise<void>;
+}
+
+const cases: Case[] = [];
+let group = "";
+
+/** Puts the tests defined by `define` under a name. */
+export function describe(name: string, define: () => void): void {
+  group = name;
+  define();
+  group = "";
+}
+
+export function test(name: string, run: () => void | Promise<void>): void {
+  cases.push({ name: group === "" ? name : `${group}: ${name}`, run });
+}
+
+/** The page's time, pinned. */
+export interface PinnedTime {
+  /** Moves it on, step by step, and lets everything that became due run to its end. */
+  advance(ms: number): Promise<void>;
+  /** Sets the clock, forwards or backwards; timers keep their distance. */
+  set(now: number): void;
+  now(): number;
+}
+
+/** Runs `body` with `Date` and the timers pinned. */
+export async function pinned<T>(body: (time: PinnedTime) => Promise<T>, now = 1_700_000_000_000): Promise<T> {
+  const toFake = ["Date", "setTimeout", "clearTimeout", "setInterval", "clearInterval"] as const;
+  const clock = FakeTimers.install({ now, toFake: [...toFake] });
+  try {
+    return await body({
+      advance: async (ms) => {
+        await clock.tickAsync(ms);
+      },
+      set: (at) => clock.setSystemTime(at),
+      now: () => Date.now(),
+    });
+  } finally {
+    clock.uninstall();
+  }
+}
+
+/** Lets everything run that needs no time. */
+export async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+}
+
+/** The error that a call rejects with, or throws. */
+export async function failure(call: () => unknown): Promise<Error> {
+  try {
+    await call();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error("it was expected to fail");
+}
+
+/** A schema that lets every value of a type through. */
+export function any<T>(): { parse(value: unknown): T } {
+  return { parse: (value) => value as T };
+}
+
+/** What a run of all tests found. */
+export interface Outcome {
+  readonly passed: number;
+  readonly failed: readonly { readonly name: string; readonly error: string }[];
+}
+
+/** How long a test may hang, by the real clock. */
+const LIMIT = 60_000;
+
+/** Runs the tests whose names contain `filter`, one after the other. */
+export async function run(filter = ""): Promise<Outcome> {
+  // Tests replace them.
+  const { setTimeout, clearTimeout } = globalThis;
+  const failed: { name: string; error: string }[] = [];
+  const rejected: unknown[] = [];
+  const unhandled = (event: { reason?: unknown; preventDefault?(): void }) => {
+    event.preventDefault?.();
+    rejected.push(event.reason ?? event);
+  };
+  watch(unhandled);
+  const chosen = cases.filter(({ name }) => name.includes(filter));
+  for (const { name, run } of chosen) {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const hung = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`still running after ${LIMIT} ms`)), LIMIT);
+    });
+    try {
+      await Promise.race([run(), hung]);
+      // Unhandled rejections are told behind the microtasks.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (rejected.length > 0) throw rejected[0];
+    } catch (error) {
+      failed.push({ name, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    }
+    rejected.length = 0;
+    clearTimeout(timer);
+  }
+  return { passed: chosen.length - failed.length, failed };
+}
+
+function watch(unhandled: (event: { reason?: unknown }) => void): void {
+  const { process } = globalThis as { process?: { on?(event: string, listener: (reason: unknown) => void): void } };
+  if (typeof process?.on === "function") process.on("unhandledRejection", (reason) => unhandled({ reason }));
+  else globalThis.addEventListener?.("unhandledrejection", (event) => unhandled(event));
+}
