@@ -138,7 +138,7 @@ impl RawQueue {
 }
 
 /// A value, which came as a text.
-fn text(value: Raw) -> JsValue {
+fn text(value: &Raw) -> JsValue {
     JsValue::from_str(&String::from_utf8_lossy(&value.0))
 }
 
@@ -152,7 +152,7 @@ fn shown(delivery: Delivery<Raw>) -> JsValue {
     let lease = receipt.lease();
     let until = Timestamp::from_local_clock() + lease;
     let shown = Array::of5(
-        &text(value),
+        &text(&value),
         &message.into(),
         &id.into(),
         &js(attempt).into(),
