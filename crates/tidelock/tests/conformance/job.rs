@@ -8,6 +8,7 @@ mod keys;
 mod leases;
 mod options;
 mod order;
+mod races;
 mod retries;
 mod running;
 mod steps;
