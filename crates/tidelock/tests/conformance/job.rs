@@ -2,6 +2,7 @@
 
 mod arguments;
 mod cancelling;
+mod clock;
 mod events;
 mod joining;
 mod keys;
