@@ -4,6 +4,7 @@ mod arguments;
 mod cancelling;
 mod clock;
 mod events;
+mod groups;
 mod joining;
 mod keys;
 mod leases;
