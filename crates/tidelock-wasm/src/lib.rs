@@ -11,7 +11,9 @@ mod call;
 mod error;
 mod number;
 mod queue;
+mod retry;
 mod tenants;
 
 pub use call::Waiting;
 pub use queue::RawQueue;
+pub use retry::RawRetry;

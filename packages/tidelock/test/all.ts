@@ -1,2 +1,3 @@
 import "./queue.test.js";
 import "./store.test.js";
+import "./retry.test.js";
