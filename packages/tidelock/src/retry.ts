@@ -2,7 +2,7 @@
 
 import { NONE, RawRetry } from "./core.js";
 import { mark } from "./mark.js";
-import { after } from "./timer.js";
+import { after, pause } from "./timer.js";
 
 /** How a call is retried. */
 export type RetryOptions = {
@@ -119,10 +119,11 @@ export async function retry<T>(
     const error = isCutOff ? null : ended.error;
     // Who judges errors by a function of their own knows no wishes of ours.
     const hint = retryIf === isRetryableTransportError ? mark(error)?.afterMs : undefined;
-    const pause = course.pause(isCutOff, signal?.aborted ?? false, hint ?? NONE) as number | RetryGaveUp;
-    if (typeof pause === "string") throw giveUp(pause);
-    tell(onRetry, { attempt, error, delayMs: pause, elapsedMs: course.elapsed });
-    await rest(pause, signal);
+    const delayMs = course.pause(isCutOff, signal?.aborted ?? false, hint ?? NONE) as number | RetryGaveUp;
+    if (typeof delayMs === "string") throw giveUp(delayMs);
+    tell(onRetry, { attempt, error, delayMs, elapsedMs: course.elapsed });
+    // Also one of no time lets the page's other events run first.
+    await pause(delayMs, signal);
   }
 }
 
@@ -185,20 +186,6 @@ async function outcome<T>(fn: () => Promise<T> | T): Promise<{ value: T } | { er
   } catch (error) {
     return { error };
   }
-}
-
-/** Waits, and lets the page's other events run first, also if it is for no time. */
-function rest(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const end = () => {
-      clear();
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const clear = after(ms, end);
-    signal?.addEventListener("abort", end, { once: true });
-  });
 }
 
 /** One that throws says no: the error at hand is the one to be told. */

@@ -32,3 +32,18 @@ export function forget(timer: unknown): void {
   if (typeof timer === "object") (timer as { ref?(): void } | null)?.ref?.();
   clearTimeout(timer as number);
 }
+
+/** Resolves after a time, when the signal aborts, or when what `early` was given is called. */
+export function pause(ms: number, signal?: AbortSignal, early?: (end: () => void) => void): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const end = () => {
+      clear();
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const clear = after(ms, end);
+    signal?.addEventListener("abort", end, { once: true });
+    early?.(end);
+  });
+}

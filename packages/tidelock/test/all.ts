@@ -1,3 +1,4 @@
 import "./queue.test.js";
 import "./store.test.js";
 import "./retry.test.js";
+import "./ratelimit.test.js";
