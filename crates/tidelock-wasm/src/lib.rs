@@ -11,7 +11,12 @@ mod call;
 mod error;
 mod number;
 mod queue;
+mod ratelimit;
+mod retry;
 mod tenants;
 
 pub use call::Waiting;
 pub use queue::RawQueue;
+pub use ratelimit::RawWindow;
+pub use retry::RawRetry;
+pub use tenants::digest;

@@ -10,6 +10,8 @@ mod target;
 mod target;
 
 #[cfg(target_family = "wasm")]
+pub(crate) use target::seed;
+#[cfg(target_family = "wasm")]
 pub use target::{Begun, Pending, begin};
 pub(crate) use target::{Listener, Sleep, Spawner, monotonic, sleep, wall_clock_millis};
 

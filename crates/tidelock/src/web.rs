@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::handover::Receipt;
 use crate::queue::MessageId;
+pub use crate::ratelimit::web::{SlidingWindow, WindowVerdict};
+pub use crate::retry::web::RetryCourse;
 pub use crate::runtime::{Begun, Pending, begin};
 use crate::time::whole_millis;
 

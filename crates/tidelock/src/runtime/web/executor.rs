@@ -22,7 +22,7 @@ extern "C" {
 }
 
 /// Gives the generator of random numbers, which starts alike in each page, a seed of the host's.
-pub(super) fn seed() {
+pub(crate) fn seed() {
     std::thread_local! {
         static SEEDED: Cell<bool> = const { Cell::new(false) };
     }
