@@ -12,6 +12,16 @@ mod error;
 mod number;
 mod queue;
 mod tenants;
+mod topic;
 
 pub use call::Waiting;
 pub use queue::RawQueue;
+pub use topic::{RawLive, RawTopic, RawTopicReader};
+
+use tidelock::Raw;
+use wasm_bindgen::JsValue;
+
+/// A value, which came as a text.
+fn text(value: Raw) -> JsValue {
+    JsValue::from_str(&String::from_utf8_lossy(&value.0))
+}

@@ -1,1 +1,2 @@
 import "./queue.test.js";
+import "./topic.test.js";
