@@ -22,6 +22,6 @@ use tidelock::Raw;
 use wasm_bindgen::JsValue;
 
 /// A value, which came as a text.
-fn text(value: Raw) -> JsValue {
+fn text(value: &Raw) -> JsValue {
     JsValue::from_str(&String::from_utf8_lossy(&value.0))
 }

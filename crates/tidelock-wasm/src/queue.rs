@@ -148,7 +148,7 @@ fn shown(delivery: Delivery<Raw>) -> JsValue {
     let lease = receipt.lease();
     let until = Timestamp::from_local_clock() + lease;
     let shown = Array::of5(
-        &text(value),
+        &text(&value),
         &message.into(),
         &id.into(),
         &js(attempt).into(),

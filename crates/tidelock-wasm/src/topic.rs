@@ -77,20 +77,20 @@ impl RawTopic {
         RawTopicReader { tenants: Tenants::new(Group::new(&self.topic, &name(group)), Group::tenant) }
     }
 
-    /// A follower: from `after` on, from the oldest event (`"0"`), or from now on.
-    pub fn live(&self, tenant: &str, after: Option<String>) -> Result<RawLive, JsValue> {
-        let invalid = |after: &str| JsValue::from(JsError::new(&format!("invalid cursor: {after}")));
-        let start = match after.as_deref() {
-            None | Some("$") => Start::Latest,
-            Some("0" | "0-0") => Start::Earliest,
-            Some(text) => Start::After(text.parse::<Cursor>().map_err(|_| invalid(text))?),
+    /// A follower: from a cursor on, from the oldest event (`0`, `0-0`), or from now on (`$`).
+    pub fn live(&self, tenant: &str, after: &str) -> Result<RawLive, JsValue> {
+        let invalid = |_| JsValue::from(JsError::new(&format!("invalid cursor: {after}")));
+        let start = match after {
+            "$" => Start::Latest,
+            "0" | "0-0" => Start::Earliest,
+            text => Start::After(text.parse::<Cursor>().map_err(invalid)?),
         };
         let request = self.tenants.get(tenant).follow().start(start);
         let Begun::Ready(follower) = begin(request.into_future()) else {
             return Err("a page's log answers at once".into());
         };
-        // The only thing that may be wrong with it: it is of another topic or tenant.
-        let follower = follower.map_err(|error| after.as_deref().map_or_else(|| thrown(&error), invalid))?;
+        // Nothing else can be wrong with it than that the cursor is of another topic or tenant.
+        let follower = follower.map_err(invalid)?;
         Ok(RawLive { follower: Rc::new(RefCell::new(Some(follower))) })
     }
 }
@@ -191,13 +191,13 @@ impl fmt::Debug for RawLive {
 
 fn seen(event: Event<Raw>) -> Array {
     let (id, at) = (event.event_id().to_string(), js(event.published_at().as_millis()));
-    Array::of3(&text(event.into_data()), &id.into(), &at.into())
+    Array::of3(&text(&event.into_data()), &id.into(), &at.into())
 }
 
 fn delivered(delivery: EventDelivery<Raw>) -> JsValue {
     let (id, event, at) = (delivery.delivery_id(), delivery.event_id().to_string(), delivery.published_at());
     let (value, _) = delivery.into_parts();
-    Array::of4(&text(value), &event.into(), &js(at.as_millis()).into(), &id.into()).into()
+    Array::of4(&text(&value), &event.into(), &js(at.as_millis()).into(), &id.into()).into()
 }
 
 fn lost(gap: &Gap) -> Array {

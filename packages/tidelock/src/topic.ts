@@ -190,7 +190,7 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
     },
 
     live(cfg = {}) {
-      const follower = raw.live(tenant(cfg.tenantId, configured), cfg.after);
+      const follower = raw.live(tenant(cfg.tenantId, configured), cfg.after ?? "$");
       let answer: unknown;
       async function* events(): AsyncGenerator<TopicLiveEvent<T>, void, undefined> {
         try {
