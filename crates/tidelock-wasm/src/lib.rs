@@ -14,9 +14,19 @@ mod queue;
 mod ratelimit;
 mod retry;
 mod tenants;
+mod topic;
 
 pub use call::Waiting;
 pub use queue::RawQueue;
 pub use ratelimit::RawWindow;
 pub use retry::RawRetry;
 pub use tenants::digest;
+pub use topic::{RawLive, RawTopic, RawTopicReader};
+
+use tidelock::Raw;
+use wasm_bindgen::JsValue;
+
+/// A value, which came as a text.
+fn text(value: &Raw) -> JsValue {
+    JsValue::from_str(&String::from_utf8_lossy(&value.0))
+}

@@ -10,6 +10,7 @@ use crate::call::{Answer, call};
 use crate::error::thrown;
 use crate::number::{count, js, millis};
 use crate::tenants::{Tenants, name};
+use crate::text;
 
 /// The library's name of a queue that has its world for itself.
 const ID: &str = "queue";
@@ -135,11 +136,6 @@ impl RawQueue {
         }
         call(request, JsValue::from)
     }
-}
-
-/// A value, which came as a text.
-fn text(value: &Raw) -> JsValue {
-    JsValue::from_str(&String::from_utf8_lossy(&value.0))
 }
 
 fn receipt(tenant: &str, delivery: &str, lease: f64) -> Option<Receipt> {

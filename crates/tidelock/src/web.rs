@@ -3,8 +3,11 @@
 //! In a page, effects are synchronous: what a call changes is changed before it gives its promise back. [`begin`] runs a
 //! request of this library, and every task that it wakes, as far as they can go, and only then returns.
 
+mod topic;
+
 use std::time::Duration;
 
+pub use self::topic::{publish_recorded, recv_event, without_limit};
 use crate::handover::Receipt;
 use crate::queue::MessageId;
 pub use crate::ratelimit::web::{SlidingWindow, WindowVerdict};

@@ -3,3 +3,4 @@ import "./store.test.js";
 import "./retry.test.js";
 import "./ratelimit.test.js";
 import "./mutex.test.js";
+import "./topic.test.js";
