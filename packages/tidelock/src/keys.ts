@@ -8,7 +8,8 @@ const MAX_LITERAL = 128;
 
 /** A part of a key behind its prefix: two different ones never become one. */
 export function part(text: string): string {
-  return /[%:]/.test(text) ? text.replaceAll("%", "%25").replaceAll(":", "%3A") : text;
+  const escaped = text.includes("%") ? text.replaceAll("%", "%25") : text;
+  return escaped.includes(":") ? escaped.replaceAll(":", "%3A") : escaped;
 }
 
 /** An identifier or a resource; a long one is its digest. */

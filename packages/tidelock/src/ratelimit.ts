@@ -115,10 +115,12 @@ export function ratelimit(config: RateLimitConfig): RateLimiter {
   function judge(key: string, cost: number, peeks: boolean): RateLimitResult {
     const now = nowOf(key);
     const window = Math.floor(now / windowMs);
-    const used = count(key + window);
+    // One text for both uses, whose hash is computed once.
+    const present = key + window;
+    const used = count(present);
     const limited = !raw.judge(now, used, count(key + (window - 1)), cost, peeks);
     const { remaining, reset_in: resetIn, retry_after: retryAfter } = raw;
-    if (!limited && !peeks) store.set(key + window, raw.used, 2 * windowMs);
+    if (!limited && !peeks) store.set(present, raw.used, 2 * windowMs);
     return { limited, remaining, resetIn, limit, retryAfter };
   }
 

@@ -140,6 +140,7 @@ export class MemoryStore implements Store {
   /** Frees what has expired. */
   #free(): void {
     const now = Date.now();
+    this.#armed.timer = undefined;
     for (let freed = 0; freed < FREE_AT_ONCE && (this.#due[0]?.at ?? Infinity) <= now; freed += 1) {
       const due = heapPop(this.#due) as Due;
       const entry = this.#entries.get(due.key);

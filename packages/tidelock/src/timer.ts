@@ -26,8 +26,9 @@ export function letGo(timer: unknown): void {
   Deno?.unrefTimer?.(timer);
 }
 
-/** Takes back a timer that was let go. */
+/** Takes back a timer that was let go, if there is one. */
 export function forget(timer: unknown): void {
+  if (timer === undefined) return;
   // Node keeps a list for each duration that such a timer ever had, unless it is held again when it is cleared.
   if (typeof timer === "object") (timer as { ref?(): void } | null)?.ref?.();
   clearTimeout(timer as number);

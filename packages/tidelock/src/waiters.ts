@@ -78,17 +78,18 @@ export class Lines {
         if (place >= 0) line.waiters.splice(place, 1);
         resolve(end);
       };
-      const waiter: Waiter = { ...asking, deadline: Date.now() + asking.wait, settle };
-      const leave = () => {
-        this.#look(key, line);
+      const now = Date.now();
+      const waiter: Waiter = { ...asking, deadline: now + asking.wait, settle };
+      const leave = (now?: number) => {
+        this.#look(key, line, now);
         if (line.waiters.includes(waiter)) settle(null);
         this.#arm(key, line);
       };
       line.waiters.push(waiter);
       if (asking.wait > 0) {
-        clear = after(asking.wait, leave);
-        this.#look(key, line);
-      } else leave();
+        clear = after(asking.wait, () => leave());
+        this.#look(key, line, now);
+      } else leave(now);
     });
   }
 
@@ -142,8 +143,8 @@ export class Lines {
     return until;
   }
 
-  /** Gives the resource to the first in line, if it is free. */
-  #look(key: string, line = this.#lines.get(key)): void {
+  /** Gives the resource to the first in line, if it is free. `now` is one instant, however long the look takes. */
+  #look(key: string, line = this.#lines.get(key), now = Date.now()): void {
     if (line === undefined || line.isLooking) return;
     line.isLooking = true;
     for (let first = line.waiters[0]; first !== undefined; first = line.waiters[0]) {
@@ -154,7 +155,7 @@ export class Lines {
           break;
         }
         // Who could not have it in time does not get it late, when timers were.
-        const isLate = first.deadline < Math.min(line.until, Date.now());
+        const isLate = first.deadline < Math.min(line.until, now);
         first.settle(isLate ? null : this.#grant(key, first));
       } catch (error) {
         first.settle(Promise.reject(error as Error));

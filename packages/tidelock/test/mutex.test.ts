@@ -151,6 +151,18 @@ describe("mutex", () => {
       expect(await waits).to.not.equal(null);
     }));
 
+  test("what is free is given to who asks once, although the clock moves on meanwhile", () =>
+    pinned(async () => {
+      const { now } = Date;
+      let instant = START;
+      Date.now = () => instant++;
+      try {
+        await acquired(make({ retryCount: 0 }));
+      } finally {
+        Date.now = now;
+      }
+    }));
+
   test("with late timers things are settled in the order in which they were due", () =>
     pinned(async (time) => {
       const run = async (ttl: number) => {
