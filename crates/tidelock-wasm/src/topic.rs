@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -68,8 +68,10 @@ impl RawTopic {
         };
         let Some(record) = record else { return call(request, answer) };
         let record = move |id: EventId| record.call1(&JsValue::UNDEFINED, &id.to_string().into()).map(drop);
-        // What it wakes runs behind it, before this returns.
-        begun(async move { publish_recorded(request, record).map_err(|error| thrown(&error))?.map(answer) })
+        // Not inside of a call: what `record` calls is none of its business.
+        let published = publish_recorded(request, record).map_err(|error| thrown(&error))?.map(answer);
+        // What it woke runs before this returns.
+        begun(ready(published))
     }
 
     /// A reader of a group.
