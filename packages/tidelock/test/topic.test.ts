@@ -444,12 +444,22 @@ describe("topic live", () => {
   test("it waits for weeks, also while the clock is set back", () =>
     pinned(async (time) => {
       const orders = make();
+      const { setTimeout } = globalThis;
+      let timers = 0;
+      globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
+        timers += 1;
+        return setTimeout(...args);
+      }) as typeof setTimeout;
       const got = take(orders.live(), 1);
-      // No timer looks now and then whether something has come.
+      const inGroup = orders.reader().recv({ timeoutMs: Infinity });
       await time.advance(40 * DAY);
+      globalThis.setTimeout = setTimeout;
+      // None looks now and then whether something has come.
+      expect(timers).to.equal(0);
       time.set(time.now() - 60 * MINUTE);
       await orders.pub({ data: "one" });
       expect(await got).to.deep.equal(["one"]);
+      expect((await inGroup)?.data).to.equal("one");
     }));
 });
 
