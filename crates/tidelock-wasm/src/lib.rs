@@ -9,9 +9,13 @@
 
 mod call;
 mod error;
+mod given;
+mod job;
 mod number;
+mod page;
 mod queue;
 mod tenants;
 
 pub use call::Waiting;
+pub use job::{RawJob, RawJobEvents, RawRun};
 pub use queue::RawQueue;

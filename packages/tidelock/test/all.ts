@@ -1,1 +1,2 @@
+import "./job.test.js";
 import "./queue.test.js";
