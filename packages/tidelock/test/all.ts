@@ -1,2 +1,3 @@
 import "./job.test.js";
 import "./queue.test.js";
+import "./store.test.js";
