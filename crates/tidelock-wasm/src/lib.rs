@@ -14,8 +14,10 @@ mod job;
 mod number;
 mod page;
 mod queue;
+mod scheduler;
 mod tenants;
 
 pub use call::Waiting;
 pub use job::{RawJob, RawJobEvents, RawRun};
 pub use queue::RawQueue;
+pub use scheduler::{RawScheduler, Surface, mapped, wrong_cron, wrong_zone};

@@ -1,3 +1,4 @@
 import "./job.test.js";
 import "./queue.test.js";
+import "./scheduler.test.js";
 import "./store.test.js";

@@ -363,6 +363,10 @@ describe("job timing", () => {
       const long = { kind: "fixed", baseMs: 86_400_000, maxMs: 2 * 86_400_000 } as const;
       expect(await waits(time, handle, { maxAttempts: 2, backoff: long })).to.deep.equal([86_400_000]);
       expect(await waits(time, handle, { maxAttempts: 0 })).to.deep.equal([]);
+      const capped = { kind: "fixed", baseMs: 500, maxMs: 100 } as const;
+      expect(await waits(time, handle, { maxAttempts: 2, backoff: capped })).to.deep.equal([100]);
+      const days = { kind: "exp", baseMs: 10 * 86_400_000, maxMs: 30 * 86_400_000 } as const;
+      expect(await waits(time, handle, { maxAttempts: 2, backoff: days })).to.deep.equal([7 * 86_400_000]);
     }));
 
   test("jitter spreads a wait around it, and not beyond the maximum", () =>
