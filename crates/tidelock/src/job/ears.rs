@@ -41,8 +41,8 @@ pub(crate) struct Ears {
     /// Rings when this process should claim again.
     pub(crate) work: Arc<Bell>,
     runs: Mutex<Runs>,
-    /// Jobs whose events somebody here reads, by id.
-    watched: Mutex<HashMap<u64, Weak<Bell>>>,
+    /// What rings for those who read the events of a job here, by id: one for each.
+    watched: Mutex<HashMap<u64, Vec<Weak<Bell>>>>,
     /// Jobs that somebody here joins, by id.
     joined: Mutex<HashMap<u64, Weak<Joint>>>,
 }
@@ -68,9 +68,9 @@ impl Ears {
             News::Cancelled(fence) => self.run_over(fence, StopReason::Cancelled),
             News::Lapsed(fence) => self.run_over(fence, StopReason::LeaseLost),
             News::Happened(id) => {
-                let bell = lock(&self.watched).get(&id).and_then(Weak::upgrade);
-                if let Some(bell) = bell {
-                    bell.rung.notify_waiters();
+                let bells: Vec<_> =
+                    lock(&self.watched).get(&id).into_iter().flatten().filter_map(Weak::upgrade).collect();
+                for bell in bells {
                     bell.ring();
                 }
                 let joint = lock(&self.joined).get(&id).and_then(Weak::upgrade);
@@ -100,9 +100,8 @@ impl Ears {
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn reset(&self) {
         self.work.ring();
-        let bells: Vec<_> = lock(&self.watched).values().filter_map(Weak::upgrade).collect();
+        let bells: Vec<_> = lock(&self.watched).values().flatten().filter_map(Weak::upgrade).collect();
         for bell in bells {
-            bell.rung.notify_waiters();
             bell.ring();
         }
         let joints: Vec<_> = lock(&self.joined).values().filter_map(Weak::upgrade).collect();
@@ -115,7 +114,7 @@ impl Ears {
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.work) > 1
-            || lock(&self.watched).values().any(|bell| bell.strong_count() > 0)
+            || lock(&self.watched).values().flatten().any(|bell| bell.strong_count() > 0)
             || lock(&self.joined).values().any(|joint| joint.strong_count() > 0)
             || lock(&self.runs).listening.values().any(|run| run.strong_count() > 0)
     }
@@ -139,9 +138,19 @@ impl Ears {
         lock(&self.runs).listening.remove(&fence);
     }
 
-    /// What rings when something happens to the job, for the one that reads its events for all who follow them here.
+    /// What rings when something happens to the job, for one that reads its events: for all who follow them here, or for
+    /// those of one group.
     pub(crate) fn watch(&self, id: u64) -> Arc<Bell> {
-        shared(&self.watched, id)
+        let mut watched = lock(&self.watched);
+        if watched.len().is_power_of_two() {
+            // What nobody has any more goes each time their number has doubled.
+            watched.retain(|_, bells| bells.iter().any(|bell| bell.strong_count() > 0));
+        }
+        let bell = Arc::<Bell>::default();
+        let bells = watched.entry(id).or_default();
+        bells.retain(|bell| bell.strong_count() > 0);
+        bells.push(Arc::downgrade(&bell));
+        bell
     }
 
     /// Where all that wait for the end of the job in this process meet.

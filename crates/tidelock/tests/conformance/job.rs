@@ -3,6 +3,7 @@
 mod arguments;
 mod cancelling;
 mod events;
+mod groups;
 mod joining;
 mod keys;
 mod leases;

@@ -192,6 +192,7 @@ impl Pump {
         if let Some(next) = taken.next.filter(|_| !again) {
             self.expect(next);
         }
+        let ended = taken.ended;
         let mut claims = Claims::new(site, taken, asked, order.terms.lease);
         let mut line = receivers.lock();
         line.trouble = None;
@@ -200,7 +201,7 @@ impl Pump {
         }
         let mut replies = line.hand_out(order, &mut claims);
         if short {
-            replies.extend(line.exhausted(order, || receivers.nothing()));
+            replies.extend(line.exhausted(order, ended, || receivers.nothing()));
         } else {
             line.filled(order);
         }

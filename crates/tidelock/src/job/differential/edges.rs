@@ -40,7 +40,7 @@ async fn bounds(url: String, _: usize, seed: u64) {
 }
 
 impl Run {
-    async fn claim_all(&mut self) {
+    pub(super) async fn claim_all(&mut self) {
         let claim = Claim { max: 1_000, worker: "one".into(), park: false };
         let process = Arc::clone(&self.process);
         let expected = self.on_model(|model, now| model.claim(now, &process, &claim));
@@ -49,7 +49,7 @@ impl Run {
         self.runs.extend(found.runs.iter().map(|run| (run.id, run.fence)));
     }
 
-    async fn compare_settles(&mut self, settles: Vec<Settle>) {
+    pub(super) async fn compare_settles(&mut self, settles: Vec<Settle>) {
         let expected = self.on_model(|model, now| model.settle(now, settles.clone()));
         let found = self.store.settle(&self.address, settles).await.unwrap();
         assert_eq!(expected, found);
