@@ -1,6 +1,7 @@
 //! Jobs: those of the page, as one handle has them.
 
 mod events;
+mod reader;
 mod run;
 
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 pub use self::events::RawJobEvents;
+pub use self::reader::{RawJobDelivery, RawJobReader};
 pub use self::run::RawRun;
 
 use crate::call::{Answer, begun, call};
@@ -134,6 +136,11 @@ impl RawJob {
             request = request.reason(&reason);
         }
         call(request, |_| JsValue::UNDEFINED)
+    }
+
+    /// A reader of a group on the events of a job.
+    pub fn reader(&self, id: &str, group: &str) -> Result<RawJobReader, JsValue> {
+        RawJobReader::new(&self.job, id, group)
     }
 
     /// Gives a [`RawJobEvents`] behind this place.

@@ -16,8 +16,18 @@ mod page;
 mod queue;
 mod scheduler;
 mod tenants;
+mod topic;
 
 pub use call::Waiting;
-pub use job::{RawJob, RawJobEvents, RawRun};
+pub use job::{RawJob, RawJobDelivery, RawJobEvents, RawJobReader, RawRun};
 pub use queue::RawQueue;
 pub use scheduler::{RawScheduler, Surface, mapped, wrong_cron, wrong_zone};
+pub use topic::{RawLive, RawTopic, RawTopicReader};
+
+use tidelock::Raw;
+use wasm_bindgen::JsValue;
+
+/// A value, which came as a text.
+fn text(value: &Raw) -> JsValue {
+    JsValue::from_str(&String::from_utf8_lossy(&value.0))
+}

@@ -1,9 +1,24 @@
 /** Jobs: work that is kept until it is done, with retries, limits, cancellation and steps that are not repeated. */
 
 import { name, number, text, TEN_YEARS } from "./check.js";
-import { named, NONE, RawJob, settled, textOf, waiting, type RawJobEvents, type RawRun } from "./core.js";
+import {
+  named,
+  NONE,
+  RawJob,
+  repeated,
+  settled,
+  textOf,
+  Waiting,
+  waiting,
+  waitMs,
+  type RawJobDelivery,
+  type RawJobEvents,
+  type RawJobReader,
+  type RawRun,
+} from "./core.js";
 import { pack, tooLarge, unpack } from "./envelope.js";
 import { parse, type Infer, type Schema } from "./schema.js";
+import type { Topic, TopicDelivery, TopicLiveConfig, TopicLiveEvent, TopicReader, TopicRecvConfig } from "./topic.js";
 import { give, take } from "./value.js";
 
 export type { Infer, Schema } from "./schema.js";
@@ -90,14 +105,8 @@ export type JobEvent = { id: JobId; ts: number } & (
   | { type: "cancelled"; reason?: string }
 );
 
-/** The events of one job. */
-export type JobEvents = {
-  /** Each event as it happens, until the signal aborts or the loop is left. */
-  live(cfg?: JobLiveConfig): AsyncIterable<JobLiveEvent>;
-};
-
-type JobLiveConfig = { after?: string; signal?: AbortSignal; timeoutMs?: number; tenantId?: string };
-type JobLiveEvent = { data: JobEvent; eventId: string; cursor: string; publishedAt: number };
+/** The events of one job: the reading side of a topic. `live` goes on until its signal aborts. */
+export type JobEvents = Pick<Topic<JobEvent>, "reader" | "live">;
 
 /** What `process` has of its run. */
 export type JobContext = {
@@ -140,7 +149,10 @@ type ShownEvent = [
   nextAt?: number,
   reason?: string,
   attempt?: number,
+  delivery?: string,
+  held?: RawJobDelivery,
 ];
+type Lost = [cursor: null, from: string, to: string, missed: number];
 /** What a run has come to: the result, or why there is none. */
 type Outcome = string | [message: string, code?: string];
 
@@ -220,7 +232,8 @@ export function job<S extends Schema, Result = unknown>(
       await settled(raw.cancel(cfg.id, text(cfg.reason)));
     },
     events: (id) => ({
-      live: ({ after, signal } = {}) => followed(id, raw.follow(id, after) as RawJobEvents, signal),
+      live: (cfg = {}) => followed(id, raw.follow(id, cfg.after) as RawJobEvents, cfg),
+      reader: (group = "default") => reader(id, raw.reader(id, name(group, "group")), group),
     }),
     stop: () => raw.stop(),
   };
@@ -306,24 +319,71 @@ function ended<Result>(id: JobId, shown: Shown): JobTerminal<Result> {
   return terminal;
 }
 
-async function* followed(
-  id: JobId,
-  events: RawJobEvents,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<JobLiveEvent, void, undefined> {
-  try {
-    while (!signal?.aborted) {
-      const shown = await waiting<ShownEvent>(signal, () => events.next());
-      if (shown !== null) yield event(id, shown);
-      // Nothing comes any more.
-      else await new Promise((resolve) => (signal?.aborted ? resolve(null) : signal?.addEventListener("abort", resolve, { once: true })));
+function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncIterable<TopicLiveEvent<JobEvent>> {
+  const { signal } = cfg;
+  let answer: unknown;
+  let isLeft = false;
+  let leave = () => {};
+  async function* all(): AsyncGenerator<TopicLiveEvent<JobEvent>, void, undefined> {
+    try {
+      while (!isLeft && !signal?.aborted) {
+        const shown = await waiting<ShownEvent | Lost>(signal, () => (answer = events.next()));
+        if (isLeft || signal?.aborted) return;
+        if (shown === null) await nothing(signal, (end) => (leave = end));
+        else if (shown[0] === null) lost(cfg, shown);
+        else yield event(id, shown);
+      }
+    } finally {
+      events.free();
     }
-  } finally {
-    events.free();
   }
+  const live = all();
+  const end = live.return.bind(live);
+  // Who leaves does not wait for an event first.
+  live.return = (value) => {
+    const ended = end(value);
+    isLeft = true;
+    if (answer instanceof Waiting) answer.cancel();
+    leave();
+    return ended;
+  };
+  return live;
 }
 
-function event(id: JobId, [cursor, ts, type, runId, nextAt, reason, attempt]: ShownEvent): JobLiveEvent {
+/** Resolves when the signal aborts, or the loop is left: nothing comes any more. */
+async function nothing(signal: AbortSignal | undefined, leaving: (end: () => void) => void): Promise<void> {
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  leaving(end);
+  signal?.addEventListener("abort", end);
+  await ended;
+  signal?.removeEventListener("abort", end);
+}
+
+function reader(id: JobId, raw: RawJobReader, group: string): TopicReader<JobEvent> {
+  async function recv(cfg: TopicRecvConfig = {}): Promise<TopicDelivery<JobEvent> | null> {
+    const wait = waitMs(cfg);
+    const end = Date.now() + wait;
+    for (let left = wait; ; left = Number.isNaN(end) ? NONE : Math.max(end - Date.now(), 0)) {
+      const shown = await waiting<ShownEvent | Lost>(cfg.signal, () => raw.recv(left));
+      if (shown === null) return null;
+      if (shown[0] === null) {
+        lost(cfg, shown);
+        continue;
+      }
+      const [deliveryId, held] = shown.slice(7) as [string, RawJobDelivery];
+      return { ...event(id, shown), deliveryId, commit: async () => settled<boolean>(held.commit()) };
+    }
+  }
+  return { group, recv, stream: (cfg = {}) => repeated(cfg, recv) };
+}
+
+/** Tells of events that are no longer kept. */
+function lost({ onGap }: TopicLiveConfig, [, from, to, missed]: Lost): void {
+  if (onGap) Promise.resolve({ from, to, missed, cause: "trimmed" } as const).then(onGap).catch(() => {});
+}
+
+function event(id: JobId, [cursor, ts, type, runId, nextAt, reason, attempt]: ShownEvent): TopicLiveEvent<JobEvent> {
   const data: Record<string, unknown> = { id, ts, type };
   if (runId !== undefined) data.runId = runId;
   if (type === "started") data.attempt = attempt;

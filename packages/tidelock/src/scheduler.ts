@@ -3,6 +3,7 @@
 import { name, number, text } from "./check.js";
 import { mapped, NONE, RawScheduler, settled, textOf, wrong_cron, wrong_zone } from "./core.js";
 import type { Store } from "./store.js";
+import { corrupt, storeKey } from "./store-key.js";
 import { give, take } from "./value.js";
 
 /** How a scheduler is defined. */
@@ -229,13 +230,8 @@ function served(part: Part, schedule: string): [Part, Target] | undefined {
   return found;
 }
 
-/** In a part of a key, `%` and `:` are written otherwise. */
-function escaped(part: string): string {
-  return part.replaceAll("%", "%25").replaceAll(":", "%3A");
-}
-
 function slotKey({ prefix, id }: Part, schedule: string): string {
-  return `${prefix}:${escaped(id)}:lastRun:${escaped(schedule)}`;
+  return storeKey(prefix, id, "lastRun", schedule);
 }
 
 /** What takes the outcome of a call: the job's id, or the error, its text, and whether it is final. */
@@ -391,7 +387,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       const key = slotKey(part, schedule);
       const kept = slots.get(key);
       if (kept !== undefined && (typeof kept !== "number" || !Number.isFinite(kept))) {
-        throw new Error(`corrupt value in store: ${key}`);
+        throw corrupt(key);
       }
       if (kept === undefined) slots.set(key, Date.now());
       const short = mapped(schedule);

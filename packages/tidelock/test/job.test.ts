@@ -848,6 +848,19 @@ describe("job events", () => {
     expect(() => handle.events("no job").live({ after: cursors[0] })).to.throw(`invalid cursor: ${cursors[0]}`);
   });
 
+  test("who leaves the loop while nothing comes does not wait for an event", async () => {
+    const handle = make();
+    const ended = await handle.submit({ input: 1 });
+    await handle.join({ id: ended });
+    for (const id of [ended, await make(held().process, { id: handle.id }).submit({ input: 1, delayMs: 1_000_000 })]) {
+      const events = handle.events(id).live()[Symbol.asyncIterator]();
+      const next = events.next();
+      await settled();
+      await events.return?.();
+      expect((await next).done).to.equal(true);
+    }
+  });
+
   test("of any id, with a signal that was aborted before or is aborted later, it ends quietly", async () => {
     const handle = make();
     for (const id of ["no number", "12345", await handle.submit({ input: 1 })]) {
@@ -862,6 +875,109 @@ describe("job events", () => {
       abort.abort();
       await following;
     }
+  });
+});
+
+describe("job event readers", () => {
+  test("readers of a group share the events, another group gets all, and a commit is true once", () =>
+    pinned(async (time) => {
+      const { runs, process } = held();
+      const handle = make(process);
+      const id = await handle.submit({ input: 1 });
+      const { reader } = handle.events(id);
+      const [one, other, audit] = [reader(), reader("default"), reader("audit")];
+      expect([one.group, audit.group]).to.deep.equal(["default", "audit"]);
+      const first = await one.recv({ wait: false });
+      const second = await other.recv({ wait: false });
+      expect([first?.data.type, second?.data.type]).to.deep.equal(["submitted", "started"]);
+      expect(first?.data).to.deep.equal({ id, ts: time.now(), type: "submitted" });
+      expect(first?.cursor).to.equal(first?.eventId);
+      expect(first?.publishedAt).to.equal(time.now());
+      expect(await one.recv({ wait: false })).to.equal(null);
+      const seen = await audit.recv({ wait: false });
+      expect(seen?.data.type).to.equal("submitted");
+      expect(seen?.deliveryId).not.to.equal(first?.deliveryId);
+      expect(await first?.commit()).to.equal(true);
+      expect(await first?.commit()).to.equal(false);
+      const waiting = other.recv();
+      runs[0]?.end();
+      expect((await waiting)?.data.type).to.equal("completed");
+    }));
+
+  test("without a commit an event comes again after 60 s, and not a millisecond before", () =>
+    pinned(async (time) => {
+      const handle = make(held().process);
+      const id = await handle.submit({ input: 1, leaseMs: 600_000 });
+      const reader = handle.events(id).reader();
+      const first = await reader.recv();
+      await (await reader.recv())?.commit();
+      await time.advance(59_999);
+      expect(await reader.recv({ wait: false })).to.equal(null);
+      await time.advance(1);
+      const again = await reader.recv({ wait: false });
+      expect(again?.eventId).to.equal(first?.eventId);
+      expect(again?.deliveryId).not.to.equal(first?.deliveryId);
+      expect(await first?.commit()).to.equal(false);
+      expect(await again?.commit()).to.equal(true);
+    }));
+
+  test("where nothing comes any more, a receive waits for its time and a stream for its signal", () =>
+    pinned(async (time) => {
+      const handle = make();
+      const id = await handle.submit({ input: 1 });
+      await handle.join({ id });
+      for (const [job, count] of [[id, 3], ["no number", 0], ["12345", 0]] as const) {
+        const reader = handle.events(job).reader();
+        const seen: string[] = [];
+        for await (const delivery of reader.stream({ wait: false })) {
+          seen.push(delivery.data.type);
+          await delivery.commit();
+        }
+        expect(seen.length).to.equal(count);
+        let received: unknown = "nothing yet";
+        void reader.recv({ timeoutMs: 1_000 }).then((value) => (received = value));
+        await time.advance(999);
+        expect(received).to.equal("nothing yet");
+        await time.advance(1);
+        expect(received).to.equal(null);
+        const abort = new AbortController();
+        const streaming = (async () => {
+          for await (const _ of reader.stream({ signal: abort.signal, timeoutMs: Infinity }));
+        })();
+        await settled();
+        abort.abort();
+        await streaming;
+        expect(await reader.recv({ signal: abort.signal })).to.equal(null);
+      }
+    }));
+
+  test("steps are no events of a group either, and lost ones are told", async () => {
+    const handle = make(async ({ ctx }) => {
+      await ctx.step({ id: "s", run: () => 1 });
+      for (let beat = 0; beat < 1_000; beat += 1) await ctx.heartbeat();
+    });
+    const id = await handle.submit({ input: 1 });
+    const reader = handle.events(id).reader();
+    const types: string[] = [];
+    const first = await reader.recv();
+    await first?.commit();
+    await handle.join({ id });
+    const gaps: unknown[] = [];
+    const onGap = (gap: object) => void gaps.push(gap);
+    for await (const delivery of reader.stream({ wait: false, onGap })) {
+      types.push(delivery.data.type);
+      await delivery.commit();
+    }
+    expect(types.at(-1)).to.equal("completed");
+    expect(types.length).to.equal(1_000);
+    expect(gaps.length).to.equal(1);
+    expect(gaps[0]).to.include({ missed: 3, cause: "trimmed" });
+    const lost: unknown[] = [];
+    for await (const { data } of handle.events(id).live({ after: first?.cursor, onGap: (gap) => void lost.push(gap) })) {
+      if (data.type === "completed") break;
+    }
+    expect(lost.length).to.equal(1);
+    expect(() => handle.events(id).reader("")).to.throw("group must be non-empty");
   });
 });
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use futures_core::Stream;
 use js_sys::{Array, Error as JsError};
-use tidelock::job::{Follower, Item, JobCursor, JobEvent, JobEventKind, JobId, Start};
+use tidelock::job::{Follower, Gap, Item, JobCursor, JobEvent, JobEventKind, JobId, Start};
 use tidelock::{ErrorKind, Job, Raw};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -26,7 +26,8 @@ pub struct RawJobEvents {
 
 #[wasm_bindgen]
 impl RawJobEvents {
-    /// Gives `[cursor, at, type, run, next at, reason, attempt]` of the next event, or `null`: nothing comes any more.
+    /// Gives `[cursor, at, type, run, next at, reason, attempt]` of the next event, `[null, from, to, missed]` of a gap, or
+    /// `null`: nothing comes any more.
     pub fn next(&self) -> Answer {
         let place = Rc::clone(&self.follower);
         let Some(mut follower) = place.take() else { return Ok(JsValue::NULL) };
@@ -37,10 +38,10 @@ impl RawJobEvents {
                     Some(Err(error)) => return Err(thrown(&error)),
                     Some(Ok(Item::Event(event))) => {
                         if let Some(shown) = shown(&event) {
-                            break shown;
+                            break shown.into();
                         }
                     }
-                    Some(Ok(Item::Gap(_))) => {}
+                    Some(Ok(Item::Gap(gap))) => break lost(&gap),
                 }
             };
             *place.borrow_mut() = Some(follower);
@@ -79,8 +80,14 @@ pub(super) fn follow(job: &Job<Raw, Raw>, id: &str, after: Option<String>) -> An
     })
 }
 
+/// What the surface tells of events that are no longer kept.
+pub(super) fn lost(gap: &Gap) -> JsValue {
+    let (from, to) = (gap.from.to_string(), gap.to.to_string());
+    Array::of4(&JsValue::NULL, &from.into(), &to.into(), &js(gap.missed).into()).into()
+}
+
 /// What the surface tells of an event; `None`: nothing.
-fn shown(event: &JobEvent) -> Option<JsValue> {
+pub(super) fn shown(event: &JobEvent) -> Option<Array> {
     let run = |attempt: u64| JsValue::from(format!("{}-{attempt}", event.job));
     let none = JsValue::UNDEFINED;
     let (kind, number, next_at, reason) = match &event.kind {
@@ -104,5 +111,5 @@ fn shown(event: &JobEvent) -> Option<JsValue> {
     );
     shown.push(&reason.map_or(JsValue::UNDEFINED, |reason| JsValue::from_str(reason)));
     shown.push(&number.map_or(JsValue::UNDEFINED, |attempt| js(attempt).into()));
-    Some(shown.into())
+    Some(shown)
 }
