@@ -9,17 +9,23 @@
 
 mod call;
 mod error;
+mod given;
+mod job;
 mod number;
+mod page;
 mod queue;
 mod ratelimit;
 mod retry;
+mod scheduler;
 mod tenants;
 mod topic;
 
 pub use call::Waiting;
+pub use job::{RawJob, RawJobDelivery, RawJobEvents, RawJobReader, RawRun};
 pub use queue::RawQueue;
 pub use ratelimit::RawWindow;
 pub use retry::RawRetry;
+pub use scheduler::{RawScheduler, Surface, mapped, wrong_cron, wrong_zone};
 pub use tenants::digest;
 pub use topic::{RawLive, RawTopic, RawTopicReader};
 

@@ -18,6 +18,12 @@ pub(crate) use target::{Listener, Sleep, Spawner, monotonic, sleep, wall_clock_m
 use std::future::Future;
 use std::pin::Pin;
 
+/// Resolves after a time, for a page that waits with nothing to wait for.
+#[cfg(target_family = "wasm")]
+pub async fn pause(time: std::time::Duration) {
+    sleep(time).await;
+}
+
 /// A future on the heap, as the store traits give it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

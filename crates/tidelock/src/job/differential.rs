@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use self::raw::Raw;
 use super::ears::News;
 use super::model::{Model, Now};
+use super::policy::Policy;
 use super::store::{
     Acceptance, Accepted, Action, Change, Claim, Content, Due, FailureCode, GroupSettle, JobFilter, JobStore, Key,
     KeyKind, KeyLife, Look, NewJob, Origin, Overlapping, Rules, Settle, SlotNumber, View,
@@ -86,7 +87,7 @@ impl Run {
                 stop_grace: 5,
                 max_wait: Some(300),
                 retention: 200,
-                policy: b"{}".to_vec(),
+                policy: b"\0{}".to_vec(),
             };
         }
         Rules {
@@ -97,7 +98,17 @@ impl Run {
             stop_grace: self.random.u64(0..50),
             max_wait: self.maybe(0.7, |run| run.random.u64(1..500)),
             retention: self.random.u64(1..400),
-            policy: self.bytes(10),
+            policy: self.policy(),
+        }
+    }
+
+    /// All but one that only pages have.
+    fn policy(&mut self) -> Vec<u8> {
+        loop {
+            let policy = self.bytes(10);
+            if !Policy::limits(&policy) {
+                return policy;
+            }
         }
     }
 

@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
+use super::stop::StopReason;
 use crate::bell::Bell;
 
 /// A run of this process that can be told that its job was cancelled.
 pub(crate) trait Cancellable: Send + Sync {
-    /// The job was cancelled. Must not block.
-    fn cancelled(&self);
+    /// It is over: the job was cancelled, or the lease has ended. Must not block.
+    fn over(&self, reason: StopReason);
 }
 
-/// Cancels of runs that are on their way to this process: the news may be faster than the claim's answer.
-const EARLY_CANCELS: usize = 256;
+/// Ends of runs that are on their way to this process: the news may be faster than the claim's answer.
+const EARLY_ENDS: usize = 256;
 
 /// Those in this process who wait for the end of one job.
 #[derive(Debug, Default)]
@@ -30,8 +31,8 @@ pub(crate) struct Joint {
 #[derive(Default)]
 struct Runs {
     listening: HashMap<u64, Weak<dyn Cancellable>>,
-    /// Cancelled before anybody listened, the newest last.
-    early: VecDeque<u64>,
+    /// Over before anybody listened, the newest last.
+    early: VecDeque<(u64, StopReason)>,
 }
 
 /// What a backend tells. One per object and process, alive while somebody holds it.
@@ -53,6 +54,8 @@ pub(crate) enum News {
     Work,
     /// The job of the run with this fence was cancelled.
     Cancelled(u64),
+    /// The lease of the run with this fence has ended. Only told of a lease that is the limit of its run.
+    Lapsed(u64),
     /// Something happened to the job with this id.
     Happened(u64),
 }
@@ -62,20 +65,8 @@ impl Ears {
     pub(crate) fn hear(&self, news: News) {
         match news {
             News::Work => self.work.ring(),
-            News::Cancelled(fence) => {
-                let mut runs = lock(&self.runs);
-                let run = runs.listening.get(&fence).and_then(Weak::upgrade);
-                if run.is_none() {
-                    if runs.early.len() == EARLY_CANCELS {
-                        runs.early.pop_front();
-                    }
-                    runs.early.push_back(fence);
-                }
-                drop(runs);
-                if let Some(run) = run {
-                    run.cancelled();
-                }
-            }
+            News::Cancelled(fence) => self.run_over(fence, StopReason::Cancelled),
+            News::Lapsed(fence) => self.run_over(fence, StopReason::LeaseLost),
             News::Happened(id) => {
                 let bells: Vec<_> =
                     lock(&self.watched).get(&id).into_iter().flatten().filter_map(Weak::upgrade).collect();
@@ -87,6 +78,21 @@ impl Ears {
                     joint.news.notify_waiters();
                 }
             }
+        }
+    }
+
+    fn run_over(&self, fence: u64, reason: StopReason) {
+        let mut runs = lock(&self.runs);
+        let run = runs.listening.get(&fence).and_then(Weak::upgrade);
+        if run.is_none() {
+            if runs.early.len() == EARLY_ENDS {
+                runs.early.pop_front();
+            }
+            runs.early.push_back((fence, reason));
+        }
+        drop(runs);
+        if let Some(run) = run {
+            run.over(reason);
         }
     }
 
@@ -113,15 +119,14 @@ impl Ears {
             || lock(&self.runs).listening.values().any(|run| run.strong_count() > 0)
     }
 
-    /// From now on the run with this fence is told of a cancel, while it lives.
+    /// From now on the run with this fence is told of its end, while it lives.
     pub(crate) fn listen(&self, fence: u64, run: Weak<dyn Cancellable>) {
         let mut runs = lock(&self.runs);
-        let early = runs.early.iter().position(|cancelled| *cancelled == fence);
-        if let Some(at) = early {
-            runs.early.remove(at);
+        let early = runs.early.iter().position(|(over, _)| *over == fence);
+        if let Some((_, reason)) = early.and_then(|at| runs.early.remove(at)) {
             drop(runs);
             if let Some(run) = run.upgrade() {
-                run.cancelled();
+                run.over(reason);
             }
             return;
         }

@@ -88,7 +88,8 @@ pub(crate) struct Rules {
     pub(crate) max_wait: Option<u64>,
     /// Life after the end.
     pub(crate) retention: u64,
-    /// What only workers read: backoff and who renews. Opaque to every backend, at most 255 bytes.
+    /// What is read by workers, and in process: backoff, who renews, what the end of the lease means. Opaque to servers, at
+    /// most 255 bytes.
     pub(crate) policy: Vec<u8>,
 }
 

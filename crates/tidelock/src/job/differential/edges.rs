@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Run, run_on};
 use crate::differential::on_every_server;
 use crate::job::ears::{Cancellable, News};
+use crate::job::stop::StopReason;
 use crate::job::store::{Action, Change, Claim, Look, MAX_EVENTS, NewJob, Settle};
 
 /// Memos and events to their bounds and beyond.
@@ -65,7 +66,8 @@ async fn memos_and_events_have_the_same_bounds() {
 struct Told(tokio::sync::Notify);
 
 impl Cancellable for Told {
-    fn cancelled(&self) {
+    fn over(&self, reason: StopReason) {
+        assert_eq!(reason, StopReason::Cancelled);
         self.0.notify_one();
     }
 }
