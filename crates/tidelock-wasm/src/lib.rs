@@ -9,9 +9,11 @@
 
 mod call;
 mod error;
+mod keyed;
 mod number;
 mod queue;
 mod tenants;
 
 pub use call::Waiting;
+pub use keyed::{RawEphemeral, RawFollower, RawRegistry};
 pub use queue::RawQueue;

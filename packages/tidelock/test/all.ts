@@ -1,1 +1,3 @@
+import "./ephemeral.test.js";
 import "./queue.test.js";
+import "./registry.test.js";

@@ -41,7 +41,7 @@ fn sweep(store: &MemoryKeyed, clock: &ManualClock) -> Option<Timestamp> {
 async fn objects_that_were_used_and_left_are_forgotten() {
     let clock = ManualClock::at(START);
     let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
-    let store = MemoryKeyed::new(&timer);
+    let store = MemoryKeyed::new(&timer, Pace::default());
     for id in 0..1_000 {
         let kind = if id % 2 == 0 { Kind::Registry } else { Kind::Ephemeral };
         let object = object(kind, &id.to_string());
@@ -103,7 +103,7 @@ async fn who_waits_is_woken_by_a_change_a_deadline_and_a_deletion() {
 async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
     let clock = ManualClock::at(START);
     let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
-    let store = MemoryKeyed::new(&timer);
+    let store = MemoryKeyed::new(&timer, Pace::default());
     let object = object(Kind::Registry, "o");
     for key in 0..20_000 {
         store.change(&object, upsert(&key.to_string(), Life::For(1_000))).await.unwrap();

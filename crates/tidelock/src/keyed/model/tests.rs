@@ -67,7 +67,7 @@ impl Bench {
 
     fn settle(&mut self) {
         let now = self.at();
-        self.model.settle(now);
+        self.model.settle(now, STEP);
         assert!(!self.model.is_settling(now));
     }
 
@@ -77,6 +77,7 @@ impl Bench {
 
     fn read(&mut self, after: Position) -> Span {
         let now = self.at();
+        self.model.settle(now, STEP);
         self.model.read(now, &Read { after, max: 1_000, park: false })
     }
 
@@ -311,7 +312,7 @@ fn steps_are_bounded_and_each_expiry_comes_once() {
     assert_eq!(bench.model.deadlines.len(), 448, "a change carries out two");
     for left in [248, 48, 0, 0] {
         let now = bench.at();
-        bench.model.settle(now);
+        bench.model.settle(now, STEP);
         assert_eq!(bench.model.deadlines.len(), left);
     }
     assert_eq!(bench.stats().expired, 450);
