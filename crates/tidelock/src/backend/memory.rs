@@ -242,3 +242,25 @@ impl Drop for Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::DAY;
+
+    #[tokio::test]
+    async fn a_world_that_is_gone_leaves_no_timer_behind() {
+        let memory = Memory::new(&Clock::System, &Arc::new(Spawner::default()), Pace::default());
+        let timer = Arc::downgrade(&memory.timer);
+        memory.timer.arm(memory.timer.clock().now() + DAY);
+        // It begins to sleep.
+        tokio::task::yield_now().await;
+        drop(memory);
+        let gone = async {
+            while timer.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), gone).await.expect("it does not sleep on");
+    }
+}

@@ -349,6 +349,37 @@ fn pages_go_in_byte_order_and_end_at_limit_and_size() {
 }
 
 #[test]
+fn a_page_shows_what_is_overdue_as_what_it_is() {
+    let list = |bench: &Bench, expired, after: Option<&str>| {
+        let list = List { prefix: "".into(), after_key: after.map(Arc::from), limit: 3, expired };
+        let page = bench.model.list(bench.at(), &list);
+        (page.records, page.more)
+    };
+    for max_entries in [4, 100] {
+        let mut bench = Bench::new(Kind::Registry);
+        for (at, key) in ["h", "b", "f", "d", "a", "g", "c", "e"].iter().enumerate() {
+            let life = if at % 3 == 2 { Life::Permanent } else { Life::For(10 * (at as u64 + 1)) };
+            bench.upsert(key, "", life);
+        }
+        bench.bounds.max_entries = max_entries;
+        bench.touch("f", Some(5_000));
+        // Some tombstones, some that are not swept, some alive.
+        bench.now += 45;
+        bench.settle();
+        bench.now += 30;
+        let looks = |bench: &Bench| {
+            [(false, None), (false, Some("d")), (true, None), (true, Some("b"))]
+                .map(|(expired, after)| list(bench, expired, after))
+        };
+        let before = looks(&bench);
+        assert!(bench.model.is_overdue(bench.at()));
+        bench.settle();
+        assert_eq!(before, looks(&bench), "swept or not");
+        assert_eq!(before[2].0.len(), 3);
+    }
+}
+
+#[test]
 fn everything_ends_and_only_the_numbers_stay_for_an_hour() {
     let mut bench = Bench::new(Kind::Registry);
     bench.upsert("a", "1", Life::For(1_000));
