@@ -11,6 +11,7 @@ mod call;
 mod error;
 mod given;
 mod job;
+mod keyed;
 mod number;
 mod page;
 mod queue;
@@ -22,6 +23,7 @@ mod topic;
 
 pub use call::Waiting;
 pub use job::{RawJob, RawJobDelivery, RawJobEvents, RawJobReader, RawRun};
+pub use keyed::{RawEphemeral, RawFollower, RawRegistry};
 pub use queue::RawQueue;
 pub use ratelimit::RawWindow;
 pub use retry::RawRetry;

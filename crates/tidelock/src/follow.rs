@@ -38,6 +38,11 @@ pub(crate) trait Log: fmt::Debug + Send + Sync + 'static {
     /// `park`: if there is nothing, note in the same step that this process waits; its bell rings when there is.
     fn read(&self, after: &Self::Position, park: bool) -> BoxFuture<'static, Result<Part<Self>>>;
 
+    /// Whether everything behind a place can still be read, where that is known without asking.
+    fn holds(&self, _place: &Self::Position) -> bool {
+        true
+    }
+
     /// What rings when this process should read again.
     fn bell(&self) -> Arc<Bell>;
 }
@@ -319,6 +324,7 @@ impl<L: Log> Follower<L> {
     ///
     /// Outages are waited out; an error is one that waiting does not cure, or a shutdown.
     pub(crate) async fn next(&mut self) -> Result<Next<L>> {
+        self.let_go_of_lost();
         loop {
             if let Some(next) = self.step() {
                 return Ok(next);
@@ -335,6 +341,7 @@ impl<L: Log> Follower<L> {
 
     /// What comes next, if it is there now.
     pub(crate) async fn try_next(&mut self) -> Result<Option<Next<L>>> {
+        self.let_go_of_lost();
         if let Some(next) = self.step() {
             return Ok(Some(next));
         }
@@ -356,6 +363,14 @@ impl<L: Log> Follower<L> {
     /// Why the log cannot be read just now, as far as this process knows.
     pub(crate) fn trouble(&self) -> Option<Error> {
         self.hub.lock().trouble.as_ref().map(Error::duplicate)
+    }
+
+    /// What was read ahead is not handed out when the log no longer holds it: the log tells the gap.
+    fn let_go_of_lost(&mut self) {
+        if !self.hub.log.holds(&self.position) {
+            self.current = None;
+            self.fresh = true;
+        }
     }
 
     /// The next thing of the current part.
@@ -432,7 +447,7 @@ impl<L: Log> Follower<L> {
     async fn catch_up(&self, hub: &Hub<L>) -> Result<Part<L>> {
         let mut failures = 0;
         loop {
-            match hub.log.read(&self.position, false).await {
+            match hub.log.read(&self.position, true).await {
                 Err(error) if error.is_retryable() => {
                     failures += 1;
                     runtime::sleep(pause_after(failures)).await;

@@ -10,6 +10,7 @@ use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
 use crate::handover::{Object, Receivers};
 use crate::job::{JobBuilder, JobLog};
+use crate::keyed::memory::Pace;
 use crate::keyed::site::Site as KeyedSite;
 use crate::keyed::store::Object as KeyedObject;
 use crate::lifecycle::{Lifecycle, ShutdownReport};
@@ -63,17 +64,17 @@ impl Tidelock {
     ///
     /// Does no I/O. Its deadlines are kept by one timer on the runtime that first uses it.
     pub fn in_process() -> Self {
-        Self::in_memory(Clock::System)
+        Self::in_memory(Clock::System, Pace::default())
     }
 
     /// As [`Tidelock::in_process`], with a clock that stands still until the test moves it.
     pub fn in_process_with(clock: &ManualClock) -> Self {
-        Self::in_memory(Clock::Manual(clock.clone()))
+        Self::in_memory(Clock::Manual(clock.clone()), Pace::default())
     }
 
-    fn in_memory(clock: Clock) -> Self {
+    pub(crate) fn in_memory(clock: Clock, pace: Pace) -> Self {
         let spawner = Arc::new(Spawner::default());
-        let backend = Arc::new(Memory::new(&clock, &spawner));
+        let backend = Arc::new(Memory::new(&clock, &spawner, pace));
         let lifecycle = Lifecycle::new(clock.clone());
         Self::over(
             World {

@@ -1,4 +1,4 @@
-//! For bindings to JavaScript: calls from a page that has no `await` of its own, deliveries by their texts, jobs whose
+//! For bindings to JavaScript: calls from a page that has no `await` of its own, deliveries and places by their texts, jobs whose
 //! handlers cannot be dropped, and schedules that call objects of the page.
 //!
 //! In a page, effects are synchronous: what a call changes is changed before it gives its promise back. [`begin`] runs a
@@ -13,12 +13,18 @@ use std::time::Duration;
 pub use self::job::{job_ends, lease_is_limit};
 pub use self::scheduler::{Targets, announce, failure_of, register_behind, target_failed, with_targets};
 pub use self::topic::{publish_recorded, recv_event, without_limit};
+use crate::codec::Value;
+use crate::error::Result;
 use crate::handover::Receipt;
+use crate::keyed::memory::Pace;
 use crate::queue::MessageId;
 pub use crate::ratelimit::web::{SlidingWindow, WindowVerdict};
+use crate::registry::{Cursor, Event, Follow, Follower};
 pub use crate::retry::web::RetryCourse;
+use crate::runtime::BoxFuture;
 pub use crate::runtime::{Begun, Pending, begin, pause};
-use crate::time::whole_millis;
+use crate::tidelock::Tidelock;
+use crate::time::{Clock, whole_millis};
 
 /// The receipt of a delivery of a queue, or of a group's, by its [`delivery_id`](crate::queue::Message::delivery_id) and
 /// the lease that it was taken with. `None`: the text is no delivery id.
@@ -32,4 +38,29 @@ pub fn receipt(tenant: &str, object: &str, group: Option<&str>, delivery_id: &st
         fence: fence.parse().ok()?,
         lease: whole_millis(lease),
     })
+}
+
+/// A world of its own whose overdue records are carried out so many at a time; then the page has its turn.
+///
+/// Calls do not wait for that: to each a record is over at its deadline.
+pub fn in_turns(step: usize) -> Tidelock {
+    Tidelock::in_memory(Clock::System, Pace { step, pause: 1 })
+}
+
+/// The number of a place in the changes of a registry or an ephemeral store: that of the event before it.
+pub fn revision(cursor: &Cursor) -> u64 {
+    cursor.revision()
+}
+
+/// Follows from the place with this number on.
+pub fn follow_after<T: Value>(follow: Follow<T>, revision: u64) -> Follow<T> {
+    follow.after_revision(revision)
+}
+
+/// As [`Follower::recv`], for several callers at once, who are served in the order of their calls. `None` waits for ever.
+pub fn recv_in_line<T: Value>(
+    follower: &Follower<T>,
+    wait: Option<Duration>,
+) -> BoxFuture<'static, Result<Option<Event<T>>>> {
+    follower.recv_in_line(wait)
 }

@@ -53,7 +53,7 @@ export async function* repeated<T, C extends WaitConfig>(
   while (!cfg.signal?.aborted) {
     const received = await recv(cfg);
     if (received !== null) yield received;
-    else if (cfg.wait === false) return;
+    else if (waitMs(cfg) === 0) return;
   }
 }
 

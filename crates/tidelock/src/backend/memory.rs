@@ -13,7 +13,7 @@ use super::Backend;
 use crate::error::Result;
 use crate::job::memory::MemoryJob;
 use crate::job::store::JobStore;
-use crate::keyed::memory::MemoryKeyed;
+use crate::keyed::memory::{MemoryKeyed, Pace};
 use crate::keyed::store::KeyedStore;
 use crate::mutex::memory::MemoryMutex;
 use crate::mutex::store::MutexStore;
@@ -45,7 +45,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(clock: &Clock, spawner: &Arc<Spawner>) -> Self {
+    pub(crate) fn new(clock: &Clock, spawner: &Arc<Spawner>, pace: Pace) -> Self {
         let timer = Arc::new(Timer::new(clock.clone(), Arc::clone(spawner)));
         let memory = Self {
             ratelimit: Arc::new(MemoryRatelimit::new(&timer)),
@@ -54,7 +54,7 @@ impl Memory {
             topic: Arc::new(MemoryTopic::new(&timer)),
             job: Arc::new(MemoryJob::new(&timer)),
             scheduler: Arc::new(MemoryScheduler::new(&timer)),
-            keyed: Arc::new(MemoryKeyed::new(&timer)),
+            keyed: Arc::new(MemoryKeyed::new(&timer, pace)),
             budget: Arc::new(MemoryBudget::new(&timer)),
             timer,
         };
@@ -69,6 +69,13 @@ impl Memory {
             Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
         ]);
         memory
+    }
+}
+
+impl Drop for Memory {
+    /// The timer may sleep towards a far deadline of stores that are gone.
+    fn drop(&mut self) {
+        self.timer.stop();
     }
 }
 
@@ -233,5 +240,27 @@ impl Drop for Turn {
                 timer.next.store(NEVER, Ordering::Release);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::DAY;
+
+    #[tokio::test]
+    async fn a_world_that_is_gone_leaves_no_timer_behind() {
+        let memory = Memory::new(&Clock::System, &Arc::new(Spawner::default()), Pace::default());
+        let timer = Arc::downgrade(&memory.timer);
+        memory.timer.arm(memory.timer.clock().now() + DAY);
+        // It begins to sleep.
+        tokio::task::yield_now().await;
+        drop(memory);
+        let gone = async {
+            while timer.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), gone).await.expect("it does not sleep on");
     }
 }

@@ -20,6 +20,8 @@ struct Numbers {
     reads: AtomicUsize,
     parked: AtomicUsize,
     broken: AtomicBool,
+    /// Whether it tells without a read what can no longer be read.
+    tells: AtomicBool,
     bell: Arc<Bell>,
 }
 
@@ -61,6 +63,10 @@ impl Log for Arc<Numbers> {
         }
         let end = if events.is_empty() { *after } else { last };
         Box::pin(std::future::ready(Ok(Part { gap, bytes: events.len(), events, end, next: None })))
+    }
+
+    fn holds(&self, place: &u64) -> bool {
+        !self.tells.load(Ordering::SeqCst) || *place >= *self.lost.lock().unwrap()
     }
 
     fn bell(&self) -> Arc<Bell> {
@@ -146,6 +152,20 @@ async fn each_follower_that_was_overtaken_gets_one_gap() {
     assert_eq!([next(&mut twin).await, next(&mut twin).await], [-10, 11]);
     let mut resumed = hub.follow(10);
     assert_eq!(next(&mut resumed).await, 11, "behind the gap nothing is missed");
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_is_not_handed_out_when_the_log_says_that_it_is_gone() {
+    let (log, hub) = hub();
+    log.tells.store(true, Ordering::SeqCst);
+    log.add(10);
+    let (mut one, mut other) = (hub.follow(0), hub.follow(0));
+    assert_eq!([next(&mut one).await, next(&mut other).await], [1, 1]);
+    log.lose_up_to(7);
+    assert_eq!([next(&mut one).await, next(&mut one).await], [-6, 8]);
+    let Some(Next::Gap(part)) = other.try_next().await.unwrap() else { panic!("a look is told too") };
+    assert_eq!(part.gap, Some((7, 6)));
+    assert_eq!([next(&mut other).await, next(&mut one).await], [8, 9], "then each goes on behind it");
 }
 
 #[tokio::test]

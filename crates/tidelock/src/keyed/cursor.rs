@@ -25,6 +25,12 @@ impl Cursor {
         Self { owner, position }
     }
 
+    /// The number of the place: it orders the places of one object.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn revision(&self) -> u64 {
+        self.position.revision
+    }
+
     /// The position, if it is one of this object.
     pub(crate) fn within(&self, owner: Owner, object: &Object) -> Result<Position> {
         if self.owner == owner {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::model::Model;
 use super::store::{
-    Action, Bounds, Change, Get, KeyedStore, Kind, Life, List, Object, Outcome, Position, Read, SETTLING_STEPS,
+    Action, Bounds, Change, Get, KeyedStore, Kind, Life, List, Object, Outcome, Position, Read, SETTLING_STEPS, STEP,
 };
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
@@ -149,7 +149,7 @@ impl Run {
         loop {
             let now = self.now();
             while {
-                self.model.settle(now);
+                self.model.settle(now, STEP);
                 self.model.is_settling(now)
             } {}
             let expected = self.model.list(now, &list);
@@ -164,7 +164,7 @@ impl Run {
     async fn stats(&mut self) {
         let now = self.now();
         for _ in 0..SETTLING_STEPS {
-            self.model.settle(now);
+            self.model.settle(now, STEP);
             if !self.model.is_settling(now) {
                 break;
             }
@@ -190,7 +190,9 @@ impl Run {
             _ => {}
         }
         let read = Read { after, max: self.random.usize(1..12), park: self.random.bool() };
-        let expected = self.model.read(self.now(), &read);
+        let now = self.now();
+        self.model.settle(now, STEP);
+        let expected = self.model.read(now, &read);
         let found = self.store.read(&self.object, read).await.unwrap();
         assert_eq!(expected, found, "{read:?}");
         self.places.push(found.end);

@@ -24,6 +24,9 @@ use crate::request::{awaitable, opaque};
 use crate::runtime::BoxFuture;
 use crate::time::{SECOND, TEN_YEARS, Timestamp, check_duration};
 
+#[cfg(target_family = "wasm")]
+mod line;
+
 const CALL: Call<'_> = Call { name: "follow", key: None };
 
 /// Whose changes are followed.

@@ -5,12 +5,13 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 
 use super::model::{Model, NUMBERS_KEPT};
 use super::store::{
-    Change, Changed, Get, KeyedStore, List, Listing, Object, Places, Position, Read, RecordView, SETTLING_STEPS, Span,
-    StatsView,
+    Change, Changed, Get, KeyedStore, List, Listing, Object, Places, Position, Read, RecordView, SETTLING_STEPS, STEP,
+    Span, StatsView,
 };
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
@@ -21,7 +22,27 @@ use crate::time::{Now, Timestamp};
 /// All keyed stores of this process.
 pub(crate) struct MemoryKeyed {
     timer: Arc<Timer>,
+    pace: Pace,
     objects: RwLock<HashMap<Object, Arc<Cell>>>,
+    /// The latest revision of all objects that were forgotten: behind it the numbers of new ones begin, so that none
+    /// repeats.
+    forgotten: AtomicU64,
+}
+
+/// How what is overdue in the keyed stores of a world is carried out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Transitions of one step.
+    pub(crate) step: usize,
+    /// Milliseconds between two steps of the timer, in which a page has its turn. 0: other tasks run in between, and a
+    /// listing settles whatever is overdue.
+    pub(crate) pause: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { step: STEP, pause: 0 }
+    }
 }
 
 /// Without what is stored, which may be much.
@@ -43,11 +64,29 @@ struct State {
     model: Model,
     /// Somebody has read all there was and waits for the bell.
     parked: bool,
+    /// The instant of the last step, if that has left something overdue to the timer.
+    stepped: Option<u64>,
+}
+
+impl State {
+    /// Carries out a step of what is overdue, unless the steps follow each other by the timer: who may wait leaves it to
+    /// that, and the page has its turn. While the clock stands still nobody is kept waiting.
+    fn settle_in_turn(&mut self, now: Now, pace: Pace) {
+        if pace.pause > 0 && self.stepped.is_some_and(|at| at < now.ms) {
+            return;
+        }
+        self.settle(now, pace);
+    }
+
+    fn settle(&mut self, now: Now, pace: Pace) {
+        self.model.settle(now, pace.step);
+        self.stepped = Some(now.ms);
+    }
 }
 
 impl MemoryKeyed {
-    pub(crate) fn new(timer: &Arc<Timer>) -> Self {
-        Self { timer: Arc::clone(timer), objects: RwLock::default() }
+    pub(crate) fn new(timer: &Arc<Timer>, pace: Pace) -> Self {
+        Self { timer: Arc::clone(timer), pace, objects: RwLock::default(), forgotten: AtomicU64::new(0) }
     }
 
     fn now(&self) -> Now {
@@ -64,9 +103,14 @@ impl MemoryKeyed {
         }
         let mut objects = self.objects.write().expect("no code panics while it holds this lock");
         Arc::clone(objects.entry(object.clone()).or_insert_with(|| {
-            let state = State { model: Model::new(object.kind), parked: false };
+            let state = State { model: self.fresh(object), parked: false, stepped: None };
             Arc::new(Cell { state: Mutex::new(state), bell: Mutex::default() })
         }))
+    }
+
+    /// An object of which nothing is known.
+    fn fresh(&self, object: &Object) -> Model {
+        Model::after(object.kind, self.forgotten.load(Ordering::Acquire))
     }
 
     /// One atomic step that may write; then the wake-up.
@@ -76,7 +120,7 @@ impl MemoryKeyed {
         let mut state = cell.lock();
         let before = state.model.end();
         let outcome = operation(&mut state, now);
-        cell.end_step(state, before, &self.timer);
+        self.end_step(&cell, state, before, now);
         outcome
     }
 
@@ -85,14 +129,14 @@ impl MemoryKeyed {
         let now = self.now();
         match self.find(object) {
             Some(cell) => look(&cell.lock().model, now),
-            None => look(&Model::new(object.kind), now),
+            None => look(&self.fresh(object), now),
         }
     }
 
     /// Steps until nothing is overdue, at most so many times.
     fn settle_down(&self, object: &Object, most: usize) {
         let settle = |state: &mut State, now| {
-            state.model.settle(now);
+            state.settle(now, self.pace);
             state.model.is_settling(now)
         };
         for _ in 0..most {
@@ -102,32 +146,65 @@ impl MemoryKeyed {
         }
     }
 
+    /// The same for one who is shown what is overdue as what it is.
+    fn settle_in_turn(&self, object: &Object) {
+        if self.glance(object, Model::is_overdue) {
+            self.step(object, |state, now| state.settle_in_turn(now, self.pace));
+        }
+    }
+
     fn read_now(&self, object: &Object, read: &Read) -> Span {
         self.step(object, |state, now| {
-            let span = state.model.read(now, read);
-            state.parked |= read.park && span.overflow.is_none() && span.events.is_empty();
+            let in_turns = self.pace.pause > 0;
+            if !in_turns {
+                state.settle(now, self.pace);
+            }
+            let mut span = state.model.read(now, read);
+            // One step for one turn: not as long as there is something of the last one.
+            if in_turns && span.is_empty() && state.model.is_overdue(now) {
+                if read.park {
+                    state.settle_in_turn(now, self.pace);
+                } else {
+                    state.settle(now, self.pace);
+                }
+                span = state.model.read(now, read);
+                // What is still overdue comes with the timer, which rings.
+                span.next = span.next.filter(|next| *next > now.ms);
+            }
+            state.parked |= read.park && span.is_empty();
             span
         })
+    }
+}
+
+impl MemoryKeyed {
+    /// Wakes whom the step concerns, and sets the timer. `before`: the end of the log before it.
+    fn end_step(&self, cell: &Cell, mut state: MutexGuard<'_, State>, before: Position, now: Now) {
+        let wakes = state.parked && state.model.end() != before;
+        state.parked &= !wakes;
+        if !state.model.is_overdue(now) {
+            state.stepped = None;
+        }
+        let next = state.model.next_deadline().or_else(|| state.model.forgotten_at());
+        drop(state);
+        if wakes {
+            cell.ring();
+        }
+        if let Some(next) = next {
+            self.timer.arm(self.at_turn(next, now));
+        }
+    }
+
+    /// When the timer carries out what is due at `next`: what is overdue, behind a pause.
+    fn at_turn(&self, next: u64, now: Now) -> Timestamp {
+        let pause = self.pace.pause;
+        Timestamp::from_millis(if pause == 0 { next } else { next.max(now.ms + pause) })
     }
 }
 
 impl Cell {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("the model does not panic")
-    }
-
-    /// `before`: the end of the log before the step.
-    fn end_step(&self, mut state: MutexGuard<'_, State>, before: Position, timer: &Arc<Timer>) {
-        let wakes = state.parked && state.model.end() != before;
-        state.parked &= !wakes;
-        let next = state.model.next_deadline().or_else(|| state.model.forgotten_at());
-        drop(state);
-        if wakes {
-            self.ring();
-        }
-        if let Some(next) = next {
-            timer.arm(Timestamp::from_millis(next));
-        }
     }
 
     fn ring(&self) {
@@ -144,7 +221,13 @@ fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T>> {
 
 impl KeyedStore for MemoryKeyed {
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>> {
-        ready(self.step(object, |state, now| state.model.change(now, change)))
+        ready(self.step(object, |state, now| {
+            if self.pace.pause > 0 && state.model.is_overdue(now) {
+                // In the order of the deadlines, whichever key is changed.
+                state.settle_in_turn(now, self.pace);
+            }
+            state.model.change(now, change)
+        }))
     }
 
     fn get(&self, object: &Object, get: Get) -> BoxFuture<'static, Result<Option<RecordView>>> {
@@ -152,6 +235,10 @@ impl KeyedStore for MemoryKeyed {
     }
 
     fn list(&self, object: &Object, list: List) -> BoxFuture<'static, Result<Listing>> {
+        if self.pace.pause > 0 {
+            self.settle_in_turn(object);
+            return ready(self.glance(object, |model, now| model.list(now, &list)));
+        }
         loop {
             // Another thread may let more become overdue between the two.
             self.settle_down(object, usize::MAX);
@@ -168,11 +255,18 @@ impl KeyedStore for MemoryKeyed {
     }
 
     fn places(&self, object: &Object) -> BoxFuture<'static, Result<Places>> {
+        if self.pace.pause > 0 {
+            self.settle_in_turn(object);
+        }
         ready(self.glance(object, Model::places))
     }
 
     fn read(&self, object: &Object, read: Read) -> BoxFuture<'static, Result<Span>> {
         ready(self.read_now(object, &read))
+    }
+
+    fn holds(&self, object: &Object, place: Position) -> bool {
+        self.glance(object, |model, now| model.holds(now, place))
     }
 
     fn delete(&self, object: &Object) -> BoxFuture<'static, Result<bool>> {
@@ -204,10 +298,10 @@ impl Sweep for MemoryKeyed {
             let due = match (state.model.next_deadline(), state.model.forgotten_at()) {
                 (Some(at), _) if at <= now.ms => {
                     let before = state.model.end();
-                    state.model.settle(now);
+                    state.settle(now, self.pace);
                     let due = state.model.next_deadline().or_else(|| state.model.forgotten_at());
-                    cell.end_step(state, before, &self.timer);
-                    due
+                    self.end_step(cell, state, before, now);
+                    due.map(|due| self.at_turn(due, now).as_millis())
                 }
                 (None, Some(at)) if at <= now.ms => {
                     forgotten.push(object.clone());
@@ -240,8 +334,8 @@ impl MemoryKeyed {
                 let forgotten_at = cell.lock().model.forgotten_at();
                 !in_use && forgotten_at.is_some_and(|at| at <= now.ms)
             });
-            if unused {
-                objects.remove(name);
+            if unused && let Some(cell) = objects.remove(name) {
+                self.forgotten.fetch_max(cell.lock().model.end().revision, Ordering::AcqRel);
             }
         }
         objects.shrink_to_fit();

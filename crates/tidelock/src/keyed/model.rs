@@ -69,10 +69,16 @@ impl Record {
 }
 
 impl Model {
+    #[cfg(test)]
     pub(crate) fn new(kind: Kind) -> Self {
+        Self::after(kind, 0)
+    }
+
+    /// An empty one whose numbers go on behind a revision: of what it was before nothing else is known.
+    pub(crate) fn after(kind: Kind, revision: u64) -> Self {
         Self {
             kind,
-            revision: 0,
+            revision,
             incarnation: 0,
             bounds: None,
             live: BTreeMap::new(),
@@ -105,8 +111,7 @@ impl Model {
     /// Why a change is not made. The own record was settled before.
     fn refusal(&self, now: Now, key: &str, action: &Action, bounds: &Bounds) -> Option<Outcome> {
         let active = self.live.get(key);
-        let full =
-            active.is_none() && self.live.len() as u64 >= bounds.max_entries && self.active(now) >= bounds.max_entries;
+        let full = active.is_none() && self.is_full(now, bounds.max_entries);
         match action {
             Action::Upsert { .. } | Action::Cas { .. } if full => Some(Outcome::Full { limit: bounds.max_entries }),
             Action::Upsert { .. } => None,
@@ -225,6 +230,14 @@ impl Model {
         record
     }
 
+    /// Whether there are as many active records as there may be. Looks at no more of the overdue ones than it must.
+    fn is_full(&self, now: Now, max: u64) -> bool {
+        let Some(surplus) = (self.live.len() as u64).checked_sub(max) else { return false };
+        let more = usize::try_from(surplus).unwrap_or(usize::MAX).saturating_add(1);
+        let overdue = self.deadlines.iter().take(more).take_while(|(deadline, _)| *deadline <= now.ms).count();
+        overdue as u64 <= surplus
+    }
+
     /// Active records.
     fn active(&self, now: Now) -> u64 {
         self.live.len() as u64 - self.overdue(now)
@@ -247,7 +260,7 @@ impl Model {
     pub(crate) fn delete(&mut self, now: Now) -> bool {
         let existed = self.incarnation != 0;
         if existed {
-            *self = Self { revision: self.revision, touched: now.ms, ..Self::new(self.kind) };
+            *self = Self { touched: now.ms, ..Self::after(self.kind, self.revision) };
         }
         existed
     }

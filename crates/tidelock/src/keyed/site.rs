@@ -184,6 +184,10 @@ impl Log for ChangeLog {
         Box::pin(async move { Ok(part(after, reading.await?)) })
     }
 
+    fn holds(&self, place: &Position) -> bool {
+        self.store.holds(&self.object, *place)
+    }
+
     fn bell(&self) -> Arc<Bell> {
         self.store.bell(&self.object)
     }

@@ -40,6 +40,11 @@ pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
     fn places(&self, object: &Object) -> BoxFuture<'static, Result<Places>>;
     /// Reads the log behind a place, after one step of what is overdue.
     fn read(&self, object: &Object, read: Read) -> BoxFuture<'static, Result<Span>>;
+    /// Whether everything behind a place can still be read, where that is known without asking: what a follower has read
+    /// ahead is handed out only as long as that is so.
+    fn holds(&self, _object: &Object, _place: Position) -> bool {
+        true
+    }
     /// Removes the object with its records and its log; whether it existed.
     fn delete(&self, object: &Object) -> BoxFuture<'static, Result<bool>>;
     /// What rings when this process should read the log again. One per object and process, alive while somebody holds
@@ -189,7 +194,7 @@ pub(crate) struct List {
     pub(crate) prefix: Arc<str>,
     /// Keys strictly behind it.
     pub(crate) after_key: Option<Arc<str>>,
-    /// 1..=[`MAX_PAGE`].
+    /// 1..=[`MAX_PAGE`], on a server.
     pub(crate) limit: usize,
     /// The expired records that can be looked at, instead of the active ones.
     pub(crate) expired: bool,
@@ -245,6 +250,13 @@ pub(crate) struct Span {
     pub(crate) end: Position,
     /// Of a span without events: read again at this instant of this process's clock if nothing rings before.
     pub(crate) next: Option<u64>,
+}
+
+impl Span {
+    /// Whether it tells nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.overflow.is_none() && self.events.is_empty()
+    }
 }
 
 /// What a reader is told that has fallen behind the log.

@@ -177,6 +177,9 @@ pub struct List<T> {
     after: Option<PageToken>,
 }
 
+/// Bounds the answers of servers; in a page there is nobody who answers.
+const MAX_LIMIT: usize = if cfg!(target_family = "wasm") { usize::MAX } else { MAX_PAGE };
+
 /// What page tokens begin with: the key of the page's last record follows.
 const TOKEN: &str = "k.";
 
@@ -243,8 +246,8 @@ impl<T: Value> List<T> {
         let site = &self.handle.site;
         site.check(&call)?;
         self.handle.check_prefix(&call, &self.prefix)?;
-        if !(1..=MAX_PAGE).contains(&self.limit) {
-            return Err(self.handle.argument(&call, format!("limit must be 1..={MAX_PAGE}, but is {}", self.limit)));
+        if !(1..=MAX_LIMIT).contains(&self.limit) {
+            return Err(self.handle.argument(&call, format!("limit must be 1..={MAX_LIMIT}, but is {}", self.limit)));
         }
         let after_key = self.place().map_err(|error| site.context(&call, error))?;
         let Self { handle, prefix, expired, limit, .. } = &self;

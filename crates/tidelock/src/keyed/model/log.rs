@@ -113,16 +113,21 @@ impl Model {
         self.bounds.map_or(0, |bounds| self.log.compacted(now, &bounds))
     }
 
-    /// What stands in the log behind a place.
-    pub(crate) fn read(&mut self, now: Now, read: &Read) -> Span {
-        self.settle(now);
+    /// Whether all that was ever written behind a place can still be read.
+    pub(crate) fn holds(&self, now: Now, place: Position) -> bool {
+        if self.incarnation == 0 {
+            return place.incarnation == 0;
+        }
+        let is_own = place.incarnation == 0 || place.incarnation == self.incarnation;
+        is_own && (self.compacted(now)..=self.revision).contains(&place.revision)
+    }
+
+    /// What stands in the log behind a place. The caller has carried out a step of what is overdue.
+    pub(crate) fn read(&self, now: Now, read: &Read) -> Span {
         let latest = self.latest(now);
         let Read { after, max, .. } = *read;
-        let compacted = self.compacted(now);
-        let foreign = after.incarnation != 0 && after.incarnation != self.incarnation;
-        let beyond = self.incarnation != 0 && (after.revision < compacted || after.revision > self.revision);
-        if foreign || beyond {
-            let first = self.behind(compacted).next().map(|event| self.position(event.revision));
+        if !self.holds(now, after) {
+            let first = self.behind(self.compacted(now)).next().map(|event| self.position(event.revision));
             let overflow = Some(Overflow { first_available: first.unwrap_or(latest) });
             return Span { overflow, events: Vec::new(), end: latest, next: None };
         }

@@ -1,10 +1,13 @@
 //! Looking at an object: records, pages of them, its two ends, its numbers.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::store::{Get, Kind, List, Listing, MAX_BYTES, Places, Position, RecordView, StatsView};
 use super::{Model, Now, Record};
+
+type Records = BTreeMap<Arc<str>, Record>;
 
 impl Model {
     pub(crate) fn get(&self, now: Now, get: &Get) -> Option<RecordView> {
@@ -12,33 +15,40 @@ impl Model {
         // A tombstone stays one, also when the clock has stepped back.
         let tomb = || self.tombs.get_key_value(&get.key).map(|(key, record)| (key, record, true));
         let (key, record, expired) = live.or_else(tomb)?;
-        let shown = !expired || (get.include_expired && self.is_kept(now, key, record));
+        let shown = !expired || (get.include_expired && self.is_kept(now, key, record, self.first_kept(now)));
         shown.then(|| record.view(key, expired))
     }
 
-    /// Whether an expired record can still be looked at, swept or not.
-    fn is_kept(&self, now: Now, key: &Arc<str>, record: &Record) -> bool {
+    /// Whether an expired record can still be looked at, swept or not. `first`: the [first](Self::first_kept) that can be.
+    fn is_kept(&self, now: Now, key: &Arc<str>, record: &Record, first: Option<&(u64, Arc<str>)>) -> bool {
         let (Some(bounds), Some(deadline)) = (&self.bounds, record.stamp.expires_at) else { return false };
-        if self.kind == Kind::Ephemeral || deadline + bounds.tombstone_retention <= now.ms {
-            return false;
-        }
-        let behind = (Bound::Excluded((deadline, Arc::clone(key))), Bound::Unbounded);
-        let overdue = self.deadlines.range(behind.clone()).take_while(|(deadline, _)| *deadline <= now.ms);
-        let later = self.buried.range(behind).count() + overdue.count();
-        (later as u64) < bounds.max_entries
+        let is_young = self.kind == Kind::Registry && deadline + bounds.tombstone_retention > now.ms;
+        is_young && first.is_none_or(|(first, its_key)| (*first, its_key) <= (deadline, key))
     }
 
-    /// A page. The caller has settled until nothing was overdue.
+    /// Of more expired records than there may be the first, by deadline, that still counts; `None`: all do.
+    fn first_kept(&self, now: Now) -> Option<&(u64, Arc<str>)> {
+        let max = usize::try_from(self.bounds?.max_entries).unwrap_or(usize::MAX);
+        let overdue = usize::try_from(self.overdue(now)).unwrap_or(usize::MAX);
+        let surplus = (self.buried.len() + overdue).checked_sub(max).filter(|surplus| *surplus > 0)?;
+        let deadlines = self.deadlines.iter().take(overdue).map(|at| (at, ()));
+        let (first, ()) = merged(self.buried.iter().map(|at| (at, ())), deadlines).nth(surplus)?;
+        Some(first)
+    }
+
+    /// A page. What is still overdue is shown as what it is.
     pub(crate) fn list(&self, now: Now, list: &List) -> Listing {
-        let records = if list.expired { &self.tombs } else { &self.live };
-        let from = match &list.after_key {
-            Some(after) if **after >= *list.prefix => Bound::Excluded(Arc::clone(after)),
-            _ => Bound::Included(Arc::clone(&list.prefix)),
+        let first = if list.expired { self.first_kept(now) } else { None };
+        let is_shown = |(key, record): &(&Arc<str>, &Record)| {
+            if list.expired { self.is_kept(now, key, record, first) } else { !record.is_over(now) }
         };
-        let matching = records.range((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(&*list.prefix));
+        let live = within(&self.live, list).filter(|(_, record)| record.is_over(now) == list.expired);
+        // Those that none is wanted of are not gone through.
+        let live = (!list.expired || self.is_overdue(now)).then_some(live).into_iter().flatten();
+        let tombs = list.expired.then(|| within(&self.tombs, list)).into_iter().flatten();
         let mut listing = Listing { records: Vec::new(), more: false, place: self.latest(now) };
         let mut bytes = 0;
-        for (key, record) in matching {
+        for (key, record) in merged(live, tombs).filter(is_shown) {
             bytes += record.value.len() as u64;
             let fits = listing.records.is_empty() || bytes <= MAX_BYTES;
             if listing.records.len() == list.limit || !fits {
@@ -84,4 +94,27 @@ impl Model {
         let expired = overdue.chain(&self.buried).filter(|(deadline, _)| kept(deadline)).count();
         (expired as u64).min(bounds.max_entries)
     }
+}
+
+/// The records that a page may show, by their keys.
+fn within<'a>(records: &'a Records, list: &List) -> impl Iterator<Item = (&'a Arc<str>, &'a Record)> {
+    let from = match &list.after_key {
+        Some(after) if **after >= *list.prefix => Bound::Excluded(Arc::clone(after)),
+        _ => Bound::Included(Arc::clone(&list.prefix)),
+    };
+    let prefix = Arc::clone(&list.prefix);
+    records.range((from, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(&*prefix))
+}
+
+/// Two rows of records as one, in the order of their keys.
+fn merged<K: Ord, R>(
+    one: impl Iterator<Item = (K, R)>,
+    other: impl Iterator<Item = (K, R)>,
+) -> impl Iterator<Item = (K, R)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some((key, _)), Some((behind, _))) if key > behind => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }

@@ -6,17 +6,22 @@ use super::super::store::{Bounds, Happened, Kind, STEP};
 use super::{GRACE, Model, NUMBERS_KEPT, Now};
 
 impl Model {
-    /// Carries out at most [`STEP`] overdue transitions.
-    pub(crate) fn settle(&mut self, now: Now) {
-        let expired = self.expire_first(now, STEP);
-        self.clear_tombs(now, STEP - expired);
+    /// Carries out at most `step` overdue transitions.
+    pub(crate) fn settle(&mut self, now: Now, step: usize) {
+        let expired = self.expire_first(now, step);
+        self.clear_tombs(now, step - expired);
         self.trim(now);
+    }
+
+    /// Whether a record is overdue.
+    pub(crate) fn is_overdue(&self, now: Now) -> bool {
+        self.next_expiry().is_some_and(|deadline| deadline <= now.ms)
     }
 
     /// Whether something is overdue.
     pub(crate) fn is_settling(&self, now: Now) -> bool {
         let Some(bounds) = &self.bounds else { return false };
-        self.first_overdue(now).is_some()
+        self.is_overdue(now)
             || self.buried.first().is_some_and(|(deadline, _)| deadline + bounds.tombstone_retention <= now.ms)
             || self.surplus(bounds) > 0
     }

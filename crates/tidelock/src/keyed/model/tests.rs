@@ -67,7 +67,7 @@ impl Bench {
 
     fn settle(&mut self) {
         let now = self.at();
-        self.model.settle(now);
+        self.model.settle(now, STEP);
         assert!(!self.model.is_settling(now));
     }
 
@@ -77,6 +77,7 @@ impl Bench {
 
     fn read(&mut self, after: Position) -> Span {
         let now = self.at();
+        self.model.settle(now, STEP);
         self.model.read(now, &Read { after, max: 1_000, park: false })
     }
 
@@ -311,7 +312,7 @@ fn steps_are_bounded_and_each_expiry_comes_once() {
     assert_eq!(bench.model.deadlines.len(), 448, "a change carries out two");
     for left in [248, 48, 0, 0] {
         let now = bench.at();
-        bench.model.settle(now);
+        bench.model.settle(now, STEP);
         assert_eq!(bench.model.deadlines.len(), left);
     }
     assert_eq!(bench.stats().expired, 450);
@@ -345,6 +346,37 @@ fn pages_go_in_byte_order_and_end_at_limit_and_size() {
     bench.upsert("a/c", &large, Life::Permanent);
     assert_eq!(page(&bench, None, 3), (vec!["a".to_owned(), "a/b".into()], true));
     assert_eq!(page(&bench, Some("a/b"), 1), (vec!["a/c".to_owned()], true));
+}
+
+#[test]
+fn a_page_shows_what_is_overdue_as_what_it_is() {
+    let list = |bench: &Bench, expired, after: Option<&str>| {
+        let list = List { prefix: "".into(), after_key: after.map(Arc::from), limit: 3, expired };
+        let page = bench.model.list(bench.at(), &list);
+        (page.records, page.more)
+    };
+    for max_entries in [4, 100] {
+        let mut bench = Bench::new(Kind::Registry);
+        for (at, key) in ["h", "b", "f", "d", "a", "g", "c", "e"].iter().enumerate() {
+            let life = if at % 3 == 2 { Life::Permanent } else { Life::For(10 * (at as u64 + 1)) };
+            bench.upsert(key, "", life);
+        }
+        bench.bounds.max_entries = max_entries;
+        bench.touch("f", Some(5_000));
+        // Some tombstones, some that are not swept, some alive.
+        bench.now += 45;
+        bench.settle();
+        bench.now += 30;
+        let looks = |bench: &Bench| {
+            [(false, None), (false, Some("d")), (true, None), (true, Some("b"))]
+                .map(|(expired, after)| list(bench, expired, after))
+        };
+        let before = looks(&bench);
+        assert!(bench.model.is_overdue(bench.at()));
+        bench.settle();
+        assert_eq!(before, looks(&bench), "swept or not");
+        assert_eq!(before[2].0.len(), 3);
+    }
 }
 
 #[test]

@@ -1,0 +1,187 @@
+/** Ephemeral stores: short-lived records that vanish unless they are touched, and every change to follow. */
+
+import { configuredTenant, name, number, tenant, text } from "./check.js";
+import { NONE, RawEphemeral } from "./core.js";
+import { key, opened, place, reader, taken, withRoom, type Shown } from "./keyed.js";
+import type { Infer, Schema } from "./schema.js";
+
+export type { Infer, Schema } from "./schema.js";
+
+/** How an ephemeral store is defined. */
+export type EphemeralConfig<S extends Schema> = {
+  /** 1 to 256 characters. */
+  id: string;
+  /** What each value must be. */
+  schema: S;
+  /** How long a record lives unless it is touched, in ms. */
+  ttlMs: number;
+  /** Whose records they are, unless a call says another; default `default`. Tenants share nothing. */
+  tenantId?: string;
+  limits?: {
+    /** Records; default 10,000. */
+    maxEntries?: number;
+    /** Bytes of a value; default 4,096. */
+    maxPayloadBytes?: number;
+    /** Age up to which an event can be read, in ms; default 300,000. */
+    eventRetentionMs?: number;
+    /** How many of the newest events can be read; default 50,000. */
+    eventMaxLen?: number;
+  };
+};
+
+/** A record to be stored, whatever is there. */
+export type EphemeralUpsertConfig<T> = {
+  /** Any text of up to 512 bytes. */
+  key: string;
+  value: T;
+  /** How long it lives unless it is touched, in ms; default that of the store. */
+  ttlMs?: number;
+  tenantId?: string;
+};
+
+/** A record that is to live on. */
+export type EphemeralTouchConfig = {
+  key: string;
+  /** From now on, in ms; default the record's own. */
+  ttlMs?: number;
+  tenantId?: string;
+};
+
+/** A record to be removed. */
+export type EphemeralRemoveConfig = {
+  key: string;
+  /** Told with the event. */
+  reason?: string;
+  tenantId?: string;
+};
+
+/** A record. */
+export type EphemeralEntry<T> = {
+  key: string;
+  value: T;
+  /** The number of its last change, a touch too. */
+  version: string;
+  /** Epoch ms of that. */
+  updatedAt: number;
+  /** Epoch ms. */
+  expiresAt: number;
+};
+
+/** All records at one instant, in byte order of their keys. */
+export type EphemeralSnapshot<T> = {
+  entries: EphemeralEntry<T>[];
+  /** From here the changes since can be followed. */
+  cursor: string;
+};
+
+/** How to wait for a change. */
+export type EphemeralRecvConfig = {
+  /** Whether to wait until something comes; default true. */
+  wait?: boolean;
+  /** The longest wait in ms; default 30,000, `Infinity` until aborted. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+};
+
+/** A change, or `overflow`: the reader has missed some, take a snapshot again. `cursor` is the place behind it. */
+export type EphemeralEvent<T> = { cursor: string } & (
+  | { type: "upsert"; entry: EphemeralEntry<T> }
+  | { type: "touch"; key: string; version: string; expiresAt: number }
+  | { type: "delete"; key: string; version: string; deletedAt: number; reason?: string }
+  | { type: "expire"; key: string; version: string; expiredAt: number }
+  | { type: "overflow"; after: string; firstAvailable: string }
+);
+
+/** Gives changes in their order, each once. */
+export type EphemeralReader<T> = {
+  /** The next change, or `null`: nothing came in time. */
+  recv(cfg?: EphemeralRecvConfig): Promise<EphemeralEvent<T> | null>;
+  /** Changes as they come. */
+  stream(cfg?: EphemeralRecvConfig): AsyncIterable<EphemeralEvent<T>>;
+};
+
+/** An ephemeral store. */
+export type EphemeralStore<T> = {
+  upsert(cfg: EphemeralUpsertConfig<T>): Promise<EphemeralEntry<T>>;
+  /** False: there was no record. */
+  remove(cfg: EphemeralRemoveConfig): Promise<boolean>;
+  /** Exactly `{ ok: false }`: there is no record; nothing but an upsert brings it back. */
+  touch(cfg: EphemeralTouchConfig): Promise<{ ok: boolean; version?: string; expiresAt?: number }>;
+  snapshot(cfg?: { tenantId?: string }): Promise<EphemeralSnapshot<T>>;
+  /** Changes from now on, behind a cursor, or from the oldest that is kept (`"0"`). */
+  reader(cfg?: { after?: string; tenantId?: string }): EphemeralReader<T>;
+};
+
+/** There are as many records as there may be. */
+export class EphemeralCapacityError extends Error {
+  override name = "EphemeralCapacityError";
+  constructor(message = "ephemeral store capacity reached") {
+    super(message);
+  }
+}
+
+/** A value is larger than it may be. */
+export class EphemeralPayloadTooLargeError extends Error {
+  override name = "EphemeralPayloadTooLargeError";
+  constructor(message: string) {
+    super(message);
+  }
+}
+
+/** Overdue records that are settled before the page gets a turn. */
+const STEP = 200;
+
+/** Makes an ephemeral store of this page. */
+export function ephemeral<S extends Schema>(config: EphemeralConfig<S>): EphemeralStore<Infer<S>> {
+  type T = Infer<S>;
+  name(config.id, "config.id");
+  const configured = configuredTenant(config.tenantId);
+  const { schema, limits = {} } = config;
+  if (config.ttlMs === undefined) throw new Error("ttlMs must be > 0");
+  const ttl = number("ttlMs", config.ttlMs, { otherwise: NONE });
+  const whole = (limit: "maxEntries" | "maxPayloadBytes" | "eventMaxLen", otherwise: number) =>
+    number(`limits.${limit}`, limits[limit], { otherwise, whole: true });
+  const maxEntries = whole("maxEntries", 10_000);
+  const payload = whole("maxPayloadBytes", 4_096);
+  const kept = number("limits.eventRetentionMs", limits.eventRetentionMs, { otherwise: 300_000 });
+  const raw = new RawEphemeral(ttl, maxEntries, kept, whole("eventMaxLen", 50_000), STEP);
+
+  return {
+    async upsert(cfg) {
+      const whose = tenant(cfg.tenantId, configured);
+      const name = key(cfg.key);
+      const ttl = number("ttlMs", cfg.ttlMs, { otherwise: NONE });
+      const value = taken(schema, cfg.value, payload, EphemeralPayloadTooLargeError);
+      return entry<T>(withRoom(maxEntries, EphemeralCapacityError, () => raw.upsert(whose, name, value, ttl)));
+    },
+    async remove(cfg) {
+      return raw.remove(tenant(cfg.tenantId, configured), key(cfg.key), text(cfg.reason)) as boolean;
+    },
+    async touch(cfg) {
+      const whose = tenant(cfg.tenantId, configured);
+      const ttl = number("ttlMs", cfg.ttlMs, { otherwise: NONE });
+      const touched = raw.touch(whose, key(cfg.key), ttl) as [string, number] | null;
+      return touched ? { ok: true, version: touched[0], expiresAt: touched[1] } : { ok: false };
+    },
+    async snapshot(cfg = {}) {
+      const [shown, cursor] = raw.snapshot(tenant(cfg.tenantId, configured)) as [Shown[], number];
+      return { entries: shown.map((record) => entry<T>(record)), cursor: String(cursor) };
+    },
+    reader(cfg = {}) {
+      const follower = raw.follow(tenant(cfg.tenantId, configured), place(cfg.after));
+      return reader<EphemeralEvent<T>>(follower, (told) => {
+        const cursor = String(told[1]);
+        if (told[0] === "upsert") return { cursor, type: told[0], entry: entry<T>(told[2]) };
+        const [type, , at, key] = told;
+        if (type === "touch") return { cursor, type, key, version: told[4], expiresAt: told[5] };
+        if (type === "expire") return { cursor, type, key, version: cursor, expiredAt: at };
+        const reason = told[4];
+        return { cursor, type, key, version: cursor, deletedAt: at, ...(reason === undefined ? {} : { reason }) };
+      });
+    },
+  };
+}
+
+function entry<T>([key, value, version, , updatedAt, , expiresAt]: Shown): EphemeralEntry<T> {
+  return { key, value: opened<T>(value), version, updatedAt, expiresAt: expiresAt as number };
+}
