@@ -386,9 +386,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       if (wrong !== undefined) throw new Error(wrong);
       const key = slotKey(part, schedule);
       const kept = slots.get(key);
-      if (kept !== undefined && (typeof kept !== "number" || !Number.isFinite(kept))) {
-        throw corrupt(key);
-      }
+      if (kept !== undefined && !Number.isFinite(kept)) throw corrupt(key);
       if (kept === undefined) slots.set(key, Date.now());
       const short = mapped(schedule);
       const before = part.targets.get(short);
@@ -400,7 +398,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       const written: [...Written, string] = [schedule, cron, tz, misfire, runs, String(job.id), content];
       const catchUp = { skip: NONE, catch_up_one: 0, catch_up_all: runs }[misfire];
       try {
-        const behind = kept === undefined ? NONE : Math.max(0, kept);
+        const behind = kept === undefined ? NONE : Math.max(0, kept as number);
         const registered = raw.register(schedule, cron, tz, catchUp, JSON.stringify(written), behind);
         raw.announce();
         const created = await settled<boolean>(registered);
