@@ -2,8 +2,8 @@
 
 import { name, number, text } from "./check.js";
 import { mapped, NONE, RawScheduler, settled, textOf, wrong_cron, wrong_zone } from "./core.js";
+import { corrupt, storeKey } from "./keys.js";
 import type { Store } from "./store.js";
-import { corrupt, storeKey } from "./store-key.js";
 import { give, take } from "./value.js";
 
 /** How a scheduler is defined. */
