@@ -6,6 +6,7 @@
 mod bench;
 mod cargo;
 mod fleet;
+mod npm;
 mod release;
 mod report;
 mod setup;
@@ -58,6 +59,12 @@ enum Task {
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    /// Build the npm package into `target/npm`.
+    Npm {
+        /// Print the path of the tarball and its size as JSON, and nothing else to stdout.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check what a release must not get wrong: licences, sources, and the promises of the version number.
     ReleaseCheck,
 }
@@ -80,6 +87,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test { only, args } => suite::test(&mut report, only, &args)?,
         Task::Soak { args } => suite::soak(&mut report, &args)?,
         Task::Servers => return fleet::keep(&mut report).map(|()| ExitCode::SUCCESS),
+        Task::Npm { json } => report.section("npm", |_| npm::npm(json))?,
         Task::ReleaseCheck => release::check(&mut report)?,
         Task::Bench { .. } => unreachable!("handled above, because it passes on an exit code"),
     }

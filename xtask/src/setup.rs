@@ -5,7 +5,7 @@ mod wheel;
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,7 +20,14 @@ pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 /// All that can be set up.
 pub(crate) fn everything(report: &mut Report) -> Result<()> {
     report.section("rust", rust)?;
-    report.section("servers", |report| servers(report).map(|_| ()))
+    report.section("servers", |report| servers(report).map(|_| ()))?;
+    report.section("browser", |report| match chromium() {
+        Ok(program) => {
+            eprintln!("chromium at {}", program.display());
+            Ok(())
+        }
+        Err(reason) => report.skip(format!("chromium: {reason:#}")),
+    })
 }
 
 /// Formatter, linter and the browser target.
@@ -97,6 +104,27 @@ fn fill(flavour: Flavour, cache: &Path, folder: &Path) -> Result<()> {
         Flavour::Redis70 => debian::fetch(cache, &["redis-server", "redis-tools"], flavour.program(), folder),
         Flavour::Valkey8 => debian::fetch(cache, &["valkey-server", "valkey-tools"], flavour.program(), folder),
     }
+}
+
+/// A Chromium, installed if this user may.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    const PLACES: [&str; 4] =
+        ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/snap/bin/chromium"];
+    if let Some(named) = env::var_os("TIDELOCK_CHROMIUM") {
+        let program = PathBuf::from(named);
+        ensure!(program.is_file(), "TIDELOCK_CHROMIUM is {}, and no such file is there", program.display());
+        return Ok(program);
+    }
+    let found = || PLACES.iter().map(PathBuf::from).find(|place| place.is_file());
+    if let Some(program) = found() {
+        return Ok(program);
+    }
+    ensure!(
+        cfg!(target_os = "linux"),
+        "it is installed only on Debian; elsewhere, say where it is by TIDELOCK_CHROMIUM"
+    );
+    debian::install("chromium").context("it cannot be installed; say where it is by TIDELOCK_CHROMIUM")?;
+    found().context("it was installed, and is at none of its places")
 }
 
 fn has_target(target: &str) -> Result<bool> {

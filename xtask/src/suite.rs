@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use crate::cargo::{Features, cargo, run};
 use crate::fleet::Fleet;
+use crate::npm;
 use crate::report::Report;
 use crate::setup;
 
@@ -23,6 +24,8 @@ pub(crate) enum Section {
     Docs,
     /// All tests pass, against all servers.
     Test,
+    /// The npm package is built, and works in pages and other runtimes.
+    Npm,
 }
 
 impl Section {
@@ -34,6 +37,7 @@ impl Section {
             Self::Features => "features",
             Self::Docs => "docs",
             Self::Test => "test",
+            Self::Npm => "npm",
         }
     }
 
@@ -47,6 +51,7 @@ impl Section {
             Self::Features => features(),
             Self::Docs => docs(),
             Self::Test => tests(report, &[], args),
+            Self::Npm => npm::test(report),
         }
     }
 }
@@ -78,6 +83,7 @@ fn check_library(choice: &[&str]) -> Result<()> {
 fn wasm() -> Result<()> {
     let target = format!("--target={}", setup::WASM);
     let features = Features::of_library()?;
+    run(&mut cargo(["clippy", "--package=tidelock-wasm", &target, "--", "-Dwarnings"]))?;
     check_library(&[&target])?;
     check_library(&[&target, &format!("--features={}", features.without_server().join(","))])
 }

@@ -9,11 +9,32 @@
 
 mod call;
 mod error;
+mod given;
+mod job;
 mod keyed;
 mod number;
+mod page;
 mod queue;
+mod ratelimit;
+mod retry;
+mod scheduler;
 mod tenants;
+mod topic;
 
 pub use call::Waiting;
+pub use job::{RawJob, RawJobDelivery, RawJobEvents, RawJobReader, RawRun};
 pub use keyed::{RawEphemeral, RawFollower, RawRegistry};
 pub use queue::RawQueue;
+pub use ratelimit::RawWindow;
+pub use retry::RawRetry;
+pub use scheduler::{RawScheduler, Surface, mapped, wrong_cron, wrong_zone};
+pub use tenants::digest;
+pub use topic::{RawLive, RawTopic, RawTopicReader};
+
+use tidelock::Raw;
+use wasm_bindgen::JsValue;
+
+/// A value, which came as a text.
+fn text(value: &Raw) -> JsValue {
+    JsValue::from_str(&String::from_utf8_lossy(&value.0))
+}

@@ -13,6 +13,11 @@ pub(crate) fn count(number: f64) -> Option<u64> {
     (!number.is_nan()).then(|| number.ceil() as u64)
 }
 
+/// Milliseconds of a time; parts of one are rounded up.
+pub(crate) fn js_millis(time: Duration) -> f64 {
+    js(u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+}
+
 /// A number of the library, which stays below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "numbers and instants of the library stay below 2^53")]
 pub(crate) fn js(number: u64) -> f64 {

@@ -10,6 +10,7 @@ use crate::call::{Answer, call};
 use crate::error::thrown;
 use crate::number::{count, js, millis};
 use crate::tenants::{Tenants, name};
+use crate::text;
 
 /// The library's name of a queue that has its world for itself.
 const ID: &str = "queue";
@@ -137,11 +138,6 @@ impl RawQueue {
     }
 }
 
-/// A value, which came as a text.
-fn text(value: Raw) -> JsValue {
-    JsValue::from_str(&String::from_utf8_lossy(&value.0))
-}
-
 fn receipt(tenant: &str, delivery: &str, lease: f64) -> Option<Receipt> {
     web::receipt(&name(tenant), ID, None, delivery, millis(lease)?)
 }
@@ -152,7 +148,7 @@ fn shown(delivery: Delivery<Raw>) -> JsValue {
     let lease = receipt.lease();
     let until = Timestamp::from_local_clock() + lease;
     let shown = Array::of5(
-        &text(value),
+        &text(&value),
         &message.into(),
         &id.into(),
         &js(attempt).into(),

@@ -6,6 +6,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
+use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Longest name that stands for itself, in bytes.
 const MAX_LITERAL: usize = 200;
@@ -16,12 +17,18 @@ pub(crate) fn name(name: &str) -> Cow<'_, str> {
     if is_literal {
         return Cow::Borrowed(name);
     }
-    let mut digest = String::from("#");
-    for byte in Sha256::digest(name) {
+    Cow::Owned(format!("#{}", digest(name)))
+}
+
+/// The 64 hex digits of a text's SHA-256.
+#[wasm_bindgen]
+pub fn digest(text: &str) -> String {
+    let mut digits = String::with_capacity(64);
+    for byte in Sha256::digest(text) {
         // A string takes all that is written to it.
-        let _ = write!(digest, "{byte:02x}");
+        let _ = write!(digits, "{byte:02x}");
     }
-    Cow::Owned(digest)
+    digits
 }
 
 /// One handle, as the tenants see it. Only the last tenant's is kept: any number may be used once.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::bell::Bell;
+use crate::bell::{self, Bell};
 use crate::error::{Error, Result};
 use crate::runtime::{self, BoxFuture};
 use crate::tidelock::World;
@@ -170,7 +170,7 @@ impl<L: Log> Hub<L> {
             () = bell.rung.notified() => {}
             () = next => {}
             // Covers a wake-up that was lost, and keeps this process remembered as waiting.
-            () = self.clock().sleep(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())) => {}
+            () = bell::safety(self.clock()) => {}
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Hand-over under leases: who waits, who holds, who works.
 //!
-//! Written once for all that hands things over: a queue its messages, a group of a topic its events. Here both are
-//! *messages*. Between this and a primitive stands one small trait, [`Source`], with one instance per queue and per
-//! group and process. Jobs use the receiving half of it: the line of those who wait, and the pump that takes for them.
+//! Written once for all that hands things over: a queue its messages, a group its events (of a topic, or of a job). Here
+//! all are *messages*. Between this and a primitive stands one small trait, [`Source`], with one instance per queue and
+//! per group and process. Jobs use the receiving half of it: the line of those who wait, and the pump that takes for
+//! them.
 
 pub(crate) mod cursor;
 mod dead;

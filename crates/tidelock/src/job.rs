@@ -47,7 +47,7 @@
 //! | run a handler for each | [`process`](Job::process), which gives it a [`JobContext`] |
 //! | wait for the result | [`join`](Job::join) |
 //! | end it, or run it again | [`cancel`](Job::cancel), [`retry`](Job::retry) |
-//! | see what happens to it | [`events`](Job::events) |
+//! | see what happens to it | [`events`](Job::events): to follow, to page through, or to share in a group of readers |
 //! | look | [`get`](Job::get), [`list`](Job::list), [`stats`](Job::stats) |
 //! | hold back or remove | [`pause`](Job::pause), [`remove`](Job::remove), [`delete`](Job::delete) |
 //!
@@ -103,7 +103,10 @@ use std::sync::Arc;
 pub use self::builder::JobBuilder;
 pub use self::change::{Cancel, CancelOutcome, Delete, Pause, Remove, Resume, Retry, RetryOutcome};
 pub use self::context::{Heartbeat, JobContext};
-pub use self::events::{Follow, Follower, Gap, Item, JobEvent, JobEventKind, JobEvents, LatestCursor, Read, Start};
+pub use self::events::{
+    Deliveries, EventDelivery, Follow, Follower, Gap, Item, JobEvent, JobEventKind, JobEvents, LatestCursor, Nack,
+    Read, Reader, ReaderBuilder, Recv, Start, TryRecv,
+};
 pub use self::failure::JobError;
 pub use self::id::{JobCursor, JobId};
 pub use self::info::{Encoded, JobFailure, JobInfo, JobStats, JobSummary, RunLease};
@@ -114,6 +117,7 @@ pub use self::store::{FailureCode, JobFilter, JobState, RetryReason, Totals};
 pub use self::submit::{Submit, SubmitMany, Submitted};
 pub use self::worker::{JobWorker, JobWorkerReport, JobWorkerStats, RunningJobWorker};
 pub use crate::changed::Changed;
+pub use crate::handover::{Ack as Commit, GiveBack, Touch};
 pub use crate::meta::Meta;
 pub use crate::pause::Paused;
 pub use crate::queue::Removed;

@@ -33,6 +33,8 @@ pub(crate) mod redis;
 mod request;
 pub(crate) mod store;
 mod verdict;
+#[cfg(target_family = "wasm")]
+pub(crate) mod web;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};

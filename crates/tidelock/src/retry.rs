@@ -17,6 +17,8 @@ mod policy;
 pub(crate) mod redis;
 pub(crate) mod store;
 mod timer;
+#[cfg(target_family = "wasm")]
+pub(crate) mod web;
 
 #[cfg(all(test, feature = "redis"))]
 mod differential;

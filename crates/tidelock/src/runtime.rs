@@ -10,11 +10,19 @@ mod target;
 mod target;
 
 #[cfg(target_family = "wasm")]
+pub(crate) use target::seed;
+#[cfg(target_family = "wasm")]
 pub use target::{Begun, Pending, begin};
 pub(crate) use target::{Listener, Sleep, Spawner, monotonic, sleep, wall_clock_millis};
 
 use std::future::Future;
 use std::pin::Pin;
+
+/// Resolves after a time, for a page that waits with nothing to wait for.
+#[cfg(target_family = "wasm")]
+pub async fn pause(time: std::time::Duration) {
+    sleep(time).await;
+}
 
 /// A future on the heap, as the store traits give it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

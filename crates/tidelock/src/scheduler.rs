@@ -68,6 +68,12 @@ mod site;
 mod slot;
 mod stats;
 pub(crate) mod store;
+#[cfg(not(target_family = "wasm"))]
+#[path = "scheduler/targets/native.rs"]
+mod targets;
+#[cfg(target_family = "wasm")]
+#[path = "scheduler/targets/web.rs"]
+mod targets;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -97,6 +103,7 @@ pub(crate) use self::site::Site;
 use self::builder::{Handlers, Options};
 use self::leader::Instance;
 use self::observe::Watcher;
+use self::targets::Targets;
 use crate::codec::Raw;
 use crate::error::Result;
 use crate::job::{Job, JobBuilder};
@@ -116,6 +123,7 @@ pub(crate) struct Core {
     site: Arc<Site>,
     options: Options,
     handlers: Handlers,
+    targets: Targets,
     watcher: Watcher,
     observer: Option<Arc<Listener<SchedulerEvent>>>,
     instance: Instance,
@@ -126,15 +134,23 @@ impl Core {
         site: Arc<Site>,
         options: Options,
         handlers: Handlers,
+        targets: Targets,
         observer: Option<Arc<Listener<SchedulerEvent>>>,
     ) -> Self {
         let watcher = Watcher::new(observer.clone());
-        Self { site, options, handlers, watcher, observer, instance: Instance::default() }
+        Self { site, options, handlers, targets, watcher, observer, instance: Instance::default() }
     }
 
     /// Counts what happened, and tells the observer.
     fn tell(&self, what: Happening) {
         self.watcher.tell(self.site.world.clock.now(), what);
+    }
+
+    /// The handlers that a started instance announces.
+    fn announced(&self) -> Vec<Arc<str>> {
+        let mut names = self.targets.announced();
+        names.extend(self.handlers.keys().cloned());
+        names
     }
 
     /// The runs of a handler.
@@ -155,9 +171,10 @@ impl Scheduler {
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
-        let Core { site, options, handlers, observer, .. } = &*self.core;
+        let Core { site, options, handlers, targets, observer, .. } = &*self.core;
         let site = Site::of(&site.world, &site.address.with_tenant(tenant));
-        Self { core: Arc::new(Core::new(site, options.clone(), handlers.clone(), observer.clone())) }
+        let (options, handlers, targets) = (options.clone(), handlers.clone(), targets.clone());
+        Self { core: Arc::new(Core::new(site, options, handlers, targets, observer.clone())) }
     }
 
     /// Creates a schedule, or puts it in the place of the one with its id (1..=256 bytes). Needs no started instance.
@@ -228,6 +245,12 @@ impl Scheduler {
     /// What this handle has done since it was built. Asks nobody.
     pub fn metrics(&self) -> SchedulerMetrics {
         self.core.watcher.snapshot()
+    }
+
+    /// What is announced has changed: started instances say so.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn announce(&self) {
+        self.core.site.wake();
     }
 
     /// Starts the instance of this handle: it may become the leader, and it runs the handlers that the handle brings.

@@ -56,3 +56,19 @@ export async function* repeated<T, C extends WaitConfig>(
     else if (waitMs(cfg) === 0) return;
   }
 }
+
+/** An error that is told by its name. */
+export function named(name: string, message: string): Error {
+  return Object.assign(new Error(message), { name });
+}
+
+/** What something that was thrown says. */
+export function textOf(thrown: unknown): string {
+  const { message } = (thrown ?? {}) as { message?: unknown };
+  if (typeof message === "string") return message;
+  try {
+    return String(thrown);
+  } catch {
+    return "unknown error";
+  }
+}

@@ -1,5 +1,7 @@
 // Schemas: whatever checks a value and says what it becomes.
 
+import { final } from "./mark.js";
+
 /** What checks values: an object with `safeParse`, or `parse`, or a Standard Schema; looked for in this order. */
 export type Schema<Out = unknown> =
   | { safeParse(value: unknown): { success: true; data: Out } | { success: false; error: unknown } }
@@ -38,6 +40,15 @@ interface Issue {
 
 /** The value that the schema makes of this one. @internal */
 export function parse<Out>(schema: Schema<Out>, value: unknown): Out {
+  try {
+    return parsed(schema, value);
+  } catch (error) {
+    // Its text may speak of anything.
+    throw final(error);
+  }
+}
+
+function parsed<Out>(schema: Schema<Out>, value: unknown): Out {
   const any = schema as { safeParse?: unknown; parse?: unknown; "~standard"?: Standard };
   if (typeof any?.safeParse === "function") {
     const result = synchronous(any.safeParse(value)) as

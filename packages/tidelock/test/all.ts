@@ -1,3 +1,10 @@
 import "./ephemeral.test.js";
+import "./job.test.js";
+import "./mutex.test.js";
 import "./queue.test.js";
+import "./ratelimit.test.js";
 import "./registry.test.js";
+import "./retry.test.js";
+import "./scheduler.test.js";
+import "./store.test.js";
+import "./topic.test.js";

@@ -1,6 +1,6 @@
-// Runs the tests in a page: `runTests()` gives what they found.
+// Runs the tests in a page: `outcome` is the promise of what they found.
 
 import "./all.js";
 import { run } from "./harness.js";
 
-Object.assign(globalThis, { runTests: run });
+Object.assign(globalThis, { outcome: run(new URLSearchParams(location.search).get("only") ?? "") });

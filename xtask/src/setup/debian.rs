@@ -40,6 +40,16 @@ pub(super) fn fetch(cache: &Path, packages: &[&str], program: &str, folder: &Pat
     Ok(fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755))?)
 }
 
+/// Installs a package on the machine: for programs that are too entwined with it to be unpacked. Needs privileges.
+pub(super) fn install(package: &str) -> Result<()> {
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        output(command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet").args(arguments)).map(|_| ())
+    };
+    apt(&["update"])?;
+    apt(&["install", "--yes", "--no-install-recommends", package])
+}
+
 /// The machine's own package archive and its backports, with lists of our own beside the system's. Backports are taken
 /// only where the release itself has no such package: that is apt's rule.
 struct Archive {

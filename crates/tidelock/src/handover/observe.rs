@@ -1,11 +1,12 @@
-//! What queues and topics tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
+//! What queues, groups of topics and groups on the events of jobs tell `tracing` and, with the feature, `metrics`. Costs
+//! next to nothing when nobody listens.
 
 use std::future::Future;
 
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::site::Site;
+use super::site::{Object, Site};
 
 /// A step of a message's way, by the names of the OpenTelemetry messaging conventions.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +32,8 @@ impl Operation {
 /// The span of an operation on `count` messages; `id` is that of a single known one.
 pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
     let (name, kind, span_kind) = operation.names();
-    match site.group() {
-        None => tracing::debug_span!(
+    match &site.object {
+        Object::Queue | Object::Jobs => tracing::debug_span!(
             target: "tidelock::queue",
             "queue",
             otel.name = %format_args!("{name} {}", site.address.id),
@@ -45,7 +46,7 @@ pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u
             messaging.message.id = id,
             error.type = Empty,
         ),
-        Some(group) => tracing::debug_span!(
+        Object::Group(group) => tracing::debug_span!(
             target: "tidelock::topic",
             "topic",
             otel.name = %format_args!("{name} {}", site.address.id),
@@ -54,6 +55,21 @@ pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u
             messaging.operation.name = name,
             messaging.operation.type = kind,
             messaging.destination.name = %site.address.id,
+            messaging.consumer.group.name = %group,
+            messaging.batch.message_count = count,
+            messaging.message.id = id,
+            error.type = Empty,
+        ),
+        Object::JobGroup(job, group) => tracing::debug_span!(
+            target: "tidelock::job",
+            "job events",
+            otel.name = %format_args!("{name} events of {}", site.address.id),
+            otel.kind = span_kind,
+            messaging.system = "tidelock",
+            messaging.operation.name = name,
+            messaging.operation.type = kind,
+            messaging.destination.name = %site.address.id,
+            job.id = job,
             messaging.consumer.group.name = %group,
             messaging.batch.message_count = count,
             messaging.message.id = id,
@@ -80,7 +96,7 @@ pub(crate) enum Counter {
     Undecodable,
 }
 
-/// Adds to a counter, labelled with the queue, or with topic and group.
+/// Adds to a counter, labelled with the queue, with topic and group, or with job and group.
 #[cfg(feature = "metrics")]
 pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
     let (queue, topic) = match counter {
@@ -95,9 +111,20 @@ pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
     };
     let label = |name: &std::sync::Arc<str>| metrics::SharedString::from_shared(std::sync::Arc::clone(name));
     let id = label(&site.address.id);
-    match site.group() {
-        None => metrics::counter!(queue, "queue" => id),
-        Some(group) => metrics::counter!(topic, "topic" => id, "group" => label(group)),
+    match &site.object {
+        Object::Queue | Object::Jobs => metrics::counter!(queue, "queue" => id),
+        Object::Group(group) => metrics::counter!(topic, "topic" => id, "group" => label(group)),
+        Object::JobGroup(_, group) => {
+            let events = match counter {
+                Counter::Received => "tidelock.job.events.received",
+                Counter::Acked => "tidelock.job.events.committed",
+                Counter::Nacked => "tidelock.job.events.nacked",
+                Counter::GivenBack => "tidelock.job.events.given_back",
+                Counter::Stale => "tidelock.job.events.stale",
+                Counter::Sent | Counter::DeadLettered | Counter::Undecodable => return,
+            };
+            metrics::counter!(events, "job" => id, "group" => label(group))
+        }
     }
     .increment(by as u64);
 }

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How long a parked process is remembered without parking again.
-pub(crate) const PARKED: u64 = 10_000;
+/// How long a parked process is remembered without parking again. A page is never forgotten: it is the only one there, it
+/// hears everything, and needs no timer to be heard of.
+pub(crate) const PARKED: u64 = if cfg!(target_family = "wasm") { u64::MAX / 4 } else { 10_000 };
 
 /// The processes that wait for something to be handed out.
 #[derive(Debug, Default)]

@@ -217,7 +217,7 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
     let claims = match &site.object {
         Object::Queue | Object::Jobs => claiming.await,
         // A gap is told only once: what a take brings is not lost if this future is dropped meanwhile.
-        Object::Group(_) => site.sent(Box::pin(claiming)).await,
+        Object::Group(_) | Object::JobGroup(..) => site.sent(Box::pin(claiming)).await,
     };
     claims.map_err(|error| site.context("receive", error))
 }

@@ -286,15 +286,16 @@ impl Line {
         }
     }
 
-    /// After an order that found less than it asked for: whoever sat in the line before it has its answer.
-    fn exhausted(&mut self, order: &Order, nothing: impl Fn() -> Claims) -> Replies {
+    /// After an order that found less than it asked for: whoever sat in the line before it has its answer. `ended`: there
+    /// is nothing to wait for.
+    fn exhausted(&mut self, order: &Order, ended: bool, nothing: impl Fn() -> Claims) -> Replies {
         let stage = if self.rings == order.rings { Stage::Parked } else { Stage::Fresh };
         let mut leaving = Vec::new();
         for (&seat, waiting) in &mut self.waiting {
             let asked = waiting.stage == Stage::Asked(order.number);
             if asked || (waiting.stage == Stage::Fresh && seat <= order.seats) {
                 waiting.stage = stage;
-                if waiting.over {
+                if waiting.over || (ended && stage == Stage::Parked) {
                     leaving.push(seat);
                 }
             }

@@ -89,6 +89,19 @@ impl Settlement {
         }
     }
 
+    /// Says what was asked of which object.
+    pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
+        self.site.context(operation, error)
+    }
+
+    /// Settles; whether the delivery was still held.
+    pub(crate) async fn finish(mut self, operation: &'static str, action: Action, counter: Counter) -> Result<bool> {
+        self.check(operation)?;
+        let site = Arc::clone(&self.site);
+        let settled = self.run(operation, action).await?;
+        Ok(counted(&site, counter, settled))
+    }
+
     async fn run(self, operation: &'static str, action: Action) -> Result<Settled> {
         let Self { site, id, fence, held, hold, .. } = self;
         let span = observe::span(&site, Operation::Settle(operation), 1, Some(id));
@@ -148,7 +161,7 @@ fn text_of(error: &dyn fmt::Display) -> Arc<str> {
 fn done(site: &Site) -> (&'static str, &'static str) {
     match &site.object {
         Object::Queue | Object::Jobs => ("ack", "ack_many"),
-        Object::Group(_) => ("commit", "commit_many"),
+        Object::Group(_) | Object::JobGroup(..) => ("commit", "commit_many"),
     }
 }
 
@@ -164,12 +177,9 @@ impl Ack {
         Self(settlement)
     }
 
-    async fn run(mut self) -> Result<bool> {
+    async fn run(self) -> Result<bool> {
         let (verb, _) = done(&self.0.site);
-        self.0.check(verb)?;
-        let site = Arc::clone(&self.0.site);
-        let settled = self.0.run(verb, Action::Ack).await?;
-        Ok(counted(&site, Counter::Acked, settled))
+        self.0.finish(verb, Action::Ack, Counter::Acked).await
     }
 }
 
@@ -191,11 +201,8 @@ impl GiveBack {
         Self(settlement)
     }
 
-    async fn run(mut self) -> Result<bool> {
-        self.0.check("give_back")?;
-        let site = Arc::clone(&self.0.site);
-        let settled = self.0.run("give_back", Action::GiveBack).await?;
-        Ok(counted(&site, Counter::GivenBack, settled))
+    async fn run(self) -> Result<bool> {
+        self.0.finish("give_back", Action::GiveBack, Counter::GivenBack).await
     }
 }
 
@@ -221,13 +228,10 @@ impl Bury {
         self
     }
 
-    async fn run(mut self) -> Result<bool> {
-        self.settlement.check("dead_letter")?;
-        let site = Arc::clone(&self.settlement.site);
+    async fn run(self) -> Result<bool> {
         let note = Some(self.note).filter(|note| !note.is_empty());
         let action = Action::Bury { reason: DeadReason::Rejected, note, error: self.error };
-        let settled = self.settlement.run("dead_letter", action).await?;
-        Ok(counted(&site, Counter::DeadLettered, settled))
+        self.settlement.finish("dead_letter", action, Counter::DeadLettered).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! One queue, group or object of jobs as this process sees it: its address, what hands over for it, and the settles that must not be
-//! lost.
+//! One queue, group or object of jobs as this process sees it: its address, what hands over for it, and the settles that
+//! must not be lost.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::tidelock::World;
 use crate::time::{Clock, Tick};
 use crate::topic::store::GapView;
 
-/// What hands over: a queue, a group of a topic, or the jobs of one name.
+/// What hands over: a queue, a group of a topic or of a job's events, or the jobs of one name.
 pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool;
@@ -40,6 +40,8 @@ pub(crate) enum Object {
     Group(Arc<str>),
     /// Jobs of one name: what is handed over are runs.
     Jobs,
+    /// A group that reads the events of one of the jobs at the address.
+    JobGroup(u64, Arc<str>),
 }
 
 /// A queue, group or object of jobs of this process.
@@ -98,13 +100,14 @@ impl Site {
             Object::Queue => format!("queue {id:?}"),
             Object::Group(group) => format!("group {group:?} of topic {id:?}"),
             Object::Jobs => format!("job {id:?}"),
+            Object::JobGroup(job, group) => format!("group {group:?} of the events of job {id:?}, {job}"),
         }
     }
 
     /// The group, of a topic's.
     pub(crate) fn group(&self) -> Option<&Arc<str>> {
         match &self.object {
-            Object::Queue | Object::Jobs => None,
+            Object::Queue | Object::Jobs | Object::JobGroup(..) => None,
             Object::Group(group) => Some(group),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::store::Run;
+use crate::job::store::{HandedEvent, Run};
 use crate::topic::store::{GapView, Position};
 
 /// The most messages that one request sends, takes or lists.
@@ -69,6 +69,8 @@ pub(crate) struct Taken {
     /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
     /// of the fleet.
     pub(crate) next: Option<u64>,
+    /// Nothing comes any more: whoever waits is told so.
+    pub(crate) ended: bool,
 }
 
 impl Taken {
@@ -91,6 +93,8 @@ pub(crate) struct Handed {
     pub(crate) position: Position,
     /// Of a job: the run, which is all there is of it.
     pub(crate) run: Option<Arc<Run>>,
+    /// Of a group that reads the events of a job: the event, which is all there is of it.
+    pub(crate) event: Option<Arc<HandedEvent>>,
     pub(crate) last_error: Option<Arc<str>>,
     pub(crate) content: Content,
 }

@@ -177,7 +177,10 @@ impl<O: Opening> Source<O> {
                 }
             }
             let item = match self.claim().await {
-                Ok(Claimed::One(handed, held)) => open_one(&self.handle, *handed, held).await,
+                Ok(Claimed::One(handed, held)) => {
+                    self.ended = handed.event.as_ref().is_some_and(|event| event.is_last);
+                    open_one(&self.handle, *handed, held).await
+                }
                 Ok(Claimed::Gap(gap)) => self.handle.gap(gap),
                 Ok(Claimed::Nothing) => {
                     self.ended = true;

@@ -33,6 +33,7 @@ pub(super) struct RunOptions {
     pub(super) max_wait: Option<Duration>,
     /// Of the definition alone.
     manual_heartbeat: bool,
+    lease_is_limit: bool,
     max_crashes: u32,
     stop_grace: Duration,
     retention: Duration,
@@ -68,7 +69,8 @@ impl RunOptions {
 
     /// As they are stored with a job.
     pub(super) fn rules(&self) -> Rules {
-        let policy = Policy { backoff: self.backoff, manual_heartbeat: self.manual_heartbeat };
+        let Self { backoff, manual_heartbeat, lease_is_limit, .. } = *self;
+        let policy = Policy { backoff, manual_heartbeat, lease_is_limit };
         Rules {
             attempts: self.attempts,
             max_crashes: self.max_crashes,
@@ -135,6 +137,7 @@ impl<I, O> JobBuilder<I, O> {
                 timeout: None,
                 max_wait: Some(7 * DAY),
                 manual_heartbeat: false,
+                lease_is_limit: false,
                 max_crashes: 5,
                 stop_grace: 5 * SECOND,
                 retention: 7 * DAY,
@@ -176,6 +179,14 @@ impl<I, O> JobBuilder<I, O> {
     /// while a handler is stuck.
     pub fn manual_heartbeat(mut self) -> Self {
         self.run.manual_heartbeat = true;
+        self
+    }
+
+    /// The lease is the limit of a run too, which only heartbeats move: its end is a timeout, settled in that instant.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn lease_is_limit(mut self) -> Self {
+        self.run.manual_heartbeat = true;
+        self.run.lease_is_limit = true;
         self
     }
 

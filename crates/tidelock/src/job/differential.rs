@@ -3,8 +3,10 @@
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
 mod edges;
+mod groups;
 mod raw;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidelock_testkit::Proxy;
@@ -14,9 +16,10 @@ use tokio::net::TcpStream;
 use self::raw::Raw;
 use super::ears::News;
 use super::model::{Model, Now};
+use super::policy::Policy;
 use super::store::{
-    Acceptance, Accepted, Action, Change, Claim, Content, Due, FailureCode, JobFilter, JobStore, Key, KeyKind, KeyLife,
-    Look, NewJob, Origin, Overlapping, Rules, Settle, SlotNumber, View,
+    Acceptance, Accepted, Action, Change, Claim, Content, Due, FailureCode, GroupSettle, JobFilter, JobStore, Key,
+    KeyKind, KeyLife, Look, NewJob, Origin, Overlapping, Rules, Settle, SlotNumber, View,
 };
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
@@ -38,6 +41,10 @@ struct Run {
     /// Ids and fences of runs.
     runs: Vec<(u64, u64)>,
     ids: Vec<u64>,
+    /// What groups were handed, as settles.
+    held: Vec<GroupSettle>,
+    /// What became of what groups did.
+    happened: HashSet<&'static str>,
     news: Vec<News>,
     raw: Raw,
 }
@@ -80,7 +87,7 @@ impl Run {
                 stop_grace: 5,
                 max_wait: Some(300),
                 retention: 200,
-                policy: b"{}".to_vec(),
+                policy: b"\0{}".to_vec(),
             };
         }
         Rules {
@@ -91,7 +98,17 @@ impl Run {
             stop_grace: self.random.u64(0..50),
             max_wait: self.maybe(0.7, |run| run.random.u64(1..500)),
             retention: self.random.u64(1..400),
-            policy: self.bytes(10),
+            policy: self.policy(),
+        }
+    }
+
+    /// All but one that only pages have.
+    fn policy(&mut self) -> Vec<u8> {
+        loop {
+            let policy = self.bytes(10);
+            if !Policy::limits(&policy) {
+                return policy;
+            }
         }
     }
 
@@ -290,11 +307,12 @@ impl Run {
 
     async fn step(&mut self) {
         match self.random.u8(0..100) {
-            0..28 => self.submit().await,
-            28..50 => self.claim().await,
-            50..72 => self.settle().await,
-            72..78 => self.change().await,
-            78..88 => self.look().await,
+            0..26 => self.submit().await,
+            26..46 => self.claim().await,
+            46..66 => self.settle().await,
+            66..71 => self.change().await,
+            71..80 => self.look().await,
+            80..88 => self.group_step().await,
             88..98 => self.clock.advance(std::time::Duration::from_millis(self.random.u64(0..30))),
             _ => {
                 let now = self.clock.now().as_millis();
@@ -347,6 +365,8 @@ async fn run_on(url: &str, seed: u64, name: &str) -> Run {
         process: "process".into(),
         runs: Vec::new(),
         ids: Vec::new(),
+        held: Vec::new(),
+        happened: HashSet::new(),
         news: Vec::new(),
     }
 }
@@ -355,7 +375,7 @@ async fn differential(url: String, steps: usize, seed: u64) {
     let mut run = run_on(&url, seed, "j").await;
     for round in 0..steps.div_ceil(500) {
         run.address = Address::new(&"default".into(), &format!("j{round}"));
-        (run.model, run.runs, run.ids) = (Model::default(), Vec::new(), Vec::new());
+        (run.model, run.runs, run.ids, run.held) = (Model::default(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..500 {
             run.step().await;
         }
@@ -365,6 +385,7 @@ async fn differential(url: String, steps: usize, seed: u64) {
         }
         run.store.change(&run.address, Change::Delete).await.unwrap();
     }
+    run.check_happened();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -379,7 +400,7 @@ async fn lossy(url: String, steps: usize, seed: u64) {
     let mut run = run_on(&proxy.url(), seed, "lossy").await;
     for round in 0..steps.div_ceil(500) {
         run.address = Address::new(&"default".into(), &format!("lossy {round}"));
-        (run.model, run.runs, run.ids) = (Model::default(), Vec::new(), Vec::new());
+        (run.model, run.runs, run.ids, run.held) = (Model::default(), Vec::new(), Vec::new(), Vec::new());
         for step in 0..500 {
             if step % 20 == 19 {
                 proxy.drop_reply_after(1);

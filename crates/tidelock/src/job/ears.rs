@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
+use super::stop::StopReason;
 use crate::bell::Bell;
 
 /// A run of this process that can be told that its job was cancelled.
 pub(crate) trait Cancellable: Send + Sync {
-    /// The job was cancelled. Must not block.
-    fn cancelled(&self);
+    /// It is over: the job was cancelled, or the lease has ended. Must not block.
+    fn over(&self, reason: StopReason);
 }
 
-/// Cancels of runs that are on their way to this process: the news may be faster than the claim's answer.
-const EARLY_CANCELS: usize = 256;
+/// Ends of runs that are on their way to this process: the news may be faster than the claim's answer.
+const EARLY_ENDS: usize = 256;
 
 /// Those in this process who wait for the end of one job.
 #[derive(Debug, Default)]
@@ -30,8 +31,8 @@ pub(crate) struct Joint {
 #[derive(Default)]
 struct Runs {
     listening: HashMap<u64, Weak<dyn Cancellable>>,
-    /// Cancelled before anybody listened, the newest last.
-    early: VecDeque<u64>,
+    /// Over before anybody listened, the newest last.
+    early: VecDeque<(u64, StopReason)>,
 }
 
 /// What a backend tells. One per object and process, alive while somebody holds it.
@@ -40,8 +41,8 @@ pub(crate) struct Ears {
     /// Rings when this process should claim again.
     pub(crate) work: Arc<Bell>,
     runs: Mutex<Runs>,
-    /// Jobs whose events somebody here reads, by id.
-    watched: Mutex<HashMap<u64, Weak<Bell>>>,
+    /// What rings for those who read the events of a job here, by id: one for each.
+    watched: Mutex<HashMap<u64, Vec<Weak<Bell>>>>,
     /// Jobs that somebody here joins, by id.
     joined: Mutex<HashMap<u64, Weak<Joint>>>,
 }
@@ -53,6 +54,8 @@ pub(crate) enum News {
     Work,
     /// The job of the run with this fence was cancelled.
     Cancelled(u64),
+    /// The lease of the run with this fence has ended. Only told of a lease that is the limit of its run.
+    Lapsed(u64),
     /// Something happened to the job with this id.
     Happened(u64),
 }
@@ -62,24 +65,12 @@ impl Ears {
     pub(crate) fn hear(&self, news: News) {
         match news {
             News::Work => self.work.ring(),
-            News::Cancelled(fence) => {
-                let mut runs = lock(&self.runs);
-                let run = runs.listening.get(&fence).and_then(Weak::upgrade);
-                if run.is_none() {
-                    if runs.early.len() == EARLY_CANCELS {
-                        runs.early.pop_front();
-                    }
-                    runs.early.push_back(fence);
-                }
-                drop(runs);
-                if let Some(run) = run {
-                    run.cancelled();
-                }
-            }
+            News::Cancelled(fence) => self.run_over(fence, StopReason::Cancelled),
+            News::Lapsed(fence) => self.run_over(fence, StopReason::LeaseLost),
             News::Happened(id) => {
-                let bell = lock(&self.watched).get(&id).and_then(Weak::upgrade);
-                if let Some(bell) = bell {
-                    bell.rung.notify_waiters();
+                let bells: Vec<_> =
+                    lock(&self.watched).get(&id).into_iter().flatten().filter_map(Weak::upgrade).collect();
+                for bell in bells {
                     bell.ring();
                 }
                 let joint = lock(&self.joined).get(&id).and_then(Weak::upgrade);
@@ -90,13 +81,27 @@ impl Ears {
         }
     }
 
+    fn run_over(&self, fence: u64, reason: StopReason) {
+        let mut runs = lock(&self.runs);
+        let run = runs.listening.get(&fence).and_then(Weak::upgrade);
+        if run.is_none() {
+            if runs.early.len() == EARLY_ENDS {
+                runs.early.pop_front();
+            }
+            runs.early.push_back((fence, reason));
+        }
+        drop(runs);
+        if let Some(run) = run {
+            run.over(reason);
+        }
+    }
+
     /// News may have been lost: everybody looks.
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn reset(&self) {
         self.work.ring();
-        let bells: Vec<_> = lock(&self.watched).values().filter_map(Weak::upgrade).collect();
+        let bells: Vec<_> = lock(&self.watched).values().flatten().filter_map(Weak::upgrade).collect();
         for bell in bells {
-            bell.rung.notify_waiters();
             bell.ring();
         }
         let joints: Vec<_> = lock(&self.joined).values().filter_map(Weak::upgrade).collect();
@@ -109,20 +114,19 @@ impl Ears {
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.work) > 1
-            || lock(&self.watched).values().any(|bell| bell.strong_count() > 0)
+            || lock(&self.watched).values().flatten().any(|bell| bell.strong_count() > 0)
             || lock(&self.joined).values().any(|joint| joint.strong_count() > 0)
             || lock(&self.runs).listening.values().any(|run| run.strong_count() > 0)
     }
 
-    /// From now on the run with this fence is told of a cancel, while it lives.
+    /// From now on the run with this fence is told of its end, while it lives.
     pub(crate) fn listen(&self, fence: u64, run: Weak<dyn Cancellable>) {
         let mut runs = lock(&self.runs);
-        let early = runs.early.iter().position(|cancelled| *cancelled == fence);
-        if let Some(at) = early {
-            runs.early.remove(at);
+        let early = runs.early.iter().position(|(over, _)| *over == fence);
+        if let Some((_, reason)) = early.and_then(|at| runs.early.remove(at)) {
             drop(runs);
             if let Some(run) = run.upgrade() {
-                run.cancelled();
+                run.over(reason);
             }
             return;
         }
@@ -134,9 +138,19 @@ impl Ears {
         lock(&self.runs).listening.remove(&fence);
     }
 
-    /// What rings when something happens to the job, for the one that reads its events for all who follow them here.
+    /// What rings when something happens to the job, for one that reads its events: for all who follow them here, or for
+    /// those of one group.
     pub(crate) fn watch(&self, id: u64) -> Arc<Bell> {
-        shared(&self.watched, id)
+        let mut watched = lock(&self.watched);
+        if watched.len().is_power_of_two() {
+            // What nobody has any more goes each time their number has doubled.
+            watched.retain(|_, bells| bells.iter().any(|bell| bell.strong_count() > 0));
+        }
+        let bell = Arc::<Bell>::default();
+        let bells = watched.entry(id).or_default();
+        bells.retain(|bell| bell.strong_count() > 0);
+        bells.push(Arc::downgrade(&bell));
+        bell
     }
 
     /// Where all that wait for the end of the job in this process meet.

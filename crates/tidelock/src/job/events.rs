@@ -1,6 +1,7 @@
 //! What happened to a job: its events, read and followed.
 
 mod follow;
+mod group;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 pub(crate) use self::follow::JobLog;
 pub use self::follow::{Follow, Follower};
+pub use self::group::{Deliveries, EventDelivery, Nack, Reader, ReaderBuilder, Recv, TryRecv};
 
 use super::id::{JobCursor, JobId};
 use super::info::Encoded;
@@ -144,11 +146,11 @@ impl<E> Item<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Gap {
-    /// The place that was held.
+    /// Before the first event that was missed.
     pub from: JobCursor,
-    /// Just before the event that comes next.
+    /// Behind the last event that was missed.
     pub to: JobCursor,
-    /// How many events lie between.
+    /// How many events were missed. Of a group's gap: those between that it had committed, or holds, are not among them.
     pub missed: u64,
 }
 
@@ -178,6 +180,40 @@ pub struct JobEvents {
 impl JobEvents {
     pub(super) fn new(site: &Arc<Site>, codec: Codec, id: JobId) -> Self {
         Self { owner: Owner::of("job", &site.address), site: Arc::clone(site), codec, id }
+    }
+
+    /// Defines a reader of a group: readers with the same group share the events, and each event comes again until it is
+    /// committed. Checked by [`build`](ReaderBuilder::build); the name of a group is 1..=256 bytes without NUL.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> tidelock::Result<()> {
+    /// use tidelock::job::Item;
+    /// use tidelock::{SECOND, Tidelock};
+    ///
+    /// let tide = Tidelock::in_process();
+    /// let exports = tide.job::<u64, ()>("exports").build()?;
+    /// let sent = exports.submit(&7).await?;
+    /// exports.cancel(sent.id).reason("too late").await?;
+    ///
+    /// let audit = exports.events(sent.id).reader("audit").lease(10 * SECOND).build()?;
+    /// let mut seen = 0;
+    /// while let Some(item) = audit.recv().await? {
+    ///     match item {
+    ///         Item::Event(event) => {
+    ///             println!("{:?} at {}, delivery {}", event.kind, event.at, event.attempt());
+    ///             assert!(event.commit().await?); // false: its lease was over, and another reader may have it
+    ///             seen += 1;
+    ///         }
+    ///         Item::Gap(gap) => println!("{} events went unread", gap.missed),
+    ///     }
+    /// }
+    /// assert_eq!(seen, 2); // submitted, cancelled: the job has ended, and the group has committed all
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reader(&self, group: &str) -> ReaderBuilder {
+        ReaderBuilder::new(self, group)
     }
 
     /// Each event as it happens, until the job has ended.
@@ -214,8 +250,8 @@ impl JobEvents {
         }
     }
 
-    fn gap(&self, from: u64, missed: u64) -> Gap {
-        Gap { from: self.cursor(from), to: self.cursor(from + missed), missed }
+    fn gap(&self, from: u64, to: u64, missed: u64) -> Gap {
+        Gap { from: self.cursor(from), to: self.cursor(to), missed }
     }
 
     /// The places before the first and behind the last event; `None`: there is no such job.
@@ -278,7 +314,7 @@ impl Read {
         let EventsView { missed, events: views, ended, .. } = view;
         let more = views.len() == max && !ended;
         let next = views.last().filter(|_| more).map(|(number, _)| PageToken::from(&events.cursor(*number)));
-        let gap = (missed > 0).then(|| Item::Gap(events.gap(from, missed)));
+        let gap = (missed > 0).then(|| Item::Gap(events.gap(from, from + missed, missed)));
         let views = views.into_iter().map(|(number, view)| Item::Event(events.event(number, view)));
         Ok(Page { items: gap.into_iter().chain(views).collect(), next })
     }

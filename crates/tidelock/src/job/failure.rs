@@ -49,6 +49,12 @@ impl JobError {
         Self { error: None, remedy: Remedy::Reschedule(millis(delay)) }
     }
 
+    /// The job ends with this code.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn ending(code: FailureCode, error: impl Into<BoxError>) -> Self {
+        Self { error: Some(error.into()), remedy: Remedy::End(code) }
+    }
+
     /// A memo is no value of the type that was asked for.
     pub(crate) fn undecodable(error: Error) -> Self {
         Self { error: Some(error.into()), remedy: Remedy::End(FailureCode::Undecodable) }

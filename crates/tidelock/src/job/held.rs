@@ -90,7 +90,7 @@ impl Held {
             reason: None,
             drop_at: None,
             lease,
-            proven_until: proven(asked, lease),
+            proven_until: proven(&policy, asked, lease),
             renew_at: (!policy.manual_heartbeat).then(|| asked.plus(third(lease))),
             doubt: None,
             progress: None,
@@ -147,9 +147,10 @@ impl Held {
         if state.reason.is_some_and(StopReason::is_over) {
             return None;
         }
+        let proven = (!self.policy.lease_is_limit).then_some(state.proven_until);
         let timeout = self.timeout_at.filter(|_| state.reason != Some(StopReason::Timeout));
         let progress = state.progress.as_ref().map(|_| state.progress_from);
-        [Some(state.proven_until), state.renew_at, timeout, progress].into_iter().flatten().min()
+        [proven, state.renew_at, timeout, progress].into_iter().flatten().min()
     }
 
     /// Its instant in the agenda has come: answers what is to be sent for it. `early`: renewals that are due within half of
@@ -190,7 +191,7 @@ impl Held {
                 if let Action::Heartbeat { lease: Some(lease) } = action {
                     state.lease = *lease;
                 }
-                let until = proven(asked, left);
+                let until = proven(&self.policy, asked, left);
                 state.proven_until = match state.doubt {
                     Some((since, at_most)) if asked < since => until.min(at_most),
                     _ => {
@@ -226,7 +227,7 @@ impl Held {
     /// A heartbeat is about to be sent: until its answer the shorter of both leases counts.
     fn asking(&self, asked: Tick, lease: u64) {
         let mut state = self.lock();
-        let at_most = proven(asked, lease);
+        let at_most = proven(&self.policy, asked, lease);
         state.doubt = Some((asked, at_most));
         state.proven_until = state.proven_until.min(at_most);
         state.renew_at = state.renew_at.map(|at| at.min(asked.plus(third(lease))));
@@ -400,7 +401,11 @@ impl Held {
 }
 
 /// Until when a lease can be proven that was asked for at that instant.
-fn proven(asked: Tick, lease: u64) -> Tick {
+fn proven(policy: &Policy, asked: Tick, lease: u64) -> Tick {
+    if policy.lease_is_limit {
+        // The backend tells its end, in that instant: nobody else judges it.
+        return asked.plus(Duration::MAX);
+    }
     let lease = Duration::from_millis(lease);
     asked.plus(lease.saturating_sub(proof::margin(lease)))
 }
@@ -410,8 +415,8 @@ fn third(lease: u64) -> Duration {
 }
 
 impl Cancellable for Held {
-    fn cancelled(&self) {
-        self.fire(StopReason::Cancelled);
+    fn over(&self, reason: StopReason) {
+        self.fire(reason);
     }
 }
 

@@ -118,7 +118,7 @@ pub struct JobSummary {
     pub blocked: bool,
     /// 0..=9, higher first.
     pub priority: u8,
-    /// Runs so far that were not given back.
+    /// Runs so far, also those that were given back; counted anew after [`Job::retry`](crate::Job::retry).
     pub attempt: u64,
     /// Runs that failed, of `attempts`.
     pub failures: u32,

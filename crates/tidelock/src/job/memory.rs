@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use super::ears::{Ears, News};
 use super::model::{Model, Now};
 use super::store::{
-    Accepted, Change, Changes, Claim, Claimed, JobStore, Look, NewJob, SETTLING_STEPS, Settle, Settled, View,
+    Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob,
+    SETTLING_STEPS, Settle, Settled, View,
 };
 use crate::backend::memory::cells::{self, Cell as _, Cells};
 use crate::backend::memory::{Sweep, Timer};
@@ -148,6 +149,14 @@ impl JobStore for MemoryJob {
 
     fn look(&self, jobs: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
         ready(self.look_now(jobs, &look))
+    }
+
+    fn take_events(&self, jobs: &Address, take: GroupTake) -> BoxFuture<'static, Result<GroupTaken>> {
+        ready(Ok(self.step(jobs, |model, now| model.take_events(now, &self.process, &take))))
+    }
+
+    fn settle_events(&self, jobs: &Address, settles: Vec<GroupSettle>) -> BoxFuture<'static, Result<Vec<bool>>> {
+        ready(Ok(self.step(jobs, |model, now| model.settle_events(now, &settles))))
     }
 
     fn ears(&self, jobs: &Address) -> Arc<Ears> {

@@ -7,6 +7,7 @@
 mod advance;
 mod change;
 mod claim;
+mod group;
 mod log;
 mod look;
 mod series;
@@ -15,9 +16,10 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use self::group::Group;
 use self::log::Log;
 use self::series::Series;
 use super::ears::News;
@@ -124,6 +126,8 @@ struct Job {
     result: Option<Vec<u8>>,
     reason: Option<Arc<str>>,
     log: Log,
+    /// Who reads the log in groups.
+    groups: BTreeMap<Arc<str>, Group>,
     kind: Kind,
 }
 

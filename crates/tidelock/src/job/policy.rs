@@ -1,4 +1,5 @@
-//! What is stored with a job for its workers alone: how long to wait after a failure, and who renews the lease.
+//! What is stored with a job for its workers alone: how long to wait after a failure, who renews the lease, and what its end
+//! means.
 //!
 //! One byte that says which parts follow, then numbers of seven bits a byte, the low ones first, and fractions as they
 //! are in memory. Nothing at all stands for the defaults: no pause, and the worker renews.
@@ -14,7 +15,8 @@ const MAX: u8 = 1 << 2;
 const FACTOR: u8 = 1 << 3;
 const JITTER: u8 = 1 << 4;
 const FULL_JITTER: u8 = 1 << 5;
-const KNOWN: u8 = MANUAL | BACKOFF | MAX | FACTOR | JITTER | FULL_JITTER;
+const LIMIT: u8 = 1 << 6;
+const KNOWN: u8 = MANUAL | BACKOFF | MAX | FACTOR | JITTER | FULL_JITTER | LIMIT;
 
 /// What stands where nothing is written.
 const USUAL_FACTOR: f64 = 2.0;
@@ -27,9 +29,16 @@ pub(crate) struct Policy {
     pub(crate) backoff: Option<Backoff>,
     /// Only the handler renews the lease.
     pub(crate) manual_heartbeat: bool,
+    /// The lease is the limit of a run, which only heartbeats move: its end is a timeout and no crash. Only in process.
+    pub(crate) lease_is_limit: bool,
 }
 
 impl Policy {
+    /// Whether an encoded policy says so; costs nothing where it does not.
+    pub(crate) fn limits(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|flags| flags & LIMIT != 0)
+    }
+
     /// The pause after the failure with this number, from 1, in milliseconds.
     pub(crate) fn delay(&self, failures: u32, random: f64) -> u64 {
         self.backoff.map_or(0, |backoff| whole_millis(backoff.delay(failures, random)))
@@ -37,6 +46,9 @@ impl Policy {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut flags = if self.manual_heartbeat { MANUAL } else { 0 };
+        if self.lease_is_limit {
+            flags |= LIMIT;
+        }
         let mut rest = Vec::new();
         if let Some(backoff) = &self.backoff {
             let Parts { base, max, factor, jitter } = backoff.parts();
@@ -87,7 +99,7 @@ impl Policy {
         } else {
             None
         };
-        bytes.is_empty().then_some(Self { backoff, manual_heartbeat: has(MANUAL) })
+        bytes.is_empty().then_some(Self { backoff, manual_heartbeat: has(MANUAL), lease_is_limit: has(LIMIT) })
     }
 }
 
@@ -143,12 +155,13 @@ mod tests {
         let growing = Policy { backoff: Some(Backoff::exponential(SECOND)), ..Policy::default() };
         assert_eq!(growing.encode().len(), 6);
         let all = Backoff::exponential(7 * DAY).max(7 * DAY).factor(9.9).jitter(0.123);
-        assert!(Policy { backoff: Some(all), manual_heartbeat: true }.encode().len() <= 255);
+        assert!(Policy { backoff: Some(all), manual_heartbeat: true, lease_is_limit: true }.encode().len() <= 255);
     }
 
     #[test]
     fn what_is_not_understood_is_not_guessed() {
-        let policy = Policy { backoff: Some(Backoff::fixed(HOUR).max(2 * HOUR)), manual_heartbeat: true };
+        let backoff = Backoff::fixed(HOUR).max(2 * HOUR);
+        let policy = Policy { backoff: Some(backoff), manual_heartbeat: true, ..Policy::default() };
         let bytes = policy.encode();
         for end in 1..bytes.len() {
             assert_eq!(Policy::decode(&bytes[..end]), None, "cut at {end}");
@@ -169,14 +182,16 @@ mod tests {
         #[test]
         fn a_policy_is_read_as_it_was_written(
             base in 0..=u64::MAX, max: Option<u64>, factor in 1.0..10.0_f64, jitter in 0.0..1.0_f64, full: bool, manual: bool,
+            limit: bool,
         ) {
             let mut backoff = Backoff::exponential(Duration::from_nanos(base)).factor(factor).jitter(jitter);
             if let Some(max) = max {
                 backoff = backoff.max(Duration::from_nanos(max));
             }
             let backoff = if full { backoff.full_jitter() } else { backoff };
-            let policy = Policy { backoff: Some(backoff), manual_heartbeat: manual };
+            let policy = Policy { backoff: Some(backoff), manual_heartbeat: manual, lease_is_limit: limit };
             prop_assert_eq!(Policy::decode(&policy.encode()), Some(policy));
+            prop_assert_eq!(Policy::limits(&policy.encode()), limit);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs on Redis: one script per trip, and trips that many callers share.
 
 mod change;
+mod group;
 mod look;
 mod plan;
 mod stored;
@@ -11,7 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::trip::Request;
 use super::ears::{Ears, News};
-use super::store::{Accepted, Change, Changes, Claim, Claimed, JobStore, Look, NewJob, Settle, Settled, View};
+use super::store::{
+    Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob, Settle,
+    Settled, View,
+};
 use crate::backend::redis::{Arguments, Bytes, Carrier, Lanes, Object, Objects, Place, Server, Wakeable, answers_key};
 use crate::error::Result;
 use crate::name::Address;
@@ -181,6 +185,14 @@ impl JobStore for RedisJob {
     fn look(&self, jobs: &Address, look: Look) -> BoxFuture<'static, Result<View>> {
         let remote = self.remote(jobs);
         Box::pin(async move { remote.look(look).await })
+    }
+
+    fn take_events(&self, jobs: &Address, take: GroupTake) -> BoxFuture<'static, Result<GroupTaken>> {
+        self.remote(jobs).ask(|reply| Request::Take { take, reply })
+    }
+
+    fn settle_events(&self, jobs: &Address, settles: Vec<GroupSettle>) -> BoxFuture<'static, Result<Vec<bool>>> {
+        self.remote(jobs).ask(|reply| Request::SettleEvents { settles, reply: Some(reply) })
     }
 
     fn ears(&self, jobs: &Address) -> Arc<Ears> {

@@ -80,11 +80,12 @@ impl Source for Runs {
                     enqueued_at: run.submitted_at,
                     position: Position::default(),
                     run: Some(Arc::new(run)),
+                    event: None,
                     last_error: None,
                     content: Content::default(),
                 }
             });
-            Ok(Taken { gap: None, messages: messages.collect(), next: claimed.next })
+            Ok(Taken { gap: None, messages: messages.collect(), next: claimed.next, ended: false })
         })
     }
 

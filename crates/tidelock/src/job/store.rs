@@ -2,12 +2,16 @@
 //!
 //! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
 
+mod group;
 mod view;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::group::{
+    GroupAction, GroupSettle, GroupTake, GroupTaken, HandedEvent, Lost, MAX_GROUP_TAKE, MAX_GROUPS, MAX_OPEN,
+};
 pub(crate) use self::view::{
     EndView, EventView, EventsView, FailureView, Happened, JobView, LeaseView, Look, StatsView, View,
 };
@@ -46,6 +50,10 @@ pub(crate) trait JobStore: std::fmt::Debug + Send + Sync {
     fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
     /// Looks, after carrying out what is overdue; changes no outcome.
     fn look(&self, jobs: &Address, look: Look) -> BoxFuture<'static, Result<View>>;
+    /// Hands out events of a job to a group. Dropped after it took some, it gives them back.
+    fn take_events(&self, jobs: &Address, take: GroupTake) -> BoxFuture<'static, Result<GroupTaken>>;
+    /// Judges what the holders of events do, each on its own: whether it was still held; in the same order.
+    fn settle_events(&self, jobs: &Address, settles: Vec<GroupSettle>) -> BoxFuture<'static, Result<Vec<bool>>>;
     /// What this process hears of the object. One per object and process, alive while somebody holds it.
     fn ears(&self, jobs: &Address) -> Arc<Ears>;
 }
@@ -80,7 +88,8 @@ pub(crate) struct Rules {
     pub(crate) max_wait: Option<u64>,
     /// Life after the end.
     pub(crate) retention: u64,
-    /// What only workers read: backoff and who renews. Opaque to every backend, at most 255 bytes.
+    /// What is read by workers, and in process: backoff, who renews, what the end of the lease means. Opaque to servers, at
+    /// most 255 bytes.
     pub(crate) policy: Vec<u8>,
 }
 

@@ -225,3 +225,27 @@ fn a_clock_that_steps_back_stands_at_what_was_counted() {
         assert_eq!(outcome.parts()[0].refused, back == 100_000_000);
     }
 }
+
+#[test]
+fn a_window_whose_counts_are_kept_elsewhere_is_judged_alike() {
+    let mut random = fastrand::Rng::with_seed(seed());
+    for _ in 0..1_000 {
+        let window = *random.choice(&[1, 10, 1_000, 60_000]).unwrap();
+        let limit = random.u64(1..=7);
+        let rule = rule(Algorithm::Sliding, window, limit, limit);
+        let mut counts = Counts::default();
+        let mut kept = std::collections::HashMap::<u64, u64>::new();
+        let mut now = 1_700_000_000_000 + random.u64(..1_000);
+        for _ in 0..25 {
+            now += random.u64(..=window + window / 2);
+            let (at, rules, cost) = (Timestamp::from_millis(now), [rule], random.u64(1..=3));
+            let mode = *random.choice(&[Mode::Check, Mode::Check, Mode::Peek]).unwrap();
+            let judge = check(&rules, cost, mode);
+            let count = |number: u64| kept.get(&number).copied().unwrap_or(0);
+            let number = now / window;
+            let mut elsewhere = Counts::of_window(at, &rule, count(number), count(number - 1));
+            assert_eq!(elsewhere.judge(at, &judge), counts.judge(at, &judge), "at {now}, window {window}");
+            kept.insert(number, elsewhere.used(&rule));
+        }
+    }
+}

@@ -42,6 +42,21 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// The counts of a sliding window that were kept elsewhere: `used` in the window of `now`, `before` in the one before.
+    #[cfg(any(test, target_family = "wasm"))]
+    pub(crate) fn of_window(now: Timestamp, rule: &Rule, used: u64, before: u64) -> Self {
+        let Rule { algorithm, window, .. } = *rule;
+        let at = now.as_millis() - now.as_millis() % window;
+        let lapses = at.saturating_add(2 * window);
+        Self { counts: vec![Count { algorithm, window, at, used, before, lapses }] }
+    }
+
+    /// What is counted for the rule in its window.
+    #[cfg(any(test, target_family = "wasm"))]
+    pub(crate) fn used(&self, rule: &Rule) -> u64 {
+        self.counts.iter().find(|count| count.is_of(rule)).map_or(0, |count| count.used)
+    }
+
     /// Judges the request, and counts its cost as its mode says.
     pub(crate) fn judge(&mut self, now: Timestamp, judge: &Judge<'_>) -> Outcome {
         let now = self.latest(now);

@@ -119,8 +119,24 @@ impl Course {
         Attempt { number: self.attempts, last: self.last, elapsed: self.elapsed(now), remaining }
     }
 
+    /// Whether the call gives up at `now`, after an attempt that was cut off or failed by an error that may pass.
+    pub(super) fn gives_up(
+        &mut self,
+        now: Tick,
+        interrupted: Option<GaveUp>,
+        hint: impl FnOnce() -> Option<Duration>,
+    ) -> Option<GaveUp> {
+        if self.timed_out && self.deadline_reached(now) {
+            return Some(GaveUp::Deadline);
+        }
+        self.exhausted()
+            .or(interrupted)
+            .or_else(|| self.heed(hint()))
+            .or_else(|| self.too_late(now).then_some(GaveUp::Deadline))
+    }
+
     /// Whether the attempt that just failed was the last one that may be made.
-    pub(super) fn exhausted(&self) -> Option<GaveUp> {
+    fn exhausted(&self) -> Option<GaveUp> {
         if !self.last {
             return None;
         }
@@ -129,7 +145,7 @@ impl Course {
     }
 
     /// Notes the wish of the server, and refuses one that cannot be granted.
-    pub(super) fn heed(&mut self, hint: Option<Duration>) -> Option<GaveUp> {
+    fn heed(&mut self, hint: Option<Duration>) -> Option<GaveUp> {
         self.hint = hint;
         hint.filter(|hint| *hint > self.policy.max_hint).map(|_| GaveUp::HintTooLong)
     }

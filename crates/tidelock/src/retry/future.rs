@@ -168,24 +168,12 @@ where
         {
             return Step::GaveUp(GaveUp::NotRetryable);
         }
-        if this.course.timed_out && this.course.deadline_reached(now) {
-            return Step::GaveUp(GaveUp::Deadline);
-        }
-        let interrupted = match this.course.exhausted() {
-            Some(reason) => Some(reason),
-            None => self.as_mut().interrupted(context),
-        };
-        if let Some(reason) = interrupted {
-            return Step::GaveUp(reason);
-        }
+        let interrupted = self.as_mut().interrupted(context);
         let this = self.as_mut().project();
         let error = this.error.as_ref().filter(|_| !this.course.timed_out);
-        let hint = error.and_then(|error| this.hint.hint(error, this.when));
-        if let Some(reason) = this.course.heed(hint) {
+        let hint = || error.and_then(|error| this.hint.hint(error, this.when));
+        if let Some(reason) = this.course.gives_up(now, interrupted, hint) {
             return Step::GaveUp(reason);
-        }
-        if this.course.too_late(now) {
-            return Step::GaveUp(GaveUp::Deadline);
         }
         match this.course.budget.as_ref().map_or(Taking::Decided(true), super::RetryBudget::take) {
             Taking::Decided(true) => self.pause(now),

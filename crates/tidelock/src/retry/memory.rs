@@ -1,5 +1,6 @@
 //! Retry budgets in process: the model behind a lock.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backend::memory::{Sweep, Timer};
@@ -14,10 +15,16 @@ use crate::time::Timestamp;
 const STEP: usize = 200;
 
 /// Budgets of this process.
-#[derive(Debug)]
 pub(crate) struct MemoryBudget {
     timer: Arc<Timer>,
     budgets: Mutex<Budgets>,
+}
+
+/// Without what is stored, which may be much.
+impl fmt::Debug for MemoryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBudget").finish_non_exhaustive()
+    }
 }
 
 impl MemoryBudget {

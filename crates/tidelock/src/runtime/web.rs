@@ -13,6 +13,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use self::executor::seed;
 pub use self::executor::{Begun, Pending, begin};
 pub(crate) use self::timer::{Sleep, sleep};
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::dispatch::Round;
 use super::observe::SchedulerEvent;
 use super::site::Site;
+use super::targets::Targets;
 use super::{Core, Scheduler};
 use crate::backoff::Backoff;
 use crate::codec::Value;
@@ -74,6 +75,7 @@ pub struct SchedulerBuilder {
     stop_grace: Duration,
     max_schedules: u64,
     handlers: Vec<(String, Start)>,
+    targets: Targets,
     observer: Option<Arc<Listener<SchedulerEvent>>>,
 }
 
@@ -100,6 +102,7 @@ impl SchedulerBuilder {
             stop_grace: 30 * SECOND,
             max_schedules: 1_000_000,
             handlers: Vec::new(),
+            targets: Targets::default(),
             observer: None,
         }
     }
@@ -237,6 +240,13 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Schedules that name a handler are run by calling these.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn targets(mut self, targets: Arc<dyn crate::web::Targets>) -> Self {
+        self.targets = Targets::of(targets);
+        self
+    }
+
     /// Checks the options and makes the handle. Does no I/O, and starts no instance.
     ///
     /// Fails with *invalid configuration* if the id or the name of a handler is not 1..=256 bytes without NUL, a handler is
@@ -263,7 +273,7 @@ impl SchedulerBuilder {
         };
         let handlers = self.handlers.into_iter().map(|(name, start)| (name.into(), start)).collect();
         let site = Site::of(&self.world, &Address::new(&self.tenant, &self.id));
-        Ok(Scheduler { core: Arc::new(Core::new(site, options, handlers, self.observer)) })
+        Ok(Scheduler { core: Arc::new(Core::new(site, options, handlers, self.targets, self.observer)) })
     }
 
     fn beat(&self) -> Duration {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+use super::Core;
 use super::definition::{Content, Target};
 use super::slot::{Slot, Trigger};
 use super::store::{LetterView, PlannedSlot, TriggerView};
@@ -76,7 +77,7 @@ impl<'a> Cause<'a> {
 
 impl Dispatch<'_> {
     /// The object of jobs that it goes to.
-    pub(crate) fn target(&self) -> Address {
+    fn target(&self) -> Address {
         match &self.content.target {
             Target::Job { id, .. } => Address::new(&self.scheduler.tenant, id),
             Target::Handler { name } => self.scheduler.part(name),
@@ -89,8 +90,13 @@ impl Dispatch<'_> {
         format!("{}:{scheduler}{}:{schedule}", scheduler.len(), schedule.len())
     }
 
+    /// Submits it once.
+    pub(crate) async fn submit(&self, world: &Arc<World>) -> Result<Landed> {
+        submit(world, &self.target(), self.job(world)).await
+    }
+
     /// What is submitted. The same each time: a repeat is known by it.
-    pub(crate) fn job(&self, world: &Arc<World>) -> NewJob {
+    fn job(&self, world: &Arc<World>) -> NewJob {
         let series = self.series();
         let (rules, max_depth) = match &self.content.target {
             Target::Job { rules, max_depth, .. } => (rules.clone(), *max_depth),
@@ -126,7 +132,7 @@ impl Dispatch<'_> {
         }
     }
 
-    fn told(&self) -> Slot {
+    pub(crate) fn told(&self) -> Slot {
         let (slot, due, trigger, missed) = match self.cause {
             Cause::Slot { slot, missed, .. } | Cause::Late { slot, missed } => {
                 let trigger = if slot.on_time { Trigger::OnTime } else { Trigger::CatchUp };
@@ -180,17 +186,12 @@ pub(crate) type Tried = (Result<Landed>, u32);
 
 impl Round {
     /// Submits; what may be cured by waiting is tried again, until `stop` resolves.
-    pub(crate) async fn submit(
-        &self,
-        world: &Arc<World>,
-        target: &Address,
-        job: NewJob,
-        stop: impl Future<Output = ()>,
-    ) -> Tried {
+    pub(crate) async fn submit(&self, core: &Core, dispatch: &Dispatch<'_>, stop: impl Future<Output = ()>) -> Tried {
+        let world = &core.site.world;
         let mut repeats = 0;
         let mut stop = pin!(stop);
         loop {
-            let error = match submit(world, target, job.clone()).await {
+            let error = match core.targets.submit(world, dispatch).await {
                 Err(error) if is_curable(&error) => error,
                 answer => return (answer, repeats),
             };

@@ -172,6 +172,12 @@ impl Engine {
     /// Ends a leadership, if it is the present one.
     fn lose(&self, term: &Arc<Term>, reason: LostBy) {
         if self.office.leave(term) {
+            self.tell_end(term, reason);
+        }
+    }
+
+    fn tell_end(&self, term: &Term, reason: LostBy) {
+        if term.is_untold() {
             self.core.tell(super::Happening::LeaderLost { epoch: term.epoch, reason });
         }
     }
@@ -228,6 +234,12 @@ impl Conductor {
         }
         self.control.stop.send_replace(true);
         engine.closing.send_replace(true);
+        if self.core.targets.are_called()
+            && let Some(term) = engine.office.current()
+        {
+            // Nothing is begun any more; only what is under way is written, before another one may lead.
+            engine.tell_end(&term, LostBy::Stop);
+        }
         let leaving = async {
             // What resolves is the end of the task, by itself or with its runtime.
             let _ = desk.await;

@@ -84,6 +84,14 @@ impl Site {
         }
     }
 
+    /// Wakes all instances of this process.
+    #[cfg(target_family = "wasm")]
+    pub(super) fn wake(&self) {
+        for instance in self.lock().iter().filter_map(Weak::upgrade) {
+            instance.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Notify>>> {
         self.instances.lock().expect("no code panics while it holds this lock")
     }

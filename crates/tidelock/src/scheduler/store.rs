@@ -292,6 +292,12 @@ pub(crate) enum Change {
         guess: Guess,
         max_schedules: u64,
     },
+    /// Goes on with this slot, unless slots before it are being run.
+    #[cfg(target_family = "wasm")]
+    Begin {
+        id: Arc<str>,
+        next: Option<Next>,
+    },
     Unregister {
         id: Arc<str>,
     },

@@ -113,6 +113,17 @@ impl<T> TopicBuilder<T> {
     }
 }
 
+#[cfg(target_family = "wasm")]
+impl<T> Topic<T> {
+    /// The same topic for values of any size: whoever publishes has measured them.
+    pub(crate) fn without_limit(self) -> Self {
+        let Options { border, settings } = &*self.options;
+        let mut border = border.clone();
+        border.limit = usize::MAX;
+        Self { options: Arc::new(Options { border, settings: *settings }), site: self.site }
+    }
+}
+
 pub(super) fn count(option: &str, value: Option<u64>) -> Result<()> {
     const MAX: u64 = (1 << 53) - 1;
     match value {

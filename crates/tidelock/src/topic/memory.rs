@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::model::{Model, Woken};
+#[cfg(target_family = "wasm")]
+use super::store::Position;
 use super::store::{
     Appended, Change, Changes, Look, MAX_GROUPS, NewEvent, Read, SETTLING_STEPS, Settings, Settle, Settled, Span, Take,
     Taken, TopicStore, View, read_dead_cursor,
@@ -15,6 +17,9 @@ use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::time::{Now, Timestamp};
+
+/// Groups are kept until somebody removes them, which nobody can in a page.
+const FORGETS_GROUPS: bool = cfg!(target_family = "wasm");
 
 /// All topics of this process.
 #[derive(Debug)]
@@ -67,6 +72,23 @@ impl MemoryTopic {
                 return;
             }
         }
+    }
+
+    fn publish_now(
+        &self,
+        cell: &Cell,
+        mut model: MutexGuard<'_, Model>,
+        now: Now,
+        settings: Settings,
+        batch: Vec<NewEvent>,
+    ) -> Appended {
+        model.advance(now, None);
+        let appended = model.publish(now, settings, batch);
+        let woken = model.wake_after_publish(now);
+        let next = model.next_log_deadline();
+        cell.end_step(model, woken);
+        self.arm(next);
+        appended
     }
 
     fn take_now(&self, topic: &Address, group: &Arc<str>, take: &Take) -> Result<Taken> {
@@ -125,7 +147,7 @@ impl cells::Cell for Cell {
 
     fn deadlines(&self) -> (Option<u64>, Option<u64>) {
         let model = self.lock();
-        (model.next_deadline(), model.is_idle_since())
+        (model.next_deadline(), model.is_idle_since(FORGETS_GROUPS))
     }
 
     fn sweep(&self, now: Now, _timer: &Arc<Timer>) -> Option<u64> {
@@ -135,7 +157,7 @@ impl cells::Cell for Cell {
         }
         model.advance(now, None);
         let woken = model.wake(now);
-        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
+        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since(FORGETS_GROUPS)));
         self.end_step(model, woken);
         next
     }
@@ -163,14 +185,24 @@ impl TopicStore for MemoryTopic {
     ) -> BoxFuture<'static, Result<Appended>> {
         let cell = self.cells.get(topic);
         let now = self.cells.now();
-        let mut model = cell.lock();
-        model.advance(now, None);
-        let appended = model.publish(now, settings, batch);
-        let woken = model.wake_after_publish(now);
-        let next = model.next_log_deadline();
-        cell.end_step(model, woken);
-        self.arm(next);
-        ready(Ok(appended))
+        let model = cell.lock();
+        ready(Ok(self.publish_now(&cell, model, now, settings, batch)))
+    }
+
+    #[cfg(target_family = "wasm")]
+    fn publish_recorded(
+        &self,
+        topic: &Address,
+        settings: Settings,
+        event: NewEvent,
+        record: &mut dyn FnMut(Position) -> bool,
+    ) -> Option<Appended> {
+        let cell = self.cells.get(topic);
+        // One instant for both, or the place may be another one.
+        let now = self.cells.now();
+        let place = cell.lock().next_place(now);
+        // It may call anything: nothing is locked.
+        record(place).then(|| self.publish_now(&cell, cell.lock(), now, settings, vec![event]))
     }
 
     fn take(&self, topic: &Address, group: &Arc<str>, take: Take) -> BoxFuture<'static, Result<Taken>> {

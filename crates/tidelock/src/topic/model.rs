@@ -58,6 +58,12 @@ impl Model {
         Appended { events, replaced }
     }
 
+    /// The place of the next event that is appended.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn next_place(&self, now: Now) -> Position {
+        self.log.next_place(now)
+    }
+
     fn publish_one(&mut self, now: Now, event: NewEvent) -> (Position, bool) {
         let first = event.dedup.as_ref().and_then(|dedup| self.dedup.get(&dedup.key));
         if let Some((first, until)) = first
@@ -111,7 +117,60 @@ impl Model {
     }
 
     /// When nothing is left but numbers, the instant of the last step.
-    pub(crate) fn is_idle_since(&self) -> Option<u64> {
-        (self.groups.is_empty() && self.log.is_empty() && self.dedup.is_empty()).then_some(self.touched)
+    ///
+    /// `with_groups`: nor do groups count that would begin anew where they are.
+    pub(crate) fn is_idle_since(&self, with_groups: bool) -> Option<u64> {
+        let is_idle = |group: &Group| with_groups && group.is_idle_at(self.log.newest());
+        let idle = self.log.is_empty() && self.dedup.is_empty() && self.groups.values().all(is_idle);
+        idle.then_some(self.touched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::store::{Action, Settle};
+    use crate::topic::store::{Begin, ReaderTerms, Take};
+
+    const RETENTION: u64 = 1_000;
+
+    fn publish(model: &mut Model, ms: u64) -> Position {
+        let now = Now::from_millis(ms);
+        model.advance(now, None);
+        let settings = Settings { retention: Some(RETENTION), max_len: None };
+        let event = NewEvent { content: crate::handover::store::Content::default(), dedup: None };
+        let place = model.log.next_place(now);
+        let appended = model.publish(now, settings, vec![event]);
+        assert_eq!(appended.events, [(place, false)], "the place was told before");
+        place
+    }
+
+    #[test]
+    fn a_topic_with_a_group_is_idle_only_where_groups_that_have_had_everything_do_not_count() {
+        let (mut model, group) = (Model::default(), Arc::<str>::from("g"));
+        let place = publish(&mut model, 5_000);
+        let reader = ReaderTerms { begin: Begin::Earliest, max_in_flight: 10, ordered: true, dead_retention: None };
+        let take = Take {
+            max: 1,
+            lease: 60_000,
+            consumer: "c".into(),
+            max_deliveries: None,
+            park: false,
+            reader: Arc::new(reader),
+            seen: None,
+        };
+        let taken = model.take(Now::from_millis(5_000), &group, &take).expect("there is room for a group");
+        let end = 5_000 + RETENTION;
+        model.advance(Now::from_millis(end), Some(&group));
+        assert_eq!(model.is_idle_since(true), None, "an event is in flight");
+        let settle = Settle { id: place.at, fence: taken.events[0].fence, action: Action::Ack };
+        model.settle(Now::from_millis(end), &group, vec![settle]);
+        assert_eq!(model.is_idle_since(true), Some(end));
+        assert_eq!(model.is_idle_since(false), None);
+
+        publish(&mut model, end + 1);
+        assert_eq!(model.is_idle_since(true), None);
+        model.advance(Now::from_millis(end + 1 + RETENTION), None);
+        assert_eq!(model.is_idle_since(true), None, "the group has missed something");
     }
 }

@@ -80,6 +80,30 @@ impl<T: Value> Publish<T> {
         Ok(NewEvent { content, dedup })
     }
 
+    /// Publishes once `record` has said yes to the event's id. `None`: it said no, and nothing was published.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn run_recorded(self, record: &mut dyn FnMut(EventId) -> bool) -> Result<Option<Published>> {
+        let (site, settings) = (Arc::clone(&self.topic.site), self.topic.options.settings);
+        site.check("publish")?;
+        let event = self.into_event().map_err(|error| site.context("publish", error))?;
+        let mut recorded = None;
+        let mut ask = |place| {
+            recorded = Some(place);
+            record(EventId(site.cursor(place)))
+        };
+        let Some(appended) = site.store.publish_recorded(&site.address, settings, event, &mut ask) else {
+            return Ok(None);
+        };
+        let published = published(&site, settings, appended).pop();
+        if let Some(Published { event_id, cursor, .. }) = published
+            && recorded != Some(cursor.position)
+        {
+            // It published something itself. The event is there now, whatever it says.
+            record(event_id);
+        }
+        Ok(published)
+    }
+
     async fn run(self) -> Result<Published> {
         let (site, settings) = (Arc::clone(&self.topic.site), self.topic.options.settings);
         site.check("publish")?;
@@ -90,11 +114,15 @@ impl<T: Value> Publish<T> {
 }
 
 async fn append(site: &Site, operation: &str, settings: Settings, batch: Vec<NewEvent>) -> Result<Vec<Published>> {
-    let count = batch.len();
-    let span = observe::publish_span(site, count);
+    let span = observe::publish_span(site, batch.len());
     let appended = observe::within(span, site.store.publish(&site.address, settings, batch)).await;
-    let Appended { events, replaced } = appended.map_err(|error| site.context(operation, error))?;
-    observe::count_published(site, count);
+    Ok(published(site, settings, appended.map_err(|error| site.context(operation, error))?))
+}
+
+/// What publishers are told.
+fn published(site: &Site, settings: Settings, appended: Appended) -> Vec<Published> {
+    let Appended { events, replaced } = appended;
+    observe::count_published(site, events.len());
     if let Some(before) = replaced {
         observe::settings_replaced(site, before, settings);
     }
@@ -102,7 +130,7 @@ async fn append(site: &Site, operation: &str, settings: Settings, batch: Vec<New
         let cursor = site.cursor(position);
         Published { event_id: EventId(cursor), cursor, duplicate }
     });
-    Ok(published.collect())
+    published.collect()
 }
 
 /// Several events, appended all or none. Gives a [`Published`] for each, in order.

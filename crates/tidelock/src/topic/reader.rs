@@ -331,7 +331,7 @@ impl Source for Hands {
                 *seen.lock().expect("no code panics while it holds this lock") = Some(now_seen);
             }
             let messages = events.into_iter().map(message).collect();
-            Ok(handover::Taken { gap, messages, next })
+            Ok(handover::Taken { gap, messages, next, ended: false })
         })
     }
 
@@ -355,6 +355,7 @@ fn message(event: Handed) -> handover::Handed {
         enqueued_at: place.at / 1_000,
         position: place,
         run: None,
+        event: None,
         last_error,
         content,
     }

@@ -38,6 +38,16 @@ pub(crate) trait TopicStore: std::fmt::Debug + Send + Sync {
         settings: Settings,
         batch: Vec<NewEvent>,
     ) -> BoxFuture<'static, Result<Appended>>;
+    /// Appends one event once `record` has said yes to the place that it gets; it gets another one if `record` itself
+    /// appends. `None`: it said no, and nothing was appended.
+    #[cfg(target_family = "wasm")]
+    fn publish_recorded(
+        &self,
+        topic: &Address,
+        settings: Settings,
+        event: NewEvent,
+        record: &mut dyn FnMut(Position) -> bool,
+    ) -> Option<Appended>;
     /// Hands out what is first for a group, now. Dropped after it took something, it gives that back.
     fn take(&self, topic: &Address, group: &Arc<str>, take: Take) -> BoxFuture<'static, Result<Taken>>;
     /// Judges each settle of a group's deliveries on its own; outcomes in the same order. Ids are positions.

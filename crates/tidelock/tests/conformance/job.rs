@@ -2,12 +2,15 @@
 
 mod arguments;
 mod cancelling;
+mod clock;
 mod events;
+mod groups;
 mod joining;
 mod keys;
 mod leases;
 mod options;
 mod order;
+mod races;
 mod retries;
 mod running;
 mod steps;

@@ -1,6 +1,7 @@
 //! The scheduler, on every backend.
 
 mod arguments;
+mod clock;
 mod leading;
 mod looking;
 mod misfires;

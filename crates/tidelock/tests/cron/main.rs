@@ -1,5 +1,6 @@
 //! Cron expressions: what is read, and which instants they name.
 
+mod croner;
 mod dst;
 mod errors;
 mod expressions;

@@ -6,12 +6,12 @@
 #![cfg(feature = "redis")]
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
+mod fleet;
 mod job;
 mod keyed;
 mod mutex;
 mod queue;
 mod ratelimit;
-
 mod scheduler;
 mod servers;
 mod stage;

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use super::{Order, Receivers, Replies, Terms};
 use crate::bell::Bell;
 use crate::error::Result;
-use crate::handover::site::Claims;
+use crate::handover::site::{Claims, Site};
 use crate::handover::store::Taken;
 use crate::lifecycle::Hold;
 use crate::runtime::{self, BoxFuture};
@@ -77,7 +77,7 @@ impl Pump {
             under_way: VecDeque::new(),
             early: Vec::new(),
             due: None,
-            safety: sleep(site.clock(), safety_period()),
+            safety: safety(site),
             remembered: None,
             failures: 0,
             pause: None,
@@ -192,6 +192,7 @@ impl Pump {
         if let Some(next) = taken.next.filter(|_| !again) {
             self.expect(next);
         }
+        let ended = taken.ended;
         let mut claims = Claims::new(site, taken, asked, order.terms.lease);
         let mut line = receivers.lock();
         line.trouble = None;
@@ -200,7 +201,7 @@ impl Pump {
         }
         let mut replies = line.hand_out(order, &mut claims);
         if short {
-            replies.extend(line.exhausted(order, || receivers.nothing()));
+            replies.extend(line.exhausted(order, ended, || receivers.nothing()));
         } else {
             line.filled(order);
         }
@@ -233,7 +234,7 @@ impl Pump {
     }
 
     fn check(&mut self) {
-        self.safety = sleep(self.receivers.site.clock(), safety_period());
+        self.safety = safety(&self.receivers.site);
         // Also for a take under way: what it parked with may be forgotten already when its answer comes.
         self.receivers.lock().ring();
     }
@@ -307,8 +308,12 @@ fn sleep(clock: &Clock, duration: Duration) -> BoxFuture<'static, ()> {
     Box::pin(async move { clock.sleep_until(until).await })
 }
 
-fn safety_period() -> Duration {
-    SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())
+/// Resolves now and then; never in a page, where no wake-up can be lost and nobody who waits is forgotten.
+fn safety(site: &Site) -> BoxFuture<'static, ()> {
+    if cfg!(target_family = "wasm") {
+        return Box::pin(std::future::pending());
+    }
+    sleep(site.clock(), SECOND.mul_f64(1.0 + 4.0 * fastrand::f64()))
 }
 
 /// Drawn below a cap that doubles up to a second.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Run, run_on};
 use crate::differential::on_every_server;
 use crate::job::ears::{Cancellable, News};
+use crate::job::stop::StopReason;
 use crate::job::store::{Action, Change, Claim, Look, MAX_EVENTS, NewJob, Settle};
 
 /// Memos and events to their bounds and beyond.
@@ -39,7 +40,7 @@ async fn bounds(url: String, _: usize, seed: u64) {
 }
 
 impl Run {
-    async fn claim_all(&mut self) {
+    pub(super) async fn claim_all(&mut self) {
         let claim = Claim { max: 1_000, worker: "one".into(), park: false };
         let process = Arc::clone(&self.process);
         let expected = self.on_model(|model, now| model.claim(now, &process, &claim));
@@ -48,7 +49,7 @@ impl Run {
         self.runs.extend(found.runs.iter().map(|run| (run.id, run.fence)));
     }
 
-    async fn compare_settles(&mut self, settles: Vec<Settle>) {
+    pub(super) async fn compare_settles(&mut self, settles: Vec<Settle>) {
         let expected = self.on_model(|model, now| model.settle(now, settles.clone()));
         let found = self.store.settle(&self.address, settles).await.unwrap();
         assert_eq!(expected, found);
@@ -65,7 +66,8 @@ async fn memos_and_events_have_the_same_bounds() {
 struct Told(tokio::sync::Notify);
 
 impl Cancellable for Told {
-    fn cancelled(&self) {
+    fn over(&self, reason: StopReason) {
+        assert_eq!(reason, StopReason::Cancelled);
         self.0.notify_one();
     }
 }

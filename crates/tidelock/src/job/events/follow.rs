@@ -267,7 +267,7 @@ impl Source {
         match next {
             Ok(Next::Gap(part)) => {
                 let missed = part.gap.as_ref().map_or(0, |(_, missed)| *missed);
-                Some(Ok(Item::Gap(self.events.gap(from, missed))))
+                Some(Ok(Item::Gap(self.events.gap(from, from + missed, missed))))
             }
             Ok(Next::Event(part, index)) => match &part.events[index] {
                 (place, Entry::Event(view)) => {

@@ -3,7 +3,7 @@
 -- KEYS[2]   line: standing time and id of plain ready jobs in order (list)
 -- KEYS[3]   jobs: state by id (hash)
 -- KEYS[4]   inputs: content by id (hash)
--- KEYS[5]   details: results, progress, failures, memos, closed chunks of events, by letter and id (hash)
+-- KEYS[5]   details: results, progress, failures, memos, closed chunks of events, groups, by letter and id (hash)
 -- KEYS[6]   ready: jobs that can be started and are not in the line, by place (sorted set)
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)

@@ -3,7 +3,7 @@
 -- KEYS[2]   line: standing time and id of plain ready jobs in order (list)
 -- KEYS[3]   jobs: state by id (hash)
 -- KEYS[4]   inputs: content by id (hash)
--- KEYS[5]   details: results, progress, failures, memos, closed chunks of events, by letter and id (hash)
+-- KEYS[5]   details: results, progress, failures, memos, closed chunks of events, groups, by letter and id (hash)
 -- KEYS[6]   ready: jobs that can be started and are not in the line, by place (sorted set)
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)
@@ -203,19 +203,6 @@ local function show_ended(key)
   local count = at >= 0 and rank_before(key, at, pack8(id)) or redis.call('ZCARD', key)
   local members = count > 0 and redis.call('ZRANGE', key, math.max(0, count - limit), count - 1) or {}
   show_members(members, #members, 1, -1)
-end
-
-local function watch(j, end_only, process)
-  local rest, watchers = {}, read_watchers(j.id)
-  for i = 1, #watchers do
-    local one = watchers[i]
-    if one.until_time > now and (one.process ~= process or one.end_only ~= end_only) then
-      rest[#rest + 1] = one
-    end
-  end
-  rest[#rest + 1] = { end_only = end_only, until_time = now + 60000, process = process }
-  write_watchers(j, rest)
-  touch(j)
 end
 
 -- ARGV[4..6]: id, 1 to watch, channel of the process. Shows id and state, last failure, result.

@@ -150,6 +150,20 @@ local function tell_watchers(j, ends)
   write_watchers(j, rest)
 end
 
+-- Notes that a process wants to hear of a job.
+local function watch(j, end_only, process)
+  local rest, watchers = {}, read_watchers(j.id)
+  for i = 1, #watchers do
+    local one = watchers[i]
+    if one.until_time > now and (one.process ~= process or one.end_only ~= end_only) then
+      rest[#rest + 1] = one
+    end
+  end
+  rest[#rest + 1] = { end_only = end_only, until_time = now + 60000, process = process }
+  write_watchers(j, rest)
+  touch(j)
+end
+
 -- The first numbers of the closed chunks of a job's events.
 local function chunks_of(j)
   local list, firsts = j.closed > 0 and read_field(DETAILS, 'E' .. j.id) or '', {}
@@ -233,7 +247,7 @@ local function erase(j)
   for i = 1, #firsts do
     erase_field(DETAILS, 'e' .. j.id .. pack4(firsts[i]))
   end
-  for _, letter in ipairs({ 'E', 'f', 'p', 'r' }) do
+  for _, letter in ipairs({ 'E', 'f', 'g', 'p', 'r' }) do
     erase_field(DETAILS, letter .. j.id)
   end
   erase_field(INPUTS, j.id)

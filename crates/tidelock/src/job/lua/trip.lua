@@ -1,9 +1,10 @@
--- trip: one atomic step of the jobs of one name for one process: what is overdue, then submits, settles and claims.
+-- trip: one atomic step of the jobs of one name for one process: what is overdue, then submits, settles and claims, then
+-- what groups do that read events.
 -- KEYS[1]   record: numbers, totals, pause (hash)
 -- KEYS[2]   line: standing time and id of plain ready jobs in order (list)
 -- KEYS[3]   jobs: state by id (hash)
 -- KEYS[4]   inputs: content by id (hash)
--- KEYS[5]   details: results, progress, failures, memos, closed chunks of events, by letter and id (hash)
+-- KEYS[5]   details: results, progress, failures, memos, closed chunks of events, groups, by letter and id (hash)
 -- KEYS[6]   ready: jobs that can be started and are not in the line, by place (sorted set)
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)
@@ -44,8 +45,8 @@ if before then
   return before.err and before or repeat_answer(before)
 end
 begin()
-local MADE_BY =
-  { plain = submit_operations, batch = submit_operations, settle = settle_operations, claim = claim_operations }
+local MADE_BY = { plain = submit_operations, batch = submit_operations, settle = settle_operations,
+  claim = claim_operations, take = group_operations, settle_events = group_operations }
 local at, reply, answers = 3, { 0, 0 }, {}
 while at <= #ARGV do
   local answer

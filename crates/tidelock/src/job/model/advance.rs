@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use super::super::ears::News;
+use super::super::policy::Policy;
 use super::super::store::{FailureCode, RetryReason, STEP};
-use super::{Job, Model, Now};
+use super::{Job, Kind, Model, Now};
 
 /// What a job that was never started in time says.
 pub(crate) const EXPIRED: &str = "not started within max_wait";
 /// What a job says whose worker was lost.
 pub(crate) const CRASHED: &str = "the lease of the run ended without a settle";
+/// What a job says whose run reached its limit.
+const TIMED_OUT: &str = "job execution timed out";
 
 /// Which index the earliest overdue transition is in. The order breaks ties between equal (instant, id).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +86,7 @@ impl Model {
         self.leave_state(&job);
         match cause {
             Cause::Due => self.be_ready(job),
+            Cause::Lapsed if Policy::limits(&job.rules.policy) => self.timed_out(job, at),
             Cause::Lapsed => self.crashed(job, at),
             Cause::Expired => {
                 self.fail(job, FailureCode::Expired, &Arc::from(EXPIRED), at);
@@ -101,4 +106,30 @@ impl Model {
         job.failed(FailureCode::Crashed, &message, at);
         self.return_job(job, RetryReason::Crashed, message, at, at);
     }
+
+    /// The lease was the limit of the run: it is over in that instant, whatever its handler does.
+    fn timed_out(&mut self, mut job: Job, at: u64) {
+        if let Kind::Running { process, .. } = &job.kind {
+            self.news.push((Arc::clone(process), News::Lapsed(job.fence)));
+        }
+        job.failures += 1;
+        let message: Arc<str> = TIMED_OUT.into();
+        if job.failures >= job.rules.attempts {
+            self.fail(job, FailureCode::Timeout, &message, at);
+            return;
+        }
+        job.failed(FailureCode::Timeout, &message, at);
+        self.totals.retries += 1;
+        let policy = Policy::decode(&job.rules.policy).unwrap_or_default();
+        let due = at + policy.delay(job.failures, fraction(job.fence));
+        self.return_job(job, RetryReason::TimedOut, message, at, due);
+    }
+}
+
+/// A number of 0.0..1.0 that looks drawn, the same each time for one run: by the finalizer of SplitMix64.
+fn fraction(fence: u64) -> f64 {
+    let mixed = (fence ^ (fence >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let bits = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default();
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }

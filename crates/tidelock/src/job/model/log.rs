@@ -26,6 +26,13 @@ impl Log {
         (self.last - self.events.len() as u64, self.last)
     }
 
+    /// The event with this number, which is kept.
+    pub(super) fn get(&self, number: u64) -> EventView {
+        let (first, _) = self.places();
+        let at = usize::try_from(number - first - 1).expect("a log is short");
+        self.events[at].clone()
+    }
+
     /// What stands behind a place. A place that is not reached yet counts as the end.
     pub(super) fn read(&self, after: u64, max: usize, ended: bool) -> EventsView {
         let (first, last) = self.places();

@@ -49,7 +49,7 @@ impl Model {
     }
 
     /// Notes that a process wants to hear of a job.
-    fn watch(&mut self, now: Now, process: &Arc<str>, id: u64, end_only: bool) {
+    pub(super) fn watch(&mut self, now: Now, process: &Arc<str>, id: u64, end_only: bool) {
         let watchers = self.watchers.entry(id).or_default();
         watchers
             .retain(|watcher| watcher.until > now.ms && (watcher.process != *process || watcher.end_only != end_only));

@@ -1,6 +1,6 @@
 //! Accepting jobs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::store::{Acceptance, Accepted, Due, Happened, Key, KeyKind, KeyLife, NewJob, Overlapping};
@@ -132,6 +132,7 @@ fn made(new: NewJob, id: u64, now: u64, standing: u64) -> Job {
         result: None,
         reason: None,
         log: Log::default(),
+        groups: BTreeMap::new(),
         kind: Kind::Ready,
     }
 }

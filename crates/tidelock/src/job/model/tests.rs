@@ -3,10 +3,13 @@
 mod accepting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::ears::News;
+use super::super::policy::Policy;
 use super::super::store::*;
 use super::{Model, Now, WATCHED};
+use crate::backoff::Backoff;
 
 /// The time at which every test begins.
 const T: u64 = 1_000_000;
@@ -215,6 +218,44 @@ fn a_lapsed_lease_is_a_crash_of_its_own_instant() {
     assert_eq!((view.state, view.last_failures[1].code), (JobState::Failed, FailureCode::Crashed));
     assert_eq!(view.finished_at, Some(T + 6_000));
     assert_eq!(bench.stats().totals.stale, 1);
+}
+
+#[test]
+fn the_end_of_a_lease_that_is_the_limit_is_a_timeout_of_its_own_instant() {
+    let backoff = Backoff::fixed(Duration::from_millis(50)).jitter(0.0);
+    let policy = Policy { backoff: Some(backoff), manual_heartbeat: true, lease_is_limit: true };
+    let rules = Rules { attempts: 2, max_crashes: 1, policy: policy.encode(), ..rules() };
+    let mut bench = Bench::new();
+    let id = bench.new_id(NewJob { rules, ..job() });
+    let run = bench.claim_one();
+    bench.now += 900;
+    assert_eq!(bench.settle(&run, Action::Heartbeat { lease: None }), Settled::Renewed { left: 1_000 });
+    bench.model.take_news();
+    bench.now += 1_049;
+    let view = bench.view(id);
+    assert_eq!((view.state, view.due, view.failures), (JobState::Submitted, T + 1_950, 1));
+    assert_eq!(bench.model.take_news(), [(Arc::from("p"), News::Lapsed(run.fence))]);
+    assert_eq!(bench.settle(&run, completed()), Settled::Stale);
+    assert!(bench.claim(1).is_empty(), "it backs off");
+    bench.now += 1;
+    let last = bench.claim_one();
+    bench.now += 5_000;
+    let view = bench.view(id);
+    assert_eq!((view.state, view.finished_at), (JobState::TimedOut, Some(T + 2_950)));
+    let retry = Happened::Retry {
+        attempt: 1,
+        reason: RetryReason::TimedOut,
+        message: "job execution timed out".into(),
+        next_at: T + 1_950,
+    };
+    let failed = Happened::Failed {
+        code: FailureCode::Timeout,
+        message: "job execution timed out".into(),
+        attempt: last.attempt,
+    };
+    let events = bench.events(id);
+    assert!(events.contains(&retry), "{events:?}");
+    assert_eq!(events.last(), Some(&failed));
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use redis::Value;
 
+use super::group;
 use super::stored::{Stored, code_letter, content_of, origin_bytes, rules_bytes, state_of};
 use super::trip::Request;
 use crate::backend::redis::{Arguments, Bytes, Slot, push_content, unexpected};
 use crate::error::Result;
-use crate::job::store::{Acceptance, Accepted, Action, Claim, Claimed, Due, NewJob, Settle, Settled};
+use crate::job::store::{Acceptance, Accepted, Action, Claim, Claimed, Due, GroupTaken, NewJob, Settle, Settled};
 
 /// One operation of the script, and whose results it gives.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub(super) enum Step {
     Batch(usize, Vec<u64>),
     Settles(Vec<Slot>),
     Claim(usize),
+    Take(usize),
+    /// Of one request, and how many.
+    SettleEvents(usize, usize),
 }
 
 /// The results of one operation.
@@ -24,6 +28,8 @@ pub(super) enum Outcome {
     Submitted(Vec<(usize, Accepted)>),
     Claimed(usize, Claimed),
     Settled(Vec<(Slot, Settled)>),
+    Taken(usize, GroupTaken),
+    SettledEvents(usize, Vec<bool>),
 }
 
 /// Requests, and the operations that they became.
@@ -58,8 +64,24 @@ impl Plan {
                 plan.steps.push(Step::Claim(index));
             }
         }
+        plan.push_groups(&requests, channel, arguments);
         plan.requests = requests;
         plan
+    }
+
+    fn push_groups(&mut self, requests: &[Request], channel: &str, arguments: &mut Arguments) {
+        for (index, request) in requests.iter().enumerate() {
+            if let Request::SettleEvents { settles, .. } = request {
+                group::push_settles(settles, arguments);
+                self.steps.push(Step::SettleEvents(index, settles.len()));
+            }
+        }
+        for (index, request) in requests.iter().enumerate() {
+            if let Request::Take { take, .. } = request {
+                group::push_take(take, channel, arguments);
+                self.steps.push(Step::Take(index));
+            }
+        }
     }
 
     fn push_submits(&mut self, requests: &[Request], arguments: &mut Arguments) {
@@ -239,6 +261,10 @@ impl Step {
                 let each = slots.iter().zip(results.chunks_exact(9));
                 let read = each.map(|(slot, result)| Ok((*slot, settled(result).ok_or_else(wrong)?)));
                 Ok(Outcome::Settled(read.collect::<Result<_>>()?))
+            }
+            Self::Take(request) => Ok(Outcome::Taken(*request, group::taken(results)?)),
+            Self::SettleEvents(request, count) => {
+                Ok(Outcome::SettledEvents(*request, group::settled(results, *count).ok_or_else(wrong)?))
             }
             Self::Settles(_) | Self::Claim(_) => Err(wrong()),
         }

@@ -1,8 +1,9 @@
 //! A trip: the requests that were waiting when a lane became free, carried by one call of one script.
 //!
 //! Requests of one trip are concurrent: nobody awaited one before making another. Submits go first, then settles, then
-//! claims, each in the order in which they were made.
+//! claims, then what groups do that read events: settles, then takes; each in the order in which they were made.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,7 +14,9 @@ use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
 use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Repeat, Script, script};
 use crate::error::Result;
-use crate::job::store::{Accepted, Action, Claim, Claimed, NewJob, Run, Settle, Settled};
+use crate::job::store::{
+    Accepted, Action, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, NewJob, Run, Settle, Settled,
+};
 use crate::runtime::Spawner;
 use crate::time::Timestamp;
 
@@ -35,6 +38,7 @@ static TRIP: Script = script!(
     "../lua/submit.lua",
     "../lua/claim.lua",
     "../lua/settle.lua",
+    "../lua/group.lua",
     "../lua/repeat.lua",
     "../lua/trip.lua",
 );
@@ -45,6 +49,8 @@ pub(super) enum Request {
     Submit { batch: Vec<NewJob>, reply: oneshot::Sender<Result<Accepted>> },
     Claim { claim: Claim, reply: oneshot::Sender<Result<Claimed>> },
     Settle { settles: Vec<Settle>, reply: Option<oneshot::Sender<Result<Vec<Settled>>>> },
+    Take { take: GroupTake, reply: oneshot::Sender<Result<GroupTaken>> },
+    SettleEvents { settles: Vec<GroupSettle>, reply: Option<oneshot::Sender<Result<Vec<bool>>>> },
 }
 
 impl server::Request for Request {
@@ -52,8 +58,9 @@ impl server::Request for Request {
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Submit { batch, .. } => batch.len() >= 16,
-            Self::Claim { .. } => true,
+            Self::Claim { .. } | Self::Take { .. } => true,
             Self::Settle { settles, .. } => settles.len() >= 16,
+            Self::SettleEvents { settles, .. } => settles.len() >= 16,
         }
     }
 
@@ -62,6 +69,8 @@ impl server::Request for Request {
             Self::Submit { batch, .. } => batch.iter().map(|job| job.content.size() + 256).sum(),
             Self::Claim { .. } => 64,
             Self::Settle { settles, .. } => settles.iter().map(size_of).sum(),
+            Self::Take { take, .. } => 64 + take.group.len(),
+            Self::SettleEvents { settles, .. } => settles.iter().map(|settle| 64 + settle.group.len()).sum(),
         }
     }
 
@@ -70,7 +79,8 @@ impl server::Request for Request {
         match self {
             Self::Submit { reply, .. } => reply.is_closed(),
             Self::Claim { reply, .. } => reply.is_closed(),
-            Self::Settle { .. } => false,
+            Self::Take { reply, .. } => reply.is_closed(),
+            Self::Settle { .. } | Self::SettleEvents { .. } => false,
         }
     }
 
@@ -80,6 +90,8 @@ impl server::Request for Request {
             Self::Submit { reply, .. } => drop(reply.send(Err(error.duplicate()))),
             Self::Claim { reply, .. } => drop(reply.send(Err(error.duplicate()))),
             Self::Settle { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
+            Self::Take { reply, .. } => drop(reply.send(Err(error.duplicate()))),
+            Self::SettleEvents { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
         }
     }
 }
@@ -158,10 +170,13 @@ impl Remote {
                 _ => Vec::new(),
             })
             .collect();
+        let (mut taken, mut settled_events) = (HashMap::new(), HashMap::new());
         for outcome in read {
             match outcome {
                 Outcome::Submitted(of) => of.into_iter().for_each(|(request, one)| submitted[request] = Some(one)),
                 Outcome::Claimed(request, runs) => claimed[request] = Some(runs),
+                Outcome::Taken(request, events) => drop(taken.insert(request, events)),
+                Outcome::SettledEvents(request, held) => drop(settled_events.insert(request, held)),
                 Outcome::Settled(of) => of.into_iter().for_each(|((request, at), one)| settled[request][at] = one),
             }
         }
@@ -180,6 +195,15 @@ impl Remote {
                     let mut claimed = claimed[index].take().expect("each claim has its step");
                     claimed.next = claimed.next.map(|after| now.as_millis() + after);
                     self.hand_over(claim, claimed, reply, settling);
+                }
+                Request::SettleEvents { reply, .. } => {
+                    let held = settled_events.remove(&index).expect("each settle has its step");
+                    drop(reply.map(|reply| reply.send(Ok(held))));
+                }
+                Request::Take { take, reply } => {
+                    let mut taken: GroupTaken = taken.remove(&index).expect("each take has its step");
+                    taken.next = taken.next.map(|after| now.as_millis() + after);
+                    self.hand_over_events(&take, taken, reply);
                 }
             }
         }

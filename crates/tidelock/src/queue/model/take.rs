@@ -59,6 +59,7 @@ impl Model {
             enqueued_at: message.enqueued_at,
             position: Position::default(),
             run: None,
+            event: None,
             last_error: message.last_error.clone(),
             content: (*message.content).clone(),
         })

@@ -223,5 +223,10 @@ fn read_taken(reply: &mut Reply) -> Result<Taken> {
         other => Err(unexpected("take", &other)),
     });
     let after = number(&told);
-    Ok(Taken { gap: None, messages: messages.collect::<Result<_>>()?, next: (after != 0).then_some(after) })
+    Ok(Taken {
+        gap: None,
+        messages: messages.collect::<Result<_>>()?,
+        next: (after != 0).then_some(after),
+        ended: false,
+    })
 }

@@ -90,6 +90,7 @@ impl Stored {
             enqueued_at: self.enqueued_at,
             position: Position::default(),
             run: None,
+            event: None,
             last_error: self.last_error,
             content: self.content,
         }

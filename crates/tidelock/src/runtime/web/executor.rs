@@ -22,7 +22,7 @@ extern "C" {
 }
 
 /// Gives the generator of random numbers, which starts alike in each page, a seed of the host's.
-pub(super) fn seed() {
+pub(crate) fn seed() {
     std::thread_local! {
         static SEEDED: Cell<bool> = const { Cell::new(false) };
     }
@@ -67,12 +67,15 @@ fn soon() {
 }
 
 /// Runs what is ready until nothing is, or until the page should get a turn.
+///
+/// A task may call into the page's code, and that may call back: then what is ready runs within that call, as it would
+/// anywhere else.
 pub(super) fn run() {
     TURN.with(|turn| {
         turn.is_due.set(false);
-        if turn.is_running.replace(true) {
-            return;
-        }
+        let is_nested = turn.is_running.replace(true);
+        // Tasks do not belong to the call that they are run by.
+        let is_awaited = turn.is_awaited.replace(false);
         let end = super::wall_clock_millis() + STRETCH;
         let mut ran = 0_u32;
         let rest = loop {
@@ -85,8 +88,9 @@ pub(super) fn run() {
                 break !turn.ready.borrow().is_empty();
             }
         };
-        turn.is_running.set(false);
-        if rest && !turn.is_due.replace(true) {
+        turn.is_awaited.set(is_awaited);
+        turn.is_running.set(is_nested);
+        if rest && !is_nested && !turn.is_due.replace(true) {
             super::timer::at_next_turn(run);
         }
     });

@@ -27,16 +27,17 @@ pub(super) fn at_next_turn(run: fn()) {
     set_timeout(&Closure::once_into_js(run), 0);
 }
 
+/// Calls a method of a timer's, where timers are objects: in Node and Bun.
+fn tell(timer: &JsValue, method: &str) {
+    let method = timer.is_object().then(|| Reflect::get(timer, &method.into()).ok()).flatten();
+    // It cannot fail for a timer; if it does, the process lives longer.
+    let _ = method.as_ref().and_then(|method| method.dyn_ref::<Function>()?.call0(timer).ok());
+}
+
 /// Lets a process end although the timer is set, where there are processes.
 fn let_go(timer: &JsValue) {
     if timer.is_object() {
-        // Node and Bun.
-        if let Ok(unref) = Reflect::get(timer, &"unref".into())
-            && let Some(unref) = unref.dyn_ref::<Function>()
-        {
-            // It cannot fail for a timer; if it does, the process lives longer.
-            let _ = unref.call0(timer);
-        }
+        tell(timer, "unref");
         return;
     }
     let deno = Reflect::get(&js_sys::global(), &"Deno".into()).unwrap_or_default();
@@ -78,6 +79,8 @@ impl Timeout {
 impl Drop for Timeout {
     fn drop(&mut self) {
         if !self.is_over.get() {
+            // Node keeps a list for the time of a timer that was cleared when it held no process.
+            tell(&self.id, "ref");
             clear_timeout(&self.id);
         }
     }

@@ -20,7 +20,7 @@ use crate::runtime::{self, BoxFuture};
 use crate::scheduler::decide::{self, COUNTED};
 use crate::scheduler::definition::Spec;
 use crate::scheduler::observe::{Happening, LostBy, SkippedBy};
-use crate::scheduler::store::{DueView, Next, ScheduleView, StateView, Step, TriggerView, Write, Written};
+use crate::scheduler::store::{DueView, Next, PlanView, ScheduleView, StateView, Step, TriggerView, Write, Written};
 use crate::scheduler::timing::Whose;
 use crate::time::{SECOND, Tick};
 
@@ -49,11 +49,24 @@ pub(super) struct Entry {
     pub(super) told: Vec<Happening>,
     /// If it met something else.
     pub(super) refused: Option<Happening>,
+    /// With it nothing is to be decided of the schedule any more up to this slot.
+    pub(super) decided: Option<u64>,
 }
 
 impl Entry {
     pub(super) fn new(step: Step, told: impl IntoIterator<Item = Happening>) -> Self {
-        Self { step, told: told.into_iter().collect(), refused: None }
+        Self { step, told: told.into_iter().collect(), refused: None, decided: None }
+    }
+
+    pub(super) fn deciding(self, slot: u64) -> Self {
+        Self { decided: Some(slot), ..self }
+    }
+
+    fn schedule(&self) -> Option<&Arc<str>> {
+        match &self.step {
+            Step::Decide { id, .. } | Step::Confirm { id, .. } => Some(id),
+            _ => None,
+        }
     }
 }
 
@@ -159,6 +172,8 @@ pub(super) struct Desk {
     pending: Vec<Entry>,
     /// Triggers that failed: how often, and when they are tried again.
     failures: HashMap<(u64, u64), (u32, Tick)>,
+    /// Plans, by birth and run number, whose target nobody has.
+    unserved: HashSet<(u64, u64)>,
     /// Something was done: what follows from it is to be seen.
     moved: bool,
     /// Schedules whose next slot was decided since a page of the walk was begun: it knows an older one.
@@ -178,6 +193,7 @@ impl Desk {
             unseen: Vec::new(),
             pending: Vec::new(),
             failures: HashMap::new(),
+            unserved: HashSet::new(),
             moved: false,
             judged: HashSet::new(),
             walk_broken: false,
@@ -211,6 +227,7 @@ impl Desk {
         self.unseen.clear();
         self.pending.clear();
         self.failures.clear();
+        self.unserved.clear();
         self.judged.clear();
         (self.moved, self.walk_broken) = (false, false);
     }
@@ -274,8 +291,10 @@ impl Desk {
             if self.aloft.contains(&Key::Schedule(Arc::clone(&schedule.id))) {
                 continue;
             }
-            if schedule.plan.is_some() {
-                plans.push(schedule);
+            if let Some(plan) = &schedule.plan {
+                if self.has_target(&schedule, plan) {
+                    plans.push(schedule);
+                }
             } else {
                 let entry = self.judge(&schedule, served, work.now);
                 if entry.is_some() {
@@ -300,7 +319,9 @@ impl Desk {
             let (engine, term) = (Arc::clone(&self.engine), Arc::clone(term));
             self.flights.push(Box::pin(flight::slots(engine, term, schedule, share, instants)));
         }
-        for trigger in work.triggers {
+        // What is called by whoever triggers it is nobody else's.
+        let triggers = if self.engine.core.targets.are_called() { Vec::new() } else { work.triggers };
+        for trigger in triggers {
             let key = Key::Trigger(trigger.born, trigger.run);
             let failed = self.failures.get(&(trigger.born, trigger.run)).copied();
             let waits = failed.is_some_and(|(_, until)| until > self.engine.core.site.world.clock.tick());
@@ -333,7 +354,7 @@ impl Desk {
         if decision.slots.is_empty() && decision.missed == 0 && decision.next == view.next {
             return None;
         }
-        let handler = view.definition.handler.clone().filter(|_| !served);
+        let handler = view.definition.handler.clone().filter(|handler| !core.targets.serves(handler, served));
         let (mut slots, mut missing_handler) = (decision.slots, 0);
         if let Some(handler) = handler {
             if core.options.strict {
@@ -348,8 +369,24 @@ impl Desk {
         let told: Vec<_> = told.collect();
         let refused = (!slots.is_empty()).then(|| skipped(slots.len() as u64, SkippedBy::CasStale));
         let (next, missed) = (decision.next, decision.missed);
+        // Slots that are run are decided when their target has them.
+        let last = || next.map_or(Some(expected), |next| spec.timing.last_before(next.slot));
+        let decided = if slots.is_empty() { last() } else { None };
         let step = Step::Decide { id, revision, expected, as_of: now, next, slots, missed, missing_handler };
-        Some(Entry { step, told, refused })
+        Some(Entry { step, told, refused, decided })
+    }
+
+    /// Whether the slots of a plan can be handed over; that they cannot is told once.
+    fn has_target(&mut self, view: &ScheduleView, plan: &PlanView) -> bool {
+        let core = &self.engine.core;
+        let known = (view.born, plan.first_run);
+        let served = plan.handler.as_ref().is_none_or(|handler| core.targets.serves(handler, true));
+        if served {
+            self.unserved.remove(&known);
+        } else if self.unserved.insert(known) {
+            core.tell(Happening::ScheduleUnserved { schedule: view.id.as_ref().to_owned() });
+        }
+        served
     }
 
     fn land(&mut self, landing: Landing) {
@@ -421,6 +458,11 @@ impl Desk {
                     self.moved |= done;
                     if let (true, Step::TriggerDone { born, run, .. }) = (done, &entry.step) {
                         self.failures.remove(&(*born, *run));
+                    }
+                    if let (true, Some(schedule), Some(slot)) = (done, entry.schedule(), entry.decided)
+                        && let Err(error) = core.targets.decided(schedule, slot)
+                    {
+                        core.tell(Happening::TickError { message: core.targets.text(&error) });
                     }
                     let told = if done { entry.told } else { entry.refused.into_iter().collect() };
                     for what in told {

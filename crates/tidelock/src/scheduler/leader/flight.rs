@@ -114,14 +114,13 @@ async fn fly(engine: &Engine, term: &Arc<Term>, dispatch: &Dispatch<'_>) -> Opti
     if !may_go_on() {
         return None;
     }
-    let (target, job) = (dispatch.target(), dispatch.job(world));
     let stop = async {
         tokio::select! {
             () = engine.closing() => {}
             () = term.over() => {}
         }
     };
-    let tried = core.options.round.submit(world, &target, job, stop).await;
+    let tried = core.options.round.submit(core, dispatch, stop).await;
     core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(tried.1));
     match &tried.0 {
         Err(error) if !may_go_on() || error.kind() == ErrorKind::ShuttingDown => None,
@@ -152,15 +151,15 @@ fn judge(
         Ok(Landed::Accepted { job, .. }) => {
             let lateness = instants.lateness(&core.site.world.clock, slot.due);
             let told = Happening::DispatchSubmitted { schedule: schedule(), slot: at, job: JobId(job), lateness };
-            (Entry::new(confirm(Dispatched::Submitted { job, lateness }), [told]), true)
+            (Entry::new(confirm(Dispatched::Submitted { job, lateness }), [told]).deciding(slot.slot), true)
         }
         Ok(Landed::Overlapping { active }) => {
             let told = Happening::DispatchSkipped { schedule: schedule(), count: 1, reason: SkippedBy::Overlap };
-            (Entry::new(confirm(Dispatched::Overlapped { active }), [told]), true)
+            (Entry::new(confirm(Dispatched::Overlapped { active }), [told]).deciding(slot.slot), true)
         }
         Err(error) => {
             let rounds = failed_before + 1;
-            let message = error.to_string();
+            let message = core.targets.text(&error);
             let failed = Happening::DispatchFailed { schedule: schedule(), message: message.clone() };
             if is_curable(&error) && rounds < core.options.max_dispatch_failures {
                 let delay = round_delay(rounds, fastrand::f64());
@@ -173,7 +172,8 @@ fn judge(
                 told.push(Happening::DispatchAdvancedAfterFailures { schedule: schedule(), slot: at, failures });
             }
             // The next slot has its own rounds.
-            (Entry::new(confirm(Dispatched::GivenUp { error: stored(&error) }), told), false)
+            let given_up = Entry::new(confirm(Dispatched::GivenUp { error: stored(&error) }), told);
+            (given_up.deciding(slot.slot), false)
         }
     }
 }
@@ -215,7 +215,7 @@ pub(super) async fn trigger(
         }
         Ok(Landed::Overlapping { active }) => (Dispatched::Overlapped { active }, None),
         Err(error) => {
-            let told = Happening::TriggerFailed { schedule, message: error.to_string() };
+            let told = Happening::TriggerFailed { schedule, message: core.targets.text(&error) };
             let rounds = rounds + 1;
             if is_curable(&error) && rounds < core.options.max_dispatch_failures {
                 core.tell(told);

@@ -123,7 +123,7 @@ impl Pulse {
         };
         let beat = Beat {
             instance: Arc::clone(&self.engine.name),
-            handlers: core.handlers.keys().cloned().collect(),
+            handlers: core.announced(),
             wish,
             batch: if term.is_none() { core.options.batch } else { self.desk.room() },
         };
@@ -174,7 +174,7 @@ impl Pulse {
                 let spread = SPREAD.mul_f64(fastrand::f64());
                 let end = clock.tick().plus(Duration::from_millis(left)).plus(spread);
                 let announced = start.tick.plus(ANNOUNCE_EVERY);
-                Plan { at: if core.handlers.is_empty() { end } else { end.min(announced) }, work: None }
+                Plan { at: if core.announced().is_empty() { end } else { end.min(announced) }, work: None }
             }
             Role::Free if term.is_some() => {
                 self.give_up(term);

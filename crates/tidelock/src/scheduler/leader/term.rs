@@ -14,12 +14,20 @@ pub(super) struct Term {
     pub(super) epoch: u64,
     proof: Mutex<Proof>,
     over: AtomicBool,
+    /// That it is over was told.
+    told: AtomicBool,
     ended: Notify,
 }
 
 impl Term {
     pub(super) fn new(epoch: u64, proof: Proof) -> Arc<Self> {
-        Arc::new(Self { epoch, proof: Mutex::new(proof), over: AtomicBool::new(false), ended: Notify::new() })
+        Arc::new(Self {
+            epoch,
+            proof: Mutex::new(proof),
+            over: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            ended: Notify::new(),
+        })
     }
 
     fn proof(&self) -> MutexGuard<'_, Proof> {
@@ -28,6 +36,11 @@ impl Term {
 
     pub(super) fn renew(&self, proof: Proof) {
         *self.proof() = proof;
+    }
+
+    /// Whether its end is yet to be told: once.
+    pub(super) fn is_untold(&self) -> bool {
+        !self.told.swap(true, Ordering::AcqRel)
     }
 
     /// The instant at which it ends unless it is renewed.

@@ -13,6 +13,8 @@ impl Model {
             Change::Register { id, definition, guess, max_schedules } => {
                 self.register(now, &id, definition, guess, max_schedules)
             }
+            #[cfg(target_family = "wasm")]
+            Change::Begin { id, next } => done_or(self.begin(now, &id, next), Changes::Absent),
             Change::Unregister { id } => {
                 let was_there = self.forget(&id);
                 self.clear_buried(STEP);
@@ -84,6 +86,20 @@ impl Model {
         entry.rest(now.ms);
         self.put(entry);
         Changes::Updated
+    }
+
+    #[cfg(target_family = "wasm")]
+    fn begin(&mut self, now: Now, id: &Arc<str>, next: Option<super::Next>) -> bool {
+        let Some(mut entry) = self.take_out(id) else { return false };
+        if entry.plan.is_none() {
+            entry.next = next;
+            if matches!(entry.state, StateView::Finished { .. }) {
+                entry.state = StateView::Active;
+            }
+            entry.rest(now.ms);
+        }
+        self.put(entry);
+        true
     }
 
     fn create(&mut self, now: Now, id: &Arc<str>, definition: Definition, guess: Guess) {

@@ -57,16 +57,32 @@ pub struct Register {
     core: Arc<Core>,
     id: Arc<str>,
     schedule: Schedule,
+    /// The last slot that is known to be decided.
+    #[cfg(target_family = "wasm")]
+    decided: Option<u64>,
 }
 
 impl Register {
     pub(in crate::scheduler) fn new(core: &Arc<Core>, id: &str, schedule: Schedule) -> Self {
-        Self { core: Arc::clone(core), id: id.into(), schedule }
+        Self {
+            core: Arc::clone(core),
+            id: id.into(),
+            schedule,
+            #[cfg(target_family = "wasm")]
+            decided: None,
+        }
+    }
+
+    /// Goes on behind this slot, which was decided, whatever is known of the schedule; one in the future counts as now.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn behind(mut self, slot: u64) -> Self {
+        self.decided = Some(slot);
+        self
     }
 
     async fn run(self) -> Result<Registered> {
         const OPERATION: &str = "register";
-        let Self { core, id, schedule } = self;
+        let Self { core, id, schedule, .. } = self;
         let site = &core.site;
         check_id(&core, OPERATION, &id)?;
         let spec = schedule.into_spec(&site.address.tenant).map_err(|error| site.about(OPERATION, &id, error))?;
@@ -92,6 +108,13 @@ impl Register {
                 }
                 _ => return Err(site.misfit(OPERATION)),
             };
+            #[cfg(target_family = "wasm")]
+            if let Some(slot) = self.decided {
+                let slot = spec.timing.next_after(slot.min(site.world.clock.now().as_millis()));
+                let whose = Whose { scheduler: site.id(), schedule: &id };
+                let next = slot.map(|slot| spec.timing.next(whose, slot));
+                site.change(OPERATION, Change::Begin { id: Arc::clone(&id), next }).await?;
+            }
             let schedule = id.as_ref().to_owned();
             core.tell(match registered {
                 Registered::Updated => Happening::ScheduleUpdated { schedule },

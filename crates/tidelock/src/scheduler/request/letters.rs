@@ -107,8 +107,7 @@ impl RetryLetter {
             memory: core.options.slot_memory,
             cause: Cause::of_letter(&letter),
         };
-        let (target, job) = (dispatch.target(), dispatch.job(&site.world));
-        let (landed, _) = core.options.round.submit(&site.world, &target, job, std::future::pending()).await;
+        let (landed, _) = core.options.round.submit(&core, &dispatch, std::future::pending()).await;
         match landed.map_err(about)? {
             Landed::Overlapping { active } => Ok(Triggered::Overlapping { active: JobId(active) }),
             Landed::Accepted { job, duplicate } => {

@@ -13,7 +13,7 @@ use crate::scheduler::Core;
 use crate::scheduler::definition::Content;
 use crate::scheduler::dispatch::{Cause, Dispatch, Landed, is_curable};
 use crate::scheduler::observe::Happening;
-use crate::scheduler::store::{Change, Changes, Dispatched, TriggerView};
+use crate::scheduler::store::{Change, Changes, Dispatched, Look, TriggerView, View};
 
 /// What became of a trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,13 @@ impl TriggerNow {
             name::check(Error::argument, "key", key, name::MAX_KEY)
                 .map_err(|error| site.about(OPERATION, &id, error))?;
         }
-        let (strict, memory) = (core.options.strict, core.options.slot_memory);
+        if core.targets.are_called()
+            && let View::Schedule(Some(view)) = site.look(OPERATION, Look::Get { id: Arc::clone(&id) }).await?
+            && !core.targets.reaches(view.definition.handler.as_ref())
+        {
+            return Ok(reject(&core, &id, Rejected::MissingHandler));
+        }
+        let (strict, memory) = (core.options.strict || core.targets.are_called(), core.options.slot_memory);
         let change = Change::Trigger { id: Arc::clone(&id), key, strict, memory };
         match site.change(OPERATION, change).await? {
             Changes::Accepted(view) => submit(&core, OPERATION, &view).await,
@@ -129,8 +135,7 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
         memory: core.options.slot_memory,
         cause: Cause::of_trigger(view),
     };
-    let (target, job) = (dispatch.target(), dispatch.job(&site.world));
-    let (landed, repeats) = core.options.round.submit(&site.world, &target, job, std::future::pending()).await;
+    let (landed, repeats) = core.options.round.submit(core, &dispatch, std::future::pending()).await;
     core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(repeats));
     let (outcome, triggered) = match landed {
         Ok(Landed::Accepted { job, duplicate }) => {
@@ -142,8 +147,10 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
             (Dispatched::Overlapped { active }, Ok(Triggered::Overlapping { active: JobId(active) }))
         }
         Err(error) => {
-            core.tell(Happening::TriggerFailed { schedule: schedule(), message: error.to_string() });
-            let final_word = !is_curable(&error) && error.kind() != ErrorKind::ShuttingDown;
+            core.tell(Happening::TriggerFailed { schedule: schedule(), message: core.targets.text(&error) });
+            // A target that is called is called by this one alone.
+            let final_word =
+                core.targets.are_called() || !is_curable(&error) && error.kind() != ErrorKind::ShuttingDown;
             let message: Arc<str> = error.to_string().into();
             let error = site.about(operation, &view.id, error);
             if !final_word {

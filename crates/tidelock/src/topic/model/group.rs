@@ -93,6 +93,11 @@ impl Open {
 }
 
 impl Group {
+    /// Whether it has had everything up to a place, and nothing is left of it but that.
+    pub(super) fn is_idle_at(&self, newest: Position) -> bool {
+        self.position == newest && self.open.is_empty() && self.dead.is_empty() && self.pause.is_none()
+    }
+
     pub(super) fn is_paused(&self, now: Now) -> bool {
         self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now.ms < until))
     }

@@ -149,11 +149,17 @@ impl Log {
         replaced
     }
 
-    pub(super) fn append(&mut self, now: Now, content: Content, dedup_key: Option<Arc<str>>) -> Position {
+    /// The place of the event that is appended next.
+    pub(super) fn next_place(&self, now: Now) -> Position {
         let at = next(self.newest.at, now);
         let life = if self.newest.life == 0 { at } else { self.newest.life };
         let ordinal = if self.newest.life == 0 { 1 } else { self.newest.ordinal + 1 };
-        self.newest = Position { life, at, ordinal };
+        Position { life, at, ordinal }
+    }
+
+    pub(super) fn append(&mut self, now: Now, content: Content, dedup_key: Option<Arc<str>>) -> Position {
+        self.newest = self.next_place(now);
+        let Position { at, ordinal, .. } = self.newest;
         self.stored.push_back(Stored { at, content: Arc::new(content), dedup_key });
         if let Some(most) = self.settings.and_then(|settings| settings.max_len) {
             self.floor = self.floor.max((ordinal + 1).saturating_sub(most));

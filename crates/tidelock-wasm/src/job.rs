@@ -1,0 +1,222 @@
+//! Jobs: those of the page, as one handle has them.
+
+mod events;
+mod reader;
+mod run;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use js_sys::{Array, Function};
+use send_wrapper::SendWrapper;
+use tidelock::job::{FailureCode, JobFailure, JobId, JobInfo, JobState, Joined, RunningJobWorker, Submit};
+use tidelock::{Backoff, Job, Raw, Timestamp, web};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+pub use self::events::RawJobEvents;
+pub use self::reader::{RawJobDelivery, RawJobReader};
+pub use self::run::RawRun;
+
+use crate::call::{Answer, begun, call};
+use crate::error::thrown;
+use crate::given::settle_down;
+use crate::number::{count, js, millis};
+use crate::page;
+use crate::tenants::name;
+
+/// Larger values are refused before they come here.
+const PAYLOAD_LIMIT: usize = 1 << 24;
+
+/// The jobs of one name, and the worker of one handle.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawJob {
+    job: Job<Raw, Raw>,
+    worker: Rc<Worker>,
+}
+
+/// The worker of a handle.
+#[derive(Debug, Default)]
+struct Worker {
+    /// Its handler has this too: while it works, nothing of it goes, though nobody has the handle.
+    running: RefCell<Option<RunningJobWorker>>,
+    /// It ends with its present run.
+    ending: Cell<bool>,
+}
+
+impl Worker {
+    /// Ends it, when it runs nothing.
+    fn end(&self) {
+        // Not under the borrow: what the drop lets go of may have the worker.
+        let running = self.running.take();
+        drop(running);
+    }
+}
+
+#[wasm_bindgen]
+impl RawJob {
+    /// The jobs of this name in the page.
+    #[wasm_bindgen(constructor)]
+    pub fn new(id: &str) -> Result<RawJob, JsValue> {
+        let job = page::world().job::<Raw, Raw>(&name(id)).payload_limit(PAYLOAD_LIMIT);
+        let job = web::lease_is_limit(job).build().map_err(|error| thrown(&error))?;
+        Ok(Self { job, worker: Rc::default() })
+    }
+
+    /// Gives the id. `rules` are: life of the key, delay, instant, attempts, lease, and of the backoff base, maximum, factor
+    /// and jitter.
+    pub fn submit(&self, value: String, key: Option<String>, rules: &[f64]) -> Answer {
+        let mut request = with_rules(self.job.submit(&Raw(value.into_bytes())), rules);
+        if let Some(key) = key {
+            request = request.dedup_key(&name(&key));
+        }
+        call(request, |submitted| submitted.id.to_string().into())
+    }
+
+    /// Lets the worker work. `handler` is called with a [`RawRun`], the value, and a function that takes what the run came
+    /// to: the result, or `[message, code]`. It gives a function that is called when the run is over before that: with true
+    /// if it took too long, with false if it was cancelled.
+    pub fn work(&self, handler: Function) {
+        self.worker.ending.set(false);
+        if self.worker.running.borrow().is_some() {
+            return;
+        }
+        let (handler, worker) = (SendWrapper::new(handler), SendWrapper::new(Rc::clone(&self.worker)));
+        let spawned = self.job.process(move |context, input: Raw| {
+            let (run, worker) = (run::run(&handler, context, input), Rc::clone(&worker));
+            SendWrapper::new(async move {
+                let outcome = run.await;
+                if worker.ending.get() {
+                    worker.end();
+                }
+                outcome
+            })
+        });
+        *self.worker.running.borrow_mut() = Some(spawned.spawn());
+        settle_down();
+    }
+
+    /// Ends the worker after its present run.
+    pub fn stop(&self) {
+        let runs = self.worker.running.borrow().as_ref().is_some_and(|worker| worker.stats().running > 0);
+        self.worker.ending.set(runs);
+        if !runs {
+            self.worker.end();
+            settle_down();
+        }
+    }
+
+    /// Gives `[status, finished at, result, message, code]` of a job that has ended, `false` of one that has not, `null` if
+    /// there is none. Without `wait` it waits for ever.
+    pub fn join(&self, id: &str, wait: f64) -> Answer {
+        let Ok(id) = id.parse::<JobId>() else { return Ok(JsValue::NULL) };
+        let job = self.job.clone();
+        begun(async move {
+            let join = job.join(id);
+            let join = match millis(wait) {
+                Some(wait) => join.wait(wait),
+                None => join.forever(),
+            };
+            match join.await.map_err(|error| thrown(&error))? {
+                Joined::StillRunning(_) => Ok(JsValue::FALSE),
+                Joined::NotFound => Ok(JsValue::NULL),
+                // When it ended is told by the record alone.
+                _ => Ok(job.get(id).await.map_err(|error| thrown(&error))?.map_or(JsValue::NULL, shown)),
+            }
+        })
+    }
+
+    /// Ends a job that has not ended.
+    pub fn cancel(&self, id: &str, reason: Option<String>) -> Answer {
+        let Ok(id) = id.parse::<JobId>() else { return Ok(JsValue::UNDEFINED) };
+        let mut request = self.job.cancel(id);
+        if let Some(reason) = reason {
+            request = request.reason(&reason);
+        }
+        call(request, |_| JsValue::UNDEFINED)
+    }
+
+    /// A reader of a group on the events of a job.
+    pub fn reader(&self, id: &str, group: &str) -> Result<RawJobReader, JsValue> {
+        RawJobReader::new(&self.job, id, group)
+    }
+
+    /// Gives a [`RawJobEvents`] behind this place.
+    pub fn follow(&self, id: &str, after: Option<String>) -> Answer {
+        events::follow(&self.job, id, after)
+    }
+}
+
+fn with_rules(mut request: Submit<Raw>, rules: &[f64]) -> Submit<Raw> {
+    let &[key_for, delay, at, attempts, lease, base, max, factor, jitter] = rules else { return request };
+    if let Some(life) = millis(key_for) {
+        request = request.dedup_for(life);
+    }
+    if let Some(delay) = millis(delay) {
+        request = request.delay(delay);
+    }
+    if let Some(at) = count(at) {
+        request = request.at(Timestamp::from_millis(at));
+    }
+    if let Some(attempts) = count(attempts) {
+        request = request.attempts(u32::try_from(attempts).unwrap_or(u32::MAX));
+    }
+    if let Some(lease) = millis(lease) {
+        request = request.lease(lease);
+    }
+    if let Some(base) = millis(base) {
+        let max = millis(max).unwrap_or(Duration::MAX);
+        request = request.backoff(Backoff::exponential(base).factor(factor).max(max).jitter(jitter));
+    }
+    request
+}
+
+fn shown(info: JobInfo) -> JsValue {
+    let JobInfo { summary, result, .. } = info;
+    let finished = summary.finished_at.map_or(f64::NAN, |at| js(at.as_millis()));
+    let shown = Array::of2(&status(summary.state).into(), &finished.into());
+    let failure = match summary.state {
+        JobState::Completed => {
+            let result = result.map_or(JsValue::UNDEFINED, |result| text(result.as_bytes()));
+            shown.push(&result);
+            return shown.into();
+        }
+        JobState::Cancelled => summary.cancel_reason.map(|reason| (reason, "CANCELLED")),
+        _ => summary.last_failure.map(|JobFailure { message, code, .. }| (message, code_text(code))),
+    };
+    if let Some((message, code)) = failure {
+        shown.push(&JsValue::UNDEFINED);
+        shown.push(&message.into());
+        shown.push(&code.into());
+    }
+    shown.into()
+}
+
+fn status(state: JobState) -> &'static str {
+    match state {
+        JobState::Completed => "completed",
+        JobState::Cancelled => "cancelled",
+        JobState::TimedOut => "timed_out",
+        _ => "failed",
+    }
+}
+
+/// The text of a code; that of an ordinary error is empty.
+fn code_text(code: FailureCode) -> &'static str {
+    match code {
+        FailureCode::Fatal => "FATAL",
+        FailureCode::Timeout => "TIMEOUT",
+        FailureCode::Crashed => "CRASHED",
+        FailureCode::Expired => "EXPIRED",
+        FailureCode::Undecodable => "UNDECODABLE",
+        FailureCode::Unencodable => "UNENCODABLE",
+        _ => "",
+    }
+}
+
+/// A value, which came as a text.
+fn text(value: &[u8]) -> JsValue {
+    JsValue::from_str(&String::from_utf8_lossy(value))
+}

@@ -1,0 +1,115 @@
+//! What happens to a job.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use futures_core::Stream;
+use js_sys::{Array, Error as JsError};
+use tidelock::job::{Follower, Gap, Item, JobCursor, JobEvent, JobEventKind, JobId, Start};
+use tidelock::{ErrorKind, Job, Raw};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::call::{Answer, begun};
+use crate::error::thrown;
+use crate::number::js;
+
+/// Follows the events of a job.
+#[wasm_bindgen]
+pub struct RawJobEvents {
+    /// Out while somebody waits for the next event.
+    follower: Rc<RefCell<Option<Follower>>>,
+}
+
+#[wasm_bindgen]
+impl RawJobEvents {
+    /// Gives `[cursor, at, type, run, next at, reason, attempt]` of the next event, `[null, from, to, missed]` of a gap, or
+    /// `null`: nothing comes any more.
+    pub fn next(&self) -> Answer {
+        let place = Rc::clone(&self.follower);
+        let Some(mut follower) = place.take() else { return Ok(JsValue::NULL) };
+        begun(async move {
+            let event = loop {
+                match poll_fn(|polling| Pin::new(&mut follower).poll_next(polling)).await {
+                    None => break JsValue::NULL,
+                    Some(Err(error)) => return Err(thrown(&error)),
+                    Some(Ok(Item::Event(event))) => {
+                        if let Some(shown) = shown(&event) {
+                            break shown.into();
+                        }
+                    }
+                    Some(Ok(Item::Gap(gap))) => break lost(&gap),
+                }
+            };
+            *place.borrow_mut() = Some(follower);
+            Ok(event)
+        })
+    }
+}
+
+impl fmt::Debug for RawJobEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawJobEvents").finish_non_exhaustive()
+    }
+}
+
+/// Begins to follow behind a place: none is now, `0` the first event that is kept.
+pub(super) fn follow(job: &Job<Raw, Raw>, id: &str, after: Option<String>) -> Answer {
+    let foreign = |text: &str| JsValue::from(JsError::new(&format!("invalid cursor: {text}")));
+    let start = match after.as_deref() {
+        None | Some("$") => Ok(Start::Latest),
+        Some("0" | "0-0") => Ok(Start::Earliest),
+        Some(text) => text.parse::<JobCursor>().map(Start::After).map_err(|_| foreign(text)),
+    }?;
+    let follow = match (id.parse::<JobId>(), after.as_deref()) {
+        (Ok(id), _) => job.events(id).follow().start(start),
+        (Err(_), Some(text)) if matches!(start, Start::After(_)) => return Err(foreign(text)),
+        // Of what is no job nothing comes.
+        (Err(_), _) => return Ok(RawJobEvents { follower: Rc::default() }.into()),
+    };
+    let after = after.unwrap_or_default();
+    begun(async move {
+        match follow.await {
+            Ok(follower) => Ok(RawJobEvents { follower: Rc::new(RefCell::new(Some(follower))) }.into()),
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => Err(foreign(&after)),
+            Err(error) => Err(thrown(&error)),
+        }
+    })
+}
+
+/// What the surface tells of events that are no longer kept.
+pub(super) fn lost(gap: &Gap) -> JsValue {
+    let (from, to) = (gap.from.to_string(), gap.to.to_string());
+    Array::of4(&JsValue::NULL, &from.into(), &to.into(), &js(gap.missed).into()).into()
+}
+
+/// What the surface tells of an event; `None`: nothing.
+pub(super) fn shown(event: &JobEvent) -> Option<Array> {
+    let run = |attempt: u64| JsValue::from(format!("{}-{attempt}", event.job));
+    let none = JsValue::UNDEFINED;
+    let (kind, number, next_at, reason) = match &event.kind {
+        JobEventKind::Submitted => ("submitted", None, none, None),
+        JobEventKind::Started { attempt, .. } => ("started", Some(*attempt), none, None),
+        JobEventKind::Heartbeat { attempt } => ("heartbeat", Some(*attempt), none, None),
+        JobEventKind::Retry { attempt, message, next_at, .. } => {
+            ("retry", Some(*attempt), js(next_at.as_millis()).into(), Some(message))
+        }
+        JobEventKind::Completed => ("completed", None, none, None),
+        JobEventKind::Failed { message, .. } => ("failed", None, none, Some(message)),
+        JobEventKind::Cancelled { reason } => ("cancelled", None, none, reason.as_ref()),
+        _ => return None,
+    };
+    let shown = Array::of5(
+        &event.cursor.to_string().into(),
+        &js(event.at.as_millis()).into(),
+        &kind.into(),
+        &number.map_or(JsValue::UNDEFINED, run),
+        &next_at,
+    );
+    shown.push(&reason.map_or(JsValue::UNDEFINED, |reason| JsValue::from_str(reason)));
+    shown.push(&number.map_or(JsValue::UNDEFINED, |attempt| js(attempt).into()));
+    Some(shown)
+}

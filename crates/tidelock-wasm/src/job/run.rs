@@ -1,0 +1,113 @@
+//! One run: a handler of JavaScript, which cannot be dropped.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use js_sys::{Array, Function};
+use tidelock::job::{FailureCode, JobContext, JobError, StopReason};
+use tidelock::{Raw, web};
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+
+use super::text;
+use crate::call::{Answer, begun, call};
+use crate::error::thrown;
+use crate::given::given;
+use crate::number::millis;
+use crate::tenants::name;
+
+/// What a handler has of its run.
+#[wasm_bindgen]
+pub struct RawRun {
+    context: JobContext,
+}
+
+#[wasm_bindgen]
+impl RawRun {
+    /// The limit of the run begins anew.
+    pub fn heartbeat(&self, lease: f64) -> Answer {
+        let mut request = self.context.heartbeat();
+        if let Some(lease) = millis(lease) {
+            request = request.lease(lease);
+        }
+        call(request, |()| JsValue::UNDEFINED)
+    }
+
+    /// Gives the kept value of a step, or what `body` gives to the function that it is called with; `undefined` is a failure
+    /// and not kept: then it gives `undefined`.
+    pub fn step(&self, id: &str, body: Function) -> Answer {
+        let (context, id) = (self.context.clone(), name(id).into_owned());
+        begun(async move {
+            let run = || async move {
+                let (given, give) = given();
+                body.call1(&JsValue::UNDEFINED, &give).map_err(|_| failed())?;
+                let value = given.await.as_string().ok_or_else(failed)?;
+                Ok(Raw(value.into_bytes()))
+            };
+            match context.step(&id, run).await {
+                Ok(Raw(value)) => Ok(text(&value)),
+                Err(error) => match error.error().and_then(|error| error.downcast_ref::<tidelock::Error>()) {
+                    Some(error) => Err(thrown(error)),
+                    None => Ok(JsValue::UNDEFINED),
+                },
+            }
+        })
+    }
+}
+
+/// The failure of a step, which JavaScript knows.
+fn failed() -> JobError {
+    "the step has failed".into()
+}
+
+impl fmt::Debug for RawRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RawRun").field(&self.context).finish()
+    }
+}
+
+/// Begins to run a handler: what it gives, or the end of the run if that comes before.
+pub(super) fn run(
+    handler: &Function,
+    context: JobContext,
+    Raw(input): Raw,
+) -> impl Future<Output = Result<Raw, JobError>> + use<> {
+    let (mut outcome, give) = given();
+    let begun = handler.call3(&JsValue::UNDEFINED, &RawRun { context: context.clone() }.into(), &text(&input), &give);
+    async move {
+        let mut over = pin!(context.cancelled());
+        let come = poll_fn(|polling| {
+            // What was given counts, also if the end of the run comes at the same time: then it is stale.
+            if let Poll::Ready(given) = Pin::new(&mut outcome).poll(polling) {
+                return Poll::Ready(Ok(given));
+            }
+            over.as_mut().poll(polling).map(Err)
+        });
+        match come.await {
+            Ok(given) => came_to(&given),
+            Err(reason) => {
+                if let Some(stop) = begun.ok().and_then(|stop| stop.dyn_into::<Function>().ok()) {
+                    let took_too_long = reason == StopReason::LeaseLost;
+                    // It throws nothing; and the run is over, whatever it does.
+                    let _ = stop.call1(&JsValue::UNDEFINED, &took_too_long.into());
+                }
+                Err("the run is over".into())
+            }
+        }
+    }
+}
+
+fn came_to(given: &JsValue) -> Result<Raw, JobError> {
+    if let Some(result) = given.as_string() {
+        return Ok(Raw(result.into_bytes()));
+    }
+    let failure = given.unchecked_ref::<Array>();
+    let message = failure.get(0).as_string().unwrap_or_default();
+    match failure.get(1).as_string().as_deref() {
+        Some("UNDECODABLE") => Err(web::job_ends(FailureCode::Undecodable, message)),
+        Some("UNENCODABLE") => Err(web::job_ends(FailureCode::Unencodable, message)),
+        _ => Err(message.into()),
+    }
+}

@@ -1,0 +1,12 @@
+//! What belongs to the page and not to one factory call: jobs and schedules.
+
+use tidelock::Tidelock;
+
+std::thread_local! {
+    static WORLD: Tidelock = Tidelock::in_process();
+}
+
+/// The world that all handles of the page share.
+pub(crate) fn world() -> Tidelock {
+    WORLD.with(Clone::clone)
+}

@@ -1,0 +1,94 @@
+//! Retried calls.
+
+use std::cell::RefCell;
+
+use tidelock::web::RetryCourse;
+use tidelock::{GaveUp, RetryPolicy};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::error::thrown;
+use crate::number::{count, js_millis, millis};
+
+/// What is decided between the attempts of one call.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawRetry {
+    course: RefCell<RetryCourse>,
+}
+
+#[wasm_bindgen]
+impl RawRetry {
+    /// Begins. Without `attempts` their number has no limit.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        attempts: f64,
+        min_delay: f64,
+        max_delay: f64,
+        factor: f64,
+        jitter: f64,
+        attempt_timeout: f64,
+        deadline: f64,
+    ) -> Result<RawRetry, JsValue> {
+        let mut policy = RetryPolicy::builder().unlimited().factor(factor).jitter(jitter);
+        if let Some(attempts) = count(attempts) {
+            policy = policy.attempts(u32::try_from(attempts).unwrap_or(u32::MAX));
+        }
+        if let Some(delay) = millis(min_delay) {
+            policy = policy.min_delay(delay);
+        }
+        if let Some(delay) = millis(max_delay) {
+            policy = policy.max_delay(delay);
+        }
+        if let Some(timeout) = millis(attempt_timeout) {
+            policy = policy.attempt_timeout(timeout);
+        }
+        if let Some(deadline) = millis(deadline) {
+            policy = policy.deadline(deadline);
+        }
+        let policy = policy.build().map_err(|error| thrown(&error))?;
+        Ok(Self { course: RefCell::new(RetryCourse::begin(policy)) })
+    }
+
+    /// Begins an attempt and gives its number, or NaN: the deadline has come.
+    pub fn next(&self) -> f64 {
+        self.course.borrow_mut().next_attempt().map_or(f64::NAN, f64::from)
+    }
+
+    /// How long until the running attempt is cut off; NaN: it never is.
+    pub fn left(&self) -> f64 {
+        self.course.borrow().left().map_or(f64::NAN, js_millis)
+    }
+
+    /// The pause after an attempt that was cut off or failed by an error that may pass, or why the call gives up.
+    pub fn pause(&self, cut_off: bool, stopped: bool, hint: f64) -> JsValue {
+        match self.course.borrow_mut().pause(cut_off, stopped, millis(hint)) {
+            Ok(pause) => js_millis(pause).into(),
+            Err(reason) => reason_name(reason).into(),
+        }
+    }
+
+    /// Attempts that were begun.
+    #[wasm_bindgen(getter)]
+    pub fn attempts(&self) -> f64 {
+        self.course.borrow().attempts().into()
+    }
+
+    /// Milliseconds since the call began.
+    #[wasm_bindgen(getter)]
+    pub fn elapsed(&self) -> f64 {
+        js_millis(self.course.borrow().elapsed())
+    }
+}
+
+fn reason_name(reason: GaveUp) -> &'static str {
+    match reason {
+        GaveUp::Attempts => "attempts",
+        GaveUp::Deadline => "deadline",
+        GaveUp::HintTooLong => "hint_too_long",
+        GaveUp::Budget => "budget",
+        GaveUp::Stopped => "stopped",
+        GaveUp::ShuttingDown => "shutting_down",
+        _ => "not_retryable",
+    }
+}

@@ -1,0 +1,265 @@
+//! What a scheduler asks of its surface: targets to be called, slots to be kept, events to be told.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use js_sys::{Array, Date, Object, Reflect};
+use send_wrapper::SendWrapper;
+use tidelock::job::JobId;
+use tidelock::scheduler::{Happening, LostBy, Rejected, SchedulerEvent, SkippedBy, Slot, Trigger};
+use tidelock::{Result, Timestamp, web};
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+
+use crate::given::given;
+use crate::number::js;
+
+#[wasm_bindgen]
+extern "C" {
+    /// What the surface of a handle does for it.
+    pub type Surface;
+    /// The names of its targets.
+    #[wasm_bindgen(method)]
+    fn names(this: &Surface) -> Vec<String>;
+    /// Whether a started handle of the page has a target.
+    #[wasm_bindgen(method, js_name = isServed)]
+    fn is_served(this: &Surface, name: &str) -> bool;
+    /// Whether this handle has it.
+    #[wasm_bindgen(method, js_name = isHere)]
+    fn is_here(this: &Surface, name: &str) -> bool;
+    /// Calls a target for a slot, or for a trigger without one; `give` takes `[id]` or `[undefined, error, text, is final]`.
+    #[wasm_bindgen(method)]
+    fn call(this: &Surface, name: &str, slot: f64, key: Option<String>, give: JsValue);
+    /// Of a schedule nothing is to be decided any more up to this slot.
+    #[wasm_bindgen(method, catch)]
+    fn decided(this: &Surface, schedule: &str, slot: f64) -> std::result::Result<(), JsValue>;
+    /// Something happened.
+    #[wasm_bindgen(method)]
+    fn tell(this: &Surface, event: JsValue);
+}
+
+/// What a target threw.
+pub(super) struct Thrown {
+    pub(super) value: SendWrapper<JsValue>,
+    text: String,
+}
+
+impl fmt::Display for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Thrown").field(&self.text).finish()
+    }
+}
+
+impl std::error::Error for Thrown {}
+
+/// From here on numbers stand for ids that are none themselves.
+const FIRST_STAND_IN: u64 = 1 << 53;
+/// How long an id is known by its number, in ms: longer than a slot is under way to whoever is told of it.
+const SHORT: f64 = 600_000.0;
+
+/// What stands between a scheduler and its surface.
+pub(super) struct Desk {
+    surface: Surface,
+    /// Ids of jobs that are no numbers, by the numbers that stand for them, and until when they are needed.
+    jobs: RefCell<HashMap<u64, (String, f64)>>,
+    next: Cell<u64>,
+    /// How long the job of a key is known.
+    memory: f64,
+    /// Keys of triggers that are under way, by what the core calls them.
+    keys: RefCell<HashMap<String, String>>,
+}
+
+impl Desk {
+    pub(super) fn new(surface: Surface, memory: f64) -> Self {
+        let (jobs, keys) = Default::default();
+        Self { surface, jobs, next: Cell::new(FIRST_STAND_IN), memory, keys }
+    }
+
+    pub(super) fn targets(desk: &Rc<Self>) -> Arc<dyn web::Targets> {
+        Arc::new(Targets(SendWrapper::new(Rc::clone(desk))))
+    }
+
+    pub(super) fn observer(desk: &Rc<Self>) -> impl Fn(&SchedulerEvent) + Send + Sync + 'static + use<> {
+        let desk = SendWrapper::new(Rc::clone(desk));
+        move |event| {
+            if let Some(shown) = desk.shown(event) {
+                desk.surface.tell(shown);
+            }
+        }
+    }
+
+    pub(super) fn remember(&self, short: &str, key: &str) {
+        self.keys.borrow_mut().insert(short.to_owned(), key.to_owned());
+    }
+
+    pub(super) fn forget(&self, short: &str) {
+        self.keys.borrow_mut().remove(short);
+    }
+
+    /// The number of a job, for the core.
+    fn job_number(&self, id: String, life: f64) -> u64 {
+        if let Some(number) =
+            id.parse().ok().filter(|number: &u64| *number < FIRST_STAND_IN && number.to_string() == id)
+        {
+            return number;
+        }
+        let (number, now) = (self.next.get(), Date::now());
+        self.next.set(number + 1);
+        let mut jobs = self.jobs.borrow_mut();
+        if jobs.len().is_power_of_two() {
+            // What nobody needs any more goes each time their number has doubled.
+            jobs.retain(|_, (_, until)| *until > now);
+        }
+        jobs.insert(number, (id, now + life));
+        number
+    }
+
+    pub(super) fn job_text(&self, id: JobId) -> String {
+        let number = id.to_string();
+        let known =
+            number.parse().ok().and_then(|number: u64| self.jobs.borrow().get(&number).map(|(id, _)| id.clone()));
+        known.unwrap_or(number)
+    }
+
+    fn shown(&self, event: &SchedulerEvent) -> Option<JsValue> {
+        let (kind, schedule, mut fields) = own(&event.what).or_else(|| self.of_runs(&event.what))?;
+        fields.extend([("ts", js(event.at.as_millis()).into()), ("type", text(kind))]);
+        fields.extend(schedule.map(|schedule| ("scheduleId", text(schedule))));
+        Some(object(&fields))
+    }
+
+    /// What happened to slots and triggers.
+    fn of_runs<'a>(&self, what: &'a Happening) -> Option<Shown<'a>> {
+        let time = |at: &Timestamp| JsValue::from(js(at.as_millis()));
+        let id = |job: &JobId| JsValue::from(self.job_text(*job));
+        Some(match what {
+            Happening::DispatchSubmitted { schedule, slot, job, .. } => {
+                ("dispatch_submitted", Some(schedule), vec![("slotTs", time(slot)), ("jobId", id(job))])
+            }
+            Happening::DispatchFailed { schedule, message } => {
+                ("dispatch_failed", Some(schedule), vec![("message", text(message))])
+            }
+            Happening::ScheduleUnserved { schedule } => {
+                ("dispatch_skipped", Some(schedule), vec![("reason", text("missing_handler"))])
+            }
+            Happening::DispatchSkipped { schedule, count, reason } => {
+                let reason = match reason {
+                    SkippedBy::MissingHandler => "missing_handler",
+                    SkippedBy::CasStale => "cas_stale",
+                    _ => "missed",
+                };
+                ("dispatch_skipped", Some(schedule), vec![("reason", text(reason)), ("count", js(*count).into())])
+            }
+            Happening::DispatchDlq { schedule, slot, message } => {
+                ("dispatch_dlq", Some(schedule), vec![("slotTs", time(slot)), ("message", text(message))])
+            }
+            Happening::DispatchAdvancedAfterFailures { schedule, slot, failures } => {
+                let fields = vec![("slotTs", time(slot)), ("failures", (*failures).into())];
+                ("dispatch_advanced_after_failures", Some(schedule), fields)
+            }
+            Happening::TriggerSubmitted { schedule, job } => {
+                ("trigger_submitted", Some(schedule), vec![("jobId", id(job))])
+            }
+            Happening::TriggerFailed { schedule, message } => {
+                ("trigger_failed", Some(schedule), vec![("message", text(message))])
+            }
+            Happening::TriggerRejected { schedule, reason } => {
+                let is_there = *reason == Rejected::MissingHandler;
+                let reason = text(if is_there { "missing_handler" } else { "missing_schedule" });
+                ("trigger_rejected", Some(schedule), vec![("reason", reason)])
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// An event: its type, its schedule, its other fields.
+type Shown<'a> = (&'static str, Option<&'a String>, Vec<(&'static str, JsValue)>);
+
+/// What happened to the instance, and to schedules as they are.
+fn own(what: &Happening) -> Option<Shown<'_>> {
+    Some(match what {
+        Happening::LeaderAcquired { .. } => ("leader_acquired", None, Vec::new()),
+        Happening::LeaderLost { reason, .. } => {
+            let reason = text(if *reason == LostBy::Stop { "stop" } else { "extend_failed" });
+            ("leader_lost", None, vec![("reason", reason)])
+        }
+        Happening::TickError { message } => ("tick_error", None, vec![("message", text(message))]),
+        Happening::ScheduleRegistered { schedule, created } => {
+            ("schedule_registered", Some(schedule), vec![("created", (*created).into())])
+        }
+        Happening::ScheduleUpdated { schedule } => ("schedule_updated", Some(schedule), Vec::new()),
+        Happening::ScheduleUnregistered { schedule } => ("schedule_unregistered", Some(schedule), Vec::new()),
+        _ => return None,
+    })
+}
+
+fn text(text: &str) -> JsValue {
+    JsValue::from_str(text)
+}
+
+/// A plain object.
+pub(super) fn object(fields: &[(&str, JsValue)]) -> JsValue {
+    let object = Object::new();
+    for (name, value) in fields {
+        // A new object takes any property.
+        let _ = Reflect::set(&object, &JsValue::from_str(name), value);
+    }
+    object.into()
+}
+
+struct Targets(SendWrapper<Rc<Desk>>);
+
+impl web::Targets for Targets {
+    fn names(&self) -> Vec<Arc<str>> {
+        self.0.surface.names().into_iter().map(Into::into).collect()
+    }
+
+    fn is_served(&self, name: &str) -> bool {
+        self.0.surface.is_served(name)
+    }
+
+    fn is_here(&self, name: &str) -> bool {
+        self.0.surface.is_here(name)
+    }
+
+    fn call(&self, name: &str, slot: Slot) -> Pin<Box<dyn Future<Output = Result<u64>> + Send>> {
+        let desk = Rc::clone(&self.0);
+        let (at, key) = match slot.trigger {
+            Trigger::Manual { key } => (f64::NAN, key),
+            _ => (js(slot.slot.as_millis()), None),
+        };
+        let life = if key.is_some() { desk.memory } else { SHORT };
+        let key = key.map(|short| desk.keys.borrow().get(&short).cloned().unwrap_or(short));
+        let (given, give) = given();
+        desk.surface.call(name, at, key, give);
+        Box::pin(SendWrapper::new(async move {
+            let given = given.await;
+            let given = given.unchecked_ref::<Array>();
+            if let Some(id) = given.get(0).as_string() {
+                return Ok(desk.job_number(id, life));
+            }
+            let text = given.get(2).as_string().unwrap_or_default();
+            let thrown = Thrown { value: SendWrapper::new(given.get(1)), text };
+            Err(web::target_failed(thrown, given.get(3).is_truthy()))
+        }))
+    }
+
+    fn decided(&self, schedule: &str, slot: Timestamp) -> Result<()> {
+        self.0.surface.decided(schedule, js(slot.as_millis())).map_err(|value| {
+            let text = Reflect::get(&value, &"message".into()).ok().and_then(|text| text.as_string());
+            let text = text.unwrap_or_else(|| "the store failed".to_owned());
+            web::target_failed(Thrown { value: SendWrapper::new(value), text }, true)
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! Topics.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{poll_fn, ready};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use futures_core::Stream as _;
+use js_sys::{Array, Error as JsError, Function};
+use tidelock::topic::{
+    Cursor, Event, EventDelivery, EventId, Follower, Gap, GapCause, Item, Published, Reader, Receipt, Start,
+};
+use tidelock::web::{Begun, begin, publish_recorded, receipt, recv_event, without_limit};
+use tidelock::{MINUTE, Raw, Tidelock, Topic};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::call::{Answer, begun, call};
+use crate::error::thrown;
+use crate::number::{js, millis};
+use crate::tenants::{Tenants, name};
+use crate::text;
+
+/// The topic of one factory call.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawTopic {
+    tenants: Tenants<Topic<Raw>>,
+    topic: Topic<Raw>,
+}
+
+#[wasm_bindgen]
+impl RawTopic {
+    /// A topic in a world of its own. It has its own name there, by which its cursors are told from those of others.
+    #[wasm_bindgen(constructor)]
+    pub fn new(id: &str, retention: f64) -> Result<RawTopic, JsValue> {
+        let mut topic = Tidelock::in_process().topic::<Raw>(&name(id));
+        if let Some(retention) = millis(retention) {
+            topic = topic.retention(retention);
+        }
+        let topic = without_limit(topic.build().map_err(|error| thrown(&error))?);
+        Ok(Self { tenants: Tenants::new(topic.clone(), Topic::tenant), topic })
+    }
+
+    /// Gives `[event id, duplicate]`. With `record`, which is called with the id, it publishes what that does not throw at.
+    pub fn publish(
+        &self,
+        tenant: &str,
+        value: String,
+        ordering_key: Option<String>,
+        dedup_key: Option<String>,
+        dedup_for: f64,
+        record: Option<Function>,
+    ) -> Answer {
+        let mut request = self.tenants.get(tenant).publish(&Raw(value.into_bytes()));
+        if let Some(key) = ordering_key {
+            request = request.ordering_key(&name(&key));
+        }
+        if let Some(key) = dedup_key {
+            request = request.dedup_key(&name(&key));
+        }
+        if let Some(span) = millis(dedup_for) {
+            request = request.dedup_for(span);
+        }
+        let answer = |Published { event_id, duplicate, .. }: Published| {
+            JsValue::from(Array::of2(&event_id.to_string().into(), &duplicate.into()))
+        };
+        let Some(record) = record else { return call(request, answer) };
+        let record = move |id: EventId| record.call1(&JsValue::UNDEFINED, &id.to_string().into()).map(drop);
+        // Not inside of a call: what `record` calls is none of its business.
+        let published = publish_recorded(request, record).map_err(|error| thrown(&error))?.map(answer);
+        // What it woke runs before this returns.
+        begun(ready(published))
+    }
+
+    /// A reader of a group.
+    pub fn reader(&self, group: &str) -> RawTopicReader {
+        RawTopicReader { tenants: Tenants::new(Group::new(&self.topic, &name(group)), Group::tenant) }
+    }
+
+    /// A follower: from a cursor on, from the oldest event (`0`, `0-0`), or from now on (`$`).
+    pub fn live(&self, tenant: &str, after: &str) -> Result<RawLive, JsValue> {
+        let invalid = |_| JsValue::from(JsError::new(&format!("invalid cursor: {after}")));
+        let start = match after {
+            "$" => Start::Latest,
+            "0" | "0-0" => Start::Earliest,
+            text => Start::After(text.parse::<Cursor>().map_err(invalid)?),
+        };
+        let request = self.tenants.get(tenant).follow().start(start);
+        let Begun::Ready(follower) = begin(request.into_future()) else {
+            return Err("a page's log answers at once".into());
+        };
+        // Nothing else can be wrong with it than that the cursor is of another topic or tenant.
+        let follower = follower.map_err(invalid)?;
+        Ok(RawLive { follower: Rc::new(RefCell::new(Some(follower))) })
+    }
+}
+
+/// A group of a topic, as one tenant sees it.
+#[derive(Clone, Debug)]
+struct Group {
+    topic: Topic<Raw>,
+    reader: Reader<Raw>,
+}
+
+impl Group {
+    fn new(topic: &Topic<Raw>, group: &str) -> Self {
+        let reader = topic.reader(group).lease(MINUTE).build().expect("the name was made one of the library's");
+        Self { topic: topic.clone(), reader }
+    }
+
+    fn tenant(&self, tenant: &str) -> Self {
+        Self::new(&self.topic.tenant(tenant), self.reader.group())
+    }
+}
+
+/// A reader of a group.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawTopicReader {
+    tenants: Tenants<Group>,
+}
+
+#[wasm_bindgen]
+impl RawTopicReader {
+    /// Gives `[value, event id, published at, delivery id]`, or `null`. Without `wait` it waits for ever. `on_gap` is called
+    /// with what is lost (see [`RawLive::next`]), while the core is at work: it must only note it.
+    pub fn recv(&self, tenant: &str, wait: f64, on_gap: Option<Function>) -> Answer {
+        let tell = move |gap| {
+            if let Some(on_gap) = &on_gap {
+                // It only notes it, and throws nothing.
+                let _ = on_gap.call1(&JsValue::UNDEFINED, &lost(&gap));
+            }
+        };
+        let receiving = recv_event(self.tenants.get(tenant).reader, millis(wait), tell);
+        call(receiving, |delivery| delivery.map_or(JsValue::NULL, delivered))
+    }
+
+    /// Gives whether the delivery was held until now.
+    pub fn commit(&self, tenant: &str, delivery: &str) -> Answer {
+        self.settle(tenant, delivery, |reader, receipt| call(reader.commit(&receipt), JsValue::from))
+    }
+
+    /// The event's value cannot be read: it becomes a dead letter of the group. Gives whether the delivery was held.
+    pub fn bury(&self, tenant: &str, delivery: &str, error: &str) -> Answer {
+        self.settle(tenant, delivery, |reader, receipt| {
+            call(reader.dead_letter(&receipt, "the value does not decode").error(&error), JsValue::from)
+        })
+    }
+
+    fn settle(&self, tenant: &str, delivery: &str, settle: impl FnOnce(Reader<Raw>, Receipt) -> Answer) -> Answer {
+        let Group { topic, reader } = self.tenants.get(tenant);
+        let receipt = receipt(&name(tenant), topic.id(), Some(reader.group()), delivery, MINUTE);
+        receipt.map_or(Ok(JsValue::FALSE), |receipt| settle(reader, receipt))
+    }
+}
+
+/// A follower of a topic.
+#[wasm_bindgen]
+pub struct RawLive {
+    /// `None` while a call waits for what comes next, and for ever if that was withdrawn.
+    follower: Rc<RefCell<Option<Follower<Raw>>>>,
+}
+
+#[wasm_bindgen]
+impl RawLive {
+    /// Gives `[value, event id, published at]`, or for a gap `[null, from, to, missed, cause]`; `null` at the end. One call
+    /// at a time.
+    pub fn next(&self) -> Answer {
+        let place = Rc::clone(&self.follower);
+        let taken = place.borrow_mut().take();
+        let Some(mut follower) = taken else { return Ok(JsValue::NULL) };
+        begun(async move {
+            let next = poll_fn(|context| Pin::new(&mut follower).poll_next(context)).await;
+            *place.borrow_mut() = Some(follower);
+            match next {
+                None => Ok(JsValue::NULL),
+                Some(Ok(Item::Event(event))) => Ok(seen(event).into()),
+                Some(Ok(Item::Gap(gap))) => Ok(lost(&gap).into()),
+                Some(Ok(Item::Undecodable(raw))) => Err(JsError::new(&raw.error).into()),
+                Some(Err(error)) => Err(thrown(&error)),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for RawLive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawLive").finish_non_exhaustive()
+    }
+}
+
+fn seen(event: Event<Raw>) -> Array {
+    let (id, at) = (event.event_id().to_string(), js(event.published_at().as_millis()));
+    Array::of3(&text(&event.into_data()), &id.into(), &at.into())
+}
+
+fn delivered(delivery: EventDelivery<Raw>) -> JsValue {
+    let (id, event, at) = (delivery.delivery_id(), delivery.event_id().to_string(), delivery.published_at());
+    let (value, _) = delivery.into_parts();
+    Array::of4(&text(&value), &event.into(), &js(at.as_millis()).into(), &id.into()).into()
+}
+
+fn lost(gap: &Gap) -> Array {
+    let cause = match gap.cause {
+        GapCause::Trimmed => "trimmed",
+        GapCause::Replaced => "replaced",
+    };
+    let (from, to) = (gap.from.to_string(), gap.to.to_string());
+    let missed = gap.missed.map_or(JsValue::NULL, |missed| js(missed).into());
+    Array::of5(&JsValue::NULL, &from.into(), &to.into(), &missed, &cause.into())
+}

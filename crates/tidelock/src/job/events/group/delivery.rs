@@ -1,0 +1,139 @@
+//! An event in the hands of a reader.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::MAX_NACK_DELAY;
+use crate::error::{Error, Result};
+use crate::handover::observe::Counter;
+use crate::handover::store::Action;
+use crate::handover::{Ack as Commit, GiveBack, Held, Settlement, Touch};
+use crate::job::events::JobEvent;
+use crate::lifecycle::Hold;
+use crate::request::awaitable;
+use crate::time::{check_duration, whole_millis};
+
+/// An event of a job that is this reader's until it is settled or its lease is over. Reads as the [`JobEvent`].
+///
+/// Settle it by value: [`commit`](EventDelivery::commit), [`nack`](EventDelivery::nack) or
+/// [`give_back`](EventDelivery::give_back). Dropping it sends nothing: the lease runs out, and the attempt counts. At the
+/// end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given back.
+pub struct EventDelivery {
+    event: JobEvent,
+    attempt: u64,
+    held: Arc<Held>,
+    hold: Hold,
+}
+
+impl EventDelivery {
+    pub(super) fn new(event: JobEvent, attempt: u64, held: Arc<Held>) -> Self {
+        let hold = held.hold();
+        Self { event, attempt, held, hold }
+    }
+
+    /// The event.
+    pub fn event(&self) -> &JobEvent {
+        &self.event
+    }
+
+    /// The event alone. The delivery is as if it was dropped.
+    pub fn into_event(self) -> JobEvent {
+        self.event
+    }
+
+    /// Which delivery of the event in this group this is, from 1. A delivery that was given back does not count.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// The number of this hand-over: it only grows, so it tells a late writer from the current one.
+    pub fn fence(&self) -> u64 {
+        self.held.fence
+    }
+
+    /// How long the lease can still be proven: never longer than it holds.
+    pub fn lease_left(&self) -> Duration {
+        self.held.lease_left()
+    }
+
+    /// Resolves once the lease cannot be proven any more: somebody else may have the event now.
+    ///
+    /// Dropping the future does nothing.
+    pub async fn lost(&self) {
+        self.held.until_lost().await;
+    }
+
+    /// The work is done: the group gets the event no more. Answers `false` if the delivery was not held any more.
+    pub fn commit(self) -> Commit {
+        Commit::new(self.settlement())
+    }
+
+    /// The work failed: the event will be handed out again.
+    pub fn nack(self) -> Nack {
+        Nack { settlement: self.settlement(), delay: Duration::ZERO }
+    }
+
+    /// Returns the event unused: the attempt does not count. Answers `false` if the delivery was not held any more.
+    pub fn give_back(self) -> GiveBack {
+        GiveBack::new(self.settlement())
+    }
+
+    /// The lease begins anew, with its full length. Answers `false` if the delivery was not held any more.
+    pub fn touch(&self) -> Touch {
+        Touch::new(Settlement::of(&self.held, None))
+    }
+
+    fn settlement(self) -> Settlement {
+        Settlement::of(&self.held, Some(self.hold))
+    }
+}
+
+impl Deref for EventDelivery {
+    type Target = JobEvent;
+
+    fn deref(&self) -> &JobEvent {
+        &self.event
+    }
+}
+
+impl fmt::Debug for EventDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventDelivery")
+            .field("event", &self.event)
+            .field("attempt", &self.attempt)
+            .field("fence", &self.held.fence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns an event of a job after a failure: the attempt counts. Gives `false` if the delivery was not held any more.
+///
+/// Once polled it is sent even if the future is dropped.
+#[derive(Debug)]
+#[must_use = "nothing is settled until it is awaited"]
+pub struct Nack {
+    settlement: Settlement,
+    delay: Duration,
+}
+
+impl Nack {
+    /// Not handed out again before so long: 0..=7 days, default 0.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    async fn run(self) -> Result<bool> {
+        let Self { settlement, delay } = self;
+        check_duration(Error::argument, "delay", delay, Duration::ZERO, MAX_NACK_DELAY)
+            .map_err(|error| settlement.context("nack", error))?;
+        let action = Action::Nack { delay: whole_millis(delay), note: None, error: None };
+        settlement.finish("nack", action, Counter::Nacked).await
+    }
+}
+
+awaitable! {
+    Nack => bool;
+}

@@ -1,0 +1,70 @@
+//! In a page: objects that are called.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::scheduler::definition::Target;
+use crate::scheduler::dispatch::{Dispatch, Landed};
+use crate::tidelock::World;
+use crate::time::Timestamp;
+use crate::web;
+
+/// Those of the binding.
+#[derive(Clone, Default)]
+pub(in crate::scheduler) struct Targets(Option<Arc<dyn web::Targets>>);
+
+impl Targets {
+    pub(in crate::scheduler) fn of(targets: Arc<dyn web::Targets>) -> Self {
+        Self(Some(targets))
+    }
+
+    /// Whether schedules are run by calling objects of the page.
+    pub(in crate::scheduler) fn are_called(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The names of those that a started instance announces beside its handlers.
+    pub(in crate::scheduler) fn announced(&self) -> Vec<Arc<str>> {
+        self.0.as_ref().map_or_else(Vec::new, |targets| targets.names())
+    }
+
+    /// Whether somebody started has it. Who announced it may have been away with the page; the page itself knows.
+    pub(in crate::scheduler) fn serves(&self, name: &str, announced: bool) -> bool {
+        self.0.as_ref().map_or(announced, |targets| targets.is_served(name))
+    }
+
+    /// Whether a trigger of this handle reaches it.
+    pub(in crate::scheduler) fn reaches(&self, name: Option<&Arc<str>>) -> bool {
+        self.0.as_ref().zip(name).is_none_or(|(targets, name)| targets.is_here(name))
+    }
+
+    /// Tries once to submit a run.
+    pub(in crate::scheduler) async fn submit(&self, world: &Arc<World>, dispatch: &Dispatch<'_>) -> Result<Landed> {
+        match (&self.0, &dispatch.content.target) {
+            (Some(targets), Target::Handler { name }) => {
+                let job = targets.call(name, dispatch.told()).await?;
+                Ok(Landed::Accepted { job, duplicate: false })
+            }
+            _ => dispatch.submit(world).await,
+        }
+    }
+
+    /// What is told of the failure of a submit: what its target said, and no more.
+    pub(in crate::scheduler) fn text(&self, error: &Error) -> String {
+        let said = std::error::Error::source(error).filter(|_| self.are_called());
+        said.map_or_else(|| error.to_string(), ToString::to_string)
+    }
+
+    /// Of a schedule nothing is to be decided any more up to this slot.
+    pub(in crate::scheduler) fn decided(&self, schedule: &str, slot: u64) -> Result<()> {
+        let told = self.0.as_ref().map(|targets| targets.decided(schedule, Timestamp::from_millis(slot)));
+        told.unwrap_or(Ok(()))
+    }
+}
+
+impl fmt::Debug for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Targets").field(&self.0.is_some()).finish()
+    }
+}

@@ -1,0 +1,393 @@
+/** Jobs: work that is kept until it is done, with retries, limits, cancellation and steps that are not repeated. */
+
+import { name, number, text, TEN_YEARS } from "./check.js";
+import {
+  named,
+  NONE,
+  RawJob,
+  repeated,
+  settled,
+  textOf,
+  Waiting,
+  waiting,
+  waitMs,
+  type RawJobDelivery,
+  type RawJobEvents,
+  type RawJobReader,
+  type RawRun,
+} from "./core.js";
+import { pack, tooLarge, unpack } from "./envelope.js";
+import { parse, type Infer, type Schema } from "./schema.js";
+import type { Topic, TopicDelivery, TopicLiveConfig, TopicLiveEvent, TopicReader, TopicRecvConfig } from "./topic.js";
+import { give, take } from "./value.js";
+
+export type { Infer, Schema } from "./schema.js";
+
+/** Names a job; a decimal number. */
+export type JobId = string;
+
+/** How a job has ended. */
+export type JobStatus = "completed" | "failed" | "cancelled" | "timed_out";
+
+/** How a job is defined. */
+export type JobDefinition<S extends Schema, Result = unknown> = {
+  /** 1 to 256 characters. All handles of one id in a page share the jobs. */
+  id: string;
+  /** What each input must be: checked when it is submitted, and parsed again for `process`. */
+  schema: S;
+  /** What submits of this handle leave out. */
+  defaults?: Omit<SubmitOptions, "key" | "delayMs" | "at" | "meta">;
+  /** Does the work. What it returns is the result; an error is tried again as long as there are attempts. */
+  process: (cfg: { ctx: JobContext; input: Infer<S> }) => Promise<Result> | Result;
+};
+
+/** How a job is to be run. */
+export type SubmitOptions = {
+  /** A second submit with this key gives the first one's id, and nothing is run for it. */
+  key?: string;
+  /** How long the key is remembered at least, in ms; default 7 days, at least 1,000. */
+  keyTtlMs?: number;
+  /** Ms before it may start; default 0. */
+  delayMs?: number;
+  /** When it may start, in epoch ms; wins over `delayMs`. */
+  at?: number;
+  /** Runs that may fail; default 1. */
+  maxAttempts?: number;
+  /** The longest run without a heartbeat, in ms; default 30,000. */
+  leaseMs?: number;
+  /** The pause before the next attempt; default none. */
+  backoff?: {
+    /** `fixed`: always `baseMs`. `exp`: doubled with each attempt. */
+    kind: "fixed" | "exp";
+    /** In ms. */
+    baseMs: number;
+    /** No pause is longer, in ms; default 1 hour. */
+    maxMs?: number;
+    /** Spread around the pause, as a part of it: 0 to 1, default 0. */
+    jitter?: number;
+  };
+  /** Kept with the job. */
+  meta?: Record<string, unknown>;
+};
+
+/** How to wait for the end of a job. */
+export type JoinOptions = {
+  /** The longest wait in ms, 0 looks once; default until it has ended. */
+  timeoutMs?: number;
+};
+
+/** How to cancel. */
+export type CancelOptions = {
+  /** Shown as the job's error. */
+  reason?: string;
+};
+
+/** The end of a job. */
+export type JobTerminal<Result = unknown> = {
+  id: JobId;
+  status: JobStatus;
+  /** What `process` returned. */
+  result?: Result;
+  /** Why there is no result; an ordinary error has no code. */
+  error?: { message: string; code?: string };
+  /** Epoch ms. */
+  finishedAt: number;
+};
+
+/** Something that happened to a job. `ts` and `nextAt` are epoch ms; `attempt` counts from 1. */
+export type JobEvent = { id: JobId; ts: number } & (
+  | { type: "submitted" }
+  | { type: "started"; runId: string; attempt: number }
+  | { type: "heartbeat"; runId: string }
+  | { type: "completed" }
+  | { type: "retry"; runId: string; nextAt: number; reason?: string }
+  | { type: "failed"; reason?: string }
+  | { type: "cancelled"; reason?: string }
+);
+
+/** The events of one job: the reading side of a topic. `live` goes on until its signal aborts. */
+export type JobEvents = Pick<Topic<JobEvent>, "reader" | "live">;
+
+/** What `process` has of its run. */
+export type JobContext = {
+  /** Aborted by a cancel, a timeout, or a failure of the run; not by `stop()`. */
+  signal: AbortSignal;
+  /** What a step of this id has given once in this job, also in an earlier attempt; else what `run` gives, which is kept. */
+  step<T>(cfg: { id: string; run: () => Promise<T> | T }): Promise<T>;
+  /** The limit of this run begins anew, with this length in ms from now on. */
+  heartbeat(cfg?: { leaseMs?: number }): Promise<void>;
+};
+
+/** The jobs of one id. */
+export type JobHandle<Input, Result = unknown> = {
+  id: string;
+  /** Accepts a job and starts the worker of this handle, which runs one job at a time. */
+  submit(cfg: { input: Input } & SubmitOptions): Promise<JobId>;
+  /** Throws the schema's error. */
+  validateInput(input: unknown): void;
+  /** Waits for the end of a job. */
+  join(cfg: { id: JobId } & JoinOptions): Promise<JobTerminal<Result>>;
+  /** Ends a job that has not ended. */
+  cancel(cfg: { id: JobId } & CancelOptions): Promise<void>;
+  events(id: JobId): JobEvents;
+  /** Ends the worker after its present run; the next `submit` starts it again. */
+  stop(): void;
+};
+
+const WEEK = 7 * 24 * 3_600_000;
+/** Bytes of input and meta, of a result, and of what one step keeps. */
+const LIMIT = 131_072;
+
+/** What the core shows of a job that has ended. */
+type Shown = [status: JobStatus, finishedAt: number, result?: string, message?: string, code?: string];
+/** What it shows of an event. */
+type ShownEvent = [
+  cursor: string,
+  ts: number,
+  type: JobEvent["type"],
+  runId?: string,
+  nextAt?: number,
+  reason?: string,
+  attempt?: number,
+  delivery?: string,
+  held?: RawJobDelivery,
+];
+type Lost = [cursor: null, from: string, to: string, missed: number];
+/** What a run has come to: the result, or why there is none. */
+type Outcome = string | [message: string, code?: string];
+
+/** Makes a handle of jobs of this page. */
+export function job<S extends Schema, Result = unknown>(
+  definition: JobDefinition<S, Result>,
+): JobHandle<Infer<S>, Result> {
+  const id = name(definition.id, "config.id");
+  const { schema, process } = definition;
+  const defaults = { ...definition.defaults };
+  checked(defaults, "defaults.");
+  const raw = new RawJob(id);
+
+  /** Begins a run; gives what is called when it is over before `process` has ended. */
+  function run(run: RawRun, value: string, end: (outcome: Outcome) => void): (tookTooLong: boolean) => void {
+    const over = new AbortController();
+    const failed = (error: unknown, code?: string) => {
+      over.abort(error);
+      end([textOf(error), code]);
+    };
+    const ctx = context(run, over.signal);
+    const work = async () => {
+      // Whoever made it start goes on first.
+      await null;
+      if (over.signal.aborted) return;
+      let input: Infer<S>;
+      try {
+        input = parse(schema, unpack(value).data) as Infer<S>;
+      } catch (error) {
+        return failed(error, "UNDECODABLE");
+      }
+      let result: Result;
+      try {
+        result = await process({ ctx, input });
+      } catch (error) {
+        return failed(error);
+      }
+      try {
+        end(kept(result));
+      } catch (error) {
+        failed(error, "UNENCODABLE");
+      }
+    };
+    void work();
+    return (tookTooLong) =>
+      over.abort(tookTooLong ? named("JobTimeoutError", "job execution timed out") : undefined);
+  }
+
+  return {
+    id,
+    async submit(cfg) {
+      const { input, key, meta, delayMs, at, ...options } = cfg;
+      const start = at === undefined ? number("delayMs", delayMs, { otherwise: NONE, floor: 0, orZero: true }) : NONE;
+      const latest = Date.now() + TEN_YEARS;
+      const instant = number("at", at, { otherwise: NONE, floor: 0, orZero: true, most: latest });
+      const [keyTtl, ...rules] = checked({ ...defaults, ...given(options) });
+      parse(schema, input);
+      const value = pack(input, meta, undefined, LIMIT);
+      const named = text(key);
+      const keyFor = named === undefined ? NONE : keyTtl;
+      const submitted = raw.submit(value, named, new Float64Array([keyFor, start, instant, ...rules]));
+      raw.work(run);
+      return settled<JobId>(submitted);
+    },
+    validateInput(input) {
+      parse(schema, input);
+    },
+    async join(cfg) {
+      const { id, timeoutMs } = cfg;
+      const forever = timeoutMs === undefined || timeoutMs === Infinity;
+      const wait = forever ? NONE : number("timeoutMs", timeoutMs, { otherwise: NONE, floor: 0, orZero: true });
+      const shown = await settled<Shown | false | null>(raw.join(id, wait));
+      if (shown === null) return ended(id, ["failed", Date.now(), , "job not found", "NOT_FOUND"]);
+      return ended(id, shown || ["timed_out", Date.now(), , "join timed out", "JOIN_TIMEOUT"]);
+    },
+    async cancel(cfg) {
+      await settled(raw.cancel(cfg.id, text(cfg.reason)));
+    },
+    events: (id) => ({
+      live: (cfg = {}) => followed(id, raw.follow(id, cfg.after) as RawJobEvents, cfg),
+      reader: (group = "default") => reader(id, raw.reader(id, name(group, "group")), group),
+    }),
+    stop: () => raw.stop(),
+  };
+}
+
+/** Options without those that are not given, for which defaults stand. */
+function given(options: SubmitOptions): SubmitOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+/** The numbers of options: life of the key, attempts, limit, and of the backoff base, maximum, factor and jitter. */
+function checked({ keyTtlMs, maxAttempts, leaseMs, backoff }: SubmitOptions, path = ""): [number, ...number[]] {
+  const attempts = { otherwise: 1, floor: 1, whole: true, most: 1_000_000 };
+  const numbers: [number, number, number] = [
+    number(`${path}keyTtlMs`, keyTtlMs, { otherwise: WEEK, floor: 1_000 }),
+    number(`${path}maxAttempts`, maxAttempts, attempts),
+    number(`${path}leaseMs`, leaseMs, { otherwise: 30_000, floor: 1 }),
+  ];
+  if (backoff === undefined) return [...numbers, NONE, NONE, NONE, NONE];
+  const { kind, baseMs, maxMs, jitter = 0 } = backoff;
+  if (kind !== "fixed" && kind !== "exp") {
+    throw new Error(`${path}backoff.kind must be "fixed" or "exp", but is ${String(kind)}`);
+  }
+  // Not `number`, which rounds up.
+  if (typeof jitter !== "number" || !(jitter >= 0 && jitter <= 1)) {
+    throw new Error(`${path}backoff.jitter must be >= 0 and at most 1, but is ${String(jitter)}`);
+  }
+  const max = Math.min(number(`${path}backoff.maxMs`, maxMs, { otherwise: 3_600_000, orZero: true }), WEEK);
+  // It has to be given.
+  const base = number(`${path}backoff.baseMs`, baseMs ?? NONE, { otherwise: NONE, orZero: true });
+  return [...numbers, Math.min(base, max), max, kind === "exp" ? 2 : 1, jitter];
+}
+
+function context(run: RawRun, signal: AbortSignal): JobContext {
+  return {
+    signal,
+    async step(cfg) {
+      let failure: { error: unknown } | undefined;
+      const body = async (give: (value: string | undefined) => void) => {
+        let value: string | undefined;
+        try {
+          value = kept(await cfg.run());
+        } catch (error) {
+          failure = { error };
+        }
+        give(value);
+      };
+      const id = name(cfg.id, "id");
+      const value = await whileRunning<string>(() => run.step(id, body));
+      if (failure !== undefined) throw failure.error;
+      return give(value) as never;
+    },
+    async heartbeat(cfg = {}) {
+      const lease = number("leaseMs", cfg.leaseMs, { otherwise: NONE, floor: 1 });
+      await whileRunning(() => run.heartbeat(lease));
+    },
+  };
+}
+
+/** The answer of a call that a run makes. */
+async function whileRunning<T>(call: () => unknown): Promise<T> {
+  try {
+    return await settled<T>(call());
+  } catch (error) {
+    if ((error as { kind?: string }).kind === "lease_lost") throw named("LeaseLostError", "job run is over");
+    throw error;
+  }
+}
+
+/** A result, or what a step gives, as it is kept. */
+function kept(value: unknown): string {
+  const { text, size } = take(value);
+  if (size > LIMIT) throw new Error(tooLarge(LIMIT, size));
+  return text;
+}
+
+function ended<Result>(id: JobId, shown: Shown): JobTerminal<Result> {
+  const [status, finishedAt, result, message, code] = shown;
+  const terminal: JobTerminal<Result> = { id, status, finishedAt };
+  const value = result === undefined ? undefined : give(result);
+  if (value !== undefined) terminal.result = value as Result;
+  if (message !== undefined) terminal.error = code ? { message, code } : { message };
+  return terminal;
+}
+
+function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncIterable<TopicLiveEvent<JobEvent>> {
+  const { signal } = cfg;
+  let answer: unknown;
+  let isLeft = false;
+  let leave = () => {};
+  async function* all(): AsyncGenerator<TopicLiveEvent<JobEvent>, void, undefined> {
+    try {
+      while (!isLeft && !signal?.aborted) {
+        const shown = await waiting<ShownEvent | Lost>(signal, () => (answer = events.next()));
+        if (isLeft || signal?.aborted) return;
+        if (shown === null) await nothing(signal, (end) => (leave = end));
+        else if (shown[0] === null) lost(cfg, shown);
+        else yield event(id, shown);
+      }
+    } finally {
+      events.free();
+    }
+  }
+  const live = all();
+  const end = live.return.bind(live);
+  // Who leaves does not wait for an event first.
+  live.return = (value) => {
+    const ended = end(value);
+    isLeft = true;
+    if (answer instanceof Waiting) answer.cancel();
+    leave();
+    return ended;
+  };
+  return live;
+}
+
+/** Resolves when the signal aborts, or the loop is left: nothing comes any more. */
+async function nothing(signal: AbortSignal | undefined, leaving: (end: () => void) => void): Promise<void> {
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  leaving(end);
+  signal?.addEventListener("abort", end);
+  await ended;
+  signal?.removeEventListener("abort", end);
+}
+
+function reader(id: JobId, raw: RawJobReader, group: string): TopicReader<JobEvent> {
+  async function recv(cfg: TopicRecvConfig = {}): Promise<TopicDelivery<JobEvent> | null> {
+    const wait = waitMs(cfg);
+    const end = Date.now() + wait;
+    for (let left = wait; ; left = Number.isNaN(end) ? NONE : Math.max(end - Date.now(), 0)) {
+      const shown = await waiting<ShownEvent | Lost>(cfg.signal, () => raw.recv(left));
+      if (shown === null) return null;
+      if (shown[0] === null) {
+        lost(cfg, shown);
+        continue;
+      }
+      const [deliveryId, held] = shown.slice(7) as [string, RawJobDelivery];
+      return { ...event(id, shown), deliveryId, commit: async () => settled<boolean>(held.commit()) };
+    }
+  }
+  return { group, recv, stream: (cfg = {}) => repeated(cfg, recv) };
+}
+
+/** Tells of events that are no longer kept. */
+function lost({ onGap }: TopicLiveConfig, [, from, to, missed]: Lost): void {
+  if (onGap) Promise.resolve({ from, to, missed, cause: "trimmed" } as const).then(onGap).catch(() => {});
+}
+
+function event(id: JobId, [cursor, ts, type, runId, nextAt, reason, attempt]: ShownEvent): TopicLiveEvent<JobEvent> {
+  const data: Record<string, unknown> = { id, ts, type };
+  if (runId !== undefined) data.runId = runId;
+  if (type === "started") data.attempt = attempt;
+  if (nextAt !== undefined) data.nextAt = nextAt;
+  if (reason !== undefined) data.reason = reason;
+  return { data: data as JobEvent, eventId: cursor, cursor, publishedAt: ts };
+}

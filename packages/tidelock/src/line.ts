@@ -1,0 +1,71 @@
+// Where calls stand in line that wait until they pass.
+
+import { pause } from "./timer.js";
+
+interface Look {
+  readonly limited: boolean;
+  readonly retryAfter: number;
+}
+
+/** A line. Only the first in it looks; the others wait for their turn. */
+interface Line {
+  places: number;
+  /** Resolves when the last in line has left it. */
+  end: Promise<void>;
+  /** Makes the first look again. */
+  again: () => void;
+  /** When the first one passes, as far as is known. */
+  passes: number;
+}
+
+/** Lines by key. A line exists while somebody stands in it. */
+export class Turns {
+  readonly #lines = new Map<string, Line>();
+
+  lookAgain(key: string): void {
+    this.#lines.get(key)?.again();
+  }
+
+  /** Looks until it passes, in order of arrival. What cannot pass in time is refused at once; aborted it is `null`. */
+  async take<R extends Look>(
+    key: string,
+    look: (peeks: boolean) => R,
+    wait: number,
+    signal: AbortSignal | undefined,
+  ): Promise<R | null> {
+    if (wait <= 0) return look(false);
+    const deadline = Date.now() + wait;
+    const refusal = () => ({ ...look(true), limited: true });
+    const line = this.#lines.get(key) ?? { places: 0, end: Promise.resolve(), again: () => {}, passes: 0 };
+    if (line.passes > deadline) return refusal();
+    this.#lines.set(key, line);
+    const before = line.end;
+    let leave = () => {};
+    line.end = new Promise((resolve) => (leave = resolve));
+    line.places += 1;
+    let isFirst = line.places === 1;
+    try {
+      if (!isFirst) {
+        const turn = (end: () => void) => void before.then(() => ((isFirst = true), end()));
+        await pause(wait, signal, turn);
+        if (signal?.aborted) return null;
+        if (!isFirst) return refusal();
+      }
+      for (;;) {
+        const seen = look(false);
+        if (!seen.limited) return seen;
+        line.passes = Date.now() + seen.retryAfter;
+        if (line.passes > deadline) return seen;
+        await pause(seen.retryAfter, signal, (end) => (line.again = end));
+        if (signal?.aborted) return null;
+      }
+    } finally {
+      line.places -= 1;
+      if (line.places === 0) this.#lines.delete(key);
+      if (isFirst) {
+        line.passes = 0;
+        leave();
+      } else void before.then(leave);
+    }
+  }
+}

@@ -1,0 +1,177 @@
+/** Locks: one holder per resource, for a time, first come, first served. */
+
+import { name, number } from "./check.js";
+import { hashed, part } from "./keys.js";
+import { passing } from "./mark.js";
+import { MemoryStore, type Store } from "./store.js";
+import { after } from "./timer.js";
+import { linesOf } from "./waiters.js";
+
+export type { Store } from "./store.js";
+
+/** How a mutex is defined. */
+export type MutexConfig = {
+  /** 1 to 256 characters. */
+  id: string;
+  /** Before the names of resources; default `sync:mutex`. */
+  prefix?: string;
+  /** A lock is waited for at most `retryCount` times (`retryDelay` + 100) ms; whole; default 10, 0: ask once. */
+  retryCount?: number;
+  /** A given store is looked at again after so many ms, and up to 100 more; default 200. */
+  retryDelay?: number;
+  /** How long a lock lasts unless a call says so, in ms; default 10,000. */
+  defaultTtl?: number;
+  /** Where locks are kept; those of equal prefix and id in one store exclude each other. Default: its own, in memory. */
+  store?: Store;
+};
+
+/** A lock that is held. It is plain data, and must be released. */
+export type Lock = {
+  /** `<prefix>:<id>:<resource>`. */
+  resource: string;
+  /** Names this lock; 32 hex digits. */
+  value: string;
+  /** Ms. */
+  ttl: number;
+  /** When it ends unless it is extended, epoch ms. */
+  expiration: number;
+  /** Greater than that of every lock before, for what is protected to refuse a smaller one than it has seen. */
+  fence: number;
+};
+
+/** A mutex. */
+export type Mutex = {
+  id: string;
+  /** Waits for a lock, in order of arrival; `ttl` ms, default `defaultTtl`. `null`: not in time. */
+  acquire(resource: string, ttl?: number): Promise<Lock | null>;
+  /** Gives a lock back. False: it was no longer held. */
+  release(lock: Lock): Promise<boolean>;
+  /** Sets what is left to `ttl` ms, default `defaultTtl`, also in the object. False: it was no longer held. */
+  extend(lock: Lock, ttl?: number): Promise<boolean>;
+  /** Runs `fn` under a lock that is renewed meanwhile (from 100 ms on). `null`: not acquired, `fn` did not run. */
+  withLock<T>(resource: string, fn: (lock: Lock) => Promise<T> | T, ttl?: number): Promise<T | null>;
+  /** The same; not acquired, it throws a `LockError`. */
+  withLockOrThrow<T>(resource: string, fn: (lock: Lock) => Promise<T> | T, ttl?: number): Promise<T>;
+};
+
+/** A lock was not acquired. */
+export class LockError extends Error {
+  /** As it was given. */
+  readonly resource: string;
+
+  constructor(resource: string) {
+    super(`Failed to acquire lock on resource: ${resource}`);
+    this.name = "LockError";
+    this.resource = resource;
+    passing(this);
+  }
+}
+
+const TEN_YEARS = 3_650 * 24 * 3_600_000;
+/** Shorter locks are not renewed. */
+const MIN_RENEWED = 100;
+/** The most that is added to a look's delay. */
+const SPREAD = 100;
+
+/** Makes a mutex of this page. */
+export function mutex(config: MutexConfig): Mutex {
+  const id = name(config.id, "config.id");
+  const retries = number("retryCount", config.retryCount, { otherwise: 10, whole: true, orZero: true });
+  const delay = number("retryDelay", config.retryDelay, { otherwise: 200, orZero: true });
+  const defaultTtl = number("defaultTtl", config.defaultTtl, { otherwise: 10_000, whole: true });
+  const prefix = config.prefix ?? "sync:mutex";
+  const store = config.store ?? new MemoryStore();
+  const lines = linesOf(store);
+  const wait = Math.min(retries * (delay + SPREAD), TEN_YEARS);
+  /** Nobody else writes to a store of its own. */
+  const lookAgain = config.store === undefined ? () => Infinity : () => delay + Math.random() * SPREAD;
+
+  const keyOf = (resource: string) => `${prefix}:${part(id)}:${part(resource)}`;
+
+  /** The key of a lock of this mutex. */
+  function keyOfLock({ resource }: Lock): string | undefined {
+    const own = `${prefix}:${id}:`;
+    return typeof resource === "string" && resource.startsWith(own) ? keyOf(resource.slice(own.length)) : undefined;
+  }
+
+  async function take(resource: string, ttl: number): Promise<Lock | null> {
+    const value = token();
+    const grant = await lines.join(keyOf(resource), { value, ttl, wait, lookAgain });
+    if (grant === null) return null;
+    return { resource: `${prefix}:${id}:${resource}`, value, ttl, expiration: grant.until, fence: grant.fence };
+  }
+
+  /** Runs `fn` under a lock, which is renewed at each third of its time and released whatever comes. */
+  async function held<T>(lock: Lock, fn: (lock: Lock) => Promise<T> | T): Promise<T> {
+    const { value, ttl } = lock;
+    const key = keyOfLock(lock) as string;
+    let stop = () => {};
+    const plan = (ttl: number, share: number) => {
+      if (ttl >= MIN_RENEWED) stop = after(ttl / share, renew);
+    };
+    const renew = () => {
+      try {
+        const holding = lines.renew(key, value);
+        if (holding === null) return;
+        lock.expiration = holding.until;
+        plan(holding.ttl, 3);
+      } catch {
+        // A store that fails may be there again before the lock is over.
+        plan(lines.holding(key, value)?.ttl ?? 0, 6);
+      }
+    };
+    plan(ttl, 3);
+    try {
+      return await fn(lock);
+    } finally {
+      stop();
+      try {
+        lines.release(key, value);
+      } catch {
+        // What came of `fn` matters more; the lock ends by itself.
+      }
+    }
+  }
+
+  const handle: Mutex = {
+    id,
+    async acquire(resource, ttl) {
+      const lasts = checkTtl(ttl, defaultTtl);
+      return take(hashed(resource, "resource"), lasts);
+    },
+    async release(lock) {
+      const key = keyOfLock(lock);
+      return key !== undefined && lines.release(key, lock.value);
+    },
+    async extend(lock, ttl) {
+      const lasts = checkTtl(ttl, defaultTtl);
+      const key = keyOfLock(lock);
+      const until = key === undefined ? null : lines.extend(key, lock.value, lasts);
+      if (until === null) return false;
+      lock.ttl = lasts;
+      lock.expiration = until;
+      return true;
+    },
+    async withLock(resource, fn, ttl) {
+      const lock = await handle.acquire(resource, ttl);
+      return lock && held(lock, fn);
+    },
+    async withLockOrThrow(resource, fn, ttl) {
+      const lock = await handle.acquire(resource, ttl);
+      if (lock === null) throw new LockError(resource);
+      return held(lock, fn);
+    },
+  };
+  return handle;
+}
+
+function checkTtl(ttl: number | undefined, otherwise: number): number {
+  if (ttl !== undefined && !(Number.isInteger(ttl) && ttl > 0)) throw new Error("ttl must be > 0");
+  return number("ttl", ttl, { otherwise });
+}
+
+/** 128 random bits. */
+function token(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,239 @@
+/** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
+
+import { NONE, RawRetry } from "./core.js";
+import { mark } from "./mark.js";
+import { after, pause } from "./timer.js";
+
+/** How a call is retried. */
+export type RetryOptions = {
+  /** Runs of the function, the first included; from 1, `Infinity` is allowed; default 8. */
+  attempts?: number;
+  /** The pause after the first failure, before jitter, in ms; default 100. */
+  minDelayMs?: number;
+  /** No pause is longer, jitter included, in ms; default 2,000. */
+  maxDelayMs?: number;
+  /** Growth of the pause with each failure, 1 to 1,000; default 2. */
+  factor?: number;
+  /** Spread around the pause as a fraction of it, 0 to 1; default 0.2. */
+  jitter?: number;
+  /** Aborted, it ends the call: before an attempt, during one, and in a pause. A value that is there by then wins. */
+  signal?: AbortSignal;
+  /** Whether the same call may succeed later; default `isRetryableTransportError`. */
+  retryIf?: (error: unknown) => boolean;
+  /** Ms until an attempt is cut off, which counts as a failure that may pass; default never. */
+  attemptTimeoutMs?: number;
+  /** Ms until the whole call is over, pauses included; default never. */
+  deadlineMs?: number;
+  /** Sees each pause before it begins. `error` is `null` after an attempt that was cut off. */
+  onRetry?: (retrying: { attempt: number; error: unknown; delayMs: number; elapsedMs: number }) => void;
+  /** Sees why the call gives up. `error`: the last one of the function, `null` if there was none. */
+  onGiveUp?: (failure: { attempts: number; elapsedMs: number; reason: RetryGaveUp; error: unknown }) => void;
+};
+
+type RetryGaveUp = "not_retryable" | "attempts" | "deadline" | "hint_too_long" | "stopped";
+
+/** What an attempt is told beside its number. */
+type Control = {
+  /** Fires when nobody waits for the attempt any more: it was cut off, or the call was aborted. */
+  readonly signal: AbortSignal;
+};
+
+const CODES = new Set(
+  (
+    "ECONNRESET ETIMEDOUT ECONNREFUSED ENOTFOUND EPIPE " +
+    "EHOSTUNREACH ECONNABORTED EAI_AGAIN ENETUNREACH ENETDOWN"
+  ).split(" "),
+);
+const NAMES = ["TimeoutError", "NetworkError"];
+const MAX_CAUSES = 8;
+/** Transport errors of JavaScript often carry nothing but a text. */
+const TEXTS =
+  /(?<![\p{L}\p{N}_])(?:econnreset|etimedout|connection|socket|broken pipe|network|loading|tryagain|clusterdown)/iu;
+
+/** Whether an error, or one that caused it, is one of a connection that may be there again. */
+export function isRetryableTransportError(error: unknown): boolean {
+  const known = mark(error);
+  if (known !== undefined) return known.passes;
+  let link = error as { code?: unknown; name?: unknown; message?: unknown; cause?: unknown };
+  for (let causes = 0; causes <= MAX_CAUSES && typeof link === "object" && link !== null; causes += 1) {
+    const { code, name } = link;
+    if (typeof code === "string" && CODES.has(code.toUpperCase())) return true;
+    if (NAMES.includes(name as string) || mark(link)?.passes) return true;
+    link = link.cause as typeof link;
+  }
+  if (typeof error !== "object" || error === null) return false;
+  const { message } = error as { message?: unknown };
+  return typeof message === "string" && TEXTS.test(message);
+}
+
+/** How calls are retried that say nothing else. */
+export const DEFAULT_RETRY_OPTIONS: {
+  readonly attempts: 8;
+  readonly minDelayMs: 100;
+  readonly maxDelayMs: 2000;
+  readonly factor: 2;
+  readonly jitter: 0.2;
+  readonly retryIf: typeof isRetryableTransportError;
+} = /* @__PURE__ */ Object.freeze({
+  attempts: 8,
+  minDelayMs: 100,
+  maxDelayMs: 2000,
+  factor: 2,
+  jitter: 0.2,
+  retryIf: isRetryableTransportError,
+});
+
+const TEN_YEARS = 3_650 * 24 * 3_600_000;
+/** Turns of the microtask queue in which a value may still come that was under way. */
+const GRACE = 10;
+
+/**
+ * Runs `fn` until it gives a value, fails for good, or a limit is reached; `attempt` counts from 1. It gives the value,
+ * or throws the very last error of `fn`; aborted, an `AbortError` with that one as `lastError`.
+ */
+export async function retry<T>(
+  fn: (attempt: number, control: Control) => Promise<T> | T,
+  opts: RetryOptions = {},
+): Promise<T> {
+  const { signal, retryIf = isRetryableTransportError, onRetry, onGiveUp } = opts;
+  const course = begin(opts);
+  let last: { error: unknown } | undefined;
+  const giveUp = (reason: RetryGaveUp): unknown => {
+    const { attempts, elapsed: elapsedMs } = course;
+    tell(onGiveUp, { attempts, elapsedMs, reason, error: last ? last.error : null });
+    if (reason === "stopped") return aborted(signal, last?.error);
+    return last ? last.error : named("TimeoutError", `timed out after ${elapsedMs} ms`);
+  };
+  for (;;) {
+    if (signal?.aborted) throw giveUp("stopped");
+    const attempt = course.next();
+    if (Number.isNaN(attempt)) throw giveUp("deadline");
+    const ended = await run(fn, attempt, course, signal);
+    if (ended === "stopped") throw giveUp("stopped");
+    if (ended !== "cut off") {
+      if ("value" in ended) return ended.value;
+      last = ended;
+      if (!passes(retryIf, ended.error)) throw giveUp("not_retryable");
+    }
+    const isCutOff = ended === "cut off";
+    const error = isCutOff ? null : ended.error;
+    // Who judges errors by a function of their own knows no wishes of ours.
+    const hint = retryIf === isRetryableTransportError ? mark(error)?.afterMs : undefined;
+    const delayMs = course.pause(isCutOff, signal?.aborted ?? false, hint ?? NONE) as number | RetryGaveUp;
+    if (typeof delayMs === "string") throw giveUp(delayMs);
+    tell(onRetry, { attempt, error, delayMs, elapsedMs: course.elapsed });
+    // Also one of no time lets the page's other events run first.
+    await pause(delayMs, signal);
+  }
+}
+
+/** How an attempt ended. */
+type Ended<T> = { value: T } | { error: unknown } | "cut off" | "stopped";
+
+/** Runs one attempt as far as anybody waits for it. */
+function run<T>(
+  fn: (attempt: number, control: Control) => Promise<T> | T,
+  attempt: number,
+  course: RawRetry,
+  signal: AbortSignal | undefined,
+): Promise<Ended<T>> {
+  let control: AbortController | undefined;
+  const running = outcome(() =>
+    fn(attempt, {
+      get signal() {
+        control ??= new AbortController();
+        return control.signal;
+      },
+    }),
+  );
+  const isLimited = !Number.isNaN(course.left());
+  if (signal === undefined && !isLimited) return running;
+  return new Promise((resolve) => {
+    let isOver = false;
+    let clear = () => {};
+    const end = (ended: Ended<T>) => {
+      isOver = true;
+      clear();
+      signal?.removeEventListener("abort", stop);
+      resolve(ended);
+    };
+    const leave = async (ended: "cut off" | "stopped", reason: () => unknown) => {
+      for (let turn = 0; turn < GRACE; turn += 1) await undefined;
+      if (isOver) return;
+      end(ended);
+      control?.abort(reason());
+    };
+    const stop = () => void leave("stopped", () => signal?.reason);
+    const look = () => {
+      const left = course.left();
+      if (left > 0) clear = after(left, look);
+      else void leave("cut off", () => named("TimeoutError", "the attempt was cut off"));
+    };
+    void running.then((ended) => {
+      if (isOver) return;
+      // What fails by the signal itself was stopped.
+      end(signal?.aborted && "error" in ended && ended.error === signal.reason ? "stopped" : ended);
+    });
+    if (isLimited) look();
+    if (signal?.aborted) stop();
+    else signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+async function outcome<T>(fn: () => Promise<T> | T): Promise<{ value: T } | { error: unknown }> {
+  try {
+    return { value: await fn() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** One that throws says no: the error at hand is the one to be told. */
+function passes(retryIf: (error: unknown) => boolean, error: unknown): boolean {
+  try {
+    return retryIf(error);
+  } catch {
+    return false;
+  }
+}
+
+function tell<E>(listener: ((event: E) => void) | undefined, event: E): void {
+  try {
+    listener?.(event);
+  } catch {
+    // It changes nothing.
+  }
+}
+
+function aborted(signal: AbortSignal | undefined, lastError: unknown): Error {
+  return Object.assign(named("AbortError", "retry aborted", { cause: signal?.reason as unknown }), { lastError });
+}
+
+function named(name: string, message: string, options?: ErrorOptions): Error {
+  const error = new Error(message, options);
+  error.name = name;
+  return error;
+}
+
+function begin(opts: RetryOptions): RawRetry {
+  const { attempts, minDelayMs, maxDelayMs, factor, jitter } = DEFAULT_RETRY_OPTIONS;
+  const runs = opts.attempts === Infinity ? NONE : Math.floor(within("attempts", opts.attempts, attempts, 1, 2 ** 32 - 1));
+  const min = within("minDelayMs", opts.minDelayMs, minDelayMs, 0, TEN_YEARS);
+  return new RawRetry(
+    runs,
+    min,
+    Math.max(min, within("maxDelayMs", opts.maxDelayMs, maxDelayMs, 0, TEN_YEARS)),
+    within("factor", opts.factor, factor, 1, 1_000),
+    within("jitter", opts.jitter, jitter, 0, 1),
+    within("attemptTimeoutMs", opts.attemptTimeoutMs, NONE, 1, TEN_YEARS),
+    within("deadlineMs", opts.deadlineMs, NONE, 1, TEN_YEARS),
+  );
+}
+
+/** Brings what is out of range into it. */
+function within(path: string, value: number | undefined, otherwise: number, least: number, most: number): number {
+  if (value === undefined) return otherwise;
+  const range = least > 0 ? "> 0" : ">= 0";
+  if (typeof value !== "number" || !Number.isFinite(value)) throw new Error(`${path} must be ${range}`);
+  return Math.min(Math.max(value, least), most);
+}

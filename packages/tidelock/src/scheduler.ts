@@ -1,0 +1,436 @@
+/** Schedulers: cron slots, each handed once to what does the work. */
+
+import { name, number, text } from "./check.js";
+import { mapped, NONE, RawScheduler, settled, textOf, wrong_cron, wrong_zone } from "./core.js";
+import type { Store } from "./store.js";
+import { corrupt, storeKey } from "./store-key.js";
+import { give, take } from "./value.js";
+
+/** How a scheduler is defined. */
+export type SchedulerConfig = {
+  /** 1 to 256 characters. All schedulers of one prefix and id in a page share the schedules. */
+  id: string;
+  /** Default `sync:scheduler`. */
+  prefix?: string;
+  /** Whether a slot waits for a started scheduler that has its target, or else is passed; default true. */
+  strictHandlers?: boolean;
+  leader?: {
+    /** How long a leader that is not heard of leads, in ms; default 5,000, at least 500. */
+    leaseMs?: number;
+    /** How often it renews, in ms; default 500, at least 100 and at most a third of the lease. */
+    heartbeatMs?: number;
+  };
+  dispatch?: {
+    /** The longest sleep of a leader in ms; default 500, at least 50. Slots wake it exactly. */
+    tickMs?: number;
+    /** Due schedules of one pass; default 200. */
+    batchSize?: number;
+    /** Submissions of one pass; default 500. */
+    maxSubmitsPerTick?: number;
+    /** More tries of a submission in one round; default 3. */
+    submitRetries?: number;
+    /** The first pause between them in ms, doubled each time; default 100, at least 10. */
+    submitBackoffBaseMs?: number;
+    /** The longest one in ms; default 2,000. */
+    submitBackoffMaxMs?: number;
+    /** How long a target is to remember the key of a slot or trigger, in ms; default 90 days, at least 60,000. */
+    scheduledJobKeyTtlMs?: number;
+    /** Slots that were given up and are remembered; default 5,000. */
+    dlqMaxEntries?: number;
+    /** Rounds that may fail before a slot is given up; default 5. */
+    maxConsecutiveDispatchFailures?: number;
+  };
+  /** Told of what this scheduler does and sees. What it throws is swallowed. */
+  onMetric?: (metric: SchedulerMetric) => void;
+  /** Keeps the last decided slot of each schedule, so that those missed while the page was closed are judged; default: own. */
+  store?: Store;
+};
+
+/** A schedule. */
+export type SchedulerRegisterConfig = {
+  /** 1 to 256 characters. */
+  id: string;
+  /** Five fields, or six with seconds first. */
+  cron: string;
+  /** The zone whose clocks it is about: an IANA name or `±HH:MM`; default `UTC`. */
+  tz?: string;
+  /** What each run gets. */
+  input: unknown;
+  /** What does the work: a job's handle, or anything of this shape. */
+  job: {
+    id: string;
+    validateInput?(input: unknown): void;
+    submit(cfg: {
+      input: unknown;
+      key?: string;
+      keyTtlMs?: number;
+      at?: number;
+      delayMs?: number;
+      meta?: Record<string, unknown>;
+    }): Promise<string>;
+  };
+  /** What becomes of slots that were missed by 60 s and more: none is run (default), the latest, or all. */
+  misfire?: "skip" | "catch_up_one" | "catch_up_all";
+  /** How many missed slots `catch_up_all` runs; default 100. */
+  maxCatchUpRuns?: number;
+  /** Handed on to each run, beside what names schedule and slot. */
+  meta?: Record<string, unknown>;
+};
+
+export type SchedulerUnregisterConfig = { id: string };
+export type SchedulerGetConfig = { id: string };
+export type SchedulerTriggerNowConfig = {
+  id: string;
+  /** The same key gives the same run. */
+  key?: string;
+};
+
+/** A schedule at one instant. Times are epoch ms. */
+export type SchedulerInfo = {
+  id: string;
+  cron: string;
+  tz: string;
+  misfire: "skip" | "catch_up_one" | "catch_up_all";
+  maxCatchUpRuns: number;
+  jobId: string;
+  /** The next slot that is not decided; it may lie in the past. */
+  nextRunAt: number;
+  createdAt: number;
+  updatedAt: number;
+};
+
+/** Something that a scheduler did or saw. `ts` and `slotTs` are epoch ms. */
+export type SchedulerMetric = { ts: number } & (
+  | { type: "leader_acquired" }
+  | { type: "leader_lost"; reason: "extend_failed" | "stop" }
+  | { type: "tick_error"; message: string }
+  | { type: "schedule_registered"; scheduleId: string; created: boolean }
+  | { type: "schedule_updated"; scheduleId: string }
+  | { type: "schedule_unregistered"; scheduleId: string }
+  | { type: "dispatch_submitted"; scheduleId: string; slotTs: number; jobId: string }
+  | { type: "dispatch_failed"; scheduleId: string; message: string }
+  | { type: "dispatch_skipped"; scheduleId: string; reason: "missing_handler" | "cas_stale" | "missed"; count?: number }
+  | { type: "dispatch_dlq"; scheduleId: string; slotTs: number; message: string }
+  | { type: "dispatch_advanced_after_failures"; scheduleId: string; slotTs: number; failures: number }
+  | { type: "trigger_submitted"; scheduleId: string; jobId: string }
+  | { type: "trigger_failed"; scheduleId: string; message: string }
+  | { type: "trigger_rejected"; scheduleId: string; reason: "missing_schedule" | "missing_handler" | "invalid_schedule" }
+);
+
+/** What a scheduler has done since it was made. */
+export type SchedulerMetricsSnapshot = {
+  isLeader: boolean;
+  /** Of its last leadership; 0 before the first. */
+  leaderEpoch: number;
+  /** How often it began or ceased to lead. */
+  leaderChanges: number;
+  dispatchSubmitted: number;
+  /** Rounds of tries that failed. */
+  dispatchFailed: number;
+  /** Tries that were repeats. */
+  dispatchRetried: number;
+  /** Slots that were not run, for whatever reason. */
+  dispatchSkipped: number;
+  /** Slots that were given up. */
+  dispatchDlq: number;
+  triggerSubmitted: number;
+  triggerFailed: number;
+  triggerRejected: number;
+  tickErrors: number;
+  /** Epoch ms. */
+  lastTickAt: number | null;
+  /** Of the skipped: those that were missed. */
+  missed: number;
+};
+
+/** A scheduler. */
+export type Scheduler = {
+  id: string;
+  /** From now on it leads if nobody else of its id does, and its targets are called. */
+  start(): void;
+  /** Gives up leadership at once; resolves when the submission under way has ended. */
+  stop(): Promise<void>;
+  metrics(): SchedulerMetricsSnapshot;
+  /** Creates a schedule, or puts it in the place of the one with its id. */
+  register(cfg: SchedulerRegisterConfig): Promise<{ created: boolean; updated: boolean }>;
+  unregister(cfg: SchedulerUnregisterConfig): Promise<void>;
+  /** Runs a schedule now, and gives the job's id. Needs no start, but the target in this scheduler. */
+  triggerNow(cfg: SchedulerTriggerNowConfig): Promise<string>;
+  get(cfg: SchedulerGetConfig): Promise<SchedulerInfo | null>;
+  /** All schedules by id. */
+  list(): Promise<SchedulerInfo[]>;
+};
+
+const DAY = 24 * 3_600_000;
+
+/** Where the last decided slots are kept. */
+type Slots = Pick<Store, "get" | "set" | "del">;
+
+/** What a scheduler brings into the page. The core knows it weakly, so that one that nobody has is let go of. */
+interface Part {
+  readonly id: string;
+  readonly prefix: string;
+  /** By what the core calls their schedules. */
+  readonly targets: Map<string, Target>;
+  readonly slots: Slots;
+  readonly keyTtl: number;
+  readonly onMetric: ((metric: SchedulerMetric) => void) | undefined;
+}
+
+interface Target {
+  readonly id: string;
+  readonly job: SchedulerRegisterConfig["job"];
+  /** Taken. */
+  readonly input: string;
+  readonly meta: string | undefined;
+  /** Later ones count before earlier ones. */
+  readonly order: number;
+}
+
+/** Those of the page that have brought targets, by prefix and id. */
+const parts = new Map<string, Set<WeakRef<Part>>>();
+/** Those that are started: they stay. */
+const started = new Set<Part>();
+let lastOrder = 0;
+
+function address({ prefix, id }: Part): string {
+  return JSON.stringify([prefix, id]);
+}
+
+function* partsOf(part: Part): Generator<Part> {
+  const known = parts.get(address(part));
+  for (const weak of known ?? []) {
+    const other = weak.deref();
+    if (other !== undefined) yield other;
+  }
+}
+
+/** Forgets what was let go of. */
+const letGo = /* @__PURE__ */ new FinalizationRegistry<{ where: string; weak: WeakRef<Part> }>(({ where, weak }) => {
+  const known = parts.get(where);
+  known?.delete(weak);
+  if (known?.size === 0) parts.delete(where);
+});
+
+function enroll(part: Part): void {
+  for (const other of partsOf(part)) if (other === part) return;
+  const where = address(part);
+  const weak = new WeakRef(part);
+  parts.set(where, (parts.get(where) ?? new Set()).add(weak));
+  letGo.register(part, { where, weak });
+}
+
+/** The last target that a started scheduler of the page has brought. */
+function served(part: Part, schedule: string): [Part, Target] | undefined {
+  let found: [Part, Target] | undefined;
+  for (const other of partsOf(part)) {
+    const target = started.has(other) ? other.targets.get(schedule) : undefined;
+    if (target !== undefined && target.order > (found?.[1].order ?? 0)) found = [other, target];
+  }
+  return found;
+}
+
+function slotKey({ prefix, id }: Part, schedule: string): string {
+  return storeKey(prefix, id, "lastRun", schedule);
+}
+
+/** What takes the outcome of a call: the job's id, or the error, its text, and whether it is final. */
+type Give = (outcome: [id: string] | [id: undefined, error: unknown, text: string, isFinal: boolean]) => void;
+
+/** What the core asks of a scheduler. */
+function surface(weak: WeakRef<Part>) {
+  return {
+    names: () => [...(weak.deref()?.targets.keys() ?? [])],
+    isServed(schedule: string) {
+      const part = weak.deref();
+      return part !== undefined && served(part, schedule) !== undefined;
+    },
+    isHere: (schedule: string) => weak.deref()?.targets.has(schedule) ?? false,
+    call(schedule: string, slot: number, key: string | undefined, give: Give) {
+      const part = weak.deref();
+      const own = part?.targets.get(schedule);
+      const found = Number.isNaN(slot) ? own && ([part, own] as [Part, Target]) : part && served(part, schedule);
+      if (found !== undefined) void submit(...found, slot, key, give);
+      else give([undefined, undefined, `missing local handler for schedule ${schedule}`, false]);
+    },
+    decided(schedule: string, slot: number) {
+      const part = weak.deref();
+      if (part === undefined) return;
+      const told = new Set<Slots>();
+      for (const { targets, slots } of partsOf(part)) {
+        const target = targets.get(schedule);
+        if (target === undefined || told.has(slots)) continue;
+        told.add(slots);
+        slots.set(slotKey(part, target.id), slot);
+      }
+    },
+    tell(metric: SchedulerMetric & { scheduleId?: string }) {
+      const part = weak.deref();
+      if (metric.scheduleId !== undefined) {
+        for (const { targets } of part === undefined ? [] : partsOf(part)) {
+          metric.scheduleId = targets.get(metric.scheduleId)?.id ?? metric.scheduleId;
+        }
+      }
+      try {
+        part?.onMetric?.(metric);
+      } catch {
+        // What it throws changes nothing.
+      }
+    },
+  };
+}
+
+/** Hands a slot, or a trigger without one, to its target. */
+async function submit(part: Part, target: Target, slot: number, key: string | undefined, end: Give): Promise<void> {
+  const isSlot = !Number.isNaN(slot);
+  const { prefix, id: schedulerId, keyTtl } = part;
+  const whose = [prefix, schedulerId, target.id];
+  const known = isSlot ? JSON.stringify([...whose, slot]) : key && JSON.stringify([...whose, "manual", key]);
+  let outcome: Parameters<Give>[0];
+  try {
+    const own = target.meta === undefined ? {} : (give(target.meta) as Record<string, unknown>);
+    const meta: Record<string, unknown> = { ...own, scheduleId: target.id, schedulerId };
+    if (isSlot) meta.scheduleSlotTs = slot;
+    else meta.scheduleTrigger = "manual";
+    if (key !== undefined) meta.scheduleManualKey = key;
+    const keyed = known === undefined ? {} : { key: known, keyTtlMs: keyTtl };
+    const cfg = { input: give(target.input), ...keyed, ...(isSlot ? { at: slot } : {}), meta };
+    outcome = [String(await target.job.submit(cfg))];
+  } catch (error) {
+    const { name } = (error ?? {}) as { name?: unknown };
+    outcome = [undefined, error, textOf(error), name === "ZodError" || name === "SchemaError"];
+  }
+  end(outcome);
+}
+
+/** The numbers of a configuration, in the order of the core. */
+function rules({ leader = {}, dispatch = {} }: SchedulerConfig): number[] {
+  const count = (otherwise: number, most: number) => ({ otherwise, floor: 1, whole: true, most });
+  const lease = number("leader.leaseMs", leader.leaseMs, { otherwise: 5_000, floor: 500, most: 300_000 });
+  const beat = number("leader.heartbeatMs", leader.heartbeatMs, { otherwise: 500, floor: 100 });
+  const base = { otherwise: 100, floor: 10, most: 600_000 };
+  const pause = number("dispatch.submitBackoffBaseMs", dispatch.submitBackoffBaseMs, base);
+  const max = { otherwise: Math.max(2_000, pause), floor: pause, most: 600_000 };
+  const memory = { otherwise: 90 * DAY, floor: 60_000 };
+  const retries = { otherwise: 3, floor: 0, orZero: true, whole: true, most: 100 };
+  const rounds = dispatch.maxConsecutiveDispatchFailures;
+  return [
+    lease,
+    Math.min(beat, Math.floor(lease / 3)),
+    number("dispatch.tickMs", dispatch.tickMs, { otherwise: 500, floor: 50, most: 60_000 }),
+    number("dispatch.batchSize", dispatch.batchSize, count(200, 1_000)),
+    number("dispatch.maxSubmitsPerTick", dispatch.maxSubmitsPerTick, count(500, 10_000)),
+    number("dispatch.submitRetries", dispatch.submitRetries, retries),
+    pause,
+    number("dispatch.submitBackoffMaxMs", dispatch.submitBackoffMaxMs, max),
+    number("dispatch.scheduledJobKeyTtlMs", dispatch.scheduledJobKeyTtlMs, memory),
+    number("dispatch.dlqMaxEntries", dispatch.dlqMaxEntries, count(5_000, 100_000)),
+    number("dispatch.maxConsecutiveDispatchFailures", rounds, count(5, 1_000)),
+  ];
+}
+
+/** What the core keeps of a schedule for those who look. */
+type Written = [id: string, cron: string, tz: string, misfire: SchedulerInfo["misfire"], runs: number, jobId: string];
+/** What it shows. */
+type Shown = [written: string, nextRunAt: number, createdAt: number, updatedAt: number];
+
+function info([written, nextRunAt, createdAt, updatedAt]: Shown): SchedulerInfo {
+  const [id, cron, tz, misfire, maxCatchUpRuns, jobId] = JSON.parse(written) as Written;
+  return { id, cron, tz, misfire, maxCatchUpRuns, jobId, nextRunAt, createdAt, updatedAt };
+}
+
+function own(): Slots {
+  const slots = new Map<string, unknown>();
+  return {
+    get: (key) => slots.get(key),
+    set: (key, value) => void slots.set(key, value),
+    del: (key) => void slots.delete(key),
+  };
+}
+
+/** Makes a scheduler of this page. */
+export function scheduler(config: SchedulerConfig): Scheduler {
+  const id = name(config.id, "config.id");
+  const { prefix = "sync:scheduler", strictHandlers = true, onMetric, store: slots = own() } = config;
+  const numbers = rules(config);
+  const part: Part = { id, prefix, targets: new Map(), slots, keyTtl: numbers[8]!, onMetric };
+  const watched = onMetric !== undefined;
+  const raw = new RawScheduler(address(part), strictHandlers, watched, new Float64Array(numbers), surface(new WeakRef(part)));
+
+  return {
+    id,
+    start() {
+      started.add(part);
+      enroll(part);
+      raw.start();
+    },
+    async stop() {
+      started.delete(part);
+      await settled(raw.stop());
+    },
+    metrics: () => raw.metrics() as SchedulerMetricsSnapshot,
+    async register(cfg) {
+      const schedule = name(cfg.id, "id");
+      const { cron, tz = "UTC", job, misfire = "skip" } = cfg;
+      const most = { otherwise: 100, floor: 1, whole: true, most: 10_000 };
+      const runs = number("maxCatchUpRuns", cfg.maxCatchUpRuns, most);
+      if (misfire !== "skip" && misfire !== "catch_up_one" && misfire !== "catch_up_all") {
+        throw new Error(`misfire must be "skip", "catch_up_one" or "catch_up_all", but is ${String(misfire)}`);
+      }
+      const zone = wrong_zone(tz);
+      if (zone !== undefined) throw new RangeError(zone);
+      const input = take(cfg.input).text;
+      const meta = cfg.meta === undefined ? undefined : take(cfg.meta).text;
+      job.validateInput?.(cfg.input);
+      const wrong = wrong_cron(cron);
+      if (wrong !== undefined) throw new Error(wrong);
+      const key = slotKey(part, schedule);
+      const kept = slots.get(key);
+      if (kept !== undefined && (typeof kept !== "number" || !Number.isFinite(kept))) {
+        throw corrupt(key);
+      }
+      if (kept === undefined) slots.set(key, Date.now());
+      const short = mapped(schedule);
+      const before = part.targets.get(short);
+      lastOrder += 1;
+      part.targets.set(short, { id: schedule, job, input, meta, order: lastOrder });
+      enroll(part);
+      // Another input is another schedule, too.
+      const content = mapped(`#${input}\n${meta ?? ""}`);
+      const written: [...Written, string] = [schedule, cron, tz, misfire, runs, String(job.id), content];
+      const catchUp = { skip: NONE, catch_up_one: 0, catch_up_all: runs }[misfire];
+      try {
+        const behind = kept === undefined ? NONE : Math.max(0, kept);
+        const registered = raw.register(schedule, cron, tz, catchUp, JSON.stringify(written), behind);
+        raw.announce();
+        const created = await settled<boolean>(registered);
+        return { created, updated: !created };
+      } catch (error) {
+        if (before === undefined) part.targets.delete(short);
+        else part.targets.set(short, before);
+        throw error;
+      }
+    },
+    async unregister(cfg) {
+      const schedule = name(cfg.id, "id");
+      const key = slotKey(part, schedule);
+      const short = mapped(schedule);
+      slots.del(key);
+      for (const other of partsOf(part)) if (other.targets.has(short)) other.slots.del(key);
+      const removed = raw.unregister(schedule);
+      for (const { targets } of partsOf(part)) targets.delete(short);
+      await settled(removed);
+    },
+    async triggerNow(cfg) {
+      return settled<string>(raw.trigger(name(cfg.id, "id"), text(cfg.key)));
+    },
+    async get(cfg) {
+      const shown = await settled<Shown | null>(raw.get(name(cfg.id, "id")));
+      return shown && info(shown);
+    },
+    async list() {
+      const all = (await settled<Shown[]>(raw.list())).map(info);
+      return all.sort((one, other) => (one.id < other.id ? -1 : 1));
+    },
+  };
+}

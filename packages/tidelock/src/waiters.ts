@@ -1,0 +1,185 @@
+// Who holds the resources of a store, and who of this page waits for them. The holder is whose token the store has.
+
+import { corrupt } from "./keys.js";
+import { MemoryStore, type Store } from "./store.js";
+import { after } from "./timer.js";
+
+/** A call that asks for a resource. */
+export interface Asking {
+  /** Its token. */
+  readonly value: string;
+  readonly ttl: number;
+  /** The longest wait in ms; 0: ask once. */
+  readonly wait: number;
+  /** After so many ms the store is looked at again. */
+  readonly lookAgain: () => number;
+}
+
+export interface Grant {
+  /** Epoch ms. */
+  readonly until: number;
+  readonly fence: number;
+}
+
+/** What the page knows of a holder. */
+interface Holding {
+  readonly value: string;
+  readonly ttl: number;
+  readonly until: number;
+}
+
+interface Waiter extends Asking {
+  readonly deadline: number;
+  settle(end: Grant | null | Promise<never>): void;
+}
+
+/** Who waits for one resource, in order of arrival. */
+interface Line {
+  readonly waiters: Waiter[];
+  /** The store is being looked at; whoever comes meanwhile is seen to by that. */
+  isLooking: boolean;
+  /** When the holder's time is over, if that is known. */
+  until: number;
+  clear: () => void;
+}
+
+/** The greatest fence of the page: microseconds, or one more than the last. */
+let lastFence = 0;
+
+const known = /* @__PURE__ */ new WeakMap<Store, Lines>();
+
+/** The lines of a store, which all mutexes on it share. */
+export function linesOf(store: Store): Lines {
+  let lines = known.get(store);
+  if (lines === undefined) known.set(store, (lines = new Lines(store)));
+  return lines;
+}
+
+export class Lines {
+  readonly #store: Store;
+  /** What was granted here, until it ends. */
+  readonly #holdings = new MemoryStore();
+  /** A line exists while somebody stands in it. */
+  readonly #lines = new Map<string, Line>();
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Joins the line at its end. `null`: not in time. */
+  join(key: string, asking: Asking): Promise<Grant | null> {
+    const line = this.#lines.get(key) ?? { waiters: [], isLooking: false, until: Infinity, clear: () => {} };
+    this.#lines.set(key, line);
+    return new Promise((resolve) => {
+      let clear = () => {};
+      const settle = (end: Grant | null | Promise<never>) => {
+        clear();
+        const place = line.waiters.indexOf(waiter);
+        if (place >= 0) line.waiters.splice(place, 1);
+        resolve(end);
+      };
+      const now = Date.now();
+      const waiter: Waiter = { ...asking, deadline: now + asking.wait, settle };
+      const leave = (now?: number) => {
+        this.#look(key, line, now);
+        if (line.waiters.includes(waiter)) settle(null);
+        this.#arm(key, line);
+      };
+      line.waiters.push(waiter);
+      if (asking.wait > 0) {
+        clear = after(asking.wait, () => leave());
+        this.#look(key, line, now);
+      } else leave(now);
+    });
+  }
+
+  /** Whether it was held until now. */
+  release(key: string, value: string): boolean {
+    const isHeld = this.#isHeld(key, value);
+    if (isHeld) {
+      this.#store.del(key);
+      this.#holdings.del(key);
+    }
+    this.#look(key);
+    return isHeld;
+  }
+
+  /** The new end, or `null`: it is not held. */
+  extend(key: string, value: string, ttl: number): number | null {
+    const isHeld = this.#isHeld(key, value);
+    const until = isHeld ? this.#hold(key, value, ttl) : null;
+    this.#look(key);
+    return until;
+  }
+
+  /** Extends a lock by its own time. */
+  renew(key: string, value: string): Holding | null {
+    const { ttl } = this.holding(key, value) ?? { ttl: 0 };
+    if (ttl > 0) this.extend(key, value, ttl);
+    return this.holding(key, value);
+  }
+
+  /** What the page knows of a lock that is not over. */
+  holding(key: string, value: string): Holding | null {
+    const holding = this.#holdings.get(key) as Holding | undefined;
+    return holding?.value === value ? holding : null;
+  }
+
+  #isHeld(key: string, value: string): boolean {
+    const holder = this.#holder(key);
+    return holder !== undefined && holder === value;
+  }
+
+  #holder(key: string): string | undefined {
+    const holder = this.#store.get(key);
+    if (holder !== undefined && typeof holder !== "string") throw corrupt(key);
+    return holder;
+  }
+
+  #hold(key: string, value: string, ttl: number): number {
+    const until = Date.now() + ttl;
+    this.#store.set(key, value, ttl);
+    this.#holdings.set(key, { value, ttl, until } satisfies Holding, ttl);
+    return until;
+  }
+
+  /** Gives the resource to the first in line, if it is free. `now` is one instant, however long the look takes. */
+  #look(key: string, line = this.#lines.get(key), now = Date.now()): void {
+    if (line === undefined || line.isLooking) return;
+    line.isLooking = true;
+    for (let first = line.waiters[0]; first !== undefined; first = line.waiters[0]) {
+      try {
+        const holder = this.#holder(key);
+        if (holder !== undefined) {
+          line.until = this.holding(key, holder)?.until ?? Infinity;
+          break;
+        }
+        // Who could not have it in time does not get it late, when timers were.
+        const isLate = first.deadline < Math.min(line.until, now);
+        first.settle(isLate ? null : this.#grant(key, first));
+      } catch (error) {
+        first.settle(Promise.reject(error as Error));
+      }
+    }
+    line.isLooking = false;
+    this.#arm(key, line);
+  }
+
+  #grant(key: string, { value, ttl }: Waiter): Grant {
+    const until = this.#hold(key, value, ttl);
+    lastFence = Math.max(lastFence + 1, Date.now() * 1_000);
+    return { until, fence: lastFence };
+  }
+
+  /** One timer for the line: at the end of the holder's time, or when the store is to be looked at again. */
+  #arm(key: string, line: Line): void {
+    line.clear();
+    const first = line.waiters[0];
+    if (first === undefined) {
+      if (!line.isLooking) this.#lines.delete(key);
+      return;
+    }
+    const wait = Math.min(line.until - Date.now(), first.lookAgain());
+    line.clear = wait === Infinity ? () => {} : after(wait, () => this.#look(key, line));
+  }
+}

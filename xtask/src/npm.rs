@@ -1,0 +1,318 @@
+//! `cargo xtask npm`: the npm package, from a clean clone.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder};
+use serde_json::{Value, json};
+
+use crate::cargo::{cargo, output, root, run};
+use crate::report::Report;
+use crate::setup::{self, WASM};
+
+/// What all JavaScript of the package may take at most, minified and compressed by gzip.
+const BUDGET: u64 = 150 * 1024;
+/// The same for the stores alone, which do without the WebAssembly.
+const STORE_BUDGET: u64 = 3 * 1024;
+
+/// What wasm-opt may use: what every runtime that the package is for has had for years.
+const WASM_FEATURES: [&str; 6] = [
+    "--enable-bulk-memory",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-sign-ext",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+/// The package that was built.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) tarball: PathBuf,
+    /// Files of JavaScript, with their sizes as they are and compressed.
+    files: Vec<(String, u64, u64)>,
+}
+
+impl Built {
+    fn gzip_bytes(&self) -> u64 {
+        self.files.iter().map(|(.., gzip)| gzip).sum()
+    }
+
+    /// Shows the sizes, and fails if they are above the budget.
+    fn check(&self) -> Result<()> {
+        for (name, bytes, gzip) in &self.files {
+            eprintln!("{name:<32}{bytes:>9} bytes{gzip:>9} gzip");
+        }
+        let all = self.gzip_bytes();
+        eprintln!("{:<32}{all:>24} gzip, budget {BUDGET}", "all");
+        ensure!(all <= BUDGET, "the package is {all} bytes, which is more than {BUDGET}");
+        let store = self.files.iter().find(|(name, ..)| name == "store.js").map_or(0, |(.., gzip)| *gzip);
+        ensure!(store <= STORE_BUDGET, "the stores alone are {store} bytes, which is more than {STORE_BUDGET}");
+        Ok(())
+    }
+}
+
+/// Where the package is made.
+pub(crate) fn folder() -> PathBuf {
+    root().join("packages/tidelock")
+}
+
+/// Builds and packs it; with `json`, one object goes to stdout.
+pub(crate) fn npm(json: bool) -> Result<()> {
+    let built = build()?;
+    if json {
+        println!("{}", json!({ "tarball": built.tarball, "gzip_bytes": built.gzip_bytes() }));
+    }
+    built.check()
+}
+
+/// Builds and packs it.
+pub(crate) fn build() -> Result<Built> {
+    let package = folder();
+    install(&package)?;
+    webassembly(&package)?;
+    let entries = entries(&package)?;
+    javascript(&package, &entries)?;
+    declarations(&package, &entries)?;
+    for file in ["LICENSE-APACHE", "LICENSE-MIT", "CHANGELOG.md"] {
+        fs::copy(root().join(file), package.join(file))?;
+    }
+    Ok(Built { tarball: pack(&package)?, files: sizes(&package.join("dist"))? })
+}
+
+/// Installs what a folder's lock file names, unless that is there.
+pub(crate) fn install(folder: &Path) -> Result<()> {
+    output(Command::new("node").arg("--version")).context("the npm package needs Node.js 20 or newer")?;
+    let changed = |path: &str| fs::metadata(folder.join(path)).and_then(|file| file.modified()).ok();
+    if changed("node_modules/.package-lock.json") >= changed("package-lock.json") {
+        return Ok(());
+    }
+    run(npm_command(folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
+}
+
+pub(crate) fn npm_command(folder: &Path) -> Command {
+    let mut command = Command::new("npm");
+    command.current_dir(folder);
+    command
+}
+
+/// A program that a package installed.
+pub(crate) fn tool(folder: &Path, name: &str) -> Command {
+    let mut command = Command::new(folder.join("node_modules/.bin").join(name));
+    command.current_dir(folder);
+    command
+}
+
+/// The library for pages, with the JavaScript around it: in `wasm/`.
+fn webassembly(package: &Path) -> Result<()> {
+    let target = format!("--target={WASM}");
+    run(&mut cargo(["build", "--package=tidelock-wasm", "--profile=page", &target]))?;
+    let wasm = package.join("wasm");
+    fs::create_dir_all(&wasm)?;
+    let built = target_folder()?.join(WASM).join("page/tidelock_wasm.wasm");
+    run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
+    let (whole, small) = (wasm.join("tidelock_bg.wasm"), wasm.join("small.wasm"));
+    run(tool(package, "wasm-opt").args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES).args([
+        whole.as_os_str(),
+        "-o".as_ref(),
+        small.as_os_str(),
+    ]))?;
+    fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?)?)?;
+    fs::write(wasm.join("bytes.d.ts"), "export declare function wasm(): Uint8Array<ArrayBuffer>;\n")?;
+    Ok(())
+}
+
+/// A module that gives the bytes. Compressed before they become text, they are a quarter smaller on their way to a page than
+/// text that the way compresses, and plain ASCII comes through every bundler.
+fn bytes_module(bytes: &[u8]) -> Result<String> {
+    let mut deflate = DeflateEncoder::new(Vec::new(), Compression::best());
+    deflate.write_all(bytes)?;
+    let text = STANDARD.encode(deflate.finish()?);
+    Ok(format!(
+        "import {{ inflateSync }} from \"fflate\";\n\
+         const text = \"{text}\";\n\
+         const packed = () => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));\n\
+         export const wasm = () => inflateSync(packed(), {{ out: new Uint8Array({}) }});\n",
+        bytes.len()
+    ))
+}
+
+/// The names of the entries: what `exports` leads to.
+fn entries(package: &Path) -> Result<Vec<String>> {
+    let manifest: Value = serde_json::from_slice(&fs::read(package.join("package.json"))?)?;
+    let exports = manifest["exports"].as_object().context("package.json has no exports")?;
+    let files = exports.values().filter_map(|entry| entry["default"].as_str());
+    let name = |file: &str| Some(file.strip_prefix("./dist/")?.strip_suffix(".js")?.to_owned());
+    files.map(|file| name(file).with_context(|| format!("{file} is no ./dist/<name>.js"))).collect()
+}
+
+/// One file for each entry, and what they share.
+fn javascript(package: &Path, entries: &[String]) -> Result<()> {
+    let dist = package.join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist)?;
+    }
+    let sources = entries.iter().map(|entry| format!("src/{entry}.ts"));
+    let options = ["--bundle", "--splitting", "--format=esm", "--minify", "--target=es2022", "--outdir=dist"];
+    run(tool(package, "esbuild").args(sources).args(options).args(["--chunk-names=core-[hash]", "--log-level=warning"]))
+}
+
+/// The declarations of the entries, and of what they name.
+fn declarations(package: &Path, entries: &[String]) -> Result<()> {
+    run(tool(package, "tsc").args(["--project", "."]))?;
+    let dist = package.join("dist");
+    let mut reachable = entries.to_vec();
+    let mut next = 0;
+    while let Some(name) = reachable.get(next) {
+        let text = fs::read_to_string(dist.join(format!("{name}.d.ts")))?;
+        let imported = text.split("from \"./").skip(1).filter_map(|rest| rest.split_once(".js\""));
+        let imported: Vec<_> = imported.map(|(name, _)| name.to_owned()).collect();
+        reachable.extend(imported.into_iter().filter(|name| !reachable.contains(name)).collect::<Vec<_>>());
+        next += 1;
+    }
+    for file in fs::read_dir(&dist)? {
+        let path = file?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.strip_suffix(".d.ts").is_some_and(|name| !reachable.iter().any(|known| known == name)) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn pack(package: &Path) -> Result<PathBuf> {
+    let folder = target_folder()?.join("npm");
+    fs::create_dir_all(&folder)?;
+    let printed =
+        output(npm_command(package).args(["pack", "--json", "--ignore-scripts", "--pack-destination"]).arg(&folder))?;
+    let packed: Value = serde_json::from_str(&printed)?;
+    let name = packed[0]["filename"].as_str().context("npm pack names no file")?;
+    Ok(folder.join(name))
+}
+
+fn sizes(dist: &Path) -> Result<Vec<(String, u64, u64)>> {
+    let mut files = Vec::new();
+    for file in fs::read_dir(dist)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "js") {
+            let bytes = fs::read(&path)?;
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+            gzip.write_all(&bytes)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push((name, bytes.len() as u64, gzip.finish()?.len() as u64));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Where Cargo puts what it builds.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let metadata = output(&mut cargo(["metadata", "--format-version=1", "--no-deps"]))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    Ok(metadata["target_directory"].as_str().context("no target folder in the metadata")?.into())
+}
+
+/// Builds the package and tests what was packed: in each runtime, in a browser, and in new projects of two bundlers.
+pub(crate) fn test(report: &mut Report) -> Result<()> {
+    let built = build()?;
+    built.check()?;
+    let browser = browser(report)?;
+    let tests = folder().join("test");
+    install(&tests)?;
+    take(&tests, &built)?;
+    run(tool(&tests, "tsc").args(["--project", "."]))?;
+    bundle(&tests, "main.ts", "dist/main.mjs", &["--external:tidelock"])?;
+    bundle(&tests, "page.ts", "dist/page.js", &[])?;
+    fs::write(tests.join("dist/index.html"), "<!doctype html>\n<script type=\"module\" src=\"./page.js\"></script>\n")?;
+    run(Command::new("node").current_dir(&tests).arg("dist/main.mjs"))?;
+    for mut runtime in runtimes(&tests) {
+        run(runtime.current_dir(&tests).arg("projects/run.mjs"))?;
+    }
+    let Some(browser) = browser else { return Ok(()) };
+    open(&tests, &browser, &tests.join("dist"))?;
+    for (project, built_into) in [("plain", "."), ("vite", "dist"), ("webpack", ".")] {
+        let folder = new_project(&tests, project, &built)?;
+        open(&tests, &browser, &folder.join(built_into))?;
+    }
+    Ok(())
+}
+
+/// Installs the tarball itself, as a user would.
+fn take(folder: &Path, built: &Built) -> Result<()> {
+    let there = folder.join("node_modules/tidelock");
+    if there.exists() {
+        fs::remove_dir_all(there)?;
+    }
+    run(npm_command(folder)
+        .args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .arg(&built.tarball))
+}
+
+fn bundle(folder: &Path, from: &str, to: &str, options: &[&str]) -> Result<()> {
+    // Of the library for pinned timers, a part for Node asks for a module that pages do not have.
+    let common = ["--bundle", "--format=esm", "--target=es2022", "--alias:util=./no-util.cjs", "--log-level=warning"];
+    run(tool(&folder.join(".."), "esbuild")
+        .current_dir(folder)
+        .arg(from)
+        .args(common)
+        .args(options)
+        .arg(format!("--outfile={to}")))
+}
+
+/// The runtimes beside browsers, each with what it is called to run a file.
+fn runtimes(tests: &Path) -> [Command; 3] {
+    let mut deno = tool(tests, "deno");
+    deno.args(["run", "--quiet", "--allow-read", "--allow-env", "--node-modules-dir=manual"]);
+    [Command::new("node"), tool(tests, "bun"), deno]
+}
+
+/// The browser for the tests.
+fn browser(report: &mut Report) -> Result<Option<PathBuf>> {
+    match setup::chromium() {
+        Ok(program) => Ok(Some(program)),
+        Err(reason) => report.skip(format!("chromium: {reason:#}")).map(|()| None),
+    }
+}
+
+/// Opens a page in the browser and waits for what it found.
+fn open(tests: &Path, browser: &Path, folder: &Path) -> Result<()> {
+    let mut driver = Command::new("node");
+    run(driver.current_dir(tests).env("TIDELOCK_CHROMIUM", browser).arg("chromium.mjs").arg(folder))
+}
+
+/// A new project that takes the package from the tarball, built as its bundler does.
+fn new_project(tests: &Path, name: &str, built: &Built) -> Result<PathBuf> {
+    let (from, folder) = (tests.join("projects").join(name), target_folder()?.join("npm/projects").join(name));
+    copy(&from, &folder)?;
+    fs::copy(tests.join("projects/smoke.js"), folder.join("smoke.js"))?;
+    if folder.join("package-lock.json").exists() {
+        install(&folder)?;
+    }
+    take(&folder, built)?;
+    if folder.join("package-lock.json").exists() {
+        run(npm_command(&folder).args(["run", "build"]))?;
+    }
+    Ok(folder)
+}
+
+/// Copies the files of a folder, without what is installed there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_file() {
+            fs::copy(path, target)?;
+        } else if entry.file_name() != "node_modules" {
+            copy(&path, &target)?;
+        }
+    }
+    Ok(())
+}
