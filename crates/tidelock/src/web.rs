@@ -44,7 +44,7 @@ pub fn receipt(tenant: &str, object: &str, group: Option<&str>, delivery_id: &st
 ///
 /// Calls do not wait for that: to each a record is over at its deadline.
 pub fn in_turns(step: usize) -> Tidelock {
-    Tidelock::in_memory(Clock::System, Pace { step, pause: 1 })
+    Tidelock::in_memory(Clock::System, Pace { step, pause: 1, numbers_kept: 0 })
 }
 
 /// The number of a place in the changes of a registry or an ephemeral store: that of the event before it.

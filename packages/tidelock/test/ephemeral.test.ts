@@ -1,5 +1,5 @@
 import { ephemeral, EphemeralCapacityError, EphemeralPayloadTooLargeError } from "tidelock/browser/ephemeral";
-import { any, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { any, describe, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
 
 const make = (options = {}) => ephemeral({ id: "room", schema: any<unknown>(), ttlMs: 1_000, ...options });
 
@@ -16,69 +16,69 @@ async function drain<E>(reader: { recv(cfg: { wait: boolean }): Promise<E | null
 const types = (events: readonly { type: string }[]) => events.map(({ type }) => type);
 const keys = ({ entries }: { entries: { key: string }[] }) => entries.map(({ key }) => key);
 
+/** In pinned time: no machine is slower than a ttl. */
+const timed = (name: string, run: (time: PinnedTime) => Promise<void>) => test(name, () => pinned(run));
+
 describe("ephemeral", () => {
-  test("a record lives until its deadline", () =>
-    pinned(async (time) => {
-      const room = make();
-      const entry = await room.upsert({ key: "alice", value: { typing: true } });
-      expect(entry).to.deep.equal({
-        key: "alice",
-        value: { typing: true },
-        version: entry.version,
-        updatedAt: time.now(),
-        expiresAt: time.now() + 1_000,
-      });
-      const own = await room.upsert({ key: "bob", value: 1, ttlMs: 1_000.5 });
-      expect(own.expiresAt).to.equal(time.now() + 1_001);
-      time.set(time.now() + 999);
-      expect((await room.snapshot()).entries).to.deep.equal([entry, own]);
-      time.set(time.now() + 1);
-      expect(keys(await room.snapshot())).to.deep.equal(["bob"]);
-      expect(await room.touch({ key: "alice" })).to.deep.equal({ ok: false });
-      expect(await room.remove({ key: "alice" })).to.equal(false);
-      expect(await room.remove({ key: "bob" })).to.equal(true);
-      expect(await room.remove({ key: "bob" })).to.equal(false);
-    }));
+  timed("a record lives until its deadline", async (time) => {
+    const room = make();
+    const entry = await room.upsert({ key: "alice", value: { typing: true } });
+    expect(entry).to.deep.equal({
+      key: "alice",
+      value: { typing: true },
+      version: entry.version,
+      updatedAt: time.now(),
+      expiresAt: time.now() + 1_000,
+    });
+    const own = await room.upsert({ key: "bob", value: 1, ttlMs: 1_000.5 });
+    expect(own.expiresAt).to.equal(time.now() + 1_001);
+    time.set(time.now() + 999);
+    expect((await room.snapshot()).entries).to.deep.equal([entry, own]);
+    time.set(time.now() + 1);
+    expect(keys(await room.snapshot())).to.deep.equal(["bob"]);
+    expect(await room.touch({ key: "alice" })).to.deep.equal({ ok: false });
+    expect(await room.remove({ key: "alice" })).to.equal(false);
+    expect(await room.remove({ key: "bob" })).to.equal(true);
+    expect(await room.remove({ key: "bob" })).to.equal(false);
+  });
 
-  test("a touch is a new version and restarts the record's own ttl", () =>
-    pinned(async (time) => {
-      const room = make();
-      const { version } = await room.upsert({ key: "a", value: 1, ttlMs: 60_000 });
-      await time.advance(500);
-      const touched = await room.touch({ key: "a" });
-      expect(touched).to.include({ ok: true, expiresAt: time.now() + 60_000 });
-      expect(Number(touched.version)).to.be.greaterThan(Number(version));
-      expect((await room.touch({ key: "a", ttlMs: 5 })).expiresAt).to.equal(time.now() + 5);
-      await time.advance(4);
-      expect((await room.touch({ key: "a" })).expiresAt).to.equal(time.now() + 5);
-      await time.advance(5);
-      expect(await room.touch({ key: "a" })).to.deep.equal({ ok: false });
-    }));
+  timed("a touch is a new version and restarts the record's own ttl", async (time) => {
+    const room = make();
+    const { version } = await room.upsert({ key: "a", value: 1, ttlMs: 60_000 });
+    await time.advance(500);
+    const touched = await room.touch({ key: "a" });
+    expect(touched).to.include({ ok: true, expiresAt: time.now() + 60_000 });
+    expect(Number(touched.version)).to.be.greaterThan(Number(version));
+    expect((await room.touch({ key: "a", ttlMs: 5 })).expiresAt).to.equal(time.now() + 5);
+    await time.advance(4);
+    expect((await room.touch({ key: "a" })).expiresAt).to.equal(time.now() + 5);
+    await time.advance(5);
+    expect(await room.touch({ key: "a" })).to.deep.equal({ ok: false });
+  });
 
-  test("every change is an event with a number of its own", () =>
-    pinned(async (time) => {
-      const room = make();
-      const reader = room.reader();
-      const entry = await room.upsert({ key: "a", value: 1 });
-      const { version, expiresAt } = await room.touch({ key: "a" });
-      const [upserted, touched] = await drain(reader);
-      expect(upserted).to.deep.equal({ cursor: entry.version, type: "upsert", entry });
-      expect(touched).to.deep.equal({ cursor: version, type: "touch", key: "a", version, expiresAt });
-      await time.advance(1_500);
-      await room.upsert({ key: "a", value: 2 });
-      await room.remove({ key: "a", reason: "left" });
-      const [expired, , deleted] = await drain(reader);
-      const own = (event: { cursor: string } | undefined) => ({ cursor: event?.cursor, version: event?.cursor });
-      expect(expired).to.deep.equal({ ...own(expired), type: "expire", key: "a", expiredAt: expiresAt });
-      const deletedAt = time.now();
-      expect(deleted).to.deep.equal({ ...own(deleted), type: "delete", key: "a", deletedAt, reason: "left" });
-      await room.upsert({ key: "b", value: 2 });
-      await room.remove({ key: "b" });
-      const [, quiet] = await drain(reader);
-      expect(quiet).to.deep.equal({ ...own(quiet), type: "delete", key: "b", deletedAt });
-    }));
+  timed("every change is an event with a number of its own", async (time) => {
+    const room = make();
+    const reader = room.reader();
+    const entry = await room.upsert({ key: "a", value: 1 });
+    const { version, expiresAt } = await room.touch({ key: "a" });
+    const [upserted, touched] = await drain(reader);
+    expect(upserted).to.deep.equal({ cursor: entry.version, type: "upsert", entry });
+    expect(touched).to.deep.equal({ cursor: version, type: "touch", key: "a", version, expiresAt });
+    await time.advance(1_500);
+    await room.upsert({ key: "a", value: 2 });
+    await room.remove({ key: "a", reason: "left" });
+    const [expired, , deleted] = await drain(reader);
+    const own = (event: { cursor: string } | undefined) => ({ cursor: event?.cursor, version: event?.cursor });
+    expect(expired).to.deep.equal({ ...own(expired), type: "expire", key: "a", expiredAt: expiresAt });
+    const deletedAt = time.now();
+    expect(deleted).to.deep.equal({ ...own(deleted), type: "delete", key: "a", deletedAt, reason: "left" });
+    await room.upsert({ key: "b", value: 2 });
+    await room.remove({ key: "b" });
+    const [, quiet] = await drain(reader);
+    expect(quiet).to.deep.equal({ ...own(quiet), type: "delete", key: "b", deletedAt });
+  });
 
-  test("a snapshot and the reader behind it miss nothing", async () => {
+  timed("a snapshot and the reader behind it miss nothing", async () => {
     const room = make({ limits: { maxEntries: 3_000 } });
     const empty = (await room.snapshot()).cursor;
     const names = Array.from({ length: 2_500 }, (_, at) => `k${at}`);
@@ -93,7 +93,7 @@ describe("ephemeral", () => {
     expect((await drain(room.reader({ after: "$" }))).length).to.equal(0);
   });
 
-  test("keys and numbers", async () => {
+  timed("keys and numbers", async () => {
     const room = make();
     const texts: [string, string][] = [
       ["", "key must be non-empty"],
@@ -123,28 +123,27 @@ describe("ephemeral", () => {
     expect((await failure(() => room.snapshot({ tenantId: "" }))).message).to.equal("tenantId must be non-empty");
   });
 
-  test("what is too large or one too many is refused by its class and with its numbers", () =>
-    pinned(async (time) => {
-      const room = make({ limits: { maxEntries: 1, maxPayloadBytes: 3 } });
-      const large = await failure(() => room.upsert({ key: "a", value: 1_234 }));
-      expect(large).to.be.instanceOf(EphemeralPayloadTooLargeError).and.instanceOf(Error);
-      expect(large.name).to.equal("EphemeralPayloadTooLargeError");
-      expect(large.message).to.equal("payload exceeds limit (3 bytes): 4 bytes");
-      await room.upsert({ key: "a", value: 123 });
-      await room.upsert({ key: "a", value: 124 });
-      const full = await failure(() => room.upsert({ key: "b", value: 1 }));
-      expect(full).to.be.instanceOf(EphemeralCapacityError).and.instanceOf(Error);
-      expect([full.name, full.message]).to.deep.equal(["EphemeralCapacityError", "maxEntries (1) reached"]);
-      expect(new EphemeralCapacityError().message).to.equal("ephemeral store capacity reached");
-      time.set(time.now() + 1_000);
-      await room.upsert({ key: "b", value: 1 });
-      const standard = make();
-      await standard.upsert({ key: "a", value: "x".repeat(4_094) });
-      const refused = await failure(() => standard.upsert({ key: "a", value: "x".repeat(4_095) }));
-      expect(refused.message).to.equal("payload exceeds limit (4096 bytes): 4097 bytes");
-    }));
+  timed("what is too large or one too many is refused by its class and with its numbers", async (time) => {
+    const room = make({ limits: { maxEntries: 1, maxPayloadBytes: 3 } });
+    const large = await failure(() => room.upsert({ key: "a", value: 1_234 }));
+    expect(large).to.be.instanceOf(EphemeralPayloadTooLargeError).and.instanceOf(Error);
+    expect(large.name).to.equal("EphemeralPayloadTooLargeError");
+    expect(large.message).to.equal("payload exceeds limit (3 bytes): 4 bytes");
+    await room.upsert({ key: "a", value: 123 });
+    await room.upsert({ key: "a", value: 124 });
+    const full = await failure(() => room.upsert({ key: "b", value: 1 }));
+    expect(full).to.be.instanceOf(EphemeralCapacityError).and.instanceOf(Error);
+    expect([full.name, full.message]).to.deep.equal(["EphemeralCapacityError", "maxEntries (1) reached"]);
+    expect(new EphemeralCapacityError().message).to.equal("ephemeral store capacity reached");
+    time.set(time.now() + 1_000);
+    await room.upsert({ key: "b", value: 1 });
+    const standard = make();
+    await standard.upsert({ key: "a", value: "x".repeat(4_094) });
+    const refused = await failure(() => standard.upsert({ key: "a", value: "x".repeat(4_095) }));
+    expect(refused.message).to.equal("payload exceeds limit (4096 bytes): 4097 bytes");
+  });
 
-  test("effects come in the order of the calls, and tenants share nothing", async () => {
+  timed("effects come in the order of the calls, and tenants share nothing", async () => {
     const room = make();
     const reader = room.reader();
     const waiting = reader.recv();
@@ -163,63 +162,61 @@ describe("ephemeral", () => {
     expect(types(await drain(reader))).to.deep.equal(["delete"]);
   });
 
-  test("a parked reader hears of an end at its deadline, and an abort gives null", () =>
-    pinned(async (time) => {
-      const room = make();
-      const reader = room.reader();
-      await room.upsert({ key: "a", value: 1 });
-      await drain(reader);
-      let heard: string | undefined;
-      void reader.recv().then((event) => (heard = event?.type));
-      await time.advance(999);
-      expect(heard).to.equal(undefined);
-      await time.advance(1);
-      expect(heard).to.equal("expire");
-      const abort = new AbortController();
-      const waiting = reader.recv({ signal: abort.signal });
-      await settled();
-      abort.abort();
-      expect(await waiting).to.equal(null);
-      for await (const _ of reader.stream({ signal: abort.signal })) expect.fail("it was aborted");
-    }));
+  timed("a parked reader hears of an end at its deadline, and an abort gives null", async (time) => {
+    const room = make();
+    const reader = room.reader();
+    await room.upsert({ key: "a", value: 1 });
+    await drain(reader);
+    let heard: string | undefined;
+    void reader.recv().then((event) => (heard = event?.type));
+    await time.advance(999);
+    expect(heard).to.equal(undefined);
+    await time.advance(1);
+    expect(heard).to.equal("expire");
+    const abort = new AbortController();
+    const waiting = reader.recv({ signal: abort.signal });
+    await settled();
+    abort.abort();
+    expect(await waiting).to.equal(null);
+    for await (const _ of reader.stream({ signal: abort.signal })) expect.fail("it was aborted");
+  });
 
-  test("a reader that has fallen behind gets one overflow in each way", () =>
-    pinned(async (time) => {
-      const room = make({ limits: { eventMaxLen: 2, eventRetentionMs: 500 } });
-      const write = async (count: number) => {
-        for (let at = 0; at < count; at += 1) await room.upsert({ key: "a", value: at, ttlMs: 1_000_000 });
-      };
+  timed("a reader that has fallen behind gets one overflow in each way", async (time) => {
+    const room = make({ limits: { eventMaxLen: 2, eventRetentionMs: 500 } });
+    const write = async (count: number) => {
+      for (let at = 0; at < count; at += 1) await room.upsert({ key: "a", value: at, ttlMs: 1_000_000 });
+    };
+    await write(1);
+    const { cursor } = await room.snapshot();
+    const reader = room.reader({ after: cursor });
+    await write(5);
+    const overflow = async () => {
+      const event = await reader.recv({ wait: false });
+      expect(event?.type).to.equal("overflow");
+      expect(event?.cursor).to.equal((await room.snapshot()).cursor);
+      expect(await drain(reader)).to.deep.equal([]);
       await write(1);
-      const { cursor } = await room.snapshot();
-      const reader = room.reader({ after: cursor });
-      await write(5);
-      const overflow = async () => {
-        const event = await reader.recv({ wait: false });
-        expect(event?.type).to.equal("overflow");
-        expect(event?.cursor).to.equal((await room.snapshot()).cursor);
-        expect(await drain(reader)).to.deep.equal([]);
-        await write(1);
-        expect(types(await drain(reader))).to.deep.equal(["upsert"]);
-      };
-      await overflow();
-      await write(2);
-      expect((await reader.recv({ wait: false }))?.type).to.equal("upsert");
-      await write(2);
-      await overflow();
-      await write(1);
-      await time.advance(500);
-      await overflow();
-      // Heartbeats push nothing out.
-      for (let at = 0; at < 10; at += 1) await room.touch({ key: "a" });
-      expect(types(await drain(reader))).to.deep.equal(["touch"]);
-      const fresh = make();
-      const early = fresh.reader({ after: (await fresh.snapshot()).cursor });
-      await time.advance(5_000);
-      await fresh.upsert({ key: "a", value: 1 });
-      expect(types(await drain(early))).to.deep.equal(["upsert"]);
-    }));
+      expect(types(await drain(reader))).to.deep.equal(["upsert"]);
+    };
+    await overflow();
+    await write(2);
+    expect((await reader.recv({ wait: false }))?.type).to.equal("upsert");
+    await write(2);
+    await overflow();
+    await write(1);
+    await time.advance(500);
+    await overflow();
+    // Heartbeats push nothing out.
+    for (let at = 0; at < 10; at += 1) await room.touch({ key: "a" });
+    expect(types(await drain(reader))).to.deep.equal(["touch"]);
+    const fresh = make();
+    const early = fresh.reader({ after: (await fresh.snapshot()).cursor });
+    await time.advance(5_000);
+    await fresh.upsert({ key: "a", value: 1 });
+    expect(types(await drain(early))).to.deep.equal(["upsert"]);
+  });
 
-  test("values are copied, and a schema runs once", async () => {
+  timed("values are copied, and a schema runs once", async () => {
     let runs = 0;
     const schema = {
       parse(value: unknown) {

@@ -37,11 +37,14 @@ pub(crate) struct Pace {
     /// Milliseconds between two steps of the timer, in which a page has its turn. 0: other tasks run in between, and a
     /// listing settles whatever is overdue.
     pub(crate) pause: u64,
+    /// How long the numbers of an object are kept of which nothing else is left. Later its places are judged by those of
+    /// whatever was forgotten last.
+    pub(crate) numbers_kept: u64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { step: STEP, pause: 0 }
+        Self { step: STEP, pause: 0, numbers_kept: NUMBERS_KEPT }
     }
 }
 
@@ -185,7 +188,7 @@ impl MemoryKeyed {
         if !state.model.is_overdue(now) {
             state.stepped = None;
         }
-        let next = state.model.next_deadline().or_else(|| state.model.forgotten_at());
+        let next = state.model.next_deadline().or_else(|| self.forgotten_at(&state.model));
         drop(state);
         if wakes {
             cell.ring();
@@ -193,6 +196,11 @@ impl MemoryKeyed {
         if let Some(next) = next {
             self.timer.arm(self.at_turn(next, now));
         }
+    }
+
+    /// When the numbers of an object are forgotten.
+    fn forgotten_at(&self, model: &Model) -> Option<u64> {
+        model.idle_since().map(|since| since + self.pace.numbers_kept)
     }
 
     /// When the timer carries out what is due at `next`: what is overdue, behind a pause.
@@ -295,11 +303,11 @@ impl Sweep for MemoryKeyed {
         let objects = self.objects.read().expect("no code panics while it holds this lock");
         for (object, cell) in objects.iter() {
             let mut state = cell.lock();
-            let due = match (state.model.next_deadline(), state.model.forgotten_at()) {
+            let due = match (state.model.next_deadline(), self.forgotten_at(&state.model)) {
                 (Some(at), _) if at <= now.ms => {
                     let before = state.model.end();
                     state.settle(now, self.pace);
-                    let due = state.model.next_deadline().or_else(|| state.model.forgotten_at());
+                    let due = state.model.next_deadline().or_else(|| self.forgotten_at(&state.model));
                     self.end_step(cell, state, before, now);
                     due.map(|due| self.at_turn(due, now).as_millis())
                 }
@@ -331,7 +339,7 @@ impl MemoryKeyed {
                 let waited_for = cell.bell.lock().expect("no code panics while it holds this lock").strong_count() > 0;
                 // Whoever got the cell before this lock was taken may be about to use it.
                 let in_use = waited_for || Arc::strong_count(cell) > 1;
-                let forgotten_at = cell.lock().model.forgotten_at();
+                let forgotten_at = self.forgotten_at(&cell.lock().model);
                 !in_use && forgotten_at.is_some_and(|at| at <= now.ms)
             });
             if unused && let Some(cell) = objects.remove(name) {

@@ -134,7 +134,7 @@ async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
 /// A store in turns of 10, with 25 records that are over at the same instant.
 async fn in_turns(clock: &ManualClock) -> (Arc<Timer>, MemoryKeyed, Object, Position) {
     let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
-    let store = MemoryKeyed::new(&timer, Pace { step: 10, pause: 1 });
+    let store = MemoryKeyed::new(&timer, Pace { step: 10, pause: 1, ..Pace::default() });
     let object = object(Kind::Registry, "o");
     for key in 10..35 {
         store.change(&object, upsert(&key.to_string(), Life::For(1_000))).await.unwrap();
@@ -190,7 +190,7 @@ async fn where_steps_are_turns_who_waits_is_served_while_the_clock_stands() {
 async fn where_steps_are_turns_a_change_comes_behind_what_was_due_before() {
     let clock = ManualClock::at(START);
     let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
-    let store = MemoryKeyed::new(&timer, Pace { step: 10, pause: 1 });
+    let store = MemoryKeyed::new(&timer, Pace { step: 10, pause: 1, ..Pace::default() });
     let object = object(Kind::Ephemeral, "o");
     for (key, ttl) in [("c", 30), ("a", 10), ("b", 20), ("d", 15)] {
         store.change(&object, upsert(key, Life::For(ttl))).await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::store::{Bounds, Happened, Kind, STEP};
-use super::{GRACE, Model, NUMBERS_KEPT, Now};
+use super::{GRACE, Model, Now};
 
 impl Model {
     /// Carries out at most `step` overdue transitions.
@@ -104,10 +104,10 @@ impl Model {
         [self.next_expiry(), tomb, log, surplus].into_iter().flatten().min()
     }
 
-    /// Whether nothing is left that anybody could ask for: then the numbers are kept for so long.
-    pub(crate) fn forgotten_at(&self) -> Option<u64> {
+    /// Since when nothing is left that anybody could ask for, but the numbers.
+    pub(crate) fn idle_since(&self) -> Option<u64> {
         let empty = self.live.is_empty() && self.tombs.is_empty() && self.log.oldest().is_none();
         let log = self.revision / 1_000 + self.bounds.map_or(0, |bounds| bounds.event_retention);
-        empty.then_some(self.touched.max(log) + NUMBERS_KEPT)
+        empty.then_some(self.touched.max(log))
     }
 }
