@@ -64,6 +64,9 @@ enum Task {
         /// Print the path of the tarball and its size as JSON, and nothing else to stdout.
         #[arg(long)]
         json: bool,
+        /// Test what was packed, too: in Node, Bun, Deno and Chromium, and in new projects of two bundlers.
+        #[arg(long)]
+        test: bool,
     },
     /// Check what a release must not get wrong: licences, sources, and the promises of the version number.
     ReleaseCheck,
@@ -87,7 +90,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test { only, args } => suite::test(&mut report, only, &args)?,
         Task::Soak { args } => suite::soak(&mut report, &args)?,
         Task::Servers => return fleet::keep(&mut report).map(|()| ExitCode::SUCCESS),
-        Task::Npm { json } => report.section("npm", |_| npm::npm(json))?,
+        Task::Npm { json, test } => report.section("npm", |report| npm::npm(report, json, test))?,
         Task::ReleaseCheck => release::check(&mut report)?,
         Task::Bench { .. } => unreachable!("handled above, because it passes on an exit code"),
     }

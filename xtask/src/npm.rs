@@ -33,8 +33,8 @@ const WASM_FEATURES: [&str; 6] = [
 
 /// The package that was built.
 #[derive(Debug)]
-pub(crate) struct Built {
-    pub(crate) tarball: PathBuf,
+struct Built {
+    tarball: PathBuf,
     /// Files of JavaScript, with their sizes as they are and compressed.
     files: Vec<(String, u64, u64)>,
 }
@@ -59,13 +59,16 @@ impl Built {
 }
 
 /// Where the package is made.
-pub(crate) fn folder() -> PathBuf {
+fn folder() -> PathBuf {
     root().join("packages/tidelock")
 }
 
-/// Builds and packs it; with `json`, one object goes to stdout.
-pub(crate) fn npm(json: bool) -> Result<()> {
+/// Builds and packs it, and tests it if that is asked for; with `json`, one object goes to stdout.
+pub(crate) fn npm(report: &mut Report, json: bool, test: bool) -> Result<()> {
     let built = build()?;
+    if test {
+        run_tests(report, &built)?;
+    }
     if json {
         println!("{}", json!({ "tarball": built.tarball, "gzip_bytes": built.gzip_bytes() }));
     }
@@ -73,7 +76,7 @@ pub(crate) fn npm(json: bool) -> Result<()> {
 }
 
 /// Builds and packs it.
-pub(crate) fn build() -> Result<Built> {
+fn build() -> Result<Built> {
     let package = folder();
     install(&package)?;
     webassembly(&package)?;
@@ -87,7 +90,7 @@ pub(crate) fn build() -> Result<Built> {
 }
 
 /// Installs what a folder's lock file names, unless that is there.
-pub(crate) fn install(folder: &Path) -> Result<()> {
+fn install(folder: &Path) -> Result<()> {
     output(Command::new("node").arg("--version")).context("the npm package needs Node.js 20 or newer")?;
     let changed = |path: &str| fs::metadata(folder.join(path)).and_then(|file| file.modified()).ok();
     if changed("node_modules/.package-lock.json") >= changed("package-lock.json") {
@@ -96,14 +99,14 @@ pub(crate) fn install(folder: &Path) -> Result<()> {
     run(npm_command(folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
 }
 
-pub(crate) fn npm_command(folder: &Path) -> Command {
+fn npm_command(folder: &Path) -> Command {
     let mut command = Command::new("npm");
     command.current_dir(folder);
     command
 }
 
 /// A program that a package installed.
-pub(crate) fn tool(folder: &Path, name: &str) -> Command {
+fn tool(folder: &Path, name: &str) -> Command {
     let mut command = Command::new(folder.join("node_modules/.bin").join(name));
     command.current_dir(folder);
     command
@@ -213,20 +216,18 @@ fn sizes(dist: &Path) -> Result<Vec<(String, u64, u64)>> {
 }
 
 /// Where Cargo puts what it builds.
-pub(crate) fn target_folder() -> Result<PathBuf> {
+fn target_folder() -> Result<PathBuf> {
     let metadata = output(&mut cargo(["metadata", "--format-version=1", "--no-deps"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     Ok(metadata["target_directory"].as_str().context("no target folder in the metadata")?.into())
 }
 
-/// Builds the package and tests what was packed: in each runtime, in a browser, and in new projects of two bundlers.
-pub(crate) fn test(report: &mut Report) -> Result<()> {
-    let built = build()?;
-    built.check()?;
+/// Tests what was packed: in each runtime, in a browser, and in new projects of two bundlers.
+fn run_tests(report: &mut Report, built: &Built) -> Result<()> {
     let browser = browser(report)?;
     let tests = folder().join("test");
     install(&tests)?;
-    take(&tests, &built)?;
+    take(&tests, built)?;
     run(tool(&tests, "tsc").args(["--project", "."]))?;
     bundle(&tests, "main.ts", "dist/main.mjs", &["--external:tidelock"])?;
     bundle(&tests, "page.ts", "dist/page.js", &[])?;
@@ -238,7 +239,7 @@ pub(crate) fn test(report: &mut Report) -> Result<()> {
     let Some(browser) = browser else { return Ok(()) };
     open(&tests, &browser, &tests.join("dist"))?;
     for (project, built_into) in [("plain", "."), ("vite", "dist"), ("webpack", ".")] {
-        let folder = new_project(&tests, project, &built)?;
+        let folder = new_project(&tests, project, built)?;
         open(&tests, &browser, &folder.join(built_into))?;
     }
     Ok(())

@@ -5,7 +5,6 @@ use clap::ValueEnum;
 
 use crate::cargo::{Features, cargo, run};
 use crate::fleet::Fleet;
-use crate::npm;
 use crate::report::Report;
 use crate::setup;
 
@@ -24,8 +23,6 @@ pub(crate) enum Section {
     Docs,
     /// All tests pass, against all servers.
     Test,
-    /// The npm package is built, and works in pages and other runtimes.
-    Npm,
 }
 
 impl Section {
@@ -37,7 +34,6 @@ impl Section {
             Self::Features => "features",
             Self::Docs => "docs",
             Self::Test => "test",
-            Self::Npm => "npm",
         }
     }
 
@@ -51,7 +47,6 @@ impl Section {
             Self::Features => features(),
             Self::Docs => docs(),
             Self::Test => tests(report, &[], args),
-            Self::Npm => npm::test(report),
         }
     }
 }
