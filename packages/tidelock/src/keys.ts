@@ -12,6 +12,11 @@ export function part(text: string): string {
   return escaped.includes(":") ? escaped.replaceAll(":", "%3A") : escaped;
 }
 
+/** The key of these parts. Two lists of parts never have one key behind the same prefix. */
+export function storeKey(prefix: string, ...parts: string[]): string {
+  return [prefix, ...parts.map(part)].join(":");
+}
+
 /** An identifier or a resource; a long one is its digest. */
 export function hashed(value: unknown, path: string): string {
   if (typeof value !== "string" || value === "") throw new Error(`${path} must be non-empty`);

@@ -2,8 +2,8 @@
 
 import { name, number, text } from "./check.js";
 import { mapped, NONE, RawScheduler, settled, textOf, wrong_cron, wrong_zone } from "./core.js";
+import { corrupt, storeKey } from "./keys.js";
 import type { Store } from "./store.js";
-import { corrupt, storeKey } from "./store-key.js";
 import { give, take } from "./value.js";
 
 /** How a scheduler is defined. */
@@ -386,9 +386,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       if (wrong !== undefined) throw new Error(wrong);
       const key = slotKey(part, schedule);
       const kept = slots.get(key);
-      if (kept !== undefined && (typeof kept !== "number" || !Number.isFinite(kept))) {
-        throw corrupt(key);
-      }
+      if (kept !== undefined && !Number.isFinite(kept)) throw corrupt(key);
       if (kept === undefined) slots.set(key, Date.now());
       const short = mapped(schedule);
       const before = part.targets.get(short);
@@ -400,7 +398,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       const written: [...Written, string] = [schedule, cron, tz, misfire, runs, String(job.id), content];
       const catchUp = { skip: NONE, catch_up_one: 0, catch_up_all: runs }[misfire];
       try {
-        const behind = kept === undefined ? NONE : Math.max(0, kept);
+        const behind = kept === undefined ? NONE : Math.max(0, kept as number);
         const registered = raw.register(schedule, cron, tz, catchUp, JSON.stringify(written), behind);
         raw.announce();
         const created = await settled<boolean>(registered);

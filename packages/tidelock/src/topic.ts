@@ -3,9 +3,9 @@
 import { configuredTenant, name, number, tenant, text } from "./check.js";
 import { NONE, RawTopic, repeated, settled, Waiting, waiting, waitMs } from "./core.js";
 import { pack, unpack } from "./envelope.js";
+import { corrupt, storeKey } from "./keys.js";
 import { parse, type Infer, type Schema } from "./schema.js";
 import type { Store } from "./store.js";
-import { corrupt, storeKey } from "./store-key.js";
 
 export type { Infer, Schema } from "./schema.js";
 

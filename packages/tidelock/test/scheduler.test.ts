@@ -13,6 +13,9 @@ const BEGIN = 1_700_000_000_000;
 /** The first whole minute after it. */
 const FIRST = BEGIN + 40_000;
 
+/** Beats so seldom that hours are short. */
+const SELDOM = { leader: { leaseMs: 300_000, heartbeatMs: 100_000 }, dispatch: { tickMs: 60_000 } };
+
 /** Something that takes runs. */
 function target(answer: (cfg: Call) => Promise<string> | string = () => "") {
   const calls: Call[] = [];
@@ -44,7 +47,7 @@ describe("scheduler", () => {
   for (const misfire of ["skip", "catch_up_one", "catch_up_all"] as const) {
     test(`each minute is one run, under ${misfire}`, () =>
       pinned(async (time) => {
-        const platform = make();
+        const platform = make(SELDOM);
         const runs = target();
         await platform.register({ id: "digest", cron: "* * * * *", input: { n: 1 }, job: runs, misfire });
         platform.start();
@@ -139,7 +142,7 @@ describe("scheduler", () => {
 
   test("zones, seconds and the change of clocks", () =>
     pinned(async (time) => {
-      const platform = make();
+      const platform = make(SELDOM);
       const runs = target();
       await platform.register({ id: "berlin", cron: "30 2 * * *", tz: "europe/berlin", input: 1, job: runs });
       await platform.register({ id: "seconds", cron: "*/20 * * * * *", input: 1, job: target() });
@@ -154,7 +157,7 @@ describe("scheduler", () => {
 
   test("a page that slept judges its slots by misfire when it wakes", () =>
     pinned(async (time) => {
-      const platform = make();
+      const platform = make(SELDOM);
       const runs = { skip: target(), one: target(), all: target() };
       const cron = "*/5 * * * *";
       await platform.register({ id: "skip", cron, input: 1, job: runs.skip });
@@ -167,7 +170,7 @@ describe("scheduler", () => {
       for (const { calls } of Object.values(runs)) calls.length = 0;
       // Timers are late: only the clock goes on.
       time.set(base + 3 * HOUR);
-      await time.advance(5_000);
+      await time.advance(MINUTE);
       expect(runs.skip.slots()).to.deep.equal([]);
       expect(runs.one.slots()).to.deep.equal([Date.UTC(2023, 10, 15, 10, 0)]);
       const late = Array.from({ length: 10 }, (_, k) => Date.UTC(2023, 10, 15, 9, 15 + 5 * k));
@@ -390,6 +393,11 @@ describe("scheduler slots", () => {
     store.set(key(platform.id, "d"), "yesterday");
     expect(await message(() => platform.register(cfg))).to.equal(`corrupt value in store: ${key(platform.id, "d")}`);
     expect(store.get(key(platform.id, "d"))).to.equal("yesterday");
+    store.set(key(platform.id, "d"), Number.NaN);
+    expect(await message(() => platform.register(cfg))).to.equal(`corrupt value in store: ${key(platform.id, "d")}`);
+    // It goes with its schedule, also one that was not registered since.
+    await platform.unregister({ id: "d" });
+    expect(store.keys()).to.deep.equal([]);
     const full: Store = {
       get: () => undefined,
       set() {
@@ -569,6 +577,24 @@ describe("scheduler targets", () => {
       await leader.register({ ...cfg, job: runs });
       await time.advance(0);
       expect(runs.slots()).to.deep.equal([FIRST]);
+      await leader.stop();
+    }));
+
+  test("a target goes with its schedule, whoever unregisters it", () =>
+    pinned(async (time) => {
+      const store = new MemoryStore();
+      const leader = make({ store });
+      const other = make({ id: leader.id });
+      const runs = target();
+      const cfg = { id: "d", cron: "* * * * *", input: 1, job: runs };
+      await leader.register(cfg);
+      leader.start();
+      await other.unregister({ id: "d" });
+      expect(store.keys()).to.deep.equal([]);
+      await other.register({ ...cfg, job: target() });
+      await time.advance(2 * MINUTE);
+      expect(runs.calls.length).to.equal(0);
+      expect(leader.of("dispatch_skipped").length).to.equal(1);
       await leader.stop();
     }));
 

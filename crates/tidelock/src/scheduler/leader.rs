@@ -4,6 +4,7 @@
 //! one here starts and ends them. The pulse goes on whatever the desk waits for.
 
 mod desk;
+mod entry;
 mod flight;
 mod pulse;
 mod term;

@@ -53,7 +53,6 @@ fn let_go(timer: &JsValue) {
 /// One timer of the host. Dropped, it is cleared.
 struct Timeout {
     id: JsValue,
-    _callback: Closure<dyn FnMut()>,
     is_over: Rc<Cell<bool>>,
     waker: Rc<RefCell<Waker>>,
 }
@@ -63,22 +62,25 @@ impl Timeout {
         let is_over = Rc::new(Cell::new(false));
         let waker = Rc::new(RefCell::new(waker.clone()));
         let (over, wakes) = (Rc::clone(&is_over), Rc::clone(&waker));
-        let callback = Closure::new(move || {
-            over.set(true);
-            wakes.borrow().wake_by_ref();
-            executor::run();
+        // The page's, until it is collected: a timer that was set before a test replaced the timers is not cleared by the
+        // replaced function, and fires.
+        let callback = Closure::<dyn FnMut()>::new(move || {
+            if !over.replace(true) {
+                wakes.borrow().wake_by_ref();
+                executor::run();
+            }
         });
-        let id = set_timeout(callback.as_ref(), millis);
+        let id = set_timeout(&callback.into_js_value(), millis);
         if !executor::is_awaited() {
             let_go(&id);
         }
-        Self { id, _callback: callback, is_over, waker }
+        Self { id, is_over, waker }
     }
 }
 
 impl Drop for Timeout {
     fn drop(&mut self) {
-        if !self.is_over.get() {
+        if !self.is_over.replace(true) {
             // Node keeps a list for the time of a timer that was cleared when it held no process.
             tell(&self.id, "ref");
             clear_timeout(&self.id);

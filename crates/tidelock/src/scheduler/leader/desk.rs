@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
+use super::entry::{Entry, unreadable};
 use super::flight::{self, Instants, Key, Landing, Walk};
 use super::term::Term;
 use super::{Engine, zones};
@@ -39,35 +40,6 @@ pub(super) struct Work {
     pub(super) due: Vec<DueView>,
     pub(super) triggers: Vec<TriggerView>,
     pub(super) zones: Option<Arc<str>>,
-}
-
-/// A step to be written, and what is told of it.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) step: Step,
-    /// If it was carried out.
-    pub(super) told: Vec<Happening>,
-    /// If it met something else.
-    pub(super) refused: Option<Happening>,
-    /// With it nothing is to be decided of the schedule any more up to this slot.
-    pub(super) decided: Option<u64>,
-}
-
-impl Entry {
-    pub(super) fn new(step: Step, told: impl IntoIterator<Item = Happening>) -> Self {
-        Self { step, told: told.into_iter().collect(), refused: None, decided: None }
-    }
-
-    pub(super) fn deciding(self, slot: u64) -> Self {
-        Self { decided: Some(slot), ..self }
-    }
-
-    fn schedule(&self) -> Option<&Arc<str>> {
-        match &self.step {
-            Step::Decide { id, .. } | Step::Confirm { id, .. } => Some(id),
-            _ => None,
-        }
-    }
 }
 
 /// The place between pulse and desk.
@@ -499,11 +471,4 @@ fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64) -> Ent
     let (id, revision, schedule) = (Arc::clone(&view.id), view.revision, view.id.as_ref().to_owned());
     let told = Happening::DispatchSkipped { schedule, count: passed, reason: SkippedBy::Paused };
     Entry::new(Step::Resume { id, revision, next, passed }, (passed > 0).then_some(told))
-}
-
-/// What is written of a schedule that this leader cannot read.
-pub(super) fn unreadable(view: &ScheduleView, error: &str) -> Entry {
-    let (id, revision) = (Arc::clone(&view.id), view.revision);
-    let told = Happening::ScheduleQuarantined { schedule: view.id.as_ref().to_owned(), message: error.to_owned() };
-    Entry::new(Step::Quarantine { id, revision, error: error.into() }, [told])
 }

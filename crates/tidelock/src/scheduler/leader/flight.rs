@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::desk::{Entry, unreadable};
+use super::entry::{Entry, unreadable};
 use super::term::Term;
 use crate::error::{Error, ErrorKind};
 use crate::handover::{MAX_ERROR, cut};

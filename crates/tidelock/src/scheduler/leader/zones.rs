@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::desk::Entry;
+use super::entry::Entry;
 use super::flight::{Landing, Walk};
 use crate::cron::Cron;
 use crate::error::Result;
