@@ -5,7 +5,8 @@
 //! where the log ends. A follower that has fallen out of the ring reads for itself until it is back in it. So a slow
 //! follower costs no memory and holds up nobody, and what it has missed is told by the log as a gap.
 
-use std::collections::VecDeque;
+mod ring;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,15 +15,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::ring::{Index, Place, Ring};
 use crate::bell::{self, Bell};
 use crate::error::{Error, Result};
 use crate::runtime::{self, BoxFuture};
 use crate::tidelock::World;
 use crate::time::{Clock, SECOND, Timestamp};
-
-/// What the ring holds at most, unless one part alone is larger.
-const RING_EVENTS: usize = 1_024;
-const RING_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// A log that can be followed.
 pub(crate) trait Log: fmt::Debug + Send + Sync + 'static {
@@ -87,40 +85,6 @@ pub(crate) struct Hub<L: Log> {
     driver: tokio::sync::Mutex<()>,
     /// The ring has grown or begun anew.
     changed: Notify,
-}
-
-/// What was read last, as parts that follow each other without a gap between them.
-struct Ring<L: Log> {
-    parts: VecDeque<(L::Position, Arc<Part<L>>)>,
-    /// The number of the first part; parts are numbered on.
-    first: u64,
-    /// The place behind the last part; `None` while nobody has read.
-    end: Option<L::Position>,
-    events: usize,
-    bytes: usize,
-    /// Why the last read of the driver failed, until one succeeds.
-    trouble: Option<Error>,
-    /// How often a driver was answered.
-    answers: u64,
-    /// A driver was answered that there is nothing, and waits.
-    parked: bool,
-}
-
-/// Where a place is, seen from the ring.
-enum Place<L: Log> {
-    /// In this part, before that event; or before the part's gap.
-    Inside { part: Arc<Part<L>>, number: u64, index: Index },
-    /// At its end: what comes next is to be read.
-    End,
-    /// Anywhere else.
-    Outside,
-}
-
-/// What of a part comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Index {
-    Gap,
-    Event(usize),
 }
 
 impl<L: Log> Hub<L> {
@@ -219,79 +183,6 @@ impl<'a, L: Log> Parked<'a, L> {
 impl<L: Log> Drop for Parked<'_, L> {
     fn drop(&mut self) {
         self.0.lock().parked = false;
-    }
-}
-
-impl<L: Log> Default for Ring<L> {
-    fn default() -> Self {
-        let parts = VecDeque::new();
-        Self { parts, first: 0, end: None, events: 0, bytes: 0, trouble: None, answers: 0, parked: false }
-    }
-}
-
-impl<L: Log> Ring<L> {
-    /// Where `position` is. `number` is that of the part that its follower reads next, if it was in the ring before.
-    fn find(&self, position: &L::Position, number: Option<u64>) -> Place<L> {
-        let inside = |offset: usize, index| {
-            let (_, part) = &self.parts[offset];
-            Place::Inside { part: Arc::clone(part), number: self.first + offset as u64, index }
-        };
-        let known = number.and_then(|number| usize::try_from(number.checked_sub(self.first)?).ok());
-        if let Some(offset) = known.filter(|offset| self.parts.get(*offset).is_some_and(|(start, _)| start == position))
-        {
-            return inside(offset, Index::Gap);
-        }
-        match &self.end {
-            None => return Place::End,
-            Some(end) if end == position => return Place::End,
-            Some(_) => {}
-        }
-        for (offset, (start, part)) in self.parts.iter().enumerate().rev() {
-            if start == position {
-                return inside(offset, Index::Gap);
-            }
-            if part.gap.as_ref().is_some_and(|(behind, _)| behind == position) {
-                return inside(offset, Index::Event(0));
-            }
-            if let Some(at) = part.events.iter().position(|(behind, _)| behind == position) {
-                // Behind the last event of a part is the start of the next one.
-                return inside(offset, Index::Event(at + 1));
-            }
-        }
-        Place::Outside
-    }
-
-    /// Adds what was read behind `start`, if that is still where the ring ends.
-    fn push(&mut self, start: &L::Position, part: Arc<Part<L>>) {
-        if self.end.as_ref().is_some_and(|end| end != start) {
-            return;
-        }
-        self.end = Some(part.end.clone());
-        self.events += part.events.len();
-        self.bytes += part.bytes;
-        self.parts.push_back((start.clone(), part));
-        while self.parts.len() > 1 && (self.events > RING_EVENTS || self.bytes > RING_BYTES) {
-            if let Some((_, old)) = self.parts.pop_front() {
-                self.first += 1;
-                self.events -= old.events.len();
-                self.bytes -= old.bytes;
-            }
-        }
-    }
-
-    /// Makes `position` the end: another one was of a log that is gone, or of followers that are.
-    fn begin_at(&mut self, position: &L::Position) {
-        if self.end.as_ref() != Some(position) {
-            self.clear();
-            self.end = Some(position.clone());
-        }
-    }
-
-    fn clear(&mut self) {
-        self.first += self.parts.len() as u64;
-        self.parts.clear();
-        self.end = None;
-        (self.events, self.bytes) = (0, 0);
     }
 }
 

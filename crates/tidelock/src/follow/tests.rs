@@ -128,7 +128,7 @@ async fn a_slow_follower_gets_all_or_a_gap_and_holds_up_nobody() {
     for number in 1..=3_000 {
         assert_eq!(next(&mut fast).await, number);
     }
-    assert!(hub.lock().events <= super::RING_EVENTS, "the ring is bounded");
+    assert!(hub.lock().events <= super::ring::RING_EVENTS, "the ring is bounded");
     for number in 2..=1_500 {
         assert_eq!(next(&mut slow).await, number, "what fell out of the ring is read again");
     }
