@@ -471,6 +471,18 @@ describe("registry", () => {
       expect((await reader.recv({ wait: false }))?.type).to.equal("upsert");
     }));
 
+  test("a wait that ends while a test has replaced the timers holds no process", async () => {
+    const { process } = globalThis as { process?: { getActiveResourcesInfo?(): string[] } };
+    const timers = () => process?.getActiveResourcesInfo?.().filter((kind) => kind === "Timeout").length ?? 0;
+    const before = timers();
+    const abort = new AbortController();
+    const waiting = make().reader().recv({ timeoutMs: 600_000, signal: abort.signal });
+    if (process?.getActiveResourcesInfo) expect(timers()).to.be.greaterThan(before);
+    await pinned(async () => abort.abort());
+    expect(await waiting).to.equal(null);
+    expect(timers()).to.equal(before);
+  });
+
   test("a parked reader hears of an expiry at its deadline", () =>
     pinned(async (time) => {
       const apps = make();
