@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -39,6 +39,16 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What Cargo says of the workspace.
+fn metadata() -> Result<Value> {
+    Ok(serde_json::from_str(&output(&mut cargo(["metadata", "--format-version=1", "--no-deps"]))?)?)
+}
+
+/// Where Cargo puts what it builds.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    Ok(metadata()?["target_directory"].as_str().context("no target folder in the metadata")?.into())
+}
+
 /// The features of the library, and what is needed to choose among them.
 #[derive(Debug)]
 pub(crate) struct Features {
@@ -48,8 +58,7 @@ pub(crate) struct Features {
 impl Features {
     /// Asks Cargo, so that no list has to be kept here.
     pub(crate) fn of_library() -> Result<Self> {
-        let metadata = output(&mut cargo(["metadata", "--format-version=1", "--no-deps"]))?;
-        let metadata: Value = serde_json::from_str(&metadata)?;
+        let metadata = metadata()?;
         let packages = metadata["packages"].as_array().context("no packages in the metadata")?;
         let library = packages.iter().find(|package| package["name"] == "tidelock").context("no package tidelock")?;
         let table = library["features"].as_object().context("no features in the metadata")?;

@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use serde_json::{Value, json};
 
-use crate::cargo::{cargo, output, root, run};
+use crate::cargo::{cargo, output, root, run, target_folder};
 use crate::report::Report;
 use crate::setup::{self, WASM};
 
@@ -34,6 +34,8 @@ const WASM_FEATURES: [&str; 6] = [
 /// The package that was built.
 #[derive(Debug)]
 struct Built {
+    /// Where Cargo puts what it builds, and this its packages and projects.
+    target: PathBuf,
     tarball: PathBuf,
     /// Files of JavaScript, with their sizes as they are and compressed.
     files: Vec<(String, u64, u64)>,
@@ -79,14 +81,16 @@ pub(crate) fn npm(report: &mut Report, json: bool, test: bool) -> Result<()> {
 fn build() -> Result<Built> {
     let package = folder();
     install(&package)?;
-    webassembly(&package)?;
+    let target = target_folder()?;
+    webassembly(&package, &target)?;
     let entries = entries(&package)?;
     javascript(&package, &entries)?;
     declarations(&package, &entries)?;
     for file in ["LICENSE-APACHE", "LICENSE-MIT", "CHANGELOG.md"] {
         fs::copy(root().join(file), package.join(file))?;
     }
-    Ok(Built { tarball: pack(&package)?, files: sizes(&package.join("dist"))? })
+    let (tarball, files) = (pack(&package, &target)?, sizes(&package.join("dist"))?);
+    Ok(Built { target, tarball, files })
 }
 
 /// Installs what a folder's lock file names, unless that is there.
@@ -113,12 +117,12 @@ fn tool(folder: &Path, name: &str) -> Command {
 }
 
 /// The library for pages, with the JavaScript around it: in `wasm/`.
-fn webassembly(package: &Path) -> Result<()> {
-    let target = format!("--target={WASM}");
-    run(&mut cargo(["build", "--package=tidelock-wasm", "--profile=page", &target]))?;
+fn webassembly(package: &Path, target: &Path) -> Result<()> {
+    let triple = format!("--target={WASM}");
+    run(&mut cargo(["build", "--package=tidelock-wasm", "--profile=page", &triple]))?;
     let wasm = package.join("wasm");
     fs::create_dir_all(&wasm)?;
-    let built = target_folder()?.join(WASM).join("page/tidelock_wasm.wasm");
+    let built = target.join(WASM).join("page/tidelock_wasm.wasm");
     run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
     let (whole, small) = (wasm.join("tidelock_bg.wasm"), wasm.join("small.wasm"));
     run(tool(package, "wasm-opt").args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES).args([
@@ -189,8 +193,8 @@ fn declarations(package: &Path, entries: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn pack(package: &Path) -> Result<PathBuf> {
-    let folder = target_folder()?.join("npm");
+fn pack(package: &Path, target: &Path) -> Result<PathBuf> {
+    let folder = target.join("npm");
     fs::create_dir_all(&folder)?;
     let printed =
         output(npm_command(package).args(["pack", "--json", "--ignore-scripts", "--pack-destination"]).arg(&folder))?;
@@ -213,13 +217,6 @@ fn sizes(dist: &Path) -> Result<Vec<(String, u64, u64)>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// Where Cargo puts what it builds.
-fn target_folder() -> Result<PathBuf> {
-    let metadata = output(&mut cargo(["metadata", "--format-version=1", "--no-deps"]))?;
-    let metadata: Value = serde_json::from_str(&metadata)?;
-    Ok(metadata["target_directory"].as_str().context("no target folder in the metadata")?.into())
 }
 
 /// Tests what was packed: in each runtime, in a browser, and in new projects of two bundlers.
@@ -290,7 +287,7 @@ fn open(tests: &Path, browser: &Path, folder: &Path) -> Result<()> {
 
 /// A new project that takes the package from the tarball, built as its bundler does.
 fn new_project(tests: &Path, name: &str, built: &Built) -> Result<PathBuf> {
-    let (from, folder) = (tests.join("projects").join(name), target_folder()?.join("npm/projects").join(name));
+    let (from, folder) = (tests.join("projects").join(name), built.target.join("npm/projects").join(name));
     copy(&from, &folder)?;
     fs::copy(tests.join("projects/smoke.js"), folder.join("smoke.js"))?;
     if folder.join("package-lock.json").exists() {

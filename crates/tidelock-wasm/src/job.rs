@@ -23,11 +23,10 @@ use crate::call::{Answer, begun, call};
 use crate::error::thrown;
 use crate::given::settle_down;
 use crate::number::{count, js, millis};
+use crate::optional::Optional as _;
 use crate::page;
 use crate::tenants::name;
-
-/// Larger values are refused before they come here.
-const PAYLOAD_LIMIT: usize = 1 << 24;
+use crate::{PAYLOAD_LIMIT, text};
 
 /// The jobs of one name, and the worker of one handle.
 #[wasm_bindgen]
@@ -68,10 +67,8 @@ impl RawJob {
     /// Gives the id. `rules` are: life of the key, delay, instant, attempts, lease, and of the backoff base, maximum, factor
     /// and jitter.
     pub fn submit(&self, value: String, key: Option<String>, rules: &[f64]) -> Answer {
-        let mut request = with_rules(self.job.submit(&Raw(value.into_bytes())), rules);
-        if let Some(key) = key {
-            request = request.dedup_key(&name(&key));
-        }
+        let request = with_rules(self.job.submit(&Raw(value.into_bytes())), rules)
+            .with(key, |request, key| request.dedup_key(&name(&key)));
         call(request, |submitted| submitted.id.to_string().into())
     }
 
@@ -131,10 +128,7 @@ impl RawJob {
     /// Ends a job that has not ended.
     pub fn cancel(&self, id: &str, reason: Option<String>) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(JsValue::UNDEFINED) };
-        let mut request = self.job.cancel(id);
-        if let Some(reason) = reason {
-            request = request.reason(&reason);
-        }
+        let request = self.job.cancel(id).with(reason, |request, reason| request.reason(&reason));
         call(request, |_| JsValue::UNDEFINED)
     }
 
@@ -149,28 +143,18 @@ impl RawJob {
     }
 }
 
-fn with_rules(mut request: Submit<Raw>, rules: &[f64]) -> Submit<Raw> {
+fn with_rules(request: Submit<Raw>, rules: &[f64]) -> Submit<Raw> {
     let &[key_for, delay, at, attempts, lease, base, max, factor, jitter] = rules else { return request };
-    if let Some(life) = millis(key_for) {
-        request = request.dedup_for(life);
-    }
-    if let Some(delay) = millis(delay) {
-        request = request.delay(delay);
-    }
-    if let Some(at) = count(at) {
-        request = request.at(Timestamp::from_millis(at));
-    }
-    if let Some(attempts) = count(attempts) {
-        request = request.attempts(u32::try_from(attempts).unwrap_or(u32::MAX));
-    }
-    if let Some(lease) = millis(lease) {
-        request = request.lease(lease);
-    }
-    if let Some(base) = millis(base) {
-        let max = millis(max).unwrap_or(Duration::MAX);
-        request = request.backoff(Backoff::exponential(base).factor(factor).max(max).jitter(jitter));
-    }
+    let attempts = count(attempts).map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX));
+    let max = millis(max).unwrap_or(Duration::MAX);
+    let backoff = millis(base).map(|base| Backoff::exponential(base).factor(factor).max(max).jitter(jitter));
     request
+        .with(millis(key_for), Submit::dedup_for)
+        .with(millis(delay), Submit::delay)
+        .with(count(at).map(Timestamp::from_millis), Submit::at)
+        .with(attempts, Submit::attempts)
+        .with(millis(lease), Submit::lease)
+        .with(backoff, Submit::backoff)
 }
 
 fn shown(info: JobInfo) -> JsValue {
@@ -214,9 +198,4 @@ fn code_text(code: FailureCode) -> &'static str {
         FailureCode::Unencodable => "UNENCODABLE",
         _ => "",
     }
-}
-
-/// A value, which came as a text.
-fn text(value: &[u8]) -> JsValue {
-    JsValue::from_str(&String::from_utf8_lossy(value))
 }

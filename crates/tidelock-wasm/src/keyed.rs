@@ -5,22 +5,24 @@
 use std::fmt;
 
 use js_sys::Array;
-use tidelock::ephemeral::Ephemeral;
-use tidelock::registry::{Cas, Entry, Event, EventKind, Follow, Follower, Listed, Removal, Status, Touch, Version};
+use tidelock::ephemeral::{self, Ephemeral};
+use tidelock::registry::{
+    self, Cas, Entry, Event, EventKind, Follow, Follower, Listed, Removal, Status, Touch, TouchRequest, Version,
+};
 use tidelock::web::{self, Begun, begin};
-use tidelock::{ErrorKind, Raw, Registry};
+use tidelock::{EphemeralBuilder, ErrorKind, Raw, Registry, RegistryBuilder};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::call::{Answer, call};
 use crate::error::thrown;
-use crate::number::{count, js, millis};
+use crate::number::{count, js, js_millis, millis};
+use crate::optional::Optional as _;
 use crate::tenants::Tenants;
+use crate::{PAYLOAD_LIMIT, text};
 
 /// The library's name of an object that has its world for itself.
 const ID: &str = "keyed";
-/// What is too large is refused before it comes here.
-const PAYLOAD_LIMIT: usize = usize::MAX;
 
 /// The registry of one factory call.
 #[wasm_bindgen]
@@ -40,29 +42,21 @@ impl RawRegistry {
         tombstone_retention: f64,
         step: f64,
     ) -> Result<RawRegistry, JsValue> {
-        let mut registry = web::in_turns(size(step).unwrap_or(1)).registry::<Raw>(ID).payload_limit(PAYLOAD_LIMIT);
-        if let Some(max) = count(max_entries) {
-            registry = registry.max_entries(max);
-        }
-        if let Some(retention) = millis(event_retention) {
-            registry = registry.event_retention(retention);
-        }
-        if let Some(max) = count(max_events) {
-            registry = registry.max_events(max);
-        }
-        if let Some(retention) = millis(tombstone_retention) {
-            registry = registry.tombstone_retention(retention);
-        }
+        let registry = web::in_turns(size(step).unwrap_or(1))
+            .registry::<Raw>(ID)
+            .payload_limit(PAYLOAD_LIMIT)
+            .with(count(max_entries), RegistryBuilder::max_entries)
+            .with(millis(event_retention), RegistryBuilder::event_retention)
+            .with(count(max_events), RegistryBuilder::max_events)
+            .with(millis(tombstone_retention), RegistryBuilder::tombstone_retention);
         let registry = registry.build().map_err(|error| thrown(&error))?;
         Ok(Self { tenants: Tenants::new(registry, Registry::tenant) })
     }
 
     /// Gives the record. Without `ttl` it is permanent.
     pub fn upsert(&self, tenant: &str, key: &str, value: String, ttl: f64) -> Answer {
-        let mut request = self.tenants.get(tenant).upsert(key, &Raw(value.into_bytes()));
-        if let Some(ttl) = millis(ttl) {
-            request = request.ttl(ttl);
-        }
+        let request =
+            self.tenants.get(tenant).upsert(key, &Raw(value.into_bytes())).with(millis(ttl), registry::Upsert::ttl);
         call(request, shown)
     }
 
@@ -87,19 +81,13 @@ impl RawRegistry {
 
     /// Gives `[version, end]`, or `null`: none is active, or it is permanent and there was no `ttl`.
     pub fn touch(&self, tenant: &str, key: &str, ttl: f64) -> Answer {
-        let mut request = self.tenants.get(tenant).touch(key);
-        if let Some(ttl) = millis(ttl) {
-            request = request.ttl(ttl);
-        }
+        let request = self.tenants.get(tenant).touch(key).with(millis(ttl), TouchRequest::ttl);
         call(request, touched)
     }
 
     /// Gives whether there was an active record.
     pub fn remove(&self, tenant: &str, key: &str, reason: Option<String>) -> Answer {
-        let mut request = self.tenants.get(tenant).remove(key);
-        if let Some(reason) = reason {
-            request = request.reason(&reason);
-        }
+        let request = self.tenants.get(tenant).remove(key).with(reason, |request, reason| request.reason(&reason));
         call(request, |removal| matches!(removal, Removal::Removed).into())
     }
 
@@ -119,10 +107,8 @@ impl RawRegistry {
             let list = registry.list().limit(limit);
             if expired { list.expired() } else { list }
         };
-        let mut first = page(size(limit).unwrap_or(usize::MAX)).prefix(prefix);
-        if let Some(key) = after_key {
-            first = first.after_key(&key);
-        }
+        let first =
+            page(size(limit).unwrap_or(usize::MAX)).prefix(prefix).with(after_key, |first, key| first.after_key(&key));
         let prefix = prefix.to_owned();
         call(
             async move {
@@ -169,47 +155,33 @@ impl RawEphemeral {
         max_events: f64,
         step: f64,
     ) -> Result<RawEphemeral, JsValue> {
-        let mut store = web::in_turns(size(step).unwrap_or(1)).ephemeral::<Raw>(ID).payload_limit(PAYLOAD_LIMIT);
-        if let Some(ttl) = millis(ttl) {
-            store = store.ttl(ttl);
-        }
-        if let Some(max) = count(max_entries) {
-            store = store.max_entries(max);
-        }
-        if let Some(retention) = millis(event_retention) {
-            store = store.event_retention(retention);
-        }
-        if let Some(max) = count(max_events) {
-            store = store.max_events(max);
-        }
+        let store = web::in_turns(size(step).unwrap_or(1))
+            .ephemeral::<Raw>(ID)
+            .payload_limit(PAYLOAD_LIMIT)
+            .with(millis(ttl), EphemeralBuilder::ttl)
+            .with(count(max_entries), EphemeralBuilder::max_entries)
+            .with(millis(event_retention), EphemeralBuilder::event_retention)
+            .with(count(max_events), EphemeralBuilder::max_events);
         let store = store.build().map_err(|error| thrown(&error))?;
         Ok(Self { tenants: Tenants::new(store, Ephemeral::tenant) })
     }
 
     /// Gives the record.
     pub fn upsert(&self, tenant: &str, key: &str, value: String, ttl: f64) -> Answer {
-        let mut request = self.tenants.get(tenant).upsert(key, &Raw(value.into_bytes()));
-        if let Some(ttl) = millis(ttl) {
-            request = request.ttl(ttl);
-        }
+        let request =
+            self.tenants.get(tenant).upsert(key, &Raw(value.into_bytes())).with(millis(ttl), ephemeral::Upsert::ttl);
         call(request, shown)
     }
 
     /// Gives `[version, end]`, or `null`: none lives.
     pub fn touch(&self, tenant: &str, key: &str, ttl: f64) -> Answer {
-        let mut request = self.tenants.get(tenant).touch(key);
-        if let Some(ttl) = millis(ttl) {
-            request = request.ttl(ttl);
-        }
+        let request = self.tenants.get(tenant).touch(key).with(millis(ttl), TouchRequest::ttl);
         call(request, touched)
     }
 
     /// Gives whether there was a record.
     pub fn remove(&self, tenant: &str, key: &str, reason: Option<String>) -> Answer {
-        let mut request = self.tenants.get(tenant).remove(key);
-        if let Some(reason) = reason {
-            request = request.reason(&reason);
-        }
+        let request = self.tenants.get(tenant).remove(key).with(reason, |request, reason| request.reason(&reason));
         call(request, |removal| matches!(removal, Removal::Removed).into())
     }
 
@@ -270,12 +242,11 @@ fn size(number: f64) -> Option<usize> {
 }
 
 fn shown(entry: Entry<Raw>) -> JsValue {
-    let ttl = entry.ttl.map_or(JsValue::NULL, |ttl| js(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)).into());
+    let ttl = entry.ttl.map_or(JsValue::NULL, |ttl| js_millis(ttl).into());
     let end = entry.expires_at.map_or(JsValue::NULL, |end| js(end.as_millis()).into());
-    let value = String::from_utf8_lossy(&entry.value.0);
     [
         entry.key.into(),
-        JsValue::from_str(&value),
+        text(&entry.value.0),
         entry.version.to_string().into(),
         js(entry.created_at.as_millis()).into(),
         js(entry.updated_at.as_millis()).into(),

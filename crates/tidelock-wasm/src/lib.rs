@@ -9,10 +9,12 @@
 
 mod call;
 mod error;
+mod following;
 mod given;
 mod job;
 mod keyed;
 mod number;
+mod optional;
 mod page;
 mod queue;
 mod ratelimit;
@@ -31,10 +33,12 @@ pub use scheduler::{RawScheduler, Surface, mapped, wrong_cron, wrong_zone};
 pub use tenants::digest;
 pub use topic::{RawLive, RawTopic, RawTopicReader};
 
-use tidelock::Raw;
 use wasm_bindgen::JsValue;
 
+/// What is too large is refused before it comes here.
+const PAYLOAD_LIMIT: usize = usize::MAX;
+
 /// A value, which came as a text.
-fn text(value: &Raw) -> JsValue {
-    JsValue::from_str(&String::from_utf8_lossy(&value.0))
+fn text(value: &[u8]) -> JsValue {
+    JsValue::from_str(&String::from_utf8_lossy(value))
 }

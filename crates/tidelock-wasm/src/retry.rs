@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 
 use tidelock::web::RetryCourse;
-use tidelock::{GaveUp, RetryPolicy};
+use tidelock::{GaveUp, RetryPolicy, RetryPolicyBuilder};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::thrown;
 use crate::number::{count, js_millis, millis};
+use crate::optional::Optional as _;
 
 /// What is decided between the attempts of one call.
 #[wasm_bindgen]
@@ -30,22 +31,15 @@ impl RawRetry {
         attempt_timeout: f64,
         deadline: f64,
     ) -> Result<RawRetry, JsValue> {
-        let mut policy = RetryPolicy::builder().unlimited().factor(factor).jitter(jitter);
-        if let Some(attempts) = count(attempts) {
-            policy = policy.attempts(u32::try_from(attempts).unwrap_or(u32::MAX));
-        }
-        if let Some(delay) = millis(min_delay) {
-            policy = policy.min_delay(delay);
-        }
-        if let Some(delay) = millis(max_delay) {
-            policy = policy.max_delay(delay);
-        }
-        if let Some(timeout) = millis(attempt_timeout) {
-            policy = policy.attempt_timeout(timeout);
-        }
-        if let Some(deadline) = millis(deadline) {
-            policy = policy.deadline(deadline);
-        }
+        let policy = RetryPolicy::builder()
+            .unlimited()
+            .factor(factor)
+            .jitter(jitter)
+            .with(count(attempts), |policy, attempts| policy.attempts(u32::try_from(attempts).unwrap_or(u32::MAX)))
+            .with(millis(min_delay), RetryPolicyBuilder::min_delay)
+            .with(millis(max_delay), RetryPolicyBuilder::max_delay)
+            .with(millis(attempt_timeout), RetryPolicyBuilder::attempt_timeout)
+            .with(millis(deadline), RetryPolicyBuilder::deadline);
         let policy = policy.build().map_err(|error| thrown(&error))?;
         Ok(Self { course: RefCell::new(RetryCourse::begin(policy)) })
     }

@@ -18,8 +18,10 @@ use crate::call::{Answer, begun, call};
 use crate::error::thrown;
 use crate::given::settle_down;
 use crate::number::{count, js, millis};
+use crate::optional::Optional as _;
 use crate::page;
 use crate::tenants::name;
+use crate::text;
 
 /// The schedules of one scheduler, and the instance of one handle.
 #[wasm_bindgen]
@@ -113,10 +115,8 @@ impl RawScheduler {
                 schedule.misfire(Misfire::CatchUpAll).max_catch_up_runs(runs)
             }
         };
-        let mut request = self.scheduler.register(&id, schedule);
-        if let Some(slot) = count(behind) {
-            request = web::register_behind(request, Timestamp::from_millis(slot));
-        }
+        let behind = count(behind).map(Timestamp::from_millis);
+        let request = self.scheduler.register(&id, schedule).with(behind, web::register_behind);
         call(request, |registered| (registered == Registered::Created).into())
     }
 
@@ -213,10 +213,10 @@ impl RawScheduler {
 }
 
 fn shown(info: &ScheduleInfo) -> JsValue {
-    let written = info.spec.as_ref().map_or_else(Default::default, |spec| String::from_utf8_lossy(&spec.input));
+    let written = info.spec.as_ref().map_or(&[][..], |spec| &spec.input);
     let at = |at: Timestamp| JsValue::from(js(at.as_millis()));
     let next = info.next.map_or(f64::INFINITY.into(), at);
-    Array::of4(&JsValue::from_str(&written), &next, &at(info.created_at), &at(info.updated_at)).into()
+    Array::of4(&text(written), &next, &at(info.created_at), &at(info.updated_at)).into()
 }
 
 impl fmt::Debug for RawScheduler {

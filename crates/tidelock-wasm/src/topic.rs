@@ -1,26 +1,23 @@
 //! Topics.
 
-use std::cell::RefCell;
-use std::fmt;
-use std::future::{poll_fn, ready};
-use std::pin::Pin;
-use std::rc::Rc;
+use std::future::ready;
 
-use futures_core::Stream as _;
 use js_sys::{Array, Error as JsError, Function};
 use tidelock::topic::{
-    Cursor, Event, EventDelivery, EventId, Follower, Gap, GapCause, Item, Published, Reader, Receipt, Start,
+    Cursor, Event, EventDelivery, EventId, Follower, Gap, GapCause, Item, Publish, Published, Reader, Receipt, Start,
 };
-use tidelock::web::{Begun, begin, publish_recorded, receipt, recv_event, without_limit};
-use tidelock::{MINUTE, Raw, Tidelock, Topic};
+use tidelock::web::{Begun, begin, publish_recorded, receipt, recv_event};
+use tidelock::{MINUTE, Raw, Tidelock, Topic, TopicBuilder};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::call::{Answer, begun, call};
 use crate::error::thrown;
+use crate::following::Following;
 use crate::number::{js, millis};
+use crate::optional::Optional as _;
 use crate::tenants::{Tenants, name};
-use crate::text;
+use crate::{PAYLOAD_LIMIT, text};
 
 /// The topic of one factory call.
 #[wasm_bindgen]
@@ -35,11 +32,11 @@ impl RawTopic {
     /// A topic in a world of its own. It has its own name there, by which its cursors are told from those of others.
     #[wasm_bindgen(constructor)]
     pub fn new(id: &str, retention: f64) -> Result<RawTopic, JsValue> {
-        let mut topic = Tidelock::in_process().topic::<Raw>(&name(id));
-        if let Some(retention) = millis(retention) {
-            topic = topic.retention(retention);
-        }
-        let topic = without_limit(topic.build().map_err(|error| thrown(&error))?);
+        let topic = Tidelock::in_process()
+            .topic::<Raw>(&name(id))
+            .payload_limit(PAYLOAD_LIMIT)
+            .with(millis(retention), TopicBuilder::retention);
+        let topic = topic.build().map_err(|error| thrown(&error))?;
         Ok(Self { tenants: Tenants::new(topic.clone(), Topic::tenant), topic })
     }
 
@@ -53,16 +50,13 @@ impl RawTopic {
         dedup_for: f64,
         record: Option<Function>,
     ) -> Answer {
-        let mut request = self.tenants.get(tenant).publish(&Raw(value.into_bytes()));
-        if let Some(key) = ordering_key {
-            request = request.ordering_key(&name(&key));
-        }
-        if let Some(key) = dedup_key {
-            request = request.dedup_key(&name(&key));
-        }
-        if let Some(span) = millis(dedup_for) {
-            request = request.dedup_for(span);
-        }
+        let request = self
+            .tenants
+            .get(tenant)
+            .publish(&Raw(value.into_bytes()))
+            .with(ordering_key, |request, key| request.ordering_key(&name(&key)))
+            .with(dedup_key, |request, key| request.dedup_key(&name(&key)))
+            .with(millis(dedup_for), Publish::dedup_for);
         let answer = |Published { event_id, duplicate, .. }: Published| {
             JsValue::from(Array::of2(&event_id.to_string().into(), &duplicate.into()))
         };
@@ -93,7 +87,7 @@ impl RawTopic {
         };
         // Nothing else can be wrong with it than that the cursor is of another topic or tenant.
         let follower = follower.map_err(invalid)?;
-        Ok(RawLive { follower: Rc::new(RefCell::new(Some(follower))) })
+        Ok(RawLive { following: Following::new(Some(follower)) })
     }
 }
 
@@ -158,9 +152,9 @@ impl RawTopicReader {
 
 /// A follower of a topic.
 #[wasm_bindgen]
+#[derive(Debug)]
 pub struct RawLive {
-    /// `None` while a call waits for what comes next, and for ever if that was withdrawn.
-    follower: Rc<RefCell<Option<Follower<Raw>>>>,
+    following: Following<Follower<Raw>>,
 }
 
 #[wasm_bindgen]
@@ -168,38 +162,25 @@ impl RawLive {
     /// Gives `[value, event id, published at]`, or for a gap `[null, from, to, missed, cause]`; `null` at the end. One call
     /// at a time.
     pub fn next(&self) -> Answer {
-        let place = Rc::clone(&self.follower);
-        let taken = place.borrow_mut().take();
-        let Some(mut follower) = taken else { return Ok(JsValue::NULL) };
-        begun(async move {
-            let next = poll_fn(|context| Pin::new(&mut follower).poll_next(context)).await;
-            *place.borrow_mut() = Some(follower);
-            match next {
-                None => Ok(JsValue::NULL),
-                Some(Ok(Item::Event(event))) => Ok(seen(event).into()),
-                Some(Ok(Item::Gap(gap))) => Ok(lost(&gap).into()),
-                Some(Ok(Item::Undecodable(raw))) => Err(JsError::new(&raw.error).into()),
-                Some(Err(error)) => Err(thrown(&error)),
-            }
+        self.following.next(|item| {
+            Some(match item {
+                Item::Event(event) => Ok(seen(event).into()),
+                Item::Gap(gap) => Ok(lost(&gap).into()),
+                Item::Undecodable(raw) => Err(JsError::new(&raw.error).into()),
+            })
         })
-    }
-}
-
-impl fmt::Debug for RawLive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawLive").finish_non_exhaustive()
     }
 }
 
 fn seen(event: Event<Raw>) -> Array {
     let (id, at) = (event.event_id().to_string(), js(event.published_at().as_millis()));
-    Array::of3(&text(&event.into_data()), &id.into(), &at.into())
+    Array::of3(&text(&event.into_data().0), &id.into(), &at.into())
 }
 
 fn delivered(delivery: EventDelivery<Raw>) -> JsValue {
     let (id, event, at) = (delivery.delivery_id(), delivery.event_id().to_string(), delivery.published_at());
     let (value, _) = delivery.into_parts();
-    Array::of4(&text(&value), &event.into(), &js(at.as_millis()).into(), &id.into()).into()
+    Array::of4(&text(&value.0), &event.into(), &js(at.as_millis()).into(), &id.into()).into()
 }
 
 fn lost(gap: &Gap) -> Array {

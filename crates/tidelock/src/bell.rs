@@ -2,6 +2,7 @@
 
 use tokio::sync::Notify;
 
+use crate::runtime::BoxFuture;
 use crate::time::{Clock, SECOND};
 
 /// Rings for a process that parked. One per object and process; whoever waits for it looks again.
@@ -17,10 +18,12 @@ impl Bell {
     }
 }
 
-/// Resolves now and then, for a ring that was lost. Never in a page: nothing is lost there, and nobody forgotten.
-pub(crate) async fn safety(clock: &Clock) {
+/// Resolves now and then, for a ring that was lost; counted from now, not from when it is first polled. Never in a page:
+/// nothing is lost there, and nobody who waits is forgotten.
+pub(crate) fn safety(clock: &Clock) -> BoxFuture<'static, ()> {
     if cfg!(target_family = "wasm") {
-        return std::future::pending().await;
+        return Box::pin(std::future::pending());
     }
-    clock.sleep(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())).await;
+    let (clock, until) = (clock.clone(), clock.tick().plus(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())));
+    Box::pin(async move { clock.sleep_until(until).await })
 }

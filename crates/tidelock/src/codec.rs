@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::backend::most;
 use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::handover::store::MAX_BYTES;
 
 /// What a value of a queue, topic, job or record may be.
 ///
@@ -120,6 +122,15 @@ impl<T> Border<T> {
         T: Value,
     {
         decode(self.codec, bytes)
+    }
+
+    /// Refuses a limit that is out of the range of queues, topics and jobs.
+    pub(crate) fn check_limit(&self) -> Result<()> {
+        const MAX: u64 = most(MAX_BYTES as u64);
+        if (1..=MAX).contains(&(self.limit as u64)) {
+            return Ok(());
+        }
+        Err(Error::configuration(format!("payload_limit must be 1..={MAX} bytes, but is {}", self.limit)))
     }
 
     /// Refuses `size` bytes of value and metadata that are more than the limit.

@@ -27,6 +27,11 @@ pub async fn pause(time: std::time::Duration) {
 /// A future on the heap, as the store traits give it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What is known already, as the store traits give it.
+pub(crate) fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(std::future::ready(value))
+}
+
 /// Lets every other ready task run once.
 pub(crate) async fn yield_now() {
     let mut yielded = false;

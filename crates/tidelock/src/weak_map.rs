@@ -50,6 +50,50 @@ impl<K, V> Default for WeakMap<K, V> {
     }
 }
 
+/// One value that all who ask share while any of them holds it.
+pub(crate) struct WeakSlot<V>(Mutex<Weak<V>>);
+
+impl<V> WeakSlot<V> {
+    /// The value, if somebody holds it.
+    pub(crate) fn get(&self) -> Option<Arc<V>> {
+        self.lock().upgrade()
+    }
+
+    /// The value that somebody holds, else a new one.
+    pub(crate) fn get_or_default(&self) -> Arc<V>
+    where
+        V: Default,
+    {
+        let mut known = self.lock();
+        known.upgrade().unwrap_or_else(|| {
+            let value = Arc::<V>::default();
+            *known = Arc::downgrade(&value);
+            value
+        })
+    }
+
+    /// Whether somebody holds it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.lock().strong_count() > 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Weak<V>> {
+        self.0.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl<V> Default for WeakSlot<V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<V> fmt::Debug for WeakSlot<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakSlot").field(&self.is_held()).finish()
+    }
+}
+
 impl<K, V> fmt::Debug for WeakMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakMap").finish_non_exhaustive()

@@ -1,5 +1,5 @@
-//! For bindings to JavaScript: calls from a page that has no `await` of its own, deliveries and places by their texts, jobs whose
-//! handlers cannot be dropped, and schedules that call objects of the page.
+//! For bindings to JavaScript: calls from a page that has no `await` of its own, deliveries and places by their texts,
+//! jobs whose handlers cannot be dropped, and schedules that call objects of the page.
 //!
 //! In a page, effects are synchronous: what a call changes is changed before it gives its promise back. [`begin`] runs a
 //! request of this library, and every task that it wakes, as far as they can go, and only then returns.
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use self::job::{job_ends, lease_is_limit};
 pub use self::scheduler::{Targets, announce, failure_of, register_behind, target_failed, with_targets};
-pub use self::topic::{publish_recorded, recv_event, without_limit};
+pub use self::topic::{publish_recorded, recv_event};
 use crate::codec::Value;
 use crate::error::Result;
 use crate::handover::Receipt;

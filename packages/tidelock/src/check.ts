@@ -1,5 +1,6 @@
 // What arguments must be, and what is said of those that are not. Nothing is changed before all of a call's are checked.
 
+export const WEEK = 7 * 24 * 3_600_000;
 export const TEN_YEARS = 3_650 * 24 * 3_600_000;
 const MAX_NAME = 256;
 

@@ -2,6 +2,7 @@
 
 import { initSync, Waiting } from "../wasm/tidelock.js";
 import { wasm } from "../wasm/bytes.js";
+import { TEN_YEARS } from "./check.js";
 
 export * from "../wasm/tidelock.js";
 
@@ -31,7 +32,7 @@ export function waitMs({ wait, timeoutMs = 30_000 }: WaitConfig): number {
   if (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) throw new Error("timeoutMs must be >= 0");
   if (wait === false || timeoutMs <= 0) return 0;
   // The longest time there is comes close enough to never.
-  return timeoutMs === Infinity ? NONE : Math.min(timeoutMs, 3_650 * 24 * 3_600_000);
+  return timeoutMs === Infinity ? NONE : Math.min(timeoutMs, TEN_YEARS);
 }
 
 /** Begins a call that waits until its signal aborts: then it is withdrawn, and gives `null`. */
@@ -58,8 +59,26 @@ export async function* repeated<T, C extends WaitConfig>(
 }
 
 /** An error that is told by its name. */
-export function named(name: string, message: string): Error {
-  return Object.assign(new Error(message), { name });
+export function named(name: string, message: string, options?: ErrorOptions): Error {
+  return Object.assign(new Error(message, options), { name });
+}
+
+/** Calls an observer, beside the work. What it throws is its own affair. */
+export function tell<T>(observer: (told: T) => unknown, told: T): void {
+  Promise.resolve(told).then(observer).catch(() => {});
+}
+
+/** Events whose reader does not wait for the next one to leave: `leave` withdraws that. */
+export function leavable<T>(
+  events: AsyncGenerator<T, void, undefined>,
+  leave: () => void,
+): AsyncGenerator<T, void, undefined> {
+  const end = events.return.bind(events);
+  events.return = (value) => {
+    leave();
+    return end(value);
+  };
+  return events;
 }
 
 /** What something that was thrown says. */

@@ -1,12 +1,14 @@
 /** Jobs: work that is kept until it is done, with retries, limits, cancellation and steps that are not repeated. */
 
-import { name, number, text, TEN_YEARS } from "./check.js";
+import { name, number, text, TEN_YEARS, WEEK } from "./check.js";
 import {
+  leavable,
   named,
   NONE,
   RawJob,
   repeated,
   settled,
+  tell,
   textOf,
   Waiting,
   waiting,
@@ -134,7 +136,6 @@ export type JobHandle<Input, Result = unknown> = {
   stop(): void;
 };
 
-const WEEK = 7 * 24 * 3_600_000;
 /** Bytes of input and meta, of a result, and of what one step keeps. */
 const LIMIT = 131_072;
 
@@ -337,17 +338,11 @@ function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncI
       events.free();
     }
   }
-  const live = all();
-  const end = live.return.bind(live);
-  // Who leaves does not wait for an event first.
-  live.return = (value) => {
-    const ended = end(value);
+  return leavable(all(), () => {
     isLeft = true;
     if (answer instanceof Waiting) answer.cancel();
     leave();
-    return ended;
-  };
-  return live;
+  });
 }
 
 /** Resolves when the signal aborts, or the loop is left: nothing comes any more. */
@@ -380,7 +375,7 @@ function reader(id: JobId, raw: RawJobReader, group: string): TopicReader<JobEve
 
 /** Tells of events that are no longer kept. */
 function lost({ onGap }: TopicLiveConfig, [, from, to, missed]: Lost): void {
-  if (onGap) Promise.resolve({ from, to, missed, cause: "trimmed" } as const).then(onGap).catch(() => {});
+  if (onGap) tell(onGap, { from, to, missed, cause: "trimmed" });
 }
 
 function event(id: JobId, [cursor, ts, type, runId, nextAt, reason, attempt]: ShownEvent): TopicLiveEvent<JobEvent> {

@@ -1,6 +1,6 @@
 /** Locks: one holder per resource, for a time, first come, first served. */
 
-import { name, number } from "./check.js";
+import { name, number, TEN_YEARS } from "./check.js";
 import { hashed, part } from "./keys.js";
 import { passing } from "./mark.js";
 import { MemoryStore, type Store } from "./store.js";
@@ -67,7 +67,6 @@ export class LockError extends Error {
   }
 }
 
-const TEN_YEARS = 3_650 * 24 * 3_600_000;
 /** Shorter locks are not renewed. */
 const MIN_RENEWED = 100;
 /** The most that is added to a look's delay. */

@@ -1,6 +1,6 @@
 /** Queues: each message to one receiver at a time, at least once, with leases, delays and retries. */
 
-import { configuredTenant, name, number, tenant, text } from "./check.js";
+import { configuredTenant, name, number, tenant, text, WEEK } from "./check.js";
 import { NONE, RawQueue, repeated, settled, waiting, waitMs } from "./core.js";
 import { pack, unpack } from "./envelope.js";
 import { parse, type Infer, type Schema } from "./schema.js";
@@ -104,8 +104,6 @@ export type Queue<T> = QueueReader<T> & {
   send(cfg: QueueSendConfig<T>): Promise<{ messageId: string; duplicate: boolean }>;
   reader(): QueueReader<T>;
 };
-
-const WEEK = 7 * 24 * 3_600_000;
 
 /** What the core shows of a delivery. */
 type Shown = [value: string, message: string, delivery: string, attempt: number, lease: number, until: number];

@@ -1,6 +1,6 @@
 /** Rate limits: so many units per sliding window, for each identifier. */
 
-import { name, number } from "./check.js";
+import { name, number, TEN_YEARS } from "./check.js";
 import { RawWindow, waitMs } from "./core.js";
 import { corrupt, hashed, part } from "./keys.js";
 import { Turns } from "./line.js";
@@ -76,7 +76,7 @@ export class RateLimitError extends Error {
 }
 
 const MAX_LIMIT = 1e12;
-const MAX_WINDOW_SECS = 3_650 * 24 * 3_600;
+const MAX_WINDOW_SECS = TEN_YEARS / 1_000;
 
 /** Makes a rate limit of this page. */
 export function ratelimit(config: RateLimitConfig): RateLimiter {

@@ -1,6 +1,7 @@
 /** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
 
-import { NONE, RawRetry } from "./core.js";
+import { TEN_YEARS } from "./check.js";
+import { named, NONE, RawRetry } from "./core.js";
 import { mark } from "./mark.js";
 import { after, pause } from "./timer.js";
 
@@ -83,7 +84,6 @@ export const DEFAULT_RETRY_OPTIONS: {
   retryIf: isRetryableTransportError,
 });
 
-const TEN_YEARS = 3_650 * 24 * 3_600_000;
 /** Turns of the microtask queue in which a value may still come that was under way. */
 const GRACE = 10;
 
@@ -207,12 +207,6 @@ function tell<E>(listener: ((event: E) => void) | undefined, event: E): void {
 
 function aborted(signal: AbortSignal | undefined, lastError: unknown): Error {
   return Object.assign(named("AbortError", "retry aborted", { cause: signal?.reason as unknown }), { lastError });
-}
-
-function named(name: string, message: string, options?: ErrorOptions): Error {
-  const error = new Error(message, options);
-  error.name = name;
-  return error;
 }
 
 function begin(opts: RetryOptions): RawRetry {

@@ -1,7 +1,7 @@
 /** Topics: an event log. Groups share its events, at least once; followers see all of them, in order. */
 
-import { configuredTenant, name, number, tenant, text } from "./check.js";
-import { NONE, RawTopic, repeated, settled, Waiting, waiting, waitMs } from "./core.js";
+import { configuredTenant, name, number, tenant, text, WEEK } from "./check.js";
+import { leavable, NONE, RawTopic, repeated, settled, tell, Waiting, waiting, waitMs } from "./core.js";
 import { pack, unpack } from "./envelope.js";
 import { corrupt, storeKey } from "./keys.js";
 import { parse, type Infer, type Schema } from "./schema.js";
@@ -126,8 +126,6 @@ export type Topic<T> = {
   live(cfg?: TopicLiveConfig): AsyncIterable<TopicLiveEvent<T>>;
 };
 
-const WEEK = 7 * 24 * 3_600_000;
-
 /** What the core shows of an event, of a hand-over, of a gap. */
 type Seen = [value: string, event: string, at: number];
 type Delivered = [...Seen, delivery: string];
@@ -214,14 +212,9 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
           follower.free();
         }
       }
-      const all = events();
-      const leave = all.return.bind(all);
-      // Who leaves does not wait for an event first.
-      all.return = (value) => {
+      return leavable(events(), () => {
         if (answer instanceof Waiting) answer.cancel();
-        return leave(value);
-      };
-      return all;
+      });
     },
   };
 }
@@ -241,9 +234,4 @@ function invalid({ onInvalid }: Observers, [value, event, at]: Seen, cause: unkn
   const raw = new TextEncoder().encode(value.split("\n", 1)[0]);
   if (onInvalid) tell(onInvalid, { eventId: event, cursor: event, publishedAt: at, raw, error });
   return error;
-}
-
-/** Calls an observer, beside the work. What it throws is its own affair. */
-function tell<T>(observer: (told: T) => unknown, told: T): void {
-  Promise.resolve(told).then(observer).catch(() => {});
 }

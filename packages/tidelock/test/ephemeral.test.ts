@@ -1,17 +1,7 @@
 import { ephemeral, EphemeralCapacityError, EphemeralPayloadTooLargeError } from "tidelock/browser/ephemeral";
-import { any, describe, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
+import { any, describe, drain, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
 
 const make = (options = {}) => ephemeral({ id: "room", schema: any<unknown>(), ttlMs: 1_000, ...options });
-
-/** All that a reader has now. */
-async function drain<E>(reader: { recv(cfg: { wait: boolean }): Promise<E | null> }): Promise<E[]> {
-  const events: E[] = [];
-  for (;;) {
-    const event = await reader.recv({ wait: false });
-    if (event === null) return events;
-    events.push(event);
-  }
-}
 
 const types = (events: readonly { type: string }[]) => events.map(({ type }) => type);
 const keys = ({ entries }: { entries: { key: string }[] }) => entries.map(({ key }) => key);

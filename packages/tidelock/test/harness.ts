@@ -55,6 +55,27 @@ export async function settled(): Promise<void> {
   for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
 }
 
+/** Counts the timers that are set from now on, until `stop` or the end of pinned time. */
+export function countTimers(): { count: number; stop(): void } {
+  const { setTimeout } = globalThis;
+  const timers = { count: 0, stop: () => void (globalThis.setTimeout = setTimeout) };
+  globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
+    timers.count += 1;
+    return setTimeout(...args);
+  }) as typeof setTimeout;
+  return timers;
+}
+
+/** All that a reader has now. */
+export async function drain<E>(reader: { recv(cfg: { wait: boolean }): Promise<E | null> }): Promise<E[]> {
+  const events: E[] = [];
+  for (;;) {
+    const event = await reader.recv({ wait: false });
+    if (event === null) return events;
+    events.push(event);
+  }
+}
+
 /** The error that a call rejects with, or throws. */
 export async function failure(call: () => unknown): Promise<Error> {
   try {

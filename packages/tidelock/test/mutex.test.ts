@@ -2,7 +2,7 @@ import * as entry from "tidelock/browser/mutex";
 import { LockError, mutex, type Lock, type MutexConfig } from "tidelock/browser/mutex";
 import { isRetryableTransportError } from "tidelock/browser/retry";
 import { createLocalStorageStore, createMemoryStore, type Store } from "tidelock/browser/store";
-import { describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
 import { withStorage } from "./storage.js";
 
 const START = 1_700_000_000_000;
@@ -287,17 +287,12 @@ describe("mutex", () => {
 
   test("a store of its own is not looked at in vain", () =>
     pinned(async (time) => {
-      const { setTimeout } = globalThis;
       const orders = make();
       await acquired(orders);
       const waits = orders.acquire("a");
-      let timers = 0;
-      globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
-        timers += 1;
-        return setTimeout(...args);
-      }) as typeof setTimeout;
+      const timers = countTimers();
       await time.advance(2_999);
-      expect(timers).to.equal(0);
+      expect(timers.count).to.equal(0);
       await time.advance(1);
       expect(await waits).to.equal(null);
     }));

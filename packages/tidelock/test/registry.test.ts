@@ -1,17 +1,7 @@
 import { registry, RegistryCapacityError, RegistryPayloadTooLargeError } from "tidelock/browser/registry";
-import { any, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { any, describe, drain, expect, failure, pinned, settled, test } from "./harness.js";
 
 const make = (options = {}) => registry({ id: "apps", schema: any<unknown>(), ...options });
-
-/** All that a reader has now. */
-async function drain<E>(reader: { recv(cfg: { wait: boolean }): Promise<E | null> }): Promise<E[]> {
-  const events: E[] = [];
-  for (;;) {
-    const event = await reader.recv({ wait: false });
-    if (event === null) return events;
-    events.push(event);
-  }
-}
 
 const types = (events: readonly { type: string }[]) => events.map(({ type }) => type);
 const keys = ({ entries }: { entries: { key: string }[] }) => entries.map(({ key }) => key);

@@ -1,7 +1,7 @@
 import * as entry from "tidelock/browser/retry";
 import { queue } from "tidelock/browser/queue";
 import { DEFAULT_RETRY_OPTIONS, isRetryableTransportError, retry, type RetryOptions } from "tidelock/browser/retry";
-import { describe, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
+import { countTimers, describe, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
 
 const reset = () => Object.assign(new Error("gone"), { code: "ECONNRESET" });
 
@@ -42,17 +42,12 @@ describe("retry", () => {
 
   test("a first success is one call with number 1, made before the promise is given, and no timer", () =>
     pinned(async () => {
-      const { setTimeout } = globalThis;
-      let timers = 0;
-      globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
-        timers += 1;
-        return setTimeout(...args);
-      }) as typeof setTimeout;
+      const timers = countTimers();
       const { fn, calls } = failing(0);
       const value = retry(fn);
       expect(calls).to.deep.equal([1]);
       expect(await value).to.equal(1);
-      expect(timers).to.equal(0);
+      expect(timers.count).to.equal(0);
       expect(await retry(() => "not a promise")).to.equal("not a promise");
     }));
 

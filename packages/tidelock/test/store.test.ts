@@ -1,6 +1,6 @@
 import * as entry from "tidelock/browser/store";
 import { createLocalStorageStore, createMemoryStore, LocalStorageStore, MemoryStore, type Store } from "tidelock/browser/store";
-import { describe, expect, pinned, test } from "./harness.js";
+import { countTimers, describe, expect, pinned, test } from "./harness.js";
 import { withStorage } from "./storage.js";
 
 const YEARS = 3_650 * 24 * 3_600_000;
@@ -134,15 +134,10 @@ describe("store in memory", () => {
 
   test("one timer frees all that is over, without a call", () =>
     pinned(async (time) => {
-      const { setTimeout } = globalThis;
-      let timers = 0;
-      globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
-        timers += 1;
-        return setTimeout(...args);
-      }) as typeof setTimeout;
+      const timers = countTimers();
       const store = new MemoryStore();
       for (let key = 0; key < 1_000; key += 1) store.set(String(key), key, 1_000);
-      expect(timers).to.equal(1);
+      expect(timers.count).to.equal(1);
       store.set("later", 0, 500);
       store.set("later", 0, 900);
       await time.advance(1_000);

@@ -1,6 +1,6 @@
 import type { Store } from "tidelock/browser/store";
 import { topic, type TopicDelivery, type TopicLiveEvent, type TopicReader } from "tidelock/browser/topic";
-import { any, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { any, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -444,18 +444,13 @@ describe("topic live", () => {
   test("it waits for weeks, also while the clock is set back", () =>
     pinned(async (time) => {
       const orders = make();
-      const { setTimeout } = globalThis;
-      let timers = 0;
-      globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
-        timers += 1;
-        return setTimeout(...args);
-      }) as typeof setTimeout;
+      const timers = countTimers();
       const got = take(orders.live(), 1);
       const inGroup = orders.reader().recv({ timeoutMs: Infinity });
       await time.advance(40 * DAY);
-      globalThis.setTimeout = setTimeout;
+      timers.stop();
       // None looks now and then whether something has come.
-      expect(timers).to.equal(0);
+      expect(timers.count).to.equal(0);
       time.set(time.now() - 60 * MINUTE);
       await orders.pub({ data: "one" });
       expect(await got).to.deep.equal(["one"]);

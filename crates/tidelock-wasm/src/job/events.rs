@@ -1,12 +1,5 @@
 //! What happens to a job.
 
-use std::cell::RefCell;
-use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::rc::Rc;
-
-use futures_core::Stream;
 use js_sys::{Array, Error as JsError};
 use tidelock::job::{Follower, Gap, Item, JobCursor, JobEvent, JobEventKind, JobId, Start};
 use tidelock::{ErrorKind, Job, Raw};
@@ -15,13 +8,14 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::call::{Answer, begun};
 use crate::error::thrown;
+use crate::following::Following;
 use crate::number::js;
 
 /// Follows the events of a job.
 #[wasm_bindgen]
+#[derive(Debug)]
 pub struct RawJobEvents {
-    /// Out while somebody waits for the next event.
-    follower: Rc<RefCell<Option<Follower>>>,
+    following: Following<Follower>,
 }
 
 #[wasm_bindgen]
@@ -29,30 +23,10 @@ impl RawJobEvents {
     /// Gives `[cursor, at, type, run, next at, reason, attempt]` of the next event, `[null, from, to, missed]` of a gap, or
     /// `null`: nothing comes any more.
     pub fn next(&self) -> Answer {
-        let place = Rc::clone(&self.follower);
-        let Some(mut follower) = place.take() else { return Ok(JsValue::NULL) };
-        begun(async move {
-            let event = loop {
-                match poll_fn(|polling| Pin::new(&mut follower).poll_next(polling)).await {
-                    None => break JsValue::NULL,
-                    Some(Err(error)) => return Err(thrown(&error)),
-                    Some(Ok(Item::Event(event))) => {
-                        if let Some(shown) = shown(&event) {
-                            break shown.into();
-                        }
-                    }
-                    Some(Ok(Item::Gap(gap))) => break lost(&gap),
-                }
-            };
-            *place.borrow_mut() = Some(follower);
-            Ok(event)
+        self.following.next(|item| match item {
+            Item::Event(event) => Some(Ok(shown(&event)?.into())),
+            Item::Gap(gap) => Some(Ok(lost(&gap))),
         })
-    }
-}
-
-impl fmt::Debug for RawJobEvents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawJobEvents").finish_non_exhaustive()
     }
 }
 
@@ -68,12 +42,12 @@ pub(super) fn follow(job: &Job<Raw, Raw>, id: &str, after: Option<String>) -> An
         (Ok(id), _) => job.events(id).follow().start(start),
         (Err(_), Some(text)) if matches!(start, Start::After(_)) => return Err(foreign(text)),
         // Of what is no job nothing comes.
-        (Err(_), _) => return Ok(RawJobEvents { follower: Rc::default() }.into()),
+        (Err(_), _) => return Ok(RawJobEvents { following: Following::new(None) }.into()),
     };
     let after = after.unwrap_or_default();
     begun(async move {
         match follow.await {
-            Ok(follower) => Ok(RawJobEvents { follower: Rc::new(RefCell::new(Some(follower))) }.into()),
+            Ok(follower) => Ok(RawJobEvents { following: Following::new(Some(follower)) }.into()),
             Err(error) if error.kind() == ErrorKind::InvalidArgument => Err(foreign(&after)),
             Err(error) => Err(thrown(&error)),
         }

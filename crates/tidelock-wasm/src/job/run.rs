@@ -6,17 +6,18 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use js_sys::{Array, Function};
-use tidelock::job::{FailureCode, JobContext, JobError, StopReason};
+use tidelock::job::{FailureCode, Heartbeat, JobContext, JobError, StopReason};
 use tidelock::{Raw, web};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
-use super::text;
 use crate::call::{Answer, begun, call};
 use crate::error::thrown;
 use crate::given::given;
 use crate::number::millis;
+use crate::optional::Optional as _;
 use crate::tenants::name;
+use crate::text;
 
 /// What a handler has of its run.
 #[wasm_bindgen]
@@ -28,10 +29,7 @@ pub struct RawRun {
 impl RawRun {
     /// The limit of the run begins anew.
     pub fn heartbeat(&self, lease: f64) -> Answer {
-        let mut request = self.context.heartbeat();
-        if let Some(lease) = millis(lease) {
-            request = request.lease(lease);
-        }
+        let request = self.context.heartbeat().with(millis(lease), Heartbeat::lease);
         call(request, |()| JsValue::UNDEFINED)
     }
 

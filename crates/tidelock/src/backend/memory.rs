@@ -23,7 +23,7 @@ use crate::ratelimit::memory::MemoryRatelimit;
 use crate::ratelimit::store::RatelimitStore;
 use crate::retry::memory::MemoryBudget;
 use crate::retry::store::BudgetStore;
-use crate::runtime::{BoxFuture, Spawner};
+use crate::runtime::{self, BoxFuture, Spawner};
 use crate::scheduler::memory::MemoryScheduler;
 use crate::scheduler::store::SchedulerStore;
 use crate::time::{Clock, Timestamp};
@@ -81,7 +81,7 @@ impl Drop for Memory {
 
 impl Backend for Memory {
     fn ping(&self) -> BoxFuture<'_, Result<Duration>> {
-        Box::pin(std::future::ready(Ok(Duration::ZERO)))
+        runtime::ready(Ok(Duration::ZERO))
     }
 
     fn close(&self) {

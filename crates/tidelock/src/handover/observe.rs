@@ -4,7 +4,6 @@
 use std::future::Future;
 
 use tracing::Instrument;
-use tracing::field::Empty;
 
 use super::site::{Object, Site};
 
@@ -29,51 +28,41 @@ impl Operation {
     }
 }
 
+/// A span by the names of the OpenTelemetry messaging conventions; `of` stands between the operation's name and the
+/// destination's.
+macro_rules! messaging_span {
+    ($target:literal, $span:literal, $names:expr, $of:literal, $site:expr, $count:expr, $id:expr $(, $($field:tt)+)?) => {{
+        let (name, kind, span_kind): (&str, &str, &str) = $names;
+        tracing::debug_span!(
+            target: $target,
+            $span,
+            otel.name = %format_args!(concat!("{} ", $of, "{}"), name, $site.address.id),
+            otel.kind = span_kind,
+            messaging.system = "tidelock",
+            messaging.operation.name = name,
+            messaging.operation.type = kind,
+            messaging.destination.name = %$site.address.id,
+            $($($field)+,)?
+            messaging.batch.message_count = $count,
+            messaging.message.id = $id,
+            error.type = tracing::field::Empty,
+        )
+    }};
+}
+
+pub(crate) use messaging_span;
+
 /// The span of an operation on `count` messages; `id` is that of a single known one.
 pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
-    let (name, kind, span_kind) = operation.names();
+    let names = operation.names();
     match &site.object {
-        Object::Queue | Object::Jobs => tracing::debug_span!(
-            target: "tidelock::queue",
-            "queue",
-            otel.name = %format_args!("{name} {}", site.address.id),
-            otel.kind = span_kind,
-            messaging.system = "tidelock",
-            messaging.operation.name = name,
-            messaging.operation.type = kind,
-            messaging.destination.name = %site.address.id,
-            messaging.batch.message_count = count,
-            messaging.message.id = id,
-            error.type = Empty,
+        Object::Queue | Object::Jobs => messaging_span!("tidelock::queue", "queue", names, "", site, count, id),
+        Object::Group(group) => messaging_span!(
+            "tidelock::topic", "topic", names, "", site, count, id, messaging.consumer.group.name = %group
         ),
-        Object::Group(group) => tracing::debug_span!(
-            target: "tidelock::topic",
-            "topic",
-            otel.name = %format_args!("{name} {}", site.address.id),
-            otel.kind = span_kind,
-            messaging.system = "tidelock",
-            messaging.operation.name = name,
-            messaging.operation.type = kind,
-            messaging.destination.name = %site.address.id,
-            messaging.consumer.group.name = %group,
-            messaging.batch.message_count = count,
-            messaging.message.id = id,
-            error.type = Empty,
-        ),
-        Object::JobGroup(job, group) => tracing::debug_span!(
-            target: "tidelock::job",
-            "job events",
-            otel.name = %format_args!("{name} events of {}", site.address.id),
-            otel.kind = span_kind,
-            messaging.system = "tidelock",
-            messaging.operation.name = name,
-            messaging.operation.type = kind,
-            messaging.destination.name = %site.address.id,
-            job.id = job,
-            messaging.consumer.group.name = %group,
-            messaging.batch.message_count = count,
-            messaging.message.id = id,
-            error.type = Empty,
+        Object::JobGroup(job, group) => messaging_span!(
+            "tidelock::job", "job events", names, "events of ", site, count, id,
+            job.id = job, messaging.consumer.group.name = %group
         ),
     }
 }

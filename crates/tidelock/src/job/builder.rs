@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Job;
 use super::policy::Policy;
 use super::site::receivers;
-use super::store::{MAX_BYTES, Rules};
+use super::store::Rules;
 use crate::backoff::{self, Backoff};
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
@@ -292,10 +292,7 @@ impl<I, O> JobBuilder<I, O> {
         name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
         self.run.check(Error::configuration)?;
         check_duration(Error::configuration, "dedup_for", self.dedup_for, Duration::from_millis(1), TEN_YEARS)?;
-        if !(1..=MAX_BYTES).contains(&self.border.limit) {
-            let limit = self.border.limit;
-            return Err(Error::configuration(format!("payload_limit must be 1..={MAX_BYTES} bytes, but is {limit}")));
-        }
+        self.border.check_limit()?;
         match self.max_depth {
             Some(depth) if !(1..=MAX).contains(&depth) => {
                 Err(Error::configuration(format!("max_depth must be 1..={MAX} or none, but is {depth}")))

@@ -1,6 +1,6 @@
 //! Jobs in process: a model per object behind a lock, and the backend's timer.
 
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::Arc;
 
 use super::ears::{Ears, News};
 use super::model::{Model, Now};
@@ -8,27 +8,21 @@ use super::store::{
     Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob,
     SETTLING_STEPS, Settle, Settled, View,
 };
-use crate::backend::memory::cells::{self, Cell as _, Cells};
+use crate::backend::memory::cells::{Cells, Object, Whole};
 use crate::backend::memory::{Sweep, Timer};
 use crate::error::Result;
 use crate::handover::cursor::read_cursor;
 use crate::name::Address;
-use crate::runtime::BoxFuture;
+use crate::runtime::{BoxFuture, ready};
 use crate::time::Timestamp;
+use crate::weak_map::WeakSlot;
 
 /// All jobs of this process.
 #[derive(Debug)]
 pub(crate) struct MemoryJob {
-    cells: Cells<Cell>,
+    cells: Cells<Whole<Model>>,
     /// The only process there is.
     process: Arc<str>,
-}
-
-/// The jobs of one name.
-#[derive(Debug, Default)]
-struct Cell {
-    model: Mutex<Model>,
-    ears: Mutex<Weak<Ears>>,
 }
 
 impl MemoryJob {
@@ -38,13 +32,10 @@ impl MemoryJob {
 
     /// One atomic step: what is overdue, the operation, the wake-ups.
     fn step<T>(&self, jobs: &Address, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
-        let cell = self.cells.get(jobs);
-        let now = self.cells.now();
-        let mut model = cell.lock();
-        model.advance(now);
-        let outcome = operation(&mut model, now);
-        cell.end_step(model, now, self.cells.timer());
-        outcome
+        self.cells.step(jobs, |model, now| {
+            model.advance(now);
+            operation(model, now)
+        })
     }
 
     /// Steps until nothing is overdue, as often as a look waits for.
@@ -74,55 +65,34 @@ impl MemoryJob {
     }
 }
 
-impl Cell {
-    fn lock(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().expect("the model does not panic")
+impl Object for Model {
+    type Bell = Ears;
+    type News = Vec<News>;
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.next_deadline()
     }
 
-    fn ears(&self) -> Option<Arc<Ears>> {
-        self.ears.lock().expect("no code panics while it holds this lock").upgrade()
+    fn is_idle_since(&self) -> Option<u64> {
+        self.is_idle_since()
     }
 
-    fn end_step(&self, mut model: MutexGuard<'_, Model>, now: Now, timer: &Arc<Timer>) {
-        let ears = self.ears();
-        model.wake(now, |_| ears.is_some());
-        let news: Vec<News> = model.take_news().into_iter().map(|(_, news)| news).collect();
-        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
-        drop(model);
-        if let Some(ears) = ears {
-            for one in news {
-                ears.hear(one);
-            }
+    fn advance(&mut self, now: Now) {
+        self.advance(now);
+    }
+
+    fn end_step(&mut self, now: Now, ears: &WeakSlot<Ears>) -> Option<(Arc<Ears>, Vec<News>)> {
+        let ears = ears.get();
+        self.wake(now, |_| ears.is_some());
+        let news = self.take_news().into_iter().map(|(_, news)| news).collect();
+        ears.map(|ears| (ears, news))
+    }
+
+    fn ring(ears: &Ears, news: Vec<News>) {
+        for one in news {
+            ears.hear(one);
         }
-        if let Some(next) = next {
-            timer.arm(Timestamp::from_millis(next));
-        }
     }
-}
-
-impl cells::Cell for Cell {
-    const NUMBERS_KEPT: u64 = 3_600_000;
-
-    fn deadlines(&self) -> (Option<u64>, Option<u64>) {
-        let model = self.lock();
-        (model.next_deadline(), model.is_idle_since())
-    }
-
-    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64> {
-        let mut model = self.lock();
-        model.advance(now);
-        let due = model.next_deadline();
-        self.end_step(model, now, timer);
-        due
-    }
-
-    fn is_waited_for(&self) -> bool {
-        self.ears().is_some()
-    }
-}
-
-fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
-    Box::pin(std::future::ready(value))
 }
 
 impl JobStore for MemoryJob {
@@ -160,13 +130,7 @@ impl JobStore for MemoryJob {
     }
 
     fn ears(&self, jobs: &Address) -> Arc<Ears> {
-        let cell = self.cells.get(jobs);
-        let mut known = cell.ears.lock().expect("no code panics while it holds this lock");
-        known.upgrade().unwrap_or_else(|| {
-            let ears = Arc::<Ears>::default();
-            *known = Arc::downgrade(&ears);
-            ears
-        })
+        self.cells.bell(jobs)
     }
 }
 

@@ -1,10 +1,9 @@
 //! What jobs tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
 
-use tracing::field::Empty;
-
 use super::held::Held;
 use crate::error::Error;
 use crate::handover::Site;
+use crate::handover::observe::messaging_span;
 pub(super) use crate::handover::observe::within;
 
 /// A step of a job's way, by the names of the OpenTelemetry messaging conventions.
@@ -16,23 +15,11 @@ pub(super) enum Operation {
 
 /// The span of an operation on `count` jobs; `id` is that of a single known one.
 pub(super) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
-    let (name, kind, span_kind) = match operation {
+    let names = match operation {
         Operation::Submit => ("submit", "send", "producer"),
         Operation::Process => ("process", "process", "consumer"),
     };
-    tracing::debug_span!(
-        target: "tidelock::job",
-        "job",
-        otel.name = %format_args!("{name} {}", site.address.id),
-        otel.kind = span_kind,
-        messaging.system = "tidelock",
-        messaging.operation.name = name,
-        messaging.operation.type = kind,
-        messaging.destination.name = %site.address.id,
-        messaging.batch.message_count = count,
-        messaging.message.id = id,
-        error.type = Empty,
-    )
+    messaging_span!("tidelock::job", "job", names, "", site, count, id)
 }
 
 /// What is counted of jobs.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::handle::{Handle, Options};
 use super::site::Site;
 use super::store::{Bounds, Kind, Object};
+use crate::backend::most;
 use crate::codec::Border;
 use crate::error::{Error, Result};
 use crate::name::{self, Address};
@@ -77,11 +78,6 @@ impl<T> Setup<T> {
 /// Checks an option of a definition: 1 ms..=10 years.
 pub(crate) fn duration(option: &str, value: Duration) -> Result<()> {
     check_duration(Error::configuration, option, value, Duration::from_millis(1), TEN_YEARS)
-}
-
-/// The end of a range that spares servers, and those who share them. A page has its records for itself.
-fn most(on_servers: u64) -> u64 {
-    if cfg!(target_family = "wasm") { u64::MAX } else { on_servers }
 }
 
 fn number(option: &str, value: u64, min: u64, max: u64) -> Result<()> {

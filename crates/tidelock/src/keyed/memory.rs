@@ -6,7 +6,7 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::model::{Model, NUMBERS_KEPT};
 use super::store::{
@@ -16,8 +16,9 @@ use super::store::{
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
-use crate::runtime::BoxFuture;
+use crate::runtime::{self, BoxFuture};
 use crate::time::{Now, Timestamp};
+use crate::weak_map::WeakSlot;
 
 /// All keyed stores of this process.
 pub(crate) struct MemoryKeyed {
@@ -59,7 +60,7 @@ impl fmt::Debug for MemoryKeyed {
 #[derive(Debug)]
 struct Cell {
     state: Mutex<State>,
-    bell: Mutex<Weak<Bell>>,
+    bell: WeakSlot<Bell>,
 }
 
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl MemoryKeyed {
         let mut objects = self.objects.write().expect("no code panics while it holds this lock");
         Arc::clone(objects.entry(object.clone()).or_insert_with(|| {
             let state = State { model: self.fresh(object), parked: false, stepped: None };
-            Arc::new(Cell { state: Mutex::new(state), bell: Mutex::default() })
+            Arc::new(Cell { state: Mutex::new(state), bell: WeakSlot::default() })
         }))
     }
 
@@ -216,15 +217,14 @@ impl Cell {
     }
 
     fn ring(&self) {
-        let bell = self.bell.lock().expect("no code panics while it holds this lock").upgrade();
-        if let Some(bell) = bell {
+        if let Some(bell) = self.bell.get() {
             bell.ring();
         }
     }
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T>> {
-    Box::pin(std::future::ready(Ok(value)))
+    runtime::ready(Ok(value))
 }
 
 impl KeyedStore for MemoryKeyed {
@@ -285,13 +285,7 @@ impl KeyedStore for MemoryKeyed {
     }
 
     fn bell(&self, object: &Object) -> Arc<Bell> {
-        let cell = self.cell(object);
-        let mut known = cell.bell.lock().expect("no code panics while it holds this lock");
-        known.upgrade().unwrap_or_else(|| {
-            let bell = Arc::new(Bell::default());
-            *known = Arc::downgrade(&bell);
-            bell
-        })
+        self.cell(object).bell.get_or_default()
     }
 }
 
@@ -336,9 +330,8 @@ impl MemoryKeyed {
         let before = objects.len();
         for name in names {
             let unused = objects.get(name).is_some_and(|cell| {
-                let waited_for = cell.bell.lock().expect("no code panics while it holds this lock").strong_count() > 0;
                 // Whoever got the cell before this lock was taken may be about to use it.
-                let in_use = waited_for || Arc::strong_count(cell) > 1;
+                let in_use = cell.bell.is_held() || Arc::strong_count(cell) > 1;
                 let forgotten_at = self.forgotten_at(&cell.lock().model);
                 !in_use && forgotten_at.is_some_and(|at| at <= now.ms)
             });

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::mutex::model::{Resource, Turn};
 use crate::mutex::store::{Answer, Door, Effort, Handed, MutexStore, Seen, Spot, Step, Token};
 use crate::name::{self, Address};
-use crate::runtime::BoxFuture;
+use crate::runtime::{self, BoxFuture};
 use crate::time::Timestamp;
 
 /// Deadlines carried out before others get their turn.
@@ -100,13 +100,13 @@ impl MutexStore for MemoryMutex {
     }
 
     fn step(&self, spot: &Spot, step: Step, _effort: Effort) -> BoxFuture<'static, Result<Answer>> {
-        Box::pin(std::future::ready(Ok(self.carry_out(&spot.tag, &step))))
+        runtime::ready(Ok(self.carry_out(&spot.tag, &step)))
     }
 
     fn describe(&self, spot: &Spot) -> BoxFuture<'static, Result<Seen>> {
         let now = self.timer.clock().now();
         let seen = self.lock().resources.get(&spot.tag).map(|resource| resource.describe(now));
-        Box::pin(std::future::ready(Ok(seen.unwrap_or_default())))
+        runtime::ready(Ok(seen.unwrap_or_default()))
     }
 
     fn is_shared(&self) -> bool {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::store::{MAX_BYTES, Place};
+use super::store::Place;
 use super::{Queue, receivers};
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
@@ -181,10 +181,7 @@ impl<T> QueueBuilder<T> {
             duration("dead_letter_retention", retention, millisecond)?;
         }
         duration("max_nack_delay", self.max_nack_delay, Duration::ZERO)?;
-        if !(1..=MAX_BYTES).contains(&self.border.limit) {
-            let limit = self.border.limit;
-            return Err(Error::configuration(format!("payload_limit must be 1..={MAX_BYTES} bytes, but is {limit}")));
-        }
+        self.border.check_limit()?;
         count("max_deliveries", self.max_deliveries)?;
         count("max_depth", self.max_depth)
     }

@@ -1,33 +1,27 @@
 //! Queues in process: a model per queue behind a lock, and the backend's timer.
 
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::Arc;
 
 use super::model::{Model, Now};
 use super::store::{
     Accepted, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
 };
-use crate::backend::memory::cells::{self, Cell as _, Cells};
+use crate::backend::memory::cells::{Cells, Object, Whole};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::handover::cursor::read_cursor;
 use crate::name::Address;
-use crate::runtime::BoxFuture;
+use crate::runtime::{BoxFuture, ready};
 use crate::time::Timestamp;
+use crate::weak_map::WeakSlot;
 
 /// All queues of this process.
 #[derive(Debug)]
 pub(crate) struct MemoryQueue {
-    cells: Cells<Cell>,
+    cells: Cells<Whole<Model>>,
     /// The only process there is.
     process: Arc<str>,
-}
-
-/// One queue.
-#[derive(Debug, Default)]
-struct Cell {
-    model: Mutex<Model>,
-    bell: Mutex<Weak<Bell>>,
 }
 
 impl MemoryQueue {
@@ -37,13 +31,10 @@ impl MemoryQueue {
 
     /// One atomic step: what is overdue, the operation, the wake-ups.
     fn step<T>(&self, queue: &Address, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
-        let cell = self.cells.get(queue);
-        let now = self.cells.now();
-        let mut model = cell.lock();
-        model.advance(now);
-        let outcome = operation(&mut model, now);
-        cell.end_step(model, now, self.cells.timer());
-        outcome
+        self.cells.step(queue, |model, now| {
+            model.advance(now);
+            operation(model, now)
+        })
     }
 
     /// Steps until nothing is overdue, as often as a look waits for.
@@ -76,54 +67,35 @@ impl MemoryQueue {
     }
 }
 
-impl Cell {
-    fn lock(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().expect("the model does not panic")
+impl Object for Model {
+    type Bell = Bell;
+    type News = ();
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.next_deadline()
     }
 
-    fn end_step(&self, mut model: MutexGuard<'_, Model>, now: Now, timer: &Arc<Timer>) {
-        let bell = if model.has_parked() {
-            let bell = self.bell.lock().expect("no code panics while it holds this lock").upgrade();
-            let woken = model.wake(now, |_| bell.is_some());
-            bell.filter(|_| !woken.is_empty())
-        } else {
-            model.nobody_waits();
-            None
-        };
-        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
-        drop(model);
-        if let Some(bell) = bell {
-            bell.ring();
+    fn is_idle_since(&self) -> Option<u64> {
+        self.is_idle_since()
+    }
+
+    fn advance(&mut self, now: Now) {
+        self.advance(now);
+    }
+
+    fn end_step(&mut self, now: Now, bell: &WeakSlot<Bell>) -> Option<(Arc<Bell>, ())> {
+        if !self.has_parked() {
+            self.nobody_waits();
+            return None;
         }
-        if let Some(next) = next {
-            timer.arm(Timestamp::from_millis(next));
-        }
-    }
-}
-
-impl cells::Cell for Cell {
-    const NUMBERS_KEPT: u64 = 3_600_000;
-
-    fn deadlines(&self) -> (Option<u64>, Option<u64>) {
-        let model = self.lock();
-        (model.next_deadline(), model.is_idle_since())
+        let bell = bell.get();
+        let woken = self.wake(now, |_| bell.is_some());
+        bell.filter(|_| !woken.is_empty()).map(|bell| (bell, ()))
     }
 
-    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64> {
-        let mut model = self.lock();
-        model.advance(now);
-        let due = model.next_deadline();
-        self.end_step(model, now, timer);
-        due
+    fn ring(bell: &Bell, (): ()) {
+        bell.ring();
     }
-
-    fn is_waited_for(&self) -> bool {
-        self.bell.lock().expect("no code panics while it holds this lock").strong_count() > 0
-    }
-}
-
-fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
-    Box::pin(std::future::ready(value))
 }
 
 impl QueueStore for MemoryQueue {
@@ -153,13 +125,7 @@ impl QueueStore for MemoryQueue {
     }
 
     fn bell(&self, queue: &Address) -> Arc<Bell> {
-        let cell = self.cells.get(queue);
-        let mut known = cell.bell.lock().expect("no code panics while it holds this lock");
-        known.upgrade().unwrap_or_else(|| {
-            let bell = Arc::new(Bell::default());
-            *known = Arc::downgrade(&bell);
-            bell
-        })
+        self.cells.bell(queue)
     }
 }
 

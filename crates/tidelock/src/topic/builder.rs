@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Topic;
 use super::site::Site;
-use super::store::{MAX_BYTES, Settings};
+use super::store::Settings;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::name::{self, Address};
@@ -105,22 +105,7 @@ impl<T> TopicBuilder<T> {
             check_duration(Error::configuration, "retention", retention, Duration::from_millis(1), TEN_YEARS)?;
         }
         count("max_len", self.max_len)?;
-        if !(1..=MAX_BYTES).contains(&self.border.limit) {
-            let limit = self.border.limit;
-            return Err(Error::configuration(format!("payload_limit must be 1..={MAX_BYTES} bytes, but is {limit}")));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(target_family = "wasm")]
-impl<T> Topic<T> {
-    /// The same topic for values of any size: whoever publishes has measured them.
-    pub(crate) fn without_limit(self) -> Self {
-        let Options { border, settings } = &*self.options;
-        let mut border = border.clone();
-        border.limit = usize::MAX;
-        Self { options: Arc::new(Options { border, settings: *settings }), site: self.site }
+        self.border.check_limit()
     }
 }
 

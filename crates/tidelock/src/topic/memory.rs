@@ -15,7 +15,7 @@ use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
-use crate::runtime::BoxFuture;
+use crate::runtime::{BoxFuture, ready};
 use crate::time::{Now, Timestamp};
 
 /// Groups are kept until somebody removes them, which nobody can in a page.
@@ -166,10 +166,6 @@ impl cells::Cell for Cell {
         let bells = self.bells.lock().expect("no code panics while it holds this lock");
         bells.values().any(|bell| bell.strong_count() > 0)
     }
-}
-
-fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
-    Box::pin(std::future::ready(value))
 }
 
 impl TopicStore for MemoryTopic {

@@ -1,25 +1,14 @@
 //! What a topic as a whole tells `tracing` and, with the feature, `metrics`; its groups are told by the hand-over.
 
-use tracing::field::Empty;
-
 use super::event::Gap;
 use super::site::Site;
 use super::store::Settings;
+use crate::handover::observe::messaging_span;
 pub(super) use crate::handover::observe::within;
 
 pub(super) fn publish_span(site: &Site, count: usize) -> tracing::Span {
-    tracing::debug_span!(
-        target: "tidelock::topic",
-        "topic",
-        otel.name = %format_args!("publish {}", site.address.id),
-        otel.kind = "producer",
-        messaging.system = "tidelock",
-        messaging.operation.name = "publish",
-        messaging.operation.type = "send",
-        messaging.destination.name = %site.address.id,
-        messaging.batch.message_count = count,
-        error.type = Empty,
-    )
+    let names = ("publish", "send", "producer");
+    messaging_span!("tidelock::topic", "topic", names, "", site, count, None::<u64>)
 }
 
 /// Counts published events, labelled with the topic.

@@ -11,12 +11,7 @@ use crate::error::{Error, Result};
 use crate::handover::store::Handed;
 use crate::handover::{Held, Opening, Receivers, Terms, Wait, Wish, receive};
 use crate::topic::store::GapView;
-use crate::topic::{EventDelivery, EventId, Gap, Item, Publish, Published, Reader, Topic};
-
-/// The topic without a limit on the size of values: the binding has measured them in its own way.
-pub fn without_limit(topic: Topic<Raw>) -> Topic<Raw> {
-    topic.without_limit()
-}
+use crate::topic::{EventDelivery, EventId, Gap, Item, Publish, Published, Reader};
 
 /// Publishes an event once its id is recorded: what `record` refuses is not published, and its error is given back.
 ///

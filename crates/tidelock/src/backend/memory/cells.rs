@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::Timer;
 use crate::name::Address;
 use crate::time::{Now, Timestamp};
+use crate::weak_map::WeakSlot;
 
 /// One object: its model behind a lock, and what rings for those who wait.
 pub(crate) trait Cell: Default {
@@ -24,6 +25,87 @@ pub(crate) trait Cell: Default {
     /// When the numbers of an object that is empty since then are forgotten.
     fn forgotten_at(idle_since: Option<u64>) -> Option<u64> {
         idle_since.map(|since| since + Self::NUMBERS_KEPT)
+    }
+}
+
+/// The model of an object whose every step looks at all of it.
+pub(crate) trait Object: Default {
+    /// What those in this process hear who wait.
+    type Bell: Default;
+    /// What they are told.
+    type News;
+
+    /// When something is due next.
+    fn next_deadline(&self) -> Option<u64>;
+    /// Since when nothing is left that anybody could ask for.
+    fn is_idle_since(&self) -> Option<u64>;
+    /// Carries out a bounded part of what is overdue.
+    fn advance(&mut self, now: Now);
+    /// Ends a step: who hears what when the model is free again.
+    fn end_step(&mut self, now: Now, bell: &WeakSlot<Self::Bell>) -> Option<(Arc<Self::Bell>, Self::News)>;
+    fn ring(bell: &Self::Bell, news: Self::News);
+}
+
+/// One such object.
+#[derive(Default)]
+pub(crate) struct Whole<O: Object> {
+    model: Mutex<O>,
+    bell: WeakSlot<O::Bell>,
+}
+
+impl<O: Object> Whole<O> {
+    fn lock(&self) -> MutexGuard<'_, O> {
+        self.model.lock().expect("the model does not panic")
+    }
+
+    fn end_step(&self, mut model: MutexGuard<'_, O>, now: Now, timer: &Arc<Timer>) {
+        let heard = model.end_step(now, &self.bell);
+        let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
+        drop(model);
+        if let Some((bell, news)) = heard {
+            O::ring(&bell, news);
+        }
+        if let Some(next) = next {
+            timer.arm(Timestamp::from_millis(next));
+        }
+    }
+}
+
+impl<O: Object> Cell for Whole<O> {
+    const NUMBERS_KEPT: u64 = 3_600_000;
+
+    fn deadlines(&self) -> (Option<u64>, Option<u64>) {
+        let model = self.lock();
+        (model.next_deadline(), model.is_idle_since())
+    }
+
+    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64> {
+        let mut model = self.lock();
+        model.advance(now);
+        let due = model.next_deadline();
+        self.end_step(model, now, timer);
+        due
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.bell.is_held()
+    }
+}
+
+impl<O: Object> Cells<Whole<O>> {
+    /// One atomic step: the operation, and who is told of it.
+    pub(crate) fn step<T>(&self, address: &Address, operation: impl FnOnce(&mut O, Now) -> T) -> T {
+        let cell = self.get(address);
+        let mut model = cell.lock();
+        let now = self.now();
+        let outcome = operation(&mut model, now);
+        cell.end_step(model, now, &self.timer);
+        outcome
+    }
+
+    /// What rings for those in this process who wait for something of the object.
+    pub(crate) fn bell(&self, address: &Address) -> Arc<O::Bell> {
+        self.get(address).bell.get_or_default()
     }
 }
 

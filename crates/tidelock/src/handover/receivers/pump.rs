@@ -9,13 +9,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::{Order, Receivers, Replies, Terms};
-use crate::bell::Bell;
+use crate::bell::{self, Bell};
 use crate::error::Result;
-use crate::handover::site::{Claims, Site};
+use crate::handover::site::Claims;
 use crate::handover::store::Taken;
 use crate::lifecycle::Hold;
 use crate::runtime::{self, BoxFuture};
-use crate::time::{Clock, SECOND, Tick, Timestamp};
+use crate::time::{SECOND, Tick, Timestamp};
 
 /// Takes under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
@@ -77,7 +77,7 @@ impl Pump {
             under_way: VecDeque::new(),
             early: Vec::new(),
             due: None,
-            safety: safety(site),
+            safety: bell::safety(site.clock()),
             remembered: None,
             failures: 0,
             pause: None,
@@ -234,7 +234,7 @@ impl Pump {
     }
 
     fn check(&mut self) {
-        self.safety = safety(&self.receivers.site);
+        self.safety = bell::safety(self.receivers.site.clock());
         // Also for a take under way: what it parked with may be forgotten already when its answer comes.
         self.receivers.lock().ring();
     }
@@ -300,20 +300,6 @@ async fn at(alarm: Option<&mut BoxFuture<'static, ()>>) {
     if let Some(alarm) = alarm {
         alarm.await;
     }
-}
-
-/// Counts from now, not from when it is first polled.
-fn sleep(clock: &Clock, duration: Duration) -> BoxFuture<'static, ()> {
-    let (clock, until) = (clock.clone(), clock.tick().plus(duration));
-    Box::pin(async move { clock.sleep_until(until).await })
-}
-
-/// Resolves now and then; never in a page, where no wake-up can be lost and nobody who waits is forgotten.
-fn safety(site: &Site) -> BoxFuture<'static, ()> {
-    if cfg!(target_family = "wasm") {
-        return Box::pin(std::future::pending());
-    }
-    sleep(site.clock(), SECOND.mul_f64(1.0 + 4.0 * fastrand::f64()))
 }
 
 /// Drawn below a cap that doubles up to a second.

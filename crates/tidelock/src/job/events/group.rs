@@ -21,7 +21,7 @@ use crate::job::store::{
     GroupAction, GroupSettle, GroupTake, GroupTaken, HandedEvent, JobStore, Lost, MAX_GROUP_TAKE, MAX_GROUPS,
 };
 use crate::name::{self, Address};
-use crate::runtime::BoxFuture;
+use crate::runtime::{self, BoxFuture};
 use crate::time::{DAY, MINUTE, TEN_YEARS, check_duration, whole_millis};
 use crate::topic::store::{GapView, Position};
 
@@ -186,7 +186,7 @@ impl Source for Hands {
     fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>> {
         if max == 0 {
             // News of a job go to every process that waits for them: none has to be passed on.
-            return Box::pin(std::future::ready(Ok(Taken::default())));
+            return runtime::ready(Ok(Taken::default()));
         }
         let asked = max.min(MAX_GROUP_TAKE);
         let take = GroupTake { id: self.id, group: Arc::clone(&self.group), max: asked, lease: terms.lease, park };
