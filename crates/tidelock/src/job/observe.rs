@@ -1,5 +1,7 @@
 //! What jobs tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
 
+use std::time::Duration;
+
 use super::held::Held;
 use crate::error::Error;
 use crate::handover::Site;
@@ -65,6 +67,17 @@ pub(super) fn undecodable(held: &Held, error: &str) {
         messaging.message.id = held.run.id,
         error,
         "the input of a job does not decode: the job fails, and its input stays readable"
+    );
+}
+
+/// Reports a run whose claim was answered so late that it is given back unstarted.
+pub(super) fn late(held: &Held) {
+    tracing::warn!(
+        messaging.destination.name = %held.site.address.id,
+        messaging.message.id = held.run.id,
+        fence = held.run.fence,
+        lease = ?Duration::from_millis(held.run.rules.lease),
+        "the answer to a claim took longer than the lease: the run is given back"
     );
 }
 

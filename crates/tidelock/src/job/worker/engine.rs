@@ -142,7 +142,7 @@ impl Engine {
         let shared = &self.shared;
         let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
         for claimed in runs {
-            let held = shared.begin(claimed, asked);
+            let Some(held) = shared.begin(claimed, asked) else { continue };
             // Where there is no runtime any more, the task is dropped and its slot gives the run back.
             shared.site().world.spawner.spawn(run::run(Arc::clone(shared), held));
         }

@@ -19,7 +19,8 @@ pub struct JobWorkerReport {
     pub failed: u64,
     /// Runs that were over before they were settled: cancelled, or their lease was lost.
     pub stale: u64,
-    /// Runs that were given back: not finished in time after the stop signal.
+    /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer than
+    /// the lease.
     pub given_back: u64,
     /// Why the worker ended before it was told to; [`run_until`](crate::JobWorker::run_until) returns it instead.
     pub error: Option<Error>,
@@ -37,7 +38,8 @@ pub struct JobWorkerStats {
     pub failed: u64,
     /// Runs that were over before they were settled: cancelled, or their lease was lost.
     pub stale: u64,
-    /// Runs that were given back: not finished in time after the stop signal.
+    /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer than
+    /// the lease.
     pub given_back: u64,
     /// Handlers that run.
     pub running: usize,

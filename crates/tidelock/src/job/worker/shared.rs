@@ -89,17 +89,24 @@ impl Shared {
         most.saturating_sub(state.running.len() + asked)
     }
 
-    /// A run begins: from here on it is renewed, and told of a cancel.
-    pub(super) fn begin(&self, run: Arc<Run>, asked: Tick) -> Arc<Held> {
+    /// A run begins: from here on it is renewed, and told of a cancel. `None`: it was claimed so long ago that its lease cannot
+    /// be proven, and is given back, as the backend may still wait for this worker.
+    pub(super) fn begin(&self, run: Arc<Run>, asked: Tick) -> Option<Arc<Held>> {
         let values = (self.plan.codec, self.plan.limit);
         let held = Held::new(self.site(), &self.store, run, asked, values, &self.agenda);
+        if held.lease_left().is_zero() {
+            observe::late(&held);
+            let settle = held.settle_with(None, Action::Release);
+            self.lock().outbox.push(Finished { held, settle });
+            return None;
+        }
         let fence = held.run.fence;
         self.lock().running.insert(fence, Arc::clone(&held));
         held.begin();
         let listener = Arc::downgrade(&held) as Weak<dyn Cancellable>;
         self.ears.listen(fence, listener);
         observe::count(self.site(), Counter::Started, 1);
-        held
+        Some(held)
     }
 
     /// A handler's future is gone.

@@ -163,7 +163,8 @@ impl Pulse {
                     self.desk.hand_over(Work { term, written, now, heard, due, triggers, zones });
                 }
                 let tick = start.tick.plus(core.options.tick);
-                let next = next.map(|next| heard.plus(Duration::from_millis(next.saturating_sub(now))));
+                // Counted from before the question, as the time of its way must not make a slot late.
+                let next = next.map(|next| start.tick.plus(Duration::from_millis(next.saturating_sub(now))));
                 Plan {
                     at: start.tick.plus(core.options.heartbeat),
                     work: Some(next.map_or(tick, |next| next.min(tick))),
