@@ -23,9 +23,12 @@ static TRIP: Script = script!(
     "../../lua/receipts.lua",
     "../lua/keys.lua",
     "../../handover/lua/record.lua",
-    "../../handover/lua/lines.lua",
     "../../handover/lua/parking.lua",
     "../../lua/answers.lua",
+    "../lua/layout.lua",
+    "../lua/plain.lua",
+    "../lua/rest.lua",
+    "../../handover/lua/lines.lua",
     "../lua/books.lua",
     "../lua/store.lua",
     "../lua/series.lua",
@@ -36,6 +39,7 @@ static TRIP: Script = script!(
     "../lua/claim.lua",
     "../lua/settle.lua",
     "../lua/repeat.lua",
+    "../lua/made.lua",
     "../lua/trip.lua",
 );
 
