@@ -255,7 +255,7 @@ impl Step {
             }
             Self::PlainBatch(request, count, limit) => {
                 let room = Room::read(results).ok_or_else(wrong)?;
-                let beyond = usize::try_from(room.room).map_err(|_| wrong())?;
+                let beyond = usize::try_from(room.fitting).map_err(|_| wrong())?;
                 Ok(Outcome::Submitted(vec![(*request, room.accepted(0, *count, *limit, beyond))]))
             }
             Self::Batch(request, limits) => {
@@ -275,7 +275,7 @@ impl Step {
 struct Room {
     first: u64,
     /// How many there was room for.
-    room: u64,
+    fitting: u64,
     /// The depth with these.
     depth: u64,
 }
@@ -283,13 +283,13 @@ struct Room {
 impl Room {
     fn read(result: &[u8]) -> Option<Self> {
         let mut bytes = Bytes(result);
-        Some(Self { first: bytes.number(8)?, room: bytes.number(8)?, depth: bytes.number(8)? })
+        Some(Self { first: bytes.number(8)?, fitting: bytes.number(8)?, depth: bytes.number(8)? })
     }
 
     /// So many from `at` on, all or none; `beyond` is the first of them for which there was no room.
     fn accepted(&self, at: usize, count: usize, limit: u64, beyond: usize) -> Accepted {
         let (from, behind) = (at as u64, (at + count) as u64);
-        if behind > self.room {
+        if behind > self.fitting {
             return Accepted::Full { index: beyond, depth: self.depth, limit };
         }
         Accepted::All((from..behind).map(|at| Acceptance::New { id: self.first + at }).collect())

@@ -61,6 +61,13 @@ impl server::Request for Request {
         }
     }
 
+    /// The ends of runs leave with the claim for the slots that they free, which is on its way through the line of those who
+    /// wait; on another trip they take it along all the same.
+    fn patience(&self) -> usize {
+        let ends = |settle: &Settle| matches!(settle.action, Action::Complete { .. } | Action::Fail { .. });
+        if matches!(self, Self::Settle { settles, .. } if settles.iter().all(ends)) { 8 } else { 1 }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Submit { batch, .. } => batch.iter().map(|job| job.content.size() + 256).sum(),
