@@ -128,7 +128,7 @@ async fn undecodable_stored_state_is_an_error_and_is_left_alone() {
     let Some(server) = server() else { return };
     let queue: Queue<u64> = open(&server.url()).await.queue("q").build().unwrap();
     queue.send(&1).await.unwrap();
-    server.command(&["HSET", "tidelock:{queue/default/q}:record", "ready", "many"]).unwrap();
+    server.command(&["HSET", "tidelock:{queue/default/q}:record", "numbers", "many"]).unwrap();
     let error = within(queue.send(&2)).await.expect_err("the record is no record");
     assert_eq!(error.kind(), ErrorKind::IncompatibleFormat, "{error}");
     assert_eq!(server.command(&["LLEN", "tidelock:{queue/default/q}:line"]).unwrap().int(), Some(1));

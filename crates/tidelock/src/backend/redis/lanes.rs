@@ -27,6 +27,10 @@ pub(crate) trait Request: Send + 'static {
     fn gains_from_a_second_trip(&self) -> bool {
         false
     }
+    /// How many turns of the executor it waits for what is to travel with it, before a trip leaves for its sake.
+    fn patience(&self) -> usize {
+        1
+    }
     /// Whether nobody waits for it any more, so that it may be left behind.
     fn is_withdrawn(&self) -> bool {
         false
@@ -60,17 +64,20 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
 
     /// Puts a request on the next trip. It leaves at once if none is under way.
     fn submit(self: &Arc<Self>, request: Self::Request) {
+        let patience = request.patience();
         let Some(lane) = self.lanes().add(request) else { return };
         let carrier = Arc::clone(self);
-        self.spawner().spawn(async move { drive(&carrier, lane).await });
+        self.spawner().spawn(async move { drive(&carrier, lane, patience).await });
     }
 }
 
 /// Makes trips while there is something to carry.
-async fn drive<C: Carrier>(carrier: &Arc<C>, mut lane: Lane) {
+async fn drive<C: Carrier>(carrier: &Arc<C>, mut lane: Lane, mut patience: usize) {
     loop {
         // Callers that were answered just now get the chance to ask again before the trip leaves.
-        yield_now().await;
+        for _ in 0..std::mem::replace(&mut patience, 1) {
+            yield_now().await;
+        }
         match carrier.lanes().load(lane) {
             Some((same, load)) => {
                 lane = same;

@@ -1,11 +1,11 @@
 -- part: processes that wait, and who of them is woken. PARKED holds their channels; scores: remembered until, plus KEEPS
 -- for the one that keeps the next deadline. A mirror of handover/parking.rs.
 local KEEPS = 4000000000000000
-local TAG = RECORD:match('{(.*)}')
 
 -- Publishes to a process; false if nobody listens there.
 local function ring(process, detail)
-  return redis.call('PUBLISH', process, detail and TAG .. '\n' .. detail or TAG) > 0
+  local tag = RECORD:match('{(.*)}')
+  return redis.call('PUBLISH', process, detail and tag .. '\n' .. detail or tag) > 0
 end
 
 -- Ends a step: wakes one parked process for each that may be handed out, and the one that keeps the next deadline if

@@ -15,7 +15,3 @@ local function begin()
     end
   end
 end
-
--- Operations of a trip, by name. The parts that have some make them when the first is asked for: to make functions is a
--- good part of what a trip costs.
-local OPERATIONS = {}

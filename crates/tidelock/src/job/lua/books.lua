@@ -55,23 +55,10 @@ local function preload(key, names)
   end
 end
 
--- Keys that hold one long entry for ever: they never vanish, and small ones are not scanned from their beginning.
-local STEADY_SETS, STEADY_HASHES = { RUNNING, STARTED, KEPT }, { JOBS, INPUTS, DETAILS }
+-- Which keys have their lifetime from the beginning.
 local is_steady = {}
 for i = 1, 3 do
   is_steady[STEADY_SETS[i]], is_steady[STEADY_HASHES[i]] = true, true
-end
-
-local function make_steady()
-  if r.steady == 1 then
-    return
-  end
-  r.steady = 1
-  for i = 1, 3 do
-    redis.call('ZADD', STEADY_SETS[i], '+inf', SENTINEL)
-    redis.call('HSET', STEADY_HASHES[i], '.', SENTINEL)
-    fresh[STEADY_SETS[i]], fresh[STEADY_HASHES[i]] = true, true
-  end
 end
 
 -- What waits for a key, in pairs, and what goes.

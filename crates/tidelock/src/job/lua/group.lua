@@ -1,6 +1,7 @@
 -- part: groups that read the events of a job. A mirror of job/model/group.rs. All groups of a job are one field of DETAILS,
 -- one after the other: length of the name, number of the last event that was handed out or went before, how many are open;
 -- the name; then each open event by number: number, attempt, fence (0: it was returned), end of the lease or pause.
+-- Made when the first of them is asked for.
 local function group_operations()
   local MAX_GROUPS, MAX_OPEN = 100, 1000
   local HEAD, HEAD_SIZE, OPEN, OPEN_SIZE = '>I2I4I2', 8, '>I4I4I8I6', 22
@@ -100,7 +101,7 @@ local function group_operations()
   -- ARGV[at]: id, how many at most, lease, 1 to park; the group; the channel of the process. Answers g, flags (1 ended, 2
   -- no room for the group), the time after which to take again, the gap (from, to, how many; 0 for none), the number of
   -- the event that the job ended with, how many events; of each number, attempt, fence; then the chunks that hold them.
-  function OPERATIONS.take(at)
+  local function take(at)
     local id, max, lease, parks = struct.unpack('>c8I2I8B', ARGV[at])
     local name, process = ARGV[at + 1], ARGV[at + 2]
     local j = load(id)
@@ -174,11 +175,20 @@ local function group_operations()
   end
 
   -- ARGV[at]: how many; of each a head (id, number, fence, action, duration in ms) and the group. Answers 1 or 0 for each.
-  function OPERATIONS.settle_events(at)
+  local function settle_events(at)
     local results = {}
     for i = 1, tonumber(ARGV[at]) do
       results[i] = settle_one(ARGV[at + 2 * i - 1], ARGV[at + 2 * i]) and '1' or '0'
     end
     return at + 1 + 2 * #results, table.concat(results)
   end
+
+  return { take = take, settle_events = settle_events }
+end
+
+local made_groups = nil
+
+local function groups()
+  made_groups = made_groups or group_operations()
+  return made_groups
 end

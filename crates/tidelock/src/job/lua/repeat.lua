@@ -1,14 +1,5 @@
 -- part: the answer of a trip as it is remembered.
 
--- Of a claim, ids and fences are remembered; the jobs are still stored. In a run, the fence is behind the id and 21 bytes.
-local function receipts_of(claimed)
-  local receipts = { 't', claimed[1] }
-  for i = 2, #claimed, 2 do
-    receipts[#receipts + 1] = claimed[i]:sub(1, 8) .. claimed[i]:sub(30, 37)
-  end
-  return table.concat(receipts)
-end
-
 -- A run that is over by now is left out: its settle would be stale. Nothing overdue was carried out before this.
 local function claimed_again(receipts)
   local ids, fences = split(receipts:sub(10))
@@ -17,8 +8,8 @@ local function claimed_again(receipts)
     local state = states[i]
     if state and state:byte(1) == 103 and state:sub(22, 29) == fences[i]
       and tonumber(redis.call('ZSCORE', RUNNING, ids[i])) > now then
-      out[#out + 1] = ids[i] .. state
-      out[#out + 1] = inputs[i]
+      local at = #out
+      out[at + 1], out[at + 2], out[at + 3] = ids[i], state, inputs[i]
     end
   end
   return out

@@ -1,11 +1,5 @@
 -- part: keys, and schedules whose runs come here. A mirror of job/model/series.rs.
 
--- Forgotten at the latest then, so the object has to live until then.
-local function rest_until(at)
-  r.rest = math.max(r.rest, at)
-  live_until(at)
-end
-
 -- What a key is bound to: id, until (0: until the terminal step), 1 if the job is gone.
 local function binding_of(key)
   local bound = read_field(BOUND, key)

@@ -1,17 +1,8 @@
 -- part: how a job is stored: its state, with the newest events behind it; older ones and what only some have in DETAILS.
--- State: kind (p ready in the line, r ready, b blocked, d delayed, g running, or the end: C, F, X, T), priority, flags
--- (1 the last run settled itself, 2 watched, 4 a reason is given), standing, due, submitted, fence, started, number
--- (g: lease in ms; ended: when), attempt, failures, crashes, reschedules, order in its line, memos and their bytes,
--- numbers of the last event and of the last one in a closed chunk; lengths of the rules, the worker, the note (g: channel
--- of the process; X: reason); then these and the tail of the events. Rules come from whoever submitted.
-local STATE = '>c1BBI6I6I6I8I6I6I4I4I4I4I6I2I4I4I4I4I2I2'
-local STATE_SIZE = 85
-local RULES = '>I4I4I6I6I6I6I6c1I6BI2I2I2I2'
 local RULES_SIZE = 54
-local CHUNK, MAX_EVENTS, MAX_FAILURES = 1024, 1000, 10
+local MAX_EVENTS, MAX_FAILURES = 1000, 10
 
 local jobs, dirty = {}, {}
-local now_bytes = struct.pack('>I6', now)
 
 local function pack6(number)
   return struct.pack('>I6', number)
@@ -68,12 +59,6 @@ local function build(j)
   return struct.pack(STATE, j.kind, j.priority, flags, j.standing, j.due, j.submitted, j.fence, j.started, j.number,
     j.attempt, j.failures, j.crashes, j.reschedules, j.join, j.memos, j.memo_bytes, j.last, j.closed, #j.rules,
     #j.worker, #j.note) .. j.rules .. j.worker .. j.note .. j.tail
-end
-
--- The state of a job that was just accepted.
-local function new_state(rules, priority, standing)
-  return struct.pack(STATE, 'p', priority, 0, standing, standing, now, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, #rules, 0, 0)
-    .. rules .. 's' .. now_bytes
 end
 
 local function load(id)
@@ -255,8 +240,8 @@ local function erase(j)
   jobs[j.id], dirty[j.id] = false, nil
 end
 
--- Ends a step.
-local function finish()
+-- Writes what waits.
+local function write_back()
   local states, count = {}, 0
   for id, j in pairs(dirty) do
     states[count + 1], states[count + 2] = id, value_of(j)
@@ -264,5 +249,10 @@ local function finish()
   end
   call_in_parts('HSET', JOBS, states)
   write_all()
+end
+
+-- Ends a step.
+local function finish()
+  write_back()
   keep(r.ready + r.blocked + r.delayed + r.running, r.rest)
 end

@@ -30,35 +30,41 @@
 --           overdue unless some process did so within the last second
 -- Reply: settling (0, 1); next deadline in ms (0: none); then one item per operation
 local trip = tonumber(ARGV[2])
+
+local function end_step()
+  wake()
+  if rest then
+    rest.flush()
+  end
+  keep(r.ready + r.blocked + r.delayed + r.running, r.rest)
+end
+
 if ARGV[3] == 'sweep' then
   if now >= r.swept and now - r.swept < 1000 then
     return { 0, number_text(r.next) }
   end
   r.swept = now
-  begin()
-  wake()
-  finish()
+  others().begin()
+  end_step()
   return { settling and 1 or 0, number_text(r.next) }
 end
 local before = remembered(KEYS[24], trip)
 if before then
-  return before.err and before or repeat_answer(before)
+  return before.err and before or others().repeat_answer(before)
 end
-begin()
-local MADE_BY = { plain = submit_operations, batch = submit_operations, settle = settle_operations,
-  claim = claim_operations, take = group_operations, settle_events = group_operations }
+if (r.next > 0 and now >= r.next) or (r.paused > 0 and now >= r.paused) then
+  others().begin()
+end
 local at, reply, answers = 3, { 0, 0 }, {}
 while at <= #ARGV do
-  local answer
-  if not OPERATIONS[ARGV[at]] then
-    MADE_BY[ARGV[at]]()
+  local plain, answer, memory = OPERATIONS[ARGV[at]]
+  if rest and plain then
+    rest.flush()
   end
-  at, answer = OPERATIONS[ARGV[at]](at + 1)
-  reply[#reply + 1] = answer
-  answers[#answers + 1] = type(answer) == 'table' and receipts_of(answer) or answer
+  at, answer, memory = (plain or others()[ARGV[at]])(at + 1)
+  reply[#reply + 1], answers[#answers + 1] = answer, memory or answer
 end
 remember(KEYS[24], trip, answers)
-wake()
-finish()
+end_step()
 reply[1], reply[2] = settling and 1 or 0, number_text(r.next)
 return reply

@@ -17,6 +17,7 @@ static CHANGE: Script = script!(
     "../../handover/lua/lines.lua",
     "../../handover/lua/parking.lua",
     "../../lua/answers.lua",
+    "../lua/layout.lua",
     "../lua/books.lua",
     "../lua/store.lua",
     "../lua/series.lua",

@@ -21,6 +21,7 @@ static LOOK: Script = script!(
     "../../handover/lua/record.lua",
     "../../handover/lua/lines.lua",
     "../../handover/lua/parking.lua",
+    "../lua/layout.lua",
     "../lua/books.lua",
     "../lua/store.lua",
     "../lua/series.lua",
@@ -91,8 +92,10 @@ impl Answer {
         if self.items.len() < 6 {
             return Ok(None);
         }
+        let bytes = self.bytes()?;
+        let (id, state) = bytes.split_at_checked(8).ok_or_else(|| foreign("job", &bytes))?;
         Ok(Some(Shown {
-            stored: Stored::read(&self.bytes()?)?,
+            stored: Stored::read(id, state)?,
             lease_end: self.count()?,
             progress: self.optional()?,
             last_failures: failures_of(&self.bytes()?)?,

@@ -12,10 +12,13 @@ use crate::job::store::{Acceptance, Accepted, Action, Claim, Claimed, Due, Group
 /// One operation of the script, and whose results it gives.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Single plain submits, one result each, under one `max_depth`.
+    /// Single plain submits under one `max_depth`.
     Plain(Vec<usize>, u64),
+    /// One batch of so many plain ones under one `max_depth`, all or nothing.
+    PlainBatch(usize, usize, u64),
     /// One batch, all or nothing, and the `max_depth` of each.
     Batch(usize, Vec<u64>),
+    /// Completions, or other settles.
     Settles(Vec<Slot>),
     Claim(usize),
     Take(usize),
@@ -54,9 +57,9 @@ impl Plan {
             settles.iter().enumerate().map(move |(at, settle)| ((index, at), settle))
         });
         let settles: Vec<_> = settles.collect();
-        if !settles.is_empty() {
-            push_settles(&settles, arguments);
-            plan.steps.push(Step::Settles(settles.into_iter().map(|(slot, _)| slot).collect()));
+        for run in settles.chunk_by(|(_, one), (_, other)| is_plain_end(one) == is_plain_end(other)) {
+            push_settles(run, arguments);
+            plan.steps.push(Step::Settles(run.iter().map(|(slot, _)| *slot).collect()));
         }
         for (index, request) in requests.iter().enumerate() {
             if let Request::Claim { claim, .. } = request {
@@ -99,9 +102,7 @@ impl Plan {
                 run.jobs.push((index, job));
             } else {
                 self.push_plain_run(run.take(), arguments);
-                push_batch(batch, arguments);
-                let limits = batch.iter().map(|job| job.max_depth.unwrap_or(0)).collect();
-                self.steps.push(Step::Batch(index, limits));
+                self.steps.push(push_batch(index, batch, arguments));
             }
         }
         self.push_plain_run(run, arguments);
@@ -146,12 +147,13 @@ fn push_input(job: &NewJob, arguments: &mut Arguments) {
     arguments.push(&bytes);
 }
 
-fn push_batch(batch: &[NewJob], arguments: &mut Arguments) {
+fn push_batch(request: usize, batch: &[NewJob], arguments: &mut Arguments) -> Step {
     let first = &batch[0];
     let same = |job: &NewJob| is_plain(job) && job.rules == first.rules && job.max_depth == first.max_depth;
     if batch.iter().all(same) {
-        push_plain(&rules_bytes(first), first.max_depth.unwrap_or(0), true, batch.iter(), arguments);
-        return;
+        let limit = first.max_depth.unwrap_or(0);
+        push_plain(&rules_bytes(first), limit, true, batch.iter(), arguments);
+        return Step::PlainBatch(request, batch.len(), limit);
     }
     arguments.push(b"batch");
     arguments.number(batch.len() as u64);
@@ -167,9 +169,28 @@ fn push_batch(batch: &[NewJob], arguments: &mut Arguments) {
         push_input(job, arguments);
         arguments.push(&origin_bytes(job.origin.as_ref()));
     }
+    Step::Batch(request, batch.iter().map(|job| job.max_depth.unwrap_or(0)).collect())
 }
 
+/// Whether all that is said of the run is its result.
+fn is_plain_end(settle: &Settle) -> bool {
+    settle.progress.is_none() && matches!(settle.action, Action::Complete { .. })
+}
+
+/// Either all of them are plain ends or none is.
 fn push_settles(settles: &[(Slot, &Settle)], arguments: &mut Arguments) {
+    if is_plain_end(settles[0].1) {
+        arguments.push(b"complete");
+        let receipts: Vec<u8> =
+            settles.iter().flat_map(|(_, settle)| [settle.id, settle.fence]).flat_map(u64::to_be_bytes).collect();
+        arguments.push(&receipts);
+        for (_, settle) in settles {
+            if let Action::Complete { result } = &settle.action {
+                arguments.push(result);
+            }
+        }
+        return;
+    }
     let ids: Vec<u8> = settles.iter().flat_map(|(_, settle)| settle.id.to_be_bytes()).collect();
     let renews = |(_, settle): &(Slot, &Settle)| matches!(settle.action, Action::Renew | Action::Heartbeat { .. });
     arguments.push(b"settle");
@@ -250,9 +271,14 @@ impl Step {
         let Value::BulkString(results) = &item else { return Err(wrong()) };
         match self {
             Self::Plain(requests, limit) => {
-                let each = requests.iter().zip(results.chunks_exact(9));
-                let read = each.map(|(request, result)| Ok((*request, accepted(result, &[*limit]).ok_or_else(wrong)?)));
-                Ok(Outcome::Submitted(read.collect::<Result<_>>()?))
+                let room = Room::read(results).ok_or_else(wrong)?;
+                let one = |(at, request): (usize, &usize)| (*request, room.accepted(at, 1, *limit, 0));
+                Ok(Outcome::Submitted(requests.iter().enumerate().map(one).collect()))
+            }
+            Self::PlainBatch(request, count, limit) => {
+                let room = Room::read(results).ok_or_else(wrong)?;
+                let beyond = usize::try_from(room.fitting).map_err(|_| wrong())?;
+                Ok(Outcome::Submitted(vec![(*request, room.accepted(0, *count, *limit, beyond))]))
             }
             Self::Batch(request, limits) => {
                 Ok(Outcome::Submitted(vec![(*request, accepted(results, limits).ok_or_else(wrong)?)]))
@@ -268,6 +294,31 @@ impl Step {
             }
             Self::Settles(_) | Self::Claim(_) => Err(wrong()),
         }
+    }
+}
+
+/// What became of plain submits: their ids follow each other.
+struct Room {
+    first: u64,
+    /// How many there was room for.
+    fitting: u64,
+    /// The depth with these.
+    depth: u64,
+}
+
+impl Room {
+    fn read(result: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes(result);
+        Some(Self { first: bytes.number(8)?, fitting: bytes.number(8)?, depth: bytes.number(8)? })
+    }
+
+    /// So many from `at` on, all or none; `beyond` is the first of them for which there was no room.
+    fn accepted(&self, at: usize, count: usize, limit: u64, beyond: usize) -> Accepted {
+        let (from, behind) = (at as u64, (at + count) as u64);
+        if behind > self.fitting {
+            return Accepted::Full { index: beyond, depth: self.depth, limit };
+        }
+        Accepted::All((from..behind).map(|at| Acceptance::New { id: self.first + at }).collect())
     }
 }
 
@@ -317,8 +368,8 @@ fn claimed(item: Value) -> Result<Claimed> {
     let told = bytes()?.unwrap_or_default();
     let after = Bytes(&told).number(8).ok_or_else(|| unexpected("claim", &Value::BulkString(told.clone())))?;
     let mut runs = Vec::new();
-    while let (Some(state), Some(input)) = (bytes()?, bytes()?) {
-        runs.push(Stored::read(&state)?.into_run(content_of(&input)?));
+    while let (Some(id), Some(state), Some(input)) = (bytes()?, bytes()?, bytes()?) {
+        runs.push(Stored::read(&id, &state)?.into_run(content_of(&input)?));
     }
     Ok(Claimed { runs, next: (after != 0).then_some(after) })
 }

@@ -218,13 +218,13 @@ fn fixed(bytes: &[u8]) -> Option<Fixed> {
 
 impl Stored {
     /// Reads id and state; what is not of this format is an error and changes nothing.
-    pub(super) fn read(value: &[u8]) -> Result<Self> {
-        Self::parse(value).ok_or_else(|| foreign("job", value))
+    pub(super) fn read(id: &[u8], value: &[u8]) -> Result<Self> {
+        Self::parse(id, value).ok_or_else(|| foreign("job", value))
     }
 
-    fn parse(value: &[u8]) -> Option<Self> {
+    fn parse(id: &[u8], value: &[u8]) -> Option<Self> {
         let mut bytes = Bytes(value);
-        let id = bytes.number(8)?;
+        let id = Bytes(id).number(8)?;
         let (kind, priority, flags) = (bytes.byte()?, bytes.byte()?, bytes.byte()?);
         let (standing, due, submitted_at) = (bytes.number(6)?, bytes.number(6)?, bytes.number(6)?);
         let (fence, started_at, number) = (bytes.number(8)?, bytes.number(6)?, bytes.number(6)?);

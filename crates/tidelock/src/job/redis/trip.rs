@@ -26,9 +26,12 @@ static TRIP: Script = script!(
     "../../lua/receipts.lua",
     "../lua/keys.lua",
     "../../handover/lua/record.lua",
-    "../../handover/lua/lines.lua",
     "../../handover/lua/parking.lua",
     "../../lua/answers.lua",
+    "../lua/layout.lua",
+    "../lua/plain.lua",
+    "../lua/rest.lua",
+    "../../handover/lua/lines.lua",
     "../lua/books.lua",
     "../lua/store.lua",
     "../lua/series.lua",
@@ -40,6 +43,7 @@ static TRIP: Script = script!(
     "../lua/settle.lua",
     "../lua/group.lua",
     "../lua/repeat.lua",
+    "../lua/made.lua",
     "../lua/trip.lua",
 );
 
@@ -62,6 +66,13 @@ impl server::Request for Request {
             Self::Settle { settles, .. } => settles.len() >= 16,
             Self::SettleEvents { settles, .. } => settles.len() >= 16,
         }
+    }
+
+    /// The ends of runs leave with the claim for the slots that they free, which is on its way through the line of those who
+    /// wait; on another trip they take it along all the same.
+    fn patience(&self) -> usize {
+        let ends = |settle: &Settle| matches!(settle.action, Action::Complete { .. } | Action::Fail { .. });
+        if matches!(self, Self::Settle { settles, .. } if settles.iter().all(ends)) { 8 } else { 1 }
     }
 
     fn bytes(&self) -> usize {

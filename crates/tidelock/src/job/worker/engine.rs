@@ -1,5 +1,6 @@
 //! The engine of a worker: the one task that asks for runs, starts them, settles them, and brings the worker to its end.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::time::{SECOND, Tick};
 
 /// Requests of one kind under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
+/// Fewer runs than that are not worth a trip of their own.
+const SHARE: usize = 16;
 /// How long handlers that were dropped may take to let go, of real time: one that never yields cannot be dropped.
 const LET_GO: Duration = Duration::from_millis(500);
 
@@ -33,7 +36,10 @@ type Came = (usize, Result<Claims>);
 pub(super) struct Engine {
     shared: Arc<Shared>,
     asks: FuturesUnordered<BoxFuture<'static, Came>>,
+    /// Runs that were asked for, up to those that have been started.
     asked: usize,
+    /// What came and is about to be started.
+    waiting: VecDeque<Claims>,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// When the handlers are dropped, once it is stopping.
     deadline: Option<(Tick, BoxFuture<'static, ()>)>,
@@ -51,6 +57,7 @@ impl Engine {
         let engine = Self {
             asks: FuturesUnordered::new(),
             asked: 0,
+            waiting: VecDeque::new(),
             settles: FuturesUnordered::new(),
             deadline: None,
             last_call: None,
@@ -84,7 +91,11 @@ impl Engine {
                 self.stop();
             }
             self.shorten_grace();
-            // Settles first: they and the claim for the slots that they free travel together.
+            if !site.source.is_local() {
+                // Handlers that are about to end share the trip.
+                runtime::yield_now().await;
+            }
+            // What has ended, and the claim for the slots that this frees, travel together.
             self.settle();
             self.ask();
             if self.stopping && self.asks.is_empty() && self.settles.is_empty() && shared.is_done() {
@@ -98,6 +109,8 @@ impl Engine {
                 () = &mut closing, if !self.stopping => shared.stopping.give(),
                 () = alarm(self.deadline.as_mut().map(|(_, at)| at)) => self.abort(),
                 () = alarm(self.last_call.as_mut()) => self.give_up(),
+                // By now the requests that were made above are under way.
+                () = std::future::ready(()), if !self.waiting.is_empty() => self.begin(),
             }
         }
         drop(renewal);
@@ -128,7 +141,11 @@ impl Engine {
         match came {
             // Given back at once.
             Ok(claims) if self.stopping || self.shared.stopping.is_given() => drop(claims),
-            Ok(claims) => self.begin(claims),
+            Ok(claims) => {
+                self.asked += claims.messages().len();
+                self.waiting.push_back(claims);
+                self.begin();
+            }
             Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
             // Told by a wait that ended while the servers were away: the stop signal was given.
             Err(_) if self.stopping || self.shared.stopping.is_given() => {}
@@ -136,8 +153,16 @@ impl Engine {
         }
     }
 
-    /// Starts the handlers of claimed runs, each as a task of its own.
-    fn begin(&self, claims: Claims) {
+    /// Starts handlers of claimed runs, each as a task of its own, of half as many as may run at once: where they end soon,
+    /// their trip is under way while the others run.
+    fn begin(&mut self) {
+        let half = self.shared.plan.concurrency.div_ceil(FLIGHTS).max(SHARE);
+        let Some(mut waiting) = self.waiting.pop_front() else { return };
+        let claims = waiting.split(half);
+        if !waiting.is_empty() {
+            self.waiting.push_front(waiting);
+        }
+        self.asked -= claims.messages().len();
         let asked = claims.asked;
         let shared = &self.shared;
         let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
@@ -173,6 +198,8 @@ impl Engine {
     /// The stop signal: nothing more is started, and the handlers are told.
     fn stop(&mut self) {
         self.stopping = true;
+        // Given back at once.
+        self.waiting.clear();
         self.shared.tell_shutdown();
         let grace = self.shared.grace();
         self.set_deadline(self.shared.site().tick().plus(grace.unwrap_or(self.shared.plan.shutdown_grace)));

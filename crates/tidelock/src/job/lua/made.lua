@@ -1,0 +1,12 @@
+-- part: ends what rest.lua begins.
+  -- What one operation of these left waiting is written before the next one that goes by the server's state.
+  local function flush()
+    write_back()
+    jobs, dirty, fields = {}, {}, {}
+  end
+
+  return { begin = begin, flush = flush, write_set = write_set, batch = submit_batch, settle = settle,
+    accept_each = accept_each, start_one = start_one, claim_merged = claim_merged, complete_one = complete_one,
+    repeat_answer = repeat_answer, take = function(at) return groups().take(at) end,
+    settle_events = function(at) return groups().settle_events(at) end }
+end
