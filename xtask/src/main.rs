@@ -5,6 +5,7 @@
 
 mod bench;
 mod cargo;
+mod counts;
 mod fleet;
 mod npm;
 mod release;
@@ -53,6 +54,12 @@ enum Task {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Count the instructions of the primitives in process, and compare them with what is written down.
+    Counts {
+        /// Write down what was counted.
+        #[arg(long)]
+        update: bool,
+    },
     /// Run the tests with all their repetitions, in release mode.
     Soak {
         /// Given to `cargo test`.
@@ -90,6 +97,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test { only, args } => suite::test(&mut report, only, &args)?,
         Task::Soak { args } => suite::soak(&mut report, &args)?,
         Task::Servers => return fleet::keep(&mut report).map(|()| ExitCode::SUCCESS),
+        Task::Counts { update } => report.section("counts", |report| counts::counts(report, update))?,
         Task::Npm { json, test } => report.section("npm", |report| npm::npm(report, json, test))?,
         Task::ReleaseCheck => release::check(&mut report)?,
         Task::Bench { .. } => unreachable!("handled above, because it passes on an exit code"),

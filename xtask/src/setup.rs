@@ -127,6 +127,17 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     found().context("it was installed, and is at none of its places")
 }
 
+/// Valgrind, installed if this user may.
+pub(crate) fn valgrind() -> Result<()> {
+    let version = || output(Command::new("valgrind").arg("--version"));
+    if version().is_ok() {
+        return Ok(());
+    }
+    ensure!(cfg!(target_os = "linux"), "it is installed only on Debian; elsewhere, install it yourself");
+    debian::install("valgrind").context("it cannot be installed")?;
+    version().map(|_| ())
+}
+
 fn has_target(target: &str) -> Result<bool> {
     let folder = output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
     Ok(Path::new(folder.trim()).exists())

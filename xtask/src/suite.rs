@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::cargo::{Features, cargo, run};
+use crate::counts::counts;
 use crate::fleet::Fleet;
 use crate::report::Report;
 use crate::setup;
@@ -21,6 +22,8 @@ pub(crate) enum Section {
     Features,
     /// The documentation has no broken link.
     Docs,
+    /// No primitive takes more instructions than before.
+    Counts,
     /// All tests pass, against all servers.
     Test,
 }
@@ -33,6 +36,7 @@ impl Section {
             Self::Wasm => "wasm",
             Self::Features => "features",
             Self::Docs => "docs",
+            Self::Counts => "counts",
             Self::Test => "test",
         }
     }
@@ -46,6 +50,7 @@ impl Section {
             Self::Wasm => wasm(),
             Self::Features => features(),
             Self::Docs => docs(),
+            Self::Counts => counts(report, false),
             Self::Test => tests(report, &[], args),
         }
     }

@@ -65,6 +65,7 @@ mod error;
 mod follow;
 pub mod guide;
 mod handover;
+mod hash;
 pub mod job;
 mod keyed;
 mod lifecycle;

@@ -1,7 +1,6 @@
 //! Open, closing, closed: what `shutdown` tells to everything that was made from one `Tidelock`.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, Result};
+use crate::hash::HashMap;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, Tick};
 

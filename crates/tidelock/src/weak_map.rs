@@ -1,7 +1,7 @@
 //! What handles to one object share, found by its name for as long as anybody uses it.
 
+use crate::hash::HashMap;
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};

@@ -1,6 +1,6 @@
 //! What a process hears of one object of jobs: work, the end of runs that it has, and news of jobs that it watches.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::stop::StopReason;
 use crate::bell::Bell;
+use crate::hash::HashMap;
 
 /// A run of this process that can be told that its job was cancelled.
 pub(crate) trait Cancellable: Send + Sync {

@@ -16,7 +16,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use self::group::Group;
@@ -25,6 +25,7 @@ use self::series::Series;
 use super::ears::News;
 use super::store::{Content, FailureCode, FailureView, Happened, JobState, Key, KeyKind, MAX_FAILURES, Rules, Totals};
 use crate::handover::{Parking, Places, Standing};
+use crate::hash::HashMap;
 
 pub(crate) use crate::time::Now;
 

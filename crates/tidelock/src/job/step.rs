@@ -1,6 +1,5 @@
 //! Steps: parts of a run whose results are kept, so that later runs of the job do not do them again.
 
-use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use super::held::Held;
 use super::store::{Action, Look, MAX_MEMO_BYTES, MAX_MEMOS, Settled, View};
 use crate::codec::{Border, Value, decode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hash::{HashMap, HashSet};
 use crate::name;
 use crate::runtime;
 use crate::time::SECOND;
@@ -38,7 +38,7 @@ struct Known {
 impl Memos {
     /// Those of a job that has `stored` of them.
     pub(super) fn new(stored: u64) -> Self {
-        let known = Known { unread: stored > 0, values: HashMap::new(), busy: HashSet::new() };
+        let known = Known { unread: stored > 0, values: HashMap::default(), busy: HashSet::default() };
         Self { known: Mutex::new(known), reading: tokio::sync::Mutex::default() }
     }
 

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -16,6 +15,7 @@ use super::store::{
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
+use crate::hash::HashMap;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{Now, Timestamp};
 use crate::weak_map::WeakSlot;

@@ -1,11 +1,11 @@
 //! Who of this process waits for which resource, where other processes wait too.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::hash::{HashMap, HashSet};
 use crate::mutex::agenda::{Entry, Item};
 use crate::mutex::room::Room;
 use crate::mutex::seat::{Seat, Standing};
@@ -89,7 +89,7 @@ impl Halls {
         let mut halls = self.lock();
         let hall = halls.entry(Arc::clone(&seat.spot.tag)).or_insert_with(|| Hall {
             spot: seat.spot.clone(),
-            tokens: HashSet::new(),
+            tokens: HashSet::default(),
             place,
             deadline,
             said,

@@ -1,11 +1,12 @@
 //! In process: the model of each resource behind one lock, and the backend's timer for what expires.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backend::memory::{Sweep, Timer};
 use crate::error::Result;
+use crate::hash::HashMap;
 use crate::mutex::model::{Resource, Turn};
 use crate::mutex::store::{Answer, Door, Effort, Handed, MutexStore, Seen, Spot, Step, Token};
 use crate::name::{self, Address};

@@ -11,11 +11,12 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::store::{Accepted, Content, DeadReason, Due, NewMessage, Place};
 use crate::handover::{Parking, Places, Standing};
+use crate::hash::HashMap;
 
 /// How long after its window a dedupe record is kept: a clock that steps back a little reopens no window.
 pub(crate) const DEDUP_KEPT: u64 = 1_000;

@@ -1,12 +1,12 @@
 //! Where the waiting `acquire`s of one process stand in line: one line per identifier, in order of arrival.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::verdict::Verdict;
+use crate::hash::HashMap;
 use crate::name::Address;
 use crate::time::Tick;
 

@@ -1,7 +1,7 @@
 //! In process: the model behind sharded locks. Identifiers are swept when their counts have lapsed.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +14,7 @@ use super::model::Counts;
 use super::store::{Judge, LimiterStore, Outcome, RatelimitStore};
 use crate::backend::memory::{Sweep, Timer};
 use crate::error::Result;
+use crate::hash::HashMap;
 use crate::name::{Address, Digested, MAX_KEY, digest_if_long};
 use crate::runtime::BoxFuture;
 use crate::time::Timestamp;
@@ -182,7 +183,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 /// A part of the identifiers of one limiter.
 #[derive(Default)]
 struct Shard {
-    entries: HashMap<Arc<str>, Entry, RandomState>,
+    entries: HashMap<Arc<str>, Entry>,
     /// Identifiers to look at, by the step in which they lapse, as far as was known when they were filed here.
     filed: BTreeMap<u64, Vec<Arc<str>>>,
     /// How many identifiers `filed` holds, those included that are filed elsewhere by now.

@@ -1,6 +1,5 @@
 //! The memberships that this process has in one registry, and their renewal: all in one request.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::membership::Left;
 use crate::error::{Error, Result};
+use crate::hash::HashMap;
 use crate::keyed::observe::{self, Counter};
 use crate::keyed::site::{Call, Site};
 use crate::keyed::store::{Action, Bounds, Change, Life, Outcome};

@@ -3,9 +3,10 @@
 //! A bucket is the token bucket of Turner, "New directions in communications (or which way to the information age?)"
 //! (1986); paying retries from one that successes fill is the retry budget of Finagle.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::hash::HashMap;
 use crate::name::Address;
 use crate::retry::store::{Numbers, Take, Taken};
 use crate::time::{DAY, Timestamp};

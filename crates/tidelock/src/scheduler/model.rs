@@ -12,7 +12,7 @@ mod tests;
 mod trigger;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use self::trigger::{Key, Owned, Trigger};
@@ -20,6 +20,7 @@ use super::store::{
     Definition, Guess, Happened, HistoryView, LETTERS_UNTOLD, LastView, LetterView, Next, PlanView, PlannedSlot,
     ScheduleView, StateView,
 };
+use crate::hash::HashMap;
 
 pub(crate) use crate::time::Now;
 
@@ -146,7 +147,7 @@ impl Default for Model {
             awakening: BTreeSet::new(),
             triggers: BTreeMap::new(),
             waiting: BTreeSet::new(),
-            keys: HashMap::new(),
+            keys: HashMap::default(),
             key_ends: BTreeSet::new(),
             letters: BTreeMap::new(),
             letters_lost: 0,

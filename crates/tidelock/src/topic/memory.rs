@@ -1,6 +1,5 @@
 //! Topics in process: a model per topic behind a lock, and the backend's timer.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use super::model::{Model, Woken};
@@ -14,6 +13,7 @@ use crate::backend::memory::cells::{self, Cells};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
+use crate::hash::HashMap;
 use crate::name::Address;
 use crate::runtime::{BoxFuture, ready};
 use crate::time::{Now, Timestamp};

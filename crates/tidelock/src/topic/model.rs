@@ -11,12 +11,13 @@ mod look;
 mod settle;
 mod take;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::group::Group;
 use self::log::Log;
 use super::store::{Appended, NewEvent, Position, STEP, Settings};
+use crate::hash::HashMap;
 use crate::time::Now;
 
 /// One topic.

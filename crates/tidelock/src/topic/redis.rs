@@ -6,7 +6,6 @@ mod look;
 mod publish;
 mod stored;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -19,6 +18,7 @@ use super::store::{
 use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
+use crate::hash::HashMap;
 use crate::name::{self, Address};
 use crate::runtime::BoxFuture;
 use crate::time::{HOUR, Timestamp};

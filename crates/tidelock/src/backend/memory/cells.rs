@@ -1,11 +1,11 @@
 //! Objects of one primitive in process, by address: made when they are used, swept when something is due, let go of when
 //! they stayed empty.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::Timer;
+use crate::hash::HashMap;
 use crate::name::Address;
 use crate::time::{Now, Timestamp};
 use crate::weak_map::WeakSlot;

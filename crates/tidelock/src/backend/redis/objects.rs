@@ -1,6 +1,5 @@
 //! The objects of one primitive that a process uses, and what happens to them by time even if nobody calls.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use super::Server;
 use crate::error::Result;
+use crate::hash::HashMap;
 use crate::time::{HOUR, SECOND, Tick, Timestamp};
 
 /// An object on a server, as this process uses it.

@@ -1,6 +1,5 @@
 //! Which server runs a script: the only one, the one the sentinels name, or the owner of the hash slot.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use super::node::{Node, NodeConfig};
 use super::url::{Deployment, Host};
+use crate::hash::HashMap;
 
 /// Slots of a cluster.
 const SLOTS: u16 = 16_384;

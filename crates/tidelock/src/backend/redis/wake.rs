@@ -1,6 +1,6 @@
 //! Wake-ups: what servers publish to this process, handed to the objects that wait here.
 
-use std::collections::HashMap;
+use crate::hash::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 

@@ -5,7 +5,7 @@
 //! changed there and back within so short a time since 1970; Boa Vista took seven days in 2000.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use js_sys::{Array, Object, Reflect};
@@ -14,6 +14,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::Stretch;
 use crate::cron::calendar::Date;
+use crate::hash::HashMap;
 
 #[wasm_bindgen]
 extern "C" {

@@ -4,7 +4,7 @@
 //! message and an idle one has none.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -27,6 +27,7 @@ use crate::handover::settle::{MAX_ERROR, cut};
 use crate::handover::signal::Signal;
 use crate::handover::site::{Claims, Site};
 use crate::handover::store::{Action, DeadReason, Handed};
+use crate::hash::HashMap;
 use crate::lifecycle::GiveBack;
 use crate::runtime::BoxFuture;
 use crate::time::{SECOND, Tick, whole_millis};

@@ -3,7 +3,6 @@
 //! Requests of one trip are concurrent: nobody awaited one before making another. Submits go first, then settles, then
 //! claims, then what groups do that read events: settles, then takes; each in the order in which they were made.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +13,7 @@ use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
 use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Repeat, Script, script};
 use crate::error::Result;
+use crate::hash::HashMap;
 use crate::job::store::{
     Accepted, Action, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, NewJob, Run, Settle, Settled,
 };
@@ -181,7 +181,7 @@ impl Remote {
                 _ => Vec::new(),
             })
             .collect();
-        let (mut taken, mut settled_events) = (HashMap::new(), HashMap::new());
+        let (mut taken, mut settled_events) = (HashMap::default(), HashMap::default());
         for outcome in read {
             match outcome {
                 Outcome::Submitted(of) => of.into_iter().for_each(|(request, one)| submitted[request] = Some(one)),

@@ -1,6 +1,5 @@
 //! What the engine and the handlers of a worker share.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use super::agenda::Agenda;
 use super::report::JobWorkerStats;
 use super::run::{Outcome, verdict};
 use crate::handover::{Receivers, Signal, Site};
+use crate::hash::HashMap;
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
 use crate::job::observe::{self, Counter};

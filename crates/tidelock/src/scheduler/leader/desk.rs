@@ -4,7 +4,6 @@
 //! decided is shown with the next beat, as a plan, and dispatched. Dispatches are under way beside the passes, so that a
 //! target that does not answer holds up nobody else; at most one of a schedule at a time.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +16,7 @@ use super::flight::{self, Instants, Key, Landing, Walk};
 use super::term::Term;
 use super::{Engine, zones};
 use crate::cron::Cron;
+use crate::hash::{HashMap, HashSet};
 use crate::runtime::{self, BoxFuture};
 use crate::scheduler::decide::{self, COUNTED};
 use crate::scheduler::definition::Spec;
@@ -160,14 +160,14 @@ impl Desk {
             engine: Arc::clone(engine),
             inbox,
             flights: FuturesUnordered::new(),
-            aloft: HashSet::new(),
+            aloft: HashSet::default(),
             landed: Vec::new(),
             unseen: Vec::new(),
             pending: Vec::new(),
-            failures: HashMap::new(),
-            unserved: HashSet::new(),
+            failures: HashMap::default(),
+            unserved: HashSet::default(),
             moved: false,
-            judged: HashSet::new(),
+            judged: HashSet::default(),
             walk_broken: false,
         }
     }

@@ -1,11 +1,12 @@
 //! One group: its position, what it has open, and its dead letters.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::store::{MAX_ASIDE, Position};
 use super::{Log, Now};
 use crate::handover::store::{Content, DeadReason};
+use crate::hash::HashSet;
 
 /// A consumer group.
 #[derive(Debug, Default)]

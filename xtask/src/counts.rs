@@ -1,0 +1,83 @@
+//! `cargo xtask counts`: the instructions that the primitives take in process, counted by Valgrind.
+//!
+//! Times say little on a machine that others use too; instructions are the same wherever the same program runs. So a path
+//! that became longer is found in CI, and not in production.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::cargo::{cargo, output, root, run, target_folder};
+use crate::report::Report;
+use crate::setup;
+
+/// Compilers and C libraries differ by less.
+const TOLERANCE: f64 = 0.10;
+/// How often each work is done: start and end of the program are in both, and cancel out.
+const TIMES: [u64; 2] = [1_000, 3_000];
+
+/// Instructions of one operation, by name of the work.
+type Counts = BTreeMap<String, u64>;
+
+/// Counts, and fails where there is more than what is written down; with `update`, writes it down.
+pub(crate) fn counts(report: &mut Report, update: bool) -> Result<()> {
+    if let Err(reason) = setup::valgrind() {
+        return report.skip(format!("counts: valgrind: {reason:#}"));
+    }
+    run(&mut cargo(["build", "--package=tidelock-counts", "--profile=counts"]))?;
+    let program = target_folder()?.join("counts/tidelock-counts");
+    let works = output(&mut Command::new(&program))?;
+    let counted =
+        works.lines().map(|work| Ok((work.to_owned(), count(&program, work)?))).collect::<Result<Counts>>()?;
+    if update {
+        let text = serde_json::to_string_pretty(&counted)?;
+        return fs::write(written_down(), text + "\n").context("cannot write the counts down");
+    }
+    compare(&counted, &serde_json::from_str(&fs::read_to_string(written_down())?)?)
+}
+
+fn written_down() -> PathBuf {
+    root().join("crates/tidelock-counts/counts.json")
+}
+
+/// Instructions of one operation.
+fn count(program: &Path, work: &str) -> Result<u64> {
+    let [few, many] = TIMES;
+    let more = all(program, work, many)?.saturating_sub(all(program, work, few)?);
+    Ok(more / (many - few))
+}
+
+/// Instructions of a whole run.
+fn all(program: &Path, work: &str, times: u64) -> Result<u64> {
+    let out = program.with_extension("counted");
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
+    output(command.arg(program).arg(work).arg(times.to_string()))?;
+    let counted = fs::read_to_string(out)?;
+    let total = counted.lines().find_map(|line| line.strip_prefix("totals: ")).context("valgrind told no total")?;
+    Ok(total.trim().parse()?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn compare(counted: &Counts, before: &Counts) -> Result<()> {
+    let mut longer = Vec::new();
+    eprintln!("{:<12}{:>10}{:>10}", "", "before", "now");
+    for (work, now) in counted {
+        let known = before.get(work).with_context(|| format!("{work} is not written down; `--update` does it"))?;
+        let change = *now as f64 / *known as f64 - 1.0;
+        eprintln!("{work:<12}{known:>10}{now:>10} {:>+6.1} %", change * 100.0);
+        if change > TOLERANCE {
+            longer.push(work.as_str());
+        }
+    }
+    ensure!(
+        longer.is_empty(),
+        "{} took over {:.0} % more instructions; if it has to be so, `cargo xtask counts --update` writes it down",
+        longer.join(", "),
+        TOLERANCE * 100.0
+    );
+    Ok(())
+}
