@@ -25,7 +25,7 @@ use crate::runtime::BoxFuture;
 /// first is being worked on.
 const LANES: usize = 2;
 /// The parts of an object's keys, in the order of the scripts' KEYS.
-pub(super) const PARTS: [&str; 23] = [
+pub(super) const PARTS: [&str; 22] = [
     "record",
     "line",
     "jobs",
@@ -35,7 +35,6 @@ pub(super) const PARTS: [&str; 23] = [
     "lines",
     "delayed",
     "running",
-    "started",
     "expiring",
     "kept",
     "completed",

@@ -97,7 +97,7 @@ impl MemoryMutex {
 impl MutexStore for MemoryMutex {
     fn spot(&self, address: &Address, resource: &str) -> Spot {
         let (tenant, id) = (name::escape(&address.tenant), name::escape(&address.id));
-        Spot { tag: format!("{tenant}/{id}/{resource}").into(), slot: 0 }
+        Spot { tag: [&tenant, "/", &id, "/", resource].concat().into(), slot: 0 }
     }
 
     fn step(&self, spot: &Spot, step: Step, _effort: Effort) -> BoxFuture<'static, Result<Answer>> {

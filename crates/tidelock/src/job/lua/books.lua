@@ -57,8 +57,10 @@ end
 
 -- Which keys have their lifetime from the beginning.
 local is_steady = {}
-for i = 1, 3 do
-  is_steady[STEADY_SETS[i]], is_steady[STEADY_HASHES[i]] = true, true
+for _, keys in ipairs({ STEADY_SETS, STEADY_HASHES }) do
+  for i = 1, #keys do
+    is_steady[keys[i]] = true
+  end
 end
 
 -- What waits for a key, in pairs, and what goes.

@@ -12,7 +12,6 @@ local function start(j, content, worker, process, out, receipts)
   local lease_end = now + j.lease
   r.running = r.running + 1
   put(RUNNING, lease_end, j.id)
-  put(STARTED, now, j.id)
   delivery_deadline(lease_end)
   live_with(j, lease_end)
   if j.series then

@@ -1,11 +1,11 @@
 -- part: the keys of the jobs of one name, and the fields of their record.
 local RECORD, LINE, JOBS, INPUTS, DETAILS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local READY, LINES, DELAYED, RUNNING, STARTED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local EXPIRING, KEPT = KEYS[11], KEYS[12]
-local ENDED = { C = KEYS[13], F = KEYS[14], X = KEYS[15], T = KEYS[16] }
-local BOUND, KEY_ENDS, SERIES, SERIES_ENDS, ACTIVE = KEYS[17], KEYS[18], KEYS[19], KEYS[20], KEYS[21]
-local WATCHERS, PARKED = KEYS[22], KEYS[23]
-local OBJECT_KEYS = 23
+local READY, LINES, DELAYED, RUNNING = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local EXPIRING, KEPT = KEYS[10], KEYS[11]
+local ENDED = { C = KEYS[12], F = KEYS[13], X = KEYS[14], T = KEYS[15] }
+local BOUND, KEY_ENDS, SERIES, SERIES_ENDS, ACTIVE = KEYS[16], KEYS[17], KEYS[18], KEYS[19], KEYS[20]
+local WATCHERS, PARKED = KEYS[21], KEYS[22]
+local OBJECT_KEYS = 22
 
 -- `plain`: ready jobs in the line; `line`: elements of the line; `steady`: 1 once the keys that stay have been made. The
 -- others are told in docs/wire/job.md.

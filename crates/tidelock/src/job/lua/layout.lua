@@ -35,16 +35,19 @@ local function line_takes(max_wait)
 end
 
 -- Keys that hold one long entry for ever: they never vanish, and small ones are not scanned from their beginning.
-local STEADY_SETS, STEADY_HASHES = { RUNNING, STARTED, KEPT }, { JOBS, INPUTS, DETAILS }
+local STEADY_SETS, STEADY_HASHES = { RUNNING, KEPT }, { JOBS, INPUTS, DETAILS }
 
 local function make_steady()
   if r.steady == 1 then
     return
   end
   r.steady = 1
-  for i = 1, 3 do
+  for i = 1, #STEADY_SETS do
     redis.call('ZADD', STEADY_SETS[i], '+inf', SENTINEL)
+    fresh[STEADY_SETS[i]] = true
+  end
+  for i = 1, #STEADY_HASHES do
     redis.call('HSET', STEADY_HASHES[i], '.', SENTINEL)
-    fresh[STEADY_SETS[i]], fresh[STEADY_HASHES[i]] = true, true
+    fresh[STEADY_HASHES[i]] = true
   end
 end

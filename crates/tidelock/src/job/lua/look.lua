@@ -8,20 +8,19 @@
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)
 -- KEYS[9]   running: by lease end (sorted set)
--- KEYS[10]  started: running jobs by start (sorted set)
--- KEYS[11]  expiring: ready ones that are not in the line, by expiry (sorted set)
--- KEYS[12]  kept: jobs that have ended, by the end of their retention (sorted set)
--- KEYS[13]  completed: by end (sorted set)
--- KEYS[14]  failed: by end (sorted set)
--- KEYS[15]  cancelled: by end (sorted set)
--- KEYS[16]  timed_out: by end (sorted set)
--- KEYS[17]  keys: id, until and whether the job is gone, by kind and key (hash)
--- KEYS[18]  key_ends: keys whose job is gone, by when they are forgotten (sorted set)
--- KEYS[19]  series: newest slot and counts by series (hash)
--- KEYS[20]  series_ends: series without unfinished runs, by when they are forgotten (sorted set)
--- KEYS[21]  active: unfinished runs of series, by series and id (sorted set)
--- KEYS[22]  watchers: processes that wait for news of a job, by id (hash)
--- KEYS[23]  parked: processes that wait for work, by when they are forgotten (sorted set)
+-- KEYS[10]  expiring: ready ones that are not in the line, by expiry (sorted set)
+-- KEYS[11]  kept: jobs that have ended, by the end of their retention (sorted set)
+-- KEYS[12]  completed: by end (sorted set)
+-- KEYS[13]  failed: by end (sorted set)
+-- KEYS[14]  cancelled: by end (sorted set)
+-- KEYS[15]  timed_out: by end (sorted set)
+-- KEYS[16]  keys: id, until and whether the job is gone, by kind and key (hash)
+-- KEYS[17]  key_ends: keys whose job is gone, by when they are forgotten (sorted set)
+-- KEYS[18]  series: newest slot and counts by series (hash)
+-- KEYS[19]  series_ends: series without unfinished runs, by when they are forgotten (sorted set)
+-- KEYS[20]  active: unfinished runs of series, by series and id (sorted set)
+-- KEYS[21]  watchers: processes that wait for news of a job, by id (hash)
+-- KEYS[22]  parked: processes that wait for work, by when they are forgotten (sorted set)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   1: show even while more is overdue than one step carries out
 -- ARGV[3]   what: stats, get, ready, blocked, delayed, running, completed, failed, cancelled, timed_out, join, events,
@@ -197,7 +196,30 @@ local function show_timed(key)
   show_members(members, 1, #members, 1)
 end
 
--- The same, newest first.
+-- The same of running jobs, by start. No index has this order, as every start and end of a run would pay for it; they are at
+-- most as many as all workers have slots.
+local function show_running()
+  local limit, at, after = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+  local ids, members = {}, redis.call('ZRANGE', RUNNING, 0, -1)
+  for i = 1, #members do
+    ids[#ids + 1] = #members[i] == 8 and members[i] or nil
+  end
+  local states, running = load_values(JOBS, ids), {}
+  for i = 1, #ids do
+    local start, id = struct.unpack('>I6', states[i], 30), unpack8(ids[i])
+    if start > at or (start == at and id > after) then
+      running[#running + 1] = { start, id, ids[i] }
+    end
+  end
+  table.sort(running, function(one, other)
+    return one[1] < other[1] or (one[1] == other[1] and one[2] < other[2])
+  end)
+  for i = 1, math.min(limit, #running) do
+    show(load(running[i][3]))
+  end
+end
+
+-- Ended ones, newest first.
 local function show_ended(key)
   local limit, at, id = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
   local count = at >= 0 and rank_before(key, at, pack8(id)) or redis.call('ZCARD', key)
@@ -283,7 +305,7 @@ local LOOKS = {
   ready = show_ready,
   blocked = show_blocked,
   delayed = function() show_timed(DELAYED) end,
-  running = function() show_timed(STARTED) end,
+  running = show_running,
   completed = function() show_ended(ENDED.C) end,
   failed = function() show_ended(ENDED.F) end,
   cancelled = function() show_ended(ENDED.X) end,

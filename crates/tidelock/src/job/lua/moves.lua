@@ -30,7 +30,6 @@ local function leave_state(j)
   elseif j.kind == 'g' then
     r.running = r.running - 1
     drop(RUNNING, j.id)
-    drop(STARTED, j.id)
     if j.series then
       count_running(j, -1)
     end

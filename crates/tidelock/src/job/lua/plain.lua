@@ -12,15 +12,6 @@ local function others()
   return rest
 end
 
--- Pairs for a sorted set of which all have one score.
-local function scored(score, ids)
-  local text, pairs_of = number_text(score), {}
-  for i = 1, #ids do
-    pairs_of[2 * i - 1], pairs_of[2 * i] = text, ids[i]
-  end
-  return pairs_of
-end
-
 -- ARGV[at]: count, rules of all, max_depth (0: none), 1 if all or nothing; then the contents. Answers the id of the first,
 -- how many there was room for, and the depth then; the ids follow each other. Of all or nothing without room for all,
 -- none is accepted.
@@ -98,7 +89,7 @@ end
 -- Starts the first jobs of the plain line. Answers by `out` id, state and input of each, and by `receipts` id and fence.
 local function claim_line(want, worker, process, out, receipts)
   local name, sub, pack = struct.pack('>I2', #worker) .. worker, string.sub, struct.pack
-  local starts, states, running, started, count = {}, {}, {}, {}, 0
+  local starts, states, running, count = {}, {}, {}, 0
   local left = math.min(want, math.max(1, math.floor(MAX_BYTES / (r.widest + 1))))
   while left > 0 and r.plain > count do
     local popped = redis.call('LPOP', LINE, left)
@@ -127,7 +118,6 @@ local function claim_line(want, worker, process, out, receipts)
         local fence = pack('>I8', number)
         local state = start.before .. fence .. start.behind .. fence .. name
         r.fence, count, left = number, count + 1, left - 1
-        started[count] = id
         states[2 * count - 1], states[2 * count] = id, state
         running[2 * count - 1], running[2 * count] = start.lease_end, id
         local at = #out
@@ -143,7 +133,6 @@ local function claim_line(want, worker, process, out, receipts)
     r.running, r.ready, r.plain = r.running + count, r.ready - count, r.plain - count
     call_in_parts('HSET', JOBS, states)
     call_in_parts('ZADD', RUNNING, running)
-    call_in_parts('ZADD', STARTED, scored(now, started))
   end
 end
 
@@ -211,7 +200,8 @@ local COMPLETED = 'e' .. pack8(67)
 local function complete(at)
   local ids, fences = split(ARGV[at])
   local values, results, ends, seen, later = load_values(JOBS, ids), {}, {}, {}, {}
-  local completed, states, details, kept, count = {}, {}, {}, {}, 0
+  local completed, states, details, ended, kept, count = {}, {}, {}, {}, {}, 0
+  local ended_at = number_text(now)
   local byte, sub, argv, event = string.byte, string.sub, ARGV, 'c' .. now_bytes
   local known, size, ending = nil, 0, nil
   for i = 1, #ids do
@@ -238,6 +228,7 @@ local function complete(at)
       states[2 * count] = (priority == 0 and 'C\0\1' or 'C' .. string.char(priority) .. '\1') .. sub(value, 4, 35)
         .. ending.behind_start .. sub(value, size + 1) .. event
       details[2 * count - 1], details[2 * count] = 'r' .. id, argv[at + i]
+      ended[2 * count - 1], ended[2 * count] = ended_at, id
       kept[2 * count - 1], kept[2 * count] = ending.kept_until, id
       results[i] = COMPLETED
     else
@@ -249,8 +240,7 @@ local function complete(at)
     call_in_parts('HSET', JOBS, states)
     call_in_parts('HSET', DETAILS, details)
     call_in_parts('ZREM', RUNNING, completed)
-    call_in_parts('ZREM', STARTED, completed)
-    call_in_parts('ZADD', ENDED.C, scored(now, completed))
+    call_in_parts('ZADD', ENDED.C, ended)
     call_in_parts('ZADD', KEPT, kept)
     fresh[ENDED.C] = true
   end

@@ -9,21 +9,20 @@
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)
 -- KEYS[9]   running: by lease end (sorted set)
--- KEYS[10]  started: running jobs by start (sorted set)
--- KEYS[11]  expiring: ready ones that are not in the line, by expiry (sorted set)
--- KEYS[12]  kept: jobs that have ended, by the end of their retention (sorted set)
--- KEYS[13]  completed: by end (sorted set)
--- KEYS[14]  failed: by end (sorted set)
--- KEYS[15]  cancelled: by end (sorted set)
--- KEYS[16]  timed_out: by end (sorted set)
--- KEYS[17]  keys: id, until and whether the job is gone, by kind and key (hash)
--- KEYS[18]  key_ends: keys whose job is gone, by when they are forgotten (sorted set)
--- KEYS[19]  series: newest slot and counts by series (hash)
--- KEYS[20]  series_ends: series without unfinished runs, by when they are forgotten (sorted set)
--- KEYS[21]  active: unfinished runs of series, by series and id (sorted set)
--- KEYS[22]  watchers: processes that wait for news of a job, by id (hash)
--- KEYS[23]  parked: processes that wait for work, by when they are forgotten (sorted set)
--- KEYS[24]  answers: the last trip of this sender and its answer (string)
+-- KEYS[10]  expiring: ready ones that are not in the line, by expiry (sorted set)
+-- KEYS[11]  kept: jobs that have ended, by the end of their retention (sorted set)
+-- KEYS[12]  completed: by end (sorted set)
+-- KEYS[13]  failed: by end (sorted set)
+-- KEYS[14]  cancelled: by end (sorted set)
+-- KEYS[15]  timed_out: by end (sorted set)
+-- KEYS[16]  keys: id, until and whether the job is gone, by kind and key (hash)
+-- KEYS[17]  key_ends: keys whose job is gone, by when they are forgotten (sorted set)
+-- KEYS[18]  series: newest slot and counts by series (hash)
+-- KEYS[19]  series_ends: series without unfinished runs, by when they are forgotten (sorted set)
+-- KEYS[20]  active: unfinished runs of series, by series and id (sorted set)
+-- KEYS[21]  watchers: processes that wait for news of a job, by id (hash)
+-- KEYS[22]  parked: processes that wait for work, by when they are forgotten (sorted set)
+-- KEYS[23]  answers: the last trip of this sender and its answer (string)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this trip in its sender's series
 -- ARGV[3..] operations: a name and its arguments, as the parts describe; or `sweep` alone, which carries out what is
@@ -48,7 +47,7 @@ if ARGV[3] == 'sweep' then
   end_step()
   return { settling and 1 or 0, number_text(r.next) }
 end
-local before = remembered(KEYS[24], trip)
+local before = remembered(KEYS[23], trip)
 if before then
   return before.err and before or others().repeat_answer(before)
 end
@@ -64,7 +63,7 @@ while at <= #ARGV do
   at, answer, memory = (plain or others()[ARGV[at]])(at + 1)
   reply[#reply + 1], answers[#answers + 1] = answer, memory or answer
 end
-remember(KEYS[24], trip, answers)
+remember(KEYS[23], trip, answers)
 end_step()
 reply[1], reply[2] = settling and 1 or 0, number_text(r.next)
 return reply
