@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::handover::Receipt;
 use crate::keyed::memory::Pace;
 use crate::queue::MessageId;
-pub use crate::ratelimit::web::{SlidingWindow, WindowVerdict};
+pub use crate::ratelimit::web::{Counting, KeptCounts, LimitSet, SlidingWindow, WindowVerdict};
 use crate::registry::{Cursor, Event, Follow, Follower};
 pub use crate::retry::web::RetryCourse;
 use crate::runtime::BoxFuture;
