@@ -2,7 +2,7 @@
 
 use js_sys::Array;
 use tidelock::queue::Paused;
-use tidelock::{Changed, Page, PageToken, Timestamp};
+use tidelock::{Changed, Page, PageToken, Removed, Timestamp};
 use wasm_bindgen::JsValue;
 
 use crate::number::js;
@@ -44,6 +44,16 @@ pub(crate) fn changed(changed: Changed) -> JsValue {
         Changed::Yes => "yes",
         Changed::No => "no",
         Changed::Absent => "absent",
+    };
+    name.into()
+}
+
+/// The name of what became of a removal.
+pub(crate) fn removed(removed: Removed) -> JsValue {
+    let name = match removed {
+        Removed::Removed => "removed",
+        Removed::Absent => "absent",
+        _ => "held",
     };
     name.into()
 }

@@ -1,6 +1,6 @@
 // A queue as a whole: what is in it, and what is done with messages that nobody holds.
 
-import { number, tenant, text } from "./check.js";
+import { number, oneOf, tenant, text } from "./check.js";
 import { NONE, settled, type RawQueue } from "./core.js";
 import { unpack } from "./envelope.js";
 import { paged, pageOf, pausedOf, upTo, type Changed, type Page, type PageConfig, type Paused, type ShownPause } from "./page.js";
@@ -187,7 +187,7 @@ export function admin<T>(raw: RawQueue, configured: string): QueueAdmin<T> {
     },
     async list(state, cfg = {}) {
       const of = whose(cfg);
-      one(STATES, "state", state);
+      oneOf(STATES, "state", state);
       const shown = await settled<[ShownMessage[], string | null]>(raw.list(of, state, ...pageOf(cfg)));
       return paged(shown, (one) => message<T>(one));
     },
@@ -232,15 +232,9 @@ function deadLetters<T>(queue: RawQueue, whose: string): QueueDeadLetters<T> {
 /** What the core takes of a filter. */
 function filter(cfg: QueueDeadFilter): [reason: string | undefined, before: number, from: number] {
   const { reason, movedBefore, movedAfter } = cfg;
-  if (reason !== undefined) one(REASONS, "reason", reason);
+  if (reason !== undefined) oneOf(REASONS, "reason", reason);
   const at = { otherwise: NONE, floor: 0, orZero: true, most: Number.MAX_SAFE_INTEGER };
   return [reason, number("movedBefore", movedBefore, at), number("movedAfter", movedAfter, at)];
-}
-
-function one(names: readonly string[], path: string, given: string): void {
-  if (names.includes(given)) return;
-  const all = names.map((name) => `"${name}"`).join(", ");
-  throw new Error(`${path} must be one of ${all}, but is ${String(given)}`);
 }
 
 function message<T>(shown: ShownMessage): QueueMessageInfo<T> {

@@ -522,7 +522,7 @@ describe("ratelimit, several limits", () => {
       [[{ limit: 1.5 }], "limits[0].limit must be a whole number > 0, but is 1.5"],
       [[{ limit: 1, algorithm: "token_bucket", burst: 0 }], "limits[0].burst must be > 0"],
       [[{ limit: 1, burst: 2 }], "burst belongs to a token bucket"],
-      [[{ limit: 1, algorithm: "leaky" as never }], 'limits[0].algorithm must be "sliding", "fixed" or "token_bucket", but is leaky'],
+      [[{ limit: 1, algorithm: "leaky" as never }], 'limits[0].algorithm must be one of "sliding", "fixed", "token_bucket", but is leaky'],
     ];
     for (const [limits, text] of cases) expect(() => several(limits)).to.throw(Error, text);
     const given = { id: "api", limit: 1, limits: both };

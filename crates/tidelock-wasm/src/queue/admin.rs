@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::RawQueue;
 use crate::call::{Answer, call};
-use crate::listed::{changed, instant, instant_or_null, list, page, paused, place};
+use crate::listed::{changed, instant, instant_or_null, list, page, paused, place, removed};
 use crate::number::{js, js_millis, millis};
 use crate::optional::{Optional as _, or_null};
 use crate::text;
@@ -78,15 +78,6 @@ impl RawQueue {
     pub fn resume(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).resume(), changed)
     }
-}
-
-fn removed(removed: Removed) -> JsValue {
-    let name = match removed {
-        Removed::Removed => "removed",
-        Removed::Absent => "absent",
-        _ => "held",
-    };
-    name.into()
 }
 
 /// `[value, id, state, blocked, attempts, enqueued at, due, expires at, note, last error, [fence, end, consumer]]`.
