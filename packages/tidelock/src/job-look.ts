@@ -103,15 +103,8 @@ export type JobStats = {
   };
 };
 
-/**
- * What became of a retry. `not_retryable`: it has not ended, or completed. `key_taken`: its key belongs to another job by now.
- * Only with `submitted` something has changed.
- */
-export type JobRetryOutcome =
-  | { outcome: "submitted" }
-  | { outcome: "not_retryable"; state: JobState }
-  | { outcome: "key_taken"; id: string }
-  | { outcome: "not_found" };
+/** What became of a retry. `not_retryable`: it has not ended, or completed, and nothing has changed. */
+export type JobRetryOutcome = { outcome: "submitted" | "not_found" } | { outcome: "not_retryable"; state: JobState };
 
 /** Jobs seen from outside. Looking changes nothing, and nothing here starts a worker. */
 export type JobLook<Input, Result> = {
@@ -182,9 +175,8 @@ export function look<Input, Result>(raw: RawJob): JobLook<Input, Result> {
       return { ...now, oldestReadyAgeMs: oldest, nextDue, paused: pausedOf(pause), settling, totals: total(totals) };
     },
     async retry(id) {
-      const [outcome, detail] = await settled<[JobRetryOutcome["outcome"], string?]>(raw.retry(String(id)));
-      if (outcome === "not_retryable") return { outcome, state: detail as JobState };
-      return outcome === "key_taken" ? { outcome, id: detail as string } : { outcome };
+      const [outcome, state] = await settled<[JobRetryOutcome["outcome"], JobState?]>(raw.retry(String(id)));
+      return outcome === "not_retryable" ? { outcome, state: state as JobState } : { outcome };
     },
     remove: async (id) => settled(raw.remove(String(id))),
     pause: async (cfg = {}) =>

@@ -85,7 +85,7 @@ describe("queue batches", () => {
     await settled();
     for (const key of ["a", "a", "b", "c"]) void orders.send({ data: key, orderingKey: key });
     expect(data(await waiting)).to.deep.equal(["a"]);
-    expect(data(await orders.reader().recvMany(10, { leaseMs: 5, consumerId: "me" }))).to.deep.equal(["b", "c"]);
+    expect(data(await orders.reader().recvMany(10, { consumerId: "me" }))).to.deep.equal(["b", "c"]);
     expect(await orders.recvMany(10, { wait: false })).to.deep.equal([]);
     const abort = new AbortController();
     const aborted = orders.recvMany(10, { signal: abort.signal });

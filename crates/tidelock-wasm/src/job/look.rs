@@ -56,7 +56,7 @@ impl RawJob {
         })
     }
 
-    /// Gives `[outcome, state or id]`.
+    /// Gives `[outcome, state]`.
     pub fn retry(&self, id: &str) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(retried(&RetryOutcome::NotFound)) };
         call(self.job.retry(id), |outcome| retried(&outcome))
@@ -88,8 +88,8 @@ fn retried(outcome: &RetryOutcome) -> JsValue {
     match outcome {
         RetryOutcome::Submitted => list(["submitted".into()]),
         RetryOutcome::NotRetryable(state) => list(["not_retryable".into(), state_name(*state).into()]),
-        RetryOutcome::KeyTaken(id) => list(["key_taken".into(), id.to_string().into()]),
-        RetryOutcome::NotFound => list(["not_found".into()]),
+        // A job of a page has its key as long as it is there: nobody else takes it.
+        RetryOutcome::NotFound | RetryOutcome::KeyTaken(_) => list(["not_found".into()]),
     }
 }
 
