@@ -73,17 +73,15 @@ impl RawQueue {
         RawBatch { queue: self.tenants.get(tenant), items: RefCell::default() }
     }
 
-    /// Gives `[value, message id, delivery id, attempt, lease, lease until]` of at most `max` messages, or none of nothing.
-    /// Without `wait` it waits for ever.
-    pub fn recv(&self, tenant: &str, max: usize, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
-        let request = self.tenants.get(tenant).recv_many(max);
-        let request = match millis(wait) {
-            Some(wait) => request.wait(wait),
-            None => request.forever(),
-        };
-        let request = request
-            .with(millis(lease), RecvMany::lease)
-            .with(consumer, |request, consumer| request.consumer(&name(&consumer)));
+    /// Gives `[value, message id, delivery id, attempt, lease, lease until]`, or `null`. Without `wait` it waits for ever.
+    pub fn recv(&self, tenant: &str, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
+        let request = self.receive(tenant, 1, wait, lease, consumer);
+        call(request, |deliveries| deliveries.into_iter().next().map_or(JsValue::NULL, shown))
+    }
+
+    /// Gives the same of each of at most `max` messages.
+    pub fn recv_many(&self, tenant: &str, max: usize, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
+        let request = self.receive(tenant, max, wait, lease, consumer);
         call(request, |deliveries| deliveries.into_iter().map(shown).collect::<Array>().into())
     }
 
@@ -141,6 +139,19 @@ impl RawQueue {
         let Some(receipt) = receipt(tenant, delivery, lease) else { return Ok(JsValue::FALSE) };
         let request = self.tenants.get(tenant).touch(&receipt).with(millis(new_lease), Touch::lease);
         call(request, JsValue::from)
+    }
+}
+
+impl RawQueue {
+    fn receive(&self, tenant: &str, max: usize, wait: f64, lease: f64, consumer: Option<String>) -> RecvMany<Raw> {
+        let request = self.tenants.get(tenant).recv_many(max);
+        let request = match millis(wait) {
+            Some(wait) => request.wait(wait),
+            None => request.forever(),
+        };
+        request
+            .with(millis(lease), RecvMany::lease)
+            .with(consumer, |request, consumer| request.consumer(&name(&consumer)))
     }
 }
 

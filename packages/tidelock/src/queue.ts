@@ -192,13 +192,9 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     return received;
   }
 
-  async function take(max: number, cfg: QueueRecvConfig): Promise<QueueReceived<T>[]> {
-    const whose = tenant(cfg.tenantId, configured);
-    const wait = waitMs(cfg);
-    const lease = number("leaseMs", cfg.leaseMs, { otherwise: NONE });
-    const consumer = text(cfg.consumerId);
-    const shown = await waiting<Shown[]>(cfg.signal, () => raw.recv(whose, max, wait, lease, consumer));
-    return shown === null ? [] : shown.map((one) => received(whose, one));
+  /** What the core takes of a receive. */
+  function wish(cfg: QueueRecvConfig): [wait: number, lease: number, consumer: string | undefined] {
+    return [waitMs(cfg), number("leaseMs", cfg.leaseMs, { otherwise: NONE }), text(cfg.consumerId)];
   }
 
   function numbers(cfg: QueueSendConfig<T>): Numbers {
@@ -213,9 +209,18 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
 
   const reader: QueueReader<T> = {
     async recv(cfg = {}) {
-      return (await take(1, cfg))[0] ?? null;
+      const whose = tenant(cfg.tenantId, configured);
+      const wished = wish(cfg);
+      const shown = await waiting<Shown>(cfg.signal, () => raw.recv(whose, ...wished));
+      return shown && received(whose, shown);
     },
-    recvMany: async (max, cfg = {}) => take(upTo(max), cfg),
+    async recvMany(max, cfg = {}) {
+      const whose = tenant(cfg.tenantId, configured);
+      const most = upTo(max);
+      const wished = wish(cfg);
+      const shown = await waiting<Shown[]>(cfg.signal, () => raw.recv_many(whose, most, ...wished));
+      return (shown ?? []).map((one) => received(whose, one));
+    },
     stream: (cfg = {}) => repeated(cfg, reader.recv),
   };
 
