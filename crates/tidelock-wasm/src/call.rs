@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 
 use async_task::Task;
 use js_sys::{Function, Promise};
@@ -28,6 +29,11 @@ where
 
 /// Begins what gives a value of JavaScript, or throws one.
 pub(crate) fn begun(future: impl Future<Output = Answer> + 'static) -> Answer {
+    started(Box::pin(future))
+}
+
+/// One piece of code for all futures: a task of each type of its own would make the package a good deal larger.
+fn started(future: Pin<Box<dyn Future<Output = Answer>>>) -> Answer {
     match begin(future) {
         Begun::Ready(answer) => answer,
         Begun::Pending(pending) => {

@@ -1,6 +1,7 @@
 //! Jobs: those of the page, as one handle has them.
 
 mod events;
+mod look;
 mod reader;
 mod run;
 
@@ -16,6 +17,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 pub use self::events::RawJobEvents;
+use self::look::state_name;
 pub use self::reader::{RawJobDelivery, RawJobReader};
 pub use self::run::RawRun;
 
@@ -160,7 +162,7 @@ fn with_rules(request: Submit<Raw>, rules: &[f64]) -> Submit<Raw> {
 fn shown(info: JobInfo) -> JsValue {
     let JobInfo { summary, result, .. } = info;
     let finished = summary.finished_at.map_or(f64::NAN, |at| js(at.as_millis()));
-    let shown = Array::of2(&status(summary.state).into(), &finished.into());
+    let shown = Array::of2(&state_name(summary.state).into(), &finished.into());
     let failure = match summary.state {
         JobState::Completed => {
             let result = result.map_or(JsValue::UNDEFINED, |result| text(result.as_bytes()));
@@ -176,15 +178,6 @@ fn shown(info: JobInfo) -> JsValue {
         shown.push(&code.into());
     }
     shown.into()
-}
-
-fn status(state: JobState) -> &'static str {
-    match state {
-        JobState::Completed => "completed",
-        JobState::Cancelled => "cancelled",
-        JobState::TimedOut => "timed_out",
-        _ => "failed",
-    }
 }
 
 /// The text of a code; that of an ordinary error is empty.

@@ -1,4 +1,6 @@
-//! Options of a request that may not be given.
+//! Options of a request that may not be given, and values that may not be there.
+
+use wasm_bindgen::JsValue;
 
 /// Sets options that are there.
 pub(crate) trait Optional: Sized {
@@ -12,3 +14,8 @@ pub(crate) trait Optional: Sized {
 }
 
 impl<R> Optional for R {}
+
+/// A value that may not be there, as JavaScript has it.
+pub(crate) fn or_null<V: Into<JsValue>>(value: Option<V>) -> JsValue {
+    value.map_or(JsValue::NULL, Into::into)
+}

@@ -1,10 +1,17 @@
 //! Queues.
 
+mod admin;
+mod dead;
+
+use std::cell::RefCell;
+
 use js_sys::Array;
-use tidelock::queue::{Delivery, Nack, Nacked, Place, Receipt, Recv, SendRequest, Touch};
+use tidelock::queue::{Delivery, Nack, Nacked, Place, Receipt, RecvMany, SendRequest, Sent, Touch};
 use tidelock::{Queue, QueueBuilder, Raw, Tidelock, Timestamp, web};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
+
+pub use self::dead::RawDeadLetters;
 
 use crate::call::{Answer, call};
 use crate::error::thrown;
@@ -57,34 +64,39 @@ impl RawQueue {
         dedup_key: Option<String>,
         dedup_for: f64,
     ) -> Answer {
-        let request = self
-            .tenants
-            .get(tenant)
-            .send(&Raw(value.into_bytes()))
-            .with(millis(delay), SendRequest::delay)
-            .with(ordering_key, |request, key| request.ordering_key(&name(&key)))
-            .with(dedup_key, |request, key| request.dedup_key(&name(&key)))
-            .with(millis(dedup_for), SendRequest::dedup_for);
-        call(request, |sent| Array::of2(&sent.id.to_string().into(), &sent.duplicate.into()).into())
+        let queue = self.tenants.get(tenant);
+        call(request(&queue, value, delay, ordering_key, dedup_key, dedup_for), sent)
+    }
+
+    /// Several sends that are stored all or none.
+    pub fn batch(&self, tenant: &str) -> RawBatch {
+        RawBatch { queue: self.tenants.get(tenant), items: RefCell::default() }
     }
 
     /// Gives `[value, message id, delivery id, attempt, lease, lease until]`, or `null`. Without `wait` it waits for ever.
     pub fn recv(&self, tenant: &str, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
-        let request = self.tenants.get(tenant).recv();
-        let request = match millis(wait) {
-            Some(wait) => request.wait(wait),
-            None => request.forever(),
-        };
-        let request = request
-            .with(millis(lease), Recv::lease)
-            .with(consumer, |request, consumer| request.consumer(&name(&consumer)));
-        call(request, |delivery| delivery.map_or(JsValue::NULL, shown))
+        let request = self.receive(tenant, 1, wait, lease, consumer);
+        call(request, |deliveries| deliveries.into_iter().next().map_or(JsValue::NULL, shown))
+    }
+
+    /// Gives the same of each of at most `max` messages.
+    pub fn recv_many(&self, tenant: &str, max: usize, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
+        let request = self.receive(tenant, max, wait, lease, consumer);
+        call(request, |deliveries| deliveries.into_iter().map(shown).collect::<Array>().into())
     }
 
     /// Gives whether the delivery was held until now.
     pub fn ack(&self, tenant: &str, delivery: &str, lease: f64) -> Answer {
         let Some(receipt) = receipt(tenant, delivery, lease) else { return Ok(JsValue::FALSE) };
         call(self.tenants.get(tenant).ack(&receipt), JsValue::from)
+    }
+
+    /// The same for each of several.
+    pub fn ack_many(&self, tenant: &str, deliveries: &Array) -> Answer {
+        // An ack has no use for the lease.
+        let receipts = deliveries.iter().filter_map(|delivery| receipt(tenant, &delivery.as_string()?, 1.0));
+        let request = self.tenants.get(tenant).ack_many(&receipts.collect::<Vec<_>>());
+        call(request, |held| held.into_iter().map(JsValue::from).collect::<Array>().into())
     }
 
     /// Gives whether the delivery was held until now.
@@ -108,12 +120,89 @@ impl RawQueue {
         call(request, |nacked| (!matches!(nacked, Nacked::Stale)).into())
     }
 
+    /// The message becomes a dead letter. Gives whether the delivery was held until now.
+    pub fn bury(&self, tenant: &str, delivery: &str, reason: &str, error: Option<String>) -> Answer {
+        // Neither this nor what follows has a use for the lease.
+        let Some(receipt) = receipt(tenant, delivery, 1.0) else { return Ok(JsValue::FALSE) };
+        let request = self.tenants.get(tenant).dead_letter(&receipt, reason);
+        call(request.with(error, |request, error| request.error(&error)), JsValue::from)
+    }
+
+    /// The delivery was none. Gives whether it was held until now.
+    pub fn give_back(&self, tenant: &str, delivery: &str) -> Answer {
+        let Some(receipt) = receipt(tenant, delivery, 1.0) else { return Ok(JsValue::FALSE) };
+        call(self.tenants.get(tenant).give_back(&receipt), JsValue::from)
+    }
+
     /// Gives whether the delivery was held until now.
     pub fn touch(&self, tenant: &str, delivery: &str, lease: f64, new_lease: f64) -> Answer {
         let Some(receipt) = receipt(tenant, delivery, lease) else { return Ok(JsValue::FALSE) };
         let request = self.tenants.get(tenant).touch(&receipt).with(millis(new_lease), Touch::lease);
         call(request, JsValue::from)
     }
+}
+
+impl RawQueue {
+    fn receive(&self, tenant: &str, max: usize, wait: f64, lease: f64, consumer: Option<String>) -> RecvMany<Raw> {
+        let request = self.tenants.get(tenant).recv_many(max);
+        let request = match millis(wait) {
+            Some(wait) => request.wait(wait),
+            None => request.forever(),
+        };
+        request
+            .with(millis(lease), RecvMany::lease)
+            .with(consumer, |request, consumer| request.consumer(&name(&consumer)))
+    }
+}
+
+/// Sends that are stored all or none.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawBatch {
+    queue: Queue<Raw>,
+    items: RefCell<Vec<SendRequest<Raw>>>,
+}
+
+#[wasm_bindgen]
+impl RawBatch {
+    /// One more, as [`RawQueue::send`] takes it.
+    pub fn add(
+        &self,
+        value: String,
+        delay: f64,
+        ordering_key: Option<String>,
+        dedup_key: Option<String>,
+        dedup_for: f64,
+    ) {
+        let item = request(&self.queue, value, delay, ordering_key, dedup_key, dedup_for);
+        self.items.borrow_mut().push(item);
+    }
+
+    /// Gives what [`RawQueue::send`] does, for each.
+    pub fn send(self) -> Answer {
+        let request = self.queue.send_many(self.items.into_inner());
+        call(request, |all| all.into_iter().map(sent).collect::<Array>().into())
+    }
+}
+
+fn request(
+    queue: &Queue<Raw>,
+    value: String,
+    delay: f64,
+    ordering_key: Option<String>,
+    dedup_key: Option<String>,
+    dedup_for: f64,
+) -> SendRequest<Raw> {
+    queue
+        .send(&Raw(value.into_bytes()))
+        .with(millis(delay), SendRequest::delay)
+        .with(ordering_key, |request, key| request.ordering_key(&name(&key)))
+        .with(dedup_key, |request, key| request.dedup_key(&name(&key)))
+        .with(millis(dedup_for), SendRequest::dedup_for)
+}
+
+fn sent(Sent { id, duplicate, .. }: Sent) -> JsValue {
+    Array::of2(&id.to_string().into(), &duplicate.into()).into()
 }
 
 fn receipt(tenant: &str, delivery: &str, lease: f64) -> Option<Receipt> {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use tidelock::web::RetryCourse;
-use tidelock::{GaveUp, RetryPolicy, RetryPolicyBuilder};
+use tidelock::{GaveUp, RetryBudget, RetryPolicy, RetryPolicyBuilder};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -44,6 +44,11 @@ impl RawRetry {
         Ok(Self { course: RefCell::new(RetryCourse::begin(policy)) })
     }
 
+    /// Its retries are limited by a budget.
+    pub fn limit(&self, budget: &RawRetryBudget) {
+        self.course.borrow_mut().limit(&budget.budget);
+    }
+
     /// Begins an attempt and gives its number, or NaN: the deadline has come.
     pub fn next(&self) -> f64 {
         self.course.borrow_mut().next_attempt().map_or(f64::NAN, f64::from)
@@ -62,6 +67,11 @@ impl RawRetry {
         }
     }
 
+    /// An attempt gave its value.
+    pub fn succeeded(&self) {
+        self.course.borrow().succeeded();
+    }
+
     /// Attempts that were begun.
     #[wasm_bindgen(getter)]
     pub fn attempts(&self) -> f64 {
@@ -72,6 +82,23 @@ impl RawRetry {
     #[wasm_bindgen(getter)]
     pub fn elapsed(&self) -> f64 {
         js_millis(self.course.borrow().elapsed())
+    }
+}
+
+/// What calls may retry together.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawRetryBudget {
+    budget: RetryBudget,
+}
+
+#[wasm_bindgen]
+impl RawRetryBudget {
+    /// A full one.
+    #[wasm_bindgen(constructor)]
+    pub fn new(capacity: u32, per_second: f64, per_success: f64) -> Result<RawRetryBudget, JsValue> {
+        let budget = RetryBudget::builder().capacity(capacity).per_second(per_second).per_success(per_success);
+        Ok(Self { budget: budget.build().map_err(|error| thrown(&error))? })
     }
 }
 

@@ -26,7 +26,17 @@ pub(crate) const fn most(on_servers: u64) -> u64 {
     if cfg!(target_family = "wasm") { u64::MAX } else { on_servers }
 }
 
+/// The backend of a world. Where there is but one, it is that one itself: then what a program does not use of it is left out.
+#[cfg(all(feature = "redis", not(target_family = "wasm")))]
+pub(crate) type Chosen = dyn Backend;
+#[cfg(not(all(feature = "redis", not(target_family = "wasm"))))]
+pub(crate) type Chosen = memory::Memory;
+
 /// One backend: a store per primitive, and its own life.
+#[cfg_attr(
+    not(all(feature = "redis", not(target_family = "wasm"))),
+    expect(dead_code, reason = "the only backend there is, is used as it is")
+)]
 pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// The time that one question and its answer take.
     fn ping(&self) -> BoxFuture<'_, Result<Duration>>;
@@ -41,4 +51,46 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn scheduler(&self) -> Arc<dyn SchedulerStore>;
     fn keyed(&self) -> Arc<dyn KeyedStore>;
     fn retry_budget(&self) -> Arc<dyn BudgetStore>;
+}
+
+impl Backend for memory::Memory {
+    fn ping(&self) -> BoxFuture<'_, Result<Duration>> {
+        self.ping()
+    }
+
+    fn close(&self) {
+        self.close();
+    }
+
+    fn ratelimit(&self) -> Arc<dyn RatelimitStore> {
+        self.ratelimit()
+    }
+
+    fn mutex(&self) -> Arc<dyn MutexStore> {
+        self.mutex()
+    }
+
+    fn queue(&self) -> Arc<dyn QueueStore> {
+        self.queue()
+    }
+
+    fn topic(&self) -> Arc<dyn TopicStore> {
+        self.topic()
+    }
+
+    fn job(&self) -> Arc<dyn JobStore> {
+        self.job()
+    }
+
+    fn scheduler(&self) -> Arc<dyn SchedulerStore> {
+        self.scheduler()
+    }
+
+    fn keyed(&self) -> Arc<dyn KeyedStore> {
+        self.keyed()
+    }
+
+    fn retry_budget(&self) -> Arc<dyn BudgetStore> {
+        self.retry_budget()
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Backend;
+use crate::backend::Chosen;
 use crate::backend::memory::Memory;
 use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
@@ -38,7 +38,7 @@ pub struct Tidelock {
 /// What all handles made from one opened `Tidelock` share.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) backend: Arc<Chosen>,
     pub(crate) clock: Clock,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) spawner: Arc<Spawner>,

@@ -10,7 +10,7 @@ mod topic;
 
 use std::time::Duration;
 
-pub use self::job::{job_ends, lease_is_limit};
+pub use self::job::{job_ends, job_progress, lease_is_limit};
 pub use self::scheduler::{Targets, announce, failure_of, register_behind, target_failed, with_targets};
 pub use self::topic::{publish_recorded, recv_event};
 use crate::codec::Value;
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::handover::Receipt;
 use crate::keyed::memory::Pace;
 use crate::queue::MessageId;
-pub use crate::ratelimit::web::{SlidingWindow, WindowVerdict};
+pub use crate::ratelimit::web::{Counting, KeptCounts, LimitSet, SlidingWindow, WindowVerdict};
 use crate::registry::{Cursor, Event, Follow, Follower};
 pub use crate::retry::web::RetryCourse;
 use crate::runtime::BoxFuture;

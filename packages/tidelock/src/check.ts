@@ -26,6 +26,13 @@ export function text(value: string | undefined): string | undefined {
   return value === "" ? undefined : value;
 }
 
+/** One of several names. */
+export function oneOf(names: readonly string[], path: string, given: string): void {
+  if (names.includes(given)) return;
+  const all = names.map((name) => `"${name}"`).join(", ");
+  throw new Error(`${path} must be one of ${all}, but is ${String(given)}`);
+}
+
 export interface Range {
   /** What counts if nothing is given. */
   readonly otherwise: number;

@@ -19,10 +19,13 @@ import {
   type RawRun,
 } from "./core.js";
 import { pack, tooLarge, unpack } from "./envelope.js";
+import { look, type JobLook } from "./job-look.js";
 import { parse, type Infer, type Schema } from "./schema.js";
 import type { Topic, TopicDelivery, TopicLiveConfig, TopicLiveEvent, TopicReader, TopicRecvConfig } from "./topic.js";
 import { give, take } from "./value.js";
 
+export type { JobFailure, JobFilter, JobInfo, JobLook, JobRetryOutcome, JobState, JobStats, JobSummary } from "./job-look.js";
+export type { Changed, Page, PageConfig, Paused } from "./page.js";
 export type { Infer, Schema } from "./schema.js";
 
 /** Names a job; a decimal number. */
@@ -101,6 +104,10 @@ export type JobEvent = { id: JobId; ts: number } & (
   | { type: "submitted" }
   | { type: "started"; runId: string; attempt: number }
   | { type: "heartbeat"; runId: string }
+  /** What the handler said about how far it is: at most one each 100 ms, and the last one before the run ends. */
+  | { type: "progress"; value: unknown }
+  /** What a step gave was kept. A step id above 200 bytes is shown by its digest. */
+  | { type: "step"; stepId: string }
   | { type: "completed" }
   | { type: "retry"; runId: string; nextAt: number; reason?: string }
   | { type: "failed"; reason?: string }
@@ -118,10 +125,12 @@ export type JobContext = {
   step<T>(cfg: { id: string; run: () => Promise<T> | T }): Promise<T>;
   /** The limit of this run begins anew, with this length in ms from now on. */
   heartbeat(cfg?: { leaseMs?: number }): Promise<void>;
+  /** Says how far the run is: shown by `get` and `list`, and among the events. The last value counts; at most 4,096 bytes. */
+  progress(value: unknown): Promise<void>;
 };
 
 /** The jobs of one id. */
-export type JobHandle<Input, Result = unknown> = {
+export type JobHandle<Input, Result = unknown> = JobLook<Input, Result> & {
   id: string;
   /** Accepts a job and starts the worker of this handle, which runs one job at a time. */
   submit(cfg: { input: Input } & SubmitOptions): Promise<JobId>;
@@ -138,6 +147,8 @@ export type JobHandle<Input, Result = unknown> = {
 
 /** Bytes of input and meta, of a result, and of what one step keeps. */
 const LIMIT = 131_072;
+/** Bytes of what a handler says about how far it is. */
+const PROGRESS_LIMIT = 4_096;
 
 /** What the core shows of a job that has ended. */
 type Shown = [status: JobStatus, finishedAt: number, result?: string, message?: string, code?: string];
@@ -148,7 +159,8 @@ type ShownEvent = [
   type: JobEvent["type"],
   runId?: string,
   nextAt?: number,
-  reason?: string,
+  /** The reason; of a step its id, of a progress its value. */
+  said?: string,
   attempt?: number,
   delivery?: string,
   held?: RawJobDelivery,
@@ -203,6 +215,7 @@ export function job<S extends Schema, Result = unknown>(
   }
 
   return {
+    ...look<Infer<S>, Result>(raw),
     id,
     async submit(cfg) {
       const { input, key, meta, delayMs, at, ...options } = cfg;
@@ -291,6 +304,10 @@ function context(run: RawRun, signal: AbortSignal): JobContext {
       const lease = number("leaseMs", cfg.leaseMs, { otherwise: NONE, floor: 1 });
       await whileRunning(() => run.heartbeat(lease));
     },
+    async progress(value) {
+      const said = kept(value, PROGRESS_LIMIT);
+      await whileRunning(() => run.progress(said));
+    },
   };
 }
 
@@ -304,10 +321,10 @@ async function whileRunning<T>(call: () => unknown): Promise<T> {
   }
 }
 
-/** A result, or what a step gives, as it is kept. */
-function kept(value: unknown): string {
+/** A result, or what a step or a handler gives, as it is kept. */
+function kept(value: unknown, limit = LIMIT): string {
   const { text, size } = take(value);
-  if (size > LIMIT) throw new Error(tooLarge(LIMIT, size));
+  if (size > limit) throw new Error(tooLarge(limit, size));
   return text;
 }
 
@@ -378,11 +395,13 @@ function lost({ onGap }: TopicLiveConfig, [, from, to, missed]: Lost): void {
   if (onGap) tell(onGap, { from, to, missed, cause: "trimmed" });
 }
 
-function event(id: JobId, [cursor, ts, type, runId, nextAt, reason, attempt]: ShownEvent): TopicLiveEvent<JobEvent> {
+function event(id: JobId, [cursor, ts, type, runId, nextAt, said, attempt]: ShownEvent): TopicLiveEvent<JobEvent> {
   const data: Record<string, unknown> = { id, ts, type };
   if (runId !== undefined) data.runId = runId;
   if (type === "started") data.attempt = attempt;
   if (nextAt !== undefined) data.nextAt = nextAt;
-  if (reason !== undefined) data.reason = reason;
+  if (type === "step") data.stepId = said;
+  else if (type === "progress") data.value = give(said as string);
+  else if (said !== undefined) data.reason = said;
   return { data: data as JobEvent, eventId: cursor, cursor, publishedAt: ts };
 }

@@ -7,6 +7,9 @@ interface Look {
   readonly retryAfter: number;
 }
 
+/** Why is looked: for the first time, again while waiting, or to tell how it is and nothing else. */
+export type Looking = "first" | "again" | "peek";
+
 /** A line. Only the first in it looks; the others wait for their turn. */
 interface Line {
   places: number;
@@ -29,13 +32,13 @@ export class Turns {
   /** Looks until it passes, in order of arrival. What cannot pass in time is refused at once; aborted it is `null`. */
   async take<R extends Look>(
     key: string,
-    look: (peeks: boolean) => R,
+    look: (looking: Looking) => R,
     wait: number,
     signal: AbortSignal | undefined,
   ): Promise<R | null> {
-    if (wait <= 0) return look(false);
+    if (wait <= 0) return look("first");
     const deadline = Date.now() + wait;
-    const refusal = () => ({ ...look(true), limited: true });
+    const refusal = () => ({ ...look("peek"), limited: true });
     const line = this.#lines.get(key) ?? { places: 0, end: Promise.resolve(), again: () => {}, passes: 0 };
     if (line.passes > deadline) return refusal();
     this.#lines.set(key, line);
@@ -51,8 +54,8 @@ export class Turns {
         if (signal?.aborted) return null;
         if (!isFirst) return refusal();
       }
-      for (;;) {
-        const seen = look(false);
+      for (let looking: Looking = "first"; ; looking = "again") {
+        const seen = look(looking);
         if (!seen.limited) return seen;
         line.passes = Date.now() + seen.retryAfter;
         if (line.passes > deadline) return seen;

@@ -3,8 +3,21 @@
 import { configuredTenant, name, number, tenant, text, WEEK } from "./check.js";
 import { NONE, RawQueue, repeated, settled, waiting, waitMs } from "./core.js";
 import { pack, unpack } from "./envelope.js";
+import { MOST_ITEMS, upTo } from "./page.js";
+import { admin, type QueueAdmin } from "./queue-admin.js";
 import { parse, type Infer, type Schema } from "./schema.js";
 
+export type { Changed, Page, PageConfig, Paused } from "./page.js";
+export type {
+  QueueAdmin,
+  QueueDeadFilter,
+  QueueDeadLetter,
+  QueueDeadLetters,
+  QueueDeadReason,
+  QueueMessageInfo,
+  QueueState,
+  QueueStats,
+} from "./queue-admin.js";
 export type { Infer, Schema } from "./schema.js";
 
 /** How a queue is defined. */
@@ -89,23 +102,45 @@ export type QueueReceived<T> = {
   touch(cfg?: { leaseMs?: number }): Promise<boolean>;
   /** It failed: it comes again, or becomes a dead letter. False: its lease was over. */
   nack(cfg?: { delayMs?: number; reason?: string; error?: string }): Promise<boolean>;
+  /** It is refused for good, and becomes a dead letter with this note. False: its lease was over. */
+  deadLetter(reason: string, cfg?: { error?: string }): Promise<boolean>;
+  /** It goes back as if it had not been received: this hand-over is no attempt. False: its lease was over. */
+  giveBack(): Promise<boolean>;
 };
 
 /** Receives messages; all readers of a queue share them. */
 export type QueueReader<T> = {
   /** The next message, or `null`: nothing came in time. */
   recv(cfg?: QueueRecvConfig): Promise<QueueReceived<T> | null>;
+  /**
+   * Waits for the first message and takes with it what else can be received then, up to `max` (whole, 1 to 1,000) and one
+   * of each ordering key. None: nothing came in time.
+   */
+  recvMany(max: number, cfg?: QueueRecvConfig): Promise<QueueReceived<T>[]>;
   /** Messages as they come. */
   stream(cfg?: QueueRecvConfig): AsyncIterable<QueueReceived<T>>;
 };
 
 /** A queue. */
-export type Queue<T> = QueueReader<T> & {
-  send(cfg: QueueSendConfig<T>): Promise<{ messageId: string; duplicate: boolean }>;
-  reader(): QueueReader<T>;
-};
+export type Queue<T> = QueueReader<T> &
+  QueueAdmin<T> & {
+    send(cfg: QueueSendConfig<T>): Promise<{ messageId: string; duplicate: boolean }>;
+    /**
+     * Sends 1 to 1,000 messages of one tenant, at most 16 MiB together: all, or none if anything is wrong with one of them.
+     * The answers are in the order of the messages.
+     */
+    sendMany(
+      items: readonly Omit<QueueSendConfig<T>, "tenantId">[],
+      cfg?: { tenantId?: string },
+    ): Promise<{ messageId: string; duplicate: boolean }[]>;
+    /** Acks up to 1,000 messages that this queue gave to one tenant. False for those whose lease was over. */
+    ackMany(received: readonly QueueReceived<T>[]): Promise<boolean[]>;
+    reader(): QueueReader<T>;
+  };
 
-/** What the core shows of a delivery. */
+/** What the core takes of a message. */
+type Numbers = [delay: number, key: string | undefined, dedup: string | undefined, dedupFor: number];
+/** What it shows of a delivery. */
 type Shown = [value: string, message: string, delivery: string, attempt: number, lease: number, until: number];
 
 /** Makes a queue of this page. */
@@ -124,8 +159,11 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
   const maxDeliveries = number("delivery.maxDeliveries", delivery.maxDeliveries, most);
   const raw = new RawQueue(lease, maxDeliveries, maxAge, kept, maxDelay);
 
+  /** Whose each message is that was received. */
+  const tenants = new WeakMap<object, string>();
+
   function received(whose: string, [value, messageId, deliveryId, attempt, lease, leaseUntil]: Shown): QueueReceived<T> {
-    return {
+    const received: QueueReceived<T> = {
       ...unpack<T>(value),
       messageId,
       deliveryId,
@@ -143,36 +181,108 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
         if (delay > maxDelay) throw new Error(`nack delayMs (${delay}) exceeds maxNackDelayMs (${maxDelay})`);
         return settled<boolean>(raw.nack(whose, deliveryId, lease, delay, text(cfg.reason), text(cfg.error)));
       },
+      async deadLetter(reason, cfg = {}) {
+        return settled<boolean>(raw.bury(whose, deliveryId, String(reason), text(cfg.error)));
+      },
+      async giveBack() {
+        return settled<boolean>(raw.give_back(whose, deliveryId));
+      },
     };
+    tenants.set(received, whose);
+    return received;
   }
+
+  /** What the core takes of a receive. */
+  function wish(cfg: QueueRecvConfig): [wait: number, lease: number, consumer: string | undefined] {
+    return [waitMs(cfg), number("leaseMs", cfg.leaseMs, { otherwise: NONE }), text(cfg.consumerId)];
+  }
+
+  function numbers(cfg: QueueSendConfig<T>): Numbers {
+    const delay = number("delayMs", cfg.delayMs, { otherwise: NONE, floor: 0, orZero: true });
+    const dedup = text(cfg.idempotencyKey);
+    const dedupFor = number("idempotencyTtlMs", cfg.idempotencyTtlMs, { otherwise: WEEK });
+    const key = cfg.orderingKey === undefined ? undefined : lane(cfg.orderingKey);
+    return [delay, key, dedup, dedup === undefined ? NONE : dedupFor];
+  }
+
+  const packed = (data: T, { meta, orderingKey }: QueueSendConfig<T>) => pack(data, meta, orderingKey, payload);
 
   const reader: QueueReader<T> = {
     async recv(cfg = {}) {
       const whose = tenant(cfg.tenantId, configured);
-      const wait = waitMs(cfg);
-      const lease = number("leaseMs", cfg.leaseMs, { otherwise: NONE });
-      const consumer = text(cfg.consumerId);
-      const shown = await waiting<Shown>(cfg.signal, () => raw.recv(whose, wait, lease, consumer));
+      const wished = wish(cfg);
+      const shown = await waiting<Shown>(cfg.signal, () => raw.recv(whose, ...wished));
       return shown && received(whose, shown);
+    },
+    async recvMany(max, cfg = {}) {
+      const whose = tenant(cfg.tenantId, configured);
+      const most = upTo(max);
+      const wished = wish(cfg);
+      const shown = await waiting<Shown[]>(cfg.signal, () => raw.recv_many(whose, most, ...wished));
+      return (shown ?? []).map((one) => received(whose, one));
     },
     stream: (cfg = {}) => repeated(cfg, reader.recv),
   };
 
   return {
     ...reader,
+    ...admin<T>(raw, configured),
     async send(cfg) {
       const whose = tenant(cfg.tenantId, configured);
-      const delay = number("delayMs", cfg.delayMs, { otherwise: NONE, floor: 0, orZero: true });
-      const dedup = text(cfg.idempotencyKey);
-      const dedupFor = number("idempotencyTtlMs", cfg.idempotencyTtlMs, { otherwise: WEEK });
-      const value = pack(parse(config.schema, cfg.data), cfg.meta, cfg.orderingKey, payload);
-      const key = cfg.orderingKey === undefined ? undefined : lane(cfg.orderingKey);
-      const answer = raw.send(whose, value, delay, key, dedup, dedup === undefined ? NONE : dedupFor);
-      const [messageId, duplicate] = (await settled<[string, boolean]>(answer));
-      return { messageId, duplicate };
+      const about = numbers(cfg);
+      const value = packed(parse(config.schema, cfg.data) as T, cfg);
+      return sent(await settled<Sent>(raw.send(whose, value, ...about)));
+    },
+    async sendMany(items, cfg = {}) {
+      const whose = tenant(cfg.tenantId, configured);
+      counted("items", items, 1);
+      const about = items.map((item, at) => {
+        const { tenantId = whose } = item as QueueSendConfig<T>;
+        if (tenantId !== whose) throw new Error(`item ${at} is of tenant ${tenantId}: a batch is of one (${whose})`);
+        return of(at, () => numbers(item));
+      });
+      const data = items.map((item) => parse(config.schema, item.data) as T);
+      const values = items.map((item, at) => of(at, () => packed(data[at] as T, item)));
+      const batch = raw.batch(whose);
+      for (const [at, value] of values.entries()) batch.add(value, ...(about[at] as Numbers));
+      return (await settled<Sent[]>(batch.send())).map(sent);
+    },
+    async ackMany(received) {
+      counted("received", received, 0);
+      const [whose = configured] = received.map((one) => tenants.get(one));
+      for (const [at, one] of received.entries()) {
+        const tenant = tenants.get(one);
+        if (tenant === undefined) throw new Error(`item ${at} was not received from this queue`);
+        if (tenant !== whose) throw new Error(`item ${at} is of tenant ${tenant}: a batch is of one (${whose})`);
+      }
+      return settled<boolean[]>(raw.ack_many(whose, received.map(({ deliveryId }) => deliveryId)));
     },
     reader: () => reader,
   };
+}
+
+/** What the core shows of a send. */
+type Sent = [messageId: string, duplicate: boolean];
+
+function sent([messageId, duplicate]: Sent): { messageId: string; duplicate: boolean } {
+  return { messageId, duplicate };
+}
+
+/** Checks how many there are in a batch. */
+function counted(path: string, items: readonly unknown[], least: number): void {
+  const isFine = Array.isArray(items) && items.length >= least && items.length <= MOST_ITEMS;
+  if (!isFine) throw new Error(`${path} must be ${least} to ${MOST_ITEMS}, but are ${items?.length}`);
+}
+
+/** What is said of an item of a batch names it. */
+function of<R>(at: number, made: () => R): R {
+  try {
+    return made();
+  } catch (error) {
+    // Not of what structured cloning throws, which is an error of its own kind.
+    if (error instanceof Error && error.constructor === Error) error.message = `item ${at}: ${error.message}`;
+    throw error;
+  }
 }
 
 /** Which messages go one at a time, by their keys. */

@@ -1,9 +1,9 @@
 /** Rate limits: so many units per sliding window, for each identifier. */
 
-import { name, number, TEN_YEARS } from "./check.js";
-import { RawWindow, waitMs } from "./core.js";
+import { name, number, oneOf, TEN_YEARS } from "./check.js";
+import { NONE, RawLimits, RawWindow, waitMs } from "./core.js";
 import { corrupt, hashed, part } from "./keys.js";
-import { Turns } from "./line.js";
+import { Turns, type Looking } from "./line.js";
 import { passing } from "./mark.js";
 import { MemoryStore, type Store } from "./store.js";
 
@@ -17,13 +17,52 @@ export type RateLimitConfig = {
   limit: number;
   /** Length of the window in seconds, whole milliseconds; default 1. */
   windowSecs?: number;
+  /** Whether a refused check is counted too, so that who keeps asking stays out; default false. */
+  countRefused?: boolean;
   /** Before the keys of the store; default `sync:ratelimit`. */
   prefix?: string;
   /** Where the counts are kept; limits of equal prefix and id in one store share them. Default: its own, in memory. */
   store?: Store;
 };
 
-/** What a limit says. */
+/** How several limits are defined that are judged together: a check passes if all of them let it pass, or counts in none. */
+export type RateLimitsConfig = Omit<RateLimitConfig, "limit" | "windowSecs"> & {
+  /** 1 to 8, no two with the same algorithm and window, nor with the same name. */
+  limits: RateLimitRule[];
+};
+
+/** One of several limits. */
+export type RateLimitRule = {
+  /** Units per window; whole, from 1. */
+  limit: number;
+  /** Length of the window in seconds, whole milliseconds; default 1. Of a bucket: the time in which `limit` tokens come back. */
+  windowSecs?: number;
+  /**
+   * `sliding` (default): at most `limit` in any window. `fixed`: in each window of the clock. `token_bucket`: `burst` at
+   * once, and then evenly.
+   */
+  algorithm?: "sliding" | "fixed" | "token_bucket";
+  /** Tokens that a bucket holds; whole, from 1; default `limit`. */
+  burst?: number;
+  /** What results call it: 1 to 64 of `A-Z a-z 0-9 _ . -`; default algorithm and window, as `sliding-60s`. */
+  name?: string;
+};
+
+/** What one of several limits says. */
+export type RateLimitPart = {
+  name: string;
+  /** Whether this one refuses. */
+  refused: boolean;
+  /** Units per window, or what its bucket holds. */
+  limit: number;
+  remaining: number;
+  /** Ms to the end of the window, or until the bucket is full. */
+  resetIn: number;
+  /** Ms until this one lets the check pass; 0 if it does not refuse. */
+  retryAfter: number;
+};
+
+/** What a limit says. Of several, it is the one that refuses longest, or else the one with the least remaining. */
 export type RateLimitResult = {
   limited: boolean;
   /** Units that are free now. */
@@ -34,9 +73,11 @@ export type RateLimitResult = {
   limit: number;
   /** Ms until the same check passes, if nothing else is counted; 0 if not limited. */
   retryAfter: number;
+  /** Of `limits`: what each says, in their order. */
+  parts?: RateLimitPart[];
 };
 
-/** A rate limit. A refused check consumes nothing. */
+/** A rate limit. A refused check consumes nothing, unless `countRefused` is set. */
 export type RateLimiter = {
   id: string;
   /** Consumes `cost` units (default 1), if that many are free. */
@@ -78,26 +119,79 @@ export class RateLimitError extends Error {
 const MAX_LIMIT = 1e12;
 const MAX_WINDOW_SECS = TEN_YEARS / 1_000;
 
+/** What becomes of a cost, as the core numbers it: counted if it passes, counted in any case, not counted. */
+type Counting = 0 | 1 | 2;
+
+/** How an identifier is judged, by the beginning of its keys. */
+interface Judges {
+  /** No cost above it can pass. */
+  readonly most: number;
+  judge(key: string, cost: number, counting: Counting): RateLimitResult;
+  /** Whether something was counted. */
+  reset(key: string): boolean;
+}
+
 /** Makes a rate limit of this page. */
-export function ratelimit(config: RateLimitConfig): RateLimiter {
+export function ratelimit(config: RateLimitConfig | RateLimitsConfig): RateLimiter {
   const id = name(config.id, "config.id");
-  const windowMs = windowOf(config.windowSecs);
-  const limit = number("limit", config.limit ?? Number.NaN, { otherwise: 0, whole: true, most: MAX_LIMIT });
-  const prefix = `${config.prefix ?? "sync:ratelimit"}:${part(id)}:`;
   const store = config.store ?? new MemoryStore();
-  const raw = new RawWindow(limit, windowMs);
+  const { most, judge, reset } = isSeveral(config) ? several(config, store) : single(config, store);
+  const prefix = `${config.prefix ?? "sync:ratelimit"}:${part(id)}:`;
   const turns = new Turns();
-  /** The latest instant at which something may have been counted. */
-  let latest = 0;
 
   const keyOf = (identifier: string) => `${prefix}${part(hashed(identifier, "identifier"))}:`;
-  const costOf = (cost: number | undefined) => number("cost", cost, { otherwise: 1, whole: true, most: limit });
+  const costOf = (cost: number | undefined) => number("cost", cost, { otherwise: 1, whole: true, most });
+  const counting = config.countRefused ? 1 : 0;
+
+  const limiter: RateLimiter = {
+    id,
+    async check(identifier, opts = {}) {
+      return judge(keyOf(identifier), costOf(opts.cost), counting);
+    },
+    async checkOrThrow(identifier, opts = {}) {
+      const result = judge(keyOf(identifier), costOf(opts.cost), counting);
+      if (result.limited) throw new RateLimitError(result);
+      return result;
+    },
+    async peek(identifier, opts = {}) {
+      return judge(keyOf(identifier), costOf(opts.cost), 2);
+    },
+    async reset(identifier) {
+      const key = keyOf(identifier);
+      const counted = reset(key);
+      turns.lookAgain(key);
+      return counted;
+    },
+    async acquire(identifier, opts = {}) {
+      const key = keyOf(identifier);
+      const cost = costOf(opts.cost);
+      const wait = waitMs(opts);
+      if (opts.signal?.aborted) return null;
+      // A refusal is counted once, however often a call looks again.
+      const look = (looking: Looking) => judge(key, cost, looking === "peek" ? 2 : looking === "first" ? counting : 0);
+      return turns.take(key, look, Number.isNaN(wait) ? Infinity : wait, opts.signal);
+    },
+  };
+  return limiter;
+}
+
+function isSeveral(config: RateLimitConfig | RateLimitsConfig): config is RateLimitsConfig {
+  return (config as Partial<RateLimitsConfig>).limits !== undefined;
+}
+
+/** One sliding window, the usual case: two numbers are kept, each under a key of its own. */
+function single(config: RateLimitConfig, store: Store): Judges {
+  const windowMs = windowOf("windowSecs", config.windowSecs);
+  const limit = unitsOf("limit", config.limit ?? NONE);
+  const raw = new RawWindow(limit, windowMs);
+  /** The latest instant at which something may have been counted. */
+  let latest = 0;
 
   function count(key: string): number {
     const counted = store.get(key);
     if (counted === undefined) return 0;
-    if (!Number.isSafeInteger(counted) || (counted as number) < 0) throw corrupt(key);
-    return counted as number;
+    if (!isNumber(counted)) throw corrupt(key);
+    return counted;
   }
 
   /** *Now* for an identifier: it never runs back behind a window in which something was counted. */
@@ -112,57 +206,90 @@ export function ratelimit(config: RateLimitConfig): RateLimiter {
     return now;
   }
 
-  function judge(key: string, cost: number, peeks: boolean): RateLimitResult {
-    const now = nowOf(key);
-    const window = Math.floor(now / windowMs);
-    // One text for both uses, whose hash is computed once.
-    const present = key + window;
-    const used = count(present);
-    const limited = !raw.judge(now, used, count(key + (window - 1)), cost, peeks);
-    const { remaining, reset_in: resetIn, retry_after: retryAfter } = raw;
-    if (!limited && !peeks) store.set(present, raw.used, 2 * windowMs);
-    return { limited, remaining, resetIn, limit, retryAfter };
-  }
-
-  const limiter: RateLimiter = {
-    id,
-    async check(identifier, opts = {}) {
-      return judge(keyOf(identifier), costOf(opts.cost), false);
+  return {
+    most: limit,
+    judge(key, cost, counting) {
+      const now = nowOf(key);
+      const window = Math.floor(now / windowMs);
+      // One text for both uses, whose hash is computed once.
+      const present = key + window;
+      const used = count(present);
+      const limited = !raw.judge(now, used, count(key + (window - 1)), cost, counting);
+      const { remaining, reset_in: resetIn, retry_after: retryAfter } = raw;
+      if (counting === 1 || (counting === 0 && !limited)) store.set(present, raw.used, 2 * windowMs);
+      return { limited, remaining, resetIn, limit, retryAfter };
     },
-    async checkOrThrow(identifier, opts = {}) {
-      const result = judge(keyOf(identifier), costOf(opts.cost), false);
-      if (result.limited) throw new RateLimitError(result);
-      return result;
-    },
-    async peek(identifier, opts = {}) {
-      return judge(keyOf(identifier), costOf(opts.cost), true);
-    },
-    async reset(identifier) {
-      const key = keyOf(identifier);
+    reset(key) {
       const window = Math.floor(nowOf(key) / windowMs);
       const counted = count(key + window) + count(key + (window - 1)) > 0;
       store.del(key + window);
       store.del(key + (window - 1));
-      turns.lookAgain(key);
       return counted;
     },
-    async acquire(identifier, opts = {}) {
-      const key = keyOf(identifier);
-      const cost = costOf(opts.cost);
-      const wait = waitMs(opts);
-      if (opts.signal?.aborted) return null;
-      const look = (peeks: boolean) => judge(key, cost, peeks);
-      return turns.take(key, look, Number.isNaN(wait) ? Infinity : wait, opts.signal);
-    },
   };
-  return limiter;
 }
 
-function windowOf(secs = 1): number {
-  if (typeof secs !== "number" || !Number.isFinite(secs) || secs <= 0) throw new Error("windowSecs must be > 0");
+/** What the core says of several limits, and of each. */
+type Said = [limited: boolean, limit: number, remaining: number, resetIn: number, retryAfter: number];
+type Judged = [...Said, parts: [...Said, name: string][], counts: number[], lapse: number];
+
+/** Several limits: all counts of an identifier are one value, so that they change together or not at all. */
+function several(config: RateLimitsConfig, store: Store): Judges {
+  const { limit, windowSecs } = config as Partial<RateLimitConfig>;
+  if (limit !== undefined || windowSecs !== undefined) {
+    throw new Error("either limit and windowSecs or limits must be given, but both were");
+  }
+  const rules = config.limits.map(({ limit, windowSecs, algorithm = "sliding", burst, name }, at) => {
+    const path = `limits[${at}].`;
+    const windowMs = windowOf(`${path}windowSecs`, windowSecs);
+    const units = unitsOf(`${path}limit`, limit ?? NONE);
+    oneOf(["sliding", "fixed", "token_bucket"], `${path}algorithm`, algorithm);
+    return [units, windowMs, algorithm, burst === undefined ? NONE : unitsOf(`${path}burst`, burst), name] as const;
+  });
+  const raw = new RawLimits(rules);
+
+  function countsOf(key: string): Float64Array {
+    const counts = store.get(key) ?? [];
+    const isList = Array.isArray(counts) && counts.length % 6 === 0 && counts.every(isNumber);
+    if (!isList) throw corrupt(key);
+    return new Float64Array(counts);
+  }
+
+  return {
+    most: Math.min(...rules.map(([units, , , burst]) => burst || units)),
+    judge(of, cost, counting) {
+      const key = `${of}limits`;
+      const now = Date.now();
+      const judged = raw.judge(now, countsOf(key), cost, counting) as unknown as Judged;
+      const [limited, limit, remaining, resetIn, retryAfter, said, counts, lapse] = judged;
+      if (counting === 1 || (counting === 0 && !limited)) store.set(key, counts, lapse - now);
+      const parts = said.map(([refused, limit, remaining, resetIn, retryAfter, name]) => {
+        return { name, refused, limit, remaining, resetIn, retryAfter };
+      });
+      return { limited, remaining, resetIn, limit, retryAfter, parts };
+    },
+    reset(of) {
+      const key = `${of}limits`;
+      const counted = raw.counts(Date.now(), countsOf(key));
+      store.del(key);
+      return counted;
+    },
+  };
+}
+
+function isNumber(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function unitsOf(path: string, units: number): number {
+  return number(path, units, { otherwise: 0, whole: true, most: MAX_LIMIT });
+}
+
+function windowOf(path: string, secs = 1): number {
+  if (typeof secs !== "number" || !Number.isFinite(secs) || secs <= 0) throw new Error(`${path} must be > 0`);
   const ms = Math.round(secs * 1_000);
   // Not by a remainder: 1.005 s are 1,004.999… ms for a computer.
   const isWhole = ms >= 1 && ms / 1_000 === secs;
   if (isWhole && secs <= MAX_WINDOW_SECS) return ms;
-  throw new Error(`windowSecs must be > 0, at most ${MAX_WINDOW_SECS} and whole milliseconds, but is ${secs}`);
+  throw new Error(`${path} must be > 0, at most ${MAX_WINDOW_SECS} and whole milliseconds, but is ${secs}`);
 }

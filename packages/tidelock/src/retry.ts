@@ -1,7 +1,7 @@
 /** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
 
 import { TEN_YEARS } from "./check.js";
-import { named, NONE, RawRetry } from "./core.js";
+import { named, NONE, RawRetry, RawRetryBudget } from "./core.js";
 import { mark } from "./mark.js";
 import { after, pause } from "./timer.js";
 
@@ -25,13 +25,29 @@ export type RetryOptions = {
   attemptTimeoutMs?: number;
   /** Ms until the whole call is over, pauses included; default never. */
   deadlineMs?: number;
+  /** Limits the retries of all calls that are given this same object. */
+  budget?: RetryBudget;
   /** Sees each pause before it begins. `error` is `null` after an attempt that was cut off. */
   onRetry?: (retrying: { attempt: number; error: unknown; delayMs: number; elapsedMs: number }) => void;
   /** Sees why the call gives up. `error`: the last one of the function, `null` if there was none. */
   onGiveUp?: (failure: { attempts: number; elapsedMs: number; reason: RetryGaveUp; error: unknown }) => void;
 };
 
-type RetryGaveUp = "not_retryable" | "attempts" | "deadline" | "hint_too_long" | "stopped";
+type RetryGaveUp = "not_retryable" | "attempts" | "deadline" | "hint_too_long" | "budget" | "stopped";
+
+/**
+ * What many calls may retry together: a bucket of tokens, full at first. A retry takes one before its pause; where there
+ * is none, the call gives up. First attempts take none. It is the object that calls share, so keep one and give it to
+ * each of them; its numbers count as they are at its first use.
+ */
+export type RetryBudget = {
+  /** The most tokens that it holds: whole, 1 to 1,000,000; default 100. */
+  readonly capacity?: number;
+  /** Tokens that come back by time, 0 to 1,000,000 per second; default 10. */
+  readonly perSecond?: number;
+  /** Tokens that come back with each call that succeeds, 0 to 1; default 0.1. */
+  readonly perSuccess?: number;
+};
 
 /** What an attempt is told beside its number. */
 type Control = {
@@ -47,6 +63,7 @@ const CODES = new Set(
 );
 const NAMES = ["TimeoutError", "NetworkError"];
 const MAX_CAUSES = 8;
+const MOST_TOKENS = 1_000_000;
 /** Transport errors of JavaScript often carry nothing but a text. */
 const TEXTS =
   /(?<![\p{L}\p{N}_])(?:econnreset|etimedout|connection|socket|broken pipe|network|loading|tryagain|clusterdown)/iu;
@@ -111,7 +128,10 @@ export async function retry<T>(
     const ended = await run(fn, attempt, course, signal);
     if (ended === "stopped") throw giveUp("stopped");
     if (ended !== "cut off") {
-      if ("value" in ended) return ended.value;
+      if ("value" in ended) {
+        course.succeeded();
+        return ended.value;
+      }
       last = ended;
       if (!passes(retryIf, ended.error)) throw giveUp("not_retryable");
     }
@@ -212,8 +232,9 @@ function aborted(signal: AbortSignal | undefined, lastError: unknown): Error {
 function begin(opts: RetryOptions): RawRetry {
   const { attempts, minDelayMs, maxDelayMs, factor, jitter } = DEFAULT_RETRY_OPTIONS;
   const runs = opts.attempts === Infinity ? NONE : Math.floor(within("attempts", opts.attempts, attempts, 1, 2 ** 32 - 1));
+  const budget = opts.budget && budgetOf(opts.budget);
   const min = within("minDelayMs", opts.minDelayMs, minDelayMs, 0, TEN_YEARS);
-  return new RawRetry(
+  const course = new RawRetry(
     runs,
     min,
     Math.max(min, within("maxDelayMs", opts.maxDelayMs, maxDelayMs, 0, TEN_YEARS)),
@@ -222,6 +243,23 @@ function begin(opts: RetryOptions): RawRetry {
     within("attemptTimeoutMs", opts.attemptTimeoutMs, NONE, 1, TEN_YEARS),
     within("deadlineMs", opts.deadlineMs, NONE, 1, TEN_YEARS),
   );
+  if (budget) course.limit(budget);
+  return course;
+}
+
+const budgets = /* @__PURE__ */ new WeakMap<RetryBudget, RawRetryBudget>();
+
+function budgetOf(given: RetryBudget): RawRetryBudget {
+  let budget = budgets.get(given);
+  if (budget === undefined) {
+    budget = new RawRetryBudget(
+      Math.floor(within("budget.capacity", given.capacity, 100, 1, MOST_TOKENS)),
+      within("budget.perSecond", given.perSecond, 10, 0, MOST_TOKENS),
+      within("budget.perSuccess", given.perSuccess, 0.1, 0, 1),
+    );
+    budgets.set(given, budget);
+  }
+  return budget;
 }
 
 /** Brings what is out of range into it. */

@@ -1,6 +1,7 @@
 import "./ephemeral.test.js";
 import "./job.test.js";
 import "./mutex.test.js";
+import "./queue-admin.test.js";
 import "./queue.test.js";
 import "./ratelimit.test.js";
 import "./registry.test.js";

@@ -736,8 +736,10 @@ describe("job steps", () => {
     const charge = { at: new Date(5), nothing: undefined };
     expect((await handle.join({ id })).result).to.deep.equal([charge, charge]);
     expect(done).to.deep.equal(["charge", "deliver", "deliver"]);
-    // Steps are no events of this surface.
-    expect(types(await history(handle, id))).to.equal("submitted started retry started completed");
+    // It was kept once.
+    const events = await history(handle, id);
+    expect(types(events)).to.equal("submitted started step retry started completed");
+    expect(events[2]).to.deep.equal({ id, ts: events[2]?.ts, type: "step", stepId: "charge" });
   });
 
   test("the error of a step comes out as it is and is not kept", async () => {
@@ -951,7 +953,7 @@ describe("job event readers", () => {
       }
     }));
 
-  test("steps are no events of a group either, and lost ones are told", async () => {
+  test("events that a group has lost are told", async () => {
     const handle = make(async ({ ctx }) => {
       await ctx.step({ id: "s", run: () => 1 });
       for (let beat = 0; beat < 1_000; beat += 1) await ctx.heartbeat();
@@ -1029,4 +1031,251 @@ describe("job promises", () => {
     await settled();
     expect(order).to.deep.equal([2, 1, 0, 0, 0]);
   });
+});
+
+describe("job, looked at", () => {
+  const NONE = { expiresAt: null, keptUntil: null, finishedAt: null, lease: null, lastFailure: null, cancelReason: null };
+
+  test("a job is shown as it is now: waiting, running, failed and waiting again, ended", () =>
+    pinned(async (time) => {
+      const start = time.now();
+      const { runs, process } = held();
+      const handle = make(process);
+      const options = { delayMs: 1_000, key: "k", meta: { from: "test" }, maxAttempts: 2 };
+      const backoff = { kind: "fixed", baseMs: 500 } as const;
+      const id = await handle.submit({ input: { n: 1n }, leaseMs: 60_000, backoff, ...options });
+      const waits = await handle.get(id);
+      expect(waits).to.deep.equal({
+        ...NONE, id, state: "submitted", attempt: 0, failures: 0, maxAttempts: 2, submittedAt: start, due: start + 1_000,
+        startedAt: null, expiresAt: start + 1_000 + 7 * 24 * 3_600_000, key: "k", fence: 0, steps: 0, input: { n: 1n },
+        meta: { from: "test" }, lastFailures: [],
+      });
+      await time.advance(1_000);
+      await runs[0]!.ctx.step({ id: "s", run: () => 1 });
+      const runs1 = await handle.get(id);
+      expect(runs1).to.include({ state: "running", attempt: 1, startedAt: start + 1_000, steps: 1 });
+      expect(runs1?.lease?.end).to.equal(start + 61_000);
+      expect(runs1?.fence).to.be.above(0);
+      runs[0]!.fail(new Error("no"));
+      await turn();
+      const failure = { message: "no", attempt: 1, at: start + 1_000 };
+      const again = await handle.get(id);
+      expect(again).to.include({ state: "submitted", failures: 1, due: start + 1_500, lease: null });
+      expect(again?.lastFailure).to.deep.equal(failure);
+      await time.advance(500);
+      runs[1]!.end(new Date(7));
+      await turn();
+      const done = await handle.get(id);
+      expect(done).to.deep.include({ state: "completed", result: new Date(7), lastFailures: [failure], steps: 0 });
+      expect(done).to.include({ finishedAt: start + 1_500, keptUntil: start + 1_500 + 7 * 24 * 3_600_000 });
+      for (const none of ["1", "x", ""]) expect(await handle.get(none)).to.equal(null);
+    }));
+
+  test("a failure, a timeout and a cancel say why", () =>
+    pinned(async (time) => {
+      const { runs, process } = held();
+      const handle = make(process);
+      const failed = await handle.submit({ input: 1 });
+      await turn();
+      runs[0]!.fail("plain");
+      await turn();
+      expect((await handle.get(failed))?.lastFailure).to.deep.equal({ message: "plain", attempt: 1, at: time.now() });
+      const late = await handle.submit({ input: 1, leaseMs: 100 });
+      await time.advance(100);
+      const end = { code: "TIMEOUT", message: "job execution timed out", attempt: 1, at: time.now() };
+      expect(await handle.get(late)).to.deep.include({ state: "timed_out", lastFailure: end });
+      const other = await handle.submit({ input: 1, delayMs: 5 });
+      await handle.cancel({ id: other, reason: "not needed" });
+      expect(await handle.get(other)).to.include({ state: "cancelled", cancelReason: "not needed", lastFailure: null });
+    }));
+
+  test("jobs are listed by where they are, page by page", () =>
+    pinned(async (time) => {
+      const { runs, process } = held();
+      const handle = make(process);
+      const submit = (delayMs?: number) => handle.submit({ input: 1, delayMs });
+      const [first, second, third, later, much] = await Promise.all([submit(), submit(), submit(), submit(50), submit(90)]);
+      const ids = async (filter: Parameters<typeof handle.list>[0]) => (await handle.list(filter)).items.map(({ id }) => id);
+      await turn();
+      expect(await ids("running")).to.deep.equal([first]);
+      expect(await ids("ready")).to.deep.equal([second, third]);
+      expect(await ids("delayed")).to.deep.equal([later, much]);
+      runs[0]!.end();
+      await turn();
+      runs[1]!.fail(new Error("no"));
+      await turn();
+      await handle.cancel({ id: later! });
+      await time.advance(30_000);
+      expect(await ids("completed")).to.deep.equal([first]);
+      expect(await ids("failed")).to.deep.equal([second]);
+      expect(await ids("timed_out")).to.deep.equal([third]);
+      expect(await ids("cancelled")).to.deep.equal([later]);
+      const [shown] = (await handle.list("failed")).items;
+      expect(shown).to.deep.include({ id: second, lastFailure: { message: "no", attempt: 1, at: shown?.finishedAt } });
+      expect(shown).to.not.have.any.keys("input", "lastFailures", "meta");
+      const batch = await Promise.all([1, 2, 3].map(() => submit(600_000)));
+      const page = await handle.list("delayed", { limit: 2 });
+      expect(page.items.map(({ id }) => id)).to.deep.equal(batch.slice(0, 2));
+      const rest = await handle.list("delayed", { limit: 2, after: page.next! });
+      expect([rest.items.map(({ id }) => id), rest.next]).to.deep.equal([batch.slice(2), null]);
+      expect(await message(() => handle.list("lost" as never))).to.match(/^filter must be one of "ready", .*, but is lost$/);
+      expect(await message(() => handle.list("ready", { limit: 0 }))).to.equal("limit must be > 0");
+    }));
+
+  test("stats count what there is, and what there was", () =>
+    pinned(async (time) => {
+      const { runs, process } = held();
+      const handle = make(process);
+      const zeros = { completed: 0, failed: 0, cancelled: 0, timedOut: 0 };
+      expect(await handle.stats()).to.deep.equal({
+        ready: 0, delayed: 0, running: 0, ...zeros, oldestReadyAgeMs: null, nextDue: null, paused: null, settling: false,
+        totals: { submitted: 0, ...zeros, retries: 0, stale: 0 },
+      });
+      for (const key of ["a", "a", "b", "c"]) void handle.submit({ input: 1, key, maxAttempts: 2, leaseMs: 60_000 });
+      void handle.submit({ input: 1, delayMs: 9_000 });
+      await turn();
+      await time.advance(1_000);
+      expect(await handle.stats()).to.include({ ready: 2, delayed: 1, running: 1, oldestReadyAgeMs: 1_000 });
+      expect((await handle.stats()).nextDue).to.equal(time.now() + 8_000);
+      runs[0]!.fail(new Error("no"));
+      await turn();
+      for (const at of [1, 2, 3]) {
+        runs[at]!.end();
+        await turn();
+      }
+      const { totals, ...now } = await handle.stats();
+      expect(now).to.include({ ready: 0, running: 0, completed: 3, failed: 0 });
+      expect(totals).to.deep.equal({ submitted: 4, completed: 3, failed: 0, cancelled: 0, timedOut: 0, retries: 1, stale: 0 });
+    }));
+
+  test("a job that failed is run again, with attempts counted anew and what its steps gave", () =>
+    pinned(async () => {
+      let fails = true;
+      let steps = 0;
+      const handle = make(async ({ ctx }) => {
+        const step = await ctx.step({ id: "s", run: () => (steps += 1) });
+        if (fails) throw new Error("no");
+        return step;
+      });
+      const id = await handle.submit({ input: 1 });
+      expect(await handle.join({ id })).to.include({ status: "failed" });
+      fails = false;
+      expect(await handle.retry(id)).to.deep.equal({ outcome: "submitted" });
+      expect(await handle.join({ id })).to.include({ status: "completed", result: 1 });
+      expect(await handle.get(id)).to.include({ attempt: 1, failures: 0 });
+      expect(types(await history(handle, id))).to.equal("submitted started step failed submitted started completed");
+      expect(await handle.retry(id)).to.deep.equal({ outcome: "not_retryable", state: "completed" });
+      for (const none of ["1", "x"]) expect(await handle.retry(none)).to.deep.equal({ outcome: "not_found" });
+    }));
+
+  test("a retry starts no worker", async () => {
+    let ran = 0;
+    const handle = make(() => void (ran += 1));
+    const id = await handle.submit({ input: 1, delayMs: 60_000 });
+    handle.stop();
+    await handle.cancel({ id });
+    expect(await handle.retry(id)).to.deep.equal({ outcome: "submitted" });
+    await turn();
+    expect([ran, (await handle.stats()).ready]).to.deep.equal([0, 1]);
+    const other = await handle.submit({ input: 2 });
+    await handle.join({ id: other });
+    expect(ran).to.equal(2);
+  });
+
+  test("a pause starts no run until its end, and a job that does not run can be removed", () =>
+    pinned(async (time) => {
+      const { runs, process } = held();
+      const handle = make(process);
+      const first = await handle.submit({ input: 1, leaseMs: 60_000 });
+      await turn();
+      expect(await handle.remove(first)).to.equal("held");
+      expect(await handle.pause({ reason: "repairs" })).to.equal("yes");
+      expect(await handle.pause({ reason: "repairs" })).to.equal("no");
+      const second = await handle.submit({ input: 2 });
+      const third = await handle.submit({ input: 3, leaseMs: 60_000 });
+      runs[0]!.end();
+      await turn();
+      expect(runs).to.have.length(1);
+      expect((await handle.stats()).paused).to.deep.equal({ until: null, reason: "repairs" });
+      expect(await handle.remove(second)).to.equal("removed");
+      expect(await handle.remove(second)).to.equal("absent");
+      expect(await handle.remove("x")).to.equal("absent");
+      expect(await handle.pause({ forAtMostMs: 500 })).to.equal("yes");
+      await time.advance(499);
+      expect(runs).to.have.length(1);
+      await time.advance(1);
+      expect(runs.map(({ input }) => input)).to.deep.equal([1, 3]);
+      expect(await handle.resume()).to.equal("no");
+      expect(await message(() => handle.pause({ forAtMostMs: 0 }))).to.equal("forAtMostMs must be > 0");
+      runs[1]!.end();
+      expect(await handle.join({ id: third })).to.include({ status: "completed" });
+    }));
+});
+
+describe("job progress", () => {
+  test("the last value is shown, and told at most each 100 ms and with the end", () =>
+    pinned(async (time) => {
+      const { runs, process } = held();
+      const handle = make(process);
+      const start = time.now();
+      const id = await handle.submit({ input: 1 });
+      await turn();
+      const { ctx, end } = runs[0]!;
+      expect("progress" in ((await handle.get(id)) ?? {})).to.equal(false);
+      const value = { done: 1, of: new Set([1, 2]) };
+      await ctx.progress(value);
+      value.done = 7;
+      await time.advance(100);
+      expect((await handle.get(id))?.progress).to.deep.equal({ done: 1, of: new Set([1, 2]) });
+      for (let percent = 10; percent < 90; percent += 10) {
+        await ctx.progress(percent);
+        await time.advance(20);
+      }
+      await ctx.progress("nearly");
+      end("done");
+      await turn();
+      const told = (await history(handle, id)).filter(({ type }) => type === "progress");
+      for (const [at, event] of told.entries()) {
+        if (at > 0 && at < told.length - 1) expect(event.ts - told[at - 1]!.ts).to.be.at.least(100);
+      }
+      expect(told[0]).to.deep.include({ id, type: "progress", value: { done: 1, of: new Set([1, 2]) } });
+      expect(told.at(-1)).to.deep.include({ value: "nearly", ts: start + 260 });
+      expect(told.length).to.be.within(3, 5);
+      expect((await handle.list("completed")).items[0]?.progress).to.equal("nearly");
+      const reader = handle.events(id).reader();
+      const types: string[] = [];
+      for await (const { data } of reader.stream({ wait: false })) types.push(data.type);
+      expect(types.filter((type) => type === "progress")).to.have.length(told.length);
+    }));
+
+  test("progress does not prolong a run", () =>
+    pinned(async (time) => {
+      const { runs, process } = held();
+      const handle = make(process);
+      const id = await handle.submit({ input: 1, leaseMs: 1_000 });
+      await turn();
+      for (let at = 0; at < 9; at += 1) {
+        await runs[0]!.ctx.progress(at);
+        await time.advance(100);
+      }
+      expect(runs[0]!.ctx.signal.aborted).to.equal(false);
+      await time.advance(100);
+      expect(runs[0]!.ctx.signal.aborted).to.equal(true);
+      expect(await handle.join({ id })).to.include({ status: "timed_out" });
+    }));
+
+  test("what is too large, no value, or comes after the end is refused", () =>
+    pinned(async () => {
+      const { runs, process } = held();
+      const handle = make(process);
+      await handle.submit({ input: 1 });
+      await turn();
+      const { ctx, end } = runs[0]!;
+      await ctx.progress("x".repeat(4_094));
+      expect(await message(() => ctx.progress("x".repeat(4_095)))).to.equal("payload exceeds limit (4096 bytes): 4097 bytes");
+      expect((await failure(() => ctx.progress(() => 1))).name).to.equal("DataCloneError");
+      end();
+      await turn();
+      expect(await failure(() => ctx.progress(1))).to.include({ name: "LeaseLostError", message: "job run is over" });
+    }));
 });

@@ -1,5 +1,12 @@
 import * as entry from "tidelock/browser/ratelimit";
-import { RateLimitError, ratelimit, type RateLimitConfig, type RateLimitResult } from "tidelock/browser/ratelimit";
+import {
+  RateLimitError,
+  ratelimit,
+  type RateLimitConfig,
+  type RateLimitResult,
+  type RateLimitRule,
+  type RateLimitsConfig,
+} from "tidelock/browser/ratelimit";
 import { isRetryableTransportError, retry } from "tidelock/browser/retry";
 import { createLocalStorageStore, createMemoryStore, type Store } from "tidelock/browser/store";
 import { describe, expect, failure, pinned, settled, test } from "./harness.js";
@@ -337,4 +344,188 @@ describe("ratelimit, second step", () => {
       expect(await api.acquire("b", { signal: AbortSignal.abort() })).to.equal(null);
       expect((await api.peek("b")).remaining).to.equal(1);
     }, START));
+});
+
+describe("ratelimit, refusals that count", () => {
+  test("who keeps asking stays out, and each refusal is told with what it added", () =>
+    pinned(async (time) => {
+      const plain = make({ limit: 2 });
+      const strict = make({ limit: 2, countRefused: true });
+      for (const api of [plain, strict]) for (let call = 0; call < 4; call += 1) await api.check("a");
+      await time.advance(1_500);
+      // Of two in the window before, one weighs; of four, two.
+      expect((await plain.peek("a")).limited).to.equal(false);
+      expect(await strict.peek("a")).to.include({ limited: true, retryAfter: 250 });
+      expect((await failure(() => strict.checkOrThrow("a"))).name).to.equal("RateLimitError");
+      await time.advance(500);
+      expect((await strict.check("a")).limited).to.equal(false);
+    }, START));
+
+  test("an acquire that waits counts one refusal, and a peek none", () =>
+    pinned(async (time) => {
+      const store = createMemoryStore();
+      const api = make({ limit: 1, countRefused: true, store });
+      const counted = () => store.get(`sync:ratelimit:api:a:${START / 1_000}`);
+      await api.check("a");
+      let passed = 0;
+      void api.acquire("a").then(() => (passed = Date.now() - START));
+      await settled();
+      expect(counted()).to.equal(2);
+      // It looks again, and that is no other refusal.
+      void api.reset("a");
+      void api.check("a");
+      void api.peek("a");
+      await settled();
+      expect(counted()).to.equal(1);
+      await time.advance(10_000);
+      expect(passed).to.equal(2_000);
+    }, START));
+});
+
+describe("ratelimit, several limits", () => {
+  const both: RateLimitRule[] = [{ limit: 2 }, { limit: 3, windowSecs: 60, name: "minute" }];
+  const several = (limits: RateLimitRule[] = both, options: Partial<RateLimitsConfig> = {}) =>
+    ratelimit({ id: "api", limits, ...options });
+  /** Begins a minute. */
+  const MINUTE = 1_700_000_040_000;
+
+  test("all or nothing: one that is full refuses, and the other counts nothing", () =>
+    pinned(async (time) => {
+      const api = several();
+      expect(await api.check("a")).to.deep.equal({
+        limited: false,
+        limit: 2,
+        remaining: 1,
+        resetIn: 1_000,
+        retryAfter: 0,
+        parts: [
+          { name: "sliding-1s", refused: false, limit: 2, remaining: 1, resetIn: 1_000, retryAfter: 0 },
+          { name: "minute", refused: false, limit: 3, remaining: 2, resetIn: 60_000, retryAfter: 0 },
+        ],
+      });
+      await api.check("a");
+      const refused = await api.check("a");
+      expect(refused).to.include({ limited: true, limit: 2, remaining: 0, retryAfter: 1_500 });
+      expect(refused.parts?.map(({ refused, remaining }) => [refused, remaining])).to.deep.equal([[true, 0], [false, 1]]);
+      await time.advance(2_000);
+      expect((await api.check("a")).limited).to.equal(false);
+      await time.advance(2_000);
+      const late = await api.check("a");
+      expect(late).to.include({ limited: true, limit: 3, remaining: 0, resetIn: 56_000 });
+      expect(late.parts?.map(({ refused }) => refused)).to.deep.equal([false, true]);
+      expect((await api.peek("b")).remaining).to.equal(2);
+      expect((await failure(() => api.checkOrThrow("a"))).name).to.equal("RateLimitError");
+    }, MINUTE));
+
+  test("a fixed window ends by the clock, and a bucket fills evenly", () =>
+    pinned(async (time) => {
+      const fixed = several([{ limit: 2, windowSecs: 10, algorithm: "fixed" }]);
+      const bucket = several([{ limit: 10, algorithm: "token_bucket", burst: 3 }]);
+      await time.advance(9_999);
+      for (const api of [fixed, bucket]) await api.check("a", { cost: 2 });
+      expect(await fixed.check("a")).to.include({ limited: true, resetIn: 1, retryAfter: 1 });
+      expect(await bucket.check("a", { cost: 2 })).to.include({ limited: true, limit: 3, remaining: 1, retryAfter: 100 });
+      await time.advance(1);
+      expect((await fixed.check("a")).limited).to.equal(false);
+      await time.advance(99);
+      expect(await bucket.check("a", { cost: 2 })).to.include({ limited: false, remaining: 0, resetIn: 300 });
+      expect((await fixed.peek("a")).parts?.[0]?.name).to.equal("fixed-10s");
+      expect((await bucket.peek("a")).parts?.[0]?.name).to.equal("bucket-1s");
+    }, MINUTE));
+
+  test("a cost, a reset and an acquire are those of all of them", () =>
+    pinned(async (time) => {
+      const api = several();
+      expect((await failure(() => api.check("a", { cost: 3 }))).message).to.equal("cost must be > 0 and at most 2, but is 3");
+      const bucket = several([{ limit: 9, algorithm: "token_bucket", burst: 4 }]);
+      expect((await failure(() => bucket.check("a", { cost: 5 }))).message).to.contain("at most 4");
+      expect(await api.reset("a")).to.equal(false);
+      await api.check("a", { cost: 2 });
+      const waits = api.acquire("a");
+      await settled();
+      expect(await api.reset("a")).to.equal(true);
+      expect((await waits)?.limited).to.equal(false);
+      await api.check("a");
+      const passed: number[] = [];
+      void api.acquire("a").then(() => passed.push(Date.now() - MINUTE));
+      expect(await api.acquire("a", { timeoutMs: 1_000 })).to.include({ limited: true });
+      await time.advance(1_500);
+      expect(passed).to.deep.equal([1_500]);
+      // The counts of an hour ago are none.
+      await time.advance(3_600_000);
+      expect(await api.reset("a")).to.equal(false);
+    }, MINUTE));
+
+  test("a refusal counts in all of them, if refusals count", () =>
+    pinned(async () => {
+      const api = several(both, { countRefused: true });
+      for (let call = 0; call < 3; call += 1) await api.check("a");
+      expect((await api.peek("a")).parts?.map(({ remaining }) => remaining)).to.deep.equal([0, 0]);
+    }, MINUTE));
+
+  test("all counts of an identifier are one value in the store, until the last of them lapses", () =>
+    pinned(async (time) => {
+      const store = createMemoryStore();
+      const key = "sync:ratelimit:api:a%3Ab:limits";
+      await several(both, { store }).check("a:b");
+      expect(store.keys()).to.deep.equal([key]);
+      expect(structuredClone(store.get(key))).to.deep.equal(JSON.parse(JSON.stringify(store.get(key))));
+      // Other numbers judge what is there; another window begins anew.
+      const other = several([{ limit: 9, windowSecs: 60 }, { limit: 9, windowSecs: 30 }], { store });
+      expect((await other.check("a:b")).parts?.map(({ remaining }) => remaining)).to.deep.equal([7, 8]);
+      await time.advance(119_999);
+      expect(store.keys()).to.deep.equal([key]);
+      await time.advance(1);
+      expect(store.keys()).to.deep.equal([]);
+    }, MINUTE));
+
+  test("a value of a wrong type rejects and is left; a quota error leaves the counts", () =>
+    withStorage((storage) =>
+      pinned(async () => {
+        const store = createLocalStorageStore();
+        const api = several(both, { store });
+        const key = "sync:ratelimit:api:a:limits";
+        for (const value of [1, "1", {}, [1], [0, 1, 2, 3, 4, -1], [0, 1, 2, 3, 4, "5"]]) {
+          store.set(key, value);
+          for (const call of [() => api.check("a"), () => api.reset("a")]) {
+            expect((await failure(call)).message).to.equal(`corrupt value in store: ${key}`);
+          }
+          expect(store.get(key)).to.deep.equal(value);
+        }
+        store.del(key);
+        await api.check("a");
+        const before = [...storage.items];
+        storage.fails = new Error("quota");
+        expect((await failure(() => api.check("a"))).message).to.equal("quota");
+        expect([...storage.items]).to.deep.equal(before);
+      }, MINUTE),
+    ));
+
+  test("a clock that steps back admits no more", () =>
+    pinned(async (time) => {
+      const api = several([{ limit: 1, windowSecs: 10, algorithm: "fixed" }, { limit: 1, algorithm: "token_bucket" }]);
+      await api.check("a");
+      time.set(MINUTE - 20_000);
+      expect(await api.check("a")).to.include({ limited: true, retryAfter: 10_000 });
+      expect((await api.check("b")).limited).to.equal(false);
+    }, MINUTE));
+
+  test("the factory throws at once, with the place of what is wrong", () => {
+    const cases: [RateLimitRule[], string][] = [
+      [[], "a limiter must have 1..=8 limits, but has 0"],
+      [Array.from({ length: 9 }, (_, at) => ({ limit: 1, windowSecs: at + 1 })), "1..=8 limits, but has 9"],
+      [[{ limit: 1 }, { limit: 2 }], "limits must differ in algorithm or window, but two are sliding-1s"],
+      [[{ limit: 1, name: "x" }, { limit: 1, windowSecs: 2, name: "x" }], 'but two are named "x"'],
+      [[{ limit: 1, name: "no name" }], '"no name"'],
+      [[{ limit: 1, windowSecs: 0 }], "limits[0].windowSecs must be > 0"],
+      [[{ limit: 1 }, { limit: 0, windowSecs: 2 }], "limits[1].limit must be > 0"],
+      [[{ limit: 1.5 }], "limits[0].limit must be a whole number > 0, but is 1.5"],
+      [[{ limit: 1, algorithm: "token_bucket", burst: 0 }], "limits[0].burst must be > 0"],
+      [[{ limit: 1, burst: 2 }], "burst belongs to a token bucket"],
+      [[{ limit: 1, algorithm: "leaky" as never }], 'limits[0].algorithm must be one of "sliding", "fixed", "token_bucket", but is leaky'],
+    ];
+    for (const [limits, text] of cases) expect(() => several(limits)).to.throw(Error, text);
+    const given = { id: "api", limit: 1, limits: both };
+    expect(() => ratelimit(given)).to.throw("either limit and windowSecs or limits must be given, but both were");
+  });
 });

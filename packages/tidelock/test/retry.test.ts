@@ -348,6 +348,55 @@ describe("retry", () => {
       expect(given.filter(({ reason }) => reason)).to.have.length(3);
     }));
 
+  test("calls that are given one budget retry as often as it allows, and give up without", () =>
+    pinned(async (time) => {
+      const budget = { capacity: 3, perSecond: 0, perSuccess: 0.5 };
+      const given: { reason: string; attempts: number }[] = [];
+      const opts: RetryOptions = { budget, jitter: 0, onGiveUp: (failure) => given.push(failure) };
+      const last = reset();
+      const calls = Array.from({ length: 5 }, () => failing(9, () => last));
+      const failures = Promise.all(calls.map(({ fn }) => failure(() => retry(fn, opts))));
+      await time.advance(60_000);
+      expect(await failures).to.deep.equal(Array(5).fill(last));
+      // Of the three tokens each of the first three calls took one.
+      expect(calls.map(({ calls }) => calls.length)).to.deep.equal([2, 2, 2, 1, 1]);
+      expect(given.map(({ reason }) => reason)).to.deep.equal(Array(5).fill("budget"));
+      // First attempts take nothing, and two successes earn a token.
+      await retry(failing(0).fn, opts);
+      expect(await attempts(time, opts)).to.have.length(1);
+      await retry(failing(0).fn, opts);
+      expect(await attempts(time, opts)).to.have.length(2);
+      expect(await attempts(time, { ...opts, budget: { ...budget } })).to.have.length(4);
+    }));
+
+  test("a budget gains by time, up to what it holds", () =>
+    pinned(async (time) => {
+      const opts: RetryOptions = { budget: { capacity: 2, perSecond: 1, perSuccess: 0 }, minDelayMs: 0, maxDelayMs: 0 };
+      const made = async () => {
+        const { fn, calls } = failing(9);
+        const ended = failure(() => retry(fn, opts));
+        await time.advance(1);
+        await ended;
+        return calls.length;
+      };
+      expect(await made()).to.equal(3);
+      await time.advance(999);
+      expect(await made()).to.equal(2);
+      await time.advance(60_000);
+      expect(await made()).to.equal(3);
+    }));
+
+  test("numbers of a budget are brought into their range, and what is no number is refused", () =>
+    pinned(async (time) => {
+      const held = (capacity: number) => attempts(time, { budget: { capacity, perSecond: -1, perSuccess: 5 }, jitter: 0 });
+      expect(await held(0)).to.have.length(2);
+      expect(await held(2.9)).to.have.length(3);
+      for (const name of ["capacity", "perSecond", "perSuccess"]) {
+        const error = await failure(() => retry(failing(0).fn, { budget: { [name]: Number.NaN } }));
+        expect(error.message).to.match(new RegExp(`^budget\\.${name} must be >`));
+      }
+    }));
+
   test("retries without a pause let the page's timers run", async () => {
     let ticked = 0;
     const timer = setInterval(() => (ticked += 1), 1);

@@ -1,5 +1,7 @@
 //! What happens to a job.
 
+use std::borrow::Cow;
+
 use js_sys::{Array, Error as JsError};
 use tidelock::job::{Follower, Gap, Item, JobCursor, JobEvent, JobEventKind, JobId, Start};
 use tidelock::{ErrorKind, Job, Raw};
@@ -20,7 +22,7 @@ pub struct RawJobEvents {
 
 #[wasm_bindgen]
 impl RawJobEvents {
-    /// Gives `[cursor, at, type, run, next at, reason, attempt]` of the next event, `[null, from, to, missed]` of a gap, or
+    /// Gives `[cursor, at, type, run, next at, text, attempt]` of the next event, `[null, from, to, missed]` of a gap, or
     /// `null`: nothing comes any more.
     pub fn next(&self) -> Answer {
         self.following.next(|item| match item {
@@ -64,16 +66,18 @@ pub(super) fn lost(gap: &Gap) -> JsValue {
 pub(super) fn shown(event: &JobEvent) -> Option<Array> {
     let run = |attempt: u64| JsValue::from(format!("{}-{attempt}", event.job));
     let none = JsValue::UNDEFINED;
-    let (kind, number, next_at, reason) = match &event.kind {
+    let (kind, number, next_at, said) = match &event.kind {
         JobEventKind::Submitted => ("submitted", None, none, None),
         JobEventKind::Started { attempt, .. } => ("started", Some(*attempt), none, None),
         JobEventKind::Heartbeat { attempt } => ("heartbeat", Some(*attempt), none, None),
+        JobEventKind::Progress { value } => ("progress", None, none, Some(String::from_utf8_lossy(value.as_bytes()))),
+        JobEventKind::Step { id } => ("step", None, none, Some(id.into())),
         JobEventKind::Retry { attempt, message, next_at, .. } => {
-            ("retry", Some(*attempt), js(next_at.as_millis()).into(), Some(message))
+            ("retry", Some(*attempt), js(next_at.as_millis()).into(), Some(message.into()))
         }
         JobEventKind::Completed => ("completed", None, none, None),
-        JobEventKind::Failed { message, .. } => ("failed", None, none, Some(message)),
-        JobEventKind::Cancelled { reason } => ("cancelled", None, none, reason.as_ref()),
+        JobEventKind::Failed { message, .. } => ("failed", None, none, Some(message.into())),
+        JobEventKind::Cancelled { reason } => ("cancelled", None, none, reason.as_ref().map(Cow::from)),
         _ => return None,
     };
     let shown = Array::of5(
@@ -83,7 +87,7 @@ pub(super) fn shown(event: &JobEvent) -> Option<Array> {
         &number.map_or(JsValue::UNDEFINED, run),
         &next_at,
     );
-    shown.push(&reason.map_or(JsValue::UNDEFINED, |reason| JsValue::from_str(reason)));
+    shown.push(&said.map_or(JsValue::UNDEFINED, |said| JsValue::from_str(&said)));
     shown.push(&number.map_or(JsValue::UNDEFINED, |attempt| js(attempt).into()));
     Some(shown)
 }

@@ -33,6 +33,11 @@ impl RawRun {
         call(request, |()| JsValue::UNDEFINED)
     }
 
+    /// Tells how far the run is.
+    pub fn progress(&self, value: String) -> Result<(), JsValue> {
+        web::job_progress(&self.context, value.into_bytes()).map_err(|error| thrown(&error))
+    }
+
     /// Gives the kept value of a step, or what `body` gives to the function that it is called with; `undefined` is a failure
     /// and not kept: then it gives `undefined`.
     pub fn step(&self, id: &str, body: Function) -> Answer {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Backend;
 use crate::error::Result;
 use crate::job::memory::MemoryJob;
 use crate::job::store::JobStore;
@@ -31,44 +30,48 @@ use crate::topic::memory::MemoryTopic;
 use crate::topic::store::TopicStore;
 
 /// State that lives as long as the `Tidelock` that was opened on it.
+///
+/// A store is made when it is asked for the first time. So a program that never asks for one does not have its code either,
+/// which is what keeps the package for pages small.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    ratelimit: Arc<MemoryRatelimit>,
-    mutex: Arc<MemoryMutex>,
-    queue: Arc<MemoryQueue>,
-    topic: Arc<MemoryTopic>,
-    job: Arc<MemoryJob>,
-    scheduler: Arc<MemoryScheduler>,
-    keyed: Arc<MemoryKeyed>,
-    budget: Arc<MemoryBudget>,
+    ratelimit: OnceLock<Arc<MemoryRatelimit>>,
+    mutex: OnceLock<Arc<MemoryMutex>>,
+    queue: OnceLock<Arc<MemoryQueue>>,
+    topic: OnceLock<Arc<MemoryTopic>>,
+    job: OnceLock<Arc<MemoryJob>>,
+    scheduler: OnceLock<Arc<MemoryScheduler>>,
+    keyed: OnceLock<Arc<MemoryKeyed>>,
+    budget: OnceLock<Arc<MemoryBudget>>,
     timer: Arc<Timer>,
+    pace: Pace,
 }
 
 impl Memory {
     pub(crate) fn new(clock: &Clock, spawner: &Arc<Spawner>, pace: Pace) -> Self {
         let timer = Arc::new(Timer::new(clock.clone(), Arc::clone(spawner)));
-        let memory = Self {
-            ratelimit: Arc::new(MemoryRatelimit::new(&timer)),
-            mutex: Arc::new(MemoryMutex::new(&timer)),
-            queue: Arc::new(MemoryQueue::new(&timer)),
-            topic: Arc::new(MemoryTopic::new(&timer)),
-            job: Arc::new(MemoryJob::new(&timer)),
-            scheduler: Arc::new(MemoryScheduler::new(&timer)),
-            keyed: Arc::new(MemoryKeyed::new(&timer, pace)),
-            budget: Arc::new(MemoryBudget::new(&timer)),
+        Self {
+            ratelimit: OnceLock::new(),
+            mutex: OnceLock::new(),
+            queue: OnceLock::new(),
+            topic: OnceLock::new(),
+            job: OnceLock::new(),
+            scheduler: OnceLock::new(),
+            keyed: OnceLock::new(),
+            budget: OnceLock::new(),
             timer,
+            pace,
+        }
+    }
+
+    /// The store of a place, which the timer serves from the first time on.
+    fn store<S: Sweep + 'static>(&self, place: &OnceLock<Arc<S>>, make: impl FnOnce(&Arc<Timer>) -> S) -> Arc<S> {
+        let made = || {
+            let store = Arc::new(make(&self.timer));
+            self.timer.serve(Arc::downgrade(&store) as _);
+            store
         };
-        memory.timer.serve(vec![
-            Arc::downgrade(&memory.ratelimit) as Weak<dyn Sweep>,
-            Arc::downgrade(&memory.mutex) as Weak<dyn Sweep>,
-            Arc::downgrade(&memory.queue) as Weak<dyn Sweep>,
-            Arc::downgrade(&memory.topic) as Weak<dyn Sweep>,
-            Arc::downgrade(&memory.job) as Weak<dyn Sweep>,
-            Arc::downgrade(&memory.scheduler) as Weak<dyn Sweep>,
-            Arc::downgrade(&memory.keyed) as Weak<dyn Sweep>,
-            Arc::downgrade(&memory.budget) as Weak<dyn Sweep>,
-        ]);
-        memory
+        Arc::clone(place.get_or_init(made))
     }
 }
 
@@ -79,45 +82,47 @@ impl Drop for Memory {
     }
 }
 
-impl Backend for Memory {
-    fn ping(&self) -> BoxFuture<'_, Result<Duration>> {
+/// What [`Backend`](super::Backend) asks for.
+impl Memory {
+    #[expect(clippy::unused_self, reason = "other backends are asked")]
+    pub(crate) fn ping(&self) -> BoxFuture<'_, Result<Duration>> {
         runtime::ready(Ok(Duration::ZERO))
     }
 
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.timer.stop();
     }
 
-    fn ratelimit(&self) -> Arc<dyn RatelimitStore> {
-        Arc::clone(&self.ratelimit) as _
+    pub(crate) fn ratelimit(&self) -> Arc<dyn RatelimitStore> {
+        self.store(&self.ratelimit, MemoryRatelimit::new) as _
     }
 
-    fn mutex(&self) -> Arc<dyn MutexStore> {
-        Arc::clone(&self.mutex) as _
+    pub(crate) fn mutex(&self) -> Arc<dyn MutexStore> {
+        self.store(&self.mutex, MemoryMutex::new) as _
     }
 
-    fn queue(&self) -> Arc<dyn QueueStore> {
-        Arc::clone(&self.queue) as _
+    pub(crate) fn queue(&self) -> Arc<dyn QueueStore> {
+        self.store(&self.queue, MemoryQueue::new) as _
     }
 
-    fn topic(&self) -> Arc<dyn TopicStore> {
-        Arc::clone(&self.topic) as _
+    pub(crate) fn topic(&self) -> Arc<dyn TopicStore> {
+        self.store(&self.topic, MemoryTopic::new) as _
     }
 
-    fn job(&self) -> Arc<dyn JobStore> {
-        Arc::clone(&self.job) as _
+    pub(crate) fn job(&self) -> Arc<dyn JobStore> {
+        self.store(&self.job, MemoryJob::new) as _
     }
 
-    fn scheduler(&self) -> Arc<dyn SchedulerStore> {
-        Arc::clone(&self.scheduler) as _
+    pub(crate) fn scheduler(&self) -> Arc<dyn SchedulerStore> {
+        self.store(&self.scheduler, MemoryScheduler::new) as _
     }
 
-    fn keyed(&self) -> Arc<dyn KeyedStore> {
-        Arc::clone(&self.keyed) as _
+    pub(crate) fn keyed(&self) -> Arc<dyn KeyedStore> {
+        self.store(&self.keyed, |timer| MemoryKeyed::new(timer, self.pace)) as _
     }
 
-    fn retry_budget(&self) -> Arc<dyn BudgetStore> {
-        Arc::clone(&self.budget) as _
+    pub(crate) fn retry_budget(&self) -> Arc<dyn BudgetStore> {
+        self.store(&self.budget, MemoryBudget::new) as _
     }
 }
 
@@ -127,6 +132,7 @@ pub(crate) trait Sweep: fmt::Debug + Send + Sync {
     fn sweep(&self, now: Timestamp) -> Option<Timestamp>;
 }
 
+const NO_PANIC: &str = "no code panics while it holds this lock";
 /// No deadline is known.
 const NEVER: u64 = u64::MAX;
 
@@ -134,7 +140,7 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Timer {
     clock: Clock,
     spawner: Arc<Spawner>,
-    stores: OnceLock<Vec<Weak<dyn Sweep>>>,
+    stores: Mutex<Vec<Weak<dyn Sweep>>>,
     /// The deadline that the task sleeps for, or that it has yet to see. Written only under `running`.
     next: AtomicU64,
     running: Mutex<bool>,
@@ -144,11 +150,12 @@ pub(crate) struct Timer {
 impl Timer {
     pub(crate) fn new(clock: Clock, spawner: Arc<Spawner>) -> Self {
         let next = AtomicU64::new(NEVER);
-        Self { clock, spawner, stores: OnceLock::new(), next, running: Mutex::new(false), earlier: Notify::new() }
+        Self { clock, spawner, stores: Mutex::default(), next, running: Mutex::new(false), earlier: Notify::new() }
     }
 
-    pub(crate) fn serve(&self, stores: Vec<Weak<dyn Sweep>>) {
-        self.stores.set(stores).expect("a timer is given its stores once");
+    /// One store more.
+    pub(crate) fn serve(&self, store: Weak<dyn Sweep>) {
+        self.stores.lock().expect(NO_PANIC).push(store);
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -181,13 +188,14 @@ impl Timer {
     }
 
     fn sweep_all(&self, now: Timestamp) -> u64 {
-        let stores = self.stores.get().map_or(&[][..], Vec::as_slice);
+        // Not under the lock, which who makes a store takes.
+        let stores = self.stores.lock().expect(NO_PANIC).clone();
         let next = stores.iter().filter_map(|store| store.upgrade()?.sweep(now)).min();
         next.map_or(NEVER, Timestamp::as_millis)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, bool> {
-        self.running.lock().expect("no code panics while it holds this lock")
+        self.running.lock().expect(NO_PANIC)
     }
 }
 

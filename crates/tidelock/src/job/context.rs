@@ -143,7 +143,12 @@ impl JobContext {
             let text = format!("payload exceeds limit: {} bytes of progress, limit {MAX_PROGRESS}", encoded.len());
             return Err(site.context(OPERATION, Error::new(ErrorKind::PayloadTooLarge, text)));
         }
-        if self.held.progress(encoded) { Ok(()) } else { Err(self.held.lost(OPERATION)) }
+        self.progress_encoded(encoded)
+    }
+
+    /// The same with what is encoded already, and was not too large.
+    pub(crate) fn progress_encoded(&self, value: Vec<u8>) -> Result<()> {
+        if self.held.progress(value) { Ok(()) } else { Err(self.held.lost("progress")) }
     }
 }
 

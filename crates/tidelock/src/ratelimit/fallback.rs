@@ -29,7 +29,7 @@ impl Local {
     pub(super) fn new(world: &World, share: f64) -> Self {
         let timer = Arc::new(Timer::new(world.clock.clone(), Arc::clone(&world.spawner)));
         let store = Arc::new(MemoryRatelimit::new(&timer));
-        timer.serve(vec![Arc::downgrade(&store) as Weak<dyn Sweep>]);
+        timer.serve(Arc::downgrade(&store) as Weak<dyn Sweep>);
         let limiter = store.limiter(&Address::new(&"local".into(), "local"));
         Self { share, limiter, timer, _store: store }
     }

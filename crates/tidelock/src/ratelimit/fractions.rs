@@ -135,6 +135,7 @@ fn every_verdict_is_that_of_exact_fractions() {
                 panic!("one rule gives one answer");
             };
             agree(&mut reference, &rule, now, cost, mode, &judged);
+            assert_eq!(Counts::from_numbers(&counts.numbers()), counts, "kept elsewhere it is the same");
         }
     }
 }
@@ -239,7 +240,7 @@ fn a_window_whose_counts_are_kept_elsewhere_is_judged_alike() {
         for _ in 0..25 {
             now += random.u64(..=window + window / 2);
             let (at, rules, cost) = (Timestamp::from_millis(now), [rule], random.u64(1..=3));
-            let mode = *random.choice(&[Mode::Check, Mode::Check, Mode::Peek]).unwrap();
+            let mode = *random.choice(&[Mode::Check, Mode::Check, Mode::CountRefused, Mode::Peek]).unwrap();
             let judge = check(&rules, cost, mode);
             let count = |number: u64| kept.get(&number).copied().unwrap_or(0);
             let number = now / window;

@@ -57,6 +57,25 @@ impl Counts {
         self.counts.iter().find(|count| count.is_of(rule)).map_or(0, |count| count.used)
     }
 
+    /// Counts that were kept elsewhere, as [`numbers`](Self::numbers) gave them. Those of no algorithm are none.
+    #[cfg(any(test, target_family = "wasm"))]
+    pub(crate) fn from_numbers(kept: &[[u64; 6]]) -> Self {
+        let counts = kept.iter().filter_map(|&[algorithm, window, at, used, before, lapses]| {
+            let algorithm = Algorithm::ALL.get(usize::try_from(algorithm).ok()?)?;
+            Some(Count { algorithm: *algorithm, window, at, used, before, lapses })
+        });
+        Self { counts: counts.collect() }
+    }
+
+    /// The counts as plain numbers, to be kept elsewhere.
+    #[cfg(any(test, target_family = "wasm"))]
+    pub(crate) fn numbers(&self) -> Vec<[u64; 6]> {
+        let numbers = |&Count { algorithm, window, at, used, before, lapses }: &Count| {
+            [algorithm as u64, window, at, used, before, lapses]
+        };
+        self.counts.iter().map(numbers).collect()
+    }
+
     /// Judges the request, and counts its cost as its mode says.
     pub(crate) fn judge(&mut self, now: Timestamp, judge: &Judge<'_>) -> Outcome {
         let now = self.latest(now);

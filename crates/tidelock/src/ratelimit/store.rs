@@ -20,6 +20,12 @@ pub(crate) enum Algorithm {
     TokenBucket,
 }
 
+impl Algorithm {
+    /// In the order of their numbers.
+    #[cfg(any(test, target_family = "wasm"))]
+    pub(crate) const ALL: [Self; 3] = [Self::Sliding, Self::Fixed, Self::TokenBucket];
+}
+
 /// One limit, checked: its identity (algorithm and window) and the numbers that judge its count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rule {

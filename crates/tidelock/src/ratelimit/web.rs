@@ -1,4 +1,4 @@
-//! A sliding window whose counts a page keeps where it likes: they come in with each request.
+//! Limits whose counts a page keeps where it likes: they come in with each request.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,8 +6,30 @@ use std::time::Duration;
 use super::limit::{Limit, Limits};
 use super::model::Counts;
 use super::store::{Judge, Mode, Rule};
+use super::verdict::{DecidedBy, Verdict};
 use crate::error::Result;
 use crate::time::Timestamp;
+
+/// Which requests are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// One that passes.
+    Passing,
+    /// One that is refused, too.
+    All,
+    /// None: it only looks.
+    Nothing,
+}
+
+impl Counting {
+    fn mode(self) -> Mode {
+        match self {
+            Self::Passing => Mode::Check,
+            Self::All => Mode::CountRefused,
+            Self::Nothing => Mode::Peek,
+        }
+    }
+}
 
 /// One limit over a sliding window.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +59,10 @@ impl SlidingWindow {
         Ok(Self { rule: limits.rules()[0] })
     }
 
-    /// Judges a request of `cost` units by the count of its window and that of the window before. One that is refused,
-    /// or only `peeks`, is not counted.
-    pub fn judge(&self, now: Timestamp, used: u64, before: u64, cost: u64, peeks: bool) -> WindowVerdict {
+    /// Judges a request of `cost` units by the count of its window and that of the window before.
+    pub fn judge(&self, now: Timestamp, used: u64, before: u64, cost: u64, counting: Counting) -> WindowVerdict {
         let mut counts = Counts::of_window(now, &self.rule, used, before);
-        let mode = if peeks { Mode::Peek } else { Mode::Check };
-        let rules = Cow::Borrowed(std::slice::from_ref(&self.rule));
-        let outcome = counts.judge(now, &Judge { identifier: Cow::Borrowed(""), rules, cost, mode });
+        let outcome = counts.judge(now, &judge(std::slice::from_ref(&self.rule), cost, counting));
         let judged = outcome.parts()[0];
         WindowVerdict {
             refused: judged.refused,
@@ -53,4 +72,38 @@ impl SlidingWindow {
             retry_after: judged.retry_after,
         }
     }
+}
+
+/// Several limits that are judged together.
+#[derive(Clone, Debug)]
+pub struct LimitSet {
+    limits: Limits,
+}
+
+/// The counts of one identifier as plain numbers, six for each: algorithm, window, instant, used, before, lapse.
+pub type KeptCounts = Vec<[u64; 6]>;
+
+impl LimitSet {
+    /// Checks the limits as [`Limits::new`] does.
+    pub fn new(limits: impl IntoIterator<Item = Limit>) -> Result<Self> {
+        Ok(Self { limits: Limits::new(limits)? })
+    }
+
+    /// Judges a request of `cost` units by the counts, and counts it there.
+    pub fn judge(&self, now: Timestamp, kept: &mut KeptCounts, cost: u64, counting: Counting) -> Verdict {
+        let rules = self.limits.rules();
+        let mut counts = Counts::from_numbers(kept);
+        let outcome = counts.judge(now, &judge(rules, cost, counting));
+        *kept = counts.numbers();
+        Verdict::new(&self.limits, rules, &outcome, DecidedBy::Backend)
+    }
+
+    /// Whether nothing is counted at `now`.
+    pub fn is_empty(kept: &KeptCounts, now: Timestamp) -> bool {
+        Counts::from_numbers(kept).is_empty(now)
+    }
+}
+
+fn judge(rules: &[Rule], cost: u64, counting: Counting) -> Judge<'_> {
+    Judge { identifier: Cow::Borrowed(""), rules: Cow::Borrowed(rules), cost, mode: counting.mode() }
 }

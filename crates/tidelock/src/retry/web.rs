@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::course::Course;
-use super::{GaveUp, RetryPolicy};
+use super::{GaveUp, RetryBudget, RetryPolicy};
+use crate::retry::budget::Taking;
 
 /// One retried call. Who drives it runs the attempts and the pauses, and asks here what comes next.
 pub struct RetryCourse {
@@ -17,6 +18,11 @@ impl RetryCourse {
         let mut course = Course::new(policy, None);
         course.begin();
         Self { course }
+    }
+
+    /// Limits its retries by a budget that is one of the page, not of a backend.
+    pub fn limit(&mut self, budget: &RetryBudget) {
+        self.course.budget = Some(budget.clone());
     }
 
     /// The number of the attempt that begins now. `None`: the deadline has come.
@@ -44,7 +50,20 @@ impl RetryCourse {
         let now = self.course.clock().tick();
         match self.course.gives_up(now, stopped.then_some(GaveUp::Stopped), || hint) {
             Some(reason) => Err(reason),
-            None => Ok(self.course.pause(now).delay),
+            None if self.has_token() => Ok(self.course.pause(now).delay),
+            None => Err(GaveUp::Budget),
+        }
+    }
+
+    /// Takes the token of a retry, where they are limited.
+    fn has_token(&self) -> bool {
+        !matches!(self.course.budget.as_ref().map(RetryBudget::take), Some(Taking::Decided(false)))
+    }
+
+    /// An attempt gave its value.
+    pub fn succeeded(&self) {
+        if let Some(budget) = &self.course.budget {
+            budget.succeeded();
         }
     }
 

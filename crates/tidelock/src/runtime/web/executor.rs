@@ -10,6 +10,8 @@ use std::rc::Rc;
 use async_task::{Runnable, Task};
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 
+use crate::runtime::BoxFuture;
+
 /// How long tasks may run on before the page gets a turn, in milliseconds.
 const STRETCH: u64 = 8;
 /// Tasks that run between two looks at the clock.
@@ -103,6 +105,11 @@ pub(super) fn is_awaited() -> bool {
 
 /// Runs a task in the background.
 pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
+    spawn_boxed(Box::pin(future));
+}
+
+/// One piece of code for all tasks, which keeps a page's package small.
+fn spawn_boxed(future: BoxFuture<'static, ()>) {
     let (runnable, task) = async_task::spawn(future, schedule);
     task.detach();
     schedule(runnable);

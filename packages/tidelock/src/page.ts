@@ -1,0 +1,55 @@
+// Listings that page.
+
+import { number, text } from "./check.js";
+import { NONE } from "./core.js";
+
+/** One page of a listing. */
+export type Page<T> = {
+  items: T[];
+  /** Where the next page begins: its `after`. `null`: this was the last one. */
+  next: string | null;
+};
+
+/** Which page. */
+export type PageConfig = {
+  /** Items of a page: whole, 1 to 1,000; default 100. */
+  limit?: number;
+  /** The `next` of the page before; default: from the beginning. */
+  after?: string;
+};
+
+/** The most items of a page or a batch. */
+export const MOST_ITEMS = 1_000;
+
+/** What the core takes of a page. */
+export function pageOf({ limit, after }: PageConfig): [limit: number, after: string | undefined] {
+  return [number("limit", limit, { otherwise: 100, whole: true, most: MOST_ITEMS }), text(after)];
+}
+
+/** How many, where that has to be said. */
+export function upTo(max: number): number {
+  return number("max", max ?? NONE, { otherwise: NONE, whole: true, most: MOST_ITEMS });
+}
+
+/** The page that the core shows, with each item as it is to be seen. */
+export function paged<S, T>([items, next]: [S[], string | null], seen: (shown: S) => T): Page<T> {
+  return { items: items.map(seen), next };
+}
+
+/** A pause in force. */
+export type Paused = {
+  /** When it ends by itself, in epoch ms; `null`: when it is resumed. */
+  until: number | null;
+  /** Why, if somebody said so. */
+  reason: string | null;
+};
+
+/** What became of a change that may find nothing to do: `no`, it was so already; `absent`, there is no such thing. */
+export type Changed = "yes" | "no" | "absent";
+
+/** What the core shows of a pause. */
+export type ShownPause = [until: number | null, reason: string | null] | null;
+
+export function pausedOf(shown: ShownPause): Paused | null {
+  return shown && { until: shown[0], reason: shown[1] };
+}

@@ -1,0 +1,250 @@
+// A queue as a whole: what is in it, and what is done with messages that nobody holds.
+
+import { number, oneOf, tenant, text } from "./check.js";
+import { NONE, settled, type RawQueue } from "./core.js";
+import { unpack } from "./envelope.js";
+import { paged, pageOf, pausedOf, upTo, type Changed, type Page, type PageConfig, type Paused, type ShownPause } from "./page.js";
+
+/** A queue at one instant: `ready + delayed + leased + dead` are `accepted - settled`. */
+export type QueueStats = {
+  /** Due, and nobody's. */
+  ready: number;
+  /** Part of `ready`: behind an unfinished message of their ordering key. */
+  blocked: number;
+  /** Not due yet. */
+  delayed: number;
+  /** Held by receivers. */
+  leased: number;
+  /** Dead letters. */
+  dead: number;
+  /** Sends so far that were not duplicates. */
+  accepted: number;
+  /** Acked, removed, purged, and dead letters that ended. */
+  settled: number;
+  /** How long the oldest message that could be received has been ready; `null`: there is none. */
+  oldestReadyAgeMs: number | null;
+  /** When the next delayed message is due, in epoch ms; `null`: there is none. */
+  nextDue: number | null;
+  /** The pause in force. */
+  paused: Paused | null;
+  /** More was overdue than one look carries out: the numbers are those of its last step. */
+  settling: boolean;
+};
+
+/** A message that is not finished, as it is now. Instants are epoch ms. */
+export type QueueMessageInfo<T> = {
+  data: T;
+  messageId: string;
+  state: QueueState;
+  /** Ready, but behind an unfinished message of its ordering key. */
+  blocked: boolean;
+  /** Deliveries so far. */
+  attempts: number;
+  /** When it was sent. */
+  enqueuedAt: number;
+  /** When it is due; of a ready or leased one, where it stands in the order. */
+  due: number;
+  /** When it becomes a dead letter, unless it is finished. */
+  expiresAt: number | null;
+  /** The `reason` of the last nack that had one. */
+  note: string | null;
+  /** The `error` of the last nack that had one. */
+  lastError: string | null;
+  /** Who holds it, while it is leased: the number of the hand-over, when it is over unless touched, and the holder. */
+  lease: { fence: number; end: number; consumer: string } | null;
+  orderingKey?: string;
+  meta?: Record<string, unknown>;
+};
+
+/** Where an unfinished message is: due, not due yet, or in the hands of a receiver. */
+export type QueueState = "ready" | "delayed" | "leased";
+
+/** Why a message is a dead letter: older than allowed, its last delivery failed, or refused by its receiver. */
+export type QueueDeadReason = "expired" | "max_deliveries_exceeded" | "rejected" | "undecodable";
+
+/** A message that ended without an ack. Instants are epoch ms. */
+export type QueueDeadLetter<T> = {
+  data: T;
+  /** That of the message, which has it again when it is requeued. */
+  messageId: string;
+  reason: QueueDeadReason;
+  /** The `reason` that a receiver gave last. */
+  note: string | null;
+  /** The `error` that a receiver gave last. */
+  lastError: string | null;
+  /** How often it was delivered. */
+  attempts: number;
+  /** When it was sent. */
+  enqueuedAt: number;
+  /** When it became a dead letter. */
+  movedAt: number;
+  /** Until when it is kept. */
+  keptUntil: number | null;
+  orderingKey?: string;
+  meta?: Record<string, unknown>;
+};
+
+/** Which dead letters; all that are given must hold. */
+export type QueueDeadFilter = {
+  reason?: QueueDeadReason;
+  /** Moved before this instant, in epoch ms. */
+  movedBefore?: number;
+  /** Moved at this instant or later, in epoch ms. */
+  movedAfter?: number;
+};
+
+/** The dead letters of a queue. Several at once are those that are there when the call begins, the oldest first. */
+export type QueueDeadLetters<T> = {
+  /** The newest first, page by page. */
+  list(cfg?: QueueDeadFilter & PageConfig): Promise<Page<QueueDeadLetter<T>>>;
+  /** `null`: there is no such dead letter. */
+  get(messageId: string): Promise<QueueDeadLetter<T> | null>;
+  /**
+   * Makes it a message again, with its id and all it had, its attempts counted anew, due after `delayMs` (default 0). False:
+   * it was not there.
+   */
+  requeue(messageId: string, cfg?: { delayMs?: number }): Promise<boolean>;
+  /** The same for several, at most `limit` (default all). Gives their number. */
+  requeueAll(cfg?: QueueDeadFilter & { limit?: number; delayMs?: number }): Promise<number>;
+  /** False: it was not there. */
+  remove(messageId: string): Promise<boolean>;
+  /** Removes several, at most `limit` (default all). Gives their number. */
+  purge(cfg?: QueueDeadFilter & { limit?: number }): Promise<number>;
+};
+
+type TenantConfig = { tenantId?: string };
+
+/** A queue as a whole. Looking changes nothing. */
+export type QueueAdmin<T> = {
+  stats(cfg?: TenantConfig): Promise<QueueStats>;
+  /** The next messages that would be received, at most `max` (whole, 1 to 1,000), without those that are blocked. */
+  peek(max: number, cfg?: TenantConfig): Promise<QueueMessageInfo<T>[]>;
+  /** Those of one state: ready ones in their order and blocked ones behind, delayed by due time, leased by lease end. */
+  list(state: QueueState, cfg?: PageConfig & TenantConfig): Promise<Page<QueueMessageInfo<T>>>;
+  /** `null`: finished, a dead letter, or never there. */
+  get(messageId: string, cfg?: TenantConfig): Promise<QueueMessageInfo<T> | null>;
+  /** Removes a message that nobody holds. `held`: somebody does, and nothing has changed. */
+  remove(messageId: string, cfg?: TenantConfig): Promise<"removed" | "held" | "absent">;
+  /** Removes all ready and delayed messages. Gives their number. */
+  purge(cfg?: TenantConfig): Promise<number>;
+  /** Removes the queue with all about it: messages, leases, dead letters, keys, pause. False: there was nothing. */
+  delete(cfg?: TenantConfig): Promise<boolean>;
+  /**
+   * No message is handed out any more, until `resume` or for `forAtMostMs`; all else goes on, and receivers wait. A second
+   * pause replaces end and reason of the first. `reason` is shown by `stats`.
+   */
+  pause(cfg?: { forAtMostMs?: number; reason?: string } & TenantConfig): Promise<Changed>;
+  /** Ends a pause. */
+  resume(cfg?: TenantConfig): Promise<Changed>;
+  /** What ended without an ack. Throws at once. */
+  deadLetters(cfg?: TenantConfig): QueueDeadLetters<T>;
+};
+
+const STATES: readonly QueueState[] = ["ready", "delayed", "leased"];
+const REASONS: readonly QueueDeadReason[] = ["expired", "max_deliveries_exceeded", "rejected", "undecodable"];
+
+/** What the core shows. */
+type ShownStats = [...counts: Counts, oldest: number | null, next: number | null, paused: ShownPause, settling: boolean];
+type Counts = [number, number, number, number, number, number, number];
+type ShownMessage = [
+  value: string,
+  messageId: string,
+  state: QueueState,
+  blocked: boolean,
+  attempts: number,
+  enqueuedAt: number,
+  due: number,
+  expiresAt: number | null,
+  note: string | null,
+  lastError: string | null,
+  lease: [fence: number, end: number, consumer: string] | null,
+];
+type ShownLetter = [
+  value: string,
+  messageId: string,
+  reason: QueueDeadReason,
+  note: string | null,
+  lastError: string | null,
+  attempts: number,
+  enqueuedAt: number,
+  movedAt: number,
+  keptUntil: number | null,
+];
+
+/** The calls on the whole of a queue. */
+export function admin<T>(raw: RawQueue, configured: string): QueueAdmin<T> {
+  const whose = ({ tenantId }: TenantConfig) => tenant(tenantId, configured);
+  return {
+    async stats(cfg = {}) {
+      const shown = await settled<ShownStats>(raw.stats(whose(cfg)));
+      const [ready, blocked, delayed, leased, dead, accepted, done, oldest, nextDue, pause, settling] = shown;
+      const counts = { ready, blocked, delayed, leased, dead, accepted, settled: done };
+      return { ...counts, oldestReadyAgeMs: oldest, nextDue, paused: pausedOf(pause), settling };
+    },
+    async peek(max, cfg = {}) {
+      const shown = await settled<ShownMessage[]>(raw.peek(whose(cfg), upTo(max)));
+      return shown.map((one) => message<T>(one));
+    },
+    async list(state, cfg = {}) {
+      const of = whose(cfg);
+      oneOf(STATES, "state", state);
+      const shown = await settled<[ShownMessage[], string | null]>(raw.list(of, state, ...pageOf(cfg)));
+      return paged(shown, (one) => message<T>(one));
+    },
+    async get(messageId, cfg = {}) {
+      const shown = await settled<ShownMessage | null>(raw.get(whose(cfg), String(messageId)));
+      return shown && message<T>(shown);
+    },
+    remove: async (messageId, cfg = {}) => settled(raw.remove(whose(cfg), String(messageId))),
+    purge: async (cfg = {}) => settled(raw.purge(whose(cfg))),
+    delete: async (cfg = {}) => settled(raw.delete(whose(cfg))),
+    async pause(cfg = {}) {
+      const of = whose(cfg);
+      return settled(raw.pause(of, number("forAtMostMs", cfg.forAtMostMs, { otherwise: NONE }), text(cfg.reason)));
+    },
+    resume: async (cfg = {}) => settled(raw.resume(whose(cfg))),
+    deadLetters: (cfg = {}) => deadLetters(raw, whose(cfg)),
+  };
+}
+
+function deadLetters<T>(queue: RawQueue, whose: string): QueueDeadLetters<T> {
+  const raw = queue.dead_letters(whose);
+  const delayOf = (delayMs: number | undefined) => number("delayMs", delayMs, { otherwise: 0, floor: 0, orZero: true });
+  const limitOf = (limit: number | undefined) =>
+    number("limit", limit, { otherwise: NONE, whole: true, most: Number.MAX_SAFE_INTEGER });
+  return {
+    async list(cfg = {}) {
+      const shown = await settled<[ShownLetter[], string | null]>(raw.list(...filter(cfg), ...pageOf(cfg)));
+      return paged(shown, (one) => letter<T>(one));
+    },
+    async get(messageId) {
+      const shown = await settled<ShownLetter | null>(raw.get(String(messageId)));
+      return shown && letter<T>(shown);
+    },
+    requeue: async (messageId, cfg = {}) => settled(raw.requeue(String(messageId), delayOf(cfg.delayMs))),
+    requeueAll: async (cfg = {}) =>
+      settled(raw.requeue_all(...filter(cfg), limitOf(cfg.limit), delayOf(cfg.delayMs))),
+    remove: async (messageId) => settled(raw.remove(String(messageId))),
+    purge: async (cfg = {}) => settled(raw.purge(...filter(cfg), limitOf(cfg.limit))),
+  };
+}
+
+/** What the core takes of a filter. */
+function filter(cfg: QueueDeadFilter): [reason: string | undefined, before: number, from: number] {
+  const { reason, movedBefore, movedAfter } = cfg;
+  if (reason !== undefined) oneOf(REASONS, "reason", reason);
+  const at = { otherwise: NONE, floor: 0, orZero: true, most: Number.MAX_SAFE_INTEGER };
+  return [reason, number("movedBefore", movedBefore, at), number("movedAfter", movedAfter, at)];
+}
+
+function message<T>(shown: ShownMessage): QueueMessageInfo<T> {
+  const [value, messageId, state, blocked, attempts, enqueuedAt, due, expiresAt, note, lastError, held] = shown;
+  const lease = held && { fence: held[0], end: held[1], consumer: held[2] };
+  const about = { messageId, state, blocked, attempts, enqueuedAt, due, expiresAt, note, lastError, lease };
+  return { ...unpack<T>(value), ...about };
+}
+
+function letter<T>(shown: ShownLetter): QueueDeadLetter<T> {
+  const [value, messageId, reason, note, lastError, attempts, enqueuedAt, movedAt, keptUntil] = shown;
+  return { ...unpack<T>(value), messageId, reason, note, lastError, attempts, enqueuedAt, movedAt, keptUntil };
+}
