@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -96,8 +97,7 @@ fn build() -> Result<Built> {
 /// Installs what a folder's lock file names, unless that is there.
 fn install(folder: &Path) -> Result<()> {
     output(Command::new("node").arg("--version")).context("the npm package needs Node.js 20 or newer")?;
-    let changed = |path: &str| fs::metadata(folder.join(path)).and_then(|file| file.modified()).ok();
-    if changed("node_modules/.package-lock.json") >= changed("package-lock.json") {
+    if are_in_order(&[&folder.join("package-lock.json"), &folder.join("node_modules/.package-lock.json")]) {
         return Ok(());
     }
     run(npm_command(folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
@@ -123,16 +123,30 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     let wasm = package.join("wasm");
     fs::create_dir_all(&wasm)?;
     let built = target.join(WASM).join("page/tidelock_wasm.wasm");
-    run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
-    let (whole, small) = (wasm.join("tidelock_bg.wasm"), wasm.join("small.wasm"));
-    run(tool(package, "wasm-opt").args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES).args([
-        whole.as_os_str(),
-        "-o".as_ref(),
-        small.as_os_str(),
-    ]))?;
+    let (glue, small) = (wasm.join("tidelock.js"), wasm.join("small.wasm"));
+    if !are_in_order(&[&built, &glue, &small]) {
+        run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
+        let whole = wasm.join("tidelock_bg.wasm");
+        run(tool(package, "wasm-opt").args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES).args([
+            whole.as_os_str(),
+            "-o".as_ref(),
+            small.as_os_str(),
+        ]))?;
+    }
     fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?)?)?;
     fs::write(wasm.join("bytes.d.ts"), "export declare function wasm(): Uint8Array<ArrayBuffer>;\n")?;
     Ok(())
+}
+
+/// Whether each file is there and was made after the one before it.
+fn are_in_order(files: &[&Path]) -> bool {
+    let made: Option<Vec<_>> = files.iter().map(|file| changed(file)).collect();
+    made.is_some_and(|made| made.is_sorted())
+}
+
+/// When a file was changed, if it is there.
+fn changed(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
 /// A module that gives the bytes. Compressed before they become text, they are a quarter smaller on their way to a page than
@@ -225,7 +239,7 @@ fn run_tests(report: &mut Report, built: &Built) -> Result<()> {
     let tests = folder().join("test");
     install(&tests)?;
     take(&tests, built)?;
-    run(tool(&tests, "tsc").args(["--project", "."]))?;
+    run(tool(&folder(), "tsc").args(["--project", "test"]))?;
     bundle(&tests, "main.ts", "dist/main.mjs", &["--external:tidelock"])?;
     bundle(&tests, "page.ts", "dist/page.js", &[])?;
     fs::write(tests.join("dist/index.html"), "<!doctype html>\n<script type=\"module\" src=\"./page.js\"></script>\n")?;

@@ -1,3 +1,4 @@
+import "./entries.test.js";
 import "./ephemeral.test.js";
 import "./job.test.js";
 import "./mutex.test.js";

@@ -66,6 +66,23 @@ export function countTimers(): { count: number; stop(): void } {
   return timers;
 }
 
+/** A signal that counts its listeners. */
+export function countListeners(): { signal: AbortSignal; abort(): void; listeners(): number } {
+  const controller = new AbortController();
+  const { signal } = controller;
+  let count = 0;
+  const { addEventListener: add, removeEventListener: remove } = signal;
+  signal.addEventListener = (...args: unknown[]) => {
+    count += 1;
+    (add as (...args: unknown[]) => void).apply(signal, args);
+  };
+  signal.removeEventListener = (...args: unknown[]) => {
+    count -= 1;
+    (remove as (...args: unknown[]) => void).apply(signal, args);
+  };
+  return { signal, abort: () => controller.abort(), listeners: () => count };
+}
+
 /** All that a reader has now. */
 export async function drain<E>(reader: { recv(cfg: { wait: boolean }): Promise<E | null> }): Promise<E[]> {
   const events: E[] = [];

@@ -1,6 +1,6 @@
 import type { Store } from "tidelock/browser/store";
 import { topic, type TopicDelivery, type TopicLiveEvent, type TopicReader } from "tidelock/browser/topic";
-import { any, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { any, countListeners, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -55,23 +55,6 @@ function observed(): Store & { entries: Map<string, { value: unknown; ttlMs: num
     del: (key) => void entries.delete(key),
     keys: (prefix = "") => [...entries.keys()].filter((key) => key.startsWith(prefix)),
   };
-}
-
-/** A signal that counts its listeners. */
-function counted(): { signal: AbortSignal; abort(): void; listeners(): number } {
-  const controller = new AbortController();
-  const { signal } = controller;
-  let count = 0;
-  const { addEventListener: add, removeEventListener: remove } = signal;
-  signal.addEventListener = (...args: unknown[]) => {
-    count += 1;
-    (add as (...args: unknown[]) => void).apply(signal, args);
-  };
-  signal.removeEventListener = (...args: unknown[]) => {
-    count -= 1;
-    (remove as (...args: unknown[]) => void).apply(signal, args);
-  };
-  return { signal, abort: () => controller.abort(), listeners: () => count };
 }
 
 describe("topic", () => {
@@ -343,7 +326,7 @@ describe("topic waiting", () => {
   test("a wait that is over leaves no listener behind", () =>
     pinned(async (time) => {
       const orders = make();
-      const { signal, abort, listeners } = counted();
+      const { signal, abort, listeners } = countListeners();
       for (let wait = 0; wait < 100; wait += 1) {
         const waiting = orders.reader().recv({ timeoutMs: 1, signal });
         await time.advance(1);
