@@ -1,5 +1,6 @@
 import { queue, type QueueReader, type QueueReceived } from "tidelock/browser/queue";
 import { any, countListeners, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { checksInOrder, refusesInvalid, refusesNames, waitsAsTold } from "./shared.js";
 
 const DAY = 24 * 3_600_000;
 const TEN_YEARS = 3_650 * DAY;
@@ -314,40 +315,7 @@ describe("queue waiting", () => {
     expect([got[0]?.data, got[1]?.data]).to.deep.equal(["one", "two"]);
   });
 
-  test("a wait ends after 30 s, or when it was said to, or not at all", () =>
-    pinned(async (time) => {
-      const orders = make();
-      const ended: string[] = [];
-      const wait = (called: string, cfg?: object) =>
-        void orders.recv(cfg).then((received) => ended.push(`${called} ${received}`));
-      wait("default");
-      wait("short", { timeoutMs: 9.5 });
-      wait("long", { timeoutMs: 40 * DAY });
-      wait("none", { timeoutMs: 0 });
-      wait("negative", { timeoutMs: -1 });
-      wait("told", { wait: false, timeoutMs: 1_000 });
-      const abort = new AbortController();
-      wait("aborted", { timeoutMs: Infinity, signal: abort.signal });
-      await settled();
-      expect(ended.splice(0)).to.deep.equal(["none null", "negative null", "told null"]);
-      await time.advance(9);
-      expect(ended.splice(0)).to.deep.equal([]);
-      await time.advance(1);
-      expect(ended.splice(0)).to.deep.equal(["short null"]);
-      await time.advance(29_989);
-      expect(ended.splice(0)).to.deep.equal([]);
-      await time.advance(1);
-      expect(ended.splice(0)).to.deep.equal(["default null"]);
-      await time.advance(40 * DAY - 30_001);
-      expect(ended.splice(0)).to.deep.equal([]);
-      await time.advance(1);
-      expect(ended.splice(0)).to.deep.equal(["long null"]);
-      await time.advance(40 * DAY);
-      abort.abort();
-      await settled();
-      expect(ended.splice(0)).to.deep.equal(["aborted null"]);
-      expect(await message(() => orders.recv({ timeoutMs: NaN }))).to.equal("timeoutMs must be >= 0");
-    }));
+  test("a wait ends after 30 s, or when it was said to, or not at all", () => waitsAsTold(() => make()));
 
   test("an aborted signal gives null and takes nothing", async () => {
     const orders = make();
@@ -501,17 +469,12 @@ describe("queue idempotency", () => {
 
 describe("queue arguments", () => {
   test("ids and tenants are 1 to 256 characters", async () => {
-    expect(await message(() => make({ id: "" }))).to.equal("config.id must be non-empty");
-    expect(await message(() => make({ id: "x".repeat(257) }))).to.equal("config.id too long (max 256 chars)");
-    expect(await message(() => make({ tenantId: "" }))).to.equal("config.tenantId must be non-empty");
-    expect(await message(() => make({ tenantId: "x".repeat(257) }))).to.equal("config.tenantId too long (max 256 chars)");
-    const orders = make({ id: "ü".repeat(256), tenantId: "ü".repeat(256) });
-    for (const [tenantId, said] of [["", "must be non-empty"], ["x".repeat(257), "too long (max 256 chars)"]] as const) {
-      expect(await message(() => orders.send({ data: "one", tenantId }))).to.equal(`tenantId ${said}`);
-      expect(await message(() => orders.recv({ tenantId }))).to.equal(`tenantId ${said}`);
-    }
-    await orders.send({ data: "one" });
-    expect(await drain(orders)).to.deep.equal(["one"]);
+    const longest = await refusesNames(make, (orders, tenantId) => [
+      () => orders.send({ data: "one", tenantId }),
+      () => orders.recv({ tenantId }),
+    ]);
+    await longest.send({ data: "one" });
+    expect(await drain(longest)).to.deep.equal(["one"]);
   });
 
   test("numbers are checked, and nothing is changed", async () => {
@@ -546,24 +509,16 @@ describe("queue arguments", () => {
     make({ prefix: undefined, tenantId: undefined, ordering: undefined, limits: {}, delivery: { maxDeliveries: undefined } });
   });
 
-  test("names and numbers are checked before the schema, and the schema before the size", async () => {
-    let parsed = 0;
-    const schema = {
-      parse: (value: unknown) => {
-        parsed += 1;
-        if (value === "bad") throw new Error("of the schema");
-        return value as string;
-      },
-    };
-    const orders = queue({ id: "orders", schema, limits: { payloadBytes: 2 } });
-    await failure(() => orders.send({ data: "bad", tenantId: "" }));
-    await failure(() => orders.send({ data: "bad", delayMs: NaN }));
-    await failure(() => orders.send({ data: "bad", idempotencyTtlMs: 0 }));
-    expect(parsed).to.equal(0);
-    expect(await message(() => orders.send({ data: "bad" }))).to.equal("of the schema");
-    expect(await message(() => orders.send({ data: "long" }))).to.include("payload exceeds limit");
-    expect(await orders.recv(now)).to.equal(null);
-  });
+  test("names and numbers are checked before the schema, and the schema before the size", () =>
+    checksInOrder(
+      make,
+      (orders, data) => orders.send({ data }),
+      (orders) => [
+        () => orders.send({ data: "bad", tenantId: "" }),
+        () => orders.send({ data: "bad", delayMs: NaN }),
+        () => orders.send({ data: "bad", idempotencyTtlMs: 0 }),
+      ],
+    ));
 
   test("what is too large is refused with both numbers, meta included", async () => {
     const orders = make({ limits: { payloadBytes: 12 } });
@@ -600,21 +555,10 @@ describe("queue values", () => {
     }));
 
   test("a value that a schema refuses reaches nothing", async () => {
-    const issue = { message: "no" };
-    const refusing = [
-      [{ safeParse: () => ({ success: false as const, error: issue }) }, issue],
-      [{ "~standard": { version: 1 as const, vendor: "test", validate: () => ({ issues: [issue] }) } }, undefined],
-    ] as const;
-    for (const [schema, thrown] of refusing) {
+    await refusesInvalid((schema) => {
       const orders = queue({ id: "orders", schema });
-      const waiting = orders.recv({ timeoutMs: 1 });
-      const error: unknown = await failure(() => orders.send({ data: "one" as never }));
-      if (thrown) expect(error).to.equal(thrown);
-      else expect(error).to.include({ name: "SchemaError", message: "no" });
-      expect(await waiting).to.equal(null);
-    }
-    const late = queue({ id: "orders", schema: { parse: async () => "x" } });
-    expect(await message(() => late.send({ data: "one" as never }))).to.equal("schema must validate synchronously");
+      return { write: (data) => orders.send({ data }), read: () => orders.recv(now) };
+    });
     const none = queue({ id: "orders", schema: {} as never });
     expect(await message(() => none.send({ data: "one" as never }))).to.include("config.schema");
   });
@@ -657,7 +601,7 @@ describe("queue values", () => {
         // Some hosts clone a file as the blob that it is.
         const isFile = structuredClone(file) instanceof File;
         expect(copy).to.be.instanceOf(isFile ? File : Blob);
-        expect([copy.type, await copy.text()]).to.deep.equal(["text/plain", "text"]);
+        expect([copy.type, await copy.text()]).to.deep.equal([file.type, "text"]);
         if (isFile) expect([copy.name, copy.lastModified]).to.deep.equal(["a.txt", 7]);
         expect(received.meta).to.deep.equal({ by: { name: "a" } });
         received.data.items.length = 0;
