@@ -2,14 +2,15 @@
 
 import type * as actual from "tidelock/browser";
 import type * as declared from "./contract.js";
+import type { Every } from "./depth.js";
 
 type Text = { text: string; note?: string };
 type TextSchema = { parse(value: unknown): Text };
 
 /** Whoever is given the one can use it as the other. */
-type Gives<Given, As> = [Given] extends [As] ? true : never;
-/** The same, and back: nothing that was settled is refused. */
-type Takes<Taken, Written> = [Written] extends [Taken] ? Gives<Taken, Written> : never;
+type Gives<Given, As> = [Given] extends [As] ? true : false;
+/** What was settled is taken, and no option of it is unknown. */
+type Takes<Taken, Written> = [Written] extends [Taken] ? Gives<Every<Taken>, Every<Written>> : false;
 
 type Handles = [
   Gives<actual.Store, declared.Store>,

@@ -25,15 +25,7 @@ import {
 } from "tidelock/browser";
 import type * as actual from "tidelock/browser";
 import type * as declared from "./contract.js";
-
-/** With every option there is, at any depth. */
-type Every<T> = T extends (...args: never[]) => unknown
-  ? T
-  : T extends AbortSignal | declared.Store
-    ? T
-    : T extends object
-      ? { [K in keyof T]-?: Every<NonNullable<T[K]>> }
-      : T;
+import type { Every } from "./depth.js";
 
 type Text = { text: string; note?: string };
 type TextSchema = { parse(value: unknown): Text };
