@@ -5,6 +5,7 @@ use clap::ValueEnum;
 
 use crate::cargo::{Features, cargo, run};
 use crate::fleet::Fleet;
+use crate::npm;
 use crate::report::Report;
 use crate::setup;
 
@@ -21,6 +22,8 @@ pub(crate) enum Section {
     Features,
     /// The documentation has no broken link.
     Docs,
+    /// The npm package passes its tests in every runtime, and fits into new projects.
+    Npm,
     /// All tests pass, against all servers.
     Test,
 }
@@ -33,6 +36,7 @@ impl Section {
             Self::Wasm => "wasm",
             Self::Features => "features",
             Self::Docs => "docs",
+            Self::Npm => "npm",
             Self::Test => "test",
         }
     }
@@ -46,6 +50,7 @@ impl Section {
             Self::Wasm => wasm(),
             Self::Features => features(),
             Self::Docs => docs(),
+            Self::Npm => npm::section(report),
             Self::Test => tests(report, &[], args),
         }
     }

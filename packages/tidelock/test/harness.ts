@@ -33,10 +33,14 @@ export interface PinnedTime {
   now(): number;
 }
 
-/** Runs `body` with `Date` and the timers pinned. */
-export async function pinned<T>(body: (time: PinnedTime) => Promise<T>, now = 1_700_000_000_000): Promise<T> {
+/** Runs `body` with `Date` and the timers pinned. `clears`: timers that were set before can be cleared by them. */
+export async function pinned<T>(
+  body: (time: PinnedTime) => Promise<T>,
+  now = 1_700_000_000_000,
+  clears = true,
+): Promise<T> {
   const toFake = ["Date", "setTimeout", "clearTimeout", "setInterval", "clearInterval"] as const;
-  const clock = FakeTimers.install({ now, toFake: [...toFake] });
+  const clock = FakeTimers.install({ now, toFake: [...toFake], shouldClearNativeTimers: clears });
   try {
     return await body({
       advance: async (ms) => {
