@@ -4,7 +4,7 @@ pub(crate) mod bench;
 mod tests;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use serde_json::{Value, json};
 
-use crate::cargo::{cargo, output, root, run, target_folder};
+use crate::cargo::{self, cargo, output, root, target_folder};
 use crate::report::Report;
 use crate::setup::WASM;
 
@@ -121,6 +121,11 @@ fn install(folder: &Path) -> Result<()> {
         return Ok(());
     }
     run(npm_command(folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
+}
+
+/// Runs a command whose words go to stderr: stdout belongs to what is asked for.
+fn run(command: &mut Command) -> Result<()> {
+    cargo::run(command.stdout(io::stderr()))
 }
 
 fn npm_command(folder: &Path) -> Command {

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::{Built, Repetitions, folder, install, npm_command, tool};
-use crate::cargo::{root, run, target_folder};
+use super::{Built, Repetitions, folder, install, npm_command, run, tool};
+use crate::cargo::{root, target_folder};
 use crate::report::Report;
 use crate::setup;
 
