@@ -1,18 +1,21 @@
 //! `cargo xtask bench`.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
+use serde_json::{Value, from_str};
 use tidelock_testkit::Flavour;
 
 use crate::cargo::cargo;
 use crate::fleet::name_program;
+use crate::npm::bench as pages;
 use crate::setup;
 
 /// Where the table looks for a server that runs already.
 const PORT: &str = "TIDELOCK_BENCH_PORT";
 
-/// Runs the benchmark table; its exit code is ours. Without a port it starts its own servers, undisturbed by others.
+/// Runs the benchmark table, and behind it the rows of pages; the table's exit code is ours. Without a port it starts its own
+/// servers, undisturbed by others.
 pub(crate) fn run(json: bool, only: Option<&str>, port: Option<u16>) -> Result<ExitCode> {
     let mut command = cargo(["bench", "--package=tidelock", "--bench=table", "--"]);
     if json {
@@ -25,7 +28,27 @@ pub(crate) fn run(json: bool, only: Option<&str>, port: Option<u16>) -> Result<E
         Some(port) => command.env(PORT, port.to_string()),
         None => name_program(&mut command, &setup::server(Flavour::Redis70)?),
     };
-    let status = command.status().context("cannot run cargo bench")?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    let table = command.stderr(Stdio::inherit()).output().context("cannot run cargo bench")?;
+    if !table.status.success() {
+        let code = table.status.code().and_then(|code| u8::try_from(code).ok());
+        return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+    }
+    let rows = if only.is_none_or(pages::has) { pages::rows(only)? } else { Vec::new() };
+    print(&String::from_utf8_lossy(&table.stdout), rows, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the table with these rows behind its own.
+fn print(table: &str, rows: Vec<Value>, json: bool) -> Result<()> {
+    if !json {
+        print!("{table}");
+        for row in &rows {
+            println!("{}", pages::text(row));
+        }
+        return Ok(());
+    }
+    let mut table: Value = from_str(table).context("the table is JSON")?;
+    table["rows"].as_array_mut().context("the table has rows")?.extend(rows);
+    println!("{table}");
+    Ok(())
 }

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::npm::Repetitions;
 use crate::report::Report;
 
 #[derive(Debug, Parser)]
@@ -74,6 +75,9 @@ enum Task {
         /// Test what was packed, too: in Node, Bun, Deno and Chromium, and in new projects of two bundlers.
         #[arg(long)]
         test: bool,
+        /// With the repetitions that are promised of what must not grow: some minutes more.
+        #[arg(long, requires = "test")]
+        long: bool,
     },
     /// Check what a release must not get wrong: licences, sources, and the promises of the version number.
     ReleaseCheck,
@@ -98,7 +102,10 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Soak { args } => suite::soak(&mut report, &args)?,
         Task::Servers => return fleet::keep(&mut report).map(|()| ExitCode::SUCCESS),
         Task::Counts { update } => report.section("counts", |report| counts::counts(report, update))?,
-        Task::Npm { json, test } => report.section("npm", |report| npm::npm(report, json, test))?,
+        Task::Npm { json, test, long } => {
+            let repetitions = if long { Repetitions::All } else { Repetitions::Few };
+            report.section("npm", |report| npm::npm(report, json, test.then_some(repetitions)))?;
+        }
         Task::ReleaseCheck => release::check(&mut report)?,
         Task::Bench { .. } => unreachable!("handled above, because it passes on an exit code"),
     }

@@ -1,9 +1,13 @@
 //! `cargo xtask npm`: the npm package, from a clean clone.
 
+pub(crate) mod bench;
+mod tests;
+
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -12,9 +16,9 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use serde_json::{Value, json};
 
-use crate::cargo::{cargo, output, root, run, target_folder};
+use crate::cargo::{self, cargo, output, root, target_folder};
 use crate::report::Report;
-use crate::setup::{self, WASM};
+use crate::setup::WASM;
 
 /// What all JavaScript of the package may take at most, minified and compressed by gzip.
 const BUDGET: u64 = 500 * 1024;
@@ -30,6 +34,15 @@ const WASM_FEATURES: [&str; 6] = [
     "--enable-reference-types",
     "--enable-multivalue",
 ];
+
+/// How often the tests of what must not grow repeat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repetitions {
+    /// A leak shows.
+    Few,
+    /// As many as are promised.
+    All,
+}
 
 /// The package that was built.
 #[derive(Debug)]
@@ -60,16 +73,24 @@ impl Built {
     }
 }
 
+/// The section of `cargo xtask test`: goes on without what cannot be installed.
+pub(crate) fn section(report: &mut Report) -> Result<()> {
+    match tests::installed() {
+        Ok(()) => npm(report, false, Some(Repetitions::Few)),
+        Err(reason) => report.skip(format!("npm package: {reason:#}")),
+    }
+}
+
 /// Where the package is made.
 fn folder() -> PathBuf {
     root().join("packages/tidelock")
 }
 
 /// Builds and packs it, and tests it if that is asked for; with `json`, one object goes to stdout.
-pub(crate) fn npm(report: &mut Report, json: bool, test: bool) -> Result<()> {
+pub(crate) fn npm(report: &mut Report, json: bool, test: Option<Repetitions>) -> Result<()> {
     let built = build()?;
-    if test {
-        run_tests(report, &built)?;
+    if let Some(repetitions) = test {
+        tests::run_all(report, &built, repetitions)?;
     }
     if json {
         println!("{}", json!({ "tarball": built.tarball, "gzip_bytes": built.gzip_bytes() }));
@@ -96,11 +117,15 @@ fn build() -> Result<Built> {
 /// Installs what a folder's lock file names, unless that is there.
 fn install(folder: &Path) -> Result<()> {
     output(Command::new("node").arg("--version")).context("the npm package needs Node.js 20 or newer")?;
-    let changed = |path: &str| fs::metadata(folder.join(path)).and_then(|file| file.modified()).ok();
-    if changed("node_modules/.package-lock.json") >= changed("package-lock.json") {
+    if are_in_order(&[&folder.join("package-lock.json"), &folder.join("node_modules/.package-lock.json")]) {
         return Ok(());
     }
     run(npm_command(folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
+}
+
+/// Runs a command whose words go to stderr: stdout belongs to what is asked for.
+fn run(command: &mut Command) -> Result<()> {
+    cargo::run(command.stdout(io::stderr()))
 }
 
 fn npm_command(folder: &Path) -> Command {
@@ -123,20 +148,35 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     let wasm = package.join("wasm");
     fs::create_dir_all(&wasm)?;
     let built = target.join(WASM).join("page/tidelock_wasm.wasm");
-    run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
-    let (whole, small) = (wasm.join("tidelock_bg.wasm"), wasm.join("small.wasm"));
-    run(tool(package, "wasm-opt").args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES).args([
-        whole.as_os_str(),
-        "-o".as_ref(),
-        small.as_os_str(),
-    ]))?;
+    let (glue, small) = (wasm.join("tidelock.js"), wasm.join("small.wasm"));
+    if !are_in_order(&[&built, &glue, &small]) {
+        run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
+        let whole = wasm.join("tidelock_bg.wasm");
+        run(tool(package, "wasm-opt").args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES).args([
+            whole.as_os_str(),
+            "-o".as_ref(),
+            small.as_os_str(),
+        ]))?;
+    }
     fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?)?)?;
     fs::write(wasm.join("bytes.d.ts"), "export declare function wasm(): Uint8Array<ArrayBuffer>;\n")?;
     Ok(())
 }
 
+/// Whether each file is there and was made after the one before it.
+fn are_in_order(files: &[&Path]) -> bool {
+    let made: Option<Vec<_>> = files.iter().map(|file| changed(file)).collect();
+    made.is_some_and(|made| made.is_sorted())
+}
+
+/// When a file was changed, if it is there.
+fn changed(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|file| file.modified()).ok()
+}
+
 /// A module that gives the bytes. Compressed before they become text, they are a quarter smaller on their way to a page than
-/// text that the way compresses, and plain ASCII comes through every bundler.
+/// text that the way compresses, and plain ASCII comes through every bundler. A loop, since a function for each byte takes
+/// longer than the compiler.
 fn bytes_module(bytes: &[u8]) -> Result<String> {
     let mut deflate = DeflateEncoder::new(Vec::new(), Compression::best());
     deflate.write_all(bytes)?;
@@ -144,7 +184,12 @@ fn bytes_module(bytes: &[u8]) -> Result<String> {
     Ok(format!(
         "import {{ inflateSync }} from \"fflate\";\n\
          const text = \"{text}\";\n\
-         const packed = () => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));\n\
+         const packed = () => {{\n\
+         const chars = atob(text);\n\
+         const bytes = new Uint8Array(chars.length);\n\
+         for (let at = 0; at < bytes.length; at += 1) bytes[at] = chars.charCodeAt(at);\n\
+         return bytes;\n\
+         }};\n\
          export const wasm = () => inflateSync(packed(), {{ out: new Uint8Array({}) }});\n",
         bytes.len()
     ))
@@ -217,100 +262,4 @@ fn sizes(dist: &Path) -> Result<Vec<(String, u64, u64)>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// Tests what was packed: in each runtime, in a browser, and in new projects of two bundlers.
-fn run_tests(report: &mut Report, built: &Built) -> Result<()> {
-    let browser = browser(report)?;
-    let tests = folder().join("test");
-    install(&tests)?;
-    take(&tests, built)?;
-    run(tool(&tests, "tsc").args(["--project", "."]))?;
-    bundle(&tests, "main.ts", "dist/main.mjs", &["--external:tidelock"])?;
-    bundle(&tests, "page.ts", "dist/page.js", &[])?;
-    fs::write(tests.join("dist/index.html"), "<!doctype html>\n<script type=\"module\" src=\"./page.js\"></script>\n")?;
-    run(Command::new("node").current_dir(&tests).arg("dist/main.mjs"))?;
-    for mut runtime in runtimes(&tests) {
-        run(runtime.current_dir(&tests).arg("projects/run.mjs"))?;
-    }
-    let Some(browser) = browser else { return Ok(()) };
-    open(&tests, &browser, &tests.join("dist"))?;
-    for (project, built_into) in [("plain", "."), ("vite", "dist"), ("webpack", ".")] {
-        let folder = new_project(&tests, project, built)?;
-        open(&tests, &browser, &folder.join(built_into))?;
-    }
-    Ok(())
-}
-
-/// Installs the tarball itself, as a user would.
-fn take(folder: &Path, built: &Built) -> Result<()> {
-    let there = folder.join("node_modules/tidelock");
-    if there.exists() {
-        fs::remove_dir_all(there)?;
-    }
-    run(npm_command(folder)
-        .args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .arg(&built.tarball))
-}
-
-fn bundle(folder: &Path, from: &str, to: &str, options: &[&str]) -> Result<()> {
-    // Of the library for pinned timers, a part for Node asks for a module that pages do not have.
-    let common = ["--bundle", "--format=esm", "--target=es2022", "--alias:util=./no-util.cjs", "--log-level=warning"];
-    run(tool(&folder.join(".."), "esbuild")
-        .current_dir(folder)
-        .arg(from)
-        .args(common)
-        .args(options)
-        .arg(format!("--outfile={to}")))
-}
-
-/// The runtimes beside browsers, each with what it is called to run a file.
-fn runtimes(tests: &Path) -> [Command; 3] {
-    let mut deno = tool(tests, "deno");
-    deno.args(["run", "--quiet", "--allow-read", "--allow-env", "--node-modules-dir=manual"]);
-    [Command::new("node"), tool(tests, "bun"), deno]
-}
-
-/// The browser for the tests.
-fn browser(report: &mut Report) -> Result<Option<PathBuf>> {
-    match setup::chromium() {
-        Ok(program) => Ok(Some(program)),
-        Err(reason) => report.skip(format!("chromium: {reason:#}")).map(|()| None),
-    }
-}
-
-/// Opens a page in the browser and waits for what it found.
-fn open(tests: &Path, browser: &Path, folder: &Path) -> Result<()> {
-    let mut driver = Command::new("node");
-    run(driver.current_dir(tests).env("TIDELOCK_CHROMIUM", browser).arg("chromium.mjs").arg(folder))
-}
-
-/// A new project that takes the package from the tarball, built as its bundler does.
-fn new_project(tests: &Path, name: &str, built: &Built) -> Result<PathBuf> {
-    let (from, folder) = (tests.join("projects").join(name), built.target.join("npm/projects").join(name));
-    copy(&from, &folder)?;
-    fs::copy(tests.join("projects/smoke.js"), folder.join("smoke.js"))?;
-    if folder.join("package-lock.json").exists() {
-        install(&folder)?;
-    }
-    take(&folder, built)?;
-    if folder.join("package-lock.json").exists() {
-        run(npm_command(&folder).args(["run", "build"]))?;
-    }
-    Ok(folder)
-}
-
-/// Copies the files of a folder, without what is installed there.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_file() {
-            fs::copy(path, target)?;
-        } else if entry.file_name() != "node_modules" {
-            copy(&path, &target)?;
-        }
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use crate::cargo::{Features, cargo, run};
 use crate::counts::counts;
 use crate::fleet::Fleet;
+use crate::npm;
 use crate::report::Report;
 use crate::setup;
 
@@ -24,6 +25,8 @@ pub(crate) enum Section {
     Docs,
     /// No primitive takes more instructions than before.
     Counts,
+    /// The npm package passes its tests in every runtime, and fits into new projects.
+    Npm,
     /// All tests pass, against all servers.
     Test,
 }
@@ -37,6 +40,7 @@ impl Section {
             Self::Features => "features",
             Self::Docs => "docs",
             Self::Counts => "counts",
+            Self::Npm => "npm",
             Self::Test => "test",
         }
     }
@@ -51,6 +55,7 @@ impl Section {
             Self::Features => features(),
             Self::Docs => docs(),
             Self::Counts => counts(report, false),
+            Self::Npm => npm::section(report),
             Self::Test => tests(report, &[], args),
         }
     }

@@ -6,8 +6,11 @@ import { TEN_YEARS } from "./check.js";
 
 export * from "../wasm/tidelock.js";
 
+/** What the core works in. */
+export let memory: WebAssembly.Memory;
+
 try {
-  initSync({ module: new WebAssembly.Module(wasm()) });
+  ({ memory } = initSync({ module: new WebAssembly.Module(wasm()) }));
 } catch (cause) {
   const text = "tidelock cannot start its WebAssembly; a content security policy needs 'wasm-unsafe-eval'";
   throw new Error(text, { cause });

@@ -3,6 +3,7 @@
 import { configuredTenant, name, number, tenant, text } from "./check.js";
 import { NONE, RawEphemeral } from "./core.js";
 import { key, opened, place, reader, taken, withRoom, type Shown } from "./keyed.js";
+import { final } from "./mark.js";
 import type { Infer, Schema } from "./schema.js";
 
 export type { Infer, Schema } from "./schema.js";
@@ -117,6 +118,7 @@ export class EphemeralCapacityError extends Error {
   override name = "EphemeralCapacityError";
   constructor(message = "ephemeral store capacity reached") {
     super(message);
+    final(this);
   }
 }
 
@@ -125,6 +127,7 @@ export class EphemeralPayloadTooLargeError extends Error {
   override name = "EphemeralPayloadTooLargeError";
   constructor(message: string) {
     super(message);
+    final(this);
   }
 }
 

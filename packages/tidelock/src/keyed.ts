@@ -2,6 +2,7 @@
 
 import { tooLarge } from "./envelope.js";
 import { NONE, repeated, waiting, waitMs, type RawFollower, type WaitConfig } from "./core.js";
+import { final } from "./mark.js";
 import { parse, type Schema } from "./schema.js";
 import { give, take, utf8Length } from "./value.js";
 
@@ -67,7 +68,7 @@ export function place(after: string | undefined): number {
   if (after === "0" || after === "0-0") return -1;
   const revision = Number(after);
   if (!Number.isSafeInteger(revision) || revision < 0 || String(revision) !== after) {
-    throw new Error(`invalid cursor: ${after}`);
+    throw final(new Error(`invalid cursor: ${after}`));
   }
   return revision;
 }

@@ -3,6 +3,7 @@
 import { configuredTenant, name, number, tenant, text } from "./check.js";
 import { NONE, RawRegistry } from "./core.js";
 import { opened, path, place, prefix, reader, taken, withRoom, type Shown } from "./keyed.js";
+import { final } from "./mark.js";
 import type { Infer, Schema } from "./schema.js";
 
 export type { Infer, Schema } from "./schema.js";
@@ -160,6 +161,7 @@ export class RegistryCapacityError extends Error {
   override name = "RegistryCapacityError";
   constructor(message = "registry capacity reached") {
     super(message);
+    final(this);
   }
 }
 
@@ -168,6 +170,7 @@ export class RegistryPayloadTooLargeError extends Error {
   override name = "RegistryPayloadTooLargeError";
   constructor(message: string) {
     super(message);
+    final(this);
   }
 }
 
@@ -211,7 +214,7 @@ export function registry<S extends Schema>(config: RegistryConfig<S>): Registry<
       const whose = tenant(cfg.tenantId, configured);
       const { status = "active", limit = 1_000, afterKey } = cfg;
       const under = prefix(cfg.prefix);
-      if (status !== "active" && status !== "expired") throw new Error(`unsupported status: ${String(status)}`);
+      if (status !== "active" && status !== "expired") throw final(new Error(`unsupported status: ${String(status)}`));
       if (!Number.isInteger(limit) || limit < 1) throw new Error("limit must be a positive integer when provided");
       if (afterKey !== undefined && !path(afterKey, "afterKey").startsWith(under)) {
         throw new Error("afterKey must start with prefix");

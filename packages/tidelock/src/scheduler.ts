@@ -4,7 +4,7 @@ import { name, number, text } from "./check.js";
 import { mapped, NONE, RawScheduler, settled, textOf, wrong_cron, wrong_zone } from "./core.js";
 import { corrupt, storeKey } from "./keys.js";
 import type { Store } from "./store.js";
-import { give, take } from "./value.js";
+import { give, take, type Taken } from "./value.js";
 
 /** How a scheduler is defined. */
 export type SchedulerConfig = {
@@ -180,9 +180,8 @@ interface Part {
 interface Target {
   readonly id: string;
   readonly job: SchedulerRegisterConfig["job"];
-  /** Taken. */
-  readonly input: string;
-  readonly meta: string | undefined;
+  readonly input: Taken;
+  readonly meta: Taken | undefined;
   /** Later ones count before earlier ones. */
   readonly order: number;
 }
@@ -288,13 +287,13 @@ async function submit(part: Part, target: Target, slot: number, key: string | un
   const known = isSlot ? JSON.stringify([...whose, slot]) : key && JSON.stringify([...whose, "manual", key]);
   let outcome: Parameters<Give>[0];
   try {
-    const own = target.meta === undefined ? {} : (give(target.meta) as Record<string, unknown>);
+    const own = target.meta === undefined ? {} : (give(target.meta.text) as Record<string, unknown>);
     const meta: Record<string, unknown> = { ...own, scheduleId: target.id, schedulerId };
     if (isSlot) meta.scheduleSlotTs = slot;
     else meta.scheduleTrigger = "manual";
     if (key !== undefined) meta.scheduleManualKey = key;
     const keyed = known === undefined ? {} : { key: known, keyTtlMs: keyTtl };
-    const cfg = { input: give(target.input), ...keyed, ...(isSlot ? { at: slot } : {}), meta };
+    const cfg = { input: give(target.input.text), ...keyed, ...(isSlot ? { at: slot } : {}), meta };
     outcome = [String(await target.job.submit(cfg))];
   } catch (error) {
     const { name } = (error ?? {}) as { name?: unknown };
@@ -379,8 +378,8 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       }
       const zone = wrong_zone(tz);
       if (zone !== undefined) throw new RangeError(zone);
-      const input = take(cfg.input).text;
-      const meta = cfg.meta === undefined ? undefined : take(cfg.meta).text;
+      const input = take(cfg.input);
+      const meta = cfg.meta === undefined ? undefined : take(cfg.meta);
       job.validateInput?.(cfg.input);
       const wrong = wrong_cron(cron);
       if (wrong !== undefined) throw new Error(wrong);
@@ -394,7 +393,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       part.targets.set(short, { id: schedule, job, input, meta, order: lastOrder });
       enroll(part);
       // Another input is another schedule, too.
-      const content = mapped(`#${input}\n${meta ?? ""}`);
+      const content = mapped(`#${input.text}\n${meta?.text ?? ""}`);
       const written: [...Written, string] = [schedule, cron, tz, misfire, runs, String(job.id), content];
       const catchUp = { skip: NONE, catch_up_one: 0, catch_up_all: runs }[misfire];
       try {

@@ -1,5 +1,7 @@
 // Values as texts, and back: plain JSON as it is, all else that structured cloning takes by a notation of its own.
 
+import { keep, keptAs } from "./kept.js";
+
 /** Begins a text that is not plain JSON. */
 const MARK = "\u0001";
 
@@ -8,7 +10,11 @@ export interface Taken {
   readonly text: string;
   /** Bytes of its JSON. */
   readonly size: number;
+  /** What the text only names. Who keeps the text outside of the core keeps these with it. */
+  readonly objects: readonly object[];
 }
+
+const NONE: readonly object[] = [];
 
 /** Whether `JSON.parse(JSON.stringify(value))` gives an equal value. */
 function isPlain(value: unknown, depth: number): boolean {
@@ -43,10 +49,12 @@ function isPlain(value: unknown, depth: number): boolean {
 export function take(value: unknown): Taken {
   if (isPlain(value, 0)) {
     const text = JSON.stringify(value);
-    return { text, size: utf8Length(text) };
+    return { text, size: utf8Length(text), objects: NONE };
   }
   const clone: unknown = structuredClone(value);
-  return { text: MARK + JSON.stringify(new Writer().write(clone)), size: utf8Length(measured(clone)) };
+  const writer = new Writer();
+  const text = MARK + JSON.stringify(writer.write(clone));
+  return { text, size: utf8Length(measured(clone)), objects: writer.objects };
 }
 
 /** A fresh copy of a value that was taken. */
@@ -94,16 +102,11 @@ type Note = string | boolean | null | number | readonly unknown[];
 /** An object, by its letter. */
 type Node = readonly [string, ...unknown[]];
 
-/**
- * Objects that only the page itself can hold, like `Blob`. They are never changed, so a copy may be the same object.
- * Each lives as long as its text is remembered by somebody, or until the page lets go of all of them.
- */
-const kept = new Map<number, object>();
-let lastKept = 0;
-
 class Writer {
   private readonly known = new Map<object, number>();
   private readonly nodes: Node[] = [];
+  /** Those that the text only names. */
+  readonly objects: object[] = [];
 
   /** The whole text of a value. */
   write(value: unknown): [Note, Node[]] {
@@ -163,9 +166,8 @@ class Writer {
     if (Object.getPrototypeOf(object) === Object.prototype) {
       return ["p", Object.entries(object).map(([key, value]) => [key, this.note(value)])];
     }
-    lastKept += 1;
-    kept.set(lastKept, object);
-    return ["k", lastKept];
+    this.objects.push(object);
+    return ["k", keep(object)];
   }
 }
 
@@ -235,7 +237,7 @@ class Reader {
         return object;
       }
       default:
-        return into(kept.get(parts[0] as number));
+        return into(keptAs(parts[0] as string));
     }
   }
 

@@ -1,5 +1,7 @@
+import "./entries.test.js";
 import "./ephemeral.test.js";
 import "./job.test.js";
+import "./kept.test.js";
 import "./mutex.test.js";
 import "./queue-admin.test.js";
 import "./queue.test.js";
@@ -8,4 +10,5 @@ import "./registry.test.js";
 import "./retry.test.js";
 import "./scheduler.test.js";
 import "./store.test.js";
+import "./times.test.js";
 import "./topic.test.js";

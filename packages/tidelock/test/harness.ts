@@ -33,10 +33,14 @@ export interface PinnedTime {
   now(): number;
 }
 
-/** Runs `body` with `Date` and the timers pinned. */
-export async function pinned<T>(body: (time: PinnedTime) => Promise<T>, now = 1_700_000_000_000): Promise<T> {
+/** Runs `body` with `Date` and the timers pinned. `clears`: timers that were set before can be cleared by them. */
+export async function pinned<T>(
+  body: (time: PinnedTime) => Promise<T>,
+  now = 1_700_000_000_000,
+  clears = true,
+): Promise<T> {
   const toFake = ["Date", "setTimeout", "clearTimeout", "setInterval", "clearInterval"] as const;
-  const clock = FakeTimers.install({ now, toFake: [...toFake] });
+  const clock = FakeTimers.install({ now, toFake: [...toFake], shouldClearNativeTimers: clears });
   try {
     return await body({
       advance: async (ms) => {
@@ -64,6 +68,23 @@ export function countTimers(): { count: number; stop(): void } {
     return setTimeout(...args);
   }) as typeof setTimeout;
   return timers;
+}
+
+/** A signal that counts its listeners. */
+export function countListeners(): { signal: AbortSignal; abort(): void; listeners(): number } {
+  const controller = new AbortController();
+  const { signal } = controller;
+  let count = 0;
+  const { addEventListener: add, removeEventListener: remove } = signal;
+  signal.addEventListener = (...args: unknown[]) => {
+    count += 1;
+    (add as (...args: unknown[]) => void).apply(signal, args);
+  };
+  signal.removeEventListener = (...args: unknown[]) => {
+    count -= 1;
+    (remove as (...args: unknown[]) => void).apply(signal, args);
+  };
+  return { signal, abort: () => controller.abort(), listeners: () => count };
 }
 
 /** All that a reader has now. */

@@ -463,12 +463,14 @@ describe("registry", () => {
 
   test("a wait that ends while a test has replaced the timers holds no process", async () => {
     const { process } = globalThis as { process?: { getActiveResourcesInfo?(): string[] } };
+    // Bun has the function, and tells nothing by it.
+    const tells = process?.getActiveResourcesInfo !== undefined && !("Bun" in globalThis);
     const timers = () => process?.getActiveResourcesInfo?.().filter((kind) => kind === "Timeout").length ?? 0;
     const before = timers();
     const abort = new AbortController();
     const waiting = make().reader().recv({ timeoutMs: 600_000, signal: abort.signal });
-    if (process?.getActiveResourcesInfo) expect(timers()).to.be.greaterThan(before);
-    await pinned(async () => abort.abort());
+    if (tells) expect(timers()).to.be.greaterThan(before);
+    await pinned(async () => abort.abort(), Date.now(), false);
     expect(await waiting).to.equal(null);
     expect(timers()).to.equal(before);
   });

@@ -1,6 +1,7 @@
 import type { Store } from "tidelock/browser/store";
 import { topic, type TopicDelivery, type TopicLiveEvent, type TopicReader } from "tidelock/browser/topic";
-import { any, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { any, countListeners, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { checksInOrder, refusesInvalid, refusesNames, waitsAsTold } from "./shared.js";
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -55,23 +56,6 @@ function observed(): Store & { entries: Map<string, { value: unknown; ttlMs: num
     del: (key) => void entries.delete(key),
     keys: (prefix = "") => [...entries.keys()].filter((key) => key.startsWith(prefix)),
   };
-}
-
-/** A signal that counts its listeners. */
-function counted(): { signal: AbortSignal; abort(): void; listeners(): number } {
-  const controller = new AbortController();
-  const { signal } = controller;
-  let count = 0;
-  const { addEventListener: add, removeEventListener: remove } = signal;
-  signal.addEventListener = (...args: unknown[]) => {
-    count += 1;
-    (add as (...args: unknown[]) => void).apply(signal, args);
-  };
-  signal.removeEventListener = (...args: unknown[]) => {
-    count -= 1;
-    (remove as (...args: unknown[]) => void).apply(signal, args);
-  };
-  return { signal, abort: () => controller.abort(), listeners: () => count };
 }
 
 describe("topic", () => {
@@ -274,39 +258,7 @@ describe("topic waiting", () => {
     expect([order[1]?.data, order[2], order[4]?.data]).to.deep.equal(["one", null, "two"]);
   });
 
-  test("a wait ends after 30 s, or when it was said to, or not at all", () =>
-    pinned(async (time) => {
-      const reader = make().reader();
-      const ended: string[] = [];
-      const wait = (called: string, cfg?: object) => void reader.recv(cfg).then((event) => ended.push(`${called} ${event}`));
-      wait("default");
-      wait("short", { timeoutMs: 10 });
-      wait("long", { timeoutMs: 40 * DAY });
-      wait("none", { timeoutMs: 0 });
-      wait("negative", { timeoutMs: -1 });
-      wait("told", { wait: false, timeoutMs: 1_000 });
-      const abort = new AbortController();
-      wait("aborted", { timeoutMs: Infinity, signal: abort.signal });
-      await settled();
-      expect(ended.splice(0)).to.deep.equal(["none null", "negative null", "told null"]);
-      await time.advance(9);
-      expect(ended.splice(0)).to.deep.equal([]);
-      await time.advance(1);
-      expect(ended.splice(0)).to.deep.equal(["short null"]);
-      await time.advance(29_989);
-      expect(ended.splice(0)).to.deep.equal([]);
-      await time.advance(1);
-      expect(ended.splice(0)).to.deep.equal(["default null"]);
-      await time.advance(40 * DAY - 30_001);
-      expect(ended.splice(0)).to.deep.equal([]);
-      await time.advance(1);
-      expect(ended.splice(0)).to.deep.equal(["long null"]);
-      await time.advance(40 * DAY);
-      abort.abort();
-      await settled();
-      expect(ended.splice(0)).to.deep.equal(["aborted null"]);
-      expect((await failure(() => reader.recv({ timeoutMs: NaN }))).message).to.equal("timeoutMs must be >= 0");
-    }));
+  test("a wait ends after 30 s, or when it was said to, or not at all", () => waitsAsTold(() => make().reader()));
 
   test("an aborted signal gives null and takes nothing", async () => {
     const orders = make();
@@ -343,7 +295,7 @@ describe("topic waiting", () => {
   test("a wait that is over leaves no listener behind", () =>
     pinned(async (time) => {
       const orders = make();
-      const { signal, abort, listeners } = counted();
+      const { signal, abort, listeners } = countListeners();
       for (let wait = 0; wait < 100; wait += 1) {
         const waiting = orders.reader().recv({ timeoutMs: 1, signal });
         await time.advance(1);
@@ -698,19 +650,13 @@ describe("topic idempotency", () => {
 
 describe("topic arguments", () => {
   test("ids and tenants are 1 to 256 characters", async () => {
-    const text = async (call: () => unknown) => (await failure(call)).message;
-    expect(await text(() => make({ id: "" }))).to.equal("config.id must be non-empty");
-    expect(await text(() => make({ id: "x".repeat(257) }))).to.equal("config.id too long (max 256 chars)");
-    expect(await text(() => make({ tenantId: "" }))).to.equal("config.tenantId must be non-empty");
-    expect(await text(() => make({ tenantId: "x".repeat(257) }))).to.equal("config.tenantId too long (max 256 chars)");
-    const orders = make({ id: "ü".repeat(256), tenantId: "ü".repeat(256) });
-    for (const [tenantId, said] of [["", "must be non-empty"], ["x".repeat(257), "too long (max 256 chars)"]] as const) {
-      expect(await text(() => orders.pub({ data: "one", tenantId }))).to.equal(`tenantId ${said}`);
-      expect(await text(() => orders.reader().recv({ tenantId }))).to.equal(`tenantId ${said}`);
-      expect(await text(() => orders.live({ tenantId }))).to.equal(`tenantId ${said}`);
-    }
-    await orders.pub({ data: "one" });
-    expect(await drain(orders.reader())).to.deep.equal(["one"]);
+    const longest = await refusesNames(make, (orders, tenantId) => [
+      () => orders.pub({ data: "one", tenantId }),
+      () => orders.reader().recv({ tenantId }),
+      () => orders.live({ tenantId }),
+    ]);
+    await longest.pub({ data: "one" });
+    expect(await drain(longest.reader())).to.deep.equal(["one"]);
   });
 
   test("tenants share nothing", async () => {
@@ -760,23 +706,15 @@ describe("topic arguments", () => {
     expect((await large.reader().recv())?.data.length).to.equal(17_999_998);
   });
 
-  test("names and numbers are checked before the schema, and the schema before the size", async () => {
-    let parsed = 0;
-    const schema = {
-      parse: (value: unknown) => {
-        parsed += 1;
-        if (value === "bad") throw new Error("of the schema");
-        return value as string;
-      },
-    };
-    const orders = topic({ id: "orders", schema, limits: { payloadBytes: 2 } });
-    await failure(() => orders.pub({ data: "bad", tenantId: "" }));
-    await failure(() => orders.pub({ data: "bad", idempotencyTtlMs: 0 }));
-    expect(parsed).to.equal(0);
-    expect((await failure(() => orders.pub({ data: "bad" }))).message).to.equal("of the schema");
-    expect((await failure(() => orders.pub({ data: "long" }))).message).to.include("payload exceeds limit");
-    expect(await orders.reader().recv(now)).to.equal(null);
-  });
+  test("names and numbers are checked before the schema, and the schema before the size", () =>
+    checksInOrder(
+      make,
+      (orders, data) => orders.pub({ data }),
+      (orders) => [
+        () => orders.pub({ data: "bad", tenantId: "" }),
+        () => orders.pub({ data: "bad", idempotencyTtlMs: 0 }),
+      ],
+    ));
 });
 
 describe("topic values", () => {
@@ -796,23 +734,11 @@ describe("topic values", () => {
     expect(parsed).to.equal(1);
   });
 
-  test("a value that a schema refuses reaches nothing", async () => {
-    const issue = { message: "no" };
-    const refusing = [
-      [{ safeParse: () => ({ success: false as const, error: issue }) }, issue],
-      [{ "~standard": { version: 1 as const, vendor: "test", validate: () => ({ issues: [issue] }) } }, undefined],
-    ] as const;
-    for (const [schema, thrown] of refusing) {
+  test("a value that a schema refuses reaches nothing", () =>
+    refusesInvalid((schema) => {
       const orders = topic({ id: "orders", schema });
-      const error: unknown = await failure(() => orders.pub({ data: "one" as never }));
-      if (thrown) expect(error).to.equal(thrown);
-      else expect(error).to.include({ name: "SchemaError", message: "no" });
-      expect(await orders.reader().recv(now)).to.equal(null);
-    }
-    const late = topic({ id: "orders", schema: { parse: async () => "x" } });
-    const error = await failure(() => late.pub({ data: "one" as never }));
-    expect(error.message).to.equal("schema must validate synchronously");
-  });
+      return { write: (data) => orders.pub({ data }), read: () => orders.reader().recv(now) };
+    }));
 
   test("a schema may publish to the same topic", async () => {
     let nested: Promise<unknown> | undefined;

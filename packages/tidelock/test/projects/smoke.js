@@ -61,7 +61,8 @@ const checks = {
     return (await clock.get({ id: "digest" })).nextRunAt > Date.now();
   },
   async "a call is retried"() {
-    return (await retry((attempt) => (attempt < 2 ? Promise.reject(new TypeError("fetch failed")) : attempt))) === 2;
+    const down = Object.assign(new Error("down"), { code: "ECONNRESET" });
+    return (await retry((attempt) => (attempt < 2 ? Promise.reject(down) : attempt))) === 2;
   },
 };
 

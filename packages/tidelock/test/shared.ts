@@ -1,0 +1,88 @@
+// What several primitives promise in the same words.
+
+import { any, expect, failure, pinned, settled } from "./harness.js";
+
+const DAY = 24 * 3_600_000;
+
+/** A receive that finds nothing waits as long as it was told to. */
+export function waitsAsTold(make: () => { recv(cfg?: object): Promise<unknown> }): Promise<void> {
+  return pinned(async (time) => {
+    const reader = make();
+    const ended: string[] = [];
+    const wait = (called: string, cfg?: object) =>
+      void reader.recv(cfg).then((received) => ended.push(`${called} ${String(received)}`));
+    wait("default");
+    wait("short", { timeoutMs: 9.5 });
+    wait("long", { timeoutMs: 40 * DAY });
+    wait("none", { timeoutMs: 0 });
+    wait("negative", { timeoutMs: -1 });
+    wait("told", { wait: false, timeoutMs: 1_000 });
+    const abort = new AbortController();
+    wait("aborted", { timeoutMs: Infinity, signal: abort.signal });
+    await settled();
+    expect(ended.splice(0)).to.deep.equal(["none null", "negative null", "told null"]);
+    const steps = [9, 1, 29_989, 1, 40 * DAY - 30_001, 1];
+    for (const [at, step] of steps.entries()) {
+      await time.advance(step);
+      const over = ["short null", "default null", "long null"][(at - 1) / 2];
+      expect(ended.splice(0)).to.deep.equal(over === undefined ? [] : [over]);
+    }
+    await time.advance(40 * DAY);
+    abort.abort();
+    await settled();
+    expect(ended.splice(0)).to.deep.equal(["aborted null"]);
+    expect((await failure(() => reader.recv({ timeoutMs: NaN }))).message).to.equal("timeoutMs must be >= 0");
+  });
+}
+
+type Pipe = { write(value: never): Promise<unknown>; read(): Promise<unknown> };
+
+/** A value that a schema refuses rejects with the schema's own error, and reaches nothing. */
+export async function refusesInvalid(make: (schema: { parse(value: unknown): never }) => Pipe): Promise<void> {
+  const issue = { message: "no" };
+  const refusing = [
+    [{ safeParse: () => ({ success: false as const, error: issue }) }, issue],
+    [{ "~standard": { version: 1 as const, vendor: "test", validate: () => ({ issues: [issue] }) } }, undefined],
+  ] as const;
+  for (const [schema, thrown] of refusing) {
+    const { write, read } = make(schema as never);
+    const error: unknown = await failure(() => write("one" as never));
+    if (thrown) expect(error).to.equal(thrown);
+    else expect(error).to.include({ name: "SchemaError", message: "no" });
+    expect(await read()).to.equal(null);
+  }
+  const late = make({ parse: async () => "x" } as never);
+  expect((await failure(() => late.write("one" as never))).message).to.equal("schema must validate synchronously");
+}
+
+/** Ids and tenants are 1 to 256 characters. `calls` are all that take a tenant. Gives a handle with the longest ones. */
+export async function refusesNames<H>(
+  make: (options: { id?: string; tenantId?: string }) => H,
+  calls: (handle: H, tenantId: string) => (() => unknown)[],
+): Promise<H> {
+  for (const [name, said] of [["", "must be non-empty"], ["x".repeat(257), "too long (max 256 chars)"]] as const) {
+    expect((await failure(() => make({ id: name }))).message).to.equal(`config.id ${said}`);
+    expect((await failure(() => make({ tenantId: name }))).message).to.equal(`config.tenantId ${said}`);
+    for (const call of calls(make({}), name)) expect((await failure(call)).message).to.equal(`tenantId ${said}`);
+  }
+  return make({ id: "ü".repeat(256), tenantId: "ü".repeat(256) });
+}
+
+/** Values are checked in this order: names and numbers, schema, size. `bad` are calls with a wrong name or number. */
+export async function checksInOrder<H>(
+  make: (options: { schema: { parse(value: unknown): string }; limits: { payloadBytes: number } }) => H,
+  write: (handle: H, data: string) => Promise<unknown>,
+  bad: (handle: H) => (() => Promise<unknown>)[],
+): Promise<void> {
+  let parsed = 0;
+  const parse = (value: unknown): string => {
+    parsed += 1;
+    if (value === "bad") throw new Error("of the schema");
+    return any<string>().parse(value);
+  };
+  const handle = make({ schema: { parse }, limits: { payloadBytes: 2 } });
+  for (const call of bad(handle)) await failure(call);
+  expect(parsed).to.equal(0);
+  expect((await failure(() => write(handle, "bad"))).message).to.equal("of the schema");
+  expect((await failure(() => write(handle, "long"))).message).to.equal("payload exceeds limit (2 bytes): 6 bytes");
+}

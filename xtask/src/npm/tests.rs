@@ -1,0 +1,204 @@
+//! What was packed is what is tested: in each runtime, in a browser, in new projects of two bundlers, in the example.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::{Built, Repetitions, folder, install, npm_command, run, tool};
+use crate::cargo::{root, target_folder};
+use crate::report::Report;
+use crate::setup;
+
+/// The entry points in a project that bundles nothing, and two that do, each with the folder of what it gives a page.
+const PROJECTS: [(&str, &str); 3] = [("plain", "."), ("vite", "dist"), ("webpack", ".")];
+/// How modules are found: by a bundler, and by Node.
+const RESOLUTIONS: [(&str, &str); 2] = [("ESNext", "bundler"), ("Node16", "node16")];
+
+/// Where the tests are.
+pub(super) fn tests_folder() -> PathBuf {
+    folder().join("test")
+}
+
+/// Installs all that the tests need.
+pub(super) fn installed() -> Result<()> {
+    let target = target_folder()?;
+    install(&folder())?;
+    install(&tests_folder())?;
+    for (from, name) in projects() {
+        new_project(&from, &target.join("npm/projects").join(name))?;
+    }
+    Ok(())
+}
+
+/// The projects to be built, and what they are called.
+fn projects() -> impl Iterator<Item = (PathBuf, &'static str)> {
+    let own = PROJECTS.iter().map(|&(name, _)| (tests_folder().join("projects").join(name), name));
+    own.chain([(root().join("examples/browser"), "board")])
+}
+
+pub(super) fn run_all(report: &mut Report, built: &Built, repetitions: Repetitions) -> Result<()> {
+    installed()?;
+    let tests = tests_folder();
+    take(&tests, built)?;
+    types(&tests)?;
+    bundle(&tests, "main.ts", "dist/main.mjs", &["--external:tidelock"])?;
+    bundle(&tests, "memory.ts", "dist/memory.mjs", &["--external:tidelock"])?;
+    for runtime in runtimes(report, &tests)? {
+        for program in ["dist/main.mjs", "projects/run.mjs"] {
+            run(runtime.command(&tests).arg(program))?;
+        }
+    }
+    let count = match repetitions {
+        Repetitions::Few => "few",
+        Repetitions::All => "all",
+    };
+    run(Command::new("node").current_dir(&tests).args(["--expose-gc", "--no-warnings", "dist/memory.mjs", count]))?;
+    match setup::chromium() {
+        Ok(browser) => in_browser(&tests, &browser, built, count),
+        Err(reason) => report.skip(format!("chromium: {reason:#}")),
+    }
+}
+
+/// Types: of the tests, and of every declaration as a project sees it, by the oldest compiler that is promised and by ours.
+fn types(tests: &Path) -> Result<()> {
+    let ours = folder();
+    run(tool(&ours, "tsc").args(["--project", "test"]))?;
+    for compiler in [&ours, tests] {
+        for (module, resolution) in RESOLUTIONS {
+            for project in ["tsconfig.json", "schemas.json"] {
+                let project = tests.join("types").join(project);
+                let options = ["--module", module, "--moduleResolution", resolution];
+                run(tool(compiler, "tsc").arg("--project").arg(project).args(options))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_browser(tests: &Path, browser: &Path, built: &Built, count: &str) -> Result<()> {
+    let dist = tests.join("dist");
+    open(tests, browser, "chromium.mjs", &dist, &[&page(tests, "page")?])?;
+    let memory = format!("{}?count={count}", page(tests, "memory")?);
+    open(tests, browser, "chromium.mjs", &dist, &[&memory])?;
+    for (name, given) in PROJECTS {
+        let project = build_project(name, built)?;
+        open(tests, browser, "chromium.mjs", &project.join(given), &["index.html"])?;
+    }
+    let board = build_project("board", built)?;
+    let screenshot = board.join("board.png");
+    open(tests, browser, "board.mjs", &board.join("dist"), &[&screenshot.to_string_lossy()])
+}
+
+/// Installs the tarball itself, as a user would.
+pub(super) fn take(folder: &Path, built: &Built) -> Result<()> {
+    let there = folder.join("node_modules/tidelock");
+    if there.exists() {
+        fs::remove_dir_all(there)?;
+    }
+    run(npm_command(folder)
+        .args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .arg(&built.tarball))
+}
+
+pub(super) fn bundle(folder: &Path, from: &str, to: &str, options: &[&str]) -> Result<()> {
+    // Of the library for pinned timers, a part for Node asks for a module that pages do not have.
+    let common = ["--bundle", "--format=esm", "--target=es2022", "--alias:util=./no-util.cjs", "--log-level=warning"];
+    run(tool(&folder.join(".."), "esbuild")
+        .current_dir(folder)
+        .arg(from)
+        .args(common)
+        .args(options)
+        .arg(format!("--outfile={to}")))
+}
+
+/// Makes a page in `dist/` that runs a module; gives its name.
+pub(super) fn page(tests: &Path, module: &str) -> Result<String> {
+    bundle(tests, &format!("{module}.ts"), &format!("dist/{module}.js"), &[])?;
+    let page = format!("{module}.html");
+    let text = format!("<!doctype html>\n<script type=\"module\" src=\"./{module}.js\"></script>\n");
+    fs::write(tests.join("dist").join(&page), text)?;
+    Ok(page)
+}
+
+/// A runtime beside browsers, and what it is called with to run a file.
+struct Runtime {
+    program: PathBuf,
+    arguments: &'static [&'static str],
+}
+
+impl Runtime {
+    fn command(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(folder).args(self.arguments);
+        command
+    }
+}
+
+/// The runtimes that this machine has.
+fn runtimes(report: &mut Report, tests: &Path) -> Result<Vec<Runtime>> {
+    let mut runtimes = vec![Runtime { program: "node".into(), arguments: &[] }];
+    let deno: &[&str] = &["run", "--quiet", "--allow-read", "--allow-env", "--node-modules-dir=manual"];
+    for (name, scope, path, arguments) in [("bun", "@oven", "bin/bun", &[] as &[_]), ("deno", "@deno", "deno", deno)] {
+        match platform_program(&tests.join("node_modules").join(scope), path) {
+            Ok(program) => runtimes.push(Runtime { program, arguments }),
+            Err(reason) => report.skip(format!("{name}: {reason:#}"))?,
+        }
+    }
+    Ok(runtimes)
+}
+
+/// The program of the one package of a scope that was made for this platform. The package that users name would put it in
+/// its place by a script of its own when it is installed, and no such script runs here.
+fn platform_program(scope: &Path, path: &str) -> Result<PathBuf> {
+    let packages = fs::read_dir(scope).with_context(|| format!("there is no {}", scope.display()))?;
+    let mut programs = packages.flatten().map(|package| package.path().join(path));
+    programs.find(|program| program.is_file()).context("there is none for this platform")
+}
+
+/// Opens what is in the folder in the browser, by one of the drivers.
+fn open(tests: &Path, browser: &Path, driver: &str, folder: &Path, arguments: &[&str]) -> Result<()> {
+    run(&mut driven(tests, browser, driver, folder, arguments))
+}
+
+/// A driver of the browser.
+pub(super) fn driven(tests: &Path, browser: &Path, driver: &str, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("node");
+    command.current_dir(tests).env("TIDELOCK_CHROMIUM", browser).arg(driver).arg(folder).args(arguments);
+    command
+}
+
+/// A new project with all that it needs but the package.
+fn new_project(from: &Path, folder: &Path) -> Result<()> {
+    copy(from, folder)?;
+    if folder.join("package-lock.json").exists() { install(folder) } else { Ok(()) }
+}
+
+/// Takes the package from the tarball into a project, and builds that as its bundler does.
+fn build_project(name: &str, built: &Built) -> Result<PathBuf> {
+    let folder = built.target.join("npm/projects").join(name);
+    fs::copy(tests_folder().join("projects/smoke.js"), folder.join("smoke.js"))?;
+    take(&folder, built)?;
+    if folder.join("package-lock.json").exists() {
+        run(npm_command(&folder).args(["run", "build"]))?;
+    }
+    Ok(folder)
+}
+
+/// Copies the files of a folder that are not as new in the other, without what is installed or built there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            if entry.file_name() != "node_modules" && entry.file_name() != "dist" {
+                copy(&path, &target)?;
+            }
+        } else if fs::read(&path)? != fs::read(&target).unwrap_or_default() {
+            fs::copy(path, target)?;
+        }
+    }
+    Ok(())
+}
