@@ -5,6 +5,7 @@
 
 mod bench;
 mod cargo;
+mod compare;
 mod fleet;
 mod npm;
 mod release;
@@ -53,6 +54,8 @@ enum Task {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Do the same work with Tidelock and with other libraries, and print the tables.
+    Compare(compare::Options),
     /// Run the tests with all their repetitions, in release mode.
     Soak {
         /// Given to `cargo test`.
@@ -84,6 +87,9 @@ fn run(task: Task) -> Result<ExitCode> {
     if let Task::Bench { json, only, port } = task {
         return bench::run(json, only.as_deref(), port);
     }
+    if let Task::Compare(options) = task {
+        return compare::run(&options).map(|()| ExitCode::SUCCESS);
+    }
     let mut report = Report::new();
     match task {
         Task::Setup => setup::everything(&mut report)?,
@@ -92,7 +98,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Servers => return fleet::keep(&mut report).map(|()| ExitCode::SUCCESS),
         Task::Npm { json, test } => report.section("npm", |report| npm::npm(report, json, test))?,
         Task::ReleaseCheck => release::check(&mut report)?,
-        Task::Bench { .. } => unreachable!("handled above, because it passes on an exit code"),
+        Task::Bench { .. } | Task::Compare(_) => unreachable!("handled above: what they print is their report"),
     }
     report.summary();
     Ok(ExitCode::SUCCESS)

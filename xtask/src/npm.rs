@@ -94,8 +94,8 @@ fn build() -> Result<Built> {
 }
 
 /// Installs what a folder's lock file names, unless that is there.
-fn install(folder: &Path) -> Result<()> {
-    output(Command::new("node").arg("--version")).context("the npm package needs Node.js 20 or newer")?;
+pub(crate) fn install(folder: &Path) -> Result<()> {
+    output(Command::new("node").arg("--version")).context("Node.js 20 or newer is needed")?;
     let changed = |path: &str| fs::metadata(folder.join(path)).and_then(|file| file.modified()).ok();
     if changed("node_modules/.package-lock.json") >= changed("package-lock.json") {
         return Ok(());

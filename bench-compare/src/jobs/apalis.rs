@@ -1,0 +1,48 @@
+//! Apalis over its Redis storage.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use apalis::prelude::*;
+use apalis_redis::RedisStorage;
+
+use super::{Jobs, Seen};
+
+#[derive(Clone, Debug)]
+pub(super) struct Apalis(RedisStorage<String>);
+
+impl Jobs for Apalis {
+    async fn open(url: &str) -> Result<Self> {
+        Ok(Self(RedisStorage::new(apalis_redis::connect(url).await?)))
+    }
+
+    async fn enqueue(&self, payload: String) -> Result<()> {
+        self.0.clone().push(payload).await.map_err(|error| anyhow!("{error}"))
+    }
+
+    async fn enqueue_many(&self, payloads: Vec<String>, delay: Option<Duration>) -> Result<()> {
+        let mut storage = self.0.clone();
+        let Some(delay) = delay else {
+            return storage.push_bulk(payloads).await.map_err(|error| anyhow!("{error}"));
+        };
+        for payload in payloads {
+            let task = TaskBuilder::new(payload).run_after(delay).build();
+            storage.push_task(task).await.map_err(|error| anyhow!("{error}"))?;
+        }
+        Ok(())
+    }
+
+    async fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> Result<Box<dyn Any>> {
+        let Self(storage) = Self::open(url).await?;
+        let config = storage.get_config().clone().batch_size(handlers.max(10));
+        let worker = WorkerBuilder::new("compare").backend(storage.with_config(config)).concurrency(handlers).build(
+            move |payload: String| {
+                seen.handle(&payload);
+                async { Ok::<_, BoxDynError>(()) }
+            },
+        );
+        Ok(Box::new(tokio::spawn(worker.run())))
+    }
+}
