@@ -131,7 +131,7 @@ async fn work<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
         "enqueue" => enqueue::<J>(stage, task).await,
         "bulk" if !J::BULK => Ok(Outcome::unsupported("no call that enqueues many")),
         "bulk" | "fill" => fill::<J>(stage, task, None).await,
-        "delay" => fill::<J>(stage, task, Some(Duration::from_secs(3_600))).await,
+        "delay" => fill::<J>(stage, task, Some(Duration::from_hours(1))).await,
         "process" => process::<J>(stage, task).await,
         "flow" => flow::<J>(stage, task).await,
         "ordered" if !J::ORDERED => Ok(Outcome::unsupported("no order by keys")),

@@ -124,7 +124,7 @@ async fn to_all<Fut: Future<Output = Result<()>>>(
     Ok(Outcome::latencies(samples, begin.elapsed()))
 }
 
-/// A log of about the length that the other keeps by default.
+/// One event.
 fn add(number: usize) -> redis::Cmd {
     let mut command = redis::cmd("XADD");
     command.arg(NAME).arg("*").arg("data").arg(payload(number));

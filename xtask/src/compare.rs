@@ -3,6 +3,7 @@
 //! The work itself is in `bench-compare/`, a workspace of its own; here is who does what, in which order, what is read
 //! from server and processes meanwhile, and the tables.
 
+mod benchmark;
 mod contenders;
 mod page;
 mod programs;
@@ -58,7 +59,7 @@ struct Scale {
     most: usize,
 }
 
-const FULL: Scale = Scale { rounds: 3, seconds: 0.8, probe: 1_500, most: 1_000_000 };
+const FULL: Scale = Scale { rounds: 3, seconds: 0.6, probe: 600, most: 1_000_000 };
 const QUICK: Scale = Scale { rounds: 1, seconds: 0.1, probe: 150, most: 1_000 };
 
 /// Seconds; what would take longer to fill is not filled.
@@ -106,7 +107,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         rows.extend(measured);
     }
     ensure!(!rows.is_empty(), "no work has a name that begins like this");
-    let tables = page::tables(&rows, &comparison.programs.missing);
+    let limit = comparison.limit();
+    let tables = page::tables(&rows, &limit, &comparison.programs.missing);
     if options.write {
         page::write(&tables)?;
     }
@@ -119,6 +121,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 impl Comparison {
+    /// What the server's own benchmark says of it, or why it says nothing.
+    fn limit(&self) -> String {
+        let requests = if self.scale.rounds > 1 { 100_000 } else { 1_000 };
+        benchmark::table(&self.server, requests).unwrap_or_else(|reason| format!("Not measured: {reason:#}\n"))
+    }
+
     /// All contenders in turn, and that several times: what disturbs the machine disturbs all of them.
     fn measure(&mut self, work: &'static Work) -> Result<(Vec<Row>, serde_json::Value)> {
         eprintln!("\n== {}", work.name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use tidelock::{SECOND, Tidelock};
+use tidelock::{HOUR, Tidelock};
 
 use super::{Jobs, Seen};
 
@@ -80,7 +80,7 @@ impl Jobs for Queue {
             async { Ok(()) }
         });
         let worker = worker.concurrency(handlers);
-        // The longest wait that a test of a library can be asked for; the process ends long before.
-        Ok(Box::new(tokio::spawn(worker.run_until(tokio::time::sleep(3_600 * SECOND)).into_future())))
+        // The process ends long before.
+        Ok(Box::new(tokio::spawn(worker.run_until(tokio::time::sleep(HOUR)).into_future())))
     }
 }

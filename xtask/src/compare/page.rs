@@ -15,8 +15,8 @@ const BEGIN: &str = "<!-- tables: made by `cargo xtask compare --write` -->";
 const END: &str = "<!-- end of the tables -->";
 
 /// A table for each work.
-pub(super) fn tables(rows: &[Row], missing: &[String]) -> String {
-    let mut text = String::new();
+pub(super) fn tables(rows: &[Row], limit: &str, missing: &[String]) -> String {
+    let mut text = format!("### The server alone\n\n{limit}\n");
     for table in rows.chunk_by(|one, next| one.work.title == next.work.title) {
         let work = table[0].work;
         let mut names: Vec<_> = table.iter().map(|row| format!("`{}`", row.work.name)).collect();

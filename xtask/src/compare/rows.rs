@@ -1,5 +1,7 @@
 //! What several trials of one contender come to, and the rows of the tables.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -179,7 +181,7 @@ impl Row {
             (figures.client_us_per_item, "µs client", 1),
         ] {
             if let Some(figure) = figure {
-                line += &format!("{figure:>10.digits$} {unit}");
+                let _ = write!(line, "{figure:>10.digits$} {unit}");
             }
         }
         line

@@ -16,7 +16,7 @@ use super::contenders::Contender;
 use super::programs::Programs;
 
 /// What takes longer is no figure any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Clock ticks of `/proc` in a second, on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
 
