@@ -8,11 +8,9 @@ const PAYLOAD = 100;
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 /** How long a rate is measured at most. */
-const ENOUGH = 4_000;
+const ENOUGH = 3_000;
 /** What takes longer is a failure. */
 const PATIENCE = 30_000;
-
-/** @typedef {{ items: number, callers: number, batch: number, rate: number, seconds: number, url: string }} Task */
 
 /** BullMQ with its defaults, over the client that it recommends. */
 async function bullmq(url) {

@@ -19,7 +19,7 @@ from arq.worker import Worker, func
 PAYLOAD = 100
 PATIENCE_S = 30
 # How long a rate is measured at most.
-ENOUGH_S = 4
+ENOUGH_S = 3
 
 
 class Arq:

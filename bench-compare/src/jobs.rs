@@ -19,7 +19,7 @@ use crate::protocol::{Outcome, Stage, Task};
 /// Bytes of one payload.
 const PAYLOAD: usize = 100;
 /// How long a rate is measured at most.
-const ENOUGH: Duration = Duration::from_secs(4);
+const ENOUGH: Duration = Duration::from_secs(3);
 /// A load or an end that takes longer than this is a failure, not a figure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -63,7 +63,7 @@ const FULL: Scale = Scale { rounds: 3, seconds: 0.6, probe: 600, most: 1_000_000
 const QUICK: Scale = Scale { rounds: 1, seconds: 0.1, probe: 150, most: 1_000 };
 
 /// Seconds; what would take longer to fill is not filled.
-const LONGEST_FILL: f64 = 30.0;
+const LONGEST_FILL: f64 = 20.0;
 
 /// Everything that a run needs.
 #[derive(Debug)]

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use apalis::prelude::*;
-use apalis_redis::factory::RedisStorageFactory;
-use apalis_redis::{Client, Config, RedisStorage};
+use apalis_redis::{Config, RedisStorage};
 
 use super::{Jobs, Seen};
 
-/// Its own default, the name of the type, has the colons in it that its wake-ups are parsed by.
 const QUEUE: &str = "compare";
+/// Without an interval, a worker that found nothing looks again only when its heartbeat comes round: what is pushed
+/// meanwhile wakes nobody, also with the storage that listens to published messages.
+const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub(super) struct Apalis(RedisStorage<String>);
@@ -39,16 +40,15 @@ impl Jobs for Apalis {
         Ok(())
     }
 
-    /// Woken by published messages: a storage without them looks again only when its heartbeat comes round.
     async fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> Result<Box<dyn Any>> {
-        let mut woken = RedisStorageFactory::new(Client::open(format!("{url}/?protocol=resp3"))?).await?;
+        let storage = RedisStorage::<String>::new(apalis_redis::connect(url).await?);
         let config = Config::default().queue(QUEUE).batch_size(handlers.max(10));
-        let storage = <RedisStorageFactory as BackendFactory<String>>::create_with_config(&mut woken, config)?;
+        let storage = storage.with_config(config).poll_with_interval(POLL);
         let worker =
             WorkerBuilder::new("compare").backend(storage).concurrency(handlers).build(move |payload: String| {
                 seen.handle(&payload);
                 async { Ok::<_, BoxDynError>(()) }
             });
-        Ok(Box::new((woken, tokio::spawn(worker.run()))))
+        Ok(Box::new(tokio::spawn(worker.run())))
     }
 }

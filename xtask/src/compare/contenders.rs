@@ -62,7 +62,7 @@ pub(super) static JOBS: [Contender; 8] = [
         "apalis-redis",
         Language::Rust,
         "apalis-redis",
-        "no ordering keys; retries are a layer in the worker",
+        "polls, here every 0.1 s; no ordering keys; retries are a layer in the worker",
     ),
     contender(
         "rusty-sidekiq",
@@ -74,6 +74,9 @@ pub(super) static JOBS: [Contender; 8] = [
     contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state beside queued and done"),
     contender("arq-10ms", "arq, polling every 10 ms", Language::Python, "arq", "no state beside queued and done"),
 ];
+
+/// Those among them who differ in how they enqueue: the last one is arq again, and works otherwise.
+pub(super) static SENDERS: &[Contender] = JOBS.split_at(JOBS.len() - 1).0;
 
 pub(super) static LOCKS: [Contender; 3] = [
     contender("tidelock-mutex", "Tidelock mutex", Language::Rust, "tidelock", ""),
@@ -100,7 +103,7 @@ pub(super) static CHECKS: [Contender; 3] = [
         "rate-limiter-flexible (Node.js)",
         Language::Node,
         "rate-limiter-flexible",
-        "fixed windows only; one limit a check",
+        "fixed windows only; several limits are several calls",
     ),
     contender(
         "incr",
@@ -140,7 +143,7 @@ pub(super) static RETRIES: [Contender; 2] = [
 
 pub(super) static CRONS: [Contender; 2] = [
     contender("tidelock-cron", "Tidelock cron", Language::Rust, "tidelock", ""),
-    contender("croner", "croner", Language::Rust, "croner", "it parses and searches; nothing runs"),
+    contender("croner", "croner", Language::Rust, "croner", ""),
 ];
 
 pub(super) static SCHEDULERS: [Contender; 2] = [

@@ -1,7 +1,7 @@
 //! What is measured, in the order of the tables.
 
 use super::contenders::{
-    CHECKS, CRONS, Contender, JOBS, LOCAL_CHECKS, LOCKS, NO_OP, REGISTRIES, RETRIES, SCHEDULERS, TOPICS,
+    CHECKS, CRONS, Contender, JOBS, LOCAL_CHECKS, LOCKS, NO_OP, REGISTRIES, RETRIES, SCHEDULERS, SENDERS, TOPICS,
 };
 
 /// What a work is about.
@@ -47,6 +47,7 @@ const JOB: Work = Work {
     contenders: &JOBS,
 };
 
+const ENQUEUE: Work = Work { command: "enqueue", contenders: SENDERS, ..JOB };
 const PROCESS: Work = Work { command: "process", prepare: Some("fill"), ..JOB };
 const LATENCY: Work = Work { kind: Kind::Latency, ..JOB };
 const LOCK: Work = Work { contenders: &LOCKS, ..JOB };
@@ -61,7 +62,7 @@ const fn delay(name: &'static str, items: usize) -> Work {
     Work {
         title: "Memory of delayed items of 100 bytes, by their number",
         command: "delay",
-        ..fill(name, items, &JOBS)
+        ..fill(name, items, SENDERS)
     }
 }
 
@@ -76,9 +77,9 @@ const fn records(name: &'static str, items: usize) -> Work {
 }
 
 pub(super) static WORKS: [Work; 38] = [
-    Work { name: "job.enqueue_1", title: "Enqueue one by one, one caller", command: "enqueue", ..JOB },
-    Work { name: "job.enqueue_64", title: "Enqueue one by one, 64 callers", command: "enqueue", callers: 64, ..JOB },
-    Work { name: "job.bulk", title: "Enqueue in bulk, 100 a call, one caller", command: "bulk", ..JOB },
+    Work { name: "job.enqueue_1", title: "Enqueue one by one, one caller", ..ENQUEUE },
+    Work { name: "job.enqueue_64", title: "Enqueue one by one, 64 callers", callers: 64, ..ENQUEUE },
+    Work { name: "job.bulk", title: "Enqueue in bulk, 100 a call, one caller", command: "bulk", ..ENQUEUE },
     Work { name: "job.process_1", title: "Process, one handler", ..PROCESS },
     Work { name: "job.process_10", title: "Process, 10 handlers", callers: 10, ..PROCESS },
     Work { name: "job.process_64", title: "Process, 64 handlers", callers: 64, ..PROCESS },
@@ -104,15 +105,8 @@ pub(super) static WORKS: [Work; 38] = [
         callers: 64,
         ..LATENCY
     },
-    Work { name: "far.enqueue_1", title: "1 ms away: enqueue, one caller", command: "enqueue", far: true, ..JOB },
-    Work {
-        name: "far.enqueue_64",
-        title: "1 ms away: enqueue, 64 callers",
-        command: "enqueue",
-        callers: 64,
-        far: true,
-        ..JOB
-    },
+    Work { name: "far.enqueue_1", title: "1 ms away: enqueue, one caller", far: true, ..ENQUEUE },
+    Work { name: "far.enqueue_64", title: "1 ms away: enqueue, 64 callers", callers: 64, far: true, ..ENQUEUE },
     Work { name: "far.process_10", title: "1 ms away: process, 10 handlers", callers: 10, far: true, ..PROCESS },
     Work {
         name: "far.latency_idle",
@@ -184,10 +178,10 @@ pub(super) static WORKS: [Work; 38] = [
         contenders: &CRONS,
         ..JOB
     },
-    fill("growth.queued_3", 1_000, &JOBS),
-    fill("growth.queued_4", 10_000, &JOBS),
-    fill("growth.queued_5", 100_000, &JOBS),
-    fill("growth.queued_6", 1_000_000, &JOBS),
+    fill("growth.queued_3", 1_000, SENDERS),
+    fill("growth.queued_4", 10_000, SENDERS),
+    fill("growth.queued_5", 100_000, SENDERS),
+    fill("growth.queued_6", 1_000_000, SENDERS),
     delay("growth.delayed_3", 1_000),
     delay("growth.delayed_4", 10_000),
     delay("growth.delayed_5", 100_000),
