@@ -99,23 +99,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         proxy,
         _runtime: runtime,
     };
-    let mut rows = Vec::new();
+    let (limit, mut rows) = (comparison.limit(), Vec::new());
     for work in WORKS.iter().filter(|work| options.only.as_ref().is_none_or(|only| work.name.starts_with(only))) {
         let (measured, raw) = comparison.measure(work)?;
         let path = comparison.folder.join(format!("{}.json", work.name));
         fs::write(path, serde_json::to_string_pretty(&raw)?)?;
         rows.extend(measured);
+        if options.write {
+            // One that is interrupted has not run for nothing.
+            page::write(&page::tables(&rows, &limit, &comparison.programs.missing))?;
+        }
     }
     ensure!(!rows.is_empty(), "no work has a name that begins like this");
-    let limit = comparison.limit();
-    let tables = page::tables(&rows, &limit, &comparison.programs.missing);
-    if options.write {
-        page::write(&tables)?;
-    }
     if options.json {
         println!("{}", json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }));
     } else {
-        print!("{tables}");
+        print!("{}", page::tables(&rows, &limit, &comparison.programs.missing));
     }
     Ok(())
 }
@@ -169,7 +168,8 @@ impl Comparison {
         let probe = self.trial(work, contender, self.scale.probe)?;
         let items = probe.ops_per_s().unwrap_or_default() * self.scale.seconds;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, clamped")]
-        let mut samples = Samples::new(contender, (items as usize).clamp(self.scale.probe / 5, work.most()));
+        let mut samples =
+            Samples::new(contender, (items as usize).clamp(self.scale.probe / 5, work.most().min(contender.most)));
         if probe.failure().is_some() {
             samples.push(probe);
         }
