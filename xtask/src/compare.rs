@@ -163,7 +163,7 @@ impl Comparison {
     /// As many items as the contender does in the time of a trial, so that nobody's figure is made of its first moments.
     fn begin(&self, work: &Work, contender: &'static Contender) -> Result<Samples> {
         if !matches!(work.kind, Kind::Rate | Kind::LocalRate) {
-            return Ok(self.sized(work, contender));
+            return self.sized(work, contender);
         }
         let probe = self.trial(work, contender, self.scale.probe)?;
         let items = probe.ops_per_s().unwrap_or_default() * self.scale.seconds;
@@ -177,7 +177,7 @@ impl Comparison {
     }
 
     /// A number of items that is part of the work; left out if it would take minutes.
-    fn sized(&self, work: &Work, contender: &'static Contender) -> Samples {
+    fn sized(&self, work: &Work, contender: &'static Contender) -> Result<Samples> {
         let mut samples = Samples::new(contender, work.size(self.scale.most));
         #[expect(clippy::cast_precision_loss, reason = "at most some millions")]
         let items = samples.items as f64;
@@ -186,8 +186,11 @@ impl Comparison {
         {
             let reason = format!("left out: at its {rate:.0} a second it takes {:.0} s", items / rate);
             samples.push(Trial::failed(&reason));
+        } else if let Kind::Memory(_) = work.kind {
+            // The scripts that the server keeps are no memory of items.
+            self.trial(work, contender, 10)?;
         }
-        samples
+        Ok(samples)
     }
 
     fn trial(&self, work: &Work, contender: &Contender, items: usize) -> Result<Trial> {

@@ -110,6 +110,7 @@ impl Site<'_> {
     pub(super) fn run(&self, contender: &Contender, work: &str, arguments: &[String]) -> Result<Trial> {
         let before = self.info("used_memory")?;
         let clients = self.info("connected_clients")?;
+        let complaints = fs::metadata(&self.log).map_or(0, |log| log.len());
         let start = Instant::now();
         let mut child = self
             .programs
@@ -125,8 +126,9 @@ impl Site<'_> {
         let trial = self.follow(&mut child, &lines, start);
         end(&mut child)?;
         let mut trial = trial.unwrap_or_else(|error| {
-            eprintln!("{} fails at {work}: {error:#}", contender.name);
-            Trial::failed(&format!("{error:#}"))
+            let reason = self.complaint(complaints).unwrap_or_else(|| format!("{error:#}"));
+            eprintln!("{} fails at {work}: {reason}", contender.name);
+            Trial::failed(&format!("fails: {reason}"))
         });
         self.wait_for_clients(clients)?;
         #[expect(clippy::cast_possible_truncation, reason = "a whole number of bytes")]
@@ -147,6 +149,13 @@ impl Site<'_> {
         let outcome = serde_json::from_str(&next(lines)?)?;
         let client_cpu = cpu(child.id()).zip(client_cpu).map(|(after, before)| after - before);
         Ok(Trial { outcome, startup, server_cpu: self.server_cpu()? - server_cpu, client_cpu, bytes: 0 })
+    }
+
+    /// The error of a contender that ended, in what was written to the log from this byte on.
+    fn complaint(&self, from: u64) -> Option<String> {
+        let log = fs::read(&self.log).ok()?;
+        let new = String::from_utf8_lossy(log.get(usize::try_from(from).ok()?..)?).into_owned();
+        new.lines().rev().find_map(|line| line.strip_prefix("Error: ")).map(str::to_owned)
     }
 
     /// Buffers of connections would be counted as memory of items.
