@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Print the rows as JSON, and nothing else to stdout.
     #[arg(long)]
     json: bool,
-    /// A check of a minute that everything runs; its figures say nothing.
+    /// A check of one or two minutes that everything runs; its figures say nothing.
     #[arg(long)]
     quick: bool,
     /// Run only the works whose names begin with this.
