@@ -1,6 +1,6 @@
 //! `cargo xtask bench`.
 
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, from_str};
@@ -17,6 +17,22 @@ const PORT: &str = "TIDELOCK_BENCH_PORT";
 /// Runs the benchmark table, and behind it the rows of pages; the table's exit code is ours. Without a port it starts its own
 /// servers, undisturbed by others.
 pub(crate) fn run(json: bool, only: Option<&str>, port: Option<u16>) -> Result<ExitCode> {
+    let table = command(json, only, port)?.stderr(Stdio::inherit()).output().context("cannot run cargo bench")?;
+    if !table.status.success() {
+        let code = table.status.code().and_then(|code| u8::try_from(code).ok());
+        return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+    }
+    let rows = if only.is_none_or(pages::has) { pages::rows(only) } else { Ok(Vec::new()) };
+    let rows = rows.unwrap_or_else(|reason| {
+        eprintln!("left out: rows of pages: {reason:#}");
+        Vec::new()
+    });
+    print(&String::from_utf8_lossy(&table.stdout), rows, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The command that runs the table.
+pub(crate) fn command(json: bool, only: Option<&str>, port: Option<u16>) -> Result<Command> {
     let mut command = cargo(["bench", "--package=tidelock", "--bench=table", "--"]);
     if json {
         command.arg("--json");
@@ -28,14 +44,7 @@ pub(crate) fn run(json: bool, only: Option<&str>, port: Option<u16>) -> Result<E
         Some(port) => command.env(PORT, port.to_string()),
         None => name_program(&mut command, &setup::server(Flavour::Redis70)?),
     };
-    let table = command.stderr(Stdio::inherit()).output().context("cannot run cargo bench")?;
-    if !table.status.success() {
-        let code = table.status.code().and_then(|code| u8::try_from(code).ok());
-        return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
-    }
-    let rows = if only.is_none_or(pages::has) { pages::rows(only)? } else { Vec::new() };
-    print(&String::from_utf8_lossy(&table.stdout), rows, json)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(command)
 }
 
 /// Prints the table with these rows behind its own.

@@ -5,9 +5,11 @@
 
 mod bench;
 mod cargo;
+mod compare;
 mod counts;
 mod fleet;
 mod npm;
+mod profile;
 mod release;
 mod report;
 mod setup;
@@ -54,6 +56,9 @@ enum Task {
         /// Use the server on this loopback port, which has to be empty, instead of starting one.
         #[arg(long)]
         port: Option<u16>,
+        /// Show where the time goes: flame graphs of both sides in `target/profile`, and the server's commands.
+        #[arg(long, conflicts_with_all = ["json", "port"])]
+        profile: bool,
     },
     /// Count the instructions of the primitives in process, and compare them with what is written down.
     Counts {
@@ -61,6 +66,8 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Do the same work with Tidelock and with other libraries, and print the tables.
+    Compare(compare::Options),
     /// Run the tests with all their repetitions, in release mode.
     Soak {
         /// Given to `cargo test`.
@@ -92,8 +99,14 @@ fn main() -> ExitCode {
 }
 
 fn run(task: Task) -> Result<ExitCode> {
-    if let Task::Bench { json, only, port } = task {
+    if let Task::Bench { json, only, port, profile } = task {
+        if profile {
+            return profile::profile(only.as_deref()).map(|()| ExitCode::SUCCESS);
+        }
         return bench::run(json, only.as_deref(), port);
+    }
+    if let Task::Compare(options) = task {
+        return compare::run(&options).map(|()| ExitCode::SUCCESS);
     }
     let mut report = Report::new();
     match task {
@@ -107,7 +120,7 @@ fn run(task: Task) -> Result<ExitCode> {
             report.section("npm", |report| npm::npm(report, json, test.then_some(repetitions)))?;
         }
         Task::ReleaseCheck => release::check(&mut report)?,
-        Task::Bench { .. } => unreachable!("handled above, because it passes on an exit code"),
+        Task::Bench { .. } | Task::Compare(_) => unreachable!("handled above: what they print is their report"),
     }
     report.summary();
     Ok(ExitCode::SUCCESS)

@@ -115,8 +115,8 @@ fn build() -> Result<Built> {
 }
 
 /// Installs what a folder's lock file names, unless that is there.
-fn install(folder: &Path) -> Result<()> {
-    output(Command::new("node").arg("--version")).context("the npm package needs Node.js 20 or newer")?;
+pub(crate) fn install(folder: &Path) -> Result<()> {
+    output(Command::new("node").arg("--version")).context("Node.js 20 or newer is needed")?;
     if are_in_order(&[&folder.join("package-lock.json"), &folder.join("node_modules/.package-lock.json")]) {
         return Ok(());
     }

@@ -47,7 +47,11 @@ impl Section {
 
     fn run(self, report: &mut Report, args: &[String]) -> Result<()> {
         match self {
-            Self::Fmt => run(&mut cargo(["fmt", "--all", "--check"])),
+            Self::Fmt => {
+                run(&mut cargo(["fmt", "--all", "--check"]))?;
+                // Its own workspace, with dependencies that no other check should have to build.
+                run(&mut cargo(["fmt", "--manifest-path=bench-compare/Cargo.toml", "--check"]))
+            }
             Self::Clippy => {
                 run(&mut cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"]))
             }

@@ -49,7 +49,7 @@ fn report(complaints: &[String]) {
 fn sources(extension: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is two below the root");
     let mut files = Vec::new();
-    for folder in ["crates", "xtask"] {
+    for folder in ["bench-compare", "crates", "xtask"] {
         collect(&root.join(folder), extension, &mut files);
     }
     files.sort();

@@ -1,0 +1,229 @@
+// What `src/main.rs` is for libraries in Rust: one process does one work once, for libraries on npm. The conversation is
+// the same: it says `ready`, waits for a line, works, prints one line of JSON, and ends with its input.
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const PAYLOAD = 100;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+/** How long a rate is measured at most. */
+const ENOUGH = 3_000;
+/** What takes longer is a failure. */
+const PATIENCE = 30_000;
+
+/** BullMQ with its defaults, over the client that it recommends. */
+async function bullmq(url) {
+  const [{ Queue, Worker }, { Redis }] = [await import("bullmq"), await import("ioredis")];
+  const connect = () => new Redis(url, { maxRetriesPerRequest: null });
+  const name = "compare";
+  return {
+    open() {
+      const queue = new Queue(name, { connection: connect() });
+      return {
+        ready: () => queue.waitUntilReady(),
+        enqueue: (payload) => queue.add("item", payload),
+        schedule: (number, data) => queue.upsertJobScheduler(`schedule-${number}`, { every: DAY }, { name: "item", data }),
+        enqueueMany: (payloads, delay) => queue.addBulk(payloads.map((data) => ({ name: "item", data, opts: { delay } }))),
+      };
+    },
+    work(concurrency, seen) {
+      const worker = new Worker(name, async (job) => seen.handle(job.data), { connection: connect(), concurrency });
+      return worker.waitUntilReady();
+    },
+  };
+}
+
+/** The limiter that most Node.js programs take, with a counter for each user and second in Redis. */
+async function rateLimiterFlexible(url) {
+  const [{ RateLimiterRedis }, { Redis }] = [await import("rate-limiter-flexible"), await import("ioredis")];
+  const storeClient = new Redis(url);
+  await storeClient.ping();
+  const limiter = new RateLimiterRedis({ storeClient, points: 1_000_000, duration: 1 });
+  return { check: (user) => limiter.consume(user) };
+}
+
+/** What the handlers of a worker have seen. */
+class Seen {
+  count = 0;
+  arrivals = [];
+  constructor(wanted) {
+    this.wanted = wanted;
+    this.all = new Promise((resolve) => (this.resolve = resolve));
+  }
+
+  handle(payload) {
+    const now = performance.now();
+    if (this.count === 0) this.first = now;
+    this.arrivals.push([Number.parseInt(payload, 10), now]);
+    this.count += 1;
+    if (this.count === this.wanted) this.resolve();
+  }
+
+  /** Waits until all came, or for as long as a rate is worth waiting for; tells how many came. */
+  async waitForAll() {
+    await Promise.race([this.all, sleep(ENOUGH)]);
+    if (this.count < 2) throw new Error(`${this.count} of ${this.wanted} items came`);
+    return Math.min(this.count, this.wanted);
+  }
+
+  async came(items) {
+    const start = performance.now();
+    while (this.count < items) {
+      if (performance.now() - start > PATIENCE) throw new Error(`item ${items} did not come`);
+      await sleep(1);
+    }
+  }
+
+  delays(departures) {
+    return this.arrivals.map(([number, arrival]) => arrival - departures[number]);
+  }
+}
+
+const payload = (number) => `${String(number).padStart(8, "0")}-`.padEnd(PAYLOAD, "x");
+
+function rate(items, start) {
+  return { items, seconds: (performance.now() - start) / 1_000 };
+}
+
+function latencies(samples, start) {
+  samples.sort((a, b) => a - b);
+  const percentile = (percent) => samples[Math.ceil(((samples.length - 1) * percent) / 100)] ?? 0;
+  return { ...rate(samples.length, start), p50_ms: percentile(50), p99_ms: percentile(99) };
+}
+
+/** Calls for each number below `items`; callers take the next number when their last call is answered. */
+async function spread(items, callers, call) {
+  let next = 0;
+  const caller = async () => {
+    while (next < items) await call(next++);
+  };
+  await Promise.all(Array.from({ length: callers }, caller));
+}
+
+async function fill(library, task, begin, delay) {
+  const jobs = library.open();
+  await jobs.ready();
+  const start = await begin();
+  for (let first = 0; first < task.items; first += task.batch) {
+    const count = Math.min(task.batch, task.items - first);
+    await jobs.enqueueMany(Array.from({ length: count }, (_, index) => payload(first + index)), delay);
+  }
+  return rate(task.items, start);
+}
+
+const WORKS = {
+  async enqueue(library, task, begin) {
+    const jobs = library.open();
+    await jobs.ready();
+    const start = await begin();
+    await spread(task.items, task.callers, (number) => jobs.enqueue(payload(number)));
+    return rate(task.items, start);
+  },
+  bulk: (library, task, begin) => fill(library, task, begin),
+  fill: (library, task, begin) => fill(library, task, begin),
+  delay: (library, task, begin) => fill(library, task, begin, HOUR),
+  async process(library, task, begin) {
+    await begin();
+    const seen = new Seen(task.items);
+    await library.work(task.callers, seen);
+    return rate(await seen.waitForAll(), seen.first);
+  },
+  async flow(library, task, begin) {
+    const [jobs, seen] = [library.open(), new Seen(task.items)];
+    await jobs.ready();
+    await library.work(task.callers, seen);
+    const start = await begin();
+    await spread(task.items, task.callers, (number) => jobs.enqueue(payload(number)));
+    return rate(await seen.waitForAll(), start);
+  },
+  async idle(library, task, begin) {
+    const [jobs, seen] = [library.open(), new Seen(1)];
+    await jobs.ready();
+    await library.work(task.callers, seen);
+    await jobs.enqueue(payload(0));
+    await seen.came(1);
+    const [start, departures] = [await begin(), [0]];
+    while (departures.length <= task.items && performance.now() - start < task.seconds * 1_000) {
+      await sleep(5);
+      const number = departures.length;
+      departures.push(performance.now());
+      await jobs.enqueue(payload(number));
+      await seen.came(number + 1);
+    }
+    return latencies(seen.delays(departures).slice(1), start);
+  },
+  check,
+  schedule,
+  async ordered(_library, _task, begin) {
+    await begin();
+    return { items: 0, seconds: 0, unsupported: "order by keys is in BullMQ Pro only" };
+  },
+  async loaded(library, task, begin) {
+    const [jobs, seen, departures, calls] = [library.open(), new Seen(0), [], []];
+    await jobs.ready();
+    await library.work(task.callers, seen);
+    const start = await begin();
+    while (performance.now() - start < task.seconds * 1_000) {
+      await sleep(1);
+      while (start + (departures.length * 1_000) / task.rate <= performance.now()) {
+        departures.push(performance.now());
+        calls.push(jobs.enqueue(payload(departures.length - 1)));
+      }
+    }
+    await Promise.all(calls);
+    await seen.came(departures.length);
+    return latencies(seen.delays(departures), start);
+  },
+};
+
+/** Defines schedules that run once a day. */
+async function schedule(library, task, begin) {
+  const jobs = library.open();
+  await jobs.ready();
+  const start = await begin();
+  await spread(task.items, 64, (number) => jobs.schedule(number, payload(number)));
+  return rate(task.items, start);
+}
+
+/** Asks for one of a thousand users. */
+async function check(library, task, begin) {
+  const start = await begin();
+  await spread(task.items, task.callers, (number) => library.check(`user:${number % 1_000}`));
+  return rate(task.items, start);
+}
+
+const LIBRARIES = { bullmq, "rate-limiter-flexible": rateLimiterFlexible };
+
+function readTask() {
+  const number = (standard) => ({ type: "string", default: String(standard) });
+  const options = {
+    url: { type: "string" },
+    items: number(1_000),
+    callers: number(1),
+    batch: number(100),
+    rate: number(100),
+    seconds: number(1),
+  };
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  const { url, ...numbers } = values;
+  const measures = Object.fromEntries(Object.entries(numbers).map(([name, text]) => [name, Number(text)]));
+  return { contender: positionals[0], work: positionals[1], task: { url, ...measures } };
+}
+
+async function main() {
+  const { contender, work, task } = readTask();
+  const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  const begin = async () => {
+    process.stdout.write("ready\n");
+    await lines.next();
+    return performance.now();
+  };
+  const library = await LIBRARIES[contender](task.url);
+  const outcome = await WORKS[work](library, task, begin);
+  process.stdout.write(`${JSON.stringify(outcome)}\n`);
+  await lines.next();
+  process.exit(0);
+}
+
+await main();

@@ -1,0 +1,297 @@
+//! Handing work over: what each library does of it, and the works, written once for all of them.
+
+mod apalis;
+mod bullmq;
+mod sidekiq;
+mod tidelock;
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::sync::Notify;
+
+use crate::protocol::{Outcome, Stage, Task};
+
+/// Bytes of one payload.
+const PAYLOAD: usize = 100;
+/// How long a rate is measured at most.
+const ENOUGH: Duration = Duration::from_secs(3);
+/// A load or an end that takes longer than this is a failure, not a figure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A library that hands items from those who enqueue to those who work, with the defaults that it recommends.
+pub(crate) trait Jobs: Clone + Send + Sync + 'static {
+    /// Whether many items can be enqueued by one call.
+    const BULK: bool = true;
+
+    fn open(url: &str) -> impl Future<Output = Result<Self>> + Send;
+
+    fn enqueue(&self, payload: String) -> impl Future<Output = Result<()>> + Send;
+
+    /// Enqueues all of them, to be worked on when the delay is over.
+    fn enqueue_many(&self, payloads: Vec<String>, delay: Option<Duration>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Enqueues an item that runs after all earlier ones of its key have ended.
+    fn enqueue_ordered(&self, _payload: String, _key: &str) -> impl Future<Output = Result<()>> + Send {
+        async { bail!("no order by keys") }
+    }
+
+    /// Whether it has an order by keys.
+    const ORDERED: bool = false;
+
+    /// Starts a worker with connections of its own; it works until what is returned is dropped.
+    fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> impl Future<Output = Result<Box<dyn Any>>>;
+}
+
+/// What the handlers of a worker have seen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    wanted: usize,
+    count: AtomicUsize,
+    /// When each item came, if that is asked for.
+    arrivals: Option<Mutex<Vec<(usize, Instant)>>>,
+    first: Mutex<Option<Instant>>,
+    all: Notify,
+}
+
+impl Seen {
+    fn counting(wanted: usize) -> Arc<Self> {
+        Self::new(wanted, None)
+    }
+
+    fn timing(wanted: usize) -> Arc<Self> {
+        Self::new(wanted, Some(Mutex::default()))
+    }
+
+    fn new(wanted: usize, arrivals: Option<Mutex<Vec<(usize, Instant)>>>) -> Arc<Self> {
+        let (count, first, all) = (AtomicUsize::new(0), Mutex::default(), Notify::new());
+        Arc::new(Self { wanted, count, arrivals, first, all })
+    }
+
+    /// The whole of what a handler does.
+    pub(crate) fn handle(&self, payload: &str) {
+        if let Some(arrivals) = &self.arrivals {
+            let number = payload.split('-').next().and_then(|number| number.parse().ok());
+            let arrival = (number.expect("payloads begin with their number"), Instant::now());
+            arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
+        }
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        if before + 1 == self.wanted {
+            self.all.notify_one();
+        }
+    }
+
+    /// Waits until all came, or for as long as a rate is worth waiting for; tells how many came.
+    async fn all(&self) -> Result<usize> {
+        // What is too slow for its number of items has a rate all the same.
+        let _ = tokio::time::timeout(ENOUGH, self.all.notified()).await;
+        let count = self.count.load(Ordering::Relaxed);
+        ensure!(count > 1, "{count} of {} items came", self.wanted);
+        Ok(count.min(self.wanted))
+    }
+
+    fn first(&self) -> Option<Instant> {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long each item was on its way; items are numbered in the order of their departures.
+    fn delays(&self, departures: &[Instant]) -> Vec<Duration> {
+        let arrivals =
+            self.arrivals.iter().flat_map(|arrivals| arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        arrivals
+            .filter_map(|(number, arrival)| Some(arrival.saturating_duration_since(*departures.get(number)?)))
+            .collect()
+    }
+}
+
+pub(crate) fn payload(number: usize) -> String {
+    format!("{number:08}-{}", "x".repeat(PAYLOAD - 9))
+}
+
+pub(crate) async fn run(contender: &str, stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    match contender {
+        "tidelock-job" => work::<tidelock::Job>(stage, task).await,
+        "tidelock-queue" => work::<tidelock::Queue>(stage, task).await,
+        "bullmq-official" => work::<bullmq::BullMq>(stage, task).await,
+        "apalis-redis" => work::<apalis::Apalis>(stage, task).await,
+        "rusty-sidekiq" => work::<sidekiq::Sidekiq>(stage, task).await,
+        _ => bail!("there is no contender {contender}"),
+    }
+}
+
+async fn work<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    match task.work.as_str() {
+        "enqueue" => enqueue::<J>(stage, task).await,
+        "bulk" if !J::BULK => Ok(Outcome::unsupported("no call that enqueues many")),
+        "bulk" | "fill" => fill::<J>(stage, task, None).await,
+        "delay" => fill::<J>(stage, task, Some(Duration::from_hours(1))).await,
+        "process" => process::<J>(stage, task).await,
+        "flow" => flow::<J>(stage, task).await,
+        "ordered" if !J::ORDERED => Ok(Outcome::unsupported("no order by keys")),
+        "ordered" => flow_by_keys::<J>(stage, task).await,
+        "idle" => idle::<J>(stage, task).await,
+        "loaded" => loaded::<J>(stage, task).await,
+        other => bail!("there is no work {other}"),
+    }
+}
+
+/// Runs `call` for each number below `items`; callers take the next number when their last call is answered.
+pub(crate) async fn spread<F, Fut>(items: usize, callers: usize, call: F) -> Result<()>
+where
+    F: Fn(usize) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    let next = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..callers)
+        .map(|_| {
+            let (next, call) = (Arc::clone(&next), call.clone());
+            tokio::spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= items {
+                        return anyhow::Ok(());
+                    }
+                    call(number).await?;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
+
+async fn enqueue_all<J: Jobs>(jobs: &J, task: &Task) -> Result<()> {
+    let jobs = jobs.clone();
+    spread(task.items, task.callers, move |number| {
+        let jobs = jobs.clone();
+        async move { jobs.enqueue(payload(number)).await }
+    })
+    .await
+}
+
+async fn enqueue<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    let jobs = J::open(&task.url).await?;
+    stage.ready()?;
+    let start = Instant::now();
+    enqueue_all(&jobs, task).await?;
+    Ok(Outcome::rate(task.items, start.elapsed()))
+}
+
+async fn fill<J: Jobs>(stage: &mut Stage, task: &Task, delay: Option<Duration>) -> Result<Outcome> {
+    let jobs = J::open(&task.url).await?;
+    stage.ready()?;
+    let start = Instant::now();
+    for first in (0..task.items).step_by(task.batch) {
+        let last = task.items.min(first + task.batch);
+        jobs.enqueue_many((first..last).map(payload).collect(), delay).await?;
+    }
+    Ok(Outcome::rate(task.items, start.elapsed()))
+}
+
+/// Works off what is there, from the first item to the last.
+async fn process<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    stage.ready()?;
+    let seen = Seen::counting(task.items);
+    let _worker = J::work(&task.url, task.callers, Arc::clone(&seen)).await?;
+    let count = seen.all().await?;
+    let elapsed = seen.first().context("nothing came")?.elapsed();
+    Ok(Outcome::rate(count, elapsed))
+}
+
+/// From the first enqueue to the last handler, both at once.
+async fn flow<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    let jobs = J::open(&task.url).await?;
+    let seen = Seen::counting(task.items);
+    let _worker = J::work(&task.url, task.callers, Arc::clone(&seen)).await?;
+    stage.ready()?;
+    let start = Instant::now();
+    enqueue_all(&jobs, task).await?;
+    let count = seen.all().await?;
+    Ok(Outcome::rate(count, start.elapsed()))
+}
+
+/// The same with an order of the items of each of a hundred keys.
+async fn flow_by_keys<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    let jobs = J::open(&task.url).await?;
+    let seen = Seen::counting(task.items);
+    let _worker = J::work(&task.url, task.callers, Arc::clone(&seen)).await?;
+    stage.ready()?;
+    let start = Instant::now();
+    spread(task.items, task.callers, move |number| {
+        let jobs = jobs.clone();
+        async move { jobs.enqueue_ordered(payload(number), &format!("key-{}", number % 100)).await }
+    })
+    .await?;
+    let count = seen.all().await?;
+    Ok(Outcome::rate(count, start.elapsed()))
+}
+
+/// From the start of an enqueue to the start of its handler at a worker that had nothing to do.
+async fn idle<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let jobs = J::open(&task.url).await?;
+    let seen = Seen::timing(1);
+    let _worker = J::work(&task.url, task.callers, Arc::clone(&seen)).await?;
+    jobs.enqueue(payload(0)).await?;
+    came(&seen, 1).await?;
+    stage.ready()?;
+    let (start, mut departures) = (Instant::now(), vec![Instant::now()]);
+    while departures.len() <= task.items && start.elapsed() < task.duration() {
+        tokio::time::sleep(PAUSE).await;
+        let number = departures.len();
+        departures.push(Instant::now());
+        jobs.enqueue(payload(number)).await?;
+        came(&seen, number + 1).await?;
+    }
+    let delays = seen.delays(&departures).split_off(1);
+    Ok(Outcome::latencies(delays, start.elapsed()))
+}
+
+/// Waits until so many items came; looking often is what wakes nobody on the way that is measured.
+async fn came(seen: &Seen, items: usize) -> Result<()> {
+    let start = Instant::now();
+    while seen.count.load(Ordering::Relaxed) < items {
+        if start.elapsed() > PATIENCE {
+            bail!("item {items} did not come");
+        }
+        tokio::time::sleep(Duration::from_micros(500)).await;
+    }
+    Ok(())
+}
+
+/// The same way at a given load: items depart by the clock, whatever becomes of those before them.
+async fn loaded<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    let jobs = J::open(&task.url).await?;
+    let seen = Seen::timing(0);
+    let _worker = J::work(&task.url, task.callers, Arc::clone(&seen)).await?;
+    stage.ready()?;
+    let (start, mut departures, mut calls) = (Instant::now(), Vec::new(), tokio::task::JoinSet::new());
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    while start.elapsed() < task.duration() {
+        ticks.tick().await;
+        while start + Duration::from_secs_f64(as_f64(departures.len()) / task.rate) <= Instant::now() {
+            let (jobs, number) = (jobs.clone(), departures.len());
+            departures.push(Instant::now());
+            calls.spawn(async move { jobs.enqueue(payload(number)).await });
+        }
+    }
+    while let Some(call) = calls.join_next().await {
+        call??;
+    }
+    came(&seen, departures.len()).await?;
+    Ok(Outcome::latencies(seen.delays(&departures), start.elapsed()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of one run are far below 2^52")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}

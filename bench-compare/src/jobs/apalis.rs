@@ -1,0 +1,54 @@
+//! Apalis over its Redis storage.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use apalis::prelude::*;
+use apalis_redis::{Config, RedisStorage};
+
+use super::{Jobs, Seen};
+
+const QUEUE: &str = "compare";
+/// Without an interval, a worker that found nothing looks again only when its heartbeat comes round: what is pushed
+/// meanwhile wakes nobody, also with the storage that listens to published messages.
+const POLL: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug)]
+pub(super) struct Apalis(RedisStorage<String>);
+
+impl Jobs for Apalis {
+    async fn open(url: &str) -> Result<Self> {
+        let storage = RedisStorage::new(apalis_redis::connect(url).await?);
+        Ok(Self(storage.with_config(Config::default().queue(QUEUE))))
+    }
+
+    async fn enqueue(&self, payload: String) -> Result<()> {
+        self.0.clone().push(payload).await.map_err(|error| anyhow!("{error}"))
+    }
+
+    async fn enqueue_many(&self, payloads: Vec<String>, delay: Option<Duration>) -> Result<()> {
+        let mut storage = self.0.clone();
+        let Some(delay) = delay else {
+            return storage.push_bulk(payloads).await.map_err(|error| anyhow!("{error}"));
+        };
+        for payload in payloads {
+            let task = TaskBuilder::new(payload).run_after(delay).build();
+            storage.push_task(task).await.map_err(|error| anyhow!("{error}"))?;
+        }
+        Ok(())
+    }
+
+    async fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> Result<Box<dyn Any>> {
+        let storage = RedisStorage::<String>::new(apalis_redis::connect(url).await?);
+        let config = Config::default().queue(QUEUE).batch_size(handlers.max(10));
+        let storage = storage.with_config(config).poll_with_interval(POLL);
+        let worker =
+            WorkerBuilder::new("compare").backend(storage).concurrency(handlers).build(move |payload: String| {
+                seen.handle(&payload);
+                async { Ok::<_, BoxDynError>(()) }
+            });
+        Ok(Box::new(tokio::spawn(worker.run())))
+    }
+}

@@ -1,0 +1,216 @@
+//! `cargo xtask compare`: the same work, done by Tidelock and by other libraries, on one server in one run.
+//!
+//! The work itself is in `bench-compare/`, a workspace of its own; here is who does what, in which order, what is read
+//! from server and processes meanwhile, and the tables.
+
+mod benchmark;
+mod contenders;
+mod page;
+mod programs;
+mod rows;
+mod trial;
+mod works;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use serde_json::json;
+use tidelock_testkit::{Flavour, Proxy, Server};
+use tokio::runtime::Runtime;
+
+use crate::cargo::target_folder;
+use crate::setup;
+
+use self::contenders::{Contender, LIMIT};
+use self::programs::Programs;
+use self::rows::{Row, Samples};
+use self::trial::{Site, Trial};
+use self::works::{Kind, WORKS, Work};
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Print the rows as JSON, and nothing else to stdout.
+    #[arg(long)]
+    json: bool,
+    /// A check of one or two minutes that everything runs; its figures say nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Run only the works whose names begin with this.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Put the tables into `docs/benchmarks.md`.
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    write: bool,
+}
+
+/// How much of it.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    rounds: usize,
+    /// How long one trial is meant to take.
+    seconds: f64,
+    /// Items of the trial that finds out how many that is.
+    probe: usize,
+    /// The largest number of items that a work of a fixed size has.
+    most: usize,
+}
+
+const FULL: Scale = Scale { rounds: 3, seconds: 0.6, probe: 600, most: 1_000_000 };
+const QUICK: Scale = Scale { rounds: 1, seconds: 0.1, probe: 150, most: 1_000 };
+
+/// Seconds; what would take longer to fill is not filled.
+const LONGEST_FILL: f64 = 20.0;
+
+/// Everything that a run needs.
+#[derive(Debug)]
+struct Comparison {
+    scale: Scale,
+    programs: Programs,
+    server: Server,
+    folder: PathBuf,
+    /// Half of what each contender brings from end to end is the load at which its latency is measured.
+    through: BTreeMap<&'static str, f64>,
+    /// Items per second of each contender at works of a fixed size so far.
+    fills: BTreeMap<(&'static str, &'static str), f64>,
+    /// A millisecond before the server.
+    proxy: Proxy,
+    _runtime: Runtime,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let folder = target_folder()?.join("compare");
+    let programs = Programs::prepare(&folder)?;
+    let server = Server::start(&setup::server(Flavour::Redis70)?)?;
+    let runtime = Runtime::new()?;
+    let proxy = runtime.block_on(Proxy::start(server.port()))?;
+    proxy.latency(Duration::from_millis(1));
+    let scale = if options.quick { QUICK } else { FULL };
+    let mut comparison = Comparison {
+        scale,
+        programs,
+        server,
+        folder,
+        through: BTreeMap::new(),
+        fills: BTreeMap::new(),
+        proxy,
+        _runtime: runtime,
+    };
+    let (limit, mut rows) = (comparison.limit(), Vec::new());
+    for work in WORKS.iter().filter(|work| options.only.as_ref().is_none_or(|only| work.name.starts_with(only))) {
+        let (measured, raw) = comparison.measure(work)?;
+        let path = comparison.folder.join(format!("{}.json", work.name));
+        fs::write(path, serde_json::to_string_pretty(&raw)?)?;
+        rows.extend(measured);
+        if options.write {
+            // One that is interrupted has not run for nothing.
+            page::write(&page::tables(&rows, &limit, &comparison.programs.missing))?;
+        }
+    }
+    ensure!(!rows.is_empty(), "no work has a name that begins like this");
+    if options.json {
+        println!("{}", json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }));
+    } else {
+        print!("{}", page::tables(&rows, &limit, &comparison.programs.missing));
+    }
+    Ok(())
+}
+
+impl Comparison {
+    /// What the server's own benchmark says of it, or why it says nothing.
+    fn limit(&self) -> String {
+        let requests = if self.scale.rounds > 1 { 100_000 } else { 1_000 };
+        benchmark::table(&self.server, requests).unwrap_or_else(|reason| format!("Not measured: {reason:#}\n"))
+    }
+
+    /// All contenders in turn, and that several times: what disturbs the machine disturbs all of them.
+    fn measure(&mut self, work: &'static Work) -> Result<(Vec<Row>, serde_json::Value)> {
+        eprintln!("\n== {}", work.name);
+        let mut samples: Vec<Samples> = Vec::new();
+        for contender in work.contenders() {
+            if let Some(reason) = self.programs.lacks(contender) {
+                eprintln!("{:<18} {reason}", contender.name);
+                continue;
+            }
+            samples.push(self.begin(work, contender)?);
+        }
+        for _ in 0..work.rounds(self.scale.rounds) {
+            for sample in &mut samples {
+                if sample.goes_on() {
+                    let trial = self.trial(work, sample.contender, sample.items)?;
+                    sample.push(trial);
+                }
+            }
+        }
+        if let Kind::Memory(_) = work.kind {
+            let rates = samples.iter().filter(|sample| sample.goes_on());
+            self.fills.extend(rates.map(|sample| ((sample.contender.name, work.command), sample.ops_per_s())));
+        }
+        if work.is_flow() {
+            self.through.extend(samples.iter().map(|sample| (sample.contender.name, sample.ops_per_s())));
+        }
+        let raw = json!({ "work": work.name, "contenders": samples.iter().map(Samples::json).collect::<Vec<_>>() });
+        let rows = rows::rows(work, &samples)?;
+        for row in &rows {
+            eprintln!("{}", row.line());
+        }
+        Ok((rows, raw))
+    }
+
+    /// As many items as the contender does in the time of a trial, so that nobody's figure is made of its first moments.
+    fn begin(&self, work: &Work, contender: &'static Contender) -> Result<Samples> {
+        if !matches!(work.kind, Kind::Rate | Kind::LocalRate) {
+            return self.sized(work, contender);
+        }
+        let probe = self.trial(work, contender, self.scale.probe)?;
+        let items = probe.ops_per_s().unwrap_or_default() * self.scale.seconds;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count, clamped")]
+        let mut samples =
+            Samples::new(contender, (items as usize).clamp(self.scale.probe / 5, work.most().min(contender.most)));
+        if probe.failure().is_some() {
+            samples.push(probe);
+        }
+        Ok(samples)
+    }
+
+    /// A number of items that is part of the work; left out if it would take minutes.
+    fn sized(&self, work: &Work, contender: &'static Contender) -> Result<Samples> {
+        let mut samples = Samples::new(contender, work.size(self.scale.most));
+        #[expect(clippy::cast_precision_loss, reason = "at most some millions")]
+        let items = samples.items as f64;
+        if let Some(rate) = self.fills.get(&(contender.name, work.command))
+            && items / rate > LONGEST_FILL
+        {
+            let reason = format!("left out: at its {rate:.0} a second it takes {:.0} s", items / rate);
+            samples.push(Trial::failed(&reason));
+        } else if let Kind::Memory(_) = work.kind {
+            // The scripts that the server keeps are no memory of items.
+            self.trial(work, contender, 10)?;
+        }
+        Ok(samples)
+    }
+
+    fn trial(&self, work: &Work, contender: &Contender, items: usize) -> Result<Trial> {
+        let (server, programs, log) = (&self.server, &self.programs, self.folder.join("complaints.log"));
+        let url = if work.far { self.proxy.url() } else { server.url() };
+        let site = Site { server, url, programs, log };
+        site.clear()?;
+        let name = contender.name;
+        if let Some(before) = work.prepare
+            && name != LIMIT
+        {
+            let prepared = site.run(contender, before, &["--batch=1000".into(), format!("--items={items}")])?;
+            if prepared.failure().is_some() {
+                return Ok(prepared);
+            }
+        }
+        let rate = self.through.get(name).map_or(100.0, |rate| (rate / 2.0).max(1.0));
+        let seconds = self.scale.seconds * 2.5;
+        let mut arguments = work.arguments();
+        arguments.extend([format!("--items={items}"), format!("--rate={rate}"), format!("--seconds={seconds}")]);
+        site.run(contender, work.command, &arguments).with_context(|| format!("{name} at {}", work.name))
+    }
+}

@@ -1,0 +1,167 @@
+//! Who is compared, and what they do less.
+
+/// What a contender is written for, and so what runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    Rust,
+    Node,
+    Python,
+}
+
+/// One library in one way of using it.
+#[derive(Debug)]
+pub(super) struct Contender {
+    /// As `bench-compare` knows it.
+    pub(super) name: &'static str,
+    /// As people know it.
+    pub(super) label: &'static str,
+    pub(super) language: Language,
+    /// The package whose version is told.
+    pub(super) package: &'static str,
+    /// What it does not do of what the work is about.
+    pub(super) lacks: &'static str,
+    /// More items than this at once are more than it can take.
+    pub(super) most: usize,
+}
+
+/// The contender that is the measure of the server rather than a library.
+pub(super) const LIMIT: &str = "no-op";
+
+const fn contender(
+    name: &'static str,
+    label: &'static str,
+    language: Language,
+    package: &'static str,
+    lacks: &'static str,
+) -> Contender {
+    Contender { name, label, language, package, lacks, most: usize::MAX }
+}
+
+/// N.
+pub(super) static NO_OP: Contender =
+    contender(LIMIT, "no-op script (N)", Language::Rust, "redis", "anything: the limit of one connection");
+
+/// Those that take work from one process to another; the first is what the others are set against.
+pub(super) static JOBS: [Contender; 8] = [
+    contender("tidelock-job", "Tidelock job", Language::Rust, "tidelock", ""),
+    contender("tidelock-queue", "Tidelock queue", Language::Rust, "tidelock", "no state, result or events per item"),
+    contender(
+        "bullmq",
+        "BullMQ (Node.js)",
+        Language::Node,
+        "bullmq",
+        "retries only if asked for; a lost answer of an enqueue may make a second job",
+    ),
+    contender(
+        "bullmq-official",
+        "BullMQ (Rust)",
+        Language::Rust,
+        "bullmq-official",
+        "as BullMQ; no waiting for a result",
+    ),
+    Contender {
+        // It makes one call of all items that are due, and Lua takes some 8,000 arguments.
+        most: 5_000,
+        ..contender(
+            "apalis-redis",
+            "apalis-redis",
+            Language::Rust,
+            "apalis-redis",
+            "polls, here every 0.1 s; fails when over some 8,000 items are due; no ordering keys",
+        )
+    },
+    contender(
+        "rusty-sidekiq",
+        "rusty-sidekiq",
+        Language::Rust,
+        "rusty-sidekiq",
+        "no ack: what a dead worker held is lost; no state, no result",
+    ),
+    contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state beside queued and done"),
+    contender("arq-10ms", "arq, polling every 10 ms", Language::Python, "arq", "no state beside queued and done"),
+];
+
+/// Those among them who differ in how they enqueue: the last one is arq again, and works otherwise.
+pub(super) static SENDERS: &[Contender] = JOBS.split_at(JOBS.len() - 1).0;
+
+pub(super) static LOCKS: [Contender; 3] = [
+    contender("tidelock-mutex", "Tidelock mutex", Language::Rust, "tidelock", ""),
+    contender(
+        "rslock",
+        "rslock",
+        Language::Rust,
+        "rslock",
+        "no order of waiters, no fence, no renewal; waiting is asking again every 0 to 4 ms (200 by default)",
+    ),
+    contender(
+        "set-nx",
+        "SET NX in a loop",
+        Language::Rust,
+        "redis",
+        "no order of waiters, no fence, no renewal; waiting is asking again every 1 to 3 ms",
+    ),
+];
+
+pub(super) static CHECKS: [Contender; 3] = [
+    contender("tidelock-ratelimit", "Tidelock ratelimit", Language::Rust, "tidelock", ""),
+    contender(
+        "rate-limiter-flexible",
+        "rate-limiter-flexible (Node.js)",
+        Language::Node,
+        "rate-limiter-flexible",
+        "fixed windows only; several limits are several calls",
+    ),
+    contender(
+        "incr",
+        "INCR and EXPIRE",
+        Language::Rust,
+        "redis",
+        "fixed windows that begin at the first call; one limit a check; counts refusals",
+    ),
+];
+
+pub(super) static LOCAL_CHECKS: [Contender; 2] = [
+    contender("tidelock-in-process", "Tidelock ratelimit", Language::Rust, "tidelock", ""),
+    contender(
+        "governor",
+        "governor",
+        Language::Rust,
+        "governor",
+        "one limit a check; its keys stay until it is told to shrink",
+    ),
+];
+
+pub(super) static TOPICS: [Contender; 2] = [
+    contender("tidelock-topic", "Tidelock topic", Language::Rust, "tidelock", ""),
+    contender(
+        "streams",
+        "bare streams",
+        Language::Rust,
+        "redis",
+        "no retention, leases, retries, dead letters, order by keys or gaps told; a connection for each follower",
+    ),
+];
+
+pub(super) static RETRIES: [Contender; 2] = [
+    contender("tidelock-retry", "Tidelock retry", Language::Rust, "tidelock", ""),
+    contender("backon", "backon", Language::Rust, "backon", "no budget, no limit of an attempt's time, no stop"),
+];
+
+pub(super) static CRONS: [Contender; 2] = [
+    contender("tidelock-cron", "Tidelock cron", Language::Rust, "tidelock", ""),
+    contender("croner", "croner", Language::Rust, "croner", ""),
+];
+
+pub(super) static SCHEDULERS: [Contender; 2] = [
+    contender("tidelock-scheduler", "Tidelock scheduler", Language::Rust, "tidelock", ""),
+    contender(
+        "bullmq",
+        "BullMQ job schedulers (Node.js)",
+        Language::Node,
+        "bullmq",
+        "no history, no missed slots told or caught up",
+    ),
+];
+
+pub(super) static REGISTRIES: [Contender; 1] =
+    [contender("tidelock-registry", "Tidelock registry", Language::Rust, "tidelock", "")];

@@ -1,0 +1,127 @@
+//! What runs the contenders, built and installed from lock files; the system stays as it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::cargo::{cargo, output, root, run};
+use crate::npm;
+
+use super::contenders::{Contender, LIMIT, Language};
+
+/// What there is to run, and why the rest is not there.
+#[derive(Debug)]
+pub(super) struct Programs {
+    rust: PathBuf,
+    node: Option<PathBuf>,
+    python: Option<PathBuf>,
+    /// What could not be installed, with the reason.
+    pub(super) missing: Vec<String>,
+}
+
+fn sources() -> PathBuf {
+    root().join("bench-compare")
+}
+
+impl Programs {
+    pub(super) fn prepare(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let rust = rust(&folder.join("build"))?;
+        let mut missing = vec!["glide-mq: npm has no package of this name".to_owned()];
+        let mut optional = |name: &str, installed: Result<PathBuf>| {
+            installed.map_err(|reason| missing.push(format!("{name}: {reason:#}"))).ok()
+        };
+        let node = optional("the libraries on npm", node(&folder.join("node")));
+        let python = optional("the libraries on PyPI", python(&folder.join("python")));
+        Ok(Self { rust, node, python, missing })
+    }
+
+    /// Why this contender cannot run here.
+    pub(super) fn lacks(&self, contender: &Contender) -> Option<&'static str> {
+        match contender.language {
+            Language::Node if self.node.is_none() => Some("left out: no Node.js"),
+            Language::Python if self.python.is_none() => Some("left out: no Python"),
+            _ => None,
+        }
+    }
+
+    pub(super) fn command(&self, contender: &Contender) -> Result<Command> {
+        Ok(match contender.language {
+            Language::Rust => Command::new(&self.rust),
+            Language::Node => {
+                let mut command = Command::new("node");
+                command.arg(self.node.as_ref().context("no Node.js")?.join("contender.mjs"));
+                command
+            }
+            Language::Python => {
+                let mut command = Command::new(self.python.as_ref().context("no Python")?.join("bin/python"));
+                command.arg(sources().join("python/contender.py"));
+                command
+            }
+        })
+    }
+}
+
+fn rust(build: &Path) -> Result<PathBuf> {
+    let manifest = sources().join("Cargo.toml");
+    let mut command = cargo(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
+    run(command.arg(manifest).arg("--target-dir").arg(build))?;
+    Ok(build.join("release").join(format!("bench-compare{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// A folder of its own, because modules are looked for beside the file that imports them.
+fn node(folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    for name in ["package.json", "package-lock.json", "contender.mjs"] {
+        let (text, there) = (fs::read(sources().join("node").join(name))?, folder.join(name));
+        // One that was not changed keeps its time, by which an installation is known to be good.
+        if fs::read(&there).ok().as_ref() != Some(&text) {
+            fs::write(there, text)?;
+        }
+    }
+    npm::install(folder)?;
+    Ok(folder.to_owned())
+}
+
+/// A virtual environment with exactly what the list names.
+fn python(folder: &Path) -> Result<PathBuf> {
+    let list = sources().join("python/requirements.txt");
+    let (wanted, installed) = (fs::read(&list)?, folder.join("installed.txt"));
+    if fs::read(&installed).ok().as_ref() != Some(&wanted) {
+        output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder)).context("no python3 with venv")?;
+        let mut pip = Command::new(folder.join("bin/python"));
+        run(pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--requirement"]).arg(list))?;
+        fs::write(installed, wanted)?;
+    }
+    Ok(folder.to_owned())
+}
+
+/// The version that the lock file of its language names.
+pub(super) fn version(contender: &Contender) -> Result<String> {
+    let found = match contender.language {
+        Language::Rust => {
+            let lock = fs::read_to_string(sources().join("Cargo.lock"))?;
+            let entry = format!("name = \"{}\"\nversion = \"", contender.package);
+            lock.split_once(&entry).and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned)
+        }
+        Language::Node => {
+            let lock: Value = serde_json::from_slice(&fs::read(sources().join("node/package-lock.json"))?)?;
+            lock["packages"][format!("node_modules/{}", contender.package)]["version"].as_str().map(str::to_owned)
+        }
+        Language::Python => {
+            let list = fs::read_to_string(sources().join("python/requirements.txt"))?;
+            let entry = format!("{}==", contender.package);
+            list.lines().find_map(|line| line.strip_prefix(&entry)).map(str::to_owned)
+        }
+    };
+    found.with_context(|| format!("no lock file names {}", contender.package))
+}
+
+/// The version of the server's client library is no version of a library that is compared.
+pub(super) fn shown_version(contender: &Contender) -> Result<String> {
+    ensure!(!contender.package.is_empty(), "{} has no package", contender.name);
+    Ok(if contender.name == LIMIT { format!("redis-rs {}", version(contender)?) } else { version(contender)? })
+}

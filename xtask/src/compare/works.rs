@@ -1,0 +1,226 @@
+//! What is measured, in the order of the tables.
+
+use super::contenders::{
+    CHECKS, CRONS, Contender, JOBS, LOCAL_CHECKS, LOCKS, NO_OP, REGISTRIES, RETRIES, SCHEDULERS, SENDERS, TOPICS,
+};
+
+/// What a work is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Items per second; as many items as fill the time of a trial.
+    Rate,
+    /// The same where no server is asked.
+    LocalRate,
+    /// Milliseconds.
+    Latency,
+    /// Bytes of the server for an item, at this many.
+    Memory(usize),
+}
+
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) name: &'static str,
+    /// What is done, for the heading of its table. Works with the same one share a table.
+    pub(super) title: &'static str,
+    pub(super) kind: Kind,
+    /// What `bench-compare` calls it.
+    pub(super) command: &'static str,
+    callers: usize,
+    batch: usize,
+    /// The work that makes what this one works on.
+    pub(super) prepare: Option<&'static str>,
+    /// Whether each trip to the server and back takes a millisecond more.
+    pub(super) far: bool,
+    contenders: &'static [Contender],
+}
+
+/// One caller, nothing prepared, items by the time they take.
+const JOB: Work = Work {
+    name: "",
+    title: "",
+    kind: Kind::Rate,
+    command: "",
+    callers: 1,
+    batch: 100,
+    prepare: None,
+    far: false,
+    contenders: &JOBS,
+};
+
+const ENQUEUE: Work = Work { command: "enqueue", contenders: SENDERS, ..JOB };
+const PROCESS: Work = Work { command: "process", prepare: Some("fill"), ..JOB };
+const LATENCY: Work = Work { kind: Kind::Latency, ..JOB };
+const LOCK: Work = Work { contenders: &LOCKS, ..JOB };
+const TOPIC: Work = Work { contenders: &TOPICS, callers: 64, ..JOB };
+
+const fn fill(name: &'static str, items: usize, contenders: &'static [Contender]) -> Work {
+    let title = "Memory of queued items of 100 bytes, by their number";
+    Work { name, title, kind: Kind::Memory(items), command: "fill", batch: 1_000, contenders, ..JOB }
+}
+
+const fn delay(name: &'static str, items: usize) -> Work {
+    Work {
+        title: "Memory of delayed items of 100 bytes, by their number",
+        command: "delay",
+        ..fill(name, items, SENDERS)
+    }
+}
+
+const fn schedules(name: &'static str, items: usize) -> Work {
+    let title = "Memory of schedules, by their number";
+    Work { title, command: "schedule", ..fill(name, items, &SCHEDULERS) }
+}
+
+const fn records(name: &'static str, items: usize) -> Work {
+    let title = "Memory of records of a registry, by their number";
+    Work { title, command: "register", ..fill(name, items, &REGISTRIES) }
+}
+
+pub(super) static WORKS: [Work; 37] = [
+    Work { name: "job.enqueue_1", title: "Enqueue one by one, one caller", ..ENQUEUE },
+    Work { name: "job.enqueue_64", title: "Enqueue one by one, 64 callers", callers: 64, ..ENQUEUE },
+    Work { name: "job.bulk", title: "Enqueue in bulk, 100 a call, one caller", command: "bulk", ..ENQUEUE },
+    Work { name: "job.process_1", title: "Process, one handler", ..PROCESS },
+    Work { name: "job.process_10", title: "Process, 10 handlers", callers: 10, ..PROCESS },
+    Work { name: "job.process_64", title: "Process, 64 handlers", callers: 64, ..PROCESS },
+    Work { name: "job.flow", title: "64 callers enqueue, 64 handlers process", command: "flow", callers: 64, ..JOB },
+    Work {
+        name: "job.ordered",
+        title: "The same, the items of each of 100 keys in order",
+        command: "ordered",
+        callers: 64,
+        ..JOB
+    },
+    Work {
+        name: "job.latency_idle",
+        title: "From enqueue to handler, worker idle",
+        command: "idle",
+        callers: 10,
+        ..LATENCY
+    },
+    Work {
+        name: "job.latency_loaded",
+        title: "From enqueue to handler, at half of the rate that it has from end to end",
+        command: "loaded",
+        callers: 64,
+        ..LATENCY
+    },
+    Work {
+        name: "mutex.uncontended",
+        title: "Lock and unlock, 64 callers, a resource for each lock",
+        command: "uncontended",
+        callers: 64,
+        ..LOCK
+    },
+    Work {
+        name: "mutex.contended",
+        title: "Lock and unlock, 16 callers, one resource",
+        command: "contended",
+        callers: 16,
+        ..LOCK
+    },
+    Work {
+        name: "ratelimit.check",
+        title: "May this user do this? 64 callers, 1,000 users",
+        command: "check",
+        callers: 64,
+        contenders: &CHECKS,
+        ..JOB
+    },
+    Work {
+        name: "ratelimit.in_process",
+        title: "The same in one process, one caller",
+        kind: Kind::LocalRate,
+        command: "check",
+        contenders: &LOCAL_CHECKS,
+        ..JOB
+    },
+    Work { name: "topic.publish", title: "Publish to a log, 64 callers", command: "publish", ..TOPIC },
+    Work {
+        name: "topic.consume",
+        title: "A group works through a log",
+        command: "consume",
+        prepare: Some("log"),
+        ..TOPIC
+    },
+    Work {
+        name: "topic.fan_out",
+        title: "From publish to the last of 100 followers",
+        kind: Kind::Latency,
+        command: "fan-out",
+        ..TOPIC
+    },
+    Work { name: "topic.memory", title: "Memory of events of 100 bytes", command: "log", ..fill("", 20_000, &TOPICS) },
+    Work {
+        name: "retry.call",
+        title: "A call that succeeds at once, with retry around it",
+        kind: Kind::LocalRate,
+        command: "retry",
+        contenders: &RETRIES,
+        ..JOB
+    },
+    Work {
+        name: "cron.next",
+        title: "The next slot of `*/15 8-17 * * MON-FRI` in Berlin",
+        kind: Kind::LocalRate,
+        command: "cron",
+        contenders: &CRONS,
+        ..JOB
+    },
+    fill("growth.queued_3", 1_000, SENDERS),
+    fill("growth.queued_4", 10_000, SENDERS),
+    fill("growth.queued_5", 100_000, SENDERS),
+    fill("growth.queued_6", 1_000_000, SENDERS),
+    delay("growth.delayed_3", 1_000),
+    delay("growth.delayed_4", 10_000),
+    delay("growth.delayed_5", 100_000),
+    delay("growth.delayed_6", 1_000_000),
+    schedules("growth.scheduled_3", 1_000),
+    schedules("growth.scheduled_4", 10_000),
+    schedules("growth.scheduled_5", 100_000),
+    records("growth.registered_3", 1_000),
+    records("growth.registered_4", 10_000),
+    Work { name: "far.enqueue_1", title: "1 ms away: enqueue, one caller", far: true, ..ENQUEUE },
+    Work { name: "far.enqueue_64", title: "1 ms away: enqueue, 64 callers", callers: 64, far: true, ..ENQUEUE },
+    Work { name: "far.process_10", title: "1 ms away: process, 10 handlers", callers: 10, far: true, ..PROCESS },
+    Work {
+        name: "far.latency_idle",
+        title: "1 ms away: from enqueue to handler, worker idle",
+        command: "idle",
+        callers: 10,
+        far: true,
+        ..LATENCY
+    },
+];
+
+impl Work {
+    /// Those who do it, the one that the others are set against first; N is beside everything that has a rate.
+    pub(super) fn contenders(&self) -> impl Iterator<Item = &'static Contender> {
+        let limit = (self.kind == Kind::Rate).then_some(&NO_OP);
+        self.contenders.iter().chain(limit)
+    }
+
+    /// Bytes are the same each time.
+    pub(super) fn rounds(&self, rounds: usize) -> usize {
+        if let Kind::Memory(_) = self.kind { 1 } else { rounds }
+    }
+
+    /// Items where they are not for the contender to decide; a latency is sampled as often as there is time for.
+    pub(super) fn size(&self, most: usize) -> usize {
+        if let Kind::Memory(items) = self.kind { items.min(most) } else { 400.min(most) }
+    }
+
+    /// Items above which a rate does not become better known.
+    pub(super) fn most(&self) -> usize {
+        if self.kind == Kind::LocalRate { 20_000_000 } else { 200_000 }
+    }
+
+    /// Whether its rate is that of items on their whole way.
+    pub(super) fn is_flow(&self) -> bool {
+        self.command == "flow"
+    }
+
+    pub(super) fn arguments(&self) -> Vec<String> {
+        vec![format!("--callers={}", self.callers), format!("--batch={}", self.batch)]
+    }
+}
