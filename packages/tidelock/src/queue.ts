@@ -102,10 +102,6 @@ export type QueueReceived<T> = {
   touch(cfg?: { leaseMs?: number }): Promise<boolean>;
   /** It failed: it comes again, or becomes a dead letter. False: its lease was over. */
   nack(cfg?: { delayMs?: number; reason?: string; error?: string }): Promise<boolean>;
-  /** It is refused for good, and becomes a dead letter with this note. False: its lease was over. */
-  deadLetter(reason: string, cfg?: { error?: string }): Promise<boolean>;
-  /** It goes back as if it had not been received: this hand-over is no attempt. False: its lease was over. */
-  giveBack(): Promise<boolean>;
 };
 
 /** Receives messages; all readers of a queue share them. */
@@ -135,6 +131,10 @@ export type Queue<T> = QueueReader<T> &
     ): Promise<{ messageId: string; duplicate: boolean }[]>;
     /** Acks up to 1,000 messages that this queue gave to one tenant. False for those whose lease was over. */
     ackMany(received: readonly QueueReceived<T>[]): Promise<boolean[]>;
+    /** Refuses for good what this queue gave: it becomes a dead letter with this note. False: its lease was over. */
+    deadLetter(received: QueueReceived<T>, reason: string, cfg?: { error?: string }): Promise<boolean>;
+    /** Takes back what this queue gave as if it had not: the hand-over was no attempt. False: its lease was over. */
+    giveBack(received: QueueReceived<T>): Promise<boolean>;
     reader(): QueueReader<T>;
   };
 
@@ -181,15 +181,16 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
         if (delay > maxDelay) throw new Error(`nack delayMs (${delay}) exceeds maxNackDelayMs (${maxDelay})`);
         return settled<boolean>(raw.nack(whose, deliveryId, lease, delay, text(cfg.reason), text(cfg.error)));
       },
-      async deadLetter(reason, cfg = {}) {
-        return settled<boolean>(raw.bury(whose, deliveryId, String(reason), text(cfg.error)));
-      },
-      async giveBack() {
-        return settled<boolean>(raw.give_back(whose, deliveryId));
-      },
     };
     tenants.set(received, whose);
     return received;
+  }
+
+  /** Whose that was which this queue gave. */
+  function holder(received: QueueReceived<T>, what = "it"): string {
+    const whose = tenants.get(received);
+    if (whose === undefined) throw new Error(`${what} was not received from this queue`);
+    return whose;
   }
 
   /** What the core takes of a receive. */
@@ -249,13 +250,17 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     },
     async ackMany(received) {
       counted("received", received, 0);
-      const [whose = configured] = received.map((one) => tenants.get(one));
-      for (const [at, one] of received.entries()) {
-        const tenant = tenants.get(one);
-        if (tenant === undefined) throw new Error(`item ${at} was not received from this queue`);
+      const holders = received.map((one, at) => holder(one, `item ${at}`));
+      const [whose = configured] = holders;
+      for (const [at, tenant] of holders.entries())
         if (tenant !== whose) throw new Error(`item ${at} is of tenant ${tenant}: a batch is of one (${whose})`);
-      }
       return settled<boolean[]>(raw.ack_many(whose, received.map(({ deliveryId }) => deliveryId)));
+    },
+    async deadLetter(received, reason, cfg = {}) {
+      return settled<boolean>(raw.bury(holder(received), received.deliveryId, String(reason), text(cfg.error)));
+    },
+    async giveBack(received) {
+      return settled<boolean>(raw.give_back(holder(received), received.deliveryId));
     },
     reader: () => reader,
   };

@@ -246,7 +246,7 @@ describe("queue, held back and emptied", () => {
     expect(await orders.purge({ tenantId: "other" })).to.equal(0);
     expect(await orders.purge()).to.equal(3);
     expect(await orders.stats()).to.include({ ready: 0, delayed: 0, leased: 1, settled: 4 });
-    expect(await held?.deadLetter("no")).to.equal(true);
+    expect(await orders.deadLetter(held!, "no")).to.equal(true);
     expect(await orders.delete({ tenantId: "other" })).to.equal(false);
     expect(await orders.delete()).to.equal(true);
     expect(await orders.delete()).to.equal(false);
@@ -258,19 +258,21 @@ describe("queue, held back and emptied", () => {
       const orders = make();
       await orders.send({ data: 1 });
       const first = await orders.recv();
-      expect(await first?.giveBack()).to.equal(true);
-      expect(await first?.giveBack()).to.equal(false);
+      expect(await orders.giveBack(first!)).to.equal(true);
+      expect(await orders.giveBack(first!)).to.equal(false);
       const second = await orders.recv({ leaseMs: 1_000 });
       expect(second?.attempt).to.equal(1);
-      expect(await second?.deadLetter("spoilt", { error: "smells" })).to.equal(true);
-      expect(await second?.deadLetter("spoilt")).to.equal(false);
+      expect(await orders.deadLetter(second!, "spoilt", { error: "smells" })).to.equal(true);
+      expect(await orders.deadLetter(second!, "spoilt")).to.equal(false);
       const [letter] = (await orders.deadLetters().list()).items;
       expect(letter).to.include({ reason: "rejected", note: "spoilt", lastError: "smells", attempts: 1 });
       await orders.send({ data: 2 });
       const late = await orders.recv({ leaseMs: 1_000 });
       await time.advance(1_000);
-      expect(await late?.deadLetter("late")).to.equal(false);
-      expect(await late?.giveBack()).to.equal(false);
+      expect(await orders.deadLetter(late!, "late")).to.equal(false);
+      expect(await orders.giveBack(late!)).to.equal(false);
+      for (const call of [() => make().giveBack(late!), () => make().deadLetter(late!, "foreign")])
+        expect((await failure(call)).message).to.equal("it was not received from this queue");
     }));
 });
 
