@@ -194,7 +194,7 @@ async function jobs(): Promise<void> {
     schema,
     defaults: own,
     async process({ ctx, input }) {
-      const context: actual.JobContext = ctx;
+      const context: declared.JobContext = ctx;
       await context.heartbeat();
       await context.heartbeat({});
       await context.heartbeat({ leaseMs: 1 });
