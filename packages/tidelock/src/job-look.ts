@@ -157,7 +157,7 @@ type ShownStats = [Counts, oldest: number | null, next: number | null, paused: S
 
 const FILTERS = ["ready", "delayed", "running", "completed", "failed", "cancelled", "timed_out"];
 
-/** What is seen of the jobs of one id. */
+/** What is seen of the jobs of one id. @internal */
 export function look<Input, Result>(raw: RawJob): JobLook<Input, Result> {
   return {
     async get(id) {

@@ -171,7 +171,7 @@ type ShownLetter = [
   keptUntil: number | null,
 ];
 
-/** The calls on the whole of a queue. */
+/** The calls on the whole of a queue. @internal */
 export function admin<T>(raw: RawQueue, configured: string): QueueAdmin<T> {
   const whose = ({ tenantId }: TenantConfig) => tenant(tenantId, configured);
   return {
