@@ -44,7 +44,9 @@ pub(super) fn fetch(cache: &Path, packages: &[&str], program: &str, folder: &Pat
 pub(super) fn install(package: &str) -> Result<()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        output(command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet").args(arguments)).map(|_| ())
+        // Waits for another installation, and asks an archive again that did not answer.
+        let patience = ["--quiet", "-oAcquire::Retries=3", "-oDPkg::Lock::Timeout=120"];
+        output(command.env("DEBIAN_FRONTEND", "noninteractive").args(patience).args(arguments)).map(|_| ())
     };
     apt(&["update"])?;
     apt(&["install", "--yes", "--no-install-recommends", package])
