@@ -20,7 +20,7 @@ const FREQUENCY: &str = "-F997";
 /// Runs the table under `perf`, and writes flame graphs into `target/profile`.
 pub(crate) fn profile(only: Option<&str>) -> Result<()> {
     output(Command::new("perf").arg("--version")).context("perf is needed: Debian's package linux-perf")?;
-    if output(Command::new("inferno-flamegraph").arg("--version")).is_err() {
+    if output(Command::new("inferno-flamegraph").arg("--help")).is_err() {
         run(&mut cargo(["install", "inferno", "--locked"]))?;
     }
     let folder = target_folder()?.join("profile");
