@@ -1,9 +1,20 @@
 // Jobs seen from outside: one, a listing, all of a name; and what is done with them there.
 
-import { number, oneOf, text } from "./check.js";
-import { NONE, settled, type RawJob } from "./core.js";
+import { oneOf } from "./check.js";
+import { settled, type RawJob } from "./core.js";
 import { unpack } from "./envelope.js";
-import { paged, pageOf, pausedOf, type Changed, type Page, type PageConfig, type Paused, type ShownPause } from "./page.js";
+import {
+  paged,
+  pageOf,
+  pausedOf,
+  pauseOf,
+  type Changed,
+  type Page,
+  type PageConfig,
+  type PauseConfig,
+  type Paused,
+  type ShownPause,
+} from "./page.js";
 import { give } from "./value.js";
 
 /** Where a job is in its life. The last four are ends. */
@@ -124,7 +135,7 @@ export type JobLook<Input, Result> = {
    * No run is started any more in the page, until `resume` or for `forAtMostMs`; submits are accepted and runs go on. A second
    * pause replaces end and reason of the first. `reason` is shown by `stats`.
    */
-  pause(cfg?: { forAtMostMs?: number; reason?: string }): Promise<Changed>;
+  pause(cfg?: PauseConfig): Promise<Changed>;
   /** Ends a pause. */
   resume(): Promise<Changed>;
 };
@@ -179,8 +190,7 @@ export function look<Input, Result>(raw: RawJob): JobLook<Input, Result> {
       return outcome === "not_retryable" ? { outcome, state: state as JobState } : { outcome };
     },
     remove: async (id) => settled(raw.remove(String(id))),
-    pause: async (cfg = {}) =>
-      settled(raw.pause(number("forAtMostMs", cfg.forAtMostMs, { otherwise: NONE }), text(cfg.reason))),
+    pause: async (cfg = {}) => settled(raw.pause(...pauseOf(cfg))),
     resume: async () => settled(raw.resume()),
   };
 }

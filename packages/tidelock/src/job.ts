@@ -25,7 +25,7 @@ import type { Topic, TopicDelivery, TopicLiveConfig, TopicLiveEvent, TopicReader
 import { give, take } from "./value.js";
 
 export type { JobFailure, JobFilter, JobInfo, JobLook, JobRetryOutcome, JobState, JobStats, JobSummary } from "./job-look.js";
-export type { Changed, Page, PageConfig, Paused } from "./page.js";
+export type { Changed, Page, PageConfig, PauseConfig, Paused } from "./page.js";
 export type { Infer, Schema } from "./schema.js";
 
 /** Names a job; a decimal number. */

@@ -44,6 +44,14 @@ export type Paused = {
   reason: string | null;
 };
 
+/** How a pause ends by itself, and why there is one. */
+export type PauseConfig = { forAtMostMs?: number; reason?: string };
+
+/** What the core takes of a pause. */
+export function pauseOf({ forAtMostMs, reason }: PauseConfig): [forAtMost: number, reason: string | undefined] {
+  return [number("forAtMostMs", forAtMostMs, { otherwise: NONE }), text(reason)];
+}
+
 /** What became of a change that may find nothing to do: `no`, it was so already; `absent`, there is no such thing. */
 export type Changed = "yes" | "no" | "absent";
 

@@ -1,9 +1,21 @@
 // A queue as a whole: what is in it, and what is done with messages that nobody holds.
 
-import { number, oneOf, tenant, text } from "./check.js";
+import { number, oneOf, tenant } from "./check.js";
 import { NONE, settled, type RawQueue } from "./core.js";
 import { unpack } from "./envelope.js";
-import { paged, pageOf, pausedOf, upTo, type Changed, type Page, type PageConfig, type Paused, type ShownPause } from "./page.js";
+import {
+  paged,
+  pageOf,
+  pausedOf,
+  pauseOf,
+  upTo,
+  type Changed,
+  type Page,
+  type PageConfig,
+  type PauseConfig,
+  type Paused,
+  type ShownPause,
+} from "./page.js";
 
 /** A queue at one instant: `ready + delayed + leased + dead` are `accepted - settled`. */
 export type QueueStats = {
@@ -133,7 +145,7 @@ export type QueueAdmin<T> = {
    * No message is handed out any more, until `resume` or for `forAtMostMs`; all else goes on, and receivers wait. A second
    * pause replaces end and reason of the first. `reason` is shown by `stats`.
    */
-  pause(cfg?: { forAtMostMs?: number; reason?: string } & TenantConfig): Promise<Changed>;
+  pause(cfg?: PauseConfig & TenantConfig): Promise<Changed>;
   /** Ends a pause. */
   resume(cfg?: TenantConfig): Promise<Changed>;
   /** What ended without an ack. Throws at once. */
@@ -199,8 +211,7 @@ export function admin<T>(raw: RawQueue, configured: string): QueueAdmin<T> {
     purge: async (cfg = {}) => settled(raw.purge(whose(cfg))),
     delete: async (cfg = {}) => settled(raw.delete(whose(cfg))),
     async pause(cfg = {}) {
-      const of = whose(cfg);
-      return settled(raw.pause(of, number("forAtMostMs", cfg.forAtMostMs, { otherwise: NONE }), text(cfg.reason)));
+      return settled(raw.pause(whose(cfg), ...pauseOf(cfg)));
     },
     resume: async (cfg = {}) => settled(raw.resume(whose(cfg))),
     deadLetters: (cfg = {}) => deadLetters(raw, whose(cfg)),

@@ -122,6 +122,11 @@ const MAX_WINDOW_SECS = TEN_YEARS / 1_000;
 /** What becomes of a cost, as the core numbers it: counted if it passes, counted in any case, not counted. */
 type Counting = 0 | 1 | 2;
 
+/** Whether a check with this verdict leaves something counted. */
+function isCounted(counting: Counting, limited: boolean): boolean {
+  return counting === 1 || (counting === 0 && !limited);
+}
+
 /** How an identifier is judged, by the beginning of its keys. */
 interface Judges {
   /** No cost above it can pass. */
@@ -216,7 +221,7 @@ function single(config: RateLimitConfig, store: Store): Judges {
       const used = count(present);
       const limited = !raw.judge(now, used, count(key + (window - 1)), cost, counting);
       const { remaining, reset_in: resetIn, retry_after: retryAfter } = raw;
-      if (counting === 1 || (counting === 0 && !limited)) store.set(present, raw.used, 2 * windowMs);
+      if (isCounted(counting, limited)) store.set(present, raw.used, 2 * windowMs);
       return { limited, remaining, resetIn, limit, retryAfter };
     },
     reset(key) {
@@ -262,7 +267,7 @@ function several(config: RateLimitsConfig, store: Store): Judges {
       const now = Date.now();
       const judged = raw.judge(now, countsOf(key), cost, counting) as unknown as Judged;
       const [limited, limit, remaining, resetIn, retryAfter, said, counts, lapse] = judged;
-      if (counting === 1 || (counting === 0 && !limited)) store.set(key, counts, lapse - now);
+      if (isCounted(counting, limited)) store.set(key, counts, lapse - now);
       const parts = said.map(([refused, limit, remaining, resetIn, retryAfter, name]) => {
         return { name, refused, limit, remaining, resetIn, retryAfter };
       });
