@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod tests;
 
+use std::cmp::Reverse;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,8 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder};
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::cargo::{self, cargo, output, root, target_folder};
@@ -34,6 +33,9 @@ const WASM_FEATURES: [&str; 6] = [
     "--enable-reference-types",
     "--enable-multivalue",
 ];
+
+/// What wasm-opt does. Functions of like names are made from the same generic code, and compress better beside each other.
+const WASM_PASSES: [&str; 4] = ["-Oz", "--reorder-functions-by-name", "--strip-debug", "--strip-producers"];
 
 /// How often the tests of what must not grow repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,13 +154,13 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     if !are_in_order(&[&built, &glue, &small]) {
         run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
         let whole = wasm.join("tidelock_bg.wasm");
-        run(tool(package, "wasm-opt").args(["-Oz", "--strip-debug", "--strip-producers"]).args(WASM_FEATURES).args([
+        run(tool(package, "wasm-opt").args(WASM_PASSES).args(WASM_FEATURES).args([
             whole.as_os_str(),
             "-o".as_ref(),
             small.as_os_str(),
         ]))?;
     }
-    fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?)?)?;
+    fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?))?;
     fs::write(wasm.join("bytes.d.ts"), "export declare function wasm(): Uint8Array<ArrayBuffer>;\n")?;
     Ok(())
 }
@@ -174,25 +176,62 @@ fn changed(file: &Path) -> Option<SystemTime> {
     fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
-/// A module that gives the bytes. Compressed before they become text, they are a quarter smaller on their way to a page than
-/// text that the way compresses, and plain ASCII comes through every bundler. A loop, since a function for each byte takes
+/// The characters of Latin-1, of which engines keep a string with one byte each; those that a module must escape come last.
+fn characters() -> impl Iterator<Item = char> {
+    let plain = |character: &char| !character.is_ascii_control() && !matches!(character, '"' | '\'' | '`' | '\\' | '$');
+    let all = || '\0'..='ÿ';
+    let (ascii, others) = (all().filter(char::is_ascii).filter(plain), all().filter(|character| !character.is_ascii()));
+    ascii.chain(others).chain(all().filter(move |character| !plain(character)))
+}
+
+/// For each byte the character that stands for it; those of frequent bytes are the shortest.
+fn alphabet(bytes: &[u8]) -> Vec<char> {
+    let mut count = [0_usize; 256];
+    for &byte in bytes {
+        count[usize::from(byte)] += 1;
+    }
+    let mut bytes: Vec<_> = (0..=u8::MAX).collect();
+    bytes.sort_by_key(|&byte| Reverse(count[usize::from(byte)]));
+    let mut alphabet = vec!['\0'; bytes.len()];
+    for (byte, character) in bytes.into_iter().zip(characters()) {
+        alphabet[usize::from(byte)] = character;
+    }
+    alphabet
+}
+
+/// The characters as JavaScript's literal of a string.
+fn literal(characters: impl Iterator<Item = char>) -> String {
+    let mut text = String::from('"');
+    for character in characters {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            control if control.is_ascii_control() => text.push_str(&format!("\\x{:02x}", u32::from(control))),
+            plain => text.push(plain),
+        }
+    }
+    text + "\""
+}
+
+/// A module that gives the bytes. A character for each byte is compressed on the way to a page nearly as well as the byte
+/// itself would be, and read in a few milliseconds; base64 of what is compressed already is as long on the way, longer where
+/// that compresses better than gzip, and took ten times as long to unpack. A loop, since a function for each byte takes
 /// longer than the compiler.
-fn bytes_module(bytes: &[u8]) -> Result<String> {
-    let mut deflate = DeflateEncoder::new(Vec::new(), Compression::best());
-    deflate.write_all(bytes)?;
-    let text = STANDARD.encode(deflate.finish()?);
-    Ok(format!(
-        "import {{ inflateSync }} from \"fflate\";\n\
-         const text = \"{text}\";\n\
-         const packed = () => {{\n\
-         const chars = atob(text);\n\
-         const bytes = new Uint8Array(chars.length);\n\
-         for (let at = 0; at < bytes.length; at += 1) bytes[at] = chars.charCodeAt(at);\n\
+fn bytes_module(bytes: &[u8]) -> String {
+    let characters = alphabet(bytes);
+    let text = literal(bytes.iter().map(|&byte| characters[usize::from(byte)]));
+    let (alphabet, length) = (literal(characters.into_iter()), bytes.len());
+    format!(
+        "const alphabet = {alphabet};\n\
+         const text = {text};\n\
+         export const wasm = () => {{\n\
+         if (text.length !== {length}) throw new Error(\"tidelock was not read as UTF-8; a page needs <meta charset=utf-8>\");\n\
+         const byte = new Uint8Array(256);\n\
+         for (let at = 0; at < 256; at += 1) byte[alphabet.charCodeAt(at)] = at;\n\
+         const bytes = new Uint8Array({length});\n\
+         for (let at = 0; at < {length}; at += 1) bytes[at] = byte[text.charCodeAt(at)];\n\
          return bytes;\n\
-         }};\n\
-         export const wasm = () => inflateSync(packed(), {{ out: new Uint8Array({}) }});\n",
-        bytes.len()
-    ))
+         }};\n"
+    )
 }
 
 /// The names of the entries: what `exports` leads to.
@@ -211,7 +250,8 @@ fn javascript(package: &Path, entries: &[String]) -> Result<()> {
         fs::remove_dir_all(&dist)?;
     }
     let sources = entries.iter().map(|entry| format!("src/{entry}.ts"));
-    let options = ["--bundle", "--splitting", "--format=esm", "--minify", "--target=es2022", "--outdir=dist"];
+    let options =
+        ["--bundle", "--splitting", "--format=esm", "--minify", "--charset=utf8", "--target=es2022", "--outdir=dist"];
     run(tool(package, "esbuild").args(sources).args(options).args(["--chunk-names=core-[hash]", "--log-level=warning"]))
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod dead;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use js_sys::Array;
 use tidelock::queue::{Delivery, Nack, Nacked, Place, Receipt, RecvMany, SendRequest, Sent, Touch};
@@ -13,12 +14,12 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 pub use self::dead::RawDeadLetters;
 
+use crate::PAYLOAD_LIMIT;
 use crate::call::{Answer, call};
 use crate::error::thrown;
 use crate::number::{count, js, js_millis, millis};
 use crate::optional::Optional as _;
 use crate::tenants::{Tenants, name};
-use crate::{PAYLOAD_LIMIT, text};
 
 /// The library's name of a queue that has its world for itself.
 const ID: &str = "queue";
@@ -54,7 +55,7 @@ impl RawQueue {
         Ok(Self { tenants: Tenants::new(queue, Queue::tenant) })
     }
 
-    /// Gives `[id, duplicate]`.
+    /// Gives the number of the message, negative if it is that of an earlier one with this key.
     pub fn send(
         &self,
         tenant: &str,
@@ -73,7 +74,7 @@ impl RawQueue {
         RawBatch { queue: self.tenants.get(tenant), items: RefCell::default() }
     }
 
-    /// Gives `[value, message id, delivery id, attempt, lease, lease until]`, or `null`. Without `wait` it waits for ever.
+    /// Gives `[value, message, fence, attempt, lease, lease until]`, or `null`. Without `wait` it waits for ever.
     pub fn recv(&self, tenant: &str, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
         let request = self.receive(tenant, 1, wait, lease, consumer);
         call(request, |deliveries| deliveries.into_iter().next().map_or(JsValue::NULL, shown))
@@ -86,15 +87,14 @@ impl RawQueue {
     }
 
     /// Gives whether the delivery was held until now.
-    pub fn ack(&self, tenant: &str, delivery: &str, lease: f64) -> Answer {
-        let Some(receipt) = receipt(tenant, delivery, lease) else { return Ok(JsValue::FALSE) };
+    pub fn ack(&self, tenant: &str, message: f64, fence: f64, lease: f64) -> Answer {
+        let receipt = receipt(tenant, message, fence, lease);
         call(self.tenants.get(tenant).ack(&receipt), JsValue::from)
     }
 
     /// The same for each of several.
     pub fn ack_many(&self, tenant: &str, deliveries: &Array) -> Answer {
-        // An ack has no use for the lease.
-        let receipts = deliveries.iter().filter_map(|delivery| receipt(tenant, &delivery.as_string()?, 1.0));
+        let receipts = deliveries.iter().filter_map(|delivery| receipt_by_text(tenant, &delivery.as_string()?));
         let request = self.tenants.get(tenant).ack_many(&receipts.collect::<Vec<_>>());
         call(request, |held| held.into_iter().map(JsValue::from).collect::<Array>().into())
     }
@@ -104,12 +104,11 @@ impl RawQueue {
         &self,
         tenant: &str,
         delivery: &str,
-        lease: f64,
         delay: f64,
         reason: Option<String>,
         error: Option<String>,
     ) -> Answer {
-        let Some(receipt) = receipt(tenant, delivery, lease) else { return Ok(JsValue::FALSE) };
+        let Some(receipt) = receipt_by_text(tenant, delivery) else { return Ok(JsValue::FALSE) };
         let request = self
             .tenants
             .get(tenant)
@@ -122,21 +121,20 @@ impl RawQueue {
 
     /// The message becomes a dead letter. Gives whether the delivery was held until now.
     pub fn bury(&self, tenant: &str, delivery: &str, reason: &str, error: Option<String>) -> Answer {
-        // Neither this nor what follows has a use for the lease.
-        let Some(receipt) = receipt(tenant, delivery, 1.0) else { return Ok(JsValue::FALSE) };
+        let Some(receipt) = receipt_by_text(tenant, delivery) else { return Ok(JsValue::FALSE) };
         let request = self.tenants.get(tenant).dead_letter(&receipt, reason);
         call(request.with(error, |request, error| request.error(&error)), JsValue::from)
     }
 
     /// The delivery was none. Gives whether it was held until now.
     pub fn give_back(&self, tenant: &str, delivery: &str) -> Answer {
-        let Some(receipt) = receipt(tenant, delivery, 1.0) else { return Ok(JsValue::FALSE) };
+        let Some(receipt) = receipt_by_text(tenant, delivery) else { return Ok(JsValue::FALSE) };
         call(self.tenants.get(tenant).give_back(&receipt), JsValue::from)
     }
 
     /// Gives whether the delivery was held until now.
-    pub fn touch(&self, tenant: &str, delivery: &str, lease: f64, new_lease: f64) -> Answer {
-        let Some(receipt) = receipt(tenant, delivery, lease) else { return Ok(JsValue::FALSE) };
+    pub fn touch(&self, tenant: &str, message: f64, fence: f64, lease: f64, new_lease: f64) -> Answer {
+        let receipt = receipt(tenant, message, fence, lease);
         let request = self.tenants.get(tenant).touch(&receipt).with(millis(new_lease), Touch::lease);
         call(request, JsValue::from)
     }
@@ -201,20 +199,38 @@ fn request(
         .with(millis(dedup_for), SendRequest::dedup_for)
 }
 
-fn sent(Sent { id, duplicate, .. }: Sent) -> JsValue {
-    Array::of2(&id.to_string().into(), &duplicate.into()).into()
+#[wasm_bindgen]
+extern "C" {
+    /// A call with numbers as they are, where an array that is filled would take one for each of them, in a box.
+    #[wasm_bindgen(js_namespace = Array, js_name = of)]
+    fn array_of(value: &str, message: f64, fence: f64, attempt: f64, lease: f64, until: f64) -> JsValue;
 }
 
-fn receipt(tenant: &str, delivery: &str, lease: f64) -> Option<Receipt> {
-    web::receipt(&name(tenant), ID, None, delivery, millis(lease)?)
+fn sent(Sent { id, duplicate, .. }: Sent) -> JsValue {
+    let number = js(web::message_number(id));
+    if duplicate { -number } else { number }.into()
+}
+
+fn receipt(tenant: &str, message: f64, fence: f64, lease: f64) -> Receipt {
+    let whole = |number| count(number).unwrap_or_default();
+    web::receipt(&name(tenant), ID, None, (whole(message), whole(fence)), millis(lease).unwrap_or_default())
+}
+
+/// For calls that have no use for the lease.
+fn receipt_by_text(tenant: &str, delivery: &str) -> Option<Receipt> {
+    Some(web::receipt(&name(tenant), ID, None, web::delivery_numbers(delivery)?, Duration::from_millis(1)))
 }
 
 fn shown(delivery: Delivery<Raw>) -> JsValue {
-    let (message, id, attempt) = (delivery.id().to_string(), delivery.delivery_id(), delivery.attempt());
+    let (message, attempt) = (web::message_number(delivery.id()), delivery.attempt());
     let (value, receipt) = delivery.into_parts();
-    let lease = receipt.lease();
-    let until = Timestamp::from_local_clock() + lease;
-    let shown = Array::of5(&text(&value.0), &message.into(), &id.into(), &js(attempt).into(), &js_millis(lease).into());
-    shown.push(&js(until.as_millis()).into());
-    shown.into()
+    let until = Timestamp::from_local_clock() + receipt.lease();
+    array_of(
+        &String::from_utf8_lossy(&value.0),
+        js(message),
+        js(receipt.fence()),
+        js(attempt),
+        js_millis(receipt.lease()),
+        js(until.as_millis()),
+    )
 }

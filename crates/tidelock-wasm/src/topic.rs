@@ -6,7 +6,7 @@ use js_sys::{Array, Error as JsError, Function};
 use tidelock::topic::{
     Cursor, Event, EventDelivery, EventId, Follower, Gap, GapCause, Item, Publish, Published, Reader, Receipt, Start,
 };
-use tidelock::web::{Begun, begin, publish_recorded, receipt, recv_event};
+use tidelock::web::{Begun, begin, delivery_numbers, publish_recorded, receipt, recv_event};
 use tidelock::{MINUTE, Raw, Tidelock, Topic, TopicBuilder};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -145,8 +145,9 @@ impl RawTopicReader {
 
     fn settle(&self, tenant: &str, delivery: &str, settle: impl FnOnce(Reader<Raw>, Receipt) -> Answer) -> Answer {
         let Group { topic, reader } = self.tenants.get(tenant);
-        let receipt = receipt(&name(tenant), topic.id(), Some(reader.group()), delivery, MINUTE);
-        receipt.map_or(Ok(JsValue::FALSE), |receipt| settle(reader, receipt))
+        let Some(numbers) = delivery_numbers(delivery) else { return Ok(JsValue::FALSE) };
+        let receipt = receipt(&name(tenant), topic.id(), Some(reader.group()), numbers, MINUTE);
+        settle(reader, receipt)
     }
 }
 

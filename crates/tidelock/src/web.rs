@@ -26,18 +26,29 @@ pub use crate::runtime::{Begun, Pending, begin, pause};
 use crate::tidelock::Tidelock;
 use crate::time::{Clock, whole_millis};
 
-/// The receipt of a delivery of a queue, or of a group's, by its [`delivery_id`](crate::queue::Message::delivery_id) and
-/// the lease that it was taken with. `None`: the text is no delivery id.
-pub fn receipt(tenant: &str, object: &str, group: Option<&str>, delivery_id: &str, lease: Duration) -> Option<Receipt> {
-    let (id, fence) = delivery_id.split_once('.')?;
-    Some(Receipt {
+/// The numbers in a [`delivery_id`](crate::queue::Message::delivery_id): of the message and of the hand-over. `None`: the
+/// text is no delivery id.
+pub fn delivery_numbers(delivery_id: &str) -> Option<(u64, u64)> {
+    let (message, fence) = delivery_id.split_once('.')?;
+    Some((message.parse().ok()?, fence.parse().ok()?))
+}
+
+/// The receipt of a delivery of a queue, or of a group's, by the numbers of message and hand-over and the lease that it was
+/// taken with.
+pub fn receipt(tenant: &str, object: &str, group: Option<&str>, (id, fence): (u64, u64), lease: Duration) -> Receipt {
+    Receipt {
         tenant: tenant.into(),
         object: object.into(),
         group: group.map(Into::into),
-        id: MessageId(id.parse().ok()?),
-        fence: fence.parse().ok()?,
+        id: MessageId(id),
+        fence,
         lease: whole_millis(lease),
-    })
+    }
+}
+
+/// The number of a message, below 2^53: what its text shows.
+pub fn message_number(id: MessageId) -> u64 {
+    id.0
 }
 
 /// A world of its own whose overdue records are carried out so many at a time; then the page has its turn.

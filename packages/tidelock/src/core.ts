@@ -6,15 +6,19 @@ import { TEN_YEARS } from "./check.js";
 
 export * from "../wasm/tidelock.js";
 
-/** What the core works in. */
-export let memory: WebAssembly.Memory;
-
-try {
-  ({ memory } = initSync({ module: new WebAssembly.Module(wasm()) }));
-} catch (cause) {
-  const text = "tidelock cannot start its WebAssembly; a content security policy needs 'wasm-unsafe-eval'";
-  throw new Error(text, { cause });
+/** The core, compiled; its bytes are let go of. */
+function compiled(): WebAssembly.Module {
+  const bytes = wasm();
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (cause) {
+    const text = "tidelock cannot start its WebAssembly; a content security policy needs 'wasm-unsafe-eval'";
+    throw new Error(text, { cause });
+  }
 }
+
+/** What the core works in. */
+export const { memory }: { memory: WebAssembly.Memory } = initSync({ module: compiled() });
 
 /** Not given, for the core. */
 export const NONE = Number.NaN;

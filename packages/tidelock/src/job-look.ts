@@ -200,7 +200,7 @@ function total([submitted, completed, failed, cancelled, timedOut, retries, stal
 }
 
 function info<Input, Result>([shown, input, result, failures]: ShownInfo): JobInfo<Input, Result> {
-  const { data, meta } = unpack<Input>(input);
+  const { data, meta } = unpack<Input, object>(input, {});
   const about: JobInfo<Input, Result> = { ...summary(shown), input: data, lastFailures: failures.map(failure) };
   if (meta !== undefined) about.meta = meta;
   if (result !== null) about.result = give(result) as Result;

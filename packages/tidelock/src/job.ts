@@ -193,7 +193,7 @@ export function job<S extends Schema, Result = unknown>(
       if (over.signal.aborted) return;
       let input: Infer<S>;
       try {
-        input = parse(schema, unpack(value).data) as Infer<S>;
+        input = parse(schema, unpack(value, {}).data) as Infer<S>;
       } catch (error) {
         return failed(error, "UNDECODABLE");
       }

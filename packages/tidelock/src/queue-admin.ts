@@ -252,10 +252,10 @@ function message<T>(shown: ShownMessage): QueueMessageInfo<T> {
   const [value, messageId, state, blocked, attempts, enqueuedAt, due, expiresAt, note, lastError, held] = shown;
   const lease = held && { fence: held[0], end: held[1], consumer: held[2] };
   const about = { messageId, state, blocked, attempts, enqueuedAt, due, expiresAt, note, lastError, lease };
-  return { ...unpack<T>(value), ...about };
+  return unpack(value, about);
 }
 
 function letter<T>(shown: ShownLetter): QueueDeadLetter<T> {
   const [value, messageId, reason, note, lastError, attempts, enqueuedAt, movedAt, keptUntil] = shown;
-  return { ...unpack<T>(value), messageId, reason, note, lastError, attempts, enqueuedAt, movedAt, keptUntil };
+  return unpack(value, { messageId, reason, note, lastError, attempts, enqueuedAt, movedAt, keptUntil });
 }

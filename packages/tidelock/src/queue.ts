@@ -141,7 +141,58 @@ export type Queue<T> = QueueReader<T> &
 /** What the core takes of a message. */
 type Numbers = [delay: number, key: string | undefined, dedup: string | undefined, dedupFor: number];
 /** What it shows of a delivery. */
-type Shown = [value: string, message: string, delivery: string, attempt: number, lease: number, until: number];
+type Shown = [value: string, message: number, fence: number, attempt: number, lease: number, until: number];
+
+/** What a queue does with what it gave. */
+interface Giver {
+  readonly raw: RawQueue;
+  /** Checks what is asked of a nack. */
+  delayOf(delayMs: number | undefined): number;
+}
+
+/**
+ * A message that was received. Its methods are its own, so that they work without it, and who gave it is a field and not in
+ * a `WeakMap`, which alone took a fifth of the time of a receive.
+ */
+class Received<T> implements QueueReceived<T> {
+  readonly #by: RawQueue;
+  readonly #whose: string;
+  declare data: T;
+  messageId: string;
+  deliveryId: string;
+  attempt: number;
+  leaseUntil: number;
+  declare orderingKey?: string;
+  declare meta?: Record<string, unknown>;
+  ack: QueueReceived<T>["ack"];
+  touch: QueueReceived<T>["touch"];
+  nack: QueueReceived<T>["nack"];
+
+  constructor({ raw, delayOf }: Giver, whose: string, [value, message, fence, attempt, lease, leaseUntil]: Shown) {
+    const deliveryId = `${message}.${fence}`;
+    this.#by = raw;
+    this.#whose = whose;
+    unpack(value, this);
+    this.messageId = String(message);
+    this.deliveryId = deliveryId;
+    this.attempt = attempt;
+    this.leaseUntil = leaseUntil;
+    this.ack = async () => settled<boolean>(raw.ack(whose, message, fence, lease));
+    this.touch = async (cfg = {}) => {
+      const again = number("leaseMs", cfg.leaseMs, { otherwise: NONE });
+      return settled<boolean>(raw.touch(whose, message, fence, lease, again));
+    };
+    this.nack = async (cfg = {}) => {
+      const delay = delayOf(cfg.delayMs);
+      return settled<boolean>(raw.nack(whose, deliveryId, delay, text(cfg.reason), text(cfg.error)));
+    };
+  }
+
+  /** Whose that is which the queue gave. */
+  static whose(received: object, by: RawQueue): string | undefined {
+    return #by in received && received.#by === by ? received.#whose : undefined;
+  }
+}
 
 /** Makes a queue of this page. */
 export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>> {
@@ -159,36 +210,18 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
   const maxDeliveries = number("delivery.maxDeliveries", delivery.maxDeliveries, most);
   const raw = new RawQueue(lease, maxDeliveries, maxAge, kept, maxDelay);
 
-  /** Whose each message is that was received. */
-  const tenants = new WeakMap<object, string>();
-
-  function received(whose: string, [value, messageId, deliveryId, attempt, lease, leaseUntil]: Shown): QueueReceived<T> {
-    const received: QueueReceived<T> = {
-      ...unpack<T>(value),
-      messageId,
-      deliveryId,
-      attempt,
-      leaseUntil,
-      async ack() {
-        return settled<boolean>(raw.ack(whose, deliveryId, lease));
-      },
-      async touch(cfg = {}) {
-        const again = number("leaseMs", cfg.leaseMs, { otherwise: NONE });
-        return settled<boolean>(raw.touch(whose, deliveryId, lease, again));
-      },
-      async nack(cfg = {}) {
-        const delay = number("delayMs", cfg.delayMs, { otherwise: NONE, floor: 0, orZero: true });
-        if (delay > maxDelay) throw new Error(`nack delayMs (${delay}) exceeds maxNackDelayMs (${maxDelay})`);
-        return settled<boolean>(raw.nack(whose, deliveryId, lease, delay, text(cfg.reason), text(cfg.error)));
-      },
-    };
-    tenants.set(received, whose);
-    return received;
-  }
+  const giver: Giver = {
+    raw,
+    delayOf(delayMs) {
+      const delay = number("delayMs", delayMs, { otherwise: NONE, floor: 0, orZero: true });
+      if (delay > maxDelay) throw new Error(`nack delayMs (${delay}) exceeds maxNackDelayMs (${maxDelay})`);
+      return delay;
+    },
+  };
 
   /** Whose that was which this queue gave. */
   function holder(received: QueueReceived<T>, what = "it"): string {
-    const whose = tenants.get(received);
+    const whose = Received.whose(received, raw);
     if (whose === undefined) throw new Error(`${what} was not received from this queue`);
     return whose;
   }
@@ -213,14 +246,14 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
       const whose = tenant(cfg.tenantId, configured);
       const wished = wish(cfg);
       const shown = await waiting<Shown>(cfg.signal, () => raw.recv(whose, ...wished));
-      return shown && received(whose, shown);
+      return shown && new Received<T>(giver, whose, shown);
     },
     async recvMany(max, cfg = {}) {
       const whose = tenant(cfg.tenantId, configured);
       const most = upTo(max);
       const wished = wish(cfg);
       const shown = await waiting<Shown[]>(cfg.signal, () => raw.recv_many(whose, most, ...wished));
-      return (shown ?? []).map((one) => received(whose, one));
+      return (shown ?? []).map((one) => new Received<T>(giver, whose, one));
     },
     stream: (cfg = {}) => repeated(cfg, reader.recv),
   };
@@ -232,7 +265,8 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
       const whose = tenant(cfg.tenantId, configured);
       const about = numbers(cfg);
       const value = packed(parse(config.schema, cfg.data) as T, cfg);
-      return sent(await settled<Sent>(raw.send(whose, value, ...about)));
+      const answer = settled<Sent>(raw.send(whose, value, ...about));
+      return typeof answer === "number" ? sent(answer) : answer.then(sent);
     },
     async sendMany(items, cfg = {}) {
       const whose = tenant(cfg.tenantId, configured);
@@ -266,11 +300,11 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
   };
 }
 
-/** What the core shows of a send. */
-type Sent = [messageId: string, duplicate: boolean];
+/** What the core shows of a send: the number of the message, negative if there was one with its idempotency key. */
+type Sent = number;
 
-function sent([messageId, duplicate]: Sent): { messageId: string; duplicate: boolean } {
-  return { messageId, duplicate };
+function sent(answer: Sent): { messageId: string; duplicate: boolean } {
+  return { messageId: String(Math.abs(answer)), duplicate: answer < 0 };
 }
 
 /** Checks how many there are in a batch. */

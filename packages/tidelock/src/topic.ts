@@ -173,11 +173,8 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
           if (shown === null) return null;
           const [value, event, at, deliveryId] = shown;
           try {
-            return {
-              ...opened<T>([value, event, at]),
-              deliveryId,
-              commit: async () => settled<boolean>(reader.commit(whose, deliveryId)),
-            };
+            const commit = async () => settled<boolean>(reader.commit(whose, deliveryId));
+            return unpack(value, { eventId: event, cursor: event, publishedAt: at, deliveryId, commit });
           } catch (error) {
             reader.bury(whose, deliveryId, invalid(cfg, [value, event, at], error));
             wait = Math.max(end - Date.now(), 0);
@@ -220,7 +217,7 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
 }
 
 function opened<T>([value, event, at]: Seen): TopicLiveEvent<T> {
-  return { ...unpack<T>(value), eventId: event, cursor: event, publishedAt: at };
+  return unpack(value, { eventId: event, cursor: event, publishedAt: at });
 }
 
 /** What notes gaps. */

@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use async_task::{Runnable, Task};
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
@@ -75,6 +76,10 @@ fn soon() {
 pub(super) fn run() {
     TURN.with(|turn| {
         turn.is_due.set(false);
+        // Nearly each call finds nothing that it woke.
+        if turn.ready.borrow().is_empty() {
+            return;
+        }
         let is_nested = turn.is_running.replace(true);
         // Tasks do not belong to the call that they are run by.
         let is_awaited = turn.is_awaited.replace(false);
@@ -153,18 +158,17 @@ impl<T> fmt::Debug for Pending<T> {
 }
 
 /// Begins a call: it, and all that it set going, runs as far as it can before this returns.
-pub fn begin<T: 'static>(future: impl Future<Output = T> + 'static) -> Begun<T> {
+pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) -> Begun<T> {
+    // Most calls are over at once, and need no task. One that is not is polled again as a task, which is what wakes it.
+    let first = awaited(|| Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())));
+    if let Poll::Ready(value) = first {
+        run();
+        return Begun::Ready(value);
+    }
     let outcome = Rc::new(RefCell::new(Outcome::None));
     let told = Rc::clone(&outcome);
     let call = async move {
-        let mut future = pin!(future);
-        let value = poll_fn(|context| {
-            let before = TURN.with(|turn| turn.is_awaited.replace(true));
-            let polled = future.as_mut().poll(context);
-            TURN.with(|turn| turn.is_awaited.set(before));
-            polled
-        })
-        .await;
+        let value = poll_fn(|context| awaited(|| Pin::new(&mut future).poll(context))).await;
         let before = std::mem::replace(&mut *told.borrow_mut(), Outcome::None);
         match before {
             Outcome::Wanted(tell) => tell(value),
@@ -182,4 +186,12 @@ pub fn begin<T: 'static>(future: impl Future<Output = T> + 'static) -> Begun<T> 
         }
         _ => Begun::Pending(Pending { outcome, task }),
     }
+}
+
+/// Does it for a call that somebody waits for.
+fn awaited<T>(poll: impl FnOnce() -> T) -> T {
+    let before = TURN.with(|turn| turn.is_awaited.replace(true));
+    let polled = poll();
+    TURN.with(|turn| turn.is_awaited.set(before));
+    polled
 }
