@@ -25,7 +25,7 @@ pub(super) fn tables(rows: &[Row], limit: &str, missing: &[String]) -> String {
         text += &match work.kind {
             Kind::Rate => rates(table),
             Kind::LocalRate => local_rates(table),
-            Kind::Held(_) => held(table),
+            Kind::Held => held(table),
             Kind::Latency => latencies(table),
             Kind::Memory(_) => memory(table),
         };

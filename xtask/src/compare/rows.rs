@@ -127,10 +127,7 @@ fn figures(work: &Work, sample: &Samples, first: Option<&Samples>, limit: Option
     }
     let rates = sample.all(Trial::ops_per_s);
     let measure = if work.kind == Kind::Latency { Trial::p50_ms } else { Trial::ops_per_s };
-    let share_of_limit = match work.kind {
-        Kind::Held(allowed) => median(&rates).map(|rate| rate / f64::from(allowed)),
-        _ => None,
-    };
+    let share_of_limit = (work.kind == Kind::Held).then(|| Some(median(&rates)? / work.allowed_per_s())).flatten();
     Figures {
         ops_per_s: median(&rates),
         share_of_limit,

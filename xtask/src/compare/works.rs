@@ -12,8 +12,8 @@ pub(super) enum Kind {
     Rate,
     /// The same where no server is asked.
     LocalRate,
-    /// Items per second that a limit lets through, of so many that it allows.
-    Held(u32),
+    /// Items per second that a limit lets through, of those that it allows.
+    Held,
     /// Milliseconds.
     Latency,
     /// Bytes of the server for an item, at this many.
@@ -106,7 +106,7 @@ pub(super) static WORKS: [Work; 42] = [
     Work {
         name: "job.limit_reached",
         title: "Process, 10 handlers, with a limit that holds them back: 100 in each tenth of a second",
-        kind: Kind::Held(1_000),
+        kind: Kind::Held,
         command: "held",
         limit: Some(RateLimit { items: 100, window_ms: 100 }),
         ..PACED
@@ -242,9 +242,14 @@ impl Work {
         match self.kind {
             Kind::Memory(items) => items.min(most),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
-            Kind::Held(rate) => (f64::from(rate) * seconds * 2.0) as usize,
+            Kind::Held => (self.allowed_per_s() * seconds * 2.0) as usize,
             _ => 400.min(most),
         }
+    }
+
+    /// What its limit allows; without one, all.
+    pub(super) fn allowed_per_s(&self) -> f64 {
+        self.limit.map_or(f64::INFINITY, |limit| f64::from(limit.items) * 1_000.0 / f64::from(limit.window_ms))
     }
 
     /// Items above which a rate does not become better known.
@@ -263,5 +268,30 @@ impl Work {
             arguments.extend([format!("--limit={items}"), format!("--window={window_ms}")]);
         }
         arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Kind, WORKS};
+
+    #[test]
+    fn each_work_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = WORKS.iter().map(|work| work.name).collect();
+        assert_eq!(names.len(), WORKS.len());
+        assert!(!names.contains(""));
+    }
+
+    #[test]
+    fn a_limit_that_is_to_be_reached_has_more_before_it_than_it_allows() {
+        let held: Vec<_> = WORKS.iter().filter(|work| work.kind == Kind::Held).collect();
+        assert!(!held.is_empty());
+        for work in held {
+            assert!((work.allowed_per_s() - 1_000.0).abs() < 1e-9, "what its title says");
+            assert_eq!(work.size(1_000_000, 1.5), 3_000);
+            assert!(work.arguments().contains(&"--limit=100".to_owned()), "{:?}", work.arguments());
+        }
     }
 }
