@@ -86,7 +86,7 @@ mod tests {
         let (alarms, wanted) = channel();
         let thread = thread::spawn(move || ring_all(&wanted));
         let (ring, mut rung) = oneshot::channel();
-        alarms.send(Alarm { due: Instant::now() + Duration::from_secs(3_600), ring }).unwrap();
+        alarms.send(Alarm { due: Instant::now() + Duration::from_hours(1), ring }).unwrap();
         drop(alarms);
         thread.join().unwrap();
         assert!(rung.try_recv().is_err());
