@@ -27,8 +27,9 @@ async function bullmq(url) {
         enqueueMany: (payloads, delay) => queue.addBulk(payloads.map((data) => ({ name: "item", data, opts: { delay } }))),
       };
     },
-    work(concurrency, seen) {
-      const worker = new Worker(name, async (job) => seen.handle(job.data), { connection: connect(), concurrency });
+    work(concurrency, seen, limiter) {
+      const options = { connection: connect(), concurrency, limiter };
+      const worker = new Worker(name, async (job) => seen.handle(job.data), options);
       return worker.waitUntilReady();
     },
   };
@@ -112,6 +113,30 @@ async function fill(library, task, begin, delay) {
   return rate(task.items, start);
 }
 
+/** Works off what is there, from the first item to the last. */
+async function workOff(library, task, begin, limiter) {
+  await begin();
+  const seen = new Seen(task.items);
+  await library.work(task.callers, seen, limiter);
+  return rate(await seen.waitForAll(), seen.first);
+}
+
+const limiter = (task) => ({ max: task.limit, duration: task.window });
+
+/** What a rate limit lets through when there is always more, from where its second window begins to where its last one does. */
+async function held(library, task, begin) {
+  await begin();
+  const seen = new Seen(0);
+  await library.work(task.callers, seen, limiter(task));
+  await seen.came(1);
+  await sleep(task.window + task.seconds * 1_000);
+  const times = seen.arrivals.map(([, arrival]) => arrival);
+  if (times.length >= task.items) throw new Error(`all ${task.items} items came: no limit holds them`);
+  const last = Math.floor((times.length - 1) / task.limit) * task.limit;
+  if (last <= task.limit) throw new Error("less than two windows came");
+  return { items: last - task.limit, seconds: (times[last] - times[task.limit]) / 1_000 };
+}
+
 const WORKS = {
   async enqueue(library, task, begin) {
     const jobs = library.open();
@@ -123,12 +148,9 @@ const WORKS = {
   bulk: (library, task, begin) => fill(library, task, begin),
   fill: (library, task, begin) => fill(library, task, begin),
   delay: (library, task, begin) => fill(library, task, begin, HOUR),
-  async process(library, task, begin) {
-    await begin();
-    const seen = new Seen(task.items);
-    await library.work(task.callers, seen);
-    return rate(await seen.waitForAll(), seen.first);
-  },
+  process: (library, task, begin) => workOff(library, task, begin),
+  paced: (library, task, begin) => workOff(library, task, begin, limiter(task)),
+  held,
   async flow(library, task, begin) {
     const [jobs, seen] = [library.open(), new Seen(task.items)];
     await jobs.ready();
@@ -204,6 +226,8 @@ function readTask() {
     batch: number(100),
     rate: number(100),
     seconds: number(1),
+    limit: number(100_000),
+    window: number(1_000),
   };
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const { url, ...numbers } = values;

@@ -5,6 +5,7 @@ The conversation is the same: it says `ready`, waits for a line, works, prints o
 
 import argparse
 import asyncio
+import importlib
 import json
 import math
 import os
@@ -12,49 +13,23 @@ import sys
 import time
 from datetime import timedelta
 
-from arq import create_pool
-from arq.connections import RedisSettings
-from arq.worker import Worker, func
-
 PAYLOAD = 100
 PATIENCE_S = 30
 # How long a rate is measured at most.
 ENOUGH_S = 3
 
 
-class Arq:
-    """arq with its defaults, or with a shorter pause between two looks at the queue."""
-
-    def __init__(self, url, poll_s=0.5):
-        self.settings = RedisSettings.from_dsn(url)
-        self.poll_s = poll_s
-
-    async def open(self):
-        self.pool = await create_pool(self.settings)
-
-    async def enqueue(self, payload, delay=None):
-        await self.pool.enqueue_job("handle", payload, _defer_by=delay)
-
-    async def enqueue_many(self, payloads, delay=None):
-        for first in range(0, len(payloads), 64):
-            some = payloads[first : first + 64]
-            await asyncio.gather(*(self.enqueue(payload, delay) for payload in some))
-
-    async def work(self, handlers, seen):
-        async def handle(_context, payload):
-            seen.handle(payload)
-
-        worker = Worker(
-            [func(handle, name="handle")],
-            redis_settings=self.settings,
-            max_jobs=handlers,
-            poll_delay=self.poll_s,
-            handle_signals=False,
-        )
-        self.worker = asyncio.create_task(worker.async_run())
+# Each in a module of its own, because they cannot be installed beside each other.
+LIBRARIES = {
+    "arq": ("with_arq", {}),
+    "arq-10ms": ("with_arq", {"poll_s": 0.01}),
+    "taskiq": ("with_taskiq", {}),
+}
 
 
-LIBRARIES = {"arq": Arq, "arq-10ms": lambda url: Arq(url, poll_s=0.01)}
+def library(contender, url):
+    module, options = LIBRARIES[contender]
+    return importlib.import_module(module).Library(url, **options)
 
 
 class Seen:
@@ -125,14 +100,19 @@ async def enqueue(library, task, begin):
     return rate(task.items, start)
 
 
-async def bulk(_library, _task, begin):
-    await begin()
-    return {"items": 0, "seconds": 0, "unsupported": "no call that enqueues many"}
+def unsupported(reason):
+    async def work(_library, _task, begin):
+        await begin()
+        return {"items": 0, "seconds": 0, "unsupported": reason}
+
+    return work
 
 
-async def ordered(_library, _task, begin):
-    await begin()
-    return {"items": 0, "seconds": 0, "unsupported": "no order by keys"}
+async def enqueue_many(library, payloads, delay):
+    """As many at once as is usual, where no call takes many."""
+    for first in range(0, len(payloads), 64):
+        some = payloads[first : first + 64]
+        await asyncio.gather(*(library.enqueue(payload, delay) for payload in some))
 
 
 async def fill(library, task, begin, delay=None):
@@ -140,7 +120,7 @@ async def fill(library, task, begin, delay=None):
     start = await begin()
     for first in range(0, task.items, task.batch):
         last = min(first + task.batch, task.items)
-        await library.enqueue_many([payload(number) for number in range(first, last)], delay)
+        await enqueue_many(library, [payload(number) for number in range(first, last)], delay)
     return rate(task.items, start)
 
 
@@ -195,8 +175,11 @@ async def loaded(library, task, begin):
 
 
 WORKS = {
-    work.__name__: work
-    for work in (enqueue, bulk, fill, delay, process, flow, ordered, idle, loaded)
+    **{work.__name__: work for work in (enqueue, fill, delay, process, flow, idle, loaded)},
+    "bulk": unsupported("no call that enqueues many"),
+    "ordered": unsupported("no order by keys"),
+    "paced": unsupported("no rate limit"),
+    "held": unsupported("no rate limit"),
 }
 
 
@@ -211,6 +194,8 @@ def read_task():
         ("batch", int, 100),
         ("rate", float, 100.0),
         ("seconds", float, 1.0),
+        ("limit", int, 100_000),
+        ("window", int, 1_000),
     ]:
         parser.add_argument(f"--{name}", type=kind, default=standard)
     return parser.parse_args()
@@ -224,7 +209,7 @@ async def begin():
 
 async def main():
     task = read_task()
-    outcome = await WORKS[task.work](LIBRARIES[task.contender](task.url), task, begin)
+    outcome = await WORKS[task.work](library(task.contender, task.url), task, begin)
     print(json.dumps(outcome), flush=True)
     sys.stdin.readline()
     # A worker that waits for more would have to be cancelled; it goes with the process.

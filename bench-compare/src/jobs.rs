@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::Notify;
 
-use crate::protocol::{Outcome, Stage, Task};
+use crate::protocol::{Outcome, Pace, Stage, Task};
 
 /// Bytes of one payload.
 const PAYLOAD: usize = 100;
@@ -45,6 +45,19 @@ pub(crate) trait Jobs: Clone + Send + Sync + 'static {
 
     /// Starts a worker with connections of its own; it works until what is returned is dropped.
     fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> impl Future<Output = Result<Box<dyn Any>>>;
+
+    /// Whether items can be held to a rate.
+    const PACED: bool = false;
+
+    /// The same, with no more items than the limit allows.
+    fn work_paced(
+        _url: &str,
+        _handlers: usize,
+        _seen: Arc<Seen>,
+        _pace: Pace,
+    ) -> impl Future<Output = Result<Box<dyn Any>>> {
+        async { bail!("no rate limit") }
+    }
 }
 
 /// What the handlers of a worker have seen.
@@ -101,6 +114,15 @@ impl Seen {
         *self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When each item came, the first one first.
+    fn times(&self) -> Vec<Instant> {
+        let arrivals = self.arrivals.iter();
+        let arrivals = arrivals.flat_map(|arrivals| arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let mut times: Vec<_> = arrivals.map(|(_, arrival)| arrival).collect();
+        times.sort();
+        times
+    }
+
     /// How long each item was on its way; items are numbered in the order of their departures.
     fn delays(&self, departures: &[Instant]) -> Vec<Duration> {
         let arrivals =
@@ -133,6 +155,9 @@ async fn work<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
         "bulk" | "fill" => fill::<J>(stage, task, None).await,
         "delay" => fill::<J>(stage, task, Some(Duration::from_hours(1))).await,
         "process" => process::<J>(stage, task).await,
+        "paced" | "held" if !J::PACED => Ok(Outcome::unsupported("no rate limit")),
+        "paced" => process_paced::<J>(stage, task).await,
+        "held" => held::<J>(stage, task).await,
         "flow" => flow::<J>(stage, task).await,
         "ordered" if !J::ORDERED => Ok(Outcome::unsupported("no order by keys")),
         "ordered" => flow_by_keys::<J>(stage, task).await,
@@ -202,9 +227,42 @@ async fn process<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     stage.ready()?;
     let seen = Seen::counting(task.items);
     let _worker = J::work(&task.url, task.callers, Arc::clone(&seen)).await?;
+    worked_off(&seen).await
+}
+
+/// The same with a rate limit.
+async fn process_paced<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    stage.ready()?;
+    let seen = Seen::counting(task.items);
+    let _worker = J::work_paced(&task.url, task.callers, Arc::clone(&seen), task.pace()).await?;
+    worked_off(&seen).await
+}
+
+async fn worked_off(seen: &Seen) -> Result<Outcome> {
     let count = seen.all().await?;
     let elapsed = seen.first().context("nothing came")?.elapsed();
     Ok(Outcome::rate(count, elapsed))
+}
+
+/// What a rate limit lets through when there is always more.
+async fn held<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
+    stage.ready()?;
+    let (seen, pace) = (Seen::timing(0), task.pace());
+    let _worker = J::work_paced(&task.url, task.callers, Arc::clone(&seen), pace).await?;
+    came(&seen, 1).await?;
+    tokio::time::sleep(pace.window + task.duration()).await;
+    let times = seen.times();
+    ensure!(times.len() < task.items, "all {} items came: no limit holds them", task.items);
+    let (items, elapsed) = steady(&times, pace.items as usize).context("less than two windows came")?;
+    Ok(Outcome::rate(items, elapsed))
+}
+
+/// Items and time from where a second window begins to where the last one does, whether a limit lets the items of a
+/// window through at once or one by one. The first window may be a part of one.
+fn steady(times: &[Instant], window: usize) -> Option<(usize, Duration)> {
+    let last = times.len().checked_sub(1)? / window * window;
+    let items = last.checked_sub(window).filter(|items| *items > 0)?;
+    Some((items, times[last] - times[window]))
 }
 
 /// From the first enqueue to the last handler, both at once.
@@ -294,4 +352,29 @@ async fn loaded<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
 #[expect(clippy::cast_precision_loss, reason = "counts of one run are far below 2^52")]
 fn as_f64(count: usize) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::steady;
+    use std::time::{Duration, Instant};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_steady_rate_is_the_same_in_bursts_and_one_by_one() {
+        let now = Instant::now();
+        let bursts: Vec<_> = (0..47).map(|number| now + MS * 100 * (number / 10)).collect();
+        assert_eq!(steady(&bursts, 10), Some((30, 300 * MS)));
+        let even: Vec<_> = (0..47).map(|number| now + MS * 10 * number).collect();
+        assert_eq!(steady(&even, 10), Some((30, 300 * MS)));
+    }
+
+    #[test]
+    fn less_than_a_window_behind_the_first_is_no_rate() {
+        let now = Instant::now();
+        assert_eq!(steady(&[], 10), None);
+        assert_eq!(steady(&[now; 20], 10), None);
+        assert_eq!(steady(&[now; 21], 10), Some((10, Duration::ZERO)));
+    }
 }

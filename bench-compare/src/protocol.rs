@@ -30,12 +30,29 @@ pub(crate) struct Task {
     /// How long a work goes on that is not counted in items.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) seconds: f64,
+    /// How many items a rate limit allows in each of its windows.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) limit: u32,
+    /// Milliseconds of one window of the rate limit.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) window: u32,
 }
 
 impl Task {
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace { items: self.limit, window: Duration::from_millis(self.window.into()) }
+    }
+}
+
+/// A rate limit: so many items in each window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) items: u32,
+    pub(crate) window: Duration,
 }
 
 /// What came of it.

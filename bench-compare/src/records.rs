@@ -9,6 +9,8 @@ use crate::jobs::{payload, spread};
 use crate::protocol::{Outcome, Stage, Task};
 
 const NAME: &str = "compare";
+/// As many as a registry can be told to take; it takes 10,000 unless it is told.
+const MOST_RECORDS: u64 = 1_000_000;
 /// Requests that are under way at once; those to one object share trips.
 const CALLERS: usize = 64;
 
@@ -18,7 +20,7 @@ pub(crate) async fn run(contender: &str, stage: &mut Stage, task: &Task) -> Resu
     let start = Instant::now();
     match contender {
         "tidelock-registry" => {
-            let registry = tide.registry::<String>(NAME).build()?;
+            let registry = tide.registry::<String>(NAME).max_entries(MOST_RECORDS).build()?;
             spread(task.items, CALLERS, move |number| {
                 let registry = registry.clone();
                 async move { Ok(registry.upsert(&format!("key-{number}"), &payload(number)).await.map(drop)?) }

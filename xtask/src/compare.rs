@@ -59,11 +59,18 @@ struct Scale {
     most: usize,
 }
 
+impl Scale {
+    /// Seconds of a trial that goes by the clock and not by items.
+    fn timed(&self) -> f64 {
+        self.seconds * 2.5
+    }
+}
+
 const FULL: Scale = Scale { rounds: 3, seconds: 0.6, probe: 600, most: 1_000_000 };
 const QUICK: Scale = Scale { rounds: 1, seconds: 0.1, probe: 150, most: 1_000 };
 
 /// Seconds; what would take longer to fill is not filled.
-const LONGEST_FILL: f64 = 20.0;
+const LONGEST_FILL: f64 = 30.0;
 
 /// Everything that a run needs.
 #[derive(Debug)]
@@ -178,7 +185,7 @@ impl Comparison {
 
     /// A number of items that is part of the work; left out if it would take minutes.
     fn sized(&self, work: &Work, contender: &'static Contender) -> Result<Samples> {
-        let mut samples = Samples::new(contender, work.size(self.scale.most));
+        let mut samples = Samples::new(contender, work.size(self.scale.most, self.scale.timed()));
         #[expect(clippy::cast_precision_loss, reason = "at most some millions")]
         let items = samples.items as f64;
         if let Some(rate) = self.fills.get(&(contender.name, work.command))
@@ -208,7 +215,7 @@ impl Comparison {
             }
         }
         let rate = self.through.get(name).map_or(100.0, |rate| (rate / 2.0).max(1.0));
-        let seconds = self.scale.seconds * 2.5;
+        let seconds = self.scale.timed();
         let mut arguments = work.arguments();
         arguments.extend([format!("--items={items}"), format!("--rate={rate}"), format!("--seconds={seconds}")]);
         site.run(contender, work.command, &arguments).with_context(|| format!("{name} at {}", work.name))

@@ -1,6 +1,7 @@
 //! Apalis over its Redis storage.
 
 use std::any::Any;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use apalis::prelude::*;
 use apalis_redis::{Config, RedisStorage};
 
 use super::{Jobs, Seen};
+use crate::protocol::Pace;
 
 const QUEUE: &str = "compare";
 /// Without an interval, a worker that found nothing looks again only when its heartbeat comes round: what is pushed
@@ -41,14 +43,29 @@ impl Jobs for Apalis {
     }
 
     async fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> Result<Box<dyn Any>> {
-        let storage = RedisStorage::<String>::new(apalis_redis::connect(url).await?);
-        let config = Config::default().queue(QUEUE).batch_size(handlers.max(10));
-        let storage = storage.with_config(config).poll_with_interval(POLL);
-        let worker =
-            WorkerBuilder::new("compare").backend(storage).concurrency(handlers).build(move |payload: String| {
-                seen.handle(&payload);
-                async { Ok::<_, BoxDynError>(()) }
-            });
+        let worker = WorkerBuilder::new(QUEUE).backend(storage(url, handlers).await?.poll_with_interval(POLL));
+        let worker = worker.concurrency(handlers).build(handler(seen));
         Ok(Box::new(tokio::spawn(worker.run())))
+    }
+
+    const PACED: bool = true;
+
+    async fn work_paced(url: &str, handlers: usize, seen: Arc<Seen>, pace: Pace) -> Result<Box<dyn Any>> {
+        let worker = WorkerBuilder::new(QUEUE).backend(storage(url, handlers).await?.poll_with_interval(POLL));
+        let worker = worker.rate_limit(pace.items.into(), pace.window).concurrency(handlers).build(handler(seen));
+        Ok(Box::new(tokio::spawn(worker.run())))
+    }
+}
+
+/// Where a worker looks for work.
+async fn storage(url: &str, handlers: usize) -> Result<RedisStorage<String>> {
+    let config = Config::default().queue(QUEUE).batch_size(handlers.max(10));
+    Ok(RedisStorage::new(apalis_redis::connect(url).await?).with_config(config))
+}
+
+fn handler(seen: Arc<Seen>) -> impl Fn(String) -> Ready<Result<(), BoxDynError>> + Clone + Send + Sync {
+    move |payload| {
+        seen.handle(&payload);
+        ready(Ok(()))
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use bullmq::options::RedisConnectionOptions;
+use bullmq::options::{RateLimiterOptions, RedisConnectionOptions};
 use bullmq::queue::BulkJob;
 use bullmq::{Queue, QueueOptions, Worker, WorkerOptions};
 use serde_json::Value;
 
 use super::{Jobs, Seen};
+use crate::protocol::Pace;
 
 const NAME: &str = "compare";
 
@@ -45,11 +46,25 @@ impl Jobs for BullMq {
     }
 
     async fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> Result<Box<dyn Any>> {
-        let options = WorkerOptions { connection: connection(url), ..WorkerOptions::default() }.concurrency(handlers);
-        let handler = move |job: bullmq::Job, _| {
-            seen.handle(job.data().as_str().unwrap_or_default());
-            async { Ok(Value::Null) }
-        };
-        Ok(Box::new(Worker::with_options(NAME, handler, options).await?))
+        work(options(url, handlers), seen).await
     }
+
+    const PACED: bool = true;
+
+    async fn work_paced(url: &str, handlers: usize, seen: Arc<Seen>, pace: Pace) -> Result<Box<dyn Any>> {
+        let limiter = RateLimiterOptions::new(pace.items.into(), pace.window);
+        work(options(url, handlers).limiter(limiter), seen).await
+    }
+}
+
+fn options(url: &str, handlers: usize) -> WorkerOptions {
+    WorkerOptions { connection: connection(url), ..WorkerOptions::default() }.concurrency(handlers)
+}
+
+async fn work(options: WorkerOptions, seen: Arc<Seen>) -> Result<Box<dyn Any>> {
+    let handler = move |job: bullmq::Job, _| {
+        seen.handle(job.data().as_str().unwrap_or_default());
+        async { Ok(Value::Null) }
+    };
+    Ok(Box::new(Worker::with_options(NAME, handler, options).await?))
 }

@@ -5,11 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use tidelock::ratelimit::{Limit, RateLimiter};
 use tidelock::{HOUR, Tidelock};
 
 use super::{Jobs, Seen};
+use crate::protocol::Pace;
 
 const NAME: &str = "compare";
+/// Whom the limit is for: all handlers ask for the same.
+const ALL: &str = "all";
+
+/// A job has no limit of its own: a handler asks one before its work, and waits until it passes.
+async fn limiter(url: &str, pace: Pace) -> Result<RateLimiter> {
+    let limit = Limit::new(pace.items.into()).window(pace.window);
+    Ok(Tidelock::connect(url).await?.ratelimit(NAME).limit(limit).build()?)
+}
+
+async fn turn(limiter: &RateLimiter) -> tidelock::Result<()> {
+    let verdict = limiter.acquire(ALL).await?;
+    assert!(!verdict.limited, "without a timeout it waits until it passes");
+    Ok(())
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Job(tidelock::job::Job<String, ()>);
@@ -42,6 +58,18 @@ impl Jobs for Job {
         let worker = job.process(move |_, payload: String| {
             seen.handle(&payload);
             async { Ok(()) }
+        });
+        Ok(Box::new(worker.concurrency(handlers).spawn()))
+    }
+
+    const PACED: bool = true;
+
+    async fn work_paced(url: &str, handlers: usize, seen: Arc<Seen>, pace: Pace) -> Result<Box<dyn Any>> {
+        let (Self(job), limiter) = (Self::open(url).await?, limiter(url, pace).await?);
+        let worker = job.process_with((limiter, seen), async |(limiter, seen), _, payload: String| {
+            turn(&limiter).await?;
+            seen.handle(&payload);
+            Ok(())
         });
         Ok(Box::new(worker.concurrency(handlers).spawn()))
     }
@@ -81,6 +109,21 @@ impl Jobs for Queue {
         });
         let worker = worker.concurrency(handlers);
         // The process ends long before.
+        Ok(Box::new(tokio::spawn(worker.run_until(tokio::time::sleep(HOUR)).into_future())))
+    }
+    const PACED: bool = true;
+
+    async fn work_paced(url: &str, handlers: usize, seen: Arc<Seen>, pace: Pace) -> Result<Box<dyn Any>> {
+        let (Self(queue), limiter) = (Self::open(url).await?, limiter(url, pace).await?);
+        let worker = queue.process(move |message| {
+            let (limiter, seen) = (limiter.clone(), Arc::clone(&seen));
+            async move {
+                turn(&limiter).await?;
+                seen.handle(&message);
+                Ok(())
+            }
+        });
+        let worker = worker.concurrency(handlers);
         Ok(Box::new(tokio::spawn(worker.run_until(tokio::time::sleep(HOUR)).into_future())))
     }
 }

@@ -1,5 +1,6 @@
 //! A proxy between client and server that loses, delays and cuts at a chosen byte.
 
+mod clock;
 mod frames;
 mod pump;
 
@@ -12,6 +13,8 @@ use anyhow::{Context as _, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use self::clock::Clock;
 
 /// Forwards every connection to one upstream port, and does to all of them what the test says.
 ///
@@ -59,7 +62,8 @@ impl Proxy {
         self.shared.stalled.send_replace(on);
     }
 
-    /// Makes each round trip take this much longer, half of it on either way. Order and bandwidth stay.
+    /// Makes each round trip take this much longer, half of it on either way, to a tenth of a
+    /// millisecond. Order and bandwidth stay.
     pub fn latency(&self, round_trip: Duration) {
         self.shared.plan().latency = round_trip / 2;
     }
@@ -119,6 +123,7 @@ struct Shared {
     stalled: watch::Sender<bool>,
     refusing: AtomicBool,
     plan: Mutex<Plan>,
+    clock: Clock,
     connections: AtomicUsize,
     open: AtomicUsize,
     bytes_up: AtomicU64,
@@ -142,6 +147,7 @@ impl Shared {
             stalled: watch::Sender::default(),
             refusing: AtomicBool::default(),
             plan: Mutex::default(),
+            clock: Clock::start(),
             connections: AtomicUsize::default(),
             open: AtomicUsize::default(),
             bytes_up: AtomicU64::default(),

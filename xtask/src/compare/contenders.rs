@@ -37,12 +37,34 @@ const fn contender(
     Contender { name, label, language, package, lacks, most: usize::MAX }
 }
 
+/// It makes one call of all items that are due, and Lua takes some 8,000 arguments.
+const APALIS_MOST: usize = 5_000;
+
 /// N.
 pub(super) static NO_OP: Contender =
     contender(LIMIT, "no-op script (N)", Language::Rust, "redis", "anything: the limit of one connection");
 
+const SIDEKIQ: Contender = contender(
+    "rusty-sidekiq",
+    "rusty-sidekiq",
+    Language::Rust,
+    "rusty-sidekiq",
+    "no ack: what a dead worker held is lost; no state, no result",
+);
+
+const TASKIQ: Contender = contender(
+    "taskiq",
+    "taskiq",
+    Language::Python,
+    "taskiq",
+    "no state beside queued and done; what was worked off stays in the stream; delays need a process of their own",
+);
+
+const ARQ: Contender =
+    contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state beside queued and done");
+
 /// Those that take work from one process to another; the first is what the others are set against.
-pub(super) static JOBS: [Contender; 8] = [
+pub(super) static JOBS: [Contender; 9] = [
     contender("tidelock-job", "Tidelock job", Language::Rust, "tidelock", ""),
     contender("tidelock-queue", "Tidelock queue", Language::Rust, "tidelock", "no state, result or events per item"),
     contender(
@@ -60,8 +82,7 @@ pub(super) static JOBS: [Contender; 8] = [
         "as BullMQ; no waiting for a result",
     ),
     Contender {
-        // It makes one call of all items that are due, and Lua takes some 8,000 arguments.
-        most: 5_000,
+        most: APALIS_MOST,
         ..contender(
             "apalis-redis",
             "apalis-redis",
@@ -70,15 +91,43 @@ pub(super) static JOBS: [Contender; 8] = [
             "polls, here every 0.1 s; fails when over some 8,000 items are due; no ordering keys",
         )
     },
-    contender(
-        "rusty-sidekiq",
-        "rusty-sidekiq",
-        Language::Rust,
-        "rusty-sidekiq",
-        "no ack: what a dead worker held is lost; no state, no result",
-    ),
-    contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state beside queued and done"),
+    SIDEKIQ,
+    TASKIQ,
+    ARQ,
     contender("arq-10ms", "arq, polling every 10 ms", Language::Python, "arq", "no state beside queued and done"),
+];
+
+/// The same, where it is about the limit of a rate.
+pub(super) static LIMITED: [Contender; 8] = [
+    contender(
+        "tidelock-job",
+        "Tidelock job, ratelimit",
+        Language::Rust,
+        "tidelock",
+        "no limit of the job: its handler asks a rate limiter and waits, which holds a handler",
+    ),
+    contender(
+        "tidelock-queue",
+        "Tidelock queue, ratelimit",
+        Language::Rust,
+        "tidelock",
+        "as the job; no state, result or events per item",
+    ),
+    contender("bullmq", "BullMQ (Node.js)", Language::Node, "bullmq", "one limit for a queue, a fixed window"),
+    contender("bullmq-official", "BullMQ (Rust)", Language::Rust, "bullmq-official", "as BullMQ"),
+    Contender {
+        most: APALIS_MOST,
+        ..contender(
+            "apalis-redis",
+            "apalis-redis",
+            Language::Rust,
+            "apalis-redis",
+            "limits each worker and not all of them; a fixed window",
+        )
+    },
+    SIDEKIQ,
+    TASKIQ,
+    ARQ,
 ];
 
 /// Those among them who differ in how they enqueue: the last one is arq again, and works otherwise.

@@ -25,6 +25,7 @@ pub(super) fn tables(rows: &[Row], limit: &str, missing: &[String]) -> String {
         text += &match work.kind {
             Kind::Rate => rates(table),
             Kind::LocalRate => local_rates(table),
+            Kind::Held => held(table),
             Kind::Latency => latencies(table),
             Kind::Memory(_) => memory(table),
         };
@@ -63,6 +64,13 @@ fn local_rates(rows: &[Row]) -> String {
             number(figures.ratio, 2),
             number(figures.ops_per_s.map(|rate| 1e9 / rate), 0),
         ]
+    })
+}
+
+fn held(rows: &[Row]) -> String {
+    table(rows, &["contender", "version", "per second", "least to most", "of the limit"], |row| {
+        let figures = &row.figures;
+        vec![figures.ops_per_s.map(thousands).unwrap_or_default(), range(figures), number(figures.share_of_limit, 3)]
     })
 }
 

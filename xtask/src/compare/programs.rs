@@ -1,5 +1,6 @@
 //! What runs the contenders, built and installed from lock files; the system stays as it is.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,10 +18,14 @@ use super::contenders::{Contender, LIMIT, Language};
 pub(super) struct Programs {
     rust: PathBuf,
     node: Option<PathBuf>,
-    python: Option<PathBuf>,
+    /// The environments of Python by the library that each is for: they cannot be installed beside each other.
+    python: BTreeMap<&'static str, PathBuf>,
     /// What could not be installed, with the reason.
     pub(super) missing: Vec<String>,
 }
+
+/// The libraries on PyPI.
+const PYTHON: [&str; 2] = ["arq", "taskiq"];
 
 fn sources() -> PathBuf {
     root().join("bench-compare")
@@ -35,7 +40,10 @@ impl Programs {
             installed.map_err(|reason| missing.push(format!("{name}: {reason:#}"))).ok()
         };
         let node = optional("the libraries on npm", node(&folder.join("node")));
-        let python = optional("the libraries on PyPI", python(&folder.join("python")));
+        let python = PYTHON.into_iter().filter_map(|library| {
+            Some((library, optional(library, python(library, &folder.join("python").join(library)))?))
+        });
+        let python = python.collect();
         Ok(Self { rust, node, python, missing })
     }
 
@@ -43,7 +51,7 @@ impl Programs {
     pub(super) fn lacks(&self, contender: &Contender) -> Option<&'static str> {
         match contender.language {
             Language::Node if self.node.is_none() => Some("left out: no Node.js"),
-            Language::Python if self.python.is_none() => Some("left out: no Python"),
+            Language::Python if !self.python.contains_key(contender.package) => Some("left out: not installed"),
             _ => None,
         }
     }
@@ -57,7 +65,8 @@ impl Programs {
                 command
             }
             Language::Python => {
-                let mut command = Command::new(self.python.as_ref().context("no Python")?.join("bin/python"));
+                let mut command =
+                    Command::new(self.python.get(contender.package).context("not installed")?.join("bin/python"));
                 command.arg(sources().join("python/contender.py"));
                 command
             }
@@ -86,9 +95,15 @@ fn node(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
+/// The lock file of a library for Python.
+fn requirements(library: &str) -> PathBuf {
+    sources().join("python").join(format!("{library}.txt"))
+}
+
 /// A virtual environment with exactly what the list names.
-fn python(folder: &Path) -> Result<PathBuf> {
-    let list = sources().join("python/requirements.txt");
+fn python(library: &str, folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let list = requirements(library);
     let (wanted, installed) = (fs::read(&list)?, folder.join("installed.txt"));
     if fs::read(&installed).ok().as_ref() != Some(&wanted) {
         output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder)).context("no python3 with venv")?;
@@ -112,7 +127,7 @@ pub(super) fn version(contender: &Contender) -> Result<String> {
             lock["packages"][format!("node_modules/{}", contender.package)]["version"].as_str().map(str::to_owned)
         }
         Language::Python => {
-            let list = fs::read_to_string(sources().join("python/requirements.txt"))?;
+            let list = fs::read_to_string(requirements(contender.package))?;
             let entry = format!("{}==", contender.package);
             list.lines().find_map(|line| line.strip_prefix(&entry)).map(str::to_owned)
         }

@@ -87,6 +87,8 @@ pub(super) struct Figures {
     pub(super) range: Option<(f64, f64)>,
     /// Against the first contender of the work.
     pub(super) ratio: Option<f64>,
+    /// Of what a limit allows.
+    pub(super) share_of_limit: Option<f64>,
     /// Against the no-op script.
     pub(super) ratio_to_n: Option<f64>,
     pub(super) p50_ms: Option<f64>,
@@ -125,8 +127,10 @@ fn figures(work: &Work, sample: &Samples, first: Option<&Samples>, limit: Option
     }
     let rates = sample.all(Trial::ops_per_s);
     let measure = if work.kind == Kind::Latency { Trial::p50_ms } else { Trial::ops_per_s };
+    let share_of_limit = (work.kind == Kind::Held).then(|| Some(median(&rates)? / work.allowed_per_s())).flatten();
     Figures {
         ops_per_s: median(&rates),
+        share_of_limit,
         range: rates.first().copied().zip(rates.last().copied()),
         ratio: first.and_then(|first| sample.ratio(first, measure)),
         ratio_to_n: limit.and_then(|limit| sample.ratio(limit, Trial::ops_per_s)),
@@ -150,6 +154,7 @@ impl Row {
             "ops_per_s_min": rounded(figures.range.map(|(least, _)| least), 1.0),
             "ops_per_s_max": rounded(figures.range.map(|(_, most)| most), 1.0),
             "ratio": rounded(figures.ratio, 1_000.0),
+            "share_of_limit": rounded(figures.share_of_limit, 1_000.0),
             "ratio_to_n": rounded(figures.ratio_to_n, 1_000.0),
             "p50_ms": rounded(figures.p50_ms, 1_000.0),
             "p99_ms": rounded(figures.p99_ms, 1_000.0),

@@ -1,7 +1,8 @@
 //! What is measured, in the order of the tables.
 
 use super::contenders::{
-    CHECKS, CRONS, Contender, JOBS, LOCAL_CHECKS, LOCKS, NO_OP, REGISTRIES, RETRIES, SCHEDULERS, SENDERS, TOPICS,
+    CHECKS, CRONS, Contender, JOBS, LIMITED, LOCAL_CHECKS, LOCKS, NO_OP, REGISTRIES, RETRIES, SCHEDULERS, SENDERS,
+    TOPICS,
 };
 
 /// What a work is about.
@@ -11,6 +12,8 @@ pub(super) enum Kind {
     Rate,
     /// The same where no server is asked.
     LocalRate,
+    /// Items per second that a limit lets through, of those that it allows.
+    Held,
     /// Milliseconds.
     Latency,
     /// Bytes of the server for an item, at this many.
@@ -27,11 +30,19 @@ pub(super) struct Work {
     pub(super) command: &'static str,
     callers: usize,
     batch: usize,
+    limit: Option<RateLimit>,
     /// The work that makes what this one works on.
     pub(super) prepare: Option<&'static str>,
     /// Whether each trip to the server and back takes a millisecond more.
     pub(super) far: bool,
     contenders: &'static [Contender],
+}
+
+/// So many items in each window.
+#[derive(Clone, Copy, Debug)]
+struct RateLimit {
+    items: u32,
+    window_ms: u32,
 }
 
 /// One caller, nothing prepared, items by the time they take.
@@ -42,6 +53,7 @@ const JOB: Work = Work {
     command: "",
     callers: 1,
     batch: 100,
+    limit: None,
     prepare: None,
     far: false,
     contenders: &JOBS,
@@ -49,6 +61,7 @@ const JOB: Work = Work {
 
 const ENQUEUE: Work = Work { command: "enqueue", contenders: SENDERS, ..JOB };
 const PROCESS: Work = Work { command: "process", prepare: Some("fill"), ..JOB };
+const PACED: Work = Work { callers: 10, contenders: &LIMITED, ..PROCESS };
 const LATENCY: Work = Work { kind: Kind::Latency, ..JOB };
 const LOCK: Work = Work { contenders: &LOCKS, ..JOB };
 const TOPIC: Work = Work { contenders: &TOPICS, callers: 64, ..JOB };
@@ -76,13 +89,28 @@ const fn records(name: &'static str, items: usize) -> Work {
     Work { title, command: "register", ..fill(name, items, &REGISTRIES) }
 }
 
-pub(super) static WORKS: [Work; 37] = [
+pub(super) static WORKS: [Work; 42] = [
     Work { name: "job.enqueue_1", title: "Enqueue one by one, one caller", ..ENQUEUE },
     Work { name: "job.enqueue_64", title: "Enqueue one by one, 64 callers", callers: 64, ..ENQUEUE },
     Work { name: "job.bulk", title: "Enqueue in bulk, 100 a call, one caller", command: "bulk", ..ENQUEUE },
     Work { name: "job.process_1", title: "Process, one handler", ..PROCESS },
     Work { name: "job.process_10", title: "Process, 10 handlers", callers: 10, ..PROCESS },
     Work { name: "job.process_64", title: "Process, 64 handlers", callers: 64, ..PROCESS },
+    Work {
+        name: "job.limit_far",
+        title: "Process, 10 handlers, with a limit that nothing reaches: 100,000 a second",
+        command: "paced",
+        limit: Some(RateLimit { items: 100_000, window_ms: 1_000 }),
+        ..PACED
+    },
+    Work {
+        name: "job.limit_reached",
+        title: "Process, 10 handlers, with a limit that holds them back: 100 in each tenth of a second",
+        kind: Kind::Held,
+        command: "held",
+        limit: Some(RateLimit { items: 100, window_ms: 100 }),
+        ..PACED
+    },
     Work { name: "job.flow", title: "64 callers enqueue, 64 handlers process", command: "flow", callers: 64, ..JOB },
     Work {
         name: "job.ordered",
@@ -178,8 +206,11 @@ pub(super) static WORKS: [Work; 37] = [
     schedules("growth.scheduled_3", 1_000),
     schedules("growth.scheduled_4", 10_000),
     schedules("growth.scheduled_5", 100_000),
+    schedules("growth.scheduled_6", 1_000_000),
     records("growth.registered_3", 1_000),
     records("growth.registered_4", 10_000),
+    records("growth.registered_5", 100_000),
+    records("growth.registered_6", 1_000_000),
     Work { name: "far.enqueue_1", title: "1 ms away: enqueue, one caller", far: true, ..ENQUEUE },
     Work { name: "far.enqueue_64", title: "1 ms away: enqueue, 64 callers", callers: 64, far: true, ..ENQUEUE },
     Work { name: "far.process_10", title: "1 ms away: process, 10 handlers", callers: 10, far: true, ..PROCESS },
@@ -205,9 +236,20 @@ impl Work {
         if let Kind::Memory(_) = self.kind { 1 } else { rounds }
     }
 
-    /// Items where they are not for the contender to decide; a latency is sampled as often as there is time for.
-    pub(super) fn size(&self, most: usize) -> usize {
-        if let Kind::Memory(items) = self.kind { items.min(most) } else { 400.min(most) }
+    /// Items where they are not for the contender to decide; a latency is sampled as often as there is time for, and
+    /// a limit has twice as many before it as it may let through in that time.
+    pub(super) fn size(&self, most: usize, seconds: f64) -> usize {
+        match self.kind {
+            Kind::Memory(items) => items.min(most),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+            Kind::Held => (self.allowed_per_s() * seconds * 2.0) as usize,
+            _ => 400.min(most),
+        }
+    }
+
+    /// What its limit allows; without one, all.
+    pub(super) fn allowed_per_s(&self) -> f64 {
+        self.limit.map_or(f64::INFINITY, |limit| f64::from(limit.items) * 1_000.0 / f64::from(limit.window_ms))
     }
 
     /// Items above which a rate does not become better known.
@@ -221,6 +263,35 @@ impl Work {
     }
 
     pub(super) fn arguments(&self) -> Vec<String> {
-        vec![format!("--callers={}", self.callers), format!("--batch={}", self.batch)]
+        let mut arguments = vec![format!("--callers={}", self.callers), format!("--batch={}", self.batch)];
+        if let Some(RateLimit { items, window_ms }) = self.limit {
+            arguments.extend([format!("--limit={items}"), format!("--window={window_ms}")]);
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Kind, WORKS};
+
+    #[test]
+    fn each_work_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = WORKS.iter().map(|work| work.name).collect();
+        assert_eq!(names.len(), WORKS.len());
+        assert!(!names.contains(""));
+    }
+
+    #[test]
+    fn a_limit_that_is_to_be_reached_has_more_before_it_than_it_allows() {
+        let held: Vec<_> = WORKS.iter().filter(|work| work.kind == Kind::Held).collect();
+        assert!(!held.is_empty());
+        for work in held {
+            assert!((work.allowed_per_s() - 1_000.0).abs() < 1e-9, "what its title says");
+            assert_eq!(work.size(1_000_000, 1.5), 3_000);
+            assert!(work.arguments().contains(&"--limit=100".to_owned()), "{:?}", work.arguments());
+        }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::Shared;
 use super::frames::{Frame, Frames};
@@ -76,7 +76,7 @@ async fn one_way(
         let mut stalled = shared.stalled.subscribe();
         while let Some(chunk) = underway.recv().await {
             if chunk.due > Instant::now() {
-                tokio::time::sleep_until(chunk.due).await;
+                shared.clock.sleep_until(chunk.due).await;
             }
             // The sender lives in `shared`, so this ends only by the stall's end.
             let _ = stalled.wait_for(|stalled| !stalled).await;
