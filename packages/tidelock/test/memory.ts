@@ -20,7 +20,7 @@ const BATCH = 1_000;
 /** What the host's own bookkeeping may take, in bytes. */
 const SLACK = 100_000;
 /** Rounds behind the first. */
-const ROUNDS = 6;
+const ROUNDS = 12;
 
 /** The memory of the WebAssembly, which the package shows nobody. */
 function catchMemory(): Promise<[Package, WebAssembly.Memory]> {

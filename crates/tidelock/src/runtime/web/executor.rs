@@ -159,7 +159,8 @@ impl<T> fmt::Debug for Pending<T> {
 
 /// Begins a call: it, and all that it set going, runs as far as it can before this returns.
 pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) -> Begun<T> {
-    // Most calls are over at once, and need no task. One that is not is polled again as a task, which is what wakes it.
+    // Most calls are over at once, and need no task. One that is not is polled again as a task, which is what wakes it, but
+    // behind those that it woke.
     let first = awaited(|| Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())));
     if let Poll::Ready(value) = first {
         run();
@@ -176,7 +177,7 @@ pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) 
         }
     };
     let (runnable, task) = async_task::spawn_local(call, schedule);
-    runnable.run();
+    TURN.with(|turn| turn.ready.borrow_mut().push_back(runnable));
     run();
     let now = std::mem::replace(&mut *outcome.borrow_mut(), Outcome::None);
     match now {
