@@ -3,8 +3,9 @@
       local after = '\0\0\0\0\0\0\0\0'
       if keeps then
         -- As `next_start`: the first of what is delayed or running.
-        local due, lapse = call('ZRANGE', KEYS[8], '0', '0', 'WITHSCORES')[2], call('ZRANGE', KEYS[9], '0', '0', 'WITHSCORES')[2]
-        told = math.min(tonumber(due or 'inf') or math.huge, tonumber(lapse or 'inf') or math.huge)
+        local due = call('ZRANGE', KEYS[8], '0', '0', 'WITHSCORES')[2] or 'inf'
+        local lapse = call('ZRANGE', KEYS[9], '0', '0', 'WITHSCORES')[2] or 'inf'
+        told = math.min(tonumber(due) or math.huge, tonumber(lapse) or math.huge)
         told = told < math.huge and told or 0
         after, soonest = pack('>I8', told > 0 and (told - now > 1 and told - now or 1) or 0), nil
       end

@@ -1,5 +1,5 @@
--- part: the run that ends and the job that starts, as they are stored: read together, and judged as `complete`, `end_of`
--- and `start_of` in plain.lua do.
+-- part: the run that ends and the job that starts, as they are stored: read together, and judged as `complete`,
+-- `end_of` and `start_of` in plain.lua do. Offsets are those of STATE and RULES in layout.lua.
     if plain and not submits then
       local value
       if starts then
@@ -23,8 +23,9 @@
       end
       if plain and ends then
         -- Running under this fence, without flags, memos, key, line and series.
-        plain = value and sub(value, 1, 1) == 'g' and sub(value, 3, 3) == '\0' and sub(value, 22, 29) == sub(ARGV[at + 1], 9)
-          and sub(value, 64, 65) == '\0\0' and sub(value, 124, 124) == '-' and sub(value, 132, 133) == '\0\0'
+        plain = value and sub(value, 1, 1) == 'g' and sub(value, 3, 3) == '\0'
+          and sub(value, 22, 29) == sub(ARGV[at + 1], 9) and sub(value, 64, 65) == '\0\0'
+          and sub(value, 124, 124) == '-' and sub(value, 132, 133) == '\0\0'
           and sub(value, 136, 137) == '\0\0'
       end
       if plain and ends then

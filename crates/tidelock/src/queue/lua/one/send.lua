@@ -6,7 +6,8 @@
       if plain then
         standing = now > standing and now or standing
         last_id = last_id < now_us and now_us or last_id + 1
-        local id, over, retention = pack('>I8', last_id), max_age == -1 and 0 or standing + max_age, unpack_bytes('>I8', body)
+        local id, retention = pack('>I8', last_id), unpack_bytes('>I8', body)
+        local over = max_age == -1 and 0 or standing + max_age
         if length == 0 then
           age, line_expiry, widest, made = max_age, over, 0, KEYS[2]
         end
