@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use tidelock_testkit::Proxy;
+
 use super::model::{Model, Now};
 use super::store::{
     Action, Change, Content, DeadFilter, DeadReason, Dedup, Due, Look, NewMessage, Place, QueueStore, Requeue, Settle,
@@ -254,23 +256,33 @@ impl Run {
     }
 }
 
-async fn differential(url: String, steps: usize, seed: u64) {
+async fn run_on(url: &str, seed: u64) -> Run {
     let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
     let prefix = format!("{UNSWEPT}.{seed}.{}", fastrand::u32(..));
-    let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
-    let mut random = fastrand::Rng::with_seed(seed);
+    let tide = Tidelock::connect(url).prefix(&prefix).clock(&clock).await.unwrap();
+    Run {
+        random: fastrand::Rng::with_seed(seed),
+        clock,
+        model: Model::default(),
+        store: tide.world.backend.queue(),
+        address: Address::new(&"default".into(), "q"),
+        process: "process".into(),
+        receipts: Vec::new(),
+        ids: Vec::new(),
+    }
+}
+
+/// So many steps, each queue for 500 of them. With a proxy each twentieth reply is lost.
+async fn compare(mut run: Run, steps: usize, proxy: Option<&Proxy>) {
     for round in 0..steps.div_ceil(500) {
-        let mut run = Run {
-            random: random.fork(),
-            clock: clock.clone(),
-            model: Model::default(),
-            store: tide.world.backend.queue(),
-            address: Address::new(&"default".into(), &format!("q{round}")),
-            process: "process".into(),
-            receipts: Vec::new(),
-            ids: Vec::new(),
-        };
-        for _ in 0..500 {
+        run.address = Address::new(&"default".into(), &format!("q{round}"));
+        (run.model, run.receipts, run.ids) = (Model::default(), Vec::new(), Vec::new());
+        for step in 0..500 {
+            if let Some(proxy) = proxy
+                && step % 20 == 19
+            {
+                proxy.drop_reply_after(1);
+            }
             run.step().await;
         }
         run.compare_pages(Look::Stats).await;
@@ -278,7 +290,23 @@ async fn differential(url: String, steps: usize, seed: u64) {
     }
 }
 
+async fn differential(url: String, steps: usize, seed: u64) {
+    compare(run_on(&url, seed).await, steps, None).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_and_the_servers_agree() {
     on_every_server(STEPS, differential).await;
+}
+
+/// Replies that are lost: what is asked again gives the first answer, and nothing happens twice.
+async fn lossy(url: String, steps: usize, seed: u64) {
+    let Some(port) = url.strip_prefix("redis://127.0.0.1:").and_then(|port| port.parse().ok()) else { return };
+    let proxy = Proxy::start(port).await.unwrap();
+    compare(run_on(&proxy.url(), seed).await, steps, Some(&proxy)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_replies_change_nothing() {
+    on_every_server(STEPS / 10, lossy).await;
 }

@@ -1,0 +1,22 @@
+-- part: ends a step as `live_until` and `keep` in record.lua do. `forgotten`: the instant at which what was written is
+-- over; `made`: a key that this step may have created; `rest`: the latest deadline of all that is not unfinished.
+      if forgotten and lives_until ~= -1 and forgotten > lives_until then
+        lives_until = forgotten
+      end
+      if lives_until == -1 and unfinished == 0 then
+        lives_until = rest > now and rest or now
+      end
+      local left = text('%d', (lives_until > now and lives_until - now or 0) + 4200000)
+      if applied == 0
+        or (lives_until ~= applied and (lives_until == -1 or applied == -1 or lives_until > applied + 600000)) then
+        applied = lives_until
+        for i = 1, OBJECT_KEYS do
+          if lives_until == -1 then
+            call('PERSIST', KEYS[i])
+          else
+            call('PEXPIRE', KEYS[i], left)
+          end
+        end
+      elseif made and lives_until ~= -1 then
+        call('PEXPIRE', made, left)
+      end

@@ -1,0 +1,35 @@
+-- part: the trips of one caller and of one handler: a plain job is submitted, a plain run ends, at most one plain job
+-- starts, or the last two together. These parts make no function, and no tables but those of commands and answers: what
+-- the parts behind them make costs more than all that such a trip does. Everything is read and judged before the first
+-- write; `plain` tells how that went so far. What is not as plain as that goes on to the parts behind one/done.lua, and
+-- nothing was written. Needs time.lua.
+local at, last = 3, #ARGV
+local submits = ARGV[at] == 'plain' and last == at + 5 and ARGV[at + 1] == '1'
+local ends = ARGV[at] == 'complete' and #ARGV[at + 1] == 16 and (last == at + 2 or last == at + 7)
+-- Where the claim stands.
+local claim_at = ends and at + 3 or at
+local claims = last == claim_at + 4 and ARGV[claim_at] == 'claim'
+if submits or claims or (ends and last == at + 2) then
+  local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
+  local PARKED, OBJECT_KEYS, NUMBERS = KEYS[22], 22, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
+  local record, number = call('HGET', KEYS[1], 'numbers'), tonumber(ARGV[2])
+  local memory = call('GET', KEYS[23])
+  if record and #record == 232 and (not memory or unpack_bytes('>I8', memory) < number) then
+    -- In the order of FIELDS in keys.lua.
+    local last_id, last_fence, join, standing, ready, in_line, line, blocked, delayed, running, paused, age, widest,
+      line_expiry, steady, told, next_deadline, lives_until, rest, applied, swept, submitted, completed, failed,
+      cancelled, timed_out, retries, crashes, stale = unpack_bytes(NUMBERS, record)
+    local plain = steady == 1 and paused == 0 and (next_deadline == 0 or now < next_deadline)
+    local now_bytes = pack('>I6', now)
+    -- The job that is submitted or started, and the one that ends.
+    local id, state, input, fence, ended, ended_state, kept_until
+    -- The earliest deadline that this step adds, the latest instant at which what it writes is over, and the first at
+    -- which something becomes deliverable by it.
+    local expiry, forgotten, soonest
+    local starts, process, parks = false, ARGV[last], false
+    if claims then
+      local want = tonumber(ARGV[claim_at + 1])
+      starts = want > 0 and ready > 0
+      parks = ARGV[claim_at + 3] == '1' and ready < want
+      plain = plain and (want <= 1 or ready <= 1)
+    end

@@ -1,0 +1,44 @@
+-- part: the run that ends and the job that starts, as they are stored: read together, and judged as `complete`,
+-- `end_of` and `start_of` in plain.lua do. Offsets are those of STATE and RULES in layout.lua.
+    if plain and not submits then
+      local value
+      if starts then
+        -- Looked at here and taken when all is judged: what is not plain stays in the line.
+        local head = ready == in_line and call('LINDEX', KEYS[2], '0')
+        plain = head and true
+        id = head and sub(head, 9)
+      end
+      ended = ends and sub(ARGV[at + 1], 1, 8)
+      if plain and ends and starts then
+        local values = call('HMGET', KEYS[3], ended, id)
+        value, state = values[1], values[2]
+      elseif plain and ends then
+        value = call('HGET', KEYS[3], ended)
+      elseif plain and starts then
+        state = call('HGET', KEYS[3], id)
+      end
+      if plain and starts then
+        -- Ready, without flags and series.
+        plain = state and sub(state, 1, 1) == 'p' and sub(state, 3, 3) == '\0' and sub(state, 136, 137) == '\0\0'
+      end
+      if plain and ends then
+        -- Running under this fence, without flags, memos, key, line and series.
+        plain = value and sub(value, 1, 1) == 'g' and sub(value, 3, 3) == '\0'
+          and sub(value, 22, 29) == sub(ARGV[at + 1], 9) and sub(value, 64, 65) == '\0\0'
+          and sub(value, 124, 124) == '-' and sub(value, 132, 133) == '\0\0'
+          and sub(value, 136, 137) == '\0\0'
+      end
+      if plain and ends then
+        local event, closed, rules, worker, note = unpack_bytes('>I4I4I4I2I2', value, 70)
+        local size = 85 + rules + worker + note
+        -- Of events there may be so many that one more is not too much.
+        plain = #value <= size + 1024 - 7
+        kept_until = now + unpack_bytes('>I6', value, 118)
+        ended_state = 'C' .. sub(value, 2, 2) .. '\1' .. sub(value, 4, 35) .. now_bytes .. sub(value, 42, 69)
+          .. pack('>I4I4I4I2I2', event + 1, closed, rules, worker, 0) .. sub(value, 86, size - note)
+          .. sub(value, size + 1) .. 'c' .. now_bytes
+        running, completed = running - 1, completed + 1
+        rest = kept_until > rest and kept_until or rest
+        expiry, forgotten = kept_until, kept_until
+      end
+    end
