@@ -88,7 +88,7 @@ conformance!(
     #[cfg(not(target_family = "wasm"))]
     a_handler_that_panics_has_failed,
     async |world: World| {
-        let job = texts(&world.open().await);
+        let job: Job<String, String> = world.open().await.job("texts").attempts(2).build().unwrap();
         let id = submit(&job, "text").await;
         let worker =
             job.process(async |ctx, text| if ctx.attempt() == 1 { panic!("cannot bear it") } else { Ok(text) });

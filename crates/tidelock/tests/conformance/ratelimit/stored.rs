@@ -1,7 +1,5 @@
 //! What is on the server: bytes that stay as they were, and keys that expire.
 
-use std::time::Duration;
-
 use tidelock::ratelimit::{Limit, OnUnavailable};
 use tidelock::{DAY, ErrorKind};
 use tidelock_testkit::{Connection, Reply};
