@@ -97,6 +97,8 @@ fn wasm() -> Result<()> {
     let target = format!("--target={}", setup::WASM);
     let features = Features::of_library()?;
     run(&mut cargo(["clippy", "--package=tidelock-wasm", &target, "--", "-Dwarnings"]))?;
+    let suite = ["--package=tidelock-testpage", "--package=tidelock", "--no-default-features", "--test=conformance"];
+    run(&mut cargo(["clippy"].iter().chain(&suite).copied().chain([target.as_str(), "--", "-Dwarnings"])))?;
     check_library(&[&target])?;
     check_library(&[&target, &format!("--features={}", features.without_server().join(","))])
 }

@@ -79,7 +79,7 @@ async fn connect(url: &str, prefix: &str, clock: Option<&ManualClock>) -> Tidelo
 }
 
 #[cfg(target_family = "wasm")]
-async fn connect(url: &str, _prefix: &str, _clock: Option<&ManualClock>) -> Tidelock {
+fn connect(url: &str, _prefix: &str, _clock: Option<&ManualClock>) -> std::future::Ready<Tidelock> {
     unreachable!("a page has no {url}")
 }
 
