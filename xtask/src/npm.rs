@@ -1,6 +1,7 @@
 //! `cargo xtask npm`: the npm package, from a clean clone.
 
 pub(crate) mod bench;
+pub(crate) mod conformance;
 mod tests;
 
 use std::cmp::Reverse;

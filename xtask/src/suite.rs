@@ -27,6 +27,8 @@ pub(crate) enum Section {
     Counts,
     /// The npm package passes its tests in every runtime, and fits into new projects.
     Npm,
+    /// The conformance cases of the library pass in a page.
+    Page,
     /// All tests pass, against all servers.
     Test,
 }
@@ -41,6 +43,7 @@ impl Section {
             Self::Docs => "docs",
             Self::Counts => "counts",
             Self::Npm => "npm",
+            Self::Page => "page",
             Self::Test => "test",
         }
     }
@@ -60,6 +63,7 @@ impl Section {
             Self::Docs => docs(),
             Self::Counts => counts(report, false),
             Self::Npm => npm::section(report),
+            Self::Page => npm::conformance::conformance(report, args.first().map_or("", String::as_str)),
             Self::Test => tests(report, &[], args),
         }
     }
@@ -93,6 +97,8 @@ fn wasm() -> Result<()> {
     let target = format!("--target={}", setup::WASM);
     let features = Features::of_library()?;
     run(&mut cargo(["clippy", "--package=tidelock-wasm", &target, "--", "-Dwarnings"]))?;
+    let suite = ["--package=tidelock-testpage", "--package=tidelock", "--no-default-features", "--test=conformance"];
+    run(&mut cargo(["clippy"].iter().chain(&suite).copied().chain([target.as_str(), "--", "-Dwarnings"])))?;
     check_library(&[&target])?;
     check_library(&[&target, &format!("--features={}", features.without_server().join(","))])
 }

@@ -138,22 +138,38 @@ export async function run(filter = ""): Promise<Outcome> {
     const hung = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`still running after ${LIMIT} ms`)), LIMIT);
     });
-    try {
-      await Promise.race([run(), hung]);
-      // Unhandled rejections are told behind the microtasks.
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      if (rejected.length > 0) throw rejected[0];
-    } catch (error) {
+    const fail = (error: unknown) =>
       failed.push({ name, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
-    }
+    const failure = await Promise.race([run(), hung]).then(() => undefined, (error: unknown) => ({ error }));
+    // Unhandled rejections are told behind the microtasks.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    if (failure) fail(failure.error);
+    else if (rejected.length > 0) fail(rejected[0]);
     rejected.length = 0;
     clearTimeout(timer);
   }
   return { passed: chosen.length - failed.length, failed };
 }
 
-function watch(unhandled: (event: { reason?: unknown }) => void): void {
+/** Tells of what nobody caught: rejections, and errors of timers. */
+function watch(unhandled: (event: { reason?: unknown; preventDefault?(): void }) => void): void {
   const { process } = globalThis as { process?: { on?(event: string, listener: (reason: unknown) => void): void } };
-  if (typeof process?.on === "function") process.on("unhandledRejection", (reason) => unhandled({ reason }));
-  else globalThis.addEventListener?.("unhandledrejection", (event) => unhandled(event));
+  if (typeof process?.on === "function") {
+    process.on("unhandledRejection", (reason) => unhandled({ reason }));
+    process.on("uncaughtException", (reason) => unhandled({ reason }));
+  } else {
+    globalThis.addEventListener?.("unhandledrejection", (event) => unhandled(event));
+    globalThis.addEventListener?.("error", (event) => unhandled({ reason: event.error, preventDefault: () => event.preventDefault() }));
+  }
+}
+
+/** Says on the command line what a run found. */
+export function tell({ passed, failed }: Outcome): void {
+  const { process, Deno } = globalThis as { process?: { exitCode?: number }; Deno?: { exit(code: number): void } };
+  for (const { name, error } of failed) console.error(`FAILED ${name}\n${error}\n`);
+  console.log(`${passed} passed, ${failed.length} failed`);
+  if (failed.length > 0) {
+    if (Deno) Deno.exit(1);
+    else if (process) process.exitCode = 1;
+  }
 }

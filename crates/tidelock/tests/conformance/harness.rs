@@ -19,14 +19,7 @@ impl World {
     pub fn on(backend: &str, test: &str) -> Option<Self> {
         let server = match backend {
             "in_process" => None,
-            name => {
-                let server = tidelock_testkit::shared_servers().into_iter().find(|(server, _)| server == name);
-                if server.is_none() {
-                    assert!(!tidelock_testkit::is_ci(), "{name} must run in CI");
-                    eprintln!("skipped on {name}: TIDELOCK_TEST_SERVERS names no such server");
-                }
-                Some(server?.1)
-            }
+            name => Some(shared_server(name)?),
         };
         let unique: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
         let test = test.rsplit("::").next().unwrap_or(test);
@@ -43,12 +36,10 @@ impl World {
 
     /// Opens the backend as one more process would. In process there is only one: each call gives a clone of it.
     pub async fn open(&self) -> Tidelock {
-        let Some(url) = &self.server else { return self.local.clone() };
-        let mut connect = Tidelock::connect(url).prefix(&self.prefix).name("test");
-        if let Some(clock) = &self.clock {
-            connect = connect.clock(clock);
+        match &self.server {
+            None => self.local.clone(),
+            Some(url) => connect(url, &self.prefix, self.clock.as_ref()).await,
         }
-        connect.await.expect("the test's server answers")
     }
 
     /// Whether several calls of [`World::open`] give several processes.
@@ -57,12 +48,60 @@ impl World {
     }
 
     /// The server's URL and the prefix of all keys, where there is a server.
+    #[cfg(not(target_family = "wasm"))]
     pub fn server(&self) -> Option<(&str, &str)> {
         self.server.as_deref().map(|url| (url, self.prefix.as_str()))
     }
 }
 
-/// Makes one test function run on every backend.
+#[cfg(not(target_family = "wasm"))]
+fn shared_server(name: &str) -> Option<String> {
+    let server = tidelock_testkit::shared_servers().into_iter().find(|(server, _)| server == name);
+    if server.is_none() {
+        assert!(!tidelock_testkit::is_ci(), "{name} must run in CI");
+        eprintln!("skipped on {name}: TIDELOCK_TEST_SERVERS names no such server");
+    }
+    Some(server?.1)
+}
+
+#[cfg(target_family = "wasm")]
+fn shared_server(name: &str) -> Option<String> {
+    unreachable!("a page has no {name}")
+}
+
+#[cfg(not(target_family = "wasm"))]
+async fn connect(url: &str, prefix: &str, clock: Option<&ManualClock>) -> Tidelock {
+    let mut connect = Tidelock::connect(url).prefix(prefix).name("test");
+    if let Some(clock) = clock {
+        connect = connect.clock(clock);
+    }
+    connect.await.expect("the test's server answers")
+}
+
+#[cfg(target_family = "wasm")]
+fn connect(url: &str, _prefix: &str, _clock: Option<&ManualClock>) -> std::future::Ready<Tidelock> {
+    unreachable!("a page has no {url}")
+}
+
+/// How many of `full` repetitions to run.
+#[cfg(not(target_family = "wasm"))]
+pub use tidelock_testkit::scale;
+
+/// How many of `full` repetitions to run in a page, where nobody is told of a soak run.
+#[cfg(target_family = "wasm")]
+pub fn scale(full: usize) -> usize {
+    (full / 10).max(1)
+}
+
+/// Runs `call` on another thread, where there is one.
+pub fn elsewhere(call: impl FnOnce() + Send + 'static) {
+    #[cfg(not(target_family = "wasm"))]
+    std::thread::spawn(call).join().expect("the thread comes to its end");
+    #[cfg(target_family = "wasm")]
+    call();
+}
+
+/// Makes one test function run on every backend, and in a page.
 ///
 /// ```ignore
 /// conformance!(first_in_first_out, async |world: World| { … });
@@ -81,30 +120,81 @@ macro_rules! conformance {
                 }
             }
 
+            #[cfg(target_family = "wasm")]
+            #[test]
+            fn in_page() {
+                tokio::cases::add(module_path!(), run_on("in_process"));
+            }
+
+            #[cfg(not(target_family = "wasm"))]
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn in_process() {
                 run_on("in_process").await;
             }
 
+            #[cfg(not(target_family = "wasm"))]
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis62() {
                 run_on("redis62").await;
             }
 
+            #[cfg(not(target_family = "wasm"))]
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn redis70() {
                 run_on("redis70").await;
             }
 
+            #[cfg(not(target_family = "wasm"))]
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn valkey8() {
                 run_on("valkey8").await;
             }
 
+            #[cfg(not(target_family = "wasm"))]
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn cluster() {
                 run_on("cluster").await;
             }
+        }
+    };
+}
+
+/// Makes one test function that needs no world run in this process, and in a page.
+#[macro_export]
+macro_rules! in_process {
+    ($(#[$attribute:meta])* $name:ident, $body:expr) => {
+        $crate::alone!($(#[$attribute])* $name, #[tokio::test], add, $body);
+    };
+}
+
+/// The same in paused time, which goes on to the next timer when nothing else is to be done.
+#[macro_export]
+macro_rules! paused {
+    ($(#[$attribute:meta])* $name:ident, $body:expr) => {
+        $crate::alone!($(#[$attribute])* $name, #[tokio::test(start_paused = true)], add_paused, $body);
+    };
+}
+
+/// A test function natively and in a page.
+#[macro_export]
+macro_rules! alone {
+    ($(#[$attribute:meta])* $name:ident, #[$native:meta], $in_page:ident, $body:expr) => {
+        $(#[$attribute])*
+        #[cfg(not(target_family = "wasm"))]
+        #[$native]
+        async fn $name() {
+            let body = $body;
+            body().await;
+        }
+
+        $(#[$attribute])*
+        #[cfg(target_family = "wasm")]
+        #[test]
+        fn $name() {
+            tokio::cases::$in_page(concat!(module_path!(), "::", stringify!($name)), async {
+                let body = $body;
+                body().await;
+            });
         }
     };
 }

@@ -1,8 +1,13 @@
 //! One suite, every backend: each test is a function of a world and runs in process and on every server there is.
 //!
-//! `cargo xtask test` starts the servers; without them, only the in-process half runs.
+//! `cargo xtask test` starts the servers; without them, only the in-process half runs. That half runs in a page too, from
+//! these sources: what has a `cfg` there says why.
 
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
+
+// In a page, the parts of tokio that are used here.
+#[cfg(target_family = "wasm")]
+extern crate tidelock_testpage as tokio;
 
 mod ephemeral;
 mod harness;

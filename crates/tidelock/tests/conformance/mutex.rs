@@ -8,10 +8,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tidelock::mutex::{GrantEnd, Guard, Locked, Mutex, Release, Scoped};
 use tidelock::{DAY, Error, ErrorKind, SECOND, Tidelock};
-use tidelock_testkit::scale;
 
 use crate::conformance;
-use crate::harness::World;
+use crate::harness::{World, elsewhere, scale};
 
 const MS: Duration = Duration::from_millis(1);
 /// The longest that anything here may take in real time; a test that needs it has failed.
@@ -187,7 +186,7 @@ conformance!(a_guard_dropped_on_any_thread_is_released, async |world: World| {
     let guard = held(&mutex, "r").await;
     let next = queued(&other, "r").await;
     let lost = guard.lost();
-    std::thread::spawn(move || drop(guard)).join().unwrap();
+    elsewhere(move || drop(guard));
     assert_eq!(within(lost).await, GrantEnd::Finished);
     drop(within(next).await.unwrap());
 });
@@ -303,16 +302,22 @@ conformance!(the_closure_and_the_release_do_not_mask_each_other, async |mut worl
     guard.release().await.unwrap();
 });
 
-conformance!(the_lock_is_free_however_the_closure_ended, async |world: World| {
+conformance!(
+    // A panic ends the page.
+    #[cfg(not(target_family = "wasm"))]
+    the_lock_is_free_when_the_closure_panicked,
+    async |world: World| {
+        let mutex = fixed(&world.open().await);
+        let panicking = mutex.clone();
+        let panics =
+            async move { panicking.with_lock("r", async |_| panic!("as meant")).await.map(|_: Scoped<()>| ()) };
+        assert!(tokio::spawn(panics).await.unwrap_err().is_panic());
+        drop(within(mutex.lock_or_err("r").into_future()).await.unwrap());
+    }
+);
+
+conformance!(the_lock_is_free_when_the_closure_was_dropped, async |world: World| {
     let mutex = fixed(&world.open().await);
-    let panicking = mutex.clone();
-    let task =
-        tokio::spawn(
-            async move { panicking.with_lock("r", async |_| panic!("as meant")).await.map(|_: Scoped<()>| ()) },
-        );
-    assert!(task.await.unwrap_err().is_panic());
-    let guard = within(mutex.lock_or_err("r").into_future()).await.unwrap();
-    guard.release().await.unwrap();
     let (mutex_in, (tell, told)) = (mutex.clone(), tokio::sync::oneshot::channel());
     let task = tokio::spawn(async move {
         let run = async move |_: &Guard| {

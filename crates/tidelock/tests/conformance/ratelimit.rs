@@ -2,12 +2,14 @@
 
 mod acquire;
 mod names;
+// Looks at the keys of the server.
+#[cfg(not(target_family = "wasm"))]
 mod stored;
 
 use std::time::Duration;
 
 use tidelock::ratelimit::{DecidedBy, Limit, Limits, RateLimiter, RateLimiterBuilder, Verdict};
-use tidelock::{ErrorKind, HOUR, MINUTE, ManualClock, SECOND, Tidelock};
+use tidelock::{DAY, ErrorKind, HOUR, MINUTE, ManualClock, SECOND, Tidelock};
 
 use crate::conformance;
 use crate::harness::{START, World};
@@ -262,4 +264,11 @@ conformance!(a_shut_down_limiter_says_so, async |world: World| {
     let _ = tide.shutdown(Duration::ZERO).await;
     assert_eq!(api.check("user:42").await.unwrap_err().kind(), ErrorKind::ShuttingDown);
     assert_eq!(api.acquire("user:42").await.unwrap_err().kind(), ErrorKind::ShuttingDown);
+});
+
+conformance!(real_clocks_decide_where_none_is_pinned, async |world: World| {
+    let api = limiter(&world, [Limit::per_day(3), Limit::per_day(3).token_bucket()]).await;
+    assert_eq!(check(&api, 2).await.remaining, 1);
+    let refused = check(&api, 2).await;
+    assert!(refused.limited && refused.retry_after > Duration::ZERO && refused.retry_after <= 2 * DAY);
 });

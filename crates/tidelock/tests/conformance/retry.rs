@@ -11,14 +11,22 @@ use std::time::Duration;
 use tidelock::{GaveUp, RetryError, RetryPolicy, RetryPolicyBuilder, retry};
 use tokio::time::Instant;
 
+use crate::{in_process, paused};
+
 #[path = "retry/budget.rs"]
 mod budget;
 #[path = "retry/clock.rs"]
 mod clock;
 #[path = "retry/ending.rs"]
 mod ending;
+// Counts the allocations of a thread.
+#[cfg(not(target_family = "wasm"))]
 #[path = "retry/speed.rs"]
 mod speed;
+// Looks at the server.
+#[cfg(not(target_family = "wasm"))]
+#[path = "retry/stored.rs"]
+mod stored;
 
 pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -56,8 +64,7 @@ async fn fail_always(policy: RetryPolicy) -> (Vec<Duration>, RetryError<io::Erro
     (begun.into_inner(), failed)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_success_after_two_failures_took_three_calls_with_the_numbers_one_to_three() {
+paused!(a_success_after_two_failures_took_three_calls_with_the_numbers_one_to_three, async || {
     let numbers = RefCell::new(Vec::new());
     let value = retry(async |attempt| {
         numbers.borrow_mut().push(attempt.number());
@@ -65,10 +72,9 @@ async fn a_success_after_two_failures_took_three_calls_with_the_numbers_one_to_t
     });
     assert_eq!(value.await.unwrap(), "done");
     assert_eq!(numbers.into_inner(), [1, 2, 3]);
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn the_attempts_include_the_first_and_the_last_error_is_returned() {
+paused!(the_attempts_include_the_first_and_the_last_error_is_returned, async || {
     for attempts in [1, 3, 8] {
         let calls = Cell::new(0);
         let failed = retry(async |attempt| {
@@ -83,10 +89,9 @@ async fn the_attempts_include_the_first_and_the_last_error_is_returned() {
         assert_eq!((calls.get(), failed.attempts, failed.reason), (attempts, attempts, GaveUp::Attempts));
         assert_eq!(failed.into_error(), Some(Foreign(attempts)));
     }
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn an_error_that_is_not_retryable_ends_the_call_at_once() {
+paused!(an_error_that_is_not_retryable_ends_the_call_at_once, async || {
     let start = Instant::now();
     let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
     let failed = retry(async |_| Err::<(), _>(refused())).await.unwrap_err();
@@ -95,18 +100,16 @@ async fn an_error_that_is_not_retryable_ends_the_call_at_once() {
     let failed = retry(async |_| Err::<(), _>(reset())).when(|_| false).await.unwrap_err();
     assert_eq!((failed.attempts, failed.reason), (1, GaveUp::NotRetryable));
     assert_eq!(start.elapsed(), Duration::ZERO);
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn without_jitter_the_default_pauses_are_exact() {
+paused!(without_jitter_the_default_pauses_are_exact, async || {
     let (begun, failed) = fail_always(policy(|build| build.jitter(0.0))).await;
     let pauses: Vec<_> = begun.windows(2).map(|pair| pair[1].as_millis() - pair[0].as_millis()).collect();
     assert_eq!(pauses, [100, 200, 400, 800, 1_600, 2_000, 2_000]);
     assert_eq!((failed.attempts, failed.reason, failed.elapsed), (8, GaveUp::Attempts, ms(7_100)));
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn on_retry_sees_every_pause_before_it_begins() {
+paused!(on_retry_sees_every_pause_before_it_begins, async || {
     let (start, seen) = (Instant::now(), RefCell::new(Vec::new()));
     let failed = retry(async |attempt| Err::<(), _>(Foreign(attempt.number())))
         .policy(policy(|build| build.attempts(3).jitter(0.0)))
@@ -118,26 +121,33 @@ async fn on_retry_sees_every_pause_before_it_begins() {
         });
     failed.await.unwrap_err();
     assert_eq!(seen.into_inner(), [(1, Some(1), ms(100), ms(0)), (2, Some(2), ms(200), ms(100))]);
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn a_panicking_observer_changes_nothing() {
-    let failed = retry(async |_| Err::<(), _>(reset()))
-        .policy(policy(|build| build.attempts(3).jitter(0.0)))
-        .on_retry(|_| panic!("the observer's own trouble"))
-        .await
-        .unwrap_err();
-    assert_eq!((failed.attempts, failed.reason, failed.elapsed), (3, GaveUp::Attempts, ms(300)));
-}
+paused!(
+    // A panic ends the page.
+    #[cfg(not(target_family = "wasm"))]
+    a_panicking_observer_changes_nothing,
+    async || {
+        let failed = retry(async |_| Err::<(), _>(reset()))
+            .policy(policy(|build| build.attempts(3).jitter(0.0)))
+            .on_retry(|_| panic!("the observer's own trouble"))
+            .await
+            .unwrap_err();
+        assert_eq!((failed.attempts, failed.reason, failed.elapsed), (3, GaveUp::Attempts, ms(300)));
+    }
+);
 
-#[tokio::test(start_paused = true)]
-async fn a_panic_of_the_operation_goes_through() {
-    let call = tokio::spawn(async { retry(async |_| -> io::Result<()> { panic!("the operation's own") }).await });
-    assert!(call.await.unwrap_err().is_panic());
-}
+paused!(
+    // A panic ends the page.
+    #[cfg(not(target_family = "wasm"))]
+    a_panic_of_the_operation_goes_through,
+    async || {
+        let call = tokio::spawn(async { retry(async |_| -> io::Result<()> { panic!("the operation's own") }).await });
+        assert!(call.await.unwrap_err().is_panic());
+    }
+);
 
-#[tokio::test(start_paused = true)]
-async fn the_same_seed_gives_the_same_pauses() {
+paused!(the_same_seed_gives_the_same_pauses, async || {
     let pauses = async |seed| {
         let pauses = RefCell::new(Vec::new());
         let call = retry(async |_| Err::<(), _>(reset())).seed(seed);
@@ -148,10 +158,9 @@ async fn the_same_seed_gives_the_same_pauses() {
     assert_eq!(seven.len(), 7);
     assert_eq!(seven, pauses(7).await);
     assert_ne!(seven, pauses(8).await);
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn a_hint_is_a_lower_bound_and_jitter_only_adds() {
+paused!(a_hint_is_a_lower_bound_and_jitter_only_adds, async || {
     for _ in 0..100 {
         let second = Cell::new(Duration::ZERO);
         let failed = retry(async |attempt| {
@@ -164,10 +173,9 @@ async fn a_hint_is_a_lower_bound_and_jitter_only_adds() {
         failed.await.unwrap_err();
         assert!((ms(700)..=ms(841)).contains(&second.get()), "{second:?}");
     }
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn a_hint_that_cannot_be_granted_ends_the_call_at_once() {
+paused!(a_hint_that_cannot_be_granted_ends_the_call_at_once, async || {
     let hinted = async |hint, policy: RetryPolicy| {
         let call = retry(async |_| Err::<(), _>(reset())).policy(policy).hint(move |_| Some(hint));
         call.await.unwrap_err()
@@ -181,10 +189,9 @@ async fn a_hint_that_cannot_be_granted_ends_the_call_at_once() {
     assert_eq!(hinted(ms(999), second).await.reason, GaveUp::Deadline);
     let refusing = policy(|build| build.max_hint(ms(0)));
     assert_eq!(hinted(ms(1), refusing).await.reason, GaveUp::HintTooLong);
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn with_when_hints_come_from_hint_alone() {
+paused!(with_when_hints_come_from_hint_alone, async || {
     /// Wishes for an hour, which the default classifier would refuse.
     struct Patient;
     impl tidelock::Retryable for Patient {
@@ -199,10 +206,9 @@ async fn with_when_hints_come_from_hint_alone() {
     assert_eq!(retry(failed).await.err().unwrap().reason, GaveUp::HintTooLong);
     assert_eq!(retry(failed).when(|_| true).await.err().unwrap().reason, GaveUp::Attempts);
     assert_eq!(retry(failed).hint(|_| None).await.err().unwrap().reason, GaveUp::Attempts);
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn dropping_the_call_drops_the_running_attempt() {
+paused!(dropping_the_call_drops_the_running_attempt, async || {
     struct OnDrop<'a>(&'a Cell<bool>);
     impl Drop for OnDrop<'_> {
         fn drop(&mut self) {
@@ -217,10 +223,14 @@ async fn dropping_the_call_drops_the_running_attempt() {
     });
     assert!(tokio::time::timeout(ms(1), call.into_future()).await.is_err());
     assert!(started.get() && ended.get());
-}
+});
 
 /// Lets the other tasks run once, as the pauses of a call must.
 async fn turn() {
+    if cfg!(target_family = "wasm") {
+        // A task that wakes itself would keep the timers of a page from firing.
+        return tokio::task::yield_now().await;
+    }
     let mut yielded = false;
     let yielding = std::future::poll_fn(move |context| {
         context.waker().wake_by_ref();
@@ -229,8 +239,7 @@ async fn turn() {
     yielding.await;
 }
 
-#[tokio::test(flavor = "current_thread")]
-async fn every_pause_lets_other_tasks_run_first() {
+in_process!(every_pause_lets_other_tasks_run_first, async || {
     let (turns, fired) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let (counting, firing) = (Arc::clone(&turns), Arc::clone(&fired));
     let counter = tokio::spawn(async move {
@@ -253,4 +262,4 @@ async fn every_pause_lets_other_tasks_run_first() {
     counter.abort();
     let turns = turns.load(Ordering::Relaxed);
     assert!(turns >= attempts - 1, "{turns} turns beside {attempts} attempts");
-}
+});

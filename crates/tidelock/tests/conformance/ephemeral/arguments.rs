@@ -7,6 +7,8 @@ use tidelock::{ErrorKind, MINUTE, Raw};
 
 use super::*;
 
+// What spares servers is not bounded in a page.
+#[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {
     let tide = Tidelock::in_process();

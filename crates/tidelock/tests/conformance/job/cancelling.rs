@@ -78,7 +78,7 @@ conformance!(a_cancel_at_any_instant_has_one_outcome, async |world: World| {
     });
     let worker = worker.concurrency(8).spawn();
     let (mut completed, mut cancelled) = (0, 0);
-    for _ in 0..tidelock_testkit::scale(2_000) {
+    for _ in 0..crate::harness::scale(2_000) {
         let id = submit(&job, "text").await;
         for _ in 0..fastrand::usize(..60) {
             tokio::task::yield_now().await;

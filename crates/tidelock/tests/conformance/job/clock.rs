@@ -172,7 +172,7 @@ conformance!(a_clock_that_jumps_at_random_ends_each_job_once, async |mut world: 
     };
     let workers = [work(&job), work(&elsewhere)];
     let (mut ids, mut furthest): (Vec<JobId>, _) = (Vec::new(), START);
-    for _ in 0..tidelock_testkit::scale(1_000) {
+    for _ in 0..crate::harness::scale(1_000) {
         for _ in 0..random.usize(1..4) {
             let text = if random.u8(..4) == 0 { "fails once" } else { "text" };
             let delay = if random.bool() { Duration::ZERO } else { random.u32(1..300) * MINUTE };

@@ -106,7 +106,7 @@ conformance!(no_id_that_was_answered_is_swallowed_at_the_end_of_a_key, async |wo
     let job = texts(&tide);
     let worker = job.process(echo).concurrency(8).spawn();
     let mut ids = std::collections::HashSet::new();
-    for _ in 0..tidelock_testkit::scale(10_000) {
+    for _ in 0..crate::harness::scale(10_000) {
         let submitted = job.submit(&"text".to_owned()).dedup_key("k").dedup_while_active().await.unwrap();
         ids.insert(submitted.id);
     }

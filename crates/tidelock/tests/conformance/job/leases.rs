@@ -185,6 +185,8 @@ conformance!(a_handler_that_ignores_its_timeout_is_dropped_after_stop_grace, asy
     let worker = worker.spawn();
     within(gate.entered.notified()).await;
     clock.advance(3 * SECOND);
+    // The grace begins when the worker sees that; here it may be on this thread.
+    tokio::task::yield_now().await;
     clock.advance(1_999 * MS);
     assert_eq!(state(&job, &id).await, JobState::Running);
     advancing(&clock, MS, until_state(&job, &id, JobState::TimedOut)).await;

@@ -74,7 +74,7 @@ conformance!(one_job_of_an_ordering_key_runs_at_a_time, async |mut world: World|
 conformance!(keys_stay_in_order_over_workers_and_failures, async |world: World| {
     let tide = world.open().await;
     let job: Job<String, String> = tide.job("texts").attempts(50).build().unwrap();
-    let count = tidelock_testkit::scale(400);
+    let count = crate::harness::scale(400);
     for number in 0..count {
         let key = format!("k{}", number % 8);
         job.submit(&number.to_string()).ordering_key(&key).meta("key", &key).await.unwrap();

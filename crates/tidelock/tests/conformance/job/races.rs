@@ -1,9 +1,9 @@
 //! Cancels that meet the start or the end of a run: state, answers, events and what handlers did agree.
 
 use super::*;
+use crate::harness::scale;
 use std::collections::HashMap;
 use tidelock::job::{CancelOutcome, JobEventKind, RetryReason, StopReason};
-use tidelock_testkit::scale;
 
 /// Races that go on beside each other.
 const RACERS: usize = 8;

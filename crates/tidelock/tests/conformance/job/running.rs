@@ -108,7 +108,7 @@ conformance!(two_workers_of_one_name_share_the_jobs, async |world: World| {
 
 conformance!(a_batch_of_jobs_runs_once_each, async |world: World| {
     let job = texts(&world.open().await);
-    let count = tidelock_testkit::scale(5_000);
+    let count = crate::harness::scale(5_000);
     let texts: Vec<String> = (0..count).map(|number| number.to_string()).collect();
     for part in texts.chunks(500) {
         job.submit_many(part.iter().map(|text| job.submit(text))).await.unwrap();

@@ -80,7 +80,7 @@ conformance!(a_shutdown_drains_workers_within_its_own_grace, async |world: World
 
 conformance!(a_worker_stopped_at_any_instant_loses_and_repeats_nothing, async |world: World| {
     let job = texts(&world.open().await);
-    for round in 0..tidelock_testkit::scale(600) {
+    for round in 0..crate::harness::scale(600) {
         let texts: Vec<String> = (0..6).map(|number| number.to_string()).collect();
         job.submit_many(texts.iter().map(|text| job.submit(text))).await.unwrap();
         let done = Arc::new(Mutex::new(std::collections::HashSet::new()));

@@ -5,6 +5,8 @@ use tidelock::{DAY, ErrorKind, Receipt};
 
 const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
+// What spares servers is not bounded in a page.
+#[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {
     let tide = Tidelock::in_process();

@@ -116,7 +116,7 @@ conformance!(different_leases_in_one_line_are_kept_apart, async |mut world: Worl
 
 conformance!(a_dropped_receive_loses_nothing, async |world: World| {
     let queue = texts(&world.open().await);
-    for _ in 0..tidelock_testkit::scale(1_000) {
+    for _ in 0..crate::harness::scale(1_000) {
         let waiting = tokio::spawn(queue.recv().forever().into_future());
         for _ in 0..fastrand::usize(..3) {
             tokio::task::yield_now().await;
@@ -201,7 +201,7 @@ conformance!(many_bytes_come_in_several_answers, async |world: World| {
 });
 
 conformance!(a_hundred_consumers_share_without_overlap, async |world: World| {
-    let count = tidelock_testkit::scale(5_000);
+    let count = crate::harness::scale(5_000);
     let queue = texts(&world.open().await);
     let other = texts(&world.open().await);
     let seen = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));

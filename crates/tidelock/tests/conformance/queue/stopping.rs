@@ -60,7 +60,7 @@ conformance!(shutdown_grace_is_the_default_grace, async |mut world: World| {
 
 conformance!(a_worker_stopped_at_any_instant_loses_and_repeats_nothing, async |world: World| {
     let queue = texts(&world.open().await);
-    for round in 0..tidelock_testkit::scale(1_000) {
+    for round in 0..crate::harness::scale(1_000) {
         for number in 0..8 {
             send(&queue, &number.to_string()).await;
         }

@@ -10,20 +10,19 @@ conformance!(what_a_handler_says_settles_the_message, async |mut world: World| {
     let clock = world.pin();
     let queue = texts(&world.open().await);
     let mut ids = Vec::new();
-    for text in ["good", "bad", "later", "fatal", "panics"] {
+    for text in ["good", "bad", "later", "fatal"] {
         ids.push(send(&queue, text).await);
     }
     let worker = queue.process(async |message| match message.as_str() {
         "good" => Ok(()),
         "bad" => Err(std::io::Error::other("disk").into()),
         "later" => Err(HandlerError::retry_after("busy", 7 * SECOND)),
-        "fatal" => Err(HandlerError::fatal("never")),
-        other => panic!("cannot bear {other}"),
+        _ => Err(HandlerError::fatal("never")),
     });
     let worker = worker.concurrency(2).backoff(Backoff::exponential(4 * SECOND).jitter(0.0)).spawn();
-    until(async || worker.stats().acked + worker.stats().nacked + worker.stats().dead == 5).await;
+    until(async || worker.stats().acked + worker.stats().nacked + worker.stats().dead == 4).await;
     let report = within(worker.shutdown(SECOND)).await;
-    assert_eq!((report.acked, report.nacked, report.dead, report.stale, report.given_back), (1, 3, 1, 0, 0));
+    assert_eq!((report.acked, report.nacked, report.dead, report.stale, report.given_back), (1, 2, 1, 0, 0));
     assert!(report.error.is_none());
     let error = async |index: usize| {
         let info = queue.get(ids[index]).await.unwrap().unwrap();
@@ -31,10 +30,27 @@ conformance!(what_a_handler_says_settles_the_message, async |mut world: World| {
     };
     assert_eq!(error(1).await, (clock.now() + 4 * SECOND, "disk".to_owned()));
     assert_eq!(error(2).await, (clock.now() + 7 * SECOND, "busy".to_owned()));
-    assert_eq!(error(4).await, (clock.now() + 4 * SECOND, "the handler panicked: cannot bear panics".to_owned()));
     let dead = queue.dead_letters().get(ids[3]).await.unwrap().unwrap();
     assert_eq!((dead.reason, dead.last_error.as_deref()), (DeadReason::Rejected, Some("never")));
 });
+
+conformance!(
+    // A panic ends the page.
+    #[cfg(not(target_family = "wasm"))]
+    a_handler_that_panics_has_failed,
+    async |mut world: World| {
+        let clock = world.pin();
+        let queue = texts(&world.open().await);
+        let id = send(&queue, "text").await;
+        let worker = queue.process(async |message| panic!("cannot bear {}", message.data()));
+        let worker = worker.backoff(Backoff::exponential(4 * SECOND).jitter(0.0)).spawn();
+        until(async || worker.stats().nacked == 1).await;
+        within(worker.shutdown(SECOND)).await;
+        let info = queue.get(id).await.unwrap().unwrap();
+        assert_eq!(info.due, clock.now() + 4 * SECOND);
+        assert_eq!(info.last_error.as_deref(), Some("the handler panicked: cannot bear text"));
+    }
+);
 
 conformance!(the_default_backoff_doubles_from_a_second, async |mut world: World| {
     let clock = world.pin();
@@ -185,7 +201,7 @@ conformance!(an_undecodable_message_does_not_stop_a_worker, async |world: World|
 
 conformance!(keys_stay_in_order_over_workers_and_failures, async |world: World| {
     let queue = world.open().await.queue::<String>("texts").max_deliveries(None).build().unwrap();
-    let count = tidelock_testkit::scale(500);
+    let count = crate::harness::scale(500);
     for number in 0..count {
         let key = ["a", "b", "c"][number % 3];
         queue.send(&number.to_string()).ordering_key(key).await.unwrap();
@@ -219,7 +235,7 @@ conformance!(keys_stay_in_order_over_workers_and_failures, async |world: World| 
 
 conformance!(a_batch_of_work_is_done_once_each, async |world: World| {
     let queue = texts(&world.open().await);
-    let count = tidelock_testkit::scale(10_000);
+    let count = crate::harness::scale(10_000);
     for part in (0..count).collect::<Vec<_>>().chunks(500) {
         queue.send_many(part.iter().map(|number| queue.send(&number.to_string()))).await.unwrap();
     }

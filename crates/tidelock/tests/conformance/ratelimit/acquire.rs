@@ -5,12 +5,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tidelock::ratelimit::{Limit, Limits, RateLimiter, Verdict};
 use tidelock::{DAY, ErrorKind, HOUR, ManualClock, Result, SECOND, Tidelock};
 
 use super::{MILLISECOND, limiter};
-use crate::conformance;
 use crate::harness::{START, World};
+use crate::{conformance, in_process};
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Verdict>> + Send + 'a>>;
 
@@ -107,10 +108,9 @@ fn a_dropped_waiter_counts_nothing_and_lets_the_next_one_go() {
 #[test]
 fn reset_and_set_limits_make_waiters_look_again_at_once() {
     let (_clock, api) = used_up();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (mut first, mut second) = (api.acquire("x").into_future(), api.acquire("x").into_future());
     assert!(poll(&mut first).is_none() && poll(&mut second).is_none());
-    assert!(runtime.block_on(async { api.reset("x").await }).unwrap());
+    assert!(api.reset("x").into_future().now_or_never().expect("it is done at once").unwrap());
     assert!(passed(&mut first));
     assert!(poll(&mut second).is_none());
     api.set_limits(Limits::new([Limit::new(2).fixed()]).unwrap());
@@ -155,8 +155,7 @@ fn a_waiting_acquire_counts_one_refusal() {
     assert!(passed(&mut waiting), "and the refusal once");
 }
 
-#[tokio::test]
-async fn a_shutdown_ends_the_wait() {
+in_process!(a_shutdown_ends_the_wait, async || {
     let clock = ManualClock::at(START);
     let tide = Tidelock::in_process_with(&clock);
     let api = tide.ratelimit("api").limit(Limit::new(1).fixed()).build().unwrap();
@@ -167,4 +166,4 @@ async fn a_shutdown_ends_the_wait() {
     for waiting in [&mut second, &mut first] {
         assert_eq!(poll(waiting).unwrap().unwrap_err().kind(), ErrorKind::ShuttingDown);
     }
-}
+});

@@ -1,7 +1,9 @@
 //! Options that are refused, and names that never meet.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tidelock::ratelimit::{Limit, Limits, OnUnavailable, RateLimiterBuilder};
 use tidelock::{DAY, ErrorKind, MINUTE, SECOND, Tidelock};
 
@@ -85,8 +87,7 @@ fn limits_are_named_after_algorithm_and_window() {
         Limit::per_day(9).name("daily"),
     ];
     let api = tide.ratelimit("api").limits(Limits::new(limits).unwrap()).build().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let verdict = runtime.block_on(async { api.peek("x").await }).unwrap();
+    let verdict = api.peek("x").into_future().now_or_never().expect("it is there at once").unwrap();
     let names: Vec<_> = verdict.parts().iter().map(tidelock::ratelimit::Part::name).collect();
     assert_eq!(names, ["sliding-60s", "fixed-500ms", "bucket-1s", "daily"]);
 }
@@ -129,7 +130,7 @@ conformance!(long_identifiers_share_no_count, async |mut world: World| {
     world.pin();
     let api = limiter(&world, [Limit::new(1)]).await;
     // On a server a tenth of what this process does: all backends run at the same time.
-    let count = tidelock_testkit::scale(if world.has_processes() { 100_000 } else { 1_000_000 });
+    let count = crate::harness::scale(if world.has_processes() { 100_000 } else { 1_000_000 });
     for batch in 0..count / 100 {
         let checks = (0..100).map(|n| {
             let (api, identifier) = (api.clone(), format!("{:02000}", batch * 100 + n));

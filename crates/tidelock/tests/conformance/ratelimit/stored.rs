@@ -1,7 +1,5 @@
 //! What is on the server: bytes that stay as they were, and keys that expire.
 
-use std::time::Duration;
-
 use tidelock::ratelimit::{Limit, OnUnavailable};
 use tidelock::{DAY, ErrorKind};
 use tidelock_testkit::{Connection, Reply};
@@ -146,11 +144,4 @@ conformance!(a_count_that_cannot_be_read_spoils_no_other_check, async |mut world
     }
     passed.sort_unstable();
     assert_eq!(passed, (200..500).collect::<Vec<_>>(), "each was counted once");
-});
-
-conformance!(real_clocks_decide_where_none_is_pinned, async |world: World| {
-    let api = limiter(&world, [Limit::per_day(3), Limit::per_day(3).token_bucket()]).await;
-    assert_eq!(check(&api, 2).await.remaining, 1);
-    let refused = check(&api, 2).await;
-    assert!(refused.limited && refused.retry_after > Duration::ZERO && refused.retry_after <= 2 * DAY);
 });

@@ -5,6 +5,8 @@ use tidelock::{ErrorKind, MINUTE, Raw, SECOND};
 
 use super::*;
 
+// What spares servers is not bounded in a page.
+#[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {
     let tide = Tidelock::in_process();
@@ -88,7 +90,10 @@ conformance!(a_refused_argument_changes_nothing, async |mut world: World| {
     refused(registry.upsert("k", &text).ttl(SECOND).keep_ttl(), "ttl and keep_ttl").await;
     refused(registry.cas("k", None, &text).permanent().ttl(SECOND), "ttl and permanent").await;
     refused(registry.list().limit(0), "limit 0").await;
-    refused(registry.list().limit(1_001), "limit").await;
+    if cfg!(not(target_family = "wasm")) {
+        // What spares servers is not bounded in a page.
+        refused(registry.list().limit(1_001), "limit").await;
+    }
     refused(registry.list().prefix("a/").after_key("b/1"), "after_key elsewhere").await;
     refused(registry.list().after(&"nonsense".parse().unwrap()), "page token").await;
     let page = registry.list().limit(1).await.unwrap();

@@ -1,8 +1,8 @@
 //! Deadlines: exact, told once, and the same for every call.
 
+use crate::harness::scale;
 use tidelock::registry::{Cas, EventKind, Removal, Status, Touch};
 use tidelock::{MINUTE, SECOND};
-use tidelock_testkit::scale;
 
 use super::*;
 

@@ -133,7 +133,7 @@ conformance!(a_snapshot_and_what_follows_it_lose_no_write, async |world: World| 
             }
         }
     });
-    let runs = tidelock_testkit::scale(1_000);
+    let runs = crate::harness::scale(1_000);
     let mut earlier = None;
     for _ in 0..runs / 10 {
         let seen = within(registry.snapshot()).await.unwrap();

@@ -1,8 +1,8 @@
 //! Memberships: records that renew themselves.
 
+use crate::harness::{elsewhere, scale};
 use tidelock::registry::{EventKind, Left, Removal};
 use tidelock::{MINUTE, SECOND, Timestamp};
-use tidelock_testkit::scale;
 
 use super::*;
 
@@ -129,7 +129,7 @@ conformance!(a_dropped_membership_is_gone, async |mut world: World| {
     let watcher = texts(&world.open().await);
     let mut follower = watcher.follow().key("a").await.unwrap();
     let me = registry.register("a", &"1".to_owned()).await.unwrap();
-    std::thread::spawn(move || drop(me)).join().unwrap();
+    elsewhere(move || drop(me));
     assert_eq!(told(&next(&mut follower).await), "upsert a 1");
     assert_eq!(told(&next(&mut follower).await), "delete a");
     let me = registry.register("a", &"2".to_owned()).await.unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::harness::scale;
 use tidelock::SECOND;
 use tidelock::registry::{Cas, Cursor};
-use tidelock_testkit::scale;
 
 use super::*;
 

@@ -3,15 +3,14 @@
 use std::io;
 
 use futures_util::future::join_all;
-use tidelock::{DAY, GaveUp, RetryBudget, RetryError, SECOND, Tidelock, retry};
-use tidelock_testkit::{Connection, Proxy};
+use tidelock::{GaveUp, RetryBudget, RetryError, SECOND, Tidelock, retry};
 
 use super::{ms, passed, policy, reset};
-use crate::conformance;
-use crate::harness::{START, World};
+use crate::harness::World;
+use crate::{conformance, paused};
 
 /// How many of `calls` failing calls were allowed their one retry.
-async fn retried(tide: &Tidelock, budget: &RetryBudget, calls: usize) -> usize {
+pub(super) async fn retried(tide: &Tidelock, budget: &RetryBudget, calls: usize) -> usize {
     let once = policy(|build| build.attempts(2).min_delay(ms(0)));
     let call = || tide.retry(async |_| Err::<(), _>(reset())).policy(once).budget(budget);
     let outcomes = join_all((0..calls).map(|_| call().into_future())).await;
@@ -33,8 +32,7 @@ async fn succeed(tide: &Tidelock, budget: &RetryBudget, calls: usize) {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_thousand_calls_that_fail_at_once_get_the_budget_and_then_its_rate() {
+paused!(a_thousand_calls_that_fail_at_once_get_the_budget_and_then_its_rate, async || {
     let budget = RetryBudget::builder().capacity(100).per_second(10.0).build().unwrap();
     let long = policy(|build| build.attempts(2).min_delay(10 * SECOND).max_delay(10 * SECOND));
     let failing = async |calls: usize| {
@@ -50,7 +48,7 @@ async fn a_thousand_calls_that_fail_at_once_get_the_budget_and_then_its_rate() {
     assert_eq!(tokio::join!(failing(1_000), second), (100, 10));
     let first = retry(async |_| Ok::<_, io::Error>(())).budget(&budget);
     first.await.expect("a first attempt takes nothing");
-}
+});
 
 conformance!(a_budget_of_the_backend_is_shared_by_all_processes, async |mut world: World| {
     let clock = world.pin();
@@ -100,49 +98,3 @@ conformance!(a_budget_is_forgotten_a_day_after_its_last_use, async |mut world: W
     clock.advance(ms(1));
     assert_eq!(retried(&tide, &budget, 5).await, 2);
 });
-
-conformance!(a_budget_leaves_one_key_that_expires, async |mut world: World| {
-    world.pin();
-    let tide = world.open().await;
-    let budget = tide.retry_budget("payments").capacity(2).per_second(0.0).build().unwrap();
-    assert_eq!(retried(&tide, &budget, 5).await, 2);
-    let Some((url, prefix)) = world.server() else { return };
-    let Some(port) = single_server(url) else { return };
-    let mut server = Connection::open(port).unwrap();
-    let key = format!("{prefix}:{{retry/default/payments}}:budget");
-    let (now, end) = (START.as_millis(), (START + DAY).as_millis());
-    let stored = server.command(&["GET", &key]).unwrap();
-    assert_eq!(stored.text(), Some(&*format!("0:{now}:{end}")), "nothing left, as of now, forgotten in a day");
-    let left = server.command(&["PTTL", &key]).unwrap().int().unwrap();
-    assert!((3_600_000..=86_400_000).contains(&left), "{left}");
-
-    server.command(&["SET", &key, "somebody else's"]).unwrap();
-    assert_eq!(retried(&tide, &budget, 5).await, 2, "what is not a budget is left alone, and the process decides");
-    assert_eq!(server.command(&["GET", &key]).unwrap().text(), Some("somebody else's"));
-});
-
-conformance!(with_the_backend_gone_each_process_goes_on_by_its_own_bucket, async |world: World| {
-    let Some(port) = world.server().and_then(|(url, _)| single_server(url)) else { return };
-    for stalled in [true, false] {
-        let id = if stalled { "silent" } else { "refusing" };
-        let mut sums = Vec::new();
-        for _ in 0..2 {
-            let proxy = Proxy::start(port).await.unwrap();
-            let tide = Tidelock::connect(&proxy.url()).prefix(world.server().unwrap().1).await.unwrap();
-            let budget = tide.retry_budget(id).capacity(3).per_second(0.0).build().unwrap();
-            if stalled {
-                proxy.stall(true);
-            } else {
-                proxy.refuse(true);
-                proxy.cut();
-            }
-            sums.push(retried(&tide, &budget, 10).await);
-        }
-        assert_eq!(sums, [3, 3], "{id}");
-    }
-});
-
-/// The port of `redis://127.0.0.1:port`; a cluster would lead its clients past a proxy.
-fn single_server(url: &str) -> Option<u16> {
-    url.strip_prefix("redis://")?.rsplit_once(':')?.1.parse().ok()
-}

@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Foreign, fail_always, ms, passed, policy, reset};
+use crate::paused;
 
-#[tokio::test(start_paused = true)]
-async fn the_pause_before_the_deadline_is_trimmed_for_one_final_attempt() {
+paused!(the_pause_before_the_deadline_is_trimmed_for_one_final_attempt, async || {
     let second = policy(|build| build.min_delay(ms(800)).jitter(0.0).deadline(ms(1_000)));
     let (begun, failed) = fail_always(second).await;
     assert_eq!(begun, [ms(0), ms(800), ms(900)]);
@@ -27,10 +27,9 @@ async fn the_pause_before_the_deadline_is_trimmed_for_one_final_attempt() {
     });
     call.policy(second).await.unwrap_err();
     assert_eq!(last.get(), 3);
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn a_hanging_attempt_is_cut_off_at_the_deadline() {
+paused!(a_hanging_attempt_is_cut_off_at_the_deadline, async || {
     let start = Instant::now();
     let failed = retry(async |attempt| match attempt.number() {
         1 => Err(reset()),
@@ -43,10 +42,9 @@ async fn a_hanging_attempt_is_cut_off_at_the_deadline() {
     assert_eq!((failed.reason, failed.attempts, failed.timed_out), (GaveUp::Deadline, 2, true));
     assert_eq!(failed.elapsed, ms(1_000));
     assert_eq!(failed.error.unwrap().kind(), io::ErrorKind::ConnectionReset, "the error before the cut");
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn no_call_outlasts_its_deadline() {
+paused!(no_call_outlasts_its_deadline, async || {
     let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..1_000 {
         let deadline = ms(random.u64(1..5_000));
@@ -67,10 +65,9 @@ async fn no_call_outlasts_its_deadline() {
         assert!(start.elapsed() <= deadline + ms(5), "{:?} of {deadline:?}, {policy:?}", start.elapsed());
         assert_eq!(failed.reason, GaveUp::Deadline);
     }
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn an_attempt_that_is_cut_off_counts_as_a_failure_that_may_pass() {
+paused!(an_attempt_that_is_cut_off_counts_as_a_failure_that_may_pass, async || {
     let (start, asked) = (Instant::now(), Cell::new(0));
     let failed = retry(async |attempt| match attempt.number() {
         1 => Err(Foreign(1)),
@@ -88,10 +85,9 @@ async fn an_attempt_that_is_cut_off_counts_as_a_failure_that_may_pass() {
     assert_eq!(asked.get(), 1, "not asked about an attempt that was cut off");
     assert_eq!((failed.reason, failed.attempts, failed.timed_out), (GaveUp::Attempts, 3, true));
     assert_eq!((failed.elapsed, failed.error), (ms(400), Some(Foreign(1))));
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn an_attempt_is_told_how_long_it_may_take() {
+paused!(an_attempt_is_told_how_long_it_may_take, async || {
     let limits = policy(|build| build.attempt_timeout(ms(700)).deadline(ms(1_000)).jitter(0.0).attempts(2));
     let call = retry(async |attempt| {
         let expected = if attempt.number() == 1 { ms(700) } else { ms(300) };
@@ -102,8 +98,10 @@ async fn an_attempt_is_told_how_long_it_may_take() {
     assert_eq!(call.policy(limits).await.unwrap_err().reason, GaveUp::Deadline);
     let unlimited = retry(async |attempt| Ok::<_, io::Error>(attempt.remaining()));
     assert_eq!(unlimited.await.unwrap(), None);
-}
+});
 
+// The timers of a page come one by one.
+#[cfg(not(target_family = "wasm"))]
 #[tokio::test(start_paused = true)]
 async fn a_value_that_is_ready_in_the_same_poll_wins() {
     let done = async |_| {
@@ -122,13 +120,12 @@ async fn a_value_that_is_ready_in_the_same_poll_wins() {
     assert_eq!((failed.reason, failed.attempts, failed.error.is_some()), (GaveUp::Stopped, 1, true));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_that_is_stopped_before_its_first_attempt_never_calls_the_operation() {
+paused!(a_call_that_is_stopped_before_its_first_attempt_never_calls_the_operation, async || {
     let op = async |_| -> io::Result<()> { panic!("called") };
     let failed = retry(op).stop(async {}).await.unwrap_err();
     assert_eq!((failed.reason, failed.attempts, failed.elapsed), (GaveUp::Stopped, 0, Duration::ZERO));
     assert!(failed.error.is_none() && !failed.timed_out);
-}
+});
 
 /// Runs a call in a task up to its second attempt or its first pause, stops it, and gives it one turn.
 async fn stop_after(pause: Duration) -> tidelock::RetryError<io::Error> {
@@ -159,21 +156,18 @@ async fn stop_after(pause: Duration) -> tidelock::RetryError<io::Error> {
     call.await.unwrap().unwrap_err()
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_ends_a_pause_within_one_turn() {
+paused!(a_stop_ends_a_pause_within_one_turn, async || {
     let failed = stop_after(ms(10_000)).await;
     assert_eq!((failed.reason, failed.attempts, failed.error.is_some()), (GaveUp::Stopped, 1, true));
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_ends_a_running_attempt_within_one_turn() {
+paused!(a_stop_ends_a_running_attempt_within_one_turn, async || {
     let failed = stop_after(ms(0)).await;
     assert_eq!((failed.reason, failed.attempts, failed.timed_out), (GaveUp::Stopped, 2, false));
     assert!(failed.error.is_some(), "the error of the attempt before");
-}
+});
 
-#[tokio::test(start_paused = true)]
-async fn the_operation_is_polled_before_the_stop() {
+paused!(the_operation_is_polled_before_the_stop, async || {
     let (mut polls, mut asked) = (0, 0);
     let op = |_| {
         polls = 0;
@@ -189,4 +183,4 @@ async fn the_operation_is_polled_before_the_stop() {
         if asked == 4 { Poll::Ready(()) } else { Poll::Pending }
     });
     assert_eq!(retry(op).policy(RetryPolicy::DEFAULT).stop(stop).await.unwrap(), 3);
-}
+});

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use tidelock::{RetryBudget, Tidelock, retry};
 
 use super::{ms, policy};
+use crate::in_process;
 
 /// Polls up to the end, without a runtime: a call that wanted a timer would panic.
 fn poll_to_the_end<C: IntoFuture>(call: C) -> C::Output {
@@ -51,10 +52,9 @@ fn a_success_allocates_nothing() {
     assert_eq!(count(&|| drop(poll_to_the_end(tide.retry(async |_| soon(1).await)))), 0);
 }
 
-#[tokio::test]
-async fn a_success_within_time_limits_allocates_nothing_either() {
+in_process!(a_success_within_time_limits_allocates_nothing_either, async || {
     let limits = policy(|build| build.deadline(ms(60_000)).attempt_timeout(ms(30_000)));
     let run = || drop(poll_to_the_end(retry(async |_| soon(1).await).policy(limits)));
     run();
     assert_eq!(allocation_counter::measure(run).count_total, 0);
-}
+});

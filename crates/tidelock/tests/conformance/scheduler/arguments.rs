@@ -1,11 +1,11 @@
 //! Refused arguments: the error says what was wrong, and the stored state is as before.
 
 use super::*;
+use crate::in_process;
 use tidelock::ErrorKind;
 use tidelock::scheduler::Overlap;
 
-#[tokio::test]
-async fn a_builder_refuses_what_is_out_of_range() {
+in_process!(a_builder_refuses_what_is_out_of_range, async || {
     let tide = Tidelock::in_process();
     let scheduler = |id: &str| tide.scheduler(id);
     let refused = [
@@ -33,7 +33,7 @@ async fn a_builder_refuses_what_is_out_of_range() {
     for (index, refused) in refused.into_iter().enumerate() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidConfiguration, "refused {index}");
     }
-}
+});
 
 conformance!(a_refused_register_changes_nothing, async |mut world: World| {
     let _clock: ManualClock = world.pin();

@@ -123,7 +123,7 @@ conformance!(a_clock_that_jumps_at_random_runs_no_slot_twice, async |mut world: 
         within(scheduler.start()).await.unwrap();
     }
     let mut furthest = START + HOUR;
-    for _ in 0..tidelock_testkit::scale(300) {
+    for _ in 0..crate::harness::scale(300) {
         let now = clock.now().as_millis();
         let on = random.u8(..5) < 3;
         clock.set(Timestamp::from_millis(if on {

@@ -1,11 +1,14 @@
 //! Refused arguments: the error says what was wrong, and the stored state is as before.
 
 use super::*;
+use crate::in_process;
 use tidelock::{Cursor, DAY, ErrorKind, MINUTE};
 
 const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 const MOST: u64 = (1 << 53) - 1;
 
+// What spares servers is not bounded in a page.
+#[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {
     let tide = Tidelock::in_process();
@@ -33,8 +36,7 @@ async fn a_builder_refuses_what_is_out_of_range() {
     topic("t").retention(None).max_len(None).build().unwrap();
 }
 
-#[tokio::test]
-async fn a_reader_refuses_what_is_out_of_range() {
+in_process!(a_reader_refuses_what_is_out_of_range, async || {
     let tide = Tidelock::in_process();
     let topic = texts(&tide);
     let foreign = publish(&tide.topic("other").build().unwrap(), "text").await.cursor;
@@ -63,7 +65,7 @@ async fn a_reader_refuses_what_is_out_of_range() {
     topic.reader(&"x".repeat(256)).lease(MS).max_deliveries(MOST).max_in_flight(100_000).build().unwrap();
     group().lease(TEN_YEARS).max_deliveries(None).max_nack_delay(TEN_YEARS).max_in_flight(1).build().unwrap();
     group().max_nack_delay(Duration::ZERO).dead_letter_retention(None).build().unwrap();
-}
+});
 
 #[test]
 fn text_that_is_no_cursor_is_refused() {

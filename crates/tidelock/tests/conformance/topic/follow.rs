@@ -14,7 +14,7 @@ conformance!(what_is_published_right_after_follow_arrives, async |world: World| 
         }
     });
     for topic in &topics {
-        for number in 0..tidelock_testkit::scale(5_000) {
+        for number in 0..crate::harness::scale(5_000) {
             let mut follower = topic.follow().await.unwrap();
             let (one, other) = (format!("{number}.1"), format!("{number}.2"));
             publish(topic, &one).await;
@@ -127,7 +127,7 @@ conformance!(a_slow_follower_holds_up_nobody_and_gets_everything, async |world: 
 
 conformance!(many_followers_come_and_go, async |world: World| {
     let topic = texts(&world.open().await);
-    for _ in 0..tidelock_testkit::scale(1_000) {
+    for _ in 0..crate::harness::scale(1_000) {
         drop(topic.follow().await.unwrap());
         let dropped = tokio::time::timeout(Duration::ZERO, topic.follow().await.unwrap().next()).await;
         assert!(dropped.is_err(), "nothing was published");

@@ -252,7 +252,7 @@ conformance!(readers_come_and_go_without_a_trace, async |world: World| {
     let topic = texts(&world.open().await);
     publish(&topic, "text").await;
     assert_eq!(drain(&reader(&topic, "group")).await, ["text"]);
-    for _ in 0..tidelock_testkit::scale(1_000) {
+    for _ in 0..crate::harness::scale(1_000) {
         let group = reader(&topic, "group");
         nothing(&group).await;
         let dropped = tokio::time::timeout(Duration::ZERO, group.recv().forever().into_future()).await;

@@ -72,7 +72,7 @@ conformance!(max_len_keeps_exactly_the_newest, async |world: World| {
 
 conformance!(there_is_no_hidden_limit_on_the_number_of_events, async |world: World| {
     let topic = texts(&world.open().await);
-    let rounds = u32::try_from(tidelock_testkit::scale(100)).unwrap();
+    let rounds = u32::try_from(crate::harness::scale(100)).unwrap();
     for round in 0..rounds {
         publish_all(&topic, round * 1_000..(round + 1) * 1_000).await;
     }

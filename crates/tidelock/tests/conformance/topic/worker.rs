@@ -10,24 +10,39 @@ conformance!(what_a_handler_says_settles_the_event, async |mut world: World| {
     let topic = texts(&world.open().await);
     let group = reader(&topic, "group");
     let mut ids = Vec::new();
-    for text in ["good", "bad", "later", "fatal", "panics"] {
+    for text in ["good", "bad", "later", "fatal"] {
         ids.push(publish(&topic, text).await.event_id);
     }
     let worker = group.process(async |event| match event.as_str() {
         "good" => Ok(()),
         "bad" => Err(std::io::Error::other("disk").into()),
         "later" => Err(HandlerError::retry_after("busy", 7 * SECOND)),
-        "fatal" => Err(HandlerError::fatal("never")),
-        other => panic!("cannot bear {other}"),
+        _ => Err(HandlerError::fatal("never")),
     });
     let worker = worker.concurrency(2).backoff(Backoff::exponential(4 * SECOND).jitter(0.0)).spawn();
-    until(async || worker.stats().acked + worker.stats().nacked + worker.stats().dead == 5).await;
+    until(async || worker.stats().acked + worker.stats().nacked + worker.stats().dead == 4).await;
     let report = within(worker.shutdown(SECOND)).await;
-    assert_eq!((report.acked, report.nacked, report.dead, report.stale, report.given_back), (1, 3, 1, 0, 0));
-    assert_eq!(counts(&topic, "group").await, [0, 0, 3, 0, 1, 0]);
+    assert_eq!((report.acked, report.nacked, report.dead, report.stale, report.given_back), (1, 2, 1, 0, 0));
+    assert_eq!(counts(&topic, "group").await, [0, 0, 2, 0, 1, 0]);
     let dead = group.dead_letters().get(ids[3]).await.unwrap().unwrap();
     assert_eq!((dead.reason, dead.last_error.as_deref()), (DeadReason::Rejected, Some("never")));
 });
+
+conformance!(
+    // A panic ends the page.
+    #[cfg(not(target_family = "wasm"))]
+    a_handler_that_panics_has_failed,
+    async |mut world: World| {
+        world.pin();
+        let topic = texts(&world.open().await);
+        let group = reader(&topic, "group");
+        publish(&topic, "text").await;
+        let worker = group.process(async |event| panic!("cannot bear {}", event.data())).spawn();
+        until(async || worker.stats().nacked == 1).await;
+        within(worker.shutdown(SECOND)).await;
+        assert_eq!(counts(&topic, "group").await, [0, 0, 1, 0, 0, 0]);
+    }
+);
 
 conformance!(a_worker_retries_until_the_deliveries_are_used_up, async |mut world: World| {
     let clock = world.pin();

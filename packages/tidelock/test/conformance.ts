@@ -1,0 +1,71 @@
+// Runs the conformance suite of the core, which was compiled for pages, in Node and in a page: the cases are those of
+// `crates/tidelock/tests/conformance`.
+
+import FakeTimers from "@sinonjs/fake-timers";
+import { run, tell, test } from "./harness.js";
+
+/** The suite, as the compiler made it. */
+interface Suite {
+  default(given: { module_or_path: WebAssembly.Module }): Promise<unknown>;
+  names(): string[];
+  is_paused(index: number): boolean;
+  run(index: number): Promise<void>;
+}
+
+const { process } = globalThis as { process?: { argv: string[] } };
+const built = new URL("./conformance/", import.meta.url);
+const compiled = await WebAssembly.compile(await read(new URL("conformance_bg.wasm", built)));
+let opened = 0;
+let suite = await open();
+
+async function read(file: URL): Promise<BufferSource> {
+  if (file.protocol !== "file:") return (await fetch(file)).arrayBuffer();
+  const fs: string = "node:fs/promises";
+  const { readFile } = (await import(fs)) as { readFile(file: URL): Promise<Uint8Array<ArrayBuffer>> };
+  return readFile(file);
+}
+
+/** A new instance: a query makes it another module. */
+async function open(): Promise<Suite> {
+  opened += 1;
+  const opening = (await import(new URL(`conformance.js?${opened}`, built).href)) as Suite;
+  await unbroken(() => opening.default({ module_or_path: compiled }));
+  return opening;
+}
+
+/** What a call gives, unless the instance panics meanwhile. */
+function unbroken<T>(call: () => Promise<T>): Promise<T> {
+  const panicked = new Promise<never>((_, reject) => {
+    Object.assign(globalThis, { panicked: (message: string) => reject(new Error(message)) });
+  });
+  return Promise.race([call(), panicked]);
+}
+
+/** Runs a case in time that goes on to the next timer when nothing else is to be done. */
+async function paused(body: () => Promise<void>): Promise<void> {
+  const clock = FakeTimers.install({ now: Date.now(), toFake: ["Date", "setTimeout", "clearTimeout"] });
+  clock.setTickMode({ mode: "nextAsync" });
+  try {
+    await body();
+  } finally {
+    clock.uninstall();
+  }
+}
+
+for (const [index, name] of suite.names().entries()) {
+  const body = () => unbroken(() => suite.run(index));
+  test(name, async () => {
+    try {
+      await (suite.is_paused(index) ? paused(body) : body());
+    } catch (error) {
+      // Behind a panic nothing of an instance is as it was.
+      suite = await open();
+      throw error;
+    }
+  });
+}
+
+const filter = process?.argv[2] ?? new URLSearchParams(globalThis.location?.search).get("only") ?? "";
+const outcome = run(filter);
+Object.assign(globalThis, { outcome });
+if (process) tell(await outcome);
