@@ -206,7 +206,7 @@ fn literal(characters: impl Iterator<Item = char>) -> String {
     for character in characters {
         match character {
             '"' | '\\' => text.extend(['\\', character]),
-            control if control.is_ascii_control() => text.push_str(&format!("\\x{:02x}", u32::from(control))),
+            control if control.is_ascii_control() => text.extend(control.escape_unicode()),
             plain => text.push(plain),
         }
     }

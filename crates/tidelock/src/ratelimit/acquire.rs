@@ -1,7 +1,8 @@
 //! Waiting until a request passes.
 
-use std::future::IntoFuture;
+use std::future::{Future as _, IntoFuture, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::limit::Limits;
@@ -76,17 +77,33 @@ impl Waiting<'_> {
         if let Some(refusal) = self.too_late() {
             return Ok(refusal);
         }
-        let turn = tokio::select! {
-            biased;
-            () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
-            turn = self.place.turn() => turn,
-            () = self.timed_out(Duration::ZERO) => return self.over(&limits),
+        let mut turn = pin!(self.place.turn());
+        // The place in the line is taken before anything is asked.
+        let first = poll_fn(|context| Poll::Ready(turn.as_mut().poll(context))).await;
+        let mut mode = self.ask.mode();
+        if first.is_pending() && !self.place.is_anybody_waiting() {
+            let Some(verdict) = self.ask(&limits, mode).await? else { return self.over(&limits) };
+            if self.passes_later(&verdict).is_none() {
+                return Ok(verdict);
+            }
+            mode = Mode::Check;
+        }
+        let turn = match first {
+            Poll::Ready(turn) => turn,
+            Poll::Pending => {
+                self.place.wait();
+                tokio::select! {
+                    biased;
+                    () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
+                    turn = turn => turn,
+                    () = self.timed_out(Duration::ZERO) => return self.over(&limits),
+                }
+            }
         };
-        self.first_in_line(&turn, limits).await
+        self.first_in_line(&turn, limits, mode).await
     }
 
-    async fn first_in_line(&self, turn: &Turn<'_>, mut limits: Limits) -> Result<Verdict> {
-        let mut mode = self.ask.mode();
+    async fn first_in_line(&self, turn: &Turn<'_>, mut limits: Limits, mut mode: Mode) -> Result<Verdict> {
         loop {
             if self.deadline.is_some_and(|deadline| self.now() > deadline.plus(AFTER_TIMEOUT)) {
                 return self.over(&limits);
@@ -94,17 +111,11 @@ impl Waiting<'_> {
             let mut look_again = pin!(turn.look_again());
             // From here on: what changes while the check is under way makes its answer old.
             look_again.as_mut().enable();
-            let verdict = tokio::select! {
-                biased;
-                verdict = self.ask.answer(&limits, mode, self.ask.limiter.inner.options.answer_within) => verdict?,
-                () = self.timed_out(AFTER_TIMEOUT) => return self.over(&limits),
-            };
-            let passes = self.now().plus(verdict.retry_after);
-            if !verdict.limited || self.deadline.is_some_and(|deadline| passes > deadline) {
-                return Ok(verdict);
-            }
+            let Some(verdict) = self.ask(&limits, mode).await? else { return self.over(&limits) };
+            let Some(passes) = self.passes_later(&verdict) else { return Ok(verdict) };
             // The refusal is counted, if that is wanted; looking again is not another one.
             mode = Mode::Check;
+            self.place.wait();
             turn.refused(&verdict, passes);
             tokio::select! {
                 biased;
@@ -114,6 +125,22 @@ impl Waiting<'_> {
             }
             limits = self.ask.check()?;
         }
+    }
+
+    /// Asks once. `None`: the time was over before there was an answer.
+    async fn ask(&self, limits: &Limits, mode: Mode) -> Result<Option<Verdict>> {
+        tokio::select! {
+            biased;
+            verdict = self.ask.answer(limits, mode, self.ask.limiter.inner.options.answer_within) => verdict.map(Some),
+            () = self.timed_out(AFTER_TIMEOUT) => Ok(None),
+        }
+    }
+
+    /// When a refused request passes, if waiting for that makes sense.
+    fn passes_later(&self, verdict: &Verdict) -> Option<Tick> {
+        let passes = self.now().plus(verdict.retry_after);
+        let in_time = self.deadline.is_none_or(|deadline| passes <= deadline);
+        (verdict.limited && in_time).then_some(passes)
     }
 
     fn world(&self) -> &World {

@@ -1,5 +1,9 @@
 //! Where the waiting `acquire`s of one process stand in line: one line per identifier, in order of arrival.
+//!
+//! An `acquire` waits from its first refusal on, or from the start if others wait. While nobody does, all ask at once, each
+//! with its place in case that it is refused; one after the other, each call would take a round trip of its own.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -25,10 +29,12 @@ struct Standing {
     places: usize,
 }
 
-/// One line. Whoever holds `turn` is the first and the only one who asks.
+/// One line. Whoever holds `turn` is the first, and the only one who asks while somebody waits.
 #[derive(Debug, Default)]
 struct Line {
     turn: tokio::sync::Mutex<()>,
+    /// How many wait.
+    waiting: AtomicUsize,
     again: Notify,
     /// What the first in line was told last, and when that allows it to pass.
     refusal: Mutex<Option<(Verdict, Tick)>>,
@@ -42,7 +48,7 @@ impl Lines {
         let standing = lines.entry(address.clone()).or_default().entry(Arc::clone(&identifier)).or_default();
         standing.places += 1;
         let line = Arc::clone(&standing.line);
-        Place { lines: Arc::clone(self), address: address.clone(), identifier, line }
+        Place { lines: Arc::clone(self), address: address.clone(), identifier, line, waits: AtomicBool::new(false) }
     }
 
     /// Makes the first in line look again at once: for one identifier of a limiter, or for all.
@@ -67,9 +73,22 @@ pub(super) struct Place {
     address: Address,
     identifier: Arc<str>,
     line: Arc<Line>,
+    waits: AtomicBool,
 }
 
 impl Place {
+    /// Whether anybody in the line waits.
+    pub(super) fn is_anybody_waiting(&self) -> bool {
+        self.line.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// This one waits from now on, until it leaves: nobody who comes from here on asks before it.
+    pub(super) fn wait(&self) {
+        if !self.waits.swap(true, Ordering::AcqRel) {
+            self.line.waiting.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// What the first in line was told last, if it still waits.
     pub(super) fn refusal(&self) -> Option<(Verdict, Tick)> {
         self.line.refusal().clone()
@@ -84,6 +103,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if *self.waits.get_mut() {
+            self.line.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
         let mut lines = self.lines.lock();
         let Some(of_limiter) = lines.get_mut(&self.address) else { return };
         if let Some(standing) = of_limiter.get_mut(&self.identifier) {

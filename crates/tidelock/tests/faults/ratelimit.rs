@@ -168,3 +168,21 @@ async fn a_server_that_cannot_write_just_now_is_unavailable() {
         assert_eq!(strict.check("x").await.unwrap().remaining, 3);
     }
 }
+
+#[tokio::test]
+async fn acquires_that_come_together_share_trips() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.expect("the proxy starts");
+    let tide = Tidelock::connect(&proxy.url()).await.expect("the server answers");
+    let api = tide.ratelimit("api").limit(Limit::per_day(64).fixed()).build().expect("the limiter is good");
+    let _ = api.peek("x").await.expect("the script is there");
+    let before = proxy.replies();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let api = api.clone();
+        calls.spawn(async move { api.acquire("x").await.expect("the server answers").limited });
+    }
+    assert!(!calls.join_all().await.contains(&true));
+    assert!(proxy.replies() - before < 16, "one after the other they take 64 trips");
+    assert_eq!(api.peek("x").await.expect("the server answers").remaining, 0);
+}
