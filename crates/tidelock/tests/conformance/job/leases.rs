@@ -178,15 +178,17 @@ conformance!(a_handler_that_ignores_its_timeout_is_dropped_after_stop_grace, asy
     let job: Job<String, String> = tide.job("texts").timeout(3 * SECOND).stop_grace(2 * SECOND).build().unwrap();
     let id = submit(&job, "hangs").await;
     let gate = Gate::default();
-    let worker = job.process_with(gate.clone(), async |gate, _, _| {
+    let worker = job.process_with(gate.clone(), async |gate, ctx, _| {
+        gate.entered.notify_one();
+        ctx.cancelled().await;
         gate.entered.notify_one();
         std::future::pending().await
     });
     let worker = worker.spawn();
     within(gate.entered.notified()).await;
     clock.advance(3 * SECOND);
-    // The grace begins when the worker sees that; here it may be on this thread.
-    tokio::task::yield_now().await;
+    // The grace begins when the worker sees that.
+    within(gate.entered.notified()).await;
     clock.advance(1_999 * MS);
     assert_eq!(state(&job, &id).await, JobState::Running);
     advancing(&clock, MS, until_state(&job, &id, JobState::TimedOut)).await;
