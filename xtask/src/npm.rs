@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod conformance;
+mod documents;
 mod tests;
 
 use std::cmp::Reverse;
