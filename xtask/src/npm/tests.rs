@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use super::documents::write_blocks;
 use super::{Built, Repetitions, folder, install, npm_command, run, tool};
 use crate::cargo::{root, target_folder};
 use crate::report::Report;
@@ -61,13 +62,15 @@ pub(super) fn run_all(report: &mut Report, built: &Built, repetitions: Repetitio
     }
 }
 
-/// Types: of the tests, and of every declaration as a project sees it, by the oldest compiler that is promised and by ours.
+/// Types: of the tests, of every declaration as a project sees it, and of what the documents show, by the oldest compiler
+/// that is promised and by ours.
 fn types(tests: &Path) -> Result<()> {
     let ours = folder();
+    write_blocks(&tests.join("types/documents"))?;
     run(tool(&ours, "tsc").args(["--project", "test"]))?;
     for compiler in [&ours, tests] {
         for (module, resolution) in RESOLUTIONS {
-            for project in ["tsconfig.json", "schemas.json"] {
+            for project in ["tsconfig.json", "schemas.json", "documents.json"] {
                 let project = tests.join("types").join(project);
                 let options = ["--module", module, "--moduleResolution", resolution];
                 run(tool(compiler, "tsc").arg("--project").arg(project).args(options))?;
