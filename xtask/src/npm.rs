@@ -178,63 +178,62 @@ fn changed(file: &Path) -> Option<SystemTime> {
     fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
-/// The characters of Latin-1, of which engines keep a string with one byte each; those that a module must escape come last.
-fn characters() -> impl Iterator<Item = char> {
-    let plain = |character: &char| !character.is_ascii_control() && !matches!(character, '"' | '\'' | '`' | '\\' | '$');
-    let all = || '\0'..='ÿ';
-    let (ascii, others) = (all().filter(char::is_ascii).filter(plain), all().filter(|character| !character.is_ascii()));
-    ascii.chain(others).chain(all().filter(move |character| !plain(character)))
+/// Printable ASCII that needs no escape in any literal, and no care in a page.
+fn characters() -> String {
+    (' '..=LAST_CHARACTER).filter(|character| !matches!(character, '"' | '\'' | '`' | '\\' | '$' | '<')).collect()
 }
 
-/// For each byte the character that stands for it; those of frequent bytes are the shortest.
-fn alphabet(bytes: &[u8]) -> Vec<char> {
+/// The characters behind it stand before those of less frequent bytes.
+const LAST_CHARACTER: char = '|';
+
+/// All bytes, the frequent ones first.
+fn by_frequency(bytes: &[u8]) -> Vec<u8> {
     let mut count = [0_usize; 256];
     for &byte in bytes {
         count[usize::from(byte)] += 1;
     }
-    let mut bytes: Vec<_> = (0..=u8::MAX).collect();
-    bytes.sort_by_key(|&byte| Reverse(count[usize::from(byte)]));
-    let mut alphabet = vec!['\0'; bytes.len()];
-    for (byte, character) in bytes.into_iter().zip(characters()) {
-        alphabet[usize::from(byte)] = character;
-    }
-    alphabet
+    let mut all: Vec<_> = (0..=u8::MAX).collect();
+    all.sort_by_key(|&byte| Reverse(count[usize::from(byte)]));
+    all
 }
 
-/// The characters as JavaScript's literal of a string.
-fn literal(characters: impl Iterator<Item = char>) -> String {
-    let mut text = String::from('"');
-    for character in characters {
-        match character {
-            '"' | '\\' => text.extend(['\\', character]),
-            control if control.is_ascii_control() => text.extend(control.escape_unicode()),
-            plain => text.push(plain),
-        }
-    }
-    text + "\""
-}
-
-/// A module that gives the bytes. A character for each byte is compressed on the way to a page nearly as well as the byte
-/// itself would be, and read in a few milliseconds; base64 of what is compressed already is as long on the way, longer where
-/// that compresses better than gzip, and took ten times as long to unpack. A loop, since a function for each byte takes
-/// longer than the compiler. Read as another encoding, the alphabet has a character twice or one beyond it; a look at the
-/// lengths would not do, since minifiers know them beforehand and leave it out.
+/// A module that gives the bytes: one character for each frequent byte, two for the others. The way to a page compresses them
+/// nearly as well as the bytes themselves, and they are read in a few milliseconds; base64 of what is compressed already is as
+/// long on the way, longer where that compresses better than gzip, and took ten times as long to unpack. Plain ASCII, which
+/// comes through every bundler into pages of any encoding. A loop, since a function for each byte takes longer than the
+/// compiler.
 fn bytes_module(bytes: &[u8]) -> String {
-    let characters = alphabet(bytes);
-    let text = literal(bytes.iter().map(|&byte| characters[usize::from(byte)]));
-    let (alphabet, length) = (literal(characters.into_iter()), bytes.len());
+    let (order, characters) = (by_frequency(bytes), characters());
+    let mut codes = vec![String::new(); order.len()];
+    let mut hex = String::new();
+    let pages = [None, Some('}'), Some('~')];
+    let all = pages.iter().flat_map(|page| characters.chars().map(move |character| (page, character)));
+    for (&byte, (page, character)) in order.iter().zip(all) {
+        codes[usize::from(byte)] = page.iter().copied().chain([character]).collect();
+        hex.extend(format!("{byte:02x}").chars());
+    }
+    let text: String = bytes.iter().map(|&byte| codes[usize::from(byte)].as_str()).collect();
+    let (length, size, last) = (bytes.len(), characters.len(), u32::from(LAST_CHARACTER));
     format!(
-        "const alphabet = {alphabet};\n\
-         const text = {text};\n\
+        "const characters = \"{characters}\";\n\
+         const order = \"{hex}\";\n\
+         const text = \"{text}\";\n\
          export const wasm = () => {{\n\
-         const byte = new Uint8Array(256);\n\
-         for (let at = 0; at < 256; at += 1) byte[alphabet.charCodeAt(at)] = at;\n\
+         const byte = new Uint8Array(384);\n\
          for (let at = 0; at < 256; at += 1) {{\n\
-         if (byte[alphabet.charCodeAt(at)] === at) continue;\n\
-         throw new Error(\"tidelock was not read as UTF-8; a page needs <meta charset=utf-8>\");\n\
+         const page = Math.floor(at / {size});\n\
+         byte[128 * page + characters.charCodeAt(at - {size} * page)] = parseInt(order.slice(2 * at, 2 * at + 2), 16);\n\
          }}\n\
          const bytes = new Uint8Array({length});\n\
-         for (let at = 0; at < {length}; at += 1) bytes[at] = byte[text.charCodeAt(at)];\n\
+         for (let at = 0, to = 0, page = 0; to < {length}; at += 1) {{\n\
+         const code = text.charCodeAt(at);\n\
+         if (code > {last}) page = 128 * (code - {last});\n\
+         else {{\n\
+         bytes[to] = byte[page + code];\n\
+         to += 1;\n\
+         page = 0;\n\
+         }}\n\
+         }}\n\
          return bytes;\n\
          }};\n"
     )
@@ -256,8 +255,7 @@ fn javascript(package: &Path, entries: &[String]) -> Result<()> {
         fs::remove_dir_all(&dist)?;
     }
     let sources = entries.iter().map(|entry| format!("src/{entry}.ts"));
-    let options =
-        ["--bundle", "--splitting", "--format=esm", "--minify", "--charset=utf8", "--target=es2022", "--outdir=dist"];
+    let options = ["--bundle", "--splitting", "--format=esm", "--minify", "--target=es2022", "--outdir=dist"];
     run(tool(package, "esbuild").args(sources).args(options).args(["--chunk-names=core-[hash]", "--log-level=warning"]))
 }
 
