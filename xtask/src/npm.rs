@@ -154,7 +154,7 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     let built = target.join(WASM).join("page/tidelock_wasm.wasm");
     let (glue, small) = (wasm.join("tidelock.js"), wasm.join("small.wasm"));
     if !are_in_order(&[&built, &glue, &small]) {
-        run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("tidelock").arg(&wasm))?;
+        bindgen(&built, "tidelock", &wasm)?;
         let whole = wasm.join("tidelock_bg.wasm");
         run(tool(package, "wasm-opt").args(WASM_PASSES).args(WASM_FEATURES).args([
             whole.as_os_str(),
@@ -165,6 +165,11 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?))?;
     fs::write(wasm.join("bytes.d.ts"), "export declare function wasm(): Uint8Array<ArrayBuffer>;\n")?;
     Ok(())
+}
+
+/// Makes a module of JavaScript around what was built.
+fn bindgen(built: &Path, name: &str, folder: &Path) -> Result<()> {
+    run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg(name).arg(folder))
 }
 
 /// Whether each file is there and was made after the one before it.

@@ -96,7 +96,9 @@ fn check_library(choice: &[&str]) -> Result<()> {
 fn wasm() -> Result<()> {
     let target = format!("--target={}", setup::WASM);
     let features = Features::of_library()?;
-    run(&mut cargo(["clippy", "--package=tidelock-wasm", &target, "--", "-Dwarnings"]))?;
+    for package in ["--package=tidelock-wasm", "--package=rust-page"] {
+        run(&mut cargo(["clippy", package, &target, "--", "-Dwarnings"]))?;
+    }
     let suite = ["--package=tidelock-testpage", "--package=tidelock", "--no-default-features", "--test=conformance"];
     run(&mut cargo(["clippy"].iter().chain(&suite).copied().chain([target.as_str(), "--", "-Dwarnings"])))?;
     check_library(&[&target])?;

@@ -3,10 +3,10 @@
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
-import { env } from "node:process";
+import { argv, env, exit } from "node:process";
 import { chromium } from "playwright-core";
 
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm" };
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -63,3 +63,22 @@ export async function outcomeOf(tab, complaints) {
   });
   return tab.evaluate("globalThis.outcome");
 }
+
+/** A program that visits the page of an example, `DRIVER FOLDER [SCREENSHOT]`, and fails if the page complains. */
+export async function visit(name, look) {
+  const [folder, screenshot] = argv.slice(2);
+  const { complaints } = await withPage(folder, "", async (tab) => {
+    await look(tab);
+    if (screenshot !== undefined) await tab.screenshot({ path: screenshot, fullPage: true });
+  });
+  for (const complaint of complaints) console.error(`the page complained: ${complaint}`);
+  console.log(complaints.length === 0 ? `${name} works` : `${name} complains`);
+  exit(complaints.length === 0 ? 0 : 1);
+}
+
+/** An item of a list that contains a text. */
+export const item = (tab, list, text) => tab.locator(`#${list} li`, { hasText: text }).first();
+
+/** Waits until an output matches. */
+export const output = (tab, id, pattern) =>
+  tab.waitForFunction(([id, source]) => new RegExp(source).test(document.getElementById(id).value), [id, pattern.source]);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::tests::{bundle, driven, page, tests_folder};
-use super::{are_in_order, folder, install, run};
+use super::{are_in_order, bindgen, folder, install, run};
 use crate::cargo::{self, cargo, output};
 use crate::report::Report;
 use crate::setup::{self, WASM};
@@ -45,7 +45,7 @@ fn compile(folder: &Path) -> Result<()> {
     if are_in_order(&[&built, &folder.join("conformance.js")]) {
         return Ok(());
     }
-    run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg("conformance").arg(folder))
+    bindgen(&built, "conformance", folder)
 }
 
 /// The one program among the messages of Cargo.

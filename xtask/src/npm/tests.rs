@@ -7,10 +7,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::documents::write_blocks;
-use super::{Built, Repetitions, folder, install, npm_command, run, tool};
-use crate::cargo::{root, target_folder};
+use super::{Built, Repetitions, bindgen, folder, install, npm_command, run, tool};
+use crate::cargo::{cargo, root, target_folder};
 use crate::report::Report;
-use crate::setup;
+use crate::setup::{self, WASM};
 
 /// The entry points in a project that bundles nothing, and two that do, each with the folder of what it gives a page.
 const PROJECTS: [(&str, &str); 3] = [("plain", "."), ("vite", "dist"), ("webpack", ".")];
@@ -91,7 +91,17 @@ fn in_browser(tests: &Path, browser: &Path, built: &Built, count: &str) -> Resul
     }
     let board = build_project("board", built)?;
     let screenshot = board.join("board.png");
-    open(tests, browser, "board.mjs", &board.join("dist"), &[&screenshot.to_string_lossy()])
+    open(tests, browser, "board.mjs", &board.join("dist"), &[&screenshot.to_string_lossy()])?;
+    let screenshot = built.target.join("npm/rust-page.png");
+    open(tests, browser, "rust-page.mjs", &rust_page(&built.target)?, &[&screenshot.to_string_lossy()])
+}
+
+/// Builds the example written in Rust, fast rather than small; gives its folder.
+fn rust_page(target: &Path) -> Result<PathBuf> {
+    let page = root().join("examples/rust-page");
+    run(&mut cargo(["build", "--package=rust-page", &format!("--target={WASM}")]))?;
+    bindgen(&target.join(WASM).join("debug/rust_page.wasm"), "rust_page", &page.join("dist"))?;
+    Ok(page)
 }
 
 /// Installs the tarball itself, as a user would.
