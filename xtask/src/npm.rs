@@ -210,24 +210,22 @@ fn by_frequency(bytes: &[u8]) -> Vec<u8> {
 fn bytes_module(bytes: &[u8]) -> String {
     let (order, characters) = (by_frequency(bytes), characters());
     let mut codes = vec![String::new(); order.len()];
-    let mut hex = String::new();
     let pages = [None, Some('}'), Some('~')];
     let all = pages.iter().flat_map(|page| characters.chars().map(move |character| (page, character)));
     for (&byte, (page, character)) in order.iter().zip(all) {
         codes[usize::from(byte)] = page.iter().copied().chain([character]).collect();
-        hex.extend(format!("{byte:02x}").chars());
     }
     let text: String = bytes.iter().map(|&byte| codes[usize::from(byte)].as_str()).collect();
     let (length, size, last) = (bytes.len(), characters.len(), u32::from(LAST_CHARACTER));
     format!(
         "const characters = \"{characters}\";\n\
-         const order = \"{hex}\";\n\
+         const order = {order:?};\n\
          const text = \"{text}\";\n\
          export const wasm = () => {{\n\
          const byte = new Uint8Array(384);\n\
          for (let at = 0; at < 256; at += 1) {{\n\
          const page = Math.floor(at / {size});\n\
-         byte[128 * page + characters.charCodeAt(at - {size} * page)] = parseInt(order.slice(2 * at, 2 * at + 2), 16);\n\
+         byte[128 * page + characters.charCodeAt(at - {size} * page)] = order[at];\n\
          }}\n\
          const bytes = new Uint8Array({length});\n\
          for (let at = 0, to = 0, page = 0; to < {length}; at += 1) {{\n\

@@ -6,7 +6,7 @@ mod pump;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -123,7 +123,8 @@ struct Shared {
     stalled: watch::Sender<bool>,
     refusing: AtomicBool,
     plan: Mutex<Plan>,
-    clock: Clock,
+    /// Only a delay needs it.
+    clock: LazyLock<Clock>,
     connections: AtomicUsize,
     open: AtomicUsize,
     bytes_up: AtomicU64,
@@ -147,7 +148,7 @@ impl Shared {
             stalled: watch::Sender::default(),
             refusing: AtomicBool::default(),
             plan: Mutex::default(),
-            clock: Clock::start(),
+            clock: LazyLock::new(Clock::start),
             connections: AtomicUsize::default(),
             open: AtomicUsize::default(),
             bytes_up: AtomicU64::default(),

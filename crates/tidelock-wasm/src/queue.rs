@@ -23,6 +23,8 @@ use crate::tenants::{Tenants, name};
 
 /// The library's name of a queue that has its world for itself.
 const ID: &str = "queue";
+/// In the receipts of calls that have no use for it: all but those that begin it anew.
+const ANY_LEASE: Duration = Duration::from_millis(1);
 
 /// The queue of one factory call.
 #[wasm_bindgen]
@@ -87,8 +89,8 @@ impl RawQueue {
     }
 
     /// Gives whether the delivery was held until now.
-    pub fn ack(&self, tenant: &str, message: f64, fence: f64, lease: f64) -> Answer {
-        let receipt = receipt(tenant, message, fence, lease);
+    pub fn ack(&self, tenant: &str, message: f64, fence: f64) -> Answer {
+        let receipt = receipt(tenant, (whole(message), whole(fence)), ANY_LEASE);
         call(self.tenants.get(tenant).ack(&receipt), JsValue::from)
     }
 
@@ -103,12 +105,13 @@ impl RawQueue {
     pub fn nack(
         &self,
         tenant: &str,
-        delivery: &str,
+        message: f64,
+        fence: f64,
         delay: f64,
         reason: Option<String>,
         error: Option<String>,
     ) -> Answer {
-        let Some(receipt) = receipt_by_text(tenant, delivery) else { return Ok(JsValue::FALSE) };
+        let receipt = receipt(tenant, (whole(message), whole(fence)), ANY_LEASE);
         let request = self
             .tenants
             .get(tenant)
@@ -134,7 +137,8 @@ impl RawQueue {
 
     /// Gives whether the delivery was held until now.
     pub fn touch(&self, tenant: &str, message: f64, fence: f64, lease: f64, new_lease: f64) -> Answer {
-        let receipt = receipt(tenant, message, fence, lease);
+        let lease = millis(lease).unwrap_or(ANY_LEASE);
+        let receipt = receipt(tenant, (whole(message), whole(fence)), lease);
         let request = self.tenants.get(tenant).touch(&receipt).with(millis(new_lease), Touch::lease);
         call(request, JsValue::from)
     }
@@ -211,14 +215,17 @@ fn sent(Sent { id, duplicate, .. }: Sent) -> JsValue {
     if duplicate { -number } else { number }.into()
 }
 
-fn receipt(tenant: &str, message: f64, fence: f64, lease: f64) -> Receipt {
-    let whole = |number| count(number).unwrap_or_default();
-    web::receipt(&name(tenant), ID, None, (whole(message), whole(fence)), millis(lease).unwrap_or_default())
+/// One of the numbers of a delivery.
+fn whole(number: f64) -> u64 {
+    count(number).unwrap_or_default()
 }
 
-/// For calls that have no use for the lease.
+fn receipt(tenant: &str, numbers: (u64, u64), lease: Duration) -> Receipt {
+    web::receipt(&name(tenant), ID, None, numbers, lease)
+}
+
 fn receipt_by_text(tenant: &str, delivery: &str) -> Option<Receipt> {
-    Some(web::receipt(&name(tenant), ID, None, web::delivery_numbers(delivery)?, Duration::from_millis(1)))
+    Some(receipt(tenant, web::delivery_numbers(delivery)?, ANY_LEASE))
 }
 
 fn shown(delivery: Delivery<Raw>) -> JsValue {

@@ -4,6 +4,29 @@
 
 use std::future::Future;
 
+use tidelock_testkit::Proxy;
+
+/// A way to a server on which each twentieth step's reply is lost: what is asked again must give the first answer.
+pub(crate) struct LostReplies(Proxy);
+
+impl LostReplies {
+    /// `None`: there is not one server behind this URL.
+    pub(crate) async fn before(url: &str) -> Option<Self> {
+        let port = url.strip_prefix("redis://127.0.0.1:")?.parse().ok()?;
+        Some(Self(Proxy::start(port).await.unwrap()))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.0.url()
+    }
+
+    pub(crate) fn at_step(&self, step: usize) {
+        if step % 20 == 19 {
+            self.0.drop_reply_after(1);
+        }
+    }
+}
+
 /// Runs `run(url, steps, seed)` on every server at once; `steps` are those of all servers together, ten times as many in a
 /// soak.
 pub(crate) async fn on_every_server<Fut>(steps: usize, run: impl Fn(String, usize, u64) -> Fut)

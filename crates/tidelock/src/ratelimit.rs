@@ -111,8 +111,9 @@ impl RateLimiter {
     /// When the request cannot pass in time, the refusing verdict is answered at once. Without a timeout it waits
     /// until allowed; a shutdown ends it with *shutting down*. Waiters of one process for one identifier go in the
     /// order in which they came, and only the first of them asks; while nobody waits, all ask at once. Nothing is
-    /// reserved: if another process was faster, it waits anew. While the backend is unavailable: with [`OnUnavailable::Error`] the error, with `Allow` allowed,
-    /// with `Deny` a new try each second, with `Local` the limiter of this process.
+    /// reserved: if another process was faster, it waits anew. While the backend is unavailable: with
+    /// [`OnUnavailable::Error`] the error, with `Allow` allowed, with `Deny` a new try each second, with `Local` the
+    /// limiter of this process.
     ///
     /// Dropping the future leaves the line; nothing is counted afterwards.
     pub fn acquire<'a>(&'a self, identifier: &'a str) -> Acquire<'a> {

@@ -169,22 +169,21 @@ class Received<T> implements QueueReceived<T> {
   nack: QueueReceived<T>["nack"];
 
   constructor({ raw, delayOf }: Giver, whose: string, [value, message, fence, attempt, lease, leaseUntil]: Shown) {
-    const deliveryId = `${message}.${fence}`;
     this.#by = raw;
     this.#whose = whose;
     unpack(value, this);
     this.messageId = String(message);
-    this.deliveryId = deliveryId;
+    this.deliveryId = `${message}.${fence}`;
     this.attempt = attempt;
     this.leaseUntil = leaseUntil;
-    this.ack = async () => settled<boolean>(raw.ack(whose, message, fence, lease));
+    this.ack = async () => settled<boolean>(raw.ack(whose, message, fence));
     this.touch = async (cfg = {}) => {
       const again = number("leaseMs", cfg.leaseMs, { otherwise: NONE });
       return settled<boolean>(raw.touch(whose, message, fence, lease, again));
     };
     this.nack = async (cfg = {}) => {
       const delay = delayOf(cfg.delayMs);
-      return settled<boolean>(raw.nack(whose, deliveryId, delay, text(cfg.reason), text(cfg.error)));
+      return settled<boolean>(raw.nack(whose, message, fence, delay, text(cfg.reason), text(cfg.error)));
     };
   }
 

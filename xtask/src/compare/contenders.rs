@@ -38,7 +38,9 @@ const fn contender(
 }
 
 /// It makes one call of all items that are due, and Lua takes some 8,000 arguments.
-const APALIS_MOST: usize = 5_000;
+const fn apalis(lacks: &'static str) -> Contender {
+    Contender { most: 5_000, ..contender("apalis-redis", "apalis-redis", Language::Rust, "apalis-redis", lacks) }
+}
 
 /// N.
 pub(super) static NO_OP: Contender =
@@ -81,16 +83,7 @@ pub(super) static JOBS: [Contender; 9] = [
         "bullmq-official",
         "as BullMQ; no waiting for a result",
     ),
-    Contender {
-        most: APALIS_MOST,
-        ..contender(
-            "apalis-redis",
-            "apalis-redis",
-            Language::Rust,
-            "apalis-redis",
-            "polls, here every 0.1 s; fails when over some 8,000 items are due; no ordering keys",
-        )
-    },
+    apalis("polls, here every 0.1 s; fails when over some 8,000 items are due; no ordering keys"),
     SIDEKIQ,
     TASKIQ,
     ARQ,
@@ -115,16 +108,7 @@ pub(super) static LIMITED: [Contender; 8] = [
     ),
     contender("bullmq", "BullMQ (Node.js)", Language::Node, "bullmq", "one limit for a queue, a fixed window"),
     contender("bullmq-official", "BullMQ (Rust)", Language::Rust, "bullmq-official", "as BullMQ"),
-    Contender {
-        most: APALIS_MOST,
-        ..contender(
-            "apalis-redis",
-            "apalis-redis",
-            Language::Rust,
-            "apalis-redis",
-            "limits each worker and not all of them; a fixed window",
-        )
-    },
+    apalis("limits each worker and not all of them; a fixed window"),
     SIDEKIQ,
     TASKIQ,
     ARQ,

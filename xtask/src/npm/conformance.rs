@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::tests::{bundle, driven, page, tests_folder};
 use super::{are_in_order, bindgen, folder, install, run};
-use crate::cargo::{self, cargo, output};
+use crate::cargo::{cargo, output};
 use crate::report::Report;
 use crate::setup::{self, WASM};
 
@@ -38,9 +38,9 @@ fn run_cases(report: &mut Report, tests: &Path, filter: &str) -> Result<()> {
 fn compile(folder: &Path) -> Result<()> {
     let triple = format!("--target={WASM}");
     let suite = ["build", "--package=tidelock", "--no-default-features", "--test=conformance", &triple];
-    cargo::run(&mut cargo(suite))?;
-    // Once more, for where it is: what is built is only named in a format that hides what the compiler says.
-    let built = executable(&output(&mut cargo(suite.iter().copied().chain(["--message-format=json"])))?)?;
+    // What the compiler says goes to stderr, and what it built to us.
+    let messages = ["--message-format=json-render-diagnostics"];
+    let built = executable(&output(cargo(suite.into_iter().chain(messages)).stderr(Stdio::inherit()))?)?;
     fs::create_dir_all(folder)?;
     if are_in_order(&[&built, &folder.join("conformance.js")]) {
         return Ok(());

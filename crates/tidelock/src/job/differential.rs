@@ -9,7 +9,6 @@ mod raw;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidelock_testkit::Proxy;
 use tokio::io::BufStream;
 use tokio::net::TcpStream;
 
@@ -23,7 +22,7 @@ use super::store::{
 };
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
-use crate::differential::on_every_server;
+use crate::differential::{LostReplies, on_every_server};
 use crate::handover::cursor::read_cursor;
 use crate::name::Address;
 use crate::time::{ManualClock, Timestamp};
@@ -395,16 +394,13 @@ async fn the_model_and_the_servers_agree() {
 
 /// Replies that are lost: what is asked again gives the first answer, and nothing happens twice.
 async fn lossy(url: String, steps: usize, seed: u64) {
-    let Some(port) = url.strip_prefix("redis://127.0.0.1:").and_then(|port| port.parse().ok()) else { return };
-    let proxy = Proxy::start(port).await.unwrap();
-    let mut run = run_on(&proxy.url(), seed, "lossy").await;
+    let Some(way) = LostReplies::before(&url).await else { return };
+    let mut run = run_on(&way.url(), seed, "lossy").await;
     for round in 0..steps.div_ceil(500) {
         run.address = Address::new(&"default".into(), &format!("lossy {round}"));
         (run.model, run.runs, run.ids, run.held) = (Model::default(), Vec::new(), Vec::new(), Vec::new());
         for step in 0..500 {
-            if step % 20 == 19 {
-                proxy.drop_reply_after(1);
-            }
+            way.at_step(step);
             run.step().await;
         }
         run.compare_pages(Look::Stats).await;

@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use tidelock_testkit::Proxy;
-
 use super::model::{Model, Now};
 use super::store::{
     Action, Change, Content, DeadFilter, DeadReason, Dedup, Due, Look, NewMessage, Place, QueueStore, Requeue, Settle,
@@ -13,7 +11,7 @@ use super::store::{
 };
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
-use crate::differential::on_every_server;
+use crate::differential::{LostReplies, on_every_server};
 use crate::name::Address;
 use crate::time::{ManualClock, Timestamp};
 
@@ -272,16 +270,14 @@ async fn run_on(url: &str, seed: u64) -> Run {
     }
 }
 
-/// So many steps, each queue for 500 of them. With a proxy each twentieth reply is lost.
-async fn compare(mut run: Run, steps: usize, proxy: Option<&Proxy>) {
+/// So many steps, each queue for 500 of them. On such a way some replies are lost.
+async fn compare(mut run: Run, steps: usize, way: Option<&LostReplies>) {
     for round in 0..steps.div_ceil(500) {
         run.address = Address::new(&"default".into(), &format!("q{round}"));
         (run.model, run.receipts, run.ids) = (Model::default(), Vec::new(), Vec::new());
         for step in 0..500 {
-            if let Some(proxy) = proxy
-                && step % 20 == 19
-            {
-                proxy.drop_reply_after(1);
+            if let Some(way) = way {
+                way.at_step(step);
             }
             run.step().await;
         }
@@ -301,9 +297,8 @@ async fn the_model_and_the_servers_agree() {
 
 /// Replies that are lost: what is asked again gives the first answer, and nothing happens twice.
 async fn lossy(url: String, steps: usize, seed: u64) {
-    let Some(port) = url.strip_prefix("redis://127.0.0.1:").and_then(|port| port.parse().ok()) else { return };
-    let proxy = Proxy::start(port).await.unwrap();
-    compare(run_on(&proxy.url(), seed).await, steps, Some(&proxy)).await;
+    let Some(way) = LostReplies::before(&url).await else { return };
+    compare(run_on(&way.url(), seed).await, steps, Some(&way)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

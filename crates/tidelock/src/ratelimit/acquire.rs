@@ -81,24 +81,22 @@ impl Waiting<'_> {
         // The place in the line is taken before anything is asked.
         let first = poll_fn(|context| Poll::Ready(turn.as_mut().poll(context))).await;
         let mut mode = self.ask.mode();
-        if first.is_pending() && !self.place.is_anybody_waiting() {
+        if let Poll::Ready(turn) = first {
+            return self.first_in_line(&turn, limits, mode).await;
+        }
+        if !self.place.is_anybody_waiting() {
             let Some(verdict) = self.ask(&limits, mode).await? else { return self.over(&limits) };
             if self.passes_later(&verdict).is_none() {
                 return Ok(verdict);
             }
             mode = Mode::Check;
         }
-        let turn = match first {
-            Poll::Ready(turn) => turn,
-            Poll::Pending => {
-                self.place.wait();
-                tokio::select! {
-                    biased;
-                    () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
-                    turn = turn => turn,
-                    () = self.timed_out(Duration::ZERO) => return self.over(&limits),
-                }
-            }
+        self.place.wait();
+        let turn = tokio::select! {
+            biased;
+            () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
+            turn = turn => turn,
+            () = self.timed_out(Duration::ZERO) => return self.over(&limits),
         };
         self.first_in_line(&turn, limits, mode).await
     }

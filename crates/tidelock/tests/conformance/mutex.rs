@@ -312,7 +312,8 @@ conformance!(
         let panics =
             async move { panicking.with_lock("r", async |_| panic!("as meant")).await.map(|_: Scoped<()>| ()) };
         assert!(tokio::spawn(panics).await.unwrap_err().is_panic());
-        drop(within(mutex.lock_or_err("r").into_future()).await.unwrap());
+        let guard = within(mutex.lock_or_err("r").into_future()).await.unwrap();
+        guard.release().await.unwrap();
     }
 );
 

@@ -93,7 +93,7 @@ conformance!(
         let worker =
             job.process(async |ctx, text| if ctx.attempt() == 1 { panic!("cannot bear it") } else { Ok(text) });
         let worker = worker.spawn();
-        until(async || worker.stats().retried == 1).await;
+        until(async || worker.stats().retried == 1 && worker.stats().completed == 1).await;
         let panicked = info(&job, &id).await;
         assert_eq!(panicked.last_failures[0].message, "the handler panicked: cannot bear it");
         within(worker.shutdown(SECOND)).await;
