@@ -40,6 +40,8 @@ pub(crate) struct Dead {
     pub(crate) rejected: bool,
     pub(crate) error: String,
     pub(crate) attempts: u64,
+    /// Runs that failed or crashed: `attempts` without those that a stopping worker gave back.
+    pub(crate) failures: u32,
     pub(crate) raw: Vec<u8>,
 }
 
@@ -71,7 +73,7 @@ pub(crate) struct Account {
     pub(crate) lost: u64,
     /// Effects that took place although a promise forbids them.
     pub(crate) double: u64,
-    /// Accepted orders that needed more than one run.
+    /// Accepted orders that ran again after a run that failed or crashed.
     pub(crate) retried: u64,
     /// Charges of a repeated order that the ledger recognised and did not carry out again.
     pub(crate) replayed: u64,
@@ -187,7 +189,7 @@ impl<'a> Audit<'a> {
                     self.problem(what);
                 }
             }
-            if let Entry::Charge { job, attempt: 2.., .. } = entry {
+            if let Entry::Charge { job, failures: 1.., .. } = entry {
                 self.retried.insert(*job);
             }
         }
@@ -209,7 +211,7 @@ impl<'a> Audit<'a> {
         for letter in dead {
             let Dead { id, reason, error, .. } = letter;
             *self.account.dead_by_reason.entry(reason.clone()).or_default() += 1;
-            if letter.attempts > 1 {
+            if letter.failures > 1 {
                 self.retried.insert(*id);
             }
             if !seen.insert(*id) {

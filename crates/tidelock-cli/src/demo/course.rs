@@ -235,7 +235,7 @@ mod tests {
 
     fn dead(id: u64) -> Dead {
         let (reason, error) = ("ERROR".to_owned(), "declined".to_owned());
-        Dead { id, reason, rejected: false, error, attempts: 5, raw: b"{}".to_vec() }
+        Dead { id, reason, rejected: false, error, attempts: 5, failures: 5, raw: b"{}".to_vec() }
     }
 
     #[tokio::test]
@@ -249,7 +249,7 @@ mod tests {
             quantity: 2,
             job: 1,
             run: "1.1".to_owned(),
-            attempt: 5,
+            failures: 4,
         };
         Outcome::died(2, b"{}", "told by a worker").publish(&topic).await.unwrap();
         for _ in 0..2 {

@@ -20,8 +20,8 @@ use super::event::Outcome;
 pub(crate) enum Entry {
     /// A worker stands at a shelf.
     Enter(Hold),
-    /// A worker at a shelf charges for an order.
-    Charge { hold: Hold, order: String, amount_cents: i64, quantity: u64, job: u64, run: String, attempt: u64 },
+    /// A worker at a shelf charges for an order; `failures` runs before this one failed or crashed.
+    Charge { hold: Hold, order: String, amount_cents: i64, quantity: u64, job: u64, run: String, failures: u32 },
     /// A digest was sent: the slot of the schedule, and the number of its run.
     Digest { slot: u64, number: u64 },
 }
@@ -239,9 +239,9 @@ mod tests {
         Hold { shelf: "4:oslo/lamp".to_owned(), fence, proven }
     }
 
-    fn charge(hold: Hold, order: &str, job: u64, attempt: u64) -> Entry {
+    fn charge(hold: Hold, order: &str, job: u64, attempt: u32) -> Entry {
         let run = format!("{job}.{attempt}");
-        Entry::Charge { hold, order: order.to_owned(), amount_cents: 100, quantity: 1, job, run, attempt }
+        Entry::Charge { hold, order: order.to_owned(), amount_cents: 100, quantity: 1, job, run, failures: attempt - 1 }
     }
 
     #[test]

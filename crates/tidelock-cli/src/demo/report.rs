@@ -54,6 +54,7 @@ impl From<JobInfo> for Dead {
             rejected: failure.is_some_and(|failure| failure.code == FailureCode::Fatal),
             error: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
             attempts: job.attempt,
+            failures: job.failures + job.crashes,
             raw: job.input.as_bytes().to_vec(),
         }
     }
@@ -100,7 +101,7 @@ impl fmt::Display for Report {
         row(account.digests, "digests", "one each second, by a schedule".to_owned())?;
         row(account.lost, "lost", String::new())?;
         row(account.double, "double", String::new())?;
-        row(account.retried, "retried", "orders that needed more than one run".to_owned())?;
+        row(account.retried, "retried", "orders that ran again after a failure or a crash".to_owned())?;
         if account.replayed + account.stale > 0 {
             row(account.replayed, "replayed", "run again after their charge, and not charged again".to_owned())?;
             row(account.stale, "stale", "came too late with an old fence, and were refused".to_owned())?;

@@ -79,7 +79,8 @@ async fn pack_and_charge(shop: &Shop, run: &JobContext, order: &Order, guard: &G
     if order.work_ms > 0 {
         tokio::time::sleep(Duration::from_millis(order.work_ms)).await;
     }
-    if run.attempt() <= order.fail_attempts {
+    // A run that a stopping worker gave back is none of them: it did not come to an answer.
+    if u64::from(run.failures()) < order.fail_attempts {
         return Err("the payment provider answered 503".into());
     }
     let charge = || Entry::Charge {
@@ -89,7 +90,7 @@ async fn pack_and_charge(shop: &Shop, run: &JobContext, order: &Order, guard: &G
         quantity: order.quantity,
         job: super::number(run.id()),
         run: format!("{}.{}", run.id(), run.fence()),
-        attempt: run.attempt(),
+        failures: run.failures() + run.crashes(),
     };
     check(shop.ledger.write(charge)?)
 }
@@ -151,7 +152,7 @@ mod tests {
             quantity: order.quantity,
             job,
             run: "of one who died".to_owned(),
-            attempt: 1,
+            failures: 0,
         };
         assert_eq!(shop.ledger.write(charge).unwrap(), Effect::Applied);
 

@@ -21,10 +21,10 @@ struct Run {
     presences: Presences,
 }
 
-fn charge(job: u64, fence: u64, attempt: u64) -> Entry {
+fn charge(job: u64, fence: u64, attempt: u32) -> Entry {
     let hold = Hold { shelf: "4:oslo/lamp".to_owned(), fence, proven: true };
     let (order, run) = (format!("o-{job}"), format!("{job}.{attempt}"));
-    Entry::Charge { hold, order, amount_cents: 100, quantity: 2, job, run, attempt }
+    Entry::Charge { hold, order, amount_cents: 100, quantity: 2, job, run, failures: attempt - 1 }
 }
 
 fn digest(number: u64) -> Entry {
@@ -49,7 +49,15 @@ fn run() -> Run {
     let sent = Sent { lines: 7, blank: 1, too_long: 0, duplicates: 2, accepted };
     let letter = |id, rejected: bool, error: &str, raw: &[u8]| {
         let reason = if rejected { "FATAL" } else { "ERROR" };
-        Dead { id, reason: reason.to_owned(), rejected, error: error.to_owned(), attempts: 1, raw: raw.to_owned() }
+        Dead {
+            id,
+            reason: reason.to_owned(),
+            rejected,
+            error: error.to_owned(),
+            attempts: 1,
+            failures: 1,
+            raw: raw.to_owned(),
+        }
     };
     let charged = |job: u64| {
         let (order, shelf) = (format!("o-{job}"), "4:oslo/lamp".to_owned());

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use tokio::sync::oneshot;
 
@@ -78,15 +79,39 @@ async fn drive<C: Carrier>(carrier: &Arc<C>, mut lane: Lane, mut patience: usize
         for _ in 0..std::mem::replace(&mut patience, 1) {
             yield_now().await;
         }
-        match carrier.lanes().load(lane) {
-            Some((same, load)) => {
-                lane = same;
-                lane.number += 1;
-                carrier.carry(&mut lane, load).await;
-            }
+        match depart(carrier, lane).await {
+            Some(trip) => lane = trip.await,
             None => return,
         }
     }
+}
+
+/// Loads the next trip and sends it off, as one step: trips leave in the order in which their requests were made, so a
+/// claim does not overtake the end of the run that made room for it.
+async fn depart<C: Carrier>(carrier: &Arc<C>, lane: Lane) -> Option<impl Future<Output = Lane>> {
+    let mut lane = Some(lane);
+    let departure = poll_fn(|cx| {
+        let _gate = carrier.lanes().gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((mut lane, load)) = lane.take().and_then(|lane| carrier.lanes().load(lane)) else {
+            return Poll::Ready(None);
+        };
+        lane.number += 1;
+        let carrier = Arc::clone(carrier);
+        let mut trip = Box::pin(async move {
+            carrier.carry(&mut lane, load).await;
+            lane
+        });
+        // The first poll puts it on the connection.
+        let begun = trip.as_mut().poll(cx);
+        Poll::Ready(Some((trip, begun)))
+    });
+    let (trip, begun) = departure.await?;
+    Some(async move {
+        match begun {
+            Poll::Ready(lane) => lane,
+            Poll::Pending => trip.await,
+        }
+    })
 }
 
 /// A series of trips, of which one at most is under way.
@@ -114,6 +139,8 @@ pub(crate) fn answers_key(server: &Server, place: &Place) -> String {
 /// The requests of one object that wait for a trip, and the lanes that are free.
 pub(crate) struct Lanes<R> {
     state: Mutex<State<R>>,
+    /// Held while a trip is loaded and sent off.
+    gate: Mutex<()>,
     all: usize,
 }
 
@@ -126,7 +153,8 @@ impl<R: Request> Lanes<R> {
     /// At most so many trips of the object are under way at once.
     pub(crate) fn new(server: &Server, place: &Place, lanes: usize) -> Self {
         let idle = (0..lanes).map(|_| Lane::new(server, place)).collect();
-        Self { state: Mutex::new(State { waiting: VecDeque::new(), idle }), all: lanes }
+        let state = Mutex::new(State { waiting: VecDeque::new(), idle });
+        Self { state, gate: Mutex::default(), all: lanes }
     }
 
     /// Adds a request; gives the lane that is to leave for it, if one should.

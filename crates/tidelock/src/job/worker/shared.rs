@@ -78,15 +78,11 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// How many slots are free for runs that were not asked for.
+    /// How many slots are free for runs that were not asked for. A slot is not, while what its run said waits to be sent:
+    /// a claim that overtakes it would get the next job, where a failed one is to run again.
     pub(super) fn free(&self, asked: usize) -> usize {
         let state = self.lock();
-        let most = self.plan.concurrency;
-        // Settles that do not get through hold back new work.
-        if state.outbox.len() > most + 1_000 {
-            return 0;
-        }
-        most.saturating_sub(state.running.len() + asked)
+        self.plan.concurrency.saturating_sub(state.running.len() + state.outbox.len() + asked)
     }
 
     /// A run begins: from here on it is renewed, and told of a cancel. `None`: it was claimed so long ago that its lease cannot
