@@ -6,6 +6,7 @@ mod bytes;
 mod call;
 mod content;
 mod failure;
+mod gate;
 mod lanes;
 mod node;
 mod objects;
@@ -14,6 +15,7 @@ mod script;
 mod settles;
 mod tls;
 mod topology;
+mod trips;
 mod url;
 mod wake;
 
@@ -33,6 +35,7 @@ pub(crate) use objects::{Object, Objects};
 pub(crate) use script::{Arguments, Script, script};
 pub(crate) use settles::{Settles, Slot, reason_letter, reason_of};
 pub(crate) use topology::slot;
+pub(crate) use trips::{Request as TripRequest, Trips};
 pub(crate) use wake::{Wakeable, Wakes};
 
 use self::call::Call;

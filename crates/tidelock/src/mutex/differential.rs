@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::model::{Resource, Turn};
@@ -82,11 +83,28 @@ struct Caller {
     fence: u64,
 }
 
+/// A step that the generator chose.
+#[derive(Clone, Debug)]
+struct Chosen {
+    resource: usize,
+    caller: usize,
+    process: usize,
+    step: Step,
+}
+
+impl Chosen {
+    fn is_shared(&self) -> bool {
+        matches!(self.step, Step::Lock { .. } | Step::Release { .. })
+    }
+}
+
 struct Run<'a> {
     random: fastrand::Rng,
     clock: ManualClock,
     url: &'a str,
     prefix: String,
+    /// Requests about several resources share trips.
+    shares: bool,
     processes: Vec<Process>,
     models: Vec<Resource>,
     spots: Vec<Spot>,
@@ -155,33 +173,51 @@ impl Run<'_> {
             _ => self.random.u64(1..9_000),
         };
         self.clock.advance(Duration::from_millis(elapsed));
+        let burst = if self.shares && self.random.u8(..4) == 0 { self.random.usize(2..8) } else { 1 };
+        // Locks and releases that one process makes at once share a trip, and take effect in their order.
+        let mut chosen = vec![self.choose()];
+        for next in (1..burst).map(|_| self.choose()).collect::<Vec<_>>() {
+            if chosen[0].is_shared() && next.is_shared() && next.process == chosen[0].process {
+                chosen.push(next);
+            }
+        }
+        let now = self.clock.now();
+        let names: Vec<_> = self.processes.iter().map(|process| process.name.clone()).collect();
+        let (mut woken, mut expected) = (Vec::new(), Vec::new());
+        for Chosen { resource, process, step, .. } in &chosen {
+            let mut wake = |name: &str, token: Token| {
+                let listener = names.iter().position(|other| other == name);
+                woken.extend(listener.map(|listener| (listener, token)));
+                listener.is_some()
+            };
+            let mut turn = Turn { now, process: &names[*process], wake: &mut wake, waiters_die: true, offered: false };
+            expected.push(self.models[*resource].apply(step, &mut turn));
+        }
+
+        let store = Arc::clone(&self.processes[chosen[0].process].store);
+        let answers = chosen
+            .iter()
+            .map(|Chosen { resource, step, .. }| store.step(&self.spots[*resource], step.clone(), Effort::USUAL));
+        let found: Vec<_> =
+            join_all(answers).await.into_iter().map(|answer| answer.expect("the server answers")).collect();
+        assert_eq!(found, expected, "step {number}: {chosen:?}, at {now}");
+        for (listener, token) in woken {
+            self.processes[listener].is_woken_for(token, &format!("step {number}: {chosen:?}")).await;
+        }
+        for (Chosen { resource, caller, .. }, expected) in chosen.iter().zip(&expected) {
+            let seen = store.describe(&self.spots[*resource]).await.expect("the server answers");
+            assert_eq!(seen, self.models[*resource].describe(now), "step {number}: after {chosen:?}");
+            self.learn(*resource, *caller, expected);
+        }
+    }
+
+    fn choose(&mut self) -> Chosen {
         let (resource, caller) = (self.random.usize(..RESOURCES), self.random.usize(..TOKENS));
         let step = self.step(resource, caller);
         // A token belongs to one process; only a fence that another has learnt may come from there.
         let foreign = matches!(step, Step::Release { .. } | Step::Extend { .. }) && self.random.u8(..5) == 0;
         let process = if foreign { 0 } else { self.callers[resource][caller].process };
-        let now = self.clock.now();
-
-        let names: Vec<_> = self.processes.iter().map(|process| process.name.clone()).collect();
-        let mut woken = None;
-        let mut wake = |name: &str, token: Token| {
-            let listener = names.iter().position(|other| other == name);
-            woken = listener.map(|listener| (listener, token));
-            listener.is_some()
-        };
-        let mut turn = Turn { now, process: &names[process], wake: &mut wake, waiters_die: true, offered: false };
-        let expected = self.models[resource].apply(&step, &mut turn);
-
-        let store = Arc::clone(&self.processes[process].store);
-        let spot = self.spots[resource].clone();
-        let found = store.step(&spot, step.clone(), Effort::USUAL).await.expect("the server answers");
-        assert_eq!(found, expected, "step {number}: {step:?} of {resource}, process {process}, at {now}");
-        if let Some((listener, token)) = woken {
-            self.processes[listener].is_woken_for(token, &format!("step {number}: {step:?}")).await;
-        }
-        let seen = store.describe(&spot).await.expect("the server answers");
-        assert_eq!(seen, self.models[resource].describe(now), "step {number}: after {step:?}");
-        self.learn(resource, caller, &expected);
+        Chosen { resource, caller, process, step }
     }
 
     fn learn(&mut self, resource: usize, caller: usize, answer: &super::store::Answer) {
@@ -214,8 +250,8 @@ async fn compare(name: &str, url: &str, seed: u64, steps: usize) {
     }
     let clustered = url.contains("cluster");
     random.u64(..);
-    let mut run =
-        Run { random, clock, url, prefix, processes, models: Vec::new(), spots: Vec::new(), callers: Vec::new() };
+    let (models, spots, callers, shares) = (Vec::new(), Vec::new(), Vec::new(), !clustered);
+    let mut run = Run { random, clock, url, prefix, shares, processes, models, spots, callers };
     for number in 0..steps {
         if number % ROUND == 0 {
             run.begin_round(number / ROUND);

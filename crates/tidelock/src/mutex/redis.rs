@@ -3,30 +3,45 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use redis::Value;
+use tokio::time::Instant;
 
-use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, Wakeable, script, slot, unexpected};
+use crate::backend::redis::{
+    Arguments, Bytes, Place, Repeat, Script, Server, TripRequest, Trips, Wakeable, script, slot, unexpected,
+};
 use crate::error::Result;
-use crate::mutex::store::{Answer, Ask, Door, Effort, Handed, MutexStore, Outcome, Seen, Spot, Step, Token};
+use crate::mutex::store::{Answer, Door, Effort, Handed, MutexStore, Outcome, Seen, Spot, Step, Token};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
 /// What the first line of a wake-up of this primitive says.
 const WAKE: &str = "mutex";
 
-static LOCK: Script =
-    script!("mutex lock", "../lua/time.lua", "lua/record.lua", "lua/take.lua", "lua/queue.lua", "lua/lock.lua");
-static RELEASE: Script =
-    script!("mutex release", "../lua/time.lua", "lua/record.lua", "lua/end.lua", "lua/queue.lua", "lua/release.lua");
-static EXTEND: Script = script!("mutex extend", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/extend.lua");
-static LEAVE: Script = script!("mutex leave", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/leave.lua");
+/// Locks and releases, which share trips.
+static ASK: Script = script!(
+    "mutex",
+    "../lua/time.lua",
+    "lua/one.lua",
+    "lua/record.lua",
+    "lua/take.lua",
+    "lua/queue.lua",
+    "lua/lock.lua",
+    "lua/release.lua",
+    "lua/each.lua",
+);
+static EXTEND: Script =
+    script!("mutex extend", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/queue.lua", "lua/extend.lua");
+static LEAVE: Script =
+    script!("mutex leave", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/queue.lua", "lua/leave.lua");
 static REFRESH: Script =
-    script!("mutex refresh", "../lua/time.lua", "lua/record.lua", "lua/queue.lua", "lua/refresh.lua");
-static DESCRIBE: Script = script!("mutex describe", "../lua/time.lua", "lua/record.lua", "lua/describe.lua");
+    script!("mutex refresh", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/queue.lua", "lua/refresh.lua");
+static DESCRIBE: Script =
+    script!("mutex describe", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/describe.lua");
 
 /// The state on the server.
 #[derive(Debug)]
 pub(crate) struct RedisMutex {
     server: Arc<Server>,
+    trips: Arc<Trips<3>>,
     bell: OnceLock<Arc<Bell>>,
     door: Arc<Door>,
 }
@@ -39,7 +54,9 @@ struct Bell {
 
 impl RedisMutex {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), bell: OnceLock::new(), door: Arc::default() }
+        let channel = server.channel.as_bytes().to_vec();
+        let trips = Arc::new(Trips::new(server, &ASK, Some(channel), Repeat::Safe));
+        Self { server: Arc::clone(server), trips, bell: OnceLock::new(), door: Arc::default() }
     }
 
     /// Hears wake-ups from the first use on.
@@ -52,55 +69,63 @@ impl RedisMutex {
         });
     }
 
-    fn arguments(&self, spot: &Spot) -> Arguments {
+    fn keys<const N: usize>(&self, spot: &Spot, parts: [&str; N]) -> [String; N] {
         let place = Place { tag: Arc::clone(&spot.tag), slot: spot.slot };
+        parts.map(|part| self.server.key(&place, part))
+    }
+
+    fn arguments(&self, spot: &Spot) -> Arguments {
         let mut arguments = Arguments::with_capacity(10, 3 * spot.tag.len() + 256);
-        arguments.key(&self.server.key(&place, "lock"));
-        arguments.key(&self.server.key(&place, "queue"));
+        self.keys(spot, ["lock", "queue"]).iter().for_each(|key| arguments.key(key));
         self.server.push_now(&mut arguments);
         arguments
     }
 
-    fn call(&self, spot: &Spot, step: &Step) -> (&'static Script, Arguments) {
-        let mut arguments = self.arguments(spot);
+    fn way(&self, spot: &Spot, step: &Step) -> Way {
         let channel = self.server.channel.as_bytes();
-        let script = match step {
-            Step::Lock { ask, wait } => {
-                push_ask(&mut arguments, ask, channel);
-                arguments.number(u64::from(*wait));
-                &LOCK
-            }
-            Step::Release { token, fence } => {
-                arguments.push(&token.0.to_be_bytes());
-                arguments.number(*fence);
-                arguments.push(channel);
-                &RELEASE
-            }
-            Step::Extend { token, fence, lease } => {
-                arguments.push(&token.0.to_be_bytes());
-                arguments.number(*fence);
-                arguments.number(*lease);
-                arguments.push(channel);
-                &EXTEND
-            }
-            Step::Leave { ask } => {
-                push_ask(&mut arguments, ask, channel);
-                &LEAVE
-            }
-            Step::Refresh => {
-                arguments.push(channel);
-                &REFRESH
-            }
+        let alone = |fill: &dyn Fn(&mut Arguments)| {
+            let mut arguments = self.arguments(spot);
+            fill(&mut arguments);
+            arguments
         };
-        (script, arguments)
+        match step {
+            Step::Lock { ask, wait } => {
+                Way::Shared(packed(if *wait { 2 } else { 1 }, ask.token, ask.lease, &ask.owner))
+            }
+            Step::Release { token, fence } => Way::Shared(packed(3, *token, *fence, "")),
+            Step::Extend { token, fence, lease } => Way::Alone(
+                &EXTEND,
+                alone(&|arguments| {
+                    arguments.push(&token.0.to_be_bytes());
+                    arguments.number(*fence);
+                    arguments.number(*lease);
+                    arguments.push(channel);
+                }),
+            ),
+            Step::Leave { ask } => Way::Alone(
+                &LEAVE,
+                alone(&|arguments| {
+                    arguments.push(&ask.token.0.to_be_bytes());
+                    arguments.push(channel);
+                    arguments.number(ask.lease);
+                    arguments.push(ask.owner.as_bytes());
+                }),
+            ),
+            Step::Refresh => Way::Alone(&REFRESH, alone(&|arguments| arguments.push(channel))),
+        }
     }
 }
 
-fn push_ask(arguments: &mut Arguments, ask: &Ask, channel: &[u8]) {
-    arguments.push(&ask.token.0.to_be_bytes());
-    arguments.push(channel);
-    arguments.number(ask.lease);
-    arguments.push(ask.owner.as_bytes());
+/// How a step reaches the server.
+enum Way {
+    /// Packed, with others.
+    Shared(Vec<u8>),
+    Alone(&'static Script, Arguments),
+}
+
+/// A request of `one.lua`.
+fn packed(what: u8, token: Token, number: u64, owner: &str) -> Vec<u8> {
+    [&[what], token.0.to_be_bytes().as_slice(), &number.to_be_bytes(), owner.as_bytes()].concat()
 }
 
 impl MutexStore for RedisMutex {
@@ -111,15 +136,27 @@ impl MutexStore for RedisMutex {
 
     fn step(&self, at: &Spot, step: Step, effort: Effort) -> BoxFuture<'static, Result<Answer>> {
         self.listen();
-        let server = Arc::clone(&self.server);
-        let (slot, (script, arguments)) = (at.slot, self.call(at, &step));
-        let within = effort.within.max(server.request_timeout);
-        let repeat = if effort.repeat { Repeat::Safe } else { Repeat::Never };
-        Box::pin(async move {
-            let reply = server.run(script, slot, &arguments, repeat, within).await;
-            let reply = reply.map_err(|failure| failure.into_error(script.name))?;
-            decode(&step, &reply).ok_or_else(|| unexpected(script.name, &reply))
-        })
+        let within = effort.within.max(self.server.request_timeout);
+        match self.way(at, &step) {
+            Way::Shared(packed) => {
+                let (trips, deadline) = (Arc::clone(&self.trips), Instant::now() + within);
+                let request =
+                    TripRequest { slot: at.slot, keys: self.keys(at, ["lock", "queue", "released"]), packed, deadline };
+                Box::pin(async move {
+                    let reply = trips.make(request).await.map_err(|failure| failure.into_error(ASK.name))?;
+                    unpack(&step, &reply).ok_or_else(|| unexpected(ASK.name, &Value::BulkString(reply)))
+                })
+            }
+            Way::Alone(script, arguments) => {
+                let (server, slot) = (Arc::clone(&self.server), at.slot);
+                let repeat = if effort.repeat { Repeat::Safe } else { Repeat::Never };
+                Box::pin(async move {
+                    let reply = server.run(script, slot, &arguments, repeat, within).await;
+                    let reply = reply.map_err(|failure| failure.into_error(script.name))?;
+                    decode(&step, &reply).ok_or_else(|| unexpected(script.name, &reply))
+                })
+            }
+        }
     }
 
     fn describe(&self, at: &Spot) -> BoxFuture<'static, Result<Seen>> {
@@ -157,20 +194,38 @@ impl Wakeable for Bell {
     }
 }
 
+/// The answer to a request of `one.lua`.
+fn unpack(step: &Step, packed: &[u8]) -> Option<Answer> {
+    let mut bytes = Bytes(packed);
+    let head = bytes.byte()?;
+    let mut number = || bytes.number(8);
+    let outcome = match (step, head) {
+        (Step::Lock { .. }, 0) => Outcome::Held { left: number()?, waiting: number()? },
+        (Step::Lock { .. }, 1) => Outcome::Granted { fence: number()?, left: number()? },
+        (Step::Lock { .. }, 2) => Outcome::Waiting { place: number()?, left: number()?, waiting: number()? },
+        (Step::Lock { .. }, 3) => Outcome::Full { waiting: number()? },
+        (Step::Release { .. }, 0 | 1) => Outcome::Released(head == 1),
+        _ => return None,
+    };
+    let (handed, offered) = match bytes.0 {
+        [] => (None, false),
+        [1] => (None, true),
+        rest => {
+            let (token, rest) = rest.split_first_chunk()?;
+            let (fence, left) = rest.split_first_chunk()?;
+            let token = Token(u128::from_be_bytes(*token));
+            let left = u64::from_be_bytes(left.try_into().ok()?);
+            (Some(Handed { token, fence: u64::from_be_bytes(*fence), left }), false)
+        }
+    };
+    Some(Answer { outcome, handed, offered })
+}
+
+/// The answer to a step that travelled alone.
 fn decode(step: &Step, value: &Value) -> Option<Answer> {
     let Value::Array(items) = value else { return None };
     let (outcome, rest) = match step {
-        Step::Lock { .. } => match number(items.first()?)? {
-            1 => (Outcome::Granted { fence: number(items.get(1)?)?, left: number(items.get(2)?)? }, 3),
-            2 => {
-                let (place, left) = (number(items.get(1)?)?, number(items.get(2)?)?);
-                (Outcome::Waiting { place, left, waiting: number(items.get(3)?)? }, 4)
-            }
-            0 => (Outcome::Held { left: number(items.get(1)?)?, waiting: number(items.get(2)?)? }, 3),
-            3 => (Outcome::Full { waiting: number(items.get(1)?)? }, 2),
-            _ => return None,
-        },
-        Step::Release { .. } => (Outcome::Released(number(items.first()?)? == 1), 1),
+        Step::Lock { .. } | Step::Release { .. } => return None,
         Step::Extend { .. } => match number(items.first()?)? {
             1 => (Outcome::Extended(Some(number(items.get(1)?)?)), 2),
             _ => (Outcome::Extended(None), 1),

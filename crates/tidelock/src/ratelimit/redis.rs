@@ -1,17 +1,14 @@
 //! In Redis: one string per identifier, which holds all its counts.
 
-mod trip;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
 use tokio::time::Instant;
 
-use self::trip::{Request, Trips};
 use super::line::Lines;
 use super::store::{Algorithm, Judge, Judged, LimiterStore, Mode, Outcome, RatelimitStore};
-use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, script, slot, unexpected};
+use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, TripRequest, Trips, script, slot, unexpected};
 use crate::error::Result;
 use crate::name::{Address, digest_if_long};
 use crate::runtime::BoxFuture;
@@ -24,13 +21,14 @@ static RESET: Script = script!("ratelimit.reset", "../lua/time.lua", "lua/counts
 #[derive(Debug)]
 pub(crate) struct RedisRatelimit {
     server: Arc<Server>,
-    trips: Arc<Trips>,
+    trips: Arc<Trips<1>>,
     lines: Arc<Lines>,
 }
 
 impl RedisRatelimit {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), trips: Arc::new(Trips::new(server)), lines: Arc::default() }
+        let trips = Arc::new(Trips::new(server, &CHECK, None, Repeat::Never));
+        Self { server: Arc::clone(server), trips, lines: Arc::default() }
     }
 }
 
@@ -54,7 +52,7 @@ impl RatelimitStore for RedisRatelimit {
 #[derive(Debug)]
 struct Limiter {
     server: Arc<Server>,
-    trips: Arc<Trips>,
+    trips: Arc<Trips<1>>,
     /// What the keys of all identifiers begin with, up to the identifier inside the hash tag.
     key_start: String,
     tag_start: usize,
@@ -83,7 +81,7 @@ impl LimiterStore for Limiter {
         Box::pin(async move {
             let deadline = Instant::now() + within;
             let (slot, key) = self.place(&judge.identifier)?;
-            let answer = self.trips.make(Request { slot, key, packed: packed(&judge), deadline }).await;
+            let answer = self.trips.make(TripRequest { slot, keys: [key], packed: packed(&judge), deadline }).await;
             let answer = answer.map_err(|failure| failure.into_error(CHECK.name))?;
             outcome(&answer, judge.rules.len()).ok_or_else(|| unexpected(CHECK.name, &Value::BulkString(answer)))
         })

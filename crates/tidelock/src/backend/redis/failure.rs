@@ -19,7 +19,11 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn from_redis(error: &RedisError) -> Self {
         if let Some(code) = server_code(error) {
-            return Self::Refused { code: code.to_owned(), text: error.detail().unwrap_or_default().to_owned() };
+            let text = error.detail().unwrap_or_default();
+            if code == "ERR" && text.starts_with("Error running script") {
+                return Self::in_script(text);
+            }
+            return Self::Refused { code: code.to_owned(), text: text.to_owned() };
         }
         match error.kind() {
             RedisKind::AuthenticationFailed => Self::Refused { code: "NOAUTH".to_owned(), text: error.to_string() },
@@ -28,6 +32,15 @@ impl Failure {
             }
             _ => Self::Unknown(error.to_string()),
         }
+    }
+
+    /// An error that a server raised inside a script: older ones put more in front of the code.
+    pub(crate) fn in_script(text: &str) -> Self {
+        let is_code = |word: &str| word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+        let words = text.split_whitespace().map(|word| word.trim_start_matches('-'));
+        let code = words.clone().find(|word| is_code(word)).unwrap_or("ERR");
+        let rest = text.split_once(code).map_or(text, |(_, rest)| rest.trim_start());
+        Self::Refused { code: code.to_owned(), text: rest.to_owned() }
     }
 
     /// Whether the server said *not now*: the same request can pass in a moment.
@@ -79,5 +92,24 @@ fn server_code(error: &RedisError) -> Option<&str> {
         RedisKind::Server(ServerErrorKind::ResponseError) => Some(error.code().unwrap_or("ERR")),
         RedisKind::Server(_) | RedisKind::Extension => error.code(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_an_error_is_found_wherever_the_server_puts_it() {
+        let texts = [
+            "NOREPLICAS Not enough good replicas to write.",
+            "-NOREPLICAS Not enough good replicas to write.",
+            "@user_script: 28: -NOREPLICAS Not enough good replicas to write.",
+            "Error running script (call to f_aB3): @user_script:28: @user_script: 28: -NOREPLICAS Not enough good replicas to write.",
+        ];
+        for text in texts {
+            let Failure::Refused { code, text } = Failure::in_script(text) else { panic!("it is a refusal") };
+            assert_eq!((code.as_str(), text.as_str()), ("NOREPLICAS", "Not enough good replicas to write."));
+        }
     }
 }

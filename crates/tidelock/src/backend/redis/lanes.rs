@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
+use super::gate::Gate;
 use super::{Place, Server};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{BoxFuture, Spawner, yield_now};
@@ -79,39 +79,20 @@ async fn drive<C: Carrier>(carrier: &Arc<C>, mut lane: Lane, mut patience: usize
         for _ in 0..std::mem::replace(&mut patience, 1) {
             yield_now().await;
         }
-        match depart(carrier, lane).await {
-            Some(trip) => lane = trip.await,
+        let departed = carrier.lanes().gate.depart(|| {
+            let (mut lane, load) = carrier.lanes().load(lane)?;
+            lane.number += 1;
+            let carrier = Arc::clone(carrier);
+            Some(async move {
+                carrier.carry(&mut lane, load).await;
+                lane
+            })
+        });
+        match departed.await {
+            Some(trip) => lane = trip.arrive().await,
             None => return,
         }
     }
-}
-
-/// Loads the next trip and sends it off, as one step: trips leave in the order in which their requests were made, so a
-/// claim does not overtake the end of the run that made room for it.
-async fn depart<C: Carrier>(carrier: &Arc<C>, lane: Lane) -> Option<impl Future<Output = Lane>> {
-    let mut lane = Some(lane);
-    let departure = poll_fn(|cx| {
-        let _gate = carrier.lanes().gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((mut lane, load)) = lane.take().and_then(|lane| carrier.lanes().load(lane)) else {
-            return Poll::Ready(None);
-        };
-        lane.number += 1;
-        let carrier = Arc::clone(carrier);
-        let mut trip = Box::pin(async move {
-            carrier.carry(&mut lane, load).await;
-            lane
-        });
-        // The first poll puts it on the connection.
-        let begun = trip.as_mut().poll(cx);
-        Poll::Ready(Some((trip, begun)))
-    });
-    let (trip, begun) = departure.await?;
-    Some(async move {
-        match begun {
-            Poll::Ready(lane) => lane,
-            Poll::Pending => trip.await,
-        }
-    })
 }
 
 /// A series of trips, of which one at most is under way.
@@ -139,8 +120,8 @@ pub(crate) fn answers_key(server: &Server, place: &Place) -> String {
 /// The requests of one object that wait for a trip, and the lanes that are free.
 pub(crate) struct Lanes<R> {
     state: Mutex<State<R>>,
-    /// Held while a trip is loaded and sent off.
-    gate: Mutex<()>,
+    /// A claim must not overtake the end of the run that made room for it.
+    gate: Gate,
     all: usize,
 }
 
@@ -154,7 +135,7 @@ impl<R: Request> Lanes<R> {
     pub(crate) fn new(server: &Server, place: &Place, lanes: usize) -> Self {
         let idle = (0..lanes).map(|_| Lane::new(server, place)).collect();
         let state = Mutex::new(State { waiting: VecDeque::new(), idle });
-        Self { state, gate: Mutex::default(), all: lanes }
+        Self { state, gate: Gate::default(), all: lanes }
     }
 
     /// Adds a request; gives the lane that is to leave for it, if one should.

@@ -3,7 +3,6 @@
 -- KEYS[2]  prefix:{tag}:queue: waiters and their processes
 -- ARGV[1]  pinned time in ms, or empty
 -- Reply: {waiters, last fence or 0, owner, lease left in ms}, without the last two if nobody holds it
-local _ = KEYS[2]
 if state == FREE or now >= deadline then
   return { waiting, fence }
 end

@@ -16,13 +16,13 @@ if state ~= FREE and token == ARGV[2] then
 elseif waiting > 0 then
   local member = struct.pack(WAITER, ARGV[2], tonumber(ARGV[4]), #here, here, #ARGV[5], ARGV[5])
   if ARGV[4] == '0' then
-    for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '1', '+inf')) do
+    for _, other in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf')) do
       if string.sub(other, 1, 16) == ARGV[2] then
         member = other
       end
     end
   end
-  if redis.call('ZREM', KEYS[2], member) == 1 then
+  if redis.call('ZREM', QUEUE, member) == 1 then
     waiting, changed = waiting - 1, true
     forget_queue()
   end

@@ -1,10 +1,6 @@
 -- part: who waits for the resource, and who has it next. Needs record.lua, where the keys are described.
--- KEYS[1]  prefix:{tag}:lock: the record
--- KEYS[2]  prefix:{tag}:queue: waiters and their processes
 local WAITER_LEASE, CLAIM_WINDOW, WAITER = 15000, 500, '>c16I8Hc0Hc0'
 local changed, handed, offered = false, nil, false
--- What a message names the resource by.
-local name_of_record = KEYS[1]
 
 local function left()
   return state == FREE and 0 or deadline - now
@@ -26,7 +22,7 @@ end
 local function forget_queue()
   if waiting == 0 then
     places = 0
-    redis.call('DEL', KEYS[2])
+    redis.call('DEL', QUEUE)
   end
 end
 
@@ -38,22 +34,22 @@ local function next_holder(here)
     return
   end
   while waiting > 0 do
-    local member = redis.call('ZRANGEBYSCORE', KEYS[2], '1', '+inf', 'LIMIT', '0', '1')[1]
+    local member = redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf', 'LIMIT', '0', '1')[1]
     if not member then
       waiting = 0
       break
     end
-    redis.call('ZREM', KEYS[2], member)
+    redis.call('ZREM', QUEUE, member)
     waiting = waiting - 1
     local waiter, lease, channel, name = struct.unpack(WAITER, member)
-    local alive = redis.call('ZSCORE', KEYS[2], channel)
+    local alive = redis.call('ZSCORE', QUEUE, channel)
     if alive and -alive > now then
       if channel == here then
         draw_fence()
         state, token, owner, deadline = HELD, waiter, name, now + lease
         handed = { waiter, fence, lease }
         break
-      elseif redis.call('PUBLISH', channel, 'mutex\n' .. waiter .. name_of_record) > 0 then
+      elseif redis.call('PUBLISH', channel, 'mutex\n' .. waiter .. LOCK) > 0 then
         draw_fence()
         state, token, process, owner, deadline = OFFERED, waiter, channel, name, now + CLAIM_WINDOW
         offered = true
@@ -77,10 +73,10 @@ local function settle(here)
   end
   if state == OFFERED then
     -- A process that let an offer lapse is slow in all its tasks: none of them may delay the queue again.
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '1', '+inf')) do
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf')) do
       local _, _, channel = struct.unpack(WAITER, member)
       if channel == process then
-        waiting = waiting - redis.call('ZREM', KEYS[2], member)
+        waiting = waiting - redis.call('ZREM', QUEUE, member)
       end
     end
     forget_queue()
@@ -90,14 +86,14 @@ end
 
 -- The waiters of the process live for a while more.
 local function keep_alive(here)
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], -now, '0')
-  redis.call('ZADD', KEYS[2], -(now + WAITER_LEASE), here)
-  redis.call('PEXPIRE', KEYS[2], lifetime())
+  redis.call('ZREMRANGEBYSCORE', QUEUE, -now, '0')
+  redis.call('ZADD', QUEUE, -(now + WAITER_LEASE), here)
+  redis.call('PEXPIRE', QUEUE, lifetime())
 end
 
 local function write()
-  local record = '\1' .. struct.pack(RECORD, state, fence, deadline, waiting, places, token, #process, process, #owner, owner)
-  redis.call('SET', KEYS[1], record .. releases, 'PX', lifetime())
+  local record = struct.pack(RECORD, state, fence, deadline, waiting, places, token, turn, kept, #process, process, #owner, owner)
+  redis.call('SET', LOCK, '\1' .. record, 'PX', lifetime())
 end
 
 -- Adds who was chosen by this step: a waiter of the same process, which hears of it by the reply alone, or one of another.

@@ -1,24 +1,22 @@
 -- part: the record of one resource as it is stored. Needs time.lua. Defines no function: the plain cases, which go without
 --       queue.lua, would pay for it.
--- KEYS[1]  prefix:{tag}:lock: version, state, last fence, deadline in ms, number of waiters, last place given, token of
---          the holder, channel of the process it is offered to, owner, fences of the last 64 releases
--- KEYS[2]  prefix:{tag}:queue: a waiter by its place (score >= 1: token, lease in ms, channel of its process, owner), or
+-- LOCK     prefix:{tag}:lock: version, state, last fence, deadline in ms, number of waiters, last place given, token of
+--          the holder, number of releases modulo 64, until when their fences are kept at
+--          least, channel of the process it is offered to, owner
+-- QUEUE    prefix:{tag}:queue: a waiter by its place (score >= 1: token, lease in ms, channel of its process, owner), or
 --          a process by its channel (score < 0: minus the instant in ms until which its waiters live)
 local FREE, HELD, OFFERED = 0, 1, 2
-local KEEP, RECORD = 3600000, '>BI8I8I4I8c16Hc0Hc0'
+local KEEP, RECORD = 3600000, '>BI8I8I4I8c16BI8Hc0Hc0'
 local NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 
-local state, fence, deadline, waiting, places, token, process, owner = FREE, 0, 0, 0, 0, NOBODY, '', ''
-local releases = ''
-local stored = redis.call('GET', KEYS[1])
+local state, fence, deadline, waiting, places, token, turn, kept, process, owner = FREE, 0, 0, 0, 0, NOBODY, 0, 0, '', ''
+local stored = redis.call('GET', LOCK)
 if stored then
   if string.byte(stored) ~= 1 then
     return redis.error_reply('TIDELOCK the record of this resource is of another format')
   end
-  local rest
-  state, fence, deadline, waiting, places, token, process, owner, rest = struct.unpack(RECORD, stored, 2)
-  releases = string.sub(stored, rest)
+  state, fence, deadline, waiting, places, token, turn, kept, process, owner = struct.unpack(RECORD, stored, 2)
 else
   -- A record that was evicted leaves its queue behind; the waiters in it still come first.
-  waiting = redis.call('ZCOUNT', KEYS[2], '1', '+inf')
+  waiting = redis.call('ZCOUNT', QUEUE, '1', '+inf')
 end

@@ -10,7 +10,7 @@ settle(here)
 
 local tokens, first = {}, 0
 if waiting > 0 then
-  for index, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '1', '+inf')) do
+  for index, member in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf')) do
     local waiter, _, channel = struct.unpack(WAITER, member)
     if channel == here then
       tokens[#tokens + 1] = waiter

@@ -1,12 +1,24 @@
--- part: the plain case of lock, in which nobody has the resource or waits for it.
--- KEYS[1]  prefix:{tag}:lock: the record
--- ARGV[2]  token, 16 bytes
--- ARGV[4]  lease in ms
--- ARGV[5]  owner
-if waiting == 0 and (state == FREE or now >= deadline) then
-  local lease, name = tonumber(ARGV[4]), ARGV[5]
-  fence = fence < now_us and now_us or fence + 1
-  local record = '\1' .. struct.pack(RECORD, HELD, fence, now + lease, 0, 0, ARGV[2], 0, '', #name, name) .. releases
-  redis.call('SET', KEYS[1], record, 'PX', lease + KEEP)
-  return { 1, fence, lease }
-end
+-- part: a release is remembered, and the plain cases: nobody has the resource or waits for it, or its holder releases it
+--       and nobody waits. Needs one.lua and record.lua.
+  local releases = what == RELEASE and state == HELD and now < deadline and token == asked and fence == number
+  if releases then
+    redis.call('SETRANGE', RELEASED, turn * 8, struct.pack('>I8', fence))
+    turn = (turn + 1) % REMEMBERED
+    if kept < now + KEEP then
+      kept = now + 2 * KEEP
+      redis.call('PEXPIRE', RELEASED, 2 * KEEP)
+    end
+  end
+
+  if waiting == 0 and what ~= RELEASE and (state == FREE or now >= deadline) then
+    local name = string.sub(request, rest)
+    fence = fence < now_us and now_us or fence + 1
+    local record = struct.pack(RECORD, HELD, fence, now + number, 0, 0, asked, turn, kept, 0, '', #name, name)
+    redis.call('SET', LOCK, '\1' .. record, 'PX', number + KEEP)
+    return struct.pack('>BI8I8', 1, fence, number)
+  end
+  if waiting == 0 and releases then
+    local record = struct.pack(RECORD, FREE, fence, deadline, 0, 0, NOBODY, turn, kept, 0, '', 0, '')
+    redis.call('SET', LOCK, '\1' .. record, 'PX', '3600000')
+    return '\1'
+  end
