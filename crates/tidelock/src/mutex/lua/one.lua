@@ -1,8 +1,8 @@
 -- mutex: what the callers of one process ask of resources: each for itself, in the order in which they came.
 -- KEYS[1..n]  <prefix>:{mutex/<tenant>/<id>/<resource>}:lock: the record of the resource of each request
 -- KEYS[n+1..2n]  <prefix>:{mutex/<tenant>/<id>/<resource>}:queue: its waiters and their processes
--- KEYS[2n+1..3n]  <prefix>:{mutex/<tenant>/<id>/<resource>}:released: the fences of its last 64 releases, 8 bytes each, by the
---          number of the release modulo 64
+-- KEYS[2n+1..3n]  <prefix>:{mutex/<tenant>/<id>/<resource>}:released: the fences of 64 releases before its last one, 8 bytes each,
+--          by the number of the release modulo 64
 -- ARGV[1]  pinned time in ms, or empty
 -- ARGV[2]  channel of the process that asks
 -- ARGV[3..]  each request, packed: what it asks (byte: 1 lock, 2 lock or wait in the queue, 3 release), token (16 bytes),

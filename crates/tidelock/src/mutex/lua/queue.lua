@@ -92,7 +92,7 @@ local function keep_alive(here)
 end
 
 local function write()
-  local record = struct.pack(RECORD, state, fence, deadline, waiting, places, token, turn, kept, #process, process, #owner, owner)
+  local record = struct.pack(RECORD, state, fence, deadline, waiting, places, token, freed, turn, kept, #process, process, #owner, owner)
   redis.call('SET', LOCK, '\1' .. record, 'PX', lifetime())
 end
 

@@ -1,9 +1,10 @@
 -- part: release where it is not plain: ends a grant and gives the resource to the next waiter. Needs one.lua and lock.lua,
 --       which ends the other requests.
-  local released = releases
+  -- No grant has the fence 0, which stands for none.
+  local released = releases or (number > 0 and freed == number)
   if releases then
     next_holder(here)
-  else
+  elseif number > 0 and not released then
     local remembered, sought = redis.call('GET', RELEASED) or '', struct.pack('>I8', number)
     for at = 1, #remembered, 8 do
       released = released or string.sub(remembered, at, at + 7) == sought
