@@ -11,10 +11,10 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::model::{Resource, Turn};
-use super::store::{Ask, Effort, Handed, Hears, MutexStore, Spot, Step, Token};
+use super::store::{Answer, Ask, Effort, Handed, Hears, MutexStore, Outcome, REMEMBERED, Spot, Step, Token};
+use crate::Tidelock;
 use crate::name::Address;
 use crate::time::{ManualClock, SECOND, Timestamp};
-use crate::{Tidelock, mutex::store::Outcome};
 
 /// Steps over all servers, unless it is a soak.
 const STEPS: usize = 100_000;
@@ -181,10 +181,15 @@ impl Run<'_> {
                 chosen.push(next);
             }
         }
+        self.carry_out(number, &chosen).await;
+    }
+
+    /// Makes the steps at once, by the first one's process, and compares their answers with the model's, which it gives.
+    async fn carry_out(&mut self, number: usize, chosen: &[Chosen]) -> Vec<Answer> {
         let now = self.clock.now();
         let names: Vec<_> = self.processes.iter().map(|process| process.name.clone()).collect();
         let (mut woken, mut expected) = (Vec::new(), Vec::new());
-        for Chosen { resource, process, step, .. } in &chosen {
+        for Chosen { resource, process, step, .. } in chosen {
             let mut wake = |name: &str, token: Token| {
                 let listener = names.iter().position(|other| other == name);
                 woken.extend(listener.map(|listener| (listener, token)));
@@ -209,6 +214,27 @@ impl Run<'_> {
             assert_eq!(seen, self.models[*resource].describe(now), "step {number}: after {chosen:?}");
             self.learn(*resource, *caller, expected);
         }
+        expected
+    }
+
+    /// So many releases of one resource, and each of them repeated.
+    async fn repeat_releases(&mut self) {
+        const RELEASES: usize = REMEMBERED + 10;
+        let ask = self.callers[0][0].ask.clone();
+        let one = |step| [Chosen { resource: 0, caller: 0, process: 0, step }];
+        let mut fences = Vec::new();
+        for number in 0..RELEASES {
+            self.carry_out(number, &one(Step::Lock { ask: ask.clone(), wait: false })).await;
+            let fence = self.callers[0][0].fence;
+            self.carry_out(number, &one(Step::Release { token: ask.token, fence })).await;
+            fences.push(fence);
+        }
+        let mut remembered = 0;
+        for (number, fence) in fences.into_iter().enumerate() {
+            let answers = self.carry_out(number, &one(Step::Release { token: ask.token, fence })).await;
+            remembered += usize::from(answers[0].outcome == Outcome::Released(true));
+        }
+        assert_eq!(remembered, REMEMBERED);
     }
 
     fn choose(&mut self) -> Chosen {
@@ -220,7 +246,7 @@ impl Run<'_> {
         Chosen { resource, caller, process, step }
     }
 
-    fn learn(&mut self, resource: usize, caller: usize, answer: &super::store::Answer) {
+    fn learn(&mut self, resource: usize, caller: usize, answer: &Answer) {
         let callers = &mut self.callers[resource];
         if let Outcome::Granted { fence, .. } = answer.outcome {
             callers[caller].fence = fence;
@@ -252,6 +278,8 @@ async fn compare(name: &str, url: &str, seed: u64, steps: usize) {
     random.u64(..);
     let (models, spots, callers, shares) = (Vec::new(), Vec::new(), Vec::new(), !clustered);
     let mut run = Run { random, clock, url, prefix, shares, processes, models, spots, callers };
+    run.begin_round(steps);
+    run.repeat_releases().await;
     for number in 0..steps {
         if number % ROUND == 0 {
             run.begin_round(number / ROUND);

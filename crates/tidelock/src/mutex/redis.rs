@@ -28,12 +28,33 @@ static ASK: Script = script!(
     "lua/release.lua",
     "lua/each.lua",
 );
-static EXTEND: Script =
-    script!("mutex extend", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/queue.lua", "lua/extend.lua");
-static LEAVE: Script =
-    script!("mutex leave", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/queue.lua", "lua/leave.lua");
-static REFRESH: Script =
-    script!("mutex refresh", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/queue.lua", "lua/refresh.lua");
+static EXTEND: Script = script!(
+    "mutex extend",
+    "../lua/time.lua",
+    "lua/keys.lua",
+    "lua/record.lua",
+    "lua/queue.lua",
+    "lua/next.lua",
+    "lua/extend.lua"
+);
+static LEAVE: Script = script!(
+    "mutex leave",
+    "../lua/time.lua",
+    "lua/keys.lua",
+    "lua/record.lua",
+    "lua/queue.lua",
+    "lua/next.lua",
+    "lua/leave.lua"
+);
+static REFRESH: Script = script!(
+    "mutex refresh",
+    "../lua/time.lua",
+    "lua/keys.lua",
+    "lua/record.lua",
+    "lua/queue.lua",
+    "lua/next.lua",
+    "lua/refresh.lua"
+);
 static DESCRIBE: Script =
     script!("mutex describe", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/describe.lua");
 

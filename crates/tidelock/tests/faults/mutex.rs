@@ -247,6 +247,24 @@ async fn a_server_that_takes_no_writes_is_asked_again() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_is_replaced_however_long_locks_wait() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(1_500 * MS).await.unwrap();
+    let mutex = build(&tide, 60 * SECOND);
+    let before = proxy.connections();
+    proxy.stall(true);
+    let waiters: Vec<_> = ["one", "two", "three"]
+        .map(|resource| tokio::spawn(mutex.lock_or_err(resource).timeout(600 * SECOND).into_future()))
+        .into();
+    until("another connection is tried", async || proxy.connections() > before).await;
+    proxy.stall(false);
+    for waiter in waiters {
+        assert_eq!(within(waiter).await.unwrap().unwrap().release().await.unwrap(), Release::Released);
+    }
+}
+
 /// Of those on one trip, each gives up at its own time.
 #[tokio::test]
 async fn who_waits_longer_goes_on_without_those_who_gave_up() {
@@ -297,7 +315,7 @@ async fn a_release_without_a_server_is_made_up_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_key_expires_an_hour_or_two_after_its_last_use() {
+async fn every_key_expires_an_hour_after_its_last_use() {
     let Some(server) = server() else { return };
     let tide = open(&server.url()).await;
     let mutex = build(&tide, 10 * SECOND);
@@ -313,8 +331,9 @@ async fn every_key_expires_an_hour_or_two_after_its_last_use() {
     }
     guard.release().await.unwrap();
     within(waiter).await.unwrap().unwrap().release().await.unwrap();
-    assert!((3_590_000..=3_600_000).contains(&lives("lock")), "it lives for {}", lives("lock"));
-    assert!((7_190_000..=7_200_000).contains(&lives("released")), "they live for {}", lives("released"));
+    for key in ["lock", "released"] {
+        assert!((3_590_000..=3_600_000).contains(&lives(key)), "{key} lives for {}", lives(key));
+    }
     let Reply::List(keys) = server.command(&["KEYS", "*mutex*"]).unwrap() else { panic!("a list of keys") };
     assert_eq!(keys.len(), 2, "{keys:?}");
 }

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
-/// Lets trips leave one by one: loading a trip and putting it on the connection is one step, so what was asked first
-/// reaches the server first, although several trips are under way.
+/// Lets trips leave one by one: loading a trip and putting it on the connection is one step. So what was asked first reaches
+/// the server first, although several trips are under way, while the connection stands and the server knows the script.
 #[derive(Debug, Default)]
 pub(crate) struct Gate(Mutex<()>);
 

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use redis::Value;
 use tokio::sync::oneshot;
@@ -23,6 +24,8 @@ use crate::runtime::yield_now;
 const MAX_REQUESTS: usize = 128;
 /// Trips under way at the same time: the server works on one while the answers of the other are handed out.
 const LANES: usize = 2;
+/// Before a server that said *not now* is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
 /// An answer begins with a byte up to this one; what begins with a letter is the text of an error.
 const LAST_ANSWER: u8 = 9;
 
@@ -39,13 +42,21 @@ pub(crate) struct Request<const KEYS: usize> {
 }
 
 struct Traveller<const KEYS: usize> {
+    number: u64,
     request: Request<KEYS>,
     /// Closed when nobody waits any more: then the request is left behind.
     answer: oneshot::Sender<Answer>,
-    /// It is or was on a trip.
-    departed: Arc<AtomicBool>,
+    /// The trip that it is on ends before its deadline, or with it.
+    ends_in_time: Arc<AtomicBool>,
     /// Why it may have taken effect already, from a trip that was not answered.
     unknown: Option<Failure>,
+}
+
+impl<const KEYS: usize> Traveller<KEYS> {
+    fn fail(self, failure: &Failure) {
+        // Whoever does not wait any more misses nothing.
+        let _ = self.answer.send(Err(self.unknown.unwrap_or_else(|| failure.clone())));
+    }
 }
 
 /// The requests of this process for one script that wait for a trip.
@@ -59,7 +70,7 @@ pub(crate) struct Trips<const KEYS: usize> {
     common: Option<Vec<u8>>,
     repeat: Repeat,
     state: Mutex<State<KEYS>>,
-    /// Who asked first is first.
+    /// While the connection stands, who asked first is first.
     gate: Gate,
     /// Cleared by a server that turns out to be part of a cluster.
     shared: AtomicBool,
@@ -67,6 +78,8 @@ pub(crate) struct Trips<const KEYS: usize> {
 
 struct State<const KEYS: usize> {
     waiting: Vec<Traveller<KEYS>>,
+    /// How many have come.
+    count: u64,
     lanes: usize,
     /// A lane is about to leave with all that wait.
     boarding: bool,
@@ -77,7 +90,7 @@ impl<const KEYS: usize> Trips<KEYS> {
     /// and only if there is a connection.
     pub(crate) fn new(server: &Arc<Server>, script: &'static Script, common: Option<Vec<u8>>, repeat: Repeat) -> Self {
         let shared = AtomicBool::new(!server.is_cluster());
-        let state = Mutex::new(State { waiting: Vec::new(), lanes: 0, boarding: false });
+        let state = Mutex::new(State { waiting: Vec::new(), count: 0, lanes: 0, boarding: false });
         Self { server: Arc::clone(server), script, common, repeat, state, gate: Gate::default(), shared }
     }
 
@@ -92,33 +105,48 @@ impl<const KEYS: usize> Trips<KEYS> {
             self.server.reachable(slot)?;
         }
         let (answer, mut answered) = oneshot::channel();
-        let departed = Arc::<AtomicBool>::default();
-        self.board(Traveller { request, answer, departed: Arc::clone(&departed), unknown: None });
+        let ends_in_time = Arc::<AtomicBool>::default();
+        let number = self.board(request, answer, Arc::clone(&ends_in_time));
         let shut_down = |_| Err(Failure::Unknown("the runtime was shut down".to_owned()));
         if let Ok(answer) = tokio::time::timeout_at(deadline, &mut answered).await {
             return answer.unwrap_or_else(shut_down);
         }
-        if self.repeat == Repeat::Safe {
-            if departed.load(Ordering::Relaxed) {
-                // The trip ends by the first deadline of those on it, and says what became of them.
-                return answered.await.unwrap_or_else(shut_down);
+        let left_behind = {
+            let mut state = self.lock();
+            let place = state.waiting.iter().position(|traveller| traveller.number == number);
+            place.map(|place| state.waiting.remove(place))
+        };
+        match left_behind {
+            Some(Traveller { unknown: Some(unknown), .. }) => Err(unknown),
+            Some(_) => {
+                self.server.reachable(slot)?;
+                Err(Failure::NotSent(format!("no trip of {} left in time", self.script.name)))
             }
-            self.server.reachable(slot)?;
+            // The end of its trip, which is now, says more.
+            None if ends_in_time.load(Ordering::Relaxed) => answered.await.unwrap_or_else(shut_down),
+            None => Err(Failure::Unknown(format!("{} was not answered in time", self.script.name))),
         }
-        Err(Failure::Unknown(format!("{} was not answered in time", self.script.name)))
     }
 
-    fn board(self: &Arc<Self>, traveller: Traveller<KEYS>) {
+    fn board(
+        self: &Arc<Self>,
+        request: Request<KEYS>,
+        answer: oneshot::Sender<Answer>,
+        ends_in_time: Arc<AtomicBool>,
+    ) -> u64 {
         let mut state = self.lock();
-        state.waiting.push(traveller);
+        state.count += 1;
+        let number = state.count;
+        state.waiting.push(Traveller { number, request, answer, ends_in_time, unknown: None });
         if state.boarding || state.lanes == LANES {
-            return;
+            return number;
         }
         state.boarding = true;
         state.lanes += 1;
         drop(state);
         let lane = Lane { trips: Arc::clone(self), boarding: true, open: true };
         self.server.spawner.spawn(lane.run());
+        number
     }
 
     async fn alone(&self, request: Request<KEYS>) -> Answer {
@@ -152,22 +180,45 @@ impl<const KEYS: usize> Trips<KEYS> {
         }
     }
 
-    /// A trip that brought nothing by `until`, or was refused before.
-    fn failed(&self, travellers: Vec<Traveller<KEYS>>, failure: &Failure, until: Instant) {
-        let timed_out = self.repeat == Repeat::Safe && Instant::now() >= until;
-        let mut remaining = Vec::new();
+    /// Answers those of a trip that failed; whoever has time left goes on another one, where a repeat is safe.
+    fn failed(&self, travellers: Vec<Traveller<KEYS>>, failure: &Failure) {
+        let passes = self.repeat == Repeat::Safe && !matches!(failure, Failure::Refused { .. });
+        let (now, mut remaining) = (Instant::now(), Vec::new());
         for mut traveller in travellers {
             if matches!(failure, Failure::Unknown(_)) {
                 traveller.unknown = Some(failure.clone());
             }
-            if timed_out && traveller.request.deadline > until {
+            if passes && traveller.request.deadline > now {
                 remaining.push(traveller);
             } else {
-                let failure = traveller.unknown.unwrap_or_else(|| failure.clone());
-                let _ = traveller.answer.send(Err(failure));
+                traveller.fail(failure);
             }
         }
-        self.lock().waiting.splice(..0, remaining);
+        self.put_back(remaining);
+    }
+
+    /// Hands out what a trip brought. Answers whether somebody goes on another one: the server said *not now*.
+    fn hand_out(&self, travellers: Vec<Traveller<KEYS>>, answers: Vec<Answer>) -> bool {
+        let (now, mut remaining) = (Instant::now(), Vec::new());
+        for (traveller, answer) in travellers.into_iter().zip(answers) {
+            match answer {
+                Err(failure)
+                    if self.repeat == Repeat::Safe && failure.is_later() && traveller.request.deadline > now =>
+                {
+                    remaining.push(traveller);
+                }
+                Err(failure) => traveller.fail(&failure),
+                Ok(answer) => drop(traveller.answer.send(Ok(answer))),
+            }
+        }
+        let again = !remaining.is_empty();
+        self.put_back(remaining);
+        again
+    }
+
+    /// Before those who came later.
+    fn put_back(&self, travellers: Vec<Traveller<KEYS>>) {
+        self.lock().waiting.splice(..0, travellers);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<KEYS>> {
@@ -210,8 +261,12 @@ impl<const KEYS: usize> Lane<KEYS> {
             yield_now().await;
             let trips = Arc::clone(&self.trips);
             let departed = trips.gate.depart(|| Some(travel(Arc::clone(&trips), self.load()))).await;
-            if let Some(trip) = departed {
-                trip.arrive().await;
+            let again = match departed {
+                Some(trip) => trip.arrive().await,
+                None => false,
+            };
+            if again {
+                tokio::time::sleep(PAUSE).await;
             }
             if !self.board_again() {
                 return;
@@ -230,15 +285,16 @@ impl<const KEYS: usize> Lane<KEYS> {
         };
         drop(state);
         travellers.retain(|traveller| !traveller.answer.is_closed());
-        for traveller in &travellers {
-            traveller.departed.store(true, Ordering::Relaxed);
-        }
+        let now = Instant::now();
+        let late = travellers.extract_if(.., |traveller| traveller.request.deadline <= now);
+        late.for_each(|traveller| traveller.fail(&Failure::NotSent("its time was over before a trip left".to_owned())));
         travellers
     }
 
     fn board_again(&mut self) -> bool {
         let mut state = self.trips.lock();
-        if state.boarding || state.waiting.is_empty() {
+        let taken = state.boarding && state.waiting.len() <= MAX_REQUESTS;
+        if taken || state.waiting.is_empty() {
             state.lanes -= 1;
             self.open = false;
             return false;
@@ -248,27 +304,32 @@ impl<const KEYS: usize> Lane<KEYS> {
     }
 }
 
-/// Makes one trip, and answers those on it.
-async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Traveller<KEYS>>) {
-    let deadlines = travellers.iter().map(|traveller| traveller.request.deadline);
-    // Where nothing is repeated each gives up by itself. Where it is, whoever has time left goes on a further trip.
-    let until = if trips.repeat == Repeat::Never { deadlines.max() } else { deadlines.min() };
-    let Some(until) = until else { return };
+/// Makes one trip, and answers those on it: until the last of them gives up, or, where whoever has time left goes on
+/// another one, for one request timeout. A connection that is silent for so long is given up. Answers whether the server
+/// said *not now* to somebody.
+async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Traveller<KEYS>>) -> bool {
+    let Some(latest) = travellers.iter().map(|traveller| traveller.request.deadline).max() else { return false };
+    let until = match trips.repeat {
+        Repeat::Never => latest,
+        Repeat::Safe => latest.min(Instant::now() + trips.server.request_timeout),
+    };
+    for traveller in &travellers {
+        traveller.ends_in_time.store(until <= traveller.request.deadline, Ordering::Relaxed);
+    }
     let requests: Vec<_> = travellers.iter().map(|traveller| &traveller.request).collect();
     match trips.carry(&requests, until).await {
-        // Whoever does not wait any more misses nothing.
-        Ok(answers) => travellers.into_iter().zip(answers).for_each(|(traveller, answer)| {
-            let _ = traveller.answer.send(answer);
-        }),
+        Ok(answers) => return trips.hand_out(travellers, answers),
         Err(Failure::Refused { code, .. }) if code == "CROSSSLOT" => {
             trips.shared.store(false, Ordering::Relaxed);
-            let each = travellers.into_iter().map(|Traveller { request, answer, .. }| async {
-                let _ = answer.send(trips.alone(request).await);
+            let each = travellers.into_iter().map(|Traveller { request, answer, unknown, .. }| async {
+                let alone = trips.alone(request).await;
+                let _ = answer.send(alone.map_err(|failure| unknown.unwrap_or(failure)));
             });
             futures_util::future::join_all(each).await;
         }
-        Err(failure) => trips.failed(travellers, &failure, until),
+        Err(failure) => trips.failed(travellers, &failure),
     }
+    false
 }
 
 impl<const KEYS: usize> Drop for Lane<KEYS> {
@@ -276,12 +337,14 @@ impl<const KEYS: usize> Drop for Lane<KEYS> {
         if !self.open {
             return;
         }
-        // The runtime was shut down under it. Nobody is left to take those who wait.
+        // The runtime was shut down under it. Unless another lane goes on, nobody is left to take those who wait.
         let mut state = self.trips.lock();
         state.lanes -= 1;
         if self.boarding {
             state.boarding = false;
         }
-        state.waiting.clear();
+        if state.lanes == 0 {
+            state.waiting.clear();
+        }
     }
 }

@@ -78,8 +78,8 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// How many slots are free for runs that were not asked for. A slot is not, while what its run said waits to be sent:
-    /// a claim that overtakes it would get the next job, where a failed one is to run again.
+    /// How many slots are free for runs that were not asked for. A slot is not, until what its run said was sent once: a
+    /// claim that overtakes it would get the next job, where a failed one is to run again.
     pub(super) fn free(&self, asked: usize) -> usize {
         let state = self.lock();
         self.plan.concurrency.saturating_sub(state.running.len() + state.outbox.len() + asked)

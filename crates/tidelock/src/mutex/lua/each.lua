@@ -7,8 +7,8 @@ for at = 1, count do
   if not done then
     -- An error comes as a table from newer servers.
     local text = type(reply) == 'table' and reply.err or reply
-    -- A server that takes no writes is asked again, or another one is: nothing was written.
-    local code = string.find(text, 'READONLY', 1, true) or string.find(text, 'NOREPLICAS', 1, true)
+    -- It is no primary any more: nothing was written, and what was read here counts no longer.
+    local code = string.find(text, 'READONLY', 1, true)
     if code then
       return redis.error_reply(string.sub(text, code))
     end

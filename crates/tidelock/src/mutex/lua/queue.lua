@@ -92,18 +92,6 @@ local function keep_alive(here)
 end
 
 local function write()
-  local record = struct.pack(RECORD, state, fence, deadline, waiting, places, token, freed, turn, kept, #process, process, #owner, owner)
+  local record = struct.pack(RECORD, state, fence, deadline, waiting, places, token, freed, turn, #process, process, #owner, owner)
   redis.call('SET', LOCK, '\1' .. record, 'PX', lifetime())
-end
-
--- Adds who was chosen by this step: a waiter of the same process, which hears of it by the reply alone, or one of another.
-local function with_next(reply)
-  if handed then
-    reply[#reply + 1] = handed[1]
-    reply[#reply + 1] = handed[2]
-    reply[#reply + 1] = handed[3]
-  elseif offered then
-    reply[#reply + 1] = 1
-  end
-  return reply
 end

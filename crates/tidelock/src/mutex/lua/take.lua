@@ -4,11 +4,8 @@
   if releases then
     if freed > 0 then
       redis.call('SETRANGE', RELEASED, turn * 8, struct.pack('>I8', freed))
-      turn = (turn + 1) % REMEMBERED
-      if kept < now + KEEP then
-        kept = now + 2 * KEEP
-        redis.call('PEXPIRE', RELEASED, 2 * KEEP)
-      end
+      redis.call('PEXPIRE', RELEASED, '3600000')
+      turn = (turn + 1) % EARLIER
     end
     freed = fence
   end
@@ -16,12 +13,12 @@
   if waiting == 0 and what ~= RELEASE and (state == FREE or now >= deadline) then
     local name = string.sub(request, rest)
     fence = fence < now_us and now_us or fence + 1
-    local record = struct.pack(RECORD, HELD, fence, now + number, 0, 0, asked, freed, turn, kept, 0, '', #name, name)
+    local record = struct.pack(RECORD, HELD, fence, now + number, 0, 0, asked, freed, turn, 0, '', #name, name)
     redis.call('SET', LOCK, '\1' .. record, 'PX', number + KEEP)
     return struct.pack('>BI8I8', 1, fence, number)
   end
   if waiting == 0 and releases then
-    local record = struct.pack(RECORD, FREE, fence, deadline, 0, 0, NOBODY, freed, turn, kept, 0, '', 0, '')
+    local record = struct.pack(RECORD, FREE, fence, deadline, 0, 0, NOBODY, freed, turn, 0, '', 0, '')
     redis.call('SET', LOCK, '\1' .. record, 'PX', '3600000')
     return '\1'
   end
