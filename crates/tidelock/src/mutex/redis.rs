@@ -104,35 +104,32 @@ impl RedisMutex {
 
     fn way(&self, spot: &Spot, step: &Step) -> Way {
         let channel = self.server.channel.as_bytes();
-        let alone = |fill: &dyn Fn(&mut Arguments)| {
-            let mut arguments = self.arguments(spot);
-            fill(&mut arguments);
-            arguments
-        };
         match step {
             Step::Lock { ask, wait } => {
                 Way::Shared(packed(if *wait { 2 } else { 1 }, ask.token, ask.lease, &ask.owner))
             }
             Step::Release { token, fence } => Way::Shared(packed(3, *token, *fence, "")),
-            Step::Extend { token, fence, lease } => Way::Alone(
-                &EXTEND,
-                alone(&|arguments| {
-                    arguments.push(&token.0.to_be_bytes());
-                    arguments.number(*fence);
-                    arguments.number(*lease);
-                    arguments.push(channel);
-                }),
-            ),
-            Step::Leave { ask } => Way::Alone(
-                &LEAVE,
-                alone(&|arguments| {
-                    arguments.push(&ask.token.0.to_be_bytes());
-                    arguments.push(channel);
-                    arguments.number(ask.lease);
-                    arguments.push(ask.owner.as_bytes());
-                }),
-            ),
-            Step::Refresh => Way::Alone(&REFRESH, alone(&|arguments| arguments.push(channel))),
+            Step::Extend { token, fence, lease } => {
+                let mut arguments = self.arguments(spot);
+                arguments.push(&token.0.to_be_bytes());
+                arguments.number(*fence);
+                arguments.number(*lease);
+                arguments.push(channel);
+                Way::Alone(&EXTEND, arguments)
+            }
+            Step::Leave { ask } => {
+                let mut arguments = self.arguments(spot);
+                arguments.push(&ask.token.0.to_be_bytes());
+                arguments.push(channel);
+                arguments.number(ask.lease);
+                arguments.push(ask.owner.as_bytes());
+                Way::Alone(&LEAVE, arguments)
+            }
+            Step::Refresh => {
+                let mut arguments = self.arguments(spot);
+                arguments.push(channel);
+                Way::Alone(&REFRESH, arguments)
+            }
         }
     }
 }

@@ -53,8 +53,7 @@ impl Topology {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let final_refusal = matches!(&failure, Failure::Refused { .. }) && !failure.is_later();
-            if final_refusal || call.repeat == Repeat::Never {
+            if failure.is_final() || call.repeat == Repeat::Never {
                 return Err(failure);
             }
             progress.failed(failure);

@@ -51,6 +51,11 @@ impl Failure {
         }
     }
 
+    /// Whether the server said no for good.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { .. }) && !self.is_later()
+    }
+
     /// Says which server could not be reached.
     pub(crate) fn at(self, host: &Host) -> Self {
         match self {

@@ -145,7 +145,7 @@ fn settled(link: &Link, may_wait: bool) -> Option<Result<Up, Failure>> {
     match link {
         Link::Up(up) => Some(Ok(up.clone())),
         Link::Closed => Some(Err(Failure::NotSent("the connection was closed".to_owned()))),
-        Link::Down(failure @ Failure::Refused { .. }) if !failure.is_later() => Some(Err(failure.clone())),
+        Link::Down(failure) if failure.is_final() => Some(Err(failure.clone())),
         Link::Down(failure) => (!may_wait).then(|| Err(failure.clone())),
     }
 }

@@ -24,7 +24,7 @@ use crate::runtime::yield_now;
 const MAX_REQUESTS: usize = 128;
 /// Trips under way at the same time: the server works on one while the answers of the other are handed out.
 const LANES: usize = 2;
-/// Before a server that said *not now* is asked again.
+/// Before those who go on another trip leave.
 const PAUSE: Duration = Duration::from_millis(20);
 /// An answer begins with a byte up to this one; what begins with a letter is the text of an error.
 const LAST_ANSWER: u8 = 9;
@@ -180,45 +180,32 @@ impl<const KEYS: usize> Trips<KEYS> {
         }
     }
 
-    /// Answers those of a trip that failed; whoever has time left goes on another one, where a repeat is safe.
-    fn failed(&self, travellers: Vec<Traveller<KEYS>>, failure: &Failure) {
-        let passes = self.repeat == Repeat::Safe && !matches!(failure, Failure::Refused { .. });
+    /// Hands out what a trip brought. Where a repeat is safe and may help, whoever has time left goes on another trip, before
+    /// those who came later. Answers whether there is somebody.
+    fn hand_out(&self, travellers: Vec<Traveller<KEYS>>, answers: Vec<Answer>) -> bool {
         let (now, mut remaining) = (Instant::now(), Vec::new());
-        for mut traveller in travellers {
+        for (mut traveller, answer) in travellers.into_iter().zip(answers) {
+            let failure = match answer {
+                Ok(answer) => {
+                    // Whoever does not wait any more misses nothing.
+                    let _ = traveller.answer.send(Ok(answer));
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            let may_help = self.repeat == Repeat::Safe && !failure.is_final();
             if matches!(failure, Failure::Unknown(_)) {
                 traveller.unknown = Some(failure.clone());
             }
-            if passes && traveller.request.deadline > now {
+            if may_help && traveller.request.deadline > now {
                 remaining.push(traveller);
             } else {
-                traveller.fail(failure);
-            }
-        }
-        self.put_back(remaining);
-    }
-
-    /// Hands out what a trip brought. Answers whether somebody goes on another one: the server said *not now*.
-    fn hand_out(&self, travellers: Vec<Traveller<KEYS>>, answers: Vec<Answer>) -> bool {
-        let (now, mut remaining) = (Instant::now(), Vec::new());
-        for (traveller, answer) in travellers.into_iter().zip(answers) {
-            match answer {
-                Err(failure)
-                    if self.repeat == Repeat::Safe && failure.is_later() && traveller.request.deadline > now =>
-                {
-                    remaining.push(traveller);
-                }
-                Err(failure) => traveller.fail(&failure),
-                Ok(answer) => drop(traveller.answer.send(Ok(answer))),
+                traveller.fail(&failure);
             }
         }
         let again = !remaining.is_empty();
-        self.put_back(remaining);
+        self.lock().waiting.splice(..0, remaining);
         again
-    }
-
-    /// Before those who came later.
-    fn put_back(&self, travellers: Vec<Traveller<KEYS>>) {
-        self.lock().waiting.splice(..0, travellers);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<KEYS>> {
@@ -305,8 +292,8 @@ impl<const KEYS: usize> Lane<KEYS> {
 }
 
 /// Makes one trip, and answers those on it: until the last of them gives up, or, where whoever has time left goes on
-/// another one, for one request timeout. A connection that is silent for so long is given up. Answers whether the server
-/// said *not now* to somebody.
+/// another one, for one request timeout. A connection that is silent for so long is given up. Answers whether somebody goes
+/// on.
 async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Traveller<KEYS>>) -> bool {
     let Some(latest) = travellers.iter().map(|traveller| traveller.request.deadline).max() else { return false };
     let until = match trips.repeat {
@@ -327,7 +314,10 @@ async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Trav
             });
             futures_util::future::join_all(each).await;
         }
-        Err(failure) => trips.failed(travellers, &failure),
+        Err(failure) => {
+            let answers = vec![Err(failure); travellers.len()];
+            return trips.hand_out(travellers, answers);
+        }
     }
     false
 }
