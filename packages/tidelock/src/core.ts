@@ -25,7 +25,14 @@ export const NONE = Number.NaN;
 
 /** The answer of a call, or the promise of one that waits. */
 export function settled<T>(answer: unknown): T | Promise<T> {
-  return answer instanceof Waiting ? (answer.promise as Promise<T>) : (answer as T);
+  return answer instanceof Waiting ? promiseOf<T>(answer) : (answer as T);
+}
+
+/** The promise of a call that nobody withdraws. What it holds of the core is given back now, and not when it is collected. */
+function promiseOf<T>(answer: Waiting): Promise<T> {
+  const promise = answer.promise as Promise<T>;
+  answer.free();
+  return promise;
 }
 
 export interface WaitConfig {
@@ -42,15 +49,30 @@ export function waitMs({ wait, timeoutMs = 30_000 }: WaitConfig): number {
   return timeoutMs === Infinity ? NONE : Math.min(timeoutMs, TEN_YEARS);
 }
 
-/** Begins a call that waits until its signal aborts: then it is withdrawn, and gives `null`. */
-export function waiting<T>(signal: AbortSignal | undefined, begin: () => unknown): T | null | Promise<T | null> {
+/**
+ * Begins a call that waits until its signal aborts, or what `leaving` is given is called: then it is withdrawn, and gives
+ * `null`.
+ */
+export function waiting<T>(
+  signal: AbortSignal | undefined,
+  begin: () => unknown,
+  leaving?: (cancel: () => void) => void,
+): T | null | Promise<T | null> {
   if (signal?.aborted) return null;
   const answer = begin();
   if (!(answer instanceof Waiting)) return answer as T | null;
-  if (signal === undefined) return answer.promise as Promise<T | null>;
-  const cancel = () => answer.cancel();
-  signal.addEventListener("abort", cancel, { once: true });
-  return (answer.promise as Promise<T | null>).finally(() => signal.removeEventListener("abort", cancel));
+  if (signal === undefined && leaving === undefined) return promiseOf(answer);
+  let isOver = false;
+  const cancel = () => {
+    if (!isOver) answer.cancel();
+  };
+  signal?.addEventListener("abort", cancel, { once: true });
+  leaving?.(cancel);
+  return (answer.promise as Promise<T | null>).finally(() => {
+    isOver = true;
+    signal?.removeEventListener("abort", cancel);
+    answer.free();
+  });
 }
 
 /** Repeats a receive: until nothing is there, if it does not wait, else until the signal aborts or the loop is left. */

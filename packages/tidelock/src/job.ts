@@ -10,7 +10,6 @@ import {
   settled,
   tell,
   textOf,
-  Waiting,
   waiting,
   waitMs,
   type RawJobDelivery,
@@ -339,15 +338,15 @@ function ended<Result>(id: JobId, shown: Shown): JobTerminal<Result> {
 
 function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncIterable<TopicLiveEvent<JobEvent>> {
   const { signal } = cfg;
-  let answer: unknown;
   let isLeft = false;
   let leave = () => {};
+  const leaving = (end: () => void) => void (leave = end);
   async function* all(): AsyncGenerator<TopicLiveEvent<JobEvent>, void, undefined> {
     try {
       while (!isLeft && !signal?.aborted) {
-        const shown = await waiting<ShownEvent | Lost>(signal, () => (answer = events.next()));
+        const shown = await waiting<ShownEvent | Lost>(signal, () => events.next(), leaving);
         if (isLeft || signal?.aborted) return;
-        if (shown === null) await nothing(signal, (end) => (leave = end));
+        if (shown === null) await nothing(signal, leaving);
         else if (shown[0] === null) lost(cfg, shown);
         else yield event(id, shown);
       }
@@ -357,7 +356,6 @@ function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncI
   }
   return leavable(all(), () => {
     isLeft = true;
-    if (answer instanceof Waiting) answer.cancel();
     leave();
   });
 }

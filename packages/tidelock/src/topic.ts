@@ -1,7 +1,7 @@
 /** Topics: an event log. Groups share its events, at least once; followers see all of them, in order. */
 
 import { configuredTenant, name, number, tenant, text, WEEK } from "./check.js";
-import { leavable, NONE, RawTopic, repeated, settled, tell, Waiting, waiting, waitMs } from "./core.js";
+import { leavable, NONE, RawTopic, repeated, settled, tell, waiting, waitMs } from "./core.js";
 import { pack, unpack } from "./envelope.js";
 import { corrupt, storeKey } from "./keys.js";
 import { parse, type Infer, type Schema } from "./schema.js";
@@ -186,11 +186,12 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
 
     live(cfg = {}) {
       const follower = raw.live(tenant(cfg.tenantId, configured), cfg.after ?? "$");
-      let answer: unknown;
+      let leave = () => {};
       async function* events(): AsyncGenerator<TopicLiveEvent<T>, void, undefined> {
         try {
           for (;;) {
-            const shown = await waiting<Seen | Lost>(cfg.signal, () => (answer = follower.next()));
+            const begin = () => follower.next();
+            const shown = await waiting<Seen | Lost>(cfg.signal, begin, (cancel) => (leave = cancel));
             if (shown === null) return;
             if (shown[0] === null) {
               gaps(cfg)?.(shown);
@@ -209,9 +210,7 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
           follower.free();
         }
       }
-      return leavable(events(), () => {
-        if (answer instanceof Waiting) answer.cancel();
-      });
+      return leavable(events(), () => leave());
     },
   };
 }
