@@ -219,7 +219,7 @@ impl Server {
         script: &'static Script,
         slot: u16,
         arguments: &Arguments,
-        repeat: Repeat,
+        repeat: Repeat<'_>,
         within: Duration,
     ) -> Result<redis::Value, Failure> {
         let call = Call { script, slot, arguments, repeat, deadline: Instant::now() + within };

@@ -21,9 +21,6 @@ use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
-/// Trips of one process and object that may be under way at once: the second keeps the server busy while the answer of the
-/// first is being worked on.
-const LANES: usize = 2;
 /// The parts of an object's keys, in the order of the scripts' KEYS.
 pub(super) const PARTS: [&str; 22] = [
     "record",
@@ -91,7 +88,7 @@ impl Remote {
         let remote = Arc::new(Self {
             server: Arc::clone(server),
             keys,
-            lanes: Lanes::new(server, &place, LANES),
+            lanes: Lanes::new(server, &place),
             changes: tokio::sync::Mutex::new(0),
             change_answers: answers_key(server, &place),
             ears: Arc::default(),

@@ -100,8 +100,17 @@ impl Site {
 
     /// Runs a script whose repeat changes nothing; its answer is a list.
     async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<std::vec::IntoIter<redis::Value>> {
+        self.run_as(script, arguments, Repeat::Safe).await
+    }
+
+    async fn run_as(
+        &self,
+        script: &'static Script,
+        arguments: &Arguments,
+        repeat: Repeat<'_>,
+    ) -> Result<std::vec::IntoIter<redis::Value>> {
         let within = self.server.request_timeout;
-        let answer = self.server.run(script, self.place.slot, arguments, Repeat::Safe, within).await;
+        let answer = self.server.run(script, self.place.slot, arguments, repeat, within).await;
         match answer.map_err(|failure: Failure| failure.into_error(&self.place.tag))? {
             redis::Value::Array(items) => Ok(items.into_iter()),
             other => Err(unexpected(&self.place.tag, &other)),

@@ -16,9 +16,6 @@ use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
-/// Trips of one process and queue that may be under way at once: the second keeps the server busy while the answer
-/// of the first is being worked on.
-const LANES: usize = 2;
 /// The parts of a queue's keys, in the order of the scripts' KEYS.
 const PARTS: [&str; 12] = [
     "record", "line", "messages", "ready", "lines", "delayed", "leased", "expiring", "kept", "dead", "dedup", "parked",
@@ -65,7 +62,7 @@ impl Remote {
         let remote = Arc::new(Self {
             server: Arc::clone(server),
             keys,
-            lanes: Lanes::new(server, &place, LANES),
+            lanes: Lanes::new(server, &place),
             changes: tokio::sync::Mutex::new(0),
             change_answers: answers_key(server, &place),
             bell: Arc::default(),

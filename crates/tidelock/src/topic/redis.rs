@@ -23,8 +23,6 @@ use crate::name::{self, Address};
 use crate::runtime::BoxFuture;
 use crate::time::{HOUR, Timestamp};
 
-/// Trips of one process and object that may be under way at once.
-const LANES: usize = 2;
 /// The parts of a topic's keys, in the order of the scripts' KEYS.
 const PARTS: [&str; 5] = ["record", "log", "dedup", "groups", "parked"];
 /// The parts of a group's keys, which follow those of its topic.
@@ -71,7 +69,7 @@ impl Remote {
         let remote = Arc::new(Self {
             server: Arc::clone(server),
             keys,
-            lanes: Lanes::new(server, &place, LANES),
+            lanes: Lanes::new(server, &place),
             changes: Series::new(server, &place),
             groups: Mutex::default(),
             bell: Arc::default(),

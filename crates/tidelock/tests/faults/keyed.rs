@@ -108,6 +108,28 @@ async fn a_touch_whose_reply_is_lost_has_its_first_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_on_two_trips_keep_their_order_where_the_connection_is_lost() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let registry = registry(&open(&proxy.url()).await);
+    for round in 0..scale(400) {
+        match round % 3 {
+            // Before any of the two has arrived, between them, or within the second.
+            0 => proxy.cut_after_request_bytes(round % 97),
+            1 => proxy.cut_after_request_bytes(600 + round * 7 % 1_500),
+            _ => proxy.drop_reply_after(1),
+        }
+        // More than leave at once, on a trip each half.
+        let writes: Vec<u64> = (0..24).collect();
+        let stored =
+            futures_util::future::join_all(writes.iter().map(|value| within(registry.upsert("a", value)))).await;
+        let versions: Vec<_> = stored.into_iter().map(|stored| stored.unwrap().version).collect();
+        assert!(versions.is_sorted(), "round {round}: {versions:?}");
+        assert_eq!(registry.get("a").await.unwrap().unwrap().value, 23);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_server_is_one_overflow_for_each_and_no_version_comes_back() {
     let Some(server) = server() else { return };
     let (one, other) = (open(&server.url()).await, open(&server.url()).await);

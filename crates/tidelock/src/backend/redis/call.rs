@@ -6,18 +6,34 @@ use redis::{Pipeline, Value, cmd};
 use tokio::time::Instant;
 
 use super::failure::Failure;
+use super::gate::Turn;
 use super::node::{Node, Up};
 use super::script::{Arguments, Script};
 use super::topology::Topology;
 use super::url::Host;
 
 /// What may be done when it is unknown whether a call took effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeat {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Repeat<'a> {
     /// The call reads, or carries an id under which the script remembers its answer: ask again until answered.
     Safe,
+    /// As `Safe`, and in the order in which trips have left.
+    InTurn(&'a Turn),
     /// The call is made once, and only if there is a connection now.
     Never,
+}
+
+impl Repeat<'_> {
+    pub(crate) fn is_allowed(self) -> bool {
+        !matches!(self, Self::Never)
+    }
+
+    /// Waits until a call may be sent that could not be sent at once, or has to be sent again.
+    async fn turn(self) {
+        if let Self::InTurn(turn) = self {
+            turn.come().await;
+        }
+    }
 }
 
 /// One run of a script.
@@ -26,7 +42,7 @@ pub(crate) struct Call<'a> {
     pub(crate) script: &'static Script,
     pub(crate) slot: u16,
     pub(crate) arguments: &'a Arguments,
-    pub(crate) repeat: Repeat,
+    pub(crate) repeat: Repeat<'a>,
     pub(crate) deadline: Instant,
 }
 
@@ -53,7 +69,7 @@ impl Topology {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            if failure.is_final() || call.repeat == Repeat::Never {
+            if failure.is_final() || !call.repeat.is_allowed() {
                 return Err(failure);
             }
             progress.failed(failure);
@@ -61,6 +77,7 @@ impl Topology {
                 // The owner may have changed; where nobody can be asked, the next attempt tells.
                 let _ = self.refresh().await;
             }
+            call.repeat.turn().await;
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(Duration::from_millis(200));
         }
@@ -69,13 +86,13 @@ impl Topology {
     async fn attempt(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Value, Failure> {
         let mut node = self.owner(call.slot);
         let (mut asking, mut whole) = (false, false);
-        for _ in 0..REDIRECTS {
+        for hop in 0..REDIRECTS {
+            if hop > 0 || node.connected().is_err() {
+                call.repeat.turn().await;
+            }
             // A call that may be repeated waits a little for a connection, then looks for another owner.
-            let wait = match call.repeat {
-                Repeat::Safe => Some(call.deadline.min(Instant::now() + Duration::from_millis(250))),
-                Repeat::Never => None,
-            };
-            let up = node.up(wait).await?;
+            let soon = || call.deadline.min(Instant::now() + Duration::from_millis(250));
+            let up = node.up(call.repeat.is_allowed().then(soon)).await?;
             let answer = progress.ask(&node, &up, call, asking, whole).await;
             let failure = match answer {
                 Ok(value) => return Ok(value),

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
-use super::gate::Gate;
+use super::call::Repeat;
+use super::gate::{Gate, Turn};
 use super::{Place, Server};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{BoxFuture, Spawner, yield_now};
@@ -19,6 +20,16 @@ use crate::runtime::{BoxFuture, Spawner, yield_now};
 /// The most requests and bytes that share a trip; one larger request travels alone.
 const MAX_REQUESTS: usize = 256;
 const SHARED_BYTES: usize = 1_024 * 1_024;
+/// Trips under way at once: the server works on one while the answers of the other are handed out.
+pub(crate) const LANES: usize = 2;
+/// So many requests that wait are worth a trip of their own beside the one under way.
+pub(crate) const WORTH_A_TRIP: usize = 8;
+
+/// How many go on the next trip: so many that it and those under way are as long as each other. What comes back together is
+/// asked again together, so of a long and a short trip the long one would stay long, and server and client would work in turn.
+pub(crate) fn share(waiting: usize, under_way: usize) -> usize {
+    (waiting + under_way).div_ceil(LANES).max(WORTH_A_TRIP)
+}
 
 /// One caller's part of a trip.
 pub(crate) trait Request: Send + 'static {
@@ -79,12 +90,16 @@ async fn drive<C: Carrier>(carrier: &Arc<C>, mut lane: Lane, mut patience: usize
         for _ in 0..std::mem::replace(&mut patience, 1) {
             yield_now().await;
         }
-        let departed = carrier.lanes().gate.depart(|| {
+        let departed = carrier.lanes().gate.depart(|turn| {
             let (mut lane, load) = carrier.lanes().load(lane)?;
             lane.number += 1;
+            lane.turn = Some(turn);
             let carrier = Arc::clone(carrier);
             Some(async move {
+                let count = load.len();
                 carrier.carry(&mut lane, load).await;
+                carrier.lanes().arrived(count);
+                lane.turn = None;
                 lane
             })
         });
@@ -102,11 +117,17 @@ pub(crate) struct Lane {
     pub(crate) answers: String,
     /// The number of the trip under way.
     pub(crate) number: u64,
+    turn: Option<Turn>,
 }
 
 impl Lane {
     pub(crate) fn new(server: &Server, place: &Place) -> Self {
-        Self { answers: answers_key(server, place), number: 0 }
+        Self { answers: answers_key(server, place), number: 0, turn: None }
+    }
+
+    /// How the trip under way may be repeated where it changes something: under its number, and in its turn.
+    pub(crate) fn repeat(&self) -> Repeat<'_> {
+        self.turn.as_ref().map_or(Repeat::Safe, Repeat::InTurn)
     }
 }
 
@@ -122,20 +143,20 @@ pub(crate) struct Lanes<R> {
     state: Mutex<State<R>>,
     /// A claim must not overtake the end of the run that made room for it.
     gate: Gate,
-    all: usize,
 }
 
 struct State<R> {
     waiting: VecDeque<R>,
     idle: Vec<Lane>,
+    /// How many requests are on trips.
+    under_way: usize,
 }
 
 impl<R: Request> Lanes<R> {
-    /// At most so many trips of the object are under way at once.
-    pub(crate) fn new(server: &Server, place: &Place, lanes: usize) -> Self {
-        let idle = (0..lanes).map(|_| Lane::new(server, place)).collect();
-        let state = Mutex::new(State { waiting: VecDeque::new(), idle });
-        Self { state, gate: Gate::default(), all: lanes }
+    pub(crate) fn new(server: &Server, place: &Place) -> Self {
+        let idle = (0..LANES).map(|_| Lane::new(server, place)).collect();
+        let state = Mutex::new(State { waiting: VecDeque::new(), idle, under_way: 0 });
+        Self { state, gate: Gate::default() }
     }
 
     /// Adds a request; gives the lane that is to leave for it, if one should.
@@ -143,13 +164,18 @@ impl<R: Request> Lanes<R> {
         let mut state = self.lock();
         let second = request.gains_from_a_second_trip();
         state.waiting.push_back(request);
-        let leaves = state.idle.len() == self.all || (second && !state.idle.is_empty());
+        let leaves = second || state.idle.len() == LANES || state.waiting.len() >= WORTH_A_TRIP;
         if leaves { state.idle.pop() } else { None }
     }
 
-    /// The requests of the next trip; with nothing to carry the lane is free again.
+    /// The requests of the next trip; with nothing to carry, or nothing worth a trip beside the one under way, the lane is
+    /// free again.
     fn load(&self, lane: Lane) -> Option<(Lane, Vec<R>)> {
         let mut state = self.lock();
+        let waits_for_the_other = state.under_way > 0
+            && state.waiting.len() < WORTH_A_TRIP
+            && !state.waiting.iter().any(Request::gains_from_a_second_trip);
+        let most = if waits_for_the_other { 0 } else { share(state.waiting.len(), state.under_way).min(MAX_REQUESTS) };
         let mut load = Vec::new();
         let mut bytes = 0;
         while let Some(request) = state.waiting.front() {
@@ -158,17 +184,23 @@ impl<R: Request> Lanes<R> {
                 continue;
             }
             bytes += request.bytes();
-            if load.len() == MAX_REQUESTS || (bytes > SHARED_BYTES && !load.is_empty()) {
+            if load.len() == most || (bytes > SHARED_BYTES && !load.is_empty()) {
                 break;
             }
             load.extend(state.waiting.pop_front());
         }
         if load.is_empty() {
             state.idle.push(lane);
-            debug_assert!(state.idle.len() <= self.all, "a lane came back twice");
+            debug_assert!(state.idle.len() <= LANES, "a lane came back twice");
             return None;
         }
+        state.under_way += load.len();
         Some((lane, load))
+    }
+
+    /// A trip with so many requests is over.
+    fn arrived(&self, count: usize) {
+        self.lock().under_way -= count;
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -178,6 +210,6 @@ impl<R: Request> Lanes<R> {
 
 impl<R> fmt::Debug for Lanes<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lanes").field("all", &self.all).finish_non_exhaustive()
+        f.debug_struct("Lanes").finish_non_exhaustive()
     }
 }

@@ -16,14 +16,13 @@ use tokio::time::Instant;
 use super::Server;
 use super::call::Repeat;
 use super::failure::Failure;
-use super::gate::Gate;
+use super::gate::{Gate, Turn};
+use super::lanes::{LANES, WORTH_A_TRIP, share};
 use super::script::{Arguments, Script};
 use crate::runtime::yield_now;
 
 /// Requests on one trip; keeps a step of the server under a millisecond or two.
 const MAX_REQUESTS: usize = 128;
-/// Trips under way at the same time: the server works on one while the answers of the other are handed out.
-const LANES: usize = 2;
 /// Before those who go on another trip leave.
 const PAUSE: Duration = Duration::from_millis(20);
 /// An answer begins with a byte up to this one; what begins with a letter is the text of an error.
@@ -68,9 +67,8 @@ pub(crate) struct Trips<const KEYS: usize> {
     server: Arc<Server>,
     script: &'static Script,
     common: Option<Vec<u8>>,
-    repeat: Repeat,
+    repeat: Repeat<'static>,
     state: Mutex<State<KEYS>>,
-    /// While the connection stands, who asked first is first.
     gate: Gate,
     /// Cleared by a server that turns out to be part of a cluster.
     shared: AtomicBool,
@@ -81,16 +79,21 @@ struct State<const KEYS: usize> {
     /// How many have come.
     count: u64,
     lanes: usize,
-    /// A lane is about to leave with all that wait.
-    boarding: bool,
+    /// How many requests are on trips.
+    under_way: usize,
 }
 
 impl<const KEYS: usize> Trips<KEYS> {
     /// With [`Repeat::Safe`] a request is sent until it is answered or its deadline has come; with [`Repeat::Never`] once,
     /// and only if there is a connection.
-    pub(crate) fn new(server: &Arc<Server>, script: &'static Script, common: Option<Vec<u8>>, repeat: Repeat) -> Self {
+    pub(crate) fn new(
+        server: &Arc<Server>,
+        script: &'static Script,
+        common: Option<Vec<u8>>,
+        repeat: Repeat<'static>,
+    ) -> Self {
         let shared = AtomicBool::new(!server.is_cluster());
-        let state = Mutex::new(State { waiting: Vec::new(), count: 0, lanes: 0, boarding: false });
+        let state = Mutex::new(State { waiting: Vec::new(), count: 0, lanes: 0, under_way: 0 });
         Self { server: Arc::clone(server), script, common, repeat, state, gate: Gate::default(), shared }
     }
 
@@ -100,7 +103,7 @@ impl<const KEYS: usize> Trips<KEYS> {
             return self.alone(request).await;
         }
         let (slot, deadline) = (request.slot, request.deadline);
-        if self.repeat == Repeat::Never {
+        if !self.repeat.is_allowed() {
             // Known at once, so that an answer need not wait.
             self.server.reachable(slot)?;
         }
@@ -138,24 +141,27 @@ impl<const KEYS: usize> Trips<KEYS> {
         state.count += 1;
         let number = state.count;
         state.waiting.push(Traveller { number, request, answer, ends_in_time, unknown: None });
-        if state.boarding || state.lanes == LANES {
-            return number;
+        if state.lanes == 0 || (state.lanes < LANES && state.waiting.len() >= WORTH_A_TRIP) {
+            state.lanes += 1;
+            drop(state);
+            let lane = Lane { trips: Arc::clone(self), aboard: 0, open: true };
+            self.server.spawner.spawn(lane.run());
         }
-        state.boarding = true;
-        state.lanes += 1;
-        drop(state);
-        let lane = Lane { trips: Arc::clone(self), boarding: true, open: true };
-        self.server.spawner.spawn(lane.run());
         number
     }
 
     async fn alone(&self, request: Request<KEYS>) -> Answer {
-        let answers = self.carry(&[&request], request.deadline).await?;
+        let answers = self.carry(&[&request], request.deadline, self.repeat).await?;
         answers.into_iter().next().ok_or_else(|| Failure::Unknown("an empty answer".to_owned()))?
     }
 
     /// One trip: the answers are as many as the requests, in their order.
-    async fn carry(&self, requests: &[&Request<KEYS>], until: Instant) -> Result<Vec<Answer>, Failure> {
+    async fn carry(
+        &self,
+        requests: &[&Request<KEYS>],
+        until: Instant,
+        repeat: Repeat<'_>,
+    ) -> Result<Vec<Answer>, Failure> {
         let size =
             |request: &&Request<KEYS>| request.keys.iter().map(String::len).sum::<usize>() + request.packed.len();
         let bytes = requests.iter().map(size).sum::<usize>() + 64;
@@ -174,7 +180,7 @@ impl<const KEYS: usize> Trips<KEYS> {
         }
         let within = until.saturating_duration_since(Instant::now());
         let slot = requests.first().map_or(0, |request| request.slot);
-        match self.server.run(self.script, slot, &arguments, self.repeat, within).await? {
+        match self.server.run(self.script, slot, &arguments, repeat, within).await? {
             Value::Array(answers) if answers.len() == requests.len() => Ok(answers.into_iter().map(answer).collect()),
             value => Err(incompatible(&value)),
         }
@@ -193,7 +199,7 @@ impl<const KEYS: usize> Trips<KEYS> {
                 }
                 Err(failure) => failure,
             };
-            let may_help = self.repeat == Repeat::Safe && !failure.is_final();
+            let may_help = self.repeat.is_allowed() && !failure.is_final();
             if matches!(failure, Failure::Unknown(_)) {
                 traveller.unknown = Some(failure.clone());
             }
@@ -235,7 +241,8 @@ fn incompatible(value: &Value) -> Failure {
 /// What makes one trip after the other while there are travellers.
 struct Lane<const KEYS: usize> {
     trips: Arc<Trips<KEYS>>,
-    boarding: bool,
+    /// How many are on its trip.
+    aboard: usize,
     /// Counted among the lanes; closed in the same step in which it is seen that nobody waits, so that whoever comes
     /// next opens another.
     open: bool,
@@ -247,7 +254,7 @@ impl<const KEYS: usize> Lane<KEYS> {
             // Callers that were answered just now get the chance to ask again before the trip leaves.
             yield_now().await;
             let trips = Arc::clone(&self.trips);
-            let departed = trips.gate.depart(|| Some(travel(Arc::clone(&trips), self.load()))).await;
+            let departed = trips.gate.depart(|turn| Some(travel(Arc::clone(&trips), self.load(), turn))).await;
             let again = match departed {
                 Some(trip) => trip.arrive().await,
                 None => false,
@@ -255,7 +262,7 @@ impl<const KEYS: usize> Lane<KEYS> {
             if again {
                 tokio::time::sleep(PAUSE).await;
             }
-            if !self.board_again() {
+            if !self.boards_again() {
                 return;
             }
         }
@@ -263,13 +270,14 @@ impl<const KEYS: usize> Lane<KEYS> {
 
     fn load(&mut self) -> Vec<Traveller<KEYS>> {
         let mut state = self.trips.lock();
-        (state.boarding, self.boarding) = (false, false);
-        let count = state.waiting.len().min(MAX_REQUESTS);
+        let count = share(state.waiting.len(), state.under_way).min(MAX_REQUESTS).min(state.waiting.len());
         let mut travellers: Vec<_> = if count == state.waiting.len() {
             std::mem::take(&mut state.waiting)
         } else {
             state.waiting.drain(..count).collect()
         };
+        state.under_way += count;
+        self.aboard = count;
         drop(state);
         travellers.retain(|traveller| !traveller.answer.is_closed());
         let now = Instant::now();
@@ -278,33 +286,33 @@ impl<const KEYS: usize> Lane<KEYS> {
         travellers
     }
 
-    fn board_again(&mut self) -> bool {
+    fn boards_again(&mut self) -> bool {
         let mut state = self.trips.lock();
-        let taken = state.boarding && state.waiting.len() <= MAX_REQUESTS;
-        if taken || state.waiting.is_empty() {
+        state.under_way -= std::mem::take(&mut self.aboard);
+        // A few go with the lane that comes back next.
+        let least = if state.lanes > 1 { WORTH_A_TRIP } else { 1 };
+        if state.waiting.len() < least {
             state.lanes -= 1;
             self.open = false;
-            return false;
         }
-        (state.boarding, self.boarding) = (true, true);
-        true
+        self.open
     }
 }
 
 /// Makes one trip, and answers those on it: until the last of them gives up, or, where whoever has time left goes on
 /// another one, for one request timeout. A connection that is silent for so long is given up. Answers whether somebody goes
 /// on.
-async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Traveller<KEYS>>) -> bool {
+async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Traveller<KEYS>>, turn: Turn) -> bool {
     let Some(latest) = travellers.iter().map(|traveller| traveller.request.deadline).max() else { return false };
-    let until = match trips.repeat {
-        Repeat::Never => latest,
-        Repeat::Safe => latest.min(Instant::now() + trips.server.request_timeout),
+    let (until, repeat) = match trips.repeat {
+        Repeat::Never => (latest, Repeat::Never),
+        _ => (latest.min(Instant::now() + trips.server.request_timeout), Repeat::InTurn(&turn)),
     };
     for traveller in &travellers {
         traveller.ends_in_time.store(until <= traveller.request.deadline, Ordering::Relaxed);
     }
     let requests: Vec<_> = travellers.iter().map(|traveller| &traveller.request).collect();
-    match trips.carry(&requests, until).await {
+    match trips.carry(&requests, until, repeat).await {
         Ok(answers) => return trips.hand_out(travellers, answers),
         Err(Failure::Refused { code, .. }) if code == "CROSSSLOT" => {
             trips.shared.store(false, Ordering::Relaxed);
@@ -330,9 +338,7 @@ impl<const KEYS: usize> Drop for Lane<KEYS> {
         // The runtime was shut down under it. Unless another lane goes on, nobody is left to take those who wait.
         let mut state = self.trips.lock();
         state.lanes -= 1;
-        if self.boarding {
-            state.boarding = false;
-        }
+        state.under_way -= self.aboard;
         if state.lanes == 0 {
             state.waiting.clear();
         }

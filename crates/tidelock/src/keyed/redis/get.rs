@@ -45,7 +45,7 @@ pub(super) struct Gets {
 
 impl Gets {
     pub(super) fn new(site: &Arc<Site>) -> Arc<Self> {
-        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place, 1) })
+        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place) })
     }
 
     async fn make_trip(&self, load: &[Request]) -> Result<std::vec::IntoIter<::redis::Value>> {

@@ -95,7 +95,7 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn new(site: &Arc<Site>) -> Arc<Self> {
-        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place, 1) })
+        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place) })
     }
 
     /// Carries the requests under the lane's number; answers what the script said of each.
@@ -103,7 +103,7 @@ impl Changes {
         let mut arguments = self.site.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         push_changes(load, &mut arguments);
-        let mut answer = self.site.run(&TRIP, &arguments).await?;
+        let mut answer = self.site.run_as(&TRIP, &arguments, lane.repeat()).await?;
         self.site.told_next(stored::number(&mut answer)?);
         Ok(answer)
     }

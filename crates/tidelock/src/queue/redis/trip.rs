@@ -106,7 +106,7 @@ impl Carrier for Remote {
         arguments.number(lane.number);
         let plan = Plan::make(load, &mut arguments, &self.server.channel);
         let answer =
-            self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
+            self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), self.server.request_timeout).await;
         match answer.map_err(|failure| failure.into_error(&self.operation())) {
             Ok(answer) => {
                 // The server told times from its now: a pinned one is that of the request, else it is this moment.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use redis::Value;
 use tokio::sync::oneshot;
 
+use super::Remote;
 use super::change::Series;
 use super::publish::next_of;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
-use super::{LANES, Remote};
 use crate::backend::redis::{
     Arguments, Bytes, Carrier, Lane, Lanes, Place, Repeat, Request, Script, Server, Settles, script, unexpected,
 };
@@ -92,7 +92,7 @@ impl RemoteGroup {
             server: Arc::clone(server),
             place: place.clone(),
             keys,
-            lanes: Lanes::new(server, place, LANES),
+            lanes: Lanes::new(server, place),
             changes: Series::new(server, place),
             bell: Arc::default(),
             next: AtomicU64::new(0),
@@ -180,7 +180,7 @@ impl Carrier for RemoteGroup {
         arguments.number(lane.number);
         let steps = push_steps(&load, &mut arguments, &self.server.channel);
         let within = self.server.request_timeout;
-        let answer = self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let answer = self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), within).await;
         let read = answer.map_err(|failure| failure.into_error(&self.operation())).and_then(|answer| {
             let (settling, items) = self.begin_reply(answer)?;
             Ok((settling, read_steps(&steps, items, &load)?))

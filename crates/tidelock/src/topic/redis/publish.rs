@@ -70,7 +70,7 @@ impl Carrier for Remote {
         arguments.push(b"");
         let runs = push_runs(&load, &mut arguments);
         let within = self.server.request_timeout;
-        let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, lane.repeat(), within).await;
         let read = answer
             .map_err(|failure| failure.into_error(&self.operation()))
             .and_then(|answer| self.read_published(answer, &runs, &load));
