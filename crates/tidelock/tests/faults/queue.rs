@@ -1,7 +1,7 @@
 //! The queue when its server, its connections or other processes fail.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidelock::{Backoff, Queue, Tidelock};
 use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, scale};
@@ -51,6 +51,53 @@ async fn a_lost_reply_makes_no_second_message_and_acks_stay_true() {
         assert!(within(delivery.ack()).await.unwrap(), "an ack whose reply was lost is done");
     }
     account(&queue, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_calls_to_a_server_that_is_away_end_with_the_first_of_them() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(TIMEOUT).await.unwrap();
+    let queue = queue(&tide, WAIT);
+    within(queue.send(&0)).await.unwrap();
+    proxy.refuse(true);
+    proxy.cut();
+    within(queue.send(&0)).await.unwrap_err();
+    let start = Instant::now();
+    let values: Vec<u64> = (0..64).collect();
+    let sends = futures_util::future::join_all(values.iter().map(|value| within(queue.send(value)))).await;
+    assert!(sends.iter().all(Result::is_err), "the server is away");
+    // Those that came before the first trip left, and all others behind it; in halves it would be five trips.
+    assert!(start.elapsed() < TIMEOUT * 7 / 2, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_runtime_that_is_shut_down_under_a_trip_leaves_the_object_to_others() {
+    let Some(server) = server() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (proxy, queue) = runtime.block_on(async {
+        let proxy = Proxy::start(server.port()).await.unwrap();
+        let queue = queue(&open(&proxy.url()).await, WAIT);
+        within(queue.send(&0)).await.unwrap();
+        (proxy, queue)
+    });
+    proxy.stall(true);
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    other.block_on(async {
+        let turns = async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            sent = queue.send(&1).into_future() => panic!("nothing passes: {sent:?}"),
+            () = turns => {}
+        }
+    });
+    drop(other);
+    proxy.stall(false);
+    runtime.block_on(within(queue.send(&2))).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,11 +73,11 @@ impl Topology {
                 return Err(failure);
             }
             progress.failed(failure);
+            call.repeat.turn().await;
             if self.is_cluster() {
                 // The owner may have changed; where nobody can be asked, the next attempt tells.
                 let _ = self.refresh().await;
             }
-            call.repeat.turn().await;
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(Duration::from_millis(200));
         }
@@ -87,12 +87,15 @@ impl Topology {
         let mut node = self.owner(call.slot);
         let (mut asking, mut whole) = (false, false);
         for hop in 0..REDIRECTS {
-            if hop > 0 || node.connected().is_err() {
+            let at_once = if hop == 0 { node.up(None).await.ok() } else { None };
+            let up = if let Some(up) = at_once {
+                up
+            } else {
                 call.repeat.turn().await;
-            }
-            // A call that may be repeated waits a little for a connection, then looks for another owner.
-            let soon = || call.deadline.min(Instant::now() + Duration::from_millis(250));
-            let up = node.up(call.repeat.is_allowed().then(soon)).await?;
+                // A call that may be repeated waits a little for a connection, then looks for another owner.
+                let soon = || call.deadline.min(Instant::now() + Duration::from_millis(250));
+                node.up(call.repeat.is_allowed().then(soon)).await?
+            };
             let answer = progress.ask(&node, &up, call, asking, whole).await;
             let failure = match answer {
                 Ok(value) => return Ok(value),
@@ -102,6 +105,7 @@ impl Topology {
             match code.as_str() {
                 "NOSCRIPT" if !whole => whole = true,
                 "MOVED" => {
+                    call.repeat.turn().await;
                     // A lost refresh costs one more redirect later.
                     let _ = self.refresh().await;
                     (node, asking) = (redirected(self, text).ok_or(failure)?, false);
@@ -164,7 +168,13 @@ impl Progress {
     ) -> Result<Value, Failure> {
         let in_flight = InFlight { node: std::sync::Arc::clone(node), up: up.clone(), since: Instant::now() };
         self.in_flight = Some(in_flight);
-        let answer = send(up, call, asking, whole).await;
+        let in_turn = matches!(call.repeat, Repeat::InTurn(_));
+        let answer = tokio::select! {
+            biased;
+            answer = send(up, call, asking, whole) => answer,
+            // What comes behind it on the next connection must not overtake it, and need not wait for it.
+            () = node.replaced(up), if in_turn => Err(Failure::Unknown("the connection was given up".to_owned())),
+        };
         self.in_flight = None;
         let demoted = matches!(&answer, Err(Failure::Refused { code, .. }) if code == "READONLY");
         if matches!(&answer, Err(Failure::Unknown(_))) || demoted {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 /// the server first, although several trips are under way.
 ///
 /// That holds also where a connection is lost: a trip that has to be sent again, or waits for a connection, does so when
-/// those before it are over, and none leaves behind it until then.
+/// those before it are over, and none leaves behind it until it is over itself.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     departing: Mutex<()>,

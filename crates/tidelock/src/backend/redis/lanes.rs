@@ -23,7 +23,7 @@ const SHARED_BYTES: usize = 1_024 * 1_024;
 /// Trips under way at once: the server works on one while the answers of the other are handed out.
 pub(crate) const LANES: usize = 2;
 /// So many requests that wait are worth a trip of their own beside the one under way.
-pub(crate) const WORTH_A_TRIP: usize = 8;
+const WORTH_A_TRIP: usize = 8;
 
 /// How many go on the next trip: so many that it and those under way are as long as each other. What comes back together is
 /// asked again together, so of a long and a short trip the long one would stay long, and server and client would work in turn.
@@ -78,34 +78,58 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
     fn submit(self: &Arc<Self>, request: Self::Request) {
         let patience = request.patience();
         let Some(lane) = self.lanes().add(request) else { return };
-        let carrier = Arc::clone(self);
-        self.spawner().spawn(async move { drive(&carrier, lane, patience).await });
+        let driver = Driver { carrier: Arc::clone(self), lane: Some(lane), aboard: 0 };
+        self.spawner().spawn(driver.drive(patience));
     }
 }
 
-/// Makes trips while there is something to carry.
-async fn drive<C: Carrier>(carrier: &Arc<C>, mut lane: Lane, mut patience: usize) {
-    loop {
-        // Callers that were answered just now get the chance to ask again before the trip leaves.
-        for _ in 0..std::mem::replace(&mut patience, 1) {
-            yield_now().await;
+/// Makes the trips of a lane.
+struct Driver<C: Carrier> {
+    carrier: Arc<C>,
+    /// Until there is nothing to carry.
+    lane: Option<Lane>,
+    /// How many requests are on its trip.
+    aboard: usize,
+}
+
+impl<C: Carrier> Driver<C> {
+    /// Makes trips while there is something to carry.
+    async fn drive(mut self, mut patience: usize) {
+        loop {
+            // Callers that were answered just now get the chance to ask again before the trip leaves.
+            for _ in 0..std::mem::replace(&mut patience, 1) {
+                yield_now().await;
+            }
+            let carrier = Arc::clone(&self.carrier);
+            match carrier.lanes().gate.depart(|turn| self.trip(turn)).await {
+                Some(trip) => self = trip.arrive().await,
+                None => return,
+            }
         }
-        let departed = carrier.lanes().gate.depart(|turn| {
-            let (mut lane, load) = carrier.lanes().load(lane)?;
-            lane.number += 1;
-            lane.turn = Some(turn);
-            let carrier = Arc::clone(carrier);
-            Some(async move {
-                let count = load.len();
-                carrier.carry(&mut lane, load).await;
-                carrier.lanes().arrived(count);
+    }
+
+    /// The next trip, if there is something to carry.
+    fn trip(mut self, turn: Turn) -> Option<impl Future<Output = Self>> {
+        let (lane, load) = self.carrier.lanes().load(self.lane.take()?)?;
+        let lane = self.lane.insert(lane);
+        lane.number += 1;
+        lane.turn = Some(turn);
+        self.aboard = load.len();
+        Some(async move {
+            if let Some(lane) = &mut self.lane {
+                self.carrier.carry(lane, load).await;
                 lane.turn = None;
-                lane
-            })
-        });
-        match departed.await {
-            Some(trip) => lane = trip.arrive().await,
-            None => return,
+            }
+            self.carrier.lanes().arrived(std::mem::take(&mut self.aboard));
+            self
+        })
+    }
+}
+
+impl<C: Carrier> Drop for Driver<C> {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lane.take() {
+            self.carrier.lanes().recover(lane, self.aboard);
         }
     }
 }
@@ -143,6 +167,8 @@ pub(crate) struct Lanes<R> {
     state: Mutex<State<R>>,
     /// A claim must not overtake the end of the run that made room for it.
     gate: Gate,
+    server: Arc<Server>,
+    slot: u16,
 }
 
 struct State<R> {
@@ -153,10 +179,10 @@ struct State<R> {
 }
 
 impl<R: Request> Lanes<R> {
-    pub(crate) fn new(server: &Server, place: &Place) -> Self {
+    pub(crate) fn new(server: &Arc<Server>, place: &Place) -> Self {
         let idle = (0..LANES).map(|_| Lane::new(server, place)).collect();
         let state = Mutex::new(State { waiting: VecDeque::new(), idle, under_way: 0 });
-        Self { state, gate: Gate::default() }
+        Self { state, gate: Gate::default(), server: Arc::clone(server), slot: place.slot }
     }
 
     /// Adds a request; gives the lane that is to leave for it, if one should.
@@ -171,11 +197,17 @@ impl<R: Request> Lanes<R> {
     /// The requests of the next trip; with nothing to carry, or nothing worth a trip beside the one under way, the lane is
     /// free again.
     fn load(&self, lane: Lane) -> Option<(Lane, Vec<R>)> {
+        // Without a connection no second trip leaves beside this one.
+        let shares = self.server.reachable(self.slot).is_ok();
         let mut state = self.lock();
         let waits_for_the_other = state.under_way > 0
             && state.waiting.len() < WORTH_A_TRIP
             && !state.waiting.iter().any(Request::gains_from_a_second_trip);
-        let most = if waits_for_the_other { 0 } else { share(state.waiting.len(), state.under_way).min(MAX_REQUESTS) };
+        let most = match (waits_for_the_other, shares) {
+            (true, _) => 0,
+            (false, true) => share(state.waiting.len(), state.under_way).min(MAX_REQUESTS),
+            (false, false) => MAX_REQUESTS,
+        };
         let mut load = Vec::new();
         let mut bytes = 0;
         while let Some(request) = state.waiting.front() {
@@ -201,6 +233,18 @@ impl<R: Request> Lanes<R> {
     /// A trip with so many requests is over.
     fn arrived(&self, count: usize) {
         self.lock().under_way -= count;
+    }
+
+    /// Takes back a lane whose trip did not come to its end: its runtime was shut down under it. Unless another one goes on,
+    /// nobody is left to carry those who wait.
+    fn recover(&self, mut lane: Lane, aboard: usize) {
+        lane.turn = None;
+        let mut state = self.lock();
+        state.under_way -= aboard;
+        state.idle.push(lane);
+        let left = if state.idle.len() == LANES { std::mem::take(&mut state.waiting) } else { VecDeque::new() };
+        drop(state);
+        drop(left);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {

@@ -127,6 +127,18 @@ impl Node {
         }
     }
 
+    /// Resolves when the connection `up` was given up, for another one or for none.
+    pub(crate) async fn replaced(&self, up: &Up) {
+        let is_replaced = |link: &Link| match link {
+            Link::Up(current) => current.generation != up.generation,
+            Link::Down(_) => true,
+            // What is under way may come to its end.
+            Link::Closed => false,
+        };
+        // The sender is this node's.
+        let _ = self.link.subscribe().wait_for(is_replaced).await;
+    }
+
     /// Tells that the connection `up` does not answer any more.
     pub(crate) fn report_broken(&self, up: &Up) {
         if matches!(&*self.link.borrow(), Link::Up(current) if current.generation == up.generation) {

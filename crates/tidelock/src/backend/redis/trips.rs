@@ -17,7 +17,7 @@ use super::Server;
 use super::call::Repeat;
 use super::failure::Failure;
 use super::gate::{Gate, Turn};
-use super::lanes::{LANES, WORTH_A_TRIP, share};
+use super::lanes::{LANES, share};
 use super::script::{Arguments, Script};
 use crate::runtime::yield_now;
 
@@ -141,7 +141,7 @@ impl<const KEYS: usize> Trips<KEYS> {
         state.count += 1;
         let number = state.count;
         state.waiting.push(Traveller { number, request, answer, ends_in_time, unknown: None });
-        if state.lanes == 0 || (state.lanes < LANES && state.waiting.len() >= WORTH_A_TRIP) {
+        if state.lanes < LANES {
             state.lanes += 1;
             drop(state);
             let lane = Lane { trips: Arc::clone(self), aboard: 0, open: true };
@@ -270,7 +270,11 @@ impl<const KEYS: usize> Lane<KEYS> {
 
     fn load(&mut self) -> Vec<Traveller<KEYS>> {
         let mut state = self.trips.lock();
-        let count = share(state.waiting.len(), state.under_way).min(MAX_REQUESTS).min(state.waiting.len());
+        // Without a connection no second trip leaves beside this one.
+        let first = state.waiting.first().map_or(0, |traveller| traveller.request.slot);
+        let shares = self.trips.server.reachable(first).is_ok();
+        let most = if shares { share(state.waiting.len(), state.under_way).min(MAX_REQUESTS) } else { MAX_REQUESTS };
+        let count = most.min(state.waiting.len());
         let mut travellers: Vec<_> = if count == state.waiting.len() {
             std::mem::take(&mut state.waiting)
         } else {
@@ -289,9 +293,7 @@ impl<const KEYS: usize> Lane<KEYS> {
     fn boards_again(&mut self) -> bool {
         let mut state = self.trips.lock();
         state.under_way -= std::mem::take(&mut self.aboard);
-        // A few go with the lane that comes back next.
-        let least = if state.lanes > 1 { WORTH_A_TRIP } else { 1 };
-        if state.waiting.len() < least {
+        if state.waiting.is_empty() {
             state.lanes -= 1;
             self.open = false;
         }
@@ -315,6 +317,7 @@ async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Trav
     match trips.carry(&requests, until, repeat).await {
         Ok(answers) => return trips.hand_out(travellers, answers),
         Err(Failure::Refused { code, .. }) if code == "CROSSSLOT" => {
+            drop(turn);
             trips.shared.store(false, Ordering::Relaxed);
             let each = travellers.into_iter().map(|Traveller { request, answer, unknown, .. }| async {
                 let alone = trips.alone(request).await;

@@ -68,7 +68,7 @@ pub(super) enum Request {
 }
 
 impl server::Request for Request {
-    /// Submits alone fill one trip while the other is under way; claims and large batches keep the server waiting.
+    /// A few submits fill one trip while the other is under way; claims and large batches keep the server waiting.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Submit { batch, .. } => batch.len() >= 16,

@@ -53,7 +53,7 @@ pub(super) enum Request {
 }
 
 impl server::Request for Request {
-    /// Sends alone fill one trip while the other is under way; takes and large batches keep the server waiting.
+    /// A few sends fill one trip while the other is under way; takes and large batches keep the server waiting.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Send { batch, .. } => batch.len() >= 16,
