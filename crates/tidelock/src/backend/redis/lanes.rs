@@ -27,8 +27,9 @@ const WORTH_A_TRIP: usize = 8;
 
 /// How many go on the next trip: so many that it and those under way are as long as each other. What comes back together is
 /// asked again together, so of a long and a short trip the long one would stay long, and server and client would work in turn.
-pub(crate) fn share(waiting: usize, under_way: usize) -> usize {
-    (waiting + under_way).div_ceil(LANES).max(WORTH_A_TRIP)
+/// Without a connection all that wait: no second trip leaves beside this one then.
+pub(crate) fn share(waiting: usize, under_way: usize, is_connected: bool) -> usize {
+    if is_connected { (waiting + under_way).div_ceil(LANES).max(WORTH_A_TRIP) } else { waiting }
 }
 
 /// One caller's part of a trip.
@@ -197,17 +198,13 @@ impl<R: Request> Lanes<R> {
     /// The requests of the next trip; with nothing to carry, or nothing worth a trip beside the one under way, the lane is
     /// free again.
     fn load(&self, lane: Lane) -> Option<(Lane, Vec<R>)> {
-        // Without a connection no second trip leaves beside this one.
-        let shares = self.server.reachable(self.slot).is_ok();
+        let is_connected = self.server.reachable(self.slot).is_ok();
         let mut state = self.lock();
         let waits_for_the_other = state.under_way > 0
             && state.waiting.len() < WORTH_A_TRIP
             && !state.waiting.iter().any(Request::gains_from_a_second_trip);
-        let most = match (waits_for_the_other, shares) {
-            (true, _) => 0,
-            (false, true) => share(state.waiting.len(), state.under_way).min(MAX_REQUESTS),
-            (false, false) => MAX_REQUESTS,
-        };
+        let share = share(state.waiting.len(), state.under_way, is_connected);
+        let most = if waits_for_the_other { 0 } else { share.min(MAX_REQUESTS) };
         let mut load = Vec::new();
         let mut bytes = 0;
         while let Some(request) = state.waiting.front() {

@@ -270,11 +270,10 @@ impl<const KEYS: usize> Lane<KEYS> {
 
     fn load(&mut self) -> Vec<Traveller<KEYS>> {
         let mut state = self.trips.lock();
-        // Without a connection no second trip leaves beside this one.
         let first = state.waiting.first().map_or(0, |traveller| traveller.request.slot);
-        let shares = self.trips.server.reachable(first).is_ok();
-        let most = if shares { share(state.waiting.len(), state.under_way).min(MAX_REQUESTS) } else { MAX_REQUESTS };
-        let count = most.min(state.waiting.len());
+        let is_connected = self.trips.server.reachable(first).is_ok();
+        let waiting = state.waiting.len();
+        let count = share(waiting, state.under_way, is_connected).min(MAX_REQUESTS).min(waiting);
         let mut travellers: Vec<_> = if count == state.waiting.len() {
             std::mem::take(&mut state.waiting)
         } else {
