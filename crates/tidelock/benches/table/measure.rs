@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// How long one round of one row lasts.
 pub const ROUND: Duration = Duration::from_millis(700);
@@ -152,9 +153,58 @@ where
     for task in tasks {
         total += task.await.expect("a benchmark's caller does not panic");
     }
+    per_second(total, start)
+}
+
+/// Operations per second of `callers` tasks that do `total` operations between them.
+pub async fn rate_of<F, Fut>(callers: usize, total: usize, operation: F) -> f64
+where
+    F: Fn() -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send,
+{
+    let begun = Arc::new(AtomicUsize::new(0));
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|_| {
+            let (operation, begun) = (operation.clone(), Arc::clone(&begun));
+            tokio::spawn(async move {
+                while begun.fetch_add(1, Ordering::Relaxed) < total {
+                    operation().await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("a benchmark's caller does not panic");
+    }
+    per_second(total, start)
+}
+
+/// So many since `start`.
+pub fn per_second(count: usize, start: Instant) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts of one round are far below 2^52")]
-    let total = total as f64;
-    total / start.elapsed().as_secs_f64()
+    let count = count as f64;
+    count / start.elapsed().as_secs_f64()
+}
+
+/// Counts what a worker handled, and tells when that was all.
+#[derive(Clone)]
+pub struct Countdown(Arc<(AtomicUsize, Notify)>);
+
+impl Countdown {
+    pub fn from(total: usize) -> Self {
+        Self(Arc::new((AtomicUsize::new(total), Notify::new())))
+    }
+
+    pub fn count(&self) {
+        if self.0.0.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.1.notify_one();
+        }
+    }
+
+    pub async fn over(self) {
+        self.0.1.notified().await;
+    }
 }
 
 /// How long one caller waits for each of its operations, sorted.

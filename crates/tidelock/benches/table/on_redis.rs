@@ -1,16 +1,17 @@
 //! Throughput and latency of each operation on one Redis server over loopback.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use tidelock::queue::Queue;
 use tidelock::ratelimit::Limit;
 use tidelock::{Raw, Tidelock};
 
-use crate::measure::{ROUND, Row, Table, latencies, percentile, rate};
+use crate::measure::{Countdown, Row, Table, latencies, per_second, percentile, rate, rate_of};
 use crate::noop::Stage;
 
 const CALLERS: usize = 64;
+/// How much is stored before a round that takes it, and how much that round takes.
+pub const STORED: usize = 100_000;
 type Failure = Box<dyn std::error::Error>;
 
 /// A payload of 100 bytes.
@@ -152,6 +153,15 @@ async fn send_many(
 }
 
 /// Fills a queue, then measures how fast a worker with no-op handlers empties it.
+/// What a round of a worker or of receivers begins with.
+async fn fill(queue: &Queue<Raw>) {
+    let payload = payload();
+    for _ in 0..STORED / 1_000 {
+        let batch = (0..1_000).map(|_| queue.send(&payload));
+        queue.send_many(batch).await.expect("the server answers");
+    }
+}
+
 async fn process(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(), Failure> {
     if !table.wants("queue.process") {
         return Ok(());
@@ -161,25 +171,19 @@ async fn process(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<()
         .ratio(table, || {
             let queue = queue.clone();
             async move {
-                let payload = payload();
-                for _ in 0..100 {
-                    let batch = (0..1_000).map(|_| queue.send(&payload));
-                    queue.send_many(batch).await.expect("the server answers");
-                }
-                let handled = Arc::new(AtomicUsize::new(0));
-                let counter = Arc::clone(&handled);
+                fill(&queue).await;
+                let countdown = Countdown::from(STORED);
+                let counter = countdown.clone();
                 let start = Instant::now();
                 let worker = queue.process(move |_message| {
-                    counter.fetch_add(1, Ordering::Relaxed);
+                    counter.count();
                     async { Ok(()) }
                 });
-                let report = worker.concurrency(CALLERS).run_until(tokio::time::sleep(ROUND)).await;
-                let elapsed = start.elapsed();
-                let acked = report.expect("the server answers").acked;
+                let report = worker.concurrency(CALLERS).run_until(countdown.over()).await;
+                let measured = per_second(STORED, start);
+                assert_eq!(report.expect("the server answers").acked, STORED as u64);
                 queue.delete().await.expect("the server answers");
-                #[expect(clippy::cast_precision_loss, reason = "counts of one round are far below 2^52")]
-                let acked = acked as f64;
-                acked / elapsed.as_secs_f64()
+                measured
             }
         })
         .await;
@@ -196,13 +200,9 @@ async fn recv_ack(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(
         .ratio(table, || {
             let queue = queue.clone();
             async move {
-                let payload = payload();
-                for _ in 0..60 {
-                    let batch = (0..1_000).map(|_| queue.send(&payload));
-                    queue.send_many(batch).await.expect("the server answers");
-                }
+                fill(&queue).await;
                 let receiver = queue.clone();
-                let measured = rate(CALLERS, 1, move |_| {
+                let measured = rate_of(CALLERS, STORED, move || {
                     let queue = receiver.clone();
                     async move {
                         let delivery = queue.recv().await.expect("the server answers").expect("the queue is full");

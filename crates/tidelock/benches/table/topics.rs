@@ -1,16 +1,14 @@
 //! Topics on one Redis server over loopback: publishing, a group's work, and the way to those who wait or follow.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tidelock::topic::{Item, Topic};
 use tidelock::{Raw, Tidelock};
 
-use crate::measure::{ROUND, Row, Table, latencies, percentile, rate};
+use crate::measure::{Countdown, Row, Table, latencies, per_second, percentile, rate};
 use crate::noop::Stage;
-use crate::on_redis::{payload, row};
+use crate::on_redis::{STORED, payload, row};
 use crate::server::Server;
 
 const CALLERS: usize = 64;
@@ -110,22 +108,20 @@ async fn consume(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<()
         .ratio(table, || {
             let topic = topic.clone();
             async move {
-                fill(&topic, 100).await;
-                let handled = Arc::new(AtomicUsize::new(0));
-                let counter = Arc::clone(&handled);
+                fill(&topic, STORED / 1_000).await;
+                let countdown = Countdown::from(STORED);
+                let counter = countdown.clone();
                 let reader = topic.reader("bench").build().expect("the defaults are in range");
                 let start = Instant::now();
                 let worker = reader.process(move |_event| {
-                    counter.fetch_add(1, Ordering::Relaxed);
+                    counter.count();
                     async { Ok(()) }
                 });
-                let report = worker.concurrency(CALLERS).run_until(tokio::time::sleep(ROUND)).await;
-                let elapsed = start.elapsed();
-                let committed = report.expect("the server answers").acked;
+                let report = worker.concurrency(CALLERS).run_until(countdown.over()).await;
+                let measured = per_second(STORED, start);
+                assert_eq!(report.expect("the server answers").acked, STORED as u64);
                 topic.delete().await.expect("the server answers");
-                #[expect(clippy::cast_precision_loss, reason = "counts of one round are far below 2^52")]
-                let committed = committed as f64;
-                committed / elapsed.as_secs_f64()
+                measured
             }
         })
         .await;

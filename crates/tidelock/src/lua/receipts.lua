@@ -3,10 +3,13 @@
 -- Some 500 pairs to a call: Lua's unpack and the server's stack have bounds.
 local PAIRS = 1000
 
+-- Answers the sum of the answers: how many there were of what was added or removed.
 local function call_in_parts(command, key, arguments)
+  local sum = 0
   for from = 1, #arguments, PAIRS do
-    redis.call(command, key, unpack(arguments, from, math.min(from + PAIRS - 1, #arguments)))
+    sum = sum + redis.call(command, key, unpack(arguments, from, math.min(from + PAIRS - 1, #arguments)))
   end
+  return sum
 end
 
 -- The values of some fields of a hash.

@@ -45,7 +45,7 @@ end
 
 -- A stored message, its lease end (0 where it has none).
 local function show(value, id)
-  local lease_end = value:byte(1) == 108 and redis.call('ZSCORE', LEASED, id) or '0'
+  local lease_end = value:byte(1) == 108 and redis.call('ZSCORE', LEASED, id .. value:sub(11, 18)) or '0'
   reply[#reply + 1] = value
   reply[#reply + 1] = lease_end
 end
@@ -121,13 +121,16 @@ local function show_blocked(limit, key, join)
   reply[#reply + 1] = #members == 1000 and members[1000]:sub(1, -9) or ''
 end
 
-local function show_timed(key, limit, at, id)
-  local from = at >= 0 and rank_after(key, at, pack8(id)) or 0
+-- Of an index by time, whose members begin with an id; `behind` is what stands behind each id, or more than that. The
+-- long member of the leases names no message.
+local function show_timed(key, limit, at, id, behind)
+  local from = at >= 0 and rank_after(key, at, pack8(id) .. behind) or 0
   local members = redis.call('ZRANGE', key, from, from + limit - 1)
   for i = 1, #members do
-    local value = #members[i] == 8 and redis.call('HGET', MESSAGES, members[i])
+    local id_bytes = members[i]:sub(1, 8)
+    local value = redis.call('HGET', MESSAGES, id_bytes)
     if value then
-      show(value, members[i])
+      show(value, id_bytes)
     end
   end
 end
@@ -163,9 +166,9 @@ elseif what == 'ready' then
 elseif what == 'blocked' then
   show_blocked(tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]))
 elseif what == 'delayed' then
-  show_timed(DELAYED, tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
+  show_timed(DELAYED, tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), '')
 elseif what == 'leased' then
-  show_timed(LEASED, tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))
+  show_timed(LEASED, tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), string.rep('\255', 8))
 elseif what == 'deads' then
   show_deads(tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]))
 end

@@ -32,7 +32,7 @@ local function leave_state(m)
     redis.call('ZREM', DELAYED, id)
   elseif m.kind == 'l' then
     r.leased = r.leased - 1
-    redis.call('ZREM', LEASED, id)
+    redis.call('ZREM', LEASED, receipt_of(m))
   elseif m.kind == 'x' then
     r.dead = r.dead - 1
     redis.call('ZREM', DEAD, id)

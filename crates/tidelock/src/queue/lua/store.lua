@@ -56,6 +56,11 @@ local function load(id_bytes)
   return value and parse(value)
 end
 
+-- What a holder shows of a leased message, and its member of the index of leases.
+local function receipt_of(m)
+  return pack8(m.id) .. pack8(m.fence)
+end
+
 local function place_of(m)
   return pack8(m.standing) .. pack8(m.id)
 end

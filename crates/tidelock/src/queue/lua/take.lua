@@ -1,7 +1,7 @@
 -- part: hand-over.
 
-local function store_leases(lease_end, values, ids)
-  if #ids == 0 then
+local function store_leases(lease_end, values, receipts)
+  if #receipts == 0 then
     return
   end
   if r.leased == 0 and redis.call('EXISTS', LEASED) == 0 then
@@ -9,14 +9,14 @@ local function store_leases(lease_end, values, ids)
     fresh[LEASED] = true
   end
   local leases, end_text = {}, string.format('%.0f', lease_end)
-  for i = 1, #ids do
-    leases[2 * i - 1], leases[2 * i] = end_text, ids[i]
+  for i = 1, #receipts do
+    leases[2 * i - 1], leases[2 * i] = end_text, receipts[i]
   end
   call_in_parts('HSET', MESSAGES, values)
   call_in_parts('ZADD', LEASED, leases)
   fresh[MESSAGES] = true
-  r.ready = r.ready - #ids
-  r.leased = r.leased + #ids
+  r.ready = r.ready - #receipts
+  r.leased = r.leased + #receipts
   delivery_deadline(lease_end)
 end
 
@@ -32,10 +32,10 @@ end
 local function take_line(want, lease_end, consumer, max_deliveries, place, out)
   local room = math.max(1, math.floor(MAX_BYTES / (r.widest + 24)))
   local rest = struct.pack('>I6I8I8c1I2I2I2', 1, 0, max_deliveries, place, #consumer, 0, 0) .. consumer
-  local values, ids = {}, {}
+  local values, receipts = {}, {}
   want = math.min(want, room)
-  while #ids < want do
-    local elements = redis.call('LPOP', LINE, want - #ids)
+  while #receipts < want do
+    local elements = redis.call('LPOP', LINE, want - #receipts)
     if not elements or #elements == 0 then
       break
     end
@@ -49,9 +49,9 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
           break
         end
         r.fence = following(r.fence)
-        local id = element:sub(1, 8)
-        local value = 'l\0' .. element:sub(9, 16) .. pack8(r.fence) .. rest .. element
-        ids[#ids + 1] = id
+        local id, fence = element:sub(1, 8), pack8(r.fence)
+        local value = 'l\0' .. element:sub(9, 16) .. fence .. rest .. element
+        receipts[#receipts + 1] = id .. fence
         values[#values + 1], values[#values + 2] = id, value
         out[#out + 1] = value
         local retention = unpack8(element, 25)
@@ -59,7 +59,7 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
       end
     end
   end
-  store_leases(lease_end, values, ids)
+  store_leases(lease_end, values, receipts)
 end
 
 -- The first message of the plain line as (standing, id); tombstones before it are dropped.
@@ -78,7 +78,7 @@ end
 
 -- From both the plain line and the sorted set of everything else, one by one in order.
 local function take_merged(want, lease_end, consumer, max_deliveries, place, out)
-  local values, ids, bytes = {}, {}, 0
+  local values, receipts, bytes = {}, {}, 0
   for _ = 1, want do
     local first = redis.call('ZRANGE', READY, 0, 0, 'WITHSCORES')
     local standing, id = line_head()
@@ -106,14 +106,14 @@ local function take_merged(want, lease_end, consumer, max_deliveries, place, out
     m.kind, m.fence, m.attempts, m.number, m.tag, m.consumer =
       'l', r.fence, m.attempts + 1, max_deliveries, place, consumer
     local value = build(m)
-    ids[#ids + 1] = pack8(m.id)
+    receipts[#receipts + 1] = receipt_of(m)
     values[#values + 1], values[#values + 2] = pack8(m.id), value
     out[#out + 1] = value
     if m.retention > 0 and r.ends ~= -1 then
       live_until(lease_end + m.retention)
     end
   end
-  store_leases(lease_end, values, ids)
+  store_leases(lease_end, values, receipts)
 end
 
 -- ARGV[at]: want, lease in ms, max_deliveries (0: none), place (o, b), consumer, 1 to park, then the process. Answers the

@@ -1,5 +1,5 @@
 -- part: ends a step as `live_until` and `keep` in record.lua do. `forgotten`: the instant at which what was written is
--- over; `made`: a key that this step may have created; `rest`: the latest deadline of all that is not unfinished.
+-- over; `made`: the keys that this step may have created; `rest`: the latest deadline of all that is not unfinished.
       if forgotten and lives_until ~= -1 and forgotten > lives_until then
         lives_until = forgotten
       end
@@ -17,6 +17,8 @@
             call('PEXPIRE', KEYS[i], left)
           end
         end
-      elseif made and lives_until ~= -1 then
-        call('PEXPIRE', made, left)
+      elseif lives_until ~= -1 then
+        for i = 1, #made do
+          call('PEXPIRE', made[i], left)
+        end
       end

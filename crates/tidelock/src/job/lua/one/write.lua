@@ -1,11 +1,11 @@
 -- part: what was judged is written.
     if plain then
-      local made
+      local made = {}
       if submits then
         call('RPUSH', KEYS[2], pack('>I8', standing) .. id)
         call('HSET', KEYS[3], id, state)
         call('HSET', KEYS[4], id, input)
-        made, line = line == 0 and KEYS[2], line + 1
+        made[1], line = line == 0 and KEYS[2] or nil, line + 1
       end
       if ends then
         if starts then
@@ -17,7 +17,7 @@
         call('ZREM', KEYS[9], ended)
         call('ZADD', KEYS[12], text('%d', now), ended)
         call('ZADD', KEYS[11], text('%d', kept_until), ended)
-        made = KEYS[12]
+        made[1] = KEYS[12]
       elseif starts then
         call('HSET', KEYS[3], id, state)
       end

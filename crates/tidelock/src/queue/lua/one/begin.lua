@@ -1,14 +1,16 @@
--- part: the trips of one caller and of one worker: a plain message is sent, a few deliveries are acknowledged, a few
--- plain messages are taken, or the last two together. These parts make no function: what the parts behind them make costs
--- more than all that such a trip does. Everything is judged before the first write; `plain` tells how that went so far.
--- What is not as plain as that goes on to the parts behind one/done.lua, and nothing was written. Needs time.lua.
-local at, last = 3, #ARGV
-local sends = ARGV[at] == 'plain' and last == at + 5 and ARGV[at + 1] == '1'
-local acks = ARGV[at] == 'ack' and (last == at + 1 or last == at + 9) and #ARGV[at + 1] >= 16 and #ARGV[at + 1] <= 1024
--- Where the take stands.
-local take_at = acks and at + 2 or at
-local takes = last == take_at + 7 and ARGV[take_at] == 'take'
-if sends or takes or (acks and last == at + 1) then
+-- part: the trips of most callers and workers: plain messages are sent, deliveries are acknowledged, plain messages are
+-- taken, or some of these together. These parts make no function: what the parts behind them make costs more than most of
+-- such a trip. Everything is judged before the first write; `plain` tells how that went so far. What is not as plain as that
+-- goes on to the parts behind one/done.lua, and nothing was written that these would not write themselves. Needs time.lua.
+local last = #ARGV
+local sends = ARGV[3] == 'plain' and tonumber(ARGV[4]) or 0
+-- Where the acknowledgements and the take stand.
+local ack_at = sends > 0 and 8 + sends or 3
+local acks = ARGV[ack_at] == 'ack'
+local take_at = acks and ack_at + 2 or ack_at
+local takes = ARGV[take_at] == 'take'
+local whole = last > 3 and last == (takes and take_at + 7 or take_at - 1)
+if whole and sends <= 500 and (not acks or #ARGV[ack_at + 1] <= 8000) then
   local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
   local PARKED, OBJECT_KEYS, NUMBERS = KEYS[12], 12, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
   local record, number = call('HGET', KEYS[1], 'numbers'), tonumber(ARGV[2])
@@ -19,7 +21,7 @@ if sends or takes or (acks and last == at + 1) then
       widest, line_expiry, told, next_deadline, lives_until, rest, applied, swept = unpack_bytes(NUMBERS, record)
     local plain = paused == 0 and (next_deadline == 0 or now < next_deadline)
     -- The earliest deadline that this step adds, the latest instant at which what it writes is over, the first at which
-    -- something becomes deliverable by it, and a key that it may create.
-    local expiry, forgotten, soonest, made
+    -- something becomes deliverable by it, and the keys that it may create.
+    local expiry, forgotten, soonest, made = nil, nil, nil, {}
     local process, parks = ARGV[last], false
     local answers, reply = {}, { 0, 0 }

@@ -1,24 +1,22 @@
--- part: what is acknowledged is looked at, as `is_held` does, and whether what is taken comes from the line alone, as
--- `op_take` and `take_line` do.
-    local ids, want, got = {}, 0, 0
+-- part: whether what is acknowledged has no ordering key, and whether what is taken comes from the line alone, as
+-- `op_ack`, `op_take` and `take_line` do. Then the leases go, and tell by that whether all were held.
+    local ids, leases, want, got = {}, {}, 0, 0
     if plain and acks then
-      local receipts = ARGV[at + 1]
+      plain = join == 0 or call('EXISTS', KEYS[5]) == 0
+      local receipts, count = ARGV[ack_at + 1], 0
       for from = 1, #receipts, 16 do
-        ids[#ids + 1] = sub(receipts, from, from + 7)
-      end
-      local values, seen = call('HMGET', KEYS[3], unpack(ids)), {}
-      for i = 1, #ids do
-        local value = values[i]
-        -- Leased under this fence, and without a place in a line: the order of joining is 0.
-        plain = plain and not seen[ids[i]] and value and sub(value, 1, 1) == 'l'
-          and sub(value, 11, 18) == sub(receipts, 16 * i - 7, 16 * i) and sub(value, 25, 32) == '\0\0\0\0\0\0\0\0'
-        seen[ids[i]] = true
+        count = count + 1
+        ids[count], leases[count] = sub(receipts, from, from + 7), sub(receipts, from, from + 15)
       end
     end
     if plain and takes then
       want = tonumber(ARGV[take_at + 1])
-      got = want < ready and want or ready
+      got = want < ready + sends and want or ready + sends
       parks = ARGV[take_at + 6] == '1' and got < want
-      plain = want <= 64 and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
+      plain = want <= 500 and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
         and (leased > #ids or call('EXISTS', KEYS[7]) == 1)))
+    end
+    if plain and acks then
+      -- If fewer go, `op_ack` judges each by what is stored of it.
+      plain = call('ZREM', KEYS[7], unpack(leases)) == #leases
     end

@@ -1,18 +1,43 @@
--- part: the acknowledged ones go, and those that are taken are leased, as `op_ack`, `take_line` and `store_leases` do.
+-- part: what is sent is stored, the acknowledged ones go, and those that are taken are leased: as `push_line`, `op_ack`,
+-- `take_line` and `store_leases` do.
     if plain then
-      if acks then
-        call('HDEL', KEYS[3], unpack(ids))
-        call('ZREM', KEYS[7], unpack(ids))
-        leased, settled = leased - #ids, settled + #ids
-        answers[1] = string.rep('y', #ids)
+      if sends > 0 then
+        standing = now > standing and now or standing
+        local over = age_sent == -1 and 0 or standing + age_sent
+        local times, results, elements = pack('>I8I8', standing, over), {}, {}
+        if length == 0 then
+          age, line_expiry, widest, made[1] = age_sent, over, 0, KEYS[2]
+        end
+        for i = 1, sends do
+          last_id = last_id < now_us and now_us or last_id + 1
+          local id, body = pack('>I8', last_id), ARGV[7 + i]
+          local retention = unpack_bytes('>I8', body)
+          widest = #body > widest and #body or widest
+          if over == 0 or retention == 0 then
+            lives_until = -1
+          else
+            forgotten = forgotten and forgotten > over + retention and forgotten or over + retention
+          end
+          results[i], elements[i] = 'N' .. id, id .. times .. body
+        end
+        call('RPUSH', KEYS[2], unpack(elements))
+        accepted, ready = accepted + sends, ready + sends
+        expiry = over > 0 and over or nil
+        answers[1] = table.concat(results)
         reply[3] = answers[1]
       end
-      local taken, receipts = { '' }, ''
+      if acks then
+        call('HDEL', KEYS[3], unpack(ids))
+        leased, settled = leased - #ids, settled + #ids
+        answers[#answers + 1] = string.rep('y', #ids)
+        reply[#reply + 1] = answers[#answers]
+      end
+      local taken, receipts = { '' }, {}
       if got > 0 then
         local max_deliveries, consumer = tonumber(ARGV[take_at + 3]), ARGV[take_at + 5]
         soonest = now + tonumber(ARGV[take_at + 2])
         local state = pack('>I6I8I8c1I2I2I2', 1, 0, max_deliveries, ARGV[take_at + 4], #consumer, 0, 0) .. consumer
-        local values, leases, lease_end = {}, {}, text('%d', soonest)
+        local values, leased_now, lease_end = {}, {}, text('%d', soonest)
         while #taken <= got do
           local elements = call('LPOP', KEYS[2], text('%d', got + 1 - #taken))
           for i = 1, #elements do
@@ -21,18 +46,21 @@
             if #element > 16 then
               last_fence = last_fence < now_us and now_us or last_fence + 1
               local id, fence, retention = sub(element, 1, 8), pack('>I8', last_fence), unpack_bytes('>I8', element, 25)
-              local value, pairs_before = 'l\0' .. sub(element, 9, 16) .. fence .. state .. element, #values
-              values[pairs_before + 1], values[pairs_before + 2] = id, value
-              leases[pairs_before + 1], leases[pairs_before + 2] = lease_end, id
-              taken[#taken + 1] = value
-              receipts = receipts .. id .. fence
+              local value, receipt, count = 'l\0' .. sub(element, 9, 16) .. fence .. state .. element, id .. fence, #taken
+              values[2 * count - 1], values[2 * count] = id, value
+              leased_now[2 * count - 1], leased_now[2 * count] = lease_end, receipt
+              taken[count + 1], receipts[count] = value, receipt
               forgotten = forgotten and forgotten > soonest + retention and forgotten or soonest + retention
             end
           end
         end
         call('HSET', KEYS[3], unpack(values))
-        call('ZADD', KEYS[7], unpack(leases))
-        ready, leased, expiry, made = ready - got, leased + got, soonest, KEYS[3]
+        call('ZADD', KEYS[7], unpack(leased_now))
+        if leased + blocked + delayed + dead == 0 then
+          made[#made + 1] = KEYS[3]
+        end
+        ready, leased = ready - got, leased + got
+        expiry = expiry and expiry < soonest and expiry or soonest
       end
       if expiry and (next_deadline == 0 or expiry < next_deadline) then
         next_deadline = expiry
