@@ -34,5 +34,19 @@ local function split(receipts)
   return ids, fences
 end
 
+-- Ends deliveries that have nothing but a lease, a member of id and fence, and what is stored of them; answers whether all
+-- were held. If not, some leases may be gone already, but all that is stored is there and tells who held it.
+local function end_at_once(leased, stored, ids, fences)
+  local leases = {}
+  for i = 1, #ids do
+    leases[i] = ids[i] .. fences[i]
+  end
+  if call_in_parts('ZREM', leased, leases) < #leases then
+    return false
+  end
+  call_in_parts('HDEL', stored, ids)
+  return true
+end
+
 -- The index of leases holds one long member with no end: small sorted sets are scanned, large ones are not.
 local SENTINEL = string.rep('.', 65)

@@ -9,26 +9,12 @@ local function is_held(value, id, fence)
   return not settling or tonumber(redis.call('ZSCORE', LEASED, id .. fence)) > now
 end
 
--- Acknowledges what is held and has no ordering key; answers whether it was all of them. If not, some leases may be gone
--- already: what is stored still tells that they were held.
-local function ack_plain(ids, fences)
-  local leases = {}
-  for i = 1, #ids do
-    leases[i] = ids[i] .. fences[i]
-  end
-  if settling or redis.call('EXISTS', LINES) == 1 or call_in_parts('ZREM', LEASED, leases) < #leases then
-    return false
-  end
-  call_in_parts('HDEL', MESSAGES, ids)
-  r.leased = r.leased - #ids
-  r.settled = r.settled + #ids
-  return true
-end
-
 -- ARGV[at]: receipts, 16 bytes each: id and fence. Answers y or s for each.
 local function op_ack(at)
   local ids, fences = split(ARGV[at])
-  if ack_plain(ids, fences) then
+  if not settling and redis.call('EXISTS', LINES) == 0 and end_at_once(LEASED, MESSAGES, ids, fences) then
+    r.leased = r.leased - #ids
+    r.settled = r.settled + #ids
     return at + 1, string.rep('y', #ids)
   end
   local values, results, gone, leases, keyed = load_values(MESSAGES, ids), {}, {}, {}, {}

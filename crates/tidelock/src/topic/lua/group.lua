@@ -129,7 +129,7 @@ end
 local function remove(e)
   if e.kind == 'l' then
     g.leased = g.leased - 1
-    redis.call('ZREM', LEASED, e.id)
+    redis.call('ZREM', LEASED, e.id .. pack8(e.fence))
   elseif e.kind == 'w' then
     if redis.call('ZREM', READY, e.id) == 1 then
       g.ready = g.ready - 1
@@ -265,7 +265,7 @@ end
 local function lapse()
   local lapsed = overdue(LEASED, now)
   for i = 1, #lapsed, 2 do
-    local e = load(lapsed[i])
+    local e = load(lapsed[i]:sub(1, 8))
     remove(e)
     returned(e, tonumber(lapsed[i + 1]), 0, e.number)
   end

@@ -6,18 +6,22 @@ local function is_held(value, id, fence)
     return false
   end
   -- Lapsed leases were carried out before this, unless there were more than one step takes.
-  return not settling or tonumber(redis.call('ZSCORE', LEASED, id)) > now
+  return not settling or tonumber(redis.call('ZSCORE', LEASED, id .. fence)) > now
 end
 
 -- ARGV[at]: receipts, 16 bytes each: position and fence. Answers y or s for each.
 local function op_ack(at)
   local ids, fences = split(ARGV[at])
-  local values, results, gone, keyed, seen = load_values(OPEN, ids), {}, {}, {}, {}
+  if not settling and g.copies == 0 and redis.call('EXISTS', BUSY) == 0 and end_at_once(LEASED, OPEN, ids, fences) then
+    g.leased = g.leased - #ids
+    return at + 1, string.rep('y', #ids)
+  end
+  local values, results, gone, leases, keyed, seen = load_values(OPEN, ids), {}, {}, {}, {}, {}
   for i = 1, #ids do
     if not seen[ids[i]] and is_held(values[i], ids[i], fences[i]) then
       seen[ids[i]] = true
       results[i] = 'y'
-      gone[#gone + 1] = ids[i]
+      gone[#gone + 1], leases[#leases + 1] = ids[i], ids[i] .. fences[i]
       local flags = values[i]:byte(2)
       if flags % 2 == 1 then
         g.copies = g.copies - 1
@@ -31,7 +35,7 @@ local function op_ack(at)
   end
   if #gone > 0 then
     call_in_parts('HDEL', OPEN, gone)
-    call_in_parts('ZREM', LEASED, gone)
+    call_in_parts('ZREM', LEASED, leases)
     g.leased = g.leased - #gone
   end
   for i = 1, #keyed do
@@ -49,7 +53,7 @@ local function op_touch(at)
   for i = 1, #ids do
     if is_held(values[i], ids[i], fences[i]) then
       results[i] = 'y'
-      leases[#leases + 1], leases[#leases + 2] = end_text, ids[i]
+      leases[#leases + 1], leases[#leases + 2] = end_text, ids[i] .. fences[i]
     else
       results[i] = 's'
     end

@@ -14,7 +14,7 @@ local function read_take(at)
   take.begin, take.consumer, take.process = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   take.lease_end = now + take.lease
   -- Hand-overs of this take: what is stored, what is answered, and id and fence of each.
-  take.values, take.ids, take.out, take.receipts = {}, {}, {}, {}
+  take.values, take.out, take.receipts = {}, {}, {}
   take.bytes, take.aside, take.gap = 0, 0, NO_GAP
   return take
 end
@@ -33,8 +33,8 @@ local function hand_over(take, e)
   r.fence = following(r.fence)
   e.kind, e.fence, e.attempts, e.number, e.retention, e.consumer =
     'l', r.fence, e.attempts + 1, take.max_deliveries, take.retention, take.consumer
-  local count, value = #take.ids + 1, build(e)
-  take.ids[count], take.out[count], take.receipts[count] = e.id, value, e.id .. pack8(r.fence)
+  local count, value = #take.receipts + 1, build(e)
+  take.out[count], take.receipts[count] = value, e.id .. pack8(r.fence)
   take.values[2 * count - 1], take.values[2 * count] = e.id, value
   g.leased = g.leased + 1
   take.bytes = take.bytes + size_of(e.element)
@@ -44,15 +44,15 @@ local function hand_over(take, e)
 end
 
 local function store_hand_overs(take)
-  if #take.ids == 0 then
+  if #take.receipts == 0 then
     return
   end
-  if g.leased == #take.ids then
+  if g.leased == #take.receipts then
     redis.call('ZADD', LEASED, '+inf', SENTINEL)
   end
   local leases, end_text = {}, text(take.lease_end)
-  for i = 1, #take.ids do
-    leases[2 * i - 1], leases[2 * i] = end_text, take.ids[i]
+  for i = 1, #take.receipts do
+    leases[2 * i - 1], leases[2 * i] = end_text, take.receipts[i]
   end
   call_in_parts('HSET', OPEN, take.values)
   call_in_parts('ZADD', LEASED, leases)
@@ -171,8 +171,8 @@ local function take_run(take, ordinal)
   local before = struct.pack('>I6I8I8', 1, take.max_deliveries, take.retention)
   local behind = struct.pack('>I2I2I2', #take.consumer, 0, 0) .. take.consumer
   local pack, sub, ordered, offset = struct.pack, string.sub, take.ordered, 1 - fetched_from
-  local ids, values, out, receipts = take.ids, take.values, take.out, take.receipts
-  local fence, element, count = r.fence, nil, #take.ids
+  local values, out, receipts = take.values, take.out, take.receipts
+  local fence, element, count = r.fence, nil, #take.receipts
   local from = ordinal
   while ordinal - from < most do
     local next_element = fetched[ordinal + offset]
@@ -184,7 +184,7 @@ local function take_run(take, ordinal)
     count = count + 1
     local id, fence_bytes = sub(element, 1, 8), pack('>I8', fence)
     local value = 'l\0' .. fence_bytes .. before .. pack('>I8', ordinal) .. behind .. element
-    ids[count], out[count], receipts[count] = id, value, id .. fence_bytes
+    out[count], receipts[count] = value, id .. fence_bytes
     values[2 * count - 1], values[2 * count] = id, value
     take.bytes = take.bytes + #element
     ordinal = ordinal + 1
