@@ -11,7 +11,7 @@
       end
       local answer, claimed, remembered
       if submits then
-        answer = id .. pack('>I8I8', 1, ready + blocked + delayed)
+        answer = id .. pack('>I8I8', count, ready + blocked + delayed)
         remembered = '\145\184' .. answer
       elseif claims then
         claimed = starts and { after, id, state, input } or { after }

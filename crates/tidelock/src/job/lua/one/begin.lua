@@ -1,10 +1,11 @@
--- part: the trips of one caller and of one handler: a plain job is submitted, a plain run ends, at most one plain job
--- starts, or the last two together. These parts make no function, and no tables but those of commands and answers: what
+-- part: the trips of callers and of one handler: plain jobs are submitted, a plain run ends, at most one plain job starts,
+-- or the last two together. These parts make no function, and no tables but those of commands and answers: what
 -- the parts behind them make costs more than all that such a trip does. Everything is read and judged before the first
 -- write; `plain` tells how that went so far. What is not as plain as that goes on to the parts behind one/done.lua, and
 -- nothing was written. Needs time.lua.
 local at, last = 3, #ARGV
-local submits = ARGV[at] == 'plain' and last == at + 5 and ARGV[at + 1] == '1'
+local count = ARGV[at] == 'plain' and tonumber(ARGV[at + 1]) or 0
+local submits = count > 0 and count <= 500 and last == at + 4 + count
 local ends = ARGV[at] == 'complete' and #ARGV[at + 1] == 16 and (last == at + 2 or last == at + 7)
 -- Where the claim stands.
 local claim_at = ends and at + 3 or at
@@ -21,7 +22,7 @@ if submits or claims or (ends and last == at + 2) then
       cancelled, timed_out, retries, crashes, stale = unpack_bytes(NUMBERS, record)
     local plain = steady == 1 and paused == 0 and (next_deadline == 0 or now < next_deadline)
     local now_bytes = pack('>I6', now)
-    -- The job that is submitted or started, and the one that ends.
+    -- The first job that is submitted or the one that starts, and the one that ends.
     local id, state, input, fence, ended, ended_state, kept_until
     -- The earliest deadline that this step adds, the latest instant at which what it writes is over, and the first at
     -- which something becomes deliverable by it.

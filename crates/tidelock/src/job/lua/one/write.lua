@@ -2,10 +2,18 @@
     if plain then
       local made = {}
       if submits then
-        call('RPUSH', KEYS[2], pack('>I8', standing) .. id)
-        call('HSET', KEYS[3], id, state)
-        call('HSET', KEYS[4], id, input)
-        made[1], line = line == 0 and KEYS[2] or nil, line + 1
+        local place, elements, states, inputs = pack('>I8', standing), {}, {}, {}
+        for i = 1, count do
+          local each, content = i == 1 and id or pack('>I8', last_id + i - 1), ARGV[last - count + i]
+          elements[i] = place .. each
+          states[2 * i - 1], states[2 * i] = each, state
+          inputs[2 * i - 1], inputs[2 * i] = each, content
+          widest = #content > widest and #content or widest
+        end
+        call('RPUSH', KEYS[2], unpack(elements))
+        call('HSET', KEYS[3], unpack(states))
+        call('HSET', KEYS[4], unpack(inputs))
+        last_id, made[1], line = last_id + count - 1, line == 0 and KEYS[2] or nil, line + count
       end
       if ends then
         if starts then
