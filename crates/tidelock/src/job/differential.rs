@@ -159,7 +159,9 @@ impl Run {
         let plain = self.random.bool();
         let mut batch: Vec<_> = (0..count).map(|_| self.job(plain)).collect();
         if let (true, Some(limit)) = (plain, self.maybe(0.2, |run| run.random.u64(1..20))) {
-            batch.iter_mut().for_each(|job| job.max_depth = Some(limit));
+            for job in &mut batch {
+                job.max_depth = Some(limit);
+            }
         }
         if count == 1 && !plain {
             batch[0].origin = self.maybe(0.3, Self::origin);

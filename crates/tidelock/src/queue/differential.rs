@@ -92,7 +92,9 @@ impl Run {
         let plain = self.plain || self.random.bool();
         let mut batch: Vec<_> = (0..count).map(|_| self.message(plain)).collect();
         if let (true, Some(limit)) = (plain, self.maybe(0.2, |run| run.random.u64(1..20))) {
-            batch.iter_mut().for_each(|message| message.max_depth = Some(limit));
+            for message in &mut batch {
+                message.max_depth = Some(limit);
+            }
         }
         batch
     }
@@ -291,9 +293,8 @@ impl Run {
             0..30 => self.send().await,
             30..50 => self.take().await,
             50..65 => self.settle().await,
-            65..75 => self.together().await,
             75..80 if !self.plain || self.random.u8(0..8) == 0 => self.change().await,
-            75..80 => self.together().await,
+            65..80 => self.together().await,
             80..88 => self.look().await,
             88..98 => self.clock.advance(std::time::Duration::from_millis(self.random.u64(0..30))),
             _ => {

@@ -5,7 +5,7 @@
 -- nothing was written. Needs time.lua.
 local at, last = 3, #ARGV
 local count = ARGV[at] == 'plain' and tonumber(ARGV[at + 1]) or 0
-local submits = count > 0 and count <= 500 and last == at + 4 + count
+local submits = count > 0 and count <= 1000 and last == at + 4 + count
 local ends = ARGV[at] == 'complete' and #ARGV[at + 1] == 16 and (last == at + 2 or last == at + 7)
 -- Where the claim stands.
 local claim_at = ends and at + 3 or at

@@ -10,7 +10,7 @@ local acks = ARGV[ack_at] == 'ack'
 local take_at = acks and ack_at + 2 or ack_at
 local takes = ARGV[take_at] == 'take'
 local whole = last > 3 and last == (takes and take_at + 7 or take_at - 1)
-if whole and sends <= 500 and (not acks or #ARGV[ack_at + 1] <= 8000) then
+if whole and sends <= 1000 and (not acks or #ARGV[ack_at + 1] <= 16000) then
   local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
   local PARKED, OBJECT_KEYS, NUMBERS = KEYS[12], 12, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
   local record, number = call('HGET', KEYS[1], 'numbers'), tonumber(ARGV[2])
