@@ -152,7 +152,6 @@ async fn send_many(
     Ok(())
 }
 
-/// Fills a queue, then measures how fast a worker with no-op handlers empties it.
 /// What a round of a worker or of receivers begins with.
 async fn fill(queue: &Queue<Raw>) {
     let payload = payload();
@@ -162,6 +161,7 @@ async fn fill(queue: &Queue<Raw>) {
     }
 }
 
+/// How fast a worker with no-op handlers empties a queue.
 async fn process(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(), Failure> {
     if !table.wants("queue.process") {
         return Ok(());

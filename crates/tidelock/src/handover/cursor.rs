@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// The place of the last item of a page, written into page tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cursor {
-    /// Deliverable: priority rank (0 is highest), standing time, id.
+    /// Deliverable: priority rank (0 is highest), standing time, order among those of the same time.
     Ready(u8, u64, u64),
     /// Blocked: the order in which it joined, its ordering key.
     Blocked(u64, String),
@@ -19,7 +19,7 @@ pub(crate) enum Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ready(rank, standing, id) => write!(f, "r.{rank}.{standing}.{id}"),
+            Self::Ready(rank, standing, order) => write!(f, "r.{rank}.{standing}.{order}"),
             Self::Blocked(join, key) => write!(f, "b.{join}.{key}"),
             Self::At(at, id) => write!(f, "t.{at}.{id}"),
         }
@@ -35,8 +35,8 @@ impl FromStr for Cursor {
         let number = |text: &str| text.parse().map_err(|_| ());
         match kind {
             "r" => {
-                let (standing, id) = rest.split_once('.').ok_or(())?;
-                Ok(Self::Ready(first.parse().map_err(|_| ())?, number(standing)?, number(id)?))
+                let (standing, order) = rest.split_once('.').ok_or(())?;
+                Ok(Self::Ready(first.parse().map_err(|_| ())?, number(standing)?, number(order)?))
             }
             "b" => Ok(Self::Blocked(number(first)?, rest.to_owned())),
             "t" => Ok(Self::At(number(first)?, number(rest)?)),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where something ready stands: rank (lower first), standing time, id.
-pub(crate) type Standing = (u8, u64, u64);
+/// Where something ready stands: rank (lower first), standing time, order among those of the same time, id.
+pub(crate) type Standing = (u8, u64, u64, u64);
 
 /// The order in which things are handed out.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Places {
 
     /// The standing time of the oldest of what may be handed out.
     pub(crate) fn oldest(&self) -> Option<u64> {
-        let firsts = (0..=9).filter_map(|rank| self.ready.range((rank, 0, 0)..(rank + 1, 0, 0)).next());
-        firsts.map(|(_, standing, _)| *standing).min()
+        let firsts = (0..=9).filter_map(|rank| self.ready.range((rank, 0, 0, 0)..(rank + 1, 0, 0, 0)).next());
+        firsts.map(|(_, standing, ..)| *standing).min()
     }
 }

@@ -150,7 +150,7 @@ enum Kind {
 
 impl Job {
     fn place(&self) -> Standing {
-        (9 - self.priority, self.standing, self.id)
+        (9 - self.priority, self.standing, self.id, self.id)
     }
 
     fn state(&self) -> JobState {

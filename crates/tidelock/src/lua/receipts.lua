@@ -1,13 +1,13 @@
 -- part: many of something at once: long argument lists in parts, receipts, and what is stored for them.
 
--- Some 500 pairs to a call: Lua's unpack and the server's stack have bounds.
-local PAIRS = 1000
+-- So many arguments to a call: Lua's unpack ends at some 8,000.
+local PART = 1000
 
--- Answers the sum of the answers: how many there were of what was added or removed.
+-- Answers the sum of what the calls answered.
 local function call_in_parts(command, key, arguments)
   local sum = 0
-  for from = 1, #arguments, PAIRS do
-    sum = sum + redis.call(command, key, unpack(arguments, from, math.min(from + PAIRS - 1, #arguments)))
+  for from = 1, #arguments, PART do
+    sum = sum + redis.call(command, key, unpack(arguments, from, math.min(from + PART - 1, #arguments)))
   end
   return sum
 end
@@ -15,8 +15,8 @@ end
 -- The values of some fields of a hash.
 local function load_values(key, ids)
   local values = {}
-  for from = 1, #ids, PAIRS do
-    local some = redis.call('HMGET', key, unpack(ids, from, math.min(from + PAIRS - 1, #ids)))
+  for from = 1, #ids, PART do
+    local some = redis.call('HMGET', key, unpack(ids, from, math.min(from + PART - 1, #ids)))
     for i = 1, #some do
       values[from + i - 1] = some[i]
     end
@@ -35,7 +35,8 @@ local function split(receipts)
 end
 
 -- Ends deliveries that have nothing but a lease, a member of id and fence, and what is stored of them; answers whether all
--- were held. If not, some leases may be gone already, but all that is stored is there and tells who held it.
+-- were held. If not, some leases may be gone, and the caller has to end in this step what is stored as leased under these
+-- fences. Not while more is overdue than one step carries out: then a lease is judged by its end.
 local function end_at_once(leased, stored, ids, fences)
   local leases = {}
   for i = 1, #ids do

@@ -30,7 +30,7 @@ struct Run {
     /// Whether nothing is sent but what goes by the plain line, and little of it ever leaves that way.
     plain: bool,
     /// `max_age` of what goes by the plain line.
-    age: u64,
+    age: Option<u64>,
 }
 
 impl Run {
@@ -63,8 +63,8 @@ impl Run {
             due: Due::Now,
             priority: 0,
             dedup: None,
-            max_age: Some(self.age),
-            retention: Some(300),
+            max_age: self.age,
+            retention: if self.age == Some(40) { None } else { Some(300) },
             max_depth: None,
         };
         if plain {
@@ -321,7 +321,7 @@ async fn run_on(url: &str, seed: u64) -> Run {
         receipts: Vec::new(),
         ids: Vec::new(),
         plain: false,
-        age: 400,
+        age: None,
     }
 }
 
@@ -330,7 +330,7 @@ async fn compare(mut run: Run, steps: usize, way: Option<&LostReplies>) {
     for round in 0..steps.div_ceil(500) {
         run.address = Address::new(&"default".into(), &format!("q{round}"));
         (run.model, run.receipts, run.ids) = (Model::default(), Vec::new(), Vec::new());
-        (run.plain, run.age) = (round % 2 == 1, if round % 3 == 0 { 400 } else { 40 });
+        (run.plain, run.age) = (round % 2 == 1, [None, Some(400), Some(40)][round % 3]);
         for step in 0..500 {
             if let Some(way) = way {
                 way.at_step(step);

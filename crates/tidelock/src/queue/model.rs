@@ -68,7 +68,8 @@ struct Message {
     standing: u64,
     attempts: u64,
     fence: u64,
-    /// Its order among the messages of its ordering key.
+    /// Its order among the messages of its ordering key. Without one: its order among those of the same standing time, once
+    /// it went to the back; before that it is 0 and the order is the id.
     join: u64,
     note: Option<Arc<str>>,
     last_error: Option<Arc<str>>,
@@ -99,7 +100,8 @@ enum Kind {
 
 impl Message {
     fn standing(&self) -> Standing {
-        (9 - self.priority, self.standing, self.id)
+        let went_back = self.content.ordering_key.is_none() && self.join != 0;
+        (9 - self.priority, self.standing, if went_back { self.join } else { self.id }, self.id)
     }
 
     /// The instant at which a delayed message leaves the state: due, or expired before that.

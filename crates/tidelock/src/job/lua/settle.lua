@@ -161,8 +161,8 @@ local function settle(at)
   preload(JOBS, ids)
   if settling or ARGV[at + 1] == '1' then
     write_set(RUNNING)
-    for from = 1, #ids, PAIRS do
-      local to = math.min(from + PAIRS - 1, #ids)
+    for from = 1, #ids, PART do
+      local to = math.min(from + PART - 1, #ids)
       local scores = redis.call('ZMSCORE', RUNNING, unpack(ids, from, to))
       for i = 1, #scores do
         lease_ends[ids[from + i - 1]] = scores[i] and tonumber(scores[i]) or nil

@@ -25,7 +25,7 @@ impl Model {
 
     /// `bytes` is what the answer holds already: it stays within [`MAX_BYTES`] unless one job is larger.
     fn start_first(&mut self, now: Now, process: &Arc<str>, worker: &Arc<str>, bytes: usize) -> Option<Run> {
-        let id = self.places.ready.first()?.2;
+        let id = self.places.ready.first()?.3;
         let job = &self.jobs[&id];
         if job.expires_at().is_some_and(|expiry| expiry <= now.ms) {
             // Only while more is overdue than one step carries out: never started.

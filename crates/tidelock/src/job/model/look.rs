@@ -100,13 +100,13 @@ impl Model {
     /// Jobs that can be started in claim order, then the blocked ones by line and order of joining.
     fn ready_after(&self, after: Option<Cursor>) -> impl Iterator<Item = (Cursor, u64)> {
         let (ready, lines) = match after {
-            Some(Cursor::Ready(rank, standing, id)) => (Bound::Excluded((rank, standing, id)), None),
-            Some(Cursor::Blocked(join, key)) => (Bound::Excluded((10, 0, 0)), Some((Arc::from(key), join))),
+            Some(Cursor::Ready(rank, standing, order)) => (Bound::Excluded((rank, standing, order, u64::MAX)), None),
+            Some(Cursor::Blocked(join, key)) => (Bound::Excluded((10, 0, 0, 0)), Some((Arc::from(key), join))),
             Some(Cursor::At(..)) | None => (Bound::Unbounded, None),
         };
         let ready = self.places.ready.range((ready, Bound::Unbounded));
         let lines = self.places.lines.range((lines.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
-        let ready = ready.map(|(rank, standing, id)| (Cursor::Ready(*rank, *standing, *id), *id));
+        let ready = ready.map(|(rank, standing, order, id)| (Cursor::Ready(*rank, *standing, *order), *id));
         let blocked = lines.filter(|(_, id)| matches!(self.jobs[id].kind, Kind::Blocked));
         ready.chain(blocked.map(|((key, join), id)| (Cursor::Blocked(*join, key.to_string()), *id)))
     }

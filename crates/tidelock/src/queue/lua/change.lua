@@ -140,6 +140,7 @@ local function requeue(id_bytes, settings)
   end
   leave_state(m)
   m.standing, m.attempts, m.note, m.failure = now + delay, 0, '', ''
+  go_back(m, m.standing)
   local expiry = age > 0 and m.standing + age or 0
   local element = struct.pack('>I8I8I8I8', m.id, m.enqueued, expiry, retention) .. m.element:sub(33)
   parse_element(m, element)

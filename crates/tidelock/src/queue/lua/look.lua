@@ -61,17 +61,18 @@ local function show_one(id)
   end
 end
 
--- Deliverable messages after (rank, standing, id), in hand-out order, from the sorted set and the line.
-local function show_ready(limit, rank, standing, id)
+-- Deliverable messages after (rank, standing, order), in hand-out order, from the sorted set and the line. An order is an id,
+-- or the number of one that went to the back.
+local function show_ready(limit, rank, standing, order)
   local from, index = 0, 0
   if rank >= 0 then
-    from = rank_after(READY, rank, pack8(standing) .. pack8(id))
+    from = rank_after(READY, rank, pack8(standing) .. pack8(order) .. string.rep('\255', 8))
     if rank > 9 then
       index = redis.call('LLEN', LINE)
     elseif rank == 9 then
       index = search_line(function(element)
         local element_standing = unpack8(element, 9)
-        return element_standing > standing or (element_standing == standing and unpack8(element) > id)
+        return element_standing > standing or (element_standing == standing and unpack8(element) > order)
       end)
     end
   end
@@ -92,7 +93,7 @@ local function show_ready(limit, rank, standing, id)
       show(build(parse_line(element)), element:sub(1, 8))
       element_at, shown = element_at + 1, shown + 1
     elseif member then
-      show(redis.call('HGET', MESSAGES, member:sub(9)), member:sub(9))
+      show(redis.call('HGET', MESSAGES, member:sub(-8)), member:sub(-8))
       at, shown = at + 2, shown + 1
     else
       return
@@ -121,8 +122,8 @@ local function show_blocked(limit, key, join)
   reply[#reply + 1] = #members == 1000 and members[1000]:sub(1, -9) or ''
 end
 
--- Of an index by time, whose members begin with an id; `behind` is what stands behind each id, or more than that. The
--- long member of the leases names no message.
+-- Of an index by time, whose members begin with an id; `behind` is not less than what stands behind an id. The long member of
+-- the leases names no message.
 local function show_timed(key, limit, at, id, behind)
   local from = at >= 0 and rank_after(key, at, pack8(id) .. behind) or 0
   local members = redis.call('ZRANGE', key, from, from + limit - 1)

@@ -114,6 +114,15 @@ local function admit(m, due)
   end
 end
 
+-- From now on it stands behind all that are ready at the instant `at`. Its number is of the series of ids: those that are
+-- sent later in the same millisecond stand behind it.
+local function go_back(m, at)
+  if not m.key then
+    r.id = following(r.id)
+    m.standing, m.join = at, r.id
+  end
+end
+
 -- A message comes back at the instant `at`: the first rule that applies. Answers when it is due again, nil if dead.
 local function returned(m, at, delay, max_deliveries, place)
   if max_deliveries > 0 and m.attempts >= max_deliveries then
@@ -128,8 +137,8 @@ local function returned(m, at, delay, max_deliveries, place)
     store_delayed(m, at + delay, place)
     return at + delay
   end
-  if place == 'b' and not m.key then
-    m.standing = at
+  if place == 'b' then
+    go_back(m, at)
   end
   store_ready(m)
   return at
@@ -176,8 +185,8 @@ local function transition(cause, at, id_bytes)
     if m.expiry > 0 and m.expiry <= number then
       bury(m, 'e', at)
     else
-      if tag == 'b' and not m.key then
-        m.standing = number
+      if tag == 'b' then
+        go_back(m, number)
       end
       store_ready(m)
     end

@@ -24,7 +24,7 @@ local function op_ack(at)
       seen[ids[i]] = true
       results[i] = 'y'
       gone[#gone + 1], leases[#leases + 1] = ids[i], ids[i] .. fences[i]
-      -- The order of joining is not 0 where there is an ordering key.
+      -- It is 0 where there is no ordering key, unless the message went to the back.
       if values[i]:sub(25, 32) ~= '\0\0\0\0\0\0\0\0' then
         keyed[#keyed + 1] = parse(values[i])
       end

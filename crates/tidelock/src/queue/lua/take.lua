@@ -88,7 +88,7 @@ local function take_merged(want, lease_end, consumer, max_deliveries, place, out
       m = parse_line(redis.call('LINDEX', LINE, 0))
       m.plain = true
     elseif first[1] then
-      m = load(first[1]:sub(9))
+      m = load(first[1]:sub(-8))
     else
       break
     end

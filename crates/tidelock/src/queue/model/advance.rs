@@ -1,7 +1,7 @@
 //! What happens by time: due delays, lapsed leases, expiry, the end of retention.
 
 use super::super::store::{DeadReason, Place, STEP};
-use super::{DEDUP_KEPT, Kind, Message, Model, Now};
+use super::{DEDUP_KEPT, Kind, Message, Model, Now, next};
 
 /// Which index the earliest overdue transition is in. The order breaks ties between equal (instant, id).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ impl Model {
                 self.settling = false;
                 return;
             };
-            self.transition(at, id, cause);
+            self.transition(now, at, id, cause);
         }
         self.settling = self.first_overdue(now).is_some();
     }
@@ -62,31 +62,31 @@ impl Model {
         firsts.min().filter(|(at, _, _)| *at <= now.ms)
     }
 
-    fn transition(&mut self, at: u64, id: u64, cause: Cause) {
+    fn transition(&mut self, now: Now, at: u64, id: u64, cause: Cause) {
         let message = self.messages.remove(&id).expect("an index holds stored messages");
         self.leave_state(&message);
         match cause {
-            Cause::Due => self.become_due(message, at),
+            Cause::Due => self.become_due(now, message, at),
             Cause::Lapsed => {
                 let Kind::Leased { max_deliveries, place, .. } = message.kind else {
                     unreachable!("only leased messages are in the index of lease ends")
                 };
-                self.returned(message, at, 0, max_deliveries, place);
+                self.returned(now, message, at, 0, max_deliveries, place);
             }
             Cause::Expired => self.bury(message, DeadReason::Expired, at),
             Cause::Kept => self.settled += 1,
         }
     }
 
-    fn become_due(&mut self, mut message: Message, at: u64) {
+    fn become_due(&mut self, now: Now, mut message: Message, at: u64) {
         let Kind::Delayed { due, place } = message.kind else {
             unreachable!("only delayed messages are in the index of due times")
         };
         if message.expires_at.is_some_and(|expiry| expiry <= due) {
             return self.bury(message, DeadReason::Expired, at);
         }
-        if place == Place::Back && message.content.ordering_key.is_none() {
-            message.standing = due;
+        if place == Place::Back {
+            self.go_back(now, &mut message, due);
         }
         self.store_ready(message);
     }
@@ -95,6 +95,7 @@ impl Model {
     /// when it is due again, or `None` if it is dead.
     pub(super) fn returned(
         &mut self,
+        now: Now,
         mut message: Message,
         at: u64,
         delay: u64,
@@ -113,10 +114,19 @@ impl Model {
             self.store_delayed(message, at + delay, place);
             return Some(at + delay);
         }
-        if place == Place::Back && message.content.ordering_key.is_none() {
-            message.standing = at;
+        if place == Place::Back {
+            self.go_back(now, &mut message, at);
         }
         self.store_ready(message);
         Some(at)
+    }
+
+    /// From now on it stands behind all that are ready at the instant `at`. Its number is of the series of ids: those that
+    /// are sent later in the same millisecond stand behind it.
+    pub(super) fn go_back(&mut self, now: Now, message: &mut Message, at: u64) {
+        if message.content.ordering_key.is_none() {
+            self.last_id = next(self.last_id, now);
+            (message.standing, message.join) = (at, self.last_id);
+        }
     }
 }

@@ -86,6 +86,7 @@ impl Model {
         self.leave_state(&message);
         let standing = now.ms + requeue.delay;
         message.standing = standing;
+        self.go_back(now, &mut message, standing);
         message.expires_at = requeue.max_age.map(|age| standing + age);
         message.retention = requeue.retention;
         message.attempts = 0;

@@ -19,7 +19,7 @@ impl Model {
                 View::Messages(self.views(ids), next.map(|cursor| cursor.to_string()))
             }
             Look::Peek { max } => {
-                View::Messages(self.views(self.places.ready.iter().take(*max).map(|key| key.2)), None)
+                View::Messages(self.views(self.places.ready.iter().take(*max).map(|key| key.3)), None)
             }
             Look::GetDead { id } => View::Dead(self.messages.get(id).and_then(Message::dead_view)),
             Look::ListDead { filter, limit, .. } => {
@@ -73,13 +73,13 @@ impl Model {
     /// Deliverable messages in hand-out order, then the blocked ones by key and order of joining.
     fn ready_after(&self, after: Option<Cursor>) -> impl Iterator<Item = (Cursor, u64)> {
         let (ready, lines) = match after {
-            Some(Cursor::Ready(rank, standing, id)) => (Bound::Excluded((rank, standing, id)), None),
-            Some(Cursor::Blocked(join, key)) => (Bound::Excluded((10, 0, 0)), Some((Arc::from(key), join))),
+            Some(Cursor::Ready(rank, standing, order)) => (Bound::Excluded((rank, standing, order, u64::MAX)), None),
+            Some(Cursor::Blocked(join, key)) => (Bound::Excluded((10, 0, 0, 0)), Some((Arc::from(key), join))),
             Some(Cursor::At(..)) | None => (Bound::Unbounded, None),
         };
         let ready = self.places.ready.range((ready, Bound::Unbounded));
         let lines = self.places.lines.range((lines.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
-        let ready = ready.map(|(rank, standing, id)| (Cursor::Ready(*rank, *standing, *id), *id));
+        let ready = ready.map(|(rank, standing, order, id)| (Cursor::Ready(*rank, *standing, *order), *id));
         let blocked = lines.filter(|(_, id)| matches!(self.messages[id].kind, Kind::Blocked));
         ready.chain(blocked.map(|((key, join), id)| (Cursor::Blocked(*join, key.to_string()), *id)))
     }

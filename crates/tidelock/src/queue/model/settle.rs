@@ -29,13 +29,13 @@ impl Model {
             Action::Nack { delay, note, error } => {
                 message.note = note.or(message.note);
                 message.last_error = error.or(message.last_error);
-                let due = self.returned(message, now.ms, delay, max_deliveries, place);
+                let due = self.returned(now, message, now.ms, delay, max_deliveries, place);
                 return due.map_or(Settled::DeadLettered, |due| Settled::Requeued { due });
             }
             Action::GiveBack => {
                 message.attempts -= 1;
                 // Its place is the one before the take, whatever the handle says about failures.
-                self.returned(message, now.ms, 0, None, Place::Original);
+                self.returned(now, message, now.ms, 0, None, Place::Original);
             }
             Action::Touch { .. } => unreachable!("handled above"),
         }

@@ -27,7 +27,7 @@ impl Model {
     /// `bytes` is what the answer holds already: it stays within [`MAX_BYTES`] unless one message is larger.
     fn hand_over_first(&mut self, now: Now, take: &Take, bytes: usize) -> Option<Handed> {
         let standing = *self.places.ready.first()?;
-        let message = self.messages.get_mut(&standing.2).expect("an index holds stored messages");
+        let message = self.messages.get_mut(&standing.3).expect("an index holds stored messages");
         if message.expires_at.is_some_and(|expiry| expiry <= now.ms) {
             // Only while more is overdue than one step carries out: never handed out.
             return None;

@@ -167,8 +167,8 @@ impl Remote {
             arguments.number(limit as u64);
             match after {
                 None => ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
-                Some((rank, standing, id)) => {
-                    for part in [u64::from(rank), standing, id] {
+                Some((rank, standing, order)) => {
+                    for part in [u64::from(rank), standing, order] {
                         arguments.number(part);
                     }
                 }
@@ -181,8 +181,8 @@ impl Remote {
     async fn list_ready(&self, limit: usize, after: Option<Cursor>) -> Result<View> {
         let (mut found, mut line) = match after {
             Some(Cursor::Blocked(join, key)) => (Vec::new(), (key, join)),
-            Some(Cursor::Ready(rank, standing, id)) => {
-                (self.ready_page(limit + 1, Some((rank, standing, id))).await?, (String::new(), 0))
+            Some(Cursor::Ready(rank, standing, order)) => {
+                (self.ready_page(limit + 1, Some((rank, standing, order))).await?, (String::new(), 0))
             }
             Some(Cursor::At(..)) | None => (self.ready_page(limit + 1, None).await?, (String::new(), 0)),
         };

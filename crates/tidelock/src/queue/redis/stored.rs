@@ -100,6 +100,7 @@ impl Stored {
     pub(super) fn cursor(&self) -> Cursor {
         match &self.content.ordering_key {
             Some(key) if self.kind == b'b' => Cursor::Blocked(self.join, key.to_string()),
+            None if self.join != 0 => Cursor::Ready(9 - self.priority.min(9), self.standing, self.join),
             _ => Cursor::Ready(9 - self.priority.min(9), self.standing, self.id),
         }
     }

@@ -64,7 +64,7 @@ impl server::Request for Request {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Send { batch, .. } => batch.iter().map(|message| message.content.payload.len() + 128).sum(),
+            Self::Send { batch, .. } => batch.iter().map(|message| message.content.size() + 128).sum(),
             Self::Take { .. } => 64,
             Self::Settle { settles, .. } => settles.len() * 32,
         }

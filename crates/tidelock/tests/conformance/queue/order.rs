@@ -9,6 +9,17 @@ async fn five(queue: &Queue<String>) {
     }
 }
 
+/// All that is ready, by pages of one.
+async fn listed(queue: &Queue<String>) -> Vec<String> {
+    let mut page = queue.list(State::Ready).limit(1).await.unwrap();
+    let mut texts = Vec::new();
+    loop {
+        texts.extend(page.items.iter().map(|message| message.decode::<String>().unwrap()));
+        let Some(next) = &page.next else { return texts };
+        page = queue.list(State::Ready).limit(1).after(next).await.unwrap();
+    }
+}
+
 conformance!(plain_sends_are_first_in_first_out, async |world: World| {
     let queue = texts(&world.open().await);
     five(&queue).await;
@@ -29,9 +40,29 @@ conformance!(with_place_back_a_returned_message_goes_to_the_end, async |mut worl
     let clock = world.pin();
     let queue = world.open().await.queue::<String>("texts").redelivery(Place::Back).build().unwrap();
     five(&queue).await;
-    clock.advance(MS);
     take(&queue).await.nack().await.unwrap();
-    assert_eq!(drain(&queue).await, ["1", "2", "3", "4", "0"]);
+    send(&queue, "5").await;
+    // All in one millisecond, and all the same when it is over.
+    assert_eq!(listed(&queue).await, ["1", "2", "3", "4", "0", "5"]);
+    clock.advance(MS);
+    send(&queue, "6").await;
+    assert_eq!(drain(&queue).await, ["1", "2", "3", "4", "0", "5", "6"]);
+});
+
+conformance!(with_place_back_messages_take_turns, async |mut world: World| {
+    let clock = world.pin();
+    let queue =
+        world.open().await.queue::<String>("texts").redelivery(Place::Back).max_deliveries(None).build().unwrap();
+    five(&queue).await;
+    for turn in 0..20 {
+        let delivery = take(&queue).await;
+        assert_eq!(data(&delivery), (turn % 5).to_string());
+        delivery.nack().delay(if turn < 10 { Duration::ZERO } else { SECOND }).await.unwrap();
+        if turn >= 10 && turn % 5 == 4 {
+            clock.advance(SECOND);
+        }
+    }
+    assert_eq!(drain(&queue).await, ["0", "1", "2", "3", "4"]);
 });
 
 conformance!(equal_due_times_go_by_send_order, async |mut world: World| {

@@ -1,7 +1,9 @@
 -- part: the trips of most callers and workers: plain messages are sent, deliveries are acknowledged, plain messages are
 -- taken, or some of these together. These parts make no function: what the parts behind them make costs more than most of
--- such a trip. Everything is judged before the first write; `plain` tells how that went so far. What is not as plain as that
+-- such a trip. Everything is judged before it is written; `plain` tells how that went so far. What is not as plain as that
 -- goes on to the parts behind one/done.lua, and nothing was written that these would not write themselves. Needs time.lua.
+-- Arguments are those of `op_plain`, `op_ack` and `op_take`, one behind the other: `plain`, count, max_age, max_depth, whole,
+-- bodies; `ack`, receipts; `take`, seven more.
 local last = #ARGV
 local sends = ARGV[3] == 'plain' and tonumber(ARGV[4]) or 0
 -- Where the acknowledgements and the take stand.
@@ -9,8 +11,8 @@ local ack_at = sends > 0 and 8 + sends or 3
 local acks = ARGV[ack_at] == 'ack'
 local take_at = acks and ack_at + 2 or ack_at
 local takes = ARGV[take_at] == 'take'
-local whole = last > 3 and last == (takes and take_at + 7 or take_at - 1)
-if whole and sends <= 1000 and (not acks or #ARGV[ack_at + 1] <= 16000) then
+local nothing_else = last > 3 and last == (takes and take_at + 7 or take_at - 1)
+if nothing_else and sends <= 1000 and (not acks or #ARGV[ack_at + 1] <= 16000) then
   local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
   local PARKED, OBJECT_KEYS, NUMBERS = KEYS[12], 12, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
   local record, number = call('HGET', KEYS[1], 'numbers'), tonumber(ARGV[2])

@@ -1,12 +1,13 @@
 -- part: whether what is acknowledged has no ordering key, and whether what is taken comes from the line alone, as
--- `op_ack`, `op_take` and `take_line` do. Then the leases go, and tell by that whether all were held.
-    local ids, leases, want, got = {}, {}, 0, 0
+-- `op_ack`, `op_take` and `take_line` do. Then the leases go, and tell by that whether all were held: the last that is judged
+-- is also the first that is written.
+    local ids, ended_leases, want, got = {}, {}, 0, 0
+    plain = plain and (not acks or join == 0 or call('EXISTS', KEYS[5]) == 0)
     if plain and acks then
-      plain = join == 0 or call('EXISTS', KEYS[5]) == 0
       local receipts, count = ARGV[ack_at + 1], 0
       for from = 1, #receipts, 16 do
         count = count + 1
-        ids[count], leases[count] = sub(receipts, from, from + 7), sub(receipts, from, from + 15)
+        ids[count], ended_leases[count] = sub(receipts, from, from + 7), sub(receipts, from, from + 15)
       end
     end
     if plain and takes then
@@ -17,6 +18,6 @@
         and (leased > #ids or call('EXISTS', KEYS[7]) == 1)))
     end
     if plain and acks then
-      -- If fewer go, `op_ack` judges each by what is stored of it.
-      plain = call('ZREM', KEYS[7], unpack(leases)) == #leases
+      -- If fewer go, `op_ack` judges each by what is stored of it, and would have ended these leases itself.
+      plain = call('ZREM', KEYS[7], unpack(ended_leases)) == #ids
     end

@@ -4,4 +4,8 @@
       local limit = tonumber(ARGV[6])
       length = call('LLEN', KEYS[2])
       plain = (limit == 0 or ready + blocked + delayed + sends <= limit) and (length == 0 or age == age_sent)
+      widest = length == 0 and 0 or widest
+      for i = 1, sends do
+        widest = #ARGV[7 + i] > widest and #ARGV[7 + i] or widest
+      end
     end

@@ -1,18 +1,17 @@
--- part: what is sent is stored, the acknowledged ones go, and those that are taken are leased: as `push_line`, `op_ack`,
--- `take_line` and `store_leases` do.
+-- part: what is sent is stored, what was acknowledged goes, and what is taken is leased: as `push_line`, `op_ack`, `take_line`
+-- and `store_leases` do.
     if plain then
       if sends > 0 then
         standing = now > standing and now or standing
         local over = age_sent == -1 and 0 or standing + age_sent
         local times, results, elements = pack('>I8I8', standing, over), {}, {}
         if length == 0 then
-          age, line_expiry, widest, made[1] = age_sent, over, 0, KEYS[2]
+          age, line_expiry, made[1] = age_sent, over, KEYS[2]
         end
         for i = 1, sends do
           last_id = last_id < now_us and now_us or last_id + 1
           local id, body = pack('>I8', last_id), ARGV[7 + i]
           local retention = unpack_bytes('>I8', body)
-          widest = #body > widest and #body or widest
           if over == 0 or retention == 0 then
             lives_until = -1
           else
@@ -37,9 +36,12 @@
         local max_deliveries, consumer = tonumber(ARGV[take_at + 3]), ARGV[take_at + 5]
         soonest = now + tonumber(ARGV[take_at + 2])
         local state = pack('>I6I8I8c1I2I2I2', 1, 0, max_deliveries, ARGV[take_at + 4], #consumer, 0, 0) .. consumer
-        local values, leased_now, lease_end = {}, {}, text('%d', soonest)
+        local values, new_leases, lease_end = {}, {}, text('%d', soonest)
         while #taken <= got do
           local elements = call('LPOP', KEYS[2], text('%d', got + 1 - #taken))
+          if not elements then
+            break
+          end
           for i = 1, #elements do
             local element = elements[i]
             -- 16 bytes are what is left of a message that was removed.
@@ -48,14 +50,18 @@
               local id, fence, retention = sub(element, 1, 8), pack('>I8', last_fence), unpack_bytes('>I8', element, 25)
               local value, receipt, count = 'l\0' .. sub(element, 9, 16) .. fence .. state .. element, id .. fence, #taken
               values[2 * count - 1], values[2 * count] = id, value
-              leased_now[2 * count - 1], leased_now[2 * count] = lease_end, receipt
+              new_leases[2 * count - 1], new_leases[2 * count] = lease_end, receipt
               taken[count + 1], receipts[count] = value, receipt
               forgotten = forgotten and forgotten > soonest + retention and forgotten or soonest + retention
             end
           end
         end
-        call('HSET', KEYS[3], unpack(values))
-        call('ZADD', KEYS[7], unpack(leased_now))
+        -- Fewer than were counted, if the line was evicted.
+        got = #taken - 1
+        if got > 0 then
+          call('HSET', KEYS[3], unpack(values))
+          call('ZADD', KEYS[7], unpack(new_leases))
+        end
         if leased + blocked + delayed + dead == 0 then
           made[#made + 1] = KEYS[3]
         end
