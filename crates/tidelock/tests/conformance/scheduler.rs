@@ -95,8 +95,10 @@ pub(crate) async fn stop(scheduler: &Scheduler) {
 pub(crate) async fn ran(scheduler: &Scheduler, noted: &Noted, count: usize) {
     let runs = scheduler.runs("note");
     until(async || {
+        // In this order: what was asked before the last run started would tell of none.
+        let started = noted.len() == count;
         let stats = runs.stats().await.unwrap();
-        noted.len() == count && stats.ready + stats.running == 0
+        started && stats.ready + stats.running == 0
     })
     .await;
 }
