@@ -119,50 +119,34 @@ pub(crate) fn check_duration(
 /// that the library waits for. Clones share the time.
 #[derive(Clone)]
 pub struct ManualClock {
-    reading: Arc<watch::Sender<Reading>>,
-}
-
-/// What a clock shows, in milliseconds.
-#[derive(Clone, Copy)]
-struct Reading {
-    now: u64,
-    /// Moves with `now`, but never back, as the monotonic clock of a machine whose time is set back: what was waited for by
-    /// it is not waited for twice.
-    monotonic: u64,
+    now: Arc<watch::Sender<u64>>,
 }
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self { reading: Arc::new(watch::Sender::new(Reading { now: now.0, monotonic: now.0 })) }
+        Self { now: Arc::new(watch::Sender::new(now.0)) }
     }
 
     /// Sets the time, forwards or backwards, and wakes whatever became due.
     pub fn set(&self, now: Timestamp) {
-        self.reading.send_modify(|reading| {
-            reading.monotonic = reading.monotonic.saturating_add(now.0.saturating_sub(reading.now));
-            reading.now = now.0;
-        });
+        self.now.send_replace(now.0);
     }
 
     /// Moves the time forwards by `by`, parts of a millisecond rounded up.
     pub fn advance(&self, by: Duration) {
-        let by = whole_millis(by);
-        self.reading.send_modify(|reading| {
-            reading.monotonic = reading.monotonic.saturating_add(by);
-            reading.now = reading.now.saturating_add(by);
-        });
+        self.now.send_modify(|now| *now = now.saturating_add(whole_millis(by)));
     }
 
     /// The time at which the clock stands.
     pub fn now(&self) -> Timestamp {
-        Timestamp(self.reading.borrow().now)
+        Timestamp(*self.now.borrow())
     }
 
-    async fn reached(&self, is_reached: impl Fn(&Reading) -> bool) {
-        let mut receiver = self.reading.subscribe();
+    async fn reached(&self, millis: u64) {
+        let mut receiver = self.now.subscribe();
         // The sender lives as long as `self`, so the wait can end only by the time.
-        let _ = receiver.wait_for(|reading| is_reached(reading)).await;
+        let _ = receiver.wait_for(|now| *now >= millis).await;
     }
 }
 
@@ -214,7 +198,7 @@ impl Clock {
     pub(crate) fn tick(&self) -> Tick {
         match self {
             Self::System => Tick(runtime::monotonic()),
-            Self::Manual(clock) => Tick(Duration::from_millis(clock.reading.borrow().monotonic)),
+            Self::Manual(clock) => Tick(Duration::from_millis(clock.now().0)),
         }
     }
 
@@ -222,10 +206,7 @@ impl Clock {
     pub(crate) async fn sleep_until(&self, tick: Tick) {
         match self {
             Self::System => runtime::sleep(tick.0.saturating_sub(runtime::monotonic())).await,
-            Self::Manual(clock) => {
-                let until = whole_millis(tick.0);
-                clock.reached(|reading| reading.monotonic >= until).await;
-            }
+            Self::Manual(clock) => clock.reached(whole_millis(tick.0)).await,
         }
     }
 
@@ -238,7 +219,7 @@ impl Clock {
     pub(crate) async fn sleep_until_timestamp(&self, at: Timestamp) {
         match self {
             Self::System => runtime::sleep(at.since(self.now())).await,
-            Self::Manual(clock) => clock.reached(|reading| reading.now >= at.0).await,
+            Self::Manual(clock) => clock.reached(at.0).await,
         }
     }
 }
@@ -246,19 +227,6 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_waited_for_by_the_monotonic_clock_comes_also_after_the_time_was_set_back() {
-        let pinned = ManualClock::at(Timestamp(10_000));
-        let clock = Clock::Manual(pinned.clone());
-        let until = clock.tick().plus(Duration::from_secs(2));
-        pinned.set(Timestamp(1_000));
-        assert_eq!((pinned.now(), clock.tick()), (Timestamp(1_000), Tick(Duration::from_secs(10))));
-        pinned.set(Timestamp(2_500));
-        assert!(clock.tick() < until, "half a second is left");
-        pinned.advance(Duration::from_millis(500));
-        assert_eq!((pinned.now(), clock.tick()), (Timestamp(3_000), until));
-    }
 
     #[test]
     fn parts_of_a_millisecond_are_rounded_up() {
