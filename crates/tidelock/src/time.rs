@@ -143,10 +143,14 @@ impl ManualClock {
         Timestamp(*self.now.borrow())
     }
 
-    async fn reached(&self, millis: u64) {
+    async fn reads(&self, is_met: impl Fn(u64) -> bool) {
         let mut receiver = self.now.subscribe();
         // The sender lives as long as `self`, so the wait can end only by the time.
-        let _ = receiver.wait_for(|now| *now >= millis).await;
+        let _ = receiver.wait_for(|now| is_met(*now)).await;
+    }
+
+    async fn reached(&self, millis: u64) {
+        self.reads(|now| now >= millis).await;
     }
 }
 
@@ -215,6 +219,21 @@ impl Clock {
         self.sleep_until(self.tick().plus(duration)).await;
     }
 
+    /// Resolves when this clock has moved by `duration` since the call: a pinned one in either direction, so that whoever looks
+    /// again now and then does so after a test set the time back, too.
+    pub(crate) fn moved_by(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let (clock, began) = (self.clone(), self.tick());
+        async move {
+            match &clock {
+                Self::System => clock.sleep_until(began.plus(duration)).await,
+                Self::Manual(pinned) => {
+                    let (began, far) = (whole_millis(began.0), whole_millis(duration));
+                    pinned.reads(|now| now.abs_diff(began) >= far).await;
+                }
+            }
+        }
+    }
+
     /// Resolves when this clock reads `at` or later.
     pub(crate) async fn sleep_until_timestamp(&self, at: Timestamp) {
         match self {
@@ -226,7 +245,25 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_pinned_clock_has_moved_in_either_direction() {
+        let pinned = ManualClock::at(Timestamp(10_000));
+        let clock = Clock::Manual(pinned.clone());
+        for there in [12_000, 8_000] {
+            pinned.set(Timestamp(10_000));
+            let mut moved = Box::pin(clock.moved_by(Duration::from_secs(2)));
+            for near in [10_000, 11_999, 8_001] {
+                pinned.set(Timestamp(near));
+                assert_eq!((&mut moved).now_or_never(), None, "{near}");
+            }
+            pinned.set(Timestamp(there));
+            assert_eq!((&mut moved).now_or_never(), Some(()), "{there}");
+        }
+    }
 
     #[test]
     fn parts_of_a_millisecond_are_rounded_up() {
