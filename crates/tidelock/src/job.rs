@@ -123,6 +123,7 @@ pub use crate::pause::Paused;
 pub use crate::queue::Removed;
 
 pub(crate) use self::events::JobLog;
+pub(crate) use self::observe::COUNTERS;
 
 use self::builder::Options;
 use self::site::receivers;

@@ -55,6 +55,7 @@ mod changed;
 mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;
+mod counters;
 pub mod cron;
 mod cursor;
 #[cfg(all(test, feature = "redis"))]

@@ -50,6 +50,7 @@ use self::fallback::Local;
 use self::line::Lines;
 use self::request::Ask;
 use self::store::LimiterStore;
+use crate::counters::Counters;
 use crate::name::Address;
 use crate::tidelock::World;
 
@@ -80,6 +81,8 @@ struct Inner {
     limits: RwLock<Limits>,
     options: Options,
     local: Option<Local>,
+    /// Verdicts, by outcome and by who decided.
+    verdicts: Counters<6>,
 }
 
 impl RateLimiter {

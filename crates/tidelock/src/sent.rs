@@ -21,8 +21,8 @@ pub(crate) struct Sent<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Sent<T> {
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static, spawner: &Arc<Spawner>) -> Self {
-        Self { future: Some(Box::pin(future)), polled: false, spawner: Arc::clone(spawner), held: None }
+    pub(crate) fn new(future: BoxFuture<'static, T>, spawner: &Arc<Spawner>) -> Self {
+        Self { future: Some(future), polled: false, spawner: Arc::clone(spawner), held: None }
     }
 
     /// A shutdown waits for it also when nobody else does: as something of `kind` of that object.

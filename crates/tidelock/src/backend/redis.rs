@@ -24,9 +24,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) use bytes::Bytes;
+pub(crate) use bytes::{Bytes, foreign};
 pub(crate) use call::Repeat;
-pub(crate) use content::{push_content, read_content};
+pub(crate) use content::{into_content, push_content, read_content};
 pub(crate) use failure::Failure;
 pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
 #[cfg(test)]
@@ -178,6 +178,9 @@ impl Place {
     }
 }
 
+/// Room for what a common trip has beside its keys, in bytes.
+const ROOM: usize = 512;
+
 impl Server {
     /// The key of one part of an object: `prefix:{tag}:part`.
     pub(crate) fn key(&self, place: &Place, part: &str) -> String {
@@ -187,7 +190,8 @@ impl Server {
 
     /// Keys and pinned time, as scripts begin. `answers` is a sender's own memory.
     pub(crate) fn arguments(&self, keys: &[String], answers: Option<&str>) -> Arguments {
-        let mut arguments = Arguments::default();
+        let bytes = keys.iter().map(String::len).sum::<usize>() + ROOM;
+        let mut arguments = Arguments::with_capacity(keys.len() + ROOM / 16, bytes);
         for key in keys.iter().map(String::as_str).chain(answers) {
             arguments.key(key);
         }

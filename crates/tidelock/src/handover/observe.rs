@@ -1,11 +1,13 @@
 //! What queues, groups of topics and groups on the events of jobs tell `tracing` and, with the feature, `metrics`. Costs
 //! next to nothing when nobody listens.
 
-use std::future::Future;
+use std::sync::Arc;
 
 use tracing::Instrument;
+use tracing::instrument::Instrumented;
 
 use super::site::{Object, Site};
+use crate::counters::Named;
 
 /// A step of a message's way, by the names of the OpenTelemetry messaging conventions.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +69,9 @@ pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u
     }
 }
 
-/// Runs `future` inside `span`, if anybody looks at it.
-pub(crate) async fn within<F: Future>(span: tracing::Span, future: F) -> F::Output {
-    if span.is_disabled() { future.await } else { future.instrument(span).await }
+/// Runs `future` inside `span`. No `async fn`: that would keep room for the future twice.
+pub(crate) fn within<F>(span: tracing::Span, future: F) -> Instrumented<F> {
+    future.instrument(span)
 }
 
 /// What is counted of a queue or group.
@@ -85,9 +87,15 @@ pub(crate) enum Counter {
     Undecodable,
 }
 
+/// How many there are.
+pub(crate) const COUNTERS: usize = Counter::Undecodable as usize + 1;
+
 /// Adds to a counter, labelled with the queue, with topic and group, or with job and group.
-#[cfg(feature = "metrics")]
 pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
+    site.counters.add(counter as usize, by, || named(site, counter));
+}
+
+fn named(site: &Site, counter: Counter) -> Option<Named> {
     let (queue, topic) = match counter {
         Counter::Sent => ("tidelock.queue.sent", "tidelock.topic.published"),
         Counter::Received => ("tidelock.queue.received", "tidelock.topic.received"),
@@ -98,11 +106,10 @@ pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
         Counter::Stale => ("tidelock.queue.stale", "tidelock.topic.stale"),
         Counter::Undecodable => ("tidelock.queue.undecodable", "tidelock.topic.undecodable"),
     };
-    let label = |name: &std::sync::Arc<str>| metrics::SharedString::from_shared(std::sync::Arc::clone(name));
-    let id = label(&site.address.id);
+    let id = Arc::clone(&site.address.id);
     match &site.object {
-        Object::Queue | Object::Jobs => metrics::counter!(queue, "queue" => id),
-        Object::Group(group) => metrics::counter!(topic, "topic" => id, "group" => label(group)),
+        Object::Queue | Object::Jobs => Some((queue, vec![("queue", id)])),
+        Object::Group(group) => Some((topic, vec![("topic", id), ("group", Arc::clone(group))])),
         Object::JobGroup(_, group) => {
             let events = match counter {
                 Counter::Received => "tidelock.job.events.received",
@@ -110,17 +117,12 @@ pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
                 Counter::Nacked => "tidelock.job.events.nacked",
                 Counter::GivenBack => "tidelock.job.events.given_back",
                 Counter::Stale => "tidelock.job.events.stale",
-                Counter::Sent | Counter::DeadLettered | Counter::Undecodable => return,
+                Counter::Sent | Counter::DeadLettered | Counter::Undecodable => return None,
             };
-            metrics::counter!(events, "job" => id, "group" => label(group))
+            Some((events, vec![("job", id), ("group", Arc::clone(group))]))
         }
     }
-    .increment(by as u64);
 }
-
-/// Nothing is counted without the feature `metrics`.
-#[cfg(not(feature = "metrics"))]
-pub(crate) fn count(_: &Site, _: Counter, _: usize) {}
 
 /// Reports a message that was dead-lettered because its bytes are no value of the consumer's type.
 pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {

@@ -1,5 +1,6 @@
 //! Receiving: one, several, or what is there now.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,12 +173,12 @@ async fn receive_as<O: Opening>(handle: &O, terms: &Arc<Terms>, wait: Wait, max:
     }
     let mut seat = None;
     loop {
-        let over = async {
+        let over = pin!(async {
             match end {
                 Some(end) => site.clock().sleep_until(end).await,
                 None => std::future::pending().await,
             }
-        };
+        });
         let claims = line.receive(terms, max, &mut seat, over).await?;
         if claims.is_empty() {
             return Ok(Vec::new());
@@ -223,34 +224,53 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
 }
 
 /// Decodes what was claimed. What does not decode goes to the dead letters.
-async fn open<O: Opening>(handle: &O, mut claims: Claims) -> Vec<O::Item> {
+async fn open<O: Opening>(handle: &O, claims: Claims) -> Vec<O::Item> {
     let mut values = Vec::with_capacity(claims.messages().len());
     let mut faults = Vec::new();
-    for (at, handed) in claims.messages().iter().enumerate() {
+    for (at, handed) in claims.messages().enumerate() {
         match handle.decode(&handed.content.payload) {
             Ok(value) => values.push(value),
             Err(error) => faults.push((at, error)),
         }
     }
-    let buried = if faults.is_empty() { Vec::new() } else { bury(handle, &mut claims, faults).await };
-    let gap = claims.take_gap();
+    if faults.is_empty() {
+        return items(handle, claims, values);
+    }
+    // Boxed: it is rare, and whoever receives would carry room for it.
+    Box::pin(open_faulty(handle, claims, values, faults)).await
+}
+
+/// What receivers get of a gap, and of claims that all decode, to these values.
+fn items<O: Opening>(handle: &O, mut claims: Claims, values: Vec<O::Value>) -> Vec<O::Item> {
+    let gap = claims.take_gap().and_then(|gap| handle.gap(gap));
     let (asked, lease) = (claims.asked, claims.lease);
-    let messages = claims.into_messages().into_iter().zip(values);
-    let mut items: Vec<O::Item> = messages
-        .map(|(handed, value)| {
-            let held = Held::new(handle.site(), &handed, asked, lease, handle.max_nack_delay());
-            handle.item(value, handed, Arc::new(held))
-        })
-        .collect();
+    let mut items = Vec::with_capacity(values.len() + usize::from(gap.is_some()));
+    items.extend(gap);
+    items.extend(claims.into_messages().into_iter().zip(values).map(|(handed, value)| {
+        let held = Held::new(handle.site(), &handed, asked, lease, handle.max_nack_delay());
+        handle.item(value, handed, Arc::new(held))
+    }));
+    items
+}
+
+/// The same where some do not decode, in the order of the claims.
+async fn open_faulty<O: Opening>(
+    handle: &O,
+    mut claims: Claims,
+    values: Vec<O::Value>,
+    faults: Vec<(usize, Error)>,
+) -> Vec<O::Item> {
+    let buried = bury(handle, &mut claims, faults).await;
+    let before = claims.messages().len();
+    let mut items = items(handle, claims, values);
+    // A gap stands before all of them.
+    let first = items.len() - before;
     let mut untold = 0;
     for (at, item) in buried {
         match item {
-            Some(item) => items.insert(at - untold, item),
+            Some(item) => items.insert(first + at - untold, item),
             None => untold += 1,
         }
-    }
-    if let Some(gap) = gap.and_then(|gap| handle.gap(gap)) {
-        items.insert(0, gap);
     }
     items
 }

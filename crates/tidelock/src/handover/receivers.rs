@@ -6,7 +6,7 @@ mod pump;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -114,12 +114,11 @@ impl Receivers {
         terms: &Arc<Terms>,
         want: usize,
         seat: &mut Option<u64>,
-        end: impl Future<Output = ()>,
+        mut end: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Claims> {
         if let Some(untold) = Claims::untold(&self.site) {
             return Ok(untold);
         }
-        let mut end = pin!(end);
         let mut over = false;
         loop {
             let (ticket, mut reply) = self.join(terms, want, *seat, over)?;

@@ -6,9 +6,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::observe;
 use super::receivers::Terms;
 use super::store::{Action, Handed, Settle, Settled, Taken};
 use crate::bell::Bell;
+use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::name::Address;
@@ -57,13 +59,26 @@ pub(crate) struct Site {
     untold: Mutex<VecDeque<GapView>>,
     /// Whether there is any: read without the lock.
     any_untold: AtomicBool,
+    pub(super) counters: Counters<{ observe::COUNTERS }>,
+    /// Of jobs.
+    pub(crate) job_counters: Counters<{ crate::job::COUNTERS }>,
 }
 
 impl Site {
     pub(crate) fn new(world: &Arc<World>, address: Address, object: Object, source: Box<dyn Source>) -> Self {
         let fine = address.check().is_ok();
         let (untold, any_untold) = Default::default();
-        Self { world: Arc::clone(world), source, address, object, fine, untold, any_untold }
+        Self {
+            world: Arc::clone(world),
+            source,
+            address,
+            object,
+            fine,
+            untold,
+            any_untold,
+            counters: Counters::default(),
+            job_counters: Counters::default(),
+        }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -178,7 +193,7 @@ impl Drop for Site {
 pub(crate) struct Claims {
     site: Arc<Site>,
     gap: Option<GapView>,
-    messages: Vec<Handed>,
+    messages: VecDeque<Handed>,
     /// When the take was asked for: leases are proven from here.
     pub(crate) asked: Tick,
     /// As asked for, in milliseconds.
@@ -188,12 +203,12 @@ pub(crate) struct Claims {
 impl Claims {
     pub(crate) fn new(site: &Arc<Site>, taken: Taken, asked: Tick, lease: u64) -> Self {
         let Taken { gap, messages, .. } = taken;
-        Self { site: Arc::clone(site), gap, messages, asked, lease }
+        Self { site: Arc::clone(site), gap, messages: messages.into(), asked, lease }
     }
 
     /// Claims of nothing.
     pub(crate) fn none(site: &Arc<Site>) -> Self {
-        Self { site: Arc::clone(site), gap: None, messages: Vec::new(), asked: site.tick(), lease: 0 }
+        Self { site: Arc::clone(site), gap: None, messages: VecDeque::new(), asked: site.tick(), lease: 0 }
     }
 
     /// A gap that is still to be told, if there is one.
@@ -208,17 +223,17 @@ impl Claims {
         self.messages.is_empty() && self.gap.is_none()
     }
 
-    pub(crate) fn messages(&self) -> &[Handed] {
-        &self.messages
+    pub(crate) fn messages(&self) -> impl ExactSizeIterator<Item = &Handed> {
+        self.messages.iter()
     }
 
     /// The first of them, at most `max`, as claims of their own. A gap is the first, and counts.
     pub(crate) fn split(&mut self, max: usize) -> Self {
         let gap = self.gap.take();
-        let messages = max - usize::from(gap.is_some());
-        let rest = self.messages.split_off(messages.min(self.messages.len()));
-        let first = std::mem::replace(&mut self.messages, rest);
-        Self { site: Arc::clone(&self.site), gap, messages: first, asked: self.asked, lease: self.lease }
+        let count = (max - usize::from(gap.is_some())).min(self.messages.len());
+        let mut messages = VecDeque::with_capacity(count);
+        messages.extend(self.messages.drain(..count));
+        Self { site: Arc::clone(&self.site), gap, messages, asked: self.asked, lease: self.lease }
     }
 
     /// Takes the gap out; from here on it is the caller's to tell.
@@ -227,12 +242,14 @@ impl Claims {
     }
 
     /// Takes out what `test` finds; from here on it is the caller's to settle.
-    pub(crate) fn take_out(&mut self, mut test: impl FnMut(&Handed) -> bool) -> Vec<Handed> {
-        self.messages.extract_if(.., |handed| test(handed)).collect()
+    pub(crate) fn take_out(&mut self, test: impl FnMut(&Handed) -> bool) -> Vec<Handed> {
+        let (found, rest) = std::mem::take(&mut self.messages).into_iter().partition(test);
+        self.messages = rest;
+        Vec::from(found)
     }
 
     /// Hands all messages over; from here on they are the caller's to settle.
-    pub(crate) fn into_messages(mut self) -> Vec<Handed> {
+    pub(crate) fn into_messages(mut self) -> VecDeque<Handed> {
         std::mem::take(&mut self.messages)
     }
 }

@@ -2,7 +2,7 @@
 
 mod prefetch;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -221,7 +221,7 @@ impl<O: Opening> Source<O> {
                 until.await;
                 over = true;
             };
-            let claims = line.receive(terms, 1, &mut None, end).await;
+            let claims = line.receive(terms, 1, &mut None, pin!(end)).await;
             match claims {
                 Err(_) if over => return Ok(Claimed::Nothing),
                 claims => claims?,
@@ -231,7 +231,7 @@ impl<O: Opening> Source<O> {
             return Ok(Claimed::Gap(gap));
         }
         let (asked, lease) = (claims.asked, claims.lease);
-        Ok(match claims.into_messages().pop() {
+        Ok(match claims.into_messages().pop_front() {
             Some(handed) => {
                 let held = Held::new(&line.site, &handed, asked, lease, handle.max_nack_delay());
                 Claimed::One(Box::new(handed), Arc::new(held))

@@ -1,5 +1,6 @@
 //! What jobs tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::held::Held;
@@ -37,8 +38,10 @@ pub(super) enum Counter {
     Undecodable,
 }
 
+/// How many there are.
+pub(crate) const COUNTERS: usize = Counter::Undecodable as usize + 1;
+
 /// Adds to a counter, labelled with the job's name.
-#[cfg(feature = "metrics")]
 pub(super) fn count(site: &Site, counter: Counter, by: usize) {
     let name = match counter {
         Counter::Submitted => "tidelock.job.submitted",
@@ -50,13 +53,8 @@ pub(super) fn count(site: &Site, counter: Counter, by: usize) {
         Counter::GivenBack => "tidelock.job.given_back",
         Counter::Undecodable => "tidelock.job.undecodable",
     };
-    let id = metrics::SharedString::from_shared(std::sync::Arc::clone(&site.address.id));
-    metrics::counter!(name, "job" => id).increment(by as u64);
+    site.job_counters.add(counter as usize, by, || Some((name, vec![("job", Arc::clone(&site.address.id))])));
 }
-
-/// Nothing is counted without the feature `metrics`.
-#[cfg(not(feature = "metrics"))]
-pub(super) fn count(_: &Site, _: Counter, _: usize) {}
 
 /// Reports a job that ends because its input is no value of the worker's type.
 pub(super) fn undecodable(held: &Held, error: &str) {

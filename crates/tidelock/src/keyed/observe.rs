@@ -1,12 +1,10 @@
 //! What the keyed stores tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
 
-use std::future::Future;
-
-use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::site::{Call, Site};
 use crate::error::Error;
+pub(crate) use crate::handover::observe::within;
 
 /// The span of a call.
 pub(crate) fn span(site: &Site, call: &Call<'_>) -> tracing::Span {
@@ -21,11 +19,6 @@ pub(crate) fn span(site: &Site, call: &Call<'_>) -> tracing::Span {
         object.key = call.key,
         error.type = Empty,
     )
-}
-
-/// Runs `future` inside `span`, if anybody looks at it.
-pub(crate) async fn within<F: Future>(span: tracing::Span, future: F) -> F::Output {
-    if span.is_disabled() { future.await } else { future.instrument(span).await }
 }
 
 /// Counters of a keyed store.

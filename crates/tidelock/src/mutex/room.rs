@@ -134,7 +134,7 @@ impl Room {
 
     /// A request that, once polled, is carried out even if it is dropped.
     pub(crate) fn sent<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Sent<T> {
-        Sent::new(future, &self.spawner)
+        Sent::new(Box::pin(future), &self.spawner)
     }
 
     /// Carries out a step and hands on what it gave to a waiter of this process.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fallback::Local;
 use super::limit::{Limit, Limits};
 use super::{Inner, RateLimiter};
+use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::name::{self, Address};
 use crate::tidelock::{Tidelock, World};
@@ -147,6 +148,7 @@ impl Inner {
             address,
             options,
             local,
+            verdicts: Counters::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -192,20 +192,18 @@ impl fmt::Debug for Judging<'_> {
 pub(super) fn tell(limiter: &RateLimiter, verdict: &Verdict) {
     let id = &*limiter.inner.address.id;
     tracing::trace!(limiter = id, limited = verdict.limited, decided_by = ?verdict.decided_by, "rate limit judged");
-    #[cfg(feature = "metrics")]
-    {
+    let number = 2 * verdict.decided_by as usize + usize::from(verdict.limited);
+    limiter.inner.verdicts.add(number, 1, || {
         let outcome = if verdict.limited { "limited" } else { "allowed" };
         let decided_by = match verdict.decided_by {
             DecidedBy::Backend => "backend",
             DecidedBy::Local => "local",
             DecidedBy::Assumed => "assumed",
         };
-        let limiter = std::sync::Arc::clone(&limiter.inner.address.id);
-        metrics::counter!(
-            "tidelock.ratelimit.verdicts", "limiter" => limiter, "outcome" => outcome, "decided_by" => decided_by
-        )
-        .increment(1);
-    }
+        let limiter = Arc::clone(&limiter.inner.address.id);
+        let labels = vec![("limiter", limiter), ("outcome", outcome.into()), ("decided_by", decided_by.into())];
+        Some(("tidelock.ratelimit.verdicts", labels))
+    });
 }
 
 fn refusal(limiter: &RateLimiter, verdict: Verdict) -> Error {

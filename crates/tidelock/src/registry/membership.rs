@@ -171,7 +171,7 @@ impl<T: Value> Membership<T> {
         let (site, call) = (&self.handle.site, Call::on("update", self.key()));
         site.check(&call)?;
         let (value, _) = self.handle.checked(&call, self.handle.encode(value))?;
-        Sent::new(Arc::clone(self.member()).update(value), &site.world.spawner).await
+        Sent::new(Box::pin(Arc::clone(self.member()).update(value)), &site.world.spawner).await
     }
 
     /// Ends the membership and removes its record.
@@ -179,14 +179,14 @@ impl<T: Value> Membership<T> {
     /// Once polled it is sent even if the future is dropped. After an error the record ends with its ttl at the latest.
     pub async fn leave(mut self) -> Result<Left> {
         let member = self.member.take().expect("it is taken only by what consumes the membership");
-        Sent::new(member.leave(), &self.handle.site.world.spawner).await
+        Sent::new(Box::pin(member.leave()), &self.handle.site.world.spawner).await
     }
 }
 
 impl<T> Drop for Membership<T> {
     fn drop(&mut self) {
         if let Some(member) = self.member.take() {
-            Sent::new(member.leave_quietly(), &self.handle.site.world.spawner).detach();
+            Sent::new(Box::pin(member.leave_quietly()), &self.handle.site.world.spawner).detach();
         }
     }
 }

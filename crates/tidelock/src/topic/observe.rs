@@ -1,5 +1,7 @@
 //! What a topic as a whole tells `tracing` and, with the feature, `metrics`; its groups are told by the hand-over.
 
+use std::sync::Arc;
+
 use super::event::Gap;
 use super::site::Site;
 use super::store::Settings;
@@ -12,15 +14,10 @@ pub(super) fn publish_span(site: &Site, count: usize) -> tracing::Span {
 }
 
 /// Counts published events, labelled with the topic.
-#[cfg(feature = "metrics")]
 pub(super) fn count_published(site: &Site, by: usize) {
-    let topic = metrics::SharedString::from_shared(std::sync::Arc::clone(&site.address.id));
-    metrics::counter!("tidelock.topic.published", "topic" => topic).increment(by as u64);
+    let topic = || Arc::clone(&site.address.id);
+    site.published.add(0, by, || Some(("tidelock.topic.published", vec![("topic", topic())])));
 }
-
-/// Nothing is counted without the feature `metrics`.
-#[cfg(not(feature = "metrics"))]
-pub(super) fn count_published(_: &Site, _: usize) {}
 
 /// A publish has put other settings in force.
 pub(super) fn settings_replaced(site: &Site, before: Settings, now: Settings) {

@@ -6,6 +6,7 @@ use super::cursor::Cursor;
 use super::follow::Tail;
 use super::store::{Begin, Change, Changes, Look, Position, TopicStore, View};
 use super::{Start, store};
+use crate::counters::Counters;
 use crate::cursor::Owner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::Hub;
@@ -22,6 +23,8 @@ pub(crate) struct Site {
     pub(crate) owner: Owner,
     /// Those who follow it here.
     pub(crate) hub: Arc<Hub<Tail>>,
+    /// How much was published.
+    pub(super) published: Counters<1>,
 }
 
 impl Site {
@@ -35,6 +38,7 @@ impl Site {
                 address: address.clone(),
                 world: Arc::clone(world),
                 store,
+                published: Counters::default(),
             })
         })
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, ErrorKind};
+
 /// Reads from the front; `None` where too little is left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
@@ -30,17 +32,27 @@ impl<'a> Bytes<'a> {
     }
 
     /// So many bytes as text.
-    pub(crate) fn text(&mut self, length: usize) -> Option<Text> {
-        self.take(length).map(|bytes| Text(String::from_utf8_lossy(bytes).into()))
+    pub(crate) fn text(&mut self, length: usize) -> Option<Arc<str>> {
+        self.take(length).map(text)
+    }
+
+    /// So many bytes as text, of which an empty one stands for none.
+    pub(crate) fn text_or_none(&mut self, length: usize) -> Option<Text> {
+        self.take(length).map(|bytes| Text((!bytes.is_empty()).then(|| text(bytes))))
     }
 }
 
-/// A text of which an empty one may stand for none.
+/// A text, or none.
 #[derive(Clone, Debug)]
-pub(crate) struct Text(pub(crate) Arc<str>);
+pub(crate) struct Text(pub(crate) Option<Arc<str>>);
 
-impl Text {
-    pub(crate) fn unless_empty(self) -> Option<Arc<str>> {
-        Some(self.0).filter(|text| !text.is_empty())
-    }
+/// The error of a stored value that another version wrote, or nobody of us.
+pub(crate) fn foreign(what: &str, size: usize) -> Error {
+    let message = format!("a stored {what} of {size} bytes is not of this version's format");
+    Error::new(ErrorKind::IncompatibleFormat, message)
+}
+
+/// Stored bytes as text.
+fn text(bytes: &[u8]) -> Arc<str> {
+    String::from_utf8_lossy(bytes).into()
 }

@@ -87,6 +87,12 @@ impl Arguments {
         self.ends.push(self.data.len());
     }
 
+    /// Adds an argument that `write` appends to the buffer.
+    pub(crate) fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.data);
+        self.ends.push(self.data.len());
+    }
+
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.data[start..*end])

@@ -100,7 +100,8 @@ impl<const KEYS: usize> Trips<KEYS> {
     /// Makes the request, and waits for its answer until its deadline. Dropped, it is left behind if it has not left.
     pub(crate) async fn make(self: &Arc<Self>, request: Request<KEYS>) -> Answer {
         if !self.shared.load(Ordering::Relaxed) {
-            return self.alone(request).await;
+            // Boxed, as it is large: whoever shares trips would carry room for it in every request.
+            return Box::pin(self.alone(request)).await;
         }
         let (slot, deadline) = (request.slot, request.deadline);
         if !self.repeat.is_allowed() {

@@ -1,6 +1,7 @@
 //! What a stream takes ahead: a task that fills a buffer, renews what waits in it, and gives back the rest.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -209,6 +210,6 @@ fn ask(buffer: Arc<Buffer>, terms: Arc<Terms>, room: usize, drain: bool) -> BoxF
         if drain {
             return claim_through_outages(&buffer.line, &terms, room).await;
         }
-        buffer.line.receive(&terms, room, &mut None, buffer.stop.given()).await
+        buffer.line.receive(&terms, room, &mut None, pin!(buffer.stop.given())).await
     })
 }

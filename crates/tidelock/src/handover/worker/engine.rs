@@ -1,5 +1,6 @@
 //! The engine of a worker: the one task that takes, settles, and brings it to its end.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,7 +146,7 @@ impl Engine {
             let shared = Arc::clone(&self.shared);
             self.asks.push(Box::pin(async move {
                 let terms = Arc::clone(&shared.plan.terms);
-                let came = shared.line.receive(&terms, room, &mut None, shared.stopping.given()).await;
+                let came = shared.line.receive(&terms, room, &mut None, pin!(shared.stopping.given())).await;
                 (room, came)
             }));
         }

@@ -3,8 +3,8 @@
 use redis::Value;
 
 use super::Remote;
-use super::stored::{Shown, Stored, content_of, events_of, failures_of, foreign, line_bytes, line_text, state_of};
-use crate::backend::redis::{Arguments, Bytes, Repeat, Script, script, unexpected};
+use super::stored::{Shown, Stored, content_of, events_of, failures_of, line_bytes, line_text, state_of};
+use crate::backend::redis::{Arguments, Bytes, Repeat, Script, foreign, script, unexpected};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::job::store::{
@@ -84,7 +84,7 @@ impl Answer {
 
     fn state(&mut self) -> Result<JobState> {
         let kind = self.bytes()?;
-        kind.first().and_then(|kind| state_of(*kind)).ok_or_else(|| foreign("kind of job", &kind))
+        kind.first().and_then(|kind| state_of(*kind)).ok_or_else(|| foreign("kind of job", kind.len()))
     }
 
     /// The next job; `None` at the end.
@@ -93,13 +93,13 @@ impl Answer {
             return Ok(None);
         }
         let bytes = self.bytes()?;
-        let (id, state) = bytes.split_at_checked(8).ok_or_else(|| foreign("job", &bytes))?;
+        let (id, state) = bytes.split_at_checked(8).ok_or_else(|| foreign("job", bytes.len()))?;
         Ok(Some(Shown {
             stored: Stored::read(id, state)?,
             lease_end: self.count()?,
             progress: self.optional()?,
             last_failures: failures_of(&self.bytes()?)?,
-            content: content_of(&self.bytes()?)?,
+            content: content_of(self.bytes()?)?,
             result: self.optional()?,
         }))
     }

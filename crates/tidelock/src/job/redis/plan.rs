@@ -142,9 +142,7 @@ fn push_plain<'a>(
 }
 
 fn push_input(job: &NewJob, arguments: &mut Arguments) {
-    let mut bytes = Vec::new();
-    push_content(&job.content, &mut bytes);
-    arguments.push(&bytes);
+    arguments.written(|bytes| push_content(&job.content, bytes));
 }
 
 fn push_batch(request: usize, batch: &[NewJob], arguments: &mut Arguments) -> Step {
@@ -369,7 +367,7 @@ fn claimed(item: Value) -> Result<Claimed> {
     let after = Bytes(&told).number(8).ok_or_else(|| unexpected("claim", &Value::BulkString(told.clone())))?;
     let mut runs = Vec::new();
     while let (Some(id), Some(state), Some(input)) = (bytes()?, bytes()?, bytes()?) {
-        runs.push(Stored::read(&id, &state)?.into_run(content_of(&input)?));
+        runs.push(Stored::read(&id, &state)?.into_run(content_of(input)?));
     }
     Ok(Claimed { runs, next: (after != 0).then_some(after) })
 }

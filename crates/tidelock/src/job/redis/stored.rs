@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::backend::redis::{Bytes, read_content};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::redis::{Bytes, foreign, into_content};
+use crate::error::Result;
 use crate::handover::cursor::Cursor;
 use crate::job::store::{
     Content, EventView, FailureCode, FailureView, Happened, JobFilter, JobState, JobView, Key, KeyKind, KeyLife,
@@ -12,12 +12,6 @@ use crate::job::store::{
 
 /// What stands for no text where an empty one would be one.
 const NO_TEXT: u64 = 0xffff;
-
-/// Whatever is stored is read by the version that it was written for.
-pub(super) fn foreign(what: &str, bytes: &[u8]) -> Error {
-    let message = format!("a stored {what} of {} bytes is not of this version's format", bytes.len());
-    Error::new(ErrorKind::IncompatibleFormat, message)
-}
 
 /// Names in indexes end at a NUL: in those of schedules it is written as two other bytes, in the same order.
 pub(super) fn without_nul(name: &str) -> Vec<u8> {
@@ -210,7 +204,7 @@ fn fixed(bytes: &[u8]) -> Option<Fixed> {
     let (line, key, series, told) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
     rules.policy = bytes.take(policy)?.to_vec();
     let line = bytes.take(line)?.to_vec();
-    let key = bytes.text(key)?.0;
+    let key = bytes.text(key)?;
     bytes.take(series)?;
     let told = bytes.take(told)?.to_vec();
     Some(Fixed { rules, line, key: (kind != b'-').then_some(key), told: (series > 0).then_some(told) })
@@ -219,7 +213,7 @@ fn fixed(bytes: &[u8]) -> Option<Fixed> {
 impl Stored {
     /// Reads id and state; what is not of this format is an error and changes nothing.
     pub(super) fn read(id: &[u8], value: &[u8]) -> Result<Self> {
-        Self::parse(id, value).ok_or_else(|| foreign("job", value))
+        Self::parse(id, value).ok_or_else(|| foreign("job", value.len()))
     }
 
     fn parse(id: &[u8], value: &[u8]) -> Option<Self> {
@@ -236,7 +230,7 @@ impl Stored {
         bytes.take(12)?;
         let (rules, worker, note) = (bytes.length(4)?, bytes.length(2)?, bytes.length(2)?);
         let Fixed { rules, line, key, told } = fixed(bytes.take(rules)?)?;
-        let (worker, note) = (bytes.text(worker)?.0, bytes.text(note)?.0);
+        let (worker, note) = (bytes.text(worker)?, bytes.text(note)?);
         let has_reason = flags & 4 != 0;
         Some(Self {
             id,
@@ -310,7 +304,7 @@ impl Shown {
 
     pub(super) fn into_view(self) -> Result<JobView> {
         let Self { stored, lease_end, progress, last_failures, content, result } = self;
-        let state = state_of(stored.kind).ok_or_else(|| foreign("kind of job", &[stored.kind]))?;
+        let state = state_of(stored.kind).ok_or_else(|| foreign("kind of job", 1))?;
         let finished_at = state.is_terminal().then_some(stored.number);
         let expires_at = stored.rules.max_wait.map(|wait| stored.due + wait);
         let lease = LeaseView { worker: stored.worker, end: lease_end };
@@ -344,13 +338,14 @@ impl Shown {
 }
 
 /// The content of a job.
-pub(super) fn content_of(bytes: &[u8]) -> Result<Content> {
-    read_content(Bytes(bytes)).ok_or_else(|| foreign("input", bytes))
+pub(super) fn content_of(bytes: Vec<u8>) -> Result<Content> {
+    let size = bytes.len();
+    into_content(bytes, size).ok_or_else(|| foreign("input", size))
 }
 
 fn text(bytes: &mut Bytes<'_>) -> Option<Arc<str>> {
     let length = bytes.length(2)?;
-    Some(bytes.text(length)?.0)
+    bytes.text(length)
 }
 
 /// Stored failures, which stand newest first, from the oldest on.
@@ -358,7 +353,7 @@ pub(super) fn failures_of(list: &[u8]) -> Result<Vec<FailureView>> {
     let mut bytes = Bytes(list);
     let mut failures = Vec::new();
     while !bytes.0.is_empty() {
-        failures.push(failure(&mut bytes).ok_or_else(|| foreign("failure", list))?);
+        failures.push(failure(&mut bytes).ok_or_else(|| foreign("failure", list.len()))?);
     }
     failures.reverse();
     Ok(failures)
@@ -374,7 +369,7 @@ pub(super) fn events_of(chunk: &[u8]) -> Result<Vec<EventView>> {
     let mut bytes = Bytes(chunk);
     let mut events = Vec::new();
     while !bytes.0.is_empty() {
-        events.push(event(&mut bytes).ok_or_else(|| foreign("chunk of events", chunk))?);
+        events.push(event(&mut bytes).ok_or_else(|| foreign("chunk of events", chunk.len()))?);
     }
     Ok(events)
 }
@@ -401,7 +396,7 @@ fn event(bytes: &mut Bytes<'_>) -> Option<EventView> {
         }
         b'x' => {
             let length = bytes.number(2)?;
-            let reason = if length == NO_TEXT { None } else { Some(bytes.text(usize::try_from(length).ok()?)?.0) };
+            let reason = if length == NO_TEXT { None } else { Some(bytes.text(usize::try_from(length).ok()?)?) };
             Happened::Cancelled { reason }
         }
         _ => return None,

@@ -1,6 +1,7 @@
 //! The engine of a worker: the one task that asks for runs, starts them, settles them, and brings the worker to its end.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl Engine {
             let shared = Arc::clone(&self.shared);
             self.asks.push(Box::pin(async move {
                 let terms = Arc::clone(&shared.plan.terms);
-                let came = shared.line.receive(&terms, free, &mut None, shared.stopping.given()).await;
+                let came = shared.line.receive(&terms, free, &mut None, pin!(shared.stopping.given())).await;
                 (free, came)
             }));
         }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::stored::{Stored, body};
+use super::stored::{handed, push_body};
 use super::trip::Request;
 use crate::backend::redis::{Arguments, Settles, Slot, unexpected};
 use crate::error::Result;
@@ -73,7 +73,7 @@ impl Plan {
         let Some((_, first)) = run.first() else { return };
         push_plain(first, run.len(), false, arguments);
         for (_, message) in run.iter() {
-            arguments.push(&body(&message.content, message.retention));
+            arguments.written(|bytes| push_body(message, bytes));
         }
         self.steps.push(Step::Plain(run.drain(..).map(|(index, _)| index).collect()));
     }
@@ -106,7 +106,7 @@ fn push_batch(batch: &[NewMessage], arguments: &mut Arguments) {
     if batch.iter().all(|message| is_plain(message) && same_line(message, &batch[0])) {
         push_plain(&batch[0], batch.len(), true, arguments);
         for message in batch {
-            arguments.push(&body(&message.content, message.retention));
+            arguments.written(|bytes| push_body(message, bytes));
         }
         return;
     }
@@ -128,7 +128,7 @@ fn push_batch(batch: &[NewMessage], arguments: &mut Arguments) {
             &window.to_be_bytes(),
         ]);
         arguments.push(message.dedup.as_ref().map_or(&[][..], |dedup| dedup.key.as_bytes()));
-        arguments.push(&body(&message.content, message.retention));
+        arguments.written(|bytes| push_body(message, bytes));
     }
 }
 
@@ -218,15 +218,13 @@ fn read_taken(reply: &mut Reply) -> Result<Taken> {
     let Some(Value::Array(items)) = reply.items.next() else { return Err(unexpected("take", &Value::Nil)) };
     let mut items = items.into_iter();
     let Some(Value::BulkString(told)) = items.next() else { return Err(unexpected("take", &Value::Nil)) };
-    let messages = items.map(|item| match item {
-        Value::BulkString(value) => Ok(Stored::read(&value)?.into_handed()),
-        other => Err(unexpected("take", &other)),
-    });
+    let mut messages = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Value::BulkString(value) => messages.push(handed(value)?),
+            other => return Err(unexpected("take", &other)),
+        }
+    }
     let after = number(&told);
-    Ok(Taken {
-        gap: None,
-        messages: messages.collect::<Result<_>>()?,
-        next: (after != 0).then_some(after),
-        ended: false,
-    })
+    Ok(Taken { gap: None, messages, next: (after != 0).then_some(after), ended: false })
 }

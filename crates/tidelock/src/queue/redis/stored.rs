@@ -2,22 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::backend::redis::{Bytes, push_content, read_content, reason_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::redis::{Bytes, foreign, into_content, push_content, read_content, reason_of};
+use crate::error::Result;
 use crate::handover::cursor::Cursor;
-use crate::queue::store::{Content, DeadView, Handed, LeaseView, MessageView, State};
+use crate::queue::store::{Content, DeadView, Handed, LeaseView, MessageView, NewMessage, State};
 use crate::topic::store::Position;
 
 /// A stored message, read.
 #[derive(Debug)]
 pub(super) struct Stored {
-    kind: u8,
-    priority: u8,
-    standing: u64,
-    fence: u64,
-    attempts: u64,
-    number: u64,
-    tag: u8,
+    state: Fixed,
     consumer: Arc<str>,
     note: Option<Arc<str>>,
     last_error: Option<Arc<str>>,
@@ -25,103 +19,134 @@ pub(super) struct Stored {
     enqueued_at: u64,
     expires_at: Option<u64>,
     retention: Option<u64>,
-    join: u64,
     content: Content,
 }
 
-/// The sender's part of an element: retention, then the content.
-pub(super) fn body(content: &Content, retention: Option<u64>) -> Vec<u8> {
-    let mut bytes = retention.unwrap_or(0).to_be_bytes().to_vec();
-    push_content(content, &mut bytes);
-    bytes
+/// The part of a state that is always as long, with the lengths of the texts behind it.
+#[derive(Debug)]
+struct Fixed {
+    kind: u8,
+    priority: u8,
+    standing: u64,
+    fence: u64,
+    attempts: u64,
+    join: u64,
+    number: u64,
+    tag: u8,
+    consumer: usize,
+    note: usize,
+    last_error: usize,
+}
+
+/// Appends the sender's part of an element: retention, then the content.
+pub(super) fn push_body(message: &NewMessage, bytes: &mut Vec<u8>) {
+    bytes.extend(message.retention.unwrap_or(0).to_be_bytes());
+    push_content(&message.content, bytes);
 }
 
 fn some(number: u64) -> Option<u64> {
     (number != 0).then_some(number)
 }
 
+/// Reads a message that a take brought. One that is not of this format is an error and changes nothing.
+pub(super) fn handed(value: Vec<u8>) -> Result<Handed> {
+    let size = value.len();
+    let parse = || {
+        let mut bytes = Bytes(&value);
+        let state = Fixed::read(&mut bytes)?;
+        bytes.take(state.consumer + state.note)?;
+        let last_error = bytes.text_or_none(state.last_error)?.0;
+        let (id, enqueued_at) = (bytes.number(8)?, bytes.number(8)?);
+        // Expiry and retention: nothing to its consumer.
+        bytes.take(16)?;
+        let content = bytes.0.len();
+        Some(Handed {
+            id,
+            fence: state.fence,
+            attempt: state.attempts,
+            priority: state.priority,
+            enqueued_at,
+            position: Position::default(),
+            run: None,
+            event: None,
+            last_error,
+            content: into_content(value, content)?,
+        })
+    };
+    parse().ok_or_else(|| foreign("message", size))
+}
+
+impl Fixed {
+    fn read(bytes: &mut Bytes<'_>) -> Option<Self> {
+        Some(Self {
+            kind: bytes.byte()?,
+            priority: bytes.byte()?,
+            standing: bytes.number(8)?,
+            fence: bytes.number(8)?,
+            attempts: bytes.number(6)?,
+            join: bytes.number(8)?,
+            number: bytes.number(8)?,
+            tag: bytes.byte()?,
+            consumer: bytes.length(2)?,
+            note: bytes.length(2)?,
+            last_error: bytes.length(2)?,
+        })
+    }
+}
+
 impl Stored {
     /// Reads a stored value; one that is not of this format is an error and changes nothing.
     pub(super) fn read(value: &[u8]) -> Result<Self> {
-        Self::parse(value).ok_or_else(|| {
-            let message = format!("a stored message of {} bytes is not of this version's format", value.len());
-            Error::new(ErrorKind::IncompatibleFormat, message)
-        })
+        Self::parse(value).ok_or_else(|| foreign("message", value.len()))
     }
 
     fn parse(value: &[u8]) -> Option<Self> {
         let mut bytes = Bytes(value);
-        let (kind, priority) = (bytes.byte()?, bytes.byte()?);
-        let (standing, fence) = (bytes.number(8)?, bytes.number(8)?);
-        let (attempts, join, number) = (bytes.number(6)?, bytes.number(8)?, bytes.number(8)?);
-        let tag = bytes.byte()?;
-        let (consumer, note, error) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
-        let consumer = bytes.text(consumer)?.0;
-        let (note, last_error) = (bytes.text(note)?.unless_empty(), bytes.text(error)?.unless_empty());
-        let (id, enqueued_at) = (bytes.number(8)?, bytes.number(8)?);
-        let (expires_at, retention) = (some(bytes.number(8)?), some(bytes.number(8)?));
-        let content = read_content(bytes)?;
+        let state = Fixed::read(&mut bytes)?;
         Some(Self {
-            kind,
-            priority,
-            standing,
-            fence,
-            attempts,
-            number,
-            tag,
-            consumer,
-            note,
-            last_error,
-            id,
-            enqueued_at,
-            expires_at,
-            retention,
-            join,
-            content,
+            consumer: bytes.text(state.consumer)?,
+            note: bytes.text_or_none(state.note)?.0,
+            last_error: bytes.text_or_none(state.last_error)?.0,
+            state,
+            id: bytes.number(8)?,
+            enqueued_at: bytes.number(8)?,
+            expires_at: some(bytes.number(8)?),
+            retention: some(bytes.number(8)?),
+            content: read_content(bytes)?,
         })
-    }
-
-    pub(super) fn into_handed(self) -> Handed {
-        Handed {
-            id: self.id,
-            fence: self.fence,
-            attempt: self.attempts,
-            priority: self.priority,
-            enqueued_at: self.enqueued_at,
-            position: Position::default(),
-            run: None,
-            event: None,
-            last_error: self.last_error,
-            content: self.content,
-        }
     }
 
     /// Where a listing of ready messages goes on after this one.
     pub(super) fn cursor(&self) -> Cursor {
+        let Fixed { kind, priority, standing, join, .. } = self.state;
         match &self.content.ordering_key {
-            Some(key) if self.kind == b'b' => Cursor::Blocked(self.join, key.to_string()),
-            None if self.join != 0 => Cursor::Ready(9 - self.priority.min(9), self.standing, self.join),
-            _ => Cursor::Ready(9 - self.priority.min(9), self.standing, self.id),
+            Some(key) if kind == b'b' => Cursor::Blocked(join, key.to_string()),
+            key => {
+                // A message without a key that went to the back stands there by another number than its id.
+                let place = if key.is_none() && join != 0 { join } else { self.id };
+                Cursor::Ready(9 - priority.min(9), standing, place)
+            }
         }
     }
 
     /// As an unfinished message; `None` for a dead letter.
     pub(super) fn into_view(self, lease_end: u64) -> Option<MessageView> {
-        let (state, due, lease) = match self.kind {
-            b'r' | b'b' => (State::Ready, self.standing, None),
-            b'd' => (State::Delayed, self.number, None),
+        let Fixed { kind, priority, standing, fence, attempts, number, .. } = self.state;
+        let (state, due, lease) = match kind {
+            b'r' | b'b' => (State::Ready, standing, None),
+            b'd' => (State::Delayed, number, None),
             b'l' => {
-                let lease = LeaseView { fence: self.fence, end: lease_end, consumer: self.consumer };
-                (State::Leased, self.standing, Some(lease))
+                let lease = LeaseView { fence, end: lease_end, consumer: self.consumer };
+                (State::Leased, standing, Some(lease))
             }
             _ => return None,
         };
         Some(MessageView {
             id: self.id,
             state,
-            blocked: self.kind == b'b',
-            priority: self.priority,
-            attempts: self.attempts,
+            blocked: kind == b'b',
+            priority,
+            attempts,
             enqueued_at: self.enqueued_at,
             due,
             expires_at: self.expires_at,
@@ -134,15 +159,16 @@ impl Stored {
 
     /// As a dead letter; `None` for an unfinished message.
     pub(super) fn into_dead(self) -> Option<DeadView> {
-        let reason = reason_of(self.tag).filter(|_| self.kind == b'x')?;
+        let Fixed { kind, priority, attempts, number, tag, .. } = self.state;
+        let reason = reason_of(tag).filter(|_| kind == b'x')?;
         Some(DeadView {
             id: self.id,
             reason,
-            priority: self.priority,
-            attempts: self.attempts,
+            priority,
+            attempts,
             enqueued_at: self.enqueued_at,
-            moved_at: self.number,
-            kept_until: self.retention.map(|retention| self.number + retention),
+            moved_at: number,
+            kept_until: self.retention.map(|retention| number + retention),
             note: self.note,
             last_error: self.last_error,
             content: self.content,

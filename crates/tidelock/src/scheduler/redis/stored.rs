@@ -22,7 +22,7 @@ struct Maybe(Option<Arc<str>>);
 /// A text of which the length is told with one more; 0 for none.
 fn optional(bytes: &mut Bytes<'_>, length: usize) -> Option<Maybe> {
     match length.checked_sub(1) {
-        Some(length) => Some(Maybe(Some(bytes.text(length)?.0))),
+        Some(length) => Some(Maybe(Some(bytes.text(length)?))),
         None => Some(Maybe(None)),
     }
 }
@@ -130,7 +130,7 @@ fn parse_trigger(bytes: &[u8]) -> Option<TriggerView> {
     let mut bytes = Bytes(bytes);
     let [born, run, accepted_at] = numbers(&mut bytes)?;
     let (key, handler, id) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
-    let id = bytes.text(id)?.0;
+    let id = bytes.text(id)?;
     let key = optional(&mut bytes, key)?.0;
     let handler = optional(&mut bytes, handler)?.0;
     Some(TriggerView { id, born, run, key, accepted_at, content: bytes.0.to_vec(), handler })
@@ -147,9 +147,9 @@ fn parse_letter(bytes: &[u8]) -> Option<LetterView> {
     let has_slot = bytes.byte()? == b'1';
     let slot = Some(slot(&mut bytes)?).filter(|_| has_slot);
     let (id, key, error) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
-    let schedule = bytes.text(id)?.0;
+    let schedule = bytes.text(id)?;
     let key = optional(&mut bytes, key)?.0;
-    let error = bytes.text(error)?.0;
+    let error = bytes.text(error)?;
     Some(LetterView { number, schedule, born, timing_revision, run, slot, key, missed, error, rounds, epoch, at })
 }
 
@@ -194,7 +194,7 @@ fn outcome(bytes: &mut Bytes<'_>) -> Option<Dispatched> {
         b'o' => Dispatched::Overlapped { active: bytes.number(8)? },
         b'g' => {
             let length = bytes.length(2)?;
-            Dispatched::GivenUp { error: bytes.text(length)?.0 }
+            Dispatched::GivenUp { error: bytes.text(length)? }
         }
         _ => return None,
     })

@@ -266,11 +266,14 @@ fn read_taken(item: Value) -> Result<Option<Taken>> {
         Some((after, life, is_seen.then_some(place), gap(&mut head)?.0))
     };
     let (after, life, seen, gap) = read_head().ok_or_else(|| unexpected("take", &Value::BulkString(head.clone())))?;
-    let events = items.map(|item| match item {
-        Value::BulkString(value) => Ok(Stored::read(&value)?.into_handed(life)),
-        other => Err(unexpected("take", &other)),
-    });
-    Ok(Some(Taken { gap, events: events.collect::<Result<_>>()?, seen, next: (after != 0).then_some(after) }))
+    let mut events = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Value::BulkString(value) => events.push(Stored::read(value)?.into_handed(life)),
+            other => return Err(unexpected("take", &other)),
+        }
+    }
+    Ok(Some(Taken { gap, events, seen, next: (after != 0).then_some(after) }))
 }
 
 impl RemoteGroup {

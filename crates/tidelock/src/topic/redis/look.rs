@@ -241,7 +241,7 @@ impl RemoteGroup {
     async fn letter(&self, at: u64) -> Result<Option<DeadView>> {
         let (_, life, mut shown) = self.show("dead", |arguments| arguments.push(&at.to_be_bytes())).await?;
         match shown.0.next() {
-            Some(Value::BulkString(value)) => Ok(Stored::read(&value)?.into_dead(life)),
+            Some(Value::BulkString(value)) => Ok(Stored::read(value)?.into_dead(life)),
             _ => Ok(None),
         }
     }
@@ -262,7 +262,7 @@ impl RemoteGroup {
             let Some(Value::BulkString(last)) = items.pop() else { return Ok(View::Deads(found, None)) };
             for item in items {
                 let Value::BulkString(value) = item else { return Err(unexpected("look", &item)) };
-                found.extend(Stored::read(&value)?.into_dead(life));
+                found.extend(Stored::read(value)?.into_dead(life));
             }
             if found.len() > limit || last.is_empty() {
                 break;

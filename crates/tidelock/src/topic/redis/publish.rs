@@ -7,8 +7,10 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use super::Remote;
-use super::stored::{PLACE, body, place};
-use crate::backend::redis::{Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, script, unexpected};
+use super::stored::{PLACE, place};
+use crate::backend::redis::{
+    Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, push_content, script, unexpected,
+};
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
 use crate::topic::store::{Appended, NewEvent, Position, Settings};
@@ -126,7 +128,7 @@ fn push_run(load: &[Publish], run: &mut Vec<(usize, &NewEvent)>, arguments: &mut
             arguments.push(&dedup.window.to_be_bytes());
             arguments.push(dedup.key.as_bytes());
         }
-        arguments.push(&body(&event.content));
+        arguments.written(|bytes| push_content(&event.content, bytes));
         match parts.last_mut() {
             Some((same, count)) if *same == index => *count += 1,
             _ => parts.push((index, 1)),

@@ -3,21 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::backend::redis::{Bytes, push_content, read_content, reason_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::redis::{Bytes, foreign, into_content, read_content, reason_of};
+use crate::error::Result;
 use crate::topic::store::{Begin, Content, DeadView, EventView, GapView, Handed, Position};
 
 /// What a script writes for the number of missed events where it is unknown.
 const UNKNOWN: u64 = 1 << 53;
 /// Bytes of a place.
 pub(super) const PLACE: usize = 24;
-
-/// The sender's part of an element.
-pub(super) fn body(content: &Content) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    push_content(content, &mut bytes);
-    bytes
-}
 
 /// A place as 24 bytes.
 pub(super) fn place_bytes(place: Position) -> [u8; PLACE] {
@@ -63,12 +56,7 @@ pub(super) fn event(life: u64, ordinal: u64, element: &[u8]) -> Result<EventView
         let at = bytes.number(8)?;
         Some(EventView { place: Position { life, at, ordinal }, content: read_content(bytes)? })
     };
-    parse().ok_or_else(|| misshapen("event", element))
-}
-
-fn misshapen(what: &str, value: &[u8]) -> Error {
-    let message = format!("a stored {what} of {} bytes is not of this version's format", value.len());
-    Error::new(ErrorKind::IncompatibleFormat, message)
+    parse().ok_or_else(|| foreign("event", element.len()))
 }
 
 /// An open event or a dead letter, read.
@@ -87,20 +75,22 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn read(value: &[u8]) -> Result<Self> {
-        Self::parse(value).ok_or_else(|| misshapen("event of a group", value))
+    pub(super) fn read(value: Vec<u8>) -> Result<Self> {
+        let size = value.len();
+        Self::parse(value).ok_or_else(|| foreign("event of a group", size))
     }
 
-    fn parse(value: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(value);
+    fn parse(value: Vec<u8>) -> Option<Self> {
+        let mut bytes = Bytes(&value);
         let (kind, _flags) = (bytes.byte()?, bytes.byte()?);
         let (fence, attempts, number) = (bytes.number(8)?, bytes.number(6)?, bytes.number(8)?);
         let (retention, ordinal) = (bytes.number(8)?, bytes.number(8)?);
         let (consumer, note, error) = (bytes.length(2)?, bytes.length(2)?, bytes.length(2)?);
         bytes.take(consumer)?;
-        let (note, last_error) = (bytes.text(note)?.unless_empty(), bytes.text(error)?.unless_empty());
+        let (note, last_error) = (bytes.text_or_none(note)?.0, bytes.text_or_none(error)?.0);
         let at = bytes.number(8)?;
-        let content = read_content(bytes)?;
+        let content = bytes.0.len();
+        let content = into_content(value, content)?;
         Some(Self { kind, fence, attempts, number, retention, ordinal, note, last_error, at, content })
     }
 
