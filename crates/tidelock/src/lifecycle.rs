@@ -1,7 +1,7 @@
 //! Open, closing, closed: what `shutdown` tells to everything that was made from one `Tidelock`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,6 +57,9 @@ pub(crate) struct Lifecycle {
 struct Shared {
     clock: Clock,
     phase: watch::Sender<Phase>,
+    /// Whether the phase is `Open` no more, and whether it is `Closed`: every call asks, and without a lock.
+    is_closing: AtomicBool,
+    is_closed: AtomicBool,
     /// Told when the phase leaves `Open`, for those who need a future with a name.
     closing: Arc<Notify>,
     next: AtomicU64,
@@ -80,8 +83,10 @@ pub(crate) trait GiveBack: std::fmt::Debug + Send + Sync {
 impl Lifecycle {
     pub(crate) fn new(clock: Clock) -> Self {
         let phase = watch::Sender::new(Phase::Open);
-        let (closing, held, released) = (Arc::default(), Mutex::default(), Notify::new());
-        Self { shared: Arc::new(Shared { clock, phase, closing, next: AtomicU64::new(0), held, released }) }
+        let (is_closing, is_closed, closing) = Default::default();
+        let (next, held, released) = Default::default();
+        let shared = Shared { clock, phase, is_closing, is_closed, closing, next, held, released };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Refuses new work once a shutdown has begun.
@@ -91,10 +96,7 @@ impl Lifecycle {
 
     /// Refuses any call once a shutdown is over. Until then what is held may be finished.
     pub(crate) fn check_not_closed(&self, operation: &str) -> Result<()> {
-        match *self.shared.phase.borrow() {
-            Phase::Open | Phase::Closing(_) => Ok(()),
-            Phase::Closed => Err(Error::shutting_down(operation)),
-        }
+        if self.shared.is_closed.load(Ordering::Acquire) { Err(Error::shutting_down(operation)) } else { Ok(()) }
     }
 
     /// Resolves when a shutdown begins.
@@ -104,7 +106,7 @@ impl Lifecycle {
 
     /// Whether a shutdown has begun.
     pub(crate) fn is_closing(&self) -> bool {
-        *self.shared.phase.borrow() != Phase::Open
+        self.shared.is_closing.load(Ordering::Acquire)
     }
 
     /// Resolves when a shutdown begins that had not begun when this was called. It can be held without a box by
@@ -151,6 +153,7 @@ impl Lifecycle {
     /// Begins to close, waits for what is held until `grace` is over, and tells what was left.
     pub(crate) async fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let deadline = self.shared.clock.tick().plus(grace);
+        self.shared.is_closing.store(true, Ordering::Release);
         self.shared.phase.send_modify(|phase| {
             *phase = match *phase {
                 Phase::Open => Phase::Closing(deadline),
@@ -165,6 +168,7 @@ impl Lifecycle {
             () = self.shared.clock.sleep_until(deadline) => {}
             () = self.closed() => {}
         }
+        self.shared.is_closed.store(true, Ordering::Release);
         self.shared.phase.send_replace(Phase::Closed);
         let report = self.report();
         self.give_back().await;
@@ -217,7 +221,10 @@ pub(crate) struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.lifecycle.lock().remove(&self.id);
-        // `notified()` futures are made before the check, so a wake-up between check and wait is not lost.
-        self.lifecycle.shared.released.notify_waiters();
+        // Nobody waits before. Whoever begins to wait after this has seen it go, as both take the lock; and `notified()`
+        // futures are made before the check, so a wake-up between check and wait is not lost.
+        if self.lifecycle.is_closing() {
+            self.lifecycle.shared.released.notify_waiters();
+        }
     }
 }
