@@ -3,6 +3,8 @@
 use super::*;
 use futures_util::StreamExt;
 
+use crate::harness::START;
+
 conformance!(a_stream_waits_on_and_ends_when_told, async |world: World| {
     let queue = texts(&world.open().await);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -46,20 +48,25 @@ conformance!(what_a_stream_took_ahead_is_renewed_and_given_back, async |mut worl
     for number in 0..4 {
         send(&queue, &number.to_string()).await;
     }
-    let mut stream = queue.stream().lease(SECOND).prefetch(3);
+    let mut stream = queue.stream().lease(30 * SECOND).prefetch(3);
     let first = within(stream.next()).await.unwrap().unwrap();
     assert_eq!(data(&first), "0");
     until_leased(&queue, 4).await;
-    for _ in 0..10 {
-        clock.advance(400 * MS);
-        // One that comes into the buffer just now is renewed the next time.
-        let end = clock.now() + 600 * MS;
-        // The three in the buffer are renewed; the one that was handed out is the caller's to touch.
+    let until_renewed = async |end: tidelock::Timestamp, moves: Duration| {
         until(async || {
+            clock.advance(moves);
             let leased = queue.list(State::Leased).await.unwrap().items;
             leased.iter().filter(|info| info.lease.as_ref().unwrap().end >= end).count() >= 3
         })
         .await;
+    };
+    // What comes into the buffer behind a renewal is renewed by the next one, so the time goes on here.
+    clock.advance(10 * SECOND);
+    until_renewed(START + 31 * SECOND, 5 * MS).await;
+    for _ in 0..10 {
+        clock.advance(12 * SECOND);
+        // The three in the buffer are renewed; the one that was handed out is the caller's to touch.
+        until_renewed(clock.now() + 30 * SECOND, Duration::ZERO).await;
     }
     assert_eq!(queue.list(State::Leased).await.unwrap().items.len(), 3);
     drop(stream);
