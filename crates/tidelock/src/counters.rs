@@ -1,12 +1,13 @@
 //! Counters for the crate `metrics`, with the name and the labels of each made once: most counts are of an object that is
 //! there for long, in the midst of what is to be quick.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 #[cfg(feature = "metrics")]
 use std::sync::OnceLock;
 
 /// The name of a counter and its labels.
-pub(crate) type Named = (&'static str, Vec<(&'static str, Arc<str>)>);
+pub(crate) type Named = (Cow<'static, str>, Vec<(&'static str, Arc<str>)>);
 
 /// The counters of one object, by number. Nothing is counted without the feature `metrics`.
 #[derive(Debug)]

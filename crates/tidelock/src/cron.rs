@@ -16,39 +16,7 @@
 //! assert_eq!(error.to_string(), "invalid day-of-week value: FIR (at byte 12)");
 //! # Ok::<(), tidelock::CronError>(())
 //! ```
-//!
-//! # Expressions
-//!
-//! Five fields, or six with the seconds first, or one of `@yearly` (`@annually`), `@monthly`, `@weekly` (Sunday 00:00),
-//! `@daily` (`@midnight`), `@hourly`; in any case, at most 256 bytes.
-//!
-//! | field | values | |
-//! |---|---|---|
-//! | second, minute | 0–59 | without a field of seconds, slots are at second 0 |
-//! | hour | 0–23 | |
-//! | day-of-month | 1–31 | |
-//! | month | 1–12, JAN–DEC | |
-//! | day-of-week | 0–7, SUN–SAT | 0 and 7 are Sunday |
-//!
-//! A field is a list of segments, `1,10-20/5,*/30`; a segment is `*`, a value or a range, with `/` and a step if wanted.
-//! `n/s` goes from n to the end of the range. A range whose end is below its start goes round, in every field but
-//! day-of-month: `22-4/2` is 22, 0, 2, 4 and `FRI-MON` is four days. A range to 7 ends on Sunday: `5-7` is Friday to Sunday.
-//!
-//! A day field written `*` or `*/1` leaves the day to the other one. Where both name days, either is enough:
-//! `0 0 13 * 5` is each 13th and each Friday.
-//!
-//! An expression that names no date, such as `0 0 30 2 *`, is refused. So are the signs of other dialects: `?`, `L`, `W`,
-//! `#`, `H`, `@reboot`, `@every`.
-//!
-//! # When clocks change
-//!
-//! An expression is *interval-like* if second, minute or hour contains a `*` or an open step (`n/s`), else *fixed-time*.
-//!
-//! - Interval-like: each instant whose local reading matches is a slot. Readings that are skipped are none, those that are
-//!   shown twice are two: `*/15 * * * *` keeps its quarter of an hour.
-//! - Fixed-time: each matching reading is one slot. Of a reading shown twice it is the first; for one that is skipped it
-//!   is the first instant after the gap, and what meets there is one slot. The day is judged before that: `30 2 * * *`
-//!   runs once on every day.
+#![doc = include_str!("../../../docs/guide/cron.md")]
 
 mod calendar;
 mod error;

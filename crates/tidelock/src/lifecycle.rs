@@ -153,8 +153,9 @@ impl Lifecycle {
     /// Begins to close, waits for what is held until `grace` is over, and tells what was left.
     pub(crate) async fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let deadline = self.shared.clock.tick().plus(grace);
-        self.shared.is_closing.store(true, Ordering::Release);
         self.shared.phase.send_modify(|phase| {
+            // With the phase: whoever sees one of them sees the other.
+            self.shared.is_closing.store(true, Ordering::Release);
             *phase = match *phase {
                 Phase::Open => Phase::Closing(deadline),
                 Phase::Closing(earlier) => Phase::Closing(earlier.min(deadline)),
@@ -168,8 +169,10 @@ impl Lifecycle {
             () = self.shared.clock.sleep_until(deadline) => {}
             () = self.closed() => {}
         }
-        self.shared.is_closed.store(true, Ordering::Release);
-        self.shared.phase.send_replace(Phase::Closed);
+        self.shared.phase.send_modify(|phase| {
+            self.shared.is_closed.store(true, Ordering::Release);
+            *phase = Phase::Closed;
+        });
         let report = self.report();
         self.give_back().await;
         report

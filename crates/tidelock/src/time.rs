@@ -220,8 +220,8 @@ impl Clock {
         self.sleep_until(self.tick().plus(duration)).await;
     }
 
-    /// Resolves when this clock has moved by `duration` since the call: a pinned one in either direction, so that whoever looks
-    /// again now and then does so after a test set the time back, too.
+    /// Resolves when this clock has moved by `duration` since the call: a pinned one in either direction, so that whoever
+    /// looks again now and then does so after a test set the time back, too.
     pub(crate) fn moved_by(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         let (clock, began) = (self.clone(), self.tick());
         async move {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) use bytes::{Bytes, foreign};
+pub(crate) use bytes::{Bytes, Text, foreign};
 pub(crate) use call::Repeat;
 pub(crate) use content::{into_content, push_content, read_content};
 pub(crate) use failure::Failure;
@@ -178,8 +178,8 @@ impl Place {
     }
 }
 
-/// Room for what a common trip has beside its keys, in bytes.
-const ROOM: usize = 512;
+/// Room for what a common trip has beside its keys: arguments, and bytes of each.
+const ROOM: (usize, usize) = (32, 16);
 
 impl Server {
     /// The key of one part of an object: `prefix:{tag}:part`.
@@ -190,8 +190,9 @@ impl Server {
 
     /// Keys and pinned time, as scripts begin. `answers` is a sender's own memory.
     pub(crate) fn arguments(&self, keys: &[String], answers: Option<&str>) -> Arguments {
-        let bytes = keys.iter().map(String::len).sum::<usize>() + ROOM;
-        let mut arguments = Arguments::with_capacity(keys.len() + ROOM / 16, bytes);
+        let (count, bytes) = ROOM;
+        let bytes = keys.iter().map(String::len).sum::<usize>() + count * bytes;
+        let mut arguments = Arguments::with_capacity(keys.len() + count, bytes);
         for key in keys.iter().map(String::as_str).chain(answers) {
             arguments.key(key);
         }

@@ -108,8 +108,8 @@ fn named(site: &Site, counter: Counter) -> Option<Named> {
     };
     let id = Arc::clone(&site.address.id);
     match &site.object {
-        Object::Queue | Object::Jobs => Some((queue, vec![("queue", id)])),
-        Object::Group(group) => Some((topic, vec![("topic", id), ("group", Arc::clone(group))])),
+        Object::Queue | Object::Jobs => Some((queue.into(), vec![("queue", id)])),
+        Object::Group(group) => Some((topic.into(), vec![("topic", id), ("group", Arc::clone(group))])),
         Object::JobGroup(_, group) => {
             let events = match counter {
                 Counter::Received => "tidelock.job.events.received",
@@ -119,7 +119,7 @@ fn named(site: &Site, counter: Counter) -> Option<Named> {
                 Counter::Stale => "tidelock.job.events.stale",
                 Counter::Sent | Counter::DeadLettered | Counter::Undecodable => return None,
             };
-            Some((events, vec![("job", id), ("group", Arc::clone(group))]))
+            Some((events.into(), vec![("job", id), ("group", Arc::clone(group))]))
         }
     }
 }

@@ -231,8 +231,13 @@ impl Claims {
     pub(crate) fn split(&mut self, max: usize) -> Self {
         let gap = self.gap.take();
         let count = (max - usize::from(gap.is_some())).min(self.messages.len());
-        let mut messages = VecDeque::with_capacity(count);
-        messages.extend(self.messages.drain(..count));
+        let messages = if count == self.messages.len() {
+            std::mem::take(&mut self.messages)
+        } else {
+            let mut first = VecDeque::with_capacity(count);
+            first.extend(self.messages.drain(..count));
+            first
+        };
         Self { site: Arc::clone(&self.site), gap, messages, asked: self.asked, lease: self.lease }
     }
 

@@ -53,7 +53,7 @@ pub(super) fn count(site: &Site, counter: Counter, by: usize) {
         Counter::GivenBack => "tidelock.job.given_back",
         Counter::Undecodable => "tidelock.job.undecodable",
     };
-    site.job_counters.add(counter as usize, by, || Some((name, vec![("job", Arc::clone(&site.address.id))])));
+    site.job_counters.add(counter as usize, by, || Some((name.into(), vec![("job", Arc::clone(&site.address.id))])));
 }
 
 /// Reports a job that ends because its input is no value of the worker's type.

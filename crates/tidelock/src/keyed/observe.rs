@@ -1,5 +1,7 @@
 //! What the keyed stores tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
 
+use std::sync::Arc;
+
 use tracing::field::Empty;
 
 use super::site::{Call, Site};
@@ -38,34 +40,37 @@ pub(crate) enum Counter {
     Lost,
 }
 
+/// The calls that are counted: those that change something.
+const CALLS: [&str; 10] =
+    ["upsert", "touch", "remove", "cas", "register", "try_register", "renew", "rejoin", "update", "leave"];
+/// How many counters there are.
+pub(crate) const COUNTERS: usize = 5 + CALLS.len();
+
 impl Counter {
-    fn labels(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::Calls(call) => ("calls", Some(call)),
-            Self::Events => ("events", None),
-            Self::Overflows => ("overflows", None),
-            Self::Undecodable => ("undecodable", None),
-            Self::Rejoins => ("rejoins", None),
-            Self::Lost => ("lost", None),
-        }
+    /// The number of the counter, the end of its name, and the call that it is labelled with.
+    fn described(self) -> Option<(usize, &'static str, Option<&'static str>)> {
+        Some(match self {
+            Self::Events => (0, "events", None),
+            Self::Overflows => (1, "overflows", None),
+            Self::Undecodable => (2, "undecodable", None),
+            Self::Rejoins => (3, "rejoins", None),
+            Self::Lost => (4, "lost", None),
+            Self::Calls(call) => (5 + CALLS.iter().position(|known| *known == call)?, "calls", Some(call)),
+        })
     }
 }
 
 /// Adds to a counter, labelled with the object.
-#[cfg(feature = "metrics")]
 pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
-    let (what, call) = counter.labels();
-    let object = metrics::SharedString::from_shared(std::sync::Arc::clone(site.id()));
-    let kind = site.object.kind.word();
-    let mut labels = vec![metrics::Label::new(kind, object)];
-    labels.extend(call.map(|call| metrics::Label::new("call", call)));
-    metrics::counter!(format!("tidelock.{kind}.{what}"), labels).increment(by as u64);
-}
-
-/// Nothing is counted without the feature `metrics`.
-#[cfg(not(feature = "metrics"))]
-pub(crate) fn count(_: &Site, counter: Counter, _: usize) {
-    let _ = counter.labels();
+    let described = counter.described();
+    debug_assert!(described.is_some(), "{counter:?} is not listed");
+    let Some((number, what, call)) = described else { return };
+    site.counters.add(number, by, || {
+        let kind = site.object.kind.word();
+        let mut labels = vec![(kind, Arc::clone(site.id()))];
+        labels.extend(call.map(|call| ("call", call.into())));
+        Some((format!("tidelock.{kind}.{what}").into(), labels))
+    });
 }
 
 /// Reports a record whose bytes are no value of the handle's type.

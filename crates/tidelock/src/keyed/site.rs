@@ -8,6 +8,7 @@ use super::key::check_key;
 use super::observe::{self, Counter};
 use super::store::{Bounds, Change, EventView, KeyedStore, MAX_PAGE, Object, Outcome, Position, Read, Span};
 use crate::bell::Bell;
+use crate::counters::Counters;
 use crate::cursor::Owner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{Hub, Log, Part};
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     hub: OnceLock<Arc<Hub<ChangeLog>>>,
     /// Whether the address is one that may be asked for.
     fine: bool,
+    pub(super) counters: Counters<{ observe::COUNTERS }>,
 }
 
 impl Site {
@@ -39,6 +41,7 @@ impl Site {
                 members: Arc::default(),
                 hub: OnceLock::new(),
                 fine: object.address.check().is_ok(),
+                counters: Counters::default(),
             })
         })
     }
@@ -52,10 +55,7 @@ impl Site {
         if !self.fine {
             self.object.address.check().map_err(|error| self.context(call, error))?;
         }
-        match self.world.lifecycle.check(call.name) {
-            Err(_) if self.world.lifecycle.deadline().is_some() => Ok(()),
-            checked => checked.map_err(|error| self.context(call, error)),
-        }
+        self.world.lifecycle.check_not_closed(call.name).map_err(|error| self.context(call, error))
     }
 
     /// The same, and a bad key.

@@ -202,7 +202,7 @@ pub(super) fn tell(limiter: &RateLimiter, verdict: &Verdict) {
         };
         let limiter = Arc::clone(&limiter.inner.address.id);
         let labels = vec![("limiter", limiter), ("outcome", outcome.into()), ("decided_by", decided_by.into())];
-        Some(("tidelock.ratelimit.verdicts", labels))
+        Some(("tidelock.ratelimit.verdicts".into(), labels))
     });
 }
 

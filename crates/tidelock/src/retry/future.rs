@@ -267,8 +267,8 @@ where
                 this.closing.set(Some(world.lifecycle.notice()));
             }
             if let Some(closing) = this.closing.as_pin_mut() {
-                // The notice is made before the phase is looked at, so a shutdown in between is not missed; once told,
-                // the phase has changed and the call ends below.
+                // The notice is made before it is asked whether a shutdown has begun, so one in between is not missed; once
+                // told, it has begun, and the call ends below.
                 let _ = closing.poll(context);
             }
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Answer;
-use crate::backend::redis::Bytes;
+use crate::backend::redis::{Bytes, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scheduler::store::{
     Definition, Dispatched, Happened, HistoryView, LastView, LetterView, Next, PlanView, PlannedSlot, ScheduleView,
@@ -16,14 +16,11 @@ fn not_understood() -> Error {
     Error::new(ErrorKind::IncompatibleFormat, "what is stored of a scheduler is not of this version's format")
 }
 
-/// A text that may be missing.
-struct Maybe(Option<Arc<str>>);
-
 /// A text of which the length is told with one more; 0 for none.
-fn optional(bytes: &mut Bytes<'_>, length: usize) -> Option<Maybe> {
+fn optional(bytes: &mut Bytes<'_>, length: usize) -> Option<Text> {
     match length.checked_sub(1) {
-        Some(length) => Some(Maybe(Some(bytes.text(length)?))),
-        None => Some(Maybe(None)),
+        Some(length) => Some(Text(Some(bytes.text(length)?))),
+        None => Some(Text(None)),
     }
 }
 
