@@ -1,23 +1,20 @@
 -- part: whether what is acknowledged has no ordering key, and whether what is taken comes from the line alone, as
 -- `op_ack`, `op_take` and `take_line` do. Then the leases go, and tell by that whether all were held: the last that is judged
 -- is also the first that is written.
-    local ids, ended_leases, want, got = {}, {}, 0, 0
+    local ids, ending, want, got = {}, acks and #ARGV[ack_at + 1] / 16 or 0, 0, 0
     plain = plain and (not acks or join == 0 or call('EXISTS', KEYS[5]) == 0)
-    if plain and acks then
-      local receipts, count = ARGV[ack_at + 1], 0
-      for from = 1, #receipts, 16 do
-        count = count + 1
-        ids[count], ended_leases[count] = sub(receipts, from, from + 7), sub(receipts, from, from + 15)
-      end
-    end
     if plain and takes then
       want = tonumber(ARGV[take_at + 1])
       got = want < ready + sends and want or ready + sends
       parks = ARGV[take_at + 6] == '1' and got < want
       plain = want <= 1000 and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
-        and (leased > #ids or call('EXISTS', KEYS[7]) == 1)))
+        and (leased > ending or call('EXISTS', KEYS[7]) == 1)))
     end
     if plain and acks then
+      local receipts, ended_leases = ARGV[ack_at + 1], {}
+      for i = 1, ending do
+        ids[i], ended_leases[i] = sub(receipts, 16 * i - 15, 16 * i - 8), sub(receipts, 16 * i - 15, 16 * i)
+      end
       -- If fewer go, `op_ack` judges each by what is stored of it, and would have ended these leases itself.
-      plain = call('ZREM', KEYS[7], unpack(ended_leases)) == #ids
+      plain = call('ZREM', KEYS[7], unpack(ended_leases)) == ending
     end

@@ -27,11 +27,11 @@
       end
       if acks then
         call('HDEL', KEYS[3], unpack(ids))
-        leased, settled = leased - #ids, settled + #ids
-        answers[#answers + 1] = string.rep('y', #ids)
+        leased, settled = leased - ending, settled + ending
+        answers[#answers + 1] = string.rep('y', ending)
         reply[#reply + 1] = answers[#answers]
       end
-      local taken, receipts = { '' }, {}
+      local taken, taken_receipts = { '' }, {}
       if got > 0 then
         local max_deliveries, consumer = tonumber(ARGV[take_at + 3]), ARGV[take_at + 5]
         soonest = now + tonumber(ARGV[take_at + 2])
@@ -51,7 +51,7 @@
               local value, receipt, count = 'l\0' .. sub(element, 9, 16) .. fence .. state .. element, id .. fence, #taken
               values[2 * count - 1], values[2 * count] = id, value
               new_leases[2 * count - 1], new_leases[2 * count] = lease_end, receipt
-              taken[count + 1], receipts[count] = value, receipt
+              taken[count + 1], taken_receipts[count] = value, receipt
               forgotten = forgotten and forgotten > soonest + retention and forgotten or soonest + retention
             end
           end
