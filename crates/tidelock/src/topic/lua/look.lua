@@ -6,7 +6,7 @@
 -- KEYS[5]   parked: processes that wait, by group (hash)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   what: stats, names, resolve, read, back
--- ARGV[3]   resolve: the beginning (see log.lua) · read, back: the place to go on from (24 bytes), or empty for the end
+-- ARGV[3]   resolve: the beginning (see begin.lua) · read, back: the place to go on from (24 bytes), or empty for the end
 --           of the log that reading begins at
 -- ARGV[4]   read, back: how many events at most
 -- ARGV[5]   read, back: how many bytes at most, unless one event has more
@@ -64,8 +64,8 @@ local function read()
     end
     show(start, 1, r.ordinal, reply)
   elseif ARGV[6] ~= '' then
-    local parked = read_parked(redis.call('HGET', PARKED, 'f') or '')
-    write_parked('f', add_parked(parked, ARGV[6], 0))
+    local parked = parking().read(redis.call('HGET', PARKED, 'f') or '')
+    parking().write('f', parking().add(parked, ARGV[6], 0))
   end
   return reply
 end

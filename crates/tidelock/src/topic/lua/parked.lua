@@ -1,64 +1,81 @@
 -- part: processes that wait. One field of a hash for each group (`g` and its name), one (`f`) for those who follow: a
 -- list of flags (1 keeps the group's next deadline, 2 took no more because too much was in flight), when it is
--- forgotten (8 bytes), length (2 bytes) and name of its channel.
+-- forgotten (8 bytes), length (2 bytes) and name of its channel. The functions for them are made when the first of them is
+-- asked for: in most steps nobody waits.
 local KEEPS, LIMITED = 1, 2
 local REMEMBERED = 10000
 
-local function read_parked(list)
-  local parked, at = {}, 1
-  while at <= #list do
-    local flags, until_time, length = struct.unpack('>BI8I2', list, at)
-    local process = list:sub(at + 11, at + 10 + length)
-    if until_time > now then
-      parked[#parked + 1] = { flags = flags, until_time = until_time, process = process }
+local parking_made
+local function parking()
+  if parking_made then
+    return parking_made
+  end
+
+  -- Publishes to a parked process; false if nobody listens there.
+  local TAG = RECORD:match('{(.*)}')
+  local function ring(process, detail)
+    return redis.call('PUBLISH', process, TAG .. '\n' .. detail) > 0
+  end
+
+  local function read(list)
+    local parked, at = {}, 1
+    while at <= #list do
+      local flags, until_time, length = struct.unpack('>BI8I2', list, at)
+      local process = list:sub(at + 11, at + 10 + length)
+      if until_time > now then
+        parked[#parked + 1] = { flags = flags, until_time = until_time, process = process }
+      end
+      at = at + 11 + length
     end
-    at = at + 11 + length
+    return parked
   end
-  return parked
-end
 
-local function write_parked(field, parked)
-  local parts = {}
-  for i = 1, #parked do
-    local one = parked[i]
-    parts[i] = struct.pack('>BI8I2', one.flags, one.until_time, #one.process) .. one.process
-  end
-  if #parts == 0 then
-    redis.call('HDEL', PARKED, field)
-  else
-    redis.call('HSET', PARKED, field, table.concat(parts))
-    redis.call('PEXPIRE', PARKED, pinned and HOUR or 20000)
-  end
-end
-
--- Adds a process to a list, in place of what it said before.
-local function add_parked(parked, process, flags)
-  local rest = {}
-  for i = 1, #parked do
-    if parked[i].process ~= process then
-      rest[#rest + 1] = parked[i]
-    end
-  end
-  rest[#rest + 1] = { flags = flags, until_time = now + REMEMBERED, process = process }
-  return rest
-end
-
--- Wakes up to `count` processes of a list: those that have waited longest, and the keeper of the deadline last.
--- `fits(flags)`: who may be woken. Those that do not listen are dropped. Answers who is left.
-local function wake_some(parked, detail, count, fits)
-  for _, keepers in ipairs({ false, true }) do
-    local rest = {}
+  local function write(field, parked)
+    local parts = {}
     for i = 1, #parked do
       local one = parked[i]
-      if count > 0 and (one.flags % 2 == KEEPS) == keepers and fits(one.flags) then
-        if ring(one.process, detail) then
-          count = count - 1
-        end
-      else
-        rest[#rest + 1] = one
+      parts[i] = struct.pack('>BI8I2', one.flags, one.until_time, #one.process) .. one.process
+    end
+    if #parts == 0 then
+      redis.call('HDEL', PARKED, field)
+    else
+      redis.call('HSET', PARKED, field, table.concat(parts))
+      redis.call('PEXPIRE', PARKED, pinned and HOUR or 20000)
+    end
+  end
+
+  -- Adds a process to a list, in place of what it said before.
+  local function add(parked, process, flags)
+    local rest = {}
+    for i = 1, #parked do
+      if parked[i].process ~= process then
+        rest[#rest + 1] = parked[i]
       end
     end
-    parked = rest
+    rest[#rest + 1] = { flags = flags, until_time = now + REMEMBERED, process = process }
+    return rest
   end
-  return parked
+
+  -- Wakes up to `count` processes of a list: those that have waited longest, and the keeper of the deadline last.
+  -- `fits(flags)`: who may be woken. Those that do not listen are dropped. Answers who is left.
+  local function wake(parked, detail, count, fits)
+    for _, keepers in ipairs({ false, true }) do
+      local rest = {}
+      for i = 1, #parked do
+        local one = parked[i]
+        if count > 0 and (one.flags % 2 == KEEPS) == keepers and fits(one.flags) then
+          if ring(one.process, detail) then
+            count = count - 1
+          end
+        else
+          rest[#rest + 1] = one
+        end
+      end
+      parked = rest
+    end
+    return parked
+  end
+
+  parking_made = { read = read, write = write, add = add, wake = wake }
+  return parking_made
 end

@@ -82,54 +82,59 @@ local function plain_run(at, count)
   return at + count, first
 end
 
--- Whether the event of a dedup record can still be read.
-local function is_readable(ordinal)
-  if ordinal < math.max(r.floor, r.first) or (r.max_len > 0 and ordinal + r.max_len <= r.ordinal) then
-    return false
-  end
-  flush()
-  local element = element_of(ordinal)
-  return element and not is_over(unpack8(element))
-end
-
-local function dedup_run(at, count)
-  local results = {}
-  for i = 1, count do
-    local window, key, body = unpack8(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
-    local record = window > 0 and redis.call('HGET', DEDUP, key)
-    local life, first_at, ordinal, until_time
-    if record then
-      life, first_at, ordinal, until_time = struct.unpack('>I8I8I8I8', record)
+-- Events with dedup keys. Made when there are some: functions cost more than a plain publish.
+local function make_dedup()
+  -- Whether the event of a dedup record can still be read.
+  local function is_readable(ordinal)
+    if ordinal < math.max(r.floor, r.first) or (r.max_len > 0 and ordinal + r.max_len <= r.ordinal) then
+      return false
     end
-    if record and until_time > now and life == r.life and is_readable(ordinal) then
-      results[i] = 'D' .. place(life, first_at, ordinal)
-    else
-      append(body)
-      results[i] = 'N' .. place(r.life, r.at, r.ordinal)
-      if window > 0 then
-        redis.call('HSET', DEDUP, key, place(r.life, r.at, r.ordinal) .. pack8(now + window))
-        fresh[DEDUP] = true
-        r.dedup_ends = math.max(r.dedup_ends, now + window)
+    flush()
+    local element = element_of(ordinal)
+    return element and not is_over(unpack8(element))
+  end
+
+  local function run(at, count)
+    local results = {}
+    for i = 1, count do
+      local window, key, body = unpack8(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+      local record = window > 0 and redis.call('HGET', DEDUP, key)
+      local life, first_at, ordinal, until_time
+      if record then
+        life, first_at, ordinal, until_time = struct.unpack('>I8I8I8I8', record)
+      end
+      if record and until_time > now and life == r.life and is_readable(ordinal) then
+        results[i] = 'D' .. place(life, first_at, ordinal)
+      else
+        append(body)
+        results[i] = 'N' .. place(r.life, r.at, r.ordinal)
+        if window > 0 then
+          redis.call('HSET', DEDUP, key, place(r.life, r.at, r.ordinal) .. pack8(now + window))
+          fresh[DEDUP] = true
+          r.dedup_ends = math.max(r.dedup_ends, now + window)
+        end
+      end
+      at = at + 3
+    end
+    return at, table.concat(results)
+  end
+
+  -- Forgets some dedup records whose window is over or whose event is gone: more in all than are made. They are kept a
+  -- second longer, so that a clock that steps back a little reopens no window.
+  local function forget()
+    local sample = redis.call('HRANDFIELD', DEDUP, 3, 'WITHVALUES')
+    for i = 1, #sample, 2 do
+      local life, _, ordinal, until_time = struct.unpack('>I8I8I8I8', sample[i + 1])
+      if until_time + 1000 <= now or life ~= r.life or ordinal < r.floor then
+        redis.call('HDEL', DEDUP, sample[i])
       end
     end
-    at = at + 3
   end
-  return at, table.concat(results)
+
+  return { run = run, forget = forget }
 end
 
--- Forgets some dedup records whose window is over or whose event is gone: more in all than are made. They are kept a
--- second longer, so that a clock that steps back a little reopens no window.
-local function forget_dedup()
-  local sample = redis.call('HRANDFIELD', DEDUP, 3, 'WITHVALUES')
-  for i = 1, #sample, 2 do
-    local life, _, ordinal, until_time = struct.unpack('>I8I8I8I8', sample[i + 1])
-    if until_time + 1000 <= now or life ~= r.life or ordinal < r.floor then
-      redis.call('HDEL', DEDUP, sample[i])
-    end
-  end
-end
-
-local reply, at, keyed = { '' }, 4, false
+local reply, at, dedup = { '' }, 4, nil
 while at <= #ARGV do
   local replaced = settle_on(tonumber(ARGV[at]), tonumber(ARGV[at + 1]))
   local kind, count = ARGV[at + 2], tonumber(ARGV[at + 3])
@@ -137,14 +142,14 @@ while at <= #ARGV do
   if kind == 'p' then
     at, result = plain_run(at + 4, count)
   else
-    at, result = dedup_run(at + 4, count)
-    keyed = true
+    dedup = dedup or make_dedup()
+    at, result = dedup.run(at + 4, count)
   end
   reply[#reply + 1] = replaced .. result
 end
 flush()
-if keyed then
-  forget_dedup()
+if dedup then
+  dedup.forget()
 end
 fix_floor()
 trim()
@@ -152,11 +157,11 @@ trim()
 if appended > 0 then
   local waiting = redis.call('HGETALL', PARKED)
   for i = 1, #waiting, 2 do
-    local field, parked = waiting[i], read_parked(waiting[i + 1])
+    local field, parked = waiting[i], parking().read(waiting[i + 1])
     local count = field == 'f' and #parked or appended
-    local left = wake_some(parked, field, count, function(flags) return flags < LIMITED end)
+    local left = parking().wake(parked, field, count, function(flags) return flags < LIMITED end)
     if #left ~= #parked then
-      write_parked(field, left)
+      parking().write(field, left)
     end
   end
 end

@@ -24,25 +24,6 @@ local function room(take)
   return take.max - #take.out - (take.gap == NO_GAP and 0 or 1)
 end
 
-local function fits(take, size)
-  return #take.out == 0 or take.bytes == 0 or take.bytes + size <= MAX_BYTES
-end
-
--- Notes a hand-over; what is noted is stored together.
-local function hand_over(take, e)
-  r.fence = following(r.fence)
-  e.kind, e.fence, e.attempts, e.number, e.retention, e.consumer =
-    'l', r.fence, e.attempts + 1, take.max_deliveries, take.retention, take.consumer
-  local count, value = #take.receipts + 1, build(e)
-  take.out[count], take.receipts[count] = value, e.id .. pack8(r.fence)
-  take.values[2 * count - 1], take.values[2 * count] = e.id, value
-  g.leased = g.leased + 1
-  take.bytes = take.bytes + size_of(e.element)
-  if e.is_copy then
-    g.copies = g.copies + 1
-  end
-end
-
 local function store_hand_overs(take)
   if #take.receipts == 0 then
     return
@@ -63,43 +44,6 @@ local function is_limited(take)
   return g.leased + g.waiting + g.ready >= take.max_in_flight
 end
 
--- An event of the log as one that is open.
-local function opened(take, element, ordinal, keyed)
-  local e = { kind = 's', flags = keyed and 2 or 0, fence = 0, attempts = 0, number = 0, retention = take.retention,
-    ordinal = ordinal, consumer = '', note = '', failure = '', element = element, id = element:sub(1, 8) }
-  e.at = unpack8(e.id)
-  if keyed then
-    e.key = element:sub(HEAD + 1, HEAD + struct.unpack('>I2', element, 9))
-  end
-  return e
-end
-
--- The lowest position among open events that may be handed out, and its id.
-local function first_open(limited)
-  local at, id
-  for _, index in ipairs({ READY, FREED }) do
-    if (index == READY and g.ready or not limited and g.freed or 0) > 0 then
-      local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')
-      if first[1] and (not at or tonumber(first[2]) < at) then
-        at, id = tonumber(first[2]), first[1]
-      end
-    end
-  end
-  return at, id
-end
-
--- Hands out one open event; false if it may not be.
-local function take_open(take, id)
-  local e = load(id)
-  -- Only while more is overdue than one step carries out: never handed out.
-  if (not e.is_copy and has_lost(now, e.at, e.ordinal)) or not fits(take, size_of(e.element)) then
-    return false
-  end
-  remove(e)
-  hand_over(take, e)
-  return true
-end
-
 -- Elements of the log from an ordinal on, fetched some at a time.
 local fetched, fetched_from = {}, 0
 local function unread(ordinal, wanted)
@@ -110,35 +54,6 @@ local function unread(ordinal, wanted)
     index = 1
   end
   return fetched[index]
-end
-
--- Goes on to the next event of the log: hands it out, sets it aside, or skips what is open as a requeued copy. False
--- if it may not be handed out.
-local function read_on(take, ordinal, element)
-  local id = element:sub(1, 8)
-  local at = unpack8(id)
-  if g.copies > 0 and redis.call('HEXISTS', OPEN, id) == 1 then
-    g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
-    return true
-  end
-  local keyed = take.ordered and element:sub(9, 10) ~= '\0\0'
-  local e = opened(take, element, ordinal, keyed)
-  if keyed and (take.busy[e.key] or redis.call('HEXISTS', BUSY, e.key) == 1) then
-    g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
-    take.aside = take.aside + 1
-    set_aside(e, 0)
-    return true
-  end
-  if not fits(take, size_of(element)) then
-    return false
-  end
-  g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
-  if keyed then
-    redis.call('HSET', BUSY, e.key, '')
-    take.busy[e.key] = true
-  end
-  hand_over(take, e)
-  return true
 end
 
 -- Where the group reads on: ordinal and element of the next event. The gap before it, if there is one, is told and the
@@ -157,7 +72,7 @@ local function next_unread(take, lowest)
     return nil
   end
   if gap then
-    take.gap = gap_before(start, at, place(g.life, g.at, g.ordinal), missed)
+    take.gap = others().gap_before(start, at, place(g.life, g.at, g.ordinal), missed)
     g.missed = g.missed + math.max(missed, 0)
     g.life, g.at, g.ordinal, g.sure = r.life, at - 1, start - 1, 0
   end
@@ -207,7 +122,7 @@ local function fill(take)
     local limited = is_limited(take)
     local lowest, id
     if g.ready + g.freed > 0 then
-      lowest, id = first_open(limited)
+      lowest, id = others().first_open(limited)
     end
     local ordinal, element
     if not limited then
@@ -220,9 +135,9 @@ local function fill(take)
     if ordinal then
       local fits_all = take.bytes == 0 or take.bytes + #fetched * r.widest <= MAX_BYTES
       local run = not lowest and g.copies == 0 and fits_all and take_run(take, ordinal)
-      going = run or read_on(take, ordinal, element)
+      going = run or others().read_on(take, ordinal, element)
     else
-      going = id and take_open(take, id)
+      going = id and others().take_open(take, id)
     end
     if not going then
       return false
@@ -233,12 +148,12 @@ end
 
 -- Notes that the process waits; answers the deadline that it is to keep, 0 if another one does.
 local function park(take, limited)
-  local parked = read_parked(redis.call('HGET', PARKED, 'g' .. NAME) or '')
+  local parked = parking().read(redis.call('HGET', PARKED, 'g' .. NAME) or '')
   local kept = false
   for i = 1, #parked do
     kept = kept or (parked[i].flags % 2 == KEEPS and parked[i].process ~= take.process)
   end
-  write_parked('g' .. NAME, add_parked(parked, take.process, (kept and 0 or KEEPS) + (limited and LIMITED or 0)))
+  parking().write('g' .. NAME, parking().add(parked, take.process, (kept and 0 or KEEPS) + (limited and LIMITED or 0)))
   if kept or not g then
     return 0
   end
@@ -258,27 +173,6 @@ local function park(take, limited)
   return g.told
 end
 
--- The group of a take, made if it does not exist. False if it needs no storage yet; nil if it is one too many.
-local function find_group(take)
-  if g then
-    return true
-  end
-  -- The group went with the log that this reader knew: it goes on with the one that came after.
-  local lost = take.life and take.life ~= r.life
-  if r.life == 0 and (lost or take.begin:sub(1, 1) == 'e') then
-    return false
-  end
-  if r.groups >= MAX_GROUPS then
-    return nil
-  end
-  if lost then
-    create(take.life, take.at, take.ordinal)
-  else
-    create(resolve(take.begin))
-  end
-  return true
-end
-
 -- Answers: time in ms after which to take again (0: not told), the life, 1 if the group has a place, the place, the gap;
 -- then what was handed out. `full` alone if the group is one too many.
 local function op_take(at)
@@ -286,7 +180,7 @@ local function op_take(at)
   if take.max == 0 then
     return at + 4, { pack8(0) .. pack8(r.life) .. '\0' .. place(0, 0, 0) .. NO_GAP }
   end
-  local found = find_group(take)
+  local found = g and true or others().find_group(take)
   if found == nil then
     return at + 4, { 'full' }
   end

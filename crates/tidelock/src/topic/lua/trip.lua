@@ -23,25 +23,6 @@
 --           overdue unless some process did so within the last second
 -- Reply: settling (0, 1); next deadline in ms (0: none, 1: now); then one item per operation
 
--- Of a take, what it told of the group is remembered whole, of events their ids and fences: they are still stored.
--- What was taken and is not held any more is left out: its settle would be stale.
-local HEAD_SIZE = 8 + 8 + 1 + 24 + 57
-local function taken_again(receipts)
-  if receipts == 'tfull' then
-    return { 'full' }
-  end
-  local ids, fences = split(receipts:sub(HEAD_SIZE + 2))
-  local values, out = load_values(OPEN, ids), { receipts:sub(2, HEAD_SIZE + 1) }
-  -- Nothing overdue was carried out before this: leases are judged by their end.
-  settling = true
-  for i = 1, #ids do
-    if is_held(values[i], ids[i], fences[i]) then
-      out[#out + 1] = values[i]
-    end
-  end
-  return out
-end
-
 if ARGV[4] == 'sweep' then
   if g and not (now >= g.swept and now - g.swept < 1000) then
     g.swept = now
@@ -57,19 +38,19 @@ if before and before.err then
 elseif before then
   local reply = { 0, '0' }
   for i = 1, #before do
-    reply[i + 2] = before[i]:byte(1) == 116 and taken_again(before[i]) or before[i]
+    reply[i + 2] = before[i]:byte(1) == 116 and others().taken_again(before[i]) or before[i]
   end
   return reply
 end
 advance()
-local OPERATIONS = { ack = op_ack, touch = op_touch, back = op_return, take = op_take }
+local OPERATIONS = { ack = op_ack, take = op_take }
 local at, reply, answers = 4, { 0, 0 }, {}
 while at <= #ARGV do
   local name, answer = ARGV[at], nil
   if g or name == 'take' then
-    at, answer = OPERATIONS[name](at + 1)
+    at, answer = (OPERATIONS[name] or others()[name])(at + 1)
   else
-    at, answer = op_stale(name, at + 1)
+    at, answer = others().stale(name, at + 1)
   end
   reply[#reply + 1] = answer
   answers[#answers + 1] = type(answer) == 'table' and 't' .. answer[1] .. (answer.receipts or '') or answer

@@ -18,9 +18,13 @@ static CHANGE: Script = script!(
     "../../lua/rank.lua",
     "../lua/store.lua",
     "../lua/log.lua",
+    "../lua/read.lua",
+    "../lua/begin.lua",
     "../lua/parked.lua",
     "../../lua/answers.lua",
     "../lua/group.lua",
+    "../lua/moves.lua",
+    "../lua/whole.lua",
     "../lua/change.lua",
 );
 

@@ -20,6 +20,8 @@ static LOOK: Script = script!(
     "../../lua/time.lua",
     "../lua/store.lua",
     "../lua/log.lua",
+    "../lua/read.lua",
+    "../lua/begin.lua",
     "../lua/parked.lua",
     "../lua/look.lua",
 );
@@ -30,8 +32,12 @@ static GROUP_LOOK: Script = script!(
     "../../lua/rank.lua",
     "../lua/store.lua",
     "../lua/log.lua",
+    "../lua/read.lua",
+    "../lua/begin.lua",
     "../lua/parked.lua",
     "../lua/group.lua",
+    "../lua/moves.lua",
+    "../lua/whole.lua",
     "../lua/group_look.lua",
 );
 
