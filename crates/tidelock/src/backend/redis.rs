@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 pub(crate) use bytes::{Bytes, Text, foreign};
 pub(crate) use call::Repeat;
-pub(crate) use content::{into_content, push_content, read_content};
+pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
 pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key};
 #[cfg(test)]
@@ -236,6 +236,23 @@ impl Server {
 pub(crate) fn unexpected(operation: &str, value: &redis::Value) -> crate::Error {
     let text = format!("{operation}: the script's answer is not understood: {value:?}");
     crate::Error::new(crate::ErrorKind::IncompatibleFormat, text)
+}
+
+/// What `read` makes of each of an answer's items, which are bytes.
+pub(crate) fn read_each<T>(
+    operation: &str,
+    items: std::vec::IntoIter<redis::Value>,
+    mut read: impl FnMut(Vec<u8>) -> Result<T>,
+) -> Result<Vec<T>> {
+    // Collecting results would not know how many there are, and grow step by step.
+    let mut all = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            redis::Value::BulkString(value) => all.push(read(value)?),
+            other => return Err(unexpected(operation, &other)),
+        }
+    }
+    Ok(all)
 }
 
 impl Backend for Redis {

@@ -15,8 +15,8 @@ pub(super) fn publish_span(site: &Site, count: usize) -> tracing::Span {
 
 /// Counts published events, labelled with the topic.
 pub(super) fn count_published(site: &Site, by: usize) {
-    let topic = || Arc::clone(&site.address.id);
-    site.published.add(0, by, || Some(("tidelock.topic.published".into(), vec![("topic", topic())])));
+    site.published
+        .add(0, by, || Some(("tidelock.topic.published".into(), vec![("topic", Arc::clone(&site.address.id))])));
 }
 
 /// A publish has put other settings in force.

@@ -20,28 +20,15 @@ pub(crate) fn push_content(content: &Content, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Reads a content to the end of the bytes; `None` for what is none.
-pub(crate) fn read_content(mut bytes: Bytes<'_>) -> Option<Content> {
-    let content = without_payload(&mut bytes)?;
-    Some(Content { payload: bytes.0.to_vec(), ..content })
-}
-
-/// The same of a value that ends with `rest` bytes that hold a content. The payload stays in the buffer that it came in.
-pub(crate) fn into_content(mut value: Vec<u8>, rest: usize) -> Option<Content> {
+/// Reads the content that the last `rest` bytes of a value hold; `None` for what is none. The payload stays in the buffer that
+/// it came in.
+pub(crate) fn read_content(rest: usize, mut value: Vec<u8>) -> Option<Content> {
     let before = value.len().checked_sub(rest)?;
     let mut bytes = Bytes(&value[before..]);
-    let content = without_payload(&mut bytes)?;
+    let (key, trace, meta) = (bytes.length(2)?, bytes.length(2)?, bytes.length(4)?);
+    let ordering_key = bytes.text_or_none(key)?.0;
+    let (trace, meta) = (bytes.take(trace)?.to_vec(), bytes.take(meta)?.to_vec());
     let payload = bytes.0.len();
     value.drain(..value.len() - payload);
-    Some(Content { payload: value, ..content })
-}
-
-fn without_payload(bytes: &mut Bytes<'_>) -> Option<Content> {
-    let (key, trace, meta) = (bytes.length(2)?, bytes.length(2)?, bytes.length(4)?);
-    Some(Content {
-        ordering_key: bytes.text_or_none(key)?.0,
-        trace: bytes.take(trace)?.to_vec(),
-        meta: bytes.take(meta)?.to_vec(),
-        payload: Vec::new(),
-    })
+    Some(Content { payload: value, meta, trace, ordering_key })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::redis::{Bytes, foreign, into_content};
+use crate::backend::redis::{Bytes, foreign, read_content};
 use crate::error::Result;
 use crate::handover::cursor::Cursor;
 use crate::job::store::{
@@ -340,7 +340,7 @@ impl Shown {
 /// The content of a job.
 pub(super) fn content_of(bytes: Vec<u8>) -> Result<Content> {
     let size = bytes.len();
-    into_content(bytes, size).ok_or_else(|| foreign("input", size))
+    read_content(size, bytes).ok_or_else(|| foreign("input", size))
 }
 
 fn text(bytes: &mut Bytes<'_>) -> Option<Arc<str>> {

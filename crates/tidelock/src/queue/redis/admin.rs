@@ -79,7 +79,7 @@ impl Shown {
             return Ok(None);
         }
         let value = self.bytes()?;
-        Ok(Some((Stored::read(&value)?, self.count()?)))
+        Ok(Some((Stored::read(value)?, self.count()?)))
     }
 
     fn messages(&mut self) -> Result<Vec<(Stored, u64)>> {

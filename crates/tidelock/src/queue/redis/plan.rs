@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::stored::{handed, push_body};
 use super::trip::Request;
-use crate::backend::redis::{Arguments, Settles, Slot, unexpected};
+use crate::backend::redis::{Arguments, Settles, Slot, read_each, unexpected};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Due, NewMessage, Place, Settled, Take, Taken};
 
@@ -218,13 +218,7 @@ fn read_taken(reply: &mut Reply) -> Result<Taken> {
     let Some(Value::Array(items)) = reply.items.next() else { return Err(unexpected("take", &Value::Nil)) };
     let mut items = items.into_iter();
     let Some(Value::BulkString(told)) = items.next() else { return Err(unexpected("take", &Value::Nil)) };
-    let mut messages = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            Value::BulkString(value) => messages.push(handed(value)?),
-            other => return Err(unexpected("take", &other)),
-        }
-    }
+    let messages = read_each("take", items, handed)?;
     let after = number(&told);
     Ok(Taken { gap: None, messages, next: (after != 0).then_some(after), ended: false })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::redis::{Bytes, foreign, into_content, push_content, read_content, reason_of};
+use crate::backend::redis::{Bytes, foreign, push_content, read_content, reason_of};
 use crate::error::Result;
 use crate::handover::cursor::Cursor;
 use crate::queue::store::{Content, DeadView, Handed, LeaseView, MessageView, NewMessage, State};
@@ -59,7 +59,6 @@ pub(super) fn handed(value: Vec<u8>) -> Result<Handed> {
         let (id, enqueued_at) = (bytes.number(8)?, bytes.number(8)?);
         // Expiry and retention: nothing to its consumer.
         bytes.take(16)?;
-        let content = bytes.0.len();
         Some(Handed {
             id,
             fence: state.fence,
@@ -70,7 +69,7 @@ pub(super) fn handed(value: Vec<u8>) -> Result<Handed> {
             run: None,
             event: None,
             last_error,
-            content: into_content(value, content)?,
+            content: read_content(bytes.0.len(), value)?,
         })
     };
     parse().ok_or_else(|| foreign("message", size))
@@ -96,12 +95,13 @@ impl Fixed {
 
 impl Stored {
     /// Reads a stored value; one that is not of this format is an error and changes nothing.
-    pub(super) fn read(value: &[u8]) -> Result<Self> {
-        Self::parse(value).ok_or_else(|| foreign("message", value.len()))
+    pub(super) fn read(value: Vec<u8>) -> Result<Self> {
+        let size = value.len();
+        Self::parse(value).ok_or_else(|| foreign("message", size))
     }
 
-    fn parse(value: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(value);
+    fn parse(value: Vec<u8>) -> Option<Self> {
+        let mut bytes = Bytes(&value);
         let state = Fixed::read(&mut bytes)?;
         Some(Self {
             consumer: bytes.text(state.consumer)?,
@@ -112,7 +112,7 @@ impl Stored {
             enqueued_at: bytes.number(8)?,
             expires_at: some(bytes.number(8)?),
             retention: some(bytes.number(8)?),
-            content: read_content(bytes)?,
+            content: read_content(bytes.0.len(), value)?,
         })
     }
 

@@ -12,7 +12,8 @@ use super::change::Series;
 use super::publish::next_of;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
 use crate::backend::redis::{
-    Arguments, Bytes, Carrier, Lane, Lanes, Place, Repeat, Request, Script, Server, Settles, script, unexpected,
+    Arguments, Bytes, Carrier, Lane, Lanes, Place, Repeat, Request, Script, Server, Settles, read_each, script,
+    unexpected,
 };
 use crate::bell::Bell;
 use crate::error::{Error, Result};
@@ -273,13 +274,7 @@ fn read_taken(item: Value) -> Result<Option<Taken>> {
         Some((after, life, is_seen.then_some(place), gap(&mut head)?.0))
     };
     let (after, life, seen, gap) = read_head().ok_or_else(|| unexpected("take", &Value::BulkString(head.clone())))?;
-    let mut events = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            Value::BulkString(value) => events.push(Stored::read(value)?.into_handed(life)),
-            other => return Err(unexpected("take", &other)),
-        }
-    }
+    let events = read_each("take", items, |value| Ok(Stored::read(value)?.into_handed(life)))?;
     Ok(Some(Taken { gap, events, seen, next: (after != 0).then_some(after) }))
 }
 

@@ -161,7 +161,7 @@ impl Remote {
         let mut events = Vec::with_capacity(shown.0.len() / 2);
         while shown.0.len() > 0 {
             let ordinal = shown.count()?;
-            events.push(event(life, ordinal, &shown.bytes()?)?);
+            events.push(event(life, ordinal, shown.bytes()?)?);
         }
         Ok(Span { gap, events, more })
     }

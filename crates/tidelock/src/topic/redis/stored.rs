@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::redis::{Bytes, foreign, into_content, read_content, reason_of};
+use crate::backend::redis::{Bytes, foreign, read_content, reason_of};
 use crate::error::Result;
 use crate::topic::store::{Begin, Content, DeadView, EventView, GapView, Handed, Position};
 
@@ -50,13 +50,14 @@ pub(super) fn gap(bytes: &mut Bytes<'_>) -> Option<GapSaid> {
 pub(super) struct GapSaid(pub(super) Option<GapView>);
 
 /// An element of the log.
-pub(super) fn event(life: u64, ordinal: u64, element: &[u8]) -> Result<EventView> {
+pub(super) fn event(life: u64, ordinal: u64, element: Vec<u8>) -> Result<EventView> {
+    let size = element.len();
     let parse = || {
-        let mut bytes = Bytes(element);
+        let mut bytes = Bytes(&element);
         let at = bytes.number(8)?;
-        Some(EventView { place: Position { life, at, ordinal }, content: read_content(bytes)? })
+        Some(EventView { place: Position { life, at, ordinal }, content: read_content(bytes.0.len(), element)? })
     };
-    parse().ok_or_else(|| foreign("event", element.len()))
+    parse().ok_or_else(|| foreign("event", size))
 }
 
 /// An open event or a dead letter, read.
@@ -89,8 +90,7 @@ impl Stored {
         bytes.take(consumer)?;
         let (note, last_error) = (bytes.text_or_none(note)?.0, bytes.text_or_none(error)?.0);
         let at = bytes.number(8)?;
-        let content = bytes.0.len();
-        let content = into_content(value, content)?;
+        let content = read_content(bytes.0.len(), value)?;
         Some(Self { kind, fence, attempts, number, retention, ordinal, note, last_error, at, content })
     }
 
