@@ -54,8 +54,10 @@ impl Model {
     /// Appends a batch; an event whose key is remembered is that of an earlier one, also of the same batch.
     pub(crate) fn publish(&mut self, now: Now, settings: Settings, batch: Vec<NewEvent>) -> Appended {
         let replaced = self.log.settle_on(now, settings);
-        let events = batch.into_iter().map(|event| self.publish_one(now, event)).collect();
-        self.log.trim();
+        let events: Vec<_> = batch.into_iter().map(|event| self.publish_one(now, event)).collect();
+        let appended = events.iter().filter(|(_, duplicate)| !duplicate).count();
+        // Twice as many as were added, or the log would grow under large batches.
+        self.log.trim(STEP.max(2 * appended));
         Appended { events, replaced }
     }
 

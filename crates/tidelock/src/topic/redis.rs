@@ -5,6 +5,8 @@ mod group;
 mod look;
 mod publish;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};

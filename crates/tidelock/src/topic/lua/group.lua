@@ -78,7 +78,7 @@ end
 -- Carries out what is overdue: at most STEP of each cause.
 local function advance()
   fix_floor()
-  trim()
+  trim(STEP)
   if not g then
     return
   end

@@ -56,18 +56,25 @@ local function fix_floor()
   end
 end
 
--- Frees what is not retained, a bounded number of events, or the whole list at once. Where the list has ended by itself
+-- Forgets all dedup records: none of them counts any more.
+local function forget_all()
+  redis.call('UNLINK', DEDUP)
+  r.dedup_ends = 0
+end
+
+-- Frees what is not retained, at most `most` events, or the whole list at once. Where the list has ended by itself
 -- nothing in it was retained.
-local function trim()
-  local count = math.min(STEP, r.floor - r.first)
+local function trim(most)
+  local count = math.min(most, r.floor - r.first)
   if r.first > r.ordinal or count <= 0 then
     return
   end
   if r.floor > r.ordinal then
     redis.call('UNLINK', LOG)
+    forget_all()
     r.first = r.floor
   else
-    redis.call('LPOP', LOG, text(count))
+    redis.call('LTRIM', LOG, text(count), '-1')
     r.first = r.first + count
   end
 end
@@ -77,7 +84,12 @@ local function next_of_log()
   if r.first < r.floor and r.first <= r.ordinal then
     return 1
   end
-  return r.retention >= 0 and r.head_at > 0 and r.floor <= r.ordinal and math.floor(r.head_at / 1000) + r.retention or 0
+  local dedup_over = r.dedup_ends > 0 and r.dedup_ends + 1000 or 0
+  if r.retention < 0 or r.head_at == 0 or r.floor > r.ordinal then
+    return dedup_over
+  end
+  local head_over = math.floor(r.head_at / 1000) + r.retention
+  return dedup_over > 0 and math.min(head_over, dedup_over) or head_over
 end
 
 -- A place as 24 bytes: life, position, ordinal.

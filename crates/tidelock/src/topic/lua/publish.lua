@@ -18,14 +18,39 @@ local before = ARGV[3] ~= 'sweep' and remembered(KEYS[6], trip)
 if before then
   return before
 end
+
+-- Forgets dedup records whose window is over or whose event is gone: all at once when the last window is, else those
+-- among `count` of them. They are kept a second longer, so that a clock that steps back a little reopens no window.
+local function forget(count)
+  if r.dedup_ends + 1000 <= now then
+    return forget_all()
+  end
+  while count > 0 do
+    local sample, gone = redis.call('HRANDFIELD', DEDUP, -math.min(count, STEP), 'WITHVALUES'), {}
+    for i = 1, #sample, 2 do
+      local life, _, ordinal, until_time = struct.unpack('>I8I8I8I8', sample[i + 1])
+      if until_time + 1000 <= now or life ~= r.life or ordinal < r.floor then
+        gone[#gone + 1] = sample[i]
+      end
+    end
+    if #gone > 0 then
+      redis.call('HDEL', DEDUP, unpack(gone))
+    end
+    count = count - STEP
+  end
+end
+
 fix_floor()
-trim()
+trim(STEP)
 if ARGV[3] == 'sweep' then
+  if r.dedup_ends > 0 then
+    forget(STEP)
+  end
   finish()
   return { text(next_of_log()) }
 end
 
-local appended = 0
+local appended, remembered_keys = 0, 0
 local elements = {}
 local PUSH = 500
 
@@ -111,6 +136,7 @@ local function make_dedup()
         if window > 0 then
           redis.call('HSET', DEDUP, key, place(r.life, r.at, r.ordinal) .. pack8(now + window))
           fresh[DEDUP] = true
+          remembered_keys = remembered_keys + 1
           r.dedup_ends = math.max(r.dedup_ends, now + window)
         end
       end
@@ -119,19 +145,7 @@ local function make_dedup()
     return at, table.concat(results)
   end
 
-  -- Forgets some dedup records whose window is over or whose event is gone: more in all than are made. They are kept a
-  -- second longer, so that a clock that steps back a little reopens no window.
-  local function forget()
-    local sample = redis.call('HRANDFIELD', DEDUP, 3, 'WITHVALUES')
-    for i = 1, #sample, 2 do
-      local life, _, ordinal, until_time = struct.unpack('>I8I8I8I8', sample[i + 1])
-      if until_time + 1000 <= now or life ~= r.life or ordinal < r.floor then
-        redis.call('HDEL', DEDUP, sample[i])
-      end
-    end
-  end
-
-  return { run = run, forget = forget }
+  return run
 end
 
 local reply, at, dedup = { '' }, 4, nil
@@ -143,16 +157,18 @@ while at <= #ARGV do
     at, result = plain_run(at + 4, count)
   else
     dedup = dedup or make_dedup()
-    at, result = dedup.run(at + 4, count)
+    at, result = dedup(at + 4, count)
   end
   reply[#reply + 1] = replaced .. result
 end
 flush()
-if dedup then
-  dedup.forget()
-end
 fix_floor()
-trim()
+if r.dedup_ends > 0 then
+  -- Two for each that was made: those that do not count any more then stay as few as those that do.
+  forget(2 * remembered_keys + 3)
+end
+-- Twice as many as were added, or the log would grow under large batches.
+trim(math.max(STEP, 2 * appended))
 -- One process per event for each group, and each process that follows.
 if appended > 0 then
   local waiting = redis.call('HGETALL', PARKED)

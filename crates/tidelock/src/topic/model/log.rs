@@ -107,12 +107,12 @@ impl Log {
     /// Fixes where the log begins as of now.
     pub(super) fn advance(&mut self, now: Now) {
         self.floor = self.first_retained(now);
-        self.trim();
+        self.trim(STEP);
     }
 
-    /// Frees what is not retained, a bounded number of events.
-    pub(super) fn trim(&mut self) {
-        let mut left = STEP;
+    /// Frees what is not retained, at most `most` events.
+    pub(super) fn trim(&mut self, most: usize) {
+        let mut left = most;
         while left > 0 && !self.stored.is_empty() && self.first_stored() < self.floor {
             let trimmed = self.stored.pop_front();
             if let Some(key) = trimmed.and_then(|stored| stored.dedup_key) {

@@ -13,7 +13,7 @@ use crate::backend::redis::{
 };
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
-use crate::topic::store::{Appended, NewEvent, Position, Settings};
+use crate::topic::store::{Appended, NewEvent, Position, SETTLING_STEPS, Settings};
 
 static PUBLISH: Script = script!(
     "publish",
@@ -25,6 +25,8 @@ static PUBLISH: Script = script!(
     "../lua/publish.lua",
 );
 
+/// The deadline that stands for more of the same.
+const NOW: u64 = 1;
 /// Bytes that tell which settings a run replaced.
 const REPLACED: usize = 17;
 
@@ -154,16 +156,22 @@ impl Remote {
         Ok(appended)
     }
 
-    /// One empty trip: frees what is not retained any more.
+    /// Frees what is not retained any more: empty trips, at most as many as a look waits for.
     pub(super) async fn sweep_log(&self) -> Result<()> {
-        let mut arguments = self.arguments(Some(&self.keys[0]));
-        arguments.number(0);
-        arguments.push(b"sweep");
-        let within = self.server.request_timeout;
-        let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, Repeat::Safe, within).await;
-        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-        let Value::Array(items) = answer else { return Err(unexpected("publish", &answer)) };
-        self.next.store(next_of(items.into_iter().next())?, Ordering::Relaxed);
+        for _ in 0..SETTLING_STEPS {
+            let mut arguments = self.arguments(Some(&self.keys[0]));
+            arguments.number(0);
+            arguments.push(b"sweep");
+            let within = self.server.request_timeout;
+            let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+            let Value::Array(items) = answer else { return Err(unexpected("publish", &answer)) };
+            let next = next_of(items.into_iter().next())?;
+            self.next.store(next, Ordering::Relaxed);
+            if next != NOW {
+                break;
+            }
+        }
         Ok(())
     }
 }

@@ -1,0 +1,216 @@
+//! What only shows from inside or on the server: what keys hold and how long, what is parked, and what a process is told.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tidelock_testkit::{Connection, Reply};
+
+use super::*;
+use crate::Tidelock;
+use crate::backend::redis::{Redis, Settings as Connecting, UNSWEPT};
+use crate::lifecycle::Lifecycle;
+use crate::runtime::Spawner;
+use crate::time::{Clock, DAY, ManualClock, SECOND};
+use crate::topic::store::{
+    Action, Begin, Content, DeadFilter, DeadReason, Dedup, Handed, MAX_ASIDE, Position, ReaderTerms,
+};
+
+const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+const ENDLESS: Settings = Settings { retention: None, max_len: None };
+const TERMS: ReaderTerms =
+    ReaderTerms { begin: Begin::Earliest, max_in_flight: 10_000, ordered: true, dead_retention: None };
+
+/// A server, a namespace on it, and its time. Nothing is swept there but by the test.
+pub(super) struct Stage {
+    url: String,
+    prefix: String,
+    pub(super) clock: ManualClock,
+    tide: Tidelock,
+    address: Address,
+}
+
+impl Stage {
+    /// One on each server.
+    pub(super) async fn all() -> Vec<Self> {
+        let mut stages = Vec::new();
+        for (_, url) in tidelock_testkit::shared_servers() {
+            let unique: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+            let prefix = format!("{UNSWEPT}.{unique}");
+            let clock = ManualClock::at(START);
+            let tide = Tidelock::connect(&url).prefix(&prefix).clock(&clock).await.unwrap();
+            let address = Address::new(&"default".into(), "t");
+            stages.push(Self { url, prefix, clock, tide, address });
+        }
+        stages
+    }
+
+    fn store(&self) -> Arc<dyn TopicStore> {
+        self.tide.world.backend.topic()
+    }
+
+    /// The topic as one more process uses it.
+    pub(super) async fn remote(&self) -> Arc<Remote> {
+        let connecting = Connecting {
+            url: self.url.clone(),
+            prefix: self.prefix.clone(),
+            request_timeout: Duration::from_secs(5),
+            root_certificate: None,
+            process: "another".into(),
+        };
+        let clock = Clock::Manual(self.clock.clone());
+        let spawner = Arc::new(Spawner::default());
+        let redis = Redis::connect(connecting, &clock, &Lifecycle::new(clock.clone()), &spawner).await.unwrap();
+        Remote::new(&redis.server(), &self.address)
+    }
+
+    pub(super) async fn publish(&self, settings: Settings, batch: Vec<NewEvent>) -> Vec<Position> {
+        let appended = self.store().publish(&self.address, settings, batch).await.unwrap();
+        appended.events.into_iter().map(|(place, _)| place).collect()
+    }
+
+    async fn take(&self, max: usize, max_in_flight: u64, park: bool) -> Vec<Handed> {
+        let take = Take {
+            max,
+            lease: 60_000,
+            consumer: "c".into(),
+            max_deliveries: None,
+            park,
+            reader: Arc::new(ReaderTerms { max_in_flight, ..TERMS }),
+            seen: None,
+        };
+        self.store().take(&self.address, &group(), take).await.unwrap().events
+    }
+
+    async fn settle(&self, handed: &Handed, action: Action) {
+        let settle = Settle { id: handed.place.at, fence: handed.fence, action };
+        let settled = self.store().settle(&self.address, &group(), vec![settle]).await.unwrap();
+        assert_eq!(settled, [Settled::Done]);
+    }
+
+    pub(super) async fn bury(&self, max: usize) {
+        for handed in self.take(max, 10_000, false).await {
+            self.settle(&handed, Action::Bury { reason: DeadReason::Rejected, note: None, error: None }).await;
+        }
+    }
+
+    async fn change(&self, change: Change) -> Changes {
+        self.store().change(&self.address, change).await.unwrap()
+    }
+
+    async fn look(&self, look: Look) -> View {
+        self.store().look(&self.address, look).await.unwrap()
+    }
+
+    /// The topic's keys by what stands behind its tag, each with a connection to its node. Answers are left out.
+    fn keys(&self) -> Vec<(Connection, String, String)> {
+        let hosts = self.url.split_once("://").map_or(&*self.url, |(_, hosts)| hosts);
+        let mut found = Vec::new();
+        for host in hosts.split(',') {
+            let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+            let keys = Connection::open(port).unwrap().command(&["KEYS", &format!("{}:{{*", self.prefix)]).unwrap();
+            for key in keys.items().iter().filter_map(Reply::text).filter(|key| !key.contains(":answers:")) {
+                let part = key.rsplit_once("}:").expect("a tag").1.to_owned();
+                found.push((Connection::open(port).unwrap(), key.to_owned(), part));
+            }
+        }
+        found
+    }
+
+    fn parts(&self) -> Vec<String> {
+        self.keys().into_iter().map(|(_, _, part)| part).collect()
+    }
+
+    /// What a command answers for one of the keys; `None` where it does not exist.
+    fn ask(&self, part: &str, command: &str, arguments: &[&str]) -> Option<Reply> {
+        let (mut connection, key, _) = self.keys().into_iter().find(|(_, _, other)| other == part)?;
+        Some(connection.command(&[&[command, &key], arguments].concat()).unwrap())
+    }
+
+    fn count(&self, part: &str, command: &str) -> i64 {
+        self.ask(part, command, &[]).map_or(0, |reply| reply.int().expect("a number"))
+    }
+
+    fn advance(&self, millis: u64) {
+        self.clock.advance(Duration::from_millis(millis));
+    }
+}
+
+pub(super) fn group() -> Arc<str> {
+    "g".into()
+}
+
+pub(super) fn event(payload: &[u8]) -> NewEvent {
+    NewEvent { content: Content { payload: payload.to_vec(), ..Content::default() }, dedup: None }
+}
+
+fn ordered(key: &str) -> NewEvent {
+    NewEvent { content: Content { ordering_key: Some(key.into()), ..Content::default() }, dedup: None }
+}
+
+fn deduped(key: usize, window: u64) -> NewEvent {
+    NewEvent { dedup: Some(Dedup { key: key.to_string().into(), window }), ..event(b"") }
+}
+
+#[tokio::test]
+async fn dedup_records_stay_about_as_few_as_those_that_count() {
+    for stage in Stage::all().await {
+        for round in 0..60 {
+            let batch = (0..100).map(|key| deduped(round * 100 + key, 1_000));
+            stage.publish(ENDLESS, batch.collect()).await;
+            stage.advance(500);
+        }
+        // Each counts for two seconds, the one of grace included: those of the last four rounds.
+        let kept = stage.count("dedup", "HLEN");
+        assert!((400..2_000).contains(&kept), "{kept} of 6,000");
+
+        stage.advance(2_000);
+        stage.publish(ENDLESS, vec![deduped(6_000, 60_000)]).await;
+        for _ in 0..kept {
+            stage.publish(ENDLESS, vec![event(b"plain")]).await;
+        }
+        let left = stage.count("dedup", "HLEN");
+        assert!((1..kept / 2).contains(&left), "{left} of {kept} after as many plain publishes");
+
+        let remote = stage.remote().await;
+        remote.sweep_log().await.unwrap();
+        let end = stage.clock.now().as_millis() + 61_000;
+        assert_eq!(remote.next_deadline(), end, "one by one they go with publishes, the last ones by time");
+        stage.advance(61_000);
+        remote.sweep_log().await.unwrap();
+        assert_eq!((stage.count("dedup", "HLEN"), remote.next_deadline()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn dedup_records_go_with_the_last_event() {
+    for stage in Stage::all().await {
+        let brief = Settings { retention: Some(1_000), max_len: None };
+        stage.publish(brief, (0..10).map(|key| deduped(key, 3_600_000)).collect()).await;
+        assert_eq!(stage.count("dedup", "HLEN"), 10);
+        stage.advance(1_000);
+        stage.remote().await.sweep_log().await.unwrap();
+        assert_eq!(stage.parts(), ["record"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_retained_is_freed_as_fast_as_the_log_grows() {
+    for stage in Stage::all().await {
+        let few = Settings { retention: None, max_len: Some(10) };
+        for _ in 0..5 {
+            stage.publish(few, vec![event(b""); 1_000]).await;
+            assert_eq!(stage.count("log", "LLEN"), 10);
+        }
+        let brief = Settings { retention: Some(1_000), max_len: None };
+        for _ in 0..5 {
+            stage.publish(brief, vec![event(b""); 1_000]).await;
+        }
+        stage.advance(500);
+        stage.publish(brief, vec![event(b"")]).await;
+        // Positions are dense: 10,000 of one instant end ten milliseconds later.
+        stage.advance(510);
+        let remote = stage.remote().await;
+        remote.sweep_log().await.unwrap();
+        assert_eq!((stage.count("log", "LLEN"), remote.next_deadline()), (1, START.as_millis() + 1_500));
+    }
+}
