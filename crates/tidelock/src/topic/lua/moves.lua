@@ -45,10 +45,14 @@ local function aside_member(e)
   return e.key .. '\0' .. e.id
 end
 
--- Whether an event is no longer retained at `instant`. By number it is judged as of now.
-local function has_lost(instant, at, ordinal)
-  return ordinal < r.floor or (r.max_len > 0 and ordinal + r.max_len <= r.ordinal)
-    or (r.retention >= 0 and math.floor(at / 1000) + r.retention <= instant)
+-- Whether an event is too old to be retained at `instant`.
+local function is_too_old(instant, at)
+  return r.retention >= 0 and math.floor(at / 1000) + r.retention <= instant
+end
+
+-- Whether an event is no longer retained.
+local function has_lost(at, ordinal)
+  return ordinal < r.floor or (r.max_len > 0 and ordinal + r.max_len <= r.ordinal) or is_too_old(now, at)
 end
 
 -- Takes an open event out of all indexes; its key stays busy.
@@ -171,12 +175,13 @@ local function bury(e, kind, moved_at)
   g.dead = g.dead + 1
 end
 
--- An event comes back at `instant`: the first rule that applies. Answers when it is due again, nil if it is dead.
+-- An event comes back at `instant`: the first rule that applies. Answers when it is due again, nil if it is dead. At an
+-- earlier instant than now only its age is known; what has ended since then does so while it waits.
 local function returned(e, instant, delay, max_deliveries)
   if max_deliveries > 0 and e.attempts >= max_deliveries then
     return bury(e, 'm', instant)
   end
-  if not e.is_copy and has_lost(instant, e.at, e.ordinal) then
+  if not e.is_copy and (is_too_old(instant, e.at) or (instant == now and has_lost(e.at, e.ordinal))) then
     return bury(e, 'e', instant)
   end
   wait(e, instant + delay)
@@ -203,7 +208,7 @@ local function expire()
   local first = redis.call('ZRANGE', IDLE, 0, STEP - 1)
   for i = 1, #first do
     local e = load(first[i])
-    if not has_lost(now, e.at, e.ordinal) then
+    if not has_lost(e.at, e.ordinal) then
       loses_at = r.retention >= 0 and math.floor(e.at / 1000) + r.retention or 0
       return false
     end

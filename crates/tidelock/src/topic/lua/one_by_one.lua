@@ -48,7 +48,7 @@ end
 local function take_open(take, id)
   local e = load(id)
   -- Only while more is overdue than one step carries out: never handed out.
-  if (not e.is_copy and has_lost(now, e.at, e.ordinal)) or not fits(take, size_of(e.element)) then
+  if (not e.is_copy and has_lost(e.at, e.ordinal)) or not fits(take, size_of(e.element)) then
     return false
   end
   remove(e)

@@ -101,7 +101,7 @@ impl Group {
     fn first_lost(&self, now: Now, log: &Log) -> Option<u64> {
         let at = *self.idle.first()?;
         let open = self.open.get(&at)?;
-        log.has_lost(now.ms, at, open.ordinal).then_some(at)
+        log.has_lost(now, at, open.ordinal).then_some(at)
     }
 
     fn come_due(&mut self, now: Now) -> bool {

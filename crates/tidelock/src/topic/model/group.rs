@@ -240,6 +240,7 @@ impl Group {
     }
 
     /// An event comes back at `instant`: the first rule that applies. Answers when it is due again; `None`: it is dead.
+    /// At an earlier instant than now only its age is known; what has ended since then does so while it waits.
     pub(super) fn returned(
         &mut self,
         now: Now,
@@ -252,7 +253,9 @@ impl Group {
             self.bury(now, open, DeadReason::MaxDeliveriesExceeded, instant);
             return None;
         }
-        if !open.is_copy && log.has_lost(instant, open.at, open.ordinal) {
+        let has_lost =
+            log.is_too_old(instant, open.at) || (instant == now.ms && log.has_lost(now, open.at, open.ordinal));
+        if !open.is_copy && has_lost {
             self.bury(now, open, DeadReason::Expired, instant);
             return None;
         }

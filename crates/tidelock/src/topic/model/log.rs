@@ -82,26 +82,34 @@ impl Log {
         place.life == self.newest.life && place.ordinal >= self.first_retained(now)
     }
 
-    /// Whether an event is no longer retained at `instant`. By number it is judged as of now.
-    pub(super) fn has_lost(&self, instant: u64, at: u64, ordinal: u64) -> bool {
-        let settings = self.settings.unwrap_or(Settings { retention: None, max_len: None });
-        ordinal < self.floor
-            || settings.max_len.is_some_and(|most| ordinal + most <= self.newest.ordinal)
-            || settings.retention.is_some_and(|retention| at / 1_000 + retention <= instant)
+    /// Whether an event is no longer retained.
+    pub(super) fn has_lost(&self, now: Now, at: u64, ordinal: u64) -> bool {
+        self.is_past(ordinal) || self.is_too_old(now.ms, at)
+    }
+
+    /// Whether an event is too old to be retained at `instant`.
+    pub(super) fn is_too_old(&self, instant: u64, at: u64) -> bool {
+        self.too_old_at(at).is_some_and(|end| end <= instant)
+    }
+
+    fn too_old_at(&self, at: u64) -> Option<u64> {
+        self.settings?.retention.map(|retention| at / 1_000 + retention)
+    }
+
+    /// Whether an event is no longer retained by its number, or was not in an earlier step.
+    fn is_past(&self, ordinal: u64) -> bool {
+        let most = self.settings.and_then(|settings| settings.max_len);
+        ordinal < self.floor || most.is_some_and(|most| ordinal + most <= self.newest.ordinal)
     }
 
     /// The instant at which a retained event stops being so, as far as that is known; 0: it has.
     pub(super) fn loses_at(&self, at: u64, ordinal: u64) -> Option<u64> {
-        if self.has_lost(0, at, ordinal) {
-            return Some(0);
-        }
-        self.settings?.retention.map(|retention| at / 1_000 + retention)
+        if self.is_past(ordinal) { Some(0) } else { self.too_old_at(at) }
     }
 
     /// When an event that is not retained any more stopped being so, as far as that is known: by age exactly, else now.
     pub(super) fn lost_at(&self, now: Now, at: u64) -> u64 {
-        let by_age = self.settings.and_then(|settings| settings.retention).map(|retention| at / 1_000 + retention);
-        by_age.map_or(now.ms, |by_age| by_age.min(now.ms))
+        self.too_old_at(at).map_or(now.ms, |by_age| by_age.min(now.ms))
     }
 
     /// Fixes where the log begins as of now.

@@ -77,7 +77,7 @@ impl Group {
                 Candidate::Open(at) => {
                     let Some(open) = self.open.get(&at) else { return false };
                     // Only while more is overdue than one step carries out: never handed out.
-                    let lost = !open.is_copy && hand.log.has_lost(hand.now.ms, at, open.ordinal);
+                    let lost = !open.is_copy && hand.log.has_lost(hand.now, at, open.ordinal);
                     if lost || !hand.fits(open.content.size()) {
                         return false;
                     }

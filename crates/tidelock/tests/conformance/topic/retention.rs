@@ -2,7 +2,7 @@
 
 use super::*;
 use tidelock::topic::TopicStats;
-use tidelock::{DAY, HOUR};
+use tidelock::{DAY, DeadReason, HOUR, MINUTE};
 
 const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
@@ -133,4 +133,33 @@ conformance!(what_is_in_flight_stays_until_it_is_settled, async |mut world: Worl
     let expired = |text: &str| (tidelock::DeadReason::Expired, text.to_owned());
     assert_eq!(raw, [expired("1"), expired("2"), expired("3")]);
     assert_eq!(counts(&topic, "group").await, [0, 0, 0, 0, 3, 0]);
+});
+
+conformance!(what_came_back_while_it_was_retained_ends_with_its_retention, async |mut world: World| {
+    let clock = world.pin();
+    let topic = world.open().await.topic::<String>("texts").retention(10 * MINUTE).build().unwrap();
+    let group = topic.reader("group").lease(MINUTE).dead_letter_retention(10 * MINUTE).build().unwrap();
+    let published = (publish(&topic, "text").await, clock.now()).1;
+    drop(take(&group).await);
+    // Nobody has looked since: the lease has ended long ago, the retention just now.
+    clock.advance(12 * MINUTE);
+    let dead = group.dead_letters().list().await.unwrap().items.pop().expect("it is kept from that end");
+    assert_eq!((dead.reason, dead.attempts, dead.moved_at), (DeadReason::Expired, 1, published + 10 * MINUTE));
+    assert_eq!(dead.kept_until, Some(published + 20 * MINUTE));
+    clock.advance((8 * MINUTE).saturating_sub(MS));
+    assert_eq!(counts(&topic, "group").await, [0, 0, 0, 0, 1, 0]);
+    clock.advance(MS);
+    assert_eq!(counts(&topic, "group").await, [0; 6]);
+});
+
+conformance!(what_came_back_and_is_no_longer_among_the_newest_ends_when_that_is_noticed, async |mut world: World| {
+    let clock = world.pin();
+    let topic = world.open().await.topic::<String>("texts").max_len(1).build().unwrap();
+    let group = topic.reader("group").lease(MINUTE).build().unwrap();
+    publish(&topic, "first").await;
+    drop(take(&group).await);
+    publish(&topic, "second").await;
+    clock.advance(HOUR);
+    let dead = group.dead_letters().list().await.unwrap().items.pop().expect("it is there");
+    assert_eq!((dead.reason, dead.moved_at), (DeadReason::Expired, clock.now()));
 });
