@@ -19,9 +19,10 @@
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   name of the group
 -- ARGV[3]   number of this change in its sender's series
--- ARGV[4]   what: create, seek, remove, pause, resume, requeue, requeue_all, remove_dead, purge_dead
--- ARGV[5..] its arguments
--- Reply: settling (0, 1), a word, then numbers
+-- ARGV[4]   1: also while more is overdue than one step carries out; 0: not then
+-- ARGV[5]   what: create, seek, remove, pause, resume, requeue, requeue_all, remove_dead, purge_dead
+-- ARGV[6..] its arguments
+-- Reply: a word, then numbers; `settling`: more is overdue, and nothing was changed
 local trip = tonumber(ARGV[3])
 local before = remembered(KEYS[17], trip)
 if before then
@@ -33,18 +34,18 @@ local function unlink_group()
   redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY)
 end
 
--- ARGV[5]: the beginning.
+-- ARGV[6]: the beginning.
 local function create_group()
   if g then
     return 'no'
   elseif r.groups >= MAX_GROUPS then
     return 'full'
   end
-  create(resolve(ARGV[5]))
+  create(resolve(ARGV[6]))
   return 'yes'
 end
 
--- Ends everything open; requeued copies start again. ARGV[5]: the beginning.
+-- Ends everything open; requeued copies start again. ARGV[6]: the beginning.
 local function seek()
   local copies = {}
   if g.copies > 0 then
@@ -58,7 +59,7 @@ local function seek()
   end
   unlink_group()
   g.leased, g.waiting, g.ready, g.freed, g.aside, g.copies, g.limited, g.told = 0, 0, 0, 0, 0, 0, 0, 0
-  g.life, g.at, g.ordinal = resolve(ARGV[5])
+  g.life, g.at, g.ordinal = resolve(ARGV[6])
   g.sure = 0
   for i = 1, #copies do
     local due = copies[i].kind == 'l' and 0 or copies[i].number
@@ -77,11 +78,11 @@ local function remove_group()
   return 'yes'
 end
 
--- ARGV[5]: longest time in ms, -1: until resumed. ARGV[6]: reason.
+-- ARGV[6]: longest time in ms, -1: until resumed. ARGV[7]: reason.
 local function pause()
-  local until_time = ARGV[5] == '-1' and -1 or now + tonumber(ARGV[5])
-  local same = g.paused == until_time and reason == ARGV[6]
-  g.paused, reason = until_time, ARGV[6]
+  local until_time = ARGV[6] == '-1' and -1 or now + tonumber(ARGV[6])
+  local same = g.paused == until_time and reason == ARGV[7]
+  g.paused, reason = until_time, ARGV[7]
   if until_time > 0 and (not soonest or until_time < soonest) then
     soonest = until_time
   end
@@ -111,13 +112,13 @@ local function requeue(id, delay)
   return true
 end
 
--- Dead letters oldest first, one step. ARGV[5]: how many at most, -1: all; [6]: moved at and position to go on after,
--- or empty; [7]: the same of the last one to look at, or empty in the first step; [8] to [10]: reason or empty, moved
--- before, moved after (-1: none); [11]: delay of a requeue. Answers how many, 1 when done, the place to go on after and
+-- Dead letters oldest first, one step. ARGV[6]: how many at most, -1: all; [7]: moved at and position to go on after,
+-- or empty; [8]: the same of the last one to look at, or empty in the first step; [9] to [11]: reason or empty, moved
+-- before, moved after (-1: none); [12]: delay of a requeue. Answers how many, 1 when done, the place to go on after and
 -- the last one (moved at and position each).
 local function each_letter(move)
-  local most, from, last = tonumber(ARGV[5]), ARGV[6], ARGV[7]
-  local why, moved_before, moved_after = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+  local most, from, last = tonumber(ARGV[6]), ARGV[7], ARGV[8]
+  local why, moved_before, moved_after = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
   if last == '' then
     local newest = redis.call('ZRANGE', MOVED, -1, -1, 'WITHSCORES')
     if not newest[1] then
@@ -163,20 +164,22 @@ local CHANGES = {
   remove = remove_group,
   pause = pause,
   resume = resume,
-  requeue = function() return 'count', requeue(ARGV[5], tonumber(ARGV[6])) and 1 or 0 end,
-  remove_dead = function() return 'count', remove_letter(ARGV[5]) and 1 or 0 end,
+  requeue = function() return 'count', requeue(ARGV[6], tonumber(ARGV[7])) and 1 or 0 end,
+  remove_dead = function() return 'count', remove_letter(ARGV[6]) and 1 or 0 end,
   requeue_all = function()
-    return each_letter(function(id) return requeue(id, tonumber(ARGV[11])) end)
+    return each_letter(function(id) return requeue(id, tonumber(ARGV[12])) end)
   end,
   purge_dead = function() return each_letter(remove_letter) end,
 }
 local answer = { 'absent' }
-if g or ARGV[4] == 'create' then
-  answer = { CHANGES[ARGV[4]]() }
+if settling and ARGV[4] == '0' then
+  answer = { 'settling' }
+elseif g or ARGV[5] == 'create' then
+  answer = { CHANGES[ARGV[5]]() }
 end
-local reply = { settling and 1 or 0, answer[1] }
+local reply = { answer[1] }
 for i = 2, #answer do
-  reply[#reply + 1] = text(answer[i])
+  reply[i] = text(answer[i])
 end
 remember(KEYS[17], trip, reply)
 finish_group()

@@ -10,7 +10,7 @@ use super::look::{pair, push_filter};
 use super::stored::begin_bytes;
 use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, answers_key, script, unexpected};
 use crate::error::Result;
-use crate::topic::store::{Begin, Change, Changes, DeadFilter};
+use crate::topic::store::{Begin, Change, Changes, DeadFilter, SETTLING_STEPS};
 
 static CHANGE: Script = script!(
     "change group",
@@ -48,7 +48,6 @@ impl Series {
 
 /// The answer of a step: a word, then numbers.
 struct Answer {
-    settling: bool,
     word: String,
     numbers: Vec<u64>,
 }
@@ -125,16 +124,24 @@ impl Remote {
 }
 
 impl RemoteGroup {
+    /// Makes a step of a change: once nothing is overdue, or after as many steps as a look waits for that.
     async fn step(&self, number: &mut u64, what: &str, push: &impl Fn(&mut Arguments)) -> Result<Answer> {
-        *number += 1;
-        let mut arguments = self.arguments(Some(&self.changes.answers));
-        arguments.number(*number);
-        arguments.push(what.as_bytes());
-        push(&mut arguments);
-        let within = self.server.request_timeout;
-        let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
-        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-        read_answer(&answer).ok_or_else(|| unexpected(what, &answer))
+        for step in 1.. {
+            *number += 1;
+            let mut arguments = self.arguments(Some(&self.changes.answers));
+            arguments.number(*number);
+            arguments.push(if step == SETTLING_STEPS { b"1" } else { b"0" });
+            arguments.push(what.as_bytes());
+            push(&mut arguments);
+            let within = self.server.request_timeout;
+            let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+            let read = read_answer(&answer).ok_or_else(|| unexpected(what, &answer))?;
+            if read.word != "settling" {
+                return Ok(read);
+            }
+        }
+        unreachable!("the loop returns")
     }
 
     async fn change(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
@@ -179,7 +186,7 @@ impl RemoteGroup {
                 return Ok(Changes::Count(moved));
             };
             moved += count;
-            if done == 1 && !answer.settling {
+            if done == 1 {
                 return Ok(Changes::Count(moved));
             }
             from = if from_id == 0 { Vec::new() } else { pair(from_at, from_id) };
@@ -190,14 +197,10 @@ impl RemoteGroup {
 
 fn read_answer(answer: &Value) -> Option<Answer> {
     let Value::Array(items) = answer else { return None };
-    let (Value::Int(settling), Value::BulkString(word)) = (items.first()?, items.get(1)?) else { return None };
-    let numbers = items[2..].iter().map(|item| match item {
+    let Value::BulkString(word) = items.first()? else { return None };
+    let numbers = items[1..].iter().map(|item| match item {
         Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
         _ => None,
     });
-    Some(Answer {
-        settling: *settling == 1,
-        word: String::from_utf8_lossy(word).into_owned(),
-        numbers: numbers.collect::<Option<_>>()?,
-    })
+    Some(Answer { word: String::from_utf8_lossy(word).into_owned(), numbers: numbers.collect::<Option<_>>()? })
 }

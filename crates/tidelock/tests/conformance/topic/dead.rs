@@ -1,7 +1,7 @@
 //! Dead letters of a group.
 
 use super::*;
-use tidelock::{DAY, DeadReason, ErrorKind, EventId, HOUR};
+use tidelock::{DAY, DeadReason, ErrorKind, EventId, HOUR, MINUTE};
 
 async fn bury(topic: &Topic<String>, group: &Reader<String>, text: &str) -> EventId {
     let id = publish(topic, text).await.event_id;
@@ -140,4 +140,29 @@ conformance!(an_id_of_another_topic_is_refused, async |world: World| {
     assert!(dead.get(own).await.unwrap().is_none());
     assert!(!dead.requeue(own).await.unwrap());
     assert!(!dead.remove(own).await.unwrap());
+});
+
+conformance!(a_change_finds_all_that_died_before_it, async |mut world: World| {
+    const MANY: u32 = 450;
+    let clock = world.pin();
+    let topic = texts(&world.open().await);
+    let group = topic.reader("group").max_deliveries(1).build().unwrap();
+    let dead = group.dead_letters();
+    // More than one step carries out.
+    let lapse = async || {
+        let published = publish_all(&topic, 0..MANY).await;
+        assert_eq!(group.recv_many(MANY as usize).await.unwrap().len(), MANY as usize);
+        clock.advance(MINUTE);
+        published.last().unwrap().event_id
+    };
+    let last = lapse().await;
+    assert!(dead.remove(last).await.unwrap());
+    assert_eq!(dead.purge().await.unwrap(), u64::from(MANY) - 1);
+    let last = lapse().await;
+    assert!(dead.requeue(last).await.unwrap());
+    assert_eq!(dead.requeue_all().await.unwrap(), u64::from(MANY) - 1);
+    assert_eq!(drain(&group).await, numbers(0..MANY));
+    lapse().await;
+    assert!(topic.groups().seek("group", Start::Latest).await.unwrap());
+    assert_eq!(counts(&topic, "group").await, [0, 0, 0, 0, u64::from(MANY), 0]);
 });
