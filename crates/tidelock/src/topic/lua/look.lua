@@ -12,8 +12,9 @@
 -- ARGV[5]   read, back: how many bytes at most, unless one event has more
 -- ARGV[6]   read: the process to park if there is nothing, or empty
 -- Reply: stats: life, position and ordinal of the newest event, first retained ordinal, its position (0 if none), settings
---        (1 if there are any, retention, max_len), groups · names: of the groups · resolve: the place · read, back: the life, the gap, 1 if there
---        is more, then ordinal and element of each event
+--        (1 if there are any, retention, max_len), groups · names: of the groups · resolve: the place · read, back: the
+--        life, the gap, 1 if there is more, next deadline of the log in ms (0: none, 1: now), then ordinal and element of
+--        each event
 local _ = DEDUP
 
 local function show_stats()
@@ -50,7 +51,7 @@ local function show(start, step, last, reply)
 end
 
 local function read()
-  local reply = { text(r.life), NO_GAP, 0 }
+  local reply = { text(r.life), NO_GAP, 0, text(next_of_log()) }
   local start, gap, missed
   if ARGV[3] == '' then
     start = first_retained()
@@ -66,12 +67,14 @@ local function read()
   elseif ARGV[6] ~= '' then
     local parked = parking().read(redis.call('HGET', PARKED, 'f') or '')
     parking().write('f', parking().add(parked, ARGV[6], 0))
+    -- Who waits uses the topic: what it holds lives on, or its next event would begin another life.
+    finish()
   end
   return reply
 end
 
 local function back()
-  local reply = { text(r.life), NO_GAP, 0 }
+  local reply = { text(r.life), NO_GAP, 0, text(next_of_log()) }
   local first, start = first_retained(), r.ordinal
   if ARGV[3] ~= '' then
     local _, at = struct.unpack('>I8I8I8', ARGV[3])

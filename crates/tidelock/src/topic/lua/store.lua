@@ -12,13 +12,14 @@ local STEP = 200
 local FIELDS = { 'life', 'at', 'ordinal', 'fence', 'first', 'floor', 'head_at', 'retention', 'max_len', 'set', 'groups',
   'dedup_ends', 'applied', 'widest' }
 local stored = redis.call('HMGET', RECORD, unpack(FIELDS))
-local r, known = {}, {}
+local r, known, is_stored = {}, {}, false
 for i = 1, #FIELDS do
   local number = tonumber(stored[i] or 0)
   if not number then
     return redis.error_reply('TIDELOCK the record of the topic holds ' .. FIELDS[i] .. ' that is no number')
   end
   r[FIELDS[i]], known[i] = number, number
+  is_stored = is_stored or stored[i]
 end
 
 -- Keys of the topic that this step may have created.
@@ -44,6 +45,10 @@ end
 -- Writes the fields that changed, and sets the lifetimes of the topic's keys: log and dedup records end with what is
 -- in them, all else a day after the last use, or never while there is a group.
 local function finish()
+  if not is_stored and r.life == 0 and r.groups == 0 then
+    -- Never written to, and nothing is to be kept of that.
+    return
+  end
   local ends = -1
   if r.retention >= 0 or r.first > r.ordinal then
     local last = r.first > r.ordinal and 0 or math.floor(r.at / 1000) + r.retention

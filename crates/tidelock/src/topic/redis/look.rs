@@ -1,6 +1,7 @@
 //! Looking at a topic and its groups, and reading its log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join_all;
 use redis::Value;
@@ -158,6 +159,7 @@ impl Remote {
         let life = shown.count()?;
         let gap = shown.unpacked(gap)?.0;
         let more = shown.flag();
+        self.next.store(shown.count()?, Ordering::Relaxed);
         let mut events = Vec::with_capacity(shown.0.len() / 2);
         while shown.0.len() > 0 {
             let ordinal = shown.count()?;

@@ -214,3 +214,60 @@ async fn what_is_not_retained_is_freed_as_fast_as_the_log_grows() {
         assert_eq!((stage.count("log", "LLEN"), remote.next_deadline()), (1, START.as_millis() + 1_500));
     }
 }
+
+#[tokio::test]
+async fn who_only_follows_keeps_the_topic_and_knows_its_next_deadline() {
+    for stage in Stage::all().await {
+        let retention = 3 * DAY;
+        let settings = Settings { retention: Some(retention.as_millis().try_into().unwrap()), max_len: None };
+        let newest = *stage.publish(settings, vec![event(b"")]).await.last().unwrap();
+        let remote = stage.remote().await;
+        let follow = Read { after: newest, max: 10, park: true };
+        let applied = || stage.ask("record", "HGET", &["applied"]).unwrap().text().unwrap().parse::<u64>().unwrap();
+        assert!(remote.read(follow).await.unwrap().events.is_empty());
+        assert_eq!(remote.next_deadline(), (START + retention).as_millis());
+        assert_eq!(applied(), (START + retention).as_millis());
+
+        stage.clock.advance(retention);
+        remote.sweep_log().await.unwrap();
+        for _ in 0..3 {
+            stage.clock.advance(DAY - SECOND);
+            assert!(remote.read(follow).await.unwrap().events.is_empty());
+            assert_eq!(applied(), (stage.clock.now() + DAY).as_millis());
+        }
+        let span = remote.read(Read { park: false, ..follow }).await.unwrap();
+        assert_eq!(span.gap, None);
+    }
+}
+
+#[tokio::test]
+async fn a_topic_never_written_to_is_not_made_by_waiting_or_looking() {
+    for stage in Stage::all().await {
+        assert!(stage.take(1, 10, true).await.is_empty());
+        let read = Read { after: Position::default(), max: 1, park: true };
+        assert!(stage.store().read(&stage.address, read).await.unwrap().events.is_empty());
+        let filter = DeadFilter::default();
+        for look in [
+            Look::Stats,
+            Look::Latest,
+            Look::Groups,
+            Look::Group { group: group() },
+            Look::ListDead { group: group(), filter, limit: 1, after: None },
+        ] {
+            stage.look(look).await;
+        }
+        for change in [
+            Change::Seek { group: group(), begin: Begin::Latest },
+            Change::RemoveGroup { group: group() },
+            Change::Resume { group: group() },
+            Change::PurgeDead { group: group(), filter, limit: None },
+            Change::Delete,
+        ] {
+            stage.change(change).await;
+        }
+        let remote = stage.remote().await;
+        remote.sweep_log().await.unwrap();
+        remote.group(&group()).sweep().await.unwrap();
+        assert_eq!(stage.parts(), ["parked"]);
+    }
+}
