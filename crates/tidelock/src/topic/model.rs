@@ -133,7 +133,7 @@ impl Model {
 mod tests {
     use super::*;
     use crate::handover::store::{Action, Settle};
-    use crate::topic::store::{Begin, ReaderTerms, Take};
+    use crate::topic::store::{Begin, ReaderTerms, Take, Taken};
 
     const RETENTION: u64 = 1_000;
 
@@ -148,21 +148,43 @@ mod tests {
         place
     }
 
-    #[test]
-    fn a_topic_with_a_group_is_idle_only_where_groups_that_have_had_everything_do_not_count() {
-        let (mut model, group) = (Model::default(), Arc::<str>::from("g"));
-        let place = publish(&mut model, 5_000);
-        let reader = ReaderTerms { begin: Begin::Earliest, max_in_flight: 10, ordered: true, dead_retention: None };
+    fn take(model: &mut Model, ms: u64, max_in_flight: u64, park: bool) -> Taken {
+        let reader = ReaderTerms { begin: Begin::Earliest, max_in_flight, ordered: true, dead_retention: None };
         let take = Take {
             max: 1,
             lease: 60_000,
             consumer: "c".into(),
             max_deliveries: None,
-            park: false,
+            park,
             reader: Arc::new(reader),
             seen: None,
         };
-        let taken = model.take(Now::from_millis(5_000), &group, &take).expect("there is room for a group");
+        model.take(Now::from_millis(ms), &"g".into(), &take).expect("there is room for a group")
+    }
+
+    #[test]
+    fn a_reader_at_its_limit_hides_nothing_from_another_one() {
+        let mut model = Model::default();
+        publish(&mut model, 5_000);
+        assert_eq!(take(&mut model, 5_000, 10, false).events.len(), 1);
+        for limits in [[10, 1], [1, 10]] {
+            for max_in_flight in limits {
+                assert_eq!(take(&mut model, 5_000, max_in_flight, true).events.len(), 0);
+            }
+            publish(&mut model, 5_000);
+            assert_eq!(model.wake(Now::from_millis(5_000)).groups, [Arc::<str>::from("g")]);
+            assert_eq!(take(&mut model, 5_000, 10, false).events.len(), 1);
+        }
+        assert_eq!(take(&mut model, 5_000, 1, true).events.len(), 0);
+        publish(&mut model, 5_000);
+        assert_eq!(model.wake(Now::from_millis(5_000)), Woken::default(), "alone it is left in peace");
+    }
+
+    #[test]
+    fn a_topic_with_a_group_is_idle_only_where_groups_that_have_had_everything_do_not_count() {
+        let (mut model, group) = (Model::default(), Arc::<str>::from("g"));
+        let place = publish(&mut model, 5_000);
+        let taken = take(&mut model, 5_000, 10, false);
         let end = 5_000 + RETENTION;
         model.advance(Now::from_millis(end), Some(&group));
         assert_eq!(model.is_idle_since(true), None, "an event is in flight");

@@ -149,12 +149,21 @@ end
 -- Notes that the process waits; answers the deadline that it is to keep, 0 if another one does.
 local function park(take, limited)
   local parked = parking().read(redis.call('HGET', PARKED, 'g' .. NAME) or '')
-  local kept = false
+  local kept, all_limited = false, limited
   for i = 1, #parked do
-    kept = kept or (parked[i].flags % 2 == KEEPS and parked[i].process ~= take.process)
+    local one = parked[i]
+    all_limited = all_limited and one.flags >= LIMITED
+    if one.process == take.process then
+      limited = limited and one.flags >= LIMITED
+    else
+      kept = kept or one.flags % 2 == KEEPS
+    end
   end
   parking().write('g' .. NAME, parking().add(parked, take.process, (kept and 0 or KEEPS) + (limited and LIMITED or 0)))
   if kept or not g then
+  if g then
+    g.limited = all_limited and g.leased + g.waiting + g.ready or 0
+  end
     return 0
   end
   g.told = 0
@@ -192,11 +201,7 @@ local function op_take(at)
     store_hand_overs(take)
   end
   if take.parks and room(take) > 0 and not settling then
-    local limited = g and is_limited(take)
-    told = park(take, limited)
-    if g then
-      g.limited = limited and g.leased + g.waiting + g.ready or 0
-    end
+    told = park(take, g and is_limited(take))
   end
   -- As the time from now: clocks of callers may be off.
   local head = pack8(told > 0 and math.max(told - now, 1) or 0) .. pack8(r.life)

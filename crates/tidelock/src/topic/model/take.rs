@@ -48,7 +48,10 @@ impl Model {
         taken.seen = Some(group.position);
         if take.park && taken.len() < take.max && !self.settling {
             let count = group.taken_count();
-            self.parked.insert(Arc::clone(name), (count >= take.reader.max_in_flight).then_some(count));
+            let limited = (count >= take.reader.max_in_flight).then_some(count);
+            // Others may wait for the group too: there is too much for all of them only if there is for each.
+            let parked = self.parked.entry(Arc::clone(name)).or_insert(limited);
+            *parked = parked.and(limited);
             taken.next = group.next_delivery();
         }
         Some(taken)

@@ -241,6 +241,23 @@ async fn who_only_follows_keeps_the_topic_and_knows_its_next_deadline() {
 }
 
 #[tokio::test]
+async fn a_reader_at_its_limit_hides_nothing_from_another_of_its_process() {
+    for stage in Stage::all().await {
+        let bell = stage.store().bell(&stage.address, Some(&group()));
+        stage.publish(ENDLESS, vec![event(b"")]).await;
+        assert_eq!(stage.take(1, 10, false).await.len(), 1);
+        for max_in_flight in [10, 1] {
+            assert!(stage.take(1, max_in_flight, true).await.is_empty());
+        }
+        assert_eq!(bell.rung.notified().now_or_never(), None, "nothing has happened");
+        stage.publish(ENDLESS, vec![event(b"")]).await;
+        let rung = tokio::time::timeout(Duration::from_secs(10), bell.rung.notified());
+        rung.await.expect("the other one can take it");
+        assert_eq!(stage.take(1, 10, true).await.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_topic_never_written_to_is_not_made_by_waiting_or_looking() {
     for stage in Stage::all().await {
         assert!(stage.take(1, 10, true).await.is_empty());
