@@ -197,8 +197,14 @@ local function lapse()
   local lapsed = overdue(LEASED, now)
   for i = 1, #lapsed, 2 do
     local e = load(lapsed[i]:sub(1, 8))
-    remove(e)
-    returned(e, tonumber(lapsed[i + 1]), 0, e.number)
+    if e and e.kind == 'l' and lapsed[i]:sub(9) == pack8(e.fence) then
+      remove(e)
+      returned(e, tonumber(lapsed[i + 1]), 0, e.number)
+    else
+      -- It leases nothing. To stop here would stop the group for ever.
+      redis.call('ZREM', LEASED, lapsed[i])
+      g.leased = g.leased - 1
+    end
   end
   return #lapsed == 2 * STEP
 end

@@ -16,6 +16,7 @@ local function hand_over(take, e)
   take.bytes = take.bytes + size_of(e.element)
   if e.is_copy then
     g.copies = g.copies + 1
+    take.copies[e.id] = true
   end
 end
 
@@ -61,7 +62,7 @@ end
 local function read_on(take, ordinal, element)
   local id = element:sub(1, 8)
   local at = unpack8(id)
-  if g.copies > 0 and redis.call('HEXISTS', OPEN, id) == 1 then
+  if g.copies > 0 and (take.copies[id] or redis.call('HEXISTS', OPEN, id) == 1) then
     g.life, g.at, g.ordinal, g.sure = r.life, at, ordinal, 1
     return true
   end

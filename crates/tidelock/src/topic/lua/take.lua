@@ -13,8 +13,8 @@ local function read_take(at)
   end
   take.begin, take.consumer, take.process = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   take.lease_end = now + take.lease
-  -- Hand-overs of this take: what is stored, what is answered, and id and fence of each.
-  take.values, take.out, take.receipts = {}, {}, {}
+  -- Hand-overs of this take: what is stored, what is answered, id and fence of each, and which are requeued copies.
+  take.values, take.out, take.receipts, take.copies = {}, {}, {}, {}
   take.bytes, take.aside, take.gap = 0, 0, NO_GAP
   return take
 end
@@ -146,7 +146,8 @@ local function fill(take)
   return false
 end
 
--- Notes that the process waits; answers the deadline that it is to keep, 0 if another one does.
+-- Notes that the process waits; answers the deadline that it is to keep, 0 if another one does. It may wait for several
+-- readers: it took no more because too much was in flight only if that holds for all of them.
 local function park(take, limited)
   local parked = parking().read(redis.call('HGET', PARKED, 'g' .. NAME) or '')
   local kept, all_limited = false, limited
@@ -160,10 +161,10 @@ local function park(take, limited)
     end
   end
   parking().write('g' .. NAME, parking().add(parked, take.process, (kept and 0 or KEEPS) + (limited and LIMITED or 0)))
-  if kept or not g then
   if g then
     g.limited = all_limited and g.leased + g.waiting + g.ready or 0
   end
+  if kept or not g then
     return 0
   end
   g.told = 0

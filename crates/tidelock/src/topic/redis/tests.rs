@@ -257,6 +257,58 @@ async fn a_reader_at_its_limit_hides_nothing_from_another_of_its_process() {
     }
 }
 
+/// A group that has set aside all that it may, with a requeued copy that is due and one that is free to go, both of events
+/// that it has not come to again.
+async fn full_group(stage: &Stage) -> [u64; 2] {
+    stage.publish(ENDLESS, vec![ordered("j")]).await;
+    let mut last = Position::default();
+    for _ in 0..MAX_ASIDE / 1_000 {
+        last = *stage.publish(ENDLESS, vec![ordered("k"); 1_000]).await.last().unwrap();
+    }
+    let places = stage.publish(ENDLESS, vec![event(b"x"), ordered("j")]).await;
+    stage.change(Change::CreateGroup { group: group(), begin: Begin::After(last) }).await;
+    stage.bury(2).await;
+    stage.change(Change::Seek { group: group(), begin: Begin::Earliest }).await;
+    let busy = stage.take(2, 10_000, false).await;
+    for (place, delay) in places.iter().zip([1_000, 0]) {
+        let requeue = Change::Requeue { group: group(), at: place.at, delay };
+        assert_eq!(stage.change(requeue).await, Changes::Count(1));
+    }
+    assert!(stage.take(10, 10_000, false).await.is_empty());
+    stage.settle(&busy[0], Action::Ack).await;
+    let View::Group(Some(view)) = stage.look(Look::Group { group: group() }).await else { panic!("it is there") };
+    assert_eq!((view.set_aside, view.in_flight, view.waiting), (MAX_ASIDE, 1, 1));
+    stage.advance(1_000);
+    [places[0].at, places[1].at]
+}
+
+#[tokio::test]
+async fn a_take_hands_out_a_requeued_event_once() {
+    for stage in Stage::all().await {
+        let copies = full_group(&stage).await;
+        let handed = stage.take(10, 10_000, false).await;
+        assert_eq!(handed.iter().map(|handed| handed.place.at).collect::<Vec<_>>(), copies);
+        for handed in &handed {
+            stage.settle(handed, Action::Ack).await;
+        }
+        let View::Group(Some(view)) = stage.look(Look::Group { group: group() }).await else { panic!("it is there") };
+        assert_eq!((view.set_aside, view.in_flight, view.waiting, view.unread), (MAX_ASIDE - 1, 1, 0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_lease_of_nothing_does_not_stop_its_group() {
+    for stage in Stage::all().await {
+        stage.publish(ENDLESS, vec![event(b""), event(b"")]).await;
+        assert_eq!(stage.take(1, 10, false).await.len(), 1);
+        assert_eq!(stage.ask("open:g", "DEL", &[]).unwrap().int(), Some(1));
+        stage.advance(60_000);
+        assert_eq!(stage.take(10, 10, false).await.len(), 1);
+        let View::Group(Some(view)) = stage.look(Look::Group { group: group() }).await else { panic!("it is there") };
+        assert_eq!((view.in_flight, view.waiting), (1, 0));
+    }
+}
+
 #[tokio::test]
 async fn a_topic_never_written_to_is_not_made_by_waiting_or_looking() {
     for stage in Stage::all().await {
