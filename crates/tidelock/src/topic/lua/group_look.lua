@@ -53,18 +53,23 @@ local function show_group()
   reply[#reply + 1] = reason
 end
 
--- Newest first; looks at 1,000 at most.
+-- Newest first; looks at 1,000 at most, and stops where an answer is full.
 local function show_letters()
   local limit, before, why = tonumber(ARGV[4]), ARGV[5], ARGV[6]
   local moved_before, moved_after = tonumber(ARGV[7]), tonumber(ARGV[8])
   local count = before ~= '' and rank_before(MOVED, unpack8(before), before:sub(9)) or redis.call('ZCARD', MOVED)
   local ids = count > 0 and redis.call('ZRANGE', MOVED, text(math.max(0, count - 1000)), text(count - 1)) or {}
-  local shown, last = 0, ''
+  local shown, bytes, is_full, last = 0, 0, false, ''
   for i = #ids, 1, -1 do
     local value = redis.call('HGET', LETTERS, ids[i])
     local moved_at = unpack8(value, 17)
     if (why == '' or value:sub(1, 1) == why) and (moved_before < 0 or moved_at < moved_before)
       and (moved_after < 0 or moved_at >= moved_after) then
+      bytes = bytes + #value
+      if shown > 0 and bytes > MAX_BYTES then
+        is_full = true
+        break
+      end
       reply[#reply + 1] = value
       shown = shown + 1
     end
@@ -73,7 +78,7 @@ local function show_letters()
       break
     end
   end
-  reply[#reply + 1] = (shown == limit or count > 1000) and last or ''
+  reply[#reply + 1] = (is_full or shown == limit or count > 1000) and last or ''
 end
 
 if g and ARGV[3] == 'group' then

@@ -299,3 +299,32 @@ pub(super) fn push_filter(filter: DeadFilter, arguments: &mut Arguments) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Stage, event, group};
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_with_dead_letters_ends_where_it_is_full() {
+        let large = event(&vec![7; MAX_BYTES / 2]);
+        for stage in Stage::all().await {
+            for _ in 0..3 {
+                stage.publish(Settings { retention: None, max_len: None }, vec![large.clone()]).await;
+                stage.bury(1).await;
+            }
+            let remote = stage.remote().await.group(&group());
+            let push = |arguments: &mut Arguments| {
+                arguments.number(10);
+                arguments.push(b"");
+                push_filter(DeadFilter::default(), arguments);
+            };
+            let (_, _, shown) = remote.show("deads", push).await.unwrap();
+            assert_eq!(shown.0.len(), 2, "one letter, and where to go on");
+            let View::Deads(found, next) = remote.letters(DeadFilter::default(), 10, None).await.unwrap() else {
+                panic!("letters were asked for")
+            };
+            assert_eq!((found.len(), next), (3, None), "the page goes on");
+        }
+    }
+}
