@@ -145,14 +145,11 @@ impl<L: Log> Hub<L> {
         loop {
             match self.log.read(position, true).await {
                 Ok(part) => {
-                    let mut ring = self.lock();
-                    ring.trouble = None;
-                    ring.answers += 1;
-                    drop(ring);
+                    self.lock().answered();
                     return Ok(part);
                 }
                 Err(error) if error.is_retryable() => {
-                    self.lock().trouble = Some(error);
+                    self.lock().failed(error);
                     failures += 1;
                     runtime::sleep(pause_after(failures)).await;
                 }
@@ -174,7 +171,10 @@ struct Parked<'a, L: Log>(&'a Hub<L>);
 impl<'a, L: Log> Parked<'a, L> {
     fn at(hub: &'a Hub<L>, position: &L::Position) -> Self {
         let mut ring = hub.lock();
-        ring.begin_at(position);
+        if ring.begin_at(position) {
+            // Who waits elsewhere waits for what this one does not read.
+            hub.changed.notify_waiters();
+        }
         ring.parked = true;
         Self(hub)
     }
@@ -243,17 +243,13 @@ impl<L: Log> Follower<L> {
             return Ok(self.step());
         }
         let part = Arc::new(self.hub.log.read(&self.position, false).await?);
+        self.hub.lock().trouble = None;
         if matches!(place, Place::End) && !part.is_empty() {
             self.hub.lock().push(&self.position, Arc::clone(&part));
             self.hub.changed.notify_waiters();
         }
         self.enter(part, None, Index::Gap);
         Ok(self.step())
-    }
-
-    /// Why the log cannot be read just now, as far as this process knows.
-    pub(crate) fn trouble(&self) -> Option<Error> {
-        self.hub.lock().trouble.as_ref().map(Error::duplicate)
     }
 
     /// What was read ahead is not handed out when the log no longer holds it: the log tells the gap.
@@ -371,13 +367,17 @@ impl<L: Log> fmt::Debug for Hub<L> {
 
 /// Waits until `end` for what comes next; `None` when it has come first.
 ///
-/// Nothing there never hides a broken connection: if nobody was answered meanwhile, this asks, and says how that ended.
+/// Nothing there never hides a broken connection: what failed meanwhile is told, and if nobody was answered, this asks, and
+/// says how that ended.
 pub(crate) async fn within<L: Log>(
     follower: &mut Follower<L>,
     end: impl Future<Output = ()>,
 ) -> Result<Option<Next<L>>> {
     let hub = Arc::clone(&follower.hub);
-    let answers = hub.lock().answers;
+    let (answers, failures) = {
+        let ring = hub.lock();
+        (ring.answers, ring.failures)
+    };
     let outcome = tokio::select! {
         biased;
         next = follower.next() => next.map(Some),
@@ -386,11 +386,12 @@ pub(crate) async fn within<L: Log>(
     if !matches!(outcome, Ok(None)) {
         return outcome;
     }
-    if let Some(trouble) = follower.trouble() {
-        return Err(trouble);
-    }
     let answered = {
         let ring = hub.lock();
+        // An older trouble may be over: nobody is told of it for ever.
+        if let Some(trouble) = ring.trouble.as_ref().filter(|_| ring.failures != failures) {
+            return Err(trouble.duplicate());
+        }
         ring.answers != answers || ring.parked
     };
     if answered { Ok(None) } else { follower.try_next().await }

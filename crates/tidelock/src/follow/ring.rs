@@ -19,9 +19,10 @@ pub(super) struct Ring<L: Log> {
     end: Option<L::Position>,
     pub(super) events: usize,
     bytes: usize,
-    /// Why the last read of the driver failed, until one succeeds.
+    /// Why the last read failed that a driver made, until one succeeds.
     pub(super) trouble: Option<Error>,
-    /// How often a driver was answered.
+    /// How often a driver's read failed, and how often it was answered.
+    pub(super) failures: u64,
     pub(super) answers: u64,
     /// A driver was answered that there is nothing, and waits.
     pub(super) parked: bool,
@@ -47,7 +48,7 @@ pub(super) enum Index {
 impl<L: Log> Default for Ring<L> {
     fn default() -> Self {
         let parts = VecDeque::new();
-        Self { parts, first: 0, end: None, events: 0, bytes: 0, trouble: None, answers: 0, parked: false }
+        Self { parts, first: 0, end: None, events: 0, bytes: 0, trouble: None, failures: 0, answers: 0, parked: false }
     }
 }
 
@@ -101,12 +102,27 @@ impl<L: Log> Ring<L> {
         }
     }
 
-    /// Makes `position` the end: another one was of a log that is gone, or of followers that are.
-    pub(super) fn begin_at(&mut self, position: &L::Position) {
-        if self.end.as_ref() != Some(position) {
+    /// Makes `position` the end: another one was of a log that is gone, or of followers that are. Answers whether it was not
+    /// before.
+    pub(super) fn begin_at(&mut self, position: &L::Position) -> bool {
+        let begins = self.end.as_ref() != Some(position);
+        if begins {
             self.clear();
             self.end = Some(position.clone());
         }
+        begins
+    }
+
+    /// A driver's read was answered.
+    pub(super) fn answered(&mut self) {
+        self.trouble = None;
+        self.answers += 1;
+    }
+
+    /// A driver's read failed.
+    pub(super) fn failed(&mut self, error: Error) {
+        self.trouble = Some(error);
+        self.failures += 1;
     }
 
     pub(super) fn clear(&mut self) {
@@ -114,5 +130,6 @@ impl<L: Log> Ring<L> {
         self.parts.clear();
         self.end = None;
         (self.events, self.bytes) = (0, 0);
+        self.trouble = None;
     }
 }

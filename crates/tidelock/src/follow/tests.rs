@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use tokio::sync::Notify;
 
 use super::{Follower, Hub, Log, Next, Part, within};
 use crate::Tidelock;
 use crate::bell::Bell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::BoxFuture;
+use crate::time::{ManualClock, Timestamp};
 
 /// Numbers from 1; those up to `lost` cannot be read any more.
 #[derive(Debug, Default)]
@@ -20,6 +22,9 @@ struct Numbers {
     reads: AtomicUsize,
     parked: AtomicUsize,
     broken: AtomicBool,
+    /// Reads are answered with what there was when they began, and not before they are released.
+    held: AtomicBool,
+    released: Arc<Notify>,
     /// Whether it tells without a read what can no longer be read.
     tells: AtomicBool,
     bell: Arc<Bell>,
@@ -37,6 +42,11 @@ impl Numbers {
 
     fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
+    }
+
+    fn release(&self) {
+        self.held.store(false, Ordering::SeqCst);
+        self.released.notify_waiters();
     }
 }
 
@@ -62,7 +72,15 @@ impl Log for Arc<Numbers> {
             self.parked.fetch_add(1, Ordering::SeqCst);
         }
         let end = if events.is_empty() { *after } else { last };
-        Box::pin(std::future::ready(Ok(Part { gap, bytes: events.len(), events, end, next: None })))
+        let part = Part { gap, bytes: events.len(), events, end, next: None };
+        if self.held.load(Ordering::SeqCst) {
+            let released = Arc::clone(&self.released).notified_owned();
+            return Box::pin(async {
+                released.await;
+                Ok(part)
+            });
+        }
+        Box::pin(std::future::ready(Ok(part)))
     }
 
     fn holds(&self, place: &u64) -> bool {
@@ -196,6 +214,55 @@ async fn an_outage_is_waited_out_and_told_to_whoever_cannot_wait() {
     log.add(1);
     log.broken.store(false, Ordering::SeqCst);
     assert_eq!(next(&mut follower).await, 1);
+}
+
+#[tokio::test]
+async fn an_outage_that_is_over_is_told_to_nobody() {
+    let (log, hub) = hub();
+    log.broken.store(true, Ordering::SeqCst);
+    let mut follower = hub.follow(0);
+    let outcome = within(&mut follower, async {
+        until(|| hub.lock().trouble.is_some()).await;
+    });
+    assert!(outcome.await.is_err());
+    log.broken.store(false, Ordering::SeqCst);
+    log.held.store(true, Ordering::SeqCst);
+    // Its wait is over before anything is answered: it asks.
+    let waiting = tokio::spawn(async move {
+        let next = within(&mut follower, std::future::ready(())).await;
+        (next.map(|next| next.is_some()), follower)
+    });
+    until(|| log.reads() == 2 || waiting.is_finished()).await;
+    log.release();
+    let (next, mut follower) = waiting.await.unwrap();
+    assert!(!next.expect("it was answered"));
+    log.broken.store(true, Ordering::SeqCst);
+    let outcome = within(&mut follower, async {
+        until(|| hub.lock().trouble.is_some()).await;
+    });
+    assert!(outcome.await.is_err());
+    log.broken.store(false, Ordering::SeqCst);
+    assert!(follower.try_next().await.unwrap().is_none());
+    assert!(hub.lock().trouble.is_none(), "a look that is answered ends it too");
+}
+
+#[tokio::test]
+async fn who_joins_while_another_one_first_reads_gets_what_is_there() {
+    let log = Arc::new(Numbers::default());
+    // Its time stands still: nothing but a wake-up helps.
+    let tide = Tidelock::in_process_with(&ManualClock::at(Timestamp::from_millis(0)));
+    let hub = Hub::new(&tide.world, Arc::clone(&log));
+    *log.newest.lock().unwrap() = 3;
+    log.held.store(true, Ordering::SeqCst);
+    let (mut first, mut second) = (hub.follow(3), hub.follow(0));
+    let driving = tokio::spawn(async move { next(&mut first).await });
+    until(|| log.reads() == 1).await;
+    let waiting = tokio::spawn(async move { next(&mut second).await });
+    tokio::task::yield_now().await;
+    log.release();
+    until(|| waiting.is_finished()).await;
+    assert_eq!(waiting.await.unwrap(), 1);
+    driving.abort();
 }
 
 #[tokio::test]
