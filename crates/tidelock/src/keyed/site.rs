@@ -32,17 +32,20 @@ pub(crate) struct Site {
 impl Site {
     /// The site of an object: the same for all handles.
     pub(crate) fn at(world: &Arc<World>, object: &Object) -> Arc<Self> {
-        world.keyed.get_or_insert(object, || {
-            Arc::new(Self {
-                world: Arc::clone(world),
-                store: world.backend.keyed(),
-                object: object.clone(),
-                owner: Owner::of(object.kind.word(), &object.address),
-                members: Arc::default(),
-                hub: OnceLock::new(),
-                fine: object.address.check().is_ok(),
-                counters: Counters::default(),
-            })
+        world.keyed.get_or_insert(object, || Self::on(world, object, world.backend.keyed()))
+    }
+
+    /// One of its own, on that store.
+    pub(crate) fn on(world: &Arc<World>, object: &Object, store: Arc<dyn KeyedStore>) -> Arc<Self> {
+        Arc::new(Self {
+            world: Arc::clone(world),
+            store,
+            object: object.clone(),
+            owner: Owner::of(object.kind.word(), &object.address),
+            members: Arc::default(),
+            hub: OnceLock::new(),
+            fine: object.address.check().is_ok(),
+            counters: Counters::default(),
         })
     }
 

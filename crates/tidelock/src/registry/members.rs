@@ -1,4 +1,4 @@
-//! The memberships that this process has in one registry, and their renewal: all in one request.
+//! The memberships that this process has in one registry, and their renewal: together, in as few trips as carry them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -8,14 +8,15 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::membership::Left;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hash::HashMap;
 use crate::keyed::observe::{self, Counter};
 use crate::keyed::site::{Call, Site};
-use crate::keyed::store::{Action, Bounds, Change, Life, Outcome};
+use crate::keyed::store::{Action, Bounds, Change, Life, Outcome, RecordView};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::proof::{Moment, Proof};
 use crate::runtime::{self, BoxFuture};
+use crate::sent::Sent;
 use crate::time::{Clock, SECOND, TEN_YEARS, Tick, check_duration};
 
 /// A record that is kept alive.
@@ -39,6 +40,8 @@ struct State {
     version: u64,
     value: Vec<u8>,
     proof: Proof,
+    /// It has registered again and was not told how that ended: a record of another version may be its own.
+    in_doubt: bool,
     end: Option<End>,
     hold: Option<Hold>,
 }
@@ -71,7 +74,7 @@ impl Member {
             key,
             ttl,
             number: site.members.number(),
-            state: Mutex::new(State { version, value, proof, end: None, hold: None }),
+            state: Mutex::new(State { version, value, proof, in_doubt: false, end: None, hold: None }),
             rejoins: AtomicU64::new(0),
             changed: Notify::new(),
             changing: tokio::sync::Mutex::default(),
@@ -131,6 +134,7 @@ impl Member {
     fn confirmed(&self, start: Moment, stored: Option<(u64, Option<Vec<u8>>)>) {
         let mut state = self.lock();
         state.proof = Proof::new(start, self.life());
+        state.in_doubt = false;
         if let Some((version, value)) = stored {
             state.version = version;
             state.value = value.unwrap_or(std::mem::take(&mut state.value));
@@ -164,7 +168,7 @@ impl Member {
     }
 
     /// Renews it; answers whether it must be tried again. A member that is being changed just now is renewed by that.
-    async fn renew(&self) -> bool {
+    async fn renew(self: Arc<Self>) -> bool {
         let now = self.site.world.clock.tick();
         let Ok(_changing) = self.changing.try_lock() else {
             self.site.members.plan(self.number, now.plus(self.life() / 12));
@@ -192,6 +196,7 @@ impl Member {
                 Ok(())
             }
             Outcome::Absent => self.rejoin().await,
+            Outcome::Stale { .. } if self.lock().in_doubt => self.rejoin().await,
             Outcome::Stale { .. } => {
                 self.taken_over();
                 Ok(())
@@ -203,26 +208,51 @@ impl Member {
     /// Registers again, if nobody else has the key by now.
     async fn rejoin(&self) -> Result<()> {
         let call = Call::on("rejoin", &self.key);
-        let start = Moment::of(&self.site.world.clock);
-        let value = self.lock().value.clone();
-        let action = Action::Cas { expected: None, value, life: Life::For(self.ttl) };
-        match self.change(&call, action).await? {
-            Outcome::Stored(stamp) => {
-                self.confirmed(start, Some((stamp.version, None)));
-                self.rejoins.fetch_add(1, Ordering::AcqRel);
-                observe::count(&self.site, Counter::Rejoins, 1);
-                tracing::info!(
-                    object.id = %self.site.id(), object.key = %self.key,
-                    "a membership was gone and has registered again"
-                );
-                Ok(())
+        let doubted = std::mem::replace(&mut self.lock().in_doubt, true);
+        let mut expected = None;
+        loop {
+            let start = Moment::of(&self.site.world.clock);
+            let value = self.lock().value.clone();
+            let action = Action::Cas { expected, value, life: Life::For(self.ttl) };
+            match self.change(&call, action).await {
+                Ok(Outcome::Stored(stamp)) => {
+                    self.rejoined(start, stamp.version);
+                    return Ok(());
+                }
+                // A swap, so that of two who take it for theirs one finds out.
+                Ok(Outcome::Conflict(Some(record)))
+                    if doubted && expected.is_none() && self.may_have_stored(&record) =>
+                {
+                    expected = Some(record.stamp.version);
+                }
+                Ok(Outcome::Conflict(None)) if expected.is_some() => expected = None,
+                Ok(Outcome::Conflict(Some(_))) => {
+                    self.taken_over();
+                    return Ok(());
+                }
+                Ok(_) => return Err(self.site.misfit(&call)),
+                Err(error) => {
+                    self.lock().in_doubt = doubted || error.kind() == ErrorKind::Timeout;
+                    return Err(error);
+                }
             }
-            Outcome::Conflict(Some(_)) => {
-                self.taken_over();
-                Ok(())
-            }
-            _ => Err(self.site.misfit(&call)),
         }
+    }
+
+    /// Whether a record is what this member stores, and nobody has renewed it since it was stored.
+    fn may_have_stored(&self, RecordView { value, stamp, .. }: &RecordView) -> bool {
+        // A version is at least its instant in microseconds.
+        stamp.ttl == Some(self.ttl) && *value == self.lock().value && stamp.updated_at <= stamp.version / 1_000
+    }
+
+    fn rejoined(&self, start: Moment, version: u64) {
+        self.confirmed(start, Some((version, None)));
+        self.rejoins.fetch_add(1, Ordering::AcqRel);
+        observe::count(&self.site, Counter::Rejoins, 1);
+        tracing::info!(
+            object.id = %self.site.id(), object.key = %self.key,
+            "a membership was gone and has registered again"
+        );
     }
 
     /// Stores another value under its own version.
@@ -390,7 +420,7 @@ impl Members {
 struct Turn {
     members: Arc<Members>,
     clock: Clock,
-    /// Whether it ended because there was nothing left to do; there may then be another task already.
+    /// Whether it has left the roll to another task; there may be one already.
     ended: bool,
 }
 
@@ -399,11 +429,20 @@ impl Turn {
         tokio::select! {
             biased;
             () = lifecycle.closing() => {
-                // Before anything else ends, so that no work is sent here any more.
+                // Before anything else ends, so that no work is sent here any more. Who is added from here on has a turn of
+                // its own, which ends at once in the same way.
+                self.end();
                 join_all(self.members.all().into_iter().map(Member::leave_quietly)).await;
             }
             () = self.work() => {}
         }
+    }
+
+    /// Leaves the roll to another task.
+    fn end(&mut self) {
+        self.ended = true;
+        let mut roll = self.members.lock();
+        (roll.running, roll.asleep) = (false, None);
     }
 
     async fn work(&mut self) {
@@ -424,7 +463,10 @@ impl Turn {
                 () = self.clock.sleep_until(next) => {}
             }
             let due = self.members.due(self.clock.tick());
-            let failed = join_all(due.iter().map(|member| member.renew())).await;
+            // What was sent goes on when a shutdown begins: each leaves behind it, with the version that it has then.
+            let renew =
+                |member: &Arc<Member>| Sent::new(Box::pin(Arc::clone(member).renew()), &member.site.world.spawner);
+            let failed = join_all(due.iter().map(renew)).await;
             let lives = due.iter().zip(failed).filter(|(_, failed)| *failed).map(|(member, _)| member.life());
             if let Some(shortest) = lives.min() {
                 // In real time: what failed is not cured by a clock that stands still.
@@ -437,8 +479,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.ended {
-            let mut roll = self.members.lock();
-            (roll.running, roll.asleep) = (false, None);
+            self.end();
         }
     }
 }
@@ -452,3 +493,6 @@ fn pause_after(life: Duration) -> Duration {
 pub(crate) fn check_life(ttl: Duration) -> Result<()> {
     check_duration(Error::argument, "ttl of a membership", ttl, SECOND, TEN_YEARS)
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,10 +114,13 @@ impl<T: Value> TryRegister<T> {
     }
 }
 
-/// A record of this process that renews itself, all of one registry in one request, every third of its ttl.
+/// A record of this process that renews itself every third of its ttl, together with the others of its registry: up to 256
+/// in one request.
 ///
 /// If the record is gone at a renewal (the process stood still for longer than the ttl, or the server lost it), it is
-/// registered again. If somebody else has the key by then, the membership is lost, and nothing is written any more.
+/// registered again. If somebody else has the key by then, the membership is lost, and nothing is written any more. Where
+/// the answer to registering again was lost, a record with its own value and ttl that nobody has renewed yet counts as its
+/// own: members of different owners should differ in their values.
 ///
 /// Dropping it removes the record in the background, never that of a successor; so does the beginning of a shutdown.
 pub struct Membership<T> {
