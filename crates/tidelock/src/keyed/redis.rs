@@ -49,7 +49,7 @@ struct Site {
     place: Place,
     keys: Vec<String>,
     bell: Arc<Bell>,
-    /// The next deadline that the server told, in ms; 0 for none.
+    /// No deadline that the server told since the last sweep is earlier, in ms; 0 for none.
     next: AtomicU64,
 }
 
@@ -117,6 +117,7 @@ impl Site {
         }
     }
 
+    /// Answers come in any order, so none of them puts an earlier deadline off: only a sweep does.
     fn told_next(&self, next: u64) {
         self.next.store(next, Ordering::Relaxed);
     }

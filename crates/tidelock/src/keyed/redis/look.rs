@@ -1,6 +1,7 @@
 //! Pages, numbers and the log: a step of what is overdue, then a look, in one call of one script.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redis::Value;
 
@@ -45,6 +46,15 @@ impl Site {
     /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep(&self) -> Result<()> {
         let mut goes_on = self.look("sweep", |arguments| arguments.push(b"")).await?.settling;
+        let before = self.next.swap(0, Ordering::Relaxed);
+        let swept = self.sweep_now().await;
+        if swept.is_err() {
+            self.told_next(before);
+        }
+        swept
+    }
+
+    async fn sweep_now(&self) -> Result<()> {
         for _ in 1..SETTLING_STEPS {
             if !goes_on {
                 break;
