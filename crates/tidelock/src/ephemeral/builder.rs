@@ -34,7 +34,7 @@ impl<T> EphemeralBuilder<T> {
         self
     }
 
-    /// The most bytes of an encoded value: 1..=8,388,608, default 4,096.
+    /// The most bytes of an encoded value: 1..=16,777,216, default 4,096.
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.setup.border.limit = bytes;
         self

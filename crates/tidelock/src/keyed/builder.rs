@@ -67,7 +67,7 @@ impl<T> Setup<T> {
         name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
         name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
         number("max_entries", self.max_entries, 1, most(1_000_000))?;
-        number("payload_limit", self.border.limit as u64, 1, most(8 << 20))?;
+        number("payload_limit", self.border.limit as u64, 1, most(16 << 20))?;
         duration("event_retention", self.event_retention)?;
         number("max_events", self.max_events, 1, most(10_000_000))?;
         number("max_event_bytes", self.max_event_bytes, 1 << 20, 4 << 30)?;

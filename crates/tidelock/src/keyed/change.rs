@@ -9,15 +9,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::cursor::Version;
-use super::handle::{Handle, cut, ttl_millis};
+use super::handle::{Handle, ttl_millis};
 use super::site::{Call, Site};
 use super::store::{Action, Bounds, Change, Outcome};
 use crate::error::Result;
+use crate::handover::{MAX_REASON, cut};
 use crate::request::awaitable;
 use crate::time::Timestamp;
-
-/// The most bytes of the reason of a removal.
-const MAX_REASON: usize = 256;
 
 /// What became of a touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -113,7 +111,7 @@ impl Remove {
         Self { target: Target::new(handle, key), reason: None, if_version: None }
     }
 
-    /// Told to followers with the event, and kept nowhere else; cut at 256 bytes.
+    /// Told to followers with the event, and kept nowhere else; up to 1,024 bytes, cut with `…`.
     pub fn reason(mut self, reason: &str) -> Self {
         self.reason = Some(cut(reason, MAX_REASON));
         self

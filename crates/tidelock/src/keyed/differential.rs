@@ -57,8 +57,11 @@ impl Run {
         self.random.choice(&self.versions[recent..]).copied().unwrap_or(1)
     }
 
-    /// The version that the key has, or mostly so.
+    /// The version that the key has, or mostly so; or one that no record has.
     fn expected(&mut self, key: &Arc<str>) -> u64 {
+        if self.random.u8(0..10) == 0 {
+            return 0;
+        }
         let get = Get { key: Arc::clone(key), include_expired: false };
         let current = self.model.get(self.now(), &get).map(|record| record.stamp.version);
         current.filter(|_| self.random.u8(0..5) > 0).unwrap_or_else(|| self.version())

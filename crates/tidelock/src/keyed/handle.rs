@@ -124,8 +124,3 @@ pub(crate) fn ttl_millis(ttl: std::time::Duration) -> Result<u64> {
     check_duration(Error::argument, "ttl", ttl, std::time::Duration::from_millis(1), TEN_YEARS)?;
     Ok(whole_millis(ttl))
 }
-
-/// At most `max` bytes of a text, cut at a character.
-pub(crate) fn cut(text: &str, max: usize) -> Arc<str> {
-    text[..text.floor_char_boundary(max)].into()
-}

@@ -24,7 +24,7 @@ impl<T> RegistryBuilder<T> {
         Self { setup: Setup::new(tide, Kind::Registry, id, 131_072) }
     }
 
-    /// The most bytes of an encoded value: 1..=8,388,608, default 131,072.
+    /// The most bytes of an encoded value: 1..=16,777,216, default 131,072.
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.setup.border.limit = bytes;
         self

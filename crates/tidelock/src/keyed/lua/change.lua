@@ -90,7 +90,8 @@ local function op_cas(at, key, m, life, ttl)
   if is_full(m) then
     return full()
   end
-  if (m and m.version or 0) == tonumber(ARGV[at]) then
+  -- An empty one, which is no number: no record.
+  if (m and m.version or nil) == tonumber(ARGV[at]) then
     return put(key, m, ARGV[at + 1], life, ttl)
   end
   if not m then
@@ -108,7 +109,7 @@ local function refusal(m, wanted)
   if not m then
     return 'A'
   end
-  if wanted ~= 0 and wanted ~= m.version then
+  if wanted and wanted ~= m.version then
     return struct.pack('>c1I8', 'V', m.version)
   end
 end

@@ -18,9 +18,9 @@
 --           b- (before an operation whose bounds are others than those of the one before): max_entries, event_retention ms,
 --              max_events, max_event_bytes, tombstone_retention ms
 --           u  and life (p permanent, f for, k keep), ttl ms: value
---           c  and life, ttl ms: expected version or 0, value
---           t- ttl ms or 0: version or 0
---           r  and 1 if there is a reason: version or 0, reason
+--           c  and life, ttl ms: expected version or nothing, value
+--           t- ttl ms or 0: version or nothing
+--           r  and 1 if there is a reason: version or nothing, reason
 --           d- delete the object; its key is empty
 -- Reply: next deadline in ms (0: none); then per operation, after B and five numbers if bounds were replaced: S and stamp
 --        (stored), F and limit (full), C and stamp and value or N (conflict), + (a conflict that is to be asked for again,

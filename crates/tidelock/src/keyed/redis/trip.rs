@@ -172,18 +172,26 @@ fn push_action(action: &Action, arguments: &mut Arguments) {
         }
         Action::Cas { expected, value, life } => {
             arguments.push(with_life('c', *life).as_bytes());
-            arguments.number(expected.unwrap_or(0));
+            push_version(*expected, arguments);
             arguments.push(value);
         }
         Action::Touch { ttl, if_version } => {
             arguments.push(format!("t-{}", ttl.unwrap_or(0)).as_bytes());
-            arguments.number(if_version.unwrap_or(0));
+            push_version(*if_version, arguments);
         }
         Action::Remove { reason, if_version } => {
             arguments.push(if reason.is_some() { b"r1" } else { b"r0" });
-            arguments.number(if_version.unwrap_or(0));
+            push_version(*if_version, arguments);
             arguments.push(reason.as_deref().unwrap_or_default().as_bytes());
         }
+    }
+}
+
+/// A version that is expected. Any number is one, 0 too: it fits no record.
+fn push_version(version: Option<u64>, arguments: &mut Arguments) {
+    match version {
+        Some(version) => arguments.number(version),
+        None => arguments.push(b""),
     }
 }
 

@@ -24,7 +24,7 @@ async fn a_builder_refuses_what_is_out_of_range() {
         store("e").max_entries(0).build(),
         store("e").max_entries(1_000_001).build(),
         store("e").payload_limit(0).build(),
-        store("e").payload_limit(8_388_609).build(),
+        store("e").payload_limit(16_777_217).build(),
         store("e").event_retention(Duration::ZERO).build(),
         store("e").event_retention(over).build(),
         store("e").max_events(0).build(),
@@ -39,7 +39,13 @@ async fn a_builder_refuses_what_is_out_of_range() {
     let error = tide.ephemeral::<String>("e").build().unwrap_err().to_string();
     assert!(error.contains("ttl") && error.contains("ephemeral \"e\""), "{error}");
     store("e").ttl(MS).build().unwrap();
-    store("e").ttl(TEN_YEARS).max_entries(1_000_000).payload_limit(8 << 20).event_retention(TEN_YEARS).build().unwrap();
+    store("e")
+        .ttl(TEN_YEARS)
+        .max_entries(1_000_000)
+        .payload_limit(16 << 20)
+        .event_retention(TEN_YEARS)
+        .build()
+        .unwrap();
 }
 
 async fn refused<T: std::fmt::Debug>(request: impl IntoFuture<Output = tidelock::Result<T>>, what: &str) {

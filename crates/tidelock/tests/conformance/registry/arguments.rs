@@ -20,7 +20,7 @@ async fn a_builder_refuses_what_is_out_of_range() {
         registry("r").max_entries(0).build(),
         registry("r").max_entries(1_000_001).build(),
         registry("r").payload_limit(0).build(),
-        registry("r").payload_limit(8_388_609).build(),
+        registry("r").payload_limit(16_777_217).build(),
         registry("r").event_retention(none).build(),
         registry("r").event_retention(over).build(),
         registry("r").max_events(0).build(),
@@ -37,7 +37,7 @@ async fn a_builder_refuses_what_is_out_of_range() {
     let error = registry("r").max_entries(0).build().unwrap_err().to_string();
     assert!(error.contains("max_entries") && error.contains("is 0") && error.contains("registry \"r\""), "{error}");
     registry(&"x".repeat(256)).max_entries(1).payload_limit(1).max_events(1).max_event_bytes(1 << 20).build().unwrap();
-    registry("r").max_entries(1_000_000).payload_limit(8 << 20).max_events(10_000_000).build().unwrap();
+    registry("r").max_entries(1_000_000).payload_limit(16 << 20).max_events(10_000_000).build().unwrap();
     registry("r").max_event_bytes(4 << 30).event_retention(TEN_YEARS).tombstone_retention(TEN_YEARS).build().unwrap();
     registry("r").event_retention(MS).tombstone_retention(MS).build().unwrap();
 }
@@ -154,14 +154,14 @@ conformance!(the_ends_of_all_ranges_work, async |mut world: World| {
     }
     let parts = registry.upsert("parts", &text).ttl(MS + std::time::Duration::from_nanos(1)).await.unwrap();
     assert_eq!(parts.ttl, Some(2 * MS), "parts of a millisecond are rounded up");
-    let reason = "é".repeat(200);
+    let reason = "é".repeat(600);
     put(&registry, "a", "1").await;
     let mut follower = registry.follow().key("a").await.unwrap();
     registry.remove("a").reason(&reason).await.unwrap();
     assert_eq!(
         drain_told(&mut follower).await,
-        [format!("delete a {}", "é".repeat(128))],
-        "256 bytes, cut at a character"
+        [format!("delete a {}…", "é".repeat(510))],
+        "1,024 bytes, cut between characters, with a mark"
     );
 });
 
