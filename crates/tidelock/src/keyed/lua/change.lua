@@ -33,7 +33,7 @@ local function accept()
       flush()
       r.sealed = compacted()
       clear_tombs(STEP)
-      r.ends = r.ends + math.max(bounds[5] - r.tombstone_retention, 0)
+      live_until(math.max(highest(DEADLINES), highest(BURIED)) + bounds[5])
     end
   end
   for i = 1, 5 do

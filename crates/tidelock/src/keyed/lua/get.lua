@@ -52,7 +52,8 @@ local function is_kept(key, m)
 end
 
 local keys = { unpack(ARGV, 4) }
-local states = redis.call('HMGET', STATES, unpack(keys))
+-- What has outlived the record is of an object that is gone.
+local states = r.incarnation == 0 and {} or redis.call('HMGET', STATES, unpack(keys))
 local wanted, found, reply, bytes = {}, {}, {}, 0
 for i = 1, #keys do
   reply[i] = ''

@@ -10,6 +10,11 @@ local wrote = false
 -- Keys of the object that this step may have created.
 local fresh = {}
 
+if r.incarnation == 0 then
+  -- What has outlived the record, as after an eviction, is of an object that is gone.
+  redis.call('UNLINK', STATES, VALUES, NAMES, DEADLINES, EXPIRED, BURIED, LOG, TOUCHES)
+end
+
 local function learn(keys)
   if #keys == 0 then
     return
@@ -224,4 +229,9 @@ end
 -- The lowest score of a sorted set; 0 if it is empty.
 local function lowest(set_key)
   return tonumber(redis.call('ZRANGE', set_key, 0, 0, 'WITHSCORES')[2] or 0)
+end
+
+-- The highest one.
+local function highest(set_key)
+  return tonumber(redis.call('ZRANGE', set_key, -1, -1, 'WITHSCORES')[2] or 0)
 end

@@ -109,7 +109,7 @@ end
 -- Ends a step: the record, and the lifetime of every key that it may have made.
 local function finish()
   local lasts = r.permanent > 0
-  local renew = lasts ~= (r.applied == -1) or (not lasts and r.ends > r.applied + SLACK)
+  local renew = r.applied == 0 or lasts ~= (r.applied == -1) or (not lasts and r.ends > r.applied + SLACK)
   if renew then
     r.applied = lasts and -1 or r.ends
   end
@@ -123,11 +123,12 @@ local function finish()
     return
   end
   redis.call('HSET', RECORD, unpack(change))
-  local left = math.max(r.ends - now, 0) + HOUR + SLACK
+  -- Nothing outlives the record, which says what the rest means: it ends last, whenever the rest was written.
+  local left = math.max(r.applied - now, 0) + HOUR + SLACK
   if not renew then
     if not lasts then
       for key in pairs(fresh) do
-        redis.call('PEXPIRE', key, left)
+        redis.call('PEXPIRE', key, left - GRACE)
       end
     end
     return
@@ -136,7 +137,7 @@ local function finish()
     if lasts then
       redis.call('PERSIST', KEYS[i])
     else
-      redis.call('PEXPIRE', KEYS[i], left)
+      redis.call('PEXPIRE', KEYS[i], i == 1 and left or left - GRACE)
     end
   end
 end
