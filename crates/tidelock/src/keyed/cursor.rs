@@ -43,7 +43,8 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&cursor::encode(self.owner, &[self.position.incarnation, self.position.revision]))
+        let Position { incarnation, revision, event } = self.position;
+        f.write_str(&cursor::encode(self.owner, &[incarnation, revision, event]))
     }
 }
 
@@ -51,9 +52,9 @@ impl FromStr for Cursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (owner, [incarnation, revision]) = cursor::decode(text)
+        let (owner, [incarnation, revision, event]) = cursor::decode(text)
             .ok_or_else(|| Error::argument(format!("{text:?} is no cursor of a registry or ephemeral store")))?;
-        Ok(Self { owner, position: Position { incarnation, revision } })
+        Ok(Self { owner, position: Position { incarnation, revision, event } })
     }
 }
 
@@ -109,7 +110,7 @@ mod tests {
     fn a_cursor_is_text_and_belongs_to_its_object() {
         let object = |id: &str| Object { kind: Kind::Registry, address: Address::new(&"default".into(), id) };
         let owner = |id: &str| Owner::of("registry", &object(id).address);
-        let cursor = Cursor::new(owner("a"), Position { incarnation: 3, revision: 17 });
+        let cursor = Cursor::new(owner("a"), Position { incarnation: 3, revision: 17, event: 16 });
         let text = serde_json::to_string(&cursor).unwrap();
         assert_eq!(serde_json::from_str::<Cursor>(&text).unwrap(), cursor);
         assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);

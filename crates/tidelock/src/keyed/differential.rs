@@ -190,6 +190,8 @@ impl Run {
             1 => after.revision = after.revision.saturating_sub(self.random.u64(1..300_000)),
             2 => after.incarnation += 1,
             3 => after.incarnation = 0,
+            4 => after.event += 1,
+            5..10 => after.event = 0,
             _ => {}
         }
         let read = Read { after, max: self.random.usize(1..12), park: self.random.bool() };

@@ -245,13 +245,13 @@ impl Model {
 
     /// What changes with every event, and with the end of the object.
     pub(crate) fn end(&self) -> Position {
-        Position { incarnation: self.incarnation, revision: self.revision }
+        Position { incarnation: self.incarnation, revision: self.revision, event: self.log.last }
     }
 
     /// The end of the log; of an object that is not there, a place before whatever comes.
     fn latest(&self, now: Now) -> Position {
         if self.incarnation == 0 {
-            return Position { incarnation: 0, revision: self.revision.max(now.us.saturating_sub(1)) };
+            return Position { incarnation: 0, revision: self.revision.max(now.us.saturating_sub(1)), event: 0 };
         }
         self.end()
     }

@@ -119,7 +119,8 @@ impl Site {
 
     /// Answers come in any order, so none of them puts an earlier deadline off: only a sweep does.
     fn told_next(&self, next: u64) {
-        self.next.store(next, Ordering::Relaxed);
+        let earlier = |known| (next != 0 && (known == 0 || next < known)).then_some(next);
+        let _ = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
     }
 }
 

@@ -200,8 +200,12 @@ fn part(after: Position, span: Span) -> Part<ChangeLog> {
     let Span { overflow, events, end, next } = span;
     let gap = overflow.map(|overflow| (end, Gap { after, first_available: overflow.first_available }));
     let bytes = events.iter().map(EventView::weight).sum();
-    let behind = |event: &EventView| Position { incarnation: end.incarnation, revision: event.revision };
-    let events = events.into_iter().map(|event| (behind(&event), event)).collect();
+    let mut place = after;
+    let behind = |event: EventView| {
+        place = place.behind(end.incarnation, &event);
+        (place, event)
+    };
+    let events = events.into_iter().map(behind).collect();
     Part { gap, events, end, bytes, next }
 }
 

@@ -219,6 +219,18 @@ pub(crate) struct Position {
     pub(crate) incarnation: u64,
     /// max(previous + 1, now in microseconds) for each event: never repeats and never falls.
     pub(crate) revision: u64,
+    /// The revision of the last event up to it that is no touch; 0: not known. By it a log shows that it is not the one in
+    /// which the place was: an older state of it, that has gone on from there.
+    pub(crate) event: u64,
+}
+
+impl Position {
+    /// The place behind an event that comes next, in the life of the object that is read.
+    pub(crate) fn behind(self, incarnation: u64, next: &EventView) -> Self {
+        let is_touch = matches!(next.happened, Happened::Touch { .. });
+        let event = if is_touch { self.event } else { next.revision };
+        Self { incarnation, revision: next.revision, event }
+    }
 }
 
 /// The two ends of a log.

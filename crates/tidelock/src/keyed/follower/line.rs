@@ -14,7 +14,7 @@ use crate::runtime::{BoxFuture, yield_now};
 impl<T: Value> Follow<T> {
     /// Changes behind the place with this number.
     pub(crate) fn after_revision(mut self, revision: u64) -> Self {
-        let cursor = self.handle.site.cursor(Position { incarnation: 0, revision });
+        let cursor = self.handle.site.cursor(Position { incarnation: 0, revision, event: 0 });
         self.from = From::After(cursor);
         self
     }

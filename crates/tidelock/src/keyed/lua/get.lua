@@ -13,11 +13,12 @@
 -- ARGV[2]   registry or ephemeral
 -- ARGV[3]   `places` for the ends of the log; else for each key 1 if an expired record is wanted too, 0 if not
 -- ARGV[4..] keys
--- Reply: of places: incarnation, revision of the end, newest revision that cannot be read; else per key nothing, `!` where
---        what is stored is not understood, `+` where the answer has become too large and it is to be asked for again, or
---        `l` or `x` (expired), state, value
+-- Reply: of places: incarnation, revision and last event of the end, and of the place behind what cannot be read; else
+--        per key nothing, `!` where what is stored is not understood, `+` where the answer has become too large and it is to be
+--        asked for again, or `l` or `x` (expired), state, value
 if ARGV[3] == 'places' then
-  return { r.incarnation, latest(), r.incarnation == 0 and latest() or compacted() }
+  local first = r.incarnation == 0 and latest() or compacted()
+  return { r.incarnation, latest(), r.last, first, (event_up_to(first)) }
 end
 
 -- Whether a key stands behind another in byte order; the order of strings in Lua is that of a language.

@@ -79,3 +79,9 @@ local function first_behind(revision)
   end
   return low
 end
+
+-- The revision of the last event up to a revision that can be read, and the index behind it; 0 for none.
+local function event_up_to(revision)
+  local index = first_behind(revision)
+  return index > 0 and event_at(index - 1) or r.gone, index
+end

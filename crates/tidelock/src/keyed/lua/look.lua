@@ -15,14 +15,15 @@
 --           second, unless it goes on with a sweep (`on`)
 -- ARGV[4..] list: lowest and highest key as bounds of a range, number of records, 1 for expired ones
 --           stats: 1 if it is to show them although more is overdue
---           read: incarnation and revision of the place, number of events, 1 to park, channel of the process
+--           read: incarnation, revision and last event of the place, number of events, 1 to park, channel of the process
 --           sweep: `on`, or empty
--- Reply: 1 if more is overdue; next deadline in ms (0: none); incarnation and revision of the end of the log; then
+-- Reply: 1 if more is overdue; next deadline in ms (0: none); incarnation, revision and last event of the end of the log;
+--        then
 --        list, once nothing is overdue: 1 if there are more, then key, state and value of each
 --        stats: numbers in the order of the fields in redis/look.rs
---        read: what was overflown: revision of the oldest event that can be read, or of the end; else 0; next deadline of a
---              live record, now, number of events, events, then key, revision and state of touches
-local what, place = ARGV[3], 5
+--        read: of what was overflown: revision and last event of the oldest place that can be read, or of the end; else 0,
+--              next deadline of a live record, now, number of events, events, then key, revision and state of touches
+local what, place = ARGV[3], 6
 
 -- At most so many values of the page's records fit: at least one, and no more than MAX_BYTES together.
 local function fitting(states, most)
@@ -75,24 +76,29 @@ local function stats(reply)
   end
 end
 
--- Events from this index on, at most `most` of them, and fewer where their values are more than fit.
-local function events_from(first, most)
-  local _, before = event_at(first)
-  if first >= r.count or r.bytes - before <= MAX_BYTES then
-    return redis.call('LRANGE', LOG, first, first + most - 1)
+-- The index behind the events from `first` on that are told together: at most `most`, with values of no more than MAX_BYTES
+-- together, but at least one that has a value.
+local function fitting_from(first, most)
+  local last, _, start = math.min(first + most, r.count), event_at(first)
+  local function bytes_up_to(index)
+    local _, before = event_at(index)
+    return (index < r.count and before or r.bytes) - start
   end
-  local found, bytes = {}, 0
-  for from = first, math.min(first + most, r.count) - 1, 8 do
-    local part = redis.call('LRANGE', LOG, from, math.min(from + 8, first + most) - 1)
-    for i = 1, #part do
-      found[#found + 1] = part[i]
-      bytes = bytes + #part[i]
-    end
-    if bytes > MAX_BYTES + 1000 * 600 then
-      break
+  if first >= last or r.bytes - start <= MAX_BYTES or bytes_up_to(last) <= MAX_BYTES then
+    return last
+  end
+  -- Up to `low` they fit, up to `high` they do not. Where values are large there are few: look near the first one.
+  local low, high, width, fits = first, last, 1, 0
+  while low + 1 < high do
+    local middle = math.min(low + width, math.floor((low + high) / 2))
+    local bytes = bytes_up_to(middle)
+    if bytes <= MAX_BYTES then
+      low, width, fits = middle, width * 2, bytes
+    else
+      high = middle
     end
   end
-  return found
+  return fits == 0 and low + 1 or low
 end
 
 local function oldest_behind(revision)
@@ -113,19 +119,23 @@ local function park(channel)
 end
 
 local function read(reply)
-  local incarnation, revision, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-  local newest = compacted()
+  local incarnation, revision, event, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local newest, known, first = compacted(), event_up_to(revision)
   local foreign = incarnation ~= 0 and incarnation ~= r.incarnation
-  if foreign or (r.incarnation ~= 0 and (revision < newest or revision > r.revision)) then
+  local elsewhere = foreign or (r.incarnation ~= 0 and event ~= 0 and event ~= known)
+  if elsewhere or (r.incarnation ~= 0 and (revision < newest or revision > r.revision)) then
     reply[place] = oldest_behind(newest)
+    reply[place + 1] = event_up_to(reply[place])
     return
   end
-  local first = first_behind(revision)
-  local found = events_from(first, most)
-  local touched = redis.call('ZRANGEBYSCORE', TOUCHES, '(' .. text(revision), '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+  local behind = fitting_from(first, most)
+  local found = behind > first and redis.call('LRANGE', LOG, first, behind - 1) or {}
+  -- No touch comes before its turn.
+  local before = behind < r.count and '(' .. text((event_at(behind))) or '+inf'
+  local touched = redis.call('ZRANGEBYSCORE', TOUCHES, '(' .. text(revision), before, 'WITHSCORES', 'LIMIT', 0, most)
   local nothing = #found == 0 and #touched == 0
-  if nothing and ARGV[7] == '1' then
-    park(ARGV[8])
+  if nothing and ARGV[8] == '1' then
+    park(ARGV[9])
   end
   reply[place], reply[place + 1], reply[place + 2] = 0, nothing and lowest(DEADLINES) or 0, now
   reply[place + 3] = #found
@@ -141,7 +151,7 @@ end
 
 if what == 'sweep' then
   if ARGV[4] == '' and now >= r.swept and now - r.swept < 1000 then
-    return { 0, next_deadline(), r.incarnation, latest() }
+    return { 0, next_deadline(), r.incarnation, latest(), r.last }
   end
   r.swept = r.incarnation ~= 0 and now or 0
 end
@@ -150,7 +160,7 @@ if is_broken then
   return not_understood()
 end
 local settling = is_settling()
-local reply = { settling and 1 or 0, next_deadline(), r.incarnation, latest() }
+local reply = { settling and 1 or 0, next_deadline(), r.incarnation, latest(), r.last }
 if what == 'list' and not settling then
   list(reply)
 elseif what == 'stats' and (not settling or ARGV[4] == '1') then

@@ -83,6 +83,7 @@ local function next_revision()
 end
 
 local function append(revision, kind, key, about, rest)
+  r.last = revision
   events[#events + 1] = struct.pack(EVENT, revision, r.bytes, kind, #key) .. key .. about .. rest
 end
 

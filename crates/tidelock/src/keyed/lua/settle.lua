@@ -37,6 +37,7 @@ local function trim()
   local sealed = 0
   if over > 0 then
     sealed = event_at(over - 1)
+    r.gone = sealed
     redis.call('LTRIM', LOG, over, -1)
     r.count = r.count - over
   end

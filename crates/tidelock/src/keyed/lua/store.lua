@@ -10,12 +10,13 @@ local STEP = 200
 
 -- Record. Numbers all; an absent field is 0. `live`: stored records that are no tombstones, overdue ones among them;
 -- `permanent`: those without deadline. `count`, `bytes`: events in the log, sum of all values ever appended. `sealed`: no
--- revision up to it can be read. `oldest`: no event or touch in the log is older. `next`, `next_tomb`: no deadline of a
--- live record, of a tombstone, is earlier. `ends`: latest instant at which anything stored matters, permanent records
--- aside. `applied`: the `ends` that expiries were set for, -1 for none. `swept`: the last sweep.
+-- revision up to it can be read. `last`, `gone`: revision of the last event that was appended, that was trimmed. `oldest`:
+-- no event or touch in the log is older. `next`, `next_tomb`: no deadline of a live record, of a tombstone, is earlier.
+-- `ends`: latest instant at which anything stored matters, permanent records aside. `applied`: the `ends` that expiries
+-- were set for, -1 for none, 0 for never. `swept`: the last sweep.
 local FIELDS = { 'revision', 'incarnation', 'max_entries', 'event_retention', 'max_events', 'max_event_bytes',
-  'tombstone_retention', 'live', 'permanent', 'tombs', 'count', 'bytes', 'sealed', 'oldest', 'next', 'next_tomb',
-  'ends', 'applied', 'swept' }
+  'tombstone_retention', 'live', 'permanent', 'tombs', 'count', 'bytes', 'sealed', 'last', 'gone', 'oldest',
+  'next', 'next_tomb', 'ends', 'applied', 'swept' }
 local r, known = {}, {}
 do
   local stored = redis.call('HMGET', RECORD, unpack(FIELDS))

@@ -217,7 +217,7 @@ async fn the_numbers_of_a_new_object_go_on_behind_those_that_were_forgotten() {
     }
     assert_eq!(store.stored(), 0);
     clock.set(START);
-    let missed = Position { incarnation: 0, revision: last - 1 };
+    let missed = Position { incarnation: 0, revision: last - 1, event: 0 };
     store.change(&object, upsert("a", Life::For(1_000))).await.unwrap();
     assert!(store.places(&object).await.unwrap().latest.revision > last, "also when the clock was set back");
     let span = store.read(&object, Read { after: missed, max: 10, park: false }).await.unwrap();

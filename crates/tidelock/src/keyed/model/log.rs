@@ -18,6 +18,9 @@ pub(super) struct Log {
     bytes: u64,
     /// No revision up to this one can be read, whatever the bounds say.
     sealed: u64,
+    /// The revisions of the last event that was appended, and of the last one that was let go of; touches aside.
+    pub(super) last: u64,
+    gone: u64,
 }
 
 #[derive(Debug)]
@@ -47,6 +50,7 @@ impl Log {
 
     pub(super) fn append(&mut self, view: EventView, value: Option<Arc<Vec<u8>>>) {
         let before = self.bytes;
+        self.last = view.revision;
         self.bytes += value.as_ref().map_or(0, |value| value.len() as u64);
         self.events.push_back(Event { before, view, value });
     }
@@ -82,6 +86,7 @@ impl Log {
             let Some(revision) = event.into_iter().chain(touch).min() else { return };
             if event == Some(revision) {
                 self.events.pop_front();
+                self.gone = revision;
             } else {
                 self.touches.pop_first();
             }
@@ -105,6 +110,12 @@ impl Log {
     fn first_behind(&self, revision: u64) -> usize {
         self.events.partition_point(|event| event.view.revision <= revision)
     }
+
+    /// The revision of the last event up to a revision that can be read; 0 for none.
+    fn event_up_to(&self, revision: u64) -> u64 {
+        let last = self.first_behind(revision).checked_sub(1);
+        last.map_or(self.gone, |last| self.events[last].view.revision)
+    }
 }
 
 impl Model {
@@ -119,7 +130,8 @@ impl Model {
             return place.incarnation == 0;
         }
         let is_own = place.incarnation == 0 || place.incarnation == self.incarnation;
-        is_own && (self.compacted(now)..=self.revision).contains(&place.revision)
+        let knows = || place.event == 0 || place.event == self.log.event_up_to(place.revision);
+        is_own && (self.compacted(now)..=self.revision).contains(&place.revision) && knows()
     }
 
     /// What stands in the log behind a place. The caller has carried out a step of what is overdue.
@@ -140,13 +152,14 @@ impl Model {
             first || bytes <= MAX_BYTES
         };
         let events: Vec<_> = self.behind(after.revision).take(max).take_while(fits).collect();
-        let end = events.last().map_or(after, |last| self.position(last.revision));
+        let end = events.iter().fold(after, |place, event| place.behind(self.incarnation, event));
         let next = if events.is_empty() { self.next_expiry() } else { None };
         Span { overflow: None, events, end, next }
     }
 
-    fn position(&self, revision: u64) -> Position {
-        Position { incarnation: self.incarnation, revision }
+    /// The place behind a revision that can be read.
+    pub(super) fn position(&self, revision: u64) -> Position {
+        Position { incarnation: self.incarnation, revision, event: self.log.event_up_to(revision) }
     }
 
     /// Events and touches behind a revision, in order.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::super::store::{Get, Kind, List, Listing, MAX_BYTES, Places, Position, RecordView, StatsView};
+use super::super::store::{Get, Kind, List, Listing, MAX_BYTES, Places, RecordView, StatsView};
 use super::{Model, Now, Record};
 
 type Records = BTreeMap<Arc<str>, Record>;
@@ -65,7 +65,7 @@ impl Model {
         if self.incarnation == 0 {
             return Places { first: latest, latest };
         }
-        Places { first: Position { revision: self.compacted(now), ..latest }, latest }
+        Places { first: self.position(self.compacted(now)), latest }
     }
 
     pub(crate) fn stats(&self, now: Now) -> StatsView {

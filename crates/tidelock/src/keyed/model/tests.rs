@@ -316,7 +316,7 @@ fn steps_are_bounded_and_each_expiry_comes_once() {
         assert_eq!(bench.model.deadlines.len(), left);
     }
     assert_eq!(bench.stats().expired, 450);
-    let Span { events, .. } = bench.read(Position { revision: before, ..bench.place() });
+    let Span { events, .. } = bench.read(Position { event: 0, revision: before, ..bench.place() });
     let mut expired: Vec<_> = events.iter().filter(|event| letter(&event.happened) == 'e').collect();
     assert_eq!(expired.len(), 450);
     assert!(expired.is_sorted_by_key(|event| event.at), "in the order of their deadlines");

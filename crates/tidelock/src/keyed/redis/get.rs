@@ -97,7 +97,9 @@ impl Site {
         arguments.push(b"places");
         let mut answer = self.run(&GET, &arguments).await?;
         let incarnation = stored::number(&mut answer)?;
-        let latest = Position { incarnation, revision: stored::number(&mut answer)? };
-        Ok(Places { first: Position { incarnation, revision: stored::number(&mut answer)? }, latest })
+        let mut place = || -> Result<Position> {
+            Ok(Position { incarnation, revision: stored::number(&mut answer)?, event: stored::number(&mut answer)? })
+        };
+        Ok(Places { latest: place()?, first: place()? })
     }
 }

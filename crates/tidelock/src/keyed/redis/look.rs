@@ -25,10 +25,10 @@ static LOOK: Script = script!(
 );
 
 /// What a call showed.
-struct Shown {
+pub(super) struct Shown {
     settling: bool,
     latest: Position,
-    items: std::vec::IntoIter<Value>,
+    pub(super) items: std::vec::IntoIter<Value>,
 }
 
 impl Site {
@@ -39,13 +39,13 @@ impl Site {
         let mut items = self.run(&LOOK, &arguments).await?;
         let settling = stored::number(&mut items)? == 1;
         self.told_next(stored::number(&mut items)?);
-        let latest = Position { incarnation: stored::number(&mut items)?, revision: stored::number(&mut items)? };
+        let mut next = || stored::number(&mut items);
+        let latest = Position { incarnation: next()?, revision: next()?, event: next()? };
         Ok(Shown { settling, latest, items })
     }
 
     /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep(&self) -> Result<()> {
-        let mut goes_on = self.look("sweep", |arguments| arguments.push(b"")).await?.settling;
         let before = self.next.swap(0, Ordering::Relaxed);
         let swept = self.sweep_now().await;
         if swept.is_err() {
@@ -55,6 +55,7 @@ impl Site {
     }
 
     async fn sweep_now(&self) -> Result<()> {
+        let mut goes_on = self.look("sweep", |arguments| arguments.push(b"")).await?.settling;
         for _ in 1..SETTLING_STEPS {
             if !goes_on {
                 break;
@@ -99,19 +100,25 @@ impl Site {
         unreachable!("the loop returns")
     }
 
-    pub(super) async fn read(&self, read: &Read) -> Result<Span> {
-        let pinned = self.server.clock.pinned();
+    /// What stands in the log behind a place, as the script tells it.
+    pub(super) async fn look_into(&self, read: &Read) -> Result<Shown> {
         let push = |arguments: &mut Arguments| {
             arguments.number(read.after.incarnation);
             arguments.number(read.after.revision);
+            arguments.number(read.after.event);
             arguments.number(read.max as u64);
             arguments.push(if read.park { b"1" } else { b"0" });
             arguments.push(self.server.channel.as_bytes());
         };
-        let Shown { latest, mut items, .. } = self.look("read", push).await?;
+        self.look("read", push).await
+    }
+
+    pub(super) async fn read(&self, read: &Read) -> Result<Span> {
+        let pinned = self.server.clock.pinned();
+        let Shown { latest, mut items, .. } = self.look_into(read).await?;
         let overflown = stored::number(&mut items)?;
         if overflown != 0 {
-            let first_available = Position { revision: overflown, ..latest };
+            let first_available = Position { revision: overflown, event: stored::number(&mut items)?, ..latest };
             let overflow = Some(Overflow { first_available });
             return Ok(Span { overflow, events: Vec::new(), end: latest, next: None });
         }
@@ -120,7 +127,7 @@ impl Site {
         // The server told times of its clock: a pinned one is that of the request, else its now is this moment.
         let now = pinned.unwrap_or_else(|| self.server.clock.now()).as_millis();
         let next = some(next).map(|next| (now + next).saturating_sub(server_now));
-        let end = events.last().map_or(read.after, |last| Position { revision: last.revision, ..latest });
+        let end = events.iter().fold(read.after, |place, event| place.behind(latest.incarnation, event));
         Ok(Span { overflow: None, events, end, next })
     }
 }
@@ -174,7 +181,6 @@ fn merged(items: &mut std::vec::IntoIter<Value>, max: usize) -> Result<Vec<Event
     while items.len() > 0 {
         all.push(read_touch(items)?);
     }
-    // Where the log holds more than was sent, what was sent is more than fits: no touch comes before its turn.
     all.sort_by_key(|event| event.revision);
     all.truncate(max);
     let mut bytes = 0;

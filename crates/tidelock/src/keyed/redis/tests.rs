@@ -1,6 +1,8 @@
 //! What only shows from inside or on the server: bytes that stay as they were, keys that expire, answers that are
 //! remembered, processes that are woken.
 
+mod keys;
+
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -132,7 +134,30 @@ impl Stage {
         self.keys().into_iter().map(digest).collect()
     }
 
-    /// The shortest and the longest life of a key; -1: permanent.
+    /// Keeps all keys as they are now.
+    fn save(&self) {
+        for (mut connection, key, _) in self.keys() {
+            connection.command(&["COPY", &key, &format!("{key}:saved")]).unwrap();
+        }
+    }
+
+    /// Makes them so again.
+    fn restore(&self) {
+        let (saved, others): (Vec<_>, Vec<_>) = self.keys().into_iter().partition(|(_, _, part)| part == "saved");
+        for (mut connection, key, _) in others {
+            connection.command(&["DEL", &key]).unwrap();
+        }
+        for (mut connection, key, _) in saved {
+            connection.command(&["RENAME", &key, key.trim_end_matches(":saved")]).unwrap();
+        }
+    }
+
+    fn number_of_record(&self, field: &str) -> u64 {
+        let (mut connection, key, _) = self.keys().into_iter().find(|(_, _, part)| part == "record").unwrap();
+        u64::try_from(connection.command(&["HGET", &key, field]).unwrap().int().unwrap()).unwrap()
+    }
+
+    /// The life of each key; -1: permanent.
     fn lifetimes(&self) -> Vec<(String, i64)> {
         let ttl = |(mut connection, key, part): (Connection, String, String)| {
             (part, connection.command(&["PTTL", &key]).unwrap().int().expect("a number"))
@@ -151,64 +176,95 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn keys_live_as_long_as_anything_in_them_matters() {
+async fn an_older_state_that_has_gone_on_is_told_as_an_overflow() {
     for kind in [Kind::Registry, Kind::Ephemeral] {
         for stage in Stage::all(kind).await {
-            stage.upsert("a", 10, Life::For(5_000_000)).await;
-            stage.touch("a").await;
-            stage.upsert("b", 10, Life::For(1)).await;
+            stage.upsert("a", 10, Life::For(100_000)).await;
+            let kept = stage.latest().await;
+            stage.save();
             advance(&stage, 1);
-            stage.store().stats(&stage.object).await.unwrap();
-            let lasts = 5_000_000 + i64::try_from(BOUNDS.tombstone_retention).unwrap() + HOUR;
-            let lifetimes = stage.lifetimes();
-            assert_eq!(lifetimes.len(), if kind == Kind::Registry { 9 } else { 7 }, "{lifetimes:?}");
-            for (part, life) in lifetimes {
-                assert!(life > lasts - 20_000 && life <= lasts + 600_000, "{part}: {life} ms");
+            stage.touch("a").await;
+            let touched = stage.latest().await;
+            stage.upsert("b", 10, Life::For(100_000)).await;
+            let lost = stage.latest().await;
+            stage.restore();
+            advance(&stage, 1);
+            stage.upsert("c", 10, Life::For(100_000)).await;
+            assert!(stage.read(lost, false).await.overflow.is_some(), "what it knows of b is no longer so");
+            for place in [kept, touched] {
+                let span = stage.read(place, false).await;
+                assert_eq!(span.overflow, None, "before it all is as it was");
+                assert_eq!(span.events.iter().map(|event| &*event.key).collect::<Vec<_>>(), ["c"]);
             }
+            // Also when nothing before the place is left in the log.
+            advance(&stage, 100);
+            stage.upsert("d", 10, Life::For(1_000_000)).await;
+            let last = stage.latest().await;
+            for _ in ["which ends all but d", "which ends what was told of that"] {
+                advance(&stage, BOUNDS.event_retention + 5_000);
+                stage.store().stats(&stage.object).await.unwrap();
+            }
+            assert!(!stage.parts().contains(&"log".to_owned()));
+            let kept = stage.latest().await;
+            assert!(kept.event > last.event);
+            assert_eq!(stage.read(kept, false).await.overflow, None);
+            let elsewhere = Position { event: lost.event, ..kept };
+            assert!(stage.read(elsewhere, false).await.overflow.is_some());
         }
     }
 }
 
 #[tokio::test]
-async fn keys_are_permanent_only_while_a_permanent_record_is_there() {
-    for stage in Stage::all(Kind::Registry).await {
+async fn a_sweep_alone_puts_off_when_a_process_looks_again() {
+    for stage in Stage::all_called(UNSWEPT, Kind::Registry).await {
+        let remote = Remote::new(&stage.server().await, &stage.object);
+        let site = &remote.site;
+        for (told, known) in [(0, 0), (9_000, 9_000), (5_000, 5_000), (9_000, 5_000), (0, 5_000)] {
+            site.told_next(told);
+            assert_eq!(remote.next_deadline(), known, "answers come in any order");
+        }
+        site.sweep().await.unwrap();
+        assert_eq!(remote.next_deadline(), 0, "there is nothing");
         stage.upsert("a", 10, Life::For(1_000)).await;
-        stage.upsert("p", 10, Life::Permanent).await;
-        stage.touch("a").await;
-        assert!(stage.lifetimes().iter().all(|(_, life)| *life == -1), "{:?}", stage.lifetimes());
-        stage.remove("p").await;
-        assert_eq!(stage.lifetimes().len(), 7);
-        assert!(stage.lifetimes().iter().all(|(_, life)| *life >= HOUR - 20_000), "{:?}", stage.lifetimes());
-    }
-}
-
-#[tokio::test]
-async fn a_deleted_object_leaves_only_its_last_revision_for_an_hour() {
-    for stage in Stage::all(Kind::Registry).await {
-        stage.upsert("a", 10, Life::Permanent).await;
-        stage.upsert("b", 10, Life::For(1_000)).await;
-        assert!(stage.store().delete(&stage.object).await.unwrap());
-        assert!(!stage.store().delete(&stage.object).await.unwrap());
-        assert_eq!(stage.parts(), ["record"]);
-        assert!(stage.lifetimes().iter().all(|(_, life)| (HOUR - 20_000..=HOUR + 600_000).contains(life)));
-    }
-}
-
-#[tokio::test]
-async fn nothing_is_left_in_the_keys_when_everything_is_over() {
-    for kind in [Kind::Registry, Kind::Ephemeral] {
-        for stage in Stage::all(kind).await {
-            for key in 0..50 {
-                stage.upsert(&format!("{key}"), 10, Life::For(1_000 + key)).await;
-                stage.touch(&format!("{key}")).await;
+        let deadline = START.as_millis() + 1_000;
+        site.sweep().await.unwrap();
+        assert_eq!(remote.next_deadline(), deadline);
+        advance(&stage, 1_000);
+        for (mut connection, key, part) in stage.keys() {
+            if part == "states" {
+                connection.command(&["HSET", &key, "a", "rubbish"]).unwrap();
             }
-            stage.remove("7").await;
-            advance(&stage, 2_000);
-            stage.store().stats(&stage.object).await.unwrap();
-            advance(&stage, BOUNDS.event_retention + 5_000);
-            stage.store().stats(&stage.object).await.unwrap();
-            assert_eq!(stage.parts(), ["record"]);
         }
+        assert!(site.sweep().await.is_err());
+        assert_eq!(remote.next_deadline(), deadline, "it is still to be done");
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_large_values_carries_few_of_them() {
+    const SIZE: usize = 1_500_000;
+    for stage in Stage::all(Kind::Registry).await {
+        let start = stage.latest().await;
+        for _ in 0..6 {
+            stage.upsert("a", SIZE, Life::For(100_000)).await;
+        }
+        stage.upsert("b", 0, Life::For(100_000)).await;
+        stage.touch("b").await;
+        let remote = Remote::new(&stage.server().await, &stage.object);
+        let (mut place, mut counts) = (start, Vec::new());
+        loop {
+            let shown = remote.site.look_into(&Read { after: place, max: 1_000, park: false }).await.unwrap();
+            let bytes = |value: redis::Value| if let redis::Value::BulkString(bytes) = value { bytes.len() } else { 0 };
+            let carried: usize = shown.items.map(bytes).sum();
+            assert!(carried < 5 * 1_024 * 1_024, "{carried} bytes");
+            let span = stage.read(place, false).await;
+            if span.events.is_empty() {
+                break;
+            }
+            counts.push(span.events.len());
+            place = span.end;
+        }
+        assert_eq!(counts, [2, 2, 4], "the last two, what is behind them, and the touch at its turn");
     }
 }
 
@@ -435,22 +491,5 @@ async fn a_process_sweeps_what_it_used_and_those_who_wait_hear_of_it() {
         soon(bell.rung.notified()).await;
         let span = store.read(&stage.object, read).await.unwrap();
         assert!(matches!(span.events[..], [_]) && matches!(span.events[0].happened, Happened::Expire { .. }));
-    }
-}
-
-#[tokio::test]
-async fn waiting_keeps_the_object_and_so_the_place() {
-    for stage in Stage::all(Kind::Ephemeral).await {
-        stage.upsert("a", 10, Life::For(1)).await;
-        advance(&stage, 1);
-        stage.store().stats(&stage.object).await.unwrap();
-        advance(&stage, 5 * 3_600_000);
-        stage.read(stage.latest().await, true).await;
-        for (part, life) in stage.lifetimes() {
-            assert!(life > HOUR - 20_000, "{part}: {life} ms");
-        }
-        let (mut connection, key, _) = stage.keys().into_iter().find(|(_, _, part)| part == "record").unwrap();
-        let ends = connection.command(&["HGET", &key, "ends"]).unwrap().int().unwrap();
-        assert_eq!(u64::try_from(ends).unwrap(), stage.clock.now().as_millis() + 20_000);
     }
 }

@@ -87,13 +87,13 @@ fn who_has_fallen_behind_is_told_once_and_goes_on_from_the_end() {
     let mut bench = Bench::new(Kind::Registry);
     bench.bounds.max_events = 2;
     let stamps: Vec<_> = (0..4).map(|_| bench.upsert("a", "", Life::Permanent)).collect();
-    let at = |revision| Position { incarnation: stamps[0].version, revision };
-    let latest = at(stamps[3].version);
+    let latest = bench.place();
+    let at = |revision| Position { incarnation: stamps[0].version, revision, event: revision };
     for bad in [
         at(stamps[0].version),
         at(stamps[3].version + 1),
-        Position { incarnation: stamps[1].version, revision: stamps[2].version },
-        Position { incarnation: 0, revision: 5 },
+        Position { incarnation: stamps[1].version, ..at(stamps[2].version) },
+        Position { incarnation: 0, ..at(5) },
     ] {
         let overflow = Some(Overflow { first_available: at(stamps[2].version) });
         let told = Span { overflow, events: Vec::new(), end: latest, next: None };
@@ -111,7 +111,7 @@ fn who_has_fallen_behind_is_told_once_and_goes_on_from_the_end() {
 fn a_place_before_everything_fits_the_life_that_comes() {
     let mut bench = Bench::new(Kind::Registry);
     let before = bench.place();
-    assert_eq!(before, Position { incarnation: 0, revision: START * 1_000 - 1 });
+    assert_eq!(before, Position { incarnation: 0, revision: START * 1_000 - 1, event: 0 });
     assert_eq!(bench.read(before).end, before);
     bench.upsert("a", "", Life::Permanent);
     assert_eq!(bench.story(before), ["u a"]);
@@ -167,4 +167,30 @@ fn revisions_never_repeat_when_the_clock_steps_back() {
         assert!(version > last);
         last = version;
     }
+}
+
+#[test]
+fn a_place_of_a_log_that_went_on_elsewhere_is_told_as_one() {
+    let mut bench = Bench::new(Kind::Registry);
+    bench.upsert("a", "", Life::Permanent);
+    let first = bench.place();
+    bench.touch("a", Some(1_000_000));
+    let touched = bench.place();
+    assert_eq!(touched.event, first.revision, "a touch is no part of what is compared");
+    bench.now += 1;
+    bench.upsert("b", "", Life::Permanent);
+    for place in [first, touched] {
+        let span = bench.read(place);
+        assert_eq!((span.overflow, span.end), (None, bench.place()));
+        let elsewhere = Position { event: place.event + 1, ..place };
+        assert!(bench.read(elsewhere).overflow.is_some());
+        assert_eq!(bench.read(Position { event: 0, ..place }).overflow, None, "where it is not known");
+    }
+    // With nothing before it in the log.
+    let last = bench.place();
+    bench.now += BOUNDS.event_retention + GRACE;
+    bench.settle();
+    assert_eq!(bench.stats().events, 0);
+    assert_eq!(bench.read(last).overflow, None);
+    assert!(bench.read(Position { event: first.event, ..last }).overflow.is_some());
 }
