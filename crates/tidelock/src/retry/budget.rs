@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::backoff::check_number;
 use crate::error::{Error, ErrorKind, Result};
@@ -101,24 +101,32 @@ impl RetryBudget {
 
     /// Starts the task that sends what was earned if no taking has sent it by then.
     fn send_in_a_second(&self, remote: &Remote) {
-        let (weak, clock) = (Arc::downgrade(&self.shared), self.shared.clock.clone());
+        let (sending, clock) = (Sending(Arc::downgrade(&self.shared)), self.shared.clock.clone());
         let lifecycle = remote.lifecycle.clone();
-        let started = remote.spawner.spawn(async move {
+        // Without a runtime the next taking sends it.
+        remote.spawner.spawn(async move {
             tokio::select! {
                 () = clock.sleep(SECOND) => {}
                 () = lifecycle.closing() => return,
             }
-            let Some(shared) = weak.upgrade() else { return };
+            let Some(shared) = sending.0.upgrade() else { return };
+            drop(sending);
             if let Some(remote) = &shared.remote {
-                remote.sending.store(false, Ordering::Release);
                 let credit = remote.earned.swap(0, Ordering::AcqRel);
                 if credit > 0 {
                     remote.ask(&shared.numbers, credit, 0).await;
                 }
             }
         });
-        if !started {
-            // Without a runtime the next taking sends it.
+    }
+}
+
+/// Held by the task that will send what was earned. It can end before it has, with its runtime.
+struct Sending(Weak<Shared>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if let Some(remote) = self.0.upgrade().as_ref().and_then(|shared| shared.remote.as_ref()) {
             remote.sending.store(false, Ordering::Release);
         }
     }
@@ -173,8 +181,8 @@ impl Remote {
                 if !was_away {
                     tracing::warn!(budget = id, %error, "this process decides about the retry budget by itself");
                 }
-                if error.kind() == ErrorKind::Connection {
-                    // It was not sent, so it is still to be sent.
+                if error.kind() != ErrorKind::Timeout {
+                    // It was not sent, or refused, so it is still to be sent.
                     self.earn(credit, numbers.capacity);
                 }
                 None

@@ -103,13 +103,38 @@ async fn successes_alone_are_sent_once_per_second() {
 
 #[tokio::test]
 async fn successes_that_were_not_sent_are_sent_later() {
-    let (stub, clock) = (Stub::fails(Some(ErrorKind::Connection)), clock());
+    for (kind, again) in [
+        (ErrorKind::Connection, 500),
+        (ErrorKind::Server, 500),
+        (ErrorKind::IncompatibleFormat, 500),
+        // It may have been credited.
+        (ErrorKind::Timeout, 0),
+    ] {
+        let (stub, clock) = (Stub::fails(Some(kind)), clock());
+        let budget = budget(&stub, &clock);
+        budget.succeeded();
+        take(&budget).await;
+        stub.becomes(None);
+        take(&budget).await;
+        assert_eq!(stub.asked(), [(500, TOKEN), (again, TOKEN)], "{kind:?}");
+    }
+}
+
+#[test]
+fn successes_are_sent_on_the_next_runtime_when_the_one_that_should_have_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (stub, clock) = (Stub::fails(None), clock());
     let budget = budget(&stub, &clock);
-    budget.succeeded();
-    take(&budget).await;
-    stub.becomes(None);
-    take(&budget).await;
-    assert_eq!(stub.asked(), [(500, TOKEN), (500, TOKEN)]);
+    let first = runtime();
+    first.block_on(async { budget.succeeded() });
+    drop(first);
+    runtime().block_on(async {
+        budget.succeeded();
+        tokio::task::yield_now().await;
+        clock.advance(SECOND);
+        tokio::task::yield_now().await;
+    });
+    assert_eq!(stub.asked(), [(1_000, 0)]);
 }
 
 #[test]
