@@ -18,7 +18,7 @@ const MAX_NAME: usize = 64;
 ///
 /// | algorithm | in a window W it admits | state | choose it |
 /// |---|---|---|---|
-/// | sliding (default) | at most the limit in any window, by weighing the window before | two counts | unless there is a reason |
+/// | sliding (default) | the limit per window of the clock, less what the window before still weighs; in any span W up to nearly twice, spread over it | two counts | unless there is a reason |
 /// | [`fixed`](Self::fixed) | the limit in each window of the clock, so up to twice the limit around a boundary | one count | for quotas that reset on the hour or at midnight (UTC) |
 /// | [`token_bucket`](Self::token_bucket) | `burst + t · limit / W` in any span `t` | used tokens | for single-digit limits, and to allow bursts over an even rate |
 ///
