@@ -16,7 +16,7 @@ use crate::time::{Clock, Tick};
 pub(crate) enum Item {
     /// Say that the waiters of the resource with this tag are alive, and look how they stand.
     Refresh(Arc<str>),
-    /// See that an offer to another process that this one made does not lapse unnoticed.
+    /// See that an offer or a short grant that this process gave or has does not lapse unnoticed.
     Watch(Spot),
     /// Renew a grant.
     Renew(Weak<Holding>),

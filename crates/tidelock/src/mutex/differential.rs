@@ -157,8 +157,10 @@ impl Run<'_> {
             0..50 => Step::Lock { ask, wait: self.random.u8(..5) > 0 },
             50..68 => Step::Release { token: ask.token, fence },
             68..72 => Step::Release { token: ask.token, fence: wrong },
-            72..80 => Step::Extend { token: ask.token, fence, lease: self.random.u64(1..5_000) },
-            80..82 => Step::Extend { token: ask.token, fence: wrong, lease: 77 },
+            72..80 => {
+                Step::Extend { token: ask.token, fence, lease: self.random.u64(1..9_000), number: self.random.u32(..4) }
+            }
+            80..82 => Step::Extend { token: ask.token, fence: wrong, lease: 77, number: 1 },
             82..89 => Step::Leave { ask },
             89..91 => Step::Leave { ask: Ask { lease: 0, ..ask } },
             _ => Step::Refresh,
@@ -220,10 +222,11 @@ impl Run<'_> {
     /// So many releases of one resource, and each of them repeated.
     async fn repeat_releases(&mut self) {
         const RELEASES: usize = REMEMBERED + 10;
-        let ask = self.callers[0][0].ask.clone();
+        let mut ask = self.callers[0][0].ask.clone();
         let one = |step| [Chosen { resource: 0, caller: 0, process: 0, step }];
         let mut fences = Vec::new();
         for number in 0..RELEASES {
+            ask.token = Token(self.random.u128(..));
             self.carry_out(number, &one(Step::Lock { ask: ask.clone(), wait: false })).await;
             let fence = self.callers[0][0].fence;
             self.carry_out(number, &one(Step::Release { token: ask.token, fence })).await;
@@ -250,6 +253,10 @@ impl Run<'_> {
         let callers = &mut self.callers[resource];
         if let Outcome::Granted { fence, .. } = answer.outcome {
             callers[caller].fence = fence;
+        }
+        // What it asks late is told no; now and then it asks anew.
+        if answer.outcome == Outcome::Released(true) && self.random.bool() {
+            callers[caller].ask.token = Token(self.random.u128(..));
         }
         if let Some(handed) = answer.handed
             && let Some(caller) = callers.iter_mut().find(|caller| caller.ask.token == handed.token)

@@ -9,11 +9,9 @@ use crate::hash::{HashMap, HashSet};
 use crate::mutex::agenda::{Entry, Item};
 use crate::mutex::room::Room;
 use crate::mutex::seat::{Seat, Standing};
-use crate::mutex::store::{CLAIM_WINDOW, Effort, Outcome, Spot, Step, Token};
+use crate::mutex::store::{Effort, Outcome, REFRESH, Spot, Step, Token, WAITER_LEASE};
 use crate::time::{Tick, whole_millis};
 
-/// How often a process says that its waiters are alive.
-const REFRESH: Duration = Duration::from_secs(5);
 /// Between the refreshes of neighbours in the queue once the holder's deadline has passed.
 const STAGGER: Duration = Duration::from_millis(10);
 /// The last of them, after the deadline.
@@ -26,7 +24,7 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Halls {
     by_tag: Mutex<HashMap<Arc<str>, Hall>>,
-    /// Resources that this process offered to another and will look at again.
+    /// Resources at whose deadline this process will look again, for waiters of others that do not know of it.
     watched: Mutex<HashSet<Arc<str>>>,
     /// How many resources are waited for: a call that never waited need not look.
     count: AtomicUsize,
@@ -65,6 +63,15 @@ impl Hall {
         staggered.min(self.said.plus(REFRESH))
     }
 
+    /// The holder's deadline is this now, as was just heard.
+    fn heard(&mut self, deadline: Tick) {
+        if let Plan::Busy { again } = &mut self.plan {
+            // The answer under way may be older.
+            *again |= deadline < self.deadline;
+        }
+        self.deadline = deadline;
+    }
+
     fn replan(&mut self, at: Tick, room: &Room) {
         match self.plan {
             Plan::Busy { .. } => return,
@@ -97,7 +104,8 @@ impl Halls {
             plan: Plan::None,
         });
         hall.tokens.insert(seat.ask.token);
-        (hall.place, hall.deadline, hall.said) = (hall.place.min(place), deadline, hall.said.max(said));
+        (hall.place, hall.said) = (hall.place.min(place), hall.said.max(said));
+        hall.heard(deadline);
         hall.replan(hall.due(), room);
         self.count.store(halls.len(), Ordering::Release);
     }
@@ -119,10 +127,22 @@ impl Halls {
         }
     }
 
-    /// The resource has a new holder, in this process.
+    /// A waiter of this process has the resource, for what was left at `start`.
+    pub(crate) fn granted(&self, room: &Room, spot: &Spot, start: Tick, left: Duration) {
+        self.holder_until(room, &spot.tag, start.plus(left));
+        if left < REFRESH && room.store().is_shared() {
+            // Those who wait elsewhere may know of the deadline before this one alone.
+            self.watch(room, spot, left);
+        }
+    }
+
+    /// This process heard until when the resource is held.
     pub(crate) fn holder_until(&self, room: &Room, tag: &str, deadline: Tick) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
         if let Some(hall) = self.lock().get_mut(tag) {
-            hall.deadline = deadline;
+            hall.heard(deadline);
             hall.replan(hall.due(), room);
         }
     }
@@ -138,8 +158,8 @@ impl Halls {
         }
     }
 
-    /// A step of this process offered the resource to another. Those who wait behind do not know of it, so the one who
-    /// made the offer looks after it: once for all offers of a claim window.
+    /// A step of this process gave the resource to somebody. Those who wait behind do not know of it, so the one who
+    /// made the step looks after it: once for all that it gave until then.
     pub(crate) fn watch(&self, room: &Room, spot: &Spot, lapses: Duration) {
         let new = self.lock_watched().insert(Arc::clone(&spot.tag));
         if new {
@@ -188,7 +208,8 @@ impl Halls {
 }
 
 impl Room {
-    /// Says that the waiters here are alive, and learns how they stand.
+    /// Says that the waiters here are alive, and learns how they stand. Where the backend knows none of them, they ask for
+    /// themselves, and this is asked again after a pause, as if it had not been answered.
     pub(crate) async fn refresh(self: Arc<Self>, tag: Arc<str>) {
         let Some(spot) = self.halls.begin(&tag) else { return };
         let start = self.clock().tick();
@@ -196,7 +217,7 @@ impl Room {
             Ok(Outcome::Waiters { tokens, place, left, waiting }) => {
                 let deadline = start.plus(Duration::from_millis(left));
                 self.told(&spot, start, &tokens, Standing { deadline, waiting });
-                Some((place, deadline, start))
+                (!tokens.is_empty()).then_some((place, deadline, start))
             }
             Ok(_) => None,
             Err(error) => {
@@ -207,12 +228,12 @@ impl Room {
         self.halls.finish(&self, &tag, answer);
     }
 
-    /// Looks at an offer that was made a claim window ago.
+    /// Looks at what was to be watched, now that it may have ended.
     pub(crate) async fn watched(self: Arc<Self>, spot: Spot) {
         self.halls.lock_watched().remove(&spot.tag);
         match self.step(&spot, Step::Refresh, Effort::ONCE).await {
-            // A later offer than the one that was to be watched.
-            Ok(Outcome::Waiters { left, waiting, .. }) if waiting > 0 && left <= whole_millis(CLAIM_WINDOW) => {
+            // A later deadline than the one that was to be watched. One that is further off, waiters hear of in time.
+            Ok(Outcome::Waiters { left, waiting, .. }) if waiting > 0 && left < whole_millis(REFRESH) => {
                 self.halls.watch(&self, &spot, Duration::from_millis(left));
             }
             // Without an answer the waiters' own refreshes will notice.
@@ -232,7 +253,7 @@ impl Room {
         }
         for token in listed {
             if self.seat(token).is_none() {
-                self.give_back(spot, token);
+                self.give_back(spot, token, WAITER_LEASE);
             }
         }
     }

@@ -9,15 +9,12 @@ use tokio::sync::Notify;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::mutex::agenda::{Entry, Item};
-use crate::mutex::room::Room;
+use crate::mutex::room::{RETRY, Room};
 use crate::mutex::seat::{Grant, Seat};
 use crate::mutex::store::{Effort, Outcome, Step};
 use crate::mutex::{GrantEnd, Release};
 use crate::proof::{Moment, Proof};
 use crate::time::{SECOND, Tick};
-
-/// The first pause after a renewal that was not answered; it doubles up to a sixth of the lease.
-const RETRY: Duration = Duration::from_millis(50);
 
 /// One grant.
 #[derive(Debug)]
@@ -36,6 +33,8 @@ pub(crate) struct Holding {
 struct State {
     proof: Proof,
     lease: Duration,
+    /// The number of the last change of the lease.
+    changes: u32,
     /// The backend's deadline is not after this.
     over: Tick,
     end: Option<GrantEnd>,
@@ -44,6 +43,11 @@ struct State {
 }
 
 impl State {
+    /// A change that was not answered by now may have been carried out until now.
+    fn in_doubt(&mut self, now: Tick, lease: Duration) {
+        self.over = self.over.max(now.plus(lease));
+    }
+
     /// How it ended, if it did by now.
     fn end(&mut self, now: Moment) -> Option<GrantEnd> {
         if self.end.is_none() && self.proof.left(now).is_zero() {
@@ -58,7 +62,8 @@ impl Holding {
         let state = State {
             proof: Proof::new(grant.start, grant.left),
             lease,
-            over: grant.answered.plus(grant.left),
+            changes: 0,
+            over: grant.answered.tick.plus(grant.left),
             end: None,
             failures: 0,
             planned: None,
@@ -72,7 +77,8 @@ impl Holding {
             changed: Notify::new(),
             changing: tokio::sync::Mutex::default(),
         });
-        holding.plan(grant.start.tick.plus(lease / 3));
+        // What is left may be less than the lease, where the answer to the first question was lost.
+        holding.plan(grant.start.tick.plus(grant.left.saturating_sub(lease / 3 * 2)));
         holding
     }
 
@@ -178,9 +184,11 @@ impl Holding {
                 tracing::warn!(fence = self.fence, %error, "a lock could not be renewed");
                 let failures = {
                     let mut state = self.lock();
+                    state.in_doubt(self.room.clock().tick(), lease);
                     state.failures += 1;
                     state.failures
                 };
+                // It doubles up to a sixth of the lease.
                 let longest = (lease / 6).max(Duration::from_millis(1));
                 let pause = RETRY.saturating_mul(1 << failures.min(16)).min(longest);
                 self.plan(self.room.clock().tick().plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0)));
@@ -190,7 +198,12 @@ impl Holding {
 
     async fn extend_to(&self, lease: Duration, effort: Effort) -> Result<Option<Duration>> {
         let lease = crate::time::whole_millis(lease);
-        let step = Step::Extend { token: self.seat.ask.token, fence: self.fence, lease };
+        let number = {
+            let mut state = self.lock();
+            state.changes += 1;
+            state.changes
+        };
+        let step = Step::Extend { token: self.seat.ask.token, fence: self.fence, lease, number };
         match self.room.step(&self.seat.spot, step, effort).await? {
             Outcome::Extended(left) => Ok(left.map(Duration::from_millis)),
             _ => Err(Error::new(crate::ErrorKind::IncompatibleFormat, "not an answer to an extension")),
@@ -201,11 +214,12 @@ impl Holding {
         let now = Moment::of(self.room.clock());
         {
             let mut state = self.lock();
+            state.over = now.tick.plus(left);
             if state.end(now).is_none() {
                 (state.proof, state.lease, state.failures) = (Proof::new(start, left), lease, 0);
-                state.over = now.tick.plus(left);
             }
         }
+        self.room.halls.holder_until(&self.room, &self.seat.spot.tag, start.tick.plus(left));
         // Who sleeps until the old end looks again.
         self.changed.notify_waiters();
         self.plan(start.tick.plus(lease / 3));
@@ -225,6 +239,9 @@ impl Holding {
                 return Ok(false);
             }
             let changing = holding.changing.lock().await;
+            if holding.ended().is_some() {
+                return Ok(false);
+            }
             let start = Moment::of(holding.room.clock());
             let answer = holding.extend_to(lease, Effort::USUAL).await;
             drop(changing);
@@ -240,6 +257,7 @@ impl Holding {
                 Err(error) => {
                     // It may have been carried out, or may yet be: the shorter of both leases is what is certain.
                     let mut state = holding.lock();
+                    state.in_doubt(holding.room.clock().tick(), lease);
                     state.proof.shorten(start, lease);
                     state.lease = state.lease.min(lease);
                     drop(state);
@@ -268,9 +286,12 @@ impl Holding {
         }
     }
 
+    fn release_step(&self) -> Step {
+        Step::Release { token: self.seat.ask.token, fence: self.fence }
+    }
+
     async fn release_once(&self) -> Result<Release> {
-        let step = Step::Release { token: self.seat.ask.token, fence: self.fence };
-        match self.room.step(&self.seat.spot, step, Effort::USUAL).await? {
+        match self.room.step(&self.seat.spot, self.release_step(), Effort::USUAL).await? {
             Outcome::Released(true) => Ok(Release::Released),
             Outcome::Released(false) => Ok(Release::WasLost),
             _ => Err(Error::new(crate::ErrorKind::IncompatibleFormat, "not an answer to a release")),
@@ -279,21 +300,7 @@ impl Holding {
 
     /// Repeats the release until it is answered or the lease must have run out.
     async fn release_later(self: Arc<Self>, hold: Option<Hold>) {
-        let over = self.lock().over;
-        let clock = self.room.clock();
-        let mut pause = RETRY;
-        while clock.tick() < over {
-            tokio::select! {
-                () = crate::runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
-                () = clock.sleep_until(over) => break,
-                () = self.room.lifecycle().closed() => break,
-            }
-            pause = (pause * 2).min(SECOND);
-            match self.release_once().await {
-                Err(error) if error.is_retryable() => {}
-                _ => break,
-            }
-        }
+        self.room.insist(&self.seat.spot, &self.release_step(), || self.lock().over).await;
         self.room.forget(self.seat.ask.token);
         drop(hold);
     }

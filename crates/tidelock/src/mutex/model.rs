@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::mutex::store::{
-    Answer, Ask, CLAIM_WINDOW, Handed, KEEP, MAX_WAITING, Outcome, REMEMBERED, Seen, Step, Token, WAITER_LEASE,
+    Answer, Ask, CLAIM_WINDOW, Handed, KEEP, MAX_WAITING, Outcome, REFRESH, REMEMBERED, Seen, Step, Token, WAITER_LEASE,
 };
 use crate::time::Timestamp;
 
@@ -58,6 +58,10 @@ pub(crate) struct Resource {
     /// Until when the waiters of a process live.
     alive: BTreeMap<String, Timestamp>,
     releases: VecDeque<u64>,
+    /// While nobody has it: the token that released or left last, of which a question may still be on its way.
+    ended: Option<Token>,
+    /// Number of the last change of the deadline of this grant.
+    changes: u32,
     /// The last instant at which anything was held, offered or changed.
     last_use: Option<Timestamp>,
 }
@@ -73,16 +77,18 @@ impl Resource {
                 if held {
                     self.remember(*fence);
                     handed = self.next(turn);
+                    self.end(*token);
                 }
                 Outcome::Released(held || self.releases.contains(fence))
             }
-            Step::Extend { token, fence, lease } => self.extend(*token, *fence, *lease, turn.now),
+            Step::Extend { token, fence, lease, number } => self.extend(*token, *fence, *lease, *number, turn),
             Step::Leave { ask } => {
                 if self.token() == Some(ask.token) {
                     handed = self.next(turn);
                 } else if let Some(place) = self.place(ask.token) {
                     self.queue.remove(place);
                 }
+                self.end(ask.token);
                 Outcome::Left
             }
             Step::Refresh => self.refresh(turn),
@@ -133,7 +139,12 @@ impl Resource {
     fn next(&mut self, turn: &mut Turn<'_>) -> Option<Handed> {
         // An hour counts from the deadline that has just passed, or from now if it was ended before.
         self.last_use = Some(turn.now);
-        (self.state, turn.offered) = (State::Free, false);
+        let before = match self.state {
+            // Of an offer nobody was told.
+            State::Offered { .. } => None,
+            _ => self.deadline(),
+        };
+        (self.state, self.ended, turn.offered) = (State::Free, None, false);
         while let Some(Waiter { ask, process }) = self.queue.pop_front() {
             let alive = self.alive.get(&process).is_some_and(|until| turn.now < *until);
             if turn.waiters_die && !alive {
@@ -143,6 +154,7 @@ impl Resource {
             if process == turn.process {
                 let fence = self.draw_fence(turn.now);
                 self.state = State::Held { token, owner, deadline: later(turn.now, lease) };
+                self.tell(before, turn);
                 return Some(Handed { token, fence, left: lease });
             }
             if (turn.wake)(&process, token) {
@@ -155,8 +167,27 @@ impl Resource {
         None
     }
 
+    /// The deadline has come nearer than `before`, which is what waiters know of. One in another process is woken if it
+    /// would not ask in time by itself: asking, it learns the new one.
+    fn tell(&self, before: Option<Timestamp>, turn: &mut Turn<'_>) {
+        let comes_late = |deadline| before.is_none_or(|before| deadline < before) && deadline < turn.now + REFRESH;
+        if self.deadline().is_some_and(comes_late)
+            && let Some(first) = self.queue.front().filter(|first| first.process != turn.process)
+        {
+            (turn.wake)(&first.process, first.ask.token);
+        }
+    }
+
+    fn end(&mut self, token: Token) {
+        if self.state == State::Free {
+            self.ended = Some(token);
+        }
+    }
+
     fn lock(&mut self, ask: &Ask, wait: bool, turn: &mut Turn<'_>) -> Outcome {
         let deadline = match &self.state {
+            // This question was late.
+            State::Free if self.ended == Some(ask.token) => return Outcome::Held { left: 0, waiting: 0 },
             State::Free => {
                 let fence = self.draw_fence(turn.now);
                 return self.hold(ask, fence, turn.now);
@@ -188,14 +219,18 @@ impl Resource {
         Outcome::Granted { fence, left: ask.lease }
     }
 
-    fn extend(&mut self, token: Token, fence: u64, lease: u64, now: Timestamp) -> Outcome {
+    fn extend(&mut self, token: Token, fence: u64, lease: u64, number: u32, turn: &mut Turn<'_>) -> Outcome {
         if !self.holds(token, fence) {
             return Outcome::Extended(None);
         }
-        if let State::Held { deadline, .. } = &mut self.state {
-            *deadline = later(now, lease);
+        let before = self.deadline();
+        if let State::Held { deadline, .. } = &mut self.state
+            && number >= self.changes
+        {
+            (*deadline, self.changes) = (later(turn.now, lease), number);
+            self.tell(before, turn);
         }
-        Outcome::Extended(Some(lease))
+        Outcome::Extended(self.deadline().map(|deadline| millis_until(deadline, turn.now)))
     }
 
     fn refresh(&mut self, turn: &Turn<'_>) -> Outcome {
@@ -222,6 +257,7 @@ impl Resource {
     }
 
     fn draw_fence(&mut self, now: Timestamp) -> u64 {
+        self.changes = 0;
         self.last_fence = (self.last_fence + 1).max(now.as_millis().saturating_mul(1_000));
         self.last_fence
     }

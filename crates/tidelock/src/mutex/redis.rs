@@ -109,12 +109,13 @@ impl RedisMutex {
                 Way::Shared(packed(if *wait { 2 } else { 1 }, ask.token, ask.lease, &ask.owner))
             }
             Step::Release { token, fence } => Way::Shared(packed(3, *token, *fence, "")),
-            Step::Extend { token, fence, lease } => {
+            Step::Extend { token, fence, lease, number } => {
                 let mut arguments = self.arguments(spot);
                 arguments.push(&token.0.to_be_bytes());
                 arguments.number(*fence);
                 arguments.number(*lease);
                 arguments.push(channel);
+                arguments.number(u64::from(*number));
                 Way::Alone(&EXTEND, arguments)
             }
             Step::Leave { ask } => {

@@ -102,7 +102,7 @@ impl Question {
         let left = room.at_once(async move {
             let answer = inner.step(&ours.spot, Step::Leave { ask: ours.ask.clone() }, Effort::ONCE).await;
             if answer.is_err() {
-                inner.leave(&ours.spot, ours.ask.clone());
+                inner.leave_seat(&ours);
             }
             answer
         });

@@ -18,7 +18,10 @@ use crate::proof::Moment;
 use crate::runtime::Spawner;
 use crate::sent::Sent;
 use crate::tidelock::World;
-use crate::time::{Clock, Tick};
+use crate::time::{Clock, SECOND, Tick};
+
+/// The first pause after a request that was not answered; it doubles.
+pub(crate) const RETRY: Duration = Duration::from_millis(50);
 
 type Seats = HashMap<Token, Arc<Seat>, BuildHasherDefault<TokenHasher>>;
 
@@ -152,27 +155,60 @@ impl Room {
 
     fn hand_over(&self, spot: &Spot, handed: Handed, start: Moment) {
         let left = Duration::from_millis(handed.left);
-        let grant = Grant { fence: handed.fence, left, start, answered: self.clock.tick() };
-        let seat = self.seats().get(&handed.token).cloned();
-        if seat.is_none_or(|seat| seat.grant(grant) == Unwanted::GiveBack) {
-            self.give_back(spot, handed.token);
+        let grant = Grant { fence: handed.fence, left, start, answered: Moment::of(&self.clock) };
+        let unwanted = match self.seat(handed.token) {
+            None => Unwanted::GiveBack,
+            // Its own question tells what is left of the grant now.
+            Some(seat) if grant.is_stale() => {
+                self.background(self.this().ask(seat, Duration::ZERO));
+                Unwanted::No
+            }
+            Some(seat) => seat.grant(grant),
+        };
+        if unwanted == Unwanted::GiveBack {
+            self.give_back(spot, handed.token, left);
         }
-        self.halls.holder_until(self, &spot.tag, start.tick.plus(left));
+        self.halls.granted(self, spot, start.tick, left);
     }
 
-    /// Leaves the queue, the offer or the grant that a forgotten token may have.
-    pub(crate) fn give_back(&self, spot: &Spot, token: Token) {
-        self.leave(spot, Ask { token, lease: 0, owner: String::new() });
+    /// Leaves the queue, the offer or the grant that a forgotten token may have for so long.
+    pub(crate) fn give_back(&self, spot: &Spot, token: Token, lasts: Duration) {
+        self.leave(spot, Ask { token, lease: 0, owner: String::new() }, lasts);
     }
 
-    pub(crate) fn leave(&self, spot: &Spot, ask: Ask) {
-        let (room, spot) = (self.this(), spot.clone());
+    pub(crate) fn leave_seat(&self, seat: &Seat) {
+        self.leave(&seat.spot, seat.ask.clone(), Duration::from_millis(seat.ask.lease));
+    }
+
+    /// Leaves in the background: until that is answered, or whatever the token may have is over, which `lasts` from now.
+    fn leave(&self, spot: &Spot, ask: Ask, lasts: Duration) {
+        let (room, spot, over) = (self.this(), spot.clone(), self.clock.tick().plus(lasts));
         self.background(async move {
-            let token = ask.token;
-            if let Err(error) = room.step(&spot, Step::Leave { ask }, Effort::USUAL).await {
+            let (token, step) = (ask.token, Step::Leave { ask });
+            if let Err(error) = room.step(&spot, step.clone(), Effort::USUAL).await {
                 tracing::debug!(tag = %spot.tag, ?token, %error, "a waiter that left is still in the queue");
+                if error.is_retryable() {
+                    room.insist(&spot, &step, || over).await;
+                }
             }
         });
+    }
+
+    /// Repeats a step that ends a grant until it is answered, or the grant is over by itself.
+    pub(crate) async fn insist(&self, spot: &Spot, step: &Step, over: impl Fn() -> Tick + Send) {
+        let mut pause = RETRY;
+        while self.clock.tick() < over() {
+            tokio::select! {
+                () = crate::runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                () = self.clock.sleep_until(over()) => return,
+                () = self.lifecycle.closed() => return,
+            }
+            pause = (pause * 2).min(SECOND);
+            match self.step(spot, step.clone(), Effort::USUAL).await {
+                Err(error) if error.is_retryable() => {}
+                _ => return,
+            }
+        }
     }
 
     pub(crate) fn seat(&self, token: Token) -> Option<Arc<Seat>> {
@@ -193,26 +229,40 @@ impl Room {
         if !seat.begin_asking() {
             return;
         }
+        let mut start = Moment::of(&self.clock);
+        let limit = start.tick.plus(within);
         loop {
-            let start = Moment::of(&self.clock);
-            let step = Step::Lock { ask: seat.ask.clone(), wait: seat.wait };
-            let answer = self.step(&seat.spot, step, Effort { within, repeat: true }).await;
-            if self.heard(&seat, start, answer) == Unwanted::GiveBack {
-                self.leave(&seat.spot, seat.ask.clone());
+            let (mut answer, mut answered) = self.ask_once(&seat, start, limit).await;
+            if is_stale(&answer, start, answered) {
+                // What was granted is still ours; this answer tells what is left of it.
+                start = answered;
+                (answer, answered) = self.ask_once(&seat, start, limit).await;
+            }
+            if self.heard(&seat, answer, start, answered) == Unwanted::GiveBack {
+                self.leave_seat(&seat);
             }
             if !seat.end_asking() {
                 return;
             }
+            start = Moment::of(&self.clock);
         }
     }
 
-    fn heard(&self, seat: &Arc<Seat>, start: Moment, answer: Result<Outcome>) -> Unwanted {
-        let answered = self.clock.tick();
+    async fn ask_once(&self, seat: &Seat, start: Moment, limit: Tick) -> (Result<Outcome>, Moment) {
+        let step = Step::Lock { ask: seat.ask.clone(), wait: seat.wait };
+        let effort = Effort { within: limit.since(start.tick), repeat: true };
+        (self.step(&seat.spot, step, effort).await, Moment::of(&self.clock))
+    }
+
+    fn heard(&self, seat: &Seat, answer: Result<Outcome>, start: Moment, answered: Moment) -> Unwanted {
         let standing = |left, waiting| Standing { deadline: start.tick.plus(Duration::from_millis(left)), waiting };
         match answer {
             Ok(Outcome::Granted { fence, left }) => {
                 let left = Duration::from_millis(left);
                 self.halls.remove(self, &seat.spot.tag, seat.ask.token);
+                if seat.is_waiting() {
+                    self.halls.granted(self, &seat.spot, start.tick, left);
+                }
                 seat.grant(Grant { fence, left, start, answered })
             }
             Ok(Outcome::Waiting { place, left, waiting }) => {
@@ -247,7 +297,7 @@ impl Hears for Room {
     fn offered(&self, spot: &Spot, token: Token) {
         match self.seat(token) {
             Some(seat) => self.background(self.this().ask(seat, Duration::ZERO)),
-            None => self.give_back(spot, token),
+            None => self.give_back(spot, token, CLAIM_WINDOW),
         }
     }
 
@@ -259,6 +309,16 @@ impl Hears for Room {
 impl Drop for Room {
     fn drop(&mut self) {
         self.agenda.close();
+    }
+}
+
+/// Whether it is a grant whose answer took so long that it proves hardly anything.
+fn is_stale(answer: &Result<Outcome>, start: Moment, answered: Moment) -> bool {
+    match *answer {
+        Ok(Outcome::Granted { fence, left }) => {
+            Grant { fence, left: Duration::from_millis(left), start, answered }.is_stale()
+        }
+        _ => false,
     }
 }
 
@@ -279,7 +339,7 @@ impl Drop for Entered {
         }
         room.forget(seat.ask.token);
         if unwanted == Unwanted::GiveBack {
-            room.leave(&seat.spot, seat.ask.clone());
+            room.leave_seat(seat);
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::error::Error;
 use crate::mutex::store::{Ask, Spot};
-use crate::proof::Moment;
+use crate::proof::{Moment, Proof};
 use crate::time::Tick;
 
 /// A grant as an answer told it.
@@ -18,7 +18,15 @@ pub(crate) struct Grant {
     /// Before the request whose answer it is was sent.
     pub(crate) start: Moment,
     /// When the answer was here: what the backend calls the deadline is not after `answered + left`.
-    pub(crate) answered: Tick,
+    pub(crate) answered: Moment,
+}
+
+impl Grant {
+    /// Whether the answer took so long that its proof is over, or as good as over: longer than is left of it.
+    pub(crate) fn is_stale(&self) -> bool {
+        let proof = Proof::new(self.start, self.left);
+        proof.left(self.answered) < proof.left(self.start) / 2
+    }
 }
 
 /// How a waiter stood when the backend was last heard.
@@ -131,6 +139,11 @@ impl Seat {
         Unwanted::No
     }
 
+    /// Whether it stood in the queue, as far as is known.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.lock().state, State::Waiting { .. } | State::Failing(_))
+    }
+
     /// Whether it stood in the queue before `start`, and so an answer to a request of then must name it.
     pub(crate) fn waited_before(&self, start: Tick) -> bool {
         match self.lock().state {
@@ -205,5 +218,25 @@ impl Seat {
 
     fn lock(&self) -> MutexGuard<'_, Talk> {
         self.state.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Clock, ManualClock, SECOND, Timestamp};
+
+    #[test]
+    fn an_answer_is_stale_when_it_took_longer_than_it_proves_from_then_on() {
+        let manual = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+        let clock = Clock::Manual(manual.clone());
+        let start = Moment::of(&clock);
+        let after = |elapsed: Duration, left: Duration| {
+            manual.set(Timestamp::from_millis(1_767_225_600_000) + elapsed);
+            Grant { fence: 1, left, start, answered: Moment::of(&clock) }.is_stale()
+        };
+        let ms = Duration::from_millis;
+        assert_eq!([after(ms(0), ms(1)), after(ms(0), SECOND), after(ms(495), SECOND)], [false; 3]);
+        assert_eq!([after(ms(496), SECOND), after(ms(990), SECOND), after(ms(60_000), SECOND)], [true; 3]);
     }
 }

@@ -19,6 +19,8 @@ use crate::runtime::BoxFuture;
 pub(crate) const CLAIM_WINDOW: Duration = Duration::from_millis(500);
 /// How long the waiters of a process live after its last word.
 pub(crate) const WAITER_LEASE: Duration = Duration::from_secs(15);
+/// How often a process says that its waiters are alive.
+pub(crate) const REFRESH: Duration = Duration::from_secs(5);
 /// Waiters per resource.
 pub(crate) const MAX_WAITING: usize = 10_000;
 /// Releases per resource whose repeat is answered as the first.
@@ -67,12 +69,14 @@ pub(crate) struct Ask {
 /// One atomic step. Durations are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
-    /// Take it, or join the queue if `wait`.
+    /// Take it, or join the queue if `wait`. While nobody has it, the token that released it or left last is told no: its
+    /// question was late.
     Lock { ask: Ask, wait: bool },
     /// End the grant.
     Release { token: Token, fence: u64 },
-    /// Set the deadline of the grant to now + `lease`.
-    Extend { token: Token, fence: u64, lease: u64 },
+    /// Set the deadline of the grant to now + `lease`. The changes of one grant are numbered: one that arrives after a
+    /// later one changes nothing.
+    Extend { token: Token, fence: u64, lease: u64, number: u32 },
     /// Out of the queue, or give back what the token has. A lease of 0 says that only the token is known.
     Leave { ask: Ask },
     /// The waiters of this process are alive.

@@ -269,6 +269,35 @@ conformance!(an_extension_may_shorten, async |mut world: World| {
     assert_eq!(within(lost).await.unwrap(), GrantEnd::Unproven);
 });
 
+conformance!(a_deadline_that_comes_nearer_is_the_waiters_too, async |mut world: World| {
+    let clock = world.pin();
+    let (tide, elsewhere) = (world.open().await, world.open().await);
+    for (resource, waiting) in [("here", &tide), ("there", &elsewhere)] {
+        let guard = fixed(&tide).try_lock(resource).lease(DAY).await.unwrap().unwrap();
+        let next = queued(&fixed(waiting), resource).await;
+        assert!(guard.extend(300 * MS).await.unwrap());
+        clock.advance(300 * MS);
+        assert!(within(next).await.unwrap().fence() > guard.fence());
+    }
+});
+
+conformance!(a_short_grant_after_a_long_one_is_followed_at_its_deadline, async |mut world: World| {
+    let clock = world.pin();
+    let processes = [world.open().await, world.open().await, world.open().await];
+    for (round, [first, second, third]) in [[0, 1, 2], [0, 0, 1], [0, 1, 1], [0, 1, 0]].into_iter().enumerate() {
+        let resource = format!("r{round}");
+        let mutex = |process: usize| fixed(&processes[process]);
+        let long = mutex(first).try_lock(&resource).lease(DAY).await.unwrap().unwrap();
+        let short = tokio::spawn(mutex(second).lock_or_err(&resource).lease(300 * MS).into_future());
+        waiting(&mutex(first), &resource, 1).await;
+        let next = queued(&mutex(third), &resource).await;
+        long.release().await.unwrap();
+        let short = within(short).await.unwrap().unwrap();
+        clock.advance(300 * MS);
+        assert!(within(next).await.unwrap().fence() > short.fence());
+    }
+});
+
 conformance!(what_is_shown_is_the_truth_and_changes_nothing, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;

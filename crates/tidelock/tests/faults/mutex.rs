@@ -1,5 +1,7 @@
 //! The mutex when its server, its connections or other processes fail.
 
+mod late;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, Instant};

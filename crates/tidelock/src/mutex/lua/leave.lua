@@ -27,6 +27,10 @@ elseif waiting > 0 then
     forget_queue()
   end
 end
+if state == FREE then
+  -- A question of it that is still on its way comes too late.
+  token, changed = ARGV[2], true
+end
 if changed then
   write()
 end

@@ -9,6 +9,10 @@
 
   if what ~= RELEASE then
     local lease, name = number, string.sub(request, rest)
+    if state == FREE and token == asked then
+      -- It released or left already: this question was late.
+      return struct.pack('>BI8I8', 0, 0, 0)
+    end
     if state == FREE then
       draw_fence()
       state, token, owner, deadline = HELD, asked, name, now + lease

@@ -1,5 +1,5 @@
 -- part: who waits for the resource, and who has it next. Needs record.lua, where the keys are described.
-local WAITER_LEASE, CLAIM_WINDOW, WAITER = 15000, 500, '>c16I8Hc0Hc0'
+local WAITER_LEASE, REFRESH, CLAIM_WINDOW, WAITER = 15000, 5000, 500, '>c16I8Hc0Hc0'
 local changed, handed, offered = false, nil, false
 
 local function left()
@@ -16,7 +16,7 @@ local function lifetime()
 end
 
 local function draw_fence()
-  fence = math.max(fence + 1, now_us)
+  fence, changes = math.max(fence + 1, now_us), 0
 end
 
 local function forget_queue()
@@ -26,15 +26,36 @@ local function forget_queue()
   end
 end
 
+local function first_waiter()
+  return redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf', 'LIMIT', '0', '1')[1]
+end
+
+-- The deadline has come nearer than `before`, which is what waiters know of. One in another process is woken if it would
+-- not ask in time by itself: asking, it learns the new one.
+local function tell(before, here)
+  if waiting == 0 or deadline >= before or deadline - now >= REFRESH then
+    return
+  end
+  local member = first_waiter()
+  if member then
+    local waiter, _, channel = struct.unpack(WAITER, member)
+    if channel ~= here then
+      redis.call('PUBLISH', channel, 'mutex\n' .. waiter .. LOCK)
+    end
+  end
+end
+
 -- Gives the resource to the first waiter that is there. `here` is the channel of the process that runs this step.
 local function next_holder(here)
+  -- Of an offer nobody was told.
+  local before = state == OFFERED and math.huge or deadline
   state, token, process, owner = FREE, NOBODY, '', ''
   handed, offered, changed = nil, false, true
   if waiting == 0 then
     return
   end
   while waiting > 0 do
-    local member = redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf', 'LIMIT', '0', '1')[1]
+    local member = first_waiter()
     if not member then
       waiting = 0
       break
@@ -48,6 +69,7 @@ local function next_holder(here)
         draw_fence()
         state, token, owner, deadline = HELD, waiter, name, now + lease
         handed = { waiter, fence, lease }
+        tell(before, here)
         break
       elseif redis.call('PUBLISH', channel, 'mutex\n' .. waiter .. LOCK) > 0 then
         draw_fence()
@@ -92,6 +114,8 @@ local function keep_alive(here)
 end
 
 local function write()
-  local record = struct.pack(RECORD, state, fence, deadline, waiting, places, token, freed, turn, #process, process, #owner, owner)
+  local record = struct.pack(
+    RECORD, state, fence, deadline, waiting, places, token, freed, turn, changes, #process, process, #owner, owner
+  )
   redis.call('SET', LOCK, '\1' .. record, 'PX', lifetime())
 end

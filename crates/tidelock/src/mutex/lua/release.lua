@@ -4,6 +4,7 @@
   local released = releases or (number > 0 and freed == number)
   if releases then
     next_holder(here)
+    token = state == FREE and asked or token
   elseif number > 0 and not released then
     local remembered, sought = redis.call('GET', RELEASED) or '', struct.pack('>I8', number)
     for at = 1, #remembered, 8 do

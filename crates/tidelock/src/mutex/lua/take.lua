@@ -10,15 +10,15 @@
     freed = fence
   end
 
-  if waiting == 0 and what ~= RELEASE and (state == FREE or now >= deadline) then
+  if waiting == 0 and what ~= RELEASE and token ~= asked and (state == FREE or now >= deadline) then
     local name = string.sub(request, rest)
     fence = fence < now_us and now_us or fence + 1
-    local record = struct.pack(RECORD, HELD, fence, now + number, 0, 0, asked, freed, turn, 0, '', #name, name)
+    local record = struct.pack(RECORD, HELD, fence, now + number, 0, 0, asked, freed, turn, 0, 0, '', #name, name)
     redis.call('SET', LOCK, '\1' .. record, 'PX', number + KEEP)
     return struct.pack('>BI8I8', 1, fence, number)
   end
   if waiting == 0 and releases then
-    local record = struct.pack(RECORD, FREE, fence, deadline, 0, 0, NOBODY, freed, turn, 0, '', 0, '')
+    local record = struct.pack(RECORD, FREE, fence, deadline, 0, 0, asked, freed, turn, 0, 0, '', 0, '')
     redis.call('SET', LOCK, '\1' .. record, 'PX', '3600000')
     return '\1'
   end

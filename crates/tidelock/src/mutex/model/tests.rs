@@ -88,7 +88,7 @@ fn a_wrong_token_or_fence_changes_nothing() {
     let before = bench.resource.clone();
     for (token, fence) in [(2, fence), (1, fence + 1), (1, fence - 1), (3, 0)] {
         assert_eq!(bench.release(HERE, token, fence).outcome, Outcome::Released(false));
-        let extend = Step::Extend { token: Token(token), fence, lease: 99 };
+        let extend = Step::Extend { token: Token(token), fence, lease: 99, number: 1 };
         assert_eq!(bench.by(HERE, &extend).outcome, Outcome::Extended(None));
     }
     assert_eq!(bench.resource, before);
@@ -222,4 +222,46 @@ fn a_record_outlives_its_use_by_an_hour() {
     assert_eq!(bench.resource.due(), Some(at(2_000) + 3_600 * SECOND));
     assert!(!bench.resource.is_past_use(at(3_601_999)));
     assert!(bench.resource.is_past_use(at(3_602_000)));
+}
+
+#[test]
+fn a_question_that_comes_after_the_release_is_told_no() {
+    let mut bench = Bench::default();
+    let fence = bench.fence(HERE, 1);
+    bench.release(HERE, 1, fence);
+    assert_eq!(bench.lock(HERE, 1), Outcome::Held { left: 0, waiting: 0 });
+    // One that was given up before it arrived.
+    bench.by(HERE, &Step::Leave { ask: ask(2) });
+    assert_eq!(bench.lock(HERE, 2), Outcome::Held { left: 0, waiting: 0 });
+    assert_eq!((bench.seen().holder, bench.seen().waiting), (None, 0));
+    assert!(bench.fence(HERE, 3) > fence);
+}
+
+#[test]
+fn an_older_change_of_the_lease_changes_nothing() {
+    let mut bench = Bench::default();
+    let fence = bench.fence(HERE, 1);
+    let mut extend = |number, lease| bench.by(HERE, &Step::Extend { token: Token(1), fence, lease, number }).outcome;
+    assert_eq!(extend(2, 60_000), Outcome::Extended(Some(60_000)));
+    assert_eq!(extend(1, 100), Outcome::Extended(Some(60_000)));
+    assert_eq!(extend(2, 50_000), Outcome::Extended(Some(50_000)));
+}
+
+#[test]
+fn who_waits_elsewhere_is_woken_when_the_deadline_comes_nearer() {
+    let mut bench = Bench::default();
+    let fence = bench.fence(HERE, 1);
+    bench.lock(THERE, 2);
+    let mut extend = |number, lease| {
+        bench.by(HERE, &Step::Extend { token: Token(1), fence, lease, number });
+        std::mem::take(&mut bench.woken).len()
+    };
+    assert_eq!([extend(1, 60_000), extend(2, 5_000), extend(3, 4_999), extend(4, 5_000)], [0, 0, 1, 0]);
+    // The next one here has it for a shorter time than those behind it know of.
+    let mut bench = Bench::default();
+    let fence = bench.fence(HERE, 1);
+    bench.by(HERE, &Step::Lock { ask: Ask { lease: 100, ..ask(2) }, wait: true });
+    bench.lock(THERE, 3);
+    bench.release(HERE, 1, fence);
+    assert_eq!(bench.woken, [(THERE.to_owned(), Token(3))]);
 }
