@@ -236,6 +236,7 @@ impl Room {
             if is_stale(&answer, start, answered) {
                 // What was granted is still ours; this answer tells what is left of it.
                 start = answered;
+                seat.has_grant();
                 (answer, answered) = self.ask_once(&seat, start, limit).await;
             }
             if self.heard(&seat, answer, start, answered) == Unwanted::GiveBack {

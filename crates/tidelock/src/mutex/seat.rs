@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::mutex::store::{Ask, Spot};
 use crate::proof::{Moment, Proof};
 use crate::time::Tick;
@@ -77,6 +77,8 @@ struct Talk {
     asking: bool,
     /// The answer under way may be older than an offer that came meanwhile.
     again: bool,
+    /// A question of it may have reached the backend.
+    sent: bool,
 }
 
 /// What to do with an answer that the call does not want any more.
@@ -88,7 +90,7 @@ pub(crate) enum Unwanted {
 
 impl Seat {
     pub(crate) fn new(spot: Spot, ask: Ask, wait: bool) -> Self {
-        let talk = Talk { state: State::Asking, asking: false, again: false };
+        let talk = Talk { state: State::Asking, asking: false, again: false, sent: false };
         Self { spot, ask, wait, state: Mutex::new(talk), changed: Notify::new() }
     }
 
@@ -125,10 +127,17 @@ impl Seat {
         Unwanted::No
     }
 
+    /// An answer told of a grant that it proves no more: the next one will.
+    pub(crate) fn has_grant(&self) {
+        self.lock().sent = true;
+    }
+
     /// Records any other answer.
     pub(crate) fn settle(&self, answer: State) -> Unwanted {
         let mut talk = self.lock();
-        let is_out = matches!(answer, State::Held(_) | State::Full(_));
+        let unsent = matches!(&answer, State::Failing(error) if error.kind() == ErrorKind::Connection);
+        talk.sent |= !unsent;
+        let is_out = !talk.sent || matches!(answer, State::Held(_) | State::Full(_));
         match &mut talk.state {
             State::Gone => return if is_out { Unwanted::No } else { Unwanted::GiveBack },
             // An answer from before the hand-over; leaving now would end the grant.
@@ -208,6 +217,7 @@ impl Seat {
             State::Held(_) | State::Full(_) => Unwanted::No,
             // The answer under way is given back when it is here.
             State::Asking if talk.asking => Unwanted::No,
+            State::Failing(_) if !talk.sent => Unwanted::No,
             _ => Unwanted::GiveBack,
         }
     }

@@ -27,15 +27,15 @@ async fn is_free(mutex: &Mutex) {
 async fn a_lock_over_an_outage_longer_than_its_lease_is_live() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let mutex = build(&open(&proxy.url()).await, 300 * MS);
+    let mutex = build(&open(&proxy.url()).await, SECOND);
     proxy.stall(true);
-    let asked = tokio::spawn(mutex.lock_or_err("r").lease(400 * MS).into_future());
-    passes(&server, 900 * MS).await;
+    let asked = spawn_lock(&mutex);
+    passes(&server, 1_500 * MS).await;
     proxy.stall(false);
     let guard = within(asked).await.unwrap().unwrap();
-    assert!(!guard.is_lost() && guard.valid_for() > 200 * MS, "{:?}", guard.valid_for());
+    assert!(!guard.is_lost() && guard.valid_for() > 500 * MS, "{:?}", guard.valid_for());
     // It is renewed.
-    passes(&server, SECOND).await;
+    passes(&server, 1_500 * MS).await;
     assert!(!guard.is_lost());
     assert_eq!(guard.release().await.unwrap(), Release::Released);
 }
@@ -46,14 +46,14 @@ async fn a_hand_over_told_after_an_outage_longer_than_its_lease_is_live() {
     let proxy = Proxy::start(server.port()).await.unwrap();
     let mutex = build(&open(&proxy.url()).await, 60 * SECOND);
     let guard = mutex.lock_or_err("r").await.unwrap();
-    let next = tokio::spawn(mutex.lock_or_err("r").lease(400 * MS).into_future());
+    let next = tokio::spawn(mutex.lock_or_err("r").lease(SECOND).into_future());
     waiting(&mutex, 1).await;
     proxy.stall(true);
     let release = tokio::spawn(guard.release());
-    passes(&server, 900 * MS).await;
+    passes(&server, 1_500 * MS).await;
     proxy.stall(false);
     let next = within(next).await.unwrap().unwrap();
-    assert!(!next.is_lost() && next.valid_for() > 200 * MS, "{:?}", next.valid_for());
+    assert!(!next.is_lost() && next.valid_for() > 500 * MS, "{:?}", next.valid_for());
     assert_eq!(within(release).await.unwrap().unwrap(), Release::Released);
     assert_eq!(next.release().await.unwrap(), Release::Released);
 }
@@ -94,18 +94,22 @@ async fn a_release_is_repeated_as_long_as_an_extension_may_have_made_the_lease()
 async fn an_extension_behind_one_that_came_too_late_is_not_sent() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let mutex = build(&open(&proxy.url()).await, 500 * MS);
-    let other = build(&open(&server.url()).await, SECOND);
-    let guard = mutex.lock_or_err("r").fixed_lease().await.unwrap();
+    let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+    let tide = Tidelock::connect(&proxy.url()).clock(&clock).await.unwrap();
+    let mutex = tide.mutex("m").lease(10 * SECOND).fixed_lease().build().unwrap();
+    let guard = mutex.lock_or_err("r").await.unwrap();
     proxy.stall(true);
     let late = async {
-        passes(&server, 600 * MS).await;
+        // The server has 50 ms more, and then what the first one gave.
+        clock.advance(9_950 * MS);
         assert!(guard.is_lost());
         proxy.stall(false);
     };
-    let (first, second, ()) = tokio::join!(guard.extend(100 * MS), guard.extend(600 * SECOND), late);
+    // First polled in this order.
+    let both = async { tokio::join!(guard.extend(100 * SECOND), guard.extend(600 * SECOND), late) };
+    let (first, second, ()) = within(both).await;
     assert_eq!((first.unwrap(), second.unwrap()), (false, false));
-    assert_eq!(other.describe("r").await.unwrap().holder, None);
+    assert_eq!(mutex.describe("r").await.unwrap().holder.unwrap().lease_left, 90_050 * MS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
