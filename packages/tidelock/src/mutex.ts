@@ -48,7 +48,10 @@ export type Mutex = {
   release(lock: Lock): Promise<boolean>;
   /** Sets what is left to `ttl` ms, default `defaultTtl`, also in the object. False: it was no longer held. */
   extend(lock: Lock, ttl?: number): Promise<boolean>;
-  /** Runs `fn` under a lock that is renewed meanwhile (from 100 ms on). `null`: not acquired, `fn` did not run. */
+  /**
+   * Runs `fn` under a lock that is renewed meanwhile (from 100 ms on), by `ttl` or what it was extended by last. `null`: not
+   * acquired, `fn` did not run.
+   */
   withLock<T>(resource: string, fn: (lock: Lock) => Promise<T> | T, ttl?: number): Promise<T | null>;
   /** The same; not acquired, it throws a `LockError`. */
   withLockOrThrow<T>(resource: string, fn: (lock: Lock) => Promise<T> | T, ttl?: number): Promise<T>;
@@ -100,29 +103,33 @@ export function mutex(config: MutexConfig): Mutex {
     return { resource: `${prefix}:${id}:${resource}`, value, ttl, expiration: grant.until, fence: grant.fence };
   }
 
-  /** Runs `fn` under a lock, which is renewed at each third of its time and released whatever comes. */
+  /** Runs `fn` under a lock, which is renewed at each third of its time, as that is now, and released whatever comes. */
   async function held<T>(lock: Lock, fn: (lock: Lock) => Promise<T> | T): Promise<T> {
-    const { value, ttl } = lock;
+    const { value } = lock;
     const key = keyOfLock(lock) as string;
     let stop = () => {};
-    const plan = (ttl: number, share: number) => {
-      if (ttl >= MIN_RENEWED) stop = after(ttl / share, renew);
+    const plan = (share = 3) => {
+      stop();
+      const ttl = lines.holding(key, value)?.ttl ?? 0;
+      stop = ttl >= MIN_RENEWED ? after(ttl / share, renew) : () => {};
     };
     const renew = () => {
       try {
         const holding = lines.renew(key, value);
         if (holding === null) return;
         lock.expiration = holding.until;
-        plan(holding.ttl, 3);
+        plan();
       } catch {
         // A store that fails may be there again before the lock is over.
-        plan(lines.holding(key, value)?.ttl ?? 0, 6);
+        plan(6);
       }
     };
-    plan(ttl, 3);
+    plan();
+    const leave = lines.onExtended(value, plan);
     try {
       return await fn(lock);
     } finally {
+      leave();
       stop();
       try {
         lines.release(key, value);

@@ -59,6 +59,8 @@ export class Lines {
   readonly #store: Store;
   /** What was granted here, until it ends. */
   readonly #holdings = new MemoryStore();
+  /** Who is told when a lock has another end, by its token. */
+  readonly #extended = new Map<string, () => void>();
   /** A line exists while somebody stands in it. */
   readonly #lines = new Map<string, Line>();
 
@@ -108,8 +110,15 @@ export class Lines {
   extend(key: string, value: string, ttl: number): number | null {
     const isHeld = this.#isHeld(key, value);
     const until = isHeld ? this.#hold(key, value, ttl) : null;
+    if (isHeld) this.#extended.get(value)?.();
     this.#look(key);
     return until;
+  }
+
+  /** Tells of each extension of a lock from now on, until what is given back is called. */
+  onExtended(value: string, tell: () => void): () => void {
+    this.#extended.set(value, tell);
+    return () => void this.#extended.delete(value);
   }
 
   /** Extends a lock by its own time. */

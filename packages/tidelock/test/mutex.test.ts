@@ -449,6 +449,39 @@ describe("mutex, withLock", () => {
       expect(store.get(key)).to.equal("another's");
     }));
 
+  test("it is renewed by the time that an extension gives it, be that shorter, or long enough at last", () =>
+    pinned(async (time) => {
+      const store = createMemoryStore();
+      const orders = make({ store, retryCount: 0 });
+      for (const [ttl, next] of [[60_000, undefined], [50, 5_000]] as const) {
+        let end = () => {};
+        const done = orders.withLock("a", async (lock) => {
+          // Whoever shares the store may do it.
+          expect(await make({ store }).extend(lock, next)).to.equal(true);
+          await new Promise<void>((resolve) => (end = resolve));
+        }, ttl);
+        await time.advance(100_000);
+        expect(await orders.acquire("a")).to.equal(null);
+        end();
+        await done;
+        expect(await orders.release(await acquired(orders))).to.equal(true);
+      }
+    }));
+
+  test("what fn extends below 100 ms is no longer renewed", () =>
+    pinned(async (time) => {
+      const orders = make({ retryCount: 0 });
+      let end = () => {};
+      const done = orders.withLock("a", async (lock) => {
+        await orders.extend(lock, 99);
+        await new Promise<void>((resolve) => (end = resolve));
+      }, 150);
+      await time.advance(99);
+      expect(await orders.acquire("a", 1)).to.not.equal(null);
+      end();
+      await done;
+    }));
+
   test("a store that fails changes nothing of what fn gives, and is asked again", () =>
     pinned(async (time) => {
       const store = createMemoryStore();
