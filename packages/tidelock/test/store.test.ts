@@ -246,6 +246,17 @@ describe("store in localStorage", () => {
       }),
     ));
 
+  test("a look at some keys does not put the pass off", () =>
+    withStorage((storage) =>
+      pinned(async (time) => {
+        const store = createLocalStorageStore();
+        store.set("a", 1, 1_000);
+        await time.advance(60_000);
+        expect(store.keys("b")).to.deep.equal([]);
+        expect(storage.length).to.equal(0);
+      }),
+    ));
+
   test("keys skips nothing while it removes", () =>
     withStorage((storage) =>
       pinned(async (time) => {
