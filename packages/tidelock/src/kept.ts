@@ -1,4 +1,4 @@
-// Objects that only the page itself can hold, like `Blob`. They are never changed, so a copy may be the same object.
+// Objects that only the page itself can hold, like `Blob`. Nobody else has them: what is taken and given out is a copy.
 //
 // Inside of a text such an object has a name. Texts come and go in the core, in queues, logs and records, and nobody says
 // when the last copy is gone; so the memory of the core is searched for the names now and then, and an object whose name

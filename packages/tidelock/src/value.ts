@@ -33,8 +33,11 @@ function isPlain(value: unknown, depth: number): boolean {
   // Deeper than that it may be a cycle.
   if (depth > 64) return false;
   if (Array.isArray(value)) {
-    const keys = Object.keys(value).length;
-    return keys === value.length && "toJSON" in value === false && value.every((item) => isPlain(item, depth + 1));
+    // Its places come first and in order: if the last of them is where it would be without gaps, there is nothing else.
+    const { length } = value;
+    const keys = Object.keys(value);
+    if (keys.length !== length || (length > 0 && keys[length - 1] !== String(length - 1))) return false;
+    return "toJSON" in value === false && value.every((item) => isPlain(item, depth + 1));
   }
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return false;
@@ -150,12 +153,16 @@ class Writer {
     if (object instanceof RegExp) return ["x", object.source, object.flags];
     if (object instanceof Map) return ["m", [...object].map(([key, value]) => [this.note(key), this.note(value)])];
     if (object instanceof Set) return ["s", [...object].map((value) => this.note(value))];
-    if (object instanceof ArrayBuffer) return ["b", toBase64(new Uint8Array(object))];
+    if (object instanceof ArrayBuffer) {
+      const { resizable, maxByteLength } = object as Resizable;
+      return ["b", toBase64(new Uint8Array(object)), resizable ? maxByteLength : null];
+    }
     if (ArrayBuffer.isView(object)) {
       const { buffer, byteOffset, byteLength } = object;
       const length = (object as { length?: number }).length ?? byteLength;
       return ["v", object.constructor.name, this.object(buffer), byteOffset, length];
     }
+    if (isDomException(object)) return ["E", object.message, object.name, object.stack ?? null];
     if (object instanceof Error) {
       const { name, message, stack, cause } = object;
       return ["e", name, message, stack ?? null, this.note(cause), "cause" in object];
@@ -218,7 +225,7 @@ class Reader {
         return set;
       }
       case "b":
-        return into(fromBase64(parts[0] as string).buffer);
+        return into(buffer(parts[0] as string, parts[1] as number | null));
       case "v": {
         const [kind, buffer, offset, length] = parts as [string, number, number, number];
         const View = (globalThis as unknown as Record<string, new (...args: unknown[]) => unknown>)[kind]!;
@@ -226,6 +233,8 @@ class Reader {
       }
       case "e":
         return this.error(parts, into);
+      case "E":
+        return into(withStack(new DOMException(parts[0] as string, parts[1] as string), parts[2] as string | null));
       case "o":
         return into(Object(this.read(parts[0] as Note)) as unknown);
       case "p": {
@@ -237,7 +246,7 @@ class Reader {
         return object;
       }
       default:
-        return into(keptAs(parts[0] as string));
+        return into(copied(keptAs(parts[0] as string)));
     }
   }
 
@@ -245,13 +254,41 @@ class Reader {
     const [name, message, stack, cause, hasCause] = parts as [string, string, string | null, Note, boolean];
     const kinds = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
     const Kind = kinds[name as keyof typeof kinds] ?? Error;
-    const error = into(new Kind(message));
-    if (stack !== null) Object.defineProperty(error, "stack", { value: stack, writable: true, configurable: true });
+    const error = into(withStack(new Kind(message), stack));
     if (hasCause) {
       Object.defineProperty(error, "cause", { value: this.read(cause), writable: true, configurable: true });
     }
     return error;
   }
+}
+
+function isDomException(object: object): object is DOMException {
+  return typeof DOMException !== "undefined" && object instanceof DOMException;
+}
+
+function withStack<E extends object>(error: E, stack: string | null): E {
+  if (stack !== null) Object.defineProperty(error, "stack", { value: stack, writable: true, configurable: true });
+  return error;
+}
+
+/** A copy of an object that only the page can hold. A file never changes, and is its own. */
+function copied(kept: object | undefined): unknown {
+  return kept instanceof Blob ? kept : structuredClone(kept);
+}
+
+/** An `ArrayBuffer`, where it may be resizable. */
+interface Resizable extends ArrayBuffer {
+  readonly resizable?: boolean;
+  readonly maxByteLength?: number;
+}
+
+function buffer(base64: string, maxByteLength: number | null): ArrayBuffer {
+  const bytes = fromBase64(base64);
+  if (maxByteLength === null) return bytes.buffer;
+  const Buffer = ArrayBuffer as new (length: number, options: { maxByteLength: number }) => ArrayBuffer;
+  const resizable = new Buffer(bytes.length, { maxByteLength });
+  new Uint8Array(resizable).set(bytes);
+  return resizable;
 }
 
 function toBase64(bytes: Uint8Array): string {

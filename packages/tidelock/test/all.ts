@@ -12,3 +12,4 @@ import "./scheduler.test.js";
 import "./store.test.js";
 import "./times.test.js";
 import "./topic.test.js";
+import "./value.test.js";

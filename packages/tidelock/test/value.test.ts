@@ -1,0 +1,46 @@
+import { registry } from "tidelock/browser/registry";
+import { any, describe, expect, test } from "./harness.js";
+
+/** A value as it is handed out. */
+async function copied<T>(value: T): Promise<{ first: T; next(): Promise<T> }> {
+  const records = registry({ id: "records", schema: any<T>() });
+  const next = async () => (await records.get({ key: "a" }))!.value;
+  return { first: (await records.upsert({ key: "a", value })).value, next };
+}
+
+describe("values", () => {
+  test("a list with a gap and a name of its own comes back so", async () => {
+    const list = Object.assign(new Array<number>(1), { x: 5 });
+    const { first } = await copied(list);
+    expect([first.length, 0 in first, first.x]).to.deep.equal([1, false, 5]);
+    expect((await copied(Object.assign([1, 2], { y: 6 }))).first.y).to.equal(6);
+    expect((await copied([, 1])).first).to.have.all.keys(["1"]);
+  });
+
+  test("a buffer that can grow comes back so, where structured cloning knows it", async () => {
+    const Buffer = ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer;
+    const buffer = new Buffer(2, { maxByteLength: 8 });
+    new Uint8Array(buffer).set([1, 2]);
+    const shape = (of: ArrayBuffer & { resizable?: boolean; maxByteLength?: number }) =>
+      [of.resizable, of.maxByteLength, ...new Uint8Array(of)];
+    expect(shape((await copied(buffer)).first)).to.deep.equal(shape(structuredClone(buffer)));
+  });
+
+  test("an error of the host keeps its name and text, where structured cloning does", async () => {
+    const shape = (of: DOMException) => [of.name, of.message, of instanceof DOMException];
+    const error = new DOMException("gone", "NotFoundError");
+    expect(shape((await copied(error)).first)).to.deep.equal(shape(structuredClone(error)));
+  });
+
+  test("objects of the host that can be changed are copied, in and out", async () => {
+    const { DOMPoint } = globalThis;
+    // Pages have it, other runtimes do not.
+    if (DOMPoint === undefined) return;
+    const point = new DOMPoint(1);
+    const { first, next } = await copied([point, point] as const);
+    for (const changed of [point, first[0], (await next())[0]]) changed.x = 5;
+    expect(first[1]).to.equal(first[0]);
+    const [again] = await next();
+    expect([again instanceof DOMPoint, again.x]).to.deep.equal([true, 1]);
+  });
+});
