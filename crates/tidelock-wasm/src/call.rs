@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::rc::Rc;
 
 use async_task::Task;
 use js_sys::{Function, Promise};
@@ -41,16 +42,28 @@ fn started(future: Pin<Box<dyn Future<Output = Answer>>>) -> Answer {
             let promise = Promise::new(&mut |resolve, reject| ends = Some((resolve, reject)));
             let Some((resolve, reject)) = ends else { return Err("a promise calls its executor".into()) };
             let resolved = resolve.clone();
-            let task = pending.when_ready(move |answer| {
+            let tell = move |answer: Option<Answer>| {
                 // Functions that settle a promise do not throw.
-                let _ = match answer {
+                let _ = match answer.unwrap_or(Ok(JsValue::NULL)) {
                     Ok(value) => resolved.call1(&JsValue::UNDEFINED, &value),
                     Err(error) => reject.call1(&JsValue::UNDEFINED, &error),
                 };
-            });
-            Ok(Waiting { promise, resolve, task: RefCell::new(Some(task)) }.into())
+            };
+            let signal = Rc::<RefCell<Option<Signal>>>::default();
+            let watched = Rc::clone(&signal);
+            let is_withdrawn = move || watched.borrow().as_ref().is_some_and(Signal::aborted);
+            let task = RefCell::new(Some(pending.when_ready(tell, is_withdrawn)));
+            Ok(Waiting { promise, resolve, signal, task }.into())
         }
     }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// An `AbortSignal`.
+    pub type Signal;
+    #[wasm_bindgen(method, getter)]
+    fn aborted(this: &Signal) -> bool;
 }
 
 /// A call that is not over. It goes on although nobody has this any more.
@@ -58,6 +71,7 @@ fn started(future: Pin<Box<dyn Future<Output = Answer>>>) -> Answer {
 pub struct Waiting {
     promise: Promise,
     resolve: Function,
+    signal: Rc<RefCell<Option<Signal>>>,
     task: RefCell<Option<Task<()>>>,
 }
 
@@ -67,6 +81,11 @@ impl Waiting {
     #[wasm_bindgen(getter)]
     pub fn promise(&self) -> Promise {
         self.promise.clone()
+    }
+
+    /// Once the signal is aborted, the call takes nothing any more, though nobody has withdrawn it yet.
+    pub fn watch(&self, signal: Signal) {
+        self.signal.replace(Some(signal));
     }
 
     /// Withdraws the call, if it is not over: its promise resolves to `null`.

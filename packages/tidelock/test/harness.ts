@@ -163,13 +163,10 @@ function watch(unhandled: (event: { reason?: unknown; preventDefault?(): void })
   }
 }
 
-/** Says on the command line what a run found. */
+/** Says on the command line what a run found, and ends the process, which calls that tests have left open may hold. */
 export function tell({ passed, failed }: Outcome): void {
-  const { process, Deno } = globalThis as { process?: { exitCode?: number }; Deno?: { exit(code: number): void } };
+  const { process, Deno } = globalThis as { process?: { exit(code: number): void }; Deno?: { exit(code: number): void } };
   for (const { name, error } of failed) console.error(`FAILED ${name}\n${error}\n`);
   console.log(`${passed} passed, ${failed.length} failed`);
-  if (failed.length > 0) {
-    if (Deno) Deno.exit(1);
-    else if (process) process.exitCode = 1;
-  }
+  (Deno ?? process)?.exit(failed.length > 0 ? 1 : 0);
 }

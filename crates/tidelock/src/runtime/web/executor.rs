@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use async_task::{Runnable, Task};
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 
+use super::timer::Awaited;
 use crate::runtime::BoxFuture;
 
 /// How long tasks may run on before the page gets a turn, in milliseconds.
@@ -134,7 +135,14 @@ enum Outcome<T> {
     None,
     Ready(T),
     /// To be told.
-    Wanted(Box<dyn FnOnce(T)>),
+    Wanted(Wanted<T>),
+}
+
+/// Who waits for a call.
+struct Wanted<T> {
+    tell: Box<dyn FnOnce(Option<T>)>,
+    is_withdrawn: Box<dyn Fn() -> bool>,
+    _awaited: Awaited,
 }
 
 /// A call that waits. Dropped, it is withdrawn.
@@ -144,9 +152,15 @@ pub struct Pending<T> {
 }
 
 impl<T: 'static> Pending<T> {
-    /// Says who is told what came of it; dropping what is given back withdraws the call.
-    pub fn when_ready(self, tell: impl FnOnce(T) + 'static) -> Task<()> {
-        *self.outcome.borrow_mut() = Outcome::Wanted(Box::new(tell));
+    /// Says who is told what came of it; dropping what is given back withdraws the call. So does `is_withdrawn`, which is
+    /// asked each time before the call goes on: then `None` is told.
+    pub fn when_ready(
+        self,
+        tell: impl FnOnce(Option<T>) + 'static,
+        is_withdrawn: impl Fn() -> bool + 'static,
+    ) -> Task<()> {
+        let (tell, is_withdrawn) = (Box::new(tell), Box::new(is_withdrawn));
+        *self.outcome.borrow_mut() = Outcome::Wanted(Wanted { tell, is_withdrawn, _awaited: Awaited::begin() });
         self.task
     }
 }
@@ -169,11 +183,22 @@ pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) 
     let outcome = Rc::new(RefCell::new(Outcome::None));
     let told = Rc::clone(&outcome);
     let call = async move {
-        let value = poll_fn(|context| awaited(|| Pin::new(&mut future).poll(context))).await;
+        let value = poll_fn(|context| {
+            if let Outcome::Wanted(wanted) = &*told.borrow()
+                && (wanted.is_withdrawn)()
+            {
+                return Poll::Ready(None);
+            }
+            awaited(|| Pin::new(&mut future).poll(context)).map(Some)
+        });
+        let value = value.await;
+        // What it has taken and nobody gets goes back before anybody hears of it.
+        drop(future);
         let before = std::mem::replace(&mut *told.borrow_mut(), Outcome::None);
-        match before {
-            Outcome::Wanted(tell) => tell(value),
-            _ => *told.borrow_mut() = Outcome::Ready(value),
+        match (before, value) {
+            (Outcome::Wanted(Wanted { tell, .. }), value) => tell(value),
+            (_, Some(value)) => *told.borrow_mut() = Outcome::Ready(value),
+            (_, None) => {}
         }
     };
     let (runnable, task) = async_task::spawn_local(call, schedule);

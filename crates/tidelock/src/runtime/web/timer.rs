@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use js_sys::{Function, Reflect};
+use js_sys::{Function, Reflect, Set};
 use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::{Closure, JsCast, JsValue, wasm_bindgen};
 
@@ -34,19 +34,91 @@ fn tell(timer: &JsValue, method: &str) {
     let _ = method.as_ref().and_then(|method| method.dyn_ref::<Function>()?.call0(timer).ok());
 }
 
-/// Lets a process end although the timer is set, where there are processes.
-fn let_go(timer: &JsValue) {
+/// Says whether a timer that is set holds the process. Answers whether there are processes here.
+fn hold(timer: &JsValue, holds: bool) -> bool {
     if timer.is_object() {
-        tell(timer, "unref");
-        return;
+        tell(timer, if holds { "ref" } else { "unref" });
+        return true;
     }
     let deno = Reflect::get(&js_sys::global(), &"Deno".into()).unwrap_or_default();
+    let method = if holds { "refTimer" } else { "unrefTimer" };
     if deno.is_object()
-        && let Ok(unref) = Reflect::get(&deno, &"unrefTimer".into())
-        && let Some(unref) = unref.dyn_ref::<Function>()
+        && let Ok(method) = Reflect::get(&deno, &method.into())
+        && let Some(method) = method.dyn_ref::<Function>()
     {
         // As above.
-        let _ = unref.call1(&deno, timer);
+        let _ = method.call1(&deno, timer);
+    }
+    deno.is_object()
+}
+
+/// The timers of what runs in the background, where there are processes. They hold none, but while somebody waits for a call
+/// one of them does: what it waits for may be due.
+struct Background {
+    timers: Set,
+    count: Cell<usize>,
+    waiting: Cell<usize>,
+    holding: Cell<Option<JsValue>>,
+}
+
+std::thread_local! {
+    static BACKGROUND: Background = Background {
+        timers: Set::new(&JsValue::UNDEFINED),
+        count: Cell::new(0),
+        waiting: Cell::new(0),
+        holding: Cell::new(None),
+    };
+}
+
+impl Background {
+    fn add(&self, timer: &JsValue) {
+        self.timers.add(timer);
+        self.count.set(self.count.get() + 1);
+        self.settle();
+    }
+
+    fn remove(&self, timer: &JsValue) {
+        self.timers.delete(timer);
+        self.count.set(self.count.get() - 1);
+        self.settle();
+    }
+
+    /// One holds the process, or none.
+    fn settle(&self) {
+        let is_wanted = self.waiting.get() > 0 && self.count.get() > 0;
+        let mut holding = self.holding.take().filter(|timer| self.timers.has(timer));
+        if !is_wanted && let Some(timer) = holding.take() {
+            hold(&timer, false);
+        }
+        if is_wanted && holding.is_none() {
+            holding = self.timers.values().next().ok().map(|first| first.value());
+            if let Some(timer) = &holding {
+                hold(timer, true);
+            }
+        }
+        self.holding.set(holding);
+    }
+}
+
+/// Somebody waits for a call.
+pub(super) struct Awaited(());
+
+impl Awaited {
+    pub(super) fn begin() -> Self {
+        BACKGROUND.with(|background| {
+            background.waiting.set(background.waiting.get() + 1);
+            background.settle();
+        });
+        Self(())
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        BACKGROUND.with(|background| {
+            background.waiting.set(background.waiting.get() - 1);
+            background.settle();
+        });
     }
 }
 
@@ -55,6 +127,7 @@ struct Timeout {
     id: JsValue,
     is_over: Rc<Cell<bool>>,
     waker: Rc<RefCell<Waker>>,
+    is_in_background: bool,
 }
 
 impl Timeout {
@@ -71,10 +144,11 @@ impl Timeout {
             }
         });
         let id = set_timeout(&callback.into_js_value(), millis);
-        if !executor::is_awaited() {
-            let_go(&id);
+        let is_in_background = !executor::is_awaited() && hold(&id, false);
+        if is_in_background {
+            BACKGROUND.with(|background| background.add(&id));
         }
-        Self { id, is_over, waker }
+        Self { id, is_over, waker, is_in_background }
     }
 }
 
@@ -86,6 +160,9 @@ impl Drop for Timeout {
             clear_timeout(&self.id);
             // Where a test has replaced that function it clears nothing of what was set before.
             tell(&self.id, "unref");
+        }
+        if self.is_in_background {
+            BACKGROUND.with(|background| background.remove(&self.id));
         }
     }
 }
