@@ -8,7 +8,7 @@ const MAX_NAME = 256;
 export function name(value: unknown, path: string): string {
   if (typeof value !== "string" || value === "") throw new Error(`${path} must be non-empty`);
   if (value.length > MAX_NAME) throw new Error(`${path} too long (max ${MAX_NAME} chars)`);
-  return value;
+  return wellFormed(path, value);
 }
 
 /** The tenant of a call, else that of the configuration. */
@@ -21,9 +21,32 @@ export function configuredTenant(given: string | undefined): string {
   return given === undefined ? "default" : name(given, "config.tenantId");
 }
 
+/** A text, which the core takes as it is: anything else breaks it. */
+export function string(path: string, value: unknown): string {
+  if (typeof value !== "string") throw new Error(`${path} must be a string`);
+  return value;
+}
+
 /** An optional text for which the empty one counts as not given. */
-export function text(value: string | undefined): string | undefined {
-  return value === "" ? undefined : value;
+export function text(path: string, value: string | undefined): string | undefined {
+  return value === undefined || value === "" ? undefined : string(path, value);
+}
+
+/** An optional text that names something. */
+export function key(path: string, value: string | undefined): string | undefined {
+  const known = text(path, value);
+  return known === undefined ? undefined : wellFormed(path, known);
+}
+
+/** An optional ordering key. The empty one is one, too. */
+export function orderingKey(value: string | undefined): string | undefined {
+  return value === undefined ? undefined : wellFormed("orderingKey", string("orderingKey", value));
+}
+
+/** A text of whole characters. In the core all halves of one are the same, and so would be two names. */
+export function wellFormed(path: string, value: string): string {
+  if (/\p{Surrogate}/u.test(value)) throw new Error(`${path} must not contain lone surrogates`);
+  return value;
 }
 
 /** One of several names. */

@@ -49,25 +49,33 @@ export function waitMs({ wait, timeoutMs = 30_000 }: WaitConfig): number {
   return timeoutMs === Infinity ? NONE : Math.min(timeoutMs, TEN_YEARS);
 }
 
-/**
- * Begins a call that waits until its signal aborts, or what `leaving` is given is called: then it is withdrawn, and gives
- * `null`.
- */
+/** How a loop is left that waits. */
+export interface Exit {
+  isLeft: boolean;
+  /** Withdraws what is waited for. */
+  leave(): void;
+}
+
+/** Begins a call that waits until its signal aborts, or the loop that it is made in is left: then it gives `null`. */
 export function waiting<T>(
   signal: AbortSignal | undefined,
   begin: () => unknown,
-  leaving?: (cancel: () => void) => void,
+  exit?: Exit,
 ): T | null | Promise<T | null> {
-  if (signal?.aborted) return null;
+  if (signal?.aborted || exit?.isLeft) return null;
   const answer = begin();
   if (!(answer instanceof Waiting)) return answer as T | null;
-  if (signal === undefined && leaving === undefined) return promiseOf(answer);
+  if (signal === undefined && exit === undefined) return promiseOf(answer);
   let isOver = false;
   const cancel = () => {
     if (!isOver) answer.cancel();
   };
-  signal?.addEventListener("abort", cancel, { once: true });
-  leaving?.(cancel);
+  if (signal !== undefined) {
+    // Whoever else listens may be told before this, and do what the call waits for.
+    answer.watch(signal);
+    signal.addEventListener("abort", cancel, { once: true });
+  }
+  if (exit !== undefined) exit.leave = cancel;
   return (answer.promise as Promise<T | null>).finally(() => {
     isOver = true;
     signal?.removeEventListener("abort", cancel);
@@ -75,16 +83,33 @@ export function waiting<T>(
   });
 }
 
-/** Repeats a receive: until nothing is there, if it does not wait, else until the signal aborts or the loop is left. */
-export async function* repeated<T, C extends WaitConfig>(
-  cfg: C,
-  recv: (cfg: C) => Promise<T | null>,
+/** Events whose reader does not wait for the next one to leave: `made` is given the way out. */
+export function leavable<T>(
+  made: (exit: Exit) => AsyncGenerator<T, void, undefined>,
 ): AsyncGenerator<T, void, undefined> {
-  while (!cfg.signal?.aborted) {
-    const received = await recv(cfg);
-    if (received !== null) yield received;
-    else if (waitMs(cfg) === 0) return;
-  }
+  const exit: Exit = { isLeft: false, leave: () => {} };
+  const events = made(exit);
+  const end = events.return.bind(events);
+  events.return = (value) => {
+    exit.isLeft = true;
+    exit.leave();
+    return end(value);
+  };
+  return events;
+}
+
+/** Repeats a receive: until nothing is there, if it does not wait, else until the signal aborts or the loop is left. */
+export function repeated<T, C extends WaitConfig>(
+  cfg: C,
+  recv: (cfg: C, exit: Exit) => Promise<T | null>,
+): AsyncGenerator<T, void, undefined> {
+  return leavable(async function* (exit) {
+    while (!exit.isLeft && !cfg.signal?.aborted) {
+      const received = await recv(cfg, exit);
+      if (received !== null) yield received;
+      else if (waitMs(cfg) === 0) return;
+    }
+  });
 }
 
 /** An error that is told by its name. */
@@ -92,22 +117,18 @@ export function named(name: string, message: string, options?: ErrorOptions): Er
   return Object.assign(new Error(message, options), { name });
 }
 
-/** Calls an observer, beside the work. What it throws is its own affair. */
-export function tell<T>(observer: (told: T) => unknown, told: T): void {
-  Promise.resolve(told).then(observer).catch(() => {});
+/** Calls an observer, if there is one. What it throws, now or later, is its own affair. */
+export function tell<T>(observer: ((told: T) => unknown) | undefined, told: T): void {
+  try {
+    Promise.resolve(observer?.(told)).catch(() => {});
+  } catch {
+    // It changes nothing.
+  }
 }
 
-/** Events whose reader does not wait for the next one to leave: `leave` withdraws that. */
-export function leavable<T>(
-  events: AsyncGenerator<T, void, undefined>,
-  leave: () => void,
-): AsyncGenerator<T, void, undefined> {
-  const end = events.return.bind(events);
-  events.return = (value) => {
-    leave();
-    return end(value);
-  };
-  return events;
+/** The same, beside the work. */
+export function tellLater<T>(observer: (told: T) => unknown, told: T): void {
+  Promise.resolve(told).then(observer).catch(() => {});
 }
 
 /** What something that was thrown says. */

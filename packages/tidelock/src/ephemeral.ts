@@ -158,7 +158,7 @@ export function ephemeral<S extends Schema>(config: EphemeralConfig<S>): Ephemer
       return entry<T>(withRoom(maxEntries, EphemeralCapacityError, () => raw.upsert(whose, name, value, ttl)));
     },
     async remove(cfg) {
-      return raw.remove(tenant(cfg.tenantId, configured), key(cfg.key), text(cfg.reason)) as boolean;
+      return raw.remove(tenant(cfg.tenantId, configured), key(cfg.key), text("reason", cfg.reason)) as boolean;
     },
     async touch(cfg) {
       const whose = tenant(cfg.tenantId, configured);

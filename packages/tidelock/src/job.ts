@@ -1,6 +1,6 @@
 /** Jobs: work that is kept until it is done, with retries, limits, cancellation and steps that are not repeated. */
 
-import { name, number, text, TEN_YEARS, WEEK } from "./check.js";
+import { key as keyOf, name, number, string, TEN_YEARS, text, WEEK } from "./check.js";
 import {
   leavable,
   named,
@@ -8,10 +8,11 @@ import {
   RawJob,
   repeated,
   settled,
-  tell,
+  tellLater,
   textOf,
   waiting,
   waitMs,
+  type Exit,
   type RawJobDelivery,
   type RawJobEvents,
   type RawJobReader,
@@ -131,7 +132,10 @@ export type JobContext = {
 /** The jobs of one id. */
 export type JobHandle<Input, Result = unknown> = JobLook<Input, Result> & {
   id: string;
-  /** Accepts a job and starts the worker of this handle, which runs one job at a time. */
+  /**
+   * Accepts a job and starts the worker of this handle, which runs one job at a time. When nobody has the handle any more, it
+   * works until no job of this id is left to be run. `process` must not refer to the handle for that.
+   */
   submit(cfg: { input: Input } & SubmitOptions): Promise<JobId>;
   /** Throws the schema's error. */
   validateInput(input: unknown): void;
@@ -173,13 +177,61 @@ export function job<S extends Schema, Result = unknown>(
   definition: JobDefinition<S, Result>,
 ): JobHandle<Infer<S>, Result> {
   const id = name(definition.id, "config.id");
-  const { schema, process } = definition;
+  const { schema } = definition;
   const defaults = { ...definition.defaults };
   checked(defaults, "defaults.");
   const raw = new RawJob(id);
 
-  /** Begins a run; gives what is called when it is over before `process` has ended. */
-  function run(run: RawRun, value: string, end: (outcome: Outcome) => void): (tookTooLong: boolean) => void {
+  const run = runner(definition);
+
+  return {
+    ...look<Infer<S>, Result>(raw),
+    id,
+    async submit(cfg) {
+      const { input, key, meta, delayMs, at, ...options } = cfg;
+      const start = at === undefined ? number("delayMs", delayMs, { otherwise: NONE, floor: 0, orZero: true }) : NONE;
+      const latest = Date.now() + TEN_YEARS;
+      const instant = number("at", at, { otherwise: NONE, floor: 0, orZero: true, most: latest });
+      const [keyTtl, ...rules] = checked({ ...defaults, ...given(options) });
+      parse(schema, input);
+      const value = pack(input, meta, undefined, LIMIT);
+      const named = keyOf("key", key);
+      const keyFor = named === undefined ? NONE : keyTtl;
+      const submitted = raw.submit(value, named, new Float64Array([keyFor, start, instant, ...rules]));
+      raw.work(run);
+      return settled<JobId>(submitted);
+    },
+    validateInput(input) {
+      parse(schema, input);
+    },
+    async join(cfg) {
+      const { id, timeoutMs } = cfg;
+      const forever = timeoutMs === undefined || timeoutMs === Infinity;
+      const wait = forever ? NONE : number("timeoutMs", timeoutMs, { otherwise: NONE, floor: 0, orZero: true });
+      const shown = await settled<Shown | false | null>(raw.join(string("id", id), wait));
+      if (shown === null) return ended(id, ["failed", Date.now(), , "job not found", "NOT_FOUND"]);
+      return ended(id, shown || ["timed_out", Date.now(), , "join timed out", "JOIN_TIMEOUT"]);
+    },
+    async cancel(cfg) {
+      await settled(raw.cancel(string("id", cfg.id), text("reason", cfg.reason)));
+    },
+    events(id) {
+      string("id", id);
+      return {
+        live: (cfg = {}) => followed(id, raw.follow(id, placeOf(cfg)) as RawJobEvents, cfg),
+        reader: (group = "default") => reader(id, raw.reader(id, name(group, "group")), group),
+      };
+    },
+    stop: () => raw.stop(),
+  };
+}
+
+/**
+ * What begins a run; that gives what is called when it is over before `process` has ended. The core keeps this while its
+ * worker works: it must not have the handle, which would never be let go of.
+ */
+function runner<S extends Schema, Result>({ schema, process }: JobDefinition<S, Result>) {
+  return (run: RawRun, value: string, end: (outcome: Outcome) => void): ((tookTooLong: boolean) => void) => {
     const over = new AbortController();
     const failed = (error: unknown, code?: string) => {
       over.abort(error);
@@ -211,45 +263,11 @@ export function job<S extends Schema, Result = unknown>(
     void work();
     return (tookTooLong) =>
       over.abort(tookTooLong ? named("JobTimeoutError", "job execution timed out") : undefined);
-  }
-
-  return {
-    ...look<Infer<S>, Result>(raw),
-    id,
-    async submit(cfg) {
-      const { input, key, meta, delayMs, at, ...options } = cfg;
-      const start = at === undefined ? number("delayMs", delayMs, { otherwise: NONE, floor: 0, orZero: true }) : NONE;
-      const latest = Date.now() + TEN_YEARS;
-      const instant = number("at", at, { otherwise: NONE, floor: 0, orZero: true, most: latest });
-      const [keyTtl, ...rules] = checked({ ...defaults, ...given(options) });
-      parse(schema, input);
-      const value = pack(input, meta, undefined, LIMIT);
-      const named = text(key);
-      const keyFor = named === undefined ? NONE : keyTtl;
-      const submitted = raw.submit(value, named, new Float64Array([keyFor, start, instant, ...rules]));
-      raw.work(run);
-      return settled<JobId>(submitted);
-    },
-    validateInput(input) {
-      parse(schema, input);
-    },
-    async join(cfg) {
-      const { id, timeoutMs } = cfg;
-      const forever = timeoutMs === undefined || timeoutMs === Infinity;
-      const wait = forever ? NONE : number("timeoutMs", timeoutMs, { otherwise: NONE, floor: 0, orZero: true });
-      const shown = await settled<Shown | false | null>(raw.join(id, wait));
-      if (shown === null) return ended(id, ["failed", Date.now(), , "job not found", "NOT_FOUND"]);
-      return ended(id, shown || ["timed_out", Date.now(), , "join timed out", "JOIN_TIMEOUT"]);
-    },
-    async cancel(cfg) {
-      await settled(raw.cancel(cfg.id, text(cfg.reason)));
-    },
-    events: (id) => ({
-      live: (cfg = {}) => followed(id, raw.follow(id, cfg.after) as RawJobEvents, cfg),
-      reader: (group = "default") => reader(id, raw.reader(id, name(group, "group")), group),
-    }),
-    stop: () => raw.stop(),
   };
+}
+
+function placeOf({ after }: TopicLiveConfig): string | undefined {
+  return after === undefined ? undefined : string("after", after);
 }
 
 /** Options without those that are not given, for which defaults stand. */
@@ -338,44 +356,37 @@ function ended<Result>(id: JobId, shown: Shown): JobTerminal<Result> {
 
 function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncIterable<TopicLiveEvent<JobEvent>> {
   const { signal } = cfg;
-  let isLeft = false;
-  let leave = () => {};
-  const leaving = (end: () => void) => void (leave = end);
-  async function* all(): AsyncGenerator<TopicLiveEvent<JobEvent>, void, undefined> {
+  return leavable(async function* (exit) {
     try {
-      while (!isLeft && !signal?.aborted) {
-        const shown = await waiting<ShownEvent | Lost>(signal, () => events.next(), leaving);
-        if (isLeft || signal?.aborted) return;
-        if (shown === null) await nothing(signal, leaving);
+      while (!exit.isLeft && !signal?.aborted) {
+        const shown = await waiting<ShownEvent | Lost>(signal, () => events.next(), exit);
+        if (exit.isLeft || signal?.aborted) return;
+        if (shown === null) await nothing(signal, exit);
         else if (shown[0] === null) lost(cfg, shown);
         else yield event(id, shown);
       }
     } finally {
       events.free();
     }
-  }
-  return leavable(all(), () => {
-    isLeft = true;
-    leave();
   });
 }
 
 /** Resolves when the signal aborts, or the loop is left: nothing comes any more. */
-async function nothing(signal: AbortSignal | undefined, leaving: (end: () => void) => void): Promise<void> {
+async function nothing(signal: AbortSignal | undefined, exit: Exit): Promise<void> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => (end = resolve));
-  leaving(end);
+  exit.leave = end;
   signal?.addEventListener("abort", end);
   await ended;
   signal?.removeEventListener("abort", end);
 }
 
 function reader(id: JobId, raw: RawJobReader, group: string): TopicReader<JobEvent> {
-  async function recv(cfg: TopicRecvConfig = {}): Promise<TopicDelivery<JobEvent> | null> {
+  async function receive(cfg: TopicRecvConfig, exit?: Exit): Promise<TopicDelivery<JobEvent> | null> {
     const wait = waitMs(cfg);
     const end = Date.now() + wait;
     for (let left = wait; ; left = Number.isNaN(end) ? NONE : Math.max(end - Date.now(), 0)) {
-      const shown = await waiting<ShownEvent | Lost>(cfg.signal, () => raw.recv(left));
+      const shown = await waiting<ShownEvent | Lost>(cfg.signal, () => raw.recv(left), exit);
       if (shown === null) return null;
       if (shown[0] === null) {
         lost(cfg, shown);
@@ -385,12 +396,12 @@ function reader(id: JobId, raw: RawJobReader, group: string): TopicReader<JobEve
       return { ...event(id, shown), deliveryId, commit: async () => settled<boolean>(held.commit()) };
     }
   }
-  return { group, recv, stream: (cfg = {}) => repeated(cfg, recv) };
+  return { group, recv: (cfg = {}) => receive(cfg), stream: (cfg = {}) => repeated(cfg, receive) };
 }
 
 /** Tells of events that are no longer kept. */
 function lost({ onGap }: TopicLiveConfig, [, from, to, missed]: Lost): void {
-  if (onGap) tell(onGap, { from, to, missed, cause: "trimmed" });
+  if (onGap) tellLater(onGap, { from, to, missed, cause: "trimmed" });
 }
 
 function event(id: JobId, [cursor, ts, type, runId, nextAt, said, attempt]: ShownEvent): TopicLiveEvent<JobEvent> {

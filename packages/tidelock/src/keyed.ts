@@ -1,7 +1,8 @@
 // What registry and ephemeral have in common: keys, places, readers, and what is refused.
 
+import { wellFormed } from "./check.js";
 import { tooLarge } from "./envelope.js";
-import { NONE, repeated, waiting, waitMs, type RawFollower, type WaitConfig } from "./core.js";
+import { NONE, repeated, waiting, waitMs, type Exit, type RawFollower, type WaitConfig } from "./core.js";
 import { final } from "./mark.js";
 import { parse, type Schema } from "./schema.js";
 import { give, take, utf8Length } from "./value.js";
@@ -33,7 +34,7 @@ const MAX_DEPTH = 8;
 export function key(value: unknown, what = "key"): string {
   const text = filled(value, what);
   if (utf8Length(text) > MAX_BYTES) throw new Error(`${what} exceeds max length (${MAX_BYTES} bytes)`);
-  return text;
+  return wellFormed(what, text);
 }
 
 /** A key that is a path. */
@@ -92,15 +93,18 @@ export function withRoom<R>(max: number, Full: new (message: string) => Error, c
 /** A reader, and what its events are to its users. */
 export function reader<E>(follower: RawFollower, open: (told: Exclude<Told, ["overflow", ...unknown[]]>) => E) {
   type Overflow = { cursor: string; type: "overflow"; after: string; firstAvailable: string };
-  const recv = async (cfg: WaitConfig = {}): Promise<E | Overflow | null> => {
+  const receive = async (cfg: WaitConfig, exit?: Exit): Promise<E | Overflow | null> => {
     const wait = waitMs(cfg);
-    const told = await waiting<Told>(cfg.signal, () => follower.recv(wait));
+    const told = await waiting<Told>(cfg.signal, () => follower.recv(wait), exit);
     if (told === null) return null;
     if (told[0] !== "overflow") return open(told);
     const [type, cursor, after, first] = told;
     return { cursor: String(cursor), type, after: String(after), firstAvailable: String(first) };
   };
-  return { recv, stream: (cfg: WaitConfig = {}) => repeated(cfg, recv) };
+  return {
+    recv: (cfg: WaitConfig = {}) => receive(cfg),
+    stream: (cfg: WaitConfig = {}) => repeated(cfg, receive),
+  };
 }
 
 /** The value of a record. */

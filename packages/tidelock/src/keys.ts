@@ -1,5 +1,6 @@
 // Keys of stores: their parts, and names of any length.
 
+import { wellFormed } from "./check.js";
 import { digest } from "./core.js";
 import { final } from "./mark.js";
 
@@ -20,7 +21,8 @@ export function storeKey(prefix: string, ...parts: string[]): string {
 /** An identifier or a resource; a long one is its digest. */
 export function hashed(value: unknown, path: string): string {
   if (typeof value !== "string" || value === "") throw new Error(`${path} must be non-empty`);
-  return value.length > MAX_LITERAL || value.startsWith("hash:") ? `hash:${digest(value)}` : value;
+  const isLong = value.length > MAX_LITERAL || value.startsWith("hash:");
+  return isLong ? `hash:${digest(wellFormed(path, value))}` : value;
 }
 
 /** What is said of a value that cannot be what was stored under its key. */

@@ -23,7 +23,7 @@ export const MOST_ITEMS = 1_000;
 
 /** What the core takes of a page. */
 export function pageOf({ limit, after }: PageConfig): [limit: number, after: string | undefined] {
-  return [number("limit", limit, { otherwise: 100, whole: true, most: MOST_ITEMS }), text(after)];
+  return [number("limit", limit, { otherwise: 100, whole: true, most: MOST_ITEMS }), text("after", after)];
 }
 
 /** How many, where that has to be said. */
@@ -49,7 +49,7 @@ export type PauseConfig = { forAtMostMs?: number; reason?: string };
 
 /** What the core takes of a pause. */
 export function pauseOf({ forAtMostMs, reason }: PauseConfig): [forAtMost: number, reason: string | undefined] {
-  return [number("forAtMostMs", forAtMostMs, { otherwise: NONE }), text(reason)];
+  return [number("forAtMostMs", forAtMostMs, { otherwise: NONE }), text("reason", reason)];
 }
 
 /** What became of a change that may find nothing to do: `no`, it was so already; `absent`, there is no such thing. */

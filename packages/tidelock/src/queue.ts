@@ -1,7 +1,7 @@
 /** Queues: each message to one receiver at a time, at least once, with leases, delays and retries. */
 
-import { configuredTenant, name, number, tenant, text, WEEK } from "./check.js";
-import { NONE, RawQueue, repeated, settled, waiting, waitMs } from "./core.js";
+import { configuredTenant, key as keyOf, name, number, orderingKey, tenant, text, WEEK } from "./check.js";
+import { NONE, RawQueue, repeated, settled, waiting, waitMs, type Exit } from "./core.js";
 import { pack, unpack } from "./envelope.js";
 import { MOST_ITEMS, upTo } from "./page.js";
 import { admin, type QueueAdmin } from "./queue-admin.js";
@@ -183,7 +183,7 @@ class Received<T> implements QueueReceived<T> {
     };
     this.nack = async (cfg = {}) => {
       const delay = delayOf(cfg.delayMs);
-      return settled<boolean>(raw.nack(whose, message, fence, delay, text(cfg.reason), text(cfg.error)));
+      return settled<boolean>(raw.nack(whose, message, fence, delay, text("reason", cfg.reason), text("error", cfg.error)));
     };
   }
 
@@ -212,9 +212,10 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
   const giver: Giver = {
     raw,
     delayOf(delayMs) {
-      const delay = number("delayMs", delayMs, { otherwise: NONE, floor: 0, orZero: true });
-      if (delay > maxDelay) throw new Error(`nack delayMs (${delay}) exceeds maxNackDelayMs (${maxDelay})`);
-      return delay;
+      if (typeof delayMs === "number" && delayMs > maxDelay) {
+        throw new Error(`nack delayMs (${delayMs}) exceeds maxNackDelayMs (${maxDelay})`);
+      }
+      return number("delayMs", delayMs, { otherwise: NONE, floor: 0, orZero: true });
     },
   };
 
@@ -227,26 +228,28 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
 
   /** What the core takes of a receive. */
   function wish(cfg: QueueRecvConfig): [wait: number, lease: number, consumer: string | undefined] {
-    return [waitMs(cfg), number("leaseMs", cfg.leaseMs, { otherwise: NONE }), text(cfg.consumerId)];
+    return [waitMs(cfg), number("leaseMs", cfg.leaseMs, { otherwise: NONE }), text("consumerId", cfg.consumerId)];
   }
 
   function numbers(cfg: QueueSendConfig<T>): Numbers {
     const delay = number("delayMs", cfg.delayMs, { otherwise: NONE, floor: 0, orZero: true });
-    const dedup = text(cfg.idempotencyKey);
+    const dedup = keyOf("idempotencyKey", cfg.idempotencyKey);
     const dedupFor = number("idempotencyTtlMs", cfg.idempotencyTtlMs, { otherwise: WEEK });
-    const key = cfg.orderingKey === undefined ? undefined : lane(cfg.orderingKey);
-    return [delay, key, dedup, dedup === undefined ? NONE : dedupFor];
+    const key = orderingKey(cfg.orderingKey);
+    return [delay, key === undefined ? undefined : lane(key), dedup, dedup === undefined ? NONE : dedupFor];
   }
 
-  const packed = (data: T, { meta, orderingKey }: QueueSendConfig<T>) => pack(data, meta, orderingKey, payload);
+  const packed = (data: T, cfg: QueueSendConfig<T>) => pack(data, cfg.meta, cfg.orderingKey, payload);
+
+  async function receive(cfg: QueueRecvConfig, exit?: Exit): Promise<QueueReceived<T> | null> {
+    const whose = tenant(cfg.tenantId, configured);
+    const wished = wish(cfg);
+    const shown = await waiting<Shown>(cfg.signal, () => raw.recv(whose, ...wished), exit);
+    return shown && new Received<T>(giver, whose, shown);
+  }
 
   const reader: QueueReader<T> = {
-    async recv(cfg = {}) {
-      const whose = tenant(cfg.tenantId, configured);
-      const wished = wish(cfg);
-      const shown = await waiting<Shown>(cfg.signal, () => raw.recv(whose, ...wished));
-      return shown && new Received<T>(giver, whose, shown);
-    },
+    recv: (cfg = {}) => receive(cfg),
     async recvMany(max, cfg = {}) {
       const whose = tenant(cfg.tenantId, configured);
       const most = upTo(max);
@@ -254,7 +257,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
       const shown = await waiting<Shown[]>(cfg.signal, () => raw.recv_many(whose, most, ...wished));
       return (shown ?? []).map((one) => new Received<T>(giver, whose, one));
     },
-    stream: (cfg = {}) => repeated(cfg, reader.recv),
+    stream: (cfg = {}) => repeated(cfg, receive),
   };
 
   return {
@@ -290,7 +293,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
       return settled<boolean[]>(raw.ack_many(whose, received.map(({ deliveryId }) => deliveryId)));
     },
     async deadLetter(received, reason, cfg = {}) {
-      return settled<boolean>(raw.bury(holder(received), received.deliveryId, String(reason), text(cfg.error)));
+      return settled<boolean>(raw.bury(holder(received), received.deliveryId, String(reason), text("error", cfg.error)));
     },
     async giveBack(received) {
       return settled<boolean>(raw.give_back(holder(received), received.deliveryId));

@@ -1,6 +1,6 @@
 /** Rate limits: so many units per sliding window, for each identifier. */
 
-import { name, number, oneOf, TEN_YEARS } from "./check.js";
+import { name, number, oneOf, string, TEN_YEARS } from "./check.js";
 import { NONE, RawLimits, RawWindow, waitMs } from "./core.js";
 import { corrupt, hashed, part } from "./keys.js";
 import { Turns, type Looking } from "./line.js";
@@ -249,6 +249,7 @@ function several(config: RateLimitsConfig, store: Store): Judges {
     const windowMs = windowOf(`${path}windowSecs`, windowSecs);
     const units = unitsOf(`${path}limit`, limit ?? NONE);
     oneOf(["sliding", "fixed", "token_bucket"], `${path}algorithm`, algorithm);
+    if (name !== undefined) string(`${path}name`, name);
     return [units, windowMs, algorithm, burst === undefined ? NONE : unitsOf(`${path}burst`, burst), name] as const;
   });
   const raw = new RawLimits(rules);

@@ -208,7 +208,7 @@ export function registry<S extends Schema>(config: RegistryConfig<S>): Registry<
       return touched ? { ok: true, version: touched[0], expiresAt: touched[1] } : { ok: false };
     },
     async remove(cfg) {
-      return raw.remove(tenant(cfg.tenantId, configured), path(cfg.key), text(cfg.reason)) as boolean;
+      return raw.remove(tenant(cfg.tenantId, configured), path(cfg.key), text("reason", cfg.reason)) as boolean;
     },
     async list(cfg = {}) {
       const whose = tenant(cfg.tenantId, configured);

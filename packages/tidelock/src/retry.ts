@@ -1,7 +1,7 @@
 /** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
 
 import { TEN_YEARS } from "./check.js";
-import { named, NONE, RawRetry, RawRetryBudget } from "./core.js";
+import { named, NONE, RawRetry, RawRetryBudget, tell } from "./core.js";
 import { mark } from "./mark.js";
 import { after, pause } from "./timer.js";
 
@@ -214,14 +214,6 @@ function passes(retryIf: (error: unknown) => boolean, error: unknown): boolean {
     return retryIf(error);
   } catch {
     return false;
-  }
-}
-
-function tell<E>(listener: ((event: E) => void) | undefined, event: E): void {
-  try {
-    listener?.(event);
-  } catch {
-    // It changes nothing.
   }
 }
 

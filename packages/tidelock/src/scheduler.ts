@@ -1,7 +1,7 @@
 /** Schedulers: cron slots, each handed once to what does the work. */
 
-import { name, number, text } from "./check.js";
-import { mapped, NONE, RawScheduler, settled, textOf, wrong_cron, wrong_zone } from "./core.js";
+import { key as keyOf, name, number, string } from "./check.js";
+import { mapped, NONE, RawScheduler, settled, tell, textOf, wrong_cron, wrong_zone } from "./core.js";
 import { corrupt, storeKey } from "./keys.js";
 import type { Store } from "./store.js";
 import { give, take, type Taken } from "./value.js";
@@ -270,11 +270,7 @@ function surface(weak: WeakRef<Part>) {
           metric.scheduleId = targets.get(metric.scheduleId)?.id ?? metric.scheduleId;
         }
       }
-      try {
-        part?.onMetric?.(metric);
-      } catch {
-        // What it throws changes nothing.
-      }
+      tell(part?.onMetric, metric);
     },
   };
 }
@@ -376,12 +372,12 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       if (misfire !== "skip" && misfire !== "catch_up_one" && misfire !== "catch_up_all") {
         throw new Error(`misfire must be "skip", "catch_up_one" or "catch_up_all", but is ${String(misfire)}`);
       }
-      const zone = wrong_zone(tz);
+      const zone = wrong_zone(string("tz", tz));
       if (zone !== undefined) throw new RangeError(zone);
       const input = take(cfg.input);
       const meta = cfg.meta === undefined ? undefined : take(cfg.meta);
       job.validateInput?.(cfg.input);
-      const wrong = wrong_cron(cron);
+      const wrong = wrong_cron(string("cron", cron));
       if (wrong !== undefined) throw new Error(wrong);
       const key = slotKey(part, schedule);
       const kept = slots.get(key);
@@ -419,7 +415,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       await settled(removed);
     },
     async triggerNow(cfg) {
-      return settled<string>(raw.trigger(name(cfg.id, "id"), text(cfg.key)));
+      return settled<string>(raw.trigger(name(cfg.id, "id"), keyOf("key", cfg.key)));
     },
     async get(cfg) {
       const shown = await settled<Shown | null>(raw.get(name(cfg.id, "id")));

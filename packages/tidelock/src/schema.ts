@@ -1,5 +1,6 @@
 // Schemas: whatever checks a value and says what it becomes.
 
+import { textOf } from "./core.js";
 import { final } from "./mark.js";
 
 /** What checks values: an object with `safeParse`, or `parse`, or a Standard Schema; looked for in this order. */
@@ -51,13 +52,13 @@ export function parse<Out>(schema: Schema<Out>, value: unknown): Out {
 function parsed<Out>(schema: Schema<Out>, value: unknown): Out {
   const any = schema as { safeParse?: unknown; parse?: unknown; "~standard"?: Standard };
   if (typeof any?.safeParse === "function") {
-    const result = synchronous(any.safeParse(value)) as
+    const result = synchronous(called(any, "safeParse", value)) as
       | { success: true; data: Out }
       | { success: false; error: unknown };
     if (result.success) return result.data;
     throw result.error;
   }
-  if (typeof any?.parse === "function") return synchronous(any.parse(value)) as Out;
+  if (typeof any?.parse === "function") return synchronous(called(any, "parse", value)) as Out;
   if (typeof any?.["~standard"]?.validate === "function") {
     const result = synchronous(any["~standard"].validate(value)) as { value: Out; issues?: readonly Issue[] };
     if (result.issues === undefined) return result.value;
@@ -66,6 +67,17 @@ function parsed<Out>(schema: Schema<Out>, value: unknown): Out {
     throw Object.assign(error, { issues: result.issues });
   }
   throw new Error("config.schema must have safeParse, parse or ~standard");
+}
+
+/** Calls the schema. One that is asynchronous may throw an error of its own here, and give a promise as a Standard Schema. */
+function called(schema: object, method: string, value: unknown): unknown {
+  const any = schema as Record<string, (value: unknown) => unknown> & { "~standard"?: Standard };
+  try {
+    return any[method]!(value);
+  } catch (error) {
+    if (any["~standard"] !== undefined && /async/i.test(textOf(error))) synchronous(any["~standard"].validate(value));
+    throw error;
+  }
 }
 
 function synchronous(result: unknown): unknown {

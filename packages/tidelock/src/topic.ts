@@ -1,7 +1,7 @@
 /** Topics: an event log. Groups share its events, at least once; followers see all of them, in order. */
 
-import { configuredTenant, name, number, tenant, text, WEEK } from "./check.js";
-import { leavable, NONE, RawTopic, repeated, settled, tell, waiting, waitMs } from "./core.js";
+import { configuredTenant, key as keyOf, name, number, orderingKey, string, tenant, WEEK } from "./check.js";
+import { leavable, NONE, RawTopic, repeated, settled, tellLater, waiting, waitMs, type Exit } from "./core.js";
 import { pack, unpack } from "./envelope.js";
 import { corrupt, storeKey } from "./keys.js";
 import { parse, type Infer, type Schema } from "./schema.js";
@@ -142,21 +142,22 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
   const raw = new RawTopic(id, retention);
 
   return {
-    async pub({ data, orderingKey, meta, ...cfg }) {
+    async pub({ data, meta, ...cfg }) {
       const whose = tenant(cfg.tenantId, configured);
-      const key = text(cfg.idempotencyKey);
+      const key = keyOf("idempotencyKey", cfg.idempotencyKey);
       const keyFor = number("idempotencyTtlMs", cfg.idempotencyTtlMs, { otherwise: WEEK });
-      const value = pack(parse(schema, data), meta, orderingKey, payload);
+      const ordering = orderingKey(cfg.orderingKey);
+      const value = pack(parse(schema, data), meta, ordering, payload);
       let answer: unknown;
-      if (key === undefined) answer = raw.publish(whose, value, orderingKey, undefined, NONE);
-      else if (store === undefined) answer = raw.publish(whose, value, orderingKey, key, keyFor);
+      if (key === undefined) answer = raw.publish(whose, value, ordering, undefined, NONE);
+      else if (store === undefined) answer = raw.publish(whose, value, ordering, key, keyFor);
       else {
         const at = storeKey(prefix, whose, id, "idempotency", key);
         const first = store.get(at);
         if (typeof first === "string") return { eventId: first, cursor: first, duplicate: true };
         if (first !== undefined) throw corrupt(at);
         const record = (event: string) => store.set(at, event, Math.min(keyFor, retention));
-        answer = raw.publish(whose, value, orderingKey, undefined, NONE, record);
+        answer = raw.publish(whose, value, ordering, undefined, NONE, record);
       }
       const [eventId, duplicate] = await settled<[string, boolean]>(answer);
       return { eventId, cursor: eventId, duplicate };
@@ -164,12 +165,12 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
 
     reader(group = "default") {
       const reader = raw.reader(name(group, "group"));
-      async function recv(cfg: TopicRecvConfig = {}): Promise<TopicDelivery<T> | null> {
+      async function receive(cfg: TopicRecvConfig, exit?: Exit): Promise<TopicDelivery<T> | null> {
         const whose = tenant(cfg.tenantId, configured);
         let wait = waitMs(cfg);
         const end = Date.now() + wait;
         for (;;) {
-          const shown = await waiting<Delivered>(cfg.signal, () => reader.recv(whose, wait, gaps(cfg)));
+          const shown = await waiting<Delivered>(cfg.signal, () => reader.recv(whose, wait, gaps(cfg)), exit);
           if (shown === null) return null;
           const [value, event, at, deliveryId] = shown;
           try {
@@ -181,17 +182,15 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
           }
         }
       }
-      return { group, recv, stream: (cfg = {}) => repeated(cfg, recv) };
+      return { group, recv: (cfg = {}) => receive(cfg), stream: (cfg = {}) => repeated(cfg, receive) };
     },
 
     live(cfg = {}) {
-      const follower = raw.live(tenant(cfg.tenantId, configured), cfg.after ?? "$");
-      let leave = () => {};
-      async function* events(): AsyncGenerator<TopicLiveEvent<T>, void, undefined> {
+      const follower = raw.live(tenant(cfg.tenantId, configured), string("after", cfg.after ?? "$"));
+      return leavable(async function* (exit) {
         try {
           for (;;) {
-            const begin = () => follower.next();
-            const shown = await waiting<Seen | Lost>(cfg.signal, begin, (cancel) => (leave = cancel));
+            const shown = await waiting<Seen | Lost>(cfg.signal, () => follower.next(), exit);
             if (shown === null) return;
             if (shown[0] === null) {
               gaps(cfg)?.(shown);
@@ -209,8 +208,7 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
         } finally {
           follower.free();
         }
-      }
-      return leavable(events(), () => leave());
+      });
     },
   };
 }
@@ -221,13 +219,13 @@ function opened<T>([value, event, at]: Seen): TopicLiveEvent<T> {
 
 /** What notes gaps. */
 function gaps({ onGap }: Observers): ((lost: Lost) => void) | undefined {
-  return onGap && (([, from, to, missed, cause]) => tell(onGap, { from, to, missed, cause }));
+  return onGap && (([, from, to, missed, cause]) => tellLater(onGap, { from, to, missed, cause }));
 }
 
 /** Tells of an event that cannot be read; gives why. */
 function invalid({ onInvalid }: Observers, [value, event, at]: Seen, cause: unknown): string {
   const error = String(cause);
   const raw = new TextEncoder().encode(value.split("\n", 1)[0]);
-  if (onInvalid) tell(onInvalid, { eventId: event, cursor: event, publishedAt: at, raw, error });
+  if (onInvalid) tellLater(onInvalid, { eventId: event, cursor: event, publishedAt: at, raw, error });
   return error;
 }

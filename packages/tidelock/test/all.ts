@@ -11,6 +11,7 @@ import "./registry.test.js";
 import "./retry.test.js";
 import "./scheduler.test.js";
 import "./store.test.js";
+import "./texts.test.js";
 import "./times.test.js";
 import "./topic.test.js";
 import "./value.test.js";

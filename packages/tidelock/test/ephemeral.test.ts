@@ -1,5 +1,6 @@
 import { ephemeral, EphemeralCapacityError, EphemeralPayloadTooLargeError } from "tidelock/browser/ephemeral";
 import { any, describe, drain, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
+import { isLeftAtOnce, takesNothingOnceAborted } from "./shared.js";
 
 const make = (options = {}) => ephemeral({ id: "room", schema: any<unknown>(), ttlMs: 1_000, ...options });
 
@@ -223,5 +224,12 @@ describe("ephemeral", () => {
     const event = await reader.recv();
     expect(event?.type === "upsert" && event.entry.value).to.deep.equal({ seen: new Date(5) });
     expect(runs).to.equal(1);
+  });
+
+  timed("a wait that is left or aborted takes nothing", async () => {
+    for (const check of [isLeftAtOnce, takesNothingOnceAborted]) {
+      const room = make();
+      await check(room.reader(), () => room.upsert({ key: "ada", value: 1 }));
+    }
   });
 });

@@ -1,5 +1,6 @@
 import { job, type JobContext, type JobDefinition, type JobEvent, type JobHandle } from "tidelock/browser/job";
 import { any, describe, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
+import { isLeftAtOnce, takesNothingOnceAborted } from "./shared.js";
 
 type Definition = JobDefinition<{ parse(value: unknown): any }, any>;
 
@@ -952,6 +953,16 @@ describe("job event readers", () => {
         expect(await reader.recv({ signal: abort.signal })).to.equal(null);
       }
     }));
+
+  test("a wait of a group that is left or aborted takes nothing", async () => {
+    for (const check of [isLeftAtOnce, takesNothingOnceAborted]) {
+      const handle = make();
+      const id = await handle.submit({ input: 1, delayMs: 60_000 });
+      const reader = handle.events(id).reader();
+      await (await reader.recv())?.commit();
+      await check(reader, () => handle.cancel({ id }));
+    }
+  });
 
   test("events that a group has lost are told", async () => {
     const handle = make(async ({ ctx }) => {

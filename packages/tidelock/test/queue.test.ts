@@ -1,6 +1,7 @@
 import { queue, type QueueReader, type QueueReceived } from "tidelock/browser/queue";
+import { z } from "zod";
 import { any, countListeners, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
-import { checksInOrder, refusesInvalid, refusesNames, waitsAsTold } from "./shared.js";
+import { checksInOrder, isLeftAtOnce, refusesInvalid, refusesNames, takesNothingOnceAborted, waitsAsTold } from "./shared.js";
 
 const DAY = 24 * 3_600_000;
 const TEN_YEARS = 3_650 * DAY;
@@ -250,6 +251,10 @@ describe("queue times", () => {
       expect(await orders.recv(now)).to.equal(null);
       time.set(time.now() + 1);
       expect((await orders.recv(now))?.attempt).to.equal(2);
+      for (const delayMs of [5_000.5, 1e15, Infinity]) {
+        const said = `nack delayMs (${delayMs}) exceeds maxNackDelayMs (5000)`;
+        expect(await message(() => first?.nack({ delayMs }))).to.equal(said);
+      }
       // It is checked first, whatever became of the delivery.
       expect(await message(() => first?.nack({ delayMs: 5_001 }))).to.equal(text);
       const standard = make();
@@ -351,6 +356,16 @@ describe("queue waiting", () => {
     expect(got.length).to.be.within(3, 4);
     expect([...got, ...(await drain(orders))]).to.deep.equal(["one", "two", "three", "four"]);
     expect(await drain(orders)).to.deep.equal([]);
+  });
+
+  test("a stream that is left while it waits ends at once and takes nothing", () => {
+    const orders = make();
+    return isLeftAtOnce(orders, () => orders.send({ data: "one" }));
+  });
+
+  test("a wait takes nothing that comes while its abort is told", () => {
+    const orders = make();
+    return takesNothingOnceAborted(orders, () => orders.send({ data: "one" }));
   });
 
   test("a wait that is over leaves no listener behind, and none looks now and then", () =>
@@ -561,6 +576,16 @@ describe("queue values", () => {
     });
     const none = queue({ id: "orders", schema: {} as never });
     expect(await message(() => none.send({ data: "one" as never }))).to.include("config.schema");
+  });
+
+  test("a schema that is asynchronous is refused, also if it says so by an error", async () => {
+    const schema = z.string().refine(async () => true);
+    expect(await message(() => make({ schema }).send({ data: "one" }))).to.equal("schema must validate synchronously");
+    const error = new Error("of the schema");
+    const failing = z.string().refine(() => {
+      throw error;
+    });
+    expect(await failure(() => make({ schema: failing }).send({ data: "one" }))).to.equal(error);
   });
 
   test("a schema may send to the same queue", async () => {

@@ -1,5 +1,6 @@
 import { registry, RegistryCapacityError, RegistryPayloadTooLargeError } from "tidelock/browser/registry";
 import { any, describe, drain, expect, failure, pinned, settled, test } from "./harness.js";
+import { isLeftAtOnce, takesNothingOnceAborted } from "./shared.js";
 
 const make = (options = {}) => registry({ id: "apps", schema: any<unknown>(), ...options });
 
@@ -487,6 +488,13 @@ describe("registry", () => {
       await time.advance(1);
       expect(heard).to.equal(deadline);
     }));
+
+  test("a wait that is left or aborted takes nothing", async () => {
+    for (const check of [isLeftAtOnce, takesNothingOnceAborted]) {
+      const apps = make();
+      await check(apps.reader({ prefix: "a/" }), () => apps.upsert({ key: "a/b", value: 1 }));
+    }
+  });
 
   test("streams give what comes, and end quietly", () =>
     pinned(async () => {

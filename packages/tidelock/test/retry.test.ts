@@ -345,6 +345,10 @@ describe("retry", () => {
         ["stopped", 0, null],
       ]);
       expect(await retry(failing(0).fn, { onGiveUp: throws })).to.equal(1);
+      const rejects = (async () => Promise.reject(new Error("its own"))) as () => never;
+      const again = failure(() => retry(failing(9, reset).fn, { attempts: 2, onRetry: rejects, onGiveUp: rejects }));
+      await time.advance(1_000);
+      expect((await again).message).to.not.equal("its own");
       expect(given.filter(({ reason }) => reason)).to.have.length(3);
     }));
 

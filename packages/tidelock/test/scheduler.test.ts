@@ -818,6 +818,18 @@ describe("scheduler metrics", () => {
       expect(seen).to.deep.equal(["schedule_registered", "leader_acquired", "dispatch_submitted", "false", "leader_lost"]);
     }));
 
+  test("what onMetric rejects with is swallowed", () =>
+    pinned(async () => {
+      const seen: string[] = [];
+      const onMetric = (async ({ type }: { type: string }) => {
+        seen.push(type);
+        throw new Error("of the observer");
+      }) as never;
+      const platform = make({ onMetric });
+      await platform.register({ id: "d", cron: "* * * * *", input: 1, job: target() });
+      expect(seen).to.deep.equal(["schedule_registered"]);
+    }));
+
   test("a tick is by the clock of the page", () =>
     pinned(async (time) => {
       const platform = make();

@@ -35,6 +35,33 @@ export function waitsAsTold(make: () => { recv(cfg?: object): Promise<unknown> }
   });
 }
 
+type Source = { recv(cfg: object): Promise<unknown>; stream(cfg?: object): AsyncIterable<unknown> };
+
+/** A stream that is left while it waits ends at once, and what comes then is somebody else's. */
+export async function isLeftAtOnce(from: Source, write: () => unknown): Promise<void> {
+  const events = from.stream({ timeoutMs: Infinity })[Symbol.asyncIterator]();
+  const ended: unknown[] = [];
+  const end = (result: IteratorResult<unknown>) => ended.push(result.done);
+  void events.next().then(end);
+  await settled();
+  void events.return?.().then(end);
+  await settled();
+  expect(ended).to.deep.equal([true, true]);
+  await write();
+  expect(await from.recv({ wait: false })).to.not.equal(null);
+}
+
+/** An aborted wait takes nothing, also if who heard of the abort first has written what it waited for. */
+export async function takesNothingOnceAborted(from: Source, write: () => unknown): Promise<void> {
+  const abort = new AbortController();
+  abort.signal.addEventListener("abort", () => void write());
+  const waiting = from.recv({ timeoutMs: Infinity, signal: abort.signal });
+  await settled();
+  abort.abort();
+  expect(await waiting).to.equal(null);
+  expect(await from.recv({ wait: false })).to.not.equal(null);
+}
+
 type Pipe = { write(value: never): Promise<unknown>; read(): Promise<unknown> };
 
 /** A value that a schema refuses rejects with the schema's own error, and reaches nothing. */

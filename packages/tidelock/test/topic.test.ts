@@ -1,7 +1,7 @@
 import type { Store } from "tidelock/browser/store";
 import { topic, type TopicDelivery, type TopicLiveEvent, type TopicReader } from "tidelock/browser/topic";
 import { any, countListeners, countTimers, describe, expect, failure, pinned, settled, test } from "./harness.js";
-import { checksInOrder, refusesInvalid, refusesNames, waitsAsTold } from "./shared.js";
+import { checksInOrder, isLeftAtOnce, refusesInvalid, refusesNames, takesNothingOnceAborted, waitsAsTold } from "./shared.js";
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -290,6 +290,16 @@ describe("topic waiting", () => {
       break;
     }
     expect(got).to.deep.equal(["one", "two", "one"]);
+  });
+
+  test("a stream that is left while it waits ends at once and takes nothing", () => {
+    const events = make();
+    return isLeftAtOnce(events.reader(), () => events.pub({ data: "one" }));
+  });
+
+  test("a wait takes nothing that comes while its abort is told", () => {
+    const events = make();
+    return takesNothingOnceAborted(events.reader(), () => events.pub({ data: "one" }));
   });
 
   test("a wait that is over leaves no listener behind", () =>
