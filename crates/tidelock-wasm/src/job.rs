@@ -12,7 +12,8 @@ use std::time::Duration;
 use js_sys::{Array, Function};
 use send_wrapper::SendWrapper;
 use tidelock::job::{FailureCode, JobFailure, JobId, JobInfo, JobState, Joined, RunningJobWorker, Submit};
-use tidelock::{Backoff, Job, Raw, Timestamp, web};
+use tidelock::web::{self, Begun, begin};
+use tidelock::{Backoff, Job, Raw, Timestamp};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -41,7 +42,7 @@ pub struct RawJob {
 /// The worker of a handle.
 #[derive(Debug, Default)]
 struct Worker {
-    /// Its handler has this too: while it works, nothing of it goes, though nobody has the handle.
+    /// Its handler has this too: nothing of it goes while it works.
     running: RefCell<Option<RunningJobWorker>>,
     /// It ends with its present run.
     ending: Cell<bool>,
@@ -53,6 +54,55 @@ impl Worker {
         // Not under the borrow: what the drop lets go of may have the worker.
         let running = self.running.take();
         drop(running);
+    }
+}
+
+std::thread_local! {
+    /// Workers whose handles nobody has any more, with their jobs: they work on while there is anything to do.
+    static LEFT: RefCell<Vec<(Job<Raw, Raw>, Rc<Worker>)>> = RefCell::default();
+}
+
+fn is_left(job: &Job<Raw, Raw>) -> bool {
+    LEFT.with_borrow(|left| left.iter().any(|(other, _)| other.id() == job.id()))
+}
+
+fn is_done(job: &Job<Raw, Raw>) -> bool {
+    let stats = begin(Box::pin(job.stats().into_future()));
+    matches!(stats, Begun::Ready(Ok(stats)) if stats.ready + stats.delayed + stats.running == 0)
+}
+
+/// Ends the workers of this name that are left, if there is nothing to do for them.
+fn end_left(job: &Job<Raw, Raw>) {
+    if !is_left(job) || !is_done(job) {
+        return;
+    }
+    let (ended, left): (Vec<_>, _) = LEFT.take().into_iter().partition(|(other, _)| other.id() == job.id());
+    LEFT.set(left);
+    for (_, worker) in ended {
+        worker.end();
+    }
+    settle_down();
+}
+
+/// The same, when what runs now has ended.
+fn end_left_later(job: &Job<Raw, Raw>) {
+    if is_left(job) {
+        let job = job.clone();
+        // It throws nothing; and it goes on although nobody waits.
+        let _ = begun(async move {
+            web::pause(Duration::ZERO).await;
+            end_left(&job);
+            Ok(JsValue::UNDEFINED)
+        });
+    }
+}
+
+impl Drop for RawJob {
+    fn drop(&mut self) {
+        if self.worker.running.borrow().is_some() {
+            LEFT.with_borrow_mut(|left| left.push((self.job.clone(), Rc::clone(&self.worker))));
+            end_left(&self.job);
+        }
     }
 }
 
@@ -83,13 +133,15 @@ impl RawJob {
             return;
         }
         let (handler, worker) = (SendWrapper::new(handler), SendWrapper::new(Rc::clone(&self.worker)));
+        let job = self.job.clone();
         let spawned = self.job.process(move |context, input: Raw| {
-            let (run, worker) = (run::run(&handler, context, input), Rc::clone(&worker));
+            let (run, worker, job) = (run::run(&handler, context, input), Rc::clone(&worker), job.clone());
             SendWrapper::new(async move {
                 let outcome = run.await;
                 if worker.ending.get() {
                     worker.end();
                 }
+                end_left_later(&job);
                 outcome
             })
         });
@@ -131,7 +183,11 @@ impl RawJob {
     pub fn cancel(&self, id: &str, reason: Option<String>) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(JsValue::UNDEFINED) };
         let request = self.job.cancel(id).with(reason, |request, reason| request.reason(&reason));
-        call(request, |_| JsValue::UNDEFINED)
+        let job = self.job.clone();
+        call(request, move |_| {
+            end_left(&job);
+            JsValue::UNDEFINED
+        })
     }
 
     /// A reader of a group on the events of a job.

@@ -171,6 +171,26 @@ function loads({ queue, topic, registry, ephemeral, mutex, ratelimit, scheduler,
         }, Date.now()),
     },
     {
+      name: "handles of jobs that were dropped before these were run, or cancelled by another",
+      count: 10_000,
+      few: 1_000,
+      run: (count, round) =>
+        pinned(async (time) => {
+          let runs = 0;
+          const make = (at: number) => job({ id: `${round} ${at}`, schema, process: () => (runs += 1) });
+          const submitted: string[] = [];
+          await inBatches(count, async (at) => {
+            const handle = make(at);
+            await handle.join({ id: await handle.submit({ input: at }) });
+            submitted[at] = await handle.submit({ input: at, delayMs: 1_000 });
+          });
+          await collect();
+          for (let at = 0; at < count; at += 2) await make(at).cancel({ id: submitted[at]! });
+          await time.advance(9 * DAY);
+          if (runs !== 1.5 * count) throw new Error(`${runs} runs of ${count} jobs`);
+        }, Date.now()),
+    },
+    {
       name: "factories that were dropped",
       count: 100_000,
       few: 2_000,

@@ -8,7 +8,7 @@ use tidelock::job::{
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::{RawJob, code_text};
+use super::{RawJob, code_text, end_left};
 use crate::call::{Answer, call};
 use crate::listed::{changed, instant, instant_or_null, list, page, paused, place, removed};
 use crate::number::{js, js_millis, millis};
@@ -65,7 +65,11 @@ impl RawJob {
     /// Gives what became of it.
     pub fn remove(&self, id: &str) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(removed(Removed::Absent)) };
-        call(self.job.remove(id), removed)
+        let job = self.job.clone();
+        call(self.job.remove(id), move |outcome| {
+            end_left(&job);
+            removed(outcome)
+        })
     }
 
     /// Gives whether that was a change.
