@@ -19,6 +19,8 @@ mod signal;
 mod site;
 pub(crate) mod store;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use self::held::Receipt;

@@ -31,6 +31,14 @@ pub(crate) struct Terms {
     pub(crate) reader: Option<Arc<ReaderTerms>>,
 }
 
+impl Terms {
+    /// Whether a take finds something on these terms if it does on the others: what may be handed out depends on how a
+    /// group is read, and on nothing else that a receiver says.
+    fn finds_with(&self, other: &Self) -> bool {
+        self.reader == other.reader
+    }
+}
+
 /// The receivers of one queue or group.
 #[derive(Debug)]
 pub(crate) struct Receivers {
@@ -231,12 +239,14 @@ impl Drop for Ticket<'_> {
 impl Line {
     /// The take that the front of the line needs, unless one is under way or the last one found nothing.
     fn order(&mut self) -> Option<Order> {
-        if !self.waiting.values().any(|waiting| waiting.stage == Stage::Fresh) {
-            return None;
-        }
+        let fresh = self.waiting.values().find(|waiting| waiting.stage == Stage::Fresh)?;
+        let fresh = Arc::clone(&fresh.terms);
         self.next_order += 1;
         let number = self.next_order;
-        let mut unasked = self.waiting.values_mut().filter(|waiting| !matches!(waiting.stage, Stage::Asked(_)));
+        // Who waits longest on such terms goes first, even if nothing was found for it just now.
+        let is_next =
+            |waiting: &&mut Waiting| !matches!(waiting.stage, Stage::Asked(_)) && waiting.terms.finds_with(&fresh);
+        let mut unasked = self.waiting.values_mut().filter(is_next);
         let first = unasked.next()?;
         let terms = Arc::clone(&first.terms);
         let mut max = first.want;
@@ -285,14 +295,15 @@ impl Line {
         }
     }
 
-    /// After an order that found less than it asked for: whoever sat in the line before it has its answer. `ended`: there
-    /// is nothing to wait for.
+    /// After an order that found less than it asked for: whoever sat in the line before it and would have found the same has
+    /// its answer. `ended`: there is nothing to wait for.
     fn exhausted(&mut self, order: &Order, ended: bool, nothing: impl Fn() -> Claims) -> Replies {
         let stage = if self.rings == order.rings { Stage::Parked } else { Stage::Fresh };
         let mut leaving = Vec::new();
         for (&seat, waiting) in &mut self.waiting {
             let asked = waiting.stage == Stage::Asked(order.number);
-            if asked || (waiting.stage == Stage::Fresh && seat <= order.seats) {
+            let sat_by = || seat <= order.seats && waiting.terms.finds_with(&order.terms);
+            if asked || (waiting.stage == Stage::Fresh && sat_by()) {
                 waiting.stage = stage;
                 if waiting.over || (ended && stage == Stage::Parked) {
                     leaving.push(seat);

@@ -67,7 +67,7 @@ pub(crate) struct Taken {
     pub(crate) gap: Option<GapView>,
     pub(crate) messages: Vec<Handed>,
     /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
-    /// of the fleet.
+    /// of the fleet. One that is past: nobody was parked, because more was overdue than one step carries out.
     pub(crate) next: Option<u64>,
     /// Nothing comes any more: whoever waits is told so.
     pub(crate) ended: bool,

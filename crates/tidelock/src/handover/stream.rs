@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use futures_util::FutureExt;
-use futures_util::stream;
+use futures_util::future::Fuse;
+use futures_util::{FutureExt, stream};
 
 use self::prefetch::Prefetched;
 use super::held::Held;
@@ -138,7 +138,7 @@ impl<O: Opening> Setup<O> {
         }
         let ahead = (prefetch > 0)
             .then(|| Prefetched::start(handle.receivers(), &terms, handle.max_nack_delay(), prefetch, drain));
-        let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
+        let until = until.unwrap_or_else(|| Box::pin(std::future::pending())).fuse();
         Ok(Source { handle, terms, ahead, until, drain, pause: false, ended: false })
     }
 }
@@ -148,7 +148,7 @@ struct Source<O> {
     handle: O,
     terms: Arc<Terms>,
     ahead: Option<Prefetched>,
-    until: BoxFuture<'static, ()>,
+    until: Fuse<BoxFuture<'static, ()>>,
     drain: bool,
     /// The last item was an error: the next look waits a little.
     pause: bool,
@@ -166,7 +166,7 @@ enum Claimed {
 impl<O: Opening> Source<O> {
     async fn next(&mut self) -> Option<Result<O::Item>> {
         loop {
-            if self.ended || self.until.as_mut().now_or_never().is_some() {
+            if self.ended || (&mut self.until).now_or_never().is_some() {
                 self.ended = true;
                 return None;
             }
@@ -178,7 +178,7 @@ impl<O: Opening> Source<O> {
             }
             let item = match self.claim().await {
                 Ok(Claimed::One(handed, held)) => {
-                    self.ended = handed.event.as_ref().is_some_and(|event| event.is_last);
+                    self.ended |= handed.event.as_ref().is_some_and(|event| event.is_last);
                     open_one(&self.handle, *handed, held).await
                 }
                 Ok(Claimed::Gap(gap)) => self.handle.gap(gap),
@@ -187,7 +187,7 @@ impl<O: Opening> Source<O> {
                     None
                 }
                 Err(error) => {
-                    self.ended = error.kind() == ErrorKind::ShuttingDown;
+                    self.ended |= error.kind() == ErrorKind::ShuttingDown;
                     self.pause = true;
                     return Some(Err(error));
                 }
@@ -200,7 +200,7 @@ impl<O: Opening> Source<O> {
     }
 
     async fn claim(&mut self) -> Result<Claimed> {
-        let Self { handle, terms, ahead, until, drain, .. } = self;
+        let Self { handle, terms, ahead, until, drain, ended, .. } = self;
         if let Some(ahead) = ahead {
             return tokio::select! {
                 biased;
@@ -222,6 +222,8 @@ impl<O: Opening> Source<O> {
                 over = true;
             };
             let claims = line.receive(terms, 1, &mut None, pin!(end)).await;
+            // What a take under way still brought is handed out, and is the last.
+            *ended = over;
             match claims {
                 Err(_) if over => return Ok(Claimed::Nothing),
                 claims => claims?,

@@ -49,8 +49,12 @@ impl MemoryJob {
 
     fn claim_now(&self, jobs: &Address, claim: &Claim) -> Claimed {
         loop {
-            let (claimed, settling) =
+            let (mut claimed, settling) =
                 self.step(jobs, |model, now| (model.claim(now, &self.process, claim), model.is_settling()));
+            if settling && claimed.runs.len() < claim.max {
+                // Nobody was parked: whoever waits looks again at once.
+                claimed.next = Some(0);
+            }
             if !settling || !claimed.runs.is_empty() || claim.max == 0 {
                 return claimed;
             }

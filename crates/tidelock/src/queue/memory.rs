@@ -48,8 +48,12 @@ impl MemoryQueue {
 
     fn take_now(&self, queue: &Address, take: &Take) -> Taken {
         loop {
-            let (taken, settling) =
+            let (mut taken, settling) =
                 self.step(queue, |model, now| (model.take(now, &self.process, take), model.is_settling()));
+            if settling && taken.messages.len() < take.max {
+                // Nobody was parked: whoever waits looks again at once.
+                taken.next = Some(0);
+            }
             if !settling || !taken.messages.is_empty() || take.max == 0 {
                 return taken;
             }

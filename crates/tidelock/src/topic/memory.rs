@@ -95,7 +95,11 @@ impl MemoryTopic {
         loop {
             let step = |model: &mut Model, now| (model.take(now, group, take), model.is_settling());
             let (taken, settling) = self.step(topic, Some(group), step);
-            let Some(taken) = taken else { return Err(super::store::too_many_groups(MAX_GROUPS)) };
+            let Some(mut taken) = taken else { return Err(super::store::too_many_groups(MAX_GROUPS)) };
+            if settling && taken.len() < take.max {
+                // Nobody was parked: whoever waits looks again at once.
+                taken.next = Some(0);
+            }
             if !settling || !taken.events.is_empty() || taken.gap.is_some() || take.max == 0 {
                 return Ok(taken);
             }

@@ -18,6 +18,7 @@ use tidelock::{Delivery, ManualClock, Queue, QueueStats, Result, SECOND, State, 
 
 pub(crate) use crate::conformance;
 pub(crate) use crate::harness::World;
+pub(crate) use crate::in_process;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 

@@ -155,7 +155,7 @@ impl Engine {
     fn came(&mut self, (room, came): Came) {
         self.asked -= room;
         match came {
-            Ok(claims) if self.stopping => drop(claims),
+            Ok(claims) if self.stopping => self.shared.refuse(claims),
             Ok(claims) => self.shared.put(claims),
             Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
             // Told by a receive that ended while the servers were away: the stop signal was given.

@@ -118,6 +118,17 @@ impl Shared {
         }
     }
 
+    /// Gives back what came too late to be started. A gap is told to the next receiver.
+    pub(super) fn refuse(&self, claims: Claims) {
+        let (asked, lease) = (claims.asked, claims.lease);
+        let mut state = self.lock();
+        for handed in claims.into_messages() {
+            let held = Arc::new(Held::new(self.site(), &handed, asked, lease, self.plan.max_nack_delay));
+            state.held.insert(held.fence, Arc::clone(&held));
+            state.outbox.push(Finished { held, action: Action::GiveBack });
+        }
+    }
+
     /// Tells what the group has lost, before anything that comes after it.
     fn tell(&self, gap: GapView) {
         if std::panic::catch_unwind(AssertUnwindSafe(|| (self.plan.on_gap)(gap))).is_err() {

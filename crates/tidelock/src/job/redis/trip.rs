@@ -233,13 +233,17 @@ impl Remote {
     fn hand_over(
         self: &Arc<Self>,
         claim: Claim,
-        claimed: Claimed,
+        mut claimed: Claimed,
         reply: oneshot::Sender<Result<Claimed>>,
         settling: bool,
     ) {
         if settling && claimed.runs.is_empty() && claim.max > 0 && !reply.is_closed() {
             // What is overdue stood between this claim and a job that can be started.
             return self.submit(Request::Claim { claim, reply });
+        }
+        if settling && claimed.runs.len() < claim.max {
+            // Nobody was parked: whoever waits looks again at once.
+            claimed.next = Some(0);
         }
         if let Err(Ok(claimed)) = reply.send(Ok(claimed)) {
             // The claim was dropped while it was under way.

@@ -185,10 +185,20 @@ impl Remote {
         }
     }
 
-    fn hand_over(self: &Arc<Self>, take: Take, taken: Taken, reply: oneshot::Sender<Result<Taken>>, settling: bool) {
+    fn hand_over(
+        self: &Arc<Self>,
+        take: Take,
+        mut taken: Taken,
+        reply: oneshot::Sender<Result<Taken>>,
+        settling: bool,
+    ) {
         if settling && taken.messages.is_empty() && take.max > 0 && !reply.is_closed() {
             // What is overdue stood between this take and a deliverable message.
             return self.submit(Request::Take { take, reply });
+        }
+        if settling && taken.messages.len() < take.max {
+            // Nobody was parked: whoever waits looks again at once.
+            taken.next = Some(0);
         }
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
             // The receive was dropped while its take was under way.

@@ -298,11 +298,21 @@ impl RemoteGroup {
         }
     }
 
-    fn hand_over(self: &Arc<Self>, take: Take, taken: Taken, reply: oneshot::Sender<Result<Taken>>, settling: bool) {
+    fn hand_over(
+        self: &Arc<Self>,
+        take: Take,
+        mut taken: Taken,
+        reply: oneshot::Sender<Result<Taken>>,
+        settling: bool,
+    ) {
         let nothing = taken.events.is_empty() && taken.gap.is_none();
         if settling && nothing && take.max > 0 && !reply.is_closed() {
             // What is overdue stood between this take and a deliverable event.
             return self.submit(GroupRequest::Take { take, reply });
+        }
+        if settling && taken.len() < take.max {
+            // Nobody was parked: whoever waits looks again at once.
+            taken.next = Some(0);
         }
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
             // The receive was dropped while its take was under way. A gap is told to nobody then: those who wait for one

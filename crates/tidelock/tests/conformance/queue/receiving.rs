@@ -224,3 +224,19 @@ conformance!(a_hundred_consumers_share_without_overlap, async |world: World| {
     consumers.iter().for_each(tokio::task::JoinHandle::abort);
     assert_eq!(seen.lock().unwrap().len(), count);
 });
+
+conformance!(who_waits_while_much_is_overdue_is_not_forgotten, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    let due = clock.now() + SECOND;
+    let line = "line".to_owned();
+    queue.send_many((0..250).map(|_| queue.send(&line).at(due).ordering_key("a"))).await.unwrap();
+    queue.send(&"behind".to_owned()).at(due + MS).await.unwrap();
+    let receive = || Box::pin(queue.recv().forever().into_future());
+    let (mut first, mut second) = (receive(), receive());
+    assert!(futures_poll(first.as_mut()).await.is_none() && futures_poll(second.as_mut()).await.is_none());
+    // The first step makes only the head of the line deliverable, and leaves more than it has carried out.
+    clock.advance(SECOND + MS);
+    let (first, second) = within(async { tokio::join!(first, second) }).await;
+    assert_eq!((data(&first.unwrap().unwrap()), data(&second.unwrap().unwrap())), ("line", "behind"));
+});

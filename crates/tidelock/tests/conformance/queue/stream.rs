@@ -1,7 +1,7 @@
 //! Deliveries as a stream.
 
 use super::*;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use crate::harness::START;
 
@@ -91,4 +91,16 @@ conformance!(a_stream_refuses_what_is_out_of_range, async |world: World| {
     }
     send(&queue, "short leases need no prefetch").await;
     assert!(queue.stream().lease(MS).next().await.unwrap().is_ok());
+});
+
+in_process!(what_came_with_the_stop_signal_is_the_last, async || {
+    let queue = texts(&Tidelock::in_process());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut stream = queue.stream().until(async { stopped.await.unwrap() });
+    assert!(stream.next().now_or_never().is_none());
+    // Both are there before anything else runs.
+    send(&queue, "text").now_or_never().unwrap();
+    stop.send(()).unwrap();
+    assert_eq!(data(&within(stream.next()).await.unwrap().unwrap()), "text");
+    assert!(within(stream.next()).await.is_none());
 });

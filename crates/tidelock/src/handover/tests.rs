@@ -1,0 +1,167 @@
+//! The line of receivers and the worker above a source that answers when the test says so.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::site::{Object, Source};
+use super::store::{Action, Content, Handed, Settle, Settled, Taken};
+use super::worker::Crew;
+use super::{Receivers, Terms};
+use crate::Tidelock;
+use crate::bell::Bell;
+use crate::error::Result;
+use crate::name::Address;
+use crate::runtime::{BoxFuture, ready};
+use crate::time::SECOND;
+use crate::topic::store::{Begin, Position, ReaderTerms};
+
+/// A take that was asked for.
+#[derive(Debug)]
+struct Asked {
+    terms: Terms,
+    max: usize,
+    answer: oneshot::Sender<Result<Taken>>,
+}
+
+/// Settles that were asked for.
+#[derive(Debug)]
+struct Settling {
+    settles: Vec<Settle>,
+    answer: oneshot::Sender<Result<Vec<Settled>>>,
+}
+
+#[derive(Debug)]
+struct Hands {
+    takes: mpsc::UnboundedSender<Asked>,
+    settles: mpsc::UnboundedSender<Settling>,
+    bell: Arc<Bell>,
+}
+
+impl Source for Hands {
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn take(&self, terms: &Terms, max: usize, _park: bool) -> BoxFuture<'static, Result<Taken>> {
+        if max == 0 {
+            return ready(Ok(Taken::default()));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.takes.send(Asked { terms: terms.clone(), max, answer }).unwrap();
+        Box::pin(async { answered.await.unwrap() })
+    }
+
+    fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        let (answer, answered) = oneshot::channel();
+        self.settles.send(Settling { settles, answer }).unwrap();
+        Box::pin(async { answered.await.unwrap() })
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+}
+
+struct Bench {
+    line: Arc<Receivers>,
+    takes: mpsc::UnboundedReceiver<Asked>,
+    settles: mpsc::UnboundedReceiver<Settling>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (takes, taken) = mpsc::unbounded_channel();
+        let (settles, settled) = mpsc::unbounded_channel();
+        let source = Hands { takes, settles, bell: Arc::default() };
+        let world = Tidelock::in_process().world;
+        let address = Address::new(&"default".into(), "q");
+        let line = Receivers::new(&world, address, Object::Queue, Box::new(source));
+        Self { line, takes: taken, settles: settled }
+    }
+
+    async fn asked(&mut self) -> Asked {
+        within(self.takes.recv()).await.unwrap()
+    }
+}
+
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(60 * SECOND, future).await.expect("it comes to its end")
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn handed(id: u64) -> Handed {
+    Handed {
+        id,
+        fence: id,
+        attempt: 1,
+        priority: 0,
+        enqueued_at: 0,
+        position: Position::default(),
+        run: None,
+        event: None,
+        last_error: None,
+        content: Content::default(),
+    }
+}
+
+fn reader(max_in_flight: u64) -> Arc<Terms> {
+    let reader = ReaderTerms { begin: Begin::Latest, max_in_flight, ordered: true, dead_retention: None };
+    Arc::new(Terms { lease: 30_000, reader: Some(Arc::new(reader)), ..Terms::default() })
+}
+
+#[tokio::test]
+async fn what_one_reader_does_not_find_is_looked_for_by_the_others() {
+    let mut bench = Bench::new();
+    let line = Arc::clone(&bench.line);
+    let wait = |terms: Arc<Terms>| {
+        let line = Arc::clone(&line);
+        async move { line.receive(&terms, 1, &mut None, pin!(std::future::pending())).await }
+    };
+    let (mut one, mut two, mut three) = (pin!(wait(reader(1))), pin!(wait(reader(2))), pin!(wait(reader(3))));
+    assert!(poll(one.as_mut()).is_pending() && poll(two.as_mut()).is_pending() && poll(three.as_mut()).is_pending());
+    let (first, second) = (bench.asked().await, bench.asked().await);
+    for asked in [first, second] {
+        assert_ne!(asked.terms, *reader(3));
+        asked.answer.send(Ok(Taken::default())).unwrap();
+    }
+    let third = bench.asked().await;
+    assert_eq!(third.terms, *reader(3));
+    third.answer.send(Ok(Taken { messages: vec![handed(1)], ..Taken::default() })).unwrap();
+    let claims = within(three).await.unwrap();
+    assert_eq!(claims.messages().len(), 1);
+    drop(claims.into_messages());
+    assert!(poll(one).is_pending() && poll(two).is_pending());
+}
+
+#[tokio::test]
+async fn a_worker_ends_when_all_that_it_took_is_given_back() {
+    let mut bench = Bench::new();
+    let terms = Arc::new(Terms { lease: 30_000, ..Terms::default() });
+    let crew = Crew::new(&bench.line, &terms, SECOND, |_, _| panic!("nothing is started after the stop signal"));
+    let worker = crew.spawn();
+    let asked = bench.asked().await;
+    assert_eq!(asked.max, 2, "one to handle and one ahead");
+    let mut report = pin!(worker.shutdown(Duration::ZERO));
+    assert!(poll(report.as_mut()).is_pending());
+    // The worker hears of it before its take is answered.
+    tokio::task::yield_now().await;
+    asked.answer.send(Ok(Taken { messages: vec![handed(1), handed(2)], ..Taken::default() })).unwrap();
+    let settling = tokio::select! {
+        biased;
+        settling = bench.settles.recv() => settling.unwrap(),
+        report = &mut report => panic!("it ended before: {report:?}"),
+    };
+    assert_eq!(settling.settles.iter().map(|settle| &settle.action).collect::<Vec<_>>(), [&Action::GiveBack; 2]);
+    tokio::task::yield_now().await;
+    assert!(poll(report.as_mut()).is_pending());
+    settling.answer.send(Ok(vec![Settled::Done; 2])).unwrap();
+    assert_eq!(within(report).await.given_back, 2);
+}
