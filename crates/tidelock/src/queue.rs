@@ -54,6 +54,8 @@ mod dead;
 #[cfg(all(test, feature = "redis"))]
 mod differential;
 mod inspect;
+#[cfg(all(test, feature = "redis"))]
+mod keeper;
 pub(crate) mod memory;
 mod message;
 mod model;

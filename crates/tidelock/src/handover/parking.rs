@@ -56,19 +56,28 @@ impl Parking {
                 woken.push(process);
             }
         }
-        if let Some(soonest) = self.soonest.take().filter(|soonest| self.told.is_none_or(|told| *soonest < told)) {
-            while let Some((keeps, until, process)) = self.parked.pop_last() {
+        // What was told and has passed is kept by nobody: whoever kept it may have found enough and not have parked since.
+        let told = self.told.filter(|told| *told > now);
+        if self.soonest.take().is_some_and(|soonest| told.is_none_or(|told| soonest < told)) {
+            while let Some((_, until, process)) = self.parked.pop_last() {
                 if until > now && listening(&process) {
                     woken.push(process);
+                    // Nobody keeps anything until it parks anew, or another one does because it finds enough.
+                    self.told = None;
                     break;
-                }
-                if !keeps {
-                    // Nobody keeps the deadline; whoever parks next will.
-                    self.told = Some(soonest);
                 }
             }
         }
         woken
+    }
+
+    /// Notes that `process` waits no more. If nobody keeps the next deadline then, this step has to find somebody.
+    pub(crate) fn leave(&mut self, now: u64, process: &Arc<str>, next: impl FnOnce() -> Option<u64>) {
+        self.parked.retain(|(_, until, parked)| *until > now && parked != process);
+        if !self.parked.iter().any(|(keeps, _, _)| *keeps) {
+            self.told = None;
+            self.soonest = next();
+        }
     }
 
     /// Whether no process waits.
@@ -84,5 +93,55 @@ impl Parking {
     /// Forgets deadlines; who waits goes on waiting.
     pub(crate) fn clear_deadlines(&mut self) {
         self.soonest = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: u64 = 1_000_000;
+
+    fn process(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[test]
+    fn an_earlier_deadline_wakes_who_keeps_the_next_one() {
+        let mut parking = Parking::default();
+        assert_eq!(parking.park(T, &process("keeper"), || Some(T + 50)), Some(T + 50));
+        assert_eq!(parking.park(T, &process("other"), || Some(T + 50)), None);
+        parking.deadline(T + 60);
+        assert!(parking.wake(T, 0, |_| true).is_empty());
+        parking.deadline(T + 40);
+        assert_eq!(parking.wake(T, 0, |_| true), [process("keeper")]);
+        // Nobody keeps anything until one of them parks.
+        parking.deadline(T + 70);
+        assert_eq!(parking.wake(T, 0, |_| true), [process("other")]);
+        assert_eq!(parking.park(T, &process("other"), || Some(T + 40)), Some(T + 40));
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_kept_by_nobody() {
+        let mut parking = Parking::default();
+        parking.park(T, &process("keeper"), || Some(T + 50));
+        parking.deadline(T + 90);
+        assert!(parking.wake(T + 49, 0, |_| true).is_empty());
+        parking.deadline(T + 90);
+        assert_eq!(parking.wake(T + 50, 0, |_| true), [process("keeper")]);
+    }
+
+    #[test]
+    fn who_waits_no_more_hands_the_next_deadline_on() {
+        let mut parking = Parking::default();
+        parking.park(T, &process("keeper"), || Some(T + 50));
+        parking.park(T, &process("other"), || Some(T + 50));
+        parking.leave(T, &process("other"), || Some(T + 50));
+        assert!(parking.wake(T, 0, |_| true).is_empty(), "it is kept");
+        parking.park(T, &process("other"), || Some(T + 50));
+        parking.leave(T, &process("keeper"), || Some(T + 50));
+        assert_eq!(parking.wake(T, 0, |_| true), [process("other")]);
+        parking.leave(T, &process("other"), || Some(T + 50));
+        assert!(parking.wake(T, 0, |_| true).is_empty() && parking.is_empty());
     }
 }

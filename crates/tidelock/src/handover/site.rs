@@ -24,8 +24,8 @@ use crate::topic::store::GapView;
 pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool;
-    /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing and passes a wake-up on to another
-    /// process. `park`: if fewer were there, note that this process wants to be woken. Dropped after it took something, it
+    /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing, says that this process waits no more,
+    /// and passes a wake-up on to another one. `park`: if fewer were there, note that this process wants to be woken. Dropped after it took something, it
     /// gives that back.
     fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>>;
     /// Judges each settle on its own; outcomes in the same order.

@@ -74,7 +74,8 @@ pub(crate) enum Accepted {
 /// A wish for messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Take {
-    /// At most so many, 0..=[`MAX_BATCH`]. 0 takes nothing and passes a wake-up on to another process.
+    /// At most so many, 0..=[`MAX_BATCH`]. 0 takes nothing, says that the process waits no more, and passes a wake-up on to
+    /// another one.
     pub(crate) max: usize,
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,

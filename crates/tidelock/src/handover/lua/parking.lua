@@ -21,22 +21,24 @@ local function wake()
       deliverable = deliverable - 1
     end
   end
-  if soonest and (r.told == 0 or soonest < r.told) then
+  -- What was told and has passed is kept by nobody: whoever kept it may have found enough and not have parked since.
+  if soonest and (r.told <= now or soonest < r.told) then
     while true do
       local popped = redis.call('ZPOPMAX', PARKED)
       if #popped == 0 then
         return
       end
       if tonumber(popped[2]) % KEEPS > now and ring(popped[1]) then
+        -- Nobody keeps anything until it parks anew, or another one does because it finds enough.
+        r.told = 0
         return
       end
     end
   end
 end
 
--- Notes that the process waits. One of those that wait keeps the next deadline, which `next_deadline()` gives; answers
--- it to that one, else 0.
-local function park(process, next_deadline)
+-- Takes a process out of those that wait; answers whether another one keeps the next deadline.
+local function unpark(process)
   redis.call('ZREM', PARKED, process)
   redis.call('ZREMRANGEBYSCORE', PARKED, '-inf', now)
   local keeper = redis.call('ZRANGE', PARKED, -1, -1, 'WITHSCORES')
@@ -44,16 +46,34 @@ local function park(process, next_deadline)
   if keeper[2] and tonumber(keeper[2]) > KEEPS and not kept then
     redis.call('ZREM', PARKED, keeper[1])
   end
+  return kept
+end
+
+-- The first of the deadlines that `next_deadline()` gives and the end of the pause; 0 for none.
+local function first_told(next_deadline)
+  local told = next_deadline()
+  return r.paused > 0 and (told == 0 or r.paused < told) and r.paused or told
+end
+
+-- Notes that the process waits no more. If nobody keeps the next deadline then, this step has to find somebody.
+local function leave(process, next_deadline)
+  if not unpark(process) then
+    local told = first_told(next_deadline)
+    r.told, soonest = 0, told > 0 and told or nil
+  end
+end
+
+-- Notes that the process waits. One of those that wait keeps the next deadline, which `next_deadline()` gives; answers
+-- it to that one, else 0.
+local function park(process, next_deadline)
+  local kept = unpark(process)
   local until_time = now + 10000
   redis.call('ZADD', PARKED, kept and until_time or until_time + KEEPS, process)
   redis.call('PEXPIRE', PARKED, pinned and HOUR or 20000)
   if kept then
     return 0
   end
-  r.told = next_deadline()
-  if r.paused > 0 and (r.told == 0 or r.paused < r.told) then
-    r.told = r.paused
-  end
+  r.told = first_told(next_deadline)
   -- What this very step added is part of what was told.
   soonest = nil
   return r.told

@@ -62,6 +62,8 @@ struct Pump {
     safety: BoxFuture<'static, ()>,
     /// Until when a wake-up may come for this process although nobody waits here, and on whose terms it parked.
     remembered: Option<(Tick, Arc<Terms>)>,
+    /// The backend was told that nobody waits here.
+    said: bool,
     failures: u32,
     pause: Option<BoxFuture<'static, ()>>,
     ended: bool,
@@ -79,6 +81,7 @@ impl Pump {
             due: None,
             safety: bell::safety(site.clock()),
             remembered: None,
+            said: false,
             failures: 0,
             pause: None,
             ended: false,
@@ -187,6 +190,7 @@ impl Pump {
         let short = taken.len() < order.max;
         if short {
             self.remembered = Some((site.tick().plus(REMEMBERED), Arc::clone(&order.terms)));
+            self.said = false;
         }
         let again = taken.next.is_some_and(|next| next <= site.clock().now().as_millis());
         if let Some(next) = taken.next.filter(|_| !again) {
@@ -235,8 +239,22 @@ impl Pump {
 
     fn check(&mut self) {
         self.safety = bell::safety(self.receivers.site.clock());
-        // Also for a take under way: what it parked with may be forgotten already when its answer comes.
-        self.receivers.lock().ring();
+        let nobody = {
+            let mut line = self.receivers.lock();
+            // Also for a take under way: what it parked with may be forgotten already when its answer comes.
+            line.ring();
+            line.waiting.is_empty()
+        };
+        if nobody
+            && !self.said
+            && let Some((_, terms)) = &self.remembered
+            && !self.receivers.site.source.is_local()
+        {
+            // It is another process that is to keep the next deadline.
+            let terms = Arc::clone(terms);
+            self.said = true;
+            self.fly(None, &terms, 0);
+        }
     }
 
     fn reply(&self, replies: Replies) {

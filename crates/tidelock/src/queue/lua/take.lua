@@ -127,7 +127,9 @@ local function op_take(at)
     take(math.min(want, r.ready), now + lease, consumer, max_deliveries, place, out)
   end
   local told = 0
-  if parks == '1' and #out - 1 < want and not settling then
+  if want == 0 then
+    leave(process, function() return r.next end)
+  elseif parks == '1' and #out - 1 < want and not settling then
     told = park(process, function() return r.next end)
   end
   out[1] = told_after(told)

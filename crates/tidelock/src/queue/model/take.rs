@@ -18,8 +18,12 @@ impl Model {
                 taken.messages.push(handed);
             }
         }
-        if take.park && taken.messages.len() < take.max && !self.settling {
-            taken.next = self.park(now, process);
+        if take.max == 0 {
+            let next = self.next_delivery();
+            self.parking.leave(now.ms, process, || next);
+        } else if take.park && taken.messages.len() < take.max && !self.settling {
+            let next = self.next_delivery();
+            taken.next = self.parking.park(now.ms, process, || next);
         }
         taken
     }
@@ -65,11 +69,9 @@ impl Model {
         })
     }
 
-    /// Notes that `process` waits.
-    fn park(&mut self, now: Now, process: &Arc<str>) -> Option<u64> {
+    /// The next instant at which something may become deliverable by time.
+    fn next_delivery(&self) -> Option<u64> {
         let firsts = [self.delayed.first(), self.leased.first()].into_iter().flatten().map(|(at, _)| *at);
-        let pause = self.pause.as_ref().and_then(|pause| pause.until);
-        let next = firsts.chain(pause).min();
-        self.parking.park(now.ms, process, || next)
+        firsts.chain(self.pause.as_ref().and_then(|pause| pause.until)).min()
     }
 }

@@ -1,7 +1,7 @@
 -- part: ends a step as `wake` in parking.lua does: wakes one parked process for each that may be handed out, then the
 -- one that keeps the next deadline if this step added an earlier one.
       local deliverable = ready
-      while deliverable > 0 or (soonest and (told == 0 or soonest < told)) do
+      while deliverable > 0 or (soonest and (told <= now or soonest < told)) do
         local popped = call(deliverable > 0 and 'ZPOPMIN' or 'ZPOPMAX', PARKED)
         if #popped == 0 then
           break
@@ -9,6 +9,7 @@
         local waits = tonumber(popped[2]) % KEEPS > now
         if waits and call('PUBLISH', popped[1], string.match(KEYS[1], '{(.*)}')) > 0 then
           if deliverable == 0 then
+            told = 0
             break
           end
           deliverable = deliverable - 1
