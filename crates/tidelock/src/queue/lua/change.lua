@@ -14,8 +14,9 @@
 -- KEYS[13]  answers: the last change of this sender and its answer (string)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this change in its sender's series
--- ARGV[3]   what: pause, resume, remove, purge, delete, requeue, requeue_all, remove_dead, purge_dead
--- ARGV[4..] its arguments
+-- ARGV[3]   1: even if more is overdue than one step carries out; 0: then nothing is changed, and the word is settling
+-- ARGV[4]   what: pause, resume, remove, purge, delete, requeue, requeue_all, remove_dead, purge_dead
+-- ARGV[5..] its arguments
 -- Reply: settling (0, 1), a word, then numbers
 local change = tonumber(ARGV[2])
 local before = remembered(KEYS[13], change)
@@ -27,13 +28,13 @@ advance()
 -- Messages that one step removes or moves.
 local MOST = 200
 
--- ARGV[4]: longest time in ms, -1: until resumed. ARGV[5]: reason.
+-- ARGV[5]: longest time in ms, -1: until resumed. ARGV[6]: reason.
 local function pause()
-  local until_time = ARGV[4] == '-1' and -1 or now + tonumber(ARGV[4])
+  local until_time = ARGV[5] == '-1' and -1 or now + tonumber(ARGV[5])
   local reason = redis.call('HGET', RECORD, 'reason') or ''
-  local same = r.paused == until_time and reason == ARGV[5]
+  local same = r.paused == until_time and reason == ARGV[6]
   r.paused = until_time
-  redis.call('HSET', RECORD, 'reason', ARGV[5])
+  redis.call('HSET', RECORD, 'reason', ARGV[6])
   if until_time > 0 then
     delivery_deadline(until_time)
   end
@@ -84,9 +85,9 @@ local function purge_line(newest)
   r.ready, r.settled = r.ready - removed, r.settled + removed
 end
 
--- ARGV[4]: newest id to remove, 0 in the first step. Answers how many were removed, the newest id, 1 when done.
+-- ARGV[5]: newest id to remove, 0 in the first step. Answers how many were removed, the newest id, 1 when done.
 local function purge()
-  local newest = ARGV[4] == '0' and r.id or tonumber(ARGV[4])
+  local newest = ARGV[5] == '0' and r.id or tonumber(ARGV[5])
   local before = r.settled
   local elements = redis.call('LRANGE', LINE, 0, 0)
   if #elements > 0 and unpack8(elements[1]) <= newest then
@@ -159,12 +160,12 @@ local function remove_dead(id_bytes)
   return true
 end
 
--- Dead letters oldest first, one step. ARGV[4]: how many at most; [5], [6]: moved at and id to go on after, -1 at
--- the start; [7] to [9]: reason or empty, moved before, moved after (-1: none); [10]: settings of a requeue.
+-- Dead letters oldest first, one step. ARGV[5]: how many at most; [6], [7]: moved at and id to go on after, -1 at
+-- the start; [8] to [10]: reason or empty, moved before, moved after (-1: none); [11]: settings of a requeue.
 -- Answers how many, moved at and id of the last one seen, 1 when done.
 local function each_dead(move)
-  local most, at, id = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-  local reason, before, after = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+  local most, at, id = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local reason, before, after = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
   local from = at >= 0 and rank_after(DEAD, at, pack8(id)) or 0
   local members = redis.call('ZRANGE', DEAD, from, from + MOST - 1)
   local moved = 0
@@ -190,15 +191,18 @@ local CHANGES = {
   resume = resume,
   purge = purge,
   delete = delete,
-  remove = function() return remove(ARGV[4]) end,
-  requeue = function() return requeue(ARGV[4], ARGV[5]) end,
-  remove_dead = function() return 'count', remove_dead(ARGV[4]) and 1 or 0 end,
+  remove = function() return remove(ARGV[5]) end,
+  requeue = function() return requeue(ARGV[5], ARGV[6]) end,
+  remove_dead = function() return 'count', remove_dead(ARGV[5]) and 1 or 0 end,
   requeue_all = function()
-    return each_dead(function(id) return (requeue(id, ARGV[10])) == 'count' end)
+    return each_dead(function(id) return (requeue(id, ARGV[11])) == 'count' end)
   end,
   purge_dead = function() return each_dead(remove_dead) end,
 }
-local answer = { CHANGES[ARGV[3]]() }
+local answer = { 'settling' }
+if not settling or ARGV[3] == '1' then
+  answer = { CHANGES[ARGV[4]]() }
+end
 local reply = { settling and 1 or 0, answer[1], number_text(now) }
 for i = 2, #answer do
   reply[#reply + 1] = number_text(answer[i])

@@ -319,11 +319,25 @@ struct Progress {
 }
 
 impl Remote {
-    async fn change_step(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Changed> {
+    /// One step of a change that is judged by the state of messages: once all that is overdue was carried out, unless that
+    /// takes more steps than a look waits for.
+    async fn judged_step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changed> {
+        for _ in 1..SETTLING_STEPS {
+            let answer = self.change_step(what, false, &push).await?;
+            if answer.word != "settling" {
+                return Ok(answer);
+            }
+        }
+        self.change_step(what, true, &push).await
+    }
+
+    /// `now`: even if more is overdue than one step carries out.
+    async fn change_step(&self, what: &str, now: bool, push: impl FnOnce(&mut Arguments)) -> Result<Changed> {
         let mut last = self.changes.lock().await;
         *last += 1;
         let mut arguments = self.arguments(Some(&self.change_answers));
         arguments.number(*last);
+        arguments.push(if now { b"1" } else { b"0" });
         arguments.push(what.as_bytes());
         push(&mut arguments);
         let within = self.server.request_timeout;
@@ -341,12 +355,12 @@ impl Remote {
                     }
                     arguments.push(reason.as_deref().unwrap_or_default().as_bytes());
                 };
-                Ok(Changes::Did(self.change_step("pause", push).await?.word == "yes"))
+                Ok(Changes::Did(self.change_step("pause", true, push).await?.word == "yes"))
             }
-            Change::Resume => Ok(Changes::Did(self.change_step("resume", |_| ()).await?.word == "yes")),
-            Change::Delete => Ok(Changes::Did(self.change_step("delete", |_| ()).await?.word == "yes")),
+            Change::Resume => Ok(Changes::Did(self.change_step("resume", true, |_| ()).await?.word == "yes")),
+            Change::Delete => Ok(Changes::Did(self.change_step("delete", true, |_| ()).await?.word == "yes")),
             Change::Remove { id } => {
-                let answer = self.change_step("remove", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                let answer = self.judged_step("remove", |arguments| arguments.push(&id.to_be_bytes())).await?;
                 Ok(Changes::Removed(match answer.word.as_str() {
                     "removed" => Removed::Removed,
                     "held" => Removed::Held,
@@ -359,7 +373,7 @@ impl Remote {
                     arguments.push(&id.to_be_bytes());
                     push_requeue(arguments, &requeue);
                 };
-                let answer = self.change_step("requeue", push).await?;
+                let answer = self.judged_step("requeue", push).await?;
                 Ok(match answer.word.as_str() {
                     "full" => Changes::Full { depth: answer.number(0), limit: answer.number(1) },
                     "count" => Changes::Count(1),
@@ -370,7 +384,7 @@ impl Remote {
                 self.change_dead("requeue_all", filter, limit, Some(&requeue)).await
             }
             Change::RemoveDead { id } => {
-                let answer = self.change_step("remove_dead", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                let answer = self.judged_step("remove_dead", |arguments| arguments.push(&id.to_be_bytes())).await?;
                 Ok(Changes::Count(answer.number(0)))
             }
             Change::PurgeDead { filter, limit } => self.change_dead("purge_dead", filter, limit, None).await,
@@ -380,7 +394,7 @@ impl Remote {
     async fn purge(&self) -> Result<Changes> {
         let (mut removed, mut newest) = (0, 0);
         loop {
-            let answer = self.change_step("purge", |arguments| arguments.number(newest)).await?;
+            let answer = self.judged_step("purge", |arguments| arguments.number(newest)).await?;
             removed += answer.number(0);
             newest = answer.number(1);
             if answer.number(2) == 1 && !answer.settling {
@@ -410,7 +424,7 @@ impl Remote {
                     None => arguments.push(b""),
                 }
             };
-            let answer = self.change_step(what, push).await?;
+            let answer = self.judged_step(what, push).await?;
             progress.done += answer.number(0);
             progress.newest.get_or_insert(answer.now);
             progress.after = Some(Cursor::At(answer.number(1), answer.number(2)));

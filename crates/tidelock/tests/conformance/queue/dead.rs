@@ -131,3 +131,26 @@ conformance!(one_undecodable_message_stops_nobody, async |world: World| {
     let stats = numbers.stats().await.unwrap();
     assert_eq!((stats.dead, stats.settled, stats.leased), (1, 500, 0));
 });
+
+conformance!(changes_see_what_is_long_overdue_as_what_it_is, async |mut world: World| {
+    let clock = world.pin();
+    let queue = world.open().await.queue::<String>("texts").max_age(MINUTE).build().unwrap();
+    // More than one step carries out, each in its own state: the last ones to be reached are asked for.
+    let text = "text".to_owned();
+    let fill = async || queue.send_many((0..450).map(|_| queue.send(&text).priority(1))).await.unwrap();
+    let sent = fill().await;
+    clock.advance(MINUTE);
+    assert!(queue.dead_letters().requeue(sent[449].id).await.unwrap());
+    assert_eq!(stats(&queue).await.dead, 449);
+    assert_eq!(queue.dead_letters().purge().await.unwrap(), 449);
+
+    let sent = fill().await;
+    clock.advance(MINUTE);
+    assert_eq!(queue.remove(sent[449].id).await.unwrap(), tidelock::Removed::Absent);
+    assert!(queue.dead_letters().remove(sent[448].id).await.unwrap());
+    fill().await;
+    clock.advance(MINUTE);
+    assert_eq!(queue.dead_letters().requeue_all().await.unwrap(), 450 + 450);
+    clock.advance(MINUTE);
+    assert_eq!(queue.dead_letters().purge().await.unwrap(), 450 + 450);
+});
