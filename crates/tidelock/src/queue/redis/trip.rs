@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
-use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Repeat, Script, script};
+use crate::backend::redis::{self as server, Carrier, Failure, Lane, Lanes, Repeat, Script, script};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Action, Handed, NewMessage, Settle, Settled, Take, Taken};
 use crate::runtime::Spawner;
@@ -101,24 +101,44 @@ impl Carrier for Remote {
     }
 
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
+        if let Some(rest) = self.try_to_carry(lane, load).await {
+            self.try_to_carry(lane, rest).await;
+        }
+    }
+}
+
+impl Remote {
+    /// Makes a trip and answers its requests. Where the server has no memory for sends, they alone are refused: gives what is to
+    /// go again without them, under the same number, for nothing was written.
+    async fn try_to_carry(self: &Arc<Self>, lane: &Lane, load: Vec<Request>) -> Option<Vec<Request>> {
         let pinned = self.server.clock.pinned();
         let mut arguments = self.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         let plan = Plan::make(load, &mut arguments, &self.server.channel);
         let answer =
             self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), self.server.request_timeout).await;
-        match answer.map_err(|failure| failure.into_error(&self.operation())) {
+        let failure = match answer {
             Ok(answer) => {
                 // The server told times from its now: a pinned one is that of the request, else it is this moment.
                 let now = pinned.unwrap_or_else(|| self.server.clock.now());
                 self.deliver(plan, answer, now);
+                return None;
             }
-            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
+            Err(failure) => failure,
+        };
+        let is_full = matches!(&failure, Failure::Refused { code, .. } if code == "OOM");
+        let is_send = |request: &Request| matches!(request, Request::Send { .. });
+        let (sends, rest): (Vec<_>, Vec<_>) = plan.requests.into_iter().partition(is_send);
+        let goes_again = is_full && !sends.is_empty() && !rest.is_empty();
+        let error = failure.into_error(&self.operation());
+        sends.into_iter().for_each(|request| server::Request::fail(request, &error));
+        if goes_again {
+            return Some(rest);
         }
+        rest.into_iter().for_each(|request| server::Request::fail(request, &error));
+        None
     }
-}
 
-impl Remote {
     /// One empty trip: carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep_once(&self) -> Result<()> {
         let mut arguments = self.arguments(Some(&self.keys[0]));
