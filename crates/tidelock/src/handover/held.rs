@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use super::site::{Object, Site};
 use super::store::{Action, Handed, Settle};
 use crate::lifecycle::{self, Hold};
-use crate::proof::margin;
+use crate::proof::{Moment, Proof};
 use crate::queue::MessageId;
 use crate::runtime::BoxFuture;
-use crate::time::Tick;
+use crate::time::SECOND;
 
 /// All that is needed to settle a delivery, from anywhere: it can be stored, and sent to another process.
 ///
@@ -59,19 +59,20 @@ pub(crate) struct Held {
     pub(crate) lease: u64,
     /// Of the handle that took it.
     pub(crate) max_nack_delay: Duration,
-    proven_until: Mutex<Option<Tick>>,
+    /// Until it was seen to be over.
+    proof: Mutex<Option<Proof>>,
     moved: Notify,
 }
 
 impl Held {
-    pub(crate) fn new(site: &Arc<Site>, handed: &Handed, asked: Tick, lease: u64, max_nack_delay: Duration) -> Self {
+    pub(crate) fn new(site: &Arc<Site>, handed: &Handed, asked: Moment, lease: u64, max_nack_delay: Duration) -> Self {
         Self {
             site: Arc::clone(site),
             id: handed.id,
             fence: handed.fence,
             lease,
             max_nack_delay,
-            proven_until: Mutex::new(Some(end(asked, lease))),
+            proof: Mutex::new(Some(proof(asked, lease))),
             moved: Notify::new(),
         }
     }
@@ -105,22 +106,19 @@ impl Held {
     }
 
     /// A touch is about to be sent: until its answer the shorter of both leases counts.
-    pub(crate) fn touching(&self, asked: Tick, lease: u64) {
-        let mut proven = self.lock();
-        let end = end(asked, lease);
-        if proven.is_some_and(|until| end < until) {
-            *proven = Some(end);
-            drop(proven);
-            self.moved.notify_waiters();
+    pub(crate) fn touching(&self, asked: Moment, lease: u64) {
+        if let Some(proof) = &mut *self.lock() {
+            proof.shorten(asked, Duration::from_millis(lease));
         }
+        self.moved.notify_waiters();
     }
 
     /// The answer of a touch that was sent at `asked`.
-    pub(crate) fn touched(&self, asked: Tick, lease: u64, held: bool) {
+    pub(crate) fn touched(&self, asked: Moment, lease: u64, held: bool) {
         let mut proven = self.lock();
         // A right that was seen to be over never comes back.
         if proven.is_some() {
-            *proven = held.then(|| end(asked, lease));
+            *proven = held.then(|| proof(asked, lease));
             drop(proven);
             self.moved.notify_waiters();
         }
@@ -132,32 +130,32 @@ impl Held {
     }
 
     pub(crate) fn lease_left(&self) -> Duration {
-        let until = *self.lock();
-        until.map_or(Duration::ZERO, |until| until.since(self.site.tick()))
+        let now = Moment::of(self.site.clock());
+        self.lock().map_or(Duration::ZERO, |proof| proof.left(now))
     }
 
     pub(crate) async fn until_lost(&self) {
         loop {
             let moved = self.moved.notified();
-            let until = *self.lock();
-            match until {
-                Some(until) if until > self.site.tick() => tokio::select! {
-                    () = self.site.clock().sleep_until(until) => {}
-                    () = moved => {}
-                },
-                _ => return,
+            let now = Moment::of(self.site.clock());
+            let proof = self.lock().filter(|proof| !proof.left(now).is_zero());
+            let Some(proof) = proof else { return };
+            // Looks once a second, because timers stand still while a machine sleeps.
+            let next = proof.until().min(now.tick.plus(SECOND));
+            tokio::select! {
+                () = self.site.clock().sleep_until(next) => {}
+                () = moved => {}
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Tick>> {
-        self.proven_until.lock().expect("no code panics while it holds this lock")
+    fn lock(&self) -> MutexGuard<'_, Option<Proof>> {
+        self.proof.lock().expect("no code panics while it holds this lock")
     }
 }
 
-fn end(asked: Tick, lease: u64) -> Tick {
-    let lease = Duration::from_millis(lease);
-    asked.plus(lease.saturating_sub(margin(lease)))
+fn proof(asked: Moment, lease: u64) -> Proof {
+    Proof::new(asked, Duration::from_millis(lease))
 }
 
 impl lifecycle::GiveBack for Held {

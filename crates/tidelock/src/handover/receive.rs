@@ -209,7 +209,7 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
     if let Some(untold) = Claims::untold(site) {
         return Ok(untold);
     }
-    let asked = site.tick();
+    let asked = site.moment();
     let taking = site.source.take(terms, max, false);
     let claiming = {
         let (site, lease) = (Arc::clone(site), terms.lease);
@@ -243,7 +243,7 @@ async fn open<O: Opening>(handle: &O, claims: Claims) -> Vec<O::Item> {
 /// What receivers get of a gap, and of claims that all decode, to these values.
 fn items<O: Opening>(handle: &O, mut claims: Claims, values: Vec<O::Value>) -> Vec<O::Item> {
     let gap = claims.take_gap().and_then(|gap| handle.gap(gap));
-    let (asked, lease) = (claims.asked, claims.lease);
+    let (asked, lease) = (claims.start, claims.lease);
     let mut items = Vec::with_capacity(values.len() + usize::from(gap.is_some()));
     items.extend(gap);
     items.extend(claims.into_messages().into_iter().zip(values).map(|(handed, value)| {

@@ -37,7 +37,7 @@ pub(crate) fn every(
 /// Answers whether everything was answered, whatever the answers were.
 async fn renew(site: &Arc<Site>, lease: u64, held: Vec<Arc<Held>>) -> bool {
     let parts = held.chunks(MAX_BATCH).map(|part| async move {
-        let asked = site.tick();
+        let asked = site.moment();
         let touches = part.iter().map(|held| held.settle(Action::Touch { lease })).collect();
         match site.settle(touches).await {
             Ok(settled) => {

@@ -105,7 +105,7 @@ impl Settlement {
     async fn run(self, operation: &'static str, action: Action) -> Result<Settled> {
         let Self { site, id, fence, held, hold, .. } = self;
         let span = observe::span(&site, Operation::Settle(operation), 1, Some(id));
-        let asked = site.tick();
+        let asked = site.moment();
         if let (Some(held), Action::Touch { lease }) = (&held, &action) {
             held.touching(asked, *lease);
         }

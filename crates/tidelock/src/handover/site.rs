@@ -14,6 +14,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::name::Address;
+use crate::proof::Moment;
 use crate::runtime::BoxFuture;
 use crate::sent::Sent;
 use crate::tidelock::World;
@@ -87,6 +88,10 @@ impl Site {
 
     pub(crate) fn tick(&self) -> Tick {
         self.world.clock.tick()
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment::of(&self.world.clock)
     }
 
     /// Refuses a bad address, and any call once a shutdown is over. Until then what is held may be finished.
@@ -195,20 +200,22 @@ pub(crate) struct Claims {
     gap: Option<GapView>,
     messages: VecDeque<Handed>,
     /// When the take was asked for: leases are proven from here.
+    pub(super) start: Moment,
+    /// The same by the monotonic clock alone.
     pub(crate) asked: Tick,
     /// As asked for, in milliseconds.
     pub(crate) lease: u64,
 }
 
 impl Claims {
-    pub(crate) fn new(site: &Arc<Site>, taken: Taken, asked: Tick, lease: u64) -> Self {
+    pub(crate) fn new(site: &Arc<Site>, taken: Taken, start: Moment, lease: u64) -> Self {
         let Taken { gap, messages, .. } = taken;
-        Self { site: Arc::clone(site), gap, messages: messages.into(), asked, lease }
+        Self { site: Arc::clone(site), gap, messages: messages.into(), start, asked: start.tick, lease }
     }
 
     /// Claims of nothing.
     pub(crate) fn none(site: &Arc<Site>) -> Self {
-        Self { site: Arc::clone(site), gap: None, messages: VecDeque::new(), asked: site.tick(), lease: 0 }
+        Self::new(site, Taken::default(), site.moment(), 0)
     }
 
     /// A gap that is still to be told, if there is one.
@@ -238,7 +245,7 @@ impl Claims {
             first.extend(self.messages.drain(..count));
             first
         };
-        Self { site: Arc::clone(&self.site), gap, messages, asked: self.asked, lease: self.lease }
+        Self { site: Arc::clone(&self.site), gap, messages, start: self.start, asked: self.asked, lease: self.lease }
     }
 
     /// Takes the gap out; from here on it is the caller's to tell.

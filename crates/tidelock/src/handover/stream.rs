@@ -232,7 +232,7 @@ impl<O: Opening> Source<O> {
         if let Some(gap) = claims.take_gap() {
             return Ok(Claimed::Gap(gap));
         }
-        let (asked, lease) = (claims.asked, claims.lease);
+        let (asked, lease) = (claims.start, claims.lease);
         Ok(match claims.into_messages().pop_front() {
             Some(handed) => {
                 let held = Held::new(&line.site, &handed, asked, lease, handle.max_nack_delay());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::held::Held;
 use super::site::{Object, Source};
 use super::store::{Action, Content, Handed, Settle, Settled, Taken};
 use super::worker::Crew;
@@ -16,8 +17,9 @@ use crate::Tidelock;
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
+use crate::proof::Moment;
 use crate::runtime::{BoxFuture, ready};
-use crate::time::SECOND;
+use crate::time::{Clock, ManualClock, SECOND, Timestamp};
 use crate::topic::store::{Begin, Position, ReaderTerms};
 
 /// A take that was asked for.
@@ -164,4 +166,20 @@ async fn a_worker_ends_when_all_that_it_took_is_given_back() {
     assert!(poll(report.as_mut()).is_pending());
     settling.answer.send(Ok(vec![Settled::Done; 2])).unwrap();
     assert_eq!(within(report).await.given_back, 2);
+}
+
+#[tokio::test]
+async fn a_machine_that_slept_holds_nothing() {
+    let bench = Bench::new();
+    let site = &bench.line.site;
+    let now = Moment::of(site.clock());
+    let awake = Held::new(site, &handed(1), now, 30_000, SECOND);
+    assert!(awake.lease_left() > 25 * SECOND);
+    // As if the wall clock had gone on by an hour since, and the monotonic one had not.
+    let before = site.clock().now().as_millis() - 3_600_000;
+    let mut asked = Moment::of(&Clock::Manual(ManualClock::at(Timestamp::from_millis(before))));
+    asked.tick = now.tick;
+    let slept = Held::new(site, &handed(1), asked, 30_000, SECOND);
+    assert_eq!(slept.lease_left(), Duration::ZERO);
+    within(slept.until_lost()).await;
 }

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::handover::site::Claims;
 use crate::handover::store::Taken;
 use crate::lifecycle::Hold;
+use crate::proof::Moment;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{SECOND, Tick, Timestamp};
 
@@ -32,7 +33,7 @@ pub(super) fn start(receivers: &Arc<Receivers>) -> bool {
 struct Landed {
     /// `None`: it only passed a wake-up on.
     order: Option<Order>,
-    asked: Tick,
+    asked: Moment,
     answer: Result<Taken>,
 }
 
@@ -143,7 +144,7 @@ impl Pump {
 
     fn fly(&mut self, order: Option<Order>, terms: &Terms, max: usize) {
         let site = &self.receivers.site;
-        let asked = site.tick();
+        let asked = site.moment();
         self.under_way.extend(order.as_ref().map(|order| order.number));
         let answer = site.source.take(terms, max, order.is_some());
         self.flights.push(Box::pin(async move { Landed { order, asked, answer: answer.await } }));
@@ -183,7 +184,7 @@ impl Pump {
         self.reply(replies);
     }
 
-    fn landed_well(&mut self, order: &Order, asked: Tick, taken: Taken) -> Replies {
+    fn landed_well(&mut self, order: &Order, asked: Moment, taken: Taken) -> Replies {
         let receivers = Arc::clone(&self.receivers);
         let site = &receivers.site;
         self.failures = 0;

@@ -137,7 +137,7 @@ impl Buffer {
     }
 
     fn put(&self, mut claims: Claims) {
-        let (asked, lease) = (claims.asked, claims.lease);
+        let (asked, lease) = (claims.start, claims.lease);
         let mut inside = self.lock();
         inside.ready.extend(claims.take_gap().map(Ready::Gap));
         for handed in claims.into_messages() {

@@ -107,7 +107,7 @@ impl Shared {
         if let Some(gap) = claims.take_gap() {
             self.tell(gap);
         }
-        let (asked, lease) = (claims.asked, claims.lease);
+        let (asked, lease) = (claims.start, claims.lease);
         let site = self.site();
         let since = site.tick();
         let mut state = self.lock();
@@ -120,7 +120,7 @@ impl Shared {
 
     /// Gives back what came too late to be started. A gap is told to the next receiver.
     pub(super) fn refuse(&self, claims: Claims) {
-        let (asked, lease) = (claims.asked, claims.lease);
+        let (asked, lease) = (claims.start, claims.lease);
         let mut state = self.lock();
         for handed in claims.into_messages() {
             let held = Arc::new(Held::new(self.site(), &handed, asked, lease, self.plan.max_nack_delay));
