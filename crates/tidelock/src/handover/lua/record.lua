@@ -7,7 +7,8 @@ local STEP = 200
 -- Numbers all, 8 bytes each, in the order of FIELDS: to read and write them one by one costs as much as a command for each
 -- two of them. Every object has these: `ready`: how many may be handed out. `paused`: end of the pause, -1 for until
 -- resumed. `next`: no deadline is earlier, 0 for none. `told`: deadline that a parked process keeps, 0 for none. `ends`:
--- latest deadline of anything stored, -1 for never. `applied`: the `ends` that expiries were set for.
+-- latest deadline of anything stored that has one; where things without one are not counted (`endless`, `dead_endless`), -1
+-- while one may be stored. `applied`: the end that expiries were set for, -1 for never.
 local NUMBERS = '>' .. string.rep('i8', #FIELDS)
 local found = redis.call('HGET', RECORD, 'numbers')
 local known = found or string.rep('\0', 8 * #FIELDS)
@@ -78,21 +79,30 @@ local function is_paused()
   return r.paused == -1 or now < r.paused
 end
 
--- Ends a step: the record, and the lifetime of every key that it may have made. `unfinished`: how many things are stored
--- that may have no end; without them the object ends at `rest`, the latest deadline of all else.
-local function keep(unfinished, rest)
-  if r.ends == -1 and unfinished == 0 and r.paused ~= -1 then
+-- When all keys may go; -1: while something is stored that has no end, or a pause has none.
+local function end_of_all(unfinished, rest)
+  if r.ends == -1 and unfinished == 0 then
     r.ends = math.max(now, rest, r.paused)
   end
-  if r.paused == -1 then
-    r.ends = -1
+  if r.paused == -1 or (r.endless or 0) + (r.dead_endless or 0) > 0 then
+    return -1
   end
-  local renew = r.ends ~= r.applied and (r.ends == -1 or r.applied == -1 or r.ends > r.applied + SLACK)
+  if r.applied == -1 and r.ends ~= -1 then
+    r.ends = math.max(r.ends, now)
+  end
+  return r.ends
+end
+
+-- Ends a step: the record, and the lifetime of every key that it may have made but the last one, PARKED. `unfinished`: how
+-- many things are stored that may have no end; without them the object ends at `rest`, the latest deadline of all else.
+local function keep(unfinished, rest)
+  local ends = end_of_all(unfinished, rest)
+  local renew = ends ~= r.applied and (ends == -1 or r.applied == -1 or ends > r.applied + SLACK)
   if not found or r.applied == 0 then
     renew = true
   end
   if renew then
-    r.applied = r.ends
+    r.applied = ends
   end
   for i = 1, #FIELDS do
     numbers[i] = r[FIELDS[i]]
@@ -101,16 +111,18 @@ local function keep(unfinished, rest)
   if packed ~= known then
     redis.call('HSET', RECORD, 'numbers', packed)
   end
-  local left = math.max(r.ends - now, 0) + HOUR + SLACK
   if renew then
-    for i = 1, OBJECT_KEYS do
-      if r.ends == -1 then
+    local left = math.max(ends - now, 0) + HOUR + SLACK
+    for i = 1, OBJECT_KEYS - 1 do
+      if ends == -1 then
         redis.call('PERSIST', KEYS[i])
       else
         redis.call('PEXPIRE', KEYS[i], left)
       end
     end
-  elseif r.ends ~= -1 then
+  elseif ends ~= -1 then
+    -- No longer than the record: nothing is read without its numbers.
+    local left = math.max(r.applied + SLACK - now, 0) + HOUR
     for key in pairs(fresh) do
       redis.call('PEXPIRE', key, left)
     end

@@ -38,7 +38,9 @@ local function pause()
   if until_time > 0 then
     delivery_deadline(until_time)
   end
-  live_until(until_time > 0 and until_time or nil)
+  if until_time > 0 then
+    live_until(until_time)
+  end
   return same and 'no' or 'yes'
 end
 
@@ -64,6 +66,9 @@ local function remove(id_bytes)
     if index then
       redis.call('LSET', LINE, index, found.element:sub(1, TOMBSTONE))
       r.ready, r.settled = r.ready - 1, r.settled + 1
+      if is_endless(found) then
+        r.endless = r.endless - 1
+      end
       return 'removed'
     end
   end
@@ -80,6 +85,9 @@ local function purge_line(newest)
     end
     if #elements[i] > TOMBSTONE then
       removed = removed + 1
+      if is_endless(parse_line(elements[i])) then
+        r.endless = r.endless - 1
+      end
     end
   end
   r.ready, r.settled = r.ready - removed, r.settled + removed

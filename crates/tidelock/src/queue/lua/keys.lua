@@ -6,4 +6,5 @@ local OBJECT_KEYS = 12
 
 -- `age`: max_age of the line, -1 for none; the others are told in docs/wire/queue.md.
 local FIELDS = { 'id', 'fence', 'join', 'standing', 'ready', 'blocked', 'delayed', 'leased', 'dead', 'accepted',
-  'settled', 'paused', 'age', 'widest', 'line_expiry', 'told', 'next', 'ends', 'dedup_ends', 'applied', 'swept' }
+  'settled', 'paused', 'age', 'widest', 'line_expiry', 'told', 'next', 'ends', 'dedup_ends', 'applied', 'swept', 'endless',
+  'dead_endless' }

@@ -20,6 +20,11 @@ end
 -- Takes a stored message out of the index of its state; it stays in its key's line.
 local function leave_state(m)
   local id = pack8(m.id)
+  if m.kind ~= 'x' and is_endless(m) then
+    r.endless = r.endless - 1
+  elseif m.kind == 'x' and m.retention == 0 then
+    r.dead_endless = r.dead_endless - 1
+  end
   if m.kind == 'r' then
     r.ready = r.ready - 1
     redis.call('ZREM', READY, place_of(m))
@@ -42,8 +47,8 @@ end
 
 -- The latest instant at which anything of an unfinished message is left: dead from its expiry for its retention.
 local function life_of(m)
-  if m.expiry == 0 or m.retention == 0 then
-    live_until(nil)
+  if is_endless(m) then
+    r.endless = r.endless + 1
   else
     live_until(math.max(m.expiry, now) + m.retention)
   end
@@ -97,7 +102,7 @@ local function bury(m, reason, moved_at)
     deadline(moved_at + m.retention)
     live_until(moved_at + m.retention)
   else
-    live_until(nil)
+    r.dead_endless = r.dead_endless + 1
   end
   store(m)
 end
@@ -176,6 +181,9 @@ local function transition(cause, at, id_bytes)
   if cause > #INDEXES then
     local m = parse_line(redis.call('LPOP', LINE))
     r.ready = r.ready - 1
+    if is_endless(m) then
+      r.endless = r.endless - 1
+    end
     return bury(m, 'e', at)
   end
   local m = load(id_bytes)

@@ -30,7 +30,7 @@ local function push_line(age, bodies)
     end
     local retention = unpack8(body)
     if expiry == 0 or retention == 0 then
-      live_until(nil)
+      r.endless = r.endless + 1
     else
       live_until(expiry + retention)
     end

@@ -12,9 +12,13 @@ end
 -- ARGV[at]: receipts, 16 bytes each: id and fence. Answers y or s for each.
 local function op_ack(at)
   local ids, fences = split(ARGV[at])
-  if not settling and redis.call('EXISTS', LINES) == 0 and end_at_once(LEASED, MESSAGES, ids, fences) then
+  -- If all that are unfinished have an end, or none has, what goes need not be read for it.
+  local all_endless = r.endless > 0 and r.endless == r.ready + r.blocked + r.delayed + r.leased
+  local alike = r.endless == 0 or all_endless
+  if alike and not settling and redis.call('EXISTS', LINES) == 0 and end_at_once(LEASED, MESSAGES, ids, fences) then
     r.leased = r.leased - #ids
     r.settled = r.settled + #ids
+    r.endless = r.endless - (all_endless and #ids or 0)
     return at + 1, string.rep('y', #ids)
   end
   local values, results, gone, leases, keyed = load_values(MESSAGES, ids), {}, {}, {}, {}
@@ -24,6 +28,9 @@ local function op_ack(at)
       seen[ids[i]] = true
       results[i] = 'y'
       gone[#gone + 1], leases[#leases + 1] = ids[i], ids[i] .. fences[i]
+      if all_endless or (not alike and is_endless(parse(values[i]))) then
+        r.endless = r.endless - 1
+      end
       -- It is 0 where there is no ordering key, unless the message went to the back.
       if values[i]:sub(25, 32) ~= '\0\0\0\0\0\0\0\0' then
         keyed[#keyed + 1] = parse(values[i])
@@ -55,7 +62,7 @@ local function op_touch(at)
       results[i] = 'y'
       leases[#leases + 1], leases[#leases + 2] = end_text, ids[i] .. fences[i]
       local m = parse(values[i])
-      if m.retention > 0 and r.ends ~= -1 then
+      if m.retention > 0 then
         live_until(lease_end + m.retention)
       end
     else

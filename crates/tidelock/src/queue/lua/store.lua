@@ -41,6 +41,11 @@ local function parse_line(element)
   return m
 end
 
+-- Whether nothing says when an unfinished message is over at the latest.
+local function is_endless(m)
+  return m.expiry == 0 or m.retention == 0
+end
+
 local function build(m)
   return struct.pack(STATE, m.kind, m.priority, m.standing, m.fence, m.attempts, m.join, m.number, m.tag,
     #m.consumer, #m.note, #m.failure) .. m.consumer .. m.note .. m.failure .. m.element

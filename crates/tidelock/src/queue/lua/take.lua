@@ -54,8 +54,7 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
         receipts[#receipts + 1] = id .. fence
         values[#values + 1], values[#values + 2] = id, value
         out[#out + 1] = value
-        local retention = unpack8(element, 25)
-        live_until(retention > 0 and r.ends ~= -1 and lease_end + retention or r.ends ~= -1 and lease_end or nil)
+        live_until(lease_end + unpack8(element, 25))
       end
     end
   end
@@ -109,9 +108,7 @@ local function take_merged(want, lease_end, consumer, max_deliveries, place, out
     receipts[#receipts + 1] = receipt_of(m)
     values[#values + 1], values[#values + 2] = pack8(m.id), value
     out[#out + 1] = value
-    if m.retention > 0 and r.ends ~= -1 then
-      live_until(lease_end + m.retention)
-    end
+    live_until(lease_end + m.retention)
   end
   store_leases(lease_end, values, receipts)
 end

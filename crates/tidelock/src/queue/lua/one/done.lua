@@ -1,7 +1,7 @@
 -- part: ends what one/begin.lua begins.
       call('HSET', KEYS[1], 'numbers', pack(NUMBERS, last_id, last_fence, join, standing, ready, blocked, delayed,
-        leased, dead, accepted, settled, paused, age, widest, line_expiry, told, next_deadline, lives_until, rest,
-        applied, swept))
+        leased, dead, accepted, settled, paused, age, widest, line_expiry, told, next_deadline, latest or lives_until,
+        rest, applied, swept, endless, dead_endless))
       reply[2] = text('%d', next_deadline)
       return reply
     end

@@ -2,7 +2,10 @@
 -- `op_ack`, `op_take` and `take_line` do. Then the leases go, and tell by that whether all were held: the last that is judged
 -- is also the first that is written.
     local ids, ending, want, got = {}, acks and #ARGV[ack_at + 1] / 16 or 0, 0, 0
-    plain = plain and (not acks or join == 0 or call('EXISTS', KEYS[5]) == 0)
+    -- How many of those that are acknowledged have no end: all or none, or they have to be read.
+    local endless_acks = endless > 0 and ending or 0
+    plain = plain and (not acks or ((endless == 0 or endless == ready + blocked + delayed + leased)
+      and (join == 0 or call('EXISTS', KEYS[5]) == 0)))
     if plain and takes then
       want = tonumber(ARGV[take_at + 1])
       got = want < ready + sends and want or ready + sends

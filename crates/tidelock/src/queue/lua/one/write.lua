@@ -13,7 +13,7 @@
           local id, body = pack('>I8', last_id), ARGV[7 + i]
           local retention = unpack_bytes('>I8', body)
           if over == 0 or retention == 0 then
-            lives_until = -1
+            endless = endless + 1
           else
             forgotten = forgotten and forgotten > over + retention and forgotten or over + retention
           end
@@ -27,7 +27,7 @@
       end
       if acks then
         call('HDEL', KEYS[3], unpack(ids))
-        leased, settled = leased - ending, settled + ending
+        leased, settled, endless = leased - ending, settled + ending, endless - endless_acks
         answers[#answers + 1] = string.rep('y', ending)
         reply[#reply + 1] = answers[#answers]
       end
@@ -70,5 +70,11 @@
       end
       if expiry and (next_deadline == 0 or expiry < next_deadline) then
         next_deadline = expiry
+      end
+      -- While something has no end the keys stay; the latest end of all else is kept for when it is gone.
+      local latest
+      if endless + dead_endless > 0 then
+        latest = forgotten and forgotten > lives_until and forgotten or lives_until
+        lives_until = -1
       end
       local unfinished = ready + blocked + delayed + leased + dead
