@@ -30,12 +30,12 @@ end
 
 -- From the plain line alone: ids, elements and standing times are there, nothing is looked up.
 local function take_line(want, lease_end, consumer, max_deliveries, place, out)
-  local room = math.max(1, math.floor(MAX_BYTES / (r.widest + 24)))
   local rest = struct.pack('>I6I8I8c1I2I2I2', 1, 0, max_deliveries, place, #consumer, 0, 0) .. consumer
-  local values, receipts = {}, {}
-  want = math.min(want, room)
+  local values, receipts, bytes = {}, {}, 0
   while #receipts < want do
-    local elements = redis.call('LPOP', LINE, want - #receipts)
+    -- No more at once than fit for sure.
+    local fit = math.max(1, math.floor((MAX_BYTES - bytes) / (r.widest + 24)))
+    local elements = redis.call('LPOP', LINE, math.min(want - #receipts, fit))
     if not elements or #elements == 0 then
       break
     end
@@ -43,11 +43,12 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
       local element = elements[i]
       if #element > TOMBSTONE then
         local expiry = settling and unpack8(element, 17) or 0
-        if expiry > 0 and expiry <= now then
+        if (expiry > 0 and expiry <= now) or (bytes > 0 and bytes + #element > MAX_BYTES) then
           push_back(elements, i)
           want = 0
           break
         end
+        bytes = bytes + #element
         r.fence = following(r.fence)
         local id, fence = element:sub(1, 8), pack8(r.fence)
         local value = 'l\0' .. element:sub(9, 16) .. fence .. rest .. element

@@ -240,3 +240,19 @@ conformance!(who_waits_while_much_is_overdue_is_not_forgotten, async |mut world:
     let (first, second) = within(async { tokio::join!(first, second) }).await;
     assert_eq!((data(&first.unwrap().unwrap()), data(&second.unwrap().unwrap())), ("line", "behind"));
 });
+
+conformance!(one_large_message_makes_no_takes_small, async |world: World| {
+    let queue = world.open().await.queue::<Raw>("raw").payload_limit(16 << 20).build().unwrap();
+    queue.send(&Raw(vec![1; 15 << 20])).await.unwrap();
+    queue.send_many((0..20).map(|_| queue.send(&Raw(vec![2; 1 << 10])))).await.unwrap();
+    assert_eq!(queue.recv_many(1).await.unwrap()[0].0.len(), 15 << 20);
+    assert_eq!(queue.recv_many(30).await.unwrap().len(), 20);
+    // What does not fit stays for the next one.
+    queue.send(&Raw(vec![3; 1 << 10])).await.unwrap();
+    queue.send(&Raw(vec![1; 16 << 20])).await.unwrap();
+    queue.send(&Raw(vec![4; 1 << 10])).await.unwrap();
+    for expected in [3, 1, 4] {
+        let taken = queue.recv_many(10).await.unwrap();
+        assert_eq!(taken.iter().map(|one| one.0[0]).collect::<Vec<_>>(), [expected]);
+    }
+});
