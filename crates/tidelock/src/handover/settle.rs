@@ -153,8 +153,13 @@ pub(crate) fn cut(text: &str, max: usize) -> Arc<str> {
     format!("{}{MARK}", &text[..end]).into()
 }
 
-fn text_of(error: &dyn fmt::Display) -> Arc<str> {
-    cut(&error.to_string(), MAX_ERROR)
+/// The same; an empty text is none.
+pub(crate) fn cut_or_none(text: &str, max: usize) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| cut(text, max))
+}
+
+fn text_of(error: &dyn fmt::Display) -> Option<Arc<str>> {
+    cut_or_none(&error.to_string(), MAX_ERROR)
 }
 
 /// What the settle of done work is called: queues ack messages, groups commit events.
@@ -213,24 +218,23 @@ impl GiveBack {
 #[must_use = "nothing is settled until it is awaited"]
 pub struct Bury {
     settlement: Settlement,
-    note: Arc<str>,
+    note: Option<Arc<str>>,
     error: Option<Arc<str>>,
 }
 
 impl Bury {
     pub(crate) fn new(settlement: Settlement, reason: &str) -> Self {
-        Self { settlement, note: cut(reason, MAX_REASON), error: None }
+        Self { settlement, note: cut_or_none(reason, MAX_REASON), error: None }
     }
 
-    /// What went wrong, kept as the dead letter's `last_error`; cut at 4,096 bytes.
+    /// What went wrong, kept as the dead letter's `last_error`; cut at 4,096 bytes. An empty text is none.
     pub fn error(mut self, error: &dyn fmt::Display) -> Self {
-        self.error = Some(text_of(error));
+        self.error = text_of(error);
         self
     }
 
     async fn run(self) -> Result<bool> {
-        let note = Some(self.note).filter(|note| !note.is_empty());
-        let action = Action::Bury { reason: DeadReason::Rejected, note, error: self.error };
+        let action = Action::Bury { reason: DeadReason::Rejected, note: self.note, error: self.error };
         self.settlement.finish("dead_letter", action, Counter::DeadLettered).await
     }
 }
@@ -258,15 +262,15 @@ impl Nack {
         self
     }
 
-    /// A note for whoever looks; cut at 1,024 bytes.
+    /// A note for whoever looks; cut at 1,024 bytes. An empty one is none.
     pub fn reason(mut self, reason: &str) -> Self {
-        self.note = Some(cut(reason, MAX_REASON));
+        self.note = cut_or_none(reason, MAX_REASON);
         self
     }
 
-    /// What went wrong, shown as `last_error`; cut at 4,096 bytes.
+    /// What went wrong, shown as `last_error`; cut at 4,096 bytes. An empty text is none.
     pub fn error(mut self, error: &dyn fmt::Display) -> Self {
-        self.error = Some(text_of(error));
+        self.error = text_of(error);
         self
     }
 

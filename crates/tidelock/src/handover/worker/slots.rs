@@ -20,10 +20,10 @@ use super::report::WorkerStats;
 use super::{Control, Plan};
 use crate::error::Error;
 use crate::handover::held::Held;
-use crate::handover::observe::{self, Operation};
+use crate::handover::observe::{self, Counter, Operation};
 use crate::handover::receive::undecodable;
 use crate::handover::receivers::Receivers;
-use crate::handover::settle::{MAX_ERROR, cut};
+use crate::handover::settle::{MAX_ERROR, cut_or_none};
 use crate::handover::signal::Signal;
 use crate::handover::site::{Claims, Site};
 use crate::handover::store::{Action, DeadReason, Handed};
@@ -268,6 +268,9 @@ impl Shared {
             () = self.timed_out() => Ok(Ok(Err(self.timeout_error()))),
             () = abort => return None,
         };
+        if !matches!(outcome, Ok(Err(_))) {
+            observe::count(site, Counter::Received, 1);
+        }
         Some(match outcome {
             Ok(Ok(Ok(()))) => Action::Ack,
             Ok(Ok(Err(error))) => self.failed(attempt, &error),
@@ -291,7 +294,7 @@ impl Shared {
     }
 
     fn failed(&self, attempt: u64, error: &HandlerError) -> Action {
-        let text = Some(cut(&error.text(), MAX_ERROR));
+        let text = cut_or_none(&error.text(), MAX_ERROR);
         let delay = match error.remedy {
             Remedy::None => return Action::Bury { reason: DeadReason::Rejected, note: None, error: text },
             Remedy::After(delay) => delay,

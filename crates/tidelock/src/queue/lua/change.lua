@@ -104,7 +104,8 @@ local function purge()
   end
   for _, key in ipairs({ READY, DELAYED, LINES }) do
     local skipped = 0
-    while r.settled - before < MOST do
+    -- The lines hold what is leased, too: they are not looked through for that alone.
+    while r.settled - before < MOST and r.ready + r.blocked + r.delayed > 0 do
       local members = key == LINES and redis.call('ZRANGEBYLEX', key, '-', '+', 'LIMIT', skipped, 50)
         or redis.call('ZRANGE', key, skipped, skipped + 49)
       for i = 1, #members do

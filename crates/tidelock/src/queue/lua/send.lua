@@ -82,7 +82,7 @@ local function op_plain(at)
   local depth = r.ready + r.blocked + r.delayed
   local room = limit == 0 and count or math.max(limit - depth, 0)
   if whole == '1' and room < count then
-    return last + 1, 'F' .. pack8(limit) .. pack8(room)
+    return last + 1, 'F' .. pack8(math.max(depth, limit)) .. pack8(room)
   end
   local fits = math.min(room, count)
   local results, bodies = {}, {}
@@ -94,7 +94,7 @@ local function op_plain(at)
     results[i] = 'N' .. (ids and ids[i] or send_apart(bodies[i], nil, 0, age))
   end
   for _ = fits + 1, count do
-    results[#results + 1] = 'F' .. pack8(limit)
+    results[#results + 1] = 'F' .. pack8(math.max(depth, limit))
   end
   return last + 1, table.concat(results)
 end
@@ -120,7 +120,7 @@ local function op_batch(at)
     end
     if not duplicate then
       if limit > 0 and depth >= limit then
-        return last + 1, 'F' .. pack8(limit) .. pack8(i - 1)
+        return last + 1, 'F' .. pack8(depth) .. pack8(i - 1)
       end
       depth = depth + 1
     end

@@ -203,11 +203,12 @@ impl Step {
     }
 }
 
+/// The limit that was reached is that of the message.
 fn accepted(results: &[u8]) -> Accepted {
     if results[0] == b'F' {
         let index = results.get(9..17).map_or(0, number);
-        let limit = number(&results[1..9]);
-        return Accepted::Full { index: usize::try_from(index).unwrap_or(usize::MAX), depth: limit, limit };
+        let depth = number(&results[1..9]);
+        return Accepted::Full { index: usize::try_from(index).unwrap_or(usize::MAX), depth, limit: 0 };
     }
     let one = |result: &[u8]| (number(&result[1..9]), result[0] == b'D');
     Accepted::All(results.chunks_exact(9).map(one).collect())

@@ -187,9 +187,13 @@ impl Remote {
         }
         for (index, request) in requests.into_iter().enumerate() {
             match request {
-                Request::Send { reply, .. } => {
+                Request::Send { batch, reply } => {
+                    let mut accepted = sent[index].take().expect("each send has its step");
+                    if let Accepted::Full { index, limit, .. } = &mut accepted {
+                        *limit = batch.get(*index).and_then(|message| message.max_depth).unwrap_or(0);
+                    }
                     // A caller that went away needs no answer.
-                    let _ = reply.send(Ok(sent[index].take().expect("each send has its step")));
+                    let _ = reply.send(Ok(accepted));
                 }
                 Request::Settle { reply, .. } => {
                     if let Some(reply) = reply {

@@ -9,8 +9,7 @@ use super::looks::misfit;
 use super::send::full;
 use crate::changed::Changed;
 use crate::error::Result;
-use crate::handover::Site;
-use crate::handover::cut;
+use crate::handover::{MAX_REASON, Site, cut_or_none};
 use crate::pause::pause_time;
 use crate::queue::message::MessageId;
 use crate::queue::store::{Change, Changes, Removed};
@@ -60,9 +59,9 @@ impl Pause {
         self
     }
 
-    /// Shown by `stats`; cut at 1,024 bytes.
+    /// Shown by `stats`; cut at 1,024 bytes. An empty one is none.
     pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(cut(reason, 1_024));
+        self.reason = cut_or_none(reason, MAX_REASON);
         self
     }
 

@@ -148,8 +148,8 @@ impl<T: Value> SendRequest<T> {
         let accepted = observe::within(span, store_of(site).send(&site.address, vec![message])).await;
         match accepted.map_err(|error| site.context("send", error))? {
             Accepted::All(sent) => {
-                observe::count(site, Counter::Sent, 1);
                 let (id, duplicate) = *sent.first().expect("a batch of one has one answer");
+                observe::count(site, Counter::Sent, usize::from(!duplicate));
                 Ok(Sent { id: MessageId(id), duplicate })
             }
             Accepted::Full { depth, limit, .. } => Err(site.context("send", full(depth, limit))),
@@ -205,7 +205,7 @@ impl<T: Value> SendMany<T> {
         let accepted = observe::within(span, store_of(site).send(&site.address, batch)).await;
         match accepted.map_err(|error| site.context("send_many", error))? {
             Accepted::All(sent) => {
-                observe::count(site, Counter::Sent, count);
+                observe::count(site, Counter::Sent, sent.iter().filter(|(_, duplicate)| !duplicate).count());
                 Ok(sent.into_iter().map(|(id, duplicate)| Sent { id: MessageId(id), duplicate }).collect())
             }
             Accepted::Full { index, depth, limit } => {

@@ -170,3 +170,14 @@ conformance!(numbers_survive_the_deletion_of_the_queue, async |world: World| {
     assert!(delivery.ack().await.unwrap());
     assert_eq!(stats(&queue).await.ready, 0);
 });
+
+conformance!(an_empty_text_is_none, async |world: World| {
+    let queue = texts(&world.open().await);
+    let id = send(&queue, "text").await;
+    take(&queue).await.nack().reason("why").error(&"broke").await.unwrap();
+    take(&queue).await.nack().reason("").error(&"").await.unwrap();
+    let info = queue.get(id).await.unwrap().unwrap();
+    assert_eq!((info.note.as_deref(), info.last_error.as_deref()), (Some("why"), Some("broke")));
+    assert_eq!(queue.pause().await.unwrap(), tidelock::Changed::Yes);
+    assert_eq!(queue.pause().reason("").await.unwrap(), tidelock::Changed::No);
+});

@@ -196,3 +196,17 @@ conformance!(tenants_share_nothing, async |world: World| {
         assert_eq!(queue.tenant(bad).stats().await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 });
+
+conformance!(a_full_queue_tells_how_many_there_are, async |world: World| {
+    let tide = world.open().await;
+    let (queue, limited) = (texts(&tide), tide.queue::<String>("texts").max_depth(2).build().unwrap());
+    for _ in 0..3 {
+        send(&queue, "text").await;
+    }
+    let text = "text".to_owned();
+    let told = "3 messages are ready or delayed, limit 2";
+    let error = limited.send(&text).await.unwrap_err();
+    assert!(error.to_string().contains(told), "{error}");
+    let error = limited.send_many([limited.send(&text), limited.send(&text).priority(1)]).await.unwrap_err();
+    assert!(error.to_string().contains(told) && error.to_string().contains("item 0"), "{error}");
+});
