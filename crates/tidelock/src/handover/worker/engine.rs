@@ -264,7 +264,8 @@ impl Engine {
     }
 }
 
-/// Renews all leases from a task of its own, which no handler can hold up. Dropped, it ends.
+/// Renews all leases from a task of its own, which no handler holds up as long as the runtime has a thread for it. Dropped, it
+/// ends.
 #[derive(Debug)]
 struct Renewal {
     stop: Arc<Signal>,
