@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use tidelock::{Backoff, Queue, Tidelock};
-use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, scale};
+use tidelock::{Backoff, Delivery, ErrorKind, ManualClock, Queue, Removed, Tidelock, Timestamp};
+use tidelock_testkit::{Binary, Flavour, Proxy, Reply, Sentinel, Server, scale};
 
-use crate::stage::{Other, account, durable_server, open, server, until, within};
+use crate::stage::{Other, account, durable_server, keys_without_lifetime, open, server, until, within};
 
 const MS: Duration = Duration::from_millis(1);
 const WAIT: Duration = Duration::from_secs(30);
@@ -289,4 +289,158 @@ async fn a_failover_under_sentinel_is_followed() {
     assert!(within(first.ack()).await.unwrap(), "a lease that was replicated goes on");
     let second = within(queue.recv().wait(WAIT)).await.unwrap().expect("it is there");
     assert!(**second == 2 && second.ack().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_send_that_a_full_server_refuses_takes_nothing_else_with_it() {
+    let Some(server) = server() else { return };
+    let queue = queue(&open(&server.url()).await, WAIT);
+    for value in 0..2 {
+        queue.send(&value).await.unwrap();
+    }
+    let delivery = queue.try_recv().await.unwrap().unwrap();
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    // On one thread: they share a trip.
+    let (sent, acked, taken) = tokio::join!(queue.send(&2).into_future(), delivery.ack(), queue.try_recv());
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    assert_eq!(sent.unwrap_err().kind(), ErrorKind::Server);
+    assert!(acked.unwrap());
+    assert_eq!(**taken.unwrap().unwrap(), 1);
+    account(&queue, &server).await;
+}
+
+/// The remaining lifetimes of all keys with this end, in milliseconds.
+fn lifetimes(server: &Server, end: &str) -> Vec<i64> {
+    let mut connection = server.connect().unwrap();
+    let keys = connection.command(&["KEYS", &format!("*{end}")]).unwrap();
+    let keys: Vec<String> = keys.items().iter().filter_map(Reply::text).map(str::to_owned).collect();
+    keys.iter().map(|key| connection.command(&["PTTL", key]).unwrap().int().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn keys_have_a_lifetime_again_once_nothing_without_an_end_is_left() {
+    let Some(server) = server() else { return };
+    let tide = open(&server.url()).await;
+    let queue = queue(&tide, WAIT);
+    let endless = tide.queue::<u64>("q").lease(WAIT).max_age(None).dead_letter_retention(None).build().unwrap();
+    let are_limited = |limited: bool, what: &str| {
+        let without = keys_without_lifetime(&server);
+        assert_eq!(without == ["tidelock:format"], limited, "{what}: {without:?}");
+    };
+    // It stands there all the time.
+    queue.send(&0).delay(WAIT * 100).await.unwrap();
+    are_limited(true, "a message with an end");
+    queue.pause().await.unwrap();
+    are_limited(false, "a pause without end");
+    queue.resume().await.unwrap();
+    are_limited(true, "resumed");
+    for priority in [0, 1] {
+        let send = async || {
+            let id = endless.send(&1).priority(priority).await.unwrap().id;
+            are_limited(false, "a message without end");
+            id
+        };
+        send().await;
+        assert!(queue.try_recv().await.unwrap().unwrap().ack().await.unwrap());
+        are_limited(true, "acknowledged");
+        let id = send().await;
+        assert_eq!(queue.remove(id).await.unwrap(), Removed::Removed);
+        are_limited(true, "removed");
+        let id = send().await;
+        assert!(queue.try_recv().await.unwrap().unwrap().dead_letter("no").await.unwrap());
+        are_limited(false, "a dead letter without end");
+        assert!(queue.dead_letters().requeue(id).await.unwrap());
+        are_limited(true, "requeued with an end");
+        assert!(queue.try_recv().await.unwrap().unwrap().nack().await.is_ok());
+        assert!(queue.try_recv().await.unwrap().unwrap().ack().await.unwrap());
+        let id = send().await;
+        assert!(queue.try_recv().await.unwrap().unwrap().dead_letter("no").await.unwrap());
+        assert!(queue.dead_letters().remove(id).await.unwrap());
+        are_limited(true, "a dead letter that was removed");
+        send().await;
+        queue.purge().await.unwrap();
+        are_limited(true, "purged");
+        // Alone: what is acknowledged is not read.
+        for _ in 0..3 {
+            send().await;
+        }
+        let taken = queue.recv_many(3).await.unwrap();
+        are_limited(false, "deliveries without end");
+        let receipts: Vec<_> = taken.iter().map(Delivery::receipt).collect();
+        assert_eq!(queue.ack_many(&receipts).await.unwrap(), [true; 3]);
+        are_limited(true, "all acknowledged");
+        queue.send(&0).delay(WAIT * 100).await.unwrap();
+    }
+    account(&queue, &server).await;
+}
+
+#[tokio::test]
+async fn no_key_outlives_the_record_and_who_waits_is_forgotten_soon() {
+    let Some(server) = server() else { return };
+    let queue = queue(&open(&server.url()).await, WAIT);
+    queue.send(&0).await.unwrap();
+    // What comes a little later needs no new expiry for the record.
+    queue.send(&1).delay(WAIT * 10).await.unwrap();
+    queue.send(&2).ordering_key("k").dedup_key("d").delay(WAIT * 12).await.unwrap();
+    assert_eq!(**queue.try_recv().await.unwrap().unwrap(), 0);
+    let waiting = tokio::spawn(queue.recv().forever().into_future());
+    until("it has parked", async || !lifetimes(&server, ":parked").is_empty()).await;
+    assert!((1..=20_000).contains(&lifetimes(&server, ":parked")[0]));
+    let record = lifetimes(&server, ":record")[0];
+    for part in [":messages", ":delayed", ":leased", ":lines", ":dedup"] {
+        let left = lifetimes(&server, part);
+        assert!((1..=record + 1_000).contains(&left[0]), "{part}: {left:?}, the record: {record}");
+    }
+    waiting.abort();
+}
+
+/// How often scripts were called on a server.
+fn calls(server: &Server) -> u64 {
+    let stats = server.command(&["INFO", "commandstats"]).unwrap();
+    let counts =
+        stats.text().unwrap().lines().filter_map(|line| line.strip_prefix("cmdstat_eval")?.split_once("calls="));
+    counts.map(|(_, rest)| rest.split(',').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_ten_processes_wait_for_causes_two_takes_at_most() {
+    let Some(server) = server() else { return };
+    // Pinned, so that nobody looks again or sweeps meanwhile.
+    let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+    let mut queues = Vec::new();
+    for _ in 0..10 {
+        let tide = Tidelock::connect(&server.url()).clock(&clock).await.unwrap();
+        queues.push(queue(&tide, WAIT));
+    }
+    queues[0].stats().await.unwrap();
+    let waiting: Vec<_> = queues.iter().map(|queue| tokio::spawn(queue.recv().forever().into_future())).collect();
+    let parked = || server.command(&["ZCARD", "tidelock:{queue/default/q}:parked"]).unwrap().int();
+    until("all have parked", async || parked() == Some(10)).await;
+    let before = calls(&server);
+    queues[0].send(&1).await.unwrap();
+    until("one has it", async || waiting.iter().any(tokio::task::JoinHandle::is_finished)).await;
+    for queue in &queues {
+        queue.stats().await.unwrap();
+    }
+    let takes = calls(&server) - before - 11;
+    assert!((1..=2).contains(&takes), "{takes}");
+    assert_eq!(waiting.iter().filter(|waiting| waiting.is_finished()).count(), 1);
+}
+
+#[tokio::test]
+async fn a_receive_that_waits_on_a_dead_link_ends_with_an_error() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(200 * MS).await.unwrap();
+    let queue = queue(&tide, WAIT);
+    assert!(queue.recv().wait(50 * MS).await.unwrap().is_none());
+    proxy.refuse(true);
+    proxy.cut();
+    for _ in 0..3 {
+        let error = within(queue.recv().wait(50 * MS)).await.expect_err("nobody was asked");
+        assert!(error.is_retryable(), "{error}");
+    }
+    proxy.refuse(false);
+    until("it is asked again", async || queue.recv().wait(50 * MS).await.is_ok_and(|received| received.is_none()))
+        .await;
 }
