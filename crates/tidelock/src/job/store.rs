@@ -168,8 +168,8 @@ pub(crate) enum Acceptance {
     New {
         id: u64,
     },
-    /// The key, or the slot, was accepted before: the id it got then. An older slot than the series remembers has the
-    /// id 0.
+    /// The key, or the slot, was accepted before: the id it got then. One of the newest eight slots is answered as it was
+    /// before; an older one has the id 0.
     Duplicate {
         id: u64,
     },

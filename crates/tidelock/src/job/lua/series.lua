@@ -57,10 +57,10 @@ local function outlive(j)
   end
 end
 
--- A series: forgotten at, whether a slot was accepted, the newest one (revision and slot) and its id, how many of its
--- runs are not over, how many run.
-local SERIES_VALUE = '>I6Bc16c8I4I4'
-local NO_SLOT, NO_ID = string.rep('\0', 16), string.rep('\0', 8)
+-- A series: forgotten at, how many of its runs are not over, how many run; then the newest slots that were judged, in order:
+-- each revision and slot (16 bytes), and what a repeat of it is answered (9 bytes). So many are remembered.
+local SERIES_VALUE, SLOT_SIZE, SLOTS = '>I6I4I4', 25, 8
+local NO_ID = string.rep('\0', 8)
 
 local function series_of(name)
   local value = read_field(SERIES, name)
@@ -68,17 +68,17 @@ local function series_of(name)
     return nil
   end
   local s = { name = name }
-  s.until_time, s.has_slot, s.slot, s.id, s.active, s.running = struct.unpack(SERIES_VALUE, value)
+  s.until_time, s.active, s.running = struct.unpack(SERIES_VALUE, value)
+  s.judged = value:sub(15)
   return s
 end
 
 local function new_series(name)
-  return { name = name, until_time = 0, has_slot = 0, slot = NO_SLOT, id = NO_ID, active = 0, running = 0 }
+  return { name = name, until_time = 0, active = 0, running = 0, judged = '' }
 end
 
 local function write_series(s)
-  write_field(SERIES, s.name,
-    struct.pack(SERIES_VALUE, s.until_time, s.has_slot, s.slot, s.id, s.active, s.running))
+  write_field(SERIES, s.name, struct.pack(SERIES_VALUE, s.until_time, s.active, s.running) .. s.judged)
   if s.active == 0 then
     put(SERIES_ENDS, s.until_time, s.name)
     deadline(s.until_time)
@@ -107,17 +107,27 @@ local function read_origin(bytes)
   return origin
 end
 
+local function is_newer(s, slot)
+  return s.judged == '' or compare_slots(slot, s.judged:sub(-SLOT_SIZE)) > 0
+end
+
+local function remember_slot(s, slot, answer)
+  s.judged = (s.judged .. slot .. answer):sub(-SLOTS * SLOT_SIZE)
+end
+
 -- What is against a run: a letter and an id; nil for nothing.
 local function judge_series(name, origin)
   local s = series_of(name)
   if not s then
     return nil
   end
-  if origin.has_slot == 1 and s.has_slot == 1 then
-    local order = compare_slots(origin.slot, s.slot)
-    if order <= 0 then
-      return 'D' .. (order == 0 and s.id or NO_ID)
+  if origin.has_slot == 1 and not is_newer(s, origin.slot) then
+    for at = 1, #s.judged, SLOT_SIZE do
+      if s.judged:sub(at, at + 15) == origin.slot then
+        return s.judged:sub(at + 16, at + 24)
+      end
     end
+    return 'D' .. NO_ID
   end
   if s.active == 0 or origin.overlap == 'a' or (origin.overlap == 'q' and s.active - s.running < origin.most) then
     return nil
@@ -141,9 +151,18 @@ local function join_series(j, origin)
   end
   fresh[ACTIVE] = true
   if origin and origin.has_slot == 1 then
-    s.has_slot, s.slot, s.id = 1, origin.slot, j.id
+    remember_slot(s, origin.slot, 'D' .. j.id)
   end
   write_series(s)
+end
+
+-- A run was refused: its slot is judged with that, unless it was before.
+local function refuse_slot(name, origin, answer)
+  local s = series_of(name)
+  if s and origin.has_slot == 1 and is_newer(s, origin.slot) then
+    remember_slot(s, origin.slot, answer)
+    write_series(s)
+  end
 end
 
 -- One of its runs began or stopped to run.

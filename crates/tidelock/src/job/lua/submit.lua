@@ -107,6 +107,7 @@ local function submit_one(item)
   end
   local against = item.origin and judge_series(item.series, item.origin)
   if against then
+    refuse_slot(item.series, item.origin, against)
     return against
   end
   local due

@@ -1,15 +1,19 @@
-//! What is remembered of schedules whose runs come here: the newest slot, and the runs that are not over.
+//! What is remembered of schedules whose runs come here: the newest slots, and the runs that are not over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::super::store::{Acceptance, Origin, Overlapping, SlotNumber};
 use super::{Job, Kind, Model};
 
+/// Slots that are remembered with their answers: as many as a scheduler submits before it confirms them.
+const SLOTS: usize = 8;
+
 /// One schedule, as its target knows it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
-    newest: Option<(SlotNumber, u64)>,
+    /// The newest slots that were judged, in order, and what a repeat of them is answered.
+    judged: VecDeque<(SlotNumber, Acceptance)>,
     /// Runs that are not over, by id.
     active: BTreeSet<u64>,
     /// Those of them that run.
@@ -18,14 +22,26 @@ pub(super) struct Series {
     until: u64,
 }
 
+impl Series {
+    fn is_newer(&self, slot: SlotNumber) -> bool {
+        self.judged.back().is_none_or(|(newest, _)| slot > *newest)
+    }
+
+    fn remember(&mut self, slot: SlotNumber, answer: Acceptance) {
+        self.judged.push_back((slot, answer));
+        if self.judged.len() > SLOTS {
+            self.judged.pop_front();
+        }
+    }
+}
+
 impl Model {
     /// Judges the slot and the overlap rule of a run to be accepted; `None`: nothing is against it.
     pub(super) fn judge_series(&self, origin: &Origin) -> Option<Acceptance> {
         let series = self.series.get(&origin.series)?;
-        if let (Some(slot), Some((newest, id))) = (origin.slot, series.newest)
-            && slot <= newest
-        {
-            return Some(Acceptance::Duplicate { id: if slot == newest { id } else { 0 } });
+        if let Some(slot) = origin.slot.filter(|slot| !series.is_newer(*slot)) {
+            let known = series.judged.iter().find(|(known, _)| *known == slot);
+            return Some(known.map_or(Acceptance::Duplicate { id: 0 }, |(_, answer)| *answer));
         }
         let active = *series.active.first()?;
         let waiting = series.active.len() as u64 - series.running;
@@ -52,7 +68,15 @@ impl Model {
         self.series_ends.remove(&(series.until, Arc::clone(name)));
         series.active.insert(id);
         if let Some(slot) = slot {
-            series.newest = Some((slot, id));
+            series.remember(slot, Acceptance::Duplicate { id });
+        }
+    }
+
+    /// A run was refused: its slot is judged with that, unless it was before.
+    pub(super) fn refuse_slot(&mut self, origin: &Origin, answer: Acceptance) {
+        let Some(series) = self.series.get_mut(&origin.series) else { return };
+        if let Some(slot) = origin.slot.filter(|slot| series.is_newer(*slot)) {
+            series.remember(slot, answer);
         }
     }
 

@@ -52,7 +52,10 @@ impl Model {
         if let Some(id) = new.key.as_ref().and_then(|key| self.bound_to(now, key)) {
             return Acceptance::Duplicate { id };
         }
-        if let Some(against) = new.origin.as_ref().and_then(|origin| self.judge_series(origin)) {
+        if let Some(origin) = &new.origin
+            && let Some(against) = self.judge_series(origin)
+        {
+            self.refuse_slot(origin, against);
             return against;
         }
         let id = next(self.last_id, now);

@@ -159,6 +159,23 @@ fn a_series_takes_each_slot_once_and_only_newer_ones() {
 }
 
 #[test]
+fn the_newest_slots_of_a_series_are_answered_as_before() {
+    let mut bench = Bench::new();
+    let first = bench.new_id(scheduled(1, Overlapping::Skip));
+    let refused = Acceptance::Overlapping { active: first };
+    assert_eq!(bench.submit(scheduled(2, Overlapping::Skip)), refused);
+    bench.cancel(first);
+    assert_eq!(bench.submit(scheduled(2, Overlapping::Skip)), refused, "whatever ended since");
+    let ids: Vec<_> = (3..=8).map(|slot| bench.new_id(scheduled(slot, Overlapping::Allow))).collect();
+    for (slot, id) in (3..=8).zip(ids) {
+        assert_eq!(bench.submit(scheduled(slot, Overlapping::Allow)), Acceptance::Duplicate { id });
+    }
+    assert_eq!(bench.submit(scheduled(1, Overlapping::Allow)), Acceptance::Duplicate { id: first });
+    bench.new_id(scheduled(9, Overlapping::Allow));
+    assert_eq!(bench.submit(scheduled(1, Overlapping::Allow)), Acceptance::Duplicate { id: 0 }, "eight are known");
+}
+
+#[test]
 fn a_series_is_remembered_from_its_last_use_and_while_runs_are_left() {
     let mut bench = Bench::new();
     let id = bench.new_id(scheduled(10, Overlapping::Allow));
