@@ -47,7 +47,8 @@
 //! Each slot is decided once and becomes one job, whoever leads and dies on the way: the decision is stored before it is
 //! submitted, and the target knows a slot that it has seen. The job then runs at least once, as all jobs do. A slot that is
 //! decided less than `tolerance` after it was due runs; a later one is *missed*, and [`Misfire`] says what becomes of it.
-//! Run numbers count the runs of a schedule without hole or repeat.
+//! Run numbers grow with the runs of a schedule, and none comes twice; a slot that was decided and is not run in the end (it
+//! overlapped, was given up, or dropped by a pause) leaves its number out.
 
 mod builder;
 mod decide;
@@ -275,8 +276,8 @@ impl Scheduler {
 
     /// Starts, waits for `stop` to resolve, and stops.
     ///
-    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too. Dropping the future is the stop signal without
-    /// waiting for the end.
+    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too, and so is dropping the future, without waiting for
+    /// the end. Signals are heard while it starts, too.
     pub async fn run_until(&self, stop: impl Future<Output = ()>) -> Result<StopReport> {
         leader::run_until(&self.core, stop).await
     }

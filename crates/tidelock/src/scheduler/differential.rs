@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 
 use super::model::{Model, Now};
 use super::store::{
-    Beat, Change, Definition, Dispatched, Guess, Look, Next, PlannedSlot, Role, SETTLING_STEPS, ScheduleView,
+    Beat, Busy, Change, Definition, Dispatched, Guess, Look, Next, PlannedSlot, Role, SETTLING_STEPS, ScheduleView,
     SchedulerStore, StateView, Step, TriggerView, View, Wish, Write, Written,
 };
 use crate::Tidelock;
@@ -32,12 +32,13 @@ const HANDLERS: [&str; 4] = ["h", "h\u{1}", "hh", "é"];
 const MUST_HAPPEN: &str = "\
     Decide:true Decide:false Confirm:true Confirm:false Fail:true Fail:false Unserve:true Unserve:false Quarantine:true \
     Quarantine:false Resume:true Resume:false Move:true Move:false Zones:true TriggerDone:true TriggerDone:false \
-    Register:Created Register:Updated Register:Unchanged Register:Now Register:Full Unregister:Done Unregister:Absent \
-    Pause:Done Pause:Unchanged Pause:Absent Resume:Done Resume:Unchanged Resume:Absent Resume:Conflict Resume:Now \
-    Trigger:Accepted Trigger:Known Trigger:MissingHandler Trigger:Invalid Trigger:Absent TriggerDone:Done \
-    TriggerDone:Absent RemoveLetter:Done RemoveLetter:Absent PurgeLetters:Count Delete:Done Write:Stale Lead:Leader \
-    Lead:Follower Renew:Leader Renew:Follower Renew:Free Announce:Follower Announce:Free Change:rung \
-    Leave:rung Known:Active Known:Paused Known:Unserved Known:Failing Known:Quarantined Known:Finished";
+    Awaits:true Awaits:false TriggerFail:true TriggerFail:false Register:Created Register:Updated Register:Unchanged \
+    Register:Now Register:Full Unregister:Done Unregister:Absent Pause:Done Pause:Unchanged Pause:Absent Resume:Done \
+    Resume:Unchanged Resume:Absent Resume:Conflict Resume:Now Trigger:Accepted Trigger:Known Trigger:MissingHandler \
+    Trigger:Invalid Trigger:Absent TriggerDone:Done TriggerDone:Absent RemoveLetter:Done RemoveLetter:Absent \
+    PurgeLetters:Count Delete:Done Write:Stale Lead:Leader Lead:Follower Renew:Leader Renew:Follower Renew:Free \
+    Announce:Follower Announce:Free Change:rung Leave:rung Known:Active Known:Paused Known:Unserved Known:Failing \
+    Known:Quarantined Known:Finished";
 
 const INSTANCES: [&str; 4] = ["one", "two", "three", "four"];
 
@@ -188,7 +189,7 @@ impl Run {
         let count = self.random.usize(0..3);
         let handlers = (0..count).map(|_| self.one_of(&HANDLERS)).collect();
         let batch = self.random.usize(1..5);
-        let beat = Beat { instance: Arc::clone(&instance), handlers, wish, batch };
+        let beat = Beat { instance: Arc::clone(&instance), handlers, wish, batch, busy: self.busy() };
         let expected = self.model.beat(self.now(), &"process".into(), &beat);
         let found = self.store.beat(&self.address, beat.clone()).await.unwrap();
         assert_eq!(expected, found, "{beat:?}");
@@ -198,6 +199,13 @@ impl Run {
             self.epochs.push((instance, epoch));
             self.triggers.extend(triggers);
         }
+    }
+
+    fn busy(&mut self) -> Busy {
+        let count = self.random.usize(0..4);
+        let schedules = (0..count).map(|_| self.one_of(&IDS)).collect();
+        let triggers = (0..count).filter_map(|_| self.some_trigger()).map(|(_, born, run)| (born, run)).collect();
+        Busy { schedules, triggers }
     }
 
     async fn leave(&mut self) {
@@ -232,7 +240,8 @@ impl Run {
                 let (next, slots) = (self.next(), self.slots());
                 Step::Decide { id, revision, expected, as_of, next, slots, missed, missing_handler }
             }
-            12..22 => Step::Confirm { id, born, run, outcome: self.outcome() },
+            12 => Step::Confirm { id, born, run, outcome: Dispatched::Submitted { job: 0, lateness: 7 } },
+            13..22 => Step::Confirm { id, born, run, outcome: self.outcome() },
             22..25 => Step::Fail { id, born, run, error, delay: self.random.u64(1..200) },
             25..30 => {
                 let handler = known.and_then(|known| known.definition.handler);
@@ -247,10 +256,13 @@ impl Run {
             }
             34..36 => Step::Move { id, revision, next: self.next() },
             36 => Step::Zones { version: self.one_of(&["2025a", "2025b"]) },
-            _ => match self.some_trigger() {
-                Some((id, born, run)) => Step::TriggerDone { id, born, run, outcome: self.outcome() },
-                None => Step::TriggerDone { id, born, run, outcome: self.outcome() },
-            },
+            _ => {
+                let (id, born, run) = self.some_trigger().unwrap_or((id, born, run));
+                match self.random.u8(0..4) {
+                    0 => Step::TriggerFail { id, born, run, delay: self.random.u64(0..200) },
+                    _ => Step::TriggerDone { id, born, run, outcome: self.outcome() },
+                }
+            }
         }
     }
 
@@ -354,7 +366,7 @@ impl Run {
     async fn look(&mut self) {
         let limit = self.random.usize(1..5);
         let id = self.one_of(&IDS);
-        let look = match self.random.u8(0..9) {
+        let look = match self.random.u8(0..10) {
             0 => Look::Now,
             1..3 if self.random.bool() => {
                 Look::Get { id: self.some_that_is(|state| matches!(state, StateView::Unserved { .. })).0 }
@@ -364,6 +376,12 @@ impl Run {
             5 => Look::History { id },
             6 => Look::Letters { limit, before: None },
             7 => Look::Letter { number: self.letters.last().copied().unwrap_or(1) },
+            8 => {
+                let (id, known) = self.some_schedule();
+                let first = |known: &ScheduleView| known.plan.as_ref().map_or(known.run, |plan| plan.first_run);
+                let (born, first) = known.map_or((1, 1), |known| (known.born, first(&known)));
+                Look::Awaits { id, born: self.nearly(born), run: first + self.random.u64(0..3) }
+            }
             _ => Look::Stats,
         };
         self.compare(look).await;
@@ -384,6 +402,7 @@ impl Run {
             assert_eq!(expected, found, "{look:?}");
             self.hear("Look").await;
             match &found {
+                View::Awaits(found) => self.happened(&"Awaits", found),
                 View::Schedule(Some(found)) => self.happened(&"Known", &found.state),
                 View::Schedules(found, _) => found.iter().for_each(|found| self.happened(&"Known", &found.state)),
                 _ => {}

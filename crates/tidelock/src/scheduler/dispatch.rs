@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::Core;
 use super::definition::{Content, Target};
 use super::slot::{Slot, Trigger};
-use super::store::{LetterView, PlannedSlot, TriggerView};
+use super::store::{LetterView, Look, PlannedSlot, TriggerView, View};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::store::Content as Carried;
@@ -88,6 +88,13 @@ impl Dispatch<'_> {
     fn series(&self) -> String {
         let (scheduler, schedule) = (&self.scheduler.id, self.schedule);
         format!("{}:{scheduler}{}:{schedule}", scheduler.len(), schedule.len())
+    }
+
+    /// Whether it is still to be submitted: its schedule was neither paused nor removed, and nobody else has done it. Without
+    /// an answer it is not.
+    pub(crate) async fn is_awaited(&self, core: &Core) -> bool {
+        let look = Look::Awaits { id: self.schedule.into(), born: self.born, run: self.run };
+        matches!(core.site.store().look(self.scheduler, look).await, Ok(View::Awaits(true)))
     }
 
     /// Submits it once.
@@ -185,8 +192,14 @@ pub(crate) struct Round {
 pub(crate) type Tried = (Result<Landed>, u32);
 
 impl Round {
-    /// Submits; what may be cured by waiting is tried again, until `stop` resolves.
-    pub(crate) async fn submit(&self, core: &Core, dispatch: &Dispatch<'_>, stop: impl Future<Output = ()>) -> Tried {
+    /// Submits; what may be cured by waiting is tried again if `go_on` says so then, until `stop` resolves.
+    pub(crate) async fn submit<F: Future<Output = bool>>(
+        &self,
+        core: &Core,
+        dispatch: &Dispatch<'_>,
+        go_on: impl Fn() -> F,
+        stop: impl Future<Output = ()>,
+    ) -> Tried {
         let world = &core.site.world;
         let mut repeats = 0;
         let mut stop = pin!(stop);
@@ -198,12 +211,15 @@ impl Round {
             if repeats == self.retries {
                 return (Err(error), repeats);
             }
-            repeats += 1;
             tokio::select! {
                 biased;
-                () = &mut stop => return (Err(error), repeats - 1),
-                () = world.clock.sleep(self.backoff.delay(repeats, fastrand::f64())) => {}
+                () = &mut stop => return (Err(error), repeats),
+                () = world.clock.sleep(self.backoff.delay(repeats + 1, fastrand::f64())) => {}
             }
+            if !go_on().await {
+                return (Err(error), repeats);
+            }
+            repeats += 1;
         }
     }
 }

@@ -87,6 +87,11 @@ impl Control {
 
 /// Starts the instance, unless it is started.
 pub(super) async fn start(core: &Arc<Core>) -> Result<()> {
+    begin(core).await?.started().await
+}
+
+/// What is known of the instance, which is started unless it is.
+async fn begin(core: &Arc<Core>) -> Result<Arc<Control>> {
     core.site.check("start")?;
     loop {
         let control = {
@@ -103,7 +108,7 @@ pub(super) async fn start(core: &Arc<Core>) -> Result<()> {
             }
         };
         if !control.is_stopping() {
-            return control.started().await;
+            return Ok(control);
         }
         control.ended().await;
     }
@@ -123,13 +128,19 @@ pub(super) async fn stop(core: &Core) -> StopReport {
 
 /// Starts it, waits, and stops it.
 pub(super) async fn run_until(core: &Arc<Core>, until: impl Future<Output = ()>) -> Result<StopReport> {
-    start(core).await?;
-    let Some(control) = core.instance.lock().clone() else { return Ok(StopReport::default()) };
-    let signal = Signal(Arc::clone(&control));
     let mut until = pin!(until);
+    let control = tokio::select! {
+        biased;
+        control = begin(core) => control?,
+        () = &mut until => return Ok(StopReport::default()),
+    };
+    let signal = Signal(Arc::clone(&control));
     tokio::select! {
         biased;
-        report = control.ended() => return Ok(report),
+        ended = async {
+            control.started().await?;
+            Ok(control.ended().await)
+        } => return ended,
         () = &mut until => {}
     }
     drop(signal);
@@ -223,15 +234,18 @@ impl Conductor {
             desk_task.run().await;
             drop(desk_over);
         });
-        // Handlers run only where the backend has heard of the instance, or will.
-        let started = self.control.started().await.is_ok();
-        let workers = if started { self.start_workers() } else { Vec::new() };
-        if started {
-            tokio::select! {
-                biased;
-                () = reached(&self.control.stop) => {}
-                () = world.lifecycle.closing() => {}
-            }
+        let started = tokio::select! {
+            biased;
+            started = self.control.started() => Some(started.is_ok()),
+            () = self.stopped() => None,
+        };
+        let mut workers = Vec::new();
+        if started == Some(true) {
+            workers = self.start_workers();
+            self.stopped().await;
+        } else if self.control.is_stopping() {
+            // Whoever started it is not told that it failed.
+            self.control.started.send_if_modified(pulse::began);
         }
         self.control.stop.send_replace(true);
         engine.closing.send_replace(true);
@@ -246,13 +260,22 @@ impl Conductor {
             let _ = desk.await;
             engine.quiet.send_replace(true);
             let _ = pulse.await;
-            if started {
+            // What was sent may be heard of yet.
+            if started != Some(false) {
                 leave(&engine).await;
             }
         };
         let (given_back, ()) = join(self.stop_workers(workers), leaving).await;
         self.report = Some(StopReport { given_back });
         drop(hold);
+    }
+
+    async fn stopped(&self) {
+        tokio::select! {
+            biased;
+            () = reached(&self.control.stop) => {}
+            () = self.core.site.world.lifecycle.closing() => {}
+        }
     }
 
     fn start_workers(&self) -> Vec<RunningJobWorker> {

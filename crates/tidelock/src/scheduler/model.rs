@@ -20,7 +20,7 @@ use super::store::{
     Definition, Guess, Happened, HistoryView, LETTERS_UNTOLD, LastView, LetterView, Next, PlanView, PlannedSlot,
     ScheduleView, StateView,
 };
-use crate::hash::HashMap;
+use crate::hash::{HashMap, HashSet};
 
 pub(crate) use crate::time::Now;
 
@@ -186,6 +186,11 @@ fn index_of(state: &StateView) -> usize {
 }
 
 impl Entry {
+    /// Whether its pause is over by its own end.
+    fn is_over(&self, now: u64) -> bool {
+        matches!(self.state, StateView::Paused { until: Some(until), .. } if until <= now)
+    }
+
     /// With nothing left to do it is finished.
     fn rest(&mut self, now: u64) {
         if self.state == StateView::Active && self.plan.is_none() && self.next.is_none() {

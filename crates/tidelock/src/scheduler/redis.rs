@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, Weak};
 use redis::Value;
 use tokio::sync::Semaphore;
 
-use super::store::{Beat, Beaten, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written};
+use super::store::{
+    Beat, Beaten, Busy, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written,
+};
 use crate::backend::redis::{
     Arguments, Object, Objects, Place, Repeat, Script, Server, Wakeable, answers_key, script, unexpected,
 };
@@ -198,7 +200,7 @@ impl Remote {
             Wish::Renew { epoch, lease } => ("renew", lease, epoch),
             Wish::Announce => ("announce", 0, 0),
         };
-        let mut answer = self.beat_as(&beat.instance, wish, [lease, epoch, beat.batch as u64], &beat.handlers).await?;
+        let mut answer = self.beat_as(wish, [lease, epoch], &beat).await?;
         let now = answer.number()?;
         let role = match answer.number()? {
             0 => Role::Free,
@@ -223,25 +225,25 @@ impl Remote {
         Ok(Beaten { now, role })
     }
 
-    async fn beat_as(
-        &self,
-        instance: &str,
-        wish: &str,
-        numbers: [u64; 3],
-        handlers: &[Arc<str>],
-    ) -> Result<Answer<'_>> {
+    async fn beat_as(&self, wish: &str, [lease, epoch]: [u64; 2], beat: &Beat) -> Result<Answer<'_>> {
         // Over all schedulers of the process: an instance lives as long as the process at most.
         static BEATS: AtomicU64 = AtomicU64::new(1);
         let mut arguments = self.arguments(None);
         arguments.number(BEATS.fetch_add(1, Ordering::Relaxed));
-        for part in [instance, &self.server.channel, wish] {
+        for part in [&*beat.instance, &self.server.channel, wish] {
             arguments.push(part.as_bytes());
         }
-        for number in numbers {
+        for number in [lease, epoch, beat.batch as u64] {
             arguments.number(number);
         }
-        for handler in handlers {
-            arguments.push(handler.as_bytes());
+        for names in [&beat.handlers, &beat.busy.schedules] {
+            arguments.number(names.len() as u64);
+            for name in names {
+                arguments.push(name.as_bytes());
+            }
+        }
+        for (born, run) in &beat.busy.triggers {
+            arguments.push(&[born.to_be_bytes(), run.to_be_bytes()].concat());
         }
         let mut answer = self.run(&BEAT, &arguments).await?;
         self.told_next(answer.number()?);
@@ -293,7 +295,8 @@ impl SchedulerStore for RedisScheduler {
 
     fn leave(&self, scheduler: &Address, instance: Arc<str>) -> BoxFuture<'static, Result<()>> {
         let remote = self.remote(scheduler);
-        Box::pin(async move { remote.beat_as(&instance, "leave", [0; 3], &[]).await.map(drop) })
+        let last = Beat { instance, handlers: Vec::new(), wish: Wish::Announce, batch: 0, busy: Busy::default() };
+        Box::pin(async move { remote.beat_as("leave", [0; 2], &last).await.map(drop) })
     }
 
     fn write(&self, scheduler: &Address, write: Write) -> BoxFuture<'static, Result<Written>> {

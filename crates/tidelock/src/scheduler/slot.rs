@@ -18,9 +18,11 @@ pub struct Slot {
     pub due: Timestamp,
     /// Why it runs.
     pub trigger: Trigger,
-    /// Counts the runs of the schedule, from 1, triggers included; no number comes twice.
+    /// Grows with each run of the schedule, from 1, triggers included. No number comes twice; that of a decided slot that is
+    /// not run in the end is left out.
     pub run: u64,
-    /// Slots before it that were missed and are not run, counted up to 10,000; told with the first run after them.
+    /// Slots before it that were missed and are not run, counted up to 10,000. Told with the first run of the decision that
+    /// missed them; of a decision that runs none only the history tells.
     pub missed: u32,
 }
 

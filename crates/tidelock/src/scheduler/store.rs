@@ -4,9 +4,13 @@
 //! what they were computed from. Times are milliseconds: durations as they were asked for, instants of the backend's clock
 //! since the Unix epoch. Revisions, epochs and run numbers are below 2^53.
 
+mod past;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::past::{Happened, HistoryView, LetterView};
 
 use crate::bell::Bell;
 use crate::error::Result;
@@ -61,6 +65,15 @@ pub(crate) struct Beat {
     pub(crate) wish: Wish,
     /// Of a leader: at most so many schedules that are due.
     pub(crate) batch: usize,
+    /// Of a leader: what it has under way, which is not shown.
+    pub(crate) busy: Busy,
+}
+
+/// Schedules by id, and triggers by birth and run number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Busy {
+    pub(crate) schedules: Vec<Arc<str>>,
+    pub(crate) triggers: Vec<(u64, u64)>,
 }
 
 /// What an instance wishes to be.
@@ -92,7 +105,7 @@ pub(crate) enum Role {
         due: Vec<DueView>,
         /// Accepted triggers that nobody confirmed in time.
         triggers: Vec<TriggerView>,
-        /// When the next schedule or trigger is due, of those that are not shown.
+        /// When the next schedule or trigger is due, of those that are neither shown nor under way.
         next: Option<u64>,
         /// The zone database that stored slots were computed with; `None` before the first leader said so.
         zones: Option<Arc<str>>,
@@ -254,10 +267,12 @@ pub(crate) enum Step {
     Quarantine { id: Arc<str>, revision: u64, error: Arc<str> },
     /// Its pause is over: goes on with this slot. `passed` slots were in the pause.
     Resume { id: Arc<str>, revision: u64, next: Option<Next>, passed: u64 },
-    /// The same timing has another next slot by a newer zone database. Also ends a quarantine.
+    /// The same timing has another next slot by a newer zone database. Also ends a quarantine, and a wait for a handler.
     Move { id: Arc<str>, revision: u64, next: Option<Next> },
     /// All stored slots are computed with this zone database.
     Zones { version: Arc<str> },
+    /// A round of tries for an accepted trigger failed: again so long after now.
+    TriggerFail { id: Arc<str>, born: u64, run: u64, delay: u64 },
     /// An accepted trigger was submitted, or refused.
     TriggerDone { id: Arc<str>, born: u64, run: u64, outcome: Dispatched },
 }
@@ -399,6 +414,12 @@ pub(crate) enum Look {
     Letter {
         number: u64,
     },
+    /// Whether a run is still to be submitted: in the open plan, or as an accepted trigger.
+    Awaits {
+        id: Arc<str>,
+        born: u64,
+        run: u64,
+    },
     Stats,
 }
 
@@ -412,60 +433,8 @@ pub(crate) enum View {
     History(Vec<HistoryView>),
     Letters(Vec<LetterView>, bool),
     Letter(Option<Box<LetterView>>),
+    Awaits(bool),
     Stats(StatsView),
-}
-
-/// What was decided about a slot or trigger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HistoryView {
-    /// When it was written.
-    pub(crate) at: u64,
-    pub(crate) what: Happened,
-}
-
-/// What was decided about a slot or trigger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Happened {
-    /// A slot of a plan.
-    Slot {
-        run: u64,
-        slot: PlannedSlot,
-        decided_at: u64,
-        outcome: Dispatched,
-    },
-    Trigger {
-        run: u64,
-        key: Option<Arc<str>>,
-        accepted_at: u64,
-        outcome: Dispatched,
-    },
-    /// So many slots were missed and are not run.
-    Missed(u64),
-    /// So many slots were in a pause.
-    Paused(u64),
-    /// For so many slots nobody had the handler.
-    MissingHandler(u64),
-}
-
-/// A slot or trigger that was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LetterView {
-    /// Grows over the object.
-    pub(crate) number: u64,
-    pub(crate) schedule: Arc<str>,
-    pub(crate) born: u64,
-    pub(crate) timing_revision: u64,
-    pub(crate) run: u64,
-    /// Of a slot.
-    pub(crate) slot: Option<PlannedSlot>,
-    /// Of a trigger.
-    pub(crate) key: Option<Arc<str>>,
-    pub(crate) missed: u64,
-    pub(crate) error: Arc<str>,
-    /// Rounds that failed, that in which it was given up included.
-    pub(crate) rounds: u32,
-    pub(crate) epoch: u64,
-    pub(crate) at: u64,
 }
 
 /// An object of schedules at one instant.

@@ -1,5 +1,7 @@
 //! The engine end to end, in process with a pinned clock.
 
+mod under_way;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

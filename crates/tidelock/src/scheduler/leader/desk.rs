@@ -4,7 +4,7 @@
 //! decided is shown with the next beat, as a plan, and dispatched. Dispatches are under way beside the passes, so that a
 //! target that does not answer holds up nobody else; at most one of a schedule at a time.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream::FuturesUnordered;
@@ -21,7 +21,9 @@ use crate::runtime::{self, BoxFuture};
 use crate::scheduler::decide::{self, COUNTED};
 use crate::scheduler::definition::Spec;
 use crate::scheduler::observe::{Happening, LostBy, SkippedBy};
-use crate::scheduler::store::{DueView, Next, PlanView, ScheduleView, StateView, Step, TriggerView, Write, Written};
+use crate::scheduler::store::{
+    Busy, DueView, Next, PlanView, ScheduleView, StateView, Step, TriggerView, Write, Written,
+};
 use crate::scheduler::timing::Whose;
 use crate::time::{SECOND, Tick};
 
@@ -32,8 +34,6 @@ const MAX_STEPS: usize = 500;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) term: Arc<Term>,
-    /// Which writes it may be relied on to show: [`Out::written`] before it was asked for.
-    pub(super) written: u64,
     /// The backend's now, and when it was heard.
     pub(super) now: u64,
     pub(super) heard: Tick,
@@ -47,8 +47,9 @@ pub(super) struct Work {
 struct Tray {
     /// How many due schedules the desk would take; 0: it is busy.
     room: AtomicUsize,
-    /// Counts the desk's writes.
-    written: AtomicU64,
+    /// What is under way, or landed and not written yet: a beat that was asked for before the write knows nothing of it, and a
+    /// slot that failed would be tried again at once.
+    under_way: Mutex<Busy>,
     freed: Notify,
     asked: Notify,
     work: Mutex<Option<Work>>,
@@ -73,9 +74,9 @@ impl Out {
         self.0.room.load(Ordering::Acquire)
     }
 
-    /// The desk's writes so far.
-    pub(super) fn written(&self) -> u64 {
-        self.0.written.load(Ordering::Acquire)
+    /// What is not to be shown.
+    pub(super) fn under_way(&self) -> Busy {
+        self.0.under_way.lock().expect("no code panics while it holds this lock").clone()
     }
 
     /// Hands over what a beat showed. What lay there is out of date.
@@ -113,15 +114,11 @@ impl In {
         }
     }
 
-    /// The desk would take so many.
-    fn want(&self, room: usize) {
+    /// The desk would take so many beside what is under way.
+    fn want(&self, room: usize, under_way: Busy) {
+        *self.0.under_way.lock().expect("no code panics while it holds this lock") = under_way;
         self.0.room.store(room, Ordering::Release);
         self.0.freed.notify_waiters();
-    }
-
-    /// The desk has written; gives the number of that.
-    fn has_written(&self) -> u64 {
-        self.0.written.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     fn ask(&self) {
@@ -134,16 +131,13 @@ pub(super) struct Desk {
     engine: Arc<Engine>,
     inbox: In,
     flights: FuturesUnordered<BoxFuture<'static, Landing>>,
-    /// Under way, or landed and not seen to be written yet.
+    /// Under way, or landed and not written yet.
     aloft: HashSet<Key>,
     /// Landed and not written yet.
     landed: Vec<Key>,
-    /// Written, and by which write. A beat may have been answered before that: what it shows of them is out of date, and a
-    /// slot that failed would be tried again at once.
-    unseen: Vec<(u64, Key)>,
     pending: Vec<Entry>,
-    /// Triggers that failed: how often, and when they are tried again.
-    failures: HashMap<(u64, u64), (u32, Tick)>,
+    /// How often triggers failed.
+    failures: HashMap<(u64, u64), u32>,
     /// Plans, by birth and run number, whose target nobody has.
     unserved: HashSet<(u64, u64)>,
     /// Something was done: what follows from it is to be seen.
@@ -162,7 +156,6 @@ impl Desk {
             flights: FuturesUnordered::new(),
             aloft: HashSet::default(),
             landed: Vec::new(),
-            unseen: Vec::new(),
             pending: Vec::new(),
             failures: HashMap::default(),
             unserved: HashSet::default(),
@@ -196,7 +189,6 @@ impl Desk {
         self.flights.clear();
         self.aloft.clear();
         self.landed.clear();
-        self.unseen.clear();
         self.pending.clear();
         self.failures.clear();
         self.unserved.clear();
@@ -218,7 +210,7 @@ impl Desk {
                 self.work(&term, work);
             }
             self.flush(&term).await;
-            self.inbox.want(engine.core.options.batch + self.aloft.len());
+            self.inbox.want(engine.core.options.batch, self.under_way());
             if std::mem::take(&mut self.moved) {
                 self.inbox.ask();
             }
@@ -248,6 +240,17 @@ impl Desk {
         None
     }
 
+    fn under_way(&self) -> Busy {
+        let mut busy = Busy::default();
+        for key in &self.aloft {
+            match key {
+                Key::Schedule(id) => busy.schedules.push(Arc::clone(id)),
+                Key::Trigger(born, run) => busy.triggers.push((*born, *run)),
+            }
+        }
+        busy
+    }
+
     fn begin(&mut self, work: &Work) {
         let is_known = work.zones.as_deref() == Some(Cron::zone_database());
         self.flights.push(Box::pin(zones::begin(Arc::clone(&self.engine), is_known)));
@@ -255,9 +258,6 @@ impl Desk {
 
     fn work(&mut self, term: &Arc<Term>, work: Work) {
         let instants = Instants { now: work.now, heard: work.heard };
-        for (_, key) in self.unseen.extract_if(.., |(write, _)| *write <= work.written) {
-            self.aloft.remove(&key);
-        }
         let mut plans = Vec::new();
         for DueView { schedule, served } in work.due {
             if self.aloft.contains(&Key::Schedule(Arc::clone(&schedule.id))) {
@@ -295,14 +295,12 @@ impl Desk {
         let triggers = if self.engine.core.targets.are_called() { Vec::new() } else { work.triggers };
         for trigger in triggers {
             let key = Key::Trigger(trigger.born, trigger.run);
-            let failed = self.failures.get(&(trigger.born, trigger.run)).copied();
-            let waits = failed.is_some_and(|(_, until)| until > self.engine.core.site.world.clock.tick());
-            if waits || budget == 0 || !self.aloft.insert(key) {
+            if budget == 0 || !self.aloft.insert(key) {
                 continue;
             }
             budget -= 1;
             let (engine, term) = (Arc::clone(&self.engine), Arc::clone(term));
-            let rounds = failed.map_or(0, |(rounds, _)| rounds);
+            let rounds = self.failures.get(&(trigger.born, trigger.run)).copied().unwrap_or(0);
             self.flights.push(Box::pin(flight::trigger(engine, term, trigger, rounds, instants)));
         }
     }
@@ -362,11 +360,8 @@ impl Desk {
     }
 
     fn land(&mut self, landing: Landing) {
-        let Landing { key, entries, failed, walk } = landing;
+        let Landing { key, entries, walk } = landing;
         self.moved |= key.is_some();
-        if let (Some(Key::Trigger(born, run)), Some(failed)) = (&key, failed) {
-            self.failures.insert((*born, *run), failed);
-        }
         self.landed.extend(key);
         let after = match walk {
             Walk::None => {
@@ -406,9 +401,18 @@ impl Desk {
                 break;
             }
         }
-        if !self.landed.is_empty() {
-            let write = self.inbox.has_written();
-            self.unseen.extend(self.landed.drain(..).map(|key| (write, key)));
+        for key in self.landed.drain(..) {
+            self.aloft.remove(&key);
+        }
+    }
+
+    fn count_failures(&mut self, step: &Step, done: bool) {
+        match step {
+            Step::TriggerFail { born, run, .. } if done => *self.failures.entry((*born, *run)).or_default() += 1,
+            Step::TriggerFail { born, run, .. } | Step::TriggerDone { born, run, .. } => {
+                self.failures.remove(&(*born, *run));
+            }
+            _ => {}
         }
     }
 
@@ -428,9 +432,7 @@ impl Desk {
             Ok(Written::Each(done)) => {
                 for (entry, done) in entries.into_iter().zip(done) {
                     self.moved |= done;
-                    if let (true, Step::TriggerDone { born, run, .. }) = (done, &entry.step) {
-                        self.failures.remove(&(*born, *run));
-                    }
+                    self.count_failures(&entry.step, done);
                     if let (true, Some(schedule), Some(slot)) = (done, entry.schedule(), entry.decided)
                         && let Err(error) = core.targets.decided(schedule, slot)
                     {
@@ -464,9 +466,13 @@ impl Desk {
     }
 }
 
-/// A pause is over by its own end: slots go on from there, and late ones are judged as ever.
+/// A pause is over by its own end: slots go on from there, and late ones are judged as ever. Slots before the next one were
+/// decided, or dropped as the timing was another one.
 fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64) -> Entry {
-    let next = spec.timing.first_from(until).map(|slot| spec.timing.next(whose, slot));
+    let next = match view.next {
+        Some(next) if next.slot < until => spec.timing.first_from(until).map(|slot| spec.timing.next(whose, slot)),
+        next => next,
+    };
     let passed = view.next.map_or(0, |next| spec.timing.count(next.slot, until, COUNTED));
     let (id, revision, schedule) = (Arc::clone(&view.id), view.revision, view.id.as_ref().to_owned());
     let told = Happening::DispatchSkipped { schedule, count: passed, reason: SkippedBy::Paused };

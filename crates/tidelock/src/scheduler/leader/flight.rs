@@ -1,7 +1,6 @@
 //! Dispatches under way: rounds of tries for the first slots of a plan, and for accepted triggers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Engine;
 use super::entry::{Entry, unreadable};
@@ -15,7 +14,7 @@ use crate::scheduler::observe::{Happening, SkippedBy};
 use crate::scheduler::store::{Dispatched, PlanView, PlannedSlot, ScheduleView, StateView, Step, TriggerView};
 use crate::time::{Clock, Tick, Timestamp, whole_millis};
 
-/// Slots of one plan that are submitted before they are confirmed.
+/// Slots of one plan that are submitted before they are confirmed: of so many a target knows what became of them.
 pub(super) const AT_ONCE: usize = 8;
 
 /// What is under way, of which there is one at a time.
@@ -31,8 +30,6 @@ pub(super) enum Key {
 pub(super) struct Landing {
     pub(super) key: Option<Key>,
     pub(super) entries: Vec<Entry>,
-    /// Of a trigger: how many rounds failed, and when it is tried again.
-    pub(super) failed: Option<(u32, Tick)>,
     pub(super) walk: Walk,
 }
 
@@ -92,6 +89,10 @@ pub(super) async fn slots(
             memory: engine.core.options.slot_memory,
             cause,
         };
+        // It may have been paused or removed meanwhile.
+        if index > 0 && !dispatch.is_awaited(&engine.core).await {
+            break;
+        }
         let Some(tried) = fly(&engine, &term, &dispatch).await else { break };
         let failed_before = match &view.state {
             StateView::Failing { rounds, .. } if index == 0 => *rounds,
@@ -120,7 +121,7 @@ async fn fly(engine: &Engine, term: &Arc<Term>, dispatch: &Dispatch<'_>) -> Opti
             () = term.over() => {}
         }
     };
-    let tried = core.options.round.submit(core, dispatch, stop).await;
+    let tried = core.options.round.submit(core, dispatch, || dispatch.is_awaited(core), stop).await;
     core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(tried.1));
     match &tried.0 {
         Err(error) if !may_go_on() || error.kind() == ErrorKind::ShuttingDown => None,
@@ -218,9 +219,8 @@ pub(super) async fn trigger(
             let told = Happening::TriggerFailed { schedule, message: core.targets.text(&error) };
             let rounds = rounds + 1;
             if is_curable(&error) && rounds < core.options.max_dispatch_failures {
-                core.tell(told);
-                let delay = Duration::from_millis(round_delay(rounds, fastrand::f64()));
-                landing.failed = Some((rounds, clock.tick().plus(delay)));
+                let delay = round_delay(rounds, fastrand::f64());
+                landing.entries.push(Entry::new(Step::TriggerFail { id, born, run, delay }, [told]));
                 return landing;
             }
             (Dispatched::GivenUp { error: stored(&error) }, Some(told))

@@ -12,7 +12,7 @@ use crate::proof::{Moment, Proof};
 use crate::runtime;
 use crate::scheduler::leader::term::Term;
 use crate::scheduler::observe::{Happening, LostBy};
-use crate::scheduler::store::{Beat, Beaten, Role, Wish};
+use crate::scheduler::store::{Beat, Beaten, Busy, Role, Wish};
 use crate::time::{SECOND, Tick, Timestamp, whole_millis};
 
 /// How often handlers are announced by an instance that does not lead.
@@ -79,7 +79,6 @@ impl Pulse {
             holds
         });
         let start = Moment::of(clock);
-        let written = self.desk.written();
         let answer = self.ask(term.as_ref()).await;
         let first = self.failures == 0 && matches!(*engine.control.started.borrow(), Started::Pending);
         match answer {
@@ -87,7 +86,7 @@ impl Pulse {
                 self.failures = 0;
                 engine.control.started.send_if_modified(began);
                 core.watcher.count(|metrics| metrics.last_tick_at = Some(Timestamp::from_millis(beaten.now)));
-                Some(self.take_up(beaten, term, start, written))
+                Some(self.take_up(beaten, term, start))
             }
             Err(error) if first && !may_pass(&error) => {
                 let error = core.site.context("start", error);
@@ -126,6 +125,7 @@ impl Pulse {
             handlers: core.announced(),
             wish,
             batch: if term.is_none() { core.options.batch } else { self.desk.room() },
+            busy: if term.is_none() { Busy::default() } else { self.desk.under_way() },
         };
         let mut asking = core.site.store().beat(&core.site.address, beat);
         let Some(term) = term else { return asking.await };
@@ -138,7 +138,7 @@ impl Pulse {
         asking.await
     }
 
-    fn take_up(&mut self, beaten: Beaten, term: Option<Arc<Term>>, start: Moment, written: u64) -> Plan {
+    fn take_up(&mut self, beaten: Beaten, term: Option<Arc<Term>>, start: Moment) -> Plan {
         let core = &self.engine.core;
         let clock = &core.site.world.clock;
         let Beaten { now, role } = beaten;
@@ -160,7 +160,7 @@ impl Pulse {
                 }
                 let heard = clock.tick();
                 if is_new || !due.is_empty() || !triggers.is_empty() {
-                    self.desk.hand_over(Work { term, written, now, heard, due, triggers, zones });
+                    self.desk.hand_over(Work { term, now, heard, due, triggers, zones });
                 }
                 let tick = start.tick.plus(core.options.tick);
                 // Counted from before the question, as the time of its way must not make a slot late.
@@ -229,7 +229,7 @@ impl Pulse {
     }
 }
 
-fn began(started: &mut Started) -> bool {
+pub(super) fn began(started: &mut Started) -> bool {
     let pending = matches!(started, Started::Pending);
     if pending {
         *started = Started::Yes;

@@ -32,11 +32,13 @@
 -- ARGV[6]   lease in ms
 -- ARGV[7]   renew: epoch
 -- ARGV[8]   the most schedules, and the most triggers, that are shown
--- ARGV[9..] handlers
+-- ARGV[9..] number of handlers, and they; number of schedules that the leader has under way, and their ids; triggers that it
+--           has under way: birth and run (8 bytes each)
 -- Reply: next deadline in ms (0: none), now; then 0 (nobody leads), or 1 and how long another one leads in ms, or 2, epoch,
 --        when there is more (-1: never), zone database, number of schedules, and of each: 1 if it is served, id, state,
 --        definition, slots of its plan, what the plan was decided with; then triggers
 local number, name, process, wish, lease = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local HANDLERS_END = 9 + tonumber(ARGV[9])
 advance()
 
 if wish == 'leave' then
@@ -71,7 +73,7 @@ local function announce()
   local announced = now + ANNOUNCED
   local ends = is_led() and math.max(announced, r.lease_end + ANNOUNCED) or announced
   local list = {}
-  for i = 9, #ARGV do
+  for i = 10, HANDLERS_END do
     list[#list + 1] = struct.pack('>I2', #ARGV[i]) .. ARGV[i]
   end
   list = table.concat(list)
@@ -86,8 +88,8 @@ local function announce()
       withdraw(before.handlers)
     end
   end
-  local any = #ARGV > 8 and redis.call('EXISTS', UNSERVED) == 1
-  for i = 9, #ARGV do
+  local any = HANDLERS_END > 9 and redis.call('EXISTS', UNSERVED) == 1
+  for i = 10, HANDLERS_END do
     local served = math.max(announced, tonumber(redis.call('HGET', SERVED, ARGV[i]) or 0))
     redis.call('HSET', SERVED, ARGV[i], text(served))
     if any and #waiting_for(ARGV[i], 1) > 0 then
@@ -103,10 +105,36 @@ local function announce()
 end
 announce()
 
+-- What the leader has under way: schedules, triggers, and how many of each.
+local busy, busy_triggers, busy_count, busy_trigger_count = {}, {}, tonumber(ARGV[HANDLERS_END + 1]), 0
+for i = HANDLERS_END + 2, HANDLERS_END + 1 + busy_count do
+  busy[ARGV[i]] = true
+end
+for i = HANDLERS_END + 2 + busy_count, #ARGV do
+  busy_triggers[ARGV[i]] = true
+  busy_trigger_count = busy_trigger_count + 1
+end
+
+-- So many members that are not under way, each with its score behind it.
+local function free_ones(key, low, high, count)
+  local all = redis.call('ZRANGEBYSCORE', key, low, high, 'WITHSCORES', 'LIMIT', 0, count + busy_count)
+  local free = {}
+  for i = 1, #all, 2 do
+    if #free < 2 * count and not busy[all[i]] then
+      free[#free + 1] = all[i]
+      free[#free + 1] = all[i + 1]
+    end
+  end
+  return free
+end
+
 -- The first so many that are due, and when there is more.
 local function first_due(batch)
   local function some(key, low, high)
-    return redis.call('ZRANGEBYSCORE', key, low, high, 'WITHSCORES', 'LIMIT', 0, batch + 1)
+    return free_ones(key, low, high, batch + 1)
+  end
+  local function first(key)
+    return tonumber(free_ones(key, '(' .. text(now), '+inf', 1)[2]) or LATE
   end
   local found, plain, early = {}, some(DUE, '-inf', now), some(AGAIN, '-inf', now)
   local i, j = 1, 1
@@ -129,8 +157,7 @@ local function first_due(batch)
   if #found > batch then
     return found, found[batch + 1][2]
   end
-  local behind = '(' .. text(now)
-  return found, math.min(lowest(DUE, behind) or LATE, lowest(AGAIN, behind) or LATE)
+  return found, math.min(first(DUE), first(AGAIN))
 end
 
 local function leader_reply(reply)
@@ -156,13 +183,11 @@ local function leader_reply(reply)
   end
   reply[count_at] = shown
   shown = 0
-  local waiting = redis.call('ZRANGE', WAITING, 0, batch, 'WITHSCORES')
+  local waiting = redis.call('ZRANGE', WAITING, 0, batch + busy_trigger_count, 'WITHSCORES')
   for i = 1, #waiting, 2 do
-    local at = tonumber(waiting[i + 1])
-    local body = redis.call('HGET', TRIGGERS, waiting[i])
-    if not body then
-      redis.call('ZREM', WAITING, waiting[i])
-    else
+    local at, is_busy = tonumber(waiting[i + 1]), busy_triggers[waiting[i]]
+    local body = not is_busy and redis.call('HGET', TRIGGERS, waiting[i])
+    if body then
       bytes = bytes + #body
       if at > now or shown == batch or (bytes > MAX_BYTES and shown > 0) then
         next = math.min(next, at)
@@ -170,6 +195,8 @@ local function leader_reply(reply)
       end
       shown = shown + 1
       reply[#reply + 1] = body
+    elseif not is_busy then
+      redis.call('ZREM', WAITING, waiting[i])
     end
   end
   if r.next == 1 and redis.call('EXISTS', AWAKENING) == 1 then

@@ -79,18 +79,20 @@ local function register()
   end
   local before = redis.call('HGET', DEFINITIONS, id) or ''
   local same = before == definition and s.handler == handler
-  local same_timing = before:sub(1, #timing + 4) == definition:sub(1, #timing + 4)
+  -- One whose state could not be read has lost its slot.
+  local lost = s.kind == 'q' and s.slot == 0 and not has_plan(s)
+  local anew = lost or before:sub(1, #timing + 4) ~= definition:sub(1, #timing + 4)
   if same and s.kind ~= 'q' then
     return 'unchanged'
   end
-  if not same_timing and not is_right(ARGV[8], ARGV[9]) then
+  if anew and not is_right(ARGV[8], ARGV[9]) then
     return 'now', text(now)
   end
   s.revision, s.updated = next_revision(), now
   if s.kind == 'u' or s.kind == 'q' then
     set_kind(s, 'a')
   end
-  if not same_timing then
+  if anew then
     s.timing_revision, s.slot, s.due = s.revision, slot, due
     if s.kind == 'x' then
       set_kind(s, 'a')
@@ -129,7 +131,7 @@ local function pause()
   if s.kind == 'x' or (s.kind == 'p' and s.until_time == until_time and s.note == reason) then
     return 'unchanged'
   end
-  if s.kind == 'p' then
+  if s.kind == 'p' and not is_over(s) then
     since = s.at
   end
   s.revision = next_revision()
@@ -143,7 +145,8 @@ local function resume()
   local s = load(ARGV[4])
   if not s then
     return 'absent'
-  elseif s.kind ~= 'p' then
+  elseif s.kind ~= 'p' or is_over(s) then
+    -- One that is over by its own end goes on from there, as the leader says.
     return 'unchanged'
   elseif s.revision ~= tonumber(ARGV[5]) then
     return 'conflict'

@@ -25,13 +25,14 @@
 -- KEYS[24]  alive: instances by when they are forgotten (sorted set)
 -- KEYS[25]  served: until when handlers are announced (hash)
 -- ARGV[1]   pinned time in ms, or empty
--- ARGV[2]   what: now, get, list, history, letters, letter, stats; `sweep` shows nothing, and does nothing if some process
---           swept within the last second
+-- ARGV[2]   what: now, get, list, history, letters, letter, awaits, stats; `sweep` shows nothing, and does nothing if some
+--           process swept within the last second
 -- ARGV[3..] get, history: id · list: number of schedules, 1 and the id behind which it begins, or 0
 --           letters: how many, and the number below which they begin, 0 for all · letter: number
+--           awaits: id, birth, run
 -- Reply: 1 if more is overdue; next deadline in ms (0: none); now; then
 --        get, list: 1 if there are more, then of each: id, state, definition, slots of its plan, what that was decided with
---        history: entries · letters, letter: 1 if there are more, then each
+--        history: entries · awaits: 1 if the run is still to be submitted · letters, letter: 1 if there are more, then each
 --        stats: numbers and texts in the order in which redis/look.rs reads them
 local what = ARGV[2]
 if what == 'sweep' then
@@ -87,6 +88,14 @@ local function letter()
   reply[4], reply[5] = 0, redis.call('HGET', LETTERS, pack8(tonumber(ARGV[3]))) or nil
 end
 
+local function awaits()
+  local s, born, run = load(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+  local lives = s and s.born == born
+  local planned = lives and has_plan(s) and s.first_run <= run and run < s.first_run + s.count - s.taken
+  local waits = lives and redis.call('HEXISTS', TRIGGERS, pack8(born) .. pack8(run)) == 1
+  reply[4] = (planned or waits) and 1 or 0
+end
+
 local function stats()
   local total = redis.call('ZCARD', NAMES)
   for kind = 1, 5 do
@@ -112,7 +121,8 @@ local function stats()
   end
 end
 
-local LOOKS = { get = get, list = list, history = history, letters = letters, letter = letter, stats = stats }
+local LOOKS = { get = get, list = list, history = history, letters = letters, letter = letter, awaits = awaits,
+  stats = stats }
 if LOOKS[what] then
   LOOKS[what]()
 end

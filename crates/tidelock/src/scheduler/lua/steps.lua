@@ -29,18 +29,35 @@ local function bury(letter, id, key, error_text)
   end
 end
 
--- An accepted trigger was submitted, or refused. Answers whether it was waiting for that.
-local function trigger_done(id, born, run, at, history)
-  local born8, run8 = pack8(born), pack8(run)
-  local body, s = redis.call('HGET', TRIGGERS, born8 .. run8), load(id)
+-- The accepted trigger of a schedule, or false.
+local function trigger_of(id, born, run)
+  local body, s = redis.call('HGET', TRIGGERS, pack8(born) .. pack8(run)), load(id)
   if not body or #body < 30 or not s or s.born ~= born then
     return false
   end
-  local accepted, key_length, handler_length = struct.unpack('>I8I2I2', body, 17)
-  local from = 31 + #id
-  if struct.unpack('>I2', body, 29) ~= #id or body:sub(31, from - 1) ~= id then
+  local is_its = struct.unpack('>I2', body, 29) == #id and body:sub(31, 30 + #id) == id
+  return is_its and body, s
+end
+
+-- An accepted trigger is to be tried again then. Answers whether it was waiting for that.
+local function trigger_failed(id, born, run, due)
+  if not trigger_of(id, born, run) then
     return false
   end
+  redis.call('ZADD', WAITING, text(due), pack8(born) .. pack8(run))
+  earliest = math.min(earliest, due)
+  return true
+end
+
+-- An accepted trigger was submitted, or refused. Answers whether it was waiting for that.
+local function trigger_done(id, born, run, at, history)
+  local born8, run8 = pack8(born), pack8(run)
+  local body, s = trigger_of(id, born, run)
+  if not body then
+    return false
+  end
+  local accepted, key_length = struct.unpack('>I8I2', body, 17)
+  local from = 31 + #id
   local key = key_length > 0 and body:sub(from, from + key_length - 2)
   disown(born8, 't' .. run8)
   if key then
@@ -61,6 +78,11 @@ local function trigger_done(id, born, run, at, history)
     bury({ born = born, timing_revision = s.timing_revision, run = run, missed = 0, rounds = 1 }, id, key, ARGV[at + 1])
   end
   return true
+end
+
+-- Whether a pause is over by its own end.
+local function is_over(s)
+  return s.kind == 'p' and s.until_time ~= 0 and s.until_time <= now
 end
 
 -- Ends a pause.

@@ -41,6 +41,7 @@
 --           R  id, revision, next slot and due instant, slots in the pause
 --           M  id, revision, next slot and due instant
 --           Z  zone database
+--           W  id, birth, run, delay in ms
 --           T  id, birth, run, outcome
 -- Reply: next deadline in ms (0: none), then S (stale), or 1 and 0: which steps were carried out
 local number = tonumber(ARGV[2])
@@ -129,7 +130,8 @@ local function confirm(at)
   if s.kind == 'f' then
     set_kind(s, 'a')
   end
-  if ARGV[at + 3] == 's' then
+  -- Without a job: which one it became is known no more.
+  if ARGV[at + 3] == 's' and ARGV[at + 4] ~= '0' then
     s.last_slot, s.last_job, s.lateness = slot, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   end
   remember(s.id, history, entry)
@@ -161,10 +163,6 @@ local function unserve(at)
   return true
 end
 
-local function is_over(s)
-  return s.kind == 'p' and s.until_time ~= 0 and s.until_time <= now
-end
-
 local function quarantine(at)
   local s = at_revision(at)
   -- Before its end a pause is not ended by anybody but its user.
@@ -191,7 +189,7 @@ local function move(at)
     return false
   end
   s.slot, s.due = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  if s.kind == 'q' then
+  if s.kind == 'q' or s.kind == 'u' then
     set_kind(s, 'a')
   end
   rest(s)
@@ -208,8 +206,13 @@ local function done(at)
   return trigger_done(ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), at + 3, history)
 end
 
-local STEPS = { D = decide, C = confirm, F = fail, U = unserve, Q = quarantine, R = resume, M = move, Z = zones, T = done }
-local ARGUMENTS = { D = 9, C = 6, F = 5, U = 3, Q = 3, R = 5, M = 4, Z = 1, T = 6 }
+local function wait(at)
+  return trigger_failed(ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), now + tonumber(ARGV[at + 3]))
+end
+
+local STEPS = { D = decide, C = confirm, F = fail, U = unserve, Q = quarantine, R = resume, M = move, Z = zones, W = wait,
+  T = done }
+local ARGUMENTS = { D = 9, C = 6, F = 5, U = 3, Q = 3, R = 5, M = 4, Z = 1, W = 4, T = 6 }
 local at, answer = 7, { '', }
 while at <= #ARGV do
   local letter = ARGV[at]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::store::{ANNOUNCED, Beat, Beaten, DueView, MAX_BYTES, Role, STEP, TriggerView, Wish};
-use super::{Instance, LATE, Leader, Model, NEVER, Now, next};
+use super::super::store::{ANNOUNCED, Beat, Beaten, Busy, DueView, MAX_BYTES, Role, STEP, TriggerView, Wish};
+use super::{HashSet, Instance, LATE, Leader, Model, NEVER, Now, next};
 
 impl Model {
     pub(crate) fn beat(&mut self, now: Now, process: &Arc<str>, beat: &Beat) -> Beaten {
@@ -24,7 +24,7 @@ impl Model {
         }
         self.announce(now, process, beat);
         let role = match (epoch, led) {
-            (Some(epoch), _) => self.show(now, epoch, beat.batch),
+            (Some(epoch), _) => self.show(now, epoch, beat.batch, &beat.busy),
             (None, Some(leader)) => Role::Follower { left: leader.until - now.ms },
             (None, None) => Role::Free,
         };
@@ -95,8 +95,8 @@ impl Model {
     }
 
     /// What the leader is to do, and when there is more.
-    fn show(&mut self, now: Now, epoch: u64, batch: usize) -> Role {
-        let (found, mut next) = self.first_due(now, batch);
+    fn show(&mut self, now: Now, epoch: u64, batch: usize, busy: &Busy) -> Role {
+        let (found, mut next) = self.first_due(now, batch, &busy.schedules.iter().collect());
         let mut bytes = 0;
         let mut due = Vec::new();
         for (at, id) in found {
@@ -111,7 +111,8 @@ impl Model {
             due.push(DueView { schedule: entry.view(), served });
         }
         let mut triggers: Vec<TriggerView> = Vec::new();
-        for (at, born, run) in &self.waiting {
+        let busy: HashSet<_> = busy.triggers.iter().copied().collect();
+        for (at, born, run) in self.waiting.iter().filter(|(_, born, run)| !busy.contains(&(*born, *run))) {
             let trigger = &self.triggers[&(*born, *run)];
             bytes += trigger.view.content.len();
             if *at > now.ms || triggers.len() == batch || (bytes > MAX_BYTES && !triggers.is_empty()) {
@@ -129,19 +130,21 @@ impl Model {
     }
 
     /// The first so many that are due, and the instant of the first that is not among them.
-    fn first_due(&self, now: Now, batch: usize) -> (Vec<(u64, Arc<str>)>, u64) {
+    fn first_due(&self, now: Now, batch: usize, busy: &HashSet<&Arc<str>>) -> (Vec<(u64, Arc<str>)>, u64) {
         let (behind, late) = ((now.ms + 1, Arc::from("")), (LATE, Arc::from("")));
-        let plain = self.due.range(..behind.clone()).take(batch + 1);
-        let mut found: Vec<_> = plain.chain(self.again.range(..behind.clone()).take(batch + 1)).cloned().collect();
+        let is_free = |(_, id): &&(u64, Arc<str>)| !busy.contains(id);
+        let plain = self.due.range(..behind.clone()).filter(is_free).take(batch + 1);
+        let early = self.again.range(..behind.clone()).filter(is_free).take(batch + 1);
+        let mut found: Vec<_> = plain.chain(early).cloned().collect();
         found.sort();
-        let late = self.again.range(late..).take(batch + 1);
+        let late = self.again.range(late..).filter(is_free).take(batch + 1);
         found.extend(late.map(|(_, id)| (now.ms, Arc::clone(id))));
         if let Some((at, _)) = found.get(batch) {
             let at = *at;
             found.truncate(batch);
             return (found, at);
         }
-        let firsts = [self.due.range(behind.clone()..).next(), self.again.range(behind..).next()];
+        let firsts = [self.due.range(behind.clone()..).find(is_free), self.again.range(behind..).find(is_free)];
         let next = firsts.into_iter().flatten().map(|(at, _)| *at).filter(|at| *at < LATE).min();
         (found, next.unwrap_or(NEVER))
     }

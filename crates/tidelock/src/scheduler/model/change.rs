@@ -58,11 +58,14 @@ impl Model {
             self.create(now, id, definition, guess);
             return Changes::Created;
         };
-        let same_timing = known.definition.timing == definition.timing;
-        if *known.definition == definition && !matches!(known.state, StateView::Quarantined { .. }) {
+        // One whose state could not be read has lost its slot.
+        let quarantined = matches!(known.state, StateView::Quarantined { .. });
+        let lost = quarantined && known.next.is_none() && known.plan.is_none();
+        let anew = lost || known.definition.timing != definition.timing;
+        if *known.definition == definition && !quarantined {
             return Changes::Unchanged;
         }
-        if !same_timing && !guess.holds(now) {
+        if anew && !guess.holds(now) {
             return Changes::Now(now.ms);
         }
         let revision = self.next_revision(now);
@@ -73,7 +76,7 @@ impl Model {
         if matches!(state, StateView::Unserved { .. } | StateView::Quarantined { .. }) {
             *state = StateView::Active;
         }
-        if !same_timing {
+        if anew {
             entry.timing_revision = revision;
             entry.next = guess.next;
             if matches!(state, StateView::Finished { .. }) {
@@ -128,7 +131,7 @@ impl Model {
         let until = for_at_most.map(|duration| now.ms + duration);
         let since = match &entry.state {
             StateView::Finished { .. } => return Changes::Unchanged,
-            StateView::Paused { reason: before, since, until: end } => {
+            StateView::Paused { reason: before, since, until: end } if !entry.is_over(now.ms) => {
                 if *before == reason && *end == until {
                     return Changes::Unchanged;
                 }
@@ -147,7 +150,8 @@ impl Model {
 
     fn resume(&mut self, now: Now, id: &Arc<str>, revision: u64, guess: Guess, passed: u64, history: u64) -> Changes {
         let Some(entry) = self.schedules.get(id) else { return Changes::Absent };
-        if !matches!(entry.state, StateView::Paused { .. }) {
+        // One that is over by its own end goes on from there, as the leader says.
+        if !matches!(entry.state, StateView::Paused { .. }) || entry.is_over(now.ms) {
             return Changes::Unchanged;
         }
         if entry.revision != revision {

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::store::{LeaderView, Look, MAX_BYTES, ScheduleView, StatsView, View};
-use super::{LATE, Model, Now};
+use super::{LATE, Model, Now, Plan};
 
 impl Model {
     /// Answers a question; what is overdue was carried out before.
@@ -34,8 +34,15 @@ impl Model {
                 View::Letters(found, more)
             }
             Look::Letter { number } => View::Letter(self.letters.get(number).map(|letter| Box::new(letter.clone()))),
+            Look::Awaits { id, born, run } => View::Awaits(self.awaits(id, *born, *run)),
             Look::Stats => View::Stats(self.stats(now)),
         }
+    }
+
+    fn awaits(&self, id: &str, born: u64, run: u64) -> bool {
+        let Some(entry) = self.schedules.get(id).filter(|entry| entry.born == born) else { return false };
+        let planned = |plan: &Plan| (plan.first_run..plan.first_run + plan.slots.len() as u64).contains(&run);
+        entry.plan.as_ref().is_some_and(planned) || self.triggers.contains_key(&(born, run))
     }
 
     fn list(&self, limit: usize, after: Option<&Arc<str>>) -> (Vec<ScheduleView>, bool) {

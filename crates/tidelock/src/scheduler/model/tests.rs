@@ -1,9 +1,11 @@
 //! The points of the contract, on the model.
 
+mod under_way;
+
 use std::sync::Arc;
 
 use super::super::store::{
-    Beat, Change, Changes, Definition, Dispatched, FINISHED_KEPT, Guess, Happened, LETTER_KEPT, Look, Next,
+    Beat, Busy, Change, Changes, Definition, Dispatched, FINISHED_KEPT, Guess, Happened, LETTER_KEPT, Look, Next,
     PlannedSlot, Role, ScheduleView, StateView, StatsView, Step, View, Wish, Write, Written,
 };
 use super::{Model, Now};
@@ -40,7 +42,9 @@ fn with_schedules(ids: &[&str], slot: u64) -> Model {
 fn beat(model: &mut Model, now: u64, instance: &str, handlers: &[&str], wish: Wish) -> Role {
     let handlers = handlers.iter().map(|handler| Arc::from(*handler)).collect();
     let process = format!("process of {instance}").into();
-    model.beat(at(now), &process, &Beat { instance: instance.into(), handlers, wish, batch: 10 }).role
+    model
+        .beat(at(now), &process, &Beat { instance: instance.into(), handlers, wish, batch: 10, busy: Busy::default() })
+        .role
 }
 
 fn lead(model: &mut Model, now: u64, instance: &str) -> u64 {
@@ -418,7 +422,7 @@ fn what_is_due_is_shown_in_order_and_catch_up_last() {
     let renew = Wish::Renew { epoch, lease: 9_000 };
     let order = shown(beat(&mut model, 1_000, "one", &[], renew));
     assert_eq!(order, ["d", "a", "c", "b"]);
-    let few = Beat { instance: "one".into(), handlers: Vec::new(), wish: renew, batch: 2 };
+    let few = Beat { instance: "one".into(), handlers: Vec::new(), wish: renew, batch: 2, busy: Busy::default() };
     let Role::Leader { due, next, .. } = model.beat(at(1_000), &"p".into(), &few).role else { panic!("it leads") };
     assert_eq!((due.len(), next), (2, Some(T + 1_000)));
 }

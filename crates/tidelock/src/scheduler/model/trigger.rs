@@ -11,6 +11,8 @@ use super::{Model, Now};
 #[derive(Clone, Debug)]
 pub(super) struct Trigger {
     pub(super) view: TriggerView,
+    /// When it is a leader's to submit.
+    due: u64,
 }
 
 /// A key of triggers.
@@ -104,7 +106,7 @@ impl Model {
         let due = now.ms + TRIGGER_PATIENCE;
         self.waiting.insert((due, born, run));
         self.earliest = self.earliest.min(due);
-        self.triggers.insert((born, run), Trigger { view: view.clone() });
+        self.triggers.insert((born, run), Trigger { view: view.clone(), due });
         self.owned.insert((born, Owned::Trigger(run)));
         if let Some(key) = key {
             // One whose time is over was perhaps not removed yet.
@@ -113,6 +115,18 @@ impl Model {
             self.keys.insert((born, key), Key { run, memory, done: None });
         }
         view
+    }
+
+    /// An accepted trigger is to be tried again then. Answers whether it was waiting for that.
+    pub(super) fn trigger_failed(&mut self, (id, born, run): (&Arc<str>, u64, u64), due: u64) -> bool {
+        let Some(trigger) = self.triggers.get_mut(&(born, run)).filter(|trigger| trigger.view.id == *id) else {
+            return false;
+        };
+        self.waiting.remove(&(trigger.due, born, run));
+        trigger.due = due;
+        self.waiting.insert((due, born, run));
+        self.earliest = self.earliest.min(due);
+        true
     }
 
     /// An accepted trigger was submitted, or refused. Answers whether it was waiting for that.
@@ -184,7 +198,7 @@ impl Model {
             Owned::Letter(number) => drop(self.letters.remove(number)),
             Owned::Trigger(run) => {
                 if let Some(trigger) = self.triggers.remove(&(born, *run)) {
-                    self.waiting.remove(&(trigger.view.accepted_at + TRIGGER_PATIENCE, born, *run));
+                    self.waiting.remove(&(trigger.due, born, *run));
                 }
             }
         }

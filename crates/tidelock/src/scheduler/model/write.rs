@@ -48,7 +48,7 @@ impl Model {
                 let may = match entry.state {
                     StateView::Active | StateView::Failing { .. } | StateView::Unserved { .. } => true,
                     // Before its end a pause is not ended by anybody but its user.
-                    StateView::Paused { until, .. } => until.is_some_and(|until| until <= now.ms),
+                    StateView::Paused { .. } => entry.is_over(now.ms),
                     StateView::Quarantined { .. } | StateView::Finished { .. } => false,
                 };
                 let may = may && entry.revision == *revision;
@@ -58,10 +58,7 @@ impl Model {
                 may
             }),
             Step::Resume { id, revision, next, passed } => {
-                let over = |entry: &Entry| {
-                    entry.revision == *revision
-                        && matches!(entry.state, StateView::Paused { until: Some(until), .. } if until <= now.ms)
-                };
+                let over = |entry: &Entry| entry.revision == *revision && entry.is_over(now.ms);
                 let over = self.schedules.get(id).is_some_and(over);
                 if over {
                     self.go_on(now, id, *next, *passed, history);
@@ -72,7 +69,7 @@ impl Model {
                 let may = entry.revision == *revision && !matches!(entry.state, StateView::Finished { .. });
                 if may {
                     entry.next = *next;
-                    if matches!(entry.state, StateView::Quarantined { .. }) {
+                    if matches!(entry.state, StateView::Quarantined { .. } | StateView::Unserved { .. }) {
                         entry.state = StateView::Active;
                     }
                     entry.rest(now.ms);
@@ -83,6 +80,7 @@ impl Model {
                 self.zones = Some(Arc::clone(version));
                 true
             }
+            Step::TriggerFail { id, born, run, delay } => self.trigger_failed((id, *born, *run), now.ms + delay),
             Step::TriggerDone { id, born, run, outcome } => self.trigger_done(now, (id, *born, *run), outcome, history),
         }
     }
@@ -176,10 +174,11 @@ impl Model {
                 entry.state = StateView::Active;
             }
             match outcome {
+                // Of one with the job 0 it is not known any more which one it became.
+                Dispatched::Submitted { job: 0, .. } | Dispatched::Overlapped { .. } => {}
                 Dispatched::Submitted { job, lateness } => {
                     entry.last = Some(LastView { slot: slot.slot, job: *job, lateness: *lateness });
                 }
-                Dispatched::Overlapped { .. } => {}
                 Dispatched::GivenUp { error } => {
                     let (schedule, slot) = (Arc::clone(id), Some(slot));
                     let rounds = rounds + 1;

@@ -61,6 +61,12 @@ fn push_look(look: &Look, arguments: &mut Arguments) {
             arguments.push(b"letter");
             arguments.number(*number);
         }
+        Look::Awaits { id, born, run } => {
+            arguments.push(b"awaits");
+            arguments.push(id.as_bytes());
+            arguments.number(*born);
+            arguments.number(*run);
+        }
         Look::Stats => arguments.push(b"stats"),
     }
 }
@@ -69,6 +75,7 @@ fn view(look: &Look, answer: &mut Answer<'_>) -> Result<View> {
     let now = answer.number()?;
     match look {
         Look::Now => Ok(View::Now(now)),
+        Look::Awaits { .. } => Ok(View::Awaits(answer.number()? == 1)),
         Look::Stats => stats(answer).map(View::Stats),
         Look::History { .. } => Ok(View::History(stored::history(&answer.bytes()?)?)),
         Look::Get { .. } | Look::List { .. } => {

@@ -65,7 +65,7 @@ impl Stage {
 
     async fn lead(&self) -> u64 {
         let wish = Wish::Lead { lease: 5_000 };
-        let beat = Beat { instance: "one".into(), handlers: vec!["h".into()], wish, batch: 10 };
+        let beat = Beat { instance: "one".into(), handlers: vec!["h".into()], wish, batch: 10, busy: Busy::default() };
         match self.remote.beat(beat).await.unwrap().role {
             Role::Leader { epoch, .. } => epoch,
             other => panic!("{other:?}"),
@@ -180,7 +180,7 @@ async fn a_repeated_beat_takes_leadership_once() {
         let lead = |number: u64| {
             let mut arguments = remote.arguments(None);
             arguments.number(number);
-            for part in ["one", "channel", "lead", "5000", "0", "10"] {
+            for part in ["one", "channel", "lead", "5000", "0", "10", "0", "0"] {
                 arguments.push(part.as_bytes());
             }
             async move { remote.run(&BEAT, &arguments).await.unwrap().items.collect::<Vec<_>>()[3].clone() }
@@ -201,12 +201,20 @@ async fn a_state_that_is_not_understood_is_quarantined_and_cured_by_register() {
         connection.command(&["HSET", key, "a", "odd"]).unwrap();
         stage.clock.advance(Duration::from_secs(2));
         let wish = Wish::Lead { lease: 5_000 };
-        let beat = Beat { instance: "one".into(), handlers: Vec::new(), wish, batch: 10 };
+        let beat = Beat { instance: "one".into(), handlers: Vec::new(), wish, batch: 10, busy: Busy::default() };
         let Role::Leader { due, .. } = stage.remote.beat(beat).await.unwrap().role else { panic!("it leads") };
         assert_eq!(due.iter().map(|due| &*due.schedule.id).collect::<Vec<_>>(), ["b"], "the other is not held up");
         assert!(matches!(stage.get().await.state, StateView::Quarantined { .. }));
         let View::Stats(stats) = stage.remote.look(Look::Stats).await.unwrap() else { panic!("stats") };
         assert_eq!((stats.active, stats.quarantined), (1, 1));
+        // Its next slot is lost, so it is the first after now.
+        assert_eq!(stage.register("a").await, Changes::Updated);
+        let cured = stage.get().await;
+        assert_eq!((cured.state, cured.next.map(|next| next.slot)), (StateView::Active, Some(START + 1_000)));
+
+        let mut keys = stage.keys();
+        let (connection, key, ..) = keys.iter_mut().find(|(_, _, part, _)| part == "states").unwrap();
+        connection.command(&["HSET", key, "a", "odd"]).unwrap();
         let next = Some(Next { slot: START + 9_000, due: START + 9_000 });
         let guess = Guess { from: 0, until: u64::MAX, next };
         let definition = Definition { timing: b"t2".to_vec(), content: b"c".to_vec(), handler: None };

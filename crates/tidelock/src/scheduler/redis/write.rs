@@ -77,6 +77,7 @@ fn push_step(step: &Step, arguments: &mut Arguments) {
             push_next(*next, arguments);
         }
         Step::Zones { version } => named(arguments, b"Z", version, &[]),
+        Step::TriggerFail { id, born, run, delay } => named(arguments, b"W", id, &[*born, *run, *delay]),
         Step::TriggerDone { id, born, run, outcome } => {
             named(arguments, b"T", id, &[*born, *run]);
             push_outcome(outcome, arguments);

@@ -164,8 +164,8 @@ impl Unregister {
 /// Lets the slots of a schedule pass, until it is resumed or [`for_at_most`](Self::for_at_most). Gives [`Changed`].
 ///
 /// Slots that are decided and not submitted yet are dropped. The slots of the pause are counted in the history and never
-/// caught up; triggers work. A second pause replaces the end and the reason of the first. Dropping the future withdraws it
-/// unless it was sent.
+/// caught up; triggers work. A second pause replaces the end and the reason of the first, unless that is over by itself:
+/// then it is a new one. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is paused until it is awaited"]
 pub struct Pause {
@@ -211,6 +211,9 @@ fn changed(core: &Core, operation: &str, changes: &Changes) -> Result<Changed> {
 }
 
 /// Ends a pause: the schedule goes on with the first slot after now. Gives [`Changed`].
+///
+/// A pause that is over by its own end is none: the schedule goes on with the first slot after that end, and what is late of
+/// its slots by then is judged by its [`Misfire`](crate::Misfire).
 ///
 /// Fails with *incompatible data format* if this version cannot read the schedule. Dropping the future withdraws it unless it
 /// was sent.

@@ -107,7 +107,8 @@ impl RetryLetter {
             memory: core.options.slot_memory,
             cause: Cause::of_letter(&letter),
         };
-        let (landed, _) = core.options.round.submit(&core, &dispatch, std::future::pending()).await;
+        let (landed, _) =
+            core.options.round.submit(&core, &dispatch, || std::future::ready(true), std::future::pending()).await;
         match landed.map_err(about)? {
             Landed::Overlapping { active } => Ok(Triggered::Overlapping { active: JobId(active) }),
             Landed::Accepted { job, duplicate } => {

@@ -135,7 +135,8 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
         memory: core.options.slot_memory,
         cause: Cause::of_trigger(view),
     };
-    let (landed, repeats) = core.options.round.submit(core, &dispatch, std::future::pending()).await;
+    let (landed, repeats) =
+        core.options.round.submit(core, &dispatch, || std::future::ready(true), std::future::pending()).await;
     core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(repeats));
     let (outcome, triggered) = match landed {
         Ok(Landed::Accepted { job, duplicate }) => {

@@ -149,3 +149,39 @@ conformance!(an_instance_that_is_not_strict_skips_what_nobody_has, async |mut wo
     assert!(matches!(scheduler.trigger_now("s").await.unwrap(), Triggered::Rejected(_)));
     stop(&scheduler).await;
 });
+
+conformance!(a_leader_that_does_not_wait_for_handlers_skips_what_another_let_wait, async |mut world: World| {
+    let clock = world.pin();
+    let (strict, lax) = (plain(&world.open().await), world.open().await.scheduler("platform").strict_handlers(false));
+    let lax = lax.build().unwrap();
+    strict.register("s", note(Schedule::every(10 * SECOND))).await.unwrap();
+    start(&strict).await;
+    clock.advance(10 * SECOND);
+    let waits = async || matches!(info(&strict, "s").await.state, tidelock::scheduler::ScheduleState::Unserved { .. });
+    until(waits).await;
+    stop(&strict).await;
+    start(&lax).await;
+    until(async || lax.metrics().dispatch_skipped == 1).await;
+    settled(&lax).await;
+    assert_eq!(info(&lax, "s").await.next, Some(START + 20 * SECOND));
+    stop(&lax).await;
+});
+
+conformance!(so_many_dead_letters_are_kept, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let full: Job<String, String> = tide.job("full").max_depth(1).build().unwrap();
+    full.submit(&"first".to_owned()).await.unwrap();
+    let builder = tide.scheduler("platform").max_dead_letters(2).submit_retries(0).max_dispatch_failures(1);
+    let scheduler = builder.build().unwrap();
+    scheduler.register("s", Schedule::every(10 * SECOND).job(&full, &"text".to_owned())).await.unwrap();
+    start(&scheduler).await;
+    for given_up in 1..=3 {
+        clock.advance(10 * SECOND);
+        until(async || scheduler.metrics().dispatch_dlq == given_up).await;
+    }
+    let letters = scheduler.dead_letters().list().await.unwrap().items;
+    assert_eq!(letters.iter().map(|letter| letter.run).collect::<Vec<_>>(), [3, 2], "the oldest goes");
+    assert_eq!(scheduler.stats().await.unwrap().dead_letters_lost, 1);
+    stop(&scheduler).await;
+});

@@ -1,0 +1,100 @@
+//! What is under way or failed, while something else happens.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use super::*;
+use crate::job::JobId;
+
+/// A job that takes one run at a time, with one.
+async fn full(bench: &Bench) -> (Job<(), ()>, JobId) {
+    let full = bench.tide.job::<(), ()>("full").max_depth(1).build().unwrap();
+    let waiting = full.submit(&()).await.unwrap().id;
+    (full, waiting)
+}
+
+#[tokio::test]
+async fn triggers_that_fail_hold_up_no_other() {
+    let mut bench = Bench::new();
+    let (full, _) = full(&bench).await;
+    let scheduler = bench.builder().batch(2).submit_retries(0).build().unwrap();
+    scheduler.register("full", Schedule::every(HOUR).job(&full, &())).await.unwrap();
+    scheduler.register("note", note(Schedule::every(HOUR))).await.unwrap();
+    scheduler.start().await.unwrap();
+    for _ in 0..2 {
+        assert!(scheduler.trigger_now("full").await.unwrap_err().is_retryable());
+    }
+    // Their rounds are a second apart, and two, and then three at least.
+    for after in [1_000, 1_250, 2_500] {
+        bench.clock.advance(Duration::from_millis(after));
+        settle().await;
+    }
+    assert_eq!(scheduler.metrics().trigger_failed, 2 + 6);
+    let change = store::Change::Trigger { id: "note".into(), key: None, strict: true, memory: 60_000 };
+    let accepted = scheduler.core.site.change("test", change).await.unwrap();
+    assert!(matches!(accepted, store::Changes::Accepted(_)));
+    bench.clock.advance(SECOND);
+    settle().await;
+    assert_eq!(bench.next_run().await.schedule, "note");
+    assert_eq!(scheduler.metrics().trigger_failed, 2 + 6, "they are held back yet");
+    scheduler.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dispatch_under_way_ends_with_its_plan() {
+    for unregister in [false, true] {
+        let bench = Bench::new();
+        let (full, waiting) = full(&bench).await;
+        let scheduler = bench.scheduler();
+        let schedule = || Schedule::every(MINUTE).misfire(Misfire::CatchUpAll).job(&full, &());
+        scheduler.register("s", schedule()).await.unwrap();
+        scheduler.start().await.unwrap();
+        bench.clock.advance(MINUTE);
+        settle().await;
+        assert_eq!(scheduler.get("s").await.unwrap().unwrap().planned, 1, "it is tried");
+        if unregister {
+            assert!(scheduler.unregister("s").await.unwrap());
+            scheduler.register("s", schedule()).await.unwrap();
+        } else {
+            assert_eq!(scheduler.pause("s").await.unwrap(), Changed::Yes);
+        }
+        full.remove(waiting).await.unwrap();
+        for _ in 0..5 {
+            bench.clock.advance(2 * SECOND);
+            settle().await;
+        }
+        assert_eq!(full.stats().await.unwrap().totals.submitted, 1, "unregistered: {unregister}");
+        let metrics = scheduler.metrics();
+        assert_eq!((metrics.dispatch_submitted, metrics.dispatch_failed, metrics.dispatch_retried), (0, 0, 0));
+        scheduler.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_run_that_is_being_started_stops_it() {
+    let mut bench = Bench::new();
+    let scheduler = bench.scheduler();
+    scheduler.register("minute", note(Schedule::every(MINUTE))).await.unwrap();
+    {
+        let mut running = pin!(scheduler.run_until(std::future::pending()));
+        poll_fn(|context| {
+            assert!(running.as_mut().poll(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+    settle().await;
+    assert!(!scheduler.metrics().is_leader);
+    bench.clock.advance(MINUTE);
+    settle().await;
+    bench.nothing_runs();
+    // Told to stop before it began, it comes to its end too.
+    assert_eq!(scheduler.run_until(async {}).await.unwrap(), StopReport::default());
+    let (started, stopped) = tokio::join!(scheduler.start(), scheduler.stop());
+    assert!(started.is_ok() && stopped.is_ok());
+    scheduler.start().await.unwrap();
+    settle().await;
+    assert!(scheduler.metrics().is_leader);
+    scheduler.stop().await.unwrap();
+}
