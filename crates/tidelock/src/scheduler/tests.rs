@@ -1,5 +1,6 @@
 //! The engine end to end, in process with a pinned clock.
 
+mod options;
 mod under_way;
 
 use std::sync::{Arc, Mutex};

@@ -60,3 +60,17 @@ conformance!(triggers_and_slots_share_the_run_numbers, async |mut world: World| 
     assert_eq!(noted.runs(), [1, 2, 3, 4, 5, 6]);
     stop(&scheduler).await;
 });
+
+conformance!(a_key_is_remembered_for_the_slot_memory_from_its_last_use, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let scheduler = tide.scheduler("platform").slot_memory(MINUTE).build().unwrap();
+    scheduler.register("s", Schedule::every(HOUR).job(&mail(&tide), &"text".to_owned())).await.unwrap();
+    for (after, is_known) in [(Duration::ZERO, false), (59 * SECOND, true), (59 * SECOND, true), (MINUTE, false)] {
+        clock.advance(after);
+        match scheduler.trigger_now("s").key("k").await.unwrap() {
+            Triggered::Submitted { duplicate, .. } => assert_eq!(duplicate, is_known, "{after:?} later"),
+            other => panic!("{other:?}"),
+        }
+    }
+});
