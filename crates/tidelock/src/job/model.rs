@@ -90,6 +90,9 @@ struct Watcher {
     end_only: bool,
 }
 
+/// The longest that a lease lasts beyond timeout and grace of its run: more than the largest margin of a holder.
+const SETTLING: u64 = 120_000;
+
 /// How long a process that watches a job is remembered without asking again.
 pub(crate) const WATCHED: u64 = 60_000;
 
@@ -166,9 +169,11 @@ impl Job {
         self.rules.max_wait.map(|wait| self.due + wait)
     }
 
-    /// From here on its lease is not renewed.
-    fn renewable_until(&self) -> Option<u64> {
-        self.rules.timeout.map(|timeout| self.started_at + timeout + self.rules.stop_grace)
+    /// The latest end of a lease of so long that is renewed now; `None` if there is none. From timeout and grace on it is not
+    /// renewed, and until then what a worker can prove of it lasts beyond them, so that a timeout can be settled.
+    fn renewable_until(&self, now: u64, lease: u64) -> Option<u64> {
+        let limit = self.started_at + self.rules.timeout? + self.rules.stop_grace;
+        Some(if now < limit { limit + lease.min(SETTLING) } else { 0 })
     }
 
     fn failed(&mut self, code: FailureCode, message: &Arc<str>, at: u64) {

@@ -81,7 +81,8 @@ pub(crate) struct Rules {
     /// Runs that may end by a lapsed lease.
     pub(crate) max_crashes: u32,
     pub(crate) lease: u64,
-    /// The longest run; from claim + `timeout` + `stop_grace` on no lease is renewed.
+    /// The longest run; from claim + `timeout` + `stop_grace` on no lease is renewed, and none that was renewed before ends more
+    /// than a lease later.
     pub(crate) timeout: Option<u64>,
     pub(crate) stop_grace: u64,
     /// A job not started so long after its present due time is over.
@@ -246,6 +247,13 @@ pub(crate) enum Action {
     Progress,
     /// Stores a memo under a new step id.
     Step { id: Arc<str>, value: Vec<u8> },
+}
+
+impl Action {
+    /// Whether the run is over by it.
+    pub(crate) fn ends_run(&self) -> bool {
+        matches!(self, Self::Complete { .. } | Self::Fail { .. } | Self::Reschedule { .. } | Self::Release)
+    }
 }
 
 /// What became of it.

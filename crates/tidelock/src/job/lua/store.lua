@@ -48,10 +48,15 @@ local function bounds_of(j)
   return struct.unpack('>I4I4', j.rules)
 end
 
--- From then on a lease is not renewed; nil if it always is.
+-- The latest end of a lease that is renewed now; nil if there is none.
+local SETTLING = 120000
 local function renewable_until(j)
   local timeout, grace = struct.unpack('>I6I6', j.rules, 15)
-  return timeout > 0 and j.started + timeout + grace or nil
+  if timeout == 0 then
+    return nil
+  end
+  local limit = j.started + timeout + grace
+  return now < limit and limit + math.min(j.number, SETTLING) or 0
 end
 
 local function build(j)

@@ -18,7 +18,7 @@ impl Model {
         let mut job = match self.held(now, id, fence) {
             Ok(job) => job,
             Err(over) => {
-                if over == Settled::Stale && ends_run(&action) {
+                if over == Settled::Stale && action.ends_run() {
                     self.totals.stale += 1;
                 }
                 return over;
@@ -28,7 +28,7 @@ impl Model {
             job.progress = Some(value.clone());
             self.log(&mut job, now.ms, Happened::Progress { value });
         }
-        if ends_run(&action) {
+        if action.ends_run() {
             self.leave_state(&job);
             job.settled = true;
             return self.end_run(now, job, action);
@@ -110,11 +110,11 @@ impl Model {
     }
 
     fn renew(&mut self, now: Now, job: &mut Job, wish: Option<u64>) -> Settled {
-        let limit = job.renewable_until();
+        let Kind::Running { lease, .. } = job.kind else { unreachable!("what is held runs") };
+        let given = wish.unwrap_or(lease);
+        let limit = job.renewable_until(now.ms, given);
         let (id, Kind::Running { end, lease, .. }) = (job.id, &mut job.kind) else { unreachable!("what is held runs") };
-        if let Some(wish) = wish {
-            *lease = wish;
-        }
+        *lease = given;
         // A lease that ends later than that was given before: a renewal does not shorten it.
         let latest = limit.map_or(u64::MAX, |limit| limit.max(*end));
         let renewed = (now.ms + *lease).min(latest);
@@ -138,8 +138,4 @@ impl Model {
         self.log(job, now.ms, Happened::Step { id });
         Settled::Stored
     }
-}
-
-fn ends_run(action: &Action) -> bool {
-    matches!(action, Action::Complete { .. } | Action::Fail { .. } | Action::Reschedule { .. } | Action::Release)
 }

@@ -266,10 +266,43 @@ fn beyond_timeout_and_grace_no_lease_is_renewed() {
     let run = bench.claim_one();
     bench.now += 300;
     assert_eq!(bench.settle(&run, Action::Renew), Settled::Renewed { left: 1_000 });
-    bench.now += 700;
-    assert_eq!(bench.settle(&run, Action::Renew), Settled::Renewed { left: 600 });
-    bench.now += 600;
+    bench.now += 999;
+    assert_eq!(bench.settle(&run, Action::Renew), Settled::Renewed { left: 1_000 });
+    bench.now += 300;
+    assert_eq!(bench.settle(&run, Action::Renew), Settled::Renewed { left: 1_000 });
+    bench.now += 1;
+    assert_eq!(bench.settle(&run, Action::Renew), Settled::Renewed { left: 999 });
+    assert_eq!(bench.settle(&run, Action::Heartbeat { lease: Some(9_000) }), Settled::Renewed { left: 999 });
+    bench.now += 999;
     assert_eq!(bench.settle(&run, Action::Renew), Settled::Stale);
+}
+
+#[test]
+fn a_lease_lasts_beyond_timeout_and_grace_for_long_enough_to_settle() {
+    // Lease, and how long it lasts beyond them.
+    for (lease, beyond) in [(200, 200), (5_000, 5_000), (600_000, 120_000)] {
+        let mut bench = Bench::new();
+        let rules = Rules { timeout: Some(lease * 3), lease, ..rules() };
+        bench.new_id(NewJob { rules, ..job() });
+        let run = bench.claim_one();
+        let limit = T + lease * 3 + 100;
+        while bench.now + lease / 2 < limit {
+            bench.now += lease / 2;
+            let left = lease.min(limit + beyond - bench.now);
+            assert_eq!(bench.settle(&run, Action::Renew), Settled::Renewed { left });
+        }
+        bench.now = limit - 1;
+        let left = lease.min(beyond + 1);
+        assert_eq!(bench.settle(&run, Action::Heartbeat { lease: None }), Settled::Renewed { left });
+        bench.now = limit;
+        assert_eq!(
+            bench.settle(&run, Action::Renew),
+            Settled::Renewed { left: left - 1 },
+            "it is not renewed any more"
+        );
+        bench.now = limit + left - 1;
+        assert_eq!(bench.settle(&run, Action::Renew), Settled::Stale);
+    }
 }
 
 #[test]
