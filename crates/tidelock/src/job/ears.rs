@@ -14,6 +14,9 @@ use crate::hash::HashMap;
 pub(crate) trait Cancellable: Send + Sync {
     /// It is over: the job was cancelled, or the lease has ended. Must not block.
     fn over(&self, reason: StopReason);
+    /// News of it may have been lost: it is to ask the backend. Must not block.
+    #[cfg(all(feature = "redis", not(target_family = "wasm")))]
+    fn ask(&self);
 }
 
 /// Ends of runs that are on their way to this process: the news may be faster than the claim's answer.
@@ -108,6 +111,10 @@ impl Ears {
         let joints: Vec<_> = lock(&self.joined).values().filter_map(Weak::upgrade).collect();
         for joint in joints {
             joint.news.notify_waiters();
+        }
+        let runs: Vec<_> = lock(&self.runs).listening.values().filter_map(Weak::upgrade).collect();
+        for run in runs {
+            run.ask();
         }
     }
 

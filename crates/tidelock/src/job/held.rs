@@ -1,11 +1,15 @@
 //! A run that this process has: until when that can be proven, why it is to stop, and what it has yet to say.
 
+mod lease;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::lease::Lease;
+pub(super) use self::lease::this_moment;
 use super::ears::Cancellable;
 use super::policy::Policy;
 use super::step::Memos;
@@ -16,7 +20,7 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::Site;
 use crate::meta::Meta;
-use crate::proof;
+use crate::proof::Moment;
 use crate::runtime;
 use crate::scheduler::Slot;
 use crate::time::{SECOND, Tick};
@@ -50,13 +54,11 @@ struct State {
     reason: Option<StopReason>,
     /// When the handler is dropped, once it is to stop for good.
     drop_at: Option<Tick>,
-    /// As it was given last, in milliseconds.
-    lease: u64,
-    proven_until: Tick,
+    lease: Lease,
     /// `None`: only the handler renews, or a renewal is under way.
     renew_at: Option<Tick>,
-    /// A heartbeat that may have set another lease: when it was asked for, and what it leaves proven.
-    doubt: Option<(Tick, Tick)>,
+    /// When the backend is to be asked whether the run goes on: news of it may have been lost.
+    ask_at: Option<Tick>,
     /// What was not sent yet.
     progress: Option<Vec<u8>>,
     progress_from: Tick,
@@ -84,15 +86,16 @@ impl Held {
     ) -> Arc<Self> {
         let rules = &run.rules;
         let policy = Policy::decode(&rules.policy).unwrap_or_default();
-        let lease = rules.lease;
         let timeout_at = rules.timeout.map(|timeout| asked.plus(Duration::from_millis(timeout)));
+        let mut moment = Moment::of(site.clock());
+        moment.tick = asked;
+        let lease = Lease::new(moment, rules.lease, !policy.lease_is_limit);
         let state = State {
             reason: None,
             drop_at: None,
+            renew_at: (!policy.manual_heartbeat).then(|| asked.plus(lease.period())),
+            ask_at: None,
             lease,
-            proven_until: proven(&policy, asked, lease),
-            renew_at: (!policy.manual_heartbeat).then(|| asked.plus(third(lease))),
-            doubt: None,
             progress: None,
             progress_from: asked,
             noted: None,
@@ -147,22 +150,28 @@ impl Held {
         if state.reason.is_some_and(StopReason::is_over) {
             return None;
         }
-        let proven = (!self.policy.lease_is_limit).then_some(state.proven_until);
+        let proven = state.lease.proven_until();
         let timeout = self.timeout_at.filter(|_| state.reason != Some(StopReason::Timeout));
         let progress = state.progress.as_ref().map(|_| state.progress_from);
-        [proven, state.renew_at, timeout, progress].into_iter().flatten().min()
+        [proven, state.renew_at, state.ask_at, timeout, progress].into_iter().flatten().min()
+    }
+
+    /// Whether the end of its lease is judged here.
+    pub(super) fn is_proven(&self) -> bool {
+        !self.policy.lease_is_limit
     }
 
     /// Its instant in the agenda has come: answers what is to be sent for it. `early`: renewals that are due within half of
     /// their period go along, so that those of one worker meet.
-    pub(super) fn due(&self, now: Tick, early: bool) -> Option<Settle> {
+    pub(super) fn due(&self, now: Moment, early: bool) -> Option<Settle> {
         let mut state = self.lock();
         self.judge(&mut state, now);
+        let now = now.tick;
         if state.over || state.reason.is_some_and(StopReason::is_over) {
             self.note(&mut state);
             return None;
         }
-        let ahead = if early { third(state.lease) / 2 } else { Duration::ZERO };
+        let ahead = if early { state.lease.period() / 2 } else { Duration::ZERO };
         let renews = state.renew_at.is_some_and(|at| at <= now.plus(ahead));
         let tells = state.progress.is_some() && state.progress_from <= now;
         let progress = if tells { state.progress.take() } else { None };
@@ -172,35 +181,35 @@ impl Held {
         if renews {
             state.renew_at = None;
         }
+        // Whatever is sent is answered by what became of the run.
+        let asks = state.ask_at.take_if(|at| *at <= now).is_some();
         self.note(&mut state);
         match (renews, progress) {
             (true, progress) => Some(self.settle_with(progress, Action::Renew)),
-            (false, Some(progress)) => Some(self.settle_with(Some(progress), Action::Progress)),
-            (false, None) => None,
+            (false, None) if !asks => None,
+            (false, progress) => Some(self.settle_with(progress, Action::Progress)),
         }
     }
 
+    /// Fires the token if it is to stop by now.
+    pub(super) fn look(&self, now: Moment) {
+        let mut state = self.lock();
+        self.judge(&mut state, now);
+        self.note(&mut state);
+    }
+
     /// What was sent for it at `asked` has its answer.
-    pub(super) fn answered(&self, asked: Tick, action: &Action, settled: Settled) {
+    pub(super) fn answered(&self, asked: Moment, action: &Action, settled: Settled) {
         let mut state = self.lock();
         if state.over {
             return;
         }
         match settled {
             Settled::Renewed { left } => {
-                if let Action::Heartbeat { lease: Some(lease) } = action {
-                    state.lease = *lease;
-                }
-                let until = proven(&self.policy, asked, left);
-                state.proven_until = match state.doubt {
-                    Some((since, at_most)) if asked < since => until.min(at_most),
-                    _ => {
-                        state.doubt = None;
-                        until
-                    }
-                };
+                let set = if let Action::Heartbeat { lease } = action { *lease } else { None };
+                state.lease.renewed(asked, set, left);
                 if !self.policy.manual_heartbeat {
-                    state.renew_at = Some(asked.plus(third(state.lease)));
+                    state.renew_at = Some(asked.tick.plus(state.lease.period()));
                 }
             }
             Settled::Stale => self.stop(&mut state, StopReason::LeaseLost),
@@ -213,31 +222,32 @@ impl Held {
     /// What was sent for it was not answered: it is tried again well before the lease is over.
     pub(super) fn unanswered(&self, now: Tick, settle: &mut Settle) {
         let mut state = self.lock();
-        if state.progress.is_none() {
-            state.progress = settle.progress.take();
-        }
-        let pause = (Duration::from_millis(state.lease) / 12).min(SECOND);
+        let pause = (state.lease.period() / 4).min(SECOND);
         if settle.action == Action::Renew {
             state.renew_at = Some(now.plus(pause));
+        } else if settle.progress.is_none() {
+            state.ask_at = Some(now.plus(pause));
+        }
+        if state.progress.is_none() {
+            state.progress = settle.progress.take();
         }
         state.progress_from = state.progress_from.max(now.plus(pause));
         self.note(&mut state);
     }
 
     /// A heartbeat is about to be sent: until its answer the shorter of both leases counts.
-    fn asking(&self, asked: Tick, lease: u64) {
+    fn asking(&self, asked: Moment, lease: u64) {
         let mut state = self.lock();
-        let at_most = proven(&self.policy, asked, lease);
-        state.doubt = Some((asked, at_most));
-        state.proven_until = state.proven_until.min(at_most);
-        state.renew_at = state.renew_at.map(|at| at.min(asked.plus(third(lease))));
+        state.lease.asking(asked, lease);
+        let next = asked.tick.plus(state.lease.period());
+        state.renew_at = state.renew_at.map(|at| at.min(next));
         self.note(&mut state);
     }
 
     /// Keeps the latest progress, to be sent soon. Answers `false` if the run is over.
     pub(super) fn progress(&self, value: Vec<u8>) -> bool {
         let mut state = self.lock();
-        self.judge(&mut state, self.site.tick());
+        self.judge(&mut state, self.now());
         if state.over || state.reason.is_some_and(StopReason::is_over) {
             return false;
         }
@@ -256,14 +266,14 @@ impl Held {
     }
 
     /// Fires the token for what has come by time.
-    fn judge(&self, state: &mut State, now: Tick) {
+    fn judge(&self, state: &mut State, now: Moment) {
         if state.over {
             return;
         }
-        if state.proven_until <= now {
+        if state.lease.left(now).is_zero() {
             self.stop(state, StopReason::LeaseLost);
         }
-        if self.timeout_at.is_some_and(|at| at <= now) {
+        if self.timeout_at.is_some_and(|at| at <= now.tick) {
             self.stop(state, StopReason::Timeout);
         }
     }
@@ -287,10 +297,30 @@ impl Held {
         self.moved.notify_waiters();
     }
 
+    /// A later run of its job has begun: the handler is dropped at once.
+    pub(super) fn supersede(&self) {
+        let is_over = self.lock().reason.is_some_and(StopReason::is_over);
+        if !is_over {
+            self.fire(StopReason::LeaseLost);
+        }
+        self.drop_now();
+    }
+
+    /// Resolves when the handler has ended.
+    pub(super) async fn gone(&self) {
+        loop {
+            let moved = self.moved.notified();
+            if self.lock().over {
+                return;
+            }
+            moved.await;
+        }
+    }
+
     /// Why it is to stop, if it is; once its handler has ended, because it is over.
     pub(super) fn stop_reason(&self) -> Option<StopReason> {
         let mut state = self.lock();
-        self.judge(&mut state, self.site.tick());
+        self.judge(&mut state, self.now());
         self.note(&mut state);
         state.reason.or_else(|| state.over.then_some(StopReason::LeaseLost))
     }
@@ -325,7 +355,7 @@ impl Held {
     /// The handler has ended: from here on nothing is done for it by time.
     pub(super) fn end(&self) -> End {
         let mut state = self.lock();
-        self.judge(&mut state, self.site.tick());
+        self.judge(&mut state, self.now());
         state.over = true;
         self.note(&mut state);
         let end = End { reason: state.reason, progress: state.progress.take() };
@@ -341,7 +371,7 @@ impl Held {
         if state.reason.is_some_and(StopReason::is_over) {
             return Duration::ZERO;
         }
-        state.proven_until.since(self.site.tick())
+        state.lease.left(self.now())
     }
 
     /// Fails with *lease lost* if the run is over.
@@ -366,7 +396,7 @@ impl Held {
 
     /// Does one thing under the fence, now.
     pub(super) async fn act(&self, operation: &str, action: Action) -> Result<Settled> {
-        let asked = self.site.tick();
+        let asked = Moment::of(self.site.clock());
         if let Action::Heartbeat { lease: Some(lease) } = action {
             self.asking(asked, lease);
         }
@@ -395,28 +425,25 @@ impl Held {
         }
     }
 
+    fn now(&self) -> Moment {
+        this_moment(self.site.clock())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 }
 
-/// Until when a lease can be proven that was asked for at that instant.
-fn proven(policy: &Policy, asked: Tick, lease: u64) -> Tick {
-    if policy.lease_is_limit {
-        // The backend tells its end, in that instant: nobody else judges it.
-        return asked.plus(Duration::MAX);
-    }
-    let lease = Duration::from_millis(lease);
-    asked.plus(lease.saturating_sub(proof::margin(lease)))
-}
-
-fn third(lease: u64) -> Duration {
-    Duration::from_millis(lease) / 3
-}
-
 impl Cancellable for Held {
     fn over(&self, reason: StopReason) {
         self.fire(reason);
+    }
+
+    #[cfg(all(feature = "redis", not(target_family = "wasm")))]
+    fn ask(&self) {
+        let mut state = self.lock();
+        state.ask_at = Some(self.site.tick());
+        self.note(&mut state);
     }
 }
 

@@ -70,6 +70,8 @@ impl Cancellable for Told {
         assert_eq!(reason, StopReason::Cancelled);
         self.0.notify_one();
     }
+
+    fn ask(&self) {}
 }
 
 /// What the model tells, a server publishes: a cancel to the run, an end to who joins, work to who waits.

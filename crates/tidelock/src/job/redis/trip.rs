@@ -95,13 +95,16 @@ impl server::Request for Request {
         }
     }
 
-    /// A settle is sent even if its caller went away.
+    /// The end of a run is sent even if its caller went away.
     fn is_withdrawn(&self) -> bool {
         match self {
             Self::Submit { reply, .. } => reply.is_closed(),
             Self::Claim { reply, .. } => reply.is_closed(),
             Self::Take { reply, .. } => reply.is_closed(),
-            Self::Settle { .. } | Self::SettleEvents { .. } => false,
+            Self::Settle { settles, reply: Some(reply) } => {
+                reply.is_closed() && !settles.iter().any(|settle| settle.action.ends_run())
+            }
+            Self::Settle { reply: None, .. } | Self::SettleEvents { .. } => false,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::job::held::Held;
-use crate::time::Tick;
+use crate::time::{SECOND, Tick};
 
 /// The runs of a worker by the instant at which something is to be done for them.
 #[derive(Debug, Default)]
@@ -41,10 +41,12 @@ impl Agenda {
         }
     }
 
-    /// When something is to be done next, for a task that sleeps until then.
-    pub(super) fn next(&self) -> Option<Tick> {
+    /// When something is to be done next, for a task that sleeps until then. While leases are to be proven that is within a
+    /// second of `now`, because timers stand still while a machine sleeps.
+    pub(super) fn next(&self, now: Tick) -> Option<Tick> {
         let mut entries = self.lock();
-        let next = entries.by_time.first_key_value().map(|((at, _), _)| *at);
+        let first = entries.by_time.first_key_value();
+        let next = first.map(|((at, _), held)| if held.is_proven() { (*at).min(now.plus(SECOND)) } else { *at });
         entries.asleep_until = next;
         next
     }

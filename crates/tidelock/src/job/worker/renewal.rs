@@ -10,11 +10,12 @@ use futures_util::stream::FuturesUnordered;
 use super::agenda::Agenda;
 use crate::error::Result;
 use crate::handover::{Signal, Site};
-use crate::job::held::Held;
+use crate::job::held::{Held, this_moment};
 use crate::job::observe;
 use crate::job::store::{Action, JobStore, MAX_BATCH, Settle, Settled};
+use crate::proof::{Moment, Proof};
 use crate::runtime::BoxFuture;
-use crate::time::Tick;
+use crate::time::TEN_YEARS;
 
 /// The task. Dropped, it ends.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ impl Renewal {
             site: Arc::clone(site),
             store: Arc::clone(store),
             agenda: Arc::clone(agenda),
+            looked: Moment::of(site.clock()),
             flights: FuturesUnordered::new(),
         };
         let stopped = Arc::clone(&stop);
@@ -50,7 +52,7 @@ impl Drop for Renewal {
 
 /// What was sent for runs, when, and what came of it.
 struct Landed {
-    asked: Tick,
+    asked: Moment,
     sent: Vec<(Arc<Held>, Settle)>,
     answer: Result<Vec<Settled>>,
 }
@@ -59,6 +61,8 @@ struct Keeper {
     site: Arc<Site>,
     store: Arc<dyn JobStore>,
     agenda: Arc<Agenda>,
+    /// When it looked last.
+    looked: Moment,
     /// Never waited for alone: other runs have their instants meanwhile.
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
 }
@@ -68,7 +72,7 @@ impl Keeper {
         let agenda = Arc::clone(&self.agenda);
         let site = Arc::clone(&self.site);
         loop {
-            let next = agenda.next();
+            let next = agenda.next(site.tick());
             let alarm = async {
                 match next {
                     Some(next) => site.clock().sleep_until(next).await,
@@ -86,25 +90,31 @@ impl Keeper {
 
     /// Sends what is due.
     fn send(&mut self) {
-        let now = self.site.tick();
-        let mut sent = settles(self.agenda.due(now), now, false);
+        let (asked, now) = (Moment::of(self.site.clock()), this_moment(self.site.clock()));
+        let slept = Proof::new(self.looked, TEN_YEARS).left(now).is_zero();
+        self.looked = asked;
+        if slept {
+            // No lease from before is proven.
+            self.agenda.all().into_iter().for_each(|held| held.look(now));
+        }
+        let mut sent = settles(self.agenda.due(now.tick), now, false);
         if sent.iter().any(|(_, settle)| settle.action == Action::Renew) {
             // Renewals that are due soon go along, so that they meet from here on.
             sent.extend(settles(self.agenda.all(), now, true));
         }
         while !sent.is_empty() {
             let rest = sent.split_off(sent.len().min(MAX_BATCH));
-            self.fly(std::mem::replace(&mut sent, rest), now);
+            self.fly(std::mem::replace(&mut sent, rest), asked);
         }
     }
 
-    fn fly(&mut self, sent: Vec<(Arc<Held>, Settle)>, asked: Tick) {
+    fn fly(&mut self, sent: Vec<(Arc<Held>, Settle)>, asked: Moment) {
         let settling = self.store.settle(&self.site.address, sent.iter().map(|(_, settle)| settle.clone()).collect());
         self.flights.push(Box::pin(async move { Landed { asked, answer: settling.await, sent } }));
     }
 }
 
-fn settles(runs: Vec<Arc<Held>>, now: Tick, early: bool) -> Vec<(Arc<Held>, Settle)> {
+fn settles(runs: Vec<Arc<Held>>, now: Moment, early: bool) -> Vec<(Arc<Held>, Settle)> {
     runs.into_iter().filter_map(|held| held.due(now, early).map(|settle| (held, settle))).collect()
 }
 
