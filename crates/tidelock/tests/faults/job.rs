@@ -1,5 +1,6 @@
 //! Jobs when their server, their connections or other processes fail.
 
+mod outages;
 mod processes;
 
 use std::collections::{HashMap, HashSet};

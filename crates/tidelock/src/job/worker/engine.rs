@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use super::renewal::Renewal;
@@ -15,9 +15,9 @@ use super::run;
 use super::running::RunningJobWorker;
 use super::shared::{Finished, Shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::{Claims, Site};
+use crate::handover::Claims;
 use crate::job::observe;
-use crate::job::store::{JobStore, MAX_BATCH, MAX_BYTES, Settle, Settled};
+use crate::job::store::{MAX_BATCH, MAX_BYTES, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::runtime::{self, BoxFuture};
 use crate::time::{SECOND, Tick};
@@ -29,6 +29,9 @@ const SHARE: usize = 16;
 /// How long handlers that were dropped may take to let go, of real time: one that never yields cannot be dropped.
 const LET_GO: Duration = Duration::from_millis(500);
 
+/// How long the last settles may take after the grace, of real time: a server that is away is not waited for any longer.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Settles that have their answers.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
 /// How many were asked for, and what came.
@@ -37,15 +40,21 @@ type Came = (usize, Result<Claims>);
 pub(super) struct Engine {
     shared: Arc<Shared>,
     asks: FuturesUnordered<BoxFuture<'static, Came>>,
+    /// Runs that were asked for and did not come yet.
+    awaited: usize,
     /// Runs that were asked for, up to those that have been started.
     asked: usize,
     /// What came and is about to be started.
     waiting: VecDeque<Claims>,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// How many are in them.
+    sent: usize,
     /// When the handlers are dropped, once it is stopping.
     deadline: Option<(Tick, BoxFuture<'static, ()>)>,
     /// When those that did not let go are given up.
     last_call: Option<BoxFuture<'static, ()>>,
+    /// When what could not be settled is left.
+    last_words: Option<BoxFuture<'static, ()>>,
     stopping: bool,
     error: Option<Error>,
     _hold: Hold,
@@ -57,11 +66,14 @@ impl Engine {
         let closer = Arc::clone(shared) as Arc<dyn GiveBack>;
         let engine = Self {
             asks: FuturesUnordered::new(),
+            awaited: 0,
             asked: 0,
             waiting: VecDeque::new(),
             settles: FuturesUnordered::new(),
+            sent: 0,
             deadline: None,
             last_call: None,
+            last_words: None,
             stopping: false,
             error: None,
             _hold: site.world.lifecycle.hold_until_closed("worker", &site.address.id, closer),
@@ -86,7 +98,7 @@ impl Engine {
         let site = Arc::clone(shared.site());
         let renewal = Renewal::start(&site, &shared.store, &shared.agenda);
         let lifecycle = site.world.lifecycle.clone();
-        let mut closing = Box::pin(async move { lifecycle.closing().await });
+        let mut closing = Box::pin(async move { lifecycle.closing().await }).fuse();
         loop {
             if shared.stopping.is_given() && !self.stopping {
                 self.stop();
@@ -99,7 +111,7 @@ impl Engine {
             // What has ended, and the claim for the slots that this frees, travel together.
             self.settle();
             self.ask();
-            if self.stopping && self.asks.is_empty() && self.settles.is_empty() && shared.is_done() {
+            if self.stopping && self.asks.is_empty() && self.left() == 0 {
                 break;
             }
             tokio::select! {
@@ -107,27 +119,40 @@ impl Engine {
                 Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
                 Some(came) = self.asks.next(), if !self.asks.is_empty() => self.came(came),
                 () = shared.changed.notified() => {}
-                () = &mut closing, if !self.stopping => shared.stopping.give(),
+                // Also of one that is stopping already: there may be less time.
+                () = &mut closing => shared.stopping.give(),
                 () = alarm(self.deadline.as_mut().map(|(_, at)| at)) => self.abort(),
                 () = alarm(self.last_call.as_mut()) => self.give_up(),
+                () = alarm(self.last_words.as_mut()) => break,
                 // By now the requests that were made above are under way.
                 () = std::future::ready(()), if !self.waiting.is_empty() => self.begin(),
             }
         }
         drop(renewal);
         shared.ended.give();
-        let stats = shared.stats();
-        stats.report(self.error.take())
+        let report = shared.stats().report(self.error.take());
+        JobWorkerReport { left: self.left() as u64, ..report }
+    }
+
+    /// Runs that are going on, left to be settled, or on the way to it.
+    fn left(&self) -> usize {
+        self.sent + self.shared.left()
     }
 
     /// Asks for as many runs as there are free slots: none waits unstarted.
     fn ask(&mut self) {
+        if self.shared.free(self.asked) < 0 {
+            // A settle did not get through: what was asked for in its place is withdrawn.
+            self.asks.clear();
+            self.asked -= std::mem::take(&mut self.awaited);
+        }
         while !self.stopping && self.asks.len() < FLIGHTS {
-            let free = self.shared.free(self.asked).min(MAX_BATCH);
+            let free = self.shared.free(self.asked).max(0).cast_unsigned().min(MAX_BATCH);
             if free == 0 {
                 return;
             }
             self.asked += free;
+            self.awaited += free;
             let shared = Arc::clone(&self.shared);
             self.asks.push(Box::pin(async move {
                 let terms = Arc::clone(&shared.plan.terms);
@@ -139,6 +164,7 @@ impl Engine {
 
     fn came(&mut self, (asked, came): Came) {
         self.asked -= asked;
+        self.awaited -= asked;
         match came {
             // Given back at once.
             Ok(claims) if self.stopping || self.shared.stopping.is_given() => drop(claims),
@@ -168,9 +194,9 @@ impl Engine {
         let shared = &self.shared;
         let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
         for claimed in runs {
-            let Some(held) = shared.begin(claimed, asked) else { continue };
+            let Some(beginning) = shared.begin(claimed, asked) else { continue };
             // Where there is no runtime any more, the task is dropped and its slot gives the run back.
-            shared.site().world.spawner.spawn(run::run(Arc::clone(shared), held));
+            shared.site().world.spawner.spawn(run::run(Arc::clone(shared), beginning));
         }
     }
 
@@ -181,15 +207,17 @@ impl Engine {
             if batch.is_empty() {
                 return;
             }
+            self.sent += batch.len();
             let shared = Arc::clone(&self.shared);
             self.settles.push(Box::pin(async move {
-                let answer = settle_through_outages(shared.site(), &shared.store, &batch).await;
+                let answer = settle_through_outages(&shared, &batch).await;
                 (batch, answer)
             }));
         }
     }
 
     fn settled(&mut self, (batch, answer): Answered) {
+        self.sent -= batch.len();
         match answer {
             Ok(settled) => self.shared.settled(&batch, &settled),
             Err(error) => self.fail(error),
@@ -202,16 +230,16 @@ impl Engine {
         // Given back at once.
         self.waiting.clear();
         self.shared.tell_shutdown();
-        let grace = self.shared.grace();
-        self.set_deadline(self.shared.site().tick().plus(grace.unwrap_or(self.shared.plan.shutdown_grace)));
+        let usual = || self.shared.site().tick().plus(self.shared.plan.shutdown_grace);
+        self.set_deadline(self.shared.drop_at().unwrap_or_else(usual));
     }
 
     /// A shutdown of everything, or a second stop signal, may leave less time than the first one did.
     fn shorten_grace(&mut self) {
         let Some((deadline, _)) = &self.deadline else { return };
-        let (deadline, site) = (*deadline, self.shared.site());
-        let asked = self.shared.grace().filter(Duration::is_zero).map(|_| site.tick());
-        let sooner = site.world.lifecycle.deadline().into_iter().chain(asked).min();
+        let deadline = *deadline;
+        let closing = self.shared.site().world.lifecycle.deadline();
+        let sooner = closing.into_iter().chain(self.shared.drop_at()).min();
         if let Some(sooner) = sooner.filter(|sooner| *sooner < deadline) {
             self.set_deadline(sooner);
         }
@@ -225,6 +253,7 @@ impl Engine {
     fn abort(&mut self) {
         self.deadline = None;
         self.last_call = Some(Box::pin(runtime::sleep(LET_GO)));
+        self.last_words = Some(Box::pin(runtime::sleep(LAST_WORDS)));
         self.shared.abort();
     }
 
@@ -241,21 +270,28 @@ impl Engine {
 }
 
 /// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
-async fn settle_through_outages(site: &Site, store: &Arc<dyn JobStore>, batch: &[Finished]) -> Result<Vec<Settled>> {
-    let mut pause = Duration::from_millis(100);
-    loop {
+async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<Vec<Settled>> {
+    let settle = || {
         let settles: Vec<Settle> = batch.iter().map(|finished| finished.settle.clone()).collect();
-        match store.settle(&site.address, settles).await {
-            Err(error) if error.is_retryable() => {
-                if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
-                    return Ok(vec![Settled::Stale; batch.len()]);
-                }
-                runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(SECOND);
+        shared.store.settle(&shared.site().address, settles)
+    };
+    let mut answer = settle().await;
+    if answer.as_ref().is_err_and(Error::is_retryable) {
+        let count = batch.len().cast_signed();
+        shared.repeats(count);
+        let mut pause = Duration::from_millis(100);
+        while answer.as_ref().is_err_and(Error::is_retryable) {
+            if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
+                answer = Ok(vec![Settled::Stale; batch.len()]);
+                break;
             }
-            answer => return answer.map_err(|error| site.context("settle", error)),
+            runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(SECOND);
+            answer = settle().await;
         }
+        shared.repeats(-count);
     }
+    answer.map_err(|error| shared.site().context("settle", error))
 }
 
 async fn alarm(at: Option<&mut BoxFuture<'static, ()>>) {

@@ -22,6 +22,9 @@ pub struct JobWorkerReport {
     /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer than
     /// the lease.
     pub given_back: u64,
+    /// Runs whose end the backend had not confirmed five seconds after the grace, because it was away: each is over by then,
+    /// or its job is run again when its lease is.
+    pub left: u64,
     /// Why the worker ended before it was told to; [`run_until`](crate::JobWorker::run_until) returns it instead.
     pub error: Option<Error>,
 }
@@ -61,6 +64,6 @@ impl JobWorkerStats {
 
     pub(super) fn report(self, error: Option<Error>) -> JobWorkerReport {
         let Self { completed, retried, failed, stale, given_back, .. } = self;
-        JobWorkerReport { completed, retried, failed, stale, given_back, error }
+        JobWorkerReport { completed, retried, failed, stale, given_back, left: 0, error }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::shared::Shared;
+use super::shared::{Beginning, Shared};
 use crate::error::Error;
 use crate::handover::{MAX_ERROR, cut, panic_text};
 use crate::job::context::JobContext;
@@ -50,16 +50,22 @@ impl Drop for Slot {
 }
 
 /// Runs the handler to its end, or until it is to be dropped.
-pub(super) async fn run(shared: Arc<Shared>, held: Arc<Held>) {
+pub(super) async fn run(shared: Arc<Shared>, Beginning { held, older }: Beginning) {
     let mut slot = Slot { shared, held, outcome: Outcome::Dropped };
-    slot.outcome = handle(&slot.shared, &slot.held).await;
+    slot.outcome = handle(&slot.shared, &slot.held, older).await;
 }
 
-async fn handle(shared: &Shared, held: &Arc<Held>) -> Outcome {
+async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Outcome {
     let span = observe::span(&held.site, Operation::Process, 1, Some(held.run.id));
     let context = JobContext { held: Arc::clone(held) };
     // A panic of the handler's closure is one of the handler too.
     let handler = async {
+        for earlier in older {
+            earlier.gone().await;
+            if held.stop_reason().is_some() {
+                return Outcome::Dropped;
+            }
+        }
         match (shared.plan.handler)(context) {
             Ok(handler) => handler.await,
             Err(error) => Outcome::Undecodable(error),

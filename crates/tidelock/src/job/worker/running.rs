@@ -34,7 +34,7 @@ impl RunningJobWorker {
     }
 
     /// Starts no more runs, fires the stop tokens, waits up to `grace` for the handlers, drops and gives back the rest,
-    /// sends all settles, and reports.
+    /// sends all settles for at most five seconds more, and reports.
     ///
     /// `grace` overrides the option `shutdown_grace`. Dropping the future leaves the worker draining.
     pub async fn shutdown(mut self, grace: Duration) -> JobWorkerReport {

@@ -1,5 +1,6 @@
 //! What the engine and the handlers of a worker share.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -11,7 +12,6 @@ use super::agenda::Agenda;
 use super::report::JobWorkerStats;
 use super::run::{Outcome, verdict};
 use crate::handover::{Receivers, Signal, Site};
-use crate::hash::HashMap;
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
 use crate::job::observe::{self, Counter};
@@ -46,12 +46,20 @@ pub(super) struct Finished {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Runs whose handlers' futures live, by fence.
-    running: HashMap<u64, Arc<Held>>,
+    /// Runs whose handlers' futures live or wait for that of an earlier run of their job, by job and fence.
+    running: BTreeMap<(u64, u64), Arc<Held>>,
     outbox: Vec<Finished>,
+    /// Settles that were sent without success and are being sent again.
+    repeated: usize,
     stats: JobWorkerStats,
-    /// Overrides the plan's.
-    grace: Option<Duration>,
+    /// When the handlers are to be dropped, where the stop signal said it: overrides the plan's.
+    drop_at: Option<Tick>,
+}
+
+/// A run that begins, and the earlier runs of its job whose handlers have to end first.
+pub(super) struct Beginning {
+    pub(super) held: Arc<Held>,
+    pub(super) older: Vec<Arc<Held>>,
 }
 
 impl Shared {
@@ -78,16 +86,27 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// How many slots are free for runs that were not asked for. A slot is not, until what its run said was sent once: a
-    /// claim that overtakes it would get the next job, where a failed one is to run again.
-    pub(super) fn free(&self, asked: usize) -> usize {
+    /// How many slots are free for runs that were not asked for; below zero, too many were asked for. A slot is not free,
+    /// until what its run said was sent, and answered if it has to be sent again: a claim that overtakes it would get the
+    /// next job, where a failed one is to run again.
+    pub(super) fn free(&self, asked: usize) -> isize {
         let state = self.lock();
-        self.plan.concurrency.saturating_sub(state.running.len() + state.outbox.len() + asked)
+        let taken = state.running.len() + state.outbox.len() + state.repeated + asked;
+        self.plan.concurrency.cast_signed() - taken.cast_signed()
     }
 
-    /// A run begins: from here on it is renewed, and told of a cancel. `None`: it was claimed so long ago that its lease cannot
-    /// be proven, and is given back, as the backend may still wait for this worker.
-    pub(super) fn begin(&self, run: Arc<Run>, asked: Tick) -> Option<Arc<Held>> {
+    /// So many settles are being sent again, or have their answers after that.
+    pub(super) fn repeats(&self, settles: isize) {
+        let mut state = self.lock();
+        state.repeated = state.repeated.saturating_add_signed(settles);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// A run begins: from here on it is renewed, and told of a cancel; earlier runs of its job are over, and their handlers are
+    /// dropped. `None`: it was claimed so long ago that its lease cannot be proven, and is given back, as the backend may
+    /// still wait for this worker; or a later run of its job came before it.
+    pub(super) fn begin(&self, run: Arc<Run>, asked: Tick) -> Option<Beginning> {
         let values = (self.plan.codec, self.plan.limit);
         let held = Held::new(self.site(), &self.store, run, asked, values, &self.agenda);
         if held.lease_left().is_zero() {
@@ -96,24 +115,35 @@ impl Shared {
             self.lock().outbox.push(Finished { held, settle });
             return None;
         }
-        let fence = held.run.fence;
-        self.lock().running.insert(fence, Arc::clone(&held));
+        let Run { id, fence, .. } = *held.run;
+        let mut state = self.lock();
+        let mut older = Vec::new();
+        for (&(_, other), run) in state.running.range((id, 0)..=(id, u64::MAX)) {
+            if other > fence {
+                state.stats.count(self.site(), &Action::Release, Settled::Stale);
+                return None;
+            }
+            older.push(Arc::clone(run));
+        }
+        state.running.insert((id, fence), Arc::clone(&held));
+        drop(state);
+        older.iter().for_each(|run| run.supersede());
         held.begin();
         let listener = Arc::downgrade(&held) as Weak<dyn Cancellable>;
         self.ears.listen(fence, listener);
         observe::count(self.site(), Counter::Started, 1);
-        Some(held)
+        Some(Beginning { held, older })
     }
 
     /// A handler's future is gone.
     pub(super) fn finish(&self, held: &Arc<Held>, outcome: Outcome) {
-        let fence = held.run.fence;
+        let Run { id, fence, .. } = *held.run;
         self.ears.forget(fence);
         let end = held.end();
         let action = verdict(held, end.reason, outcome);
         let mut state = self.lock();
         // Unless it was given up meanwhile.
-        if state.running.remove(&fence).is_some() {
+        if state.running.remove(&(id, fence)).is_some() {
             match action {
                 Some(action) => {
                     let settle = held.settle_with(end.progress, action);
@@ -181,14 +211,14 @@ impl Shared {
         self.lock().running.values().cloned().collect()
     }
 
-    /// Whether nothing runs and nothing is left to be settled.
-    pub(super) fn is_done(&self) -> bool {
+    /// How many runs are going on or left to be settled.
+    pub(super) fn left(&self) -> usize {
         let state = self.lock();
-        state.running.is_empty() && state.outbox.is_empty()
+        state.running.len() + state.outbox.len()
     }
 
-    pub(super) fn grace(&self) -> Option<Duration> {
-        self.lock().grace
+    pub(super) fn drop_at(&self) -> Option<Tick> {
+        self.lock().drop_at
     }
 }
 
@@ -204,10 +234,12 @@ fn size(settle: &Settle) -> usize {
 }
 
 impl Shared {
-    /// The stop signal; `grace` overrides `shutdown_grace`.
+    /// The stop signal; `grace` overrides `shutdown_grace`, and that of an earlier signal if it ends sooner.
     pub(super) fn stop(&self, grace: Option<Duration>) {
         if let Some(grace) = grace {
-            self.lock().grace = Some(grace);
+            let end = self.site().tick().plus(grace);
+            let mut state = self.lock();
+            state.drop_at = Some(state.drop_at.map_or(end, |known| known.min(end)));
         }
         self.stopping.give();
         self.changed.notify_one();

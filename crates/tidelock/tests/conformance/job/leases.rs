@@ -1,8 +1,9 @@
 //! Leases, heartbeats, timeouts, crashes.
 
 use super::*;
-use tidelock::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tidelock::job::{FailureCode, StopReason};
+use tidelock::{ErrorKind, HOUR, MINUTE, Timestamp};
 
 conformance!(long_handlers_keep_their_leases, async |mut world: World| {
     let clock = world.pin();
@@ -94,19 +95,23 @@ conformance!(with_manual_heartbeats_a_run_lives_by_them, async |mut world: World
     let job: Job<String, String> = tide.job("texts").manual_heartbeat().lease(SECOND).build().unwrap();
     let id = submit(&job, "text").await;
     let gate = Gate::default();
-    let worker = job.process_with(gate.clone(), async |gate, ctx, text| {
-        if ctx.attempt() > 1 {
-            return Ok(text);
-        }
-        for _ in 0..8 {
+    let worker = || {
+        let worker = job.process_with(gate.clone(), async |gate, ctx, text| {
+            if ctx.attempt() > 1 {
+                return Ok(text);
+            }
+            for _ in 0..8 {
+                gate.pass().await;
+                ctx.heartbeat().await?;
+            }
             gate.pass().await;
-            ctx.heartbeat().await?;
-        }
-        gate.pass().await;
-        assert_eq!(ctx.heartbeat().await.unwrap_err().kind(), ErrorKind::LeaseLost);
-        Ok("stale".to_owned())
-    });
-    let worker = worker.concurrency(2).spawn();
+            assert_eq!(ctx.heartbeat().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+            Ok("stale".to_owned())
+        });
+        worker.spawn()
+    };
+    // Of one worker the second run would wait for the end of the first.
+    let (worker, other) = (worker(), worker());
     for _ in 0..8 {
         within(gate.entered.notified()).await;
         clock.advance(250 * MS);
@@ -119,9 +124,11 @@ conformance!(with_manual_heartbeats_a_run_lives_by_them, async |mut world: World
     clock.advance(SECOND);
     assert_eq!(result(&job, &id).await, "text");
     gate.open.notify_one();
-    until(async || worker.stats().running == 0).await;
+    until(async || worker.stats().running + other.stats().running == 0).await;
     assert_eq!(info(&job, &id).await.attempt, 2);
-    within(worker.shutdown(SECOND)).await;
+    for worker in [worker, other] {
+        within(worker.shutdown(SECOND)).await;
+    }
 });
 
 conformance!(a_heartbeat_can_set_the_lease, async |mut world: World| {
@@ -193,4 +200,82 @@ conformance!(a_handler_that_ignores_its_timeout_is_dropped_after_stop_grace, asy
     assert_eq!(state(&job, &id).await, JobState::Running);
     advancing(&clock, MS, until_state(&job, &id, JobState::TimedOut)).await;
     within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(heartbeats_do_not_move_a_timeout, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job: Job<String, String> =
+        tide.job("texts").manual_heartbeat().lease(SECOND).timeout(3 * SECOND).build().unwrap();
+    let (id, gate, reasons) = (submit(&job, "text").await, Gate::default(), Seen::default());
+    let worker = job.process_with((gate.clone(), reasons.clone()), async |(gate, reasons), ctx, text| {
+        for lease in [SECOND, 2 * SECOND, HOUR].into_iter().cycle() {
+            if let Some(reason) = ctx.stop_reason() {
+                reasons.add(format!("{reason:?}"));
+                break;
+            }
+            ctx.heartbeat().lease(lease).await?;
+            gate.pass().await;
+        }
+        Ok(text)
+    });
+    let worker = worker.spawn();
+    let end = clock.now() + 3 * SECOND;
+    for before in [2_500, 2_000, 1_500, 1_000, 500, 2, 1, 0] {
+        within(gate.entered.notified()).await;
+        assert_eq!(reasons.len(), 0);
+        clock.set(Timestamp::from_millis(end.as_millis() - before));
+        gate.open.notify_one();
+    }
+    match within(job.join(id)).await.unwrap() {
+        Joined::TimedOut(failure) => assert_eq!((failure.code, failure.at), (FailureCode::Timeout, end)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(reasons.all(), ["Timeout"]);
+    within(worker.shutdown(SECOND)).await;
+});
+
+/// A handler's future, while it lives.
+struct Living(Arc<AtomicUsize>);
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+conformance!(runs_of_a_job_never_overlap_in_one_worker, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job = tide.job("texts").manual_heartbeat().lease(SECOND).stop_grace(10 * MINUTE);
+    let job: Job<String, String> = job.build().unwrap();
+    let (gate, living) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+    let worker = job.process_with((gate.clone(), Arc::clone(&living)), async |(gate, living), ctx, _| {
+        let alive = living.fetch_add(1, Ordering::SeqCst) + 1;
+        let _living = Living(living);
+        if ctx.attempt() > 1 || ctx.crashes() > 0 {
+            return Ok(format!("{alive} alive"));
+        }
+        gate.entered.notify_one();
+        // Whatever it is told, it goes on.
+        std::future::pending().await
+    });
+    let worker = worker.concurrency(4).spawn();
+    for lapses in [true, false] {
+        let id = submit(&job, "text").await;
+        within(gate.entered.notified()).await;
+        if lapses {
+            clock.advance(SECOND);
+        } else {
+            job.cancel(id).await.unwrap();
+            job.retry(id).await.unwrap();
+            // A job that is revived counts its runs anew.
+            within(gate.entered.notified()).await;
+            assert_eq!(living.load(Ordering::SeqCst), 1);
+            clock.advance(SECOND);
+        }
+        assert_eq!(result(&job, &id).await, "1 alive");
+    }
+    until(async || worker.stats().running == 0).await;
+    assert_eq!(within(worker.shutdown(SECOND)).await.completed, 2);
 });

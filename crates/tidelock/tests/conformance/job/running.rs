@@ -136,18 +136,24 @@ conformance!(an_undecodable_input_fails_alone, async |world: World| {
     let tide = world.open().await;
     let numbers: Job<u64, u64> = tide.job("numbers").attempts(9).build().unwrap();
     let raw: Job<Raw, u64> = tide.job("numbers").build().unwrap();
+    let many = async |numbers: &Job<u64, u64>, range: std::ops::Range<u64>| {
+        numbers.submit_many(range.map(|number| numbers.submit(&number))).await.unwrap()
+    };
+    let mut good = many(&numbers, 0..250).await;
     let bad = raw.submit(&Raw(b"x".to_vec())).await.unwrap().id;
-    for number in 0..20 {
-        numbers.submit(&number).await.unwrap();
+    good.extend(many(&numbers, 250..500).await);
+    let worker = numbers.process(async |_, number| Ok(number)).concurrency(8).spawn();
+    until(async || worker.stats().completed == 500 && worker.stats().failed == 1).await;
+    for (number, sent) in (0..).zip(good) {
+        assert_eq!(numbers.join(sent.id).await.unwrap(), Joined::Completed(number));
     }
-    let worker = numbers.process(async |_, number| Ok(number)).spawn();
-    until(async || worker.stats().completed == 20 && worker.stats().failed == 1).await;
     match numbers.join(bad).await.unwrap() {
         Joined::Failed(failure) => assert_eq!(failure.code, FailureCode::Undecodable),
         other => panic!("{other:?}"),
     }
     assert_eq!(numbers.get(bad).await.unwrap().unwrap().input.as_bytes(), b"x");
-    within(worker.shutdown(SECOND)).await;
+    let report = within(worker.shutdown(SECOND)).await;
+    assert_eq!((report.completed, report.failed, report.retried, report.stale), (500, 1, 0, 0));
 });
 
 conformance!(a_result_that_is_too_large_ends_unencodable_after_one_run, async |world: World| {

@@ -1,6 +1,7 @@
 //! Stopping workers, and shutting down.
 
 use super::*;
+use tidelock::HOUR;
 use tidelock::job::StopReason;
 
 conformance!(a_stopped_worker_waits_for_its_handlers_and_gives_back_the_rest, async |mut world: World| {
@@ -76,6 +77,33 @@ conformance!(a_shutdown_drains_workers_within_its_own_grace, async |world: World
         assert_eq!(info(&witness, &id).await.crashes, 0);
     }
     drop(worker);
+});
+
+conformance!(a_later_stop_signal_may_leave_less_time, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job = texts(&tide);
+    submit(&job, "text").await;
+    let (gate, told) = (Gate::default(), Gate::default());
+    let worker = job.process_with((gate.clone(), told.clone()), async |(gate, told), ctx, _| {
+        gate.entered.notify_one();
+        ctx.cancelled().await;
+        told.entered.notify_one();
+        std::future::pending().await
+    });
+    let worker = worker.shutdown_grace(HOUR).spawn();
+    within(gate.entered.notified()).await;
+    let closing = tokio::spawn(async move { tide.shutdown(HOUR).await });
+    within(told.entered.notified()).await;
+    let mut shutdown = std::pin::pin!(worker.shutdown(10 * SECOND));
+    tokio::select! {
+        biased;
+        report = &mut shutdown => panic!("the handler has ten seconds: {report:?}"),
+        () = tokio::task::yield_now() => clock.advance(10 * SECOND),
+    }
+    let report = within(shutdown).await;
+    assert_eq!((report.given_back, report.left), (1, 0));
+    assert!(within(closing).await.unwrap().is_clean());
 });
 
 conformance!(a_worker_stopped_at_any_instant_loses_and_repeats_nothing, async |world: World| {
