@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// Where and how to connect. Its `Debug` and every error made of it leave the password out.
+/// Where and how to connect. Its `Debug` and every error made of it leave the password out, also where the URL is wrong: no
+/// part is quoted in which a password can have got.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) deployment: Deployment,
@@ -57,11 +58,12 @@ impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| refuse("has no scheme"))?;
         let (cluster, sentinel, tls) = scheme_parts(scheme)?;
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // First, as a password that was not encoded may have anything in it.
         let (credentials, rest) = match rest.rsplit_once('@') {
             Some((credentials, rest)) => (Some(credentials), rest),
             None => (None, rest),
         };
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let default_port = if sentinel { 26_379 } else { 6_379 };
         let hosts = hosts.split(',').map(|host| parse_host(host, default_port)).collect::<Result<Vec<_>>>()?;
@@ -80,7 +82,7 @@ impl Url {
                 .parse()
                 .ok()
                 .filter(|db| (0..=1_000_000).contains(db))
-                .ok_or_else(|| refuse(format_args!("has the database {text:?}, which is no number")))?,
+                .ok_or_else(|| refuse("has a database that is no number in 0..=1000000"))?,
         };
         if cluster && db != 0 {
             return Err(refuse(format_args!("asks for database {db}, but a cluster has only 0")));
@@ -98,7 +100,10 @@ fn scheme_parts(scheme: &str) -> Result<(bool, bool, bool)> {
     let tls = match base {
         "redis" | "valkey" => false,
         "rediss" | "valkeys" => true,
-        _ => return Err(refuse(format_args!("has the unknown scheme {scheme:?}"))),
+        _ if scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') => {
+            return Err(refuse(format_args!("has the unknown scheme {scheme:?}")));
+        }
+        _ => return Err(refuse("has an unknown scheme")),
     };
     Ok((scheme.ends_with("-cluster"), scheme.ends_with("-sentinel"), tls))
 }
@@ -119,11 +124,9 @@ fn parse_host(text: &str, default_port: u16) -> Result<Host> {
     }
     let port = match port {
         None => default_port,
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or_else(|| refuse(format_args!("has the port {port:?}, which is not 1..=65535")))?,
+        Some(port) => {
+            port.parse().ok().filter(|port| *port != 0).ok_or_else(|| refuse("has a port that is not 1..=65535"))?
+        }
     };
     Ok(Host { name: name.to_owned(), port })
 }
@@ -133,7 +136,8 @@ fn parse_query(query: &str, sentinel: bool) -> Result<Option<String>> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             Some(("master", name)) if sentinel && !name.is_empty() => primary = Some(decode(name)?),
-            _ => return Err(refuse(format_args!("has the unknown parameter {:?}", pair.split('=').next()))),
+            _ if sentinel => return Err(refuse("has a parameter beside master, or an empty one")),
+            _ => return Err(refuse("has a parameter, but sentinels alone have one")),
         }
     }
     if sentinel && primary.is_none() {
@@ -197,6 +201,15 @@ mod tests {
     }
 
     #[test]
+    fn a_password_that_is_not_encoded_is_read_up_to_the_last_at() {
+        for password in ["hun?ter2", "hun/ter2", "hun@ter2", "hun?t=e&r2", "hun:ter2", "hun/t?e@r2"] {
+            let url = Url::parse(&format!("redis://user:{password}@example:7000/3")).unwrap();
+            assert_eq!((url.username.as_deref(), url.password.as_deref(), url.db), (Some("user"), Some(password), 3));
+            assert_eq!(url.hosts, [Host { name: "example".into(), port: 7000 }]);
+        }
+    }
+
+    #[test]
     fn a_wrong_url_is_refused_without_showing_the_password() {
         let wrong = [
             "example:6379",
@@ -210,6 +223,13 @@ mod tests {
             "redis://:hunter2@a?x=y",
             "redis-cluster://:hunter2@a/1",
             "redis-sentinel://:hunter2@a",
+            "redis-sentinel://:hunter2@a?hunter2",
+            "redis-sentinel://a?hunter2=b",
+            "redis://user:hunter2",
+            "redis://example/hunter2",
+            "redis://example?hunter2",
+            "user:hunter2@redis://example",
+            "hunter2://example",
         ];
         for text in wrong {
             let error = Url::parse(text).unwrap_err();
