@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::Shared as SharedFuture;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, watch};
 
@@ -65,7 +67,11 @@ struct Shared {
     next: AtomicU64,
     held: Mutex<HashMap<u64, Held>>,
     released: Notify,
+    /// What all calls of `shutdown` wait for before the backend is let go of.
+    giving_back: Mutex<Option<GivingBack>>,
 }
+
+type GivingBack = SharedFuture<BoxFuture<'static, ()>>;
 
 #[derive(Debug)]
 struct Held {
@@ -84,8 +90,8 @@ impl Lifecycle {
     pub(crate) fn new(clock: Clock) -> Self {
         let phase = watch::Sender::new(Phase::Open);
         let (is_closing, is_closed, closing) = Default::default();
-        let (next, held, released) = Default::default();
-        let shared = Shared { clock, phase, is_closing, is_closed, closing, next, held, released };
+        let (next, held, released, giving_back) = Default::default();
+        let shared = Shared { clock, phase, is_closing, is_closed, closing, next, held, released, giving_back };
         Self { shared: Arc::new(shared) }
     }
 
@@ -178,16 +184,25 @@ impl Lifecycle {
         report
     }
 
-    /// Returns what is still held, in at most a second of real time.
-    async fn give_back(&self) {
+    /// Returns what is still held, in at most a second of real time. Several calls share it: none ends before.
+    fn give_back(&self) -> GivingBack {
+        let mut giving_back = self.shared.giving_back.lock().expect("no code panics while it holds this lock");
         let left: Vec<_> = self.lock().values_mut().filter_map(|held| held.at_close.take()).collect();
-        if !left.is_empty() {
-            let all = futures_util::future::join_all(left.into_iter().map(GiveBack::give_back));
+        if let Some(begun) = giving_back.as_ref().filter(|_| left.is_empty()) {
+            return begun.clone();
+        }
+        let begun = giving_back.take();
+        let left = left.into_iter().map(GiveBack::give_back);
+        let all = async move {
+            let all = futures_util::future::join_all(begun.into_iter().map(FutureExt::boxed).chain(left));
             tokio::select! {
+                biased;
                 _ = all => {}
                 () = runtime::sleep(SECOND) => {}
             }
-        }
+        };
+        let all = (Box::pin(all) as BoxFuture<'static, ()>).shared();
+        giving_back.insert(all).clone()
     }
 
     async fn drained(&self) {
@@ -228,6 +243,43 @@ impl Drop for Hold {
         // futures are made before the check, so a wake-up between check and wait is not lost.
         if self.lifecycle.is_closing() {
             self.lifecycle.shared.released.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Is given back when the test says so.
+    #[derive(Debug)]
+    struct Slow(Semaphore);
+
+    impl GiveBack for Slow {
+        fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
+            Box::pin(async move { drop(self.0.acquire().await) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_shutdown_ends_before_everything_is_given_back() {
+        for is_first_dropped in [false, true] {
+            let lifecycle = Lifecycle::new(Clock::System);
+            let slow = Arc::new(Slow(Semaphore::new(0)));
+            let _hold = lifecycle.hold_until_closed("delivery", &"q".into(), Arc::clone(&slow) as Arc<dyn GiveBack>);
+            let mut first = Box::pin(lifecycle.shutdown(Duration::ZERO));
+            assert!(first.as_mut().now_or_never().is_none());
+            let mut second = Box::pin(lifecycle.shutdown(Duration::ZERO));
+            assert!(second.as_mut().now_or_never().is_none(), "it is being given back");
+            if is_first_dropped {
+                drop(first);
+                assert!(second.as_mut().now_or_never().is_none(), "it goes on");
+            }
+            slow.0.add_permits(1);
+            second.await;
+            assert_eq!(slow.0.available_permits(), 1, "it was given back");
         }
     }
 }
