@@ -90,10 +90,20 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    retryable: bool,
+    cure: Cure,
     message: String,
     detail: Detail,
     source: Option<BoxError>,
+}
+
+/// What may help.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cure {
+    Nothing,
+    /// Whoever works on and on waits it out; a single call is not worth repeating.
+    Waiting,
+    /// The same call may succeed later.
+    Repeating,
 }
 
 enum Detail {
@@ -109,7 +119,8 @@ impl Error {
             kind,
             ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::RateLimited | ErrorKind::LockNotAcquired
         );
-        Self(Box::new(Inner { kind, retryable, message: message.into(), detail: Detail::None, source: None }))
+        let cure = if retryable { Cure::Repeating } else { Cure::Nothing };
+        Self(Box::new(Inner { kind, cure, message: message.into(), detail: Detail::None, source: None }))
     }
 
     pub(crate) fn argument(message: impl Into<String>) -> Self {
@@ -138,8 +149,21 @@ impl Error {
 
     /// Says that the same call may succeed later although its kind alone does not say so.
     pub(crate) fn retryable(mut self) -> Self {
-        self.0.retryable = true;
+        self.0.cure = Cure::Repeating;
         self
+    }
+
+    /// Says that what refused the call passes, although the same call is not worth repeating.
+    #[cfg(all(feature = "redis", not(target_family = "wasm")))]
+    pub(crate) fn passing(mut self) -> Self {
+        self.0.cure = self.0.cure.max(Cure::Waiting);
+        self
+    }
+
+    /// Whether whoever works on and on (a worker, a stream, a follower) waits it out. What is not worth repeating for a single
+    /// call may be: a server that is full has room again some time.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.0.cure >= Cure::Waiting
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -162,14 +186,8 @@ impl Error {
     /// The same failure told to a second caller: the requests of one shared trip fail together.
     pub(crate) fn duplicate(&self) -> Self {
         let source = self.0.source.as_ref().map(|source| BoxError::from(source.to_string()));
-        let Inner { kind, retryable, message, .. } = &*self.0;
-        Self(Box::new(Inner {
-            kind: *kind,
-            retryable: *retryable,
-            message: message.clone(),
-            detail: Detail::None,
-            source,
-        }))
+        let Inner { kind, cure, message, .. } = &*self.0;
+        Self(Box::new(Inner { kind: *kind, cure: *cure, message: message.clone(), detail: Detail::None, source }))
     }
 
     /// The kind of failure.
@@ -182,7 +200,7 @@ impl Error {
     /// True for connection, timeout, rate limited and lock not acquired; for a server error whose code says *later*;
     /// and for a capacity that is a depth.
     pub fn is_retryable(&self) -> bool {
-        self.0.retryable
+        self.0.cure == Cure::Repeating
     }
 
     /// The earliest moment at which a repeat makes sense, if the backend said so.

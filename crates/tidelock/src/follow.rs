@@ -148,7 +148,7 @@ impl<L: Log> Hub<L> {
                     self.lock().answered();
                     return Ok(part);
                 }
-                Err(error) if error.is_retryable() => {
+                Err(error) if error.may_pass() => {
                     self.lock().failed(error);
                     failures += 1;
                     runtime::sleep(pause_after(failures)).await;
@@ -335,7 +335,7 @@ impl<L: Log> Follower<L> {
         let mut failures = 0;
         loop {
             match hub.log.read(&self.position, true).await {
-                Err(error) if error.is_retryable() => {
+                Err(error) if error.may_pass() => {
                     failures += 1;
                     runtime::sleep(pause_after(failures)).await;
                 }
@@ -386,15 +386,20 @@ pub(crate) async fn within<L: Log>(
     if !matches!(outcome, Ok(None)) {
         return outcome;
     }
-    let answered = {
+    let (parked, answered) = {
         let ring = hub.lock();
         // An older trouble may be over: nobody is told of it for ever.
         if let Some(trouble) = ring.trouble.as_ref().filter(|_| ring.failures != failures) {
             return Err(trouble.duplicate());
         }
-        ring.answers != answers || ring.parked
+        (ring.parked, ring.answers != answers)
     };
-    if answered { Ok(None) } else { follower.try_next().await }
+    match (parked, answered) {
+        (true, _) => Ok(None),
+        // It rang since the answer, which a loss of the connection does too. What there is comes with the next call.
+        (false, true) => hub.log.read(&follower.position, false).await.map(|_| None),
+        (false, false) => follower.try_next().await,
+    }
 }
 
 #[cfg(test)]

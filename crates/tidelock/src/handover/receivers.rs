@@ -316,7 +316,7 @@ impl Line {
 
     /// After an order that failed. What waiting may cure is tried again, for those who still wait.
     fn failed(&mut self, order: &Order, error: Error) -> Replies {
-        let waiting_helps = error.is_retryable();
+        let waiting_helps = error.may_pass();
         let mut leaving = Vec::new();
         for (&seat, waiting) in &mut self.waiting {
             if waiting.stage == Stage::Asked(order.number) {

@@ -6,12 +6,14 @@
 #![cfg(feature = "redis")]
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
+mod connections;
 mod fleet;
 mod job;
 mod keyed;
 mod mutex;
 mod queue;
 mod ratelimit;
+mod refusals;
 mod scheduler;
 mod servers;
 mod stage;

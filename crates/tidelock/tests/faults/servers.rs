@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
 use tidelock::{ErrorKind, Queue, Raw, Tidelock};
-use tidelock_testkit::{Binary, Flavour, Proxy, Server};
+use tidelock_testkit::{Binary, Cluster, Flavour, Proxy, Server};
 
 use crate::stage::{open, server, until, within};
 
@@ -39,20 +39,52 @@ async fn a_wrong_password_is_named_and_not_shown() {
     open(&server.url()).await.ping().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acl_user_needs_no_more_than_the_guide_says() {
-    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
-    let server = Server::start(&binary).unwrap();
-    let rules = "ACL SETUSER app on >secret resetkeys ~tidelock:* resetchannels &tidelock:* -@all +@read +@write \
-                 +@scripting +@connection +@pubsub +time";
-    server.command(&rules.split_whitespace().collect::<Vec<_>>()).unwrap();
-    let tide = open(&format!("redis://app:secret@127.0.0.1:{}", server.port())).await;
+/// Makes the user that the guide tells to make.
+fn make_user(server: &Server) {
+    let guide = include_str!("../../../../docs/guide/operations.md");
+    let rule = guide.lines().find(|line| line.starts_with("ACL SETUSER fleet ")).expect("the guide has it");
+    let made = server.command(&rule.split_whitespace().collect::<Vec<_>>()).unwrap();
+    assert_eq!(made.text(), Some("OK"), "{made:?}");
+}
+
+async fn serves(url: &str) {
+    let tide = open(url).await;
     let queue: Queue<u64> = tide.queue("q").build().unwrap();
     queue.send(&1).await.unwrap();
     assert!(queue.recv().await.unwrap().unwrap().ack().await.unwrap());
-    let foreign = Tidelock::connect(&format!("redis://app:secret@127.0.0.1:{}", server.port())).prefix("other");
-    let error = within(foreign).await.expect_err("the prefix is not the user's");
-    assert_eq!(error.kind(), ErrorKind::Server, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acl_user_needs_no_more_than_the_guide_says() {
+    for flavour in [Flavour::Redis62, Flavour::Redis70, Flavour::Valkey8] {
+        let Some(binary) = Binary::or_skip(flavour) else { continue };
+        let server = Server::start(&binary).unwrap();
+        make_user(&server);
+        let url = format!("redis://fleet:secret@127.0.0.1:{}", server.port());
+        serves(&url).await;
+        let foreign = Tidelock::connect(&url).prefix("other");
+        let error = within(foreign).await.expect_err("the prefix is not the user's");
+        assert_eq!(error.kind(), ErrorKind::Server, "{error}");
+        let cluster = Cluster::start(&binary, 1).unwrap();
+        make_user(cluster.node(0));
+        serves(&format!("redis-cluster://fleet:secret@127.0.0.1:{}", cluster.node(0).port())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_ends_where_access_is_denied() {
+    for flavour in [Flavour::Redis62, Flavour::Redis70, Flavour::Valkey8] {
+        let Some(binary) = Binary::or_skip(flavour) else { continue };
+        let server = Server::start(&binary).unwrap();
+        make_user(&server);
+        let tide = open(&format!("redis://fleet:secret@127.0.0.1:{}", server.port())).await;
+        let queue: Queue<u64> = tide.queue("q").build().unwrap();
+        server.command(&["ACL", "SETUSER", "fleet", "-@list", "-@sortedset", "-@string", "-@hash"]).unwrap();
+        let worker = queue.process(async |_| Ok(()));
+        let error = within(worker.run_until(std::future::pending())).await.expect_err("waiting does not cure it");
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Server, false), "{error}");
+        assert!(error.to_string().contains("NOPERM"), "{error}");
+    }
 }
 
 /// A server that speaks as Redis 6.0 does: `HELLO` without a version is an error.

@@ -1,25 +1,24 @@
 //! Questions asked before a connection is used: who is primary, how old is the server, which format is stored.
 
+use futures_util::Stream;
+use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
 
 use super::failure::Failure;
 use super::node::{NodeConfig, client, not_sent, open};
-use super::url::Host;
+use super::url::{Deployment, Host};
 
 /// The format of everything under a prefix. It changes when an older version could not read what is stored.
 pub(crate) const FORMAT: &str = "1";
 
-/// Asks the sentinels in turn for the address of the primary.
-pub(crate) async fn ask_sentinels(config: &NodeConfig, primary: &str) -> Result<Host, Failure> {
-    let mut last = Failure::NotSent("the URL names no sentinel".to_owned());
-    for sentinel in &config.url.hosts {
-        match ask_sentinel(sentinel, config, primary).await {
-            Ok(host) => return Ok(host),
-            Err(failure) => last = failure,
-        }
-    }
-    Err(last)
+/// Asks all sentinels at once for the address of the primary: one that hangs holds up nobody.
+pub(crate) fn ask_sentinels<'a>(
+    config: &'a NodeConfig,
+    primary: &'a str,
+) -> impl Stream<Item = Result<Host, Failure>> + Unpin + 'a {
+    let sentinels = config.url.hosts.iter();
+    sentinels.map(|sentinel| ask_sentinel(sentinel, config, primary)).collect::<FuturesUnordered<_>>()
 }
 
 async fn ask_sentinel(sentinel: &Host, config: &NodeConfig, primary: &str) -> Result<Host, Failure> {
@@ -38,23 +37,53 @@ async fn ask_sentinel(sentinel: &Host, config: &NodeConfig, primary: &str) -> Re
 /// Refuses a server that is too old, and a prefix whose format this version does not know.
 pub(crate) async fn check_server(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<(), Failure> {
     check_version(connection).await?;
-    let mut claim = cmd("SET");
-    claim.arg(&config.format_key).arg(FORMAT).arg("NX");
-    let claimed: Result<Value, _> = claim.query_async(connection).await;
-    if let Err(error) = claimed {
-        let failure = not_sent(&error);
+    match check_format(connection, config).await {
         // In a cluster the key may belong to another node: the node that has it is asked when it is connected.
-        let elsewhere = matches!(&failure, Failure::Refused { code, .. } if code == "MOVED" || code == "ASK");
-        return if elsewhere { Ok(()) } else { Err(failure) };
+        Err(Failure::Refused { code, .. }) if code == "MOVED" || code == "ASK" => return Ok(()),
+        checked => checked?,
     }
-    let found: Option<String> =
-        cmd("GET").arg(&config.format_key).query_async(connection).await.map_err(|error| not_sent(&error))?;
+    if matches!(config.url.deployment, Deployment::Sentinel { .. }) {
+        return check_primary(connection, config).await;
+    }
+    Ok(())
+}
+
+/// Reads before it writes: a server that is full or read-only for the moment can still hand out what it has.
+async fn check_format(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<(), Failure> {
+    let mut found = stored_format(connection, config).await?;
+    if found.is_none() {
+        claim_format(connection, config).await?;
+        // Another version may have been quicker.
+        found = stored_format(connection, config).await?;
+    }
     match found.as_deref() {
         Some(FORMAT) | None => Ok(()),
         Some(other) => Err(Failure::Refused {
             code: "TIDELOCK".to_owned(),
             text: format!("the data was written in format {other:?}, this version reads format {FORMAT:?}"),
         }),
+    }
+}
+
+async fn stored_format(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<Option<String>, Failure> {
+    cmd("GET").arg(&config.format_key).query_async(connection).await.map_err(|error| not_sent(&error))
+}
+
+async fn claim_format(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<(), Failure> {
+    let mut claim = cmd("SET");
+    claim.arg(&config.format_key).arg(FORMAT).arg("NX");
+    let claimed: Result<Value, _> = claim.query_async(connection).await;
+    claimed.map(|_| ()).map_err(|error| not_sent(&error))
+}
+
+/// Sentinels that have not heard of a failover name the former primary, which may be somebody's replica by now.
+async fn check_primary(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<(), Failure> {
+    match claim_format(connection, config).await {
+        Err(Failure::Refused { code, text }) if code != "READONLY" => {
+            tracing::debug!(code, text, "the primary takes no writes for the moment");
+            Ok(())
+        }
+        claimed => claimed,
     }
 }
 
@@ -66,7 +95,7 @@ async fn check_version(connection: &mut MultiplexedConnection) -> Result<(), Fai
         Err(error) => not_sent(&error),
     };
     match failure {
-        Failure::Refused { code, text } if code == "ERR" => Err(Failure::Refused {
+        Failure::Refused { code, text } if code == "ERR" && is_of_an_old_server(&text) => Err(Failure::Refused {
             code: "OLD".to_owned(),
             text: format!("the server is older than Redis 6.2, the oldest that tidelock works with ({text})"),
         }),
@@ -74,4 +103,9 @@ async fn check_version(connection: &mut MultiplexedConnection) -> Result<(), Fai
         Failure::Refused { code, .. } if code == "NOPERM" => Ok(()),
         failure => Err(failure),
     }
+}
+
+/// Of Redis 6.0, and of those before it. Others say `ERR` for reasons that pass.
+fn is_of_an_old_server(text: &str) -> bool {
+    text.contains("wrong number of arguments") || text.contains("unknown command")
 }

@@ -174,7 +174,7 @@ impl Pump {
             Ok(taken) => self.landed_well(&order, asked, taken),
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                if error.is_retryable() {
+                if error.may_pass() {
                     self.pause = Some(Box::pin(runtime::sleep(pause_after(self.failures))));
                 }
                 let error = self.receivers.site.context("receive", error);

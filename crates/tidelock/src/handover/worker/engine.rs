@@ -301,7 +301,7 @@ async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<
     loop {
         let settles: Vec<Settle> = batch.iter().map(|finished| finished.held.settle(finished.action.clone())).collect();
         match site.settle(settles).await {
-            Err(error) if error.is_retryable() => {
+            Err(error) if error.may_pass() => {
                 if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
                     return Ok(vec![Settled::Stale; batch.len()]);
                 }

@@ -276,11 +276,11 @@ async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<V
         shared.store.settle(&shared.site().address, settles)
     };
     let mut answer = settle().await;
-    if answer.as_ref().is_err_and(Error::is_retryable) {
+    if answer.as_ref().is_err_and(Error::may_pass) {
         let count = batch.len().cast_signed();
         shared.repeats(count);
         let mut pause = Duration::from_millis(100);
-        while answer.as_ref().is_err_and(Error::is_retryable) {
+        while answer.as_ref().is_err_and(Error::may_pass) {
             if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
                 answer = Ok(vec![Settled::Stale; batch.len()]);
                 break;

@@ -239,5 +239,5 @@ pub(super) fn began(started: &mut Started) -> bool {
 
 /// Whether waiting may cure it.
 fn may_pass(error: &Error) -> bool {
-    error.is_retryable() || !matches!(error.kind(), ErrorKind::Server | ErrorKind::IncompatibleFormat)
+    error.may_pass() || !matches!(error.kind(), ErrorKind::Server | ErrorKind::IncompatibleFormat)
 }

@@ -1,0 +1,208 @@
+//! Connections that are refused, silent, cut, or whose runtime is shut down; and what becomes of those who wait.
+
+use std::io::{BufRead, BufReader, Write};
+use std::time::{Duration, Instant};
+
+use tidelock::mutex::Mutex;
+use tidelock::{ErrorKind, Queue, Registry, Tidelock};
+use tidelock_testkit::{Binary, Cluster, Flavour, Proxy, Sentinel, free_port};
+
+use crate::stage::{open, server, until, within};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn queue(tide: &Tidelock, id: &str) -> Queue<u64> {
+    tide.queue(id).build().expect("the defaults are good")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_is_replaced_however_short_the_calls() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(100 * MS).await.unwrap();
+    let queue = queue(&tide, "q");
+    queue.send(&1).await.unwrap();
+    let before = proxy.connections();
+    proxy.stall(true);
+    until("another connection is tried", async || {
+        assert_eq!(within(queue.send(&2)).await.map_err(|error| error.is_retryable()).err(), Some(true));
+        proxy.connections() > before
+    })
+    .await;
+    proxy.stall(false);
+    until("it is served again", async || queue.send(&3).await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_server_keeps_its_connection() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(20 * MS).await.unwrap();
+    let before = proxy.connections();
+    proxy.latency(300 * MS);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        assert_eq!(within(tide.ping()).await.map_err(|error| error.kind()).err(), Some(ErrorKind::Timeout));
+    }
+    assert_eq!(proxy.connections(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_under_many_calls_is_replaced_once() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = open(&proxy.url()).await;
+    let before = proxy.connections();
+    for round in 1..=10 {
+        proxy.stall(true);
+        let calls = (0..50).map(|id| tokio::spawn(queue(&tide, &id.to_string()).send(&1).into_future()));
+        let calls: Vec<_> = calls.collect();
+        proxy.cut();
+        proxy.stall(false);
+        for call in calls {
+            within(call).await.unwrap().unwrap();
+        }
+        // One for requests, one for wake-ups.
+        assert_eq!(proxy.connections() - before, 2 * round);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_whose_connection_is_lost_never_ends_with_nothing() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(300 * MS).await.unwrap();
+    let queue = queue(&tide, "q");
+    let registry: Registry<u64> = tide.registry("r").build().unwrap();
+    let mut follower = registry.follow().await.unwrap();
+    let received = tokio::spawn(queue.recv().wait(900 * MS).into_future());
+    let followed = tokio::spawn(async move { follower.recv().wait(900 * MS).await });
+    let parked = || server.command(&["KEYS", "*parked*"]).unwrap().items().len();
+    until("both wait", async || parked() == 2).await;
+    proxy.refuse(true);
+    proxy.cut();
+    let error = within(received).await.unwrap().expect_err("nobody can be asked");
+    assert!(error.is_retryable(), "{error}");
+    let error = within(followed).await.unwrap().expect_err("nobody can be asked");
+    assert!(error.is_retryable(), "{error}");
+}
+
+#[test]
+fn another_runtime_keeps_the_connections_when_theirs_is_shut_down() {
+    let Some(server) = server() else { return };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = runtime();
+    let tide = first.block_on(open(&server.url()));
+    let queue = queue(&tide, "q");
+    first.block_on(queue.send(&1).into_future()).unwrap();
+    drop(first);
+    let second = runtime();
+    second.block_on(within(queue.send(&2))).unwrap();
+    assert!(second.block_on(within(queue.recv())).unwrap().is_some());
+    drop(second);
+    // What is not repeated needs a connection at once, and finds one soon.
+    let third = runtime();
+    third.block_on(async {
+        let api = tide.ratelimit("api").limit(tidelock::ratelimit::Limit::per_day(9)).build().unwrap();
+        until("it is answered", async || api.check("x").await.is_ok()).await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_after_a_shutdown_is_refused_at_once() {
+    let Some(server) = server() else { return };
+    let tide = open(&server.url()).await;
+    let mutex: Mutex = tide.mutex("m").build().unwrap();
+    let guard = mutex.lock_or_err("r").await.unwrap();
+    let delivery = {
+        let queue = queue(&tide, "q");
+        queue.send(&1).await.unwrap();
+        queue.recv().await.unwrap().unwrap()
+    };
+    within(tide.shutdown(Duration::ZERO)).await;
+    let start = Instant::now();
+    if let Err(error) = within(guard.release()).await {
+        assert_eq!(error.kind(), ErrorKind::ShuttingDown, "{error}");
+    }
+    if let Err(error) = within(delivery.ack()).await {
+        assert_eq!(error.kind(), ErrorKind::ShuttingDown, "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_found_by_any_of_its_named_nodes() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let cluster = Cluster::start(&binary, 3).unwrap();
+    let url = format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", free_port().unwrap(), cluster.node(2).port());
+    let tide = within(Tidelock::connect(&url)).await.expect("the second is there");
+    for id in 0..20 {
+        queue(&tide, &id.to_string()).send(&1).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_away_keeps_nobody_from_the_others() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let cluster = Cluster::start_with(&binary, 3, |node| node.config("cluster-require-full-coverage no")).unwrap();
+    drop(open(&cluster.url()).await);
+    cluster.node(2).kill();
+    let tide = within(Tidelock::connect(&cluster.url()).request_timeout(500 * MS)).await.expect("two are there");
+    let mut served = 0;
+    for id in 0..20 {
+        match within(queue(&tide, &id.to_string()).send(&1)).await {
+            Ok(_) => served += 1,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Connection, "{error}"),
+        }
+    }
+    assert!(served > 5, "{served}");
+    cluster.node(2).restart().unwrap();
+    let queues: Vec<_> = (0..20).map(|id| queue(&tide, &id.to_string())).collect();
+    for queue in queues {
+        until("all are served", async || queue.send(&2).await.is_ok()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_that_hang_or_know_nothing_new_hold_up_nobody() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let sentinel = Sentinel::start(&binary).unwrap();
+    let hosts: Vec<_> = sentinel.sentinels().iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+    let stale = stale_sentinel(sentinel.replica().port());
+    for frozen in &sentinel.sentinels()[..2] {
+        frozen.freeze().unwrap();
+    }
+    let url = format!("redis-sentinel://127.0.0.1:{stale},{}?master=tidelock", hosts.join(","));
+    let tide = within(Tidelock::connect(&url).request_timeout(Duration::from_secs(2))).await;
+    for frozen in &sentinel.sentinels()[..2] {
+        frozen.thaw().unwrap();
+    }
+    queue(&tide.expect("one of them knows"), "q").send(&1).await.unwrap();
+}
+
+/// A sentinel that names this server as the primary, whatever it is by now. Gives its port.
+fn stale_sentinel(primary: u16) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let primary = primary.to_string();
+    let named = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{primary}\r\n", primary.len());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let named = named.clone();
+            std::thread::spawn(move || {
+                let mut writer = stream.try_clone().unwrap();
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let answer = match line.as_str() {
+                        "CLIENT" => "+OK\r\n",
+                        "get-master-addr-by-name" => &named,
+                        _ => continue,
+                    };
+                    if writer.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
