@@ -23,7 +23,7 @@ impl Tidelock {
     /// | `redis-sentinel://host:port,host:port[/db]?master=name` | the primary that the sentinels name |
     ///
     /// `rediss`, `rediss-cluster` and `rediss-sentinel` use TLS (feature `tls`); `valkey` stands for `redis` in each.
-    /// User and password are percent-encoded.
+    /// User and password are percent-encoded; what stands before the last `@` is taken for them.
     pub fn connect(url: &str) -> Connect {
         Connect {
             url: url.to_owned(),
@@ -40,7 +40,10 @@ impl Tidelock {
 /// How to open a backend on servers; awaited, it connects.
 ///
 /// Connecting checks that the server can be reached, that it is at least Redis 6.2, and that the data under the
-/// prefix is of a format that this version reads. Dropping the future connects nothing.
+/// prefix is of a format that this version reads, for at most `request_timeout`. Of a cluster all named nodes are tried at
+/// once, and one of its nodes has to be reached; of sentinels all are asked at once. A server that takes no writes for the
+/// moment, because it is full or cannot save, can be connected to unless it holds nothing yet. Dropping the future connects
+/// nothing.
 #[derive(Clone)]
 #[must_use = "nothing is connected until it is awaited"]
 pub struct Connect {
@@ -76,6 +79,9 @@ impl Connect {
     }
 
     /// How long a call whose connection breaks is repeated before it is an error: 10 ms..=1 h, default 5 s.
+    ///
+    /// A call that may have taken effect is sent again for at most 110 s after it was first sent, however long this is: a
+    /// server remembers answers for two minutes. Then its outcome stays unknown, which is a *timeout*.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self

@@ -122,6 +122,7 @@ impl Redis {
             format_key: format!("{prefix}:format"),
             channel: channel.clone(),
             wakes: Arc::clone(&wakes),
+            spawner: Arc::clone(spawner),
         };
         let topology = Topology::connect(config, Instant::now() + request_timeout).await;
         let topology = topology.map_err(|failure| failure.into_error("connect"))?;

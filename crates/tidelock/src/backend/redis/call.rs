@@ -11,11 +11,13 @@ use super::node::{Node, Up};
 use super::script::{Arguments, Script};
 use super::topology::Topology;
 use super::url::Host;
+use crate::time::{Clock, Tick, Timestamp};
 
 /// What may be done when it is unknown whether a call took effect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Repeat<'a> {
-    /// The call reads, or carries an id under which the script remembers its answer: ask again until answered.
+    /// The call reads, or carries an id under which the script remembers its answer: ask again until answered, or until the
+    /// answer may be forgotten.
     Safe,
     /// As `Safe`, and in the order in which trips have left.
     InTurn(&'a Turn),
@@ -48,8 +50,9 @@ pub(crate) struct Call<'a> {
 
 /// Redirects followed by one attempt before the map of slots is taken to be in motion.
 const REDIRECTS: usize = 5;
-/// A connection that brought no reply at all for this long, while a call waited for one, is replaced.
-const SILENCE: Duration = Duration::from_secs(1);
+/// A call may be sent again so long after it was first sent: a little less than scripts remember its answer
+/// (`lua/answers.lua`), as it takes its time to the server.
+const REPEATABLE: Duration = Duration::from_secs(110);
 
 impl Topology {
     /// Runs the call until it is answered or its deadline has come.
@@ -73,6 +76,7 @@ impl Topology {
                 return Err(failure);
             }
             progress.failed(failure);
+            progress.check_remembered()?;
             call.repeat.turn().await;
             if self.is_cluster() {
                 // The owner may have changed; where nobody can be asked, the next attempt tells.
@@ -138,7 +142,8 @@ async fn send(up: &Up, call: &Call<'_>, asking: bool, whole: bool) -> Result<Val
 #[derive(Default)]
 struct Progress {
     in_flight: Option<InFlight>,
-    unknown: Option<Failure>,
+    /// Since when it may have taken effect, and why that is not known.
+    unknown: Option<(Sent, Failure)>,
     last: Option<Failure>,
 }
 
@@ -149,11 +154,21 @@ struct InFlight {
     since: Instant,
 }
 
-impl InFlight {
-    /// Replies come in the order of the calls: where others were answered just now, the server is only slow, and a
-    /// new connection would lose what is on its way on this one.
-    fn is_silent(&self) -> bool {
-        self.since.max(self.up.heard()).elapsed() >= SILENCE
+/// When a call was sent, on both local clocks: the monotonic one stands still while the machine sleeps.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    tick: Tick,
+    wall: Timestamp,
+}
+
+impl Sent {
+    fn now() -> Self {
+        Self { tick: Clock::System.tick(), wall: Clock::System.now() }
+    }
+
+    /// Whether the server may have forgotten at `now` what it answered.
+    fn is_forgotten(self, now: Self) -> bool {
+        now.tick.since(self.tick).max(now.wall.since(self.wall)) >= REPEATABLE
     }
 }
 
@@ -166,6 +181,9 @@ impl Progress {
         asking: bool,
         whole: bool,
     ) -> Result<Value, Failure> {
+        // The wait for the connection may have been long.
+        self.check_remembered()?;
+        let sent = Sent::now();
         let in_flight = InFlight { node: std::sync::Arc::clone(node), up: up.clone(), since: Instant::now() };
         self.in_flight = Some(in_flight);
         let in_turn = matches!(call.repeat, Repeat::InTurn(_));
@@ -176,29 +194,68 @@ impl Progress {
             () = node.replaced(up), if in_turn => Err(Failure::Unknown("the connection was given up".to_owned())),
         };
         self.in_flight = None;
-        let demoted = matches!(&answer, Err(Failure::Refused { code, .. }) if code == "READONLY");
-        if matches!(&answer, Err(Failure::Unknown(_))) || demoted {
+        match &answer {
+            Err(failure @ Failure::Unknown(cause)) => {
+                self.unknown = Some((self.unknown.take().map_or(sent, |(first, _)| first), failure.clone()));
+                node.report_broken(up, Failure::NotSent(cause.clone()));
+            }
             // A demoted primary is left, so that the sentinels are asked again.
-            node.report_broken(up);
+            Err(failure @ Failure::Refused { code, .. }) if code == "READONLY" => {
+                node.report_broken(up, failure.clone())
+            }
+            _ => {}
         }
         answer
     }
 
     fn failed(&mut self, failure: Failure) {
-        if matches!(failure, Failure::Unknown(_)) {
-            self.unknown = Some(failure.clone());
-        }
         self.last = Some(failure);
     }
 
+    /// Fails where the call may have taken effect so long ago that sending it again could make it take effect twice.
+    fn check_remembered(&self) -> Result<(), Failure> {
+        match &self.unknown {
+            Some((first, failure)) if first.is_forgotten(Sent::now()) => Err(failure.clone()),
+            _ => Ok(()),
+        }
+    }
+
     fn give_up(self, call: &Call<'_>) -> Failure {
-        if let Some(sent) = self.in_flight {
-            if sent.is_silent() {
-                sent.node.report_broken(&sent.up);
-            }
+        if let Some(InFlight { node, up, since }) = self.in_flight {
+            node.unanswered(&up, since);
             return Failure::Unknown(format!("{} was sent and not answered in time", call.script.name));
         }
         let nothing = || Failure::NotSent("no connection in time".to_owned());
-        self.unknown.or(self.last).unwrap_or_else(nothing)
+        self.unknown.map(|(_, failure)| failure).or(self.last).unwrap_or_else(nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_forgotten_by_either_clock() {
+        let first = Sent::now();
+        let later = |monotonic, wall| {
+            let at = Sent {
+                tick: first.tick.plus(Duration::from_millis(monotonic)),
+                wall: first.wall + Duration::from_millis(wall),
+            };
+            first.is_forgotten(at)
+        };
+        assert!(!later(109_999, 109_999));
+        assert!(later(110_000, 0) && later(0, 110_000));
+    }
+
+    #[test]
+    fn what_may_be_forgotten_is_not_sent_again() {
+        let mut progress = Progress::default();
+        assert!(progress.check_remembered().is_ok());
+        let long_ago = Sent { wall: Timestamp::from_millis(0), ..Sent::now() };
+        progress.unknown = Some((Sent::now(), Failure::Unknown("cut".to_owned())));
+        assert!(progress.check_remembered().is_ok());
+        progress.unknown = Some((long_ago, Failure::Unknown("cut".to_owned())));
+        assert!(matches!(progress.check_remembered(), Err(Failure::Unknown(cause)) if cause == "cut"));
     }
 }

@@ -1,19 +1,23 @@
 //! One server: a connection for requests, one for wake-ups, and the task that keeps both.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo};
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, cmd,
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::failure::Failure;
 use super::probe;
-use super::url::{Host, Url};
+use super::url::{Deployment, Host, Url};
 use super::wake::Wakes;
+use crate::runtime::Spawner;
 
 /// What every node of one deployment is connected with.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub(crate) struct NodeConfig {
     /// The channel on which this process hears wake-ups.
     pub(crate) channel: String,
     pub(crate) wakes: Arc<Wakes>,
+    pub(crate) spawner: Arc<Spawner>,
 }
 
 /// How long one attempt to connect may take.
@@ -34,13 +39,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pauses between attempts to connect: short enough to be back within a second, long enough to be no hot loop.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
+/// A connection that brought no reply at all for this long, while a call waited for one, is replaced.
+const SILENCE: Duration = Duration::from_secs(1);
+/// A connection for requests without any for this long is asked whether it is still there. Servers that close idle connections
+/// wait for longer as a rule.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// The state of a node's connections.
 #[derive(Clone)]
 enum Link {
     Down(Failure),
     Up(Up),
-    Closed,
+    /// Why it is used no more.
+    Closed(Failure),
 }
 
 /// A connection that was good when it was looked at.
@@ -56,11 +67,13 @@ struct Heard {
     opened: Instant,
     /// Milliseconds after `opened`.
     latest: AtomicU64,
+    /// It is being found out whether it still answers.
+    in_doubt: AtomicBool,
 }
 
 impl Heard {
     fn now() -> Self {
-        Self { opened: Instant::now(), latest: AtomicU64::new(0) }
+        Self { opened: Instant::now(), latest: AtomicU64::new(0), in_doubt: AtomicBool::new(false) }
     }
 
     fn note(&self) {
@@ -78,16 +91,39 @@ pub(crate) struct Node {
     host: Mutex<Host>,
     config: Arc<NodeConfig>,
     link: watch::Sender<Link>,
-    broken: Notify,
+    /// The latest connection that was reported broken, and why.
+    broken: watch::Sender<(u64, Failure)>,
+    /// How many connections there have been.
+    generation: AtomicU64,
+    /// Something keeps the connections: ends with its runtime.
+    is_supervised: AtomicBool,
 }
 
 impl Node {
     /// Begins to connect to `host`; with Sentinel, `host` is asked for anew before each attempt.
     pub(crate) fn start(host: Host, config: &Arc<NodeConfig>) -> Arc<Self> {
-        let link = watch::Sender::new(Link::Down(Failure::NotSent("not connected yet".to_owned())));
-        let node = Arc::new(Self { host: Mutex::new(host), config: Arc::clone(config), link, broken: Notify::new() });
-        tokio::spawn(supervise(Arc::downgrade(&node)));
+        let not_yet = || Failure::NotSent("not connected yet".to_owned());
+        let node = Arc::new(Self {
+            host: Mutex::new(host),
+            config: Arc::clone(config),
+            link: watch::Sender::new(Link::Down(not_yet())),
+            broken: watch::Sender::new((0, not_yet())),
+            generation: AtomicU64::new(0),
+            is_supervised: AtomicBool::new(false),
+        });
+        node.supervised();
         node
+    }
+
+    /// Makes sure that something keeps the connections: on the runtime of the caller where the one before was shut down.
+    fn supervised(self: &Arc<Self>) {
+        if self.is_supervised.load(Acquire) || matches!(&*self.link.borrow(), Link::Closed(_)) {
+            return;
+        }
+        if !self.is_supervised.swap(true, AcqRel) {
+            // Dropped without having run, it says so itself.
+            self.config.spawner.spawn(supervise(Supervision(Arc::downgrade(self))));
+        }
     }
 
     pub(crate) fn host(&self) -> Host {
@@ -95,7 +131,8 @@ impl Node {
     }
 
     /// The connection, waiting for one until `deadline`; `None` does not wait.
-    pub(crate) async fn up(&self, deadline: Option<Instant>) -> Result<Up, Failure> {
+    pub(crate) async fn up(self: &Arc<Self>, deadline: Option<Instant>) -> Result<Up, Failure> {
+        self.supervised();
         if let Some(answer) = settled(&self.link.borrow(), deadline.is_some()) {
             return answer;
         }
@@ -112,7 +149,8 @@ impl Node {
     }
 
     /// Fails where there is no connection just now.
-    pub(crate) fn connected(&self) -> Result<(), Failure> {
+    pub(crate) fn connected(self: &Arc<Self>) -> Result<(), Failure> {
+        self.supervised();
         match &*self.link.borrow() {
             Link::Up(_) => Ok(()),
             link => settled(link, false).map_or(Ok(()), |answer| answer.map(|_| ())),
@@ -122,8 +160,8 @@ impl Node {
     /// Why there is no connection.
     fn down(&self) -> Failure {
         match &*self.link.borrow() {
-            Link::Down(failure) => failure.clone(),
-            Link::Up(_) | Link::Closed => Failure::NotSent("the connection was closed".to_owned()),
+            Link::Down(failure) | Link::Closed(failure) => failure.clone(),
+            Link::Up(_) => Failure::NotSent("the connection was closed".to_owned()),
         }
     }
 
@@ -133,39 +171,88 @@ impl Node {
             Link::Up(current) => current.generation != up.generation,
             Link::Down(_) => true,
             // What is under way may come to its end.
-            Link::Closed => false,
+            Link::Closed(_) => false,
         };
         // The sender is this node's.
         let _ = self.link.subscribe().wait_for(is_replaced).await;
     }
 
-    /// Tells that the connection `up` does not answer any more.
-    pub(crate) fn report_broken(&self, up: &Up) {
-        if matches!(&*self.link.borrow(), Link::Up(current) if current.generation == up.generation) {
-            self.broken.notify_one();
+    /// Tells that the connection `up` is of no use any more.
+    pub(crate) fn report_broken(&self, up: &Up, why: Failure) {
+        self.broken.send_if_modified(|broken| {
+            let is_news = broken.0 < up.generation;
+            if is_news {
+                *broken = (up.generation, why);
+            }
+            is_news
+        });
+    }
+
+    /// A call that was sent at `since` was given up unanswered. Replies come in the order of the calls: where others were
+    /// answered just now, the server is only slow, and a new connection would lose what is on its way on this one. A call
+    /// with little time cannot tell, so the connection is asked.
+    pub(crate) fn unanswered(self: &Arc<Self>, up: &Up, since: Instant) {
+        if up.is_silent(since) {
+            self.report_broken(up, no_reply());
+        } else {
+            self.doubt(up);
         }
     }
 
-    pub(crate) fn close(&self) {
-        self.link.send_replace(Link::Closed);
-        self.broken.notify_one();
+    /// Finds out whether the connection `up` still answers, unless that is being found out.
+    fn doubt(self: &Arc<Self>, up: &Up) {
+        if up.heard.in_doubt.swap(true, AcqRel) {
+            return;
+        }
+        let (node, up) = (Arc::clone(self), up.clone());
+        tokio::spawn(async move {
+            let since = Instant::now();
+            let broken = match tokio::time::timeout(SILENCE, up.send(&cmd("PING"))).await {
+                Ok(Err(Failure::Unknown(cause))) => Some(Failure::NotSent(cause)),
+                Ok(_) => None,
+                Err(_) => up.is_silent(since).then(no_reply),
+            };
+            if let Some(why) = broken {
+                node.report_broken(&up, why);
+            }
+            up.heard.in_doubt.store(false, Release);
+        });
     }
+
+    /// A server may close a connection that is idle, and only who sends something learns of it. That must not be a call that
+    /// is made only once.
+    fn look_after_idle(self: &Arc<Self>) {
+        if let Link::Up(up) = &*self.link.borrow()
+            && up.heard.latest().elapsed() >= IDLE
+        {
+            self.doubt(up);
+        }
+    }
+
+    /// Ends the connections for good; `why` is what calls are told from now on.
+    pub(crate) fn close(&self, why: Failure) {
+        self.link.send_replace(Link::Closed(why));
+    }
+}
+
+fn no_reply() -> Failure {
+    Failure::NotSent("the connection did not answer any more".to_owned())
 }
 
 /// What a request can conclude from `link` without waiting; a repeatable one waits for a connection to come back.
 fn settled(link: &Link, may_wait: bool) -> Option<Result<Up, Failure>> {
     match link {
         Link::Up(up) => Some(Ok(up.clone())),
-        Link::Closed => Some(Err(Failure::NotSent("the connection was closed".to_owned()))),
-        Link::Down(failure) if failure.is_final() => Some(Err(failure.clone())),
+        Link::Closed(failure) => Some(Err(failure.clone())),
+        Link::Down(failure) if failure.is_incurable() => Some(Err(failure.clone())),
         Link::Down(failure) => (!may_wait).then(|| Err(failure.clone())),
     }
 }
 
 impl Up {
-    /// When the connection brought its latest reply to any caller.
-    pub(crate) fn heard(&self) -> Instant {
-        self.heard.latest()
+    /// Whether nobody got a reply for long, while a call that was sent at `since` waited for one.
+    fn is_silent(&self, since: Instant) -> bool {
+        since.max(self.heard.latest()).elapsed() >= SILENCE
     }
 
     pub(crate) async fn send(&self, command: &Cmd) -> Result<redis::Value, Failure> {
@@ -187,10 +274,22 @@ impl Up {
     }
 }
 
-/// Keeps a node connected until it is closed or dropped.
-async fn supervise(node: Weak<Node>) {
+/// What keeps a node connected; tells the node when it ends.
+struct Supervision(Weak<Node>);
+
+impl Drop for Supervision {
+    fn drop(&mut self) {
+        let Some(node) = self.0.upgrade() else { return };
+        node.set(Link::Down(Failure::NotSent("the runtime that kept the connection was shut down".to_owned())));
+        node.is_supervised.store(false, Release);
+    }
+}
+
+/// Keeps a node connected until it is closed or dropped, or until the runtime is shut down.
+async fn supervise(supervision: Supervision) {
+    let node = &supervision.0;
     let mut pause = RECONNECT_MIN;
-    for generation in 1.. {
+    loop {
         let Some(strong) = node.upgrade() else { return };
         let connected = match tokio::time::timeout(CONNECT_TIMEOUT * 2, connect(&strong)).await {
             Ok(connected) => connected,
@@ -198,22 +297,28 @@ async fn supervise(node: Weak<Node>) {
         };
         match connected {
             Ok((connection, wakeups)) => {
+                let generation = strong.generation.fetch_add(1, Relaxed) + 1;
                 if !strong.set(Link::Up(Up { connection, generation, heard: Arc::new(Heard::now()) })) {
                     return;
                 }
                 strong.config.wakes.reset();
-                pause = RECONNECT_MIN;
                 drop(strong);
-                let Some(failure) = listen(&node, wakeups).await else { return };
+                let Some(failure) = listen(node, generation, wakeups).await else { return };
                 let Some(strong) = node.upgrade() else { return };
-                tracing::warn!(server = %strong.host(), "the connection to the server was lost");
+                tracing::warn!(server = %strong.host(), ?failure, "the connection to the server was lost");
+                // A server that takes no writes for the moment can be connected to at once: that is no reason to hurry.
+                if !failure.is_later() {
+                    pause = RECONNECT_MIN;
+                }
                 if !strong.set(Link::Down(failure)) {
                     return;
                 }
+                // Those who wait look again, and learn that nobody can be asked.
+                strong.config.wakes.reset();
             }
             Err(failure) => {
                 tracing::debug!(server = %strong.host(), ?failure, "cannot connect to the server");
-                if !strong.set(Link::Down(failure)) {
+                if !strong.set(Link::Down(failure.while_connecting())) {
                     return;
                 }
             }
@@ -227,7 +332,7 @@ impl Node {
     /// Sets the state unless the node was closed meanwhile.
     fn set(&self, link: Link) -> bool {
         self.link.send_if_modified(|current| {
-            if matches!(current, Link::Closed) {
+            if matches!(current, Link::Closed(_)) {
                 return false;
             }
             *current = link;
@@ -237,36 +342,63 @@ impl Node {
 }
 
 /// Hands out wake-ups until a connection breaks (`Some`) or the node is closed or dropped (`None`).
-async fn listen(node: &Weak<Node>, mut wakeups: redis::aio::PubSubStream) -> Option<Failure> {
+async fn listen(node: &Weak<Node>, generation: u64, mut wakeups: redis::aio::PubSubStream) -> Option<Failure> {
     let wakes = Arc::clone(&node.upgrade()?.config.wakes);
+    let mut idle = tokio::time::interval(IDLE);
+    idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let strong = node.upgrade()?;
-        let mut ended = strong.link.subscribe();
+        let (mut ended, mut broken) = (strong.link.subscribe(), strong.broken.subscribe());
+        // It goes where the last handle goes.
+        drop(strong);
         tokio::select! {
             message = wakeups.next() => match message {
                 Some(message) => wakes.deliver(message.get_payload_bytes()),
                 None => return Some(Failure::NotSent("the server closed the connection".to_owned())),
             },
-            () = strong.broken.notified() => {
-                if matches!(&*strong.link.borrow(), Link::Closed) {
-                    return None;
-                }
-                return Some(Failure::NotSent("the connection broke".to_owned()));
-            }
-            _ = ended.wait_for(|link| matches!(link, Link::Closed)) => return None,
+            _ = idle.tick() => node.upgrade()?.look_after_idle(),
+            broken = broken.wait_for(|(broken, _)| *broken >= generation) => return Some(broken.ok()?.1.clone()),
+            _ = ended.wait_for(|link| matches!(link, Link::Closed(_))) => return None,
         }
     }
 }
 
-async fn connect(node: &Node) -> Result<(MultiplexedConnection, redis::aio::PubSubStream), Failure> {
+/// A connection for requests, and one for wake-ups.
+type Connections = (MultiplexedConnection, redis::aio::PubSubStream);
+
+async fn connect(node: &Node) -> Result<Connections, Failure> {
     let config = &node.config;
-    if let super::url::Deployment::Sentinel { primary } = &config.url.deployment {
-        let host = probe::ask_sentinels(config, primary).await?;
-        *node.host.lock().expect("no code panics while it holds this lock") = host;
+    let Deployment::Sentinel { primary } = &config.url.deployment else {
+        return connect_to(&node.host(), config).await;
+    };
+    let mut answers = probe::ask_sentinels(config, primary);
+    let mut tried = Vec::new();
+    let mut last = Failure::NotSent("the URL names no sentinel".to_owned());
+    while let Some(answer) = answers.next().await {
+        let failure = match answer {
+            Ok(host) if tried.contains(&host) => continue,
+            Ok(host) => match connect_to(&host, config).await {
+                Ok(connections) => {
+                    *node.host.lock().expect("no code panics while it holds this lock") = host;
+                    return Ok(connections);
+                }
+                Err(failure) => {
+                    tried.push(host);
+                    failure
+                }
+            },
+            Err(failure) => failure,
+        };
+        if !last.is_incurable() {
+            last = failure;
+        }
     }
-    let host = node.host();
-    let client = client(&host, config, true)?;
-    let mut connection = open(&client).await.map_err(|failure| failure.at(&host))?;
+    Err(last)
+}
+
+async fn connect_to(host: &Host, config: &NodeConfig) -> Result<Connections, Failure> {
+    let client = client(host, config, true)?;
+    let mut connection = open(&client).await.map_err(|failure| failure.at(host))?;
     probe::check_server(&mut connection, config).await?;
     let mut wakeups = client.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
     wakeups.subscribe(&config.channel).await.map_err(|error| not_sent(&error))?;
@@ -311,10 +443,10 @@ pub(crate) fn client(host: &Host, config: &NodeConfig, data: bool) -> Result<Cli
     let keepalive = redis::io::tcp::socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(5))
         .with_interval(Duration::from_secs(2));
-    let tcp = redis::io::tcp::TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(10));
+    let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    // Where the client library has it.
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let tcp = tcp.set_user_timeout(Duration::from_secs(10));
     let info = address.into_connection_info().map_err(|error| not_sent(&error))?;
     let info = info.set_redis_settings(login).set_tcp_settings(tcp);
     super::tls::client(info, config)

@@ -1,8 +1,10 @@
 //! Which server runs a script: the only one, the one the sentinels name, or the owner of the hash slot.
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
@@ -15,15 +17,24 @@ use crate::hash::HashMap;
 const SLOTS: u16 = 16_384;
 /// The slot map is not asked for more often than this.
 const REFRESH_EVERY: Duration = Duration::from_millis(50);
+/// How long a node may take to tell the slot map, and how long the hosts of the URL together where no node does.
+const TELL_WITHIN: Duration = Duration::from_millis(500);
+const SEEDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The servers of one deployment.
 #[derive(Debug)]
 pub(crate) struct Topology {
     config: Arc<NodeConfig>,
-    nodes: Mutex<HashMap<Host, Arc<Node>>>,
+    nodes: Mutex<Nodes>,
     /// For each range of slots its last slot and its owner, ascending; a single range outside a cluster.
     owners: RwLock<Vec<(u16, Arc<Node>)>>,
     refreshed: tokio::sync::Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Nodes {
+    known: HashMap<Host, Arc<Node>>,
+    is_closed: bool,
 }
 
 /// The slot of a hash tag.
@@ -41,35 +52,46 @@ impl Topology {
             owners: RwLock::default(),
             refreshed: tokio::sync::Mutex::default(),
         };
+        // Dropped on failure, it closes what it has begun.
+        let first = topology.first_seed(deadline).await?;
+        *topology.write_owners() = vec![(SLOTS - 1, first)];
+        topology.refresh().await?;
+        topology.owners_up(deadline).await?;
+        Ok(topology)
+    }
+
+    /// Connects to all hosts of the URL at once, and gives the first that is up.
+    async fn first_seed(&self, deadline: Instant) -> Result<Arc<Node>, Failure> {
+        let hosts = &self.config.url.hosts;
+        // Sentinels are one server, whose place they tell.
+        let hosts = if self.is_cluster() { &hosts[..] } else { &hosts[..1] };
+        let seeds = hosts.iter().map(|host| {
+            let node = self.node(host);
+            async move { node.up(Some(deadline)).await.map(|_| node) }
+        });
+        let mut seeds = seeds.collect::<FuturesUnordered<_>>();
         let mut last = Failure::NotSent("the URL names no host".to_owned());
-        for host in topology.config.url.hosts.clone() {
-            let node = topology.node(&host);
-            match node.up(Some(deadline)).await {
-                Ok(_) => {
-                    *topology.write_owners() = vec![(SLOTS - 1, node)];
-                    topology.refresh().await?;
-                    topology.all_up(deadline).await?;
-                    return Ok(topology);
-                }
+        while let Some(seed) = seeds.next().await {
+            match seed {
+                Ok(node) => return Ok(node),
                 Err(failure) => last = failure,
             }
-            topology.nodes.lock().expect("no code panics while it holds this lock").remove(&host);
-            if topology.config.url.deployment != Deployment::Cluster {
-                break;
-            }
         }
-        topology.close();
         Err(last)
     }
 
-    /// The first request of a new connection does not wait for a node that is still connecting.
-    async fn all_up(&self, deadline: Instant) -> Result<(), Failure> {
-        let nodes: Vec<_> =
-            self.nodes.lock().expect("no code panics while it holds this lock").values().cloned().collect();
-        for node in nodes {
-            node.up(Some(deadline)).await?;
+    /// The first request of a new connection does not wait for a node that is still connecting. One that cannot be reached
+    /// until `deadline` is told by the calls that need it, unless there is no other.
+    async fn owners_up(&self, deadline: Instant) -> Result<(), Failure> {
+        let mut reached = Err(Failure::NotSent("the cluster has no nodes".to_owned()));
+        for node in self.known() {
+            match node.up(Some(deadline)).await {
+                Ok(_) => reached = Ok(()),
+                Err(failure) if failure.is_incurable() => return Err(failure),
+                Err(failure) => reached = reached.map_err(|_| failure),
+            }
         }
-        Ok(())
+        reached
     }
 
     /// The node that runs scripts of `slot`.
@@ -81,8 +103,17 @@ impl Topology {
 
     /// The node at `host`, which is connected to if it is new.
     pub(crate) fn node(&self, host: &Host) -> Arc<Node> {
-        let mut nodes = self.nodes.lock().expect("no code panics while it holds this lock");
-        Arc::clone(nodes.entry(host.clone()).or_insert_with(|| Node::start(host.clone(), &self.config)))
+        let mut nodes = self.lock();
+        let is_closed = nodes.is_closed;
+        let node = nodes.known.entry(host.clone()).or_insert_with(|| Node::start(host.clone(), &self.config));
+        if is_closed {
+            node.close(Failure::Closed);
+        }
+        Arc::clone(node)
+    }
+
+    fn known(&self) -> Vec<Arc<Node>> {
+        self.lock().known.values().cloned().collect()
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
@@ -98,20 +129,30 @@ impl Topology {
         if refreshed.is_some_and(|at| at.elapsed() < REFRESH_EVERY) {
             return Ok(());
         }
+        let asked = self.ask_slots().await;
+        // Also where nobody could be asked: those who wait here do not begin anew, one after the other.
         *refreshed = Some(Instant::now());
-        let known: Vec<_> =
-            self.nodes.lock().expect("no code panics while it holds this lock").values().cloned().collect();
+        self.adopt(asked?);
+        Ok(())
+    }
+
+    /// Asks those who are connected. Where none of them answers, all may have moved, and those that the URL names are asked.
+    async fn ask_slots(&self) -> Result<Vec<(u16, Host)>, Failure> {
+        for node in self.known() {
+            if let Ok(ranges) = slots_of(&node, None).await {
+                return Ok(ranges);
+            }
+        }
+        let deadline = Instant::now() + SEEDS_WITHIN;
+        let seeds = self.config.url.hosts.iter().map(|host| {
+            let node = self.node(host);
+            async move { slots_of(&node, Some(deadline)).await }
+        });
+        let mut seeds = seeds.collect::<FuturesUnordered<_>>();
         let mut last = Failure::NotSent("no node of the cluster is connected".to_owned());
-        for node in known {
-            let answer = match node.up(None).await {
-                Ok(up) => up.send(cmd("CLUSTER").arg("SLOTS")).await,
-                Err(failure) => Err(failure),
-            };
-            match answer.and_then(|answer| parse_slots(&answer, &node.host())) {
-                Ok(ranges) => {
-                    self.adopt(ranges);
-                    return Ok(());
-                }
+        while let Some(told) = seeds.next().await {
+            match told {
+                Ok(ranges) => return Ok(ranges),
                 Err(failure) => last = failure,
             }
         }
@@ -124,15 +165,13 @@ impl Topology {
         if owners.is_empty() {
             return;
         }
-        let mut nodes = self.nodes.lock().expect("no code panics while it holds this lock");
-        nodes.retain(|host, node| {
+        self.lock().known.retain(|host, node| {
             let owns = ranges.iter().any(|(_, owner)| owner == host);
             if !owns {
-                node.close();
+                node.close(Failure::NotSent("the node has no slots any more".to_owned()));
             }
             owns
         });
-        drop(nodes);
         *self.write_owners() = owners;
     }
 
@@ -140,9 +179,15 @@ impl Topology {
         self.owners.write().expect("no code panics while it holds this lock")
     }
 
+    fn lock(&self) -> MutexGuard<'_, Nodes> {
+        self.nodes.lock().expect("no code panics while it holds this lock")
+    }
+
     pub(crate) fn close(&self) {
-        for node in self.nodes.lock().expect("no code panics while it holds this lock").values() {
-            node.close();
+        let mut nodes = self.lock();
+        nodes.is_closed = true;
+        for node in nodes.known.values() {
+            node.close(Failure::Closed);
         }
     }
 }
@@ -151,6 +196,17 @@ impl Drop for Topology {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Asks a node for the slot map. Without a deadline it is asked only if it is connected.
+async fn slots_of(node: &Arc<Node>, deadline: Option<Instant>) -> Result<Vec<(u16, Host)>, Failure> {
+    let up = node.up(deadline).await?;
+    let since = Instant::now();
+    let Ok(told) = tokio::time::timeout(TELL_WITHIN, up.send(cmd("CLUSTER").arg("SLOTS"))).await else {
+        node.unanswered(&up, since);
+        return Err(Failure::Unknown(format!("{} did not tell its slots in time", node.host())));
+    };
+    parse_slots(&told?, &node.host())
 }
 
 /// `CLUSTER SLOTS`: for each range its first and last slot, then its owner as (host, port, …).

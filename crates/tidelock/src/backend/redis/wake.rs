@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 pub(crate) trait Wakeable: Send + Sync {
     /// An event for the object: `detail` is the script's.
     fn woken(&self, detail: &[u8]);
-    /// The connection was away: events may have been lost, so look.
+    /// The connection was lost, or is back: events may have been lost, so look. While it is away, looking tells so.
     fn reset(&self);
 }
 
