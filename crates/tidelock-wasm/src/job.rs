@@ -57,9 +57,11 @@ impl Worker {
     }
 }
 
+/// A worker whose handle nobody has any more, with its jobs: it works on while there is anything to do.
+type Left = (Job<Raw, Raw>, Rc<Worker>);
+
 std::thread_local! {
-    /// Workers whose handles nobody has any more, with their jobs: they work on while there is anything to do.
-    static LEFT: RefCell<Vec<(Job<Raw, Raw>, Rc<Worker>)>> = RefCell::default();
+    static LEFT: RefCell<Vec<Left>> = RefCell::default();
 }
 
 fn is_left(job: &Job<Raw, Raw>) -> bool {
@@ -76,7 +78,7 @@ fn end_left(job: &Job<Raw, Raw>) {
     if !is_left(job) || !is_done(job) {
         return;
     }
-    let (ended, left): (Vec<_>, _) = LEFT.take().into_iter().partition(|(other, _)| other.id() == job.id());
+    let (ended, left): (Vec<Left>, _) = LEFT.take().into_iter().partition(|(other, _)| other.id() == job.id());
     LEFT.set(left);
     for (_, worker) in ended {
         worker.end();
