@@ -249,7 +249,7 @@ async fn claim_through_outages(line: &Receivers, terms: &Terms, max: usize) -> R
     loop {
         line.site.check_taking("stream")?;
         match claim_now(&line.site, terms, max).await {
-            Err(error) if error.is_retryable() => {
+            Err(error) if error.may_pass() => {
                 runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(SECOND);
             }
