@@ -142,6 +142,27 @@ async fn a_cluster_is_found_by_any_of_its_named_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_has_moved_is_found_by_its_named_nodes() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let cluster = Cluster::start(&binary, 1).unwrap();
+    let node = cluster.node(0);
+    let lives_at = |proxy: &Proxy| {
+        let port = proxy.port().to_string();
+        node.command(&["CONFIG", "SET", "cluster-announce-port", &port]).unwrap();
+    };
+    let before = Proxy::start(node.port()).await.unwrap();
+    lives_at(&before);
+    let queue = queue(&open(&cluster.url()).await, "q");
+    queue.send(&1).await.unwrap();
+    assert!(before.open_connections() > 0, "the node tells where it is");
+    let after = Proxy::start(node.port()).await.unwrap();
+    lives_at(&after);
+    drop(before);
+    until("it is found", async || queue.send(&2).await.is_ok()).await;
+    assert!(after.open_connections() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_away_keeps_nobody_from_the_others() {
     let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
     let cluster = Cluster::start_with(&binary, 3, |node| node.config("cluster-require-full-coverage no")).unwrap();

@@ -17,9 +17,9 @@ use crate::hash::HashMap;
 const SLOTS: u16 = 16_384;
 /// The slot map is not asked for more often than this.
 const REFRESH_EVERY: Duration = Duration::from_millis(50);
-/// How long a node may take to tell the slot map, and how long the hosts of the URL together where no node does.
+/// How long a node may take to tell the slot map, and how long all together where none is connected.
 const TELL_WITHIN: Duration = Duration::from_millis(500);
-const SEEDS_WITHIN: Duration = Duration::from_secs(2);
+const ALL_WITHIN: Duration = Duration::from_secs(2);
 
 /// The servers of one deployment.
 #[derive(Debug)]
@@ -136,21 +136,22 @@ impl Topology {
         Ok(())
     }
 
-    /// Asks those who are connected. Where none of them answers, all may have moved, and those that the URL names are asked.
+    /// Asks those who are connected. Where none of them answers, all may have moved: those that the URL names are asked too,
+    /// and whoever is back first answers.
     async fn ask_slots(&self) -> Result<Vec<(u16, Host)>, Failure> {
         for node in self.known() {
             if let Ok(ranges) = slots_of(&node, None).await {
                 return Ok(ranges);
             }
         }
-        let deadline = Instant::now() + SEEDS_WITHIN;
-        let seeds = self.config.url.hosts.iter().map(|host| {
-            let node = self.node(host);
-            async move { slots_of(&node, Some(deadline)).await }
-        });
-        let mut seeds = seeds.collect::<FuturesUnordered<_>>();
+        let deadline = Instant::now() + ALL_WITHIN;
+        for host in &self.config.url.hosts {
+            self.node(host);
+        }
+        let asked = self.known().into_iter().map(|node| async move { slots_of(&node, Some(deadline)).await });
+        let mut asked = asked.collect::<FuturesUnordered<_>>();
         let mut last = Failure::NotSent("no node of the cluster is connected".to_owned());
-        while let Some(told) = seeds.next().await {
+        while let Some(told) = asked.next().await {
             match told {
                 Ok(ranges) => return Ok(ranges),
                 Err(failure) => last = failure,
