@@ -201,7 +201,7 @@ impl Progress {
             }
             // A demoted primary is left, so that the sentinels are asked again.
             Err(failure @ Failure::Refused { code, .. }) if code == "READONLY" => {
-                node.report_broken(up, failure.clone())
+                node.report_broken(up, failure.clone());
             }
             _ => {}
         }
