@@ -19,7 +19,8 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub(crate) fn of(clock: &Clock) -> Self {
-        Self { tick: clock.tick(), wall: clock.now() }
+        let (tick, wall) = clock.read();
+        Self { tick, wall }
     }
 }
 

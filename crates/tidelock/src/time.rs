@@ -206,6 +206,17 @@ impl Clock {
         }
     }
 
+    /// Both at one instant. A pinned clock is read once: moved between two looks, it would seem to have slept.
+    pub(crate) fn read(&self) -> (Tick, Timestamp) {
+        match self {
+            Self::System => (self.tick(), self.now()),
+            Self::Manual(clock) => {
+                let now = clock.now();
+                (Tick(Duration::from_millis(now.0)), now)
+            }
+        }
+    }
+
     /// Resolves when `tick` is reached; at once if it has passed.
     pub(crate) async fn sleep_until(&self, tick: Tick) {
         match self {

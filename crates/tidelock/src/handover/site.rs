@@ -26,8 +26,8 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool;
     /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing, says that this process waits no more,
-    /// and passes a wake-up on to another one. `park`: if fewer were there, note that this process wants to be woken. Dropped after it took something, it
-    /// gives that back.
+    /// and passes a wake-up on to another one. `park`: if fewer were there, note that this process wants to be woken. Dropped
+    /// after it took something, it gives that back.
     fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>>;
     /// Judges each settle on its own; outcomes in the same order.
     fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;

@@ -233,7 +233,7 @@ struct Plan {
 
 /// What a running worker is seen and stopped by, without its value type.
 trait Control: fmt::Debug + Send + Sync {
-    /// The stop signal; `grace` overrides `shutdown_grace`.
+    /// The stop signal; `grace` overrides `shutdown_grace`, and that of an earlier signal if it ends sooner.
     fn stop(&self, grace: Option<Duration>);
     fn stats(&self) -> WorkerStats;
 }
@@ -261,7 +261,8 @@ impl RunningWorker {
         Self { control: None, end: End::Come(Some(report)) }
     }
 
-    /// Stops taking, waits up to `grace` for the handlers, gives back the rest, sends all settles, and reports.
+    /// Stops taking, waits up to `grace` for the handlers, gives back the rest, sends all settles for at most five seconds
+    /// more, and reports.
     ///
     /// `grace` overrides the option `shutdown_grace`. Dropping the future leaves the worker draining.
     pub async fn shutdown(mut self, grace: Duration) -> WorkerReport {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use self::lease::Lease;
-pub(super) use self::lease::this_moment;
 use super::ears::Cancellable;
 use super::policy::Policy;
 use super::step::Memos;
@@ -426,7 +425,7 @@ impl Held {
     }
 
     fn now(&self) -> Moment {
-        this_moment(self.site.clock())
+        Moment::of(self.site.clock())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -183,7 +183,8 @@ pub(crate) enum Acceptance {
 /// A wish for runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claim {
-    /// At most so many, 0..=[`MAX_BATCH`]. 0 starts nothing and passes a wake-up on to another process.
+    /// At most so many, 0..=[`MAX_BATCH`]. 0 starts nothing, says that this process waits no more, and passes a
+    /// wake-up on to another one.
     pub(crate) max: usize,
     /// Who runs them, for those who look.
     pub(crate) worker: Arc<str>,

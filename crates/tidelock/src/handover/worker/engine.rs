@@ -4,12 +4,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use super::slots::{Finished, Shared};
-use super::{Plan, RunningWorker};
+use super::{Plan, RunningWorker, WorkerReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::held::Held;
 use crate::handover::receivers::Receivers;
@@ -23,6 +23,9 @@ use crate::time::{SECOND, Tick};
 
 /// Requests of one kind under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
+
+/// How long the last settles may take after the grace, of real time: a server that is away is not waited for any longer.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Settles that have their answers.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
@@ -38,6 +41,8 @@ pub(super) struct Engine {
     impatience: Option<BoxFuture<'static, ()>>,
     /// When the handlers are dropped, once it is stopping.
     deadline: Option<(Tick, BoxFuture<'static, ()>)>,
+    /// When what could not be settled is left.
+    last_words: Option<BoxFuture<'static, ()>>,
     stopping: bool,
     error: Option<Error>,
     slots_at_once: usize,
@@ -65,6 +70,7 @@ impl Engine {
             settles: FuturesUnordered::new(),
             impatience: None,
             deadline: None,
+            last_words: None,
             stopping: false,
             error: None,
             slots_at_once: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -85,12 +91,12 @@ impl Engine {
         Err(site.context("process", error))
     }
 
-    async fn run(mut self) -> super::WorkerReport {
+    async fn run(mut self) -> WorkerReport {
         let shared = Arc::clone(&self.shared);
         let site = Arc::clone(shared.site());
         let renewal = Renewal::start(&shared);
         let lifecycle = site.world.lifecycle.clone();
-        let mut closing = Box::pin(async move { lifecycle.closing().await });
+        let mut closing = Box::pin(async move { lifecycle.closing().await }).fuse();
         loop {
             if shared.stopping.is_given() && !self.stopping {
                 self.stop();
@@ -112,15 +118,17 @@ impl Engine {
                 Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
                 Some(came) = self.asks.next(), if !self.asks.is_empty() => self.came(came),
                 () = shared.changed.notified() => {}
-                () = &mut closing, if !self.stopping => shared.stopping.give(),
+                // Also of one that is stopping already: there may be less time.
+                () = &mut closing => shared.stopping.give(),
                 () = alarm(self.deadline.as_mut().map(|(_, at)| at)) => self.abort(),
+                () = alarm(self.last_words.as_mut()) => break,
                 () = alarm(self.impatience.as_mut()) => self.give_back_stale(),
             }
         }
         drop(renewal);
         shared.ended.give();
-        let stats = shared.lock().stats;
-        stats.report(self.error.take())
+        let (stats, left) = (shared.lock().stats, shared.held().len());
+        WorkerReport { left: left as u64, ..stats.report(self.error.take()) }
     }
 
     /// Starts slots for what is in the buffer; answers whether more may be wanted.
@@ -232,16 +240,18 @@ impl Engine {
     fn stop(&mut self) {
         self.stopping = true;
         self.shared.give_back_waiting(None);
-        let grace = self.shared.lock().grace.unwrap_or(self.shared.plan.shutdown_grace);
-        self.set_deadline(self.shared.site().tick().plus(grace));
+        let usual = || self.shared.site().tick().plus(self.shared.plan.shutdown_grace);
+        let told = self.shared.lock().drop_at;
+        self.set_deadline(told.unwrap_or_else(usual));
     }
 
     /// A shutdown of everything, or a second stop signal, may leave less time than the first one did.
     fn shorten_grace(&mut self) {
         let Some((deadline, _)) = &self.deadline else { return };
-        let (deadline, site) = (*deadline, self.shared.site());
-        let asked = self.shared.lock().grace.filter(Duration::is_zero).map(|_| site.tick());
-        let sooner = site.world.lifecycle.deadline().into_iter().chain(asked).min();
+        let deadline = *deadline;
+        let closing = self.shared.site().world.lifecycle.deadline();
+        let told = self.shared.lock().drop_at;
+        let sooner = closing.into_iter().chain(told).min();
         if let Some(sooner) = sooner.filter(|sooner| *sooner < deadline) {
             self.set_deadline(sooner);
         }
@@ -254,6 +264,7 @@ impl Engine {
 
     fn abort(&mut self) {
         self.deadline = None;
+        self.last_words = Some(Box::pin(runtime::sleep(LAST_WORDS)));
         self.shared.abort();
     }
 

@@ -21,6 +21,9 @@ pub struct WorkerReport {
     pub stale: u64,
     /// Returned unused: not started, or not finished in time after the stop signal.
     pub given_back: u64,
+    /// What the backend had not confirmed five seconds after the grace, because it was away: settled by then, or delivered
+    /// again when its lease is over.
+    pub left: u64,
     /// Why the worker ended before it was told to; [`run_until`](crate::Worker::run_until) returns it instead.
     pub error: Option<Error>,
 }
@@ -61,6 +64,6 @@ impl WorkerStats {
 
     pub(super) fn report(self, error: Option<Error>) -> WorkerReport {
         let Self { acked, nacked, dead, stale, given_back, .. } = self;
-        WorkerReport { acked, nacked, dead, stale, given_back, error }
+        WorkerReport { acked, nacked, dead, stale, given_back, left: 0, error }
     }
 }

@@ -77,8 +77,8 @@ pub(super) struct State {
     /// Whether messages may be taken ahead of a free slot.
     pub(super) prefetching: bool,
     pub(super) aborted: bool,
-    /// Overrides the plan's.
-    pub(super) grace: Option<Duration>,
+    /// When handlers are dropped, as a stop signal told; it overrides the plan's grace.
+    pub(super) drop_at: Option<Tick>,
 }
 
 impl Shared {
@@ -324,7 +324,9 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 impl Control for Shared {
     fn stop(&self, grace: Option<Duration>) {
         if let Some(grace) = grace {
-            self.lock().grace = Some(grace);
+            let end = self.site().tick().plus(grace);
+            let mut state = self.lock();
+            state.drop_at = Some(state.drop_at.map_or(end, |known| known.min(end)));
         }
         self.stopping.give();
         self.changed.notify_one();

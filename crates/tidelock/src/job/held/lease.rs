@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::proof::{Moment, Proof};
-use crate::time::{Clock, Tick};
+use crate::time::Tick;
 
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -64,18 +64,10 @@ impl Lease {
     }
 }
 
-/// This moment, for judging leases by it. Its tick is read last: a pinned clock that is moved in between is no machine that
-/// slept.
-pub(crate) fn this_moment(clock: &Clock) -> Moment {
-    let mut now = Moment::of(clock);
-    now.tick = clock.tick();
-    now
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{ManualClock, SECOND, Timestamp};
+    use crate::time::{Clock, ManualClock, SECOND, Timestamp};
 
     /// So many milliseconds after the claim, on both clocks of the machine.
     fn at(elapsed: u64) -> Moment {

@@ -172,8 +172,8 @@ local function pause()
   end
   if until_time > 0 then
     delivery_deadline(until_time)
+    live_until(until_time)
   end
-  live_until(until_time > 0 and until_time or nil)
   return same and 'nothing' or 'done'
 end
 

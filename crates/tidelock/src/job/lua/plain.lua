@@ -151,7 +151,7 @@ local function next_start()
   return earliest
 end
 
--- ARGV[at]: how many at most, worker, 1 to park, channel of the process. Answers the time after which to claim again, then
+-- ARGV[at]: how many at most, 0: the process waits no more, worker, 1 to park, channel of the process. Answers the time after which to claim again, then
 -- id, state and input of each run; and what is remembered of it: ids and fences, the jobs being stored.
 local function claim(at)
   local want, worker, parks, process = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -165,7 +165,9 @@ local function claim(at)
     end
   end
   local told = 0
-  if parks == '1' and (#out - 1) / 3 < tonumber(ARGV[at]) and not settling then
+  if tonumber(ARGV[at]) == 0 then
+    leave(process, next_start)
+  elseif parks == '1' and (#out - 1) / 3 < tonumber(ARGV[at]) and not settling then
     told = park(process, next_start)
   end
   out[1] = told_after(told)

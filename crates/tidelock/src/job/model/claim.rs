@@ -17,8 +17,12 @@ impl Model {
                 claimed.runs.push(run);
             }
         }
-        if claim.park && claimed.runs.len() < claim.max && !self.settling {
-            claimed.next = self.park(now, process);
+        if claim.max == 0 {
+            let next = self.next_start();
+            self.parking.leave(now.ms, process, || next);
+        } else if claim.park && claimed.runs.len() < claim.max && !self.settling {
+            let next = self.next_start();
+            claimed.next = self.parking.park(now.ms, process, || next);
         }
         claimed
     }
@@ -68,11 +72,10 @@ impl Model {
         Some(run)
     }
 
-    /// Notes that `process` waits for work.
-    fn park(&mut self, now: Now, process: &Arc<str>) -> Option<u64> {
+    /// The next instant at which there may be something to start.
+    fn next_start(&self) -> Option<u64> {
         let firsts = [self.delayed.first(), self.running.first()].into_iter().flatten().map(|(at, _)| *at);
         let pause = self.pause.as_ref().and_then(|pause| pause.until);
-        let next = firsts.chain(pause).min();
-        self.parking.park(now.ms, process, || next)
+        firsts.chain(pause).min()
     }
 }

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use super::agenda::Agenda;
 use crate::error::Result;
 use crate::handover::{Signal, Site};
-use crate::job::held::{Held, this_moment};
+use crate::job::held::Held;
 use crate::job::observe;
 use crate::job::store::{Action, JobStore, MAX_BATCH, Settle, Settled};
 use crate::proof::{Moment, Proof};
@@ -90,9 +90,9 @@ impl Keeper {
 
     /// Sends what is due.
     fn send(&mut self) {
-        let (asked, now) = (Moment::of(self.site.clock()), this_moment(self.site.clock()));
+        let now = Moment::of(self.site.clock());
         let slept = Proof::new(self.looked, TEN_YEARS).left(now).is_zero();
-        self.looked = asked;
+        self.looked = now;
         if slept {
             // No lease from before is proven.
             self.agenda.all().into_iter().for_each(|held| held.look(now));
@@ -104,7 +104,7 @@ impl Keeper {
         }
         while !sent.is_empty() {
             let rest = sent.split_off(sent.len().min(MAX_BATCH));
-            self.fly(std::mem::replace(&mut sent, rest), asked);
+            self.fly(std::mem::replace(&mut sent, rest), now);
         }
     }
 

@@ -127,7 +127,9 @@ impl Shared {
         }
         state.running.insert((id, fence), Arc::clone(&held));
         drop(state);
-        older.iter().for_each(|run| run.supersede());
+        for run in &older {
+            run.supersede();
+        }
         held.begin();
         let listener = Arc::downgrade(&held) as Weak<dyn Cancellable>;
         self.ears.listen(fence, listener);

@@ -37,8 +37,6 @@ local function pause()
   redis.call('HSET', RECORD, 'reason', ARGV[6])
   if until_time > 0 then
     delivery_deadline(until_time)
-  end
-  if until_time > 0 then
     live_until(until_time)
   end
   return same and 'no' or 'yes'

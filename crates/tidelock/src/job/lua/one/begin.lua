@@ -32,5 +32,5 @@ if submits or claims or (ends and last == at + 2) then
       local want = tonumber(ARGV[claim_at + 1])
       starts = want > 0 and ready > 0
       parks = ARGV[claim_at + 3] == '1' and ready < want
-      plain = plain and (want <= 1 or ready <= 1)
+      plain = plain and want > 0 and (want <= 1 or ready <= 1)
     end
