@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 
 use super::cursor::Cursor;
 use super::event::{Event, EventKind};
@@ -253,7 +254,7 @@ impl<T: Value> Inner<T> {
     }
 
     async fn next_within(&mut self, over: impl Future<Output = ()>) -> Result<Option<Event<T>>> {
-        let mut over = pin!(over);
+        let mut over = pin!(over.fuse());
         for passed in 1_u64.. {
             let next = within(&mut self.log, over.as_mut()).await;
             let Some(next) = next.map_err(|error| self.handle.site.context(&CALL, error))? else { return Ok(None) };
@@ -261,7 +262,7 @@ impl<T: Value> Inner<T> {
                 return Ok(Some(event));
             }
             // Traffic elsewhere does not make the wait longer.
-            if passed.is_multiple_of(64) && over.as_mut().now_or_never().is_some() {
+            if over.is_terminated() || (passed.is_multiple_of(64) && over.as_mut().now_or_never().is_some()) {
                 return Ok(None);
             }
         }
