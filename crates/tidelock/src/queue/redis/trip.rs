@@ -130,13 +130,12 @@ impl Remote {
         let is_send = |request: &Request| matches!(request, Request::Send { .. });
         let (sends, rest): (Vec<_>, Vec<_>) = plan.requests.into_iter().partition(is_send);
         let goes_again = is_full && !sends.is_empty() && !rest.is_empty();
+        let (again, lost) = if goes_again { (Some(rest), None) } else { (None, Some(rest)) };
         let error = failure.into_error(&self.operation());
-        sends.into_iter().for_each(|request| server::Request::fail(request, &error));
-        if goes_again {
-            return Some(rest);
+        for request in sends.into_iter().chain(lost.into_iter().flatten()) {
+            server::Request::fail(request, &error);
         }
-        rest.into_iter().for_each(|request| server::Request::fail(request, &error));
-        None
+        again
     }
 
     /// One empty trip: carries out what is overdue, unless some process did within the last second.
