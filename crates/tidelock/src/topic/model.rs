@@ -138,9 +138,13 @@ mod tests {
     const RETENTION: u64 = 1_000;
 
     fn publish(model: &mut Model, ms: u64) -> Position {
+        publish_for(model, ms, RETENTION)
+    }
+
+    fn publish_for(model: &mut Model, ms: u64, retention: u64) -> Position {
         let now = Now::from_millis(ms);
         model.advance(now, None);
-        let settings = Settings { retention: Some(RETENTION), max_len: None };
+        let settings = Settings { retention: Some(retention), max_len: None };
         let event = NewEvent { content: crate::handover::store::Content::default(), dedup: None };
         let place = model.log.next_place(now);
         let appended = model.publish(now, settings, vec![event]);
@@ -178,6 +182,15 @@ mod tests {
         assert_eq!(take(&mut model, 5_000, 1, true).events.len(), 0);
         publish(&mut model, 5_000);
         assert_eq!(model.wake(Now::from_millis(5_000)), Woken::default(), "alone it is left in peace");
+    }
+
+    #[test]
+    fn what_a_shorter_retention_ended_stays_so_when_the_clock_steps_back() {
+        let mut model = Model::default();
+        publish_for(&mut model, 5_000, RETENTION);
+        let second = publish_for(&mut model, 5_500, RETENTION / 2);
+        let taken = take(&mut model, 5_499, 10, false);
+        assert_eq!(taken.events.iter().map(|event| event.place).collect::<Vec<_>>(), [second]);
     }
 
     #[test]

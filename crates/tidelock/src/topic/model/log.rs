@@ -147,13 +147,17 @@ impl Log {
         Some(first.at / 1_000 + retention)
     }
 
-    /// Puts settings in force; answers others that were. The beginning of the log is fixed by the old ones first.
+    /// Puts settings in force; answers others that were. The beginning of the log is fixed by the old ones first, then by
+    /// the new ones, or a clock that steps back afterwards would bring back what they ended.
     pub(super) fn settle_on(&mut self, now: Now, settings: Settings) -> Option<Settings> {
         let replaced = self.settings.filter(|old| *old != settings);
         if replaced.is_some() {
             self.floor = self.first_retained(now);
         }
         self.settings = Some(settings);
+        if replaced.is_some() {
+            self.floor = self.first_retained(now);
+        }
         replaced
     }
 

@@ -109,6 +109,24 @@ conformance!(settings_are_those_of_the_latest_publish, async |mut world: World| 
     assert_eq!(long.stats().await.unwrap().max_len, None);
 });
 
+conformance!(a_clock_that_steps_back_brings_back_nothing, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let long = tide.topic::<String>("texts").retention(HOUR).build().unwrap();
+    let short = tide.topic::<String>("texts").retention(10 * SECOND).build().unwrap();
+    publish(&long, "0").await;
+    clock.advance(9 * SECOND);
+    let before = clock.now();
+    clock.advance(SECOND);
+    publish(&short, "1").await;
+    clock.set(before);
+    assert_eq!(page_texts(&short).await, ["1"], "a shorter retention has ended the first one");
+    clock.advance(11 * SECOND);
+    publish(&short, "2").await;
+    clock.set(before);
+    assert_eq!(page_texts(&short).await, ["2"]);
+});
+
 conformance!(what_is_in_flight_stays_until_it_is_settled, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;
