@@ -127,7 +127,8 @@ impl Engine {
         }
         drop(renewal);
         shared.ended.give();
-        let (stats, left) = (shared.lock().stats, shared.held().len());
+        let left = shared.held().len();
+        let stats = shared.lock().stats;
         WorkerReport { left: left as u64, ..stats.report(self.error.take()) }
     }
 
