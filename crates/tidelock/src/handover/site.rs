@@ -200,9 +200,7 @@ pub(crate) struct Claims {
     gap: Option<GapView>,
     messages: VecDeque<Handed>,
     /// When the take was asked for: leases are proven from here.
-    pub(super) start: Moment,
-    /// The same by the monotonic clock alone.
-    pub(crate) asked: Tick,
+    pub(crate) start: Moment,
     /// As asked for, in milliseconds.
     pub(crate) lease: u64,
 }
@@ -210,7 +208,7 @@ pub(crate) struct Claims {
 impl Claims {
     pub(crate) fn new(site: &Arc<Site>, taken: Taken, start: Moment, lease: u64) -> Self {
         let Taken { gap, messages, .. } = taken;
-        Self { site: Arc::clone(site), gap, messages: messages.into(), start, asked: start.tick, lease }
+        Self { site: Arc::clone(site), gap, messages: messages.into(), start, lease }
     }
 
     /// Claims of nothing.
@@ -245,7 +243,7 @@ impl Claims {
             first.extend(self.messages.drain(..count));
             first
         };
-        Self { site: Arc::clone(&self.site), gap, messages, start: self.start, asked: self.asked, lease: self.lease }
+        Self { site: Arc::clone(&self.site), gap, messages, start: self.start, lease: self.lease }
     }
 
     /// Takes the gap out; from here on it is the caller's to tell.

@@ -79,24 +79,22 @@ impl Held {
         site: &Arc<Site>,
         store: &Arc<dyn JobStore>,
         run: Arc<Run>,
-        asked: Tick,
+        asked: Moment,
         (codec, limit): (Codec, usize),
         agenda: &Arc<Agenda>,
     ) -> Arc<Self> {
         let rules = &run.rules;
         let policy = Policy::decode(&rules.policy).unwrap_or_default();
-        let timeout_at = rules.timeout.map(|timeout| asked.plus(Duration::from_millis(timeout)));
-        let mut moment = Moment::of(site.clock());
-        moment.tick = asked;
-        let lease = Lease::new(moment, rules.lease, !policy.lease_is_limit);
+        let timeout_at = rules.timeout.map(|timeout| asked.tick.plus(Duration::from_millis(timeout)));
+        let lease = Lease::new(asked, rules.lease, !policy.lease_is_limit);
         let state = State {
             reason: None,
             drop_at: None,
-            renew_at: (!policy.manual_heartbeat).then(|| asked.plus(lease.period())),
+            renew_at: (!policy.manual_heartbeat).then(|| asked.tick.plus(lease.period())),
             ask_at: None,
             lease,
             progress: None,
-            progress_from: asked,
+            progress_from: asked.tick,
             noted: None,
             over: false,
         };

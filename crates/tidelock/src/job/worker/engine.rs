@@ -190,7 +190,7 @@ impl Engine {
             self.waiting.push_front(waiting);
         }
         self.asked -= claims.messages().len();
-        let asked = claims.asked;
+        let asked = claims.start;
         let shared = &self.shared;
         let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
         for claimed in runs {

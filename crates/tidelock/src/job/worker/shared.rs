@@ -19,6 +19,7 @@ use crate::job::site::store_of;
 use crate::job::stop::StopReason;
 use crate::job::store::{Action, JobStore, Run, Settle, Settled};
 use crate::lifecycle::GiveBack;
+use crate::proof::Moment;
 use crate::runtime::BoxFuture;
 use crate::time::Tick;
 
@@ -106,7 +107,7 @@ impl Shared {
     /// A run begins: from here on it is renewed, and told of a cancel; earlier runs of its job are over, and their handlers are
     /// dropped. `None`: it was claimed so long ago that its lease cannot be proven, and is given back, as the backend may
     /// still wait for this worker; or a later run of its job came before it.
-    pub(super) fn begin(&self, run: Arc<Run>, asked: Tick) -> Option<Beginning> {
+    pub(super) fn begin(&self, run: Arc<Run>, asked: Moment) -> Option<Beginning> {
         let values = (self.plan.codec, self.plan.limit);
         let held = Held::new(self.site(), &self.store, run, asked, values, &self.agenda);
         if held.lease_left().is_zero() {
