@@ -12,7 +12,7 @@ use crate::lifecycle::{self, Hold};
 use crate::proof::{Moment, Proof};
 use crate::queue::MessageId;
 use crate::runtime::BoxFuture;
-use crate::time::SECOND;
+use crate::time::{SECOND, Tick};
 
 /// All that is needed to settle a delivery, from anywhere: it can be stored, and sent to another process.
 ///
@@ -60,8 +60,15 @@ pub(crate) struct Held {
     /// Of the handle that took it.
     pub(crate) max_nack_delay: Duration,
     /// Until it was seen to be over.
-    proof: Mutex<Option<Proof>>,
+    right: Mutex<Option<Right>>,
     moved: Notify,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Right {
+    proof: Proof,
+    /// When its lease was last asked to be set.
+    asked: Tick,
 }
 
 impl Held {
@@ -72,7 +79,7 @@ impl Held {
             fence: handed.fence,
             lease,
             max_nack_delay,
-            proof: Mutex::new(Some(proof(asked, lease))),
+            right: Mutex::new(Some(Right { proof: proof(asked, lease), asked: asked.tick })),
             moved: Notify::new(),
         }
     }
@@ -107,21 +114,28 @@ impl Held {
 
     /// A touch is about to be sent: until its answer the shorter of both leases counts.
     pub(crate) fn touching(&self, asked: Moment, lease: u64) {
-        if let Some(proof) = &mut *self.lock() {
-            proof.shorten(asked, Duration::from_millis(lease));
+        if let Some(right) = &mut *self.lock() {
+            right.proof.shorten(asked, Duration::from_millis(lease));
+            right.asked = asked.tick;
         }
         self.moved.notify_waiters();
     }
 
     /// The answer of a touch that was sent at `asked`.
     pub(crate) fn touched(&self, asked: Moment, lease: u64, held: bool) {
-        let mut proven = self.lock();
+        let mut state = self.lock();
         // A right that was seen to be over never comes back.
-        if proven.is_some() {
-            *proven = held.then(|| proof(asked, lease));
-            drop(proven);
-            self.moved.notify_waiters();
+        let Some(right) = &mut *state else { return };
+        if !held {
+            *state = None;
+        } else if asked.tick < right.asked {
+            // Another was sent since, and nobody knows which of both was carried out last.
+            right.proof.shorten(asked, Duration::from_millis(lease));
+        } else {
+            right.proof = proof(asked, lease);
         }
+        drop(state);
+        self.moved.notify_waiters();
     }
 
     pub(crate) fn lost(&self) {
@@ -131,15 +145,15 @@ impl Held {
 
     pub(crate) fn lease_left(&self) -> Duration {
         let now = Moment::of(self.site.clock());
-        self.lock().map_or(Duration::ZERO, |proof| proof.left(now))
+        self.lock().map_or(Duration::ZERO, |right| right.proof.left(now))
     }
 
     pub(crate) async fn until_lost(&self) {
         loop {
             let moved = self.moved.notified();
             let now = Moment::of(self.site.clock());
-            let proof = self.lock().filter(|proof| !proof.left(now).is_zero());
-            let Some(proof) = proof else { return };
+            let right = self.lock().filter(|right| !right.proof.left(now).is_zero());
+            let Some(Right { proof, .. }) = right else { return };
             // Looks once a second, because timers stand still while a machine sleeps.
             let next = proof.until().min(now.tick.plus(SECOND));
             tokio::select! {
@@ -149,8 +163,8 @@ impl Held {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Proof>> {
-        self.proof.lock().expect("no code panics while it holds this lock")
+    fn lock(&self) -> MutexGuard<'_, Option<Right>> {
+        self.right.lock().expect("no code panics while it holds this lock")
     }
 }
 

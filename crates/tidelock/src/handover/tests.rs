@@ -183,3 +183,27 @@ async fn a_machine_that_slept_holds_nothing() {
     assert_eq!(slept.lease_left(), Duration::ZERO);
     within(slept.until_lost()).await;
 }
+
+#[tokio::test]
+async fn of_two_touches_under_way_the_shorter_counts() {
+    let bench = Bench::new();
+    let now = Moment::of(bench.line.site.clock());
+    let mut later = now;
+    later.tick = now.tick.plus(Duration::from_millis(1));
+    let held = Held::new(&bench.line.site, &handed(1), now, 3_600_000, SECOND);
+    // The worker renews, and the handler asks for more meanwhile.
+    held.touching(now, 30_000);
+    assert!(held.lease_left() <= 30 * SECOND, "it may be carried out even if its answer is lost");
+    held.touching(later, 60_000);
+    held.touched(later, 60_000, true);
+    assert!(held.lease_left() > 50 * SECOND);
+    held.touched(now, 30_000, true);
+    assert!(held.lease_left() <= 30 * SECOND, "it may have been carried out last");
+    // The other way round.
+    held.touching(later, 10_000);
+    held.touched(now, 3_600_000, true);
+    assert!(held.lease_left() <= 10 * SECOND, "the other may have been carried out last");
+    held.touched(later, 10_000, false);
+    held.touched(later, 10_000, true);
+    assert_eq!(held.lease_left(), Duration::ZERO, "a right that is over does not come back");
+}

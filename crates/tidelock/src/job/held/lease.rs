@@ -13,13 +13,15 @@ pub(super) struct Lease {
     given: u64,
     /// A heartbeat that may have set another lease, or may yet set it: when the last one was asked for.
     doubt: Option<Tick>,
+    /// When the one was asked for that set the lease, or the claim.
+    set_at: Tick,
 }
 
 impl Lease {
     /// A lease that was asked for at that moment.
     pub(super) fn new(asked: Moment, given: u64, is_proven: bool) -> Self {
         let proof = is_proven.then(|| Proof::new(asked, Duration::from_millis(given)));
-        Self { proof, given, doubt: None }
+        Self { proof, given, doubt: None, set_at: asked.tick }
     }
 
     /// How long it can still be proven.
@@ -49,17 +51,23 @@ impl Lease {
 
     /// A renewal that was asked for at that moment left so much; `set`: it was a heartbeat that set the lease.
     pub(super) fn renewed(&mut self, asked: Moment, set: Option<u64>, mut left: u64) {
-        if let Some(set) = set
-            && self.doubt.is_none_or(|since| since <= asked.tick)
-        {
-            (self.given, self.doubt) = (set, None);
+        let set = set.filter(|_| self.doubt.is_none_or(|since| since <= asked.tick));
+        if let Some(set) = set {
+            (self.given, self.doubt, self.set_at) = (set, None, asked.tick);
+        } else if asked.tick < self.set_at {
+            // The heartbeat that was answered before may have been carried out after it.
+            return;
         }
         if self.doubt.is_some() {
             // The backend may carry out the heartbeat after this renewal.
             left = left.min(self.given);
         }
-        if let Some(proof) = &mut self.proof {
-            *proof = Proof::new(asked, Duration::from_millis(left));
+        let Some(proof) = &mut self.proof else { return };
+        let new = Proof::new(asked, Duration::from_millis(left));
+        // Only a heartbeat shortens a lease. A renewal beyond timeout and grace leaves its end where it is, and the longer its
+        // answer took, the less of it follows from the answer.
+        if set.is_some() || new.until() > proof.until() {
+            *proof = new;
         }
     }
 }
@@ -86,7 +94,7 @@ mod tests {
         // A renewal that went first, one that went last, and one that knows nothing of the heartbeat.
         for (asked, left) in [(500, 30_000), (1_300, 1_000), (1_600, 30_000)] {
             lease.renewed(at(asked), None, left);
-            assert_eq!((lease.left(at(asked)), lease.period()), (990 * MS, SECOND / 3));
+            assert_eq!((lease.left(at(asked.max(1_000))), lease.period()), (990 * MS, SECOND / 3));
         }
         lease.renewed(at(1_900), Some(6_000), 6_000);
         assert_eq!((lease.left(at(1_900)), lease.period()), (5_940 * MS, 2 * SECOND));
@@ -107,7 +115,26 @@ mod tests {
         lease.asking(at(1_000), 9_000);
         lease.asking(at(2_000), 6_000);
         lease.renewed(at(1_000), Some(9_000), 9_000);
-        assert_eq!((lease.left(at(2_000)), lease.period()), (4_940 * MS, 2 * SECOND));
+        assert_eq!((lease.left(at(2_000)), lease.period()), (5_940 * MS, 2 * SECOND));
+    }
+
+    #[test]
+    fn an_answer_that_is_older_than_the_heartbeat_counts_for_nothing() {
+        let mut lease = lease();
+        lease.asking(at(2_000), 1_000);
+        lease.renewed(at(2_000), Some(1_000), 1_000);
+        lease.renewed(at(1_999), None, 30_000);
+        assert_eq!(lease.left(at(2_000)), 990 * MS);
+        lease.renewed(at(2_001), None, 1_000);
+        assert_eq!(lease.left(at(2_001)), 990 * MS);
+    }
+
+    #[test]
+    fn a_slow_answer_about_a_lease_that_was_not_renewed_shortens_nothing() {
+        let mut lease = lease();
+        lease.renewed(at(10_000), None, 30_000);
+        lease.renewed(at(20_000), None, 15_000);
+        assert_eq!(lease.left(at(25_000)), 14_700 * MS);
     }
 
     #[test]

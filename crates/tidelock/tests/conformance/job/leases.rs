@@ -2,6 +2,7 @@
 
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tidelock::job::{FailureCode, StopReason};
 use tidelock::{ErrorKind, HOUR, MINUTE, Timestamp};
 
@@ -278,4 +279,53 @@ conformance!(runs_of_a_job_never_overlap_in_one_worker, async |mut world: World|
     }
     until(async || worker.stats().running == 0).await;
     assert_eq!(within(worker.shutdown(SECOND)).await.completed, 2);
+});
+
+conformance!(a_handler_that_hangs_ends_by_its_timeout_however_long_its_lease_is, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    // Grace and lease in each order, and a lease whose margin is longer than the grace.
+    let spans = [(SECOND, 2 * SECOND), (SECOND, Duration::ZERO), (3 * SECOND, SECOND), (HOUR, 5 * SECOND)];
+    for (lease, grace) in spans {
+        let (timeout, gate) = (3 * lease, Gate::default());
+        let job = tide.job("texts").lease(lease).timeout(timeout).stop_grace(grace).attempts(2);
+        let job: Job<String, String> = job.build().unwrap();
+        let (id, reasons, run) = (submit(&job, "hangs").await, Seen::default(), Arc::new(Mutex::new(None)));
+        let parts = (gate.clone(), reasons.clone(), Arc::clone(&run));
+        let worker = job.process_with(parts, async |(gate, reasons, run), ctx, _| {
+            *run.lock().unwrap() = Some(ctx.clone());
+            gate.entered.notify_one();
+            reasons.add(format!("{:?}", ctx.cancelled().await));
+            gate.open.notify_one();
+            std::future::pending().await
+        });
+        let worker = worker.spawn();
+        for failures in 1..=2 {
+            within(gate.entered.notified()).await;
+            let (over, dropped) = (clock.now() + timeout, clock.now() + timeout + grace);
+            let latest = dropped + lease.min(2 * MINUTE);
+            let ctx = run.lock().unwrap().take().unwrap();
+            let renewed_up_to = async |instant| {
+                while clock.now() + lease / 3 < instant {
+                    clock.advance(lease / 3);
+                    // By the run itself, to the margin of a hundredth that it leaves: until it has heard of a renewal it has
+                    // to take its lease for the one before, whose end may be the same and whose margin is then wider.
+                    let left = latest.min(clock.now() + lease).since(clock.now());
+                    until(async || ctx.lease_left() + MS > left * 99 / 100).await;
+                }
+                clock.set(instant);
+            };
+            renewed_up_to(over).await;
+            within(gate.open.notified()).await;
+            renewed_up_to(dropped).await;
+            until(async || info(&job, &id).await.failures == failures).await;
+        }
+        match within(job.join(id)).await.unwrap() {
+            Joined::TimedOut(failure) => assert_eq!((failure.code, failure.attempt), (FailureCode::Timeout, 2)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((reasons.all(), info(&job, &id).await.crashes), (vec!["Timeout".to_owned(); 2], 0));
+        let report = within(worker.shutdown(SECOND)).await;
+        assert_eq!((report.retried, report.failed, report.stale), (1, 1, 0));
+    }
 });
