@@ -39,7 +39,9 @@ async fn renew(site: &Arc<Site>, lease: u64, held: Vec<Arc<Held>>) -> bool {
     let parts = held.chunks(MAX_BATCH).map(|part| async move {
         let asked = site.moment();
         // It may end sooner by it: whoever holds it may have asked for a longer one.
-        part.iter().for_each(|held| held.touching(asked, lease));
+        for held in part {
+            held.touching(asked, lease);
+        }
         let touches = part.iter().map(|held| held.settle(Action::Touch { lease })).collect();
         match site.settle(touches).await {
             Ok(settled) => {
