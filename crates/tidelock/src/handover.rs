@@ -7,6 +7,7 @@
 
 pub(crate) mod cursor;
 mod dead;
+mod ending;
 mod held;
 pub(crate) mod observe;
 mod parking;
@@ -28,6 +29,7 @@ pub use self::settle::{Ack, AckMany, Bury, GiveBack, Nack, Nacked, Touch};
 pub use self::worker::{HandlerError, RunningWorker, WorkerReport, WorkerStats};
 
 pub(crate) use self::dead::{dead_filters, letters_limit, requeue_delay};
+pub(crate) use self::ending::{Ending, Over, StopOrder};
 pub(crate) use self::held::Held;
 pub(crate) use self::parking::Parking;
 pub(crate) use self::places::{Places, Standing};

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::slots::{Finished, Shared};
 use super::{Plan, RunningWorker, WorkerReport};
 use crate::error::{Error, ErrorKind, Result};
+use crate::handover::ending::{Ending, Over};
 use crate::handover::held::Held;
 use crate::handover::receivers::Receivers;
 use crate::handover::renewal;
@@ -19,13 +20,10 @@ use crate::handover::site::{Claims, Site};
 use crate::handover::store::{MAX_BATCH, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::runtime::{self, BoxFuture};
-use crate::time::{SECOND, Tick};
+use crate::time::SECOND;
 
 /// Requests of one kind under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
-
-/// How long the last settles may take after the grace, of real time: a server that is away is not waited for any longer.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Settles that have their answers.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
@@ -39,10 +37,7 @@ pub(super) struct Engine {
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// When something in the buffer may have waited for too long.
     impatience: Option<BoxFuture<'static, ()>>,
-    /// When the handlers are dropped, once it is stopping.
-    deadline: Option<(Tick, BoxFuture<'static, ()>)>,
-    /// When what could not be settled is left.
-    last_words: Option<BoxFuture<'static, ()>>,
+    ending: Ending,
     stopping: bool,
     error: Option<Error>,
     slots_at_once: usize,
@@ -69,8 +64,7 @@ impl Engine {
             asked: 0,
             settles: FuturesUnordered::new(),
             impatience: None,
-            deadline: None,
-            last_words: None,
+            ending: Ending::default(),
             stopping: false,
             error: None,
             slots_at_once: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -101,7 +95,7 @@ impl Engine {
             if shared.stopping.is_given() && !self.stopping {
                 self.stop();
             }
-            self.shorten_grace();
+            self.ending.shorten(&site, &shared.stopping);
             self.settle();
             self.ask();
             if self.open_slots() {
@@ -120,8 +114,10 @@ impl Engine {
                 () = shared.changed.notified() => {}
                 // Also of one that is stopping already: there may be less time.
                 () = &mut closing => shared.stopping.give(),
-                () = alarm(self.deadline.as_mut().map(|(_, at)| at)) => self.abort(),
-                () = alarm(self.last_words.as_mut()) => break,
+                over = self.ending.over() => match over {
+                    Over::Grace => shared.abort(),
+                    Over::LastWords => break,
+                },
                 () = alarm(self.impatience.as_mut()) => self.give_back_stale(),
             }
         }
@@ -241,32 +237,8 @@ impl Engine {
     fn stop(&mut self) {
         self.stopping = true;
         self.shared.give_back_waiting(None);
-        let usual = || self.shared.site().tick().plus(self.shared.plan.shutdown_grace);
-        let told = self.shared.lock().drop_at;
-        self.set_deadline(told.unwrap_or_else(usual));
-    }
-
-    /// A shutdown of everything, or a second stop signal, may leave less time than the first one did.
-    fn shorten_grace(&mut self) {
-        let Some((deadline, _)) = &self.deadline else { return };
-        let deadline = *deadline;
-        let closing = self.shared.site().world.lifecycle.deadline();
-        let told = self.shared.lock().drop_at;
-        let sooner = closing.into_iter().chain(told).min();
-        if let Some(sooner) = sooner.filter(|sooner| *sooner < deadline) {
-            self.set_deadline(sooner);
-        }
-    }
-
-    fn set_deadline(&mut self, at: Tick) {
-        let clock = self.shared.site().clock().clone();
-        self.deadline = Some((at, Box::pin(async move { clock.sleep_until(at).await })));
-    }
-
-    fn abort(&mut self) {
-        self.deadline = None;
-        self.last_words = Some(Box::pin(runtime::sleep(LAST_WORDS)));
-        self.shared.abort();
+        let (shared, usual) = (&self.shared, self.shared.plan.shutdown_grace);
+        self.ending.begin(shared.site(), &shared.stopping, usual);
     }
 
     fn fail(&mut self, error: Error) {

@@ -19,6 +19,7 @@ use super::failure::{HandlerError, Remedy};
 use super::report::WorkerStats;
 use super::{Control, Plan};
 use crate::error::Error;
+use crate::handover::ending::StopOrder;
 use crate::handover::held::Held;
 use crate::handover::observe::{self, Counter, Operation};
 use crate::handover::receive::undecodable;
@@ -41,7 +42,7 @@ pub(super) struct Shared {
     /// Something for the engine to do.
     pub(super) changed: Notify,
     /// Take no more.
-    pub(super) stopping: Signal,
+    pub(super) stopping: StopOrder,
     /// Drop the handlers.
     abort: Notify,
     /// The engine has ended.
@@ -77,8 +78,6 @@ pub(super) struct State {
     /// Whether messages may be taken ahead of a free slot.
     pub(super) prefetching: bool,
     pub(super) aborted: bool,
-    /// When handlers are dropped, as a stop signal told; it overrides the plan's grace.
-    pub(super) drop_at: Option<Tick>,
 }
 
 impl Shared {
@@ -88,7 +87,7 @@ impl Shared {
             plan,
             state: Mutex::new(State { prefetching: true, ..State::default() }),
             changed: Notify::new(),
-            stopping: Signal::default(),
+            stopping: StopOrder::default(),
             abort: Notify::new(),
             ended: Signal::default(),
         }
@@ -323,12 +322,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 impl Control for Shared {
     fn stop(&self, grace: Option<Duration>) {
-        if let Some(grace) = grace {
-            let end = self.site().tick().plus(grace);
-            let mut state = self.lock();
-            state.drop_at = Some(state.drop_at.map_or(end, |known| known.min(end)));
-        }
-        self.stopping.give();
+        self.stopping.give_with(self.site(), grace);
         self.changed.notify_one();
     }
 

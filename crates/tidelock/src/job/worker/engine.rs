@@ -15,12 +15,12 @@ use super::run;
 use super::running::RunningJobWorker;
 use super::shared::{Finished, Shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::Claims;
+use crate::handover::{Claims, Ending, Over};
 use crate::job::observe;
 use crate::job::store::{MAX_BATCH, MAX_BYTES, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::runtime::{self, BoxFuture};
-use crate::time::{SECOND, Tick};
+use crate::time::SECOND;
 
 /// Requests of one kind under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
@@ -28,9 +28,6 @@ const FLIGHTS: usize = 2;
 const SHARE: usize = 16;
 /// How long handlers that were dropped may take to let go, of real time: one that never yields cannot be dropped.
 const LET_GO: Duration = Duration::from_millis(500);
-
-/// How long the last settles may take after the grace, of real time: a server that is away is not waited for any longer.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Settles that have their answers.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
@@ -49,12 +46,9 @@ pub(super) struct Engine {
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// How many are in them.
     sent: usize,
-    /// When the handlers are dropped, once it is stopping.
-    deadline: Option<(Tick, BoxFuture<'static, ()>)>,
+    ending: Ending,
     /// When those that did not let go are given up.
     last_call: Option<BoxFuture<'static, ()>>,
-    /// When what could not be settled is left.
-    last_words: Option<BoxFuture<'static, ()>>,
     stopping: bool,
     error: Option<Error>,
     _hold: Hold,
@@ -71,9 +65,8 @@ impl Engine {
             waiting: VecDeque::new(),
             settles: FuturesUnordered::new(),
             sent: 0,
-            deadline: None,
+            ending: Ending::default(),
             last_call: None,
-            last_words: None,
             stopping: false,
             error: None,
             _hold: site.world.lifecycle.hold_until_closed("worker", &site.address.id, closer),
@@ -103,7 +96,7 @@ impl Engine {
             if shared.stopping.is_given() && !self.stopping {
                 self.stop();
             }
-            self.shorten_grace();
+            self.ending.shorten(&site, &shared.stopping);
             if !site.source.is_local() {
                 // Handlers that are about to end share the trip.
                 runtime::yield_now().await;
@@ -121,9 +114,11 @@ impl Engine {
                 () = shared.changed.notified() => {}
                 // Also of one that is stopping already: there may be less time.
                 () = &mut closing => shared.stopping.give(),
-                () = alarm(self.deadline.as_mut().map(|(_, at)| at)) => self.abort(),
+                over = self.ending.over() => match over {
+                    Over::Grace => self.abort(),
+                    Over::LastWords => break,
+                },
                 () = alarm(self.last_call.as_mut()) => self.give_up(),
-                () = alarm(self.last_words.as_mut()) => break,
                 // By now the requests that were made above are under way.
                 () = std::future::ready(()), if !self.waiting.is_empty() => self.begin(),
             }
@@ -230,30 +225,12 @@ impl Engine {
         // Given back at once.
         self.waiting.clear();
         self.shared.tell_shutdown();
-        let usual = || self.shared.site().tick().plus(self.shared.plan.shutdown_grace);
-        self.set_deadline(self.shared.drop_at().unwrap_or_else(usual));
-    }
-
-    /// A shutdown of everything, or a second stop signal, may leave less time than the first one did.
-    fn shorten_grace(&mut self) {
-        let Some((deadline, _)) = &self.deadline else { return };
-        let deadline = *deadline;
-        let closing = self.shared.site().world.lifecycle.deadline();
-        let sooner = closing.into_iter().chain(self.shared.drop_at()).min();
-        if let Some(sooner) = sooner.filter(|sooner| *sooner < deadline) {
-            self.set_deadline(sooner);
-        }
-    }
-
-    fn set_deadline(&mut self, at: Tick) {
-        let clock = self.shared.site().clock().clone();
-        self.deadline = Some((at, Box::pin(async move { clock.sleep_until(at).await })));
+        let (shared, usual) = (&self.shared, self.shared.plan.shutdown_grace);
+        self.ending.begin(shared.site(), &shared.stopping, usual);
     }
 
     fn abort(&mut self) {
-        self.deadline = None;
         self.last_call = Some(Box::pin(runtime::sleep(LET_GO)));
-        self.last_words = Some(Box::pin(runtime::sleep(LAST_WORDS)));
         self.shared.abort();
     }
 

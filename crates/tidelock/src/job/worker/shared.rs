@@ -11,7 +11,7 @@ use super::Plan;
 use super::agenda::Agenda;
 use super::report::JobWorkerStats;
 use super::run::{Outcome, verdict};
-use crate::handover::{Receivers, Signal, Site};
+use crate::handover::{Receivers, Signal, Site, StopOrder};
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
 use crate::job::observe::{self, Counter};
@@ -21,7 +21,6 @@ use crate::job::store::{Action, JobStore, Run, Settle, Settled};
 use crate::lifecycle::GiveBack;
 use crate::proof::Moment;
 use crate::runtime::BoxFuture;
-use crate::time::Tick;
 
 pub(super) struct Shared {
     pub(super) line: Arc<Receivers>,
@@ -33,7 +32,7 @@ pub(super) struct Shared {
     /// Something for the engine to do.
     pub(super) changed: Notify,
     /// Start no more.
-    pub(super) stopping: Signal,
+    pub(super) stopping: StopOrder,
     /// The engine has ended.
     pub(super) ended: Signal,
 }
@@ -53,8 +52,6 @@ struct State {
     /// Settles that were sent without success and are being sent again.
     repeated: usize,
     stats: JobWorkerStats,
-    /// When the handlers are to be dropped, where the stop signal said it: overrides the plan's.
-    drop_at: Option<Tick>,
 }
 
 /// A run that begins, and the earlier runs of its job whose handlers have to end first.
@@ -74,7 +71,7 @@ impl Shared {
             agenda: Arc::default(),
             state: Mutex::default(),
             changed: Notify::new(),
-            stopping: Signal::default(),
+            stopping: StopOrder::default(),
             ended: Signal::default(),
         }
     }
@@ -219,10 +216,6 @@ impl Shared {
         let state = self.lock();
         state.running.len() + state.outbox.len()
     }
-
-    pub(super) fn drop_at(&self) -> Option<Tick> {
-        self.lock().drop_at
-    }
 }
 
 /// The bytes of a settle that a user chose.
@@ -239,12 +232,7 @@ fn size(settle: &Settle) -> usize {
 impl Shared {
     /// The stop signal; `grace` overrides `shutdown_grace`, and that of an earlier signal if it ends sooner.
     pub(super) fn stop(&self, grace: Option<Duration>) {
-        if let Some(grace) = grace {
-            let end = self.site().tick().plus(grace);
-            let mut state = self.lock();
-            state.drop_at = Some(state.drop_at.map_or(end, |known| known.min(end)));
-        }
-        self.stopping.give();
+        self.stopping.give_with(self.site(), grace);
         self.changed.notify_one();
     }
 
