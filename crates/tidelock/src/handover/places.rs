@@ -15,15 +15,12 @@ pub(crate) struct Places {
     pub(crate) lines: BTreeMap<(Arc<str>, u64), u64>,
     /// How many are due and wait for the head of their line.
     pub(crate) blocked: u64,
-    last_join: u64,
 }
 
 impl Places {
-    /// Joins the end of a key's line; answers the order of joining.
-    pub(crate) fn join(&mut self, key: &Arc<str>, id: u64) -> u64 {
-        self.last_join += 1;
-        self.lines.insert((Arc::clone(key), self.last_join), id);
-        self.last_join
+    /// Joins the end of a key's line: `join` is greater than that of all who joined before.
+    pub(crate) fn join(&mut self, key: &Arc<str>, join: u64, id: u64) {
+        self.lines.insert((Arc::clone(key), join), id);
     }
 
     /// Whether it may go as far as its line is concerned: it is the head, or has no key.

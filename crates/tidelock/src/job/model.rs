@@ -40,6 +40,8 @@ pub(crate) struct Model {
     pause: Option<Pause>,
     jobs: HashMap<u64, Job>,
     places: Places,
+    /// The last order of joining a line.
+    last_join: u64,
     /// (instant, id) of the next transition by time, per state.
     delayed: BTreeSet<(u64, u64)>,
     running: BTreeSet<(u64, u64)>,
@@ -231,7 +233,9 @@ impl Model {
     /// Joins the end of its line, if it has one.
     fn join_line(&mut self, job: &mut Job) {
         if let Some(line) = &job.line {
-            job.join = self.places.join(line, job.id);
+            self.last_join += 1;
+            job.join = self.last_join;
+            self.places.join(line, job.join, job.id);
         }
     }
 

@@ -176,7 +176,7 @@ impl Model {
             standing,
             attempts: 0,
             fence: 0,
-            join: 0,
+            join: if new.content.ordering_key.is_some() { id } else { 0 },
             note: None,
             last_error: None,
             content: Arc::new(new.content),
@@ -195,9 +195,9 @@ impl Model {
     }
 
     /// Puts a new or requeued message into its first state: delayed until `due`, ready, or behind its key.
-    fn admit(&mut self, mut message: Message, due: Option<u64>) {
+    fn admit(&mut self, message: Message, due: Option<u64>) {
         if let Some(key) = &message.content.ordering_key {
-            message.join = self.places.join(key, message.id);
+            self.places.join(key, message.join, message.id);
         }
         match due {
             Some(due) => self.store_delayed(message, due, Place::Original),

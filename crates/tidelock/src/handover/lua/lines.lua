@@ -1,26 +1,42 @@
 -- part: lines of what goes one at a time. LINES holds what is unfinished, by key, NUL, order of joining and id; no key
--- holds a NUL but at its very beginning.
-local function line_member(key, join, id_bytes)
+-- holds a NUL but at its very beginning. `heads`: the first of each line, as far as this step has looked: the id as bytes,
+-- false for a line without any.
+local lines = { heads = {} }
+
+function lines.member(key, join, id_bytes)
   return key .. '\0' .. pack8(join) .. id_bytes
 end
 
--- Joins the end of a line; answers the order of joining.
-local function join_line(key, id_bytes)
-  r.join = r.join + 1
-  redis.call('ZADD', LINES, 0, line_member(key, r.join, id_bytes))
-  fresh[LINES] = true
-  return r.join
+-- The first members of a line.
+function lines.first(key, count)
+  return redis.call('ZRANGEBYLEX', LINES, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, count)
 end
 
--- The id of the first of a line, as bytes.
-local function head_of(key)
-  local first = redis.call('ZRANGEBYLEX', LINES, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, 1)[1]
-  return first and first:sub(-8)
+-- The id of the first of a line, as bytes; false if nothing stands in it.
+function lines.head(key)
+  if lines.heads[key] == nil then
+    local first = lines.first(key, 1)[1]
+    lines.heads[key] = first and first:sub(-8) or false
+  end
+  return lines.heads[key]
+end
+
+-- Joins the end of a line: `join` is greater than that of all who joined before.
+function lines.join(key, join, id_bytes)
+  redis.call('ZADD', LINES, 0, lines.member(key, join, id_bytes))
+  fresh[LINES] = true
+  if lines.heads[key] == false then
+    lines.heads[key] = id_bytes
+  end
 end
 
 -- Leaves a line; answers who became its head by that, as bytes.
-local function quit_line(key, join, id_bytes)
-  local was_head = head_of(key) == id_bytes
-  redis.call('ZREM', LINES, line_member(key, join, id_bytes))
-  return was_head and head_of(key)
+function lines.quit(key, join, id_bytes)
+  local member, first = lines.member(key, join, id_bytes), lines.first(key, 2)
+  redis.call('ZREM', LINES, member)
+  if first[1] ~= member then
+    return false
+  end
+  lines.heads[key] = first[2] and first[2]:sub(-8) or false
+  return lines.heads[key]
 end

@@ -129,7 +129,7 @@ local function retry(id)
   j.failures, j.crashes, j.attempt, j.settled, j.has_reason, j.note = 0, 0, 0, false, false, ''
   j.standing = stand()
   if j.queue then
-    j.join = join_line(j.queue, id)
+    join_key(j)
   end
   log(j, now, 's', '', false)
   wait(j, now, now)

@@ -33,15 +33,30 @@ local function start_one(id, content, worker, process, out, receipts)
   start(load(id), content, worker, process, out, receipts)
 end
 
--- From both the plain line and the sorted set of everything else, one by one in order.
+-- Jobs are read so many at a time: how large their inputs are is seen when they are there.
+local SOME = 16
+local function preload_some(members, at)
+  local ids = {}
+  for i = at, math.min(at + 2 * SOME - 2, #members), 2 do
+    ids[#ids + 1] = members[i]:sub(9)
+  end
+  preload(JOBS, ids)
+  preload(INPUTS, ids)
+end
+
+-- From both the plain line and the sorted set of everything else, in order.
 local function claim_merged(want, worker, process, out, receipts)
-  local bytes = 0
+  write_set(READY)
+  local members, at, bytes = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES'), 1, 0
   for _ = 1, want do
-    local member, score = first_in(READY)
+    local member, score = members[at], members[at + 1]
     local j, by_line = line_head(), true
     if member and not (j and tonumber(score) == 9 and (unpack8(member) > j.standing
       or (unpack8(member) == j.standing and unpack8(member, 9) > unpack8(j.id)))) then
-      j, by_line = load(member:sub(9)), false
+      if at % (2 * SOME) == 1 then
+        preload_some(members, at)
+      end
+      j, by_line, at = load(member:sub(9)), false, at + 2
     end
     if not j then
       return

@@ -1,8 +1,15 @@
 -- part: moves of a job from state to state. A mirror of job/model.rs.
 
+-- Joins the line of its key.
+local function join_key(j)
+  r.join = r.join + 1
+  j.join = r.join
+  lines.join(j.queue, j.join, j.id)
+end
+
 -- Leaves its line; the next one may go, if it is due.
 local function leave_line(j)
-  local head = j.queue and quit_line(j.queue, j.join, j.id)
+  local head = j.queue and lines.quit(j.queue, j.join, j.id)
   local first = head and load(head)
   if first and first.kind == 'b' then
     first.kind = 'r'
@@ -46,7 +53,7 @@ end
 
 local function be_ready(j)
   j.number, j.note = 0, ''
-  if not j.queue or head_of(j.queue) == j.id then
+  if not j.queue or lines.head(j.queue) == j.id then
     j.kind = 'r'
     r.ready = r.ready + 1
     put(READY, 9 - j.priority, place_of(j))

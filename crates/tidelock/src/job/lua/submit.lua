@@ -39,7 +39,7 @@ local function accept(rules, priority, due, content, origin)
     join_series(j, origin)
   end
   if j.queue then
-    j.join = join_line(j.queue, id)
+    join_key(j)
   end
   write_field(INPUTS, id, content)
   if due then

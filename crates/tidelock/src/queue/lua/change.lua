@@ -67,6 +67,7 @@ local function remove(id_bytes)
       if is_endless(found) then
         r.endless = r.endless - 1
       end
+      leave_line(found)
       return 'removed'
     end
   end
@@ -83,9 +84,11 @@ local function purge_line(newest)
     end
     if #elements[i] > TOMBSTONE then
       removed = removed + 1
-      if is_endless(parse_line(elements[i])) then
+      local m = parse_line(elements[i])
+      if is_endless(m) then
         r.endless = r.endless - 1
       end
+      leave_line(m)
     end
   end
   r.ready, r.settled = r.ready - removed, r.settled + removed
@@ -147,8 +150,9 @@ local function requeue(id_bytes, settings)
     return 'full', depth, limit
   end
   leave_state(m)
-  m.standing, m.attempts, m.note, m.failure = now + delay, 0, '', ''
-  go_back(m, m.standing)
+  -- Behind all that are ready then, and behind all of its ordering key.
+  r.id = following(r.id)
+  m.standing, m.join, m.attempts, m.note, m.failure = now + delay, r.id, 0, '', ''
   local expiry = age > 0 and m.standing + age or 0
   local element = struct.pack('>I8I8I8I8', m.id, m.enqueued, expiry, retention) .. m.element:sub(33)
   parse_element(m, element)

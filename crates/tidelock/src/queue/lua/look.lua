@@ -110,7 +110,8 @@ local function show_blocked(limit, key, join)
   for i = 1, #members do
     local id = members[i]:sub(-8)
     local value = redis.call('HGET', MESSAGES, id)
-    if value:byte(1) == 98 then
+    -- What stands in the plain line is not among the messages.
+    if value and value:byte(1) == 98 then
       show(value, id)
       shown = shown + 1
     end

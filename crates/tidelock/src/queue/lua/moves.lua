@@ -1,19 +1,42 @@
 -- part: moves of a message from state to state. A mirror of the model; see queue/model.rs.
 
--- Takes a message out of its key's line; the next one becomes the head and, if it is due, deliverable.
-local function leave_line(m)
-  local head = m.key and quit_line(m.key, m.join, pack8(m.id))
-  if not head then
-    return
+-- Joins the line of an ordering key, by a number of the series of ids.
+local function join_key(key, join, id_bytes)
+  r.join = join
+  lines.join(key, join, id_bytes)
+end
+
+-- Takes messages out of the lines of their keys. Where the first one went, the next becomes the head and, if it is due,
+-- deliverable. `members`: of one message for each key.
+local function leave_lines(members)
+  local gone, ids, ready, places = {}, {}, {}, {}
+  for key, member in pairs(members) do
+    gone[#gone + 1], lines.heads[key] = member, nil
   end
-  local next_message = load(head)
-  if next_message.kind == 'b' then
-    next_message.kind = 'r'
-    r.blocked = r.blocked - 1
-    r.ready = r.ready + 1
-    store(next_message)
-    redis.call('ZADD', READY, 9 - next_message.priority, place_of(next_message))
+  call_in_parts('ZREM', LINES, gone)
+  for key in pairs(members) do
+    ids[#ids + 1] = lines.head(key) or nil
+  end
+  local values = load_values(MESSAGES, ids)
+  for i = 1, #ids do
+    local value = values[i]
+    -- The head that there was is not blocked, and may stand in the plain line.
+    if value and value:byte(1) == 98 then
+      ready[#ready + 1], ready[#ready + 2] = ids[i], 'r' .. value:sub(2)
+      places[#places + 1], places[#places + 2] = 9 - value:byte(2), value:sub(3, 10) .. ids[i]
+    end
+  end
+  if #places > 0 then
+    call_in_parts('HSET', MESSAGES, ready)
+    call_in_parts('ZADD', READY, places)
     fresh[READY] = true
+    r.blocked, r.ready = r.blocked - #places / 2, r.ready + #places / 2
+  end
+end
+
+local function leave_line(m)
+  if m.key then
+    leave_lines({ [m.key] = lines.member(m.key, m.join, pack8(m.id)) })
   end
 end
 
@@ -56,7 +79,7 @@ end
 
 local function store_ready(m)
   m.number, m.tag, m.consumer = 0, '-', ''
-  if not m.key or head_of(m.key) == pack8(m.id) then
+  if not m.key or lines.head(m.key) == pack8(m.id) then
     m.kind = 'r'
     r.ready = r.ready + 1
     redis.call('ZADD', READY, 9 - m.priority, place_of(m))
@@ -110,7 +133,7 @@ end
 -- Puts a new or requeued message into its first state.
 local function admit(m, due)
   if m.key then
-    m.join = join_line(m.key, pack8(m.id))
+    join_key(m.key, m.join, pack8(m.id))
   end
   if due then
     store_delayed(m, due, 'o')

@@ -5,8 +5,7 @@ local function receipts_of(taken)
   local receipts = { 't', taken[1] }
   for i = 2, #taken do
     local value = taken[i]
-    local consumer, note, failure = struct.unpack('>I2I2I2', value, 42)
-    local element = STATE_SIZE + 1 + consumer + note + failure
+    local element = element_at(value)
     receipts[#receipts + 1] = value:sub(element, element + 7) .. value:sub(11, 18)
   end
   return table.concat(receipts)

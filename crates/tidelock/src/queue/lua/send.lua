@@ -6,8 +6,20 @@ local function accept()
   return r.id
 end
 
--- Plain messages: no delay, priority or ordering key. They stand in one list in order of their ids; all of a line have
--- one max_age, so that its head is the first to expire. Answers nil if the line has another one, else what was sent.
+-- One message that does not go by the plain line.
+local function send_apart(body, due, priority, age)
+  local id = accept()
+  local standing = due or stand()
+  local expiry = age == -1 and 0 or standing + age
+  local m = parse_line(pack8(id) .. pack8(due and now or standing) .. pack8(expiry) .. body)
+  m.priority, m.standing = priority, standing
+  admit(m, due)
+  return pack8(id)
+end
+
+-- Plain messages: no delay and no priority. They stand in one list in order of their ids; all of a line have one max_age, so
+-- that its head is the first to expire. One that follows others of its ordering key goes apart. Answers nil if the line has
+-- another max_age, else what was sent.
 local PUSH = 500
 local function push_line(age, bodies)
   local length = redis.call('LLEN', LINE)
@@ -20,45 +32,44 @@ local function push_line(age, bodies)
   local standing = stand()
   local expiry = age == -1 and 0 or standing + age
   local head = pack8(standing) .. pack8(expiry)
-  local ids, elements = {}, {}
+  local ids, elements, pushed = {}, {}, 0
   for i = 1, #bodies do
-    local body, id = bodies[i], pack8(accept())
-    ids[i] = id
-    elements[#elements + 1] = id .. head .. body
-    if #body > r.widest then
-      r.widest = #body
-    end
-    local retention = unpack8(body)
-    if expiry == 0 or retention == 0 then
-      r.endless = r.endless + 1
+    local body = bodies[i]
+    local key = key_at(body, 9)
+    if key and lines.head(key) then
+      ids[i] = send_apart(body, nil, 0, age)
     else
-      live_until(expiry + retention)
+      local id = pack8(accept())
+      if key then
+        join_key(key, r.id, id)
+      end
+      ids[i], elements[#elements + 1], pushed = id, id .. head .. body, pushed + 1
+      if #body > r.widest then
+        r.widest = #body
+      end
+      local retention = unpack8(body)
+      if expiry == 0 or retention == 0 then
+        r.endless = r.endless + 1
+      else
+        live_until(expiry + retention)
+      end
     end
-    if #elements == PUSH or i == #bodies then
+    if #elements == PUSH or (i == #bodies and #elements > 0) then
       redis.call('RPUSH', LINE, unpack(elements))
       elements = {}
     end
   end
-  if length == 0 then
-    fresh[LINE] = true
-    r.line_expiry = expiry
+  if pushed > 0 then
+    if length == 0 then
+      fresh[LINE] = true
+      r.line_expiry = expiry
+    end
+    if expiry > 0 then
+      deadline(expiry)
+    end
   end
-  if expiry > 0 then
-    deadline(expiry)
-  end
-  r.ready = r.ready + #bodies
+  r.ready = r.ready + pushed
   return ids
-end
-
--- One message that does not go by the plain line.
-local function send_apart(body, due, priority, age)
-  local id = accept()
-  local standing = due or stand()
-  local expiry = age == -1 and 0 or standing + age
-  local m = parse_line(pack8(id) .. pack8(due and now or standing) .. pack8(expiry) .. body)
-  m.priority, m.standing = priority, standing
-  admit(m, due)
-  return pack8(id)
 end
 
 -- One message by either way.
@@ -69,9 +80,7 @@ local function send_single(body, due_mode, due_number, priority, age)
   elseif due_mode == 't' and due_number > now then
     due = due_number
   end
-  -- Bytes 9 and 10 of a body are the length of its ordering key.
-  local plain = not due and priority == 0 and body:sub(9, 10) == '\0\0'
-  local ids = plain and push_line(age, { body })
+  local ids = not due and priority == 0 and push_line(age, { body })
   return ids and ids[1] or send_apart(body, due, priority, age)
 end
 

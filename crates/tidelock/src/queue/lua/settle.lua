@@ -31,9 +31,11 @@ local function op_ack(at)
       if all_endless or (not alike and is_endless(parse(values[i]))) then
         r.endless = r.endless - 1
       end
-      -- It is 0 where there is no ordering key, unless the message went to the back.
-      if values[i]:sub(25, 32) ~= '\0\0\0\0\0\0\0\0' then
-        keyed[#keyed + 1] = parse(values[i])
+      local join = values[i]:sub(25, 32)
+      -- Without an ordering key it is 0, unless the message went to the back.
+      local key = join ~= NO_KEY and key_at(values[i], element_at(values[i]) + 32)
+      if key then
+        keyed[key] = key .. '\0' .. join .. ids[i]
       end
     else
       results[i] = 's'
@@ -45,9 +47,7 @@ local function op_ack(at)
     r.leased = r.leased - #gone
     r.settled = r.settled + #gone
   end
-  for i = 1, #keyed do
-    leave_line(keyed[i])
-  end
+  leave_lines(keyed)
   return at + 1, table.concat(results)
 end
 

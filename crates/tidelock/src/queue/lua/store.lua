@@ -7,14 +7,19 @@
 local TOMBSTONE = 16
 local STATE = '>c1BI8I8I6I8I8c1I2I2I2'
 local STATE_SIZE = 47
+-- The order of joining of a message that has no ordering key, and the attempts of a first delivery.
+local NO_KEY, FIRST = string.rep('\0', 8), '\0\0\0\0\0\1'
+
+-- The ordering key of a message whose lengths stand at `at`, nil for none.
+local function key_at(bytes, at)
+  local length = struct.unpack('>I2', bytes, at)
+  return length > 0 and bytes:sub(at + 8, at + 7 + length) or nil
+end
 
 local function parse_element(message, element)
   message.element = element
   message.id, message.enqueued, message.expiry, message.retention = struct.unpack('>I8I8I8I8', element)
-  local key_length = struct.unpack('>I2', element, 33)
-  if key_length > 0 then
-    message.key = element:sub(41, 40 + key_length)
-  end
+  message.key = key_at(element, 33)
   return message
 end
 
@@ -32,18 +37,25 @@ local function parse(value)
   return parse_element(m, value:sub(at + failure))
 end
 
--- A message of the plain line, as if it had been stored singly.
+-- A message of the plain line, as if it had been stored singly. It joined the line of its key when it got its id.
 local function parse_line(element)
   local m = { kind = 'r', priority = 0, fence = 0, attempts = 0, join = 0, number = 0, tag = '-' }
   m.consumer, m.note, m.failure = '', '', ''
   parse_element(m, element)
   m.standing = m.enqueued
+  m.join = m.key and m.id or 0
   return m
 end
 
 -- Whether nothing says when an unfinished message is over at the latest.
 local function is_endless(m)
   return m.expiry == 0 or m.retention == 0
+end
+
+-- Where the element begins in a stored message.
+local function element_at(value)
+  local consumer, note, failure = struct.unpack('>I2I2I2', value, 42)
+  return STATE_SIZE + 1 + consumer + note + failure
 end
 
 local function build(m)

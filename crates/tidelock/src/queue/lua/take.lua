@@ -30,7 +30,7 @@ end
 
 -- From the plain line alone: ids, elements and standing times are there, nothing is looked up.
 local function take_line(want, lease_end, consumer, max_deliveries, place, out)
-  local rest = struct.pack('>I6I8I8c1I2I2I2', 1, 0, max_deliveries, place, #consumer, 0, 0) .. consumer
+  local rest = struct.pack('>I8c1I2I2I2', max_deliveries, place, #consumer, 0, 0) .. consumer
   local values, receipts, bytes = {}, {}, 0
   while #receipts < want do
     -- No more at once than fit for sure.
@@ -51,7 +51,8 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
         bytes = bytes + #element
         r.fence = following(r.fence)
         local id, fence = element:sub(1, 8), pack8(r.fence)
-        local value = 'l\0' .. element:sub(9, 16) .. fence .. rest .. element
+        local join = element:sub(33, 34) == '\0\0' and NO_KEY or id
+        local value = 'l\0' .. element:sub(9, 16) .. fence .. FIRST .. join .. rest .. element
         receipts[#receipts + 1] = id .. fence
         values[#values + 1], values[#values + 2] = id, value
         out[#out + 1] = value
@@ -62,7 +63,7 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
   store_leases(lease_end, values, receipts)
 end
 
--- The first message of the plain line as (standing, id); tombstones before it are dropped.
+-- The first message of the plain line: standing time, id and element; tombstones before it are dropped.
 local function line_head()
   while true do
     local element = redis.call('LINDEX', LINE, 0)
@@ -70,47 +71,76 @@ local function line_head()
       return nil
     end
     if #element > TOMBSTONE then
-      return unpack8(element, 9), unpack8(element, 1)
+      return unpack8(element, 9), unpack8(element, 1), element
     end
     redis.call('LPOP', LINE)
   end
 end
 
--- From both the plain line and the sorted set of everything else, one by one in order.
+-- Whether what the plain line begins with goes before a member of the sorted set of everything else.
+local function goes_first(standing, id, member, rank)
+  if not member or tonumber(rank) ~= 9 then
+    return not member
+  end
+  local other = unpack8(member)
+  return standing < other or (standing == other and id < unpack8(member, 9))
+end
+
+-- Stored messages are read so many at a time: how large they are is seen when they are there.
+local SOME = 16
+local function load_some(stored, members, at)
+  if not stored[at] then
+    local ids = {}
+    for i = at, math.min(at + SOME - 1, #members / 2) do
+      ids[#ids + 1] = members[2 * i - 1]:sub(-8)
+    end
+    for i, value in ipairs(load_values(MESSAGES, ids)) do
+      stored[at + i - 1] = value
+    end
+  end
+  return stored[at]
+end
+
+-- From both the plain line and the sorted set of everything else, in order.
 local function take_merged(want, lease_end, consumer, max_deliveries, place, out)
+  local state = struct.pack('>I8c1I2', max_deliveries, place, #consumer)
+  local members, at = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES'), 1
+  local stored, gone, expiring = {}, {}, {}
   local values, receipts, bytes = {}, {}, 0
-  for _ = 1, want do
-    local first = redis.call('ZRANGE', READY, 0, 0, 'WITHSCORES')
-    local standing, id = line_head()
-    local m
-    if standing and (not first[1] or tonumber(first[2]) == 9
-      and (unpack8(first[1]) > standing or (unpack8(first[1]) == standing and unpack8(first[1], 9) > id))) then
-      m = parse_line(redis.call('LINDEX', LINE, 0))
-      m.plain = true
-    elseif first[1] then
-      m = load(first[1]:sub(-8))
-    else
+  local standing, id, element = line_head()
+  while #receipts < want do
+    local member = members[2 * at - 1]
+    local in_line = standing and goes_first(standing, id, member, members[2 * at])
+    if not in_line and not member then
       break
     end
-    if (m.expiry > 0 and m.expiry <= now) or (bytes > 0 and bytes + #m.element > MAX_BYTES) then
+    local value = in_line and build(parse_line(element)) or load_some(stored, members, at)
+    local begin = element_at(value)
+    local expiry, size = unpack8(value, begin + 16), #value - begin + 1
+    if (expiry > 0 and expiry <= now) or (bytes > 0 and bytes + size > MAX_BYTES) then
       break
     end
-    bytes = bytes + #m.element
-    if m.plain then
+    bytes = bytes + size
+    local id_bytes = value:sub(begin, begin + 7)
+    if in_line then
       redis.call('LPOP', LINE)
+      standing, id, element = line_head()
     else
-      redis.call('ZREM', READY, first[1])
-      redis.call('ZREM', EXPIRING, pack8(m.id))
+      gone[#gone + 1], expiring[#expiring + 1] = member, expiry > 0 and id_bytes or nil
+      stored[at], at = nil, at + 1
     end
     r.fence = following(r.fence)
-    m.kind, m.fence, m.attempts, m.number, m.tag, m.consumer =
-      'l', r.fence, m.attempts + 1, max_deliveries, place, consumer
-    local value = build(m)
-    receipts[#receipts + 1] = receipt_of(m)
-    values[#values + 1], values[#values + 2] = pack8(m.id), value
+    local fence, attempts = pack8(r.fence), struct.unpack('>I6', value, 19)
+    -- What is ready has no consumer.
+    value = 'l' .. value:sub(2, 10) .. fence .. struct.pack('>I6', attempts + 1) .. value:sub(25, 32) .. state
+      .. value:sub(44, 47) .. consumer .. value:sub(48)
+    receipts[#receipts + 1] = id_bytes .. fence
+    values[#values + 1], values[#values + 2] = id_bytes, value
     out[#out + 1] = value
-    live_until(lease_end + m.retention)
+    live_until(lease_end + unpack8(value, begin + #consumer + 24))
   end
+  call_in_parts('ZREM', READY, gone)
+  call_in_parts('ZREM', EXPIRING, expiring)
   store_leases(lease_end, values, receipts)
 end
 

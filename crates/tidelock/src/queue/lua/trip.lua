@@ -35,7 +35,7 @@ if before then
 end
 advance()
 local OPERATIONS =
-  { plain = op_plain, batch = op_batch, ack = op_ack, touch = op_touch, back = op_return, take = op_take }
+  { plain = op_plain, keyed = op_plain, batch = op_batch, ack = op_ack, touch = op_touch, back = op_return, take = op_take }
 local at, reply, answers = 3, { 0, 0 }, {}
 while at <= #ARGV do
   local answer

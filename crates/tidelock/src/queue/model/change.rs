@@ -1,7 +1,7 @@
 //! Changes of the queue as a whole, and of messages that nobody holds.
 
 use super::super::store::{Change, Changes, DeadFilter, Removed, Requeue};
-use super::{Kind, Message, Model, Now, Pause};
+use super::{Kind, Message, Model, Now, Pause, next};
 
 impl DeadFilter {
     /// Whether a dead letter is one of those asked for.
@@ -86,7 +86,9 @@ impl Model {
         self.leave_state(&message);
         let standing = now.ms + requeue.delay;
         message.standing = standing;
-        self.go_back(now, &mut message, standing);
+        // Behind all that are ready then, and behind all of its ordering key.
+        self.last_id = next(self.last_id, now);
+        message.join = self.last_id;
         message.expires_at = requeue.max_age.map(|age| standing + age);
         message.retention = requeue.retention;
         message.attempts = 0;

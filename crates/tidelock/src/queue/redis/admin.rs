@@ -15,6 +15,7 @@ use crate::queue::store::{
 static LOOK: Script = script!(
     "look",
     "../../lua/time.lua",
+    "../../lua/receipts.lua",
     "../../lua/rank.lua",
     "../lua/keys.lua",
     "../../handover/lua/record.lua",

@@ -70,44 +70,43 @@ impl Plan {
     }
 
     fn push_plain_run(&mut self, run: &mut Vec<(usize, &NewMessage)>, arguments: &mut Arguments) {
-        let Some((_, first)) = run.first() else { return };
-        push_plain(first, run.len(), false, arguments);
-        for (_, message) in run.iter() {
-            arguments.written(|bytes| push_body(message, bytes));
+        if run.is_empty() {
+            return;
         }
+        push_plain(run.iter().map(|(_, message)| *message), false, arguments);
         self.steps.push(Step::Plain(run.drain(..).map(|(index, _)| index).collect()));
     }
 }
 
-/// Whether a message goes by the plain line.
+/// Whether a message goes by the plain line, where it follows no other of its ordering key.
 fn is_plain(message: &NewMessage) -> bool {
-    message.due == Due::Now
-        && message.priority == 0
-        && message.dedup.is_none()
-        && message.content.ordering_key.is_none()
+    message.due == Due::Now && message.priority == 0 && message.dedup.is_none()
 }
 
 fn same_line(one: &NewMessage, other: &NewMessage) -> bool {
     one.max_age == other.max_age && one.max_depth == other.max_depth
 }
 
-fn push_plain(first: &NewMessage, count: usize, whole: bool, arguments: &mut Arguments) {
-    arguments.push(b"plain");
-    arguments.number(count as u64);
+/// Messages of one `max_age` and one `max_depth`.
+fn push_plain<'a>(messages: impl Iterator<Item = &'a NewMessage> + Clone, whole: bool, arguments: &mut Arguments) {
+    let keyed = messages.clone().any(|message| message.content.ordering_key.is_some());
+    let Some(first) = messages.clone().next() else { return };
+    arguments.push(if keyed { b"keyed" } else { b"plain" });
+    arguments.number(messages.clone().count() as u64);
     match first.max_age {
         Some(age) => arguments.number(age),
         None => arguments.push(b"-1"),
     }
     arguments.number(first.max_depth.unwrap_or(0));
     arguments.push(if whole { b"1" } else { b"0" });
+    for message in messages {
+        arguments.written(|bytes| push_body(message, bytes));
+    }
 }
 
 fn push_batch(batch: &[NewMessage], arguments: &mut Arguments) {
     if batch.iter().all(|message| is_plain(message) && same_line(message, &batch[0])) {
-        push_plain(&batch[0], batch.len(), true, arguments);
-        for message in batch {
-            arguments.written(|bytes| push_body(message, bytes));
-        }
+        push_plain(batch.iter(), true, arguments);
         return;
     }
     arguments.push(b"batch");

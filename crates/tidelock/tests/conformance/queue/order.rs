@@ -1,7 +1,7 @@
 //! In which order messages are handed out.
 
 use super::*;
-use tidelock::Place;
+use tidelock::{Place, Removed};
 
 async fn five(queue: &Queue<String>) {
     for number in 0..5 {
@@ -24,6 +24,29 @@ conformance!(plain_sends_are_first_in_first_out, async |world: World| {
     let queue = texts(&world.open().await);
     five(&queue).await;
     assert_eq!(drain(&queue).await, ["0", "1", "2", "3", "4"]);
+});
+
+conformance!(one_that_is_removed_lets_the_next_of_its_ordering_key_go, async |world: World| {
+    let queue = texts(&world.open().await);
+    let first = queue.send(&"first".to_owned()).ordering_key("key").await.unwrap();
+    let other = queue.send(&"other".to_owned()).ordering_key("another").await.unwrap();
+    for text in ["second", "third"] {
+        queue.send(&text.to_owned()).ordering_key("key").await.unwrap();
+    }
+    // What can be delivered, then what is blocked.
+    assert_eq!(listed(&queue).await, ["first", "other", "second", "third"]);
+    for removed in [first, other] {
+        assert_eq!(queue.remove(removed.id).await.unwrap(), Removed::Removed);
+    }
+    let second = take(&queue).await;
+    assert_eq!(data(&second), "second");
+    assert!(queue.try_recv().await.unwrap().is_none(), "the third waits for the second");
+    second.ack().await.unwrap();
+    assert_eq!(drain(&queue).await, ["third"]);
+    // Nobody stands before the next one of either key.
+    queue.send(&"fourth".to_owned()).ordering_key("key").await.unwrap();
+    queue.send(&"more".to_owned()).ordering_key("another").await.unwrap();
+    assert_eq!(drain(&queue).await, ["fourth", "more"]);
 });
 
 conformance!(a_returned_message_keeps_its_place, async |mut world: World| {

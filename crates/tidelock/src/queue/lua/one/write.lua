@@ -35,7 +35,8 @@
       if got > 0 then
         local max_deliveries, consumer = tonumber(ARGV[take_at + 3]), ARGV[take_at + 5]
         soonest = now + tonumber(ARGV[take_at + 2])
-        local state = pack('>I6I8I8c1I2I2I2', 1, 0, max_deliveries, ARGV[take_at + 4], #consumer, 0, 0) .. consumer
+        local no_key, first = '\0\0\0\0\0\0\0\0', '\0\0\0\0\0\1'
+        local state = pack('>I8c1I2I2I2', max_deliveries, ARGV[take_at + 4], #consumer, 0, 0) .. consumer
         local values, new_leases, lease_end = {}, {}, text('%d', soonest)
         while #taken <= got do
           local elements = call('LPOP', KEYS[2], text('%d', got + 1 - #taken))
@@ -48,7 +49,9 @@
             if #element > 16 then
               last_fence = last_fence < now_us and now_us or last_fence + 1
               local id, fence, retention = sub(element, 1, 8), pack('>I8', last_fence), unpack_bytes('>I8', element, 25)
-              local value, receipt, count = 'l\0' .. sub(element, 9, 16) .. fence .. state .. element, id .. fence, #taken
+              local order = join > 0 and sub(element, 33, 34) ~= '\0\0' and id or no_key
+              local value = 'l\0' .. sub(element, 9, 16) .. fence .. first .. order .. state .. element
+              local receipt, count = id .. fence, #taken
               values[2 * count - 1], values[2 * count] = id, value
               new_leases[2 * count - 1], new_leases[2 * count] = lease_end, receipt
               taken[count + 1], taken_receipts[count] = value, receipt
