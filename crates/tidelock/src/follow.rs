@@ -1,18 +1,25 @@
 //! Following a log: a process reads each log once, however many follow it here.
 //!
 //! What was read stands in a ring that all followers of the log share; each has a place of its own in it. Nothing is
-//! read unless a follower waits: at the end of the ring one of those who wait reads for all (the *driver*), and parks
+//! read unless a follower waits: at the end of the ring one read is made for all who wait (the *drive*), and parks
 //! where the log ends. A follower that has fallen out of the ring reads for itself until it is back in it. So a slow
 //! follower costs no memory and holds up nobody, and what it has missed is told by the log as a gap.
+//!
+//! The drive goes on in the task of the follower that began it, which costs nothing to wake. A follower may be asked once and
+//! then left alone, without being dropped, as a `select!` does whose other branch takes its time; so where others wait too, a
+//! task of the hub carries the drive as well.
 
 mod ring;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::mem::replace;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{Shared, WeakShared};
 use tokio::sync::Notify;
 
 use self::ring::{Index, Place, Ring};
@@ -81,11 +88,26 @@ pub(crate) struct Hub<L: Log> {
     log: L,
     ring: Mutex<Ring<L>>,
     followers: AtomicUsize,
-    /// Held by the one that reads at the end of the ring.
-    driver: tokio::sync::Mutex<()>,
-    /// The ring has grown or begun anew.
+    /// The read at the end of the ring that is made for everybody.
+    drive: Mutex<Option<Drive>>,
+    /// How many drives there were.
+    drives: AtomicU64,
+    /// The ring has grown or begun anew, or a drive has ended.
     changed: Notify,
+    /// The last follower has gone.
+    left: Notify,
 }
+
+/// A drive that is going on, as long as somebody carries it.
+struct Drive {
+    number: u64,
+    going_on: WeakShared<Driving>,
+    /// A task of the hub carries it.
+    has_task: bool,
+}
+
+/// An error is that of the follower that began it; others meet it in a drive of their own.
+type Driving = BoxFuture<'static, Result<(), Arc<Error>>>;
 
 impl<L: Log> Hub<L> {
     pub(crate) fn new(world: &Arc<World>, log: L) -> Arc<Self> {
@@ -94,8 +116,10 @@ impl<L: Log> Hub<L> {
             log,
             ring: Mutex::new(Ring::default()),
             followers: AtomicUsize::new(0),
-            driver: tokio::sync::Mutex::new(()),
+            drive: Mutex::new(None),
+            drives: AtomicU64::new(0),
             changed: Notify::new(),
+            left: Notify::new(),
         })
     }
 
@@ -113,15 +137,71 @@ impl<L: Log> Hub<L> {
         self.ring.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Reads at the end of the ring, for everybody; waits a while if there is nothing. The caller looks again.
-    async fn drive(&self, position: &L::Position) -> Result<()> {
+    /// The drive that the caller is to carry, from its place on. `None`: there is one, and it is carried by others.
+    fn begin_drive(self: &Arc<Self>, position: &L::Position) -> Option<Shared<Driving>> {
+        let (going_on, has_task) = {
+            let mut current = self.current();
+            let known = current
+                .as_mut()
+                .and_then(|drive| Some((drive.going_on.upgrade()?, replace(&mut drive.has_task, true))));
+            let Some(known) = known else {
+                let number = self.drives.fetch_add(1, Ordering::Relaxed);
+                let over = Over { hub: Arc::clone(self), number };
+                let position = position.clone();
+                let driving: Driving = Box::pin(async move { over.hub.read_on(&position).await.map_err(Arc::new) });
+                let driving = driving.shared();
+                *current = driving.downgrade().map(|going_on| Drive { number, going_on, has_task: false });
+                return Some(driving);
+            };
+            known
+        };
+        // Not under the lock: whoever lets go of a drive as the last one ends it.
+        if !has_task {
+            self.carry(going_on);
+        }
+        None
+    }
+
+    /// Carries a drive in a task, while there are followers.
+    fn carry(self: &Arc<Self>, driving: Shared<Driving>) {
+        let hub = Arc::clone(self);
+        let lifecycle = self.world.lifecycle.clone();
+        self.world.spawner.spawn(async move {
+            let left = hub.left.notified();
+            if hub.followers.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            tokio::select! {
+                // The follower that began it tells an error.
+                _ = driving => {}
+                () = left => {}
+                () = lifecycle.closing() => {}
+            }
+        });
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Drive>> {
+        self.drive.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Reads at the end of the ring until something comes, or somebody else has read further.
+    async fn read_on(&self, position: &L::Position) -> Result<()> {
+        loop {
+            let came = self.read_or_wait(position).await?;
+            if came || !self.lock().ends_at(position) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads at the end of the ring, for everybody; waits a while if there is nothing. Answers whether there was something.
+    async fn read_or_wait(&self, position: &L::Position) -> Result<bool> {
         // What rang before this read is seen by it; what rings from here on is kept.
         let bell = self.log.bell();
         let part = self.read_through_outages(position).await?;
         if !part.is_empty() {
             self.lock().push(position, Arc::new(part));
-            self.changed.notify_waiters();
-            return Ok(());
+            return Ok(true);
         }
         let _parked = Parked::at(self, position);
         let next = async {
@@ -136,7 +216,7 @@ impl<L: Log> Hub<L> {
             // Covers a wake-up that was lost, and keeps this process remembered as waiting.
             () = bell::safety(self.clock()) => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Reads and parks; what waiting cures is waited out.
@@ -165,7 +245,21 @@ fn pause_after(failures: u32) -> Duration {
     cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// The driver waits as long as this lives.
+/// A drive goes on as long as this lives.
+struct Over<L: Log> {
+    hub: Arc<Hub<L>>,
+    number: u64,
+}
+
+impl<L: Log> Drop for Over<L> {
+    /// Also when nobody carries it any more: whoever waits begins another one.
+    fn drop(&mut self) {
+        self.hub.current().take_if(|drive| drive.number == self.number);
+        self.hub.changed.notify_waiters();
+    }
+}
+
+/// The drive waits as long as this lives.
 struct Parked<'a, L: Log>(&'a Hub<L>);
 
 impl<'a, L: Log> Parked<'a, L> {
@@ -319,16 +413,11 @@ impl<L: Log> Follower<L> {
                 }
             }
         }
-        tokio::select! {
-            biased;
-            () = changed => Ok(()),
-            _driver = hub.driver.lock() => {
-                match self.place() {
-                    Place::Inside { .. } => Ok(()),
-                    Place::End | Place::Outside => hub.drive(&self.position).await,
-                }
-            }
+        match hub.begin_drive(&self.position) {
+            None => changed.await,
+            Some(driving) => driving.await.map_err(|error| error.duplicate())?,
         }
+        Ok(())
     }
 
     async fn catch_up(&self, hub: &Hub<L>) -> Result<Part<L>> {
@@ -348,6 +437,7 @@ impl<L: Log> Follower<L> {
 impl<L: Log> Drop for Follower<L> {
     fn drop(&mut self) {
         if self.hub.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.hub.left.notify_waiters();
             self.hub.lock().clear();
         }
     }

@@ -19,12 +19,12 @@ pub(super) struct Ring<L: Log> {
     end: Option<L::Position>,
     pub(super) events: usize,
     bytes: usize,
-    /// Why the last read failed that a driver made, until one succeeds.
+    /// Why the last read of a drive failed, until one succeeds.
     pub(super) trouble: Option<Error>,
-    /// How often a driver's read failed, and how often it was answered.
+    /// How often a read of a drive failed, and how often one was answered.
     pub(super) failures: u64,
     pub(super) answers: u64,
-    /// A driver was answered that there is nothing, and waits.
+    /// A drive was answered that there is nothing, and waits.
     pub(super) parked: bool,
 }
 
@@ -113,13 +113,18 @@ impl<L: Log> Ring<L> {
         begins
     }
 
-    /// A driver's read was answered.
+    /// Whether it ends there, or nobody has read yet.
+    pub(super) fn ends_at(&self, position: &L::Position) -> bool {
+        self.end.as_ref().is_none_or(|end| end == position)
+    }
+
+    /// A read of a drive was answered.
     pub(super) fn answered(&mut self) {
         self.trouble = None;
         self.answers += 1;
     }
 
-    /// A driver's read failed.
+    /// A read of a drive failed.
     pub(super) fn failed(&mut self, error: Error) {
         self.trouble = Some(error);
         self.failures += 1;

@@ -192,13 +192,50 @@ async fn when_the_one_that_reads_goes_another_one_reads() {
     let (mut first, mut second) = (hub.follow(0), hub.follow(0));
     let driving = tokio::spawn(async move { next(&mut first).await });
     until(|| log.parked.load(Ordering::SeqCst) == 1).await;
-    let waiting = tokio::spawn(async move { next(&mut second).await });
     driving.abort();
     assert!(driving.await.unwrap_err().is_cancelled());
+    let waiting = tokio::spawn(async move { next(&mut second).await });
     until(|| log.parked.load(Ordering::SeqCst) == 2).await;
     log.add(1);
     assert_eq!(waiting.await.unwrap(), 1);
     assert!(hub.lock().parts.is_empty(), "without followers nothing is kept");
+}
+
+#[tokio::test]
+async fn when_the_one_that_reads_for_others_goes_the_read_goes_on() {
+    let (log, hub) = hub();
+    let (mut first, mut second) = (hub.follow(0), hub.follow(0));
+    let driving = tokio::spawn(async move { next(&mut first).await });
+    until(|| log.parked.load(Ordering::SeqCst) == 1).await;
+    let waiting = tokio::spawn(async move { next(&mut second).await });
+    tokio::task::yield_now().await;
+    driving.abort();
+    assert!(driving.await.unwrap_err().is_cancelled());
+    log.add(1);
+    assert_eq!(waiting.await.unwrap(), 1);
+    until(|| Arc::strong_count(&hub) == 1).await;
+}
+
+#[tokio::test]
+async fn one_that_is_asked_once_and_left_alone_holds_up_nobody() {
+    let (log, hub) = hub();
+    let (mut idle, mut queued, mut busy) = (hub.follow(0), hub.follow(0), hub.follow(0));
+    // The first one reads for all, the second waits for it. Neither is asked again, nor dropped.
+    let mut idle = Box::pin(idle.next());
+    assert!((&mut idle).now_or_never().is_none());
+    let mut queued = Box::pin(queued.next());
+    assert!((&mut queued).now_or_never().is_none());
+    for number in 1..=3 {
+        let waiting = tokio::spawn(async move { (next(&mut busy).await, busy) });
+        tokio::task::yield_now().await;
+        log.add(1);
+        until(|| waiting.is_finished()).await;
+        let seen;
+        (seen, busy) = waiting.await.unwrap();
+        assert_eq!(seen, number);
+    }
+    assert!(matches!(idle.await, Ok(Next::Event(_, 0))), "and misses nothing itself");
+    assert!(matches!(queued.await, Ok(Next::Event(_, 0))));
 }
 
 #[tokio::test]
