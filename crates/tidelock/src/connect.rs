@@ -1,7 +1,7 @@
 //! `Tidelock::connect`: opening a backend on servers.
 
 use std::future::IntoFuture;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::backend::redis::{Redis, Settings};
@@ -133,6 +133,7 @@ impl Connect {
         Ok(Tidelock::over(
             World {
                 backend,
+                local: OnceLock::new(),
                 clock: self.clock,
                 lifecycle,
                 spawner,

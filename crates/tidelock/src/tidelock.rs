@@ -1,7 +1,7 @@
 //! `Tidelock`: the one door.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::backend::Chosen;
@@ -39,6 +39,8 @@ pub struct Tidelock {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) backend: Arc<Chosen>,
+    /// What decides here while the backend gives no answer, for limiters and budgets that say so: one for all handles.
+    pub(crate) local: OnceLock<Arc<Memory>>,
     pub(crate) clock: Clock,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) spawner: Arc<Spawner>,
@@ -54,6 +56,12 @@ pub(crate) struct World {
     pub(crate) schedulers: WeakMap<Address, SchedulerSite>,
     /// The jobs whose events are read here, by the address of their object and their number.
     pub(crate) job_logs: WeakMap<(Address, u64), JobLog>,
+}
+
+impl World {
+    pub(crate) fn local(&self) -> &Arc<Memory> {
+        self.local.get_or_init(|| Arc::new(Memory::new(&self.clock, &self.spawner, Pace::default())))
+    }
 }
 
 /// The tenant of those who do not say one.
@@ -79,6 +87,7 @@ impl Tidelock {
         Self::over(
             World {
                 backend,
+                local: OnceLock::new(),
                 clock,
                 lifecycle,
                 spawner,

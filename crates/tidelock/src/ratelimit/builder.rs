@@ -136,7 +136,7 @@ impl Inner {
     pub(super) fn new(world: Arc<World>, address: Address, limits: Limits, options: Options) -> Self {
         let backend = world.backend.ratelimit();
         let local = match options.on_unavailable {
-            OnUnavailable::Local { share } => Some(Local::new(&world, share)),
+            OnUnavailable::Local { share } => Some(Local::new(&world, &address, share)),
             OnUnavailable::Error | OnUnavailable::Allow | OnUnavailable::Deny => None,
         };
         Self {

@@ -2,36 +2,28 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::builder::OnUnavailable;
 use super::limit::Limits;
-use super::memory::MemoryRatelimit;
 use super::request::Ask;
-use super::store::{Judge, LimiterStore, Mode, RatelimitStore};
+use super::store::{Judge, LimiterStore, Mode};
 use super::verdict::{DecidedBy, Verdict};
-use crate::backend::memory::{Sweep, Timer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Address;
 use crate::tidelock::World;
 use crate::time::SECOND;
 
-/// The limiter of this process that decides while the backend is away.
+/// The limiter of this process that decides while the backend is away: all handles of one limiter and tenant count in it,
+/// those that are gone included.
 pub(super) struct Local {
     share: f64,
     limiter: Arc<dyn LimiterStore>,
-    timer: Arc<Timer>,
-    /// Keeps the counts where the timer finds them.
-    _store: Arc<MemoryRatelimit>,
 }
 
 impl Local {
-    pub(super) fn new(world: &World, share: f64) -> Self {
-        let timer = Arc::new(Timer::new(world.clock.clone(), Arc::clone(&world.spawner)));
-        let store = Arc::new(MemoryRatelimit::new(&timer));
-        timer.serve(Arc::downgrade(&store) as Weak<dyn Sweep>);
-        let limiter = store.limiter(&Address::new(&"local".into(), "local"));
-        Self { share, limiter, timer, _store: store }
+    pub(super) fn new(world: &World, address: &Address, share: f64) -> Self {
+        Self { share, limiter: world.local().ratelimit().limiter(address) }
     }
 
     fn judge(&self, ask: &Ask<'_>, limits: &Limits, mode: Mode) -> Option<Verdict> {
@@ -52,12 +44,6 @@ impl Local {
     pub(super) async fn reset(&self, identifier: &str) {
         // In memory this cannot fail.
         let _ = self.limiter.reset(identifier, SECOND).await;
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        self.timer.stop();
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+use futures_util::FutureExt;
+
 use crate::backoff::check_number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Lifecycle;
@@ -45,7 +47,7 @@ struct Shared {
     per_success: u64,
     clock: Clock,
     origin: Tick,
-    /// Decides for a budget of this process, and where the backend of one does not answer.
+    /// Decides for a budget of this process.
     bucket: Mutex<Bucket>,
     remote: Option<Remote>,
 }
@@ -53,6 +55,8 @@ struct Shared {
 /// The budget's place on a backend.
 struct Remote {
     store: Arc<dyn BudgetStore>,
+    /// Decides where the backend does not answer, for all handles of the budget in this process.
+    local: Arc<dyn BudgetStore>,
     address: Address,
     lifecycle: Lifecycle,
     spawner: Arc<Spawner>,
@@ -90,12 +94,11 @@ impl RetryBudget {
         if *per_success == 0 {
             return;
         }
-        self.shared.lock().credit(numbers, *per_success);
-        if let Some(remote) = remote {
-            remote.earn(*per_success, numbers.capacity);
-            if !remote.sending.swap(true, Ordering::AcqRel) {
-                self.send_in_a_second(remote);
-            }
+        let Some(remote) = remote else { return self.shared.lock().credit(numbers, *per_success) };
+        remote.decide(numbers, *per_success, 0);
+        remote.earn(*per_success, numbers.capacity);
+        if !remote.sending.swap(true, Ordering::AcqRel) {
+            self.send_in_a_second(remote);
         }
     }
 
@@ -134,6 +137,9 @@ impl Drop for Sending {
 
 impl Shared {
     fn take_here(&self) -> bool {
+        if let Some(remote) = &self.remote {
+            return remote.decide(&self.numbers, 0, TOKEN);
+        }
         let take = Take { numbers: self.numbers, credit: 0, amount: TOKEN };
         let now = self.now();
         self.lock().take(now, &take).0.taken
@@ -159,6 +165,12 @@ impl Shared {
 }
 
 impl Remote {
+    /// The answer of this process; nothing is waited for.
+    fn decide(&self, numbers: &Numbers, credit: u64, amount: u64) -> bool {
+        let answer = self.local.take(&self.address, Take { numbers: *numbers, credit, amount }).now_or_never();
+        answer.and_then(Result::ok).is_some_and(|answer| answer.taken)
+    }
+
     fn earn(&self, amount: u64, capacity: u64) {
         let more = |earned: u64| Some(earned.saturating_add(amount).min(capacity));
         // The closure always gives a value, so there is nothing to learn from the result.
@@ -262,6 +274,7 @@ impl Remote {
         name::check(Error::configuration, "id", id, name::MAX_ID)?;
         Ok(Self {
             store: tide.world.backend.retry_budget(),
+            local: tide.world.local().retry_budget(),
             address: Address::new(&tide.tenant, id),
             lifecycle: tide.world.lifecycle.clone(),
             spawner: Arc::clone(&tide.world.spawner),
