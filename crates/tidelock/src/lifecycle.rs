@@ -102,7 +102,12 @@ impl Lifecycle {
 
     /// Refuses any call once a shutdown is over. Until then what is held may be finished.
     pub(crate) fn check_not_closed(&self, operation: &str) -> Result<()> {
-        if self.shared.is_closed.load(Ordering::Acquire) { Err(Error::shutting_down(operation)) } else { Ok(()) }
+        if self.is_closed() { Err(Error::shutting_down(operation)) } else { Ok(()) }
+    }
+
+    /// Whether a shutdown is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.is_closed.load(Ordering::Acquire)
     }
 
     /// Resolves when a shutdown begins.

@@ -2,9 +2,11 @@
 //!
 //! However many wait, one task takes for them: the pump (`receivers/pump.rs`). It runs while somebody waits.
 
+mod parcel;
 mod pump;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +14,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
 
+use self::parcel::Parcel;
+use self::pump::Landed;
 use super::site::{Claims, Object, Site, Source};
 use super::store::{MAX_BATCH, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Address;
+use crate::runtime::BoxFuture;
 use crate::tidelock::World;
 use crate::topic::store::ReaderTerms;
+
+/// Takes under way at once: while one is answered, the next is on its way.
+const FLIGHTS: usize = 2;
 
 /// How a receiver wants its messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +56,28 @@ pub(crate) struct Receivers {
     waiting: AtomicUsize,
     /// Somebody joined.
     arrived: Notify,
+    /// Takes that those who joined began themselves, until the pump gets to them.
+    launched: Launched,
+}
+
+/// Takes that are under way.
+#[derive(Default)]
+struct Launched(Mutex<Vec<BoxFuture<'static, Landed>>>);
+
+impl fmt::Debug for Launched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launched").finish_non_exhaustive()
+    }
+}
+
+impl Launched {
+    fn push(&self, flight: BoxFuture<'static, Landed>) {
+        self.0.lock().expect("no code panics while it holds this lock").push(flight);
+    }
+
+    fn take(&self) -> Vec<BoxFuture<'static, Landed>> {
+        std::mem::take(&mut self.0.lock().expect("no code panics while it holds this lock"))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +85,12 @@ struct Line {
     waiting: BTreeMap<u64, Waiting>,
     next_seat: u64,
     next_order: u64,
+    /// The numbers of the orders under way, the oldest first.
+    under_way: VecDeque<u64>,
+    /// For how many receivers the last order was.
+    crowd: usize,
+    /// After a failure no take begins for a while.
+    pausing: bool,
     /// How often the bell rang or a due time came: a take that began before must be repeated.
     rings: u64,
     /// A pump runs.
@@ -70,7 +106,7 @@ struct Waiting {
     stage: Stage,
     /// Its wait is over: it leaves with the next answer.
     over: bool,
-    reply: oneshot::Sender<Result<Claims>>,
+    reply: oneshot::Sender<Result<Parcel>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +131,7 @@ struct Order {
 }
 
 /// Replies to be sent when the line is no longer locked.
-type Replies = Vec<(oneshot::Sender<Result<Claims>>, Result<Claims>)>;
+type Replies = Vec<(oneshot::Sender<Result<Parcel>>, Result<Claims>)>;
 
 impl Receivers {
     /// The line of `object` at `address`, which `source` serves. Handles share it: made once per process.
@@ -105,6 +141,7 @@ impl Receivers {
             line: Mutex::default(),
             waiting: AtomicUsize::new(0),
             arrived: Notify::new(),
+            launched: Launched::default(),
         })
     }
 
@@ -144,7 +181,7 @@ impl Receivers {
             };
             // Without a reply the pump's runtime has ended; the next pump runs on this one.
             if let Ok(outcome) = replied {
-                return outcome;
+                return outcome?.open();
             }
         }
     }
@@ -159,7 +196,7 @@ impl Receivers {
         want: usize,
         seat: Option<u64>,
         over: bool,
-    ) -> Result<(Ticket<'_>, oneshot::Receiver<Result<Claims>>)> {
+    ) -> Result<(Ticket<'_>, oneshot::Receiver<Result<Parcel>>)> {
         self.site.check_taking("receive")?;
         let (reply, replied) = oneshot::channel();
         let mut line = self.lock();
@@ -167,12 +204,29 @@ impl Receivers {
             line.next_seat += 1;
             line.next_seat
         });
-        let waiting = Waiting { terms: Arc::clone(terms), want, stage: Stage::Fresh, over, reply };
+        // Behind one for whom nothing was found, and nothing has come since. Of a server that is only known as long as it answers.
+        let parks = !over && line.pumped && self.site.source.is_local() && line.is_searched_for(terms);
+        let stage = if parks { Stage::Parked } else { Stage::Fresh };
+        let waiting = Waiting { terms: Arc::clone(terms), want, stage, over, reply };
         line.waiting.insert(seat, waiting);
         self.waiting.store(line.waiting.len(), Ordering::Release);
         let ticket = Ticket { receivers: self, seat };
+        if parks {
+            return Ok((ticket, replied));
+        }
         if line.pumped {
+            // One who is alone begins its take itself, in the turn of the executor in which it asks. Of many, the pump makes
+            // one take.
+            let begins = line.crowd <= 1 && !self.site.source.is_local();
+            let order = if begins { line.order() } else { None };
             drop(line);
+            if let Some(order) = order {
+                self.launched.push(self.fly(order));
+                if !self.lock().pumped {
+                    // The pump has ended meanwhile.
+                    drop(self.launched.take());
+                }
+            }
             self.arrived.notify_one();
             return Ok((ticket, replied));
         }
@@ -183,6 +237,13 @@ impl Receivers {
         }
         self.lock().pumped = false;
         Err(self.site.context("receive", Error::configuration("waiting needs a tokio runtime, and there is none")))
+    }
+
+    /// Begins a take.
+    fn fly(&self, order: Order) -> BoxFuture<'static, Landed> {
+        let asked = self.site.moment();
+        let answer = self.site.source.take(&order.terms, order.max, true);
+        Box::pin(async move { Landed { order: Some(order), asked, answer: answer.await } })
     }
 
     /// Ends a wait: at once if a take has found nothing, otherwise (`None`) with the answer that is on its way.
@@ -237,8 +298,11 @@ impl Drop for Ticket<'_> {
 }
 
 impl Line {
-    /// The take that the front of the line needs, unless one is under way or the last one found nothing.
+    /// The take that the front of the line needs, unless enough are under way or the last one found nothing.
     fn order(&mut self) -> Option<Order> {
+        if self.under_way.len() == FLIGHTS || self.pausing {
+            return None;
+        }
         let fresh = self.waiting.values().find(|waiting| waiting.stage == Stage::Fresh)?;
         let fresh = Arc::clone(&fresh.terms);
         self.next_order += 1;
@@ -251,14 +315,28 @@ impl Line {
         let terms = Arc::clone(&first.terms);
         let mut max = first.want;
         first.stage = Stage::Asked(number);
+        self.crowd = 1;
         for waiting in unasked {
             if max >= MAX_BATCH || !(Arc::ptr_eq(&waiting.terms, &terms) || waiting.terms == terms) {
                 break;
             }
             waiting.stage = Stage::Asked(number);
             max += waiting.want;
+            self.crowd += 1;
         }
+        self.under_way.push_back(number);
         Some(Order { number, terms, max: max.min(MAX_BATCH), seats: self.next_seat, rings: self.rings })
+    }
+
+    /// Whether the last one in the line waits on such terms, and is to be woken when there is something.
+    fn is_searched_for(&self, terms: &Terms) -> bool {
+        let last = self.waiting.values().next_back();
+        last.is_some_and(|last| last.stage == Stage::Parked && last.terms.finds_with(terms))
+    }
+
+    /// Whether a take is to be made for somebody, and others are about to join who may share it.
+    fn gathers(&self) -> bool {
+        self.crowd > 1 && self.waiting.values().any(|waiting| waiting.stage == Stage::Fresh)
     }
 
     /// Something may have become deliverable.

@@ -11,7 +11,7 @@ use super::receivers::Terms;
 use super::store::{Action, Handed, Settle, Settled, Taken};
 use crate::bell::Bell;
 use crate::counters::Counters;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Hold;
 use crate::name::Address;
 use crate::proof::Moment;
@@ -99,13 +99,17 @@ impl Site {
         if !self.fine {
             self.address.check().map_err(|error| self.context(operation, error))?;
         }
-        self.world.lifecycle.check_not_closed(operation).map_err(|error| self.context(operation, error))
+        if self.world.lifecycle.is_closed() { Err(self.shut_down(operation)) } else { Ok(()) }
     }
 
     /// Refuses what would take on more work, as soon as a shutdown has begun.
     pub(crate) fn check_taking(&self, operation: &str) -> Result<()> {
         self.check(operation)?;
-        self.world.lifecycle.check(operation).map_err(|error| self.context(operation, error))
+        if self.world.lifecycle.is_closing() { Err(self.shut_down(operation)) } else { Ok(()) }
+    }
+
+    fn shut_down(&self, operation: &str) -> Error {
+        self.context(operation, Error::new(ErrorKind::ShuttingDown, "this Tidelock was shut down"))
     }
 
     /// Says what was asked of which object.
@@ -224,6 +228,10 @@ impl Claims {
         Some(claims)
     }
 
+    pub(super) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.gap.is_none()
     }
@@ -258,6 +266,23 @@ impl Claims {
         Vec::from(found)
     }
 
+    /// Gives all back; resolves when the backend has answered.
+    pub(super) fn give_back(mut self) -> BoxFuture<'static, ()> {
+        let settles = self.give_backs();
+        let site = Arc::clone(&self.site);
+        Box::pin(async move {
+            if !settles.is_empty() {
+                // What a failure leaves undone ends with its lease.
+                drop(site.source.settle(settles).await);
+            }
+        })
+    }
+
+    fn give_backs(&mut self) -> Vec<Settle> {
+        let give_back = |handed: Handed| Settle { id: handed.id, fence: handed.fence, action: Action::GiveBack };
+        self.messages.drain(..).map(give_back).collect()
+    }
+
     /// Hands all messages over; from here on they are the caller's to settle.
     pub(crate) fn into_messages(mut self) -> VecDeque<Handed> {
         std::mem::take(&mut self.messages)
@@ -269,9 +294,7 @@ impl Drop for Claims {
         if let Some(gap) = self.gap.take() {
             self.site.keep(gap);
         }
-        if !self.messages.is_empty() {
-            let give_back = |handed: &Handed| Settle { id: handed.id, fence: handed.fence, action: Action::GiveBack };
-            self.site.settle_detached(self.messages.iter().map(give_back).collect());
-        }
+        let settles = self.give_backs();
+        self.site.settle_detached(settles);
     }
 }

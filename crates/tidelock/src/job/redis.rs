@@ -170,7 +170,15 @@ impl JobStore for RedisJob {
     }
 
     fn settle(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
-        self.remote(jobs).ask(|reply| Request::Settle { settles, reply: Some(reply) })
+        self.remote(jobs).ask(|reply| Request::Settle { settles, reply: Some(reply), before_claim: false })
+    }
+
+    fn settle_before_claim(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        self.remote(jobs).ask(|reply| Request::Settle { settles, reply: Some(reply), before_claim: true })
+    }
+
+    fn depart(&self, jobs: &Address) {
+        self.remote(jobs).depart();
     }
 
     fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {

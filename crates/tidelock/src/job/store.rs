@@ -46,6 +46,12 @@ pub(crate) trait JobStore: std::fmt::Debug + Send + Sync {
     fn claim(&self, jobs: &Address, claim: Claim) -> BoxFuture<'static, Result<Claimed>>;
     /// Judges what runs do, each on its own; outcomes in the same order.
     fn settle(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;
+    /// The same for a worker that is about to claim: it waits for the claim, to go with it, until [`depart`](Self::depart).
+    fn settle_before_claim(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
+        self.settle(jobs, settles)
+    }
+    /// What still waits for a claim goes without it.
+    fn depart(&self, _jobs: &Address) {}
     /// Changes the object as a whole, or one job from outside of its run.
     fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
     /// Looks, after carrying out what is overdue; changes no outcome.

@@ -24,6 +24,8 @@ const SHARED_BYTES: usize = 1_024 * 1_024;
 pub(crate) const LANES: usize = 2;
 /// So many requests that wait are worth a trip of their own beside the one under way.
 const WORTH_A_TRIP: usize = 8;
+/// So many on a trip are a few callers, each of whom waits for its own answer: nobody else is about to ask.
+const FEW: usize = 2;
 
 /// How many go on the next trip: so many that it and those under way are as long as each other. What comes back together is
 /// asked again together, so of a long and a short trip the long one would stay long, and server and client would work in turn.
@@ -40,9 +42,9 @@ pub(crate) trait Request: Send + 'static {
     fn gains_from_a_second_trip(&self) -> bool {
         false
     }
-    /// How many turns of the executor it waits for what is to travel with it, before a trip leaves for its sake.
-    fn patience(&self) -> usize {
-        1
+    /// Whether no trip leaves for it alone, until it is told to [depart](Carrier::depart).
+    fn waits_for_company(&self) -> bool {
+        false
     }
     /// Whether nobody waits for it any more, so that it may be left behind.
     fn is_withdrawn(&self) -> bool {
@@ -75,12 +77,18 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
         })
     }
 
+    /// What waits for company goes without it.
+    fn depart(self: &Arc<Self>) {
+        if let Some(lane) = self.lanes().depart() {
+            Driver::start(self, lane);
+        }
+    }
+
     /// Puts a request on the next trip. It leaves at once if none is under way.
     fn submit(self: &Arc<Self>, request: Self::Request) {
-        let patience = request.patience();
-        let Some(lane) = self.lanes().add(request) else { return };
-        let driver = Driver { carrier: Arc::clone(self), lane: Some(lane), aboard: 0 };
-        self.spawner().spawn(driver.drive(patience));
+        if let Some(lane) = self.lanes().add(request) {
+            Driver::start(self, lane);
+        }
     }
 }
 
@@ -94,11 +102,17 @@ struct Driver<C: Carrier> {
 }
 
 impl<C: Carrier> Driver<C> {
+    fn start(carrier: &Arc<C>, lane: Lane) {
+        let driver = Self { carrier: Arc::clone(carrier), lane: Some(lane), aboard: 0 };
+        carrier.spawner().spawn(driver.drive());
+    }
+
     /// Makes trips while there is something to carry.
-    async fn drive(mut self, mut patience: usize) {
+    async fn drive(mut self) {
         loop {
-            // Callers that were answered just now get the chance to ask again before the trip leaves.
-            for _ in 0..std::mem::replace(&mut patience, 1) {
+            if self.carrier.lanes().is_crowded() {
+                // Callers that were answered just now get the chance to ask again before the trip leaves. Not among a few: to
+                // yield wakes another thread.
                 yield_now().await;
             }
             let carrier = Arc::clone(&self.carrier);
@@ -111,7 +125,12 @@ impl<C: Carrier> Driver<C> {
 
     /// The next trip, if there is something to carry.
     fn trip(mut self, turn: Turn) -> Option<impl Future<Output = Self>> {
-        let (lane, load) = self.carrier.lanes().load(self.lane.take()?)?;
+        let lanes = self.carrier.lanes();
+        let loaded = lanes.load(self.lane.take()?);
+        if let Some(beside) = lanes.beside() {
+            Self::start(&self.carrier, beside);
+        }
+        let (lane, load) = loaded?;
         let lane = self.lane.insert(lane);
         lane.number += 1;
         lane.turn = Some(turn);
@@ -177,22 +196,59 @@ struct State<R> {
     idle: Vec<Lane>,
     /// How many requests are on trips.
     under_way: usize,
+    /// How many lanes are about to be loaded.
+    leaving: usize,
+    /// How many requests the last trip carried.
+    last_load: usize,
+}
+
+impl<R: Request> State<R> {
+    /// Whether a trip is to leave beside the one under way.
+    fn are_worth_a_trip(&self) -> bool {
+        self.waiting.len() >= WORTH_A_TRIP || self.waiting.iter().any(Request::gains_from_a_second_trip)
+    }
+
+    /// A lane that is free is about to be loaded.
+    fn next_lane(&mut self) -> Option<Lane> {
+        let lane = self.idle.pop()?;
+        self.leaving += 1;
+        Some(lane)
+    }
 }
 
 impl<R: Request> Lanes<R> {
     pub(crate) fn new(server: &Arc<Server>, place: &Place) -> Self {
         let idle = (0..LANES).map(|_| Lane::new(server, place)).collect();
-        let state = Mutex::new(State { waiting: VecDeque::new(), idle, under_way: 0 });
+        let state = Mutex::new(State { waiting: VecDeque::new(), idle, under_way: 0, leaving: 0, last_load: 0 });
         Self { state, gate: Gate::default(), server: Arc::clone(server), slot: place.slot }
     }
 
-    /// Adds a request; gives the lane that is to leave for it, if one should.
+    /// Adds a request; gives the lane that is to leave for it, if one should. One that is about to leave takes it along.
     fn add(&self, request: R) -> Option<Lane> {
         let mut state = self.lock();
-        let second = request.gains_from_a_second_trip();
+        let waits = request.waits_for_company();
         state.waiting.push_back(request);
-        let leaves = second || state.idle.len() == LANES || state.waiting.len() >= WORTH_A_TRIP;
-        if leaves { state.idle.pop() } else { None }
+        let leaves = state.leaving == 0 && ((state.idle.len() == LANES && !waits) || state.are_worth_a_trip());
+        if leaves { state.next_lane() } else { None }
+    }
+
+    /// The lane for what was left waiting.
+    fn depart(&self) -> Option<Lane> {
+        let mut state = self.lock();
+        let leaves = state.leaving == 0 && state.idle.len() == LANES && !state.waiting.is_empty();
+        if leaves { state.next_lane() } else { None }
+    }
+
+    /// A lane that is to leave beside the one that was just loaded, if that left enough behind.
+    fn beside(&self) -> Option<Lane> {
+        let mut state = self.lock();
+        if state.leaving == 0 && state.are_worth_a_trip() { state.next_lane() } else { None }
+    }
+
+    /// Whether many ask: what they ask next is worth a moment's wait.
+    fn is_crowded(&self) -> bool {
+        let state = self.lock();
+        state.waiting.len().max(state.last_load) > FEW
     }
 
     /// The requests of the next trip; with nothing to carry, or nothing worth a trip beside the one under way, the lane is
@@ -200,9 +256,8 @@ impl<R: Request> Lanes<R> {
     fn load(&self, lane: Lane) -> Option<(Lane, Vec<R>)> {
         let is_connected = self.server.reachable(self.slot).is_ok();
         let mut state = self.lock();
-        let waits_for_the_other = state.under_way > 0
-            && state.waiting.len() < WORTH_A_TRIP
-            && !state.waiting.iter().any(Request::gains_from_a_second_trip);
+        state.leaving -= 1;
+        let waits_for_the_other = state.under_way > 0 && !state.are_worth_a_trip();
         let share = share(state.waiting.len(), state.under_way, is_connected);
         let most = if waits_for_the_other { 0 } else { share.min(MAX_REQUESTS) };
         let mut load = Vec::new();
@@ -224,12 +279,15 @@ impl<R: Request> Lanes<R> {
             return None;
         }
         state.under_way += load.len();
+        state.last_load = load.len();
         Some((lane, load))
     }
 
-    /// A trip with so many requests is over.
+    /// A trip with so many requests is over, and its lane is about to be loaded again.
     fn arrived(&self, count: usize) {
-        self.lock().under_way -= count;
+        let mut state = self.lock();
+        state.under_way -= count;
+        state.leaving += 1;
     }
 
     /// Takes back a lane whose trip did not come to its end: its runtime was shut down under it. Unless another one goes on,
@@ -238,6 +296,7 @@ impl<R: Request> Lanes<R> {
         lane.turn = None;
         let mut state = self.lock();
         state.under_way -= aboard;
+        state.leaving -= usize::from(aboard == 0);
         state.idle.push(lane);
         let left = if state.idle.len() == LANES { std::mem::take(&mut state.waiting) } else { VecDeque::new() };
         drop(state);

@@ -1,6 +1,5 @@
 //! The pump: the one task of this process that takes from a queue or group for everybody who waits.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use super::parcel::Parcel;
 use super::{Order, Receivers, Replies, Terms};
 use crate::bell::{self, Bell};
 use crate::error::Result;
@@ -18,8 +18,6 @@ use crate::proof::Moment;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{SECOND, Tick, Timestamp};
 
-/// Takes under way at once: while one is answered, the next is on its way.
-const FLIGHTS: usize = 2;
 /// How long the backend may remember that this process waits.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
@@ -30,11 +28,11 @@ pub(super) fn start(receivers: &Arc<Receivers>) -> bool {
 }
 
 /// A take that has its answer, and when it was asked for.
-struct Landed {
+pub(super) struct Landed {
     /// `None`: it only passed a wake-up on.
-    order: Option<Order>,
-    asked: Moment,
-    answer: Result<Taken>,
+    pub(super) order: Option<Order>,
+    pub(super) asked: Moment,
+    pub(super) answer: Result<Taken>,
 }
 
 impl Landed {
@@ -53,8 +51,6 @@ struct Pump {
     receivers: Arc<Receivers>,
     bell: Arc<Bell>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
-    /// The numbers of the orders under way, the oldest first.
-    under_way: VecDeque<u64>,
     /// What has its answer while an older order is under way: handed out after it, so that the line is served in order.
     early: Vec<Landed>,
     /// Take again at this instant of the clock.
@@ -65,6 +61,8 @@ struct Pump {
     remembered: Option<(Tick, Arc<Terms>)>,
     /// The backend was told that nobody waits here.
     said: bool,
+    /// It brought something since the last safety check: whoever got it is likely to ask again.
+    busy: bool,
     failures: u32,
     pause: Option<BoxFuture<'static, ()>>,
     ended: bool,
@@ -77,12 +75,12 @@ impl Pump {
         Self {
             bell: site.source.bell(),
             flights: FuturesUnordered::new(),
-            under_way: VecDeque::new(),
             early: Vec::new(),
             due: None,
             safety: bell::safety(site.clock()),
             remembered: None,
             said: false,
+            busy: false,
             failures: 0,
             pause: None,
             ended: false,
@@ -95,7 +93,7 @@ impl Pump {
         let lifecycle = self.receivers.site.world.lifecycle.clone();
         let mut closing = Box::pin(lifecycle.closing());
         loop {
-            if !self.receivers.site.source.is_local() {
+            if !self.receivers.site.source.is_local() && self.receivers.lock().gathers() {
                 // Those who are about to join share this take.
                 runtime::yield_now().await;
             }
@@ -115,7 +113,7 @@ impl Pump {
                     self.due = None;
                     self.woken();
                 }
-                () = at(self.pause.as_mut()), if self.pause.is_some() => self.pause = None,
+                () = at(self.pause.as_mut()), if self.pause.is_some() => self.pause(None),
                 () = &mut self.safety => self.check(),
             }
         }
@@ -123,12 +121,17 @@ impl Pump {
 
     /// Starts the takes that the line needs.
     fn launch(&mut self) {
+        self.flights.extend(self.receivers.launched.take());
         self.tell();
-        while self.flights.len() < FLIGHTS && self.pause.is_none() {
+        loop {
             let Some(order) = self.receivers.lock().order() else { return };
-            let (terms, max) = (Arc::clone(&order.terms), order.max);
-            self.fly(Some(order), &terms, max);
+            self.flights.push(self.receivers.fly(order));
         }
+    }
+
+    fn pause(&mut self, pause: Option<BoxFuture<'static, ()>>) {
+        self.receivers.lock().pausing = pause.is_some();
+        self.pause = pause;
     }
 
     /// Gives those who wait what was taken for others and could not be told.
@@ -142,20 +145,23 @@ impl Pump {
         }
     }
 
-    fn fly(&mut self, order: Option<Order>, terms: &Terms, max: usize) {
+    /// A take of nothing, which lets another process look.
+    fn pass_on(&mut self, terms: &Terms) {
         let site = &self.receivers.site;
         let asked = site.moment();
-        self.under_way.extend(order.as_ref().map(|order| order.number));
-        let answer = site.source.take(terms, max, order.is_some());
-        self.flights.push(Box::pin(async move { Landed { order, asked, answer: answer.await } }));
+        let answer = site.source.take(terms, 0, false);
+        self.flights.push(Box::pin(async move { Landed { order: None, asked, answer: answer.await } }));
     }
 
     fn land(&mut self, landed: Landed) {
         // A wake-up that could not be passed on is made up for by the safety check of whoever waits.
         let Some(number) = landed.number() else { return };
-        self.under_way.retain(|other| *other != number);
         self.early.push(landed);
-        let oldest = self.under_way.front().copied().unwrap_or(u64::MAX);
+        let oldest = {
+            let mut line = self.receivers.lock();
+            line.under_way.retain(|other| *other != number);
+            line.under_way.front().copied().unwrap_or(u64::MAX)
+        };
         let (mut ready, early) = std::mem::take(&mut self.early)
             .into_iter()
             .partition::<Vec<_>, _>(|landed| landed.number().is_none_or(|number| number < oldest));
@@ -175,7 +181,7 @@ impl Pump {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 if error.may_pass() {
-                    self.pause = Some(Box::pin(runtime::sleep(pause_after(self.failures))));
+                    self.pause(Some(Box::pin(runtime::sleep(pause_after(self.failures)))));
                 }
                 let error = self.receivers.site.context("receive", error);
                 self.receivers.lock().failed(&order, error)
@@ -188,6 +194,7 @@ impl Pump {
         let receivers = Arc::clone(&self.receivers);
         let site = &receivers.site;
         self.failures = 0;
+        self.busy = true;
         let short = taken.len() < order.max;
         if short {
             self.remembered = Some((site.tick().plus(REMEMBERED), Arc::clone(&order.terms)));
@@ -233,13 +240,13 @@ impl Pump {
             && let Some((_, terms)) = self.remembered.take()
             && !self.receivers.site.source.is_local()
         {
-            // Lets another process look.
-            self.fly(None, &terms, 0);
+            self.pass_on(&terms);
         }
     }
 
     fn check(&mut self) {
         self.safety = bell::safety(self.receivers.site.clock());
+        self.busy = false;
         let nobody = {
             let mut line = self.receivers.lock();
             // Also for a take under way: what it parked with may be forgotten already when its answer comes.
@@ -254,7 +261,7 @@ impl Pump {
             // It is another process that is to keep the next deadline.
             let terms = Arc::clone(terms);
             self.said = true;
-            self.fly(None, &terms, 0);
+            self.pass_on(&terms);
         }
     }
 
@@ -265,18 +272,20 @@ impl Pump {
         }
         for (to, outcome) in replies {
             // A receiver that left meanwhile drops its claims, and they are given back.
-            let _ = to.send(outcome);
+            let _ = to.send(outcome.map(Parcel::of));
         }
     }
 
     /// Whether nobody waits and no wake-up can be under way to this process.
     fn may_end(&mut self) -> bool {
         let mut line = self.receivers.lock();
-        if !line.waiting.is_empty() || !self.flights.is_empty() || !self.early.is_empty() {
+        if !line.waiting.is_empty() || !line.under_way.is_empty() || !self.flights.is_empty() || !self.early.is_empty()
+        {
             return false;
         }
         let now = self.receivers.site.tick();
-        if !self.receivers.site.source.is_local() && self.remembered.as_ref().is_some_and(|(until, _)| now < *until) {
+        let is_remembered = self.remembered.as_ref().is_some_and(|(until, _)| now < *until);
+        if !self.receivers.site.source.is_local() && (self.busy || is_remembered) {
             return false;
         }
         line.pumped = false;
@@ -288,6 +297,7 @@ impl Pump {
     async fn close(&mut self) {
         let replies = self.receivers.lock().close();
         self.reply(replies);
+        self.flights.extend(self.receivers.launched.take());
         let mut early = std::mem::take(&mut self.early);
         while let Some(landed) = self.flights.next().await {
             early.push(landed);
@@ -308,10 +318,13 @@ impl Drop for Pump {
         }
         let mut line = self.receivers.lock();
         line.pumped = false;
+        line.pausing = false;
+        line.under_way.clear();
         let orphans = std::mem::take(&mut line.waiting);
         self.receivers.waiting.store(0, Ordering::Release);
         drop(line);
         drop(orphans);
+        drop(self.receivers.launched.take());
     }
 }
 

@@ -62,7 +62,7 @@ static TRIP: Script = script!(
 pub(super) enum Request {
     Submit { batch: Vec<NewJob>, reply: oneshot::Sender<Result<Accepted>> },
     Claim { claim: Claim, reply: oneshot::Sender<Result<Claimed>> },
-    Settle { settles: Vec<Settle>, reply: Option<oneshot::Sender<Result<Vec<Settled>>>> },
+    Settle { settles: Vec<Settle>, reply: Option<oneshot::Sender<Result<Vec<Settled>>>>, before_claim: bool },
     Take { take: GroupTake, reply: oneshot::Sender<Result<GroupTaken>> },
     SettleEvents { settles: Vec<GroupSettle>, reply: Option<oneshot::Sender<Result<Vec<bool>>>> },
 }
@@ -78,11 +78,9 @@ impl server::Request for Request {
         }
     }
 
-    /// The ends of runs leave with the claim for the slots that they free, which is on its way through the line of those who
-    /// wait; on another trip they take it along all the same.
-    fn patience(&self) -> usize {
-        let ends = |settle: &Settle| matches!(settle.action, Action::Complete { .. } | Action::Fail { .. });
-        if matches!(self, Self::Settle { settles, .. } if settles.iter().all(ends)) { 8 } else { 1 }
+    /// The ends of runs go with the claim for the slots that they free.
+    fn waits_for_company(&self) -> bool {
+        matches!(self, Self::Settle { before_claim: true, .. })
     }
 
     fn bytes(&self) -> usize {
@@ -101,7 +99,7 @@ impl server::Request for Request {
             Self::Submit { reply, .. } => reply.is_closed(),
             Self::Claim { reply, .. } => reply.is_closed(),
             Self::Take { reply, .. } => reply.is_closed(),
-            Self::Settle { settles, reply: Some(reply) } => {
+            Self::Settle { settles, reply: Some(reply), .. } => {
                 reply.is_closed() && !settles.iter().any(|settle| settle.action.ends_run())
             }
             Self::Settle { reply: None, .. } | Self::SettleEvents { .. } => false,
@@ -206,9 +204,15 @@ impl Remote {
         }
         for (index, request) in requests.into_iter().enumerate() {
             match request {
-                Request::Submit { reply, .. } => {
+                Request::Submit { batch, reply } => {
+                    let accepted = submitted[index].take().expect("each submit has its step");
+                    if settling && matches!(accepted, Accepted::Full { .. }) && !reply.is_closed() {
+                        // What is overdue takes the room that these jobs want.
+                        self.submit(Request::Submit { batch, reply });
+                        continue;
+                    }
                     // A caller that went away needs no answer.
-                    let _ = reply.send(Ok(submitted[index].take().expect("each submit has its step")));
+                    let _ = reply.send(Ok(accepted));
                 }
                 Request::Settle { reply, .. } => {
                     if let Some(reply) = reply {
@@ -253,7 +257,7 @@ impl Remote {
             let release = |run: Run| Settle { id: run.id, fence: run.fence, progress: None, action: Action::Release };
             let settles: Vec<_> = claimed.runs.into_iter().map(release).collect();
             if !settles.is_empty() {
-                self.submit(Request::Settle { settles, reply: None });
+                self.submit(Request::Settle { settles, reply: None, before_claim: false });
             }
         }
     }

@@ -22,6 +22,8 @@ struct Entries {
     by_time: BTreeMap<(Tick, u64), Arc<Held>>,
     /// Until when the task sleeps; `None`: until it is told.
     asleep_until: Option<Tick>,
+    /// Nothing was noted while the task slept.
+    quiet: bool,
 }
 
 impl Agenda {
@@ -34,6 +36,7 @@ impl Agenda {
         }
         let Some(to) = to else { return };
         entries.by_time.insert((to, fence), Arc::clone(held));
+        entries.quiet = false;
         if entries.asleep_until.is_none_or(|until| to < until) {
             entries.asleep_until = Some(to);
             drop(entries);
@@ -42,11 +45,16 @@ impl Agenda {
     }
 
     /// When something is to be done next, for a task that sleeps until then. While leases are to be proven that is within a
-    /// second of `now`, because timers stand still while a machine sleeps.
+    /// second of `now`, because timers stand still while a machine sleeps. With nothing on the list it is so once more: a worker
+    /// of short runs would have to wake the task for each of them.
     pub(super) fn next(&self, now: Tick) -> Option<Tick> {
         let mut entries = self.lock();
-        let first = entries.by_time.first_key_value();
-        let next = first.map(|((at, _), held)| if held.is_proven() { (*at).min(now.plus(SECOND)) } else { *at });
+        let next = match entries.by_time.first_key_value() {
+            Some(((at, _), held)) if !held.is_proven() => Some(*at),
+            Some(((at, _), _)) => Some((*at).min(now.plus(SECOND))),
+            None => (!entries.quiet).then(|| now.plus(SECOND)),
+        };
+        entries.quiet = entries.by_time.is_empty();
         entries.asleep_until = next;
         next
     }

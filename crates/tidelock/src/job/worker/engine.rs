@@ -46,6 +46,8 @@ pub(super) struct Engine {
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// How many are in them.
     sent: usize,
+    /// Some of them may still wait for a claim to go with.
+    departing: bool,
     ending: Ending,
     /// When those that did not let go are given up.
     last_call: Option<BoxFuture<'static, ()>>,
@@ -65,6 +67,7 @@ impl Engine {
             waiting: VecDeque::new(),
             settles: FuturesUnordered::new(),
             sent: 0,
+            departing: false,
             ending: Ending::default(),
             last_call: None,
             stopping: false,
@@ -97,7 +100,7 @@ impl Engine {
                 self.stop();
             }
             self.ending.shorten(&site, &shared.stopping);
-            if !site.source.is_local() {
+            if !site.source.is_local() && shared.are_ending() {
                 // Handlers that are about to end share the trip.
                 runtime::yield_now().await;
             }
@@ -119,7 +122,11 @@ impl Engine {
                     Over::LastWords => break,
                 },
                 () = alarm(self.last_call.as_mut()) => self.give_up(),
-                // By now the requests that were made above are under way.
+                // By now the requests that were made above have been polled.
+                () = std::future::ready(()), if self.departing => {
+                    self.departing = false;
+                    shared.store.depart(&site.address);
+                }
                 () = std::future::ready(()), if !self.waiting.is_empty() => self.begin(),
             }
         }
@@ -203,6 +210,7 @@ impl Engine {
                 return;
             }
             self.sent += batch.len();
+            self.departing = true;
             let shared = Arc::clone(&self.shared);
             self.settles.push(Box::pin(async move {
                 let answer = settle_through_outages(&shared, &batch).await;
@@ -248,11 +256,9 @@ impl Engine {
 
 /// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
 async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<Vec<Settled>> {
-    let settle = || {
-        let settles: Vec<Settle> = batch.iter().map(|finished| finished.settle.clone()).collect();
-        shared.store.settle(&shared.site().address, settles)
-    };
-    let mut answer = settle().await;
+    let settles = || batch.iter().map(|finished| finished.settle.clone()).collect::<Vec<Settle>>();
+    let jobs = &shared.site().address;
+    let mut answer = shared.store.settle_before_claim(jobs, settles()).await;
     if answer.as_ref().is_err_and(Error::may_pass) {
         let count = batch.len().cast_signed();
         shared.repeats(count);
@@ -264,7 +270,7 @@ async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<V
             }
             runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(SECOND);
-            answer = settle().await;
+            answer = shared.store.settle(jobs, settles()).await;
         }
         shared.repeats(-count);
     }

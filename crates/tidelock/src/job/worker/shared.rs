@@ -211,6 +211,12 @@ impl Shared {
         self.lock().running.values().cloned().collect()
     }
 
+    /// Whether a run has ended beside others that may end as soon.
+    pub(super) fn are_ending(&self) -> bool {
+        let state = self.lock();
+        !state.outbox.is_empty() && !state.running.is_empty()
+    }
+
     /// How many runs are going on or left to be settled.
     pub(super) fn left(&self) -> usize {
         let state = self.lock();

@@ -144,6 +144,27 @@ conformance!(a_shutdown_ends_waits_and_gives_back_what_is_held, async |mut world
     }
 });
 
+conformance!(a_shutdown_gives_back_what_a_receive_got_and_did_not_look_at, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let queue = texts(&tide);
+    let watcher = texts(&world.open().await);
+    let mut receiving = Box::pin(queue.recv().wait(HOUR).into_future());
+    assert!(futures_util::FutureExt::now_or_never(&mut receiving).is_none());
+    send(&queue, "unseen").await;
+    until(async || stats(&queue).await.leased == 1).await;
+    let shutdown = tokio::spawn(async move { tide.shutdown(2 * SECOND).await });
+    let report = within(advancing(&clock, SECOND, shutdown)).await.unwrap();
+    let held = report.left.iter().filter(|left| left.kind != "receive");
+    assert_eq!(held.map(|left| (left.kind, left.count)).collect::<Vec<_>>(), [("delivery", 1)]);
+    let seen = within(receiving).await;
+    assert_eq!(seen.map(|seen| seen.is_some()).unwrap_err().kind(), ErrorKind::ShuttingDown, "nobody could settle it");
+    if world.has_processes() {
+        let again = take(&watcher).await;
+        assert_eq!((data(&again), again.attempt()), ("unseen", 1), "no attempt is used");
+    }
+});
+
 conformance!(a_shutdown_drains_workers_within_its_own_grace, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;
