@@ -41,7 +41,7 @@ pub enum Codec {
 
 impl Codec {
     /// The bytes of `value`.
-    pub(crate) fn encode<T: Value>(self, value: &T) -> Result<Vec<u8>, BoxError> {
+    pub(crate) fn encode<T: Serialize + 'static>(self, value: &T) -> Result<Vec<u8>, BoxError> {
         if let Some(raw) = (value as &dyn Any).downcast_ref::<Raw>() {
             return Ok(raw.0.clone());
         }

@@ -118,9 +118,12 @@ pub(crate) fn batch<I, N>(
     content: impl Fn(&N) -> &Content,
 ) -> Result<Vec<N>> {
     let count = items.len();
-    if count == 0 || count > MAX_BATCH {
-        let more = if count > MAX_BATCH { " or more" } else { "" };
-        return Err(Error::argument(format!("a batch must be 1..={MAX_BATCH} items, but has {count}{more}")));
+    if count == 0 {
+        return Err(Error::argument(format!("a batch must be 1..={MAX_BATCH} items, but has {count}")));
+    }
+    if count > MAX_BATCH {
+        let text = format!("payload exceeds limit: a batch must be 1..={MAX_BATCH} items, but has {count} or more");
+        return Err(Error::new(ErrorKind::PayloadTooLarge, text));
     }
     for (index, item) in items.iter().enumerate() {
         check(index, item)?;

@@ -134,13 +134,13 @@ fn belongs(site: &Site, receipt: &Receipt) -> Result<()> {
     if here.id == receipt.object && here.tenant == receipt.tenant && site.group() == receipt.group.as_ref() {
         return Ok(());
     }
-    let Receipt { object, tenant, .. } = receipt;
-    let of = match &receipt.group {
-        None => format!("queue {object:?}"),
-        Some(group) => format!("group {group:?} of topic {object:?}"),
+    let named = |object: &str, group: Option<&Arc<str>>, tenant: &str| match group {
+        None => format!("queue {object:?} of tenant {tenant:?}"),
+        Some(group) => format!("group {group:?} of topic {object:?} of tenant {tenant:?}"),
     };
-    let text = format!("the receipt is of {of} of tenant {tenant:?}, not of tenant {:?} here", here.tenant);
-    Err(Error::argument(text))
+    let of = named(&receipt.object, receipt.group.as_ref(), &receipt.tenant);
+    let expected = named(&here.id, site.group(), &here.tenant);
+    Err(Error::argument(format!("the receipt is of {of}, not of {expected}")))
 }
 
 /// At most `max` bytes of a text, cut between characters; a mark says so.

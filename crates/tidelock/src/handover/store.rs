@@ -2,6 +2,7 @@
 //!
 //! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -157,6 +158,17 @@ pub enum DeadReason {
     Rejected,
     /// Its bytes are no value of the consumer's type.
     Undecodable,
+}
+
+impl fmt::Display for DeadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "expired",
+            Self::MaxDeliveriesExceeded => "max_deliveries_exceeded",
+            Self::Rejected => "rejected",
+            Self::Undecodable => "undecodable",
+        })
+    }
 }
 
 /// Which dead letters; empty finds all.

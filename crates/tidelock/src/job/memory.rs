@@ -105,6 +105,10 @@ impl JobStore for MemoryJob {
     }
 
     fn submit(&self, jobs: &Address, batch: Vec<NewJob>) -> BoxFuture<'static, Result<Accepted>> {
+        if batch.iter().any(|job| job.max_depth.is_some()) {
+            // What is overdue takes no room.
+            self.settle_down(jobs);
+        }
         ready(Ok(self.step(jobs, |model, now| model.submit(now, batch))))
     }
 

@@ -1,5 +1,6 @@
 //! Following the changes of an object.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
@@ -94,8 +95,9 @@ impl<T: Value> Follow<T> {
     }
 
     /// Changes behind this place.
-    pub fn after(mut self, cursor: &Cursor) -> Self {
-        self.from = if matches!(self.from, From::Now) { From::After(cursor.clone()) } else { From::Both };
+    pub fn after(mut self, cursor: impl Borrow<Cursor>) -> Self {
+        let after = || From::After(cursor.borrow().clone());
+        self.from = if matches!(self.from, From::Now) { after() } else { From::Both };
         self
     }
 

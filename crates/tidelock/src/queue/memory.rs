@@ -108,6 +108,10 @@ impl QueueStore for MemoryQueue {
     }
 
     fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
+        if batch.iter().any(|message| message.max_depth.is_some()) {
+            // What is overdue takes no room.
+            self.settle_down(queue);
+        }
         ready(Ok(self.step(queue, |model, now| model.send(now, batch))))
     }
 

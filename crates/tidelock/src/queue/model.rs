@@ -100,8 +100,7 @@ enum Kind {
 
 impl Message {
     fn standing(&self) -> Standing {
-        let went_back = self.content.ordering_key.is_none() && self.join != 0;
-        (9 - self.priority, self.standing, if went_back { self.join } else { self.id }, self.id)
+        (9 - self.priority, self.standing, if self.join == 0 { self.id } else { self.join }, self.id)
     }
 
     /// The instant at which a delayed message leaves the state: due, or expired before that.

@@ -159,7 +159,7 @@ impl Schedule {
     /// Each slot is run by the handler of this name, which instances of the scheduler bring
     /// ([`SchedulerBuilder::handler`](super::SchedulerBuilder::handler)). Input and meta have at most 131,072 bytes; the
     /// input travels as JSON, and [`Raw`] as it is.
-    pub fn handler<T: Value>(mut self, name: &str, input: &T) -> Self {
+    pub fn handler<T: Serialize + 'static>(mut self, name: &str, input: &T) -> Self {
         let encoded = Codec::Json.encode(input).map_err(|source| {
             let text = format!("the input of handler {name:?} cannot be encoded as JSON: {source}");
             Error::new(ErrorKind::Encode, text).with_source(source)

@@ -22,8 +22,10 @@ local function leave_lines(members)
     local value = values[i]
     -- The head that there was is not blocked, and may stand in the plain line.
     if value and value:byte(1) == 98 then
+      local join = value:sub(25, 32)
       ready[#ready + 1], ready[#ready + 2] = ids[i], 'r' .. value:sub(2)
-      places[#places + 1], places[#places + 2] = 9 - value:byte(2), value:sub(3, 10) .. ids[i]
+      places[#places + 1] = 9 - value:byte(2)
+      places[#places + 1] = value:sub(3, 10) .. (join ~= ids[i] and join or '') .. ids[i]
     end
   end
   if #places > 0 then

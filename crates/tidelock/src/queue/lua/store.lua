@@ -78,11 +78,11 @@ local function receipt_of(m)
   return pack8(m.id) .. pack8(m.fence)
 end
 
--- Where a ready message stands among those of its priority: standing time and id. Of one that went to the back the number
--- that it got then stands between them.
+-- Where a ready message stands among those of its priority: standing time and id. Of one that went to the back or was requeued
+-- the number that it got then stands between them.
 local function place_of(m)
-  local went_back = m.join > 0 and not m.key
-  return pack8(m.standing) .. (went_back and pack8(m.join) or '') .. pack8(m.id)
+  local has_number = m.join > 0 and m.join ~= m.id
+  return pack8(m.standing) .. (has_number and pack8(m.join) or '') .. pack8(m.id)
 end
 
 -- Ends a step.

@@ -16,7 +16,7 @@
 -- ARGV[2]   number of this trip in its sender's series
 -- ARGV[3..] operations: a name and its arguments, as the parts describe; or `sweep` alone, which carries out what is
 --           overdue unless some process did so within the last second
--- Reply: settling (0, 1); next deadline in ms (0: none); then one item per operation
+-- Reply: settling (0, 1; 2: an answer from before); next deadline in ms (0: none); then one item per operation
 local trip = tonumber(ARGV[2])
 if ARGV[3] == 'sweep' then
   if now >= r.swept and now - r.swept < 1000 then

@@ -147,7 +147,10 @@ fn push_take(take: &Take, channel: &str, arguments: &mut Arguments) {
 
 /// The script's answer, read item by item.
 pub(super) struct Reply {
+    /// More is overdue than one step carries out; or the answer is one from before, and takes look again.
     pub(super) settling: bool,
+    /// The former.
+    pub(super) overdue: bool,
     next: String,
     items: std::vec::IntoIter<Value>,
 }
@@ -159,7 +162,8 @@ impl Reply {
         let mut items = items.into_iter();
         match (items.next(), items.next()) {
             (Some(Value::Int(settling)), Some(Value::BulkString(next))) => {
-                Ok(Self { settling: settling == 1, next: String::from_utf8_lossy(&next).into_owned(), items })
+                let next = String::from_utf8_lossy(&next).into_owned();
+                Ok(Self { settling: settling != 0, overdue: settling == 1, next, items })
             }
             (first, _) => Err(wrong(&first.unwrap_or(Value::Nil))),
         }

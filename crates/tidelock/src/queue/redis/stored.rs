@@ -121,11 +121,8 @@ impl Stored {
         let Fixed { kind, priority, standing, join, .. } = self.state;
         match &self.content.ordering_key {
             Some(key) if kind == b'b' => Cursor::Blocked(join, key.to_string()),
-            key => {
-                // A message without a key that went to the back stands there by another number than its id.
-                let place = if key.is_none() && join != 0 { join } else { self.id };
-                Cursor::Ready(9 - priority.min(9), standing, place)
-            }
+            // What has no number of its own stands by its id.
+            _ => Cursor::Ready(9 - priority.min(9), standing, if join == 0 { self.id } else { join }),
         }
     }
 

@@ -158,16 +158,23 @@ impl Remote {
     fn deliver(self: &Arc<Self>, plan: Plan, answer: Value, now: Timestamp) {
         let outcome = Reply::read(answer).and_then(|mut reply| {
             self.told_next(reply.next()?);
-            let settling = reply.settling;
-            plan.steps.iter().map(|step| step.read(&mut reply)).collect::<Result<Vec<_>>>().map(|read| (settling, read))
+            let (settling, overdue) = (reply.settling, reply.overdue);
+            let read = plan.steps.iter().map(|step| step.read(&mut reply)).collect::<Result<Vec<_>>>();
+            read.map(|read| (read, settling, overdue))
         });
         match outcome {
-            Ok((settling, read)) => self.hand_out(plan.requests, read, settling, now),
+            Ok((read, settling, overdue)) => self.hand_out(plan.requests, read, (settling, overdue), now),
             Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
         }
     }
 
-    fn hand_out(self: &Arc<Self>, requests: Vec<Request>, read: Vec<Outcome>, settling: bool, now: Timestamp) {
+    fn hand_out(
+        self: &Arc<Self>,
+        requests: Vec<Request>,
+        read: Vec<Outcome>,
+        (settling, overdue): (bool, bool),
+        now: Timestamp,
+    ) {
         let mut sent: Vec<Option<Accepted>> = requests.iter().map(|_| None).collect();
         let mut taken: Vec<Option<Taken>> = requests.iter().map(|_| None).collect();
         let mut settled: Vec<Vec<Settled>> = requests
@@ -189,6 +196,11 @@ impl Remote {
                 Request::Send { batch, reply } => {
                     let mut accepted = sent[index].take().expect("each send has its step");
                     if let Accepted::Full { index, limit, .. } = &mut accepted {
+                        if overdue && !reply.is_closed() {
+                            // What is overdue takes the room that this send wants.
+                            self.submit(Request::Send { batch, reply });
+                            continue;
+                        }
                         *limit = batch.get(*index).and_then(|message| message.max_depth).unwrap_or(0);
                     }
                     // A caller that went away needs no answer.

@@ -87,7 +87,8 @@ conformance!(a_refused_argument_changes_nothing_and_uses_no_number, async |mut w
     refused(submit().backoff(Backoff::fixed(SECOND).jitter(f64::NAN)), "backoff").await;
     refused(submit().traceparent("00-0-0-0"), "traceparent").await;
     refused(job.submit_many(Vec::new()), "empty batch").await;
-    refused(job.submit_many((0..1_001).map(|_| submit())), "large batch").await;
+    let large = job.submit_many((0..1_001).map(|_| submit())).await.unwrap_err();
+    assert_eq!(large.kind(), ErrorKind::PayloadTooLarge);
     let other: Job<String, String> = tide.job("other").build().unwrap();
     refused(job.submit_many([submit(), other.submit(&text)]), "foreign item").await;
     refused(job.submit_many([submit(), submit().priority(10)]), "one bad item").await;

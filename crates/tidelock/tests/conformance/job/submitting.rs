@@ -37,6 +37,19 @@ conformance!(a_batch_is_accepted_whole_or_not_at_all, async |world: World| {
     );
 });
 
+conformance!(what_has_expired_takes_no_room_however_much_it_is, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let job: Job<String, String> = tide.job("texts").max_wait(SECOND).build().unwrap();
+    let limited: Job<String, String> = tide.job("texts").max_depth(1).build().unwrap();
+    // More than one step carries out.
+    let text = "expired".to_owned();
+    job.submit_many((0..450).map(|_| job.submit(&text))).await.unwrap();
+    clock.advance(SECOND);
+    limited.submit(&text).await.unwrap();
+    assert_eq!(limited.submit(&text).await.unwrap_err().kind(), ErrorKind::CapacityReached);
+});
+
 conformance!(the_payload_limit_counts_input_and_meta, async |world: World| {
     let tide = world.open().await;
     let job: Job<String, String> = tide.job("texts").payload_limit(20).build().unwrap();

@@ -67,7 +67,7 @@ conformance!(a_batch_is_stored_whole_or_not_at_all, async |world: World| {
     let other = [queue.send(&"x".to_owned()), queue.tenant("other").send(&"y".to_owned())];
     assert_eq!(queue.send_many(other).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     let many = queue.send_many(std::iter::repeat_with(|| queue.send(&"x".to_owned()))).await.unwrap_err();
-    assert_eq!(many.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(many.kind(), ErrorKind::PayloadTooLarge);
     assert_eq!(queue.send_many([]).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert_eq!(picture(&queue).await.unwrap(), before);
     let thousand = (0..1_000).map(|number| queue.send(&number.to_string()));
@@ -133,6 +133,19 @@ conformance!(of_concurrent_sends_with_one_key_one_is_accepted, async |world: Wor
     assert_eq!(sent.iter().filter(|sent| !sent.duplicate).count(), 1);
     assert!(sent.iter().all(|one| one.id == sent[0].id));
     assert_eq!(drain(&queue).await, ["once"]);
+});
+
+conformance!(what_has_expired_takes_no_room_however_much_it_is, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let short = tide.queue::<String>("texts").max_age(SECOND).build().unwrap();
+    let limited = tide.queue::<String>("texts").max_depth(1).build().unwrap();
+    // More than one step carries out.
+    let text = "expired".to_owned();
+    short.send_many((0..450).map(|_| short.send(&text))).await.unwrap();
+    clock.advance(SECOND);
+    limited.send(&"fits".to_owned()).await.unwrap();
+    assert_eq!(limited.send(&"too many".to_owned()).await.unwrap_err().kind(), ErrorKind::CapacityReached);
 });
 
 conformance!(max_depth_refuses_sends_and_nothing_else, async |mut world: World| {

@@ -85,7 +85,7 @@ conformance!(a_batch_is_appended_whole_or_not_at_all, async |world: World| {
     let other = [topic.publish(&"x".to_owned()), topic.tenant("other").publish(&"y".to_owned())];
     assert_eq!(topic.publish_many(other).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     let many = topic.publish_many(std::iter::repeat_with(|| topic.publish(&"x".to_owned()))).await.unwrap_err();
-    assert_eq!(many.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(many.kind(), ErrorKind::PayloadTooLarge);
     assert_eq!(topic.publish_many([]).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert_eq!(picture(&topic, "group").await.unwrap(), before);
     assert_eq!(publish_all(&topic, 0..1_000).await.len(), 1_000);
