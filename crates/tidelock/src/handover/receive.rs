@@ -216,9 +216,9 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
         async move { taking.await.map(|taken| Claims::new(&site, taken, asked, lease)) }
     };
     let claims = match &site.object {
-        Object::Queue | Object::Jobs => claiming.await,
-        // A gap is told only once: what a take brings is not lost if this future is dropped meanwhile.
-        Object::Group(_) | Object::JobGroup(..) => site.sent(Box::pin(claiming)).await,
+        Object::Queue | Object::Jobs if site.source.is_local() => claiming.await,
+        // What a take brings is not lost if this future is dropped meanwhile: claims are given back, a gap is told to the next.
+        _ => site.sent(Box::pin(claiming)).await,
     };
     claims.map_err(|error| site.context("receive", error))
 }

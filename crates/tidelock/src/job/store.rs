@@ -51,7 +51,9 @@ pub(crate) trait JobStore: std::fmt::Debug + Send + Sync {
         self.settle(jobs, settles)
     }
     /// What still waits for a claim goes without it.
-    fn depart(&self, _jobs: &Address) {}
+    fn depart(&self, _jobs: &Address) {
+        // Nothing waits in a store that answers at once.
+    }
     /// Changes the object as a whole, or one job from outside of its run.
     fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
     /// Looks, after carrying out what is overdue; changes no outcome.

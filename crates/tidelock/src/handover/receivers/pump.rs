@@ -289,6 +289,7 @@ impl Pump {
             return false;
         }
         line.pumped = false;
+        line.pausing = false;
         self.ended = true;
         true
     }

@@ -72,6 +72,7 @@ local function remove(e)
   else
     redis.call('ZREM', ASIDE, aside_member(e))
     g.aside = g.aside - 1
+    e.is_behind = true
   end
   if e.is_copy then
     g.copies = g.copies - 1
@@ -124,9 +125,9 @@ local function admit_copy(e, due)
   wait(e, due)
 end
 
--- An event that was open is done or dead: the next one of its key may go.
+-- An event that was open is done or dead: the next one of its key may go, unless another one holds the key.
 local function free_key(e)
-  if not e.key then
+  if not e.key or e.is_behind then
     return
   end
   local member = g.aside > 0

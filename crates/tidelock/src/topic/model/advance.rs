@@ -91,9 +91,13 @@ impl Group {
     fn expire(&mut self, now: Now, log: &Log) -> bool {
         for _ in 0..STEP {
             let Some(at) = self.first_lost(now, log) else { return false };
+            let is_behind = self.is_behind(at);
             let open = self.remove(at).expect("an index holds open events");
+            if !is_behind {
+                self.free_key(now, &open);
+            }
             let lost_at = log.lost_at(now, at);
-            self.bury(now, open, DeadReason::Expired, lost_at);
+            self.lay_down(open, DeadReason::Expired, lost_at);
         }
         self.first_lost(now, log).is_some()
     }

@@ -221,6 +221,16 @@ impl Group {
     /// Moves an event, already out of all indexes, to the dead letters. It replaces an earlier death of the same event.
     pub(super) fn bury(&mut self, now: Now, open: Open, reason: DeadReason, moved_at: u64) {
         self.free_key(now, &open);
+        self.lay_down(open, reason, moved_at);
+    }
+
+    /// Whether it is set aside behind another one, which holds its key.
+    pub(super) fn is_behind(&self, at: u64) -> bool {
+        let is_aside = self.open.get(&at).is_some_and(|open| matches!(open.kind, Kind::Aside { .. }));
+        is_aside && !self.freed.contains(&at)
+    }
+
+    pub(super) fn lay_down(&mut self, open: Open, reason: DeadReason, moved_at: u64) {
         self.remove_dead(open.at);
         let kept_until = open.dead_retention.map(|retention| moved_at + retention);
         self.moved.insert((moved_at, open.at));

@@ -4,6 +4,20 @@ use super::*;
 use std::sync::Arc;
 use tidelock::Raw;
 
+conformance!(a_look_that_is_dropped_gives_back_what_it_was_answered, async |world: World| {
+    let queue = texts(&world.open().await);
+    send(&queue, "text").await;
+    let mut looking = Box::pin(queue.try_recv().into_future());
+    if futures_util::FutureExt::now_or_never(&mut looking).is_some() {
+        assert!(!world.has_processes(), "a server takes its time");
+        return;
+    }
+    until(async || stats(&queue).await.leased == 1).await;
+    drop(looking);
+    until(async || stats(&queue).await.ready == 1).await;
+    assert_eq!(take(&queue).await.attempt(), 1);
+});
+
 conformance!(a_waiting_receive_is_woken_by_a_send, async |mut world: World| {
     world.pin();
     let queue = texts(&world.open().await);

@@ -103,6 +103,22 @@ conformance!(a_returned_event_comes_before_newer_ones, async |world: World| {
     assert_eq!(drain(&group).await, ["0", "1", "3", "4"]);
 });
 
+conformance!(one_that_expires_behind_its_key_lets_nobody_pass, async |mut world: World| {
+    let clock = world.pin();
+    let topic = world.open().await.topic::<String>("texts").retention(100 * MS).build().unwrap();
+    let group = topic.reader("group").lease(HOUR).build().unwrap();
+    publish_keyed(&topic, "a1").await;
+    let held = take(&group).await;
+    publish_keyed(&topic, "a2").await;
+    clock.advance(50 * MS);
+    publish_keyed(&topic, "a3").await;
+    assert!(group.try_recv().await.unwrap().is_none(), "both are set aside");
+    clock.advance(50 * MS);
+    assert!(group.try_recv().await.unwrap().is_none(), "the second has ended, and the first is held");
+    held.commit().await.unwrap();
+    assert_eq!(drain(&group).await, ["a3"]);
+});
+
 conformance!(what_was_set_aside_for_too_long_expires, async |mut world: World| {
     let clock = world.pin();
     let topic = world.open().await.topic::<String>("texts").retention(HOUR).build().unwrap();
