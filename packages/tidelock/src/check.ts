@@ -27,6 +27,14 @@ export function string(path: string, value: unknown): string {
   return value;
 }
 
+/** An optional signal; `null` counts as not given. */
+export function signalOf(value: unknown): AbortSignal | undefined {
+  if (value === undefined || value === null) return undefined;
+  const { aborted, addEventListener } = value as Partial<AbortSignal>;
+  if (typeof aborted === "boolean" && typeof addEventListener === "function") return value as AbortSignal;
+  throw new Error("signal must be an AbortSignal");
+}
+
 /** An optional text for which the empty one counts as not given. */
 export function text(path: string, value: string | undefined): string | undefined {
   return value === undefined || value === "" ? undefined : string(path, value);

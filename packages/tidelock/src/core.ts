@@ -2,7 +2,7 @@
 
 import { initSync, Waiting } from "../wasm/tidelock.js";
 import { wasm } from "../wasm/bytes.js";
-import { TEN_YEARS } from "./check.js";
+import { signalOf, TEN_YEARS } from "./check.js";
 
 export * from "../wasm/tidelock.js";
 
@@ -58,10 +58,11 @@ export interface Exit {
 
 /** Begins a call that waits until its signal aborts, or the loop that it is made in is left: then it gives `null`. */
 export function waiting<T>(
-  signal: AbortSignal | undefined,
+  given: AbortSignal | undefined,
   begin: () => unknown,
   exit?: Exit,
 ): T | null | Promise<T | null> {
+  const signal = signalOf(given);
   if (signal?.aborted || exit?.isLeft) return null;
   const answer = begin();
   if (!(answer instanceof Waiting)) return answer as T | null;
@@ -89,12 +90,15 @@ export function leavable<T>(
 ): AsyncGenerator<T, void, undefined> {
   const exit: Exit = { isLeft: false, leave: () => {} };
   const events = made(exit);
-  const end = events.return.bind(events);
-  events.return = (value) => {
-    exit.isLeft = true;
-    exit.leave();
-    return end(value);
+  const leaving = <Given>(end: (given: Given) => Promise<IteratorResult<T, void>>) => {
+    return (given: Given) => {
+      exit.isLeft = true;
+      exit.leave();
+      return end.call(events, given);
+    };
   };
+  events.return = leaving(events.return);
+  events.throw = leaving(events.throw);
   return events;
 }
 
@@ -131,11 +135,20 @@ export function tellLater<T>(observer: (told: T) => unknown, told: T): void {
   Promise.resolve(told).then(observer).catch(() => {});
 }
 
+/** What something that was thrown is called. */
+export function nameOf(thrown: unknown): unknown {
+  try {
+    return ((thrown ?? {}) as { name?: unknown }).name;
+  } catch {
+    return undefined;
+  }
+}
+
 /** What something that was thrown says. */
 export function textOf(thrown: unknown): string {
-  const { message } = (thrown ?? {}) as { message?: unknown };
-  if (typeof message === "string") return message;
   try {
+    const { message } = (thrown ?? {}) as { message?: unknown };
+    if (typeof message === "string") return message;
     return String(thrown);
   } catch {
     return "unknown error";

@@ -1,5 +1,6 @@
 /** Ephemeral stores: short-lived records that vanish unless they are touched, and every change to follow. */
 
+import { called } from "./called.js";
 import { configuredTenant, name, number, tenant, text } from "./check.js";
 import { NONE, RawEphemeral } from "./core.js";
 import { key, opened, place, reader, taken, withRoom, type Shown } from "./keyed.js";
@@ -115,6 +116,10 @@ export type EphemeralStore<T> = {
 
 /** There are as many records as there may be. */
 export class EphemeralCapacityError extends Error {
+  static {
+    called(this, "EphemeralCapacityError");
+  }
+
   override name = "EphemeralCapacityError";
   constructor(message = "ephemeral store capacity reached") {
     super(message);
@@ -124,6 +129,10 @@ export class EphemeralCapacityError extends Error {
 
 /** A value is larger than it may be. */
 export class EphemeralPayloadTooLargeError extends Error {
+  static {
+    called(this, "EphemeralPayloadTooLargeError");
+  }
+
   override name = "EphemeralPayloadTooLargeError";
   constructor(message: string) {
     super(message);

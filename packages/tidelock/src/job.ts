@@ -1,6 +1,6 @@
 /** Jobs: work that is kept until it is done, with retries, limits, cancellation and steps that are not repeated. */
 
-import { key as keyOf, name, number, string, TEN_YEARS, text, WEEK } from "./check.js";
+import { key as keyOf, name, number, signalOf, string, TEN_YEARS, text, WEEK } from "./check.js";
 import {
   leavable,
   named,
@@ -355,9 +355,9 @@ function ended<Result>(id: JobId, shown: Shown): JobTerminal<Result> {
 }
 
 function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncIterable<TopicLiveEvent<JobEvent>> {
-  const { signal } = cfg;
   return leavable(async function* (exit) {
     try {
+      const signal = signalOf(cfg.signal);
       while (!exit.isLeft && !signal?.aborted) {
         const shown = await waiting<ShownEvent | Lost>(signal, () => events.next(), exit);
         if (exit.isLeft || signal?.aborted) return;

@@ -1,5 +1,6 @@
 /** Locks: one holder per resource, for a time, first come, first served. */
 
+import { called } from "./called.js";
 import { name, number, TEN_YEARS } from "./check.js";
 import { hashed, part } from "./keys.js";
 import { passing } from "./mark.js";
@@ -59,6 +60,10 @@ export type Mutex = {
 
 /** A lock was not acquired. */
 export class LockError extends Error {
+  static {
+    called(this, "LockError");
+  }
+
   /** As it was given. */
   readonly resource: string;
 
@@ -154,8 +159,9 @@ export function mutex(config: MutexConfig): Mutex {
       const key = keyOfLock(lock);
       const until = key === undefined ? null : lines.extend(key, lock.value, lasts);
       if (until === null) return false;
-      lock.ttl = lasts;
-      lock.expiration = until;
+      // A lock that is frozen is extended all the same.
+      Reflect.set(lock, "ttl", lasts);
+      Reflect.set(lock, "expiration", until);
       return true;
     },
     async withLock(resource, fn, ttl) {

@@ -1,6 +1,7 @@
 /** Rate limits: so many units per sliding window, for each identifier. */
 
-import { name, number, oneOf, string, TEN_YEARS } from "./check.js";
+import { called } from "./called.js";
+import { name, number, oneOf, signalOf, string, TEN_YEARS } from "./check.js";
 import { NONE, RawLimits, RawWindow, waitMs } from "./core.js";
 import { corrupt, hashed, part } from "./keys.js";
 import { Turns, type Looking } from "./line.js";
@@ -100,6 +101,10 @@ export type RateLimiter = {
 
 /** A check was refused. */
 export class RateLimitError extends Error {
+  static {
+    called(this, "RateLimitError");
+  }
+
   readonly remaining: number;
   /** Ms to the end of the window. */
   readonly resetIn: number;
@@ -171,10 +176,11 @@ export function ratelimit(config: RateLimitConfig | RateLimitsConfig): RateLimit
       const key = keyOf(identifier);
       const cost = costOf(opts.cost);
       const wait = waitMs(opts);
-      if (opts.signal?.aborted) return null;
+      const signal = signalOf(opts.signal);
+      if (signal?.aborted) return null;
       // A refusal is counted once, however often a call looks again.
       const look = (looking: Looking) => judge(key, cost, looking === "peek" ? 2 : looking === "first" ? counting : 0);
-      return turns.take(key, look, Number.isNaN(wait) ? Infinity : wait, opts.signal);
+      return turns.take(key, look, Number.isNaN(wait) ? Infinity : wait, signal);
     },
   };
   return limiter;

@@ -1,5 +1,6 @@
 /** Registries: named records with versions, compare-and-swap, a time to live if wanted, and every change to follow. */
 
+import { called } from "./called.js";
 import { configuredTenant, name, number, tenant, text } from "./check.js";
 import { NONE, RawRegistry } from "./core.js";
 import { opened, path, place, prefix, reader, taken, withRoom, type Shown } from "./keyed.js";
@@ -158,6 +159,10 @@ export type Registry<T> = {
 
 /** There are as many active records as there may be. */
 export class RegistryCapacityError extends Error {
+  static {
+    called(this, "RegistryCapacityError");
+  }
+
   override name = "RegistryCapacityError";
   constructor(message = "registry capacity reached") {
     super(message);
@@ -167,6 +172,10 @@ export class RegistryCapacityError extends Error {
 
 /** A value is larger than it may be. */
 export class RegistryPayloadTooLargeError extends Error {
+  static {
+    called(this, "RegistryPayloadTooLargeError");
+  }
+
   override name = "RegistryPayloadTooLargeError";
   constructor(message: string) {
     super(message);

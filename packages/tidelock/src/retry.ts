@@ -1,6 +1,6 @@
 /** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
 
-import { TEN_YEARS } from "./check.js";
+import { signalOf, TEN_YEARS } from "./check.js";
 import { named, NONE, RawRetry, RawRetryBudget, tell } from "./core.js";
 import { mark } from "./mark.js";
 import { after, pause } from "./timer.js";
@@ -112,8 +112,9 @@ export async function retry<T>(
   fn: (attempt: number, control: Control) => Promise<T> | T,
   opts: RetryOptions = {},
 ): Promise<T> {
-  const { signal, retryIf = isRetryableTransportError, onRetry, onGiveUp } = opts;
+  const { retryIf = isRetryableTransportError, onRetry, onGiveUp } = opts;
   const course = begin(opts);
+  const signal = signalOf(opts.signal);
   let last: { error: unknown } | undefined;
   const giveUp = (reason: RetryGaveUp): unknown => {
     const { attempts, elapsed: elapsedMs } = course;

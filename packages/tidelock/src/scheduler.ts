@@ -1,7 +1,7 @@
 /** Schedulers: cron slots, each handed once to what does the work. */
 
 import { key as keyOf, name, number, string } from "./check.js";
-import { mapped, NONE, RawScheduler, settled, tell, textOf, wrong_cron, wrong_zone } from "./core.js";
+import { mapped, nameOf, NONE, RawScheduler, settled, tell, textOf, wrong_cron, wrong_zone } from "./core.js";
 import { corrupt, storeKey } from "./keys.js";
 import type { Store } from "./store.js";
 import { give, take, type Taken } from "./value.js";
@@ -292,7 +292,7 @@ async function submit(part: Part, target: Target, slot: number, key: string | un
     const cfg = { input: give(target.input.text), ...keyed, ...(isSlot ? { at: slot } : {}), meta };
     outcome = [String(await target.job.submit(cfg))];
   } catch (error) {
-    const { name } = (error ?? {}) as { name?: unknown };
+    const name = nameOf(error);
     outcome = [undefined, error, textOf(error), name === "ZodError" || name === "SchemaError"];
   }
   end(outcome);
@@ -376,6 +376,9 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       if (zone !== undefined) throw new RangeError(zone);
       const input = take(cfg.input);
       const meta = cfg.meta === undefined ? undefined : take(cfg.meta);
+      if (typeof job?.submit !== "function" || typeof job.id !== "string" || job.id === "") {
+        throw new Error("job must be a job: with an id, and submit");
+      }
       job.validateInput?.(cfg.input);
       const wrong = wrong_cron(string("cron", cron));
       if (wrong !== undefined) throw new Error(wrong);

@@ -1,5 +1,6 @@
 /** Stores: where counts, locks, remembered keys and slots are kept, and what may outlive a page. */
 
+import { called } from "./called.js";
 import { heapPop, heapPush, type Due } from "./heap.js";
 import { forget, letGo, LONGEST_STEP } from "./timer.js";
 
@@ -46,6 +47,10 @@ function bind<T extends Store & { clear(): void }>(store: T): void {
 
 /** Keeps values in memory, by reference, in the order in which their keys came. */
 export class MemoryStore implements Store {
+  static {
+    called(this, "MemoryStore");
+  }
+
   readonly #entries = new Map<string, Entry>();
   /** What expires, the first on top. An entry has one item here at most; an item may have no entry any more. */
   #due: Due[] = [];
@@ -161,6 +166,10 @@ interface Item {
 
 /** Keeps values as JSON in `localStorage`, under `<prefix>:<key>`: they outlive the page, and other tabs see them. */
 export class LocalStorageStore implements Store {
+  static {
+    called(this, "LocalStorageStore");
+  }
+
   readonly #prefix: string;
   #passed = -Infinity;
 

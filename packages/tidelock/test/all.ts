@@ -4,6 +4,7 @@ import "./holds.test.js";
 import "./job.test.js";
 import "./kept.test.js";
 import "./mutex.test.js";
+import "./odd.test.js";
 import "./queue-admin.test.js";
 import "./queue.test.js";
 import "./ratelimit.test.js";
