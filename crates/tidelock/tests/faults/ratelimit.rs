@@ -2,6 +2,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -93,6 +94,39 @@ async fn each_policy_answers_at_once_while_the_server_is_known_to_be_away() {
         server.restart().unwrap();
         assert_eq!(backend_decides(&api).await.remaining, 4, "by its own counts, which this server lost");
     }
+}
+
+#[tokio::test]
+async fn all_handles_of_a_process_count_in_one_local_limiter() {
+    let Some(server) = server() else { return };
+    let tide = Tidelock::connect(&server.url()).await.unwrap();
+    let policy = OnUnavailable::Local { share: 1.0 };
+    let limiter = || tide.ratelimit("api").limit(Limit::per_hour(4).fixed()).on_unavailable(policy).build().unwrap();
+    let api = limiter();
+    // Each handle is gone when the next one is made.
+    for _ in 0..2 {
+        assert!(!api.tenant("acme").check("x").await.unwrap().limited);
+        assert!(!limiter().check("x").await.unwrap().limited);
+    }
+    let budget = || tide.retry_budget("budget").capacity(2).per_second(0.0).per_success(0.0).build().unwrap();
+    server.kill();
+    loss_is_known(&api).await;
+    for remaining in [1, 0] {
+        let verdict = api.tenant("acme").check("x").await.unwrap();
+        assert_eq!((verdict.decided_by, verdict.remaining), (DecidedBy::Local, remaining));
+        assert_eq!(limiter().check("x").await.unwrap().remaining, remaining);
+    }
+    assert!(api.tenant("acme").check("x").await.unwrap().limited);
+    assert!(limiter().check("x").await.unwrap().limited);
+    let attempts = AtomicUsize::new(0);
+    for _ in 0..3 {
+        let failing = tidelock::retry(async |_| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+        });
+        failing.budget(&budget()).await.unwrap_err();
+    }
+    assert_eq!(attempts.into_inner(), 3 + 2, "two retries in all, whoever asks");
 }
 
 #[tokio::test]
