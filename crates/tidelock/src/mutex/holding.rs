@@ -212,14 +212,19 @@ impl Holding {
 
     fn confirmed(self: &Arc<Self>, start: Moment, left: Duration, lease: Duration) {
         let now = Moment::of(self.room.clock());
-        {
+        let (tag, over) = (&self.seat.spot.tag, now.tick.plus(left));
+        let before = {
             let mut state = self.lock();
-            state.over = now.tick.plus(left);
+            let before = std::mem::replace(&mut state.over, over);
             if state.end(now).is_none() {
                 (state.proof, state.lease, state.failures) = (Proof::new(start, left), lease, 0);
             }
+            before
+        };
+        if over < before {
+            self.room.came_nearer(tag);
         }
-        self.room.halls.holder_until(&self.room, &self.seat.spot.tag, start.tick.plus(left));
+        self.room.halls.holder_until(&self.room, tag, start.tick.plus(left));
         // Who sleeps until the old end looks again.
         self.changed.notify_waiters();
         self.plan(start.tick.plus(lease / 3));

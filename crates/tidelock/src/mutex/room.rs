@@ -224,6 +224,11 @@ impl Room {
         self.seats.lock().expect("no code panics while it holds this lock")
     }
 
+    /// The end of the holder's lease came nearer by a request of this process. Whoever is asking may be told the later one yet.
+    pub(crate) fn came_nearer(&self, tag: &str) {
+        self.seats().values().filter(|seat| *seat.spot.tag == *tag).for_each(|seat| seat.doubt_answer());
+    }
+
     /// Asks for the resource on behalf of a call, and again while that is called for.
     pub(crate) async fn ask(self: Arc<Self>, seat: Arc<Seat>, within: Duration) {
         if !seat.begin_asking() {

@@ -104,6 +104,12 @@ impl Seat {
         may
     }
 
+    /// The answer on its way may be older than what was heard since: then it is asked again.
+    pub(crate) fn doubt_answer(&self) {
+        let mut talk = self.lock();
+        talk.again |= talk.asking;
+    }
+
     /// Whether to ask once more.
     pub(crate) fn end_asking(&self) -> bool {
         let mut talk = self.lock();
