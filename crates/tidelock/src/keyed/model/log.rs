@@ -62,7 +62,8 @@ impl Log {
 
     fn compacted_with(&self, now: u64, bounds: &Bounds) -> u64 {
         let over = |index: Option<usize>| index.map_or(0, |index| self.events[index].view.revision);
-        let by_number = self.events.len().checked_sub(1 + usize::try_from(bounds.max_events).unwrap_or(usize::MAX));
+        let most = usize::try_from(bounds.max_events).unwrap_or(usize::MAX);
+        let by_number = self.events.len().checked_sub(most.saturating_add(1));
         let larger = |event: &Event| self.bytes - event.before > bounds.max_event_bytes;
         let by_bytes = self.events.partition_point(larger).checked_sub(1);
         // The last revision that is too old, whether or not there is an event of that number.
