@@ -248,6 +248,9 @@ impl Holding {
                 return Ok(false);
             }
             let start = Moment::of(holding.room.clock());
+            // From when it is sent it may be carried out: until the answer, the shorter of both leases is what is certain.
+            holding.lock().proof.shorten(start, lease);
+            holding.changed.notify_waiters();
             let answer = holding.extend_to(lease, Effort::USUAL).await;
             drop(changing);
             match answer {
@@ -260,13 +263,11 @@ impl Holding {
                     Ok(false)
                 }
                 Err(error) => {
-                    // It may have been carried out, or may yet be: the shorter of both leases is what is certain.
+                    // It may have been carried out, or may yet be.
                     let mut state = holding.lock();
                     state.in_doubt(holding.room.clock().tick(), lease);
-                    state.proof.shorten(start, lease);
                     state.lease = state.lease.min(lease);
                     drop(state);
-                    holding.changed.notify_waiters();
                     holding.plan(holding.room.clock().tick().plus(RETRY));
                     Err(error)
                 }

@@ -87,6 +87,10 @@ impl Resource {
                     handed = self.next(turn);
                 } else if let Some(place) = self.place(ask.token) {
                     self.queue.remove(place);
+                    if place == 0 {
+                        // Who is first now believes that others look before it.
+                        self.tell(None, turn);
+                    }
                 }
                 self.end(ask.token);
                 Outcome::Left
@@ -167,8 +171,8 @@ impl Resource {
         None
     }
 
-    /// The deadline has come nearer than `before`, which is what waiters know of. One in another process is woken if it
-    /// would not ask in time by itself: asking, it learns the new one.
+    /// The first waiter would look at `before`, or nobody knows when. If that is after the deadline, one in another process
+    /// is woken unless it would ask in time by itself: asking, it learns its place and the deadline.
     fn tell(&self, before: Option<Timestamp>, turn: &mut Turn<'_>) {
         let comes_late = |deadline| before.is_none_or(|before| deadline < before) && deadline < turn.now + REFRESH;
         if self.deadline().is_some_and(comes_late)

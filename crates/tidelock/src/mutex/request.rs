@@ -12,6 +12,7 @@ use crate::mutex::seat::{Grant, Standing, State};
 use crate::mutex::store::{Ask, Effort, MAX_WAITING, Spot, Step, Token};
 use crate::mutex::{Holder, Holding as Look, Locked, Mutex, NotAcquired, Scoped, check_lease};
 use crate::name::digest_if_long;
+use crate::proof::Moment;
 use crate::runtime::BoxFuture;
 use crate::time::{TEN_YEARS, Tick, check_duration, whole_millis};
 
@@ -55,16 +56,20 @@ impl Question {
             owner: self.mutex.options.owner.as_ref().to_owned(),
         };
         let entered = room.enter(spot, ask, !wait.is_zero());
-        let asked = room.sent(Arc::clone(room).ask(Arc::clone(&entered.seat), wait));
+        self.put(&entered, wait).await?;
+        self.wait(&entered, start, start.plus(wait)).await
+    }
+
+    /// Puts the question, and has it answered.
+    async fn put(&self, entered: &Entered, within: Duration) -> Result<()> {
+        let Entered { room, seat } = entered;
+        let asked = room.sent(Arc::clone(room).ask(Arc::clone(seat), within));
         tokio::select! {
             biased;
             () = asked => {}
             () = room.lifecycle().closing() => return Err(Error::shutting_down(self.operation())),
         }
-        if let Some(error) = entered.seat.failure() {
-            return Err(error);
-        }
-        self.wait(&entered, start, start.plus(wait)).await
+        seat.failure().map_or(Ok(()), Err)
     }
 
     /// Waits for the grant; the first question is answered.
@@ -72,6 +77,12 @@ impl Question {
         let Entered { room, seat } = entered;
         loop {
             let standing = match seat.look() {
+                State::Granted(grant) if grant.ran_out(Moment::of(room.clock())) => {
+                    // This call was not polled for that long. The same question tells what is left, or asks anew.
+                    seat.reopen();
+                    self.put(entered, Duration::ZERO).await?;
+                    continue;
+                }
                 State::Granted(grant) => return Ok(Locked::Guard(self.guard(entered, grant))),
                 State::Refused(error) => return Err(error),
                 State::Held(standing) => return Ok(self.not_acquired(room, start, standing)),

@@ -27,6 +27,12 @@ impl Grant {
         let proof = Proof::new(self.start, self.left);
         proof.left(self.answered) < proof.left(self.start) / 2
     }
+
+    /// Whether its proof ended since the answer was here.
+    pub(crate) fn ran_out(&self, now: Moment) -> bool {
+        let proof = Proof::new(self.start, self.left);
+        proof.left(now).is_zero() && !proof.left(self.answered).is_zero()
+    }
 }
 
 /// How a waiter stood when the backend was last heard.
@@ -202,6 +208,11 @@ impl Seat {
             State::Asking => State::Asking,
             State::Gone => State::Gone,
         }
+    }
+
+    /// The grant that the call took is over: it is about to ask again.
+    pub(crate) fn reopen(&self) {
+        self.lock().state = State::Asking;
     }
 
     /// The error of a first question that was not answered.

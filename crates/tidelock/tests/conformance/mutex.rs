@@ -298,6 +298,35 @@ conformance!(a_short_grant_after_a_long_one_is_followed_at_its_deadline, async |
     }
 });
 
+conformance!(who_is_first_because_others_left_has_it_at_the_deadline, async |mut world: World| {
+    let clock = world.pin();
+    let (tide, impatient, patient) = (world.open().await, world.open().await, world.open().await);
+    let guard = fixed(&tide).try_lock("r").lease(2 * SECOND).await.unwrap().unwrap();
+    let in_front: Vec<_> = (0..20).map(|_| tokio::spawn(fixed(&impatient).lock_or_err("r").into_future())).collect();
+    waiting(&fixed(&tide), "r", 20).await;
+    let next = tokio::spawn(fixed(&patient).lock_or_err("r").timeout(DAY).into_future());
+    waiting(&fixed(&tide), "r", 21).await;
+    in_front.iter().for_each(tokio::task::JoinHandle::abort);
+    waiting(&fixed(&tide), "r", 1).await;
+    clock.advance(2 * SECOND);
+    assert!(within(next).await.unwrap().unwrap().fence() > guard.fence());
+});
+
+conformance!(a_call_that_is_left_alone_for_longer_than_its_lease_asks_again, async |mut world: World| {
+    let clock = world.pin();
+    let tide = world.open().await;
+    let guard = fixed(&tide).try_lock("r").lease(DAY).await.unwrap().unwrap();
+    let mut left_alone = fixed(&tide).lock("r").lease(300 * MS).timeout(DAY).into_future();
+    while fixed(&tide).describe("r").await.unwrap().waiting == 0 {
+        assert!((&mut left_alone).now_or_never().is_none());
+    }
+    assert_eq!(guard.release().await.unwrap(), Release::Released);
+    clock.advance(300 * MS);
+    let guard = within(left_alone).await.unwrap().guard().expect("nobody else wants it");
+    assert!(!guard.is_lost() && guard.valid_for() > 200 * MS, "{:?}", guard.valid_for());
+    assert_eq!(guard.release().await.unwrap(), Release::Released);
+});
+
 conformance!(what_is_shown_is_the_truth_and_changes_nothing, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;

@@ -22,9 +22,14 @@ elseif waiting > 0 then
       end
     end
   end
+  local was_first = first_waiter() == member
   if redis.call('ZREM', QUEUE, member) == 1 then
     waiting, changed = waiting - 1, true
     forget_queue()
+    if was_first then
+      -- Who is first now believes that others look before it.
+      tell(math.huge, here)
+    end
   end
 end
 if state == FREE then

@@ -30,8 +30,8 @@ local function first_waiter()
   return redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf', 'LIMIT', '0', '1')[1]
 end
 
--- The deadline has come nearer than `before`, which is what waiters know of. One in another process is woken if it would
--- not ask in time by itself: asking, it learns the new one.
+-- The first waiter would look at `before`. If that is after the deadline, one in another process is woken unless it would
+-- ask in time by itself: asking, it learns its place and the deadline.
 local function tell(before, here)
   if waiting == 0 or deadline >= before or deadline - now >= REFRESH then
     return

@@ -90,6 +90,22 @@ async fn a_release_is_repeated_as_long_as_an_extension_may_have_made_the_lease()
     is_free(&other).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extension_that_shortens_may_be_carried_out_before_its_answer() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(60 * SECOND).await.unwrap();
+    let guard = build(&tide, 60 * SECOND).lock_or_err("r").await.unwrap();
+    proxy.stall(true);
+    let lost = guard.lost();
+    tokio::select! {
+        answer = guard.extend(SECOND) => panic!("no answer comes through, and {answer:?} came"),
+        end = within(lost) => assert_eq!(end, GrantEnd::Unproven),
+    }
+    assert!(guard.valid_for().is_zero());
+    proxy.stall(false);
+}
+
 #[tokio::test]
 async fn an_extension_behind_one_that_came_too_late_is_not_sent() {
     let Some(server) = server() else { return };
