@@ -51,6 +51,7 @@
 //! swept it makes no difference.
 
 mod builder;
+mod member;
 pub(crate) mod members;
 mod membership;
 mod request;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::members::{Member, Terms, check_life};
+use super::member::{Member, Terms, check_life};
 use crate::codec::Value;
 use crate::error::Result;
 use crate::keyed::cursor::Version;
@@ -119,8 +119,8 @@ impl<T: Value> TryRegister<T> {
 ///
 /// If the record is gone at a renewal (the process stood still for longer than the ttl, or the server lost it), it is
 /// registered again. If somebody else has the key by then, the membership is lost, and nothing is written any more. Where
-/// the answer to registering again was lost, a record with its own value and ttl that nobody has renewed yet counts as its
-/// own: members of different owners should differ in their values.
+/// the answer to registering again or to an update was lost, a record with that value and its own ttl that nobody has
+/// renewed yet counts as its own: members of different owners should differ in their values.
 ///
 /// Dropping it removes the record in the background, never that of a successor; so does the beginning of a shutdown.
 pub struct Membership<T> {
@@ -169,7 +169,7 @@ impl<T: Value> Membership<T> {
     /// nothing was written.
     ///
     /// Once polled it is sent even if the future is dropped. After an error of kind *timeout* it may have taken effect;
-    /// the membership is then lost at its next renewal, because the version is not its own.
+    /// the next renewal finds out.
     pub async fn update(&self, value: &T) -> Result<bool> {
         let (site, call) = (&self.handle.site, Call::on("update", self.key()));
         site.check(&call)?;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::Tidelock;
 use crate::bell::Bell;
@@ -9,6 +11,7 @@ use crate::keyed::handle::Handle;
 use crate::keyed::store::{Changed, Get, KeyedStore, List, Listing, Object, Places, Position, Read, Span, StatsView};
 use crate::registry::Registry;
 use crate::registry::membership::{Membership, Register};
+use crate::runtime;
 use crate::time::{HOUR, MINUTE, ManualClock, Timestamp};
 
 /// What becomes of the next upsert or swap.
@@ -158,6 +161,14 @@ impl Stage {
         me
     }
 
+    /// A member whose update to "new" fails in this way, and what that said.
+    async fn member_in_doubt_of_an_update(&self, fault: Fault) -> (Membership<String>, Result<bool>) {
+        let me = self.register().await.unwrap();
+        self.store.fails_next(fault);
+        let update = me.update(&"new".to_owned()).await;
+        (me, update)
+    }
+
     /// Who has the key.
     async fn holder(&self) -> Option<(String, u64)> {
         self.registry.get("a").await.unwrap().map(|entry| (entry.value, entry.version.0))
@@ -192,6 +203,41 @@ async fn a_registration_anew_whose_answer_is_lost_is_found_again() {
         assert_eq!(me.leave().await.unwrap(), Left::Left);
         assert_eq!(stage.holder().await, None);
     }
+}
+
+#[tokio::test]
+async fn an_update_whose_answer_is_lost_is_its_own() {
+    for (fault, stored) in [(Fault::LosesTheAnswer, "new"), (Fault::LosesTheRequest, "me")] {
+        let stage = Stage::new();
+        let (me, update) = stage.member_in_doubt_of_an_update(fault).await;
+        assert_eq!(update.unwrap_err().kind(), ErrorKind::Timeout);
+        let before = stage.holder().await;
+        assert_eq!(before.as_ref().map(|(value, _)| value.as_str()), Some(stored));
+        // The next renewal finds out.
+        stage.clock.advance(6 * SECOND);
+        until(|| me.valid_for() > 14 * SECOND).await;
+        assert_eq!(stage.holder().await, Some((stored.to_owned(), me.version().0)), "{fault:?}");
+        assert_eq!((me.rejoins(), me.lost().now_or_never()), (0, None), "{fault:?}");
+        assert!(me.update(&"newer".to_owned()).await.unwrap());
+        assert_eq!(me.leave().await.unwrap(), Left::Left);
+    }
+    // So does the next update, or who leaves.
+    let stage = Stage::new();
+    let (me, _) = stage.member_in_doubt_of_an_update(Fault::LosesTheAnswer).await;
+    assert!(me.update(&"newer".to_owned()).await.unwrap());
+    assert_eq!(stage.holder().await, Some(("newer".to_owned(), me.version().0)));
+    assert_eq!(me.leave().await.unwrap(), Left::Left);
+    let (me, _) = stage.member_in_doubt_of_an_update(Fault::LosesTheAnswer).await;
+    assert_eq!(me.leave().await.unwrap(), Left::Left);
+    assert_eq!(stage.holder().await, None);
+    // Somebody else's is not.
+    let (me, _) = stage.member_in_doubt_of_an_update(Fault::LosesTheAnswer).await;
+    stage.put("other").await;
+    assert!(!me.update(&"newer".to_owned()).await.unwrap());
+    let (me, _) = stage.member_in_doubt_of_an_update(Fault::LosesTheAnswer).await;
+    stage.put("other").await;
+    assert_eq!(me.leave().await.unwrap(), Left::WasLost);
+    assert_eq!(stage.holder().await.unwrap().0, "other");
 }
 
 #[tokio::test]

@@ -1,0 +1,379 @@
+//! A record that this process keeps alive: its version, its renewal, its end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::membership::Left;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::observe::{self, Counter};
+use crate::keyed::site::{Call, Site};
+use crate::keyed::store::{Action, Bounds, Change, Get, Life, Outcome, RecordView};
+use crate::lifecycle::{GiveBack, Hold};
+use crate::proof::{Moment, Proof};
+use crate::runtime::BoxFuture;
+use crate::time::{SECOND, TEN_YEARS, Tick, check_duration};
+
+/// A record that is kept alive.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) site: Arc<Site>,
+    bounds: Bounds,
+    pub(crate) key: Arc<str>,
+    pub(super) ttl: u64,
+    /// Its number in the roll.
+    pub(super) number: u64,
+    state: Mutex<State>,
+    rejoins: AtomicU64,
+    changed: Notify,
+    /// One change of the record at a time, so that its version is known.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    version: u64,
+    value: Vec<u8>,
+    proof: Proof,
+    /// It has registered again and was not told how that ended: a record of another version may be its own.
+    in_doubt: bool,
+    /// What an update would have stored that was not told how it ended: such a record may be its own, too.
+    pending: Option<Vec<u8>>,
+    end: Option<End>,
+    /// The record was removed, or was somebody else's, when this left.
+    removed: bool,
+    hold: Option<Hold>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was ended here.
+    Left,
+    /// The key was taken over.
+    Lost,
+}
+
+impl State {
+    fn is_in_doubt(&self) -> bool {
+        self.in_doubt || self.pending.is_some()
+    }
+
+    /// It left, and nobody was told that its record is gone.
+    fn is_to_be_removed(&self) -> bool {
+        self.end == Some(End::Left) && !self.removed
+    }
+}
+
+/// What a member is registered with.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) key: Arc<str>,
+    pub(crate) ttl: u64,
+    pub(crate) value: Vec<u8>,
+    pub(crate) bounds: Bounds,
+}
+
+impl Member {
+    /// Keeps alive what was stored with this version by a request that began at `start`.
+    pub(crate) fn new(site: &Arc<Site>, terms: Terms, version: u64, start: Moment) -> Arc<Self> {
+        let Terms { key, ttl, value, bounds } = terms;
+        let proof = Proof::new(start, Duration::from_millis(ttl));
+        let member = Arc::new(Self {
+            site: Arc::clone(site),
+            bounds,
+            key,
+            ttl,
+            number: site.members.number(),
+            state: Mutex::new(State {
+                version,
+                value,
+                proof,
+                in_doubt: false,
+                pending: None,
+                end: None,
+                removed: false,
+                hold: None,
+            }),
+            rejoins: AtomicU64::new(0),
+            changed: Notify::new(),
+            changing: tokio::sync::Mutex::default(),
+        });
+        let hold = site.world.lifecycle.hold_until_closed("membership", site.id(), Arc::clone(&member) as _);
+        member.lock().hold = Some(hold);
+        site.members.add(&member, member.next_renewal(start));
+        member
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    pub(crate) fn rejoins(&self) -> u64 {
+        self.rejoins.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn valid_for(&self) -> Duration {
+        let now = Moment::of(&self.site.world.clock);
+        let state = self.lock();
+        if state.end.is_some() { Duration::ZERO } else { state.proof.left(now) }
+    }
+
+    /// Resolves when it is over.
+    pub(crate) async fn lost(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().end.is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    pub(super) fn life(&self) -> Duration {
+        Duration::from_millis(self.ttl)
+    }
+
+    fn next_renewal(&self, start: Moment) -> Tick {
+        start.tick.plus(self.life() / 3)
+    }
+
+    async fn change(&self, call: &Call<'_>, action: Action) -> Result<Outcome> {
+        self.site.change(call, Change { key: Arc::clone(&self.key), action, bounds: self.bounds }).await
+    }
+
+    /// The record lives on, with this version and value.
+    fn confirmed(&self, start: Moment, stored: Option<(u64, Vec<u8>)>) {
+        let mut state = self.lock();
+        state.proof = Proof::new(start, self.life());
+        (state.in_doubt, state.pending) = (false, None);
+        if let Some((version, value)) = stored {
+            (state.version, state.value) = (version, value);
+        }
+        drop(state);
+        // From where the request began: a slow answer does not put off the next one.
+        self.site.members.plan(self.number, self.next_renewal(start));
+    }
+
+    /// Ends it; answers whether it was not over before.
+    fn finish(&self, end: End) -> bool {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return false;
+        }
+        state.end = Some(end);
+        // A record that is still to be removed is held until it is.
+        let hold = if end == End::Lost { state.hold.take() } else { None };
+        drop((state, hold));
+        self.site.members.remove(self.number);
+        self.changed.notify_waiters();
+        true
+    }
+
+    fn taken_over(&self) {
+        if self.finish(End::Lost) {
+            observe::count(&self.site, Counter::Lost, 1);
+            tracing::warn!(object.id = %self.site.id(), object.key = %self.key, "a membership was taken over");
+        }
+    }
+
+    /// Renews it; answers whether it must be tried again. A member that is being changed just now is renewed by that.
+    pub(super) async fn renew(self: Arc<Self>) -> bool {
+        let now = self.site.world.clock.tick();
+        let Ok(_changing) = self.changing.try_lock() else {
+            self.site.members.plan(self.number, now.plus(self.life() / 12));
+            return false;
+        };
+        if self.is_over() {
+            return false;
+        }
+        let Err(error) = self.touch().await else { return false };
+        tracing::warn!(
+            object.id = %self.site.id(), object.key = %self.key, %error,
+            "a membership could not be renewed; trying again"
+        );
+        self.site.members.plan_again(self.number, now);
+        true
+    }
+
+    async fn touch(&self) -> Result<()> {
+        let call = Call::on("renew", &self.key);
+        let start = Moment::of(&self.site.world.clock);
+        let touch = Action::Touch { ttl: Some(self.ttl), if_version: Some(self.version()) };
+        match self.change(&call, touch).await? {
+            Outcome::Extended { .. } => {
+                self.confirmed(start, None);
+                Ok(())
+            }
+            Outcome::Absent => self.rejoin().await,
+            Outcome::Stale { .. } if self.lock().is_in_doubt() => self.rejoin().await,
+            Outcome::Stale { .. } => {
+                self.taken_over();
+                Ok(())
+            }
+            _ => Err(self.site.misfit(&call)),
+        }
+    }
+
+    /// Registers again, if nobody else has the key by now.
+    async fn rejoin(&self) -> Result<()> {
+        let call = Call::on("rejoin", &self.key);
+        // Until it is told otherwise: it may end here, with its runtime.
+        let doubted = std::mem::replace(&mut self.lock().in_doubt, true);
+        let (mut expected, mut value) = (None, self.lock().value.clone());
+        loop {
+            let start = Moment::of(&self.site.world.clock);
+            let action = Action::Cas { expected, value: value.clone(), life: Life::For(self.ttl) };
+            match self.change(&call, action).await {
+                Ok(Outcome::Stored(stamp)) => {
+                    self.confirmed(start, Some((stamp.version, value)));
+                    if doubted || expected.is_none() {
+                        self.rejoined();
+                    }
+                    return Ok(());
+                }
+                // A swap, so that of two who take it for theirs one finds out.
+                Ok(Outcome::Conflict(Some(record))) if expected.is_none() && self.may_have_stored(&record, doubted) => {
+                    (expected, value) = (Some(record.stamp.version), record.value);
+                }
+                Ok(Outcome::Conflict(None)) if expected.is_some() => expected = None,
+                Ok(Outcome::Conflict(Some(_))) => {
+                    self.taken_over();
+                    return Ok(());
+                }
+                Ok(_) => return Err(self.site.misfit(&call)),
+                Err(error) => {
+                    self.lock().in_doubt = doubted || error.kind() == ErrorKind::Timeout;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Whether a record is what this member may have stored, by a registration anew only if one is in doubt, and nobody has
+    /// renewed it since it was stored.
+    fn may_have_stored(&self, RecordView { value, stamp, .. }: &RecordView, in_doubt: bool) -> bool {
+        let state = self.lock();
+        let is_ours = state.pending.as_ref() == Some(value) || (in_doubt && state.value == *value);
+        // A version is at least its instant in microseconds.
+        is_ours && stamp.ttl == Some(self.ttl) && stamp.updated_at <= stamp.version / 1_000
+    }
+
+    fn rejoined(&self) {
+        self.rejoins.fetch_add(1, Ordering::AcqRel);
+        observe::count(&self.site, Counter::Rejoins, 1);
+        tracing::info!(
+            object.id = %self.site.id(), object.key = %self.key,
+            "a membership was gone and has registered again"
+        );
+    }
+
+    /// Stores another value under its own version.
+    pub(crate) async fn update(self: Arc<Self>, value: Vec<u8>) -> Result<bool> {
+        let _changing = self.changing.lock().await;
+        if self.is_over() {
+            return Ok(false);
+        }
+        if self.lock().is_in_doubt() {
+            self.touch().await?;
+            if self.is_over() {
+                return Ok(false);
+            }
+        }
+        let call = Call::on("update", &self.key);
+        let start = Moment::of(&self.site.world.clock);
+        let life = Life::For(self.ttl);
+        let action = Action::Cas { expected: Some(self.version()), value: value.clone(), life };
+        // Until it is told otherwise: it may end here, with its runtime.
+        self.lock().pending = Some(value.clone());
+        let stored = self.change(&call, action).await;
+        if !stored.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
+            self.lock().pending = None;
+        }
+        match stored? {
+            Outcome::Stored(stamp) => {
+                self.confirmed(start, Some((stamp.version, value)));
+                Ok(true)
+            }
+            Outcome::Conflict(Some(_)) => {
+                self.taken_over();
+                Ok(false)
+            }
+            Outcome::Conflict(None) => {
+                // It comes back with the value that it had.
+                self.site.members.plan(self.number, start.tick);
+                Ok(false)
+            }
+            _ => Err(self.site.misfit(&call)),
+        }
+    }
+
+    /// Ends it and removes its record, never a successor's.
+    pub(crate) async fn leave(self: Arc<Self>) -> Result<Left> {
+        let _changing = self.changing.lock().await;
+        if !self.finish(End::Left) && !self.lock().is_to_be_removed() {
+            return Ok(Left::WasLost);
+        }
+        let left = self.remove().await;
+        // What could not be removed ends with its ttl.
+        let mut state = self.lock();
+        state.removed = left.is_ok();
+        let hold = state.hold.take();
+        drop((state, hold));
+        left
+    }
+
+    async fn remove(&self) -> Result<Left> {
+        let call = Call::on("leave", &self.key);
+        let remove = |version| self.change(&call, Action::Remove { reason: None, if_version: Some(version) });
+        let mut outcome = remove(self.version()).await?;
+        if matches!(outcome, Outcome::Stale { .. }) && self.lock().is_in_doubt() {
+            let in_doubt = self.lock().in_doubt;
+            let get = Get { key: Arc::clone(&self.key), include_expired: false };
+            let found = self.site.store.get(&self.site.object, get).await;
+            if let Some(record) = found.map_err(|error| self.site.context(&call, error))?
+                && self.may_have_stored(&record, in_doubt)
+            {
+                outcome = remove(record.stamp.version).await?;
+            }
+        }
+        match outcome {
+            Outcome::Removed => Ok(Left::Left),
+            Outcome::Absent | Outcome::Stale { .. } => Ok(Left::WasLost),
+            _ => Err(self.site.misfit(&call)),
+        }
+    }
+
+    /// The same where nobody is told how it went.
+    pub(crate) async fn leave_quietly(self: Arc<Self>) {
+        if let Err(error) = Arc::clone(&self).leave().await {
+            tracing::warn!(
+                object.id = %self.site.id(), object.key = %self.key, %error,
+                "a membership could not be removed; its record ends with its ttl"
+            );
+        }
+    }
+}
+
+impl GiveBack for Member {
+    fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(self.leave_quietly())
+    }
+}
+
+/// Refuses a ttl that cannot be renewed in time.
+pub(crate) fn check_life(ttl: Duration) -> Result<()> {
+    check_duration(Error::argument, "ttl of a membership", ttl, SECOND, TEN_YEARS)
+}
+
+#[cfg(test)]
+mod tests;
