@@ -132,7 +132,12 @@ impl Error {
     }
 
     pub(crate) fn shutting_down(operation: &str) -> Self {
-        Self::new(ErrorKind::ShuttingDown, format!("{operation}: this Tidelock was shut down"))
+        Self::shut_down().in_context(operation)
+    }
+
+    /// The same, where the context says what was asked.
+    pub(crate) fn shut_down() -> Self {
+        Self::new(ErrorKind::ShuttingDown, "this Tidelock was shut down")
     }
 
     pub(crate) fn rate_limited(message: impl Into<String>, verdict: Verdict) -> Self {

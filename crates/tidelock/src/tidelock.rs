@@ -40,7 +40,7 @@ pub struct Tidelock {
 pub(crate) struct World {
     pub(crate) backend: Arc<Chosen>,
     /// What decides here while the backend gives no answer, for limiters and budgets that say so: one for all handles.
-    pub(crate) local: OnceLock<Arc<Memory>>,
+    pub(crate) local: OnceLock<Memory>,
     pub(crate) clock: Clock,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) spawner: Arc<Spawner>,
@@ -59,8 +59,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn local(&self) -> &Arc<Memory> {
-        self.local.get_or_init(|| Arc::new(Memory::new(&self.clock, &self.spawner, Pace::default())))
+    pub(crate) fn local(&self) -> &Memory {
+        self.local.get_or_init(|| Memory::new(&self.clock, &self.spawner, Pace::default()))
     }
 }
 

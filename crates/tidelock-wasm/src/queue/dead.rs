@@ -84,16 +84,7 @@ fn instant_of(ms: f64) -> Option<Timestamp> {
 fn reason_of(name: &str) -> Option<DeadReason> {
     const ALL: [DeadReason; 4] =
         [DeadReason::Expired, DeadReason::MaxDeliveriesExceeded, DeadReason::Rejected, DeadReason::Undecodable];
-    ALL.into_iter().find(|reason| reason_name(*reason) == name)
-}
-
-fn reason_name(reason: DeadReason) -> &'static str {
-    match reason {
-        DeadReason::Expired => "expired",
-        DeadReason::MaxDeliveriesExceeded => "max_deliveries_exceeded",
-        DeadReason::Rejected => "rejected",
-        _ => "undecodable",
-    }
+    ALL.into_iter().find(|reason| reason.to_string() == name)
 }
 
 /// `[value, id, reason, note, last error, attempts, enqueued at, moved at, kept until]`.
@@ -101,7 +92,7 @@ fn letter(letter: DeadLetter<Raw>) -> JsValue {
     list([
         text(&letter.raw),
         letter.id.to_string().into(),
-        reason_name(letter.reason).into(),
+        letter.reason.to_string().into(),
         or_null(letter.note),
         or_null(letter.last_error),
         js(letter.attempts).into(),

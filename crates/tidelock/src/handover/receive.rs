@@ -8,7 +8,7 @@ use super::held::Held;
 use super::observe::{self, Counter, Operation};
 use super::receivers::{Receivers, Terms};
 use super::settle::{MAX_ERROR, cut};
-use super::site::{Claims, Object, Site};
+use super::site::{Claims, Site};
 use super::store::{Action, DeadReason, Handed, Settle, Settled};
 use crate::error::{Error, Result};
 use crate::name;
@@ -215,10 +215,11 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
         let (site, lease) = (Arc::clone(site), terms.lease);
         async move { taking.await.map(|taken| Claims::new(&site, taken, asked, lease)) }
     };
-    let claims = match &site.object {
-        Object::Queue | Object::Jobs if site.source.is_local() => claiming.await,
+    let claims = if site.source.is_local() {
+        claiming.await
+    } else {
         // What a take brings is not lost if this future is dropped meanwhile: claims are given back, a gap is told to the next.
-        _ => site.sent(Box::pin(claiming)).await,
+        site.sent(Box::pin(claiming)).await
     };
     claims.map_err(|error| site.context("receive", error))
 }

@@ -18,7 +18,7 @@ use self::parcel::Parcel;
 use self::pump::Landed;
 use super::site::{Claims, Object, Site, Source};
 use super::store::{MAX_BATCH, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::tidelock::World;
@@ -230,7 +230,7 @@ impl Receivers {
             self.arrived.notify_one();
             return Ok((ticket, replied));
         }
-        line.pumped = true;
+        line.begin_anew();
         drop(line);
         if pump::start(self) {
             return Ok((ticket, replied));
@@ -298,6 +298,12 @@ impl Drop for Ticket<'_> {
 }
 
 impl Line {
+    /// A pump begins: what the one before it had under way is gone with it.
+    fn begin_anew(&mut self) {
+        (self.pumped, self.pausing) = (true, false);
+        self.under_way.clear();
+    }
+
     /// The take that the front of the line needs, unless enough are under way or the last one found nothing.
     fn order(&mut self) -> Option<Order> {
         if self.under_way.len() == FLIGHTS || self.pausing {
@@ -411,7 +417,7 @@ impl Line {
     }
 
     fn close(&mut self) -> Replies {
-        let error = || Error::new(ErrorKind::ShuttingDown, "receive: this Tidelock was shut down");
-        std::mem::take(&mut self.waiting).into_values().map(|waiting| (waiting.reply, Err(error()))).collect()
+        let error = || Err(Error::shutting_down("receive"));
+        std::mem::take(&mut self.waiting).into_values().map(|waiting| (waiting.reply, error())).collect()
     }
 }

@@ -11,7 +11,7 @@ use super::receivers::Terms;
 use super::store::{Action, Handed, Settle, Settled, Taken};
 use crate::bell::Bell;
 use crate::counters::Counters;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::name::Address;
 use crate::proof::Moment;
@@ -109,7 +109,7 @@ impl Site {
     }
 
     fn shut_down(&self, operation: &str) -> Error {
-        self.context(operation, Error::new(ErrorKind::ShuttingDown, "this Tidelock was shut down"))
+        self.context(operation, Error::shut_down())
     }
 
     /// Says what was asked of which object.

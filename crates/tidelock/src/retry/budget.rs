@@ -137,9 +137,6 @@ impl Drop for Sending {
 
 impl Shared {
     fn take_here(&self) -> bool {
-        if let Some(remote) = &self.remote {
-            return remote.decide(&self.numbers, 0, TOKEN);
-        }
         let take = Take { numbers: self.numbers, credit: 0, amount: TOKEN };
         let now = self.now();
         self.lock().take(now, &take).0.taken
@@ -150,7 +147,7 @@ impl Shared {
         let credit = remote.earned.swap(0, Ordering::AcqRel);
         match remote.ask(&self.numbers, credit, TOKEN).await {
             Some(taken) => taken,
-            None => self.take_here(),
+            None => remote.decide(&self.numbers, 0, TOKEN),
         }
     }
 

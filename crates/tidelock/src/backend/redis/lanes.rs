@@ -208,11 +208,11 @@ impl<R: Request> State<R> {
         self.waiting.len() >= WORTH_A_TRIP || self.waiting.iter().any(Request::gains_from_a_second_trip)
     }
 
-    /// A lane that is free is about to be loaded.
+    /// A lane that is free, and is about to be loaded from here on; none while another one is.
     fn next_lane(&mut self) -> Option<Lane> {
-        let lane = self.idle.pop()?;
-        self.leaving += 1;
-        Some(lane)
+        let lane = if self.leaving == 0 { self.idle.pop() } else { None };
+        self.leaving += usize::from(lane.is_some());
+        lane
     }
 }
 
@@ -228,21 +228,21 @@ impl<R: Request> Lanes<R> {
         let mut state = self.lock();
         let waits = request.waits_for_company();
         state.waiting.push_back(request);
-        let leaves = state.leaving == 0 && ((state.idle.len() == LANES && !waits) || state.are_worth_a_trip());
+        let leaves = (state.idle.len() == LANES && !waits) || state.are_worth_a_trip();
         if leaves { state.next_lane() } else { None }
     }
 
     /// The lane for what was left waiting.
     fn depart(&self) -> Option<Lane> {
         let mut state = self.lock();
-        let leaves = state.leaving == 0 && state.idle.len() == LANES && !state.waiting.is_empty();
+        let leaves = state.idle.len() == LANES && !state.waiting.is_empty();
         if leaves { state.next_lane() } else { None }
     }
 
     /// A lane that is to leave beside the one that was just loaded, if that left enough behind.
     fn beside(&self) -> Option<Lane> {
         let mut state = self.lock();
-        if state.leaving == 0 && state.are_worth_a_trip() { state.next_lane() } else { None }
+        if state.are_worth_a_trip() { state.next_lane() } else { None }
     }
 
     /// Whether many ask: what they ask next is worth a moment's wait.

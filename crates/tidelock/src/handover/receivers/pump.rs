@@ -289,7 +289,6 @@ impl Pump {
             return false;
         }
         line.pumped = false;
-        line.pausing = false;
         self.ended = true;
         true
     }
@@ -319,8 +318,6 @@ impl Drop for Pump {
         }
         let mut line = self.receivers.lock();
         line.pumped = false;
-        line.pausing = false;
-        line.under_way.clear();
         let orphans = std::mem::take(&mut line.waiting);
         self.receivers.waiting.store(0, Ordering::Release);
         drop(line);

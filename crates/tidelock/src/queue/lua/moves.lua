@@ -25,6 +25,7 @@ local function leave_lines(members)
       local join = value:sub(25, 32)
       ready[#ready + 1], ready[#ready + 2] = ids[i], 'r' .. value:sub(2)
       places[#places + 1] = 9 - value:byte(2)
+      -- As `place_of` says.
       places[#places + 1] = value:sub(3, 10) .. (join ~= ids[i] and join or '') .. ids[i]
     end
   end

@@ -31,11 +31,11 @@ local function op_ack(at)
       if all_endless or (not alike and is_endless(parse(values[i]))) then
         r.endless = r.endless - 1
       end
-      local join = values[i]:sub(25, 32)
+      local join = unpack8(values[i], 25)
       -- Without an ordering key it is 0, unless the message went to the back.
-      local key = join ~= NO_KEY and key_at(values[i], element_at(values[i]) + 32)
+      local key = join > 0 and key_at(values[i], element_at(values[i]) + 32)
       if key then
-        keyed[key] = key .. '\0' .. join .. ids[i]
+        keyed[key] = lines.member(key, join, ids[i])
       end
     else
       results[i] = 's'
