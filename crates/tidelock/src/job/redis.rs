@@ -16,7 +16,7 @@ use super::store::{
     Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob, Settle,
     Settled, View,
 };
-use crate::backend::redis::{Arguments, Bytes, Carrier, Lanes, Object, Objects, Place, Server, Wakeable, answers_key};
+use crate::backend::redis::{Arguments, Bytes, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
@@ -61,10 +61,7 @@ struct Remote {
     place: Place,
     keys: Vec<String>,
     lanes: Lanes<Request>,
-    /// The number of the last change; a change waits for the one before it.
-    changes: tokio::sync::Mutex<u64>,
-    /// Where the script remembers the answer to it.
-    change_answers: String,
+    changes: Series,
     ears: Arc<Ears>,
     /// The next deadline that the server told, in ms; 0 for none.
     next: AtomicU64,
@@ -89,8 +86,7 @@ impl Remote {
             server: Arc::clone(server),
             keys,
             lanes: Lanes::new(server, &place),
-            changes: tokio::sync::Mutex::new(0),
-            change_answers: answers_key(server, &place),
+            changes: Series::new(server, &place),
             ears: Arc::default(),
             next: AtomicU64::new(0),
             place,

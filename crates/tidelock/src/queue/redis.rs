@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::trip::Request;
 use super::store::{Accepted, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
-use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Server, Wakeable, answers_key};
+use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
@@ -35,10 +35,7 @@ struct Remote {
     place: Place,
     keys: Vec<String>,
     lanes: Lanes<Request>,
-    /// The number of the last change; a change waits for the one before it.
-    changes: tokio::sync::Mutex<u64>,
-    /// Where the script remembers the answer to it.
-    change_answers: String,
+    changes: Series,
     bell: Arc<Bell>,
     /// The next deadline that the server told, in ms; 0 for none.
     next: AtomicU64,
@@ -63,8 +60,7 @@ impl Remote {
             server: Arc::clone(server),
             keys,
             lanes: Lanes::new(server, &place),
-            changes: tokio::sync::Mutex::new(0),
-            change_answers: answers_key(server, &place),
+            changes: Series::new(server, &place),
             bell: Arc::default(),
             next: AtomicU64::new(0),
             place,

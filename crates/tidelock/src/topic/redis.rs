@@ -11,13 +11,12 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use self::change::Series;
 use self::group::{GroupRequest, RemoteGroup};
 use self::publish::Publish;
 use super::store::{
     Appended, Change, Changes, Look, NewEvent, Read, Settings, Settle, Settled, Span, Take, Taken, TopicStore, View,
 };
-use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Server, Wakeable};
+use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::hash::HashMap;

@@ -79,6 +79,11 @@ impl Arguments {
         self.ends.push(self.data.len());
     }
 
+    /// Adds the arguments that another one has. Its keys would be arguments, too.
+    pub(crate) fn append(&mut self, more: &Self) {
+        more.iter().for_each(|argument| self.push(argument));
+    }
+
     /// Adds an argument made of several pieces without joining them first.
     pub(crate) fn pieces(&mut self, pieces: &[&[u8]]) {
         for piece in pieces {

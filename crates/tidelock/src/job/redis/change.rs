@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::state_of;
-use crate::backend::redis::{Arguments, Repeat, Script, script, unexpected};
+use crate::backend::redis::{Arguments, Script, script, unexpected};
 use crate::error::Result;
 use crate::job::store::{Change, Changes, SETTLING_STEPS};
 
@@ -91,14 +91,10 @@ fn read(answer: &Value) -> Result<(u64, Option<Changes>)> {
 impl Remote {
     pub(super) async fn change(&self, change: Change) -> Result<Changes> {
         for step in 1.. {
-            let mut last = self.changes.lock().await;
-            *last += 1;
-            let mut arguments = self.arguments(Some(&self.change_answers));
-            arguments.number(*last);
-            arguments.push(if step >= SETTLING_STEPS { b"1" } else { b"0" });
-            push(&change, &mut arguments);
-            let within = self.server.request_timeout;
-            let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
+            rest.push(if step >= SETTLING_STEPS { b"1" } else { b"0" });
+            push(&change, &mut rest);
+            let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
             let (next, changes) = read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
             self.told_next(next);
             if let Some(changes) = changes {

@@ -334,15 +334,11 @@ impl Remote {
 
     /// `now`: even if more is overdue than one step carries out.
     async fn change_step(&self, what: &str, now: bool, push: impl FnOnce(&mut Arguments)) -> Result<Changed> {
-        let mut last = self.changes.lock().await;
-        *last += 1;
-        let mut arguments = self.arguments(Some(&self.change_answers));
-        arguments.number(*last);
-        arguments.push(if now { b"1" } else { b"0" });
-        arguments.push(what.as_bytes());
-        push(&mut arguments);
-        let within = self.server.request_timeout;
-        let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
+        let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
+        rest.push(if now { b"1" } else { b"0" });
+        rest.push(what.as_bytes());
+        push(&mut rest);
+        let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
         Changed::read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)
     }
 

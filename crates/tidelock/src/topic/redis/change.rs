@@ -8,7 +8,7 @@ use super::Remote;
 use super::group::RemoteGroup;
 use super::look::{pair, push_filter};
 use super::stored::begin_bytes;
-use crate::backend::redis::{Arguments, Place, Repeat, Script, Server, answers_key, script, unexpected};
+use crate::backend::redis::{Arguments, Script, script, unexpected};
 use crate::error::Result;
 use crate::topic::store::{Begin, Change, Changes, DeadFilter, SETTLING_STEPS};
 
@@ -30,21 +30,6 @@ static CHANGE: Script = script!(
 
 static DELETE: Script =
     script!("delete topic", "../../lua/time.lua", "../lua/store.lua", "../../lua/answers.lua", "../lua/delete.lua");
-
-/// A series of changes: each waits for the one before it, and a repeated one is answered from memory.
-#[derive(Debug)]
-pub(super) struct Series {
-    /// The number of the last one.
-    number: tokio::sync::Mutex<u64>,
-    /// Where the script remembers the answer to it.
-    answers: String,
-}
-
-impl Series {
-    pub(super) fn new(server: &Server, place: &Place) -> Self {
-        Self { number: tokio::sync::Mutex::new(0), answers: answers_key(server, place) }
-    }
-}
 
 /// The answer of a step: a word, then numbers.
 struct Answer {
@@ -91,23 +76,18 @@ impl Remote {
 
     /// Names the groups that it knows of, again if there were others.
     async fn delete(&self) -> Result<Changes> {
-        let mut number = self.changes.number.lock().await;
         let mut names: Vec<Arc<str>> = Vec::new();
         loop {
-            *number += 1;
-            let mut arguments = Arguments::default();
+            let (mut arguments, mut rest) = (Arguments::default(), Arguments::default());
             let of_groups: Vec<_> =
                 names.iter().flat_map(|name| Self::group_keys(&self.server, &self.place, name)).collect();
-            for key in self.keys.iter().chain([&self.changes.answers]).chain(&of_groups) {
-                arguments.key(key);
-            }
+            let keys = self.keys.iter().map(String::as_str).chain([self.changes.answers()]);
+            keys.chain(of_groups.iter().map(String::as_str)).for_each(|key| arguments.key(key));
             self.server.push_now(&mut arguments);
-            arguments.number(*number);
             for name in &names {
-                arguments.push(name.as_bytes());
+                rest.push(name.as_bytes());
             }
-            let within = self.server.request_timeout;
-            let answer = self.server.run(&DELETE, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let answer = self.changes.run(&self.server, self.place.slot, &DELETE, arguments, rest).await;
             let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
             let Value::Array(words) = answer else { return Err(unexpected("delete", &answer)) };
             let mut words = words.into_iter().map(|word| match word {
@@ -125,16 +105,13 @@ impl Remote {
 
 impl RemoteGroup {
     /// Makes a step of a change: once nothing is overdue, or after as many steps as a look waits for that.
-    async fn step(&self, number: &mut u64, what: &str, push: &impl Fn(&mut Arguments)) -> Result<Answer> {
+    async fn step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
         for step in 1.. {
-            *number += 1;
-            let mut arguments = self.arguments(Some(&self.changes.answers));
-            arguments.number(*number);
-            arguments.push(if step == SETTLING_STEPS { b"1" } else { b"0" });
-            arguments.push(what.as_bytes());
-            push(&mut arguments);
-            let within = self.server.request_timeout;
-            let answer = self.server.run(&CHANGE, self.place.slot, &arguments, Repeat::Safe, within).await;
+            let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
+            rest.push(if step == SETTLING_STEPS { b"1" } else { b"0" });
+            rest.push(what.as_bytes());
+            push(&mut rest);
+            let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
             let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
             let read = read_answer(&answer).ok_or_else(|| unexpected(what, &answer))?;
             if read.word != "settling" {
@@ -144,17 +121,12 @@ impl RemoteGroup {
         unreachable!("the loop returns")
     }
 
-    async fn change(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
-        let mut number = self.changes.number.lock().await;
-        self.step(&mut number, what, &push).await
-    }
-
     async fn begin_at(&self, what: &str, begin: Begin) -> Result<Changes> {
         self.did(what, |arguments| arguments.push(&begin_bytes(begin)), Changes::Did(false)).await
     }
 
     async fn did(&self, what: &str, push: impl Fn(&mut Arguments), absent: Changes) -> Result<Changes> {
-        Ok(match &*self.change(what, push).await?.word {
+        Ok(match &*self.step(what, push).await?.word {
             "yes" => Changes::Did(true),
             "full" => Changes::Full,
             "absent" => absent,
@@ -163,12 +135,11 @@ impl RemoteGroup {
     }
 
     async fn count(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changes> {
-        Ok(Changes::Count(self.change(what, push).await?.numbers.first().copied().unwrap_or(0)))
+        Ok(Changes::Count(self.step(what, push).await?.numbers.first().copied().unwrap_or(0)))
     }
 
     /// Steps over dead letters, oldest first, until the last one that was there in the first step.
     async fn each_letter(&self, what: &str, filter: DeadFilter, limit: Option<u64>, delay: u64) -> Result<Changes> {
-        let mut number = self.changes.number.lock().await;
         let (mut moved, mut from, mut last) = (0, Vec::new(), Vec::new());
         loop {
             let push = |arguments: &mut Arguments| {
@@ -181,7 +152,7 @@ impl RemoteGroup {
                 push_filter(filter, arguments);
                 arguments.number(delay);
             };
-            let answer = self.step(&mut number, what, &push).await?;
+            let answer = self.step(what, push).await?;
             let [count, done, from_at, from_id, last_at, last_id] = answer.numbers[..] else {
                 return Ok(Changes::Count(moved));
             };

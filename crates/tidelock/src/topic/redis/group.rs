@@ -8,11 +8,10 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use super::Remote;
-use super::change::Series;
 use super::publish::next_of;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
 use crate::backend::redis::{
-    Arguments, Bytes, Carrier, Lane, Lanes, Place, Repeat, Request, Script, Server, Settles, read_each, script,
+    Arguments, Bytes, Carrier, Lane, Lanes, Place, Repeat, Request, Script, Series, Server, Settles, read_each, script,
     unexpected,
 };
 use crate::bell::Bell;

@@ -1,6 +1,7 @@
 //! Workers, and what a handler sees.
 
 use super::*;
+use futures_util::FutureExt;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tidelock::Raw;
@@ -207,4 +208,16 @@ conformance!(a_pause_stops_starts_everywhere_and_ends, async |mut world: World| 
     job.resume().await.unwrap();
     assert_eq!(result(&job, &id).await, "second");
     within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async |world: World| {
+    let job = texts(&world.open().await);
+    let mut left_alone = Box::pin(job.pause().into_future());
+    let answer = (&mut left_alone).now_or_never();
+    within(job.resume().into_future()).await.unwrap();
+    // It was sent, and is answered when it is asked again.
+    match answer {
+        Some(answer) => answer.unwrap(),
+        None => within(left_alone).await.unwrap(),
+    };
 });

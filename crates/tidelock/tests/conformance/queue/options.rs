@@ -1,6 +1,7 @@
 //! Each option does what it says: a test for each that fails when it is ignored.
 
 use super::*;
+use futures_util::FutureExt;
 use tidelock::{Backoff, Changed, DeadReason};
 
 conformance!(the_lease_of_the_handle_and_of_the_receive, async |mut world: World| {
@@ -113,6 +114,18 @@ conformance!(a_pause_stops_and_ends, async |mut world: World| {
     clock.advance(SECOND);
     assert_eq!(drain(&queue).await, ["text"]);
     assert!(stats(&queue).await.paused.is_none());
+});
+
+conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async |world: World| {
+    let queue = texts(&world.open().await);
+    let mut left_alone = Box::pin(queue.pause().into_future());
+    let answer = (&mut left_alone).now_or_never();
+    within(queue.resume().into_future()).await.unwrap();
+    // It was sent, and is answered when it is asked again.
+    match answer {
+        Some(answer) => answer.unwrap(),
+        None => within(left_alone).await.unwrap(),
+    };
 });
 
 conformance!(remove_and_purge_spare_what_is_held, async |world: World| {

@@ -1,6 +1,7 @@
 //! Groups: who shares what, where they begin, and how they are moved.
 
 use super::*;
+use futures_util::FutureExt;
 use std::collections::HashSet;
 use tidelock::{Changed, ErrorKind, HOUR};
 
@@ -235,6 +236,19 @@ conformance!(a_pause_stops_one_group_in_all_processes, async |mut world: World| 
     let waiting = tokio::spawn(group.recv().forever().into_future());
     let event = within(advancing(&clock, SECOND, waiting)).await.unwrap().unwrap().unwrap().event().unwrap();
     assert_eq!((event.data().as_str(), event.attempt()), ("text", 2), "its end wakes who waits");
+});
+
+conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async |world: World| {
+    let groups = texts(&world.open().await).groups();
+    assert!(groups.create("group", Start::Earliest).await.unwrap());
+    let mut left_alone = Box::pin(groups.pause("group").into_future());
+    let answer = (&mut left_alone).now_or_never();
+    within(groups.resume("group").into_future()).await.unwrap();
+    // It was sent, and is answered when it is asked again.
+    match answer {
+        Some(answer) => answer.unwrap(),
+        None => within(left_alone).await.unwrap(),
+    };
 });
 
 conformance!(on_a_topic_never_written_to_readers_wait_and_create_nothing, async |world: World| {

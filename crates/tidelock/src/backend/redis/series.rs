@@ -1,0 +1,49 @@
+//! Numbered changes of one object: each waits for the one before it, so that a repeated one is answered from memory.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, oneshot};
+
+use super::{Arguments, Failure, Place, Repeat, Script, Server, answers_key};
+
+/// The changes that this process makes of one object.
+#[derive(Debug)]
+pub(crate) struct Series {
+    /// The number of the last one.
+    last: Arc<Mutex<u64>>,
+    /// Where the script remembers the answer to it.
+    answers: String,
+}
+
+impl Series {
+    pub(crate) fn new(server: &Server, place: &Place) -> Self {
+        Self { last: Arc::default(), answers: answers_key(server, place) }
+    }
+
+    pub(crate) fn answers(&self) -> &str {
+        &self.answers
+    }
+
+    /// Runs a script with the next number, which stands behind `arguments` and before `rest`.
+    ///
+    /// In a task: a caller that was polled once and then left alone would hold up those behind it.
+    pub(crate) async fn run(
+        &self,
+        server: &Arc<Server>,
+        slot: u16,
+        script: &'static Script,
+        mut arguments: Arguments,
+        rest: Arguments,
+    ) -> Result<redis::Value, Failure> {
+        let (tell, told) = oneshot::channel();
+        let (last, runs) = (Arc::clone(&self.last), Arc::clone(server));
+        server.spawner.spawn(async move {
+            let mut last = last.lock().await;
+            *last += 1;
+            arguments.number(*last);
+            arguments.append(&rest);
+            let _ = tell.send(runs.run(script, slot, &arguments, Repeat::Safe, runs.request_timeout).await);
+        });
+        told.await.unwrap_or_else(|_| Err(Failure::Unknown("the runtime was shut down".to_owned())))
+    }
+}
