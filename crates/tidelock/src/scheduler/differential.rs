@@ -260,7 +260,7 @@ impl Run {
                 let (id, born, run) = self.some_trigger().unwrap_or((id, born, run));
                 match self.random.u8(0..4) {
                     0 => Step::TriggerFail { id, born, run, delay: self.random.u64(0..200) },
-                    _ => Step::TriggerDone { id, born, run, outcome: self.outcome() },
+                    _ => Step::TriggerDone { id, born, run, outcome: self.outcome(), rounds: self.random.u32(1..9) },
                 }
             }
         }

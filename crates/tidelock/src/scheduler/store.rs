@@ -273,8 +273,8 @@ pub(crate) enum Step {
     Zones { version: Arc<str> },
     /// A round of tries for an accepted trigger failed: again so long after now.
     TriggerFail { id: Arc<str>, born: u64, run: u64, delay: u64 },
-    /// An accepted trigger was submitted, or refused.
-    TriggerDone { id: Arc<str>, born: u64, run: u64, outcome: Dispatched },
+    /// An accepted trigger was submitted, or refused in so many rounds.
+    TriggerDone { id: Arc<str>, born: u64, run: u64, outcome: Dispatched, rounds: u32 },
 }
 
 /// What became of a slot or trigger.

@@ -286,6 +286,16 @@ async fn what_no_target_accepts_is_tried_and_given_up() {
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     let metrics = scheduler.metrics();
     assert_eq!((metrics.dispatch_failed, metrics.dispatch_dlq), (2, 1));
+
+    assert!(scheduler.trigger_now("full").await.unwrap_err().is_retryable());
+    for _ in 0..6 {
+        // A leadership goes on.
+        bench.clock.advance(2 * SECOND);
+        settle().await;
+    }
+    let letters = scheduler.dead_letters().list().await.unwrap().items;
+    let [letter] = &letters[..] else { panic!("one trigger was given up: {letters:?}") };
+    assert_eq!((letter.slot, letter.rounds), (None, 2));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! target that does not answer holds up nobody else; at most one of a schedule at a time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -69,6 +69,12 @@ pub(super) fn inbox() -> (Out, In) {
     (Out(Arc::clone(&tray)), In(tray))
 }
 
+impl Tray {
+    fn lock(&self) -> MutexGuard<'_, Option<Work>> {
+        self.work.lock().expect("no code panics while it holds this lock")
+    }
+}
+
 impl Out {
     pub(super) fn room(&self) -> usize {
         self.0.room.load(Ordering::Acquire)
@@ -81,8 +87,10 @@ impl Out {
 
     /// Hands over what a beat showed. What lay there is out of date.
     pub(super) fn hand_over(&self, work: Work) {
+        let mut tray = self.0.lock();
         self.0.room.store(0, Ordering::Release);
-        *self.0.work.lock().expect("no code panics while it holds this lock") = Some(work);
+        *tray = Some(work);
+        drop(tray);
         self.0.arrived.notify_one();
     }
 
@@ -107,17 +115,23 @@ impl In {
     async fn take(&self) -> Work {
         loop {
             self.0.arrived.notified().await;
-            let work = self.0.work.lock().expect("no code panics while it holds this lock").take();
+            let work = self.0.lock().take();
             if let Some(work) = work {
                 return work;
             }
         }
     }
 
-    /// The desk would take so many beside what is under way.
+    /// The desk would take so many beside what is under way. Not while something lies in the tray: that will be under way,
+    /// and a beat that is asked for before then would show it once more.
     fn want(&self, room: usize, under_way: Busy) {
+        let tray = self.0.lock();
+        if tray.is_some() {
+            return;
+        }
         *self.0.under_way.lock().expect("no code panics while it holds this lock") = under_way;
         self.0.room.store(room, Ordering::Release);
+        drop(tray);
         self.0.freed.notify_waiters();
     }
 

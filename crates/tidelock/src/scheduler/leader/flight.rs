@@ -184,7 +184,7 @@ pub(super) async fn trigger(
     engine: Arc<Engine>,
     term: Arc<Term>,
     view: TriggerView,
-    rounds: u32,
+    failed_before: u32,
     instants: Instants,
 ) -> Landing {
     let core = &engine.core;
@@ -208,6 +208,7 @@ pub(super) async fn trigger(
         }
         Err(error) => Err(error),
     };
+    let rounds = failed_before + 1;
     let (outcome, told) = match landed {
         Ok(Landed::Accepted { job, .. }) => {
             let lateness = instants.lateness(clock, view.accepted_at);
@@ -217,7 +218,6 @@ pub(super) async fn trigger(
         Ok(Landed::Overlapping { active }) => (Dispatched::Overlapped { active }, None),
         Err(error) => {
             let told = Happening::TriggerFailed { schedule, message: core.targets.text(&error) };
-            let rounds = rounds + 1;
             if is_curable(&error) && rounds < core.options.max_dispatch_failures {
                 let delay = round_delay(rounds, fastrand::f64());
                 landing.entries.push(Entry::new(Step::TriggerFail { id, born, run, delay }, [told]));
@@ -226,6 +226,6 @@ pub(super) async fn trigger(
             (Dispatched::GivenUp { error: stored(&error) }, Some(told))
         }
     };
-    landing.entries.push(Entry::new(Step::TriggerDone { id, born, run, outcome }, told));
+    landing.entries.push(Entry::new(Step::TriggerDone { id, born, run, outcome, rounds }, told));
     landing
 }

@@ -33,7 +33,7 @@
 --           pause: id, longest time in ms (-1: until resumed), 1 if there is a reason, reason
 --           resume: id, revision, guess as above, slots in the pause, entries of history that are kept
 --           trigger: id, 1 if there is a key, key, 1 if strict, memory of keys in ms
---           done: id, birth, run, outcome (s job lateness, o active -, g error -), entries of history that are kept
+--           done: id, birth, run, outcome (s job lateness, o active -, g error rounds), entries of history that are kept
 --           letter: number
 --           purge: newest number, 0 in the first step
 -- Reply: next deadline in ms (0: none), a word, then what belongs to it

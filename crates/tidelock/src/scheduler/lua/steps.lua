@@ -75,7 +75,8 @@ local function trigger_done(id, born, run, at, history)
   end
   remember(id, history, 't' .. struct.pack('>I8I8I2', run, accepted, key_length) .. (key or '') .. outcome_of(at))
   if ARGV[at] == 'g' then
-    bury({ born = born, timing_revision = s.timing_revision, run = run, missed = 0, rounds = 1 }, id, key, ARGV[at + 1])
+    local rounds = tonumber(ARGV[at + 2])
+    bury({ born = born, timing_revision = s.timing_revision, run = run, missed = 0, rounds = rounds }, id, key, ARGV[at + 1])
   end
   return true
 end

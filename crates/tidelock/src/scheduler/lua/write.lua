@@ -34,7 +34,7 @@
 -- ARGV[7..] steps, each a letter and its arguments:
 --           D  id, revision, expected slot, instant of the judgement, next slot and due instant (0: none), slots, missed,
 --              without handler
---           C  id, birth, run, outcome (s job lateness, o active -, g error -)
+--           C  id, birth, run, outcome (s job lateness, o active -, g error rounds)
 --           F  id, birth, run, error, delay in ms
 --           U  id, revision, handler
 --           Q  id, revision, error

@@ -26,7 +26,7 @@ impl Model {
             }
             Change::Trigger { id, key, strict, memory } => self.trigger(now, &id, key, strict, memory),
             Change::TriggerDone { id, born, run, outcome, history } => {
-                done_or(self.trigger_done(now, (&id, born, run), &outcome, history), Changes::Absent)
+                done_or(self.trigger_done(now, (&id, born, run), (&outcome, 1), history), Changes::Absent)
             }
             Change::RemoveLetter { number } => done_or(self.remove_letter(number), Changes::Absent),
             Change::PurgeLetters => {

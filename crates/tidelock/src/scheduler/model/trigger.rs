@@ -129,12 +129,12 @@ impl Model {
         true
     }
 
-    /// An accepted trigger was submitted, or refused. Answers whether it was waiting for that.
+    /// An accepted trigger was submitted, or refused in so many rounds. Answers whether it was waiting for that.
     pub(super) fn trigger_done(
         &mut self,
         now: Now,
         (id, born, run): (&Arc<str>, u64, u64),
-        outcome: &Dispatched,
+        (outcome, rounds): (&Dispatched, u32),
         history: u64,
     ) -> bool {
         let waits = self.triggers.get(&(born, run)).is_some_and(|trigger| trigger.view.id == *id);
@@ -161,7 +161,7 @@ impl Model {
         let timing_revision = entry.timing_revision;
         if let Dispatched::GivenUp { error } = outcome {
             let schedule = Arc::clone(id);
-            let given_up = GivenUp { schedule, born, timing_revision, run, slot: None, key, missed: 0, rounds: 1 };
+            let given_up = GivenUp { schedule, born, timing_revision, run, slot: None, key, missed: 0, rounds };
             self.bury(now, given_up, error);
         }
         true

@@ -81,7 +81,9 @@ impl Model {
                 true
             }
             Step::TriggerFail { id, born, run, delay } => self.trigger_failed((id, *born, *run), now.ms + delay),
-            Step::TriggerDone { id, born, run, outcome } => self.trigger_done(now, (id, *born, *run), outcome, history),
+            Step::TriggerDone { id, born, run, outcome, rounds } => {
+                self.trigger_done(now, (id, *born, *run), (outcome, *rounds), history)
+            }
         }
     }
 

@@ -114,7 +114,7 @@ fn push_change(change: &Change, arguments: &mut Arguments) {
             named(arguments, "done", id);
             arguments.number(*born);
             arguments.number(*run);
-            push_outcome(outcome, arguments);
+            push_outcome(outcome, 1, arguments);
             arguments.number(*history);
         }
         Change::RemoveLetter { number } => {

@@ -52,7 +52,7 @@ fn push_step(step: &Step, arguments: &mut Arguments) {
         }
         Step::Confirm { id, born, run, outcome } => {
             named(arguments, b"C", id, &[*born, *run]);
-            push_outcome(outcome, arguments);
+            push_outcome(outcome, 1, arguments);
         }
         Step::Fail { id, born, run, error, delay } => {
             named(arguments, b"F", id, &[*born, *run]);
@@ -78,9 +78,9 @@ fn push_step(step: &Step, arguments: &mut Arguments) {
         }
         Step::Zones { version } => named(arguments, b"Z", version, &[]),
         Step::TriggerFail { id, born, run, delay } => named(arguments, b"W", id, &[*born, *run, *delay]),
-        Step::TriggerDone { id, born, run, outcome } => {
+        Step::TriggerDone { id, born, run, outcome, rounds } => {
             named(arguments, b"T", id, &[*born, *run]);
-            push_outcome(outcome, arguments);
+            push_outcome(outcome, *rounds, arguments);
         }
     }
 }
@@ -100,7 +100,8 @@ pub(super) fn push_next(next: Option<Next>, arguments: &mut Arguments) {
     arguments.number(due);
 }
 
-pub(super) fn push_outcome(outcome: &Dispatched, arguments: &mut Arguments) {
+/// Rounds count where it was given up.
+pub(super) fn push_outcome(outcome: &Dispatched, rounds: u32, arguments: &mut Arguments) {
     match outcome {
         Dispatched::Submitted { job, lateness } => {
             arguments.push(b"s");
@@ -115,7 +116,7 @@ pub(super) fn push_outcome(outcome: &Dispatched, arguments: &mut Arguments) {
         Dispatched::GivenUp { error } => {
             arguments.push(b"g");
             arguments.push(error.as_bytes());
-            arguments.push(b"");
+            arguments.number(u64::from(rounds));
         }
     }
 }

@@ -23,7 +23,7 @@ fn a_trigger_that_failed_is_shown_again_when_it_is_to_be_tried() {
     assert_eq!(triggers(4_999, &[]), (0, Some(T + 5_000)));
     assert_eq!(triggers(5_000, &[]), (1, Some(T + 9_000)));
     assert_eq!(triggers(5_000, &[(born, run)]), (0, Some(T + 9_000)), "what is under way is not due");
-    let done = Step::TriggerDone { id: Arc::clone(&id), born, run, outcome: submitted(5) };
+    let done = Step::TriggerDone { id: Arc::clone(&id), born, run, outcome: submitted(5), rounds: 1 };
     assert_eq!(write(&mut model, 5_000, epoch, done), YES());
     assert_eq!(write(&mut model, 5_000, epoch, fail(run)), NO(), "it was submitted");
     assert!(model.waiting.is_empty());
