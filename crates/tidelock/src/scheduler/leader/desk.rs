@@ -266,6 +266,8 @@ impl Desk {
     }
 
     fn begin(&mut self, work: &Work) {
+        // The beat may have been asked for by an earlier leadership, without what that one had under way.
+        self.moved = true;
         let is_known = work.zones.as_deref() == Some(Cron::zone_database());
         self.flights.push(Box::pin(zones::begin(Arc::clone(&self.engine), is_known)));
     }
