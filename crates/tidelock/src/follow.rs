@@ -330,7 +330,7 @@ impl<L: Log> Follower<L> {
         if let Some(next) = self.step() {
             return Ok(Some(next));
         }
-        self.hub.world.lifecycle.check("follow")?;
+        self.hub.world.lifecycle.check()?;
         let place = self.place();
         if let Place::Inside { part, number, index } = place {
             self.enter(part, Some(number), index);

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, Result};
 use crate::hash::HashMap;
+use crate::name;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, Tick};
 
@@ -96,13 +97,13 @@ impl Lifecycle {
     }
 
     /// Refuses new work once a shutdown has begun.
-    pub(crate) fn check(&self, operation: &str) -> Result<()> {
-        if self.is_closing() { Err(Error::shutting_down(operation)) } else { Ok(()) }
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_closing() { Err(Error::shut_down()) } else { Ok(()) }
     }
 
     /// Refuses any call once a shutdown is over. Until then what is held may be finished.
-    pub(crate) fn check_not_closed(&self, operation: &str) -> Result<()> {
-        if self.is_closed() { Err(Error::shutting_down(operation)) } else { Ok(()) }
+    pub(crate) fn check_not_closed(&self) -> Result<()> {
+        if self.is_closed() { Err(Error::shut_down()) } else { Ok(()) }
     }
 
     /// Whether a shutdown is over.
@@ -225,7 +226,7 @@ impl Lifecycle {
         for held in self.lock().values() {
             *counts.entry((held.kind, Arc::clone(&held.object))).or_default() += 1;
         }
-        let left = counts.into_iter().map(|((kind, object), count)| Left { kind, object: object.to_string(), count });
+        let left = counts.into_iter().map(|((kind, object), count)| Left { kind, object: name::shown(&object), count });
         ShutdownReport { left: left.collect() }
     }
 

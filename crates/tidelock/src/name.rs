@@ -46,6 +46,11 @@ impl Address {
     }
 }
 
+/// How an id is shown; that of a [`part`](Address::part) as a path.
+pub(crate) fn shown(id: &str) -> String {
+    id.replace('\0', "/")
+}
+
 /// Refuses an empty, overlong or NUL-holding name. `error` is [`Error::argument`] or [`Error::configuration`].
 pub(crate) fn check(error: fn(String) -> Error, what: &str, name: &str, max: usize) -> Result<()> {
     if name.is_empty() {
@@ -60,16 +65,22 @@ pub(crate) fn check(error: fn(String) -> Error, what: &str, name: &str, max: usi
     Ok(())
 }
 
-/// Checks an identifier or resource, which may be of any length: one longer than [`MAX_KEY`] is replaced by its digest.
-///
-/// The digest begins with `#`, which [`escape`] never leaves as it is, so no literal name can look like a digest.
-pub(crate) fn digest_if_long<'a>(what: &str, name: &'a str) -> Result<Digested<'a>> {
+/// Refuses an empty or NUL-holding name that may be of any length.
+pub(crate) fn check_of_any_length(what: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::argument(format!("{what} must not be empty")));
     }
     if name.contains('\0') {
-        return Err(Error::argument(format!("{what} must not contain NUL")));
+        return Err(Error::argument(format!("{what} must not contain NUL, but is {name:?}")));
     }
+    Ok(())
+}
+
+/// Checks an identifier or resource, which may be of any length: one longer than [`MAX_KEY`] is replaced by its digest.
+///
+/// The digest begins with `#`, which [`escape`] never leaves as it is, so no literal name can look like a digest.
+pub(crate) fn digest_if_long<'a>(what: &str, name: &'a str) -> Result<Digested<'a>> {
+    check_of_any_length(what, name)?;
     if name.len() <= MAX_KEY {
         return Ok(Digested::Literal(name));
     }

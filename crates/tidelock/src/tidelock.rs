@@ -115,7 +115,7 @@ impl Tidelock {
 
     /// Asks the backend and measures the time until its answer. Dropping the future does nothing.
     pub async fn ping(&self) -> Result<Duration> {
-        self.world.lifecycle.check("ping")?;
+        self.world.lifecycle.check().map_err(|error| error.in_context("ping"))?;
         self.world.backend.ping().await
     }
 

@@ -13,7 +13,7 @@ use crate::bell::Bell;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
-use crate::name::Address;
+use crate::name::{self, Address};
 use crate::proof::Moment;
 use crate::runtime::BoxFuture;
 use crate::sent::Sent;
@@ -119,7 +119,7 @@ impl Site {
 
     /// What it is called in errors.
     pub(crate) fn called(&self) -> impl fmt::Display {
-        let id = &self.address.id;
+        let id = name::shown(&self.address.id);
         match &self.object {
             Object::Queue => format!("queue {id:?}"),
             Object::Group(group) => format!("group {group:?} of topic {id:?}"),

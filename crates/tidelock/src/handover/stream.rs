@@ -187,7 +187,8 @@ impl<O: Opening> Source<O> {
                     None
                 }
                 Err(error) => {
-                    self.ended |= error.kind() == ErrorKind::ShuttingDown;
+                    // Nothing comes of asking again.
+                    self.ended |= matches!(error.kind(), ErrorKind::ShuttingDown | ErrorKind::InvalidArgument);
                     self.pause = true;
                     return Some(Err(error));
                 }

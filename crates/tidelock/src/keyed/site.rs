@@ -58,7 +58,7 @@ impl Site {
         if !self.fine {
             self.object.address.check().map_err(|error| self.context(call, error))?;
         }
-        self.world.lifecycle.check_not_closed(call.name).map_err(|error| self.context(call, error))
+        self.world.lifecycle.check_not_closed().map_err(|error| self.context(call, error))
     }
 
     /// The same, and a bad key.
@@ -71,7 +71,7 @@ impl Site {
     /// Refuses what would begin something lasting, as soon as a shutdown has begun.
     pub(crate) fn check_beginning(&self, call: &Call<'_>) -> Result<()> {
         self.check(call)?;
-        self.world.lifecycle.check(call.name).map_err(|error| self.context(call, error))
+        self.world.lifecycle.check().map_err(|error| self.context(call, error))
     }
 
     /// Says what was asked of which object.

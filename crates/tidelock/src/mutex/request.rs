@@ -47,7 +47,7 @@ impl Question {
     async fn ask_bare(&self) -> Result<Locked> {
         let spot = self.check()?;
         let room = &self.mutex.room;
-        room.lifecycle().check(self.operation())?;
+        room.lifecycle().check()?;
         let start = room.clock().tick();
         let wait = self.wait.unwrap_or_default();
         let ask = Ask {
@@ -67,7 +67,7 @@ impl Question {
         tokio::select! {
             biased;
             () = asked => {}
-            () = room.lifecycle().closing() => return Err(Error::shutting_down(self.operation())),
+            () = room.lifecycle().closing() => return Err(Error::shut_down()),
         }
         seat.failure().map_or(Ok(()), Err)
     }
@@ -100,7 +100,7 @@ impl Question {
             tokio::select! {
                 biased;
                 () = seat.changed() => {}
-                () = room.lifecycle().closing() => return Err(Error::shutting_down(self.operation())),
+                () = room.lifecycle().closing() => return Err(Error::shut_down()),
                 () = room.clock().sleep_until(limit) => {}
             }
         }
@@ -312,11 +312,9 @@ impl Describe {
 
     async fn look(self) -> Result<Look> {
         let about = format!("describe {:?} of mutex {:?}", self.resource, self.mutex.id());
-        let seen = match spot(&self.mutex, &self.resource) {
-            Ok(spot) => {
-                self.mutex.room.lifecycle().check("describe")?;
-                self.mutex.room.store().describe(&spot).await
-            }
+        let room = &self.mutex.room;
+        let seen = match room.lifecycle().check().and_then(|()| spot(&self.mutex, &self.resource)) {
+            Ok(spot) => room.store().describe(&spot).await,
             Err(error) => Err(error),
         };
         let seen = seen.map_err(|error| error.in_context(about))?;

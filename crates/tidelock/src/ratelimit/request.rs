@@ -40,12 +40,11 @@ impl<'a> Ask<'a> {
 
     fn check_names(&self) -> Result<()> {
         let inner = &self.limiter.inner;
-        inner.world.lifecycle.check("ratelimit")?;
-        if !inner.named {
-            inner.address.check()?;
-        }
-        // Of any length: a long one is kept under its digest.
-        name::check(Error::argument, "identifier", self.identifier, usize::MAX).map_err(|error| self.context(error))
+        let checked = inner.world.lifecycle.check();
+        let checked = checked.and_then(|()| if inner.named { Ok(()) } else { inner.address.check() });
+        checked
+            .and_then(|()| name::check_of_any_length("identifier", self.identifier))
+            .map_err(|error| self.context(error))
     }
 
     fn check_cost(&self, limits: &Limits) -> Result<()> {

@@ -38,8 +38,8 @@ impl Site {
 
     /// Refuses calls after a shutdown began, and names that no object can have.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
-        self.world.lifecycle.check(operation)?;
-        self.address.check().map_err(|error| self.context(operation, error))
+        let checked = self.world.lifecycle.check().and_then(|()| self.address.check());
+        checked.map_err(|error| self.context(operation, error))
     }
 
     /// Puts operation and object in front of an error's message.

@@ -107,7 +107,7 @@ impl<T: Value> Follow<T> {
         let Self { topic, start, after, until } = self;
         let site = Arc::clone(&topic.site);
         site.check("follow")?;
-        site.world.lifecycle.check("follow").map_err(|error| site.context("follow", error))?;
+        site.world.lifecycle.check().map_err(|error| site.context("follow", error))?;
         let position = begin(&site, start, after).await?;
         let source = Source {
             follower: site.hub.follow(position),

@@ -45,7 +45,7 @@ impl Site {
 
     /// Refuses a bad address, and any call once a shutdown is over.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
-        let checked = self.address.check().and_then(|()| self.world.lifecycle.check_not_closed(operation));
+        let checked = self.address.check().and_then(|()| self.world.lifecycle.check_not_closed());
         checked.map_err(|error| self.context(operation, error))
     }
 

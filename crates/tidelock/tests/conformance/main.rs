@@ -19,4 +19,5 @@ mod records;
 mod registry;
 mod retry;
 mod scheduler;
+mod texts;
 mod topic;

@@ -1,0 +1,64 @@
+//! What errors say.
+
+use futures_util::StreamExt;
+use tidelock::ratelimit::Limit;
+use tidelock::scheduler::Schedule;
+use tidelock::{HOUR, SECOND, Tidelock};
+
+#[tokio::test]
+async fn who_calls_after_a_shutdown_is_told_once_what_was_asked() {
+    let tide = Tidelock::in_process();
+    let queue = tide.queue::<u64>("q").build().unwrap();
+    let topic = tide.topic::<u64>("t").build().unwrap();
+    let job = tide.job::<u64, u64>("j").build().unwrap();
+    let registry = tide.registry::<u64>("r").build().unwrap();
+    let mutex = tide.mutex("m").build().unwrap();
+    let limiter = tide.ratelimit("l").limit(Limit::per_second(1)).build().unwrap();
+    let scheduler = tide.scheduler("s").handler("h", async |_, (): ()| Ok(())).build().unwrap();
+    assert!(tide.shutdown(SECOND).await.is_clean());
+    let schedule = Schedule::every(HOUR).handler("h", &());
+    let errors = [
+        tide.ping().await.map(drop),
+        queue.send(&1).await.map(drop),
+        queue.recv().await.map(drop),
+        topic.publish(&1).await.map(drop),
+        topic.reader("g").build().unwrap().recv().await.map(drop),
+        job.submit(&1).await.map(drop),
+        registry.upsert("a", &1).await.map(drop),
+        registry.register("a", &1).await.map(drop),
+        registry.follow().await.map(drop),
+        mutex.lock("a").await.map(drop),
+        mutex.describe("a").await.map(drop),
+        limiter.check("a").await.map(drop),
+        scheduler.register("a", schedule).await.map(drop),
+        scheduler.runs("h").stats().await.map(drop),
+    ];
+    let texts = errors.map(|outcome| outcome.unwrap_err().to_string());
+    let asked = [
+        "ping",
+        r#"send on queue "q""#,
+        r#"recv on queue "q""#,
+        r#"publish on topic "t""#,
+        r#"recv on group "g" of topic "t""#,
+        r#"submit on job "j""#,
+        r#"upsert of "a" on registry "r""#,
+        r#"register of "a" on registry "r""#,
+        r#"follow on registry "r""#,
+        r#"lock "a" of mutex "m""#,
+        r#"describe "a" of mutex "m""#,
+        r#"ratelimit "l" of "a""#,
+        r#"register scheduler "s""#,
+        r#"stats on job "s/h""#,
+    ];
+    assert_eq!(texts, asked.map(|asked| format!("shutting down: {asked}: this Tidelock was shut down")));
+}
+
+/// Nothing comes of asking again.
+#[tokio::test]
+async fn a_stream_that_cannot_be_asked_for_ends_with_its_error() {
+    let queue = Tidelock::in_process().queue::<u64>("q").build().unwrap().tenant("a\0b");
+    let items: Vec<_> = queue.stream().collect().await;
+    assert_eq!(items.len(), 1);
+    let error = items.into_iter().next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("tenant"), "{error}");
+}
