@@ -80,8 +80,20 @@ function measured(value: unknown): string {
 function counted(this: unknown, _key: string, value: unknown): unknown {
   if (typeof value === "bigint") return null;
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null || value instanceof Date ? value : null;
+  return isObject(value) ? value : null;
+}
+
+/**
+ * Whether a clone is an object without a kind. Like all that is asked of clones it holds whatever realm they are of: test
+ * runners give code a realm of its own, and the `structuredClone` of theirs.
+ */
+function isObject(clone: object): boolean {
+  return Object.getPrototypeOf(Object.getPrototypeOf(clone)) === null;
+}
+
+/** The kind of a clone. Nothing of a user's can stand in its way: clones have neither symbols nor classes. */
+function kindOf(clone: object): string {
+  return Object.prototype.toString.call(clone).slice("[object ".length, -1);
 }
 
 /** Bytes of a text in UTF-8. */
@@ -149,28 +161,39 @@ class Writer {
       const items = Object.keys(object).map((key) => [key, this.note(object[key as unknown as number])]);
       return ["a", object.length, items];
     }
-    if (object instanceof Date) return ["d", this.note(object.getTime())];
-    if (object instanceof RegExp) return ["x", object.source, object.flags];
-    if (object instanceof Map) return ["m", [...object].map(([key, value]) => [this.note(key), this.note(value)])];
-    if (object instanceof Set) return ["s", [...object].map((value) => this.note(value))];
-    if (object instanceof ArrayBuffer) {
-      const { resizable, maxByteLength } = object as Resizable;
-      return ["b", toBase64(new Uint8Array(object)), resizable ? maxByteLength : null];
-    }
     if (ArrayBuffer.isView(object)) {
       const { buffer, byteOffset, byteLength } = object;
       const length = (object as { length?: number }).length ?? byteLength;
       return ["v", object.constructor.name, this.object(buffer), byteOffset, length];
     }
-    if (isDomException(object)) return ["E", object.message, object.name, object.stack ?? null];
-    if (object instanceof Error) {
-      const { name, message, stack, cause } = object;
-      return ["e", name, message, stack ?? null, this.note(cause), "cause" in object];
+    switch (kindOf(object)) {
+      case "Date":
+        return ["d", this.note((object as Date).getTime())];
+      case "RegExp":
+        return ["x", (object as RegExp).source, (object as RegExp).flags];
+      case "Map":
+        return ["m", [...(object as Map<unknown, unknown>)].map(([key, value]) => [this.note(key), this.note(value)])];
+      case "Set":
+        return ["s", [...(object as Set<unknown>)].map((value) => this.note(value))];
+      case "ArrayBuffer": {
+        const { resizable, maxByteLength } = object as Resizable;
+        return ["b", toBase64(new Uint8Array(object as Resizable)), resizable ? maxByteLength : null];
+      }
+      case "DOMException": {
+        const { message, name, stack } = object as DOMException;
+        return ["E", message, name, stack ?? null];
+      }
+      case "Error": {
+        const { name, message, stack, cause } = object as Error;
+        return ["e", name, message, stack ?? null, this.note(cause), "cause" in object];
+      }
+      case "Number":
+      case "String":
+      case "Boolean":
+      case "BigInt":
+        return ["o", this.note(object.valueOf())];
     }
-    for (const boxed of [Number, String, Boolean, BigInt]) {
-      if (object instanceof boxed) return ["o", this.note(object.valueOf())];
-    }
-    if (Object.getPrototypeOf(object) === Object.prototype) {
+    if (isObject(object)) {
       return ["p", Object.entries(object).map(([key, value]) => [key, this.note(value)])];
     }
     this.objects.push(object);
@@ -260,10 +283,6 @@ class Reader {
     }
     return error;
   }
-}
-
-function isDomException(object: object): object is DOMException {
-  return typeof DOMException !== "undefined" && object instanceof DOMException;
 }
 
 function withStack<E extends object>(error: E, stack: string | null): E {

@@ -112,6 +112,19 @@ export function any<T>(): { parse(value: unknown): T } {
   return { parse: (value) => value as T };
 }
 
+/** The globals of another realm: a frame's in a page, elsewhere a context's. */
+export async function otherRealm(): Promise<typeof globalThis> {
+  const { document } = globalThis as { document?: Document };
+  if (document !== undefined) {
+    const frame = document.body.appendChild(document.createElement("iframe"));
+    return frame.contentWindow as unknown as typeof globalThis;
+  }
+  // A page's bundle must not ask for it.
+  const vm = "node:vm";
+  const { runInNewContext } = (await import(vm)) as { runInNewContext(code: string): typeof globalThis };
+  return runInNewContext("globalThis");
+}
+
 /** What a run of all tests found. */
 export interface Outcome {
   readonly passed: number;

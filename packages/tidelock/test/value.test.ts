@@ -1,5 +1,5 @@
 import { registry } from "tidelock/browser/registry";
-import { any, describe, expect, test } from "./harness.js";
+import { any, describe, expect, failure, otherRealm, test } from "./harness.js";
 
 /** A value as it is handed out. */
 async function copied<T>(value: T): Promise<{ first: T; next(): Promise<T> }> {
@@ -42,5 +42,40 @@ describe("values", () => {
     expect(first[1]).to.equal(first[0]);
     const [again] = await next();
     expect([again instanceof DOMPoint, again.x]).to.deep.equal([true, 1]);
+  });
+
+  test("copies of another realm are measured and kept like those of this one", async () => {
+    const realm = await otherRealm();
+    const foreign = () => {
+      const object = Object.assign(new realm.Object() as object, {
+        at: new realm.Date(7),
+        list: realm.Array.of("a".repeat(40)),
+        map: new realm.Map([["a", new realm.Set([1n])]]),
+        bytes: new realm.Uint8Array([1, 2]),
+        error: new realm.RangeError("far"),
+        text: /a/g,
+      });
+      expect(object).not.to.be.instanceOf(Object);
+      return object;
+    };
+    // Test runners give a page's code a realm of its own, and the clone of theirs.
+    const { structuredClone } = globalThis;
+    globalThis.structuredClone = foreign as typeof structuredClone;
+    try {
+      const { first } = await copied<unknown>({ at: new Date() });
+      expect(first).to.be.instanceOf(Object);
+      expect(first).to.deep.include({
+        at: new Date(7),
+        list: ["a".repeat(40)],
+        map: new Map([["a", new Set([1n])]]),
+        bytes: new Uint8Array([1, 2]),
+      });
+      expect((first as { error: unknown }).error).to.be.instanceOf(RangeError);
+      const small = registry({ id: "small", schema: any<unknown>(), limits: { maxPayloadBytes: 64 } });
+      const refused = await failure(() => small.upsert({ key: "a", value: { at: new Date() } }));
+      expect(refused.message).to.match(/^payload exceeds limit \(64 bytes\): 1\d\d bytes$/);
+    } finally {
+      globalThis.structuredClone = structuredClone;
+    }
   });
 });
