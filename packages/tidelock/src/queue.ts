@@ -157,6 +157,7 @@ interface Giver {
 class Received<T> implements QueueReceived<T> {
   readonly #by: RawQueue;
   readonly #whose: string;
+  readonly #delivery: string;
   declare data: T;
   messageId: string;
   deliveryId: string;
@@ -173,7 +174,8 @@ class Received<T> implements QueueReceived<T> {
     this.#whose = whose;
     unpack(value, this);
     this.messageId = String(message);
-    this.deliveryId = `${message}.${fence}`;
+    this.#delivery = `${message}.${fence}`;
+    this.deliveryId = this.#delivery;
     this.attempt = attempt;
     this.leaseUntil = leaseUntil;
     this.ack = async () => settled<boolean>(raw.ack(whose, message, fence));
@@ -187,9 +189,10 @@ class Received<T> implements QueueReceived<T> {
     };
   }
 
-  /** Whose that is which the queue gave. */
-  static whose(received: object, by: RawQueue): string | undefined {
-    return #by in received && received.#by === by ? received.#whose : undefined;
+  /** What the queue gave: whose it is, and the hand-over. */
+  static given(received: unknown, by: RawQueue): [whose: string, delivery: string] | undefined {
+    const isOne = typeof received === "object" && received !== null && #by in received && received.#by === by;
+    return isOne ? [received.#whose, received.#delivery] : undefined;
   }
 }
 
@@ -219,10 +222,13 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     },
   };
 
-  /** Whose that was which this queue gave. */
+  /** Whose that was which this queue gave. Its fields are anybody's to change. */
   function holder(received: QueueReceived<T>, what = "it"): string {
-    const whose = Received.whose(received, raw);
-    if (whose === undefined) throw new Error(`${what} was not received from this queue`);
+    const given = Received.given(received, raw);
+    if (given === undefined) throw new Error(`${what} was not received from this queue`);
+    const [whose, delivery] = given;
+    const { deliveryId } = received;
+    if (deliveryId !== delivery) throw new Error(`${what} must have the deliveryId ${delivery}, but has ${String(deliveryId)}`);
     return whose;
   }
 
@@ -286,7 +292,8 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     },
     async ackMany(received) {
       counted("received", received, 0);
-      const holders = received.map((one, at) => holder(one, `item ${at}`));
+      // Not `map`, which would leave out the gaps of a list.
+      const holders = Array.from(received, (one, at) => holder(one, `item ${at}`));
       const [whose = configured] = holders;
       for (const [at, tenant] of holders.entries())
         if (tenant !== whose) throw new Error(`item ${at} is of tenant ${tenant}: a batch is of one (${whose})`);

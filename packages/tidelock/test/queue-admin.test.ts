@@ -109,6 +109,28 @@ describe("queue batches", () => {
       expect(await orders.ackMany([])).to.deep.equal([]);
     }));
 
+  test("what is no delivery, or was changed, is refused before anything is done with the others", async () => {
+    const orders = make();
+    await orders.sendMany([{ data: 1 }, { data: 2 }]);
+    const [first, second] = (await orders.recvMany(2)) as [QueueReceived<any>, QueueReceived<any>];
+    const holed = [first, second];
+    delete holed[1];
+    for (const wrong of [[first, null], [first, 5], [first, { ...second }], holed] as QueueReceived<any>[][]) {
+      expect(await message(() => orders.ackMany(wrong))).to.equal("item 1 was not received from this queue");
+    }
+    const own = second.deliveryId;
+    for (const changed of ["x", `${own}0`, first.deliveryId, 5 as never]) {
+      second.deliveryId = changed;
+      const said = `must have the deliveryId ${own}, but has ${changed}`;
+      expect(await message(() => orders.ackMany([first, second]))).to.equal(`item 1 ${said}`);
+      expect(await message(() => orders.deadLetter(second, "no"))).to.equal(`it ${said}`);
+      expect(await message(() => orders.giveBack(second))).to.equal(`it ${said}`);
+    }
+    expect(await orders.stats()).to.include({ leased: 2, dead: 0, settled: 0 });
+    second.deliveryId = own;
+    expect(await orders.ackMany([first, second])).to.deep.equal([true, true]);
+  });
+
   test("an ack of many takes what one queue gave to one tenant, and nothing else", () =>
     pinned(async () => {
       const orders = make();
