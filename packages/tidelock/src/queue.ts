@@ -132,7 +132,7 @@ export type Queue<T> = QueueReader<T> &
     /** Acks up to 1,000 messages that this queue gave to one tenant. False for those whose lease was over. */
     ackMany(received: readonly QueueReceived<T>[]): Promise<boolean[]>;
     /** Refuses for good what this queue gave: it becomes a dead letter with this note. False: its lease was over. */
-    deadLetter(received: QueueReceived<T>, reason: string, cfg?: { error?: string }): Promise<boolean>;
+    deadLetter(received: QueueReceived<T>, reason?: string, cfg?: { error?: string }): Promise<boolean>;
     /** Takes back what this queue gave as if it had not: the hand-over was no attempt. False: its lease was over. */
     giveBack(received: QueueReceived<T>): Promise<boolean>;
     reader(): QueueReader<T>;
@@ -227,9 +227,8 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     const given = Received.given(received, raw);
     if (given === undefined) throw new Error(`${what} was not received from this queue`);
     const [whose, delivery] = given;
-    const { deliveryId } = received;
-    if (deliveryId !== delivery) throw new Error(`${what} must have the deliveryId ${delivery}, but has ${String(deliveryId)}`);
-    return whose;
+    if (received.deliveryId === delivery) return whose;
+    throw new Error(`${what} must have the deliveryId ${delivery}, but has ${String(received.deliveryId)}`);
   }
 
   /** What the core takes of a receive. */
@@ -300,7 +299,10 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
       return settled<boolean[]>(raw.ack_many(whose, received.map(({ deliveryId }) => deliveryId)));
     },
     async deadLetter(received, reason, cfg = {}) {
-      return settled<boolean>(raw.bury(holder(received), received.deliveryId, String(reason), text("error", cfg.error)));
+      const whose = holder(received);
+      // For the core the empty reason is none.
+      const note = text("reason", reason) ?? "";
+      return settled<boolean>(raw.bury(whose, received.deliveryId, note, text("error", cfg.error)));
     },
     async giveBack(received) {
       return settled<boolean>(raw.give_back(holder(received), received.deliveryId));

@@ -290,7 +290,7 @@ async function submit(part: Part, target: Target, slot: number, key: string | un
     if (key !== undefined) meta.scheduleManualKey = key;
     const keyed = known === undefined ? {} : { key: known, keyTtlMs: keyTtl };
     const cfg = { input: give(target.input.text), ...keyed, ...(isSlot ? { at: slot } : {}), meta };
-    outcome = [String(await target.job.submit(cfg))];
+    outcome = [String((await target.job.submit(cfg)) ?? "")];
   } catch (error) {
     const name = nameOf(error);
     outcome = [undefined, error, textOf(error), name === "ZodError" || name === "SchemaError"];

@@ -288,6 +288,12 @@ describe("queue, held back and emptied", () => {
       expect(await orders.deadLetter(second!, "spoilt")).to.equal(false);
       const [letter] = (await orders.deadLetters().list()).items;
       expect(letter).to.include({ reason: "rejected", note: "spoilt", lastError: "smells", attempts: 1 });
+      for (const none of [undefined, ""] as string[]) {
+        await orders.send({ data: 3 });
+        await orders.deadLetter((await orders.recv())!, none);
+        const [unsaid] = (await orders.deadLetters().list({ limit: 1 })).items;
+        expect(unsaid).to.include({ data: 3, reason: "rejected", note: null, lastError: null });
+      }
       await orders.send({ data: 2 });
       const late = await orders.recv({ leaseMs: 1_000 });
       await time.advance(1_000);

@@ -830,6 +830,16 @@ describe("scheduler metrics", () => {
       expect(seen).to.deep.equal(["schedule_registered"]);
     }));
 
+  test("a target that names no job has its runs without a name", async () => {
+    const platform = make();
+    for (const none of [undefined, null]) {
+      const job = { id: "silent", submit: async () => none as never };
+      await platform.register({ id: "d", cron: "* * * * *", input: 1, job });
+      expect(await platform.triggerNow({ id: "d" })).to.equal("");
+    }
+    expect(platform.of("trigger_submitted").map((metric) => "jobId" in metric && metric.jobId)).to.deep.equal(["", ""]);
+  });
+
   test("a tick is by the clock of the page", () =>
     pinned(async (time) => {
       const platform = make();
