@@ -287,8 +287,8 @@ describe("job input", () => {
   });
 
   test("names of any characters never meet", async () => {
-    const a = make(() => "a", { id: "ü".repeat(256) });
-    const b = make(() => "b", { id: `${"ü".repeat(255)}v` });
+    const a = make(() => "a", { id: "\u{1f600}".repeat(256) });
+    const b = make(() => "b", { id: `${"\u{1f600}".repeat(255)}v` });
     const [first, second] = [await a.submit({ input: 1 }), await b.submit({ input: 1 })];
     expect(await a.join({ id: first })).to.include({ result: "a" });
     expect(await b.join({ id: second })).to.include({ result: "b" });

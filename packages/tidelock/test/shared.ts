@@ -87,12 +87,15 @@ export async function refusesNames<H>(
   make: (options: { id?: string; tenantId?: string }) => H,
   calls: (handle: H, tenantId: string) => (() => unknown)[],
 ): Promise<H> {
-  for (const [name, said] of [["", "must be non-empty"], ["x".repeat(257), "too long (max 256 chars)"]] as const) {
+  const long = "too long (max 256 chars)";
+  const names = [["", "must be non-empty"], ["x".repeat(257), long], ["\u{1f600}".repeat(257), long]] as const;
+  for (const [name, said] of names) {
     expect((await failure(() => make({ id: name }))).message).to.equal(`config.id ${said}`);
     expect((await failure(() => make({ tenantId: name }))).message).to.equal(`config.tenantId ${said}`);
     for (const call of calls(make({}), name)) expect((await failure(call)).message).to.equal(`tenantId ${said}`);
   }
-  return make({ id: "ü".repeat(256), tenantId: "ü".repeat(256) });
+  const longest = "\u{1f600}".repeat(256);
+  return make({ id: longest, tenantId: longest });
 }
 
 /** Values are checked in this order: names and numbers, schema, size. `bad` are calls with a wrong name or number. */
