@@ -135,6 +135,13 @@ export function tellLater<T>(observer: (told: T) => unknown, told: T): void {
   Promise.resolve(told).then(observer).catch(() => {});
 }
 
+/** Whether an answer that has to be there is a promise. Its failure is that of a call that does not count. */
+export function isPromise(answer: unknown): boolean {
+  if (typeof (answer as { then?: unknown } | null | undefined)?.then !== "function") return false;
+  Promise.resolve(answer).catch(() => {});
+  return true;
+}
+
 /** What something that was thrown is called. */
 export function nameOf(thrown: unknown): unknown {
   try {

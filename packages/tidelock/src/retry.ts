@@ -1,8 +1,8 @@
 /** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
 
 import { signalOf, TEN_YEARS } from "./check.js";
-import { named, NONE, RawRetry, RawRetryBudget, tell } from "./core.js";
-import { mark } from "./mark.js";
+import { isPromise, named, NONE, RawRetry, RawRetryBudget, tell } from "./core.js";
+import { final, mark } from "./mark.js";
 import { after, pause } from "./timer.js";
 
 /** How a call is retried. */
@@ -19,7 +19,7 @@ export type RetryOptions = {
   jitter?: number;
   /** Aborted, it ends the call: before an attempt, during one, and in a pause. A value that is there by then wins. */
   signal?: AbortSignal;
-  /** Whether the same call may succeed later; default `isRetryableTransportError`. */
+  /** Whether the same call may succeed later, said at once; default `isRetryableTransportError`. */
   retryIf?: (error: unknown) => boolean;
   /** Ms until an attempt is cut off, which counts as a failure that may pass; default never. */
   attemptTimeoutMs?: number;
@@ -209,13 +209,16 @@ async function outcome<T>(fn: () => Promise<T> | T): Promise<{ value: T } | { er
   }
 }
 
-/** One that throws says no: the error at hand is the one to be told. */
+/** One that throws says no: the error at hand is the one to be told. A promise is no answer: it would always say yes. */
 function passes(retryIf: (error: unknown) => boolean, error: unknown): boolean {
+  let answer: boolean;
   try {
-    return retryIf(error);
+    answer = retryIf(error);
   } catch {
     return false;
   }
+  if (!isPromise(answer)) return answer;
+  throw final(new Error("retryIf must answer synchronously, with true or false", { cause: error }));
 }
 
 function aborted(signal: AbortSignal | undefined, lastError: unknown): Error {

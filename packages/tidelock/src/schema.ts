@@ -1,6 +1,6 @@
 // Schemas: whatever checks a value and says what it becomes.
 
-import { textOf } from "./core.js";
+import { isPromise, textOf } from "./core.js";
 import { final } from "./mark.js";
 
 /** What checks values: an object with `safeParse`, or `parse`, or a Standard Schema; looked for in this order. */
@@ -81,8 +81,6 @@ function called(schema: object, method: string, value: unknown): unknown {
 }
 
 function synchronous(result: unknown): unknown {
-  if (typeof (result as { then?: unknown } | null)?.then !== "function") return result;
-  // Its failure is that of a check that does not count.
-  Promise.resolve(result).catch(() => {});
-  throw new Error("schema must validate synchronously");
+  if (isPromise(result)) throw new Error("schema must validate synchronously");
+  return result;
 }

@@ -133,6 +133,21 @@ describe("retry", () => {
     }
   });
 
+  test("a retryIf that answers by a promise is refused, and the error at hand is the cause", async () => {
+    const late = async () => {
+      throw new Error("later");
+    };
+    for (const retryIf of [async () => false, late, () => ({ then: () => {} })] as unknown as (() => boolean)[]) {
+      const last = reset();
+      const { fn, calls } = failing(9, () => last);
+      const refused = await failure(() => retry(fn, { retryIf }));
+      expect(refused.message).to.equal("retryIf must answer synchronously, with true or false");
+      expect(refused.cause).to.equal(last);
+      expect(isRetryableTransportError(refused)).to.equal(false);
+      expect(calls).to.deep.equal([1]);
+    }
+  });
+
   test("retryIf decides; one attempt is one, whatever it says; one that throws says no", () =>
     pinned(async (time) => {
       const asked: unknown[] = [];
