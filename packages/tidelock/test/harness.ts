@@ -153,7 +153,8 @@ export async function run(filter = ""): Promise<Outcome> {
     });
     const fail = (error: unknown) =>
       failed.push({ name, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
-    const failure = await Promise.race([run(), hung]).then(() => undefined, (error: unknown) => ({ error }));
+    // Also one that throws at once is one that fails.
+    const failure = await Promise.race([(async () => run())(), hung]).then(() => undefined, (error: unknown) => ({ error }));
     // Unhandled rejections are told behind the microtasks.
     await new Promise((resolve) => setTimeout(resolve, 0));
     if (failure) fail(failure.error);
