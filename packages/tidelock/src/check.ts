@@ -1,5 +1,7 @@
 // What arguments must be, and what is said of those that are not. Nothing is changed before all of a call's are checked.
 
+import type { Store } from "./store.js";
+
 export const WEEK = 7 * 24 * 3_600_000;
 export const TEN_YEARS = 3_650 * 24 * 3_600_000;
 const MAX_NAME = 256;
@@ -36,6 +38,33 @@ export function signalOf(value: unknown): AbortSignal | undefined {
   const { aborted, addEventListener } = value as Partial<AbortSignal>;
   if (typeof aborted === "boolean" && typeof addEventListener === "function") return value as AbortSignal;
   throw new Error("signal must be an AbortSignal");
+}
+
+/** A function. */
+export function callable<F>(path: string, given: F): F {
+  if (typeof given === "function") return given;
+  throw new Error(`${path} must be a function, but ${instead(given, "is an object")}`);
+}
+
+/** Functions that may be given, by their names in what they are given with. */
+export function callables(cfg: object, ...names: string[]): void {
+  for (const name of names) {
+    const given = (cfg as Record<string, unknown>)[name];
+    if (given !== undefined) callable(name, given);
+  }
+}
+
+/** A store that may be given. */
+export function storeOf(given: Store | undefined): Store | undefined {
+  if (given === undefined) return undefined;
+  const missing = (["get", "set", "del", "keys"] as const).find((name) => typeof given?.[name] !== "function");
+  if (missing === undefined) return given;
+  throw new Error(`store must have get, set, del and keys, but ${instead(given, `has no ${missing}`)}`);
+}
+
+/** What is said of what came: itself, and of an object what is wrong with it. */
+export function instead(given: unknown, wrong: string): string {
+  return (typeof given === "object" && given !== null) || typeof given === "function" ? wrong : `is ${String(given)}`;
 }
 
 /** An optional text for which the empty one counts as not given. */

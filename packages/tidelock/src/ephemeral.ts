@@ -5,7 +5,7 @@ import { configuredTenant, name, number, tenant, text } from "./check.js";
 import { NONE, RawEphemeral } from "./core.js";
 import { key, opened, place, reader, taken, withRoom, type Shown } from "./keyed.js";
 import { final } from "./mark.js";
-import type { Infer, Schema } from "./schema.js";
+import { schemaOf, type Infer, type Schema } from "./schema.js";
 
 export type { Infer, Schema } from "./schema.js";
 
@@ -148,7 +148,7 @@ export function ephemeral<S extends Schema>(config: EphemeralConfig<S>): Ephemer
   type T = Infer<S>;
   name(config.id, "config.id");
   const configured = configuredTenant(config.tenantId);
-  const { schema, limits = {} } = config;
+  const { limits = {} } = config;
   if (config.ttlMs === undefined) throw new Error("ttlMs must be > 0");
   const ttl = number("ttlMs", config.ttlMs, { otherwise: NONE });
   const whole = (limit: "maxEntries" | "maxPayloadBytes" | "eventMaxLen", otherwise: number) =>
@@ -156,6 +156,7 @@ export function ephemeral<S extends Schema>(config: EphemeralConfig<S>): Ephemer
   const maxEntries = whole("maxEntries", 10_000);
   const payload = whole("maxPayloadBytes", 4_096);
   const kept = number("limits.eventRetentionMs", limits.eventRetentionMs, { otherwise: 300_000 });
+  const schema = schemaOf(config.schema);
   const raw = new RawEphemeral(ttl, maxEntries, kept, whole("eventMaxLen", 50_000), STEP);
 
   return {

@@ -1,6 +1,6 @@
 /** Jobs: work that is kept until it is done, with retries, limits, cancellation and steps that are not repeated. */
 
-import { key as keyOf, name, number, signalOf, string, TEN_YEARS, text, WEEK } from "./check.js";
+import { callable, callables, key as keyOf, name, number, signalOf, string, TEN_YEARS, text, WEEK } from "./check.js";
 import {
   leavable,
   named,
@@ -20,7 +20,7 @@ import {
 } from "./core.js";
 import { pack, tooLarge, unpack } from "./envelope.js";
 import { look, type JobLook } from "./job-look.js";
-import { parse, type Infer, type Schema } from "./schema.js";
+import { parse, schemaOf, type Infer, type Schema } from "./schema.js";
 import type { Topic, TopicDelivery, TopicLiveConfig, TopicLiveEvent, TopicReader, TopicRecvConfig } from "./topic.js";
 import { give, take } from "./value.js";
 
@@ -177,12 +177,11 @@ export function job<S extends Schema, Result = unknown>(
   definition: JobDefinition<S, Result>,
 ): JobHandle<Infer<S>, Result> {
   const id = name(definition.id, "config.id");
-  const { schema } = definition;
+  const schema = schemaOf(definition.schema);
   const defaults = { ...definition.defaults };
   checked(defaults, "defaults.");
+  const run = runner(schema, callable("process", definition.process));
   const raw = new RawJob(id);
-
-  const run = runner(definition);
 
   return {
     ...look<Infer<S>, Result>(raw),
@@ -230,7 +229,7 @@ export function job<S extends Schema, Result = unknown>(
  * What begins a run; that gives what is called when it is over before `process` has ended. The core keeps this while its
  * worker works: it must not have the handle, which would never be let go of.
  */
-function runner<S extends Schema, Result>({ schema, process }: JobDefinition<S, Result>) {
+function runner<S extends Schema, Result>(schema: S, process: JobDefinition<S, Result>["process"]) {
   return (run: RawRun, value: string, end: (outcome: Outcome) => void): ((tookTooLong: boolean) => void) => {
     const over = new AbortController();
     const failed = (error: unknown, code?: string) => {
@@ -266,7 +265,9 @@ function runner<S extends Schema, Result>({ schema, process }: JobDefinition<S, 
   };
 }
 
-function placeOf({ after }: TopicLiveConfig): string | undefined {
+function placeOf(cfg: TopicLiveConfig): string | undefined {
+  callables(cfg, "onGap");
+  const { after } = cfg;
   return after === undefined ? undefined : string("after", after);
 }
 
@@ -384,6 +385,7 @@ async function nothing(signal: AbortSignal | undefined, exit: Exit): Promise<voi
 function reader(id: JobId, raw: RawJobReader, group: string): TopicReader<JobEvent> {
   async function receive(cfg: TopicRecvConfig, exit?: Exit): Promise<TopicDelivery<JobEvent> | null> {
     const wait = waitMs(cfg);
+    callables(cfg, "onGap");
     const end = Date.now() + wait;
     for (let left = wait; ; left = Number.isNaN(end) ? NONE : Math.max(end - Date.now(), 0)) {
       const shown = await waiting<ShownEvent | Lost>(cfg.signal, () => raw.recv(left), exit);

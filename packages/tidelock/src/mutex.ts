@@ -1,7 +1,7 @@
 /** Locks: one holder per resource, for a time, first come, first served. */
 
 import { called } from "./called.js";
-import { name, number, TEN_YEARS } from "./check.js";
+import { callable, name, number, storeOf, TEN_YEARS } from "./check.js";
 import { hashed, part } from "./keys.js";
 import { passing } from "./mark.js";
 import { MemoryStore, type Store } from "./store.js";
@@ -87,7 +87,7 @@ export function mutex(config: MutexConfig): Mutex {
   const delay = number("retryDelay", config.retryDelay, { otherwise: 200, orZero: true });
   const defaultTtl = number("defaultTtl", config.defaultTtl, { otherwise: 10_000, whole: true });
   const prefix = config.prefix ?? "sync:mutex";
-  const store = config.store ?? new MemoryStore();
+  const store = storeOf(config.store) ?? new MemoryStore();
   const lines = linesOf(store);
   const wait = Math.min(retries * (delay + SPREAD), TEN_YEARS);
   /** Nobody else writes to a store of its own. */
@@ -165,10 +165,12 @@ export function mutex(config: MutexConfig): Mutex {
       return true;
     },
     async withLock(resource, fn, ttl) {
+      callable("fn", fn);
       const lock = await handle.acquire(resource, ttl);
       return lock && held(lock, fn);
     },
     async withLockOrThrow(resource, fn, ttl) {
+      callable("fn", fn);
       const lock = await handle.acquire(resource, ttl);
       if (lock === null) throw new LockError(resource);
       return held(lock, fn);

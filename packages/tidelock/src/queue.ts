@@ -5,7 +5,7 @@ import { NONE, RawQueue, repeated, settled, waiting, waitMs, type Exit } from ".
 import { pack, unpack } from "./envelope.js";
 import { MOST_ITEMS, upTo } from "./page.js";
 import { admin, type QueueAdmin } from "./queue-admin.js";
-import { parse, type Infer, type Schema } from "./schema.js";
+import { parse, schemaOf, type Infer, type Schema } from "./schema.js";
 
 export type { Changed, Page, PageConfig, PauseConfig, Paused } from "./page.js";
 export type {
@@ -210,6 +210,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
   const lease = number("delivery.defaultLeaseMs", delivery.defaultLeaseMs, { otherwise: 30_000 });
   const most = { otherwise: 10, whole: true, most: Number.MAX_SAFE_INTEGER };
   const maxDeliveries = number("delivery.maxDeliveries", delivery.maxDeliveries, most);
+  const schema = schemaOf(config.schema);
   const raw = new RawQueue(lease, maxDeliveries, maxAge, kept, maxDelay);
 
   const giver: Giver = {
@@ -271,7 +272,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     async send(cfg) {
       const whose = tenant(cfg.tenantId, configured);
       const about = numbers(cfg);
-      const value = packed(parse(config.schema, cfg.data) as T, cfg);
+      const value = packed(parse(schema, cfg.data) as T, cfg);
       const answer = settled<Sent>(raw.send(whose, value, ...about));
       return typeof answer === "number" ? sent(answer) : answer.then(sent);
     },
@@ -283,7 +284,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
         if (tenantId !== whose) throw new Error(`item ${at} is of tenant ${tenantId}: a batch is of one (${whose})`);
         return of(at, () => numbers(item));
       });
-      const data = items.map((item) => parse(config.schema, item.data) as T);
+      const data = items.map((item) => parse(schema, item.data) as T);
       const values = items.map((item, at) => of(at, () => packed(data[at] as T, item)));
       const batch = raw.batch(whose);
       for (const [at, value] of values.entries()) batch.add(value, ...(about[at] as Numbers));

@@ -1,7 +1,7 @@
 /** Rate limits: so many units per sliding window, for each identifier. */
 
 import { called } from "./called.js";
-import { name, number, oneOf, signalOf, string, TEN_YEARS } from "./check.js";
+import { name, number, oneOf, signalOf, storeOf, string, TEN_YEARS } from "./check.js";
 import { NONE, RawLimits, RawWindow, waitMs } from "./core.js";
 import { corrupt, hashed, part } from "./keys.js";
 import { Turns, type Looking } from "./line.js";
@@ -144,7 +144,7 @@ interface Judges {
 /** Makes a rate limit of this page. */
 export function ratelimit(config: RateLimitConfig | RateLimitsConfig): RateLimiter {
   const id = name(config.id, "config.id");
-  const store = config.store ?? new MemoryStore();
+  const store = storeOf(config.store) ?? new MemoryStore();
   const { most, judge, reset } = isSeveral(config) ? several(config, store) : single(config, store);
   const prefix = `${config.prefix ?? "sync:ratelimit"}:${part(id)}:`;
   const turns = new Turns();

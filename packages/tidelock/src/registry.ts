@@ -5,7 +5,7 @@ import { configuredTenant, name, number, tenant, text } from "./check.js";
 import { NONE, RawRegistry } from "./core.js";
 import { opened, path, place, prefix, reader, taken, withRoom, type Shown } from "./keyed.js";
 import { final } from "./mark.js";
-import type { Infer, Schema } from "./schema.js";
+import { schemaOf, type Infer, type Schema } from "./schema.js";
 
 export type { Infer, Schema } from "./schema.js";
 
@@ -188,7 +188,7 @@ export function registry<S extends Schema>(config: RegistryConfig<S>): Registry<
   type T = Infer<S>;
   name(config.id, "config.id");
   const configured = configuredTenant(config.tenantId);
-  const { schema, limits = {} } = config;
+  const { limits = {} } = config;
   const whole = (limit: "maxEntries" | "maxPayloadBytes" | "eventMaxLen" | "reconcileBatchSize", otherwise: number) =>
     number(`limits.${limit}`, limits[limit], { otherwise, whole: true });
   const maxEntries = whole("maxEntries", 10_000);
@@ -196,6 +196,7 @@ export function registry<S extends Schema>(config: RegistryConfig<S>): Registry<
   const kept = number("limits.eventRetentionMs", limits.eventRetentionMs, { otherwise: 300_000 });
   const maxEvents = whole("eventMaxLen", 50_000);
   const tombs = number("limits.tombstoneRetentionMs", limits.tombstoneRetentionMs, { otherwise: 300_000 });
+  const schema = schemaOf(config.schema);
   const raw = new RawRegistry(maxEntries, kept, maxEvents, tombs, whole("reconcileBatchSize", 200));
 
   return {

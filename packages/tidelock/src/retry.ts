@@ -1,6 +1,6 @@
 /** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
 
-import { signalOf, TEN_YEARS } from "./check.js";
+import { callable, callables, signalOf, TEN_YEARS } from "./check.js";
 import { isPromise, named, NONE, RawRetry, RawRetryBudget, tell } from "./core.js";
 import { final, mark } from "./mark.js";
 import { after, pause } from "./timer.js";
@@ -113,6 +113,8 @@ export async function retry<T>(
   opts: RetryOptions = {},
 ): Promise<T> {
   const { retryIf = isRetryableTransportError, onRetry, onGiveUp } = opts;
+  callable("fn", fn);
+  callables(opts, "retryIf", "onRetry", "onGiveUp");
   const course = begin(opts);
   const signal = signalOf(opts.signal);
   let last: { error: unknown } | undefined;

@@ -1,6 +1,6 @@
 /** Schedulers: cron slots, each handed once to what does the work. */
 
-import { key as keyOf, name, number, string } from "./check.js";
+import { callables, key as keyOf, name, number, storeOf, string } from "./check.js";
 import { mapped, nameOf, NONE, RawScheduler, settled, tell, textOf, wrong_cron, wrong_zone } from "./core.js";
 import { corrupt, storeKey } from "./keys.js";
 import type { Store } from "./store.js";
@@ -346,8 +346,10 @@ function own(): Slots {
 /** Makes a scheduler of this page. */
 export function scheduler(config: SchedulerConfig): Scheduler {
   const id = name(config.id, "config.id");
-  const { prefix = "sync:scheduler", strictHandlers = true, onMetric, store: slots = own() } = config;
+  const { prefix = "sync:scheduler", strictHandlers = true, onMetric } = config;
   const numbers = rules(config);
+  callables(config, "onMetric");
+  const slots = storeOf(config.store) ?? own();
   const part: Part = { id, prefix, targets: new Map(), slots, keyTtl: numbers[8]!, onMetric };
   const watched = onMetric !== undefined;
   const raw = new RawScheduler(address(part), strictHandlers, watched, new Float64Array(numbers), surface(new WeakRef(part)));

@@ -1,5 +1,6 @@
 // Schemas: whatever checks a value and says what it becomes.
 
+import { instead } from "./check.js";
 import { isPromise, textOf } from "./core.js";
 import { final } from "./mark.js";
 
@@ -39,6 +40,14 @@ interface Issue {
   readonly message?: string;
 }
 
+/** What can check values. @internal */
+export function schemaOf<S extends Schema>(given: S): S {
+  const any = given as { safeParse?: unknown; parse?: unknown; "~standard"?: Standard } | null | undefined;
+  const checks = [any?.safeParse, any?.parse, any?.["~standard"]?.validate];
+  if (checks.some((check) => typeof check === "function")) return given;
+  throw new Error(`config.schema must have safeParse, parse or ~standard, but ${instead(given, "has none")}`);
+}
+
 /** The value that the schema makes of this one. @internal */
 export function parse<Out>(schema: Schema<Out>, value: unknown): Out {
   try {
@@ -50,23 +59,20 @@ export function parse<Out>(schema: Schema<Out>, value: unknown): Out {
 }
 
 function parsed<Out>(schema: Schema<Out>, value: unknown): Out {
-  const any = schema as { safeParse?: unknown; parse?: unknown; "~standard"?: Standard };
-  if (typeof any?.safeParse === "function") {
+  const any = schema as { safeParse?: unknown; parse?: unknown; "~standard": Standard };
+  if (typeof any.safeParse === "function") {
     const result = synchronous(called(any, "safeParse", value)) as
       | { success: true; data: Out }
       | { success: false; error: unknown };
     if (result.success) return result.data;
     throw result.error;
   }
-  if (typeof any?.parse === "function") return synchronous(called(any, "parse", value)) as Out;
-  if (typeof any?.["~standard"]?.validate === "function") {
-    const result = synchronous(any["~standard"].validate(value)) as { value: Out; issues?: readonly Issue[] };
-    if (result.issues === undefined) return result.value;
-    const error = new Error(result.issues[0]?.message ?? "invalid value");
-    error.name = "SchemaError";
-    throw Object.assign(error, { issues: result.issues });
-  }
-  throw new Error("config.schema must have safeParse, parse or ~standard");
+  if (typeof any.parse === "function") return synchronous(called(any, "parse", value)) as Out;
+  const result = synchronous(any["~standard"].validate(value)) as { value: Out; issues?: readonly Issue[] };
+  if (result.issues === undefined) return result.value;
+  const error = new Error(result.issues[0]?.message ?? "invalid value");
+  error.name = "SchemaError";
+  throw Object.assign(error, { issues: result.issues });
 }
 
 /** Calls the schema. One that is asynchronous may throw an error of its own here, and give a promise as a Standard Schema. */

@@ -1,10 +1,21 @@
 /** Topics: an event log. Groups share its events, at least once; followers see all of them, in order. */
 
-import { configuredTenant, key as keyOf, name, number, orderingKey, string, tenant, WEEK } from "./check.js";
+import {
+  callables,
+  configuredTenant,
+  key as keyOf,
+  name,
+  number,
+  orderingKey,
+  storeOf,
+  string,
+  tenant,
+  WEEK,
+} from "./check.js";
 import { leavable, NONE, RawTopic, repeated, settled, tellLater, waiting, waitMs, type Exit } from "./core.js";
 import { pack, unpack } from "./envelope.js";
 import { corrupt, storeKey } from "./keys.js";
-import { parse, type Infer, type Schema } from "./schema.js";
+import { parse, schemaOf, type Infer, type Schema } from "./schema.js";
 import type { Store } from "./store.js";
 
 export type { Infer, Schema } from "./schema.js";
@@ -134,11 +145,13 @@ type Lost = [value: null, from: string, to: string, missed: number | null, cause
 /** Makes a topic of this page. */
 export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>> {
   type T = Infer<S>;
-  const { schema, prefix = "sync:topic", limits = {}, store } = config;
+  const { prefix = "sync:topic", limits = {} } = config;
   const id = name(config.id, "config.id");
   const configured = configuredTenant(config.tenantId);
   const payload = number("limits.payloadBytes", limits.payloadBytes, { otherwise: 131_072, whole: true });
   const retention = number("retentionMs", config.retentionMs, { otherwise: WEEK });
+  const schema = schemaOf(config.schema);
+  const store = storeOf(config.store);
   const raw = new RawTopic(id, retention);
 
   return {
@@ -168,6 +181,7 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
       async function receive(cfg: TopicRecvConfig, exit?: Exit): Promise<TopicDelivery<T> | null> {
         const whose = tenant(cfg.tenantId, configured);
         let wait = waitMs(cfg);
+        callables(cfg, "onGap", "onInvalid");
         const end = Date.now() + wait;
         for (;;) {
           const shown = await waiting<Delivered>(cfg.signal, () => reader.recv(whose, wait, gaps(cfg)), exit);
@@ -186,6 +200,7 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
     },
 
     live(cfg = {}) {
+      callables(cfg, "onGap", "onInvalid");
       const follower = raw.live(tenant(cfg.tenantId, configured), string("after", cfg.after ?? "$"));
       return leavable(async function* (exit) {
         try {

@@ -1,6 +1,7 @@
 // What plain JavaScript passes by mistake, and what it throws.
 
 import * as browser from "tidelock/browser";
+import { ephemeral } from "tidelock/browser/ephemeral";
 import { job } from "tidelock/browser/job";
 import { mutex } from "tidelock/browser/mutex";
 import { queue } from "tidelock/browser/queue";
@@ -44,6 +45,70 @@ describe("odd input", () => {
     await orders.send({ data: 1 });
     expect((await waiting)?.data).to.equal(1);
     expect(await retry(() => 1, { signal: none })).to.equal(1);
+  });
+
+  test("what is no schema is refused by whatever is made with it", async () => {
+    const process = () => {};
+    for (const [wrong, came] of [[undefined, "is undefined"], [null, "is null"], [{}, "has none"], [5, "is 5"]] as const) {
+      const schema = wrong as never;
+      const makes = [
+        () => queue({ id: "odd", schema }),
+        () => topic({ id: "odd", schema }),
+        () => job({ id: "odd", schema, process }),
+        () => registry({ id: "odd", schema }),
+        () => ephemeral({ id: "odd", schema, ttlMs: 1 }),
+      ];
+      const said = `config.schema must have safeParse, parse or ~standard, but ${came}`;
+      for (const make of makes) expect(make).to.throw(said);
+    }
+    for (const fine of [{ safeParse: process }, { "~standard": { validate: process } }] as unknown as (typeof schema)[]) {
+      queue({ id: "odd", schema: fine });
+    }
+  });
+
+  test("what is no store is refused", () => {
+    const some = { get() {}, set() {}, del() {} };
+    for (const [wrong, came] of [[null, "is null"], [5, "is 5"], [{}, "has no get"], [some, "has no keys"]] as const) {
+      const store = wrong as never;
+      const makes = [
+        () => ratelimit({ id: "odd", limit: 1, store }),
+        () => ratelimit({ id: "odd", limits: [{ limit: 1 }], store }),
+        () => mutex({ id: "odd", store }),
+        () => topic({ id: "odd", schema, store }),
+        () => scheduler({ id: "odd", store }),
+      ];
+      for (const make of makes) expect(make).to.throw(`store must have get, set, del and keys, but ${came}`);
+    }
+    mutex({ id: "odd", store: undefined as never });
+  });
+
+  test("what is no function is refused before it would be called", async () => {
+    const shelves = mutex({ id: "odd" });
+    const events = topic({ id: "odd", schema });
+    const work = job({ id: "odd", schema, process() {} });
+    for (const [wrong, came] of [[null, "is null"], ["f", "is f"], [{}, "is an object"]] as const) {
+      const not = wrong as never;
+      const calls: [path: string, call: () => unknown][] = [
+        ["process", () => job({ id: "odd", schema, process: not })],
+        ["onMetric", () => scheduler({ id: "odd", onMetric: not })],
+        ["onGap", () => events.reader("odd").recv({ onGap: not })],
+        ["onInvalid", () => events.reader("odd").recv({ onInvalid: not })],
+        ["onGap", () => events.live({ onGap: not })],
+        ["onInvalid", () => events.live({ onInvalid: not })],
+        ["onGap", () => work.events("1").live({ onGap: not })],
+        ["onGap", () => work.events("1").reader().recv({ onGap: not })],
+        ["fn", () => retry(not)],
+        ["retryIf", () => retry(() => 1, { retryIf: not })],
+        ["onRetry", () => retry(() => 1, { onRetry: not })],
+        ["onGiveUp", () => retry(() => 1, { onGiveUp: not })],
+        ["fn", () => shelves.withLock("r", not)],
+        ["fn", () => shelves.withLockOrThrow("r", not)],
+      ];
+      for (const [path, call] of calls) {
+        expect((await failure(call)).message).to.equal(`${path} must be a function, but ${came}`);
+      }
+    }
+    expect(() => job({ id: "odd", schema, process: undefined as never })).to.throw("process must be a function, but is undefined");
   });
 
   test("classes have their names", () => {
