@@ -1,9 +1,11 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::cargo::{Features, cargo, run};
+use crate::cargo::{Features, cargo, run, target_folder};
 use crate::counts::counts;
 use crate::fleet::Fleet;
 use crate::npm;
@@ -88,9 +90,13 @@ pub(crate) fn soak(report: &mut Report, args: &[String]) -> Result<()> {
 }
 
 /// A check with lints of the library alone; the lints find what a set of features leaves unused.
-fn check_library(choice: &[&str]) -> Result<()> {
-    let command = ["clippy", "--package=tidelock", "--lib", "--no-default-features"];
-    run(&mut cargo(command.iter().chain(choice).chain(&["--", "-Dwarnings"]).copied()))
+fn check_library(choice: &[&str], target: Option<&Path>) -> Result<()> {
+    let options = ["clippy", "--package=tidelock", "--lib", "--no-default-features"];
+    let mut command = cargo(options.iter().chain(choice).chain(&["--", "-Dwarnings"]).copied());
+    if let Some(target) = target {
+        command.env("CARGO_TARGET_DIR", target);
+    }
+    run(&mut command)
 }
 
 fn wasm() -> Result<()> {
@@ -101,16 +107,25 @@ fn wasm() -> Result<()> {
     }
     let suite = ["--package=tidelock-testpage", "--package=tidelock", "--no-default-features", "--test=conformance"];
     run(&mut cargo(["clippy"].iter().chain(&suite).copied().chain([target.as_str(), "--", "-Dwarnings"])))?;
-    check_library(&[&target])?;
-    check_library(&[&target, &format!("--features={}", features.without_server().join(","))])
+    check_library(&[&target], None)?;
+    check_library(&[&target, &format!("--features={}", features.without_server().join(","))], None)
 }
 
+/// Each check is the work of one thread: two at a time, the second in a target folder of its own.
 fn features() -> Result<()> {
-    check_library(&[])?;
-    for feature in Features::of_library()?.names() {
-        check_library(&[&format!("--features={feature}")])?;
-    }
-    Ok(())
+    let beside = target_folder()?.join("features");
+    let features = Features::of_library()?;
+    let sets: Vec<_> = features.names().map(|feature| format!("--features={feature}")).chain([String::new()]).collect();
+    let (first, second) = sets.split_at(sets.len() / 2);
+    let check = |set: &String, target: Option<&Path>| {
+        let choice: &[&str] = if set.is_empty() { &[] } else { &[set] };
+        check_library(choice, target)
+    };
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| second.iter().try_for_each(|set| check(set, Some(&beside))));
+        let first = first.iter().try_for_each(|set| check(set, None));
+        first.and(second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 fn docs() -> Result<()> {

@@ -10,6 +10,9 @@ use tokio::sync::watch;
 use crate::error::{Error, Result};
 use crate::runtime;
 
+/// The last instant of a pinned clock, a day before the microseconds that number events and fences pass 2^53.
+const LAST: u64 = (1 << 53) / 1_000 - 86_400_000;
+
 /// One second.
 pub const SECOND: Duration = Duration::from_secs(1);
 /// One minute.
@@ -116,7 +119,7 @@ pub(crate) fn check_duration(
 ///
 /// Given to [`Tidelock::in_process_with`](crate::Tidelock::in_process_with) or to
 /// [`Connect::clock`](crate::Connect::clock), it is *now* for everything that the backend decides and for everything
-/// that the library waits for. Clones share the time.
+/// that the library waits for. Clones share the time. It stands still for good in June 2255.
 #[derive(Clone)]
 pub struct ManualClock {
     now: Arc<watch::Sender<u64>>,
@@ -125,17 +128,17 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self { now: Arc::new(watch::Sender::new(now.0)) }
+        Self { now: Arc::new(watch::Sender::new(now.0.min(LAST))) }
     }
 
     /// Sets the time, forwards or backwards, and wakes whatever became due.
     pub fn set(&self, now: Timestamp) {
-        self.now.send_replace(now.0);
+        self.now.send_replace(now.0.min(LAST));
     }
 
     /// Moves the time forwards by `by`, parts of a millisecond rounded up.
     pub fn advance(&self, by: Duration) {
-        self.now.send_modify(|now| *now = now.saturating_add(whole_millis(by)));
+        self.now.send_modify(|now| *now = now.saturating_add(whole_millis(by)).min(LAST));
     }
 
     /// The time at which the clock stands.
@@ -275,6 +278,16 @@ mod tests {
             pinned.set(Timestamp(there));
             assert_eq!((&mut moved).now_or_never(), Some(()), "{there}");
         }
+    }
+
+    #[test]
+    fn a_pinned_clock_ends_while_its_microseconds_are_exact() {
+        let pinned = ManualClock::at(Timestamp(u64::MAX));
+        let last = pinned.now();
+        assert!(last.as_millis() < (1 << 53) / 1_000);
+        pinned.advance(Duration::MAX);
+        pinned.set(Timestamp(u64::MAX));
+        assert_eq!(pinned.now(), last);
     }
 
     #[test]

@@ -365,7 +365,7 @@ impl Held {
     /// How long the lease can still be proven.
     pub(super) fn lease_left(&self) -> Duration {
         let state = self.lock();
-        if state.reason.is_some_and(StopReason::is_over) {
+        if state.over || state.reason.is_some_and(StopReason::is_over) {
             return Duration::ZERO;
         }
         state.lease.left(self.now())

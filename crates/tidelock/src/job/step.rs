@@ -99,7 +99,7 @@ where
     held.check(OPERATION)?;
     let action = Action::Step { id: Arc::clone(&id), value: bytes.clone() };
     if let Settled::Full { memos, bytes: stored } = held.act_through_outages(OPERATION, action).await? {
-        return Err(context(full(&id, bytes.len(), memos, stored)).into());
+        return Err(context(full(&id, id.len() + bytes.len(), memos, stored)).into());
     }
     held.memos.keep(id, bytes);
     Ok(value)
@@ -115,8 +115,8 @@ fn encode<T: Value>(held: &Held, value: &T) -> Result<Vec<u8>> {
 
 fn full(id: &str, size: usize, memos: u64, bytes: u64) -> Error {
     let text = format!(
-        "payload exceeds limit: step {id:?} has {size} bytes, and {memos} steps with {bytes} bytes are kept of the job, limits \
-         {MAX_MEMOS} and {MAX_MEMO_BYTES} bytes"
+        "payload exceeds limit: step {id:?} has {size} bytes with its id, and {memos} steps with {bytes} bytes are kept of \
+         the job, limits {MAX_MEMOS} and {MAX_MEMO_BYTES} bytes"
     );
     Error::new(ErrorKind::PayloadTooLarge, text)
 }

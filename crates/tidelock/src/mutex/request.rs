@@ -19,6 +19,7 @@ use crate::time::{TEN_YEARS, Tick, check_duration, whole_millis};
 /// A question for a resource, its options as they were said.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
+    operation: &'static str,
     mutex: Mutex,
     resource: Arc<str>,
     lease: Duration,
@@ -34,13 +35,9 @@ impl Question {
         spot(&self.mutex, &self.resource)
     }
 
-    fn operation(&self) -> &'static str {
-        if self.wait.is_some() { "lock" } else { "try_lock" }
-    }
-
     async fn ask(self) -> Result<Locked> {
         let answer = self.ask_bare().await;
-        let about = || format!("{} {:?} of mutex {:?}", self.operation(), self.resource, self.mutex.id());
+        let about = || format!("{} {:?} of mutex {:?}", self.operation, self.resource, self.mutex.id());
         answer.map_err(|error| error.in_context(about()))
     }
 
@@ -197,7 +194,7 @@ pub struct Lock {
 
 impl Lock {
     pub(crate) fn new(mutex: &Mutex, resource: &str) -> Self {
-        Self { question: question(mutex, resource, Some(mutex.options.wait)) }
+        Self { question: question("lock", mutex, resource, Some(mutex.options.wait)) }
     }
 
     options!(timeout);
@@ -239,7 +236,7 @@ pub struct LockOrErr {
 
 impl LockOrErr {
     pub(crate) fn new(mutex: &Mutex, resource: &str) -> Self {
-        Self { question: question(mutex, resource, Some(mutex.options.wait)) }
+        Self { question: question("lock_or_err", mutex, resource, Some(mutex.options.wait)) }
     }
 
     options!(timeout);
@@ -255,7 +252,7 @@ impl IntoFuture for LockOrErr {
             match self.question.ask().await? {
                 Locked::Guard(guard) => Ok(guard),
                 Locked::NotAcquired(no) => {
-                    let text = format!("lock {:?} of mutex {id:?}: {no}", no.resource);
+                    let text = format!("lock_or_err {:?} of mutex {id:?}: {no}", no.resource);
                     Err(Error::lock_not_acquired(text, no))
                 }
             }
@@ -275,7 +272,7 @@ pub struct TryLock {
 
 impl TryLock {
     pub(crate) fn new(mutex: &Mutex, resource: &str) -> Self {
-        Self { question: question(mutex, resource, None) }
+        Self { question: question("try_lock", mutex, resource, None) }
     }
 
     options!();
@@ -290,9 +287,9 @@ impl IntoFuture for TryLock {
     }
 }
 
-fn question(mutex: &Mutex, resource: &str, wait: Option<Duration>) -> Question {
+fn question(operation: &'static str, mutex: &Mutex, resource: &str, wait: Option<Duration>) -> Question {
     let (lease, renews) = (mutex.options.lease, mutex.options.renews);
-    Question { mutex: mutex.clone(), resource: resource.into(), lease, renews, wait }
+    Question { operation, mutex: mutex.clone(), resource: resource.into(), lease, renews, wait }
 }
 
 /// A look at a resource; made by [`Mutex::describe`].

@@ -196,7 +196,8 @@ impl<T> Drop for Membership<T> {
 
 impl<T> fmt::Debug for Membership<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Membership").field("member", &self.member).finish_non_exhaustive()
+        let (key, version) = (self.key(), self.version());
+        f.debug_struct("Membership").field("key", &key).field("version", &version).finish_non_exhaustive()
     }
 }
 
