@@ -5,8 +5,9 @@ use tidelock::ratelimit::Limit;
 use tidelock::scheduler::Schedule;
 use tidelock::{HOUR, SECOND, Tidelock};
 
-#[tokio::test]
-async fn who_calls_after_a_shutdown_is_told_once_what_was_asked() {
+use crate::in_process;
+
+in_process!(who_calls_after_a_shutdown_is_told_once_what_was_asked, async || {
     let tide = Tidelock::in_process();
     let queue = tide.queue::<u64>("q").build().unwrap();
     let topic = tide.topic::<u64>("t").build().unwrap();
@@ -51,14 +52,13 @@ async fn who_calls_after_a_shutdown_is_told_once_what_was_asked() {
         r#"stats on job "s/h""#,
     ];
     assert_eq!(texts, asked.map(|asked| format!("shutting down: {asked}: this Tidelock was shut down")));
-}
+});
 
-/// Nothing comes of asking again.
-#[tokio::test]
-async fn a_stream_that_cannot_be_asked_for_ends_with_its_error() {
+// Nothing comes of asking again.
+in_process!(a_stream_that_cannot_be_asked_for_ends_with_its_error, async || {
     let queue = Tidelock::in_process().queue::<u64>("q").build().unwrap().tenant("a\0b");
     let items: Vec<_> = queue.stream().collect().await;
     assert_eq!(items.len(), 1);
     let error = items.into_iter().next().unwrap().unwrap_err();
     assert!(error.to_string().contains("tenant"), "{error}");
-}
+});
