@@ -87,9 +87,9 @@ impl JobContext {
         Timestamp::from_millis(self.held.run.submitted_at)
     }
 
-    /// How long the lease can still be proven: never longer than it holds.
+    /// How long the lease can still be proven: never longer than it holds, and not at all when the handler has ended.
     pub fn lease_left(&self) -> Duration {
-        self.held.lease_left()
+        if self.held.is_over() { Duration::ZERO } else { self.held.lease_left() }
     }
 
     /// Resolves when the run is to stop, and says why. The handler then has the job's `stop_grace` (after

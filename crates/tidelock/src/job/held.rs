@@ -362,10 +362,10 @@ impl Held {
         end
     }
 
-    /// How long the lease can still be proven.
+    /// How long the lease can still be proven, also by the worker when the handler has ended.
     pub(super) fn lease_left(&self) -> Duration {
         let state = self.lock();
-        if state.over || state.reason.is_some_and(StopReason::is_over) {
+        if state.reason.is_some_and(StopReason::is_over) {
             return Duration::ZERO;
         }
         state.lease.left(self.now())
@@ -373,11 +373,12 @@ impl Held {
 
     /// Fails with *lease lost* if the run is over.
     pub(super) fn check(&self, operation: &str) -> Result<()> {
-        let reason = self.stop_reason();
-        if reason.is_some_and(StopReason::is_over) || self.lock().over {
-            return Err(self.lost(operation));
-        }
-        Ok(())
+        if self.is_over() { Err(self.lost(operation)) } else { Ok(()) }
+    }
+
+    /// Whether the run is over, or its handler has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.stop_reason().is_some_and(StopReason::is_over) || self.lock().over
     }
 
     /// The run is over.

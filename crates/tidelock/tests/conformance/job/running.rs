@@ -11,10 +11,14 @@ conformance!(a_job_runs_and_its_result_is_kept, async |mut world: World| {
     let clock = world.pin();
     let job = texts(&world.open().await);
     let id = submit(&job, "text").await;
-    let worker = job.process(async |ctx, text| {
+    let kept = Arc::new(Mutex::new(None));
+    let keeps = Arc::clone(&kept);
+    let worker = job.process(move |ctx: JobContext, text| {
         assert_eq!((ctx.attempt(), ctx.failures(), ctx.crashes()), (1, 0, 0));
         assert!(ctx.lease_left() > 20 * SECOND && ctx.fence() > 0);
-        Ok(format!("{text} by {}", ctx.id()))
+        let result = format!("{text} by {}", ctx.id());
+        *keeps.lock().unwrap() = Some(ctx);
+        async { Ok(result) }
     });
     let worker = worker.worker_name("w-1").spawn();
     assert_eq!(result(&job, &id).await, format!("text by {id}"));
@@ -22,6 +26,7 @@ conformance!(a_job_runs_and_its_result_is_kept, async |mut world: World| {
     assert_eq!((info.state, info.attempt), (JobState::Completed, 1));
     assert_eq!((info.started_at, info.finished_at), (Some(clock.now()), Some(clock.now())));
     assert_eq!(info.kept_until, Some(clock.now() + 7 * tidelock::DAY));
+    assert!(kept.lock().unwrap().as_ref().expect("it ran").lease_left().is_zero(), "the handler has ended");
     let report = within(worker.shutdown(SECOND)).await;
     assert_eq!((report.completed, report.failed, report.stale), (1, 0, 0));
 });
