@@ -318,7 +318,7 @@ impl<L: Log> Follower<L> {
             let lifecycle = hub.world.lifecycle.clone();
             tokio::select! {
                 biased;
-                () = lifecycle.closing() => return Err(Error::shutting_down("follow")),
+                () = lifecycle.closing() => return Err(Error::shut_down()),
                 refilled = self.refill(&hub) => refilled?,
             }
         }

@@ -72,12 +72,14 @@ impl Question {
     /// Waits for the grant; the first question is answered.
     async fn wait(&self, entered: &Entered, start: Tick, limit: Tick) -> Result<Locked> {
         let Entered { room, seat } = entered;
+        let mut asked_again = false;
         loop {
             let standing = match seat.look() {
-                State::Granted(grant) if grant.ran_out(Moment::of(room.clock())) => {
+                State::Granted(grant) if !asked_again && grant.ran_out(Moment::of(room.clock())) => {
                     // This call was not polled for that long. The same question tells what is left, or asks anew.
+                    asked_again = true;
                     seat.reopen();
-                    self.put(entered, Duration::ZERO).await?;
+                    self.put(entered, limit.since(room.clock().tick())).await?;
                     continue;
                 }
                 State::Granted(grant) => return Ok(Locked::Guard(self.guard(entered, grant))),
@@ -86,9 +88,15 @@ impl Question {
                 State::Full(waiting) => return Err(full(waiting)),
                 State::Waiting { standing, .. } => Ok(standing),
                 State::Failing(error) => Err(error),
-                State::Asking | State::Taken(_) | State::Gone => {
-                    unreachable!("the first question is answered, and only this call takes the grant or leaves")
+                State::Asking => {
+                    // It was asked again while another question was under way, which tells as well.
+                    tokio::select! {
+                        biased;
+                        () = seat.changed() => continue,
+                        () = room.lifecycle().closing() => return Err(Error::shut_down()),
+                    }
                 }
+                State::Taken(_) | State::Gone => unreachable!("only this call takes the grant or leaves"),
             };
             if room.clock().tick() >= limit {
                 let standing = standing?;

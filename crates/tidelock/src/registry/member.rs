@@ -155,9 +155,10 @@ impl Member {
     fn confirmed(&self, start: Moment, stored: Option<(u64, Vec<u8>)>) {
         let mut state = self.lock();
         state.proof = Proof::new(start, self.life());
-        (state.in_doubt, state.pending) = (false, None);
+        state.in_doubt = false;
         if let Some((version, value)) = stored {
-            (state.version, state.value) = (version, value);
+            // An update of an older version, should it come yet, finds another one.
+            (state.version, state.value, state.pending) = (version, value, None);
         }
         drop(state);
         // From where the request began: a slow answer does not put off the next one.

@@ -39,6 +39,10 @@ impl Series {
         let (last, runs) = (Arc::clone(&self.last), Arc::clone(server));
         server.spawner.spawn(async move {
             let mut last = last.lock().await;
+            if tell.is_closed() {
+                // Withdrawn before it was sent.
+                return;
+            }
             *last += 1;
             arguments.number(*last);
             arguments.append(&rest);

@@ -34,7 +34,7 @@
 -- ARGV[7..] steps, each a letter and its arguments:
 --           D  id, revision, expected slot, instant of the judgement, next slot and due instant (0: none), slots, missed,
 --              without handler
---           C  id, birth, run, outcome (s job lateness, o active -, g error rounds)
+--           C  id, birth, run, outcome (s job lateness, o active -, g error -)
 --           F  id, birth, run, error, delay in ms
 --           U  id, revision, handler
 --           Q  id, revision, error
@@ -42,7 +42,7 @@
 --           M  id, revision, next slot and due instant
 --           Z  zone database
 --           W  id, birth, run, delay in ms
---           T  id, birth, run, outcome
+--           T  id, birth, run, outcome (as C, but g error rounds)
 -- Reply: next deadline in ms (0: none), then S (stale), or 1 and 0: which steps were carried out
 local number = tonumber(ARGV[2])
 local memory = redis.call('GET', KEYS[26])
