@@ -47,13 +47,18 @@ pub(super) struct Work {
 struct Tray {
     /// How many due schedules the desk would take; 0: it is busy.
     room: AtomicUsize,
-    /// What is under way, or landed and not written yet: a beat that was asked for before the write knows nothing of it, and a
-    /// slot that failed would be tried again at once.
-    under_way: Mutex<Busy>,
     freed: Notify,
     asked: Notify,
-    work: Mutex<Option<Work>>,
+    lying: Mutex<Lying>,
     arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Lying {
+    work: Option<Work>,
+    /// What is under way, or landed and not written yet: a beat that was asked for before the write knows nothing of it, and a
+    /// slot that failed would be tried again at once.
+    under_way: Busy,
 }
 
 /// The end that the pulse has.
@@ -70,8 +75,8 @@ pub(super) fn inbox() -> (Out, In) {
 }
 
 impl Tray {
-    fn lock(&self) -> MutexGuard<'_, Option<Work>> {
-        self.work.lock().expect("no code panics while it holds this lock")
+    fn lock(&self) -> MutexGuard<'_, Lying> {
+        self.lying.lock().expect("no code panics while it holds this lock")
     }
 }
 
@@ -82,15 +87,15 @@ impl Out {
 
     /// What is not to be shown.
     pub(super) fn under_way(&self) -> Busy {
-        self.0.under_way.lock().expect("no code panics while it holds this lock").clone()
+        self.0.lock().under_way.clone()
     }
 
     /// Hands over what a beat showed. What lay there is out of date.
     pub(super) fn hand_over(&self, work: Work) {
-        let mut tray = self.0.lock();
+        let mut lying = self.0.lock();
         self.0.room.store(0, Ordering::Release);
-        *tray = Some(work);
-        drop(tray);
+        lying.work = Some(work);
+        drop(lying);
         self.0.arrived.notify_one();
     }
 
@@ -115,7 +120,7 @@ impl In {
     async fn take(&self) -> Work {
         loop {
             self.0.arrived.notified().await;
-            let work = self.0.lock().take();
+            let work = self.0.lock().work.take();
             if let Some(work) = work {
                 return work;
             }
@@ -125,13 +130,12 @@ impl In {
     /// The desk would take so many beside what is under way. Not while something lies in the tray: that will be under way,
     /// and a beat that is asked for before then would show it once more.
     fn want(&self, room: usize, under_way: Busy) {
-        let tray = self.0.lock();
-        if tray.is_some() {
+        let mut lying = self.0.lock();
+        if lying.work.is_some() {
             return;
         }
-        *self.0.under_way.lock().expect("no code panics while it holds this lock") = under_way;
+        lying.under_way = under_way;
         self.0.room.store(room, Ordering::Release);
-        drop(tray);
         self.0.freed.notify_waiters();
     }
 
