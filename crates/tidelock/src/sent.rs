@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
+use tokio::sync::oneshot;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Lifecycle;
 use crate::runtime::{BoxFuture, Spawner};
 
@@ -65,4 +67,22 @@ impl<T: Send + 'static> fmt::Debug for Sent<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sent").field("polled", &self.polled).finish_non_exhaustive()
     }
+}
+
+/// Carries out at the first poll what is over at once, as in process, and anything else in a task of its own: for requests
+/// that hold a lock until they are answered, which a caller that was polled once and then left alone would not give back.
+pub(crate) async fn in_task<T: Send + 'static>(
+    spawner: &Spawner,
+    mut future: BoxFuture<'static, Result<T>>,
+) -> Result<T> {
+    if let Some(answer) = (&mut future).now_or_never() {
+        return answer;
+    }
+    let (tell, told) = oneshot::channel();
+    spawner.spawn(async move {
+        // Whoever asked may be gone.
+        let _ = tell.send(future.await);
+    });
+    let ended = || Error::new(ErrorKind::Timeout, "the outcome is unknown: the runtime was shut down");
+    told.await.unwrap_or_else(|_| Err(ended()))
 }

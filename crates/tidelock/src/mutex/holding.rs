@@ -1,6 +1,5 @@
 //! A grant as its guard and the library's tasks share it: its proof, its renewal, its end.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -236,43 +235,43 @@ impl Holding {
     }
 
     /// Sets the lease anew; the request is carried out even if the returned future is dropped once it was polled.
-    pub(crate) fn extend(self: &Arc<Self>, lease: Duration) -> impl Future<Output = Result<bool>> + Send + 'static {
-        let holding = Arc::clone(self);
-        let room = Arc::clone(&self.room);
-        room.sent(async move {
-            if holding.ended().is_some() {
-                return Ok(false);
+    pub(crate) async fn extend(self: &Arc<Self>, lease: Duration) -> Result<bool> {
+        self.room.in_task(Arc::clone(self).extend_in_turn(lease)).await
+    }
+
+    async fn extend_in_turn(self: Arc<Self>, lease: Duration) -> Result<bool> {
+        if self.ended().is_some() {
+            return Ok(false);
+        }
+        let changing = self.changing.lock().await;
+        if self.ended().is_some() {
+            return Ok(false);
+        }
+        let start = Moment::of(self.room.clock());
+        // From when it is sent it may be carried out: until the answer, the shorter of both leases is what is certain.
+        self.lock().proof.shorten(start, lease);
+        self.changed.notify_waiters();
+        let answer = self.extend_to(lease, Effort::USUAL).await;
+        drop(changing);
+        match answer {
+            Ok(Some(left)) => {
+                self.confirmed(start, left, lease);
+                Ok(self.ended().is_none())
             }
-            let changing = holding.changing.lock().await;
-            if holding.ended().is_some() {
-                return Ok(false);
+            Ok(None) => {
+                self.not_owner();
+                Ok(false)
             }
-            let start = Moment::of(holding.room.clock());
-            // From when it is sent it may be carried out: until the answer, the shorter of both leases is what is certain.
-            holding.lock().proof.shorten(start, lease);
-            holding.changed.notify_waiters();
-            let answer = holding.extend_to(lease, Effort::USUAL).await;
-            drop(changing);
-            match answer {
-                Ok(Some(left)) => {
-                    holding.confirmed(start, left, lease);
-                    Ok(holding.ended().is_none())
-                }
-                Ok(None) => {
-                    holding.not_owner();
-                    Ok(false)
-                }
-                Err(error) => {
-                    // It may have been carried out, or may yet be.
-                    let mut state = holding.lock();
-                    state.in_doubt(holding.room.clock().tick(), lease);
-                    state.lease = state.lease.min(lease);
-                    drop(state);
-                    holding.plan(holding.room.clock().tick().plus(RETRY));
-                    Err(error)
-                }
+            Err(error) => {
+                // It may have been carried out, or may yet be.
+                let mut state = self.lock();
+                state.in_doubt(self.room.clock().tick(), lease);
+                state.lease = state.lease.min(lease);
+                drop(state);
+                self.plan(self.room.clock().tick().plus(RETRY));
+                Err(error)
             }
-        })
+        }
     }
 
     /// Ends the grant, and asks the backend whether it lasted until now.

@@ -16,7 +16,7 @@ use crate::mutex::seat::{Grant, Seat, Standing, State, Unwanted};
 use crate::mutex::store::{Answer, Ask, CLAIM_WINDOW, Effort, Handed, Hears, MutexStore, Outcome, Spot, Step, Token};
 use crate::proof::Moment;
 use crate::runtime::Spawner;
-use crate::sent::Sent;
+use crate::sent::{Sent, in_task};
 use crate::tidelock::World;
 use crate::time::{Clock, SECOND, Tick};
 
@@ -133,6 +133,14 @@ impl Room {
     /// The answer, if it is there at once; else the request goes on in the background.
     pub(crate) fn at_once<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
         self.sent(future).now_or_never()
+    }
+
+    /// A request that, once polled, is carried out even if nobody polls it again.
+    pub(crate) async fn in_task<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        in_task(&self.spawner, Box::pin(future)).await
     }
 
     /// A request that, once polled, is carried out even if it is dropped.

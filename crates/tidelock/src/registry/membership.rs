@@ -14,7 +14,7 @@ use crate::keyed::site::Call;
 use crate::keyed::store::{Action, Life, Outcome};
 use crate::proof::Moment;
 use crate::request::{awaitable, opaque};
-use crate::sent::Sent;
+use crate::sent::{Sent, in_task};
 use crate::time::{SECOND, whole_millis};
 
 /// What a member found when it left.
@@ -174,7 +174,7 @@ impl<T: Value> Membership<T> {
         let (site, call) = (&self.handle.site, Call::on("update", self.key()));
         site.check(&call)?;
         let (value, _) = self.handle.checked(&call, self.handle.encode(value))?;
-        Sent::new(Box::pin(Arc::clone(self.member()).update(value)), &site.world.spawner).await
+        in_task(&site.world.spawner, Box::pin(Arc::clone(self.member()).update(value))).await
     }
 
     /// Ends the membership and removes its record.
@@ -182,7 +182,7 @@ impl<T: Value> Membership<T> {
     /// Once polled it is sent even if the future is dropped. After an error the record ends with its ttl at the latest.
     pub async fn leave(mut self) -> Result<Left> {
         let member = self.member.take().expect("it is taken only by what consumes the membership");
-        Sent::new(Box::pin(member.leave()), &self.handle.site.world.spawner).await
+        in_task(&self.handle.site.world.spawner, Box::pin(member.leave())).await
     }
 }
 

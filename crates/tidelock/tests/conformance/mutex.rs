@@ -327,6 +327,21 @@ conformance!(a_call_that_is_left_alone_for_longer_than_its_lease_asks_again, asy
     assert_eq!(guard.release().await.unwrap(), Release::Released);
 });
 
+conformance!(an_extension_that_is_asked_once_and_left_alone_holds_up_no_other, async |mut world: World| {
+    let _clock = world.pin();
+    let guard = fixed(&world.open().await).try_lock("r").await.unwrap().unwrap();
+    let mut left_alone = Box::pin(guard.extend(20 * SECOND));
+    let answer = (&mut left_alone).now_or_never();
+    assert!(within(guard.extend(30 * SECOND)).await.unwrap());
+    // It was sent, and is answered when it is asked again.
+    let answer = match answer {
+        Some(answer) => answer,
+        None => within(left_alone).await,
+    };
+    assert!(answer.unwrap());
+    assert_eq!(guard.valid_for(), 29_700 * MS);
+});
+
 conformance!(what_is_shown_is_the_truth_and_changes_nothing, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;

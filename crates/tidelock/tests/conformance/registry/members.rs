@@ -1,5 +1,7 @@
 //! Memberships: records that renew themselves.
 
+use futures_util::FutureExt;
+
 use crate::harness::{elsewhere, scale};
 use tidelock::registry::{EventKind, Left, Removal};
 use tidelock::{MINUTE, SECOND, Timestamp};
@@ -32,6 +34,24 @@ conformance!(a_member_renews_itself_every_third_of_its_ttl, async |mut world: Wo
     assert_eq!(default.leave().await.unwrap(), Left::Left);
     assert!(registry.get("apps/2").await.unwrap().is_none());
     assert_eq!(me.leave().await.unwrap(), Left::Left);
+});
+
+conformance!(an_update_that_is_asked_once_and_left_alone_holds_up_no_renewal, async |mut world: World| {
+    let clock = world.pin();
+    let registry = texts(&world.open().await);
+    let me = registry.register("a", &"1".to_owned()).await.unwrap();
+    let other = "2".to_owned();
+    let mut left_alone = Box::pin(me.update(&other));
+    let answer = (&mut left_alone).now_or_never();
+    clock.advance(5 * SECOND);
+    until_renewed(&registry, "a", clock.now() + 15 * SECOND).await;
+    // It was sent, and is answered when it is asked again.
+    let answer = match answer {
+        Some(answer) => answer,
+        None => within(left_alone).await,
+    };
+    assert!(answer.unwrap());
+    assert_eq!(registry.get("a").await.unwrap().unwrap().value, other);
 });
 
 conformance!(a_member_updates_its_value_under_its_own_version, async |mut world: World| {
