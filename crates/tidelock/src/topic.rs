@@ -79,6 +79,8 @@ mod event;
 mod follow;
 mod groups;
 mod inspect;
+#[cfg(all(test, feature = "redis"))]
+mod keeper;
 pub(crate) mod memory;
 mod model;
 mod observe;

@@ -27,7 +27,7 @@ end
 
 -- Whether it parked its sender is not remembered: as if it had not, so that what waits there looks again.
 local function repeat_answer(answers)
-  local reply = { 2, '0' }
+  local reply = { 2, number_text(r.next) }
   for i = 1, #answers do
     reply[i + 2] = answers[i]:byte(1) == 116 and taken_again(answers[i]) or answers[i]
   end

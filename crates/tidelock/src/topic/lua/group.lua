@@ -128,8 +128,17 @@ local function wake()
   if count > 0 then
     left = parking().wake(parked, field, count, function() return true end)
   end
-  if g and soonest and (g.told == 0 or soonest < g.told) then
-    left = parking().wake(left, field, 1, function(flags) return flags % 2 == KEEPS end)
+  -- What was told and has passed is kept by nobody: whoever kept it may have found enough and not have parked since.
+  if g and soonest and (g.told <= now or soonest < g.told) then
+    local missing
+    left, missing = parking().wake(left, field, 1, function(flags) return flags % 2 == KEEPS end)
+    if missing > 0 then
+      left, missing = parking().wake(left, field, 1, function() return true end)
+    end
+    if missing == 0 then
+      -- Nobody keeps anything until it parks anew, or another one does because it finds enough.
+      g.told = 0
+    end
   end
   if #left ~= #parked then
     parking().write(field, left)

@@ -57,7 +57,8 @@ local function parking()
   end
 
   -- Wakes up to `count` processes of a list: those that have waited longest, and the keeper of the deadline last.
-  -- `fits(flags)`: who may be woken. Those that do not listen are dropped. Answers who is left.
+  -- `fits(flags)`: who may be woken. Those that do not listen are dropped. Answers who is left, and how many are still to be
+  -- woken.
   local function wake(parked, detail, count, fits)
     for _, keepers in ipairs({ false, true }) do
       local rest = {}
@@ -73,7 +74,7 @@ local function parking()
       end
       parked = rest
     end
-    return parked
+    return parked, count
   end
 
   parking_made = { read = read, write = write, add = add, wake = wake }

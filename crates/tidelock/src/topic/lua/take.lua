@@ -146,6 +146,18 @@ local function fill(take)
   return false
 end
 
+-- The next instant at which something of the group may be handed out by time alone; 0 for none.
+local function first_delivery()
+  local first = 0
+  for _, index in ipairs({ LEASED, WAITING }) do
+    if (index == LEASED and g.leased or g.waiting) > 0 then
+      local at = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2])
+      first = (first == 0 or at < first) and at or first
+    end
+  end
+  return g.paused > 0 and (first == 0 or g.paused < first) and g.paused or first
+end
+
 -- Notes that the process waits; answers the deadline that it is to keep, 0 if another one does. It may wait for several
 -- readers: it took no more because too much was in flight only if that holds for all of them.
 local function park(take, limited)
@@ -167,20 +179,30 @@ local function park(take, limited)
   if kept or not g then
     return 0
   end
-  g.told = 0
-  for _, index in ipairs({ LEASED, WAITING }) do
-    if (index == LEASED and g.leased or g.waiting) > 0 then
-      local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2])
-      if g.told == 0 or first < g.told then
-        g.told = first
-      end
+  g.told, soonest = first_delivery(), nil
+  return g.told
+end
+
+-- Notes that the process waits no more. If nobody keeps the next deadline then, this step has to find somebody.
+local function leave(process)
+  local field = 'g' .. NAME
+  local list = redis.call('HGET', PARKED, field)
+  if not list then
+    return
+  end
+  local parked = parking().read(list)
+  local rest, kept = {}, false
+  for i = 1, #parked do
+    if parked[i].process ~= process then
+      rest[#rest + 1] = parked[i]
+      kept = kept or parked[i].flags % 2 == KEEPS
     end
   end
-  if g.paused > 0 and (g.told == 0 or g.paused < g.told) then
-    g.told = g.paused
+  parking().write(field, rest)
+  if g and not kept then
+    local first = first_delivery()
+    g.told, soonest = 0, first > 0 and first or nil
   end
-  soonest = nil
-  return g.told
 end
 
 -- Answers: time in ms after which to take again (0: not told), the life, 1 if the group has a place, the place, the gap;
@@ -188,6 +210,7 @@ end
 local function op_take(at)
   local take = read_take(at)
   if take.max == 0 then
+    leave(take.process)
     return at + 4, { pack8(0) .. pack8(r.life) .. '\0' .. place(0, 0, 0) .. NO_GAP }
   end
   local found = g and true or others().find_group(take)

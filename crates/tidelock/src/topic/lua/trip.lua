@@ -36,7 +36,7 @@ local before = remembered(KEYS[17], trip)
 if before and before.err then
   return before
 elseif before then
-  local reply = { 0, '0' }
+  local reply = { 0, text(next_of_group()) }
   for i = 1, #before do
     reply[i + 2] = before[i]:byte(1) == 116 and others().taken_again(before[i]) or before[i]
   end

@@ -21,6 +21,7 @@ impl Model {
     pub(crate) fn take(&mut self, now: Now, name: &Arc<str>, take: &Take) -> Option<Taken> {
         let mut taken = Taken::default();
         if take.max == 0 {
+            self.parked.remove(name);
             return Some(taken);
         }
         if !self.groups.contains_key(name) {
