@@ -234,13 +234,28 @@ local function transition(cause, at, id_bytes)
   end
 end
 
--- Forgets some dedupe records whose window is over: few at a time, more in all than are made. They are kept a second
--- longer, so that a clock that steps back a little reopens no window.
+local SAMPLE = 500
+
+-- Forgets dedup records whose window is over: all at once when the last window is, else those among `count` of them. They
+-- are kept a second longer, so that a clock that steps back a little reopens no window.
 local function forget_dedup(count)
-  local sample = redis.call('HRANDFIELD', DEDUP, count, 'WITHVALUES')
-  for i = 1, #sample, 2 do
-    if unpack8(sample[i + 1], 9) + 1000 <= now then
-      redis.call('HDEL', DEDUP, sample[i])
+  if r.dedup_ends + 1000 <= now then
+    if r.dedup_ends > 0 then
+      redis.call('UNLINK', DEDUP)
+      r.dedup_ends = 0
     end
+    return
+  end
+  while count > 0 do
+    local sample, gone = redis.call('HRANDFIELD', DEDUP, -math.min(count, SAMPLE), 'WITHVALUES'), {}
+    for i = 1, #sample, 2 do
+      if unpack8(sample[i + 1], 9) + 1000 <= now then
+        gone[#gone + 1] = sample[i]
+      end
+    end
+    if #gone > 0 then
+      redis.call('HDEL', DEDUP, unpack(gone))
+    end
+    count = count - SAMPLE
   end
 end

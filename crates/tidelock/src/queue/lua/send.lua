@@ -113,6 +113,7 @@ end
 local function op_batch(at)
   local count = tonumber(ARGV[at])
   local last = at + 3 * count
+  forget_dedup(0)
   local depth, seen, first_ids = r.ready + r.blocked + r.delayed, {}, {}
   for i = 1, count do
     local head, key = ARGV[at + 3 * i - 2], ARGV[at + 3 * i - 1]
@@ -134,7 +135,7 @@ local function op_batch(at)
       depth = depth + 1
     end
   end
-  local results, sent = {}, {}
+  local results, sent, remembered_keys = {}, {}, 0
   for i = 1, count do
     local head, key, body = ARGV[at + 3 * i - 2], ARGV[at + 3 * i - 1], ARGV[at + 3 * i]
     local mode, number, priority, age, _, window = struct.unpack('>c1I8BI8I8I8', head)
@@ -145,7 +146,7 @@ local function op_batch(at)
       local id = send_single(body, mode, number, priority, age == 0 and -1 or age)
       results[i] = 'N' .. id
       if window > 0 then
-        sent[key] = id
+        sent[key], remembered_keys = id, remembered_keys + 1
         redis.call('HSET', DEDUP, key, id .. pack8(now + window))
         fresh[DEDUP] = true
         r.dedup_ends = math.max(r.dedup_ends, now + window)
@@ -153,8 +154,7 @@ local function op_batch(at)
       end
     end
   end
-  if next(sent) then
-    forget_dedup(2)
-  end
+  -- More than were made, so that the records of windows that are over do not add up.
+  forget_dedup(2 * remembered_keys)
   return last + 1, table.concat(results)
 end
