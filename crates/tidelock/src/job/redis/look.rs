@@ -107,6 +107,11 @@ impl Answer {
     fn jobs(&mut self) -> Result<Vec<Shown>> {
         std::iter::from_fn(|| self.job().transpose()).collect()
     }
+
+    /// Jobs of a list, and whether it ended early because their inputs are large.
+    fn part(&mut self) -> Result<(Vec<Shown>, bool)> {
+        Ok((self.jobs()?, !self.is_over()))
+    }
 }
 
 impl Remote {
@@ -193,12 +198,12 @@ impl Remote {
     async fn list(&self, filter: JobFilter, limit: usize, after: Option<Cursor>) -> Result<View> {
         let mut found = match filter {
             JobFilter::Ready => self.list_ready(limit + 1, after).await?,
-            JobFilter::Delayed => self.list_timed("delayed", limit + 1, after).await?,
-            JobFilter::Running => self.list_timed("running", limit + 1, after).await?,
-            JobFilter::Completed => self.list_timed("completed", limit + 1, after).await?,
-            JobFilter::Failed => self.list_timed("failed", limit + 1, after).await?,
-            JobFilter::Cancelled => self.list_timed("cancelled", limit + 1, after).await?,
-            JobFilter::TimedOut => self.list_timed("timed_out", limit + 1, after).await?,
+            JobFilter::Delayed => self.list_timed("delayed", filter, limit + 1, after).await?,
+            JobFilter::Running => self.list_timed("running", filter, limit + 1, after).await?,
+            JobFilter::Completed => self.list_timed("completed", filter, limit + 1, after).await?,
+            JobFilter::Failed => self.list_timed("failed", filter, limit + 1, after).await?,
+            JobFilter::Cancelled => self.list_timed("cancelled", filter, limit + 1, after).await?,
+            JobFilter::TimedOut => self.list_timed("timed_out", filter, limit + 1, after).await?,
         };
         let more = found.len() > limit;
         found.truncate(limit);
@@ -207,29 +212,40 @@ impl Remote {
         Ok(View::Jobs(views, next))
     }
 
-    async fn list_timed(&self, what: &str, wanted: usize, after: Option<Cursor>) -> Result<Vec<Shown>> {
-        let push = |arguments: &mut Arguments| {
-            arguments.number(wanted as u64);
-            if let Some(Cursor::At(at, id)) = after {
-                arguments.number(at);
-                arguments.number(id);
-            } else {
-                for part in ["-1", "0"] {
-                    arguments.push(part.as_bytes());
+    async fn list_timed(
+        &self,
+        what: &str,
+        filter: JobFilter,
+        wanted: usize,
+        mut after: Option<Cursor>,
+    ) -> Result<Vec<Shown>> {
+        let mut found = Vec::new();
+        loop {
+            let push = |arguments: &mut Arguments| {
+                arguments.number((wanted - found.len()) as u64);
+                if let Some(Cursor::At(at, id)) = after {
+                    arguments.number(at);
+                    arguments.number(id);
+                } else {
+                    for part in ["-1", "0"] {
+                        arguments.push(part.as_bytes());
+                    }
                 }
+            };
+            let (jobs, goes_on) = self.show(what, push).await?.part()?;
+            found.extend(jobs);
+            if !goes_on || found.len() >= wanted {
+                return Ok(found);
             }
-        };
-        self.show(what, push).await?.jobs()
+            after = found.last().map(|last| last.cursor(filter));
+        }
     }
 
     /// Jobs that can be started, then those that wait behind another of their line.
     async fn list_ready(&self, wanted: usize, after: Option<Cursor>) -> Result<Vec<Shown>> {
         let (mut found, mut line) = match after {
             Some(Cursor::Blocked(join, line)) => (Vec::new(), (line_bytes(&line), join)),
-            Some(Cursor::Ready(rank, standing, id)) => {
-                (self.startable(wanted, Some((rank, standing, id))).await?, (Vec::new(), 0))
-            }
-            Some(Cursor::At(..)) | None => (self.startable(wanted, None).await?, (Vec::new(), 0)),
+            after => (self.startable(wanted, after).await?, (Vec::new(), 0)),
         };
         while found.len() < wanted {
             let push = |arguments: &mut Arguments| {
@@ -249,19 +265,26 @@ impl Remote {
         Ok(found)
     }
 
-    async fn startable(&self, wanted: usize, after: Option<(u8, u64, u64)>) -> Result<Vec<Shown>> {
-        let push = |arguments: &mut Arguments| {
-            arguments.number(wanted as u64);
-            match after {
-                None => ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
-                Some((rank, standing, id)) => {
+    async fn startable(&self, wanted: usize, mut after: Option<Cursor>) -> Result<Vec<Shown>> {
+        let mut found = Vec::new();
+        loop {
+            let push = |arguments: &mut Arguments| {
+                arguments.number((wanted - found.len()) as u64);
+                if let Some(Cursor::Ready(rank, standing, id)) = after {
                     for part in [u64::from(rank), standing, id] {
                         arguments.number(part);
                     }
+                } else {
+                    ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes()));
                 }
+            };
+            let (jobs, goes_on) = self.show("ready", push).await?.part()?;
+            found.extend(jobs);
+            if !goes_on || found.len() >= wanted {
+                return Ok(found);
             }
-        };
-        self.show("ready", push).await?.jobs()
+            after = found.last().map(|last| last.cursor(JobFilter::Ready));
+        }
     }
 
     fn push_watch(&self, park: bool, arguments: &mut Arguments) {

@@ -74,9 +74,10 @@ local function remove(id_bytes)
   return 'absent'
 end
 
--- Removes up to MOST of the line that are not newer than `newest`.
+-- Removes up to MOST of the line, of large ones fewer, that are not newer than `newest`.
 local function purge_line(newest)
-  local elements, removed = redis.call('LPOP', LINE, MOST) or {}, 0
+  local most = math.max(1, math.min(MOST, math.floor(MAX_BYTES / (r.widest + 24))))
+  local elements, removed = redis.call('LPOP', LINE, most) or {}, 0
   for i = 1, #elements do
     if unpack8(elements[i]) > newest then
       push_back(elements, i)

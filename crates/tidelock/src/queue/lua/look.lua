@@ -43,6 +43,24 @@ local function show_stats()
   reply[#reply + 1] = redis.call('HGET', RECORD, 'reason') or ''
 end
 
+-- Bytes of messages that a list has read: it ends early with many, so that one step holds up the server no longer than a
+-- take does.
+local read = 0
+local function is_full()
+  return read >= MAX_BYTES
+end
+
+-- A list that ended early ends with a 1.
+local function to_be_continued()
+  reply[#reply + 1] = '1'
+end
+
+local function read_message(id)
+  local value = redis.call('HGET', MESSAGES, id)
+  read = read + (value and #value or 0)
+  return value
+end
+
 -- A stored message, its lease end (0 where it has none).
 local function show(value, id)
   local lease_end = value:byte(1) == 108 and redis.call('ZSCORE', LEASED, id .. value:sub(11, 18)) or '0'
@@ -87,13 +105,15 @@ local function show_ready(limit, rank, standing, order)
     local element, member = elements[element_at], members[at]
     if element and #element == TOMBSTONE then
       element_at = element_at + 1
+    elseif is_full() and (element or member) then
+      return to_be_continued()
     elseif element and (not member or (tonumber(members[at + 1]) == 9
       and (unpack8(member) > unpack8(element, 9)
         or (unpack8(member) == unpack8(element, 9) and unpack8(member, 9) > unpack8(element))))) then
       show(build(parse_line(element)), element:sub(1, 8))
-      element_at, shown = element_at + 1, shown + 1
+      element_at, shown, read = element_at + 1, shown + 1, read + #element
     elseif member then
-      show(redis.call('HGET', MESSAGES, member:sub(-8)), member:sub(-8))
+      show(read_message(member:sub(-8)), member:sub(-8))
       at, shown = at + 2, shown + 1
     else
       return
@@ -109,13 +129,13 @@ local function show_blocked(limit, key, join)
   local shown = 0
   for i = 1, #members do
     local id = members[i]:sub(-8)
-    local value = redis.call('HGET', MESSAGES, id)
+    local value = read_message(id)
     -- What stands in the plain line is not among the messages.
     if value and value:byte(1) == 98 then
       show(value, id)
       shown = shown + 1
     end
-    if shown == limit then
+    if shown == limit or is_full() then
       reply[#reply + 1] = members[i]:sub(1, -9)
       return
     end
@@ -129,8 +149,11 @@ local function show_timed(key, limit, at, id, behind)
   local from = at >= 0 and rank_after(key, at, pack8(id) .. behind) or 0
   local members = redis.call('ZRANGE', key, from, from + limit - 1)
   for i = 1, #members do
+    if is_full() then
+      return to_be_continued()
+    end
     local id_bytes = members[i]:sub(1, 8)
-    local value = redis.call('HGET', MESSAGES, id_bytes)
+    local value = read_message(id_bytes)
     if value then
       show(value, id_bytes)
     end
@@ -143,7 +166,7 @@ local function show_deads(limit, at, id, reason, before, after)
   local members = count > 0 and redis.call('ZRANGE', DEAD, math.max(0, count - 1000), count - 1) or {}
   local shown, last = 0, ''
   for i = #members, 1, -1 do
-    local value = redis.call('HGET', MESSAGES, members[i])
+    local value = read_message(members[i])
     local moved_at = unpack8(value, 33)
     if (reason == '' or value:sub(41, 41) == reason) and (before < 0 or moved_at < before)
       and (after < 0 or moved_at >= after) then
@@ -151,11 +174,11 @@ local function show_deads(limit, at, id, reason, before, after)
       shown = shown + 1
     end
     last = pack8(moved_at) .. members[i]
-    if shown == limit then
+    if shown == limit or is_full() then
       break
     end
   end
-  reply[#reply + 1] = (shown == limit or count > 1000) and last or ''
+  reply[#reply + 1] = (shown == limit or is_full() or count > 1000) and last or ''
 end
 
 local what = ARGV[2]

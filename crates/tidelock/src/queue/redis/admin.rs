@@ -86,6 +86,11 @@ impl Shown {
     fn messages(&mut self) -> Result<Vec<(Stored, u64)>> {
         std::iter::from_fn(|| self.message().transpose()).collect()
     }
+
+    /// Messages of a list, and whether it ended early because they are large.
+    fn part(&mut self) -> Result<(Vec<(Stored, u64)>, bool)> {
+        Ok((self.messages()?, self.items.len() > 0))
+    }
 }
 
 impl Remote {
@@ -163,29 +168,33 @@ impl Remote {
         })
     }
 
-    async fn ready_page(&self, limit: usize, after: Option<(u8, u64, u64)>) -> Result<Vec<(Stored, u64)>> {
-        let push = |arguments: &mut Arguments| {
-            arguments.number(limit as u64);
-            match after {
-                None => ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
-                Some((rank, standing, order)) => {
+    async fn ready_page(&self, wanted: usize, mut after: Option<Cursor>) -> Result<Vec<(Stored, u64)>> {
+        let mut found = Vec::new();
+        loop {
+            let push = |arguments: &mut Arguments| {
+                arguments.number((wanted - found.len()) as u64);
+                if let Some(Cursor::Ready(rank, standing, order)) = after {
                     for part in [u64::from(rank), standing, order] {
                         arguments.number(part);
                     }
+                } else {
+                    ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes()));
                 }
+            };
+            let (messages, goes_on) = self.show("ready", push).await?.part()?;
+            found.extend(messages);
+            if !goes_on || found.len() >= wanted {
+                return Ok(found);
             }
-        };
-        self.show("ready", push).await?.messages()
+            after = found.last().map(|(last, _)| last.cursor());
+        }
     }
 
     /// Deliverable messages, then blocked ones; one more than the page is asked for, to know whether there is more.
     async fn list_ready(&self, limit: usize, after: Option<Cursor>) -> Result<View> {
         let (mut found, mut line) = match after {
             Some(Cursor::Blocked(join, key)) => (Vec::new(), (key, join)),
-            Some(Cursor::Ready(rank, standing, order)) => {
-                (self.ready_page(limit + 1, Some((rank, standing, order))).await?, (String::new(), 0))
-            }
-            Some(Cursor::At(..)) | None => (self.ready_page(limit + 1, None).await?, (String::new(), 0)),
+            after => (self.ready_page(limit + 1, after).await?, (String::new(), 0)),
         };
         while found.len() <= limit {
             let wanted = limit + 1 - found.len();
@@ -209,21 +218,24 @@ impl Remote {
         Ok(View::Messages(views(found), next))
     }
 
-    async fn list_timed(&self, what: &str, limit: usize, after: Option<Cursor>) -> Result<View> {
-        let push = |arguments: &mut Arguments| {
-            arguments.number(limit as u64 + 1);
-            push_at(arguments, after.as_ref());
-        };
-        let mut shown = self.show(what, push).await?;
-        let mut found = shown.messages()?;
+    async fn list_timed(&self, what: &str, limit: usize, mut after: Option<Cursor>) -> Result<View> {
+        let mut found = Vec::new();
+        loop {
+            let push = |arguments: &mut Arguments| {
+                arguments.number((limit + 1 - found.len()) as u64);
+                push_at(arguments, after.as_ref());
+            };
+            let (messages, goes_on) = self.show(what, push).await?.part()?;
+            found.extend(views(messages));
+            if !goes_on || found.len() > limit {
+                break;
+            }
+            after = found.last().map(cursor_of);
+        }
         let more = found.len() > limit;
         found.truncate(limit);
-        let views: Vec<_> = views(found);
-        let next = views.last().filter(|_| more).map(|last| {
-            let leaves = last.expires_at.map_or(last.due, |expiry| expiry.min(last.due));
-            Cursor::At(last.lease.as_ref().map_or(leaves, |lease| lease.end), last.id).to_string()
-        });
-        Ok(View::Messages(views, next))
+        let next = found.last().filter(|_| more).map(|last| cursor_of(last).to_string());
+        Ok(View::Messages(found, next))
     }
 
     async fn list_dead(&self, filter: DeadFilter, limit: usize, after: Option<Cursor>) -> Result<View> {
@@ -249,6 +261,12 @@ impl Remote {
         let next = found.last().filter(|_| more).map(|last| Cursor::At(last.moved_at, last.id).to_string());
         Ok(View::Deads(found, next))
     }
+}
+
+/// Where a delayed or leased message stands in its list.
+fn cursor_of(message: &MessageView) -> Cursor {
+    let leaves = message.expires_at.map_or(message.due, |expiry| expiry.min(message.due));
+    Cursor::At(message.lease.as_ref().map_or(leaves, |lease| lease.end), message.id)
 }
 
 fn views(found: Vec<(Stored, u64)>) -> Vec<MessageView> {

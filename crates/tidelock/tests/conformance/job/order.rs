@@ -2,7 +2,7 @@
 
 use super::*;
 use std::collections::{HashMap, HashSet};
-use tidelock::Backoff;
+use tidelock::{Backoff, Raw};
 
 /// Claims what is there, one at a time, and gives the inputs in the order of their starts.
 async fn order_of_starts(job: &Job<String, String>, count: usize) -> Vec<String> {
@@ -135,4 +135,31 @@ conformance!(lists_page_to_their_end_in_order, async |mut world: World| {
     }
     by_due.sort_unstable();
     assert_eq!(all(JobFilter::Delayed, 1).await, by_due.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+});
+
+// One step of a server reads no more than 16 MiB for a list.
+conformance!(lists_of_large_jobs_are_whole, async |world: World| {
+    let job: Job<Raw, Raw> = world.open().await.job("large").payload_limit(16 << 20).build().unwrap();
+    let mut ids = Vec::new();
+    for priority in [0, 5, 0] {
+        ids.push(job.submit(&Raw(vec![1; 9 << 20])).priority(priority).await.unwrap().id);
+    }
+    let listed = async |filter, limit| {
+        let page = job.list(filter).limit(limit).await.unwrap();
+        (page.items.iter().map(|item| item.id).collect::<Vec<_>>(), page.next.is_some())
+    };
+    assert_eq!(listed(JobFilter::Ready, 10).await, (vec![ids[1], ids[0], ids[2]], false));
+    assert_eq!(listed(JobFilter::Ready, 2).await, (vec![ids[1], ids[0]], true));
+    for id in &ids {
+        job.cancel(id).await.unwrap();
+    }
+    let (cancelled, more) = listed(JobFilter::Cancelled, 10).await;
+    assert_eq!((cancelled.len(), more), (3, false));
+    let line = [0, 1, 2].map(|_| job.submit(&Raw(vec![1; 9 << 20])).ordering_key("line"));
+    let mut ids = Vec::new();
+    for submit in line {
+        ids.push(submit.await.unwrap().id);
+    }
+    assert_eq!(listed(JobFilter::Ready, 10).await, (ids.clone(), false));
+    assert_eq!(listed(JobFilter::Ready, 2).await, (ids[..2].to_vec(), true));
 });

@@ -2,7 +2,7 @@
 
 use super::*;
 use futures_util::FutureExt;
-use tidelock::{Backoff, Changed, DeadReason};
+use tidelock::{Backoff, Changed, DeadReason, Raw};
 
 conformance!(the_lease_of_the_handle_and_of_the_receive, async |mut world: World| {
     let clock = world.pin();
@@ -183,4 +183,49 @@ conformance!(the_backoff_of_a_worker_is_cut_to_max_nack_delay, async |mut world:
     let info = queue.get(id).await.unwrap().unwrap();
     assert_eq!((info.due, info.last_error.as_deref()), (clock.now() + 3 * SECOND, Some("always")));
     assert_eq!(within(worker.shutdown(SECOND)).await.nacked, 1);
+});
+
+// One step of a server reads no more than 16 MiB for a list.
+conformance!(lists_of_large_messages_are_whole, async |world: World| {
+    let queue = world.open().await.queue::<Raw>("large").payload_limit(16 << 20).build().unwrap();
+    let large = Raw(vec![1; 9 << 20]);
+    let mut ids = Vec::new();
+    for priority in [0, 5, 0] {
+        ids.push(queue.send(&large).priority(priority).await.unwrap().id);
+    }
+    let listed = async |state, limit| {
+        let page = queue.list(state).limit(limit).await.unwrap();
+        (page.items.iter().map(|item| item.id).collect::<Vec<_>>(), page.next.is_some())
+    };
+    assert_eq!(listed(State::Ready, 10).await, (vec![ids[1], ids[0], ids[2]], false));
+    assert_eq!(listed(State::Ready, 2).await, (vec![ids[1], ids[0]], true));
+    assert_eq!(queue.peek(10).await.unwrap().len(), 3);
+    let mut held = Vec::new();
+    while let Some(delivery) = queue.try_recv().await.unwrap() {
+        held.push(delivery);
+    }
+    let (leased, more) = listed(State::Leased, 10).await;
+    assert_eq!((leased.len(), more), (3, false));
+    for delivery in held {
+        assert!(delivery.dead_letter("no").await.unwrap());
+    }
+    let dead = queue.dead_letters();
+    let letters = dead.list().limit(2).await.unwrap();
+    assert_eq!((letters.items.len(), letters.next.is_some()), (2, true));
+    assert_eq!(dead.list().await.unwrap().items.len(), 3);
+    for id in &ids {
+        assert!(dead.requeue(*id).delay(tidelock::HOUR).await.unwrap());
+    }
+    let (delayed, more) = listed(State::Delayed, 10).await;
+    assert_eq!((delayed.len(), more), (3, false));
+    assert_eq!(queue.purge().await.unwrap(), 3);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(queue.send(&large).ordering_key("line").await.unwrap().id);
+    }
+    assert_eq!(listed(State::Ready, 10).await, (ids, false));
+    for _ in 0..3 {
+        queue.send(&large).await.unwrap();
+    }
+    assert_eq!(queue.purge().await.unwrap(), 6);
 });
