@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::time::{HOUR, check_duration};
+use crate::time::{HOUR, SECOND, check_duration};
 
 /// How long to wait before something that failed is tried again.
 ///
@@ -191,6 +191,40 @@ fn within(error: fn(String) -> Error, option: &str, value: f64, min: f64, max: f
         return Ok(());
     }
     Err(error(format!("{option} must be {min}..={max}, but is {value}")))
+}
+
+/// The pauses between the library's own repeats of one request: they double up to the longest, and each is drawn from the
+/// upper half of its cap, since what is repeated is wanted soon.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Pauses {
+    /// For what a caller waits for through an outage.
+    pub(crate) const OUTAGE: Self = Self::new(Duration::from_millis(100), SECOND);
+
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+        Self { next: first, longest }
+    }
+
+    /// How long to wait now.
+    pub(crate) fn next(&mut self) -> Duration {
+        let cap = self.next;
+        self.next = (cap * 2).min(self.longest);
+        spread(cap)
+    }
+}
+
+/// The pause after so many failures in a row, of what is asked again and again.
+pub(crate) fn pause_after(failures: u32) -> Duration {
+    spread((Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5))).min(SECOND))
+}
+
+/// Drawn from the upper half, so that those who failed together do not come back together.
+pub(crate) fn spread(cap: Duration) -> Duration {
+    cap.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

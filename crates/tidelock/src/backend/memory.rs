@@ -141,7 +141,7 @@ pub(crate) struct Timer {
     clock: Clock,
     spawner: Arc<Spawner>,
     stores: Mutex<Vec<Weak<dyn Sweep>>>,
-    /// The deadline that the task sleeps for, or that it has yet to see. Written only under `running`.
+    /// The deadline that the task sleeps for, or that it has yet to see; 0 when the timer was stopped.
     next: AtomicU64,
     running: Mutex<bool>,
     earlier: Notify,
@@ -177,7 +177,7 @@ impl Timer {
             // are then carried out by the calls that meet them.
             drop(running);
             let turn = Turn { timer: Arc::downgrade(self) };
-            self.spawner.spawn(async move { turn.run().await });
+            self.spawner.spawn(turn.run());
         }
     }
 
@@ -211,7 +211,7 @@ struct Turn {
 }
 
 impl Turn {
-    async fn run(&self) {
+    async fn run(mut self) {
         loop {
             let Some(timer) = self.timer.upgrade() else { return };
             let next = timer.next.load(Ordering::Acquire);
@@ -226,11 +226,16 @@ impl Turn {
                 continue;
             }
             // Deadlines told from here on are compared with NEVER and so are not missed while the stores are swept.
-            timer.next.store(NEVER, Ordering::Release);
+            if timer.next.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // An earlier one was told, or the timer was stopped.
+                continue;
+            }
             let found = timer.sweep_all(timer.clock.now());
             let mut running = timer.lock();
             if timer.next.fetch_min(found, Ordering::AcqRel).min(found) == NEVER {
                 *running = false;
+                // From here on another turn may begin, which is not this one's to end.
+                self.timer = Weak::new();
                 return;
             }
             drop(running);

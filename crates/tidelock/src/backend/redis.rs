@@ -12,6 +12,7 @@ mod node;
 mod objects;
 mod probe;
 mod script;
+mod sentinel;
 mod series;
 mod settles;
 mod tls;

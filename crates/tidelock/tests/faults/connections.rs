@@ -1,11 +1,10 @@
 //! Connections that are refused, silent, cut, or whose runtime is shut down; and what becomes of those who wait.
 
-use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
 use tidelock::mutex::Mutex;
 use tidelock::{ErrorKind, Queue, Registry, Tidelock};
-use tidelock_testkit::{Binary, Cluster, Flavour, Proxy, Sentinel, free_port};
+use tidelock_testkit::{Binary, Cluster, Flavour, Proxy, free_port};
 
 use crate::stage::{open, server, until, within};
 
@@ -182,48 +181,4 @@ async fn a_node_that_is_away_keeps_nobody_from_the_others() {
     for queue in queues {
         until("all are served", async || queue.send(&2).await.is_ok()).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_that_hang_or_know_nothing_new_hold_up_nobody() {
-    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
-    let sentinel = Sentinel::start(&binary).unwrap();
-    let hosts: Vec<_> = sentinel.sentinels().iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
-    let stale = stale_sentinel(sentinel.replica().port());
-    for frozen in &sentinel.sentinels()[..2] {
-        frozen.freeze().unwrap();
-    }
-    let url = format!("redis-sentinel://127.0.0.1:{stale},{}?master=tidelock", hosts.join(","));
-    let tide = within(Tidelock::connect(&url).request_timeout(Duration::from_secs(2))).await;
-    for frozen in &sentinel.sentinels()[..2] {
-        frozen.thaw().unwrap();
-    }
-    queue(&tide.expect("one of them knows"), "q").send(&1).await.unwrap();
-}
-
-/// A sentinel that names this server as the primary, whatever it is by now. Gives its port.
-fn stale_sentinel(primary: u16) -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let primary = primary.to_string();
-    let named = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{primary}\r\n", primary.len());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let named = named.clone();
-            std::thread::spawn(move || {
-                let mut writer = stream.try_clone().unwrap();
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    let answer = match line.as_str() {
-                        "CLIENT" => "+OK\r\n",
-                        "get-master-addr-by-name" => &named,
-                        _ => continue,
-                    };
-                    if writer.write_all(answer.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    port
 }

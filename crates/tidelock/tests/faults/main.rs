@@ -15,6 +15,7 @@ mod queue;
 mod ratelimit;
 mod refusals;
 mod scheduler;
+mod sentinels;
 mod servers;
 mod stage;
 mod topic;

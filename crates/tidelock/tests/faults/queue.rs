@@ -53,6 +53,51 @@ async fn a_lost_reply_makes_no_second_message_and_acks_stay_true() {
     account(&queue, &server).await;
 }
 
+/// Access is withdrawn while nobody knows whether a call took effect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_after_a_lost_reply_does_not_tell_that_nothing_was_done() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let queue = queue(&open(&proxy.url()).await, WAIT);
+    within(queue.send(&1)).await.unwrap();
+    proxy.refuse(true);
+    proxy.drop_reply_after(1);
+    let sending = tokio::spawn(queue.clone().send(&2).into_future());
+    until("the reply is lost", async || proxy.open_connections() == 0).await;
+    server.command(&["CONFIG", "SET", "requirepass", "secret"]).unwrap();
+    proxy.refuse(false);
+    let error = within(sending).await.unwrap().expect_err("nobody knows");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("NOAUTH"), "{error}");
+    let mut connection = tidelock_testkit::Connection::open(server.port()).unwrap();
+    connection.command(&["AUTH", "secret"]).unwrap();
+    connection.command(&["CONFIG", "SET", "requirepass", ""]).unwrap();
+    assert_eq!(within(queue.stats()).await.unwrap().accepted, 2, "it was done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dedup_records_of_windows_that_are_over_do_not_add_up() {
+    let Some(server) = server() else { return };
+    let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+    let tide = Tidelock::connect(&server.url()).clock(&clock).await.unwrap();
+    let queue = queue(&tide, WAIT);
+    let records = || server.command(&["HLEN", "tidelock:{queue/default/q}:dedup"]).unwrap().int().unwrap();
+    for batch in 0..100 {
+        let keys: Vec<_> = (0..100).map(|item| format!("{batch}/{item}")).collect();
+        let item = |key| queue.send(&1).dedup_key(key).dedup_for(1_000 * MS);
+        within(queue.send_many(keys.iter().map(|key| item(key)))).await.unwrap();
+        clock.advance(100 * MS);
+    }
+    // A window and a second are twenty batches; half of what is looked at is over when no more goes than comes.
+    assert!((2_000..6_000).contains(&records()), "{}", records());
+    clock.advance(2_000 * MS);
+    within(queue.send(&1).dedup_key("last").dedup_for(1_000 * MS)).await.unwrap();
+    assert!(records() < 6_000);
+    clock.advance(10_000 * MS);
+    within(queue.send(&1).dedup_key("very last").dedup_for(1_000 * MS)).await.unwrap();
+    assert_eq!(records(), 1, "all windows were over");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_to_a_server_that_is_away_end_with_the_first_of_them() {
     const TIMEOUT: Duration = Duration::from_secs(1);

@@ -220,3 +220,23 @@ async fn acquires_that_come_together_share_trips() {
     assert!(proxy.replies() - before < 16, "one after the other they take 64 trips");
     assert_eq!(api.peek("x").await.expect("the server answers").remaining, 0);
 }
+
+/// A primary that becomes a replica keeps its clients: who only asks for limits has to notice it by the answers.
+#[tokio::test]
+async fn who_only_checks_leaves_a_server_that_is_no_primary_any_more() {
+    let (Some(old), Some(new)) = (server(), server()) else { return };
+    let proxy = Proxy::start(old.port()).await.unwrap();
+    let limiter = limiter(&proxy.url(), OnUnavailable::Error).await;
+    assert!(!limiter.check("x").await.unwrap().limited);
+    let before = proxy.connections();
+    old.command(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]).unwrap();
+    let refused = async {
+        while proxy.connections() == before {
+            let _ = limiter.check("x").await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("the connection is given up, and the server asked for anew");
+    old.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    assert_eq!(backend_decides(&limiter).await.decided_by, DecidedBy::Backend);
+}

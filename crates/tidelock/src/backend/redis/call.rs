@@ -11,6 +11,7 @@ use super::node::{Node, Up};
 use super::script::{Arguments, Script};
 use super::topology::Topology;
 use super::url::Host;
+use crate::backoff::Pauses;
 use crate::time::{Clock, Tick, Timestamp};
 
 /// What may be done when it is unknown whether a call took effect.
@@ -66,14 +67,14 @@ impl Topology {
     }
 
     async fn run_to_the_end(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Value, Failure> {
-        let mut pause = Duration::from_millis(10);
+        let mut pauses = Pauses::new(Duration::from_millis(10), Duration::from_millis(200));
         loop {
             let failure = match self.attempt(call, progress).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
             if failure.is_final() || !call.repeat.is_allowed() {
-                return Err(failure);
+                return Err(progress.honestly(failure));
             }
             progress.failed(failure);
             progress.check_remembered()?;
@@ -82,8 +83,7 @@ impl Topology {
                 // The owner may have changed; where nobody can be asked, the next attempt tells.
                 let _ = self.refresh().await;
             }
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
+            tokio::time::sleep(pauses.next()).await;
         }
     }
 
@@ -210,6 +210,21 @@ impl Progress {
 
     fn failed(&mut self, failure: Failure) {
         self.last = Some(failure);
+    }
+
+    /// The last failure as it is told: of a call that may have taken effect before, that it was refused now says nothing.
+    fn honestly(&self, failure: Failure) -> Failure {
+        match (&self.unknown, failure) {
+            // This one speaks of what is stored, whatever the call did.
+            (_, Failure::Refused { code, text }) if code == "TIDELOCK" => Failure::Refused { code, text },
+            (Some((_, Failure::Unknown(cause))), Failure::Refused { code, text }) => {
+                Failure::Unknown(format!("{cause}; asked again, the server refused: {code} {text}"))
+            }
+            (Some((_, Failure::Unknown(cause))), Failure::Closed) => {
+                Failure::Unknown(format!("{cause}; and there is no asking again after a shutdown"))
+            }
+            (_, failure) => failure,
+        }
     }
 
     /// Fails where the call may have taken effect so long ago that sending it again could make it take effect twice.

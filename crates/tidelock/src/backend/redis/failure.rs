@@ -124,7 +124,7 @@ fn is_later(code: &str) -> bool {
 /// Access is denied, the format or the age of the server is not ours, or the client is configured wrongly. Anything else
 /// passes: memory and disks get room again, and what nobody foresaw is no reason to give up for good.
 fn is_incurable(code: &str) -> bool {
-    matches!(code, "NOPERM" | "NOAUTH" | "WRONGPASS" | "TIDELOCK" | "OLD" | "CLIENT")
+    matches!(code, "NOPERM" | "NOAUTH" | "WRONGPASS" | "TIDELOCK" | "OLD" | "CLIENT" | "DB")
 }
 
 /// Inside a script a missing right has no code of its own; the second text is Valkey's.

@@ -1,8 +1,9 @@
 //! One server: a connection for requests, one for wake-ups, and the task that keeps both.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,8 +16,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::failure::Failure;
 use super::probe;
+use super::sentinel::{self, Primary};
 use super::url::{Deployment, Host, Url};
 use super::wake::Wakes;
+use crate::backoff::Pauses;
 use crate::runtime::Spawner;
 
 /// What every node of one deployment is connected with.
@@ -37,8 +40,7 @@ pub(crate) struct NodeConfig {
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pauses between attempts to connect: short enough to be back within a second, long enough to be no hot loop.
-const RECONNECT_MIN: Duration = Duration::from_millis(50);
-const RECONNECT_MAX: Duration = Duration::from_millis(500);
+const RECONNECT: Pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
 /// A connection that brought no reply at all for this long, while a call waited for one, is replaced.
 const SILENCE: Duration = Duration::from_secs(1);
 /// A connection for requests without any for this long is asked whether it is still there. Servers that close idle connections
@@ -88,7 +90,8 @@ impl Heard {
 
 /// One server of the deployment.
 pub(crate) struct Node {
-    host: Mutex<Host>,
+    /// Where it was connected last, or is to be; the election of a server that no sentinel named is 0.
+    place: Mutex<Primary>,
     config: Arc<NodeConfig>,
     link: watch::Sender<Link>,
     /// The latest connection that was reported broken, and why.
@@ -104,7 +107,7 @@ impl Node {
     pub(crate) fn start(host: Host, config: &Arc<NodeConfig>) -> Arc<Self> {
         let not_yet = || Failure::NotSent("not connected yet".to_owned());
         let node = Arc::new(Self {
-            host: Mutex::new(host),
+            place: Mutex::new(Primary { host, epoch: 0 }),
             config: Arc::clone(config),
             link: watch::Sender::new(Link::Down(not_yet())),
             broken: watch::Sender::new((0, not_yet())),
@@ -127,7 +130,11 @@ impl Node {
     }
 
     pub(crate) fn host(&self) -> Host {
-        self.host.lock().expect("no code panics while it holds this lock").clone()
+        self.place().host.clone()
+    }
+
+    fn place(&self) -> MutexGuard<'_, Primary> {
+        self.place.lock().expect("no code panics while it holds this lock")
     }
 
     /// The connection, waiting for one until `deadline`; `None` does not wait.
@@ -288,7 +295,7 @@ impl Drop for Supervision {
 /// Keeps a node connected until it is closed or dropped, or until the runtime is shut down.
 async fn supervise(supervision: Supervision) {
     let node = &supervision.0;
-    let mut pause = RECONNECT_MIN;
+    let mut pauses = RECONNECT;
     loop {
         let Some(strong) = node.upgrade() else { return };
         let connected = match tokio::time::timeout(CONNECT_TIMEOUT * 2, connect(&strong)).await {
@@ -308,7 +315,7 @@ async fn supervise(supervision: Supervision) {
                 tracing::warn!(server = %strong.host(), ?failure, "the connection to the server was lost");
                 // A server that takes no writes for the moment can be connected to at once: that is no reason to hurry.
                 if !failure.is_later() {
-                    pause = RECONNECT_MIN;
+                    pauses = RECONNECT;
                 }
                 if !strong.set(Link::Down(failure)) {
                     return;
@@ -323,8 +330,7 @@ async fn supervise(supervision: Supervision) {
                 }
             }
         }
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = (pause * 2).min(RECONNECT_MAX);
+        tokio::time::sleep(pauses.next()).await;
     }
 }
 
@@ -343,7 +349,17 @@ impl Node {
 
 /// Hands out wake-ups until a connection breaks (`Some`) or the node is closed or dropped (`None`).
 async fn listen(node: &Weak<Node>, generation: u64, mut wakeups: redis::aio::PubSubStream) -> Option<Failure> {
-    let wakes = Arc::clone(&node.upgrade()?.config.wakes);
+    let (config, place) = {
+        let strong = node.upgrade()?;
+        (Arc::clone(&strong.config), strong.place().clone())
+    };
+    let wakes = &config.wakes;
+    let mut switched = pin!(async {
+        match &config.url.deployment {
+            Deployment::Sentinel { primary } => sentinel::switched(&config, primary, &place).await,
+            Deployment::Standalone | Deployment::Cluster => std::future::pending().await,
+        }
+    });
     let mut idle = tokio::time::interval(IDLE);
     idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -356,6 +372,11 @@ async fn listen(node: &Weak<Node>, generation: u64, mut wakeups: redis::aio::Pub
                 Some(message) => wakes.deliver(message.get_payload_bytes()),
                 None => return Some(Failure::NotSent("the server closed the connection".to_owned())),
             },
+            Primary { host, epoch } = &mut switched => {
+                // Sentinels that have not heard of it are believed no more.
+                node.upgrade()?.place().epoch = epoch;
+                return Some(Failure::NotSent(format!("the sentinels name another primary: {host}")));
+            }
             _ = idle.tick() => node.upgrade()?.look_after_idle(),
             broken = broken.wait_for(|(broken, _)| *broken >= generation) => return Some(broken.ok()?.1.clone()),
             _ = ended.wait_for(|link| matches!(link, Link::Closed(_))) => return None,
@@ -371,27 +392,41 @@ async fn connect(node: &Node) -> Result<Connections, Failure> {
     let Deployment::Sentinel { primary } = &config.url.deployment else {
         return connect_to(&node.host(), config).await;
     };
-    let mut answers = probe::ask_sentinels(config, primary);
-    let mut tried = Vec::new();
+    let mut answers = sentinel::ask_all(config, primary);
+    let known = node.place().epoch;
+    let (mut tried, mut newest) = (Vec::new(), None);
     let mut last = Failure::NotSent("the URL names no sentinel".to_owned());
     while let Some(answer) = answers.next().await {
         let failure = match answer {
-            Ok(host) if tried.contains(&host) => continue,
-            Ok(host) => match connect_to(&host, config).await {
-                Ok(connections) => {
-                    *node.host.lock().expect("no code panics while it holds this lock") = host;
-                    return Ok(connections);
+            Ok(Primary { host, epoch }) => {
+                newest = newest.max(Some(epoch));
+                if tried.contains(&host) {
+                    continue;
                 }
-                Err(failure) => {
-                    tried.push(host);
-                    failure
+                if epoch < known {
+                    Failure::NotSent(format!("{host} was the primary before the latest election"))
+                } else {
+                    match connect_to(&host, config).await {
+                        Ok(connections) => {
+                            *node.place() = Primary { host, epoch };
+                            return Ok(connections);
+                        }
+                        Err(failure) => {
+                            tried.push(host);
+                            failure
+                        }
+                    }
                 }
-            },
+            }
             Err(failure) => failure,
         };
         if !last.is_incurable() {
             last = failure;
         }
+    }
+    if newest.is_some_and(|newest| newest < known) {
+        // All of them count anew: they were set up again.
+        node.place().epoch = 0;
     }
     Err(last)
 }
@@ -399,6 +434,7 @@ async fn connect(node: &Node) -> Result<Connections, Failure> {
 async fn connect_to(host: &Host, config: &NodeConfig) -> Result<Connections, Failure> {
     let client = client(host, config, true)?;
     let mut connection = open(&client).await.map_err(|failure| failure.at(host))?;
+    probe::select(&mut connection, config.url.db).await?;
     probe::check_server(&mut connection, config).await?;
     let mut wakeups = client.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
     wakeups.subscribe(&config.channel).await.map_err(|error| not_sent(&error))?;
@@ -426,7 +462,6 @@ pub(crate) fn client(host: &Host, config: &NodeConfig, data: bool) -> Result<Cli
     let url = &config.url;
     let mut login = RedisConnectionInfo::default().set_lib_name("tidelock", env!("CARGO_PKG_VERSION"));
     if data {
-        login = login.set_db(url.db);
         if let Some(username) = &url.username {
             login = login.set_username(username);
         }

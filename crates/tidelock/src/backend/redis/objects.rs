@@ -73,8 +73,8 @@ impl<K: Clone + Eq + Hash + Send + 'static, O: Object> Objects<K, O> {
         let (server, known) = (Arc::downgrade(&self.server), Arc::downgrade(&self.known));
         let sweeping = Arc::clone(&self.sweeping);
         let started = self.server.spawner.spawn(async move {
-            let _stopped = Stopped(sweeping);
-            while round(&server, &known).await {}
+            let mut running = Running { sweeping, ended: false };
+            while round(&server, &known, &mut running).await {}
         });
         if !started {
             self.sweeping.store(false, Ordering::Release);
@@ -92,17 +92,33 @@ impl<K, O> fmt::Debug for Objects<K, O> {
     }
 }
 
-/// Marks the task as ended, also where its runtime was shut down.
-struct Stopped(Arc<AtomicBool>);
+/// The sweeping task. It is marked as ended also where its runtime was shut down.
+struct Running {
+    sweeping: Arc<AtomicBool>,
+    ended: bool,
+}
 
-impl Drop for Stopped {
+impl Running {
+    /// From here on another one may begin, which is not this one's to end.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.sweeping.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.end();
     }
 }
 
 /// Waits a second or so, then sweeps what is overdue; `false` when there is nothing left to care for.
-async fn round<K: Eq + Hash, O: Object>(server: &Weak<Server>, known: &Weak<Known<K, O>>) -> bool {
+async fn round<K: Eq + Hash, O: Object>(
+    server: &Weak<Server>,
+    known: &Weak<Known<K, O>>,
+    running: &mut Running,
+) -> bool {
     let Some(strong) = server.upgrade() else { return false };
     let (clock, lifecycle) = (strong.clock.clone(), strong.lifecycle.clone());
     drop(strong);
@@ -120,9 +136,13 @@ async fn round<K: Eq + Hash, O: Object>(server: &Weak<Server>, known: &Weak<Know
             in_use || tick.since(*at) < HOUR
         });
         known.shrink_to_fit();
+        if known.is_empty() {
+            // Before the lock is free: whoever adds an object next has to start another task.
+            running.end();
+            return false;
+        }
         known.values().map(|used| &used.object).filter(|object| is_overdue(&***object, now)).cloned().collect()
     };
-    let keeps_on = !lock(&known).is_empty();
     drop(known);
     let sweeps = overdue.into_iter().map(|object| async {
         let tag = object.tag().to_owned();
@@ -131,7 +151,7 @@ async fn round<K: Eq + Hash, O: Object>(server: &Weak<Server>, known: &Weak<Know
         }
     });
     futures_util::future::join_all(sweeps).await;
-    keeps_on
+    true
 }
 
 fn is_overdue(object: &impl Object, now: Timestamp) -> bool {

@@ -1,36 +1,27 @@
-//! Questions asked before a connection is used: who is primary, how old is the server, which format is stored.
+//! Questions asked before a connection is used: how old is the server, which format is stored, does it take writes.
 
-use futures_util::Stream;
-use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
 
 use super::failure::Failure;
-use super::node::{NodeConfig, client, not_sent, open};
-use super::url::{Deployment, Host};
+use super::node::{NodeConfig, not_sent};
+use super::url::Deployment;
 
 /// The format of everything under a prefix. It changes when an older version could not read what is stored.
 pub(crate) const FORMAT: &str = "1";
 
-/// Asks all sentinels at once for the address of the primary: one that hangs holds up nobody.
-pub(crate) fn ask_sentinels<'a>(
-    config: &'a NodeConfig,
-    primary: &'a str,
-) -> impl Stream<Item = Result<Host, Failure>> + Unpin + 'a {
-    let sentinels = config.url.hosts.iter();
-    sentinels.map(|sentinel| ask_sentinel(sentinel, config, primary)).collect::<FuturesUnordered<_>>()
-}
-
-async fn ask_sentinel(sentinel: &Host, config: &NodeConfig, primary: &str) -> Result<Host, Failure> {
-    let connection = open(&client(sentinel, config, false)?).await;
-    let mut connection = connection.map_err(|failure| failure.at(sentinel))?;
-    let mut question = cmd("SENTINEL");
-    question.arg("get-master-addr-by-name").arg(primary);
-    let answer: Option<(String, u16)> =
-        question.query_async(&mut connection).await.map_err(|error| not_sent(&error))?;
-    match answer {
-        Some((name, port)) => Ok(Host { name, port }),
-        None => Err(Failure::NotSent(format!("sentinel {sentinel} knows no master {primary:?}"))),
+/// Goes to the database of the URL. Of the connection for wake-ups it is not asked: they go through all databases.
+pub(crate) async fn select(connection: &mut MultiplexedConnection, db: i64) -> Result<(), Failure> {
+    if db == 0 {
+        return Ok(());
+    }
+    let selected: Result<Value, _> = cmd("SELECT").arg(db).query_async(connection).await;
+    match selected.map_err(|error| not_sent(&error)) {
+        Ok(_) => Ok(()),
+        Err(Failure::Refused { code, text }) if code == "ERR" => {
+            Err(Failure::Refused { code: "DB".to_owned(), text: format!("database {db} of the URL: {text}") })
+        }
+        Err(failure) => Err(failure),
     }
 }
 

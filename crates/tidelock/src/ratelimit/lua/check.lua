@@ -9,6 +9,8 @@
 
 -- Requests that travel together often expire together: numbers are written out once.
 local expiry, expiry_text
+-- What the server said if it is no primary any more: nothing was counted, and what was read here counts no longer.
+local demoted
 
 -- Stores counts until they lapse; gives the reply, or the error.
 local function store(key, value, now, lapses, reply)
@@ -19,7 +21,10 @@ local function store(key, value, now, lapses, reply)
   if lapses ~= expiry then
     expiry, expiry_text = lapses, string.format('%d', lapses)
   end
-  return pcall('SET', key, value, pinned and 'PX' or 'PXAT', expiry_text).err or reply
+  local failed = pcall('SET', key, value, pinned and 'PX' or 'PXAT', expiry_text).err
+  local code = failed and failed:find('READONLY', 1, true)
+  demoted = code and failed:sub(code) or demoted
+  return failed or reply
 end
 
 -- A request with one limit where there is no count but its own: the usual case, without tables.
@@ -120,4 +125,4 @@ for index = 1, #KEYS do
     replies[index] = together(key, stored, size, latest, mode, cost, request)
   end
 end
-return replies
+return demoted and redis.error_reply(demoted) or replies

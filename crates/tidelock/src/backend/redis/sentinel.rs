@@ -1,0 +1,104 @@
+//! What sentinels say: which server is the primary, and since which election.
+
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
+use redis::{Value, cmd};
+
+use super::failure::Failure;
+use super::node::{NodeConfig, client, not_sent, open};
+use super::url::Host;
+use crate::backoff::Pauses;
+
+/// Pauses between attempts to hear of a sentinel that is away.
+const AGAIN: Pauses = Pauses::new(Duration::from_millis(250), Duration::from_secs(5));
+
+/// A primary, as a sentinel names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Primary {
+    pub(crate) host: Host,
+    /// The number of the election that made it the primary: of two sentinels the one with the higher number is right.
+    pub(crate) epoch: u64,
+}
+
+/// Asks all sentinels at once for the primary: one that hangs holds up nobody.
+pub(crate) fn ask_all<'a>(
+    config: &'a NodeConfig,
+    name: &'a str,
+) -> impl Stream<Item = Result<Primary, Failure>> + Unpin + 'a {
+    config.url.hosts.iter().map(|sentinel| ask(sentinel, config, name)).collect::<FuturesUnordered<_>>()
+}
+
+async fn ask(sentinel: &Host, config: &NodeConfig, name: &str) -> Result<Primary, Failure> {
+    let connection = open(&client(sentinel, config, false)?).await;
+    let mut connection = connection.map_err(|failure| failure.at(sentinel))?;
+    let mut question = cmd("SENTINEL");
+    question.arg("MASTER").arg(name);
+    let answer: Value = match question.query_async(&mut connection).await.map_err(|error| not_sent(&error)) {
+        Err(Failure::Refused { text, .. }) if text.contains("No such master") => Value::Nil,
+        answer => answer?,
+    };
+    primary_of(&answer)
+        .ok_or_else(|| Failure::NotSent(format!("sentinel {sentinel} knows no master {name:?}")))
+}
+
+/// Names and values in turn.
+fn primary_of(answer: &Value) -> Option<Primary> {
+    let facts: Vec<(String, String)> = redis::from_redis_value_ref(answer).ok()?;
+    let fact = |name| facts.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let host = Host { name: fact("ip")?.to_owned(), port: fact("port")?.parse().ok()? };
+    Some(Primary { host, epoch: fact("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0) })
+}
+
+/// Resolves when a sentinel tells of a later election that made another server the primary.
+///
+/// The former one may be cut off from the sentinels and not from its clients, and takes writes until it learns of it: whoever
+/// stayed there would hold locks and slots that others get from the new one.
+pub(crate) async fn switched(config: &NodeConfig, name: &str, known: &Primary) -> Primary {
+    let watches = config.url.hosts.iter().map(|sentinel| watch(sentinel, config, name, known));
+    let first = watches.collect::<FuturesUnordered<_>>().next().await;
+    // A URL without sentinels is none.
+    first.expect("there is a sentinel")
+}
+
+async fn watch(sentinel: &Host, config: &NodeConfig, name: &str, known: &Primary) -> Primary {
+    let mut pauses = AGAIN;
+    loop {
+        if let Ok(mut news) = subscribe(sentinel, config).await {
+            pauses = AGAIN;
+            loop {
+                // After the subscription: nothing in between is missed.
+                match ask(sentinel, config, name).await {
+                    Ok(named) if named.epoch > known.epoch && named.host != known.host => return named,
+                    _ => {}
+                }
+                if news.next().await.is_none() {
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(pauses.next()).await;
+    }
+}
+
+async fn subscribe(sentinel: &Host, config: &NodeConfig) -> Result<redis::aio::PubSubStream, Failure> {
+    let mut news = client(sentinel, config, false)?.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
+    news.subscribe("+switch-master").await.map_err(|error| not_sent(&error))?;
+    Ok(news.into_on_message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_sentinel_is_read() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let facts = ["name", "main", "ip", "10.0.0.1", "port", "6379", "flags", "master", "config-epoch", "7"];
+        let expected = Primary { host: Host { name: "10.0.0.1".into(), port: 6_379 }, epoch: 7 };
+        assert_eq!(primary_of(&Value::Array(facts.map(text).to_vec())), Some(expected));
+        assert_eq!(primary_of(&Value::Array(facts[..4].iter().map(|fact| text(fact)).collect())), None);
+        assert_eq!(primary_of(&Value::Nil), None);
+    }
+}

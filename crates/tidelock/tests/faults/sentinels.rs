@@ -1,0 +1,127 @@
+//! Sentinels that hang, are behind, or name another primary while the one before still takes writes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidelock::{Queue, Tidelock};
+use tidelock_testkit::{Binary, Flavour, Sentinel, Server};
+
+use crate::stage::{open, server, until, within};
+
+fn queue(tide: &Tidelock) -> Queue<u64> {
+    tide.queue("q").build().expect("the defaults are good")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_that_hang_or_know_nothing_new_hold_up_nobody() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let sentinel = Sentinel::start(&binary).unwrap();
+    let hosts: Vec<_> = sentinel.sentinels().iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+    let stale = stale_sentinel(sentinel.replica().port());
+    for frozen in &sentinel.sentinels()[..2] {
+        frozen.freeze().unwrap();
+    }
+    let url = format!("redis-sentinel://127.0.0.1:{stale},{}?master=tidelock", hosts.join(","));
+    let tide = within(Tidelock::connect(&url).request_timeout(Duration::from_secs(2))).await;
+    for frozen in &sentinel.sentinels()[..2] {
+        frozen.thaw().unwrap();
+    }
+    queue(&tide.expect("one of them knows")).send(&1).await.unwrap();
+}
+
+/// A primary that is cut off from the sentinels, and not from its clients, goes on taking writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_the_sentinels_have_replaced_is_left_though_it_takes_writes() {
+    let (Some(former), Some(next)) = (server(), server()) else { return };
+    let sentinel = Tale::start(former.port());
+    let url = format!("redis-sentinel://127.0.0.1:{}/?master=tidelock", sentinel.port);
+    let queue = queue(&open(&url).await);
+    queue.send(&1).await.unwrap();
+    let there = queue_at(&next).await;
+    sentinel.switch(next.port(), 1);
+    until("it goes to the new primary", async || {
+        let _ = queue.send(&1).await;
+        there.stats().await.unwrap().accepted > 0
+    })
+    .await;
+    // One that tells of an earlier election is behind.
+    let before = queue_at(&former).await.stats().await.unwrap().accepted;
+    sentinel.switch(former.port(), 0);
+    for _ in 0..100 {
+        queue.send(&1).await.unwrap();
+    }
+    assert_eq!(queue_at(&former).await.stats().await.unwrap().accepted, before);
+    // Sentinels that were set up anew count anew.
+    sentinel.switch(former.port(), 0);
+    next.kill();
+    until("it goes where they say", async || queue.send(&1).await.is_ok()).await;
+}
+
+async fn queue_at(server: &Server) -> Queue<u64> {
+    queue(&open(&server.url()).await)
+}
+
+/// A sentinel that names this server as the primary, whatever it is by now. Gives its port.
+fn stale_sentinel(primary: u16) -> u16 {
+    Tale::start(primary).port
+}
+
+/// A sentinel that says what a test wants.
+struct Tale {
+    port: u16,
+    /// Port of the primary and number of its election.
+    named: Arc<Mutex<(u16, u64)>>,
+    subscribers: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Tale {
+    fn start(primary: u16) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tale = Self {
+            port: listener.local_addr().unwrap().port(),
+            named: Arc::new(Mutex::new((primary, 0))),
+            subscribers: Arc::default(),
+        };
+        let (named, subscribers) = (Arc::clone(&tale.named), Arc::clone(&tale.subscribers));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (named, subscribers) = (Arc::clone(&named), Arc::clone(&subscribers));
+                std::thread::spawn(move || Self::serve(stream, &named, &subscribers));
+            }
+        });
+        tale
+    }
+
+    fn serve(stream: TcpStream, named: &Mutex<(u16, u64)>, subscribers: &Mutex<Vec<TcpStream>>) {
+        let mut writer = stream.try_clone().unwrap();
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let answer = match line.as_str() {
+                "CLIENT" => "+OK\r\n".to_owned(),
+                "MASTER" => {
+                    let (port, epoch) = *named.lock().unwrap();
+                    let facts = ["ip", "127.0.0.1", "port", &port.to_string(), "config-epoch", &epoch.to_string()];
+                    let facts = facts.map(|fact| format!("${}\r\n{fact}\r\n", fact.len()));
+                    format!("*6\r\n{}", facts.concat())
+                }
+                "SUBSCRIBE" => {
+                    subscribers.lock().unwrap().push(writer.try_clone().unwrap());
+                    "*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n".to_owned()
+                }
+                _ => continue,
+            };
+            if writer.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Names another primary, and tells who listens that there is news.
+    fn switch(&self, port: u16, epoch: u64) {
+        *self.named.lock().unwrap() = (port, epoch);
+        for subscriber in &mut *self.subscribers.lock().unwrap() {
+            let _ = subscriber.write_all(b"*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n$4\r\nnews\r\n");
+        }
+    }
+}
