@@ -16,7 +16,7 @@
 //! assert_eq!(error.to_string(), "invalid day-of-week value: FIR (at byte 12)");
 //! # Ok::<(), tidelock::CronError>(())
 //! ```
-#![doc = include_str!("../../../docs/guide/cron.md")]
+#![doc = include_str!("../guide/cron.md")]
 
 mod calendar;
 mod error;

@@ -54,7 +54,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::InvalidArgument => "invalid argument",
             Self::InvalidConfiguration => "invalid configuration",

@@ -16,18 +16,18 @@ use std::future::Future;
 use std::mem::replace;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Shared, WeakShared};
 use tokio::sync::Notify;
 
 use self::ring::{Index, Place, Ring};
+use crate::backoff::pause_after;
 use crate::bell::{self, Bell};
 use crate::error::{Error, Result};
 use crate::runtime::{self, BoxFuture};
 use crate::tidelock::World;
-use crate::time::{Clock, SECOND, Timestamp};
+use crate::time::{Clock, Timestamp};
 
 /// A log that can be followed.
 pub(crate) trait Log: fmt::Debug + Send + Sync + 'static {
@@ -237,12 +237,6 @@ impl<L: Log> Hub<L> {
             }
         }
     }
-}
-
-/// Drawn below a cap that doubles up to a second.
-fn pause_after(failures: u32) -> Duration {
-    let cap = Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5));
-    cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// A drive goes on as long as this lives.

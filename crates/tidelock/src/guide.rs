@@ -4,36 +4,36 @@
 #[doc = include_str!("../../../README.md")]
 mod front_page {}
 
-#[doc = include_str!("../../../docs/guide/getting-started.md")]
+#[doc = include_str!("../guide/getting-started.md")]
 pub mod getting_started {}
 
-#[doc = include_str!("../../../docs/guide/ephemeral.md")]
+#[doc = include_str!("../guide/ephemeral.md")]
 pub mod ephemeral {}
 
-#[doc = include_str!("../../../docs/guide/job.md")]
+#[doc = include_str!("../guide/job.md")]
 pub mod job {}
 
-#[doc = include_str!("../../../docs/guide/mutex.md")]
+#[doc = include_str!("../guide/mutex.md")]
 pub mod mutex {}
 
 #[cfg(feature = "tls")]
-#[doc = include_str!("../../../docs/guide/operations.md")]
+#[doc = include_str!("../guide/operations.md")]
 pub mod operations {}
 
-#[doc = include_str!("../../../docs/guide/queue.md")]
+#[doc = include_str!("../guide/queue.md")]
 pub mod queue {}
 
-#[doc = include_str!("../../../docs/guide/ratelimit.md")]
+#[doc = include_str!("../guide/ratelimit.md")]
 pub mod ratelimit {}
 
-#[doc = include_str!("../../../docs/guide/registry.md")]
+#[doc = include_str!("../guide/registry.md")]
 pub mod registry {}
 
-#[doc = include_str!("../../../docs/guide/retry.md")]
+#[doc = include_str!("../guide/retry.md")]
 pub mod retry {}
 
-#[doc = include_str!("../../../docs/guide/scheduler.md")]
+#[doc = include_str!("../guide/scheduler.md")]
 pub mod scheduler {}
 
-#[doc = include_str!("../../../docs/guide/topic.md")]
+#[doc = include_str!("../guide/topic.md")]
 pub mod topic {}

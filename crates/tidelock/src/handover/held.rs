@@ -59,9 +59,16 @@ pub(crate) struct Held {
     pub(crate) lease: u64,
     /// Of the handle that took it.
     pub(crate) max_nack_delay: Duration,
-    /// Until it was seen to be over.
-    right: Mutex<Option<Right>>,
+    state: Mutex<State>,
     moved: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Until it was seen to be over.
+    right: Option<Right>,
+    /// What it was held for has ended, or is given back: from when that is sent, somebody else may have it.
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +86,10 @@ impl Held {
             fence: handed.fence,
             lease,
             max_nack_delay,
-            right: Mutex::new(Some(Right { proof: proof(asked, lease), asked: asked.tick })),
+            state: Mutex::new(State {
+                right: Some(Right { proof: proof(asked, lease), asked: asked.tick }),
+                ended: false,
+            }),
             moved: Notify::new(),
         }
     }
@@ -114,7 +124,7 @@ impl Held {
 
     /// A touch is about to be sent: until its answer the shorter of both leases counts.
     pub(crate) fn touching(&self, asked: Moment, lease: u64) {
-        if let Some(right) = &mut *self.lock() {
+        if let Some(right) = &mut self.lock().right {
             right.proof.shorten(asked, Duration::from_millis(lease));
             right.asked = asked.tick;
         }
@@ -125,9 +135,9 @@ impl Held {
     pub(crate) fn touched(&self, asked: Moment, lease: u64, held: bool) {
         let mut state = self.lock();
         // A right that was seen to be over never comes back.
-        let Some(right) = &mut *state else { return };
+        let Some(right) = &mut state.right else { return };
         if !held {
-            *state = None;
+            state.right = None;
         } else if asked.tick < right.asked {
             // Another was sent since, and nobody knows which of both was carried out last.
             right.proof.shorten(asked, Duration::from_millis(lease));
@@ -139,20 +149,35 @@ impl Held {
     }
 
     pub(crate) fn lost(&self) {
-        *self.lock() = None;
+        self.lock().right = None;
         self.moved.notify_waiters();
     }
 
+    /// Its holder is done with it, or is taken for it: what ends it is about to be sent.
+    pub(crate) fn end(&self) {
+        self.lock().ended = true;
+        self.moved.notify_waiters();
+    }
+
+    /// How long its holder may still act.
     pub(crate) fn lease_left(&self) -> Duration {
+        if self.lock().ended { Duration::ZERO } else { self.proven_left() }
+    }
+
+    /// How long it is certain that nobody else has it before what ends it is carried out.
+    pub(crate) fn proven_left(&self) -> Duration {
         let now = Moment::of(self.site.clock());
-        self.lock().map_or(Duration::ZERO, |right| right.proof.left(now))
+        self.lock().right.map_or(Duration::ZERO, |right| right.proof.left(now))
     }
 
     pub(crate) async fn until_lost(&self) {
         loop {
             let moved = self.moved.notified();
             let now = Moment::of(self.site.clock());
-            let right = self.lock().filter(|right| !right.proof.left(now).is_zero());
+            let right = {
+                let state = self.lock();
+                state.right.filter(|right| !state.ended && !right.proof.left(now).is_zero())
+            };
             let Some(Right { proof, .. }) = right else { return };
             // Looks once a second, because timers stand still while a machine sleeps.
             let next = proof.until().min(now.tick.plus(SECOND));
@@ -163,8 +188,8 @@ impl Held {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Right>> {
-        self.right.lock().expect("no code panics while it holds this lock")
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
     }
 }
 
@@ -175,6 +200,7 @@ fn proof(asked: Moment, lease: u64) -> Proof {
 impl lifecycle::GiveBack for Held {
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            self.end();
             // The process ends; what this leaves undone ends with the lease.
             let _ = self.site.settle(vec![self.settle(Action::GiveBack)]).await;
         })

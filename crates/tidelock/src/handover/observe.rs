@@ -1,13 +1,16 @@
 //! What queues, groups of topics and groups on the events of jobs tell `tracing` and, with the feature, `metrics`. Costs
 //! next to nothing when nobody listens.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::TryFutureExt;
 use tracing::Instrument;
-use tracing::instrument::Instrumented;
 
 use super::site::{Object, Site};
 use crate::counters::Named;
+use crate::error::Result;
+use crate::name;
 
 /// A step of a message's way, by the names of the OpenTelemetry messaging conventions.
 #[derive(Clone, Copy, Debug)]
@@ -38,16 +41,18 @@ macro_rules! messaging_span {
         tracing::debug_span!(
             target: $target,
             $span,
-            otel.name = %format_args!(concat!("{} ", $of, "{}"), name, $site.address.id),
+            otel.name = %format_args!(concat!("{} ", $of, "{}"), name, $crate::name::shown(&$site.address.id)),
             otel.kind = span_kind,
             messaging.system = "tidelock",
             messaging.operation.name = name,
             messaging.operation.type = kind,
-            messaging.destination.name = %$site.address.id,
+            messaging.destination.name = %$crate::name::shown(&$site.address.id),
             $($($field)+,)?
             messaging.batch.message_count = $count,
             messaging.message.id = $id,
+            tidelock.tenant = %$site.address.tenant,
             error.type = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
         )
     }};
 }
@@ -69,9 +74,18 @@ pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u
     }
 }
 
-/// Runs `future` inside `span`. No `async fn`: that would keep room for the future twice.
-pub(crate) fn within<F>(span: tracing::Span, future: F) -> Instrumented<F> {
-    future.instrument(span)
+/// Runs a request inside `span`, which is told why it failed. No `async fn`: that would keep room for the future twice.
+pub(crate) fn within<T, F>(span: tracing::Span, future: F) -> impl Future<Output = Result<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let told = span.clone();
+    future.inspect_err(move |error| failed(&told, error.kind().text())).instrument(span)
+}
+
+/// Tells a span why what it is of has failed.
+pub(crate) fn failed(span: &tracing::Span, why: &str) {
+    span.record("error.type", why).record("otel.status_code", "ERROR");
 }
 
 /// What is counted of a queue or group.
@@ -106,7 +120,7 @@ fn named(site: &Site, counter: Counter) -> Option<Named> {
         Counter::Stale => ("tidelock.queue.stale", "tidelock.topic.stale"),
         Counter::Undecodable => ("tidelock.queue.undecodable", "tidelock.topic.undecodable"),
     };
-    let id = Arc::clone(&site.address.id);
+    let id: Arc<str> = name::shown(&site.address.id).into();
     match &site.object {
         Object::Queue | Object::Jobs => Some((queue.into(), vec![("queue", id)])),
         Object::Group(group) => Some((topic.into(), vec![("topic", id), ("group", Arc::clone(group))])),
@@ -128,9 +142,33 @@ fn named(site: &Site, counter: Counter) -> Option<Named> {
 pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
     count(site, Counter::Undecodable, 1);
     tracing::warn!(
-        messaging.destination.name = %site.address.id,
+        messaging.destination.name = %name::shown(&site.address.id),
         messaging.message.id = id,
         error,
         "a message does not decode and goes to the dead letters"
+    );
+}
+
+/// Reports a message that was handed out for the last time, or that its handler has given up.
+pub(super) fn dead_lettered(site: &Site, id: u64, error: &str) {
+    tracing::warn!(
+        messaging.destination.name = %name::shown(&site.address.id),
+        messaging.consumer.group.name = site.group().map(AsRef::<str>::as_ref),
+        messaging.message.id = id,
+        tidelock.tenant = %site.address.tenant,
+        error,
+        "a message goes to the dead letters"
+    );
+}
+
+/// Reports a message whose handler has failed, and that comes again.
+pub(super) fn returned(site: &Site, id: u64, error: &str) {
+    tracing::debug!(
+        messaging.destination.name = %name::shown(&site.address.id),
+        messaging.consumer.group.name = site.group().map(AsRef::<str>::as_ref),
+        messaging.message.id = id,
+        tidelock.tenant = %site.address.tenant,
+        error,
+        "a handler has failed: its message comes again"
     );
 }

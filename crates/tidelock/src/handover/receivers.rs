@@ -11,6 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
@@ -22,10 +23,13 @@ use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::tidelock::World;
+use crate::time::Tick;
 use crate::topic::store::ReaderTerms;
 
 /// Takes under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
+/// A take that was made so long ago still tells what there is: receivers whose waits are short do not ask twice.
+const JUST_NOW: Duration = Duration::from_millis(250);
 
 /// How a receiver wants its messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +99,8 @@ struct Line {
     rings: u64,
     /// A pump runs.
     pumped: bool,
+    /// When the newest take was made that was answered.
+    answered: Option<Tick>,
     /// Why the last take failed, until one succeeds.
     trouble: Option<Error>,
 }
@@ -181,7 +187,7 @@ impl Receivers {
             };
             // Without a reply the pump's runtime has ended; the next pump runs on this one.
             if let Ok(outcome) = replied {
-                return outcome?.open();
+                return outcome?.open().ok_or_else(|| self.site.shut_down("receive"));
             }
         }
     }
@@ -246,16 +252,25 @@ impl Receivers {
         Box::pin(async move { Landed { order: Some(order), asked, answer: answer.await } })
     }
 
-    /// Ends a wait: at once if a take has found nothing, otherwise (`None`) with the answer that is on its way.
+    /// Ends a wait: at once if a take has found nothing just now, otherwise (`None`) with the answer to a take that is on
+    /// its way, or that is made for it: a dead link is not to be taken for an empty queue.
     fn leave_empty_handed(&self, seat: u64) -> Option<Result<Claims>> {
         let mut line = self.lock();
         let trouble = line.trouble.as_ref().map(Error::duplicate);
+        let answered = line.answered.is_some_and(|answered| self.site.tick().since(answered) <= JUST_NOW);
+        let just_now = answered || self.site.source.is_local();
         let waiting = line.waiting.get_mut(&seat)?;
         waiting.over = true;
         let outcome = match (waiting.stage, trouble) {
-            (Stage::Parked, _) => Ok(self.nothing()),
-            (Stage::Fresh, Some(error)) => Err(error),
-            _ => return None,
+            (Stage::Parked | Stage::Fresh, Some(error)) => Err(error),
+            (Stage::Parked, None) if just_now => Ok(self.nothing()),
+            (Stage::Parked, None) => {
+                waiting.stage = Stage::Fresh;
+                drop(line);
+                self.arrived.notify_one();
+                return None;
+            }
+            (Stage::Fresh | Stage::Asked(_), _) => return None,
         };
         self.leave(line, seat);
         Some(outcome)
@@ -416,8 +431,8 @@ impl Line {
         replies
     }
 
-    fn close(&mut self) -> Replies {
-        let error = || Err(Error::shutting_down("receive"));
+    fn close(&mut self, site: &Site) -> Replies {
+        let error = || Err(site.shut_down("receive"));
         std::mem::take(&mut self.waiting).into_values().map(|waiting| (waiting.reply, error())).collect()
     }
 }

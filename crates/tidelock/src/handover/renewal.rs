@@ -52,7 +52,7 @@ async fn renew(site: &Arc<Site>, lease: u64, held: Vec<Arc<Held>>) -> bool {
             }
             Err(error) => {
                 tracing::warn!(
-                    messaging.destination.name = %site.address.id,
+                    messaging.destination.name = %crate::name::shown(&site.address.id),
                     messaging.batch.message_count = part.len(),
                     %error,
                     "leases could not be renewed; trying again"

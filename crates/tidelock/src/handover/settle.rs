@@ -106,8 +106,10 @@ impl Settlement {
         let Self { site, id, fence, held, hold, .. } = self;
         let span = observe::span(&site, Operation::Settle(operation), 1, Some(id));
         let asked = site.moment();
-        if let (Some(held), Action::Touch { lease }) = (&held, &action) {
-            held.touching(asked, *lease);
+        match (&held, &action) {
+            (Some(held), Action::Touch { lease }) => held.touching(asked, *lease),
+            (Some(held), _) => held.end(),
+            (None, _) => {}
         }
         let touch = if let Action::Touch { lease } = action { Some(lease) } else { None };
         let settled = observe::within(span, site.settle(vec![Settle { id, fence, action }])).await;

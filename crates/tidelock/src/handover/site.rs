@@ -108,7 +108,7 @@ impl Site {
         if self.world.lifecycle.is_closing() { Err(self.shut_down(operation)) } else { Ok(()) }
     }
 
-    fn shut_down(&self, operation: &str) -> Error {
+    pub(super) fn shut_down(&self, operation: &str) -> Error {
         self.context(operation, Error::shut_down())
     }
 
@@ -188,7 +188,7 @@ impl Drop for Site {
     fn drop(&mut self) {
         for gap in self.lock_untold().drain(..) {
             tracing::warn!(
-                messaging.destination.name = %self.address.id,
+                messaging.destination.name = %crate::name::shown(&self.address.id),
                 missed = gap.missed,
                 "a gap could not be told: its receive was dropped, and nobody has received since"
             );

@@ -18,6 +18,7 @@ use super::receive::{Opening, Wish, claim_now, open_one};
 use super::receivers::{Receivers, Terms};
 use super::site::Claims;
 use super::store::{Handed, MAX_BATCH};
+use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, BoxFuture};
 use crate::time::SECOND;
@@ -246,13 +247,12 @@ impl<O: Opening> Source<O> {
 
 /// What is deliverable now; waits out what waiting cures.
 async fn claim_through_outages(line: &Receivers, terms: &Terms, max: usize) -> Result<Claims> {
-    let mut pause = Duration::from_millis(100);
+    let mut pauses = Pauses::OUTAGE;
     loop {
         line.site.check_taking("stream")?;
         match claim_now(&line.site, terms, max).await {
             Err(error) if error.may_pass() => {
-                runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(SECOND);
+                runtime::sleep(pauses.next()).await;
             }
             claims => return claims,
         }

@@ -15,6 +15,7 @@ use super::step::Memos;
 use super::stop::StopReason;
 use super::store::{Action, JobStore, Run, Settle, Settled};
 use super::worker::Agenda;
+use crate::backoff::Pauses;
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::Site;
@@ -411,12 +412,11 @@ impl Held {
 
     /// The same, tried again while waiting may help and the lease can be proven.
     pub(super) async fn act_through_outages(&self, operation: &str, action: Action) -> Result<Settled> {
-        let mut pause = Duration::from_millis(100);
+        let mut pauses = Pauses::OUTAGE;
         loop {
             match self.act(operation, action.clone()).await {
                 Err(error) if error.is_retryable() && !self.lease_left().is_zero() => {
-                    runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    pause = (pause * 2).min(SECOND);
+                    runtime::sleep(pauses.next()).await;
                 }
                 answer => return answer,
             }

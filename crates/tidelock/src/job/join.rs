@@ -11,6 +11,7 @@ use super::id::JobId;
 use super::info::JobFailure;
 use super::site::{misfit, store_of};
 use super::store::{EndView, JobState, JobStore, Look, View};
+use crate::backoff::pause_after;
 use crate::codec::{self, Codec, Value};
 use crate::error::{Error, Result};
 use crate::handover::{Site, Wait};
@@ -160,14 +161,14 @@ impl Joining<'_> {
             failures = if answer.is_ok() { 0 } else { failures + 1 };
             tokio::select! {
                 biased;
-                () = &mut closing => return Err(Error::shutting_down("join")),
+                () = &mut closing => return Err(Error::shut_down()),
                 () = news => alone = false,
                 // What was seen before the sleep does not tell an outage from a job that runs.
                 () = &mut over => {
                     answer?;
                     return ask(self.site, self.store, self.id, false).await;
                 }
-                () = pause_after(failures), if failures > 0 => {}
+                () = runtime::sleep(pause_after(failures)), if failures > 0 => {}
                 () = self.lost_news(), if failures == 0 => alone = true,
             }
         }
@@ -179,12 +180,6 @@ impl Joining<'_> {
         let _driver = self.joint.driver.lock().await;
         self.site.clock().sleep(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())).await;
     }
-}
-
-/// Drawn below a cap that doubles up to a second.
-async fn pause_after(failures: u32) {
-    let cap = Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5));
-    runtime::sleep(cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)).await;
 }
 
 awaitable! {

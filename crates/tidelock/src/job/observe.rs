@@ -1,13 +1,13 @@
 //! What jobs tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::held::Held;
 use crate::error::Error;
 use crate::handover::Site;
 use crate::handover::observe::messaging_span;
-pub(super) use crate::handover::observe::within;
+use crate::name;
+pub(super) use crate::handover::observe::{failed, within};
 
 /// A step of a job's way, by the names of the OpenTelemetry messaging conventions.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub(super) fn count(site: &Site, counter: Counter, by: usize) {
         Counter::GivenBack => "tidelock.job.given_back",
         Counter::Undecodable => "tidelock.job.undecodable",
     };
-    site.job_counters.add(counter as usize, by, || Some((name.into(), vec![("job", Arc::clone(&site.address.id))])));
+    site.job_counters.add(counter as usize, by, || Some((name.into(), vec![("job", name::shown(&site.address.id).into())])));
 }
 
 /// Reports a job that ends because its input is no value of the worker's type.
@@ -61,7 +61,7 @@ pub(super) fn undecodable(held: &Held, error: &str) {
     let site = &held.site;
     count(site, Counter::Undecodable, 1);
     tracing::warn!(
-        messaging.destination.name = %site.address.id,
+        messaging.destination.name = %name::shown(&site.address.id),
         messaging.message.id = held.run.id,
         error,
         "the input of a job does not decode: the job fails, and its input stays readable"
@@ -71,7 +71,7 @@ pub(super) fn undecodable(held: &Held, error: &str) {
 /// Reports a run whose claim was answered so late that it is given back unstarted.
 pub(super) fn late(held: &Held) {
     tracing::warn!(
-        messaging.destination.name = %held.site.address.id,
+        messaging.destination.name = %name::shown(&held.site.address.id),
         messaging.message.id = held.run.id,
         fence = held.run.fence,
         lease = ?Duration::from_millis(held.run.rules.lease),
@@ -82,7 +82,7 @@ pub(super) fn late(held: &Held) {
 /// Reports a run that was over before it was settled.
 pub(super) fn stale(held: &Held) {
     tracing::warn!(
-        messaging.destination.name = %held.site.address.id,
+        messaging.destination.name = %name::shown(&held.site.address.id),
         messaging.message.id = held.run.id,
         fence = held.run.fence,
         "a run was over before it was settled: the job was cancelled, or is somebody else's"
@@ -92,7 +92,7 @@ pub(super) fn stale(held: &Held) {
 /// Reports leases that could not be renewed.
 pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
     tracing::warn!(
-        messaging.destination.name = %site.address.id,
+        messaging.destination.name = %name::shown(&site.address.id),
         messaging.batch.message_count = count,
         %error,
         "leases or progress could not be sent; trying again"
@@ -102,8 +102,32 @@ pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
 /// Tells at once why a worker cannot go on.
 pub(super) fn worker_failed(site: &Site, error: &Error) {
     tracing::error!(
-        messaging.destination.name = %site.address.id,
+        messaging.destination.name = %name::shown(&site.address.id),
         %error,
         "the worker ends: waiting does not cure this"
+    );
+}
+
+/// Reports a job that has ended without success.
+pub(super) fn ended(held: &Held, error: &str) {
+    tracing::warn!(
+        messaging.destination.name = %name::shown(&held.site.address.id),
+        messaging.message.id = held.run.id,
+        tidelock.tenant = %held.site.address.tenant,
+        attempt = held.run.attempt,
+        error,
+        "a job has failed"
+    );
+}
+
+/// Reports a run that has failed, and whose job runs again.
+pub(super) fn returned(held: &Held, error: &str) {
+    tracing::debug!(
+        messaging.destination.name = %name::shown(&held.site.address.id),
+        messaging.message.id = held.run.id,
+        tidelock.tenant = %held.site.address.tenant,
+        attempt = held.run.attempt,
+        error,
+        "a run has failed: its job runs again"
     );
 }

@@ -2,17 +2,16 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use super::failure::JobError;
 use super::held::Held;
 use super::store::{Action, Look, MAX_MEMO_BYTES, MAX_MEMOS, Settled, View};
+use crate::backoff::Pauses;
 use crate::codec::{Border, Value, decode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{HashMap, HashSet};
 use crate::name;
 use crate::runtime;
-use crate::time::SECOND;
 
 const OPERATION: &str = "step";
 /// Longest step id, in bytes.
@@ -145,15 +144,14 @@ type Stored = Vec<(Arc<str>, Vec<u8>)>;
 /// Tried again while waiting may help and the lease can be proven.
 async fn ask(held: &Arc<Held>) -> Result<Option<Stored>> {
     let (site, run) = (&held.site, &held.run);
-    let mut pause = Duration::from_millis(100);
+    let mut pauses = Pauses::OUTAGE;
     loop {
         let looked = held.store.look(&site.address, Look::Memos { id: run.id, fence: run.fence }).await;
         match looked.map_err(|error| site.context(OPERATION, error)) {
             Ok(View::Memos(memos)) => return Ok(memos),
             Ok(_) => return Err(super::site::misfit(site, OPERATION)),
             Err(error) if error.is_retryable() && !held.lease_left().is_zero() => {
-                runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(SECOND);
+                runtime::sleep(pauses.next()).await;
             }
             Err(error) => return Err(error),
         }

@@ -23,7 +23,7 @@ use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{self, Next, within};
 use crate::request::{awaitable, opaque};
-use crate::runtime::BoxFuture;
+use crate::runtime::{self, BoxFuture};
 use crate::time::{SECOND, TEN_YEARS, Timestamp, check_duration};
 
 #[cfg(target_family = "wasm")]
@@ -141,7 +141,7 @@ impl<T: Value> Follow<T> {
         let place = Arc::new(Mutex::new(position));
         let inner =
             Inner { log: site.hub().follow(position), handle: handle.clone(), filter, place: Arc::clone(&place) };
-        Ok(Follower { handle, inner: Arc::new(tokio::sync::Mutex::new(inner)), place, until, busy: None, ended: false })
+        Ok(Follower { handle, inner: Arc::new(tokio::sync::Mutex::new(inner)), place, until, busy: None, failed: false, ended: false })
     }
 }
 
@@ -149,8 +149,8 @@ impl<T: Value> Follow<T> {
 /// once.
 ///
 /// Also a [`Stream`] of `Result<Event<T>>`. It survives outages without a gap, and what it can no longer get it reports
-/// as one [`Overflow`](EventKind::Overflow). An `Err` is something that waiting does not cure, or a shutdown, after which
-/// the stream ends. All followers of an object in one process share one read of its log; a slow one holds up nobody.
+/// as one [`Overflow`](EventKind::Overflow). An `Err` is something that waiting does not cure: the stream tells it again
+/// every second for as long as it lasts, and goes on when it is over. Only after that of a shutdown it ends. All followers of an object in one process share one read of its log; a slow one holds up nobody.
 ///
 /// Dropping it ends it.
 pub struct Follower<T> {
@@ -161,6 +161,8 @@ pub struct Follower<T> {
     until: Option<BoxFuture<'static, ()>>,
     /// A poll of the stream that is under way. Dropped, it loses nothing.
     busy: Option<BoxFuture<'static, Result<Event<T>>>>,
+    /// The last item of the stream was an error: the next look waits a little.
+    failed: bool,
     ended: bool,
 }
 
@@ -325,11 +327,16 @@ impl<T: Value> Stream for Follower<T> {
             return Poll::Ready(None);
         }
         let busy = this.busy.get_or_insert_with(|| {
-            let inner = Arc::clone(&this.inner);
-            Box::pin(async move { inner.lock().await.next().await })
+            let (inner, pauses) = (Arc::clone(&this.inner), this.failed);
+            Box::pin(async move {
+                if pauses {
+                    runtime::sleep(SECOND).await;
+                }
+                inner.lock().await.next().await
+            })
         });
         let next = ready!(busy.as_mut().poll(context));
-        this.busy = None;
+        (this.busy, this.failed) = (None, next.is_err());
         if next.as_ref().is_err_and(|error| error.kind() == ErrorKind::ShuttingDown) {
             this.ended = true;
         }

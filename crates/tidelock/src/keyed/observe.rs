@@ -19,7 +19,9 @@ pub(crate) fn span(site: &Site, call: &Call<'_>) -> tracing::Span {
         object.id = %site.id(),
         object.operation = call.name,
         object.key = call.key,
+        tidelock.tenant = %site.object.address.tenant,
         error.type = Empty,
+        otel.status_code = Empty,
     )
 }
 

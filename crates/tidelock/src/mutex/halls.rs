@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::backoff::spread;
 use crate::error::Error;
 use crate::hash::{HashMap, HashSet};
 use crate::mutex::agenda::{Entry, Item};
@@ -198,7 +199,7 @@ impl Halls {
         } else {
             let pause = RETRY_MIN.saturating_mul(1 << hall.failures.min(8)).min(RETRY_MAX);
             hall.failures += 1;
-            now.plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
+            now.plus(spread(pause))
         };
         if again {
             at = now;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::backoff::spread;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::mutex::agenda::{Entry, Item};
@@ -180,7 +181,7 @@ impl Holding {
             Ok(Some(left)) => self.confirmed(start, left, lease),
             Ok(None) => self.not_owner(),
             Err(error) => {
-                tracing::warn!(fence = self.fence, %error, "a lock could not be renewed");
+                tracing::warn!(lock = %self.seat.spot.tag, fence = self.fence, %error, "a lock could not be renewed");
                 let failures = {
                     let mut state = self.lock();
                     state.in_doubt(self.room.clock().tick(), lease);
@@ -190,7 +191,7 @@ impl Holding {
                 // It doubles up to a sixth of the lease.
                 let longest = (lease / 6).max(Duration::from_millis(1));
                 let pause = RETRY.saturating_mul(1 << failures.min(16)).min(longest);
-                self.plan(self.room.clock().tick().plus(pause.mul_f64(0.5 + fastrand::f64() / 2.0)));
+                self.plan(self.room.clock().tick().plus(spread(pause)));
             }
         }
     }
@@ -230,7 +231,7 @@ impl Holding {
     }
 
     fn not_owner(&self) {
-        tracing::warn!(fence = self.fence, "a lock was lost: somebody else may hold it");
+        tracing::warn!(lock = %self.seat.spot.tag, fence = self.fence, "a lock was lost: somebody else may hold it");
         self.finish(GrantEnd::NotOwner);
     }
 

@@ -4,6 +4,8 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::guard::Guard;
 use crate::mutex::holding::Holding;
@@ -13,8 +15,11 @@ use crate::mutex::store::{Ask, Effort, MAX_WAITING, Spot, Step, Token};
 use crate::mutex::{Holder, Holding as Look, Locked, Mutex, NotAcquired, Scoped, check_lease};
 use crate::name::digest_if_long;
 use crate::proof::Moment;
-use crate::runtime::BoxFuture;
-use crate::time::{TEN_YEARS, Tick, check_duration, whole_millis};
+use crate::runtime::{self, BoxFuture};
+use crate::time::{SECOND, TEN_YEARS, Tick, check_duration, whole_millis};
+
+/// How long a call whose time is over waits for the backend to hear of it, of real time.
+const PATIENCE: Duration = SECOND;
 
 /// A question for a resource, its options as they were said.
 #[derive(Clone, Debug)]
@@ -100,7 +105,7 @@ impl Question {
             };
             if room.clock().tick() >= limit {
                 let standing = standing?;
-                return self.give_up(entered, start, standing);
+                return self.give_up(entered, start, standing).await;
             }
             tokio::select! {
                 biased;
@@ -111,21 +116,31 @@ impl Question {
         }
     }
 
-    /// Says no at the time that was set; without a connection nobody can say it.
-    fn give_up(&self, entered: &Entered, start: Tick, standing: Standing) -> Result<Locked> {
+    /// Says no at the time that was set, once the backend knows that this call waits no more; without it nobody can say it.
+    async fn give_up(&self, entered: &Entered, start: Tick, standing: Standing) -> Result<Locked> {
         let Entered { room, seat } = entered;
         let (inner, ours) = (Arc::clone(room), Arc::clone(seat));
-        let left = room.at_once(async move {
+        let mut leaving = room.sent(async move {
             let answer = inner.step(&ours.spot, Step::Leave { ask: ours.ask.clone() }, Effort::ONCE).await;
             if answer.is_err() {
                 inner.leave_seat(&ours);
             }
             answer
         });
+        let left = (&mut leaving).now_or_never();
         // A grant that is here by now is given back all the same, when the call leaves the room.
         let _ = seat.settle(State::Held(standing));
+        let left = match left {
+            Some(left) => left,
+            None => tokio::select! {
+                biased;
+                left = leaving => left,
+                () = room.lifecycle().closing() => return Err(Error::shut_down()),
+                () = runtime::sleep(PATIENCE) => Err(Error::new(ErrorKind::Timeout, "the backend gives no answer")),
+            },
+        };
         match left {
-            Some(Err(error)) if error.kind() == ErrorKind::Connection => Err(error),
+            Err(error) if error.is_retryable() => Err(error),
             _ => Ok(self.not_acquired(room, start, standing)),
         }
     }

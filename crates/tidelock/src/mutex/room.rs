@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Lifecycle;
 use crate::mutex::agenda::{Agenda, Entry, Item};
@@ -130,11 +131,6 @@ impl Room {
         }
     }
 
-    /// The answer, if it is there at once; else the request goes on in the background.
-    pub(crate) fn at_once<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        self.sent(future).now_or_never()
-    }
-
     /// A request that, once polled, is carried out even if nobody polls it again.
     pub(crate) async fn in_task<T: Send + 'static>(
         &self,
@@ -204,14 +200,13 @@ impl Room {
 
     /// Repeats a step that ends a grant until it is answered, or the grant is over by itself.
     pub(crate) async fn insist(&self, spot: &Spot, step: &Step, over: impl Fn() -> Tick + Send) {
-        let mut pause = RETRY;
+        let mut pauses = Pauses::new(RETRY, SECOND);
         while self.clock.tick() < over() {
             tokio::select! {
-                () = crate::runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                () = crate::runtime::sleep(pauses.next()) => {}
                 () = self.clock.sleep_until(over()) => return,
                 () = self.lifecycle.closed() => return,
             }
-            pause = (pause * 2).min(SECOND);
             match self.step(spot, step.clone(), Effort::USUAL).await {
                 Err(error) if error.is_retryable() => {}
                 _ => return,

@@ -15,7 +15,6 @@ use crate::runtime::BoxFuture;
 use crate::tidelock::World;
 use crate::time::{TEN_YEARS, Tick, check_duration};
 
-const ACQUIRE: &str = "ratelimit acquire";
 /// How long after its timeout an `acquire` waits for the answer to a check that it made just in time.
 const AFTER_TIMEOUT: Duration = Duration::from_millis(4);
 
@@ -94,7 +93,7 @@ impl Waiting<'_> {
         self.place.wait();
         let turn = tokio::select! {
             biased;
-            () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
+            () = self.world().lifecycle.closing() => return Err(self.ask.context(Error::shut_down())),
             turn = turn => turn,
             () = self.timed_out(Duration::ZERO) => return self.over(&limits),
         };
@@ -117,7 +116,7 @@ impl Waiting<'_> {
             turn.refused(&verdict, passes);
             tokio::select! {
                 biased;
-                () = self.world().lifecycle.closing() => return Err(Error::shutting_down(ACQUIRE)),
+                () = self.world().lifecycle.closing() => return Err(self.ask.context(Error::shut_down())),
                 () = look_again => {}
                 () = self.world().clock.sleep_until(passes) => {}
             }
@@ -174,7 +173,7 @@ impl Waiting<'_> {
         if let Some(refusal) = self.refusal() {
             return Ok(refusal);
         }
-        let silence = Error::new(ErrorKind::Timeout, format!("{ACQUIRE}: the backend gave no answer in time"));
-        self.ask.instead(limits, Mode::Check, silence)
+        let silence = Error::new(ErrorKind::Timeout, "the backend gave no answer in time");
+        self.ask.instead(limits, Mode::Check, self.ask.context(silence))
     }
 }

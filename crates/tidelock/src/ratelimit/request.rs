@@ -56,7 +56,7 @@ impl<'a> Ask<'a> {
         Err(self.context(Error::argument(text)))
     }
 
-    fn context(&self, error: Error) -> Error {
+    pub(super) fn context(&self, error: Error) -> Error {
         let shown: String = self.identifier.chars().take(64).collect();
         error.in_context(format_args!("ratelimit {:?} of {shown:?}", self.limiter.id()))
     }

@@ -150,9 +150,10 @@ impl<T, S: Stream<Item = Result<Item<Event<T>>>> + Send> Items<T> for S {}
 ///
 /// It waits on at the end of the log and survives outages: it backs off and goes on where it was. Events that it can no
 /// longer get are told by one [`Item::Gap`] before the next event; one that does not decode is an
-/// [`Item::Undecodable`]. An `Err` item is something that waiting does not cure, or a shutdown, after which the stream
-/// ends. A follower that reads slowly holds up nobody and keeps nothing. Dropping it lets go of its place; the cursor of
-/// the last event is where another one can go on.
+/// [`Item::Undecodable`]. An `Err` item is something that waiting does not cure: it is told again every second for as long
+/// as it lasts, and the stream goes on when it is over. Only after that of a shutdown it ends. A follower that reads slowly
+/// holds up nobody and keeps nothing. Dropping it lets go of its place; the cursor of the last event is where another one
+/// can go on.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Follower<T> {
     topic: Address,

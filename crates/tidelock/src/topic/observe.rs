@@ -22,7 +22,7 @@ pub(super) fn count_published(site: &Site, by: usize) {
 /// A publish has put other settings in force.
 pub(super) fn settings_replaced(site: &Site, before: Settings, now: Settings) {
     tracing::info!(
-        messaging.destination.name = %site.address.id,
+        messaging.destination.name = %crate::name::shown(&site.address.id),
         retention_ms = now.retention,
         max_len = now.max_len,
         before.retention_ms = before.retention,

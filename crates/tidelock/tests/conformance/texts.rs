@@ -1,6 +1,10 @@
 //! What errors say.
 
-use futures_util::StreamExt;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use tidelock::ratelimit::Limit;
 use tidelock::scheduler::Schedule;
 use tidelock::{HOUR, SECOND, Tidelock};
@@ -52,6 +56,38 @@ in_process!(who_calls_after_a_shutdown_is_told_once_what_was_asked, async || {
         r#"stats on job "s/h""#,
     ];
     assert_eq!(texts, asked.map(|asked| format!("shutting down: {asked}: this Tidelock was shut down")));
+});
+
+in_process!(who_waits_when_a_shutdown_begins_is_told_once_what_was_asked, async || {
+    let tide = Tidelock::in_process();
+    let queue = tide.queue::<u64>("q").build().unwrap();
+    let reader = tide.topic::<u64>("t").build().unwrap().reader("g").build().unwrap();
+    let job = tide.job::<u64, u64>("j").build().unwrap();
+    let id = job.submit(&1).await.unwrap().id;
+    let mutex = tide.mutex("m").build().unwrap();
+    let guard = mutex.try_lock("a").await.unwrap().unwrap();
+    let limiter = tide.ratelimit("l").limit(Limit::per_hour(1)).build().unwrap();
+    assert!(!limiter.check("a").await.unwrap().limited);
+    let waiting = join_all([
+        queue.recv().forever().into_future().map_ok(drop).boxed(),
+        reader.recv().forever().into_future().map_ok(drop).boxed(),
+        job.join(&id).forever().into_future().map_ok(drop).boxed(),
+        mutex.lock("a").timeout(HOUR).into_future().map_ok(drop).boxed(),
+        limiter.acquire("a").into_future().map_ok(drop).boxed(),
+    ]);
+    // Those in front have begun to wait when the last one is asked.
+    let (outcomes, _) = join(waiting, tide.shutdown(Duration::ZERO).into_future()).await;
+    let texts = outcomes.into_iter().map(|outcome| outcome.unwrap_err().to_string());
+    let asked = [
+        r#"receive on queue "q""#,
+        r#"receive on group "g" of topic "t""#,
+        r#"join on job "j""#,
+        r#"lock "a" of mutex "m""#,
+        r#"ratelimit "l" of "a""#,
+    ];
+    let expected = asked.map(|asked| format!("shutting down: {asked}: this Tidelock was shut down"));
+    assert_eq!(texts.collect::<Vec<_>>(), expected);
+    drop(guard);
 });
 
 // Nothing comes of asking again.

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use super::super::site::Claims;
-use crate::error::{Error, Result};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::runtime::{BoxFuture, ready};
 
@@ -29,10 +28,8 @@ impl Parcel {
     }
 
     /// What is in it, unless a shutdown is over.
-    pub(super) fn open(self) -> Result<Claims> {
-        let claims =
-            self.unopened.take().filter(|claims| self.hold.is_none() || !claims.site().world.lifecycle.is_closed());
-        claims.ok_or_else(|| Error::shutting_down("receive"))
+    pub(super) fn open(self) -> Option<Claims> {
+        self.unopened.take().filter(|claims| self.hold.is_none() || !claims.site().world.lifecycle.is_closed())
     }
 }
 

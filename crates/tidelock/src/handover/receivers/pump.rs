@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::parcel::Parcel;
 use super::{Order, Receivers, Replies, Terms};
+use crate::backoff::pause_after;
 use crate::bell::{self, Bell};
 use crate::error::Result;
 use crate::handover::site::Claims;
@@ -16,7 +17,7 @@ use crate::handover::store::Taken;
 use crate::lifecycle::Hold;
 use crate::proof::Moment;
 use crate::runtime::{self, BoxFuture};
-use crate::time::{SECOND, Tick, Timestamp};
+use crate::time::{Tick, Timestamp};
 
 /// How long the backend may remember that this process waits.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -208,6 +209,7 @@ impl Pump {
         let mut claims = Claims::new(site, taken, asked, order.terms.lease);
         let mut line = receivers.lock();
         line.trouble = None;
+        line.answered = line.answered.max(Some(asked.tick));
         if again {
             line.rings += 1;
         }
@@ -295,7 +297,7 @@ impl Pump {
 
     /// Ends all waits, and gives back what is still being taken.
     async fn close(&mut self) {
-        let replies = self.receivers.lock().close();
+        let replies = self.receivers.lock().close(&self.receivers.site);
         self.reply(replies);
         self.flights.extend(self.receivers.launched.take());
         let mut early = std::mem::take(&mut self.early);
@@ -330,10 +332,4 @@ async fn at(alarm: Option<&mut BoxFuture<'static, ()>>) {
     if let Some(alarm) = alarm {
         alarm.await;
     }
-}
-
-/// Drawn below a cap that doubles up to a second.
-fn pause_after(failures: u32) -> Duration {
-    let cap = Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5));
-    cap.min(SECOND).mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -10,17 +10,18 @@ use tokio::sync::oneshot;
 
 use super::slots::{Finished, Shared};
 use super::{Plan, RunningWorker, WorkerReport};
+use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::ending::{Ending, Over};
-use crate::handover::held::Held;
+use crate::handover::observe;
 use crate::handover::receivers::Receivers;
 use crate::handover::renewal;
 use crate::handover::signal::Signal;
 use crate::handover::site::{Claims, Site};
-use crate::handover::store::{MAX_BATCH, Settle, Settled};
+use crate::handover::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
+use crate::name;
 use crate::runtime::{self, BoxFuture};
-use crate::time::SECOND;
 
 /// Requests of one kind under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
@@ -199,9 +200,7 @@ impl Engine {
             Ok(settled) => {
                 for (finished, settled) in batch.iter().zip(settled) {
                     state.stats.count(site, &finished.action, settled);
-                    if settled == Settled::Stale {
-                        report_stale(site, &finished.held);
-                    }
+                    report(site, finished, &settled);
                 }
             }
             Err(error) => {
@@ -281,29 +280,39 @@ impl Drop for Renewal {
 
 /// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
 async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<Vec<Settled>> {
-    let mut pause = Duration::from_millis(100);
+    let mut pauses = Pauses::OUTAGE;
     loop {
         let settles: Vec<Settle> = batch.iter().map(|finished| finished.held.settle(finished.action.clone())).collect();
         match site.settle(settles).await {
             Err(error) if error.may_pass() => {
-                if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
+                if batch.iter().all(|finished| finished.held.proven_left().is_zero()) {
                     return Ok(vec![Settled::Stale; batch.len()]);
                 }
-                runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(SECOND);
+                runtime::sleep(pauses.next()).await;
             }
             answer => return answer,
         }
     }
 }
 
-fn report_stale(site: &Site, held: &Held) {
-    tracing::warn!(
-        messaging.destination.name = %site.address.id,
-        messaging.message.id = held.id,
-        fence = held.fence,
-        "a message was not held any more when it was settled: it is somebody else's"
-    );
+/// Tells the log what became of a message that was not acknowledged.
+fn report(site: &Site, Finished { held, action }: &Finished, settled: &Settled) {
+    let text = |error: &Option<Arc<str>>| error.clone().unwrap_or_default();
+    match (settled, action) {
+        (Settled::Stale, _) => tracing::warn!(
+            messaging.destination.name = %name::shown(&site.address.id),
+            messaging.message.id = held.id,
+            fence = held.fence,
+            "a message was not held any more when it was settled: it is somebody else's, or gone"
+        ),
+        // It was reported when it was found out.
+        (_, Action::Bury { reason: DeadReason::Undecodable, .. }) => {}
+        (Settled::Done, Action::Bury { error, .. }) | (Settled::DeadLettered, Action::Nack { error, .. }) => {
+            observe::dead_lettered(site, held.id, &text(error));
+        }
+        (Settled::Requeued { .. }, Action::Nack { error, .. }) => observe::returned(site, held.id, &text(error)),
+        _ => {}
+    }
 }
 
 async fn alarm(at: Option<&mut BoxFuture<'static, ()>>) {

@@ -6,12 +6,13 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -197,6 +198,7 @@ impl Shared {
         let mut state = self.lock();
         state.aborted = true;
         let running = std::mem::take(&mut state.running);
+        running.values().for_each(|held| held.end());
         state.outbox.extend(running.into_values().map(|held| Finished { held, action: Action::GiveBack }));
         drop(state);
         self.abort.notify_waiters();
@@ -218,6 +220,7 @@ impl Shared {
         let mut state = self.lock();
         let finishing = finished.is_some();
         if let Some(finished) = finished {
+            finished.held.end();
             // After an abort the message has been given back already.
             if state.running.remove(&finished.held.fence).is_some() {
                 state.outbox.push(finished);
@@ -260,21 +263,30 @@ impl Shared {
         let span = observe::span(site, Operation::Process, 1, Some(id));
         // A panic of the handler's closure is one of the handler too.
         let handler = async { Ok::<_, Error>((self.plan.handler)(handed, held)?.await) };
+        let told = span.clone();
         let handler = AssertUnwindSafe(observe::within(span, handler)).catch_unwind();
+        let mut handler = pin!(OptionFuture::from(Some(handler)));
         let outcome = tokio::select! {
             biased;
-            outcome = handler => outcome,
-            () = self.timed_out() => Ok(Ok(Err(self.timeout_error()))),
-            () = abort => return None,
+            outcome = handler.as_mut() => outcome,
+            () = self.timed_out() => Some(Ok(Ok(Err(self.timeout_error())))),
+            () = abort => None,
         };
+        // A panic of what it held, which the panic hook has told of, does not take the slot with it.
+        let _ = catch_unwind(AssertUnwindSafe(|| handler.set(OptionFuture::default())));
+        let outcome = outcome?;
         if !matches!(outcome, Ok(Err(_))) {
             observe::count(site, Counter::Received, 1);
         }
         Some(match outcome {
             Ok(Ok(Ok(()))) => Action::Ack,
-            Ok(Ok(Err(error))) => self.failed(attempt, &error),
+            Ok(Ok(Err(error))) => {
+                observe::failed(&told, "error");
+                self.failed(attempt, &error)
+            }
             Ok(Err(fault)) => undecodable(site, id, &fault.to_string()),
             Err(panic) => {
+                observe::failed(&told, "panic");
                 let error = HandlerError::from(format!("the handler panicked: {}", panic_text(&*panic)));
                 self.failed(attempt, &error)
             }

@@ -14,13 +14,13 @@ use super::report::JobWorkerReport;
 use super::run;
 use super::running::RunningJobWorker;
 use super::shared::{Finished, Shared};
+use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::{Claims, Ending, Over};
 use crate::job::observe;
 use crate::job::store::{MAX_BATCH, MAX_BYTES, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::runtime::{self, BoxFuture};
-use crate::time::SECOND;
 
 /// Requests of one kind under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
@@ -262,14 +262,13 @@ async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<V
     if answer.as_ref().is_err_and(Error::may_pass) {
         let count = batch.len().cast_signed();
         shared.repeats(count);
-        let mut pause = Duration::from_millis(100);
+        let mut pauses = Pauses::OUTAGE;
         while answer.as_ref().is_err_and(Error::may_pass) {
             if batch.iter().all(|finished| finished.held.lease_left().is_zero()) {
                 answer = Ok(vec![Settled::Stale; batch.len()]);
                 break;
             }
-            runtime::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(SECOND);
+            runtime::sleep(pauses.next()).await;
             answer = shared.store.settle(jobs, settles()).await;
         }
         shared.repeats(-count);

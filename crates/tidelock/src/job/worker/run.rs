@@ -1,10 +1,12 @@
 //! One run: its handler in a task of its own, and what follows from how it ended.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use super::shared::{Beginning, Shared};
 use crate::error::Error;
@@ -32,6 +34,20 @@ pub(crate) enum Outcome {
     Dropped,
 }
 
+impl Outcome {
+    /// Why it is a failure, if it is one.
+    fn why(&self) -> Option<&'static str> {
+        match self {
+            Self::Done(_) => None,
+            Self::Failed(_) => Some("error"),
+            Self::Panicked(_) => Some("panic"),
+            Self::Undecodable(_) => Some("undecodable"),
+            Self::Unencodable(_) => Some("unencodable"),
+            Self::Dropped => Some("dropped"),
+        }
+    }
+}
+
 /// The place of a handler. It is free when the handler's future is gone, however that ended.
 struct Slot {
     shared: Arc<Shared>,
@@ -49,10 +65,13 @@ impl Drop for Slot {
     }
 }
 
-/// Runs the handler to its end, or until it is to be dropped.
-pub(super) async fn run(shared: Arc<Shared>, Beginning { held, older }: Beginning) {
-    let mut slot = Slot { shared, held, outcome: Outcome::Dropped };
-    slot.outcome = handle(&slot.shared, &slot.held, older).await;
+/// Runs the handler to its end, or until it is to be dropped. Dropped before it was polled, it frees its place, too.
+pub(super) fn run(shared: Arc<Shared>, Beginning { held, older }: Beginning) -> impl Future<Output = ()> + Send {
+    let slot = Slot { shared, held, outcome: Outcome::Dropped };
+    async move {
+        let mut slot = slot;
+        slot.outcome = handle(&slot.shared, &slot.held, older).await;
+    }
 }
 
 async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Outcome {
@@ -71,12 +90,17 @@ async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Out
             Err(error) => Outcome::Undecodable(error),
         }
     };
-    let handler = AssertUnwindSafe(observe::within(span, handler)).catch_unwind();
-    tokio::select! {
+    let told = span.clone();
+    let handler = AssertUnwindSafe(handler.instrument(span)).catch_unwind();
+    let outcome = tokio::select! {
         biased;
         outcome = handler => outcome.unwrap_or_else(|panic| Outcome::Panicked(panic_text(&*panic).to_owned())),
         () = held.dropped() => Outcome::Dropped,
+    };
+    if let Some(why) = outcome.why() {
+        observe::failed(&told, why);
     }
+    outcome
 }
 
 /// What is to be sent for a run that has ended so; `None`: it was over before.

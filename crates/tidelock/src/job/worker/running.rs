@@ -53,8 +53,11 @@ impl RunningJobWorker {
         }
     }
 
-    /// Resolves when the worker has ended, by itself or by a stop.
-    pub(super) async fn ended(&mut self) {
+    /// Resolves when the worker has ended: by a stop, or by what waiting does not cure, such as access that is denied. Then
+    /// [`shutdown`](Self::shutdown) gives its report at once.
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn ended(&mut self) {
         if let End::Awaited(end) = &mut self.end {
             // Without a report its runtime has ended, and the worker with it.
             let report = end.await.unwrap_or_else(|_| JobWorkerReport {

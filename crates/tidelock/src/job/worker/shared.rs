@@ -17,7 +17,7 @@ use crate::job::held::Held;
 use crate::job::observe::{self, Counter};
 use crate::job::site::store_of;
 use crate::job::stop::StopReason;
-use crate::job::store::{Action, JobStore, Run, Settle, Settled};
+use crate::job::store::{Action, FailureCode, JobStore, Run, Settle, Settled};
 use crate::lifecycle::GiveBack;
 use crate::proof::Moment;
 use crate::runtime::BoxFuture;
@@ -174,9 +174,7 @@ impl Shared {
         let mut state = self.lock();
         for (finished, settled) in batch.iter().zip(settled) {
             state.stats.count(self.site(), &finished.settle.action, *settled);
-            if *settled == Settled::Stale {
-                observe::stale(&finished.held);
-            }
+            report(finished, *settled);
         }
     }
 
@@ -262,5 +260,17 @@ impl GiveBack for Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("address", &self.site().address).finish_non_exhaustive()
+    }
+}
+
+/// Tells the log what became of a run that did not succeed.
+fn report(Finished { held, settle }: &Finished, settled: Settled) {
+    match (settled, &settle.action) {
+        (Settled::Stale, _) => observe::stale(held),
+        // It was reported when it was found out.
+        (_, Action::Fail { code: FailureCode::Undecodable, .. }) => {}
+        (Settled::Ended(_), Action::Fail { message, .. }) => observe::ended(held, message),
+        (Settled::Returned { .. }, Action::Fail { message, .. }) => observe::returned(held, message),
+        _ => {}
     }
 }
