@@ -67,6 +67,18 @@ export function instead(given: unknown, wrong: string): string {
   return (typeof given === "object" && given !== null) || typeof given === "function" ? wrong : `is ${String(given)}`;
 }
 
+/** What keys begin with, if it is given. */
+export function keyPrefix(given: string | undefined, otherwise: string): string {
+  return given === undefined ? otherwise : wellFormed("prefix", string("prefix", given));
+}
+
+/** Options that are given together, if any are. */
+export function options<T extends object>(path: string, given: T | undefined): Partial<T> {
+  if (given === undefined) return {};
+  if (typeof given === "object" && given !== null) return given;
+  throw new Error(`${path} must be an object, but is ${typeof given === "function" ? "a function" : String(given)}`);
+}
+
 /** An optional text for which the empty one counts as not given. */
 export function text(path: string, value: string | undefined): string | undefined {
   return value === undefined || value === "" ? undefined : string(path, value);

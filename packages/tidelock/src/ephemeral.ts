@@ -1,7 +1,7 @@
 /** Ephemeral stores: short-lived records that vanish unless they are touched, and every change to follow. */
 
 import { called } from "./called.js";
-import { configuredTenant, name, number, tenant, text } from "./check.js";
+import { configuredTenant, name, number, options, tenant, text } from "./check.js";
 import { NONE, RawEphemeral } from "./core.js";
 import { key, opened, place, reader, taken, withRoom, type Shown } from "./keyed.js";
 import { final } from "./mark.js";
@@ -148,7 +148,7 @@ export function ephemeral<S extends Schema>(config: EphemeralConfig<S>): Ephemer
   type T = Infer<S>;
   name(config.id, "config.id");
   const configured = configuredTenant(config.tenantId);
-  const { limits = {} } = config;
+  const limits = options("limits", config.limits);
   if (config.ttlMs === undefined) throw new Error("ttlMs must be > 0");
   const ttl = number("ttlMs", config.ttlMs, { otherwise: NONE });
   const whole = (limit: "maxEntries" | "maxPayloadBytes" | "eventMaxLen", otherwise: number) =>

@@ -1,7 +1,7 @@
 /** Locks: one holder per resource, for a time, first come, first served. */
 
 import { called } from "./called.js";
-import { callable, name, number, storeOf, TEN_YEARS } from "./check.js";
+import { callable, keyPrefix, name, number, storeOf, TEN_YEARS } from "./check.js";
 import { hashed, part } from "./keys.js";
 import { passing } from "./mark.js";
 import { MemoryStore, type Store } from "./store.js";
@@ -86,7 +86,7 @@ export function mutex(config: MutexConfig): Mutex {
   const retries = number("retryCount", config.retryCount, { otherwise: 10, whole: true, orZero: true });
   const delay = number("retryDelay", config.retryDelay, { otherwise: 200, orZero: true });
   const defaultTtl = number("defaultTtl", config.defaultTtl, { otherwise: 10_000, whole: true });
-  const prefix = config.prefix ?? "sync:mutex";
+  const prefix = keyPrefix(config.prefix, "sync:mutex");
   const store = storeOf(config.store) ?? new MemoryStore();
   const lines = linesOf(store);
   const wait = Math.min(retries * (delay + SPREAD), TEN_YEARS);

@@ -1,6 +1,6 @@
 /** Queues: each message to one receiver at a time, at least once, with leases, delays and retries. */
 
-import { configuredTenant, key as keyOf, name, number, orderingKey, tenant, text, WEEK } from "./check.js";
+import { configuredTenant, key as keyOf, name, number, options, orderingKey, tenant, text, WEEK } from "./check.js";
 import { NONE, RawQueue, repeated, settled, waiting, waitMs, type Exit } from "./core.js";
 import { pack, unpack } from "./envelope.js";
 import { MOST_ITEMS, upTo } from "./page.js";
@@ -201,8 +201,9 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
   type T = Infer<S>;
   name(config.id, "config.id");
   const configured = configuredTenant(config.tenantId);
-  const { ordering = {}, limits = {}, delivery = {} } = config;
-  const lane = lanes(ordering);
+  const lane = lanes(options("ordering", config.ordering));
+  const limits = options("limits", config.limits);
+  const delivery = options("delivery", config.delivery);
   const payload = number("limits.payloadBytes", limits.payloadBytes, { otherwise: 131_072, whole: true });
   const maxAge = number("limits.maxMessageAgeMs", limits.maxMessageAgeMs, { otherwise: WEEK });
   const maxDelay = number("limits.maxNackDelayMs", limits.maxNackDelayMs, { otherwise: WEEK });

@@ -1,7 +1,7 @@
 /** Rate limits: so many units per sliding window, for each identifier. */
 
 import { called } from "./called.js";
-import { name, number, oneOf, signalOf, storeOf, string, TEN_YEARS } from "./check.js";
+import { keyPrefix, name, number, oneOf, options, signalOf, storeOf, string, TEN_YEARS } from "./check.js";
 import { NONE, RawLimits, RawWindow, waitMs } from "./core.js";
 import { corrupt, hashed, part } from "./keys.js";
 import { Turns, type Looking } from "./line.js";
@@ -146,7 +146,7 @@ export function ratelimit(config: RateLimitConfig | RateLimitsConfig): RateLimit
   const id = name(config.id, "config.id");
   const store = storeOf(config.store) ?? new MemoryStore();
   const { most, judge, reset } = isSeveral(config) ? several(config, store) : single(config, store);
-  const prefix = `${config.prefix ?? "sync:ratelimit"}:${part(id)}:`;
+  const prefix = `${keyPrefix(config.prefix, "sync:ratelimit")}:${part(id)}:`;
   const turns = new Turns();
 
   const keyOf = (identifier: string) => `${prefix}${part(hashed(identifier, "identifier"))}:`;
@@ -250,7 +250,9 @@ function several(config: RateLimitsConfig, store: Store): Judges {
   if (limit !== undefined || windowSecs !== undefined) {
     throw new Error("either limit and windowSecs or limits must be given, but both were");
   }
-  const rules = config.limits.map(({ limit, windowSecs, algorithm = "sliding", burst, name }, at) => {
+  if (!Array.isArray(config.limits)) throw new Error("limits must be a list");
+  const rules = config.limits.map((rule, at) => {
+    const { limit, windowSecs, algorithm = "sliding", burst, name } = options(`limits[${at}]`, rule);
     const path = `limits[${at}].`;
     const windowMs = windowOf(`${path}windowSecs`, windowSecs);
     const units = unitsOf(`${path}limit`, limit ?? NONE);

@@ -1,7 +1,7 @@
 /** Registries: named records with versions, compare-and-swap, a time to live if wanted, and every change to follow. */
 
 import { called } from "./called.js";
-import { configuredTenant, name, number, tenant, text } from "./check.js";
+import { configuredTenant, name, number, options, tenant, text } from "./check.js";
 import { NONE, RawRegistry } from "./core.js";
 import { opened, path, place, prefix, reader, taken, withRoom, type Shown } from "./keyed.js";
 import { final } from "./mark.js";
@@ -188,7 +188,7 @@ export function registry<S extends Schema>(config: RegistryConfig<S>): Registry<
   type T = Infer<S>;
   name(config.id, "config.id");
   const configured = configuredTenant(config.tenantId);
-  const { limits = {} } = config;
+  const limits = options("limits", config.limits);
   const whole = (limit: "maxEntries" | "maxPayloadBytes" | "eventMaxLen" | "reconcileBatchSize", otherwise: number) =>
     number(`limits.${limit}`, limits[limit], { otherwise, whole: true });
   const maxEntries = whole("maxEntries", 10_000);

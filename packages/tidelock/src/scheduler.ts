@@ -1,6 +1,6 @@
 /** Schedulers: cron slots, each handed once to what does the work. */
 
-import { callables, key as keyOf, name, number, storeOf, string } from "./check.js";
+import { callables, key as keyOf, keyPrefix, name, number, storeOf, string } from "./check.js";
 import { mapped, nameOf, NONE, RawScheduler, settled, tell, textOf, wrong_cron, wrong_zone } from "./core.js";
 import { corrupt, storeKey } from "./keys.js";
 import type { Store } from "./store.js";
@@ -346,7 +346,8 @@ function own(): Slots {
 /** Makes a scheduler of this page. */
 export function scheduler(config: SchedulerConfig): Scheduler {
   const id = name(config.id, "config.id");
-  const { prefix = "sync:scheduler", strictHandlers = true, onMetric } = config;
+  const { strictHandlers = true, onMetric } = config;
+  const prefix = keyPrefix(config.prefix, "sync:scheduler");
   const numbers = rules(config);
   callables(config, "onMetric");
   const slots = storeOf(config.store) ?? own();

@@ -4,8 +4,10 @@ import {
   callables,
   configuredTenant,
   key as keyOf,
+  keyPrefix,
   name,
   number,
+  options,
   orderingKey,
   storeOf,
   string,
@@ -145,7 +147,8 @@ type Lost = [value: null, from: string, to: string, missed: number | null, cause
 /** Makes a topic of this page. */
 export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>> {
   type T = Infer<S>;
-  const { prefix = "sync:topic", limits = {} } = config;
+  const limits = options("limits", config.limits);
+  const prefix = keyPrefix(config.prefix, "sync:topic");
   const id = name(config.id, "config.id");
   const configured = configuredTenant(config.tenantId);
   const payload = number("limits.payloadBytes", limits.payloadBytes, { otherwise: 131_072, whole: true });

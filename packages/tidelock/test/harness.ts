@@ -116,6 +116,7 @@ export function any<T>(): { parse(value: unknown): T } {
 export async function otherRealm(): Promise<typeof globalThis> {
   const { document } = globalThis as { document?: Document };
   if (document !== undefined) {
+    // It stays: without its frame a realm ends.
     const frame = document.body.appendChild(document.createElement("iframe"));
     return frame.contentWindow as unknown as typeof globalThis;
   }

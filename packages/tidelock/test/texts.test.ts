@@ -56,10 +56,29 @@ describe("texts", () => {
       ["reason", () => registry({ id: "apps", schema }).remove({ key: "a", reason: five })],
       ["reason", () => ephemeral({ id: "room", schema, ttlMs: 1 }).remove({ key: "a", reason: five })],
       ["limits[0].name", () => ratelimit({ id: "api", limits: [{ limit: 1, name: five }] })],
+      ["prefix", () => ratelimit({ id: "api", limit: 1, prefix: five })],
+      ["prefix", () => mutex({ id: "lock", prefix: five })],
+      ["prefix", () => topic({ id: "events", schema, prefix: five })],
+      ["prefix", () => scheduler({ id: "texts", prefix: five })],
     ];
     for (const [path, call] of calls) expect((await failure(call)).message).to.equal(`${path} must be a string`);
     expect(await message.ack()).to.equal(true);
     expect(await here.recv({ wait: false })).to.equal(null);
+  });
+
+  test("what is no object of options is refused", async () => {
+    const five = 5 as never;
+    const calls: [path: string, call: () => unknown][] = [
+      ["ordering", () => queue({ id: "mail", schema, ordering: five })],
+      ["delivery", () => queue({ id: "mail", schema, delivery: five })],
+      ["limits", () => queue({ id: "mail", schema, limits: five })],
+      ["limits", () => topic({ id: "mail", schema, limits: five })],
+      ["limits", () => registry({ id: "mail", schema, limits: five })],
+      ["limits", () => ephemeral({ id: "mail", schema, ttlMs: 1, limits: five })],
+      ["limits[1]", () => ratelimit({ id: "mail", limits: [{ limit: 1 }, five] })],
+    ];
+    for (const [path, call] of calls) expect((await failure(call)).message).to.equal(`${path} must be an object, but is 5`);
+    expect((await failure(() => ratelimit({ id: "mail", limits: five }))).message).to.equal("limits must be a list");
   });
 
   test("a name with half a character is refused: the core would take all of these for one", async () => {
