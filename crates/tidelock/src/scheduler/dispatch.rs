@@ -14,6 +14,7 @@ use super::store::{LetterView, Look, PlannedSlot, TriggerView, View};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::store::Content as Carried;
+use crate::handover::{MAX_ERROR, cut};
 use crate::job::JobBuilder;
 use crate::job::store::{Acceptance, Accepted, Due, Key, KeyKind, KeyLife, NewJob, Origin, SlotNumber};
 use crate::meta::Meta;
@@ -245,6 +246,11 @@ async fn submit(world: &Arc<World>, target: &Address, job: NewJob) -> Result<Lan
     }
 }
 
+/// As much of an error as is stored of it. It may say whatever a target said, and a script writes its length in two bytes.
+pub(crate) fn stored(error: &Error) -> Arc<str> {
+    cut(&error.to_string(), MAX_ERROR)
+}
+
 /// The pause after so many failed rounds, in milliseconds.
 pub(crate) fn round_delay(rounds: u32, random: f64) -> u64 {
     const ROUNDS: Backoff = Backoff::exponential(Duration::from_secs(1)).max(Duration::from_mins(1)).jitter(0.25);
@@ -307,6 +313,13 @@ mod tests {
         let manual = text(job("s", "d", Cause::Trigger { key: Some("k"), accepted_at: 5 }));
         let expected = r#"{"scheduleId":"d","scheduleManualKey":"k","scheduleTrigger":"manual","schedulerId":"s","tenant":"acme"}"#;
         assert_eq!(manual, expected);
+    }
+
+    #[test]
+    fn of_an_error_no_more_is_stored_than_fits() {
+        let error = Error::new(ErrorKind::Server, "ß".repeat(70_000));
+        assert!(stored(&error).len() <= MAX_ERROR);
+        assert_eq!(&*stored(&Error::new(ErrorKind::Server, "broke")), "server: broke");
     }
 
     #[test]

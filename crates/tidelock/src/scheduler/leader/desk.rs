@@ -332,7 +332,7 @@ impl Desk {
         let schedule = || view.id.as_ref().to_owned();
         let spec = match Spec::read(&view.definition) {
             Ok(spec) => spec,
-            Err(error) => return Some(unreadable(view, &error.to_string())),
+            Err(error) => return Some(unreadable(view, &error)),
         };
         let whose = Whose { scheduler: core.site.id(), schedule: &view.id };
         if let StateView::Paused { until, .. } = view.state {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::error::Error;
+use crate::scheduler::dispatch::stored;
 use crate::scheduler::observe::Happening;
 use crate::scheduler::store::{ScheduleView, Step};
 
@@ -37,8 +39,8 @@ impl Entry {
 }
 
 /// What is written of a schedule that this leader cannot read.
-pub(super) fn unreadable(view: &ScheduleView, error: &str) -> Entry {
+pub(super) fn unreadable(view: &ScheduleView, error: &Error) -> Entry {
     let (id, revision) = (Arc::clone(&view.id), view.revision);
-    let told = Happening::ScheduleQuarantined { schedule: view.id.as_ref().to_owned(), message: error.to_owned() };
-    Entry::new(Step::Quarantine { id, revision, error: error.into() }, [told])
+    let told = Happening::ScheduleQuarantined { schedule: view.id.as_ref().to_owned(), message: error.to_string() };
+    Entry::new(Step::Quarantine { id, revision, error: stored(error) }, [told])
 }

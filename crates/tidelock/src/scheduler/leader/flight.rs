@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::Engine;
 use super::entry::{Entry, unreadable};
 use super::term::Term;
-use crate::error::{Error, ErrorKind};
-use crate::handover::{MAX_ERROR, cut};
+use crate::error::ErrorKind;
 use crate::job::JobId;
 use crate::scheduler::definition::Content;
-use crate::scheduler::dispatch::{Cause, Dispatch, Landed, Tried, is_curable, round_delay};
+use crate::scheduler::dispatch::{Cause, Dispatch, Landed, Tried, is_curable, round_delay, stored};
 use crate::scheduler::observe::{Happening, SkippedBy};
 use crate::scheduler::store::{Dispatched, PlanView, PlannedSlot, ScheduleView, StateView, Step, TriggerView};
 use crate::time::{Clock, Tick, Timestamp, whole_millis};
@@ -72,7 +71,7 @@ pub(super) async fn slots(
     let content = match Content::read(&plan.content) {
         Ok(content) => content,
         Err(error) => {
-            landing.entries.push(unreadable(&view, &error.to_string()));
+            landing.entries.push(unreadable(&view, &error));
             return landing;
         }
     };
@@ -127,10 +126,6 @@ async fn fly(engine: &Engine, term: &Arc<Term>, dispatch: &Dispatch<'_>) -> Opti
         Err(error) if !may_go_on() || error.kind() == ErrorKind::ShuttingDown => None,
         _ => Some(tried),
     }
-}
-
-fn stored(error: &Error) -> Arc<str> {
-    cut(&error.to_string(), MAX_ERROR)
 }
 
 /// What is written of a slot after a round, and whether the next slot may follow.

@@ -11,7 +11,7 @@ use crate::name;
 use crate::request::awaitable;
 use crate::scheduler::Core;
 use crate::scheduler::definition::Content;
-use crate::scheduler::dispatch::{Cause, Dispatch, Landed, is_curable};
+use crate::scheduler::dispatch::{Cause, Dispatch, Landed, is_curable, stored};
 use crate::scheduler::observe::Happening;
 use crate::scheduler::store::{Change, Changes, Dispatched, Look, TriggerView, View};
 
@@ -152,7 +152,7 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
             // A target that is called is called by this one alone.
             let final_word =
                 core.targets.are_called() || !is_curable(&error) && error.kind() != ErrorKind::ShuttingDown;
-            let message: Arc<str> = error.to_string().into();
+            let message = stored(&error);
             let error = site.about(operation, &view.id, error);
             if !final_word {
                 return Err(error);
