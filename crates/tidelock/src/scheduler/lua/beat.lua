@@ -42,7 +42,7 @@ local HANDLERS_END = 9 + tonumber(ARGV[9])
 advance()
 
 if wish == 'leave' then
-  drop_instance(name)
+  withdraw(drop_instance(name, {}))
   if r.leader == name then
     r.leader, r.process, r.lease_end, r.taken = '', '', 0, 0
     ring_others(name)

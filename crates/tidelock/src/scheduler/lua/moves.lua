@@ -109,7 +109,8 @@ local function read_instance(bytes)
   return instance
 end
 
--- Somebody has these handlers no more: what counts is what the others announced.
+-- Somebody has these handlers no more: what counts is what the others announced. It reads all instances, so it is called
+-- once for all that a step removes.
 local function withdraw(handlers)
   if #handlers == 0 then
     return
@@ -131,13 +132,18 @@ local function withdraw(handlers)
   end
 end
 
-local function drop_instance(name)
+-- Removes an instance; its handlers are withdrawn with those of others. Answers them behind those of before.
+local function drop_instance(name, handlers)
   local bytes = redis.call('HGET', INSTANCES, name)
   redis.call('ZREM', ALIVE, name)
   if bytes then
     redis.call('HDEL', INSTANCES, name)
-    withdraw(read_instance(bytes).handlers)
+    local list = read_instance(bytes).handlers
+    for i = 1, #list do
+      handlers[#handlers + 1] = list[i]
+    end
   end
+  return handlers
 end
 
 local function is_served(handler)
@@ -185,10 +191,11 @@ local function drop_named(left)
 end
 
 local function drop_instances(left)
-  local found = redis.call('ZRANGEBYSCORE', ALIVE, '-inf', now, 'LIMIT', 0, left)
+  local found, handlers = redis.call('ZRANGEBYSCORE', ALIVE, '-inf', now, 'LIMIT', 0, left), {}
   for i = 1, #found do
-    drop_instance(found[i])
+    drop_instance(found[i], handlers)
   end
+  withdraw(handlers)
 end
 
 -- The next instant at which something happens by time; 0 for none.

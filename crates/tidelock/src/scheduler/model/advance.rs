@@ -107,11 +107,13 @@ impl Model {
     }
 
     fn drop_instances(&mut self, now: Now, mut left: usize) {
+        let mut handlers = Vec::new();
         while left > 0 {
             let Some((_, name)) = self.alive.first().filter(|(at, _)| *at <= now.ms).cloned() else { break };
-            self.drop_instance(now, &name);
+            handlers.extend(self.drop_instance(&name));
             left -= 1;
         }
+        self.withdraw(now, &handlers);
     }
 
     /// Removes a schedule; what it has beside itself goes at once or in the next steps.

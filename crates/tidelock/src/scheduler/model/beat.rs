@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::store::{ANNOUNCED, Beat, Beaten, Busy, DueView, MAX_BYTES, Role, STEP, TriggerView, Wish};
-use super::{HashSet, Instance, LATE, Leader, Model, NEVER, Now, next};
+use super::{HashMap, HashSet, Instance, LATE, Leader, Model, NEVER, Now, next};
 
 impl Model {
     pub(crate) fn beat(&mut self, now: Now, process: &Arc<str>, beat: &Beat) -> Beaten {
@@ -36,7 +36,8 @@ impl Model {
 
     pub(crate) fn leave(&mut self, now: Now, instance: &Arc<str>) {
         self.advance(now);
-        self.drop_instance(now, instance);
+        let handlers = self.drop_instance(instance);
+        self.withdraw(now, &handlers);
         if self.leader.as_ref().is_some_and(|leader| leader.instance == *instance) {
             self.leader = None;
             self.ring_others(instance);
@@ -75,22 +76,31 @@ impl Model {
         self.awaken(STEP);
     }
 
-    pub(super) fn drop_instance(&mut self, now: Now, name: &Arc<str>) {
-        let Some(instance) = self.instances.remove(name) else { return };
+    /// Removes an instance. Gives its handlers, which are withdrawn with those of others.
+    pub(super) fn drop_instance(&mut self, name: &Arc<str>) -> Vec<Arc<str>> {
+        let Some(instance) = self.instances.remove(name) else { return Vec::new() };
         self.alive.remove(&(instance.until, Arc::clone(name)));
-        self.withdraw(now, &instance.handlers);
+        instance.handlers
     }
 
-    /// Somebody has these handlers no more: what counts is what the others announced.
-    fn withdraw(&mut self, now: Now, handlers: &[Arc<str>]) {
-        for handler in handlers {
-            let others = self.instances.values().filter(|other| other.handlers.contains(handler));
-            let until = others.map(|other| other.announced).max().unwrap_or(0);
-            if until > now.ms {
-                self.served.insert(Arc::clone(handler), until);
-            } else {
-                self.served.remove(handler);
+    /// Somebody has these handlers no more: what counts is what the others announced. It reads all instances, so it is
+    /// called once for all that a step removes.
+    pub(super) fn withdraw(&mut self, now: Now, handlers: &[Arc<str>]) {
+        if handlers.is_empty() {
+            return;
+        }
+        let mut latest: HashMap<_, u64> = HashMap::default();
+        for other in self.instances.values() {
+            for handler in &other.handlers {
+                let until = latest.entry(Arc::clone(handler)).or_default();
+                *until = other.announced.max(*until);
             }
+        }
+        for handler in handlers {
+            match latest.get(handler) {
+                Some(until) if *until > now.ms => self.served.insert(Arc::clone(handler), *until),
+                _ => self.served.remove(handler),
+            };
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidelock_testkit::{Connection, Reply};
+use tidelock_testkit::{Binary, Connection, Flavour, Reply, Server};
 
 use super::*;
 use crate::backend::redis::{Redis, Settings, UNSWEPT};
@@ -28,23 +28,27 @@ impl Stage {
     async fn all() -> Vec<Self> {
         let mut stages = Vec::new();
         for (_, url) in tidelock_testkit::shared_servers() {
-            let unique: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
-            let prefix = format!("{UNSWEPT}.{unique}");
-            let clock = ManualClock::at(Timestamp::from_millis(START));
-            let settings = Settings {
-                url: url.clone(),
-                prefix: prefix.clone(),
-                request_timeout: Duration::from_secs(5),
-                root_certificate: None,
-                process: "process".into(),
-            };
-            let pinned = Clock::Manual(clock.clone());
-            let spawner = Arc::new(Spawner::default());
-            let redis = Redis::connect(settings, &pinned, &Lifecycle::new(pinned.clone()), &spawner).await.unwrap();
-            let remote = Remote::new(&redis.server(), &Address::new(&"default".into(), "o"));
-            stages.push(Self { url, prefix, clock, remote });
+            stages.push(Self::on(url).await);
         }
         stages
+    }
+
+    async fn on(url: String) -> Self {
+        let unique: String = std::iter::repeat_with(fastrand::alphanumeric).take(12).collect();
+        let prefix = format!("{UNSWEPT}.{unique}");
+        let clock = ManualClock::at(Timestamp::from_millis(START));
+        let settings = Settings {
+            url: url.clone(),
+            prefix: prefix.clone(),
+            request_timeout: Duration::from_secs(5),
+            root_certificate: None,
+            process: "process".into(),
+        };
+        let pinned = Clock::Manual(clock.clone());
+        let spawner = Arc::new(Spawner::default());
+        let redis = Redis::connect(settings, &pinned, &Lifecycle::new(pinned.clone()), &spawner).await.unwrap();
+        let remote = Remote::new(&redis.server(), &Address::new(&"default".into(), "o"));
+        Self { url, prefix, clock, remote }
     }
 
     async fn change(&self, change: Change) -> Changes {
@@ -222,4 +226,33 @@ async fn a_state_that_is_not_understood_is_quarantined_and_cured_by_register() {
         assert_eq!(stage.change(register).await, Changes::Updated);
         assert_eq!((stage.get().await.state, stage.get().await.next), (StateView::Active, next));
     }
+}
+
+#[tokio::test]
+async fn instances_that_are_forgotten_together_cost_one_look_at_the_others() {
+    // Its commands are counted, so it is nobody else's.
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let server = Server::start(&binary).unwrap();
+    let stage = Stage::on(server.url()).await;
+    let announce = |instance: String, handlers: &[&str]| {
+        let handlers = handlers.iter().map(|handler| Arc::from(*handler)).collect();
+        let wish = Wish::Announce;
+        stage.remote.beat(Beat { instance: instance.into(), handlers, wish, batch: 10, busy: Busy::default() })
+    };
+    for number in 0..50 {
+        announce(format!("early {number}"), &["h", "i"]).await.unwrap();
+    }
+    stage.clock.advance(Duration::from_secs(14));
+    announce("late".to_owned(), &["i"]).await.unwrap();
+    stage.clock.advance(Duration::from_secs(1));
+    let looks = || {
+        let commands = server.command(&["INFO", "commandstats"]).unwrap();
+        let calls = commands.field("cmdstat_hvals").and_then(|calls| calls.strip_prefix("calls=")?.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<u64>().expect("a number"))
+    };
+    let before = looks();
+    stage.remote.look(Look::Now).await.unwrap();
+    assert_eq!(looks() - before, 1);
+    let View::Stats(stats) = stage.remote.look(Look::Stats).await.unwrap() else { panic!("stats") };
+    assert_eq!(stats.handlers, [Arc::from("i")]);
 }
