@@ -8,6 +8,7 @@ mod entry;
 mod flight;
 mod pulse;
 mod term;
+mod tray;
 mod zones;
 
 use std::future::Future;
@@ -221,7 +222,7 @@ impl Conductor {
             control: Arc::clone(&self.control),
         });
         self.core.site.enlist(&engine.nudge);
-        let (work, inbox) = desk::inbox();
+        let (work, inbox) = tray::inbox();
         let (pulse_over, pulse) = oneshot::channel::<()>();
         let (desk_over, desk) = oneshot::channel::<()>();
         let pulse_task = Pulse::new(&engine, work);

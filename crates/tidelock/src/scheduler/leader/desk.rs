@@ -4,16 +4,15 @@
 //! decided is shown with the next beat, as a plan, and dispatched. Dispatches are under way beside the passes, so that a
 //! target that does not answer holds up nobody else; at most one of a schedule at a time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::Notify;
 
 use super::entry::{Entry, unreadable};
 use super::flight::{self, Instants, Key, Landing, Walk};
 use super::term::Term;
+use super::tray::{In, Work};
 use super::{Engine, zones};
 use crate::cron::Cron;
 use crate::hash::{HashMap, HashSet};
@@ -22,127 +21,17 @@ use crate::scheduler::decide::{self, COUNTED};
 use crate::scheduler::definition::Spec;
 use crate::scheduler::observe::{Happening, LostBy, SkippedBy};
 use crate::scheduler::store::{
-    Busy, DueView, Next, PlanView, ScheduleView, StateView, Step, TriggerView, Write, Written,
+    Busy, DueView, Next, PlanView, ScheduleView, StateView, Step, Write, Written,
 };
 use crate::scheduler::timing::Whose;
-use crate::time::{SECOND, Tick};
+use crate::time::SECOND;
 
 /// Steps of one write.
 const MAX_STEPS: usize = 500;
-
-/// What a beat showed.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) term: Arc<Term>,
-    /// The backend's now, and when it was heard.
-    pub(super) now: u64,
-    pub(super) heard: Tick,
-    pub(super) due: Vec<DueView>,
-    pub(super) triggers: Vec<TriggerView>,
-    pub(super) zones: Option<Arc<str>>,
-}
-
-/// The place between pulse and desk.
-#[derive(Debug, Default)]
-struct Tray {
-    /// How many due schedules the desk would take; 0: it is busy.
-    room: AtomicUsize,
-    freed: Notify,
-    asked: Notify,
-    lying: Mutex<Lying>,
-    arrived: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Lying {
-    work: Option<Work>,
-    /// What is under way, or landed and not written yet: a beat that was asked for before the write knows nothing of it, and a
-    /// slot that failed would be tried again at once.
-    under_way: Busy,
-}
-
-/// The end that the pulse has.
-#[derive(Debug)]
-pub(super) struct Out(Arc<Tray>);
-
-/// The end that the desk has.
-#[derive(Debug)]
-pub(super) struct In(Arc<Tray>);
-
-pub(super) fn inbox() -> (Out, In) {
-    let tray = Arc::<Tray>::default();
-    (Out(Arc::clone(&tray)), In(tray))
-}
-
-impl Tray {
-    fn lock(&self) -> MutexGuard<'_, Lying> {
-        self.lying.lock().expect("no code panics while it holds this lock")
-    }
-}
-
-impl Out {
-    pub(super) fn room(&self) -> usize {
-        self.0.room.load(Ordering::Acquire)
-    }
-
-    /// What is not to be shown.
-    pub(super) fn under_way(&self) -> Busy {
-        self.0.lock().under_way.clone()
-    }
-
-    /// Hands over what a beat showed. What lay there is out of date.
-    pub(super) fn hand_over(&self, work: Work) {
-        let mut lying = self.0.lock();
-        self.0.room.store(0, Ordering::Release);
-        lying.work = Some(work);
-        drop(lying);
-        self.0.arrived.notify_one();
-    }
-
-    /// Resolves when the desk would take work.
-    pub(super) async fn free(&self) {
-        loop {
-            let freed = self.0.freed.notified();
-            if self.room() > 0 {
-                return;
-            }
-            freed.await;
-        }
-    }
-
-    /// Resolves when the desk wants a beat at once.
-    pub(super) async fn asked(&self) {
-        self.0.asked.notified().await;
-    }
-}
-
-impl In {
-    async fn take(&self) -> Work {
-        loop {
-            self.0.arrived.notified().await;
-            let work = self.0.lock().work.take();
-            if let Some(work) = work {
-                return work;
-            }
-        }
-    }
-
-    /// The desk would take so many beside what is under way. Not while something lies in the tray: that will be under way,
-    /// and a beat that is asked for before then would show it once more.
-    fn want(&self, room: usize, under_way: Busy) {
-        let mut lying = self.0.lock();
-        if lying.work.is_some() {
-            return;
-        }
-        lying.under_way = under_way;
-        self.0.room.store(room, Ordering::Release);
-        self.0.freed.notify_waiters();
-    }
-
-    fn ask(&self) {
-        self.0.asked.notify_one();
-    }
-}
+/// Dispatches under way at once, but for what one beat shows beyond it. Ten batches, so that targets that answer have enough
+/// to do; and no more, as each beat names to the backend all that is under way: where no target answers, that would grow with
+/// all that is due.
+const ALOFT: usize = 2_000;
 
 /// The task that decides and dispatches.
 pub(super) struct Desk {
@@ -228,7 +117,8 @@ impl Desk {
                 self.work(&term, work);
             }
             self.flush(&term).await;
-            self.inbox.want(engine.core.options.batch, self.under_way());
+            let room = engine.core.options.batch.min(ALOFT.saturating_sub(self.aloft.len()));
+            self.inbox.want(room, self.under_way());
             if std::mem::take(&mut self.moved) {
                 self.inbox.ask();
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Out, Work};
+use super::tray::{Out, Work};
 use super::{Engine, Started, reached};
 use crate::backoff::Backoff;
 use crate::bell::Bell;

@@ -42,6 +42,43 @@ async fn triggers_that_fail_hold_up_no_other() {
 }
 
 #[tokio::test]
+async fn dispatches_under_way_have_a_bound() {
+    let mut bench = Bench::new();
+    let (full, _) = full(&bench).await;
+    let builder = bench.builder().submit_retries(1).submit_backoff(10 * SECOND, 10 * SECOND);
+    let scheduler = builder.lease(MINUTE).build().unwrap();
+    for number in 0..2_500 {
+        let schedule = Schedule::every(HOUR).job(&full, &());
+        scheduler.register(&format!("full {number}"), schedule).await.unwrap();
+    }
+    scheduler.register("note", note(Schedule::every(HOUR))).await.unwrap();
+    scheduler.start().await.unwrap();
+    bench.clock.set(at(30));
+    settle().await;
+    let mut decided = 0;
+    let mut after = None;
+    loop {
+        let mut page = scheduler.list().limit(1_000);
+        if let Some(after) = &after {
+            page = page.after(after);
+        }
+        let page = page.await.unwrap();
+        decided += page.items.iter().map(|info| info.planned).sum::<usize>();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(decided, 2_000, "all of them are tried, and no more is taken up");
+    bench.nothing_runs();
+    // Their round ends, and others have their turn.
+    bench.clock.advance(13 * SECOND);
+    settle().await;
+    assert_eq!(bench.next_run().await.schedule, "note");
+    scheduler.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_dispatch_under_way_ends_with_its_plan() {
     for unregister in [false, true] {
         let bench = Bench::new();
