@@ -13,7 +13,7 @@ mod target;
 pub(crate) use target::seed;
 #[cfg(target_family = "wasm")]
 pub use target::{Begun, Pending, begin};
-pub(crate) use target::{Listener, Sleep, Spawner, monotonic, sleep, wall_clock_millis};
+pub(crate) use target::{Listener, Sleep, Spawner, give_turn, monotonic, sleep, wall_clock_millis};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ pub(crate) fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
     Box::pin(std::future::ready(value))
 }
 
-/// Lets every other ready task run once.
+/// Lets every other ready task run once. Timers and connections may have to wait on: see [`give_turn`].
 pub(crate) async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|context| {

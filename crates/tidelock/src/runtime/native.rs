@@ -25,6 +25,12 @@ pub(crate) fn monotonic() -> Duration {
     ORIGIN.elapsed()
 }
 
+/// Amid long work: lets everything else of the runtime have its turn, timers and connections included.
+pub(crate) async fn give_turn() {
+    // A task that wakes itself would go on for some dozen turns before a runtime with one thread looks at its timers.
+    tokio::task::yield_now().await;
+}
+
 /// tokio's timer wheel covers about two years; longer waits are taken in steps.
 const STEP: Duration = Duration::from_hours(180 * 24);
 

@@ -40,6 +40,11 @@ pub(crate) fn monotonic() -> Duration {
     })
 }
 
+/// Amid long work: lets the other tasks have their turn, and the page when it is time.
+pub(crate) async fn give_turn() {
+    crate::runtime::yield_now().await;
+}
+
 /// Starts tasks on the page's only thread.
 #[derive(Debug)]
 pub(crate) struct Spawner {

@@ -29,22 +29,24 @@ pub(crate) struct Decision {
 
 /// Decides the slots from `expected` on that are due at `now`.
 ///
-/// It goes backwards from the last one that is due, so a long outage costs no more than what can be run or counted.
+/// It goes backwards from the last one that is due, so a long outage costs no more than what can be run or counted. When a slot
+/// is due is computed for those that may run: each before a late one is late, too, as it is due before that.
 pub(crate) fn decide(timing: &Timing, whose: Whose<'_>, expected: u64, now: u64, terms: Terms) -> Decision {
     let last_due = last_due(timing, whose, now).filter(|slot| *slot >= expected);
     let after = last_due.map_or_else(|| timing.first_from(expected), |slot| timing.next_after(slot));
     let next = after.map(|slot| timing.next(whose, slot));
-    let mut behind = Backwards { timing, whose, earliest: expected, slot: last_due };
+    let mut behind = Backwards { timing, earliest: expected, slot: last_due };
+    let planned = |slot, on_time| PlannedSlot { slot, due: timing.due(whose, slot), on_time };
 
     let mut slots = Vec::new();
     let mut late = None;
-    for (slot, due) in &mut behind {
-        let lateness = now - due;
-        if lateness >= terms.tolerance.max(1) {
-            late = Some((slot, due));
+    for slot in &mut behind {
+        let planned = planned(slot, true);
+        if now - planned.due >= terms.tolerance.max(1) {
+            late = Some(slot);
             break;
         }
-        slots.push(PlannedSlot { slot, due, on_time: true });
+        slots.push(planned);
     }
     let caught_up = match terms.misfire {
         Misfire::Skip => 0,
@@ -53,10 +55,10 @@ pub(crate) fn decide(timing: &Timing, whose: Whose<'_>, expected: u64, now: u64,
     };
     let mut missed = 0;
     let mut left = caught_up;
-    for (slot, due) in late.into_iter().chain(behind) {
+    for slot in late.into_iter().chain(behind) {
         if left > 0 {
             left -= 1;
-            slots.push(PlannedSlot { slot, due, on_time: false });
+            slots.push(planned(slot, false));
         } else if missed < COUNTED {
             missed += 1;
         } else {
@@ -73,21 +75,20 @@ fn last_due(timing: &Timing, whose: Whose<'_>, now: u64) -> Option<u64> {
     if timing.due(whose, slot) <= now { Some(slot) } else { timing.last_before(slot) }
 }
 
-/// Slots, each with its due instant, from one backwards.
+/// Slots from one backwards.
 struct Backwards<'a> {
     timing: &'a Timing,
-    whose: Whose<'a>,
     earliest: u64,
     slot: Option<u64>,
 }
 
 impl Iterator for Backwards<'_> {
-    type Item = (u64, u64);
+    type Item = u64;
 
-    fn next(&mut self) -> Option<(u64, u64)> {
+    fn next(&mut self) -> Option<u64> {
         let slot = self.slot.filter(|slot| *slot >= self.earliest)?;
         self.slot = self.timing.last_before(slot);
-        Some((slot, self.timing.due(self.whose, slot)))
+        Some(slot)
     }
 }
 

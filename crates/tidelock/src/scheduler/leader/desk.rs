@@ -4,6 +4,7 @@
 //! decided is shown with the next beat, as a plan, and dispatched. Dispatches are under way beside the passes, so that a
 //! target that does not answer holds up nobody else; at most one of a schedule at a time.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
@@ -20,14 +21,16 @@ use crate::runtime::{self, BoxFuture};
 use crate::scheduler::decide::{self, COUNTED};
 use crate::scheduler::definition::Spec;
 use crate::scheduler::observe::{Happening, LostBy, SkippedBy};
-use crate::scheduler::store::{
-    Busy, DueView, Next, PlanView, ScheduleView, StateView, Step, Write, Written,
-};
+use crate::scheduler::store::{Busy, DueView, Next, PlanView, ScheduleView, StateView, Step, Write, Written};
 use crate::scheduler::timing::Whose;
 use crate::time::SECOND;
 
 /// Steps of one write.
 const MAX_STEPS: usize = 500;
+/// Slots that are judged before everything else has its turn: a few milliseconds. A schedule that nobody looked at for long
+/// has thousands of them, and where all tasks share a thread the lease would end before a batch of such schedules is judged
+/// and written; the next leader would come no further.
+const AT_A_STRETCH: u64 = 1_000;
 /// Dispatches under way at once, but for what one beat shows beyond it. Ten batches, so that targets that answer have enough
 /// to do; and no more, as each beat names to the backend all that is under way: where no target answers, that would grow with
 /// all that is due.
@@ -43,6 +46,8 @@ pub(super) struct Desk {
     /// Landed and not written yet.
     landed: Vec<Key>,
     pending: Vec<Entry>,
+    /// Due, without an open plan.
+    unjudged: VecDeque<Unjudged>,
     /// How often triggers failed.
     failures: HashMap<(u64, u64), u32>,
     /// Plans, by birth and run number, whose target nobody has.
@@ -55,6 +60,13 @@ pub(super) struct Desk {
     walk_broken: bool,
 }
 
+/// A schedule that is due, whether its handler is announced, and the backend's now of that.
+struct Unjudged {
+    schedule: ScheduleView,
+    served: bool,
+    now: u64,
+}
+
 impl Desk {
     pub(super) fn new(engine: &Arc<Engine>, inbox: In) -> Self {
         Self {
@@ -64,6 +76,7 @@ impl Desk {
             aloft: HashSet::default(),
             landed: Vec::new(),
             pending: Vec::new(),
+            unjudged: VecDeque::new(),
             failures: HashMap::default(),
             unserved: HashSet::default(),
             moved: false,
@@ -97,6 +110,7 @@ impl Desk {
         self.aloft.clear();
         self.landed.clear();
         self.pending.clear();
+        self.unjudged.clear();
         self.failures.clear();
         self.unserved.clear();
         self.judged.clear();
@@ -116,11 +130,15 @@ impl Desk {
                 }
                 self.work(&term, work);
             }
+            self.judge_some();
             self.flush(&term).await;
-            let room = engine.core.options.batch.min(ALOFT.saturating_sub(self.aloft.len()));
-            self.inbox.want(room, self.under_way());
-            if std::mem::take(&mut self.moved) {
-                self.inbox.ask();
+            // A beat would show once more what waits to be judged.
+            if self.unjudged.is_empty() {
+                let room = engine.core.options.batch.min(ALOFT.saturating_sub(self.aloft.len()));
+                self.inbox.want(room, self.under_way());
+                if std::mem::take(&mut self.moved) {
+                    self.inbox.ask();
+                }
             }
             tokio::select! {
                 biased;
@@ -128,6 +146,7 @@ impl Desk {
                 () = engine.closing() => {}
                 work = self.inbox.take() => next = Some(work),
                 Some(landing) = self.flights.next(), if !self.flights.is_empty() => self.land(landing),
+                () = runtime::give_turn(), if !self.unjudged.is_empty() => {}
             }
             while let Some(Some(landing)) = self.flights.next().now_or_never() {
                 self.land(landing);
@@ -178,11 +197,7 @@ impl Desk {
                     plans.push(schedule);
                 }
             } else {
-                let entry = self.judge(&schedule, served, work.now);
-                if entry.is_some() {
-                    self.judged.insert(Arc::clone(&schedule.id));
-                }
-                self.pending.extend(entry);
+                self.unjudged.push_back(Unjudged { schedule, served, now: work.now });
             }
         }
         // Those that only catch up wait for all others.
@@ -215,8 +230,22 @@ impl Desk {
         }
     }
 
-    /// What is written of a schedule that is due and has no open plan.
-    fn judge(&self, view: &ScheduleView, served: bool, now: u64) -> Option<Entry> {
+    /// Judges what is due, until that has taken long enough.
+    fn judge_some(&mut self) {
+        let mut slots = 0;
+        while slots < AT_A_STRETCH
+            && let Some(Unjudged { schedule, served, now }) = self.unjudged.pop_front()
+        {
+            let entry = self.judge(&schedule, served, now, &mut slots);
+            if entry.is_some() {
+                self.judged.insert(Arc::clone(&schedule.id));
+            }
+            self.pending.extend(entry);
+        }
+    }
+
+    /// What is written of a schedule that is due and has no open plan. Counts the slots that it looks at.
+    fn judge(&self, view: &ScheduleView, served: bool, now: u64, slots_seen: &mut u64) -> Option<Entry> {
         let core = &self.engine.core;
         let (id, revision) = (Arc::clone(&view.id), view.revision);
         let schedule = || view.id.as_ref().to_owned();
@@ -227,10 +256,11 @@ impl Desk {
         let whose = Whose { scheduler: core.site.id(), schedule: &view.id };
         if let StateView::Paused { until, .. } = view.state {
             let until = until.filter(|until| *until <= now)?;
-            return Some(resume(&spec, whose, view, until));
+            return Some(resume(&spec, whose, view, until, slots_seen));
         }
         let Next { slot: expected, .. } = view.next?;
         let decision = decide::decide(&spec.timing, whose, expected, now, spec.content.terms(core.options.tolerance));
+        *slots_seen += decision.slots.len() as u64 + decision.missed;
         if decision.slots.is_empty() && decision.missed == 0 && decision.next == view.next {
             return None;
         }
@@ -378,12 +408,13 @@ impl Desk {
 
 /// A pause is over by its own end: slots go on from there, and late ones are judged as ever. Slots before the next one were
 /// decided, or dropped as the timing was another one.
-fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64) -> Entry {
+fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64, slots_seen: &mut u64) -> Entry {
     let next = match view.next {
         Some(next) if next.slot < until => spec.timing.first_from(until).map(|slot| spec.timing.next(whose, slot)),
         next => next,
     };
     let passed = view.next.map_or(0, |next| spec.timing.count(next.slot, until, COUNTED));
+    *slots_seen += passed;
     let (id, revision, schedule) = (Arc::clone(&view.id), view.revision, view.id.as_ref().to_owned());
     let told = Happening::DispatchSkipped { schedule, count: passed, reason: SkippedBy::Paused };
     Entry::new(Step::Resume { id, revision, next, passed }, (passed > 0).then_some(told))

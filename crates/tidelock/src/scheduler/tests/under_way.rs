@@ -42,6 +42,29 @@ async fn triggers_that_fail_hold_up_no_other() {
 }
 
 #[tokio::test]
+async fn judging_a_long_outage_gives_others_their_turn() {
+    let bench = Bench::new();
+    let scheduler = bench.scheduler();
+    for number in 0..20 {
+        let schedule = note(Schedule::every(SECOND).tolerance(Duration::ZERO));
+        scheduler.register(&format!("each second {number}"), schedule).await.unwrap();
+    }
+    bench.clock.advance(10 * HOUR);
+    // How far it has come, as it is seen between its turns.
+    let mut seen = std::collections::BTreeSet::new();
+    let watch = async {
+        while seen.last() != Some(&(20 * decide::COUNTED)) {
+            tokio::task::yield_now().await;
+            seen.insert(scheduler.metrics().missed);
+        }
+    };
+    tokio::join!(scheduler.start(), watch).0.unwrap();
+    // Some turns are nobody's but the desk's, as something of its own had landed.
+    assert!(seen.len() > 10, "what was judged is written before the others are: {seen:?}");
+    scheduler.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn dispatches_under_way_have_a_bound() {
     let mut bench = Bench::new();
     let (full, _) = full(&bench).await;
