@@ -265,8 +265,9 @@ impl Scheduler {
         leader::start(&self.core).await
     }
 
-    /// Stops the instance: the trip under way ends, nothing more is decided, leadership and handlers are given up, and runs
-    /// of its handlers that are not over after `stop_grace` are given back, without using an attempt.
+    /// Stops the instance: the trip under way ends, or is left to the next leader after a `lease`; nothing more is decided,
+    /// leadership and handlers are given up, and runs of its handlers that are not over after `stop_grace` are given back,
+    /// without using an attempt.
     ///
     /// When it has resolved no handler of the instance starts or runs. On an instance that was not started it does nothing.
     /// Dropping the future leaves it stopping.

@@ -148,7 +148,10 @@ export type Scheduler = {
   id: string;
   /** From now on it leads if nobody else of its id does, and its targets are called. */
   start(): void;
-  /** Gives up leadership at once; resolves when the submission under way has ended. */
+  /**
+   * Gives up leadership at once; resolves when the submission under way has ended, but after `leaseMs` at the latest: it may
+   * be submitted again then.
+   */
   stop(): Promise<void>;
   metrics(): SchedulerMetricsSnapshot;
   /** Creates a schedule, or puts it in the place of the one with its id. */

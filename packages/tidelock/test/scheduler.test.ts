@@ -519,6 +519,29 @@ describe("scheduler leaders", () => {
       await platform.stop();
     }));
 
+  test("a submission that never ends holds a stopped one for its lease; then another one leads, and submits it", () =>
+    pinned(async (time) => {
+      const [one, other] = [make(), make({ id: `scheduler ${made}` })];
+      const never = target(() => new Promise<string>(() => {}));
+      await one.register({ id: "d", cron: "* * * * *", input: 1, job: never });
+      one.start();
+      await time.advance(MINUTE);
+      expect(never.slots()).to.deep.equal([FIRST]);
+      const yours = target();
+      await other.register({ id: "d", cron: "* * * * *", input: 1, job: yours });
+      other.start();
+      let stopped = false;
+      const stopping = one.stop().then(() => (stopped = true));
+      await time.advance(4_900);
+      expect([stopped, other.metrics().isLeader]).to.deep.equal([false, false]);
+      await time.advance(200);
+      expect([stopped, other.metrics().isLeader]).to.deep.equal([true, true]);
+      await stopping;
+      expect(yours.slots()).to.deep.equal([FIRST]);
+      expect(one.of("leader_lost").length).to.equal(1);
+      await other.stop();
+    }));
+
   test("a start during a stop gives one leader again", () =>
     pinned(async (time) => {
       const runs = target();

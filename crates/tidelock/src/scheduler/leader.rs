@@ -257,8 +257,7 @@ impl Conductor {
             engine.tell_end(&term, LostBy::Stop);
         }
         let leaving = async {
-            // What resolves is the end of the task, by itself or with its runtime.
-            let _ = desk.await;
+            desk_ended(&engine, desk).await;
             engine.quiet.send_replace(true);
             let _ = pulse.await;
             // What was sent may be heard of yet.
@@ -291,6 +290,22 @@ impl Conductor {
         let reports = join_all(workers.into_iter().map(|worker| worker.shutdown(grace))).await;
         reports.iter().map(|report| report.given_back).sum()
     }
+}
+
+/// Waits for the end of the desk's task, by itself or with its runtime; no longer than for a lease, after which somebody else
+/// may lead. A target that never answers would keep the instance from its end for as long, and all others from leading. What it
+/// answers later is not written any more: the next leader submits that again, as after a crash.
+async fn desk_ended(engine: &Engine, mut desk: oneshot::Receiver<()>) {
+    let lease = engine.core.options.lease;
+    tokio::select! {
+        biased;
+        _ = &mut desk => return,
+        () = engine.core.site.world.clock.sleep(lease) => {}
+    }
+    if let Some(term) = engine.office.current() {
+        engine.lose(&term, LostBy::Stop);
+    }
+    let _ = desk.await;
 }
 
 /// Gives up leadership and handlers.
