@@ -133,7 +133,8 @@ pub(crate) enum KeyLife {
 pub(crate) struct Origin {
     /// Scheduler and schedule, as one injective text of at most 1,024 bytes.
     pub(crate) series: Arc<str>,
-    /// Of a slot: accepted only if newer than all that the series remembers; of a trigger: nothing to compare.
+    /// Of a slot: accepted only if newer than all that the series remembers. With a key it comes late, when there are newer
+    /// ones: accepted unless the series remembers that it was. Of a trigger: nothing to compare.
     pub(crate) slot: Option<SlotNumber>,
     pub(crate) overlap: Overlapping,
     /// How long the series is remembered from its last use.

@@ -49,9 +49,11 @@ pub(crate) enum Cause<'a> {
         key: Option<&'a str>,
         accepted_at: u64,
     },
-    /// A slot out of the dead letters: the target has newer ones by now, so it goes by a key.
+    /// A slot out of the dead letters: the target has newer ones by now, so it goes by a key, and by its number only if the
+    /// target remembers that: it may have accepted it although no answer came.
     Late {
         slot: PlannedSlot,
+        timing_revision: u64,
         missed: u64,
     },
 }
@@ -70,7 +72,7 @@ impl<'a> Cause<'a> {
 
     pub(crate) fn of_letter(letter: &'a LetterView) -> Self {
         match letter.slot {
-            Some(slot) => Self::Late { slot, missed: letter.missed },
+            Some(slot) => Self::Late { slot, timing_revision: letter.timing_revision, missed: letter.missed },
             None => Self::Trigger { key: letter.key.as_deref(), accepted_at: letter.at },
         }
     }
@@ -115,11 +117,11 @@ impl Dispatch<'_> {
         };
         let text = || format!("{series}{}:{}", self.born, self.run).into();
         let key = || Key { kind: KeyKind::Trigger, text: text(), life: KeyLife::For(self.memory) };
+        let number = |slot: PlannedSlot, revision| SlotNumber { revision, slot: slot.slot };
         let (slot, key) = match self.cause {
-            Cause::Slot { slot, timing_revision, .. } => {
-                (Some(SlotNumber { revision: timing_revision, slot: slot.slot }), None)
-            }
-            Cause::Trigger { .. } | Cause::Late { .. } => (None, Some(key())),
+            Cause::Slot { slot, timing_revision, .. } => (Some(number(slot, timing_revision)), None),
+            Cause::Late { slot, timing_revision, .. } => (Some(number(slot, timing_revision)), Some(key())),
+            Cause::Trigger { .. } => (None, Some(key())),
         };
         let told = self.told();
         let origin = Origin {
@@ -142,7 +144,7 @@ impl Dispatch<'_> {
 
     pub(crate) fn told(&self) -> Slot {
         let (slot, due, trigger, missed) = match self.cause {
-            Cause::Slot { slot, missed, .. } | Cause::Late { slot, missed } => {
+            Cause::Slot { slot, missed, .. } | Cause::Late { slot, missed, .. } => {
                 let trigger = if slot.on_time { Trigger::OnTime } else { Trigger::CatchUp };
                 (slot.slot, slot.due, trigger, missed)
             }
@@ -299,10 +301,37 @@ mod tests {
         assert_eq!((told.slot.as_millis(), told.due.as_millis()), (1_000, 1_500));
 
         let trigger = job("s", "d", Cause::Trigger { key: Some("k"), accepted_at: 5 });
-        let late = job("s", "d", Cause::Late { slot: SLOT, missed: 0 });
+        let late = job("s", "d", Cause::Late { slot: SLOT, timing_revision: 4, missed: 0 });
         assert_eq!(trigger.origin.as_ref().unwrap().slot, None);
         // A dead letter goes by the key of its run, whatever the target has seen since.
         assert_eq!(trigger.key, late.key);
+    }
+
+    #[tokio::test]
+    async fn a_slot_out_of_the_dead_letters_is_known_again_if_it_was_accepted() {
+        let tide = Tidelock::in_process();
+        let address = Address::new(&"default".into(), "s");
+        let content = content();
+        let submit = async |run, cause| {
+            let (schedule, born, memory) = ("d", 3, 60_000);
+            let dispatch = Dispatch { scheduler: &address, schedule, born, run, content: &content, memory, cause };
+            match dispatch.submit(&tide.world).await.unwrap() {
+                Landed::Accepted { job, duplicate } => (job, duplicate),
+                other @ Landed::Overlapping { .. } => panic!("{other:?}"),
+            }
+        };
+        let at = |run: u64| PlannedSlot { slot: run * 1_000, due: run * 1_000, on_time: true };
+        let in_time = |run| submit(run, Cause::Slot { slot: at(run), timing_revision: 4, missed: 0 });
+        let late = |run| submit(run, Cause::Late { slot: at(run), timing_revision: 4, missed: 0 });
+        // The answer to the first is lost, the second never comes to its target, and both are given up.
+        let (first, _) = in_time(1).await;
+        for run in 3..=9 {
+            in_time(run).await;
+        }
+        assert_eq!(late(1).await, (first, true));
+        let (second, duplicate) = late(2).await;
+        assert_eq!((duplicate, late(2).await), (false, (second, true)));
+        assert!(in_time(9).await.1, "the newest slot is as before");
     }
 
     #[test]

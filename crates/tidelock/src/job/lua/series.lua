@@ -115,19 +115,24 @@ local function remember_slot(s, slot, answer)
   s.judged = (s.judged .. slot .. answer):sub(-SLOTS * SLOT_SIZE)
 end
 
--- What is against a run: a letter and an id; nil for nothing.
-local function judge_series(name, origin)
+-- What is against a run: a letter and an id; nil for nothing. Against one that comes late, with a key, it says nothing that
+-- there are newer slots, or that it was refused before.
+local function judge_series(name, origin, is_late)
   local s = series_of(name)
   if not s then
     return nil
   end
   if origin.has_slot == 1 and not is_newer(s, origin.slot) then
+    local known
     for at = 1, #s.judged, SLOT_SIZE do
       if s.judged:sub(at, at + 15) == origin.slot then
-        return s.judged:sub(at + 16, at + 24)
+        known = s.judged:sub(at + 16, at + 24)
+        break
       end
     end
-    return 'D' .. NO_ID
+    if not is_late or (known and known:sub(1, 1) == 'D') then
+      return known or 'D' .. NO_ID
+    end
   end
   if s.active == 0 or origin.overlap == 'a' or (origin.overlap == 'q' and s.active - s.running < origin.most) then
     return nil
@@ -150,7 +155,7 @@ local function join_series(j, origin)
     s.active = s.active + 1
   end
   fresh[ACTIVE] = true
-  if origin and origin.has_slot == 1 then
+  if origin and origin.has_slot == 1 and is_newer(s, origin.slot) then
     remember_slot(s, origin.slot, 'D' .. j.id)
   end
   write_series(s)

@@ -88,7 +88,7 @@ local function first_beyond_depth(items)
       counts = not seen[item.key] and not bound_to(item.key)
       seen[item.key] = true
     end
-    if counts and not (item.origin and judge_series(item.series, item.origin)) then
+    if counts and not (item.origin and judge_series(item.series, item.origin, item.key)) then
       if item.limit > 0 and depth >= item.limit then
         return i - 1, depth
       end
@@ -105,7 +105,7 @@ local function submit_one(item)
   if bound then
     return 'D' .. bound
   end
-  local against = item.origin and judge_series(item.series, item.origin)
+  local against = item.origin and judge_series(item.series, item.origin, item.key)
   if against then
     refuse_slot(item.series, item.origin, against)
     return against

@@ -36,12 +36,16 @@ impl Series {
 }
 
 impl Model {
-    /// Judges the slot and the overlap rule of a run to be accepted; `None`: nothing is against it.
-    pub(super) fn judge_series(&self, origin: &Origin) -> Option<Acceptance> {
+    /// Judges the slot and the overlap rule of a run to be accepted; `None`: nothing is against it. Against one that comes
+    /// late, with a key, it says nothing that there are newer slots, or that it was refused before.
+    pub(super) fn judge_series(&self, origin: &Origin, is_late: bool) -> Option<Acceptance> {
         let series = self.series.get(&origin.series)?;
         if let Some(slot) = origin.slot.filter(|slot| !series.is_newer(*slot)) {
-            let known = series.judged.iter().find(|(known, _)| *known == slot);
-            return Some(known.map_or(Acceptance::Duplicate { id: 0 }, |(_, answer)| *answer));
+            let known = series.judged.iter().find(|(known, _)| *known == slot).map(|(_, answer)| *answer);
+            match known {
+                None | Some(Acceptance::Overlapping { .. }) if is_late => {}
+                known => return Some(known.unwrap_or(Acceptance::Duplicate { id: 0 })),
+            }
         }
         let active = *series.active.first()?;
         let waiting = series.active.len() as u64 - series.running;
@@ -67,7 +71,7 @@ impl Model {
         let series = self.series.entry(Arc::clone(name)).or_default();
         self.series_ends.remove(&(series.until, Arc::clone(name)));
         series.active.insert(id);
-        if let Some(slot) = slot {
+        if let Some(slot) = slot.filter(|slot| series.is_newer(*slot)) {
             series.remember(slot, Acceptance::Duplicate { id });
         }
     }

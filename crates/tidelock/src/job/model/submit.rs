@@ -27,7 +27,7 @@ impl Model {
                 }
                 keys.push((key.kind, &key.text));
             }
-            if job.origin.as_ref().is_some_and(|origin| self.judge_series(origin).is_some()) {
+            if job.origin.as_ref().is_some_and(|origin| self.judge_series(origin, job.key.is_some()).is_some()) {
                 continue;
             }
             if let Some(limit) = job.max_depth.filter(|limit| depth >= *limit) {
@@ -53,7 +53,7 @@ impl Model {
             return Acceptance::Duplicate { id };
         }
         if let Some(origin) = &new.origin
-            && let Some(against) = self.judge_series(origin)
+            && let Some(against) = self.judge_series(origin, new.key.is_some())
         {
             self.refuse_slot(origin, against);
             return against;

@@ -80,7 +80,8 @@ impl ListLetters {
 
 /// Submits a dead letter's slot to the present target of its schedule, and removes the entry. Gives [`Triggered`].
 ///
-/// It goes under the entry's own identity: asked twice, it runs once. An entry that overlaps an earlier run stays. Fails with
+/// It goes under the entry's own identity: asked twice, it runs once. A slot that its target had accepted, without an answer in
+/// time, is known again while it is among the newest eight of its schedule. An entry that overlaps an earlier run stays. Fails with
 /// *not found* if the entry or its schedule is gone, and if the target does not accept it in a round of tries; the entry stays
 /// then. Dropping the future after it was sent may still run it.
 #[derive(Debug)]
