@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use tidelock::ErrorKind;
 
+use crate::output::Unread;
+
 /// How the command ended; `tidelock --help` explains the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -32,7 +34,7 @@ impl From<Exit> for ExitCode {
 
 /// Tells why the command failed.
 pub(crate) fn failed(error: &anyhow::Error) -> Exit {
-    if error.chain().any(is_closed_pipe) {
+    if error.is::<Unread>() {
         // Whoever read the output has seen enough.
         return Exit::Yes;
     }
@@ -82,10 +84,6 @@ fn message(error: &anyhow::Error) -> String {
     parts.join(": ")
 }
 
-fn is_closed_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
 /// Leaves user and password out of URLs that somebody put where none is expected.
 fn redact(text: &str) -> String {
     let mut words = Vec::new();
@@ -128,7 +126,16 @@ impl std::error::Error for Wrong {}
 
 #[cfg(test)]
 mod tests {
-    use super::redact;
+    use std::io;
+
+    use super::{Exit, Unread, failed, redact};
+
+    #[test]
+    fn only_output_that_nobody_reads_is_no_failure() {
+        assert_eq!(failed(&anyhow::Error::new(Unread).context("after 3 messages")), Exit::Yes);
+        let other = anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("another pipe");
+        assert_ne!(failed(&other), Exit::Yes);
+    }
 
     #[test]
     fn credentials_are_left_out() {

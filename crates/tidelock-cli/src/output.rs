@@ -1,5 +1,6 @@
 //! What goes to stdout.
 
+use std::fmt;
 use std::io::{self, Write as _};
 
 use serde::Serialize;
@@ -10,19 +11,31 @@ use crate::exit::Exit;
 use crate::value::plain;
 
 /// Writes the answer for machines or for people.
-pub(crate) fn answer(as_json: bool, machine: &impl Serialize, human: &str) -> io::Result<()> {
+pub(crate) fn answer(as_json: bool, machine: &impl Serialize, human: &str) -> anyhow::Result<()> {
     if as_json { json(machine) } else { text(human) }
 }
 
 /// Writes text as it is.
-pub(crate) fn text(text: &str) -> io::Result<()> {
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| if error.kind() == io::ErrorKind::BrokenPipe { Unread.into() } else { error.into() })
 }
 
+/// Whoever read stdout has closed it. Its own type, because other pipes break, too.
+#[derive(Debug)]
+pub(crate) struct Unread;
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the output any more")
+    }
+}
+
+impl std::error::Error for Unread {}
+
 /// Writes one JSON value on one line.
-fn json(value: &impl Serialize) -> io::Result<()> {
+fn json(value: &impl Serialize) -> anyhow::Result<()> {
     text(&format!("{}\n", serde_json::to_string(value)?))
 }
 

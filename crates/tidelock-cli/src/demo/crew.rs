@@ -1,5 +1,6 @@
 //! The workers of a run: in this process, or in processes of their own.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -140,9 +141,18 @@ async fn start(plan: &Plan) -> anyhow::Result<Child> {
     let mut child = command.spawn()?;
     let mut line = serde_json::to_vec(plan)?;
     line.push(b'\n');
-    let stdin = child.stdin.as_mut().context("stdin is a pipe")?;
-    stdin.write_all(&line).await?;
+    tell(&mut child, &line).await?;
     Ok(child)
+}
+
+/// Writes to the stdin of a process; fails with its exit code if it has ended.
+async fn tell(child: &mut Child, line: &[u8]) -> anyhow::Result<()> {
+    let stdin = child.stdin.as_mut().context("stdin is a pipe")?;
+    match stdin.write_all(line).await {
+        // Nobody else has the other end.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(WorkerEnded(child.wait().await?.code()).into()),
+        written => Ok(written?),
+    }
 }
 
 /// A temporary folder for the ledger, gone when dropped.
@@ -164,5 +174,18 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // A folder that stays behind in the temporary folder harms nobody.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::{Command, Stdio, WorkerEnded, tell};
+
+    #[tokio::test]
+    async fn a_process_that_ends_before_it_has_read_is_told() {
+        let mut child = Command::new("sh").args(["-c", "exit 7"]).stdin(Stdio::piped()).spawn().unwrap();
+        // More than a pipe takes, so that the end of the process comes first.
+        let error = tell(&mut child, &vec![b' '; 1 << 20]).await.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(WorkerEnded(Some(7)))), "{error:#}");
     }
 }

@@ -2,7 +2,7 @@
 
 use tidelock_testkit::{Binary, Flavour, Server, free_port};
 
-use crate::run::{tidelock, tidelock_at};
+use crate::run::{command, tidelock, tidelock_at};
 
 const SECRET: &str = "correct-horse";
 
@@ -12,6 +12,14 @@ fn a_file_that_is_not_there_is_a_wrong_request() {
         let ran = tidelock(&["demo", path, "--json"]).expect(2);
         assert!(ran.stderr.contains(path) && ran.stdout.is_empty(), "{ran:?}");
     }
+}
+
+#[test]
+fn a_reader_of_stdout_that_has_seen_enough_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command(&["demo", "--print-orders"]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 #[test]
