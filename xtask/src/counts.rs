@@ -32,6 +32,7 @@ pub(crate) fn counts(report: &mut Report, update: bool) -> Result<()> {
     let works = output(&mut Command::new(&program))?;
     let counted =
         works.lines().map(|work| Ok((work.to_owned(), count(&program, work)?))).collect::<Result<Counts>>()?;
+    check(&counted)?;
     if update {
         let text = serde_json::to_string_pretty(&counted)?;
         return fs::write(written_down(), text + "\n").context("cannot write the counts down");
@@ -61,8 +62,20 @@ fn all(program: &Path, work: &str, times: u64) -> Result<u64> {
     Ok(total.trim().parse()?)
 }
 
+/// Fails where nothing can have been counted.
+fn check(counted: &Counts) -> Result<()> {
+    ensure!(!counted.is_empty(), "the program names no work");
+    for (work, instructions) in counted {
+        ensure!(*instructions > 0, "{work} took no instruction");
+    }
+    Ok(())
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn compare(counted: &Counts, before: &Counts) -> Result<()> {
+    for work in before.keys() {
+        ensure!(counted.contains_key(work), "{work} is written down and was not counted; `--update` forgets it");
+    }
     let mut longer = Vec::new();
     eprintln!("{:<12}{:>10}{:>10}", "", "before", "now");
     for (work, now) in counted {
@@ -80,4 +93,34 @@ fn compare(counted: &Counts, before: &Counts) -> Result<()> {
         TOLERANCE * 100.0
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counts, check, compare};
+
+    fn counts(counts: &[(&str, u64)]) -> Counts {
+        counts.iter().map(|&(work, instructions)| (work.to_owned(), instructions)).collect()
+    }
+
+    #[test]
+    fn what_was_not_counted_does_not_pass() {
+        assert!(check(&counts(&[("queue", 1)])).is_ok());
+        assert!(check(&counts(&[])).is_err());
+        assert!(check(&counts(&[("mutex", 1), ("queue", 0)])).is_err());
+    }
+
+    #[test]
+    fn each_work_is_compared_with_its_own_count() {
+        let before = counts(&[("mutex", 1_000), ("queue", 1_000)]);
+        assert!(compare(&counts(&[("mutex", 1_099), ("queue", 900)]), &before).is_ok());
+        for (work, counted) in [
+            ("queue", counts(&[("mutex", 1_000), ("queue", 1_101)])),
+            ("queue", counts(&[("mutex", 1_000)])),
+            ("topic", counts(&[("mutex", 1_000), ("queue", 1_000), ("topic", 1)])),
+        ] {
+            let error = compare(&counted, &before).unwrap_err().to_string();
+            assert!(error.starts_with(work), "{error}");
+        }
+    }
 }
