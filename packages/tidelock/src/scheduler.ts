@@ -236,6 +236,29 @@ function slotKey({ prefix, id }: Part, schedule: string): string {
   return storeKey(prefix, id, "lastRun", schedule);
 }
 
+/** The stores that keep the slot of a schedule, and under which key. */
+function placesOf(part: Part, schedule: string): Map<Slots, string> {
+  const places = new Map<Slots, string>();
+  for (const { targets, slots } of partsOf(part)) {
+    const target = targets.get(schedule);
+    if (target !== undefined) places.set(slots, slotKey(part, target.id));
+  }
+  return places;
+}
+
+/** Does it in each store. One that fails keeps none of the others from their turn; its error is thrown when all had theirs. */
+function inEach(places: Map<Slots, string>, act: (store: Slots, key: string) => void): void {
+  const errors: unknown[] = [];
+  for (const [store, key] of places) {
+    try {
+      act(store, key);
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
+}
+
 /** What takes the outcome of a call: the job's id, or the error, its text, and whether it is final. */
 type Give = (outcome: [id: string] | [id: undefined, error: unknown, text: string, isFinal: boolean]) => void;
 
@@ -258,13 +281,7 @@ function surface(weak: WeakRef<Part>) {
     decided(schedule: string, slot: number) {
       const part = weak.deref();
       if (part === undefined) return;
-      const told = new Set<Slots>();
-      for (const { targets, slots } of partsOf(part)) {
-        const target = targets.get(schedule);
-        if (target === undefined || told.has(slots)) continue;
-        told.add(slots);
-        slots.set(slotKey(part, target.id), slot);
-      }
+      inEach(placesOf(part, schedule), (store, key) => store.set(key, slot));
     },
     tell(metric: SchedulerMetric & { scheduleId?: string }) {
       const part = weak.deref();
@@ -415,12 +432,13 @@ export function scheduler(config: SchedulerConfig): Scheduler {
     },
     async unregister(cfg) {
       const schedule = name(cfg.id, "id");
-      const key = slotKey(part, schedule);
       const short = mapped(schedule);
-      slots.del(key);
-      for (const other of partsOf(part)) if (other.targets.has(short)) other.slots.del(key);
+      // It is over at once, or throws: a slot goes only with its schedule.
       const removed = raw.unregister(schedule);
+      // Its own store may have a slot from before this page.
+      const places = placesOf(part, short).set(slots, slotKey(part, schedule));
       for (const { targets } of partsOf(part)) targets.delete(short);
+      inEach(places, (store, key) => store.del(key));
       await settled(removed);
     },
     async triggerNow(cfg) {

@@ -441,6 +441,28 @@ describe("scheduler slots", () => {
       for (const store of [mine, yours]) expect(store.get(key(one.id, "d"))).to.equal(FIRST);
       await one.stop();
     }));
+
+  test("a store that fails keeps no other from being told, and its error comes out", () =>
+    pinned(async (time) => {
+      const stores = [new MemoryStore(), new MemoryStore(), new MemoryStore()] as const;
+      const one = make({ store: stores[0] });
+      const others = [make({ id: one.id, store: stores[1] }), make({ id: one.id, store: stores[2] })];
+      for (const platform of [one, ...others]) {
+        await platform.register({ id: "d", cron: "* * * * *", input: 1, job: target() });
+      }
+      stores[1].set = stores[1].del = () => {
+        throw new Error("quota");
+      };
+      one.start();
+      await time.advance(MINUTE);
+      const at = key(one.id, "d");
+      expect(stores.map((store) => store.get(at))).to.deep.equal([FIRST, BEGIN, FIRST]);
+      expect(one.of("tick_error")[0]).to.include({ message: "quota" });
+      expect(await message(() => one.unregister({ id: "d" }))).to.equal("quota");
+      expect(stores.map((store) => store.keys())).to.deep.equal([[], [at], []]);
+      expect(await one.list()).to.deep.equal([]);
+      await one.stop();
+    }));
 });
 
 describe("scheduler leaders", () => {
