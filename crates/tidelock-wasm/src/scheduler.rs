@@ -135,16 +135,13 @@ impl RawScheduler {
     pub fn trigger(&self, id: String, key: Option<String>) -> Answer {
         let mut request = self.scheduler.trigger_now(&name(&id));
         let desk = Rc::clone(&self.desk);
+        let key = key.map(|key| Desk::remember(&desk, key));
         if let Some(key) = &key {
-            let short = name(key);
-            request = request.key(&short);
-            desk.remember(&short, key);
+            request = request.key(&key.short);
         }
         begun(async move {
             let triggered = request.await;
-            if let Some(key) = &key {
-                desk.forget(&name(key));
-            }
+            drop(key);
             let rejected = |why: &str| {
                 let text = format!("scheduler trigger rejected: missing {why} {id}");
                 Err(JsError::new(&text).into())

@@ -768,6 +768,24 @@ describe("scheduler triggers", () => {
       expect(await platform.triggerNow({ id: "a", key })).to.equal(first);
     }));
 
+  test("a long key is whole at each try, also when another trigger with it has ended", () =>
+    pinned(async (time) => {
+      const platform = make();
+      const runs = target(() => {
+        if (runs.calls.length === 2) throw new Error("busy");
+        return "17";
+      });
+      await platform.register({ id: "d", cron: "* * * * *", input: 1, job: runs });
+      const key = "k".repeat(300);
+      const first = platform.triggerNow({ id: "d", key });
+      const second = platform.triggerNow({ id: "d", key });
+      expect(await first).to.equal("17");
+      await time.advance(1_000);
+      expect(await second).to.equal("17");
+      expect(runs.calls.map(({ meta }) => meta?.scheduleManualKey)).to.deep.equal([key, key, key]);
+      expect(new Set(runs.calls.map((call) => call.key)).size).to.equal(1);
+    }));
+
   test("what is not there is rejected", async () => {
     const platform = make();
     expect(await message(() => platform.triggerNow({ id: "none" }))).to.equal(

@@ -17,6 +17,7 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use crate::given::given;
 use crate::number::js;
+use crate::tenants::name;
 
 #[wasm_bindgen]
 extern "C" {
@@ -75,8 +76,8 @@ pub(super) struct Desk {
     next: Cell<u64>,
     /// How long the job of a key is known.
     memory: f64,
-    /// Keys of triggers that are under way, by what the core calls them.
-    keys: RefCell<HashMap<String, String>>,
+    /// Keys of triggers that are under way, by what the core calls them, and how many triggers have them.
+    keys: RefCell<HashMap<String, (String, usize)>>,
 }
 
 impl Desk {
@@ -98,12 +99,11 @@ impl Desk {
         }
     }
 
-    pub(super) fn remember(&self, short: &str, key: &str) {
-        self.keys.borrow_mut().insert(short.to_owned(), key.to_owned());
-    }
-
-    pub(super) fn forget(&self, short: &str) {
-        self.keys.borrow_mut().remove(short);
+    /// Knows a key as long as what this gives is there.
+    pub(super) fn remember(desk: &Rc<Self>, key: String) -> Remembered {
+        let short = name(&key).into_owned();
+        desk.keys.borrow_mut().entry(short.clone()).or_insert((key, 0)).1 += 1;
+        Remembered { desk: Rc::clone(desk), short }
     }
 
     /// The number of a job, for the core.
@@ -183,6 +183,25 @@ impl Desk {
     }
 }
 
+/// The key of a trigger that is under way.
+pub(super) struct Remembered {
+    desk: Rc<Desk>,
+    /// What the core calls it.
+    pub(super) short: String,
+}
+
+impl Drop for Remembered {
+    fn drop(&mut self) {
+        let mut keys = self.desk.keys.borrow_mut();
+        if let Some((_, triggers)) = keys.get_mut(&self.short) {
+            *triggers -= 1;
+            if *triggers == 0 {
+                keys.remove(&self.short);
+            }
+        }
+    }
+}
+
 /// An event: its type, its schedule, its other fields.
 type Shown<'a> = (&'static str, Option<&'a String>, Vec<(&'static str, JsValue)>);
 
@@ -240,7 +259,7 @@ impl web::Targets for Targets {
             _ => (js(slot.slot.as_millis()), None),
         };
         let life = if key.is_some() { desk.memory } else { SHORT };
-        let key = key.map(|short| desk.keys.borrow().get(&short).cloned().unwrap_or(short));
+        let key = key.map(|short| desk.keys.borrow().get(&short).map(|(key, _)| key.clone()).unwrap_or(short));
         let (given, give) = given();
         desk.surface.call(name, at, key, give);
         Box::pin(SendWrapper::new(async move {
