@@ -39,7 +39,7 @@ enum Task {
         /// Run only this section.
         #[arg(long, value_name = "SECTION")]
         only: Option<suite::Section>,
-        /// Given to `cargo test`.
+        /// Given to `cargo test`; with `--only page`, a part of the names of its cases.
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
     },

@@ -78,10 +78,16 @@ pub(crate) fn test(report: &mut Report, only: Option<Section>, args: &[String]) 
     }
     for &section in Section::value_variants() {
         if only.is_none_or(|only| only == section) {
-            report.section(section.name(), |report| section.run(report, args))?;
+            report.section(section.name(), |report| section.run(report, given(section, only, args)))?;
         }
     }
     Ok(())
+}
+
+/// What a section is given of the arguments. Those of a run of all sections are for `cargo test`: a page would take the
+/// first of them for a part of the names of its cases.
+fn given(section: Section, only: Option<Section>, args: &[String]) -> &[String] {
+    if section == Section::Test || only == Some(section) { args } else { &[] }
 }
 
 /// Runs the tests alone, with all their repetitions.
@@ -144,4 +150,18 @@ fn tests(report: &mut Report, profile: &[&str], args: &[String]) -> Result<()> {
         command.env("TIDELOCK_SOAK", "1");
     }
     run(&mut command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Section, given};
+
+    #[test]
+    fn a_page_is_given_only_what_is_meant_for_it() {
+        let args = ["-p".to_owned(), "tidelock".to_owned()];
+        let nothing: &[String] = &[];
+        assert_eq!(given(Section::Test, None, &args), args);
+        assert_eq!(given(Section::Page, None, &args), nothing);
+        assert_eq!(given(Section::Page, Some(Section::Page), &args), args);
+    }
 }

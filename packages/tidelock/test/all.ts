@@ -1,5 +1,6 @@
 import "./entries.test.js";
 import "./ephemeral.test.js";
+import "./harness.test.js";
 import "./holds.test.js";
 import "./job.test.js";
 import "./kept.test.js";

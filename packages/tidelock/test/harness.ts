@@ -135,8 +135,10 @@ export interface Outcome {
 /** How long a test may hang, by the real clock. */
 const LIMIT = 60_000;
 
-/** Runs the tests whose names contain `filter`, one after the other. */
+/** Runs the tests whose names contain `filter`, one after the other. That there is none is a failure. */
 export async function run(filter = ""): Promise<Outcome> {
+  const chosen = cases.filter(({ name }) => name.includes(filter));
+  if (chosen.length === 0) return { passed: 0, failed: [{ name: filter, error: "no test has this in its name" }] };
   // Tests replace them.
   const { setTimeout, clearTimeout } = globalThis;
   const failed: { name: string; error: string }[] = [];
@@ -146,7 +148,6 @@ export async function run(filter = ""): Promise<Outcome> {
     rejected.push(event.reason ?? event);
   };
   watch(unhandled);
-  const chosen = cases.filter(({ name }) => name.includes(filter));
   for (const { name, run } of chosen) {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const hung = new Promise<never>((_, reject) => {
