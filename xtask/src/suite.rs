@@ -1,6 +1,7 @@
 //! `cargo xtask test` and `cargo xtask soak`.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -117,15 +118,20 @@ fn wasm() -> Result<()> {
     check_library(&[&target, &format!("--features={}", features.without_server().join(","))], None)
 }
 
-/// Each check is the work of one thread: two at a time, the second in a target folder of its own.
+/// Each check is the work of one thread: two at a time, the second in a target folder of its own. Behind one that fails none
+/// is begun.
 fn features() -> Result<()> {
     let beside = target_folder()?.join("features");
     let features = Features::of_library()?;
     let sets: Vec<_> = features.names().map(|feature| format!("--features={feature}")).chain([String::new()]).collect();
     let (first, second) = sets.split_at(sets.len() / 2);
+    let has_failed = AtomicBool::new(false);
     let check = |set: &String, target: Option<&Path>| {
+        if has_failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let choice: &[&str] = if set.is_empty() { &[] } else { &[set] };
-        check_library(choice, target)
+        check_library(choice, target).inspect_err(|_| has_failed.store(true, Ordering::Relaxed))
     };
     std::thread::scope(|scope| {
         let second = scope.spawn(|| second.iter().try_for_each(|set| check(set, Some(&beside))));
