@@ -7,10 +7,10 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::fs;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 use flate2::Compression;
@@ -121,7 +121,9 @@ fn build() -> Result<Built> {
 /// Installs what a folder's lock file names, unless that is there.
 pub(crate) fn install(folder: &Path) -> Result<()> {
     output(Command::new("node").arg("--version")).context("Node.js 20 or newer is needed")?;
-    if are_in_order(&[&folder.join("package-lock.json"), &folder.join("node_modules/.package-lock.json")]) {
+    let changed = |file: &str| fs::metadata(folder.join(file)).and_then(|file| file.modified());
+    let installed = changed("node_modules/.package-lock.json");
+    if installed.is_ok_and(|installed| changed("package-lock.json").is_ok_and(|locked| installed >= locked)) {
         return Ok(());
     }
     run(npm_command(folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
@@ -152,16 +154,16 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     let wasm = package.join("wasm");
     fs::create_dir_all(&wasm)?;
     let built = target.join(WASM).join("page/tidelock_wasm.wasm");
-    let (glue, small) = (wasm.join("tidelock.js"), wasm.join("small.wasm"));
-    if !are_in_order(&[&built, &glue, &small]) {
+    let small = wasm.join("small.wasm");
+    once_for(&built, &wasm, || {
         bindgen(&built, "tidelock", &wasm)?;
         let whole = wasm.join("tidelock_bg.wasm");
         run(tool(package, "wasm-opt").args(WASM_PASSES).args(WASM_FEATURES).args([
             whole.as_os_str(),
             "-o".as_ref(),
             small.as_os_str(),
-        ]))?;
-    }
+        ]))
+    })?;
     fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?))?;
     fs::write(wasm.join("bytes.d.ts"), "export declare function wasm(): Uint8Array<ArrayBuffer>;\n")?;
     Ok(())
@@ -172,15 +174,19 @@ fn bindgen(built: &Path, name: &str, folder: &Path) -> Result<()> {
     run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg(name).arg(folder))
 }
 
-/// Whether each file is there and was made after the one before it.
-fn are_in_order(files: &[&Path]) -> bool {
-    let made: Option<Vec<_>> = files.iter().map(|file| changed(file)).collect();
-    made.is_some_and(|made| made.is_sorted())
-}
-
-/// When a file was changed, if it is there.
-fn changed(file: &Path) -> Option<SystemTime> {
-    fs::metadata(file).and_then(|file| file.modified()).ok()
+/// Makes in a folder what comes of a file, unless that was made of the same bytes. Dates would not tell: what Cargo has built
+/// before, it puts back with its old date.
+fn once_for(file: &Path, folder: &Path, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&fs::read(file)?);
+    let (hash, made) = (format!("{:016x}", hasher.finish()), folder.join("made-of"));
+    if fs::read_to_string(&made).is_ok_and(|known| known == hash) {
+        return Ok(());
+    }
+    // What is half made belongs to neither.
+    fs::write(&made, "")?;
+    make()?;
+    Ok(fs::write(made, hash)?)
 }
 
 /// Printable ASCII that needs no escape in any literal, and no care in a page.
@@ -309,4 +315,33 @@ fn sizes(dist: &Path) -> Result<Vec<(String, u64, u64)>> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod glue {
+    use std::env;
+
+    use super::{fs, once_for};
+
+    #[test]
+    fn what_is_made_follows_the_bytes() {
+        let folder = env::temp_dir().join(format!("tidelock-glue-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let built = folder.join("built");
+        let makes = |bytes: &str| {
+            fs::write(&built, bytes).unwrap();
+            let mut is_made = false;
+            once_for(&built, &folder, || {
+                is_made = true;
+                Ok(())
+            })
+            .unwrap();
+            is_made
+        };
+        assert_eq!(["one", "one", "two", "one", "one"].map(makes), [true, false, true, true, false]);
+        fs::write(&built, "three").unwrap();
+        once_for(&built, &folder, || anyhow::bail!("half made")).unwrap_err();
+        assert!(makes("one"), "what was made before may be half gone");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

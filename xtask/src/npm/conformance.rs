@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::tests::{bundle, driven, page, tests_folder};
-use super::{are_in_order, bindgen, folder, install, run};
+use super::{bindgen, folder, install, once_for, run};
 use crate::cargo::{cargo, output};
 use crate::report::Report;
 use crate::setup::{self, WASM};
@@ -42,10 +42,7 @@ fn compile(folder: &Path) -> Result<()> {
     let messages = ["--message-format=json-render-diagnostics"];
     let built = executable(&output(cargo(suite.into_iter().chain(messages)).stderr(Stdio::inherit()))?)?;
     fs::create_dir_all(folder)?;
-    if are_in_order(&[&built, &folder.join("conformance.js")]) {
-        return Ok(());
-    }
-    bindgen(&built, "conformance", folder)
+    once_for(&built, folder, || bindgen(&built, "conformance", folder))
 }
 
 /// The one program among the messages of Cargo.
