@@ -6,8 +6,8 @@ use super::held::Held;
 use crate::error::Error;
 use crate::handover::Site;
 use crate::handover::observe::messaging_span;
-use crate::name;
 pub(super) use crate::handover::observe::{failed, within};
+use crate::name;
 
 /// A step of a job's way, by the names of the OpenTelemetry messaging conventions.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,8 @@ pub(super) fn count(site: &Site, counter: Counter, by: usize) {
         Counter::GivenBack => "tidelock.job.given_back",
         Counter::Undecodable => "tidelock.job.undecodable",
     };
-    site.job_counters.add(counter as usize, by, || Some((name.into(), vec![("job", name::shown(&site.address.id).into())])));
+    site.job_counters
+        .add(counter as usize, by, || Some((name.into(), vec![("job", name::shown(&site.address.id).into())])));
 }
 
 /// Reports a job that ends because its input is no value of the worker's type.

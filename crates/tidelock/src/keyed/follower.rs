@@ -141,7 +141,15 @@ impl<T: Value> Follow<T> {
         let place = Arc::new(Mutex::new(position));
         let inner =
             Inner { log: site.hub().follow(position), handle: handle.clone(), filter, place: Arc::clone(&place) };
-        Ok(Follower { handle, inner: Arc::new(tokio::sync::Mutex::new(inner)), place, until, busy: None, failed: false, ended: false })
+        Ok(Follower {
+            handle,
+            inner: Arc::new(tokio::sync::Mutex::new(inner)),
+            place,
+            until,
+            busy: None,
+            failed: false,
+            ended: false,
+        })
     }
 }
 

@@ -39,8 +39,7 @@ async fn ask(sentinel: &Host, config: &NodeConfig, name: &str) -> Result<Primary
         Err(Failure::Refused { text, .. }) if text.contains("No such master") => Value::Nil,
         answer => answer?,
     };
-    primary_of(&answer)
-        .ok_or_else(|| Failure::NotSent(format!("sentinel {sentinel} knows no master {name:?}")))
+    primary_of(&answer).ok_or_else(|| Failure::NotSent(format!("sentinel {sentinel} knows no master {name:?}")))
 }
 
 /// Names and values in turn.
