@@ -130,14 +130,15 @@ impl Question {
         let left = (&mut leaving).now_or_never();
         // A grant that is here by now is given back all the same, when the call leaves the room.
         let _ = seat.settle(State::Held(standing));
-        let left = match left {
-            Some(left) => left,
-            None => tokio::select! {
+        let left = if let Some(left) = left {
+            left
+        } else {
+            tokio::select! {
                 biased;
                 left = leaving => left,
                 () = room.lifecycle().closing() => return Err(Error::shut_down()),
                 () = runtime::sleep(PATIENCE) => Err(Error::new(ErrorKind::Timeout, "the backend gives no answer")),
-            },
+            }
         };
         match left {
             Err(error) if error.is_retryable() => Err(error),

@@ -71,7 +71,7 @@ in_process!(who_waits_when_a_shutdown_begins_is_told_once_what_was_asked, async 
     let waiting = join_all([
         queue.recv().forever().into_future().map_ok(drop).boxed(),
         reader.recv().forever().into_future().map_ok(drop).boxed(),
-        job.join(&id).forever().into_future().map_ok(drop).boxed(),
+        job.join(id).forever().into_future().map_ok(drop).boxed(),
         mutex.lock("a").timeout(HOUR).into_future().map_ok(drop).boxed(),
         limiter.acquire("a").into_future().map_ok(drop).boxed(),
     ]);

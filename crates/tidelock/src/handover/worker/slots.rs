@@ -198,7 +198,9 @@ impl Shared {
         let mut state = self.lock();
         state.aborted = true;
         let running = std::mem::take(&mut state.running);
-        running.values().for_each(|held| held.end());
+        for held in running.values() {
+            held.end();
+        }
         state.outbox.extend(running.into_values().map(|held| Finished { held, action: Action::GiveBack }));
         drop(state);
         self.abort.notify_waiters();

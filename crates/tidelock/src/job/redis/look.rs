@@ -275,7 +275,9 @@ impl Remote {
                         arguments.number(part);
                     }
                 } else {
-                    ["-1", "0", "0"].iter().for_each(|part| arguments.push(part.as_bytes()));
+                    for part in ["-1", "0", "0"] {
+                        arguments.push(part.as_bytes());
+                    }
                 }
             };
             let (jobs, goes_on) = self.show("ready", push).await?.part()?;
