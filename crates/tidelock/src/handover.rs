@@ -34,7 +34,7 @@ pub(crate) use self::held::Held;
 pub(crate) use self::parking::Parking;
 pub(crate) use self::places::{Places, Standing};
 pub(crate) use self::receive::{Opening, Wait, Wish, receive, shown, waits, wishes};
-pub(crate) use self::receivers::{Receivers, Terms};
+pub(crate) use self::receivers::{Receivers, Terms, WaitEnd};
 pub(crate) use self::settle::{MAX_ERROR, MAX_REASON, Settlement, cut, cut_or_none};
 pub(crate) use self::signal::Signal;
 pub(crate) use self::site::{Claims, Object, Site, Source};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::held::Held;
 use super::observe::{self, Counter, Operation};
-use super::receivers::{Receivers, Terms};
+use super::receivers::{Receivers, Terms, WaitEnd};
 use super::settle::{MAX_ERROR, cut};
 use super::site::{Claims, Site};
 use super::store::{Action, DeadReason, Handed, Settle, Settled};
@@ -178,6 +178,7 @@ async fn receive_as<O: Opening>(handle: &O, terms: &Arc<Terms>, wait: Wait, max:
                 Some(end) => site.clock().sleep_until(end).await,
                 None => std::future::pending().await,
             }
+            WaitEnd::RanOut
         });
         let claims = line.receive(terms, max, &mut seat, over).await?;
         if claims.is_empty() {

@@ -51,6 +51,15 @@ impl Terms {
     }
 }
 
+/// Why somebody waits no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitEnd {
+    /// The wait has run out: what is there now is wanted.
+    RanOut,
+    /// Nothing more is wanted.
+    Stopped,
+}
+
 /// The receivers of one queue or group.
 #[derive(Debug)]
 pub(crate) struct Receivers {
@@ -156,7 +165,7 @@ impl Receivers {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Waits for up to `want` messages, at least one, until `end` resolves: then answers none.
+    /// Waits for up to `want` messages, at least one, until `end` tells why not for longer: then answers none.
     ///
     /// `seat` keeps the place in the line over several calls of one receiver. Dropping the future leaves the line and
     /// gives back what was claimed for it.
@@ -165,7 +174,7 @@ impl Receivers {
         terms: &Arc<Terms>,
         want: usize,
         seat: &mut Option<u64>,
-        mut end: Pin<&mut impl Future<Output = ()>>,
+        mut end: Pin<&mut impl Future<Output = WaitEnd>>,
     ) -> Result<Claims> {
         if let Some(untold) = Claims::untold(&self.site) {
             return Ok(untold);
@@ -177,9 +186,9 @@ impl Receivers {
             let replied = tokio::select! {
                 biased;
                 replied = &mut reply => replied,
-                () = &mut end, if !over => {
+                end = &mut end, if !over => {
                     over = true;
-                    match self.leave_empty_handed(ticket.seat) {
+                    match self.leave_empty_handed(ticket.seat, end) {
                         Some(outcome) => return outcome,
                         None => reply.await,
                     }
@@ -252,18 +261,19 @@ impl Receivers {
         Box::pin(async move { Landed { order: Some(order), asked, answer: answer.await } })
     }
 
-    /// Ends a wait: at once if a take has found nothing just now, otherwise (`None`) with the answer to a take that is on
-    /// its way, or that is made for it: a dead link is not to be taken for an empty queue.
-    fn leave_empty_handed(&self, seat: u64) -> Option<Result<Claims>> {
+    /// Ends a wait: at once if a take has found nothing, otherwise (`None`) with the answer to a take that is on its way, or
+    /// that is made for it where the wait has run out and the take was not made just now: a dead link is not to be taken for
+    /// an empty queue.
+    fn leave_empty_handed(&self, seat: u64, end: WaitEnd) -> Option<Result<Claims>> {
         let mut line = self.lock();
         let trouble = line.trouble.as_ref().map(Error::duplicate);
         let answered = line.answered.is_some_and(|answered| self.site.tick().since(answered) <= JUST_NOW);
-        let just_now = answered || self.site.source.is_local();
+        let is_certain = answered || end == WaitEnd::Stopped || self.site.source.is_local();
         let waiting = line.waiting.get_mut(&seat)?;
         waiting.over = true;
         let outcome = match (waiting.stage, trouble) {
             (Stage::Parked | Stage::Fresh, Some(error)) => Err(error),
-            (Stage::Parked, None) if just_now => Ok(self.nothing()),
+            (Stage::Parked, None) if is_certain => Ok(self.nothing()),
             (Stage::Parked, None) => {
                 waiting.stage = Stage::Fresh;
                 drop(line);

@@ -15,7 +15,7 @@ use self::prefetch::Prefetched;
 use super::held::Held;
 use super::observe::{self, Counter};
 use super::receive::{Opening, Wish, claim_now, open_one};
-use super::receivers::{Receivers, Terms};
+use super::receivers::{Receivers, Terms, WaitEnd};
 use super::site::Claims;
 use super::store::{Handed, MAX_BATCH};
 use crate::backoff::Pauses;
@@ -222,6 +222,7 @@ impl<O: Opening> Source<O> {
             let end = async {
                 until.await;
                 over = true;
+                WaitEnd::Stopped
             };
             let claims = line.receive(terms, 1, &mut None, pin!(end)).await;
             // What a take under way still brought is handed out, and is the last.

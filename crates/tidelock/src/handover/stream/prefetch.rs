@@ -5,12 +5,13 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::{Claimed, claim_through_outages};
 use crate::error::{Error, Result};
 use crate::handover::held::Held;
-use crate::handover::receivers::{Receivers, Terms};
+use crate::handover::receivers::{Receivers, Terms, WaitEnd};
 use crate::handover::renewal;
 use crate::handover::signal::Signal;
 use crate::handover::site::Claims;
@@ -210,6 +211,6 @@ fn ask(buffer: Arc<Buffer>, terms: Arc<Terms>, room: usize, drain: bool) -> BoxF
         if drain {
             return claim_through_outages(&buffer.line, &terms, room).await;
         }
-        buffer.line.receive(&terms, room, &mut None, pin!(buffer.stop.given())).await
+        buffer.line.receive(&terms, room, &mut None, pin!(buffer.stop.given().map(|()| WaitEnd::Stopped))).await
     })
 }

@@ -14,7 +14,7 @@ use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::ending::{Ending, Over};
 use crate::handover::observe;
-use crate::handover::receivers::Receivers;
+use crate::handover::receivers::{Receivers, WaitEnd};
 use crate::handover::renewal;
 use crate::handover::signal::Signal;
 use crate::handover::site::{Claims, Site};
@@ -152,7 +152,10 @@ impl Engine {
             let shared = Arc::clone(&self.shared);
             self.asks.push(Box::pin(async move {
                 let terms = Arc::clone(&shared.plan.terms);
-                let came = shared.line.receive(&terms, room, &mut None, pin!(shared.stopping.given())).await;
+                let came = shared
+                    .line
+                    .receive(&terms, room, &mut None, pin!(shared.stopping.given().map(|()| WaitEnd::Stopped)))
+                    .await;
                 (room, came)
             }));
         }

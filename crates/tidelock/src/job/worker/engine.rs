@@ -16,7 +16,7 @@ use super::running::RunningJobWorker;
 use super::shared::{Finished, Shared};
 use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::{Claims, Ending, Over};
+use crate::handover::{Claims, Ending, Over, WaitEnd};
 use crate::job::observe;
 use crate::job::store::{MAX_BATCH, MAX_BYTES, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
@@ -158,7 +158,10 @@ impl Engine {
             let shared = Arc::clone(&self.shared);
             self.asks.push(Box::pin(async move {
                 let terms = Arc::clone(&shared.plan.terms);
-                let came = shared.line.receive(&terms, free, &mut None, pin!(shared.stopping.given())).await;
+                let came = shared
+                    .line
+                    .receive(&terms, free, &mut None, pin!(shared.stopping.given().map(|()| WaitEnd::Stopped)))
+                    .await;
                 (free, came)
             }));
         }
