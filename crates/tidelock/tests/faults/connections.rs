@@ -14,6 +14,31 @@ fn queue(tide: &Tidelock, id: &str) -> Queue<u64> {
     tide.queue(id).build().expect("the defaults are good")
 }
 
+/// Whoever waits is told that nobody can know, not that there is nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_link_is_no_empty_queue_and_no_held_lock() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = Tidelock::connect(&proxy.url()).request_timeout(500 * MS).await.unwrap();
+    let (queue, mutex) = (queue(&tide, "q"), tide.mutex("m").build().unwrap());
+    let guard = mutex.try_lock("r").await.unwrap().expect("it is free");
+    let wait = Duration::from_secs(2);
+    let receiving = tokio::spawn(queue.recv().wait(wait).into_future());
+    let locking = tokio::spawn(mutex.lock("r").timeout(wait).into_future());
+    let watcher = open(&server.url()).await.mutex("m").build().unwrap();
+    until("both wait", async || {
+        let parked = server.command(&["ZCARD", "tidelock:{queue/default/q}:parked"]).unwrap().int();
+        parked == Some(1) && watcher.describe("r").await.unwrap().waiting == 1
+    })
+    .await;
+    proxy.stall(true);
+    let received = within(receiving).await.unwrap().expect_err("nobody can know");
+    let locked = within(locking).await.unwrap().expect_err("nobody can know");
+    assert!(received.is_retryable() && locked.is_retryable(), "{received} {locked}");
+    proxy.stall(false);
+    drop(guard);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_connection_is_replaced_however_short_the_calls() {
     let Some(server) = server() else { return };

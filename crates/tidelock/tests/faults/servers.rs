@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use tidelock::{ErrorKind, Queue, Raw, Tidelock};
 use tidelock_testkit::{Binary, Cluster, Flavour, Proxy, Server};
 
@@ -85,6 +86,25 @@ async fn a_worker_ends_where_access_is_denied() {
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Server, false), "{error}");
         assert!(error.to_string().contains("NOPERM"), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_tell_that_access_is_denied_without_haste() {
+    let Some(server) = server() else { return };
+    make_user(&server);
+    let tide = open(&format!("redis://fleet:secret@127.0.0.1:{}", server.port())).await;
+    let registry = tide.registry::<u64>("r").build().unwrap();
+    let mut changes = registry.follow().await.unwrap();
+    let mut events = tide.topic::<u64>("t").build().unwrap().follow().await.unwrap();
+    server.command(&["ACL", "SETUSER", "fleet", "-@list", "-@sortedset", "-@string", "-@hash"]).unwrap();
+    let changed = within(changes.next()).await.expect("the stream goes on").expect_err("it may not look");
+    let published = within(events.next()).await.expect("the stream goes on").expect_err("it may not look");
+    assert_eq!((changed.kind(), published.kind()), (ErrorKind::Server, ErrorKind::Server));
+    // Half of the pause.
+    assert!(tokio::time::timeout(500 * MS, changes.next()).await.is_err(), "it tells no more for a second");
+    server.command(&["ACL", "SETUSER", "fleet", "+@list", "+@sortedset", "+@string", "+@hash"]).unwrap();
+    registry.upsert("a", &1).await.unwrap();
+    until("it goes on", async || within(changes.next()).await.expect("the stream goes on").is_ok()).await;
 }
 
 /// A server that speaks as Redis 6.0 does: `HELLO` without a version is an error.

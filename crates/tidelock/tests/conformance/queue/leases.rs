@@ -1,7 +1,8 @@
 //! Leases, settles and receipts.
 
 use super::*;
-use tidelock::{ErrorKind, Nacked, Receipt, State};
+use std::sync::Arc;
+use tidelock::{DAY, ErrorKind, Nacked, Receipt, State};
 
 conformance!(a_lapsed_lease_is_over_for_everything, async |mut world: World| {
     let clock = world.pin();
@@ -22,6 +23,32 @@ conformance!(a_lapsed_lease_is_over_for_everything, async |mut world: World| {
     assert!(second.ack().await.unwrap());
     let stats = stats(&queue).await;
     assert_eq!((stats.accepted, stats.settled, stats.dead), (1, 1, 0));
+});
+
+conformance!(what_its_holder_is_done_with_is_over_for_it, async |mut world: World| {
+    let _clock = world.pin();
+    let tide = world.open().await;
+    let queue = texts(&tide);
+    send(&queue, "text").await;
+    let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let worker = queue.process_with(Arc::clone(&kept), async |kept, message| {
+        assert!(message.lease_left() > SECOND);
+        kept.lock().unwrap().push(message);
+        Err("again".into())
+    });
+    let worker = worker.backoff(tidelock::Backoff::fixed(DAY)).spawn();
+    until(async || worker.stats().nacked == 1).await;
+    let failed = kept.lock().unwrap().pop().expect("it outlives its handler");
+    assert_eq!(failed.lease_left(), Duration::ZERO);
+    within(failed.lost()).await;
+    within(worker.shutdown(SECOND)).await;
+
+    send(&queue, "given back at the end of a shutdown").await;
+    let delivery = within(queue.recv().forever()).await.unwrap().unwrap();
+    assert!(delivery.lease_left() > SECOND);
+    assert!(!tide.shutdown(Duration::ZERO).await.is_clean());
+    assert_eq!(delivery.lease_left(), Duration::ZERO);
+    within(delivery.lost()).await;
 });
 
 conformance!(a_lease_holds_until_its_end_and_not_longer, async |mut world: World| {
