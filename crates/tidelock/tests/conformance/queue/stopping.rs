@@ -151,8 +151,13 @@ conformance!(a_shutdown_gives_back_what_a_receive_got_and_did_not_look_at, async
     let watcher = texts(&world.open().await);
     let mut receiving = Box::pin(queue.recv().wait(HOUR).into_future());
     assert!(futures_util::FutureExt::now_or_never(&mut receiving).is_none());
+    let behind = tokio::spawn(queue.recv().wait(HOUR).into_future());
     send(&queue, "unseen").await;
-    until(async || stats(&queue).await.leased == 1).await;
+    send(&queue, "seen").await;
+    // Receivers are served in their order: by then the first one has got its message.
+    let seen = within(behind).await.unwrap().unwrap().unwrap();
+    assert_eq!(data(&seen), "seen");
+    assert!(seen.ack().await.unwrap());
     let shutdown = tokio::spawn(async move { tide.shutdown(2 * SECOND).await });
     let report = within(advancing(&clock, SECOND, shutdown)).await.unwrap();
     let held = report.left.iter().filter(|left| left.kind != "receive");
