@@ -16,8 +16,7 @@ use crate::handover::{Incoming, incoming_options};
 ///
 /// It waits on when the queue is empty and survives outages: it backs off and goes on. An `Err` item is something
 /// that waiting does not cure: it is told again every second for as long as it lasts; only after that of a shutdown the
-/// stream ends. Options are set before the first poll. Dropping
-/// the stream gives back what it took ahead.
+/// stream ends. Options are set before the first poll. Dropping the stream gives back what it took ahead.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries<T> {
     incoming: Incoming<Queue<T>, Delivery<T>>,

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use redis::Cmd;
 
+use crate::handover::cursor::Cursor;
+
 /// A script: composed at compile time, run by hash, sent whole where a server does not know the hash.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -77,6 +79,31 @@ impl Arguments {
         use std::io::Write;
         write!(self.data, "{number}").expect("writing to memory does not fail");
         self.ends.push(self.data.len());
+    }
+
+    /// Adds the instant and the id behind which a list by time goes on; without such a place from its beginning.
+    pub(crate) fn behind_instant(&mut self, after: Option<&Cursor>) {
+        if let Some(Cursor::At(at, id)) = after {
+            self.number(*at);
+            self.number(*id);
+        } else {
+            self.push(b"-1");
+            self.number(0);
+        }
+    }
+
+    /// Adds rank, standing time and order behind which a list in hand-out order goes on; without such a place from its
+    /// beginning.
+    pub(crate) fn behind_place(&mut self, after: Option<&Cursor>) {
+        if let Some(Cursor::Ready(rank, standing, order)) = after {
+            self.number(u64::from(*rank));
+            self.number(*standing);
+            self.number(*order);
+        } else {
+            self.push(b"-1");
+            self.number(0);
+            self.number(0);
+        }
     }
 
     /// Adds the arguments that another one has. Its keys would be arguments, too.

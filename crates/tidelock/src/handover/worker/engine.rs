@@ -300,7 +300,6 @@ async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<
 
 /// Tells the log what became of a message that was not acknowledged.
 fn report(site: &Site, Finished { held, action }: &Finished, settled: &Settled) {
-    let text = |error: &Option<Arc<str>>| error.clone().unwrap_or_default();
     match (settled, action) {
         (Settled::Stale, _) => tracing::warn!(
             messaging.destination.name = %name::shown(&site.address.id),
@@ -311,9 +310,11 @@ fn report(site: &Site, Finished { held, action }: &Finished, settled: &Settled) 
         // It was reported when it was found out.
         (_, Action::Bury { reason: DeadReason::Undecodable, .. }) => {}
         (Settled::Done, Action::Bury { error, .. }) | (Settled::DeadLettered, Action::Nack { error, .. }) => {
-            observe::dead_lettered(site, held.id, &text(error));
+            observe::dead_lettered(site, held.id, error.as_deref().unwrap_or_default());
         }
-        (Settled::Requeued { .. }, Action::Nack { error, .. }) => observe::returned(site, held.id, &text(error)),
+        (Settled::Requeued { .. }, Action::Nack { error, .. }) => {
+            observe::returned(site, held.id, error.as_deref().unwrap_or_default());
+        }
         _ => {}
     }
 }

@@ -223,14 +223,7 @@ impl Remote {
         loop {
             let push = |arguments: &mut Arguments| {
                 arguments.number((wanted - found.len()) as u64);
-                if let Some(Cursor::At(at, id)) = after {
-                    arguments.number(at);
-                    arguments.number(id);
-                } else {
-                    for part in ["-1", "0"] {
-                        arguments.push(part.as_bytes());
-                    }
-                }
+                arguments.behind_instant(after.as_ref());
             };
             let (jobs, goes_on) = self.show(what, push).await?.part()?;
             found.extend(jobs);
@@ -270,15 +263,7 @@ impl Remote {
         loop {
             let push = |arguments: &mut Arguments| {
                 arguments.number((wanted - found.len()) as u64);
-                if let Some(Cursor::Ready(rank, standing, id)) = after {
-                    for part in [u64::from(rank), standing, id] {
-                        arguments.number(part);
-                    }
-                } else {
-                    for part in ["-1", "0", "0"] {
-                        arguments.push(part.as_bytes());
-                    }
-                }
+                arguments.behind_place(after.as_ref());
             };
             let (jobs, goes_on) = self.show("ready", push).await?.part()?;
             found.extend(jobs);

@@ -173,15 +173,7 @@ impl Remote {
         loop {
             let push = |arguments: &mut Arguments| {
                 arguments.number((wanted - found.len()) as u64);
-                if let Some(Cursor::Ready(rank, standing, order)) = after {
-                    for part in [u64::from(rank), standing, order] {
-                        arguments.number(part);
-                    }
-                } else {
-                    for part in ["-1", "0", "0"] {
-                        arguments.push(part.as_bytes());
-                    }
-                }
+                arguments.behind_place(after.as_ref());
             };
             let (messages, goes_on) = self.show("ready", push).await?.part()?;
             found.extend(messages);
@@ -225,7 +217,7 @@ impl Remote {
         loop {
             let push = |arguments: &mut Arguments| {
                 arguments.number((limit + 1 - found.len()) as u64);
-                push_at(arguments, after.as_ref());
+                arguments.behind_instant(after.as_ref());
             };
             let (messages, goes_on) = self.show(what, push).await?.part()?;
             found.extend(views(messages));
@@ -247,7 +239,7 @@ impl Remote {
             let wanted = (limit + 1 - found.len()) as u64;
             let push = |arguments: &mut Arguments| {
                 arguments.number(wanted);
-                push_at(arguments, after.as_ref());
+                arguments.behind_instant(after.as_ref());
                 push_filter(arguments, filter);
             };
             let mut shown = self.show("deads", push).await?;
@@ -277,16 +269,6 @@ fn views(found: Vec<(Stored, u64)>) -> Vec<MessageView> {
 
 fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-fn push_at(arguments: &mut Arguments, after: Option<&Cursor>) {
-    match after {
-        Some(Cursor::At(at, id)) => {
-            arguments.number(*at);
-            arguments.number(*id);
-        }
-        _ => ["-1", "0"].iter().for_each(|part| arguments.push(part.as_bytes())),
-    }
 }
 
 fn push_filter(arguments: &mut Arguments, filter: DeadFilter) {
@@ -434,7 +416,7 @@ impl Remote {
             let moved_before = filter.moved_before.into_iter().chain(newest).min();
             let push = |arguments: &mut Arguments| {
                 arguments.number(most);
-                push_at(arguments, progress.after.as_ref());
+                arguments.behind_instant(progress.after.as_ref());
                 push_filter(arguments, DeadFilter { moved_before, ..filter });
                 match requeue {
                     Some(requeue) => push_requeue(arguments, requeue),

@@ -79,9 +79,10 @@ awaitable! {
 /// Events of a job as they come to a group: a [`Stream`] of `Result<Item<EventDelivery>>`.
 ///
 /// It ends after the terminal event was handed out here; where another reader got it, when the group has committed all;
-/// and when the job is gone. Until then it waits when there is nothing, and survives outages: it backs off and goes on. An `Err` item is something
-/// that waiting does not cure: it is told again every second for as long as it lasts; only after that of a shutdown the
-/// stream ends. Options are set before the first poll. Dropping the stream gives back what was claimed for it and not handed out.
+/// and when the job is gone. Until then it waits when there is nothing, and survives outages: it backs off and goes on. An
+/// `Err` item is something that waiting does not cure: it is told again every second for as long as it lasts; only after
+/// that of a shutdown the stream ends. Options are set before the first poll. Dropping the stream gives back what was
+/// claimed for it and not handed out.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries {
     incoming: Incoming<Reader, Item<EventDelivery>>,
