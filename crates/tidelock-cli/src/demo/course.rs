@@ -91,6 +91,7 @@ pub(crate) async fn carry_out(
     let dead = failed(&orders).await?;
     tell_dead(&topic, &ledger, &dead).await?;
     let groups = readers.finish().await?;
+    let seen = roll.finish(&expected).await;
     let account = audit::account(Witnesses {
         sent: &sent,
         ledger: &ledger,
@@ -99,7 +100,7 @@ pub(crate) async fn carry_out(
         log: &read_log(&topic).await?,
         groups: &groups,
         digests,
-        presences: &Presences { expected, seen: roll.finish().await, killed: course.killed.clone() },
+        presences: &Presences { expected, seen, killed: course.killed.clone() },
     });
     progress.finish();
     Ok(Report {

@@ -104,8 +104,10 @@ impl Attendance {
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.names.values().all(|stay| *stay != Stay::Here)
+    /// Everybody who was expected has come, and nobody is still there.
+    fn is_over(&self, expected: &[String]) -> bool {
+        let is_gone = |stay: &Stay| *stay != Stay::Here;
+        expected.iter().all(|name| self.names.contains_key(name)) && self.names.values().all(is_gone)
     }
 }
 
@@ -128,9 +130,9 @@ impl Roll {
         self.members.seen.borrow().names.contains_key(name)
     }
 
-    /// Waits until everybody is gone; what was seen of members and of hearts.
-    pub(crate) async fn finish(self) -> [Attendance; 2] {
-        [self.members.finish().await, self.heartbeats.finish().await]
+    /// Waits until everybody who was expected has been seen and is gone; what was seen of members and of hearts.
+    pub(crate) async fn finish(self, expected: &[String]) -> [Attendance; 2] {
+        [self.members.finish(expected).await, self.heartbeats.finish(expected).await]
     }
 }
 
@@ -157,10 +159,29 @@ impl Watched {
         Self { seen, task }
     }
 
-    async fn finish(mut self) -> Attendance {
-        // Who is still there after that is told by the account.
-        let _ = tokio::time::timeout(PATIENCE, self.seen.wait_for(Attendance::is_over)).await;
+    async fn finish(mut self, expected: &[String]) -> Attendance {
+        // A run may be over before its follower was given a single event. Who is still there after that, or has not
+        // been seen, is told by the account.
+        let _ = tokio::time::timeout(PATIENCE, self.seen.wait_for(|seen| seen.is_over(expected))).await;
         self.task.abort();
         self.seen.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attendance, Stay};
+
+    #[test]
+    fn it_is_not_over_before_everybody_has_been_seen() {
+        let expected = ["a".to_owned(), "b".to_owned()];
+        let mut seen = Attendance::default();
+        assert!(!seen.is_over(&expected));
+        seen.names.insert("a".to_owned(), Stay::Left);
+        assert!(!seen.is_over(&expected));
+        seen.names.insert("b".to_owned(), Stay::Here);
+        assert!(!seen.is_over(&expected));
+        seen.names.insert("b".to_owned(), Stay::Expired);
+        assert!(seen.is_over(&expected));
     }
 }
