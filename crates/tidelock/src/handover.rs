@@ -5,6 +5,7 @@
 //! per group and process. Jobs use the receiving half of it: the line of those who wait, and the pump that takes for
 //! them.
 
+mod background;
 pub(crate) mod cursor;
 mod dead;
 mod ending;
@@ -28,6 +29,7 @@ pub use self::held::Receipt;
 pub use self::settle::{Ack, AckMany, Bury, GiveBack, Nack, Nacked, Touch};
 pub use self::worker::{HandlerError, RunningWorker, WorkerReport, WorkerStats};
 
+pub(crate) use self::background::{Background, Control, Report};
 pub(crate) use self::dead::{dead_filters, letters_limit, requeue_delay};
 pub(crate) use self::ending::{Ending, Over, StopOrder};
 pub(crate) use self::held::Held;

@@ -7,7 +7,6 @@ mod slots;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ pub use self::failure::HandlerError;
 pub use self::report::{WorkerReport, WorkerStats};
 
 use self::engine::Engine;
-use self::slots::Shared;
+use super::background::Background;
 use super::held::Held;
 use super::receive::Wish;
 use super::receivers::{Receivers, Terms};
@@ -155,29 +154,18 @@ impl Crew {
     }
 
     pub(crate) async fn run_until(self, stop: impl Future<Output = ()>) -> Result<WorkerReport> {
-        let mut running = self.start()?;
-        let mut stop = pin!(stop);
-        tokio::select! {
-            biased;
-            () = running.ended() => {}
-            () = &mut stop => running.stop(None),
-        }
-        let mut report = running.report().await;
-        match report.error.take() {
-            Some(error) => Err(error),
-            None => Ok(report),
-        }
+        self.start()?.run_until(stop).await
     }
 
     pub(crate) fn spawn(self) -> RunningWorker {
         let site = Arc::clone(&self.line.site);
-        self.start().unwrap_or_else(|error| {
+        RunningWorker(self.start().unwrap_or_else(|error| {
             engine::report_failure(&site, &error);
-            RunningWorker::failed(error)
-        })
+            Background::failed(error)
+        }))
     }
 
-    fn start(self) -> Result<RunningWorker> {
+    fn start(self) -> Result<Background<WorkerStats, WorkerReport>> {
         let line = Arc::clone(&self.line);
         let plan = self.plan().map_err(|error| line.site.context("process", error))?;
         line.site.check_taking("process")?;
@@ -231,54 +219,22 @@ struct Plan {
     max_nack_delay: Duration,
 }
 
-/// What a running worker is seen and stopped by, without its value type.
-trait Control: fmt::Debug + Send + Sync {
-    /// The stop signal; `grace` overrides `shutdown_grace`, and that of an earlier signal if it ends sooner.
-    fn stop(&self, grace: Option<Duration>);
-    fn stats(&self) -> WorkerStats;
-}
-
 /// A worker in the background. Dropping it is the stop signal without waiting for the end.
 #[derive(Debug)]
-pub struct RunningWorker {
-    control: Option<Arc<dyn Control>>,
-    end: End,
-}
-
-#[derive(Debug)]
-enum End {
-    Awaited(tokio::sync::oneshot::Receiver<WorkerReport>),
-    Come(Option<WorkerReport>),
-}
+pub struct RunningWorker(Background<WorkerStats, WorkerReport>);
 
 impl RunningWorker {
-    fn over(shared: &Arc<Shared>, end: tokio::sync::oneshot::Receiver<WorkerReport>) -> Self {
-        Self { control: Some(Arc::clone(shared) as Arc<dyn Control>), end: End::Awaited(end) }
-    }
-
-    fn failed(error: Error) -> Self {
-        let report = WorkerReport { error: Some(error), ..WorkerReport::default() };
-        Self { control: None, end: End::Come(Some(report)) }
-    }
-
     /// Stops taking, waits up to `grace` for the handlers, gives back the rest, sends all settles for at most five seconds
     /// more, and reports.
     ///
     /// `grace` overrides the option `shutdown_grace`. Dropping the future leaves the worker draining.
-    pub async fn shutdown(mut self, grace: Duration) -> WorkerReport {
-        self.stop(Some(grace));
-        self.report().await
+    pub async fn shutdown(self, grace: Duration) -> WorkerReport {
+        self.0.shutdown(grace).await
     }
 
     /// What it has done so far, and what it does now.
     pub fn stats(&self) -> WorkerStats {
-        self.control.as_ref().map(|control| control.stats()).unwrap_or_default()
-    }
-
-    fn stop(&mut self, grace: Option<Duration>) {
-        if let Some(control) = &self.control {
-            control.stop(grace);
-        }
+        self.0.stats()
     }
 
     /// Resolves when the worker has ended: by a stop, or by what waiting does not cure, such as access that is denied. Then
@@ -286,27 +242,6 @@ impl RunningWorker {
     ///
     /// Dropping the future changes nothing.
     pub async fn ended(&mut self) {
-        if let End::Awaited(end) = &mut self.end {
-            // Without a report its runtime has ended, and the worker with it.
-            let report = end.await.unwrap_or_else(|_| WorkerReport {
-                error: Some(Error::shutting_down("process")),
-                ..WorkerReport::default()
-            });
-            self.end = End::Come(Some(report));
-        }
-    }
-
-    async fn report(&mut self) -> WorkerReport {
-        self.ended().await;
-        match &mut self.end {
-            End::Come(report) => report.take().unwrap_or_default(),
-            End::Awaited(_) => WorkerReport::default(),
-        }
-    }
-}
-
-impl Drop for RunningWorker {
-    fn drop(&mut self) {
-        self.stop(None);
+        self.0.ended().await;
     }
 }

@@ -11,7 +11,6 @@ mod shared;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ use super::failure::JobError;
 use super::observe;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{Error, Result};
-use crate::handover::{Receivers, Terms};
+use crate::handover::{Background, Receivers, Terms};
 use crate::name;
 use crate::runtime::BoxFuture;
 use crate::time::{HOUR, SECOND, check_duration};
@@ -151,18 +150,7 @@ impl<I, O> JobWorker<I, O> {
     /// stop signal too. Outages are waited out: this fails only for options out of range, and for what waiting does not
     /// cure, such as access denied. Dropping the future is the stop signal without waiting for the end.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<JobWorkerReport> {
-        let mut running = self.start()?;
-        let mut stop = pin!(stop);
-        tokio::select! {
-            biased;
-            () = running.ended() => {}
-            () = &mut stop => running.stop(None),
-        }
-        let mut report = running.report().await;
-        match report.error.take() {
-            Some(error) => Err(error),
-            None => Ok(report),
-        }
+        self.start()?.run_until(stop).await
     }
 
     /// Runs in the background. Dropping the result is the stop signal without waiting for the end.
@@ -171,13 +159,13 @@ impl<I, O> JobWorker<I, O> {
     /// [`RunningJobWorker::shutdown`], and an error event tells them at once.
     pub fn spawn(self) -> RunningJobWorker {
         let line = Arc::clone(&self.line);
-        self.start().unwrap_or_else(|error| {
+        RunningJobWorker(self.start().unwrap_or_else(|error| {
             observe::worker_failed(&line.site, &error);
-            RunningJobWorker::failed(error)
-        })
+            Background::failed(error)
+        }))
     }
 
-    fn start(self) -> Result<RunningJobWorker> {
+    fn start(self) -> Result<Background<JobWorkerStats, JobWorkerReport>> {
         let line = Arc::clone(&self.line);
         let plan = self.plan().map_err(|error| line.site.context("process", error))?;
         line.site.check_taking("process")?;

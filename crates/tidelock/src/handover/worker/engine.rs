@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::oneshot;
 
 use super::slots::{Finished, Shared};
-use super::{Plan, RunningWorker, WorkerReport};
+use super::{Plan, WorkerReport, WorkerStats};
 use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handover::background::Background;
 use crate::handover::ending::{Ending, Over};
 use crate::handover::observe;
 use crate::handover::receivers::{Receivers, WaitEnd};
@@ -55,7 +55,7 @@ pub(super) fn report_failure(site: &Site, error: &Error) {
 }
 
 impl Engine {
-    pub(super) fn start(line: Arc<Receivers>, plan: Plan) -> Result<RunningWorker> {
+    pub(super) fn start(line: Arc<Receivers>, plan: Plan) -> Result<Background<WorkerStats, WorkerReport>> {
         let site = Arc::clone(&line.site);
         let shared = Arc::new(Shared::new(line, plan));
         let lifecycle = &site.world.lifecycle;
@@ -72,18 +72,7 @@ impl Engine {
             _hold: lifecycle.hold_until_closed("worker", &site.address.id, closer),
             shared: Arc::clone(&shared),
         };
-        let (ended, end) = oneshot::channel();
-        let running = RunningWorker::over(&shared, end);
-        let started = site.world.spawner.spawn(async move {
-            let report = engine.run().await;
-            // Nobody waits for the report of a worker that was dropped.
-            let _ = ended.send(report);
-        });
-        if started {
-            return Ok(running);
-        }
-        let error = Error::configuration("a worker needs a tokio runtime, and there is none");
-        Err(site.context("process", error))
+        Background::start(&site, shared, engine.run())
     }
 
     async fn run(mut self) -> WorkerReport {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::handover::background::Report;
 use crate::handover::observe::{self, Counter};
 use crate::handover::site::Site;
 use crate::handover::store::{Action, Settled};
@@ -46,6 +47,12 @@ pub struct WorkerStats {
     pub running: usize,
     /// Messages taken ahead.
     pub prefetched: usize,
+}
+
+impl Report for WorkerReport {
+    fn error(&mut self) -> &mut Option<Error> {
+        &mut self.error
+    }
 }
 
 impl WorkerStats {

@@ -18,8 +18,9 @@ use tokio::sync::futures::Notified;
 
 use super::failure::{HandlerError, Remedy};
 use super::report::WorkerStats;
-use super::{Control, Plan};
+use super::Plan;
 use crate::error::Error;
+use crate::handover::background::Control;
 use crate::handover::ending::StopOrder;
 use crate::handover::held::Held;
 use crate::handover::observe::{self, Counter, Operation};
@@ -334,7 +335,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
 
-impl Control for Shared {
+impl Control<WorkerStats> for Shared {
     fn stop(&self, grace: Option<Duration>) {
         self.stopping.give_with(self.site(), grace);
         self.changed.notify_one();

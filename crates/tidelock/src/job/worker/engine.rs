@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::oneshot;
 
 use super::renewal::Renewal;
-use super::report::JobWorkerReport;
+use super::report::{JobWorkerReport, JobWorkerStats};
 use super::run;
-use super::running::RunningJobWorker;
 use super::shared::{Finished, Shared};
 use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::{Claims, Ending, Over, WaitEnd};
+use crate::handover::{Background, Claims, Control, Ending, Over, WaitEnd};
 use crate::job::observe;
 use crate::job::store::{MAX_BATCH, MAX_BYTES, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
@@ -57,7 +55,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn start(shared: &Arc<Shared>) -> Result<RunningJobWorker> {
+    pub(super) fn start(shared: &Arc<Shared>) -> Result<Background<JobWorkerStats, JobWorkerReport>> {
         let site = Arc::clone(shared.site());
         let closer = Arc::clone(shared) as Arc<dyn GiveBack>;
         let engine = Self {
@@ -75,18 +73,8 @@ impl Engine {
             _hold: site.world.lifecycle.hold_until_closed("worker", &site.address.id, closer),
             shared: Arc::clone(shared),
         };
-        let (ended, end) = oneshot::channel();
-        let running = RunningJobWorker::over(shared, end);
-        let started = site.world.spawner.spawn(async move {
-            let report = engine.run().await;
-            // Nobody waits for the report of a worker that was dropped.
-            let _ = ended.send(report);
-        });
-        if started {
-            return Ok(running);
-        }
-        let error = Error::configuration("a worker needs a tokio runtime, and there is none");
-        Err(site.context("process", error))
+        let control = Arc::clone(shared) as Arc<dyn Control<JobWorkerStats>>;
+        Background::start(&site, control, engine.run())
     }
 
     async fn run(mut self) -> JobWorkerReport {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::handover::Site;
+use crate::handover::{Report, Site};
 use crate::job::observe::{self, Counter};
 use crate::job::store::{Action, JobState, Settled};
 
@@ -46,6 +46,12 @@ pub struct JobWorkerStats {
     pub given_back: u64,
     /// Handlers that run.
     pub running: usize,
+}
+
+impl Report for JobWorkerReport {
+    fn error(&mut self) -> &mut Option<Error> {
+        &mut self.error
+    }
 }
 
 impl JobWorkerStats {

@@ -11,7 +11,7 @@ use super::Plan;
 use super::agenda::Agenda;
 use super::report::JobWorkerStats;
 use super::run::{Outcome, verdict};
-use crate::handover::{Receivers, Signal, Site, StopOrder};
+use crate::handover::{Control, Receivers, Signal, Site, StopOrder};
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
 use crate::job::observe::{self, Counter};
@@ -233,15 +233,13 @@ fn size(settle: &Settle) -> usize {
     action + settle.progress.as_ref().map_or(1, |progress| progress.len().max(1))
 }
 
-impl Shared {
-    /// The stop signal; `grace` overrides `shutdown_grace`, and that of an earlier signal if it ends sooner.
-    pub(super) fn stop(&self, grace: Option<Duration>) {
+impl Control<JobWorkerStats> for Shared {
+    fn stop(&self, grace: Option<Duration>) {
         self.stopping.give_with(self.site(), grace);
         self.changed.notify_one();
     }
 
-    /// What was done so far, and what runs.
-    pub(super) fn stats(&self) -> JobWorkerStats {
+    fn stats(&self) -> JobWorkerStats {
         let state = self.lock();
         JobWorkerStats { running: state.running.len(), ..state.stats }
     }
