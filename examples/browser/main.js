@@ -59,7 +59,7 @@ async function stove(name) {
 }
 
 // Cooks: who gives no sign of life for five seconds is gone.
-const cooks = ephemeral({ id: "cooks", schema: any, ttlMs: 5_000 });
+const cooks = ephemeral({ id: "cooks", schema: any, ttlMs: 10_000 });
 const NAMES = ["Ada", "Grace", "Edsger", "Barbara", "Tony", "Leslie"];
 let came = 0;
 
@@ -97,7 +97,7 @@ const closing = job({
     for (const [at, step] of STEPS.entries()) {
       ctx.signal.throwIfAborted();
       $("closing").value = step;
-      await ctx.step({ id: step, run: () => pause(500) });
+      await ctx.step({ id: step, run: () => pause(1_000) });
       $("progress").value = at + 1;
     }
     return "closed";

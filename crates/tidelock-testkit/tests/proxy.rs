@@ -132,7 +132,7 @@ async fn latency_is_of_the_round_trip_and_not_of_each_request() {
     for _ in 0..100 {
         pong(&mut client).await;
     }
-    assert!((latency..latency * 50).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!((latency..latency * 90).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

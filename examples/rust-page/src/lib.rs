@@ -47,9 +47,9 @@ impl Office {
     fn new(tide: &Tidelock) -> Result<Self> {
         let often = |limit: u64, window: Duration| Limit::new(limit).window(window).token_bucket();
         Ok(Self {
-            stamps: tide.ratelimit("stamps").limit(often(3, 10 * SECOND)).build()?,
+            stamps: tide.ratelimit("stamps").limit(often(3, 60 * SECOND)).build()?,
             letter_box: tide.queue("letter-box").build()?,
-            rounds: tide.ratelimit("rounds").limit(often(1, 2 * SECOND)).build()?,
+            rounds: tide.ratelimit("rounds").limit(often(1, 4 * SECOND)).build()?,
         })
     }
 
@@ -57,7 +57,8 @@ impl Office {
     async fn post(&self) -> Result<()> {
         let stamp = self.stamps.check("visitor").await?;
         if stamp.limited {
-            page::show("stamps", &format!("Sold out: the next one in {:.0?}", stamp.retry_after));
+            let seconds = stamp.retry_after.as_secs_f64().ceil();
+            page::show("stamps", &format!("Sold out: the next one in {seconds} s"));
             return Ok(());
         }
         page::show("stamps", &format!("{} left", stamp.remaining));
@@ -68,7 +69,7 @@ impl Office {
         Ok(())
     }
 
-    /// Delivers a card every two seconds, for as long as the page is open.
+    /// Delivers a card every four seconds, for as long as the page is open.
     async fn carry(&self) -> Result<()> {
         // Handlers are the same as on a server, where they go from thread to thread. So they hold nothing of the page
         // while they wait, and look for it when they need it.

@@ -23,7 +23,7 @@ await visit("the board", async (tab) => {
   await output(tab, "rung", /^not for \d+ s$/);
 
   await tab.click("#close");
-  await output(tab, "closing", /wash up/);
+  await output(tab, "closing", /till|wash|fire|door|sign/);
   await tab.click("#cancel");
   await output(tab, "closing", /somebody came in/);
   await tab.click("#close");
@@ -35,7 +35,7 @@ await visit("the board", async (tab) => {
   await item(tab, "digests", "served").waitFor();
   await tab.click("#cook");
   await item(tab, "cooks", "Grace").waitFor();
-  await tab.fill("#item", "Tea");
+  await tab.fill("#item", "Crumpets");
   await tab.press("#item", "Enter");
-  await item(tab, "cooking", "Tea").waitFor();
+  await item(tab, "served", "Crumpets").waitFor();
 });

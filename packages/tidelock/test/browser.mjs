@@ -58,7 +58,7 @@ export async function withPage(folder, page, look) {
 
 /** What a page promises in `globalThis.outcome`. */
 export async function outcomeOf(tab, complaints) {
-  await tab.waitForFunction("globalThis.outcome !== undefined", undefined, { timeout: 60_000 }).catch((cause) => {
+  await tab.waitForFunction("globalThis.outcome !== undefined", undefined, { timeout: 600_000 }).catch((cause) => {
     throw new Error(`the page found nothing: ${complaints.join("\n")}`, { cause });
   });
   return tab.evaluate("globalThis.outcome");

@@ -14,7 +14,7 @@ await visit("the post office", async (tab) => {
     await output(tab, "stamps", left);
   }
   await post("One more");
-  await output(tab, "stamps", /^Sold out: the next one in \ds$/);
+  await output(tab, "stamps", /^Sold out: the next one in \d+ s$/);
   assert.equal(await tab.inputValue("#text"), "One more", "what was not sent is still in the form");
 
   await item(tab, "waiting", "To Ada").waitFor();

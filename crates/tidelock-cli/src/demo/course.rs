@@ -144,7 +144,8 @@ async fn watch_over(
             stage.crew.stop_one().await;
         }
         let victim = crew::worker_name(1);
-        if is_midway && chaos && course.killed.is_empty() && stage.roll.has_seen(&victim) {
+        let has_work = async || Ok::<_, tidelock::Error>(held_by(&stage.orders, &victim).await? > 0);
+        if is_midway && chaos && course.killed.is_empty() && stage.roll.has_seen(&victim) && has_work().await? {
             stage.crew.kill_first().await?;
             course.killed_holding = held_by(&stage.orders, &victim).await?;
             progress.say(&format!("killed {victim}, which held {} orders", course.killed_holding));

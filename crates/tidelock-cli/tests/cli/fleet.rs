@@ -10,7 +10,7 @@ fn orders() -> TemporaryFile {
         let (id, item) = (format!("o-{number}"), format!("item-{}", number % 40));
         json!({
             "id": id, "warehouse": "oslo", "item": item, "quantity": 1, "amount_cents": 100,
-            "work_ms": 20, "fail_attempts": u8::from(number.is_multiple_of(20)),
+            "work_ms": 60, "fail_attempts": u8::from(number.is_multiple_of(20)),
         })
     };
     let lines = (1..=400_u32).flat_map(|number| {

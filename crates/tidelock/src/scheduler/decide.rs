@@ -192,7 +192,7 @@ mod tests {
         let one = decide(&timing, WHOSE, 1_000, now, terms(Misfire::CatchUpOne));
         let all = Terms { max_catch_up_runs: 10_000, ..terms(Misfire::CatchUpAll) };
         let all = decide(&timing, WHOSE, 1_000, now, all);
-        assert!(before.elapsed() < Duration::from_secs(2), "took {:?}", before.elapsed());
+        assert!(before.elapsed() < Duration::from_secs(20), "took {:?}", before.elapsed());
         // 60 on time: 0 to 59 s ago.
         assert_eq!((one.slots.len(), one.missed), (60, COUNTED));
         assert_eq!((all.slots.len(), all.missed), (10_060, COUNTED));

@@ -54,8 +54,8 @@ impl Bench {
     }
 
     async fn next_run(&mut self) -> Slot {
-        let next = tokio::time::timeout(10 * SECOND, self.runs.recv());
-        next.await.expect("a run within ten seconds").expect("the bench holds a sender")
+        let next = tokio::time::timeout(60 * SECOND, self.runs.recv());
+        next.await.expect("a run within a minute").expect("the bench holds a sender")
     }
 }
 

@@ -11,7 +11,7 @@ use tidelock::job::{Item, JobEventKind, RetryReason};
 use tidelock::{Job, JobId, JobState, Joined, RunningJobWorker, SECOND, Tidelock};
 use tidelock_testkit::{Proxy, Server, scale};
 
-use crate::stage::{durable_server, keys_without_lifetime, open, server, until, within};
+use crate::stage::{durable_server, hasty, keys_without_lifetime, open, server, until, within};
 
 const MS: Duration = Duration::from_millis(1);
 const WAIT: Duration = Duration::from_secs(30);
@@ -243,9 +243,9 @@ async fn an_emptied_server_repeats_no_number_and_its_workers_go_on() {
     assert_eq!((stats.totals.submitted, stats.completed), (1, 1), "a settle from before has no effect");
 }
 
-/// Waits for `future` over an outage of two seconds, in which it must not be answered.
+/// Waits for `future` over an outage of four seconds, in which it must not be answered.
 async fn outlasts<F: Future + Unpin>(mut future: F) -> F {
-    assert!(tokio::time::timeout(2 * SECOND, &mut future).await.is_err(), "it is answered in an outage");
+    assert!(tokio::time::timeout(4 * SECOND, &mut future).await.is_err(), "it is answered in an outage");
     future
 }
 
@@ -253,8 +253,8 @@ async fn outlasts<F: Future + Unpin>(mut future: F) -> F {
 async fn an_outage_is_an_error_to_who_joins_and_a_pause_to_who_works() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let tide = Tidelock::connect(&proxy.url()).request_timeout(500 * MS).await.unwrap();
-    let (behind, witness) = (job(&tide, 5 * SECOND), job(&open(&server.url()).await, 5 * SECOND));
+    let tide = hasty(&proxy.url(), 500 * MS).await;
+    let (behind, witness) = (job(&tide, 15 * SECOND), job(&open(&server.url()).await, 15 * SECOND));
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let (entered, mut started) = tokio::sync::mpsc::unbounded_channel();
     let worker = behind.process_with((entered, Arc::clone(&gate)), async |(entered, gate), _, input| {
@@ -268,7 +268,7 @@ async fn an_outage_is_an_error_to_who_joins_and_a_pause_to_who_works() {
         let next = within(witness.submit(&(round + 10))).await.unwrap().id;
         within(started.recv()).await.unwrap();
         let joining = tokio::spawn(behind.join(id).forever().into_future());
-        let mut limited = behind.join(id).wait(SECOND).into_future();
+        let mut limited = behind.join(id).wait(3 * SECOND).into_future();
         assert!(tokio::time::timeout(200 * MS, &mut limited).await.is_err(), "it looks, and then it waits");
         let limited = tokio::spawn(limited);
         until("it is joined", async || !server.command(&["KEYS", "*watchers*"]).unwrap().items().is_empty()).await;

@@ -101,7 +101,10 @@ async fn all_handles_of_a_process_count_in_one_local_limiter() {
     let Some(server) = server() else { return };
     let tide = Tidelock::connect(&server.url()).await.unwrap();
     let policy = OnUnavailable::Local { share: 1.0 };
-    let limiter = || tide.ratelimit("api").limit(Limit::per_hour(4).fixed()).on_unavailable(policy).build().unwrap();
+    let limiter = || {
+        let limiter = tide.ratelimit("api").limit(Limit::per_hour(4).fixed()).on_unavailable(policy);
+        limiter.answer_within(PATIENCE).build().unwrap()
+    };
     let api = limiter();
     // Each handle is gone when the next one is made.
     for _ in 0..2 {
@@ -208,7 +211,8 @@ async fn acquires_that_come_together_share_trips() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.expect("the proxy starts");
     let tide = Tidelock::connect(&proxy.url()).await.expect("the server answers");
-    let api = tide.ratelimit("api").limit(Limit::per_day(64).fixed()).build().expect("the limiter is good");
+    let api = tide.ratelimit("api").limit(Limit::per_day(64).fixed()).answer_within(PATIENCE);
+    let api = api.build().expect("the limiter is good");
     let _ = api.peek("x").await.expect("the script is there");
     let before = proxy.replies();
     let mut calls = tokio::task::JoinSet::new();

@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 
 use crate::stage::{open, until, within};
 
-const MS: Duration = Duration::from_millis(1);
 const WAIT: Duration = Duration::from_secs(30);
 
 /// Why a server takes no writes.
@@ -179,7 +178,7 @@ async fn a_follower_goes_on_when_the_server_takes_writes_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_takes_no_writes_can_be_connected_to() {
     let Some(stage) = Stage::start("connect").await else { return };
-    let connect = || within(Tidelock::connect(&stage.server.url()).request_timeout(500 * MS));
+    let connect = || within(Tidelock::connect(&stage.server.url()));
     stage.refuse(Refusal::Full).await;
     let error = connect().await.expect_err("it says of which format its data is before it has any");
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");

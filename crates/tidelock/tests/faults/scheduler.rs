@@ -334,7 +334,7 @@ async fn a_trigger_whose_caller_is_killed_before_it_hears_the_answer_is_run_by_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_leader() {
     let Some(url) = Other::url() else { return };
-    let scheduler = open(&url).await.scheduler("platform").lease(3 * SECOND).build().unwrap();
+    let scheduler = open(&url).await.scheduler("platform").lease(10 * SECOND).build().unwrap();
     scheduler.start().await.unwrap();
     until("it leads", async || scheduler.metrics().is_leader).await;
     println!("leads");
@@ -350,10 +350,10 @@ async fn a_leader_killed_before_it_hears_of_its_submit_leaves_one_run() {
     let worker = noted.worker(&job);
     let mut other = Other::start("scheduler::slow_leader", &proxy.url());
     other.says("leads").await;
+    proxy.latency(2 * SECOND);
     within(scheduler.register("s", every_slot(SECOND, &job, "s"))).await.unwrap();
     let first = scheduler.get("s").await.unwrap().unwrap().next.unwrap();
-    proxy.latency(SECOND);
-    // The answer is on its way for half a second, and the confirmation comes after that.
+    // The answer is on its way for a second, and the confirmation comes after that.
     until("the target has the slot", async || job.stats().await.unwrap().totals.submitted >= 1).await;
     other.signal("-KILL");
     let left = scheduler.get("s").await.unwrap().unwrap().planned;

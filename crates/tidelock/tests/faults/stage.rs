@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// The longest that anything may take; a test that needs it has failed.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server of the test's own; `None` where there is none to start, which CI does not accept.
 pub fn server() -> Option<Server> {
@@ -24,6 +24,19 @@ pub fn durable_server() -> Option<Server> {
 
 pub async fn open(url: &str) -> Tidelock {
     Tidelock::connect(url).await.expect("the server answers")
+}
+
+/// Connected, and from then on with calls that give up after `timeout`. On a busy machine connecting may take longer.
+pub async fn hasty(url: &str, timeout: Duration) -> Tidelock {
+    within(async {
+        loop {
+            match Tidelock::connect(url).request_timeout(timeout).await {
+                Ok(tide) => return tide,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    })
+    .await
 }
 
 /// Waits for `future`, but not for ever.

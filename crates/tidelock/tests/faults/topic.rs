@@ -279,7 +279,7 @@ async fn a_worker_outlives_outages_and_finishes_every_event() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holder() {
     let Some(url) = Other::url() else { return };
-    let reader = reader(&open(&url).await, 400 * MS);
+    let reader = reader(&open(&url).await, 2_000 * MS);
     let (first, second) = (event(&reader).await, event(&reader).await);
     println!("holding {} {}", *first.data(), *second.data());
     // Once it runs again after having been frozen, its lease is over and its settles are stale.

@@ -181,7 +181,7 @@ impl Stage {
 
 /// What is awaited comes soon; this only ends a test that would hang.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), what).await.expect("it comes")
+    tokio::time::timeout(Duration::from_mins(1), what).await.expect("it comes")
 }
 
 async fn until(test: impl Fn() -> bool) {

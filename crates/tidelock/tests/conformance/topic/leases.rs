@@ -125,7 +125,8 @@ conformance!(a_dropped_receive_gives_back_what_it_took, async |world: World| {
         for _ in 0..polls {
             if let std::task::Poll::Ready(received) = receive.as_mut().poll(&mut context) {
                 let event = received.unwrap().unwrap().event().unwrap();
-                assert_eq!((event.data().as_str(), event.attempt()), ("0", 1));
+                // What was given back before may not have arrived yet: then it is another one.
+                assert_eq!(event.attempt(), 1);
                 assert!(event.give_back().await.unwrap());
                 break;
             }

@@ -10,7 +10,7 @@ use super::*;
 
 /// Jobs behind a proxy, whose calls give up soon.
 async fn impatient(proxy: &Proxy) -> Tidelock {
-    Tidelock::connect(&proxy.url()).request_timeout(300 * MS).await.expect("the server answers")
+    hasty(&proxy.url(), 300 * MS).await
 }
 
 /// Takes the server away from those behind the proxy.
@@ -61,8 +61,8 @@ async fn a_shutdown_without_its_server_ends_soon_after_its_grace() {
         Ok(input)
     });
     let worker = worker.concurrency(2).spawn();
-    let ids = [1, 2].map(|input| behind.submit(&input));
-    let ids = within(behind.submit_many(ids)).await.unwrap();
+    let ids = [1, 2].map(|input| witness.submit(&input));
+    let ids = within(witness.submit_many(ids)).await.unwrap();
     until("both run", async || worker.stats().running == 2).await;
     go_away(&proxy).await;
     // One has ended before the stop signal, and one is dropped when the grace is over.
@@ -79,7 +79,9 @@ async fn a_shutdown_without_its_server_ends_soon_after_its_grace() {
 async fn a_job_that_failed_in_an_outage_runs_again_before_the_next_one() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let job: Job<u64, u64> = impatient(&proxy).await.job("j").lease(HOUR).attempts(2).build().unwrap();
+    let define = |tide: &Tidelock| -> Job<u64, u64> { tide.job("j").lease(HOUR).attempts(2).build().unwrap() };
+    let job = define(&impatient(&proxy).await);
+    let witness = define(&open(&server.url()).await);
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let (started, mut starts) = mpsc::unbounded_channel();
     let worker = job.process_with((started, Arc::clone(&gate)), async |(started, gate), ctx, input| {
@@ -93,7 +95,7 @@ async fn a_job_that_failed_in_an_outage_runs_again_before_the_next_one() {
     let worker = worker.spawn();
     for round in 0..4 {
         let (first, second) = (round * 2, round * 2 + 1);
-        within(job.submit_many([job.submit(&first), job.submit(&second)])).await.unwrap();
+        within(witness.submit_many([witness.submit(&first), witness.submit(&second)])).await.unwrap();
         assert_eq!(within(starts.recv()).await, Some(first));
         go_away(&proxy).await;
         let before = proxy.connections();
@@ -135,7 +137,7 @@ async fn nothing_is_left_of_jobs_after_their_retention_though_nobody_calls() {
     let tide = open(&server.url()).await;
     let mut jobs = Vec::new();
     for name in ["one", "two"] {
-        let job = tide.job(name).attempts(2).retention(2 * SECOND).dedup_for(SECOND);
+        let job = tide.job(name).attempts(2).retention(10 * SECOND).dedup_for(SECOND);
         let job: Job<u64, u64> = job.build().unwrap();
         let id = within(job.submit(&1)).await.unwrap().id;
         within(job.cancel(id)).await.unwrap();

@@ -5,7 +5,10 @@ use tidelock::{FailureCode, StopReason};
 use super::*;
 use crate::stage::Other;
 
-const LEASE: Duration = Duration::from_millis(400);
+/// Long enough for a busy machine: it runs out where a process is killed or frozen, and only there.
+const LEASE: Duration = Duration::from_secs(2);
+/// So short that leases also run out by chance.
+const SHORT_LEASE: Duration = Duration::from_millis(400);
 
 /// The other process of the test below: keeps a step of each run, says so, and holds the runs until it is ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,8 +78,8 @@ async fn a_frozen_process_wakes_to_a_lost_lease_and_changes_nothing() {
     other.signal("-STOP");
     let runs = Runs::default();
     let worker = runs.worker(&job);
-    // Ready when the other one has been frozen for six leases.
-    let later = within(job.submit(&2).delay(6 * LEASE)).await.unwrap().id;
+    // Ready when the other one has been frozen for three leases.
+    let later = within(job.submit(&2).delay(3 * LEASE)).await.unwrap().id;
     assert_eq!(result(&job, id).await, 2);
     assert_eq!(result(&job, later).await, 4);
     let before = job.get(id).await.unwrap().unwrap();
@@ -143,7 +146,7 @@ async fn a_job_that_ends_its_process_is_started_max_crashes_times() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_several() {
     let Some(url) = Other::url() else { return };
-    let job = job(&open(&url).await, LEASE);
+    let job = job(&open(&url).await, SHORT_LEASE);
     let worker = job.process(async |ctx, input| {
         let kept = ctx.step("one", async || Ok(input * 2)).await?;
         // Some work that can be hit in the middle.
@@ -162,7 +165,7 @@ async fn workers_killed_and_frozen_at_random_complete_every_job_once() {
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
     let (mut random, url) = (fastrand::Rng::with_seed(seed), server.url());
-    let job = job(&open(&url).await, LEASE);
+    let job = job(&open(&url).await, SHORT_LEASE);
     let start = || Other::start("job::processes::one_of_several", &url);
     let (mut others, mut frozen) = ([start(), start(), start()], None::<usize>);
     let (count, mut sent) = (scale(10_000), Vec::new());

@@ -11,11 +11,12 @@ async fn passes(server: &Server, lease: Duration) {
 
 /// A mutex behind a proxy whose scripts are loaded, and another that is always answered.
 async fn stage(server: &Server, proxy: &Proxy, lease: Duration) -> (Mutex, Mutex) {
-    let tide = Tidelock::connect(&proxy.url()).request_timeout(300 * MS).await.unwrap();
-    let mutex = build(&tide, lease);
-    let guard = within(mutex.lock_or_err("warm").into_future()).await.unwrap();
-    assert!(guard.extend(lease).await.unwrap());
-    guard.release().await.unwrap();
+    let mutex = build(&hasty(&proxy.url(), 300 * MS).await, lease);
+    until("its scripts are there", async || {
+        let Ok(guard) = mutex.lock_or_err("warm").await else { return false };
+        guard.extend(lease).await.is_ok() && guard.release().await.is_ok()
+    })
+    .await;
     (mutex, build(&open(&server.url()).await, lease))
 }
 
@@ -27,15 +28,15 @@ async fn is_free(mutex: &Mutex) {
 async fn a_lock_over_an_outage_longer_than_its_lease_is_live() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let mutex = build(&open(&proxy.url()).await, SECOND);
+    let mutex = build(&open(&proxy.url()).await, 3 * SECOND);
     proxy.stall(true);
     let asked = spawn_lock(&mutex);
-    passes(&server, 1_500 * MS).await;
+    passes(&server, 4 * SECOND).await;
     proxy.stall(false);
     let guard = within(asked).await.unwrap().unwrap();
     assert!(!guard.is_lost() && guard.valid_for() > 500 * MS, "{:?}", guard.valid_for());
     // It is renewed.
-    passes(&server, 1_500 * MS).await;
+    passes(&server, 4 * SECOND).await;
     assert!(!guard.is_lost());
     assert_eq!(guard.release().await.unwrap(), Release::Released);
 }
@@ -46,11 +47,11 @@ async fn a_hand_over_told_after_an_outage_longer_than_its_lease_is_live() {
     let proxy = Proxy::start(server.port()).await.unwrap();
     let mutex = build(&open(&proxy.url()).await, 60 * SECOND);
     let guard = mutex.lock_or_err("r").await.unwrap();
-    let next = tokio::spawn(mutex.lock_or_err("r").lease(SECOND).into_future());
+    let next = tokio::spawn(mutex.lock_or_err("r").lease(3 * SECOND).into_future());
     waiting(&mutex, 1).await;
     proxy.stall(true);
     let release = tokio::spawn(guard.release());
-    passes(&server, 1_500 * MS).await;
+    passes(&server, 4 * SECOND).await;
     proxy.stall(false);
     let next = within(next).await.unwrap().unwrap();
     assert!(!next.is_lost() && next.valid_for() > 500 * MS, "{:?}", next.valid_for());
@@ -78,13 +79,13 @@ async fn a_grant_that_nobody_heard_of_is_given_back_however_long_that_takes() {
 async fn a_release_is_repeated_as_long_as_an_extension_may_have_made_the_lease() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
-    let (mutex, other) = stage(&server, &proxy, 500 * MS).await;
-    let guard = mutex.lock_or_err("r").fixed_lease().await.unwrap();
+    let (mutex, other) = stage(&server, &proxy, 2 * SECOND).await;
+    let guard = patient_lock(&mutex).await;
     proxy.refuse(true);
     proxy.drop_reply_after(1);
     within(guard.extend(600 * SECOND)).await.unwrap_err();
     within(guard.release()).await.unwrap_err();
-    passes(&server, SECOND).await;
+    passes(&server, 3 * SECOND).await;
     assert!(other.describe("r").await.unwrap().holder.is_some());
     proxy.refuse(false);
     is_free(&other).await;
