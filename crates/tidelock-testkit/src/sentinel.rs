@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, Result};
 
 use crate::binary::Binary;
-use crate::server::Server;
+use crate::server::{Builder, Server};
 use crate::wait;
 
 /// The name under which the sentinels know the primary.
@@ -26,14 +26,28 @@ pub struct Sentinel {
 impl Sentinel {
     /// Starts everything; returns when a failover would succeed.
     pub fn start(binary: &Binary) -> Result<Self> {
-        let primary = Server::start(binary)?;
-        let replica = Server::builder(binary).config(format!("replicaof 127.0.0.1 {}", primary.port())).start()?;
+        Self::start_with(binary, None)
+    }
+
+    /// The same with a password of the data servers, which [`Sentinel::url`] gives, and another one of the sentinels.
+    pub fn start_with_passwords(binary: &Binary, data: &str, sentinels: &str) -> Result<Self> {
+        Self::start_with(binary, Some((data, sentinels)))
+    }
+
+    fn start_with(binary: &Binary, passwords: Option<(&str, &str)>) -> Result<Self> {
+        let data = |builder: Builder| match passwords {
+            Some((password, _)) => builder.password(password).config(format!("masterauth {password}")),
+            None => builder,
+        };
+        let primary = data(Server::builder(binary)).start()?;
+        let follows = format!("replicaof 127.0.0.1 {}", primary.port());
+        let replica = data(Server::builder(binary)).config(follows).start()?;
         wait::until(
             "the replica follows",
             || Ok((replication(&replica, "master_link_status")? == "up").then_some(())),
         )?;
         let sentinels = (0..SENTINELS)
-            .map(|_| start_sentinel(binary, primary.port(), replica.port()))
+            .map(|_| start_sentinel(binary, passwords, primary.port(), replica.port()))
             .collect::<Result<Vec<_>>>()?;
         let set = Self { data: [primary, replica], primary: AtomicUsize::new(0), sentinels };
         set.wait_until_acquainted()?;
@@ -43,7 +57,7 @@ impl Sentinel {
     /// Where clients connect: the sentinels in one URL, with the name of the primary.
     pub fn url(&self) -> String {
         let addresses: Vec<_> = self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
-        format!("redis-sentinel://{}/?master={NAME}", addresses.join(","))
+        format!("redis-sentinel://{}{}/?master={NAME}", self.primary().login(), addresses.join(","))
     }
 
     /// The server that takes writes.
@@ -90,14 +104,17 @@ impl Sentinel {
     }
 }
 
-fn start_sentinel(binary: &Binary, primary: u16, replica: u16) -> Result<Server> {
-    Server::builder(binary)
+fn start_sentinel(binary: &Binary, passwords: Option<(&str, &str)>, primary: u16, replica: u16) -> Result<Server> {
+    let sentinel = Server::builder(binary)
         .sentinel()
         .config(format!("sentinel monitor {NAME} 127.0.0.1 {primary} {QUORUM}"))
         .config(format!("sentinel down-after-milliseconds {NAME} 700"))
         .config(format!("sentinel failover-timeout {NAME} 3000"))
-        .config(format!("sentinel known-replica {NAME} 127.0.0.1 {replica}"))
-        .start()
+        .config(format!("sentinel known-replica {NAME} 127.0.0.1 {replica}"));
+    match passwords {
+        Some((data, own)) => sentinel.config(format!("sentinel auth-pass {NAME} {data}")).password(own).start(),
+        None => sentinel.start(),
+    }
 }
 
 fn named_primary(sentinel: &Server) -> Option<u16> {

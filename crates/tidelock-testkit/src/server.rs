@@ -127,8 +127,12 @@ impl Server {
 
     /// Where clients connect, with the password if there is one.
     pub fn url(&self) -> String {
-        let login = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
-        format!("redis://{login}127.0.0.1:{}", self.port)
+        format!("redis://{}127.0.0.1:{}", self.login(), self.port)
+    }
+
+    /// What stands before the host in a URL.
+    pub(crate) fn login(&self) -> String {
+        self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default()
     }
 
     /// The port, the same for the whole life of the value.

@@ -4,7 +4,9 @@ use std::future::IntoFuture;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::backend::redis::{Redis, Settings};
+#[cfg(feature = "tls")]
+use crate::backend::redis::Identity;
+use crate::backend::redis::{Access, Credentials, Redis, Settings};
 use crate::error::{Error, Result};
 use crate::lifecycle::Lifecycle;
 use crate::name;
@@ -32,7 +34,7 @@ impl Tidelock {
             name: None,
             request_timeout: Duration::from_secs(5),
             clock: Clock::System,
-            root_certificate: None,
+            access: Access::default(),
         }
     }
 }
@@ -53,7 +55,7 @@ pub struct Connect {
     name: Option<String>,
     request_timeout: Duration,
     clock: Clock,
-    root_certificate: Option<Vec<u8>>,
+    access: Access,
 }
 
 impl Connect {
@@ -93,10 +95,37 @@ impl Connect {
         self
     }
 
+    /// Who this process is to the sentinels. Default: they are asked without a password.
+    ///
+    /// The credentials of the URL are for the servers that the sentinels name, and are never sent to a sentinel. Without a user
+    /// name the password is that of `requirepass`; with one, that of a user of the sentinels' own access list, who may call
+    /// `SENTINEL MASTER` and subscribe to `+switch-master`. All sentinels of the URL get the same. A URL that names no
+    /// sentinels, an empty user name and an empty password are configuration errors.
+    pub fn sentinel_credentials(mut self, username: Option<&str>, password: &str) -> Self {
+        let username = username.map(str::to_owned);
+        self.access.sentinels = Some(Credentials { username, password: password.to_owned() });
+        self
+    }
+
     /// Certificates in PEM to trust in place of the built-in roots, for servers with a private authority.
+    ///
+    /// PEM without a certificate is a configuration error, and so is a URL without TLS.
     #[cfg(feature = "tls")]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificate = Some(pem.into());
+        self.access.certificates.roots = Some(pem.into());
+        self
+    }
+
+    /// The certificate that shows servers who this process is, with those that vouch for it, and its private key, both in
+    /// PEM: for servers that ask their clients for one (`tls-auth-clients yes`). Default: none is shown.
+    ///
+    /// Sentinels and all nodes of a cluster are shown the same. The key is PKCS #8, PKCS #1 or SEC 1, and not encrypted. PEM
+    /// without a certificate or without a key, a key that is not that of the certificate, and a URL without TLS are
+    /// configuration errors.
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(mut self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+        let (certificate, key) = (certificate_pem.into(), key_pem.into());
+        self.access.certificates.client = Some(Identity { certificate, key });
         self
     }
 
@@ -126,7 +155,7 @@ impl Connect {
             url: self.url,
             prefix: self.prefix,
             request_timeout: self.request_timeout,
-            root_certificate: self.root_certificate,
+            access: self.access,
             process: Arc::clone(&process),
         };
         let backend = Arc::new(Redis::connect(settings, &self.clock, &lifecycle, &spawner).await?);

@@ -2,9 +2,11 @@
 //!
 //! Redis types stay below this module and in the `redis` file of each primitive.
 
+mod access;
 mod bytes;
 mod call;
 mod content;
+mod dial;
 mod failure;
 mod gate;
 mod lanes;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use access::{Access, Credentials};
 pub(crate) use bytes::{Bytes, Text, foreign};
 pub(crate) use call::Repeat;
 pub(crate) use content::{push_content, read_content};
@@ -37,12 +40,14 @@ pub(crate) use objects::{Object, Objects};
 pub(crate) use script::{Arguments, Script, script};
 pub(crate) use series::Series;
 pub(crate) use settles::{Settles, Slot, reason_letter, reason_of};
+#[cfg(feature = "tls")]
+pub(crate) use tls::Identity;
 pub(crate) use topology::slot;
 pub(crate) use trips::{Request as TripRequest, Trips};
 pub(crate) use wake::{Wakeable, Wakes};
 
 use self::call::Call;
-use self::node::NodeConfig;
+use self::dial::NodeConfig;
 use self::topology::Topology;
 use self::url::Url;
 use super::Backend;
@@ -69,12 +74,12 @@ use crate::topic::redis::RedisTopic;
 use crate::topic::store::TopicStore;
 
 /// How to open the backend: what [`Connect`](crate::Connect) collected.
-#[derive(Debug)]
 pub(crate) struct Settings {
+    /// May hold a password.
     pub(crate) url: String,
     pub(crate) prefix: String,
     pub(crate) request_timeout: Duration,
-    pub(crate) root_certificate: Option<Vec<u8>>,
+    pub(crate) access: Access,
     pub(crate) process: Arc<str>,
 }
 
@@ -115,13 +120,14 @@ impl Redis {
         lifecycle: &Lifecycle,
         spawner: &Arc<Spawner>,
     ) -> Result<Self> {
-        let Settings { url, prefix, request_timeout, root_certificate, process } = settings;
+        let Settings { url, prefix, request_timeout, access, process } = settings;
         let url = Url::parse(&url)?;
+        access.check(&url)?;
         let wakes = Arc::new(Wakes::default());
         let channel = format!("{prefix}:wake:{process}");
         let config = NodeConfig {
             url,
-            root_certificate,
+            access,
             format_key: format!("{prefix}:format"),
             channel: channel.clone(),
             wakes: Arc::clone(&wakes),

@@ -18,4 +18,6 @@ mod scheduler;
 mod sentinels;
 mod servers;
 mod stage;
+#[cfg(feature = "tls")]
+mod tls;
 mod topic;

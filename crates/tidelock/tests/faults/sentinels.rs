@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidelock::{Queue, Tidelock};
+use tidelock::{ErrorKind, Queue, Tidelock};
 use tidelock_testkit::{Binary, Flavour, Sentinel, Server};
 
 use crate::stage::{open, server, until, within};
@@ -57,6 +57,54 @@ async fn a_primary_that_the_sentinels_have_replaced_is_left_though_it_takes_writ
     sentinel.switch(former.port(), 0);
     next.kill();
     until("it goes where they say", async || queue.send(&1).await.is_ok()).await;
+}
+
+/// The rule for sentinels that the guide tells to set.
+fn rule_of_the_guide() -> Vec<&'static str> {
+    let guide = include_str!("../../../../docs/guide/operations.md");
+    let rule = guide.lines().find(|line| line.starts_with("ACL SETUSER watcher ")).expect("the guide has it");
+    rule.split_whitespace().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_have_credentials_of_their_own() {
+    for flavour in [Flavour::Redis62, Flavour::Redis70, Flavour::Valkey8] {
+        let Some(binary) = Binary::or_skip(flavour) else { continue };
+        let sentinel = Sentinel::start_with_passwords(&binary, "of-the-data", "of-the-watch").unwrap();
+        for watching in sentinel.sentinels() {
+            assert_eq!(watching.command(&rule_of_the_guide()).unwrap().text(), Some("OK"));
+        }
+        let connect = || Tidelock::connect(&sentinel.url());
+        for refused in [connect(), connect().sentinel_credentials(None, "of-the-data")] {
+            let error = within(refused).await.expect_err("the sentinels ask for their password");
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Server, false), "{error}");
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("(sentinel 127.0.0.1:") && !text.contains("of-the"), "{text}");
+        }
+        queue(&within(connect().sentinel_credentials(None, "of-the-watch")).await.unwrap()).send(&1).await.unwrap();
+        let tide = within(connect().sentinel_credentials(Some("watcher"), "secret")).await.unwrap();
+        let queue = queue(&tide);
+        assert!(queue.recv().await.unwrap().unwrap().ack().await.unwrap());
+        // It listens to each of them, too.
+        until("it listens", async || sentinel.sentinels().iter().all(has_watcher)).await;
+        sentinel.fail_over().unwrap();
+        until("it goes to the new primary", async || queue.send(&2).await.is_ok()).await;
+    }
+}
+
+fn has_watcher(sentinel: &Server) -> bool {
+    let clients = sentinel.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).unwrap();
+    clients.text().is_some_and(|clients| clients.contains("user=watcher"))
+}
+
+#[tokio::test]
+async fn credentials_for_sentinels_that_there_are_not_are_a_wrong_configuration() {
+    let port = tidelock_testkit::free_port().unwrap();
+    let connect = Tidelock::connect(&format!("redis://127.0.0.1:{port}")).sentinel_credentials(None, "hunter2");
+    assert!(!format!("{connect:?}").contains("hunter2"));
+    let error = within(connect).await.expect_err("they have no effect");
+    assert_eq!(error.kind(), ErrorKind::InvalidConfiguration, "{error}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
 
 async fn queue_at(server: &Server) -> Queue<u64> {

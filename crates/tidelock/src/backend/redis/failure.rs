@@ -89,6 +89,15 @@ impl Failure {
         }
     }
 
+    /// Says which sentinel gave no answer, also where it refused: its credentials are not those of the servers.
+    pub(crate) fn of_sentinel(self, host: &Host) -> Self {
+        match self {
+            Self::NotSent(cause) => Self::NotSent(format!("sentinel {host}: {cause}")),
+            Self::Refused { code, text } => Self::Refused { code, text: format!("{text} (sentinel {host})") },
+            failure => failure,
+        }
+    }
+
     /// The error that the caller of `operation` gets.
     pub(crate) fn into_error(self, operation: &str) -> Error {
         match self {

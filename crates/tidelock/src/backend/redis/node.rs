@@ -8,37 +8,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, cmd,
-};
+use redis::{Cmd, Pipeline, cmd};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::dial::{CONNECT_TIMEOUT, Connections, NodeConfig, connect_to};
 use super::failure::Failure;
-use super::probe;
 use super::sentinel::{self, Primary};
-use super::url::{Deployment, Host, Url};
-use super::wake::Wakes;
+use super::url::{Deployment, Host};
 use crate::backoff::Pauses;
-use crate::runtime::Spawner;
 
-/// What every node of one deployment is connected with.
-#[derive(Debug)]
-pub(crate) struct NodeConfig {
-    pub(crate) url: Url,
-    /// Roots to trust beside the built-in ones, as PEM.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS asks for it"))]
-    pub(crate) root_certificate: Option<Vec<u8>>,
-    /// The key that holds the format version.
-    pub(crate) format_key: String,
-    /// The channel on which this process hears wake-ups.
-    pub(crate) channel: String,
-    pub(crate) wakes: Arc<Wakes>,
-    pub(crate) spawner: Arc<Spawner>,
-}
-
-/// How long one attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pauses between attempts to connect: short enough to be back within a second, long enough to be no hot loop.
 const RECONNECT: Pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
 /// A connection that brought no reply at all for this long, while a call waited for one, is replaced.
@@ -107,10 +86,10 @@ impl Node {
     pub(crate) fn start(host: Host, config: &Arc<NodeConfig>) -> Arc<Self> {
         let not_yet = || Failure::NotSent("not connected yet".to_owned());
         let node = Arc::new(Self {
-            place: Mutex::new(Primary { host, epoch: 0 }),
-            config: Arc::clone(config),
             link: watch::Sender::new(Link::Down(not_yet())),
             broken: watch::Sender::new((0, not_yet())),
+            place: Mutex::new(Primary { host, epoch: 0 }),
+            config: Arc::clone(config),
             generation: AtomicU64::new(0),
             is_supervised: AtomicBool::new(false),
         });
@@ -384,9 +363,6 @@ async fn listen(node: &Weak<Node>, generation: u64, mut wakeups: redis::aio::Pub
     }
 }
 
-/// A connection for requests, and one for wake-ups.
-type Connections = (MultiplexedConnection, redis::aio::PubSubStream);
-
 async fn connect(node: &Node) -> Result<Connections, Failure> {
     let config = &node.config;
     let Deployment::Sentinel { primary } = &config.url.deployment else {
@@ -429,62 +405,6 @@ async fn connect(node: &Node) -> Result<Connections, Failure> {
         node.place().epoch = 0;
     }
     Err(last)
-}
-
-async fn connect_to(host: &Host, config: &NodeConfig) -> Result<Connections, Failure> {
-    let client = client(host, config, true)?;
-    let mut connection = open(&client).await.map_err(|failure| failure.at(host))?;
-    probe::select(&mut connection, config.url.db).await?;
-    probe::check_server(&mut connection, config).await?;
-    let mut wakeups = client.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
-    wakeups.subscribe(&config.channel).await.map_err(|error| not_sent(&error))?;
-    Ok((connection, wakeups.into_on_message()))
-}
-
-/// A failure while connecting: nothing was asked yet, so nothing can be in doubt.
-pub(crate) fn not_sent(error: &redis::RedisError) -> Failure {
-    match Failure::from_redis(error) {
-        Failure::Unknown(cause) => Failure::NotSent(cause),
-        failure => failure,
-    }
-}
-
-/// A request connection without a reply timeout of its own: each call has its deadline.
-pub(crate) async fn open(client: &Client) -> Result<MultiplexedConnection, Failure> {
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(512);
-    client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| not_sent(&error))
-}
-
-pub(crate) fn client(host: &Host, config: &NodeConfig, data: bool) -> Result<Client, Failure> {
-    let url = &config.url;
-    let mut login = RedisConnectionInfo::default().set_lib_name("tidelock", env!("CARGO_PKG_VERSION"));
-    if data {
-        if let Some(username) = &url.username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = &url.password {
-            login = login.set_password(password);
-        }
-    }
-    let (name, port) = (host.name.clone(), host.port);
-    let address = if url.tls {
-        ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(name, port)
-    };
-    let keepalive = redis::io::tcp::socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(5))
-        .with_interval(Duration::from_secs(2));
-    let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    // Where the client library has it.
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let tcp = tcp.set_user_timeout(Duration::from_secs(10));
-    let info = address.into_connection_info().map_err(|error| not_sent(&error))?;
-    let info = info.set_redis_settings(login).set_tcp_settings(tcp);
-    super::tls::client(info, config)
 }
 
 impl std::fmt::Debug for Node {

@@ -3,8 +3,8 @@
 use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
 
+use super::dial::{NodeConfig, not_sent};
 use super::failure::Failure;
-use super::node::{NodeConfig, not_sent};
 use super::url::Deployment;
 
 /// The format of everything under a prefix. It changes when an older version could not read what is stored.

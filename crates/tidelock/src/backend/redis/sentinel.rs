@@ -6,8 +6,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
 use redis::{Value, cmd};
 
+use super::dial::{NodeConfig, Peer, client, not_sent, open};
 use super::failure::Failure;
-use super::node::{NodeConfig, client, not_sent, open};
 use super::url::Host;
 use crate::backoff::Pauses;
 
@@ -31,15 +31,18 @@ pub(crate) fn ask_all<'a>(
 }
 
 async fn ask(sentinel: &Host, config: &NodeConfig, name: &str) -> Result<Primary, Failure> {
-    let connection = open(&client(sentinel, config, false)?).await;
-    let mut connection = connection.map_err(|failure| failure.at(sentinel))?;
+    named_by(sentinel, config, name).await.map_err(|failure| failure.of_sentinel(sentinel))
+}
+
+async fn named_by(sentinel: &Host, config: &NodeConfig, name: &str) -> Result<Primary, Failure> {
+    let mut connection = open(&client(sentinel, config, Peer::Sentinel)?).await?;
     let mut question = cmd("SENTINEL");
     question.arg("MASTER").arg(name);
     let answer: Value = match question.query_async(&mut connection).await.map_err(|error| not_sent(&error)) {
         Err(Failure::Refused { text, .. }) if text.contains("No such master") => Value::Nil,
         answer => answer?,
     };
-    primary_of(&answer).ok_or_else(|| Failure::NotSent(format!("sentinel {sentinel} knows no master {name:?}")))
+    primary_of(&answer).ok_or_else(|| Failure::NotSent(format!("it knows no master {name:?}")))
 }
 
 /// Names and values in turn.
@@ -82,7 +85,8 @@ async fn watch(sentinel: &Host, config: &NodeConfig, name: &str, known: &Primary
 }
 
 async fn subscribe(sentinel: &Host, config: &NodeConfig) -> Result<redis::aio::PubSubStream, Failure> {
-    let mut news = client(sentinel, config, false)?.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
+    let mut news =
+        client(sentinel, config, Peer::Sentinel)?.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
     news.subscribe("+switch-master").await.map_err(|error| not_sent(&error))?;
     Ok(news.into_on_message())
 }

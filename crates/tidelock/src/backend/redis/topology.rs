@@ -8,8 +8,9 @@ use futures_util::stream::FuturesUnordered;
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
+use super::dial::NodeConfig;
 use super::failure::Failure;
-use super::node::{Node, NodeConfig};
+use super::node::Node;
 use super::url::{Deployment, Host};
 use crate::hash::HashMap;
 

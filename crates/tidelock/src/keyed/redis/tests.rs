@@ -10,7 +10,7 @@ use tidelock_testkit::{Connection, Reply};
 
 use super::*;
 use crate::Tidelock;
-use crate::backend::redis::{Lane, Redis, Settings, UNSWEPT};
+use crate::backend::redis::{Access, Lane, Redis, Settings, UNSWEPT};
 use crate::error::ErrorKind;
 use crate::keyed::store::{Action, Bounds, Happened, Life, Outcome, Position};
 use crate::lifecycle::Lifecycle;
@@ -70,7 +70,7 @@ impl Stage {
             url: self.url.clone(),
             prefix: self.prefix.clone(),
             request_timeout: Duration::from_secs(5),
-            root_certificate: None,
+            access: Access::default(),
             process: "repeats".into(),
         };
         let clock = Clock::Manual(self.clock.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidelock_testkit::{Binary, Connection, Flavour, Reply, Server};
 
 use super::*;
-use crate::backend::redis::{Redis, Settings, UNSWEPT};
+use crate::backend::redis::{Access, Redis, Settings, UNSWEPT};
 use crate::lifecycle::Lifecycle;
 use crate::runtime::Spawner;
 use crate::scheduler::store::{Definition, Dispatched, Guess, Next, PlannedSlot, StateView, Step};
@@ -41,7 +41,7 @@ impl Stage {
             url: url.clone(),
             prefix: prefix.clone(),
             request_timeout: Duration::from_secs(5),
-            root_certificate: None,
+            access: Access::default(),
             process: "process".into(),
         };
         let pinned = Clock::Manual(clock.clone());

@@ -7,7 +7,7 @@ use tidelock_testkit::{Connection, Reply};
 
 use super::*;
 use crate::Tidelock;
-use crate::backend::redis::{Redis, Settings as Connecting, UNSWEPT};
+use crate::backend::redis::{Access, Redis, Settings as Connecting, UNSWEPT};
 use crate::lifecycle::Lifecycle;
 use crate::runtime::Spawner;
 use crate::time::{Clock, DAY, ManualClock, SECOND};
@@ -54,7 +54,7 @@ impl Stage {
             url: self.url.clone(),
             prefix: self.prefix.clone(),
             request_timeout: Duration::from_secs(5),
-            root_certificate: None,
+            access: Access::default(),
             process: "another".into(),
         };
         let clock = Clock::Manual(self.clock.clone());

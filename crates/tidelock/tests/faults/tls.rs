@@ -1,0 +1,179 @@
+//! TLS: certificates of servers and of clients.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tidelock::{Connect, ErrorKind, Queue, Tidelock};
+use tidelock_testkit::{Binary, Flavour, Server, free_port};
+
+use crate::stage::within;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Certificates of a server and of a client, signed by an authority of the test's own; gone when dropped.
+struct Certificates {
+    folder: PathBuf,
+}
+
+impl Certificates {
+    /// `None` where there is no openssl, which CI does not accept.
+    fn make() -> Option<Self> {
+        if Command::new("openssl").arg("version").output().is_err() {
+            assert!(!tidelock_testkit::is_ci(), "openssl must be there in CI");
+            eprintln!("skipped: there is no openssl to make certificates with");
+            return None;
+        }
+        let name = format!("tidelock-tls-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let made = Self { folder: std::env::temp_dir().join(name) };
+        fs::create_dir(&made.folder).unwrap();
+        made.authority("authority");
+        made.signed("server", "authority", "subjectAltName=DNS:localhost,IP:127.0.0.1");
+        made.signed("client", "authority", "extendedKeyUsage=clientAuth");
+        Some(made)
+    }
+
+    /// A pair of a key and a certificate that signs others.
+    fn authority(&self, name: &str) {
+        self.openssl(&format!("req -x509 -days 2 {} -out {}", self.key(name), self.file(name, "pem")));
+    }
+
+    /// A pair that `authority` vouches for.
+    fn signed(&self, name: &str, authority: &str, extension: &str) {
+        let (request, extensions) = (self.file(name, "csr"), self.file(name, "ext"));
+        fs::write(&extensions, format!("basicConstraints=critical,CA:FALSE\n{extension}\n")).unwrap();
+        self.openssl(&format!("req -new {} -out {request}", self.key(name)));
+        self.openssl(&format!(
+            "x509 -req -days 2 -in {request} -CA {} -CAkey {} -CAcreateserial -extfile {extensions} -out {}",
+            self.file(authority, "pem"),
+            self.file(authority, "key"),
+            self.file(name, "pem"),
+        ));
+    }
+
+    /// The arguments that make a key.
+    fn key(&self, name: &str) -> String {
+        format!(
+            "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {}",
+            self.file(name, "key")
+        )
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let made = Command::new("openssl").args(arguments.split(' ')).current_dir(&self.folder).output().unwrap();
+        assert!(made.status.success(), "{arguments}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    fn file(&self, name: &str, extension: &str) -> String {
+        self.folder.join(name).with_extension(extension).display().to_string()
+    }
+
+    fn read(&self, name: &str, extension: &str) -> Vec<u8> {
+        fs::read(self.file(name, extension)).unwrap()
+    }
+
+    /// A server that speaks TLS on the port that comes with it.
+    fn server(&self, binary: &Binary, auth_clients: &str) -> (Server, u16) {
+        let port = free_port().unwrap();
+        let server = Server::builder(binary)
+            .config(format!("tls-port {port}"))
+            .config(format!("tls-cert-file {}", self.file("server", "pem")))
+            .config(format!("tls-key-file {}", self.file("server", "key")))
+            .config(format!("tls-ca-cert-file {}", self.file("authority", "pem")))
+            .config(format!("tls-auth-clients {auth_clients}"))
+            .start()
+            .unwrap();
+        (server, port)
+    }
+
+    /// A connection to a server that the authority vouches for.
+    fn connect(&self, port: u16) -> Connect {
+        let connect = Tidelock::connect(&format!("rediss://localhost:{port}")).request_timeout(500 * MS);
+        connect.root_certificate(self.read("authority", "pem"))
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn serves(connect: Connect) {
+    let tide = within(connect.request_timeout(Duration::from_secs(5))).await.unwrap();
+    let queue: Queue<u64> = tide.queue("q").build().unwrap();
+    queue.send(&1).await.unwrap();
+    assert!(queue.recv().await.unwrap().unwrap().ack().await.unwrap());
+}
+
+/// Why nobody is connected, as a kind that may pass and a text that shows no secret.
+async fn refusal(connect: Connect) -> String {
+    let error = within(connect).await.expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains("hunter2") && !text.contains("PRIVATE"), "{text}");
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_reached_by_tls() {
+    let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
+    let Some(certificates) = Certificates::make() else { return };
+    let (_server, port) = certificates.server(&binary, "no");
+    serves(certificates.connect(port)).await;
+    let text = refusal(Tidelock::connect(&format!("rediss://localhost:{port}")).request_timeout(500 * MS)).await;
+    assert!(text.contains("UnknownIssuer"), "nobody vouches for it: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_asks_for_a_certificate_is_shown_one() {
+    for flavour in [Flavour::Redis70, Flavour::Valkey8] {
+        let Some(binary) = Binary::or_skip(flavour) else { continue };
+        let Some(certificates) = Certificates::make() else { return };
+        certificates.authority("other");
+        certificates.signed("stranger", "other", "extendedKeyUsage=clientAuth");
+        let (_server, port) = certificates.server(&binary, "yes");
+        let shows = |name: &str| {
+            let pair = (certificates.read(name, "pem"), certificates.read(name, "key"));
+            certificates.connect(port).client_certificate(pair.0, pair.1)
+        };
+        serves(shows("client")).await;
+        let text = refusal(certificates.connect(port)).await;
+        assert!(text.contains("CertificateRequired"), "none is shown: {text}");
+        let text = refusal(shows("stranger")).await;
+        assert!(text.contains("UnknownCA"), "nobody vouches for it: {text}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_cannot_be_used_are_refused_before_anything_is_connected() {
+    let Some(certificates) = Certificates::make() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = |scheme: &str| Tidelock::connect(&format!("{scheme}://:hunter2@{address}"));
+    let (root, own) = (certificates.read("authority", "pem"), certificates.read("client", "pem"));
+    let key = certificates.read("client", "key");
+    let cut = |pem: &[u8]| pem[..pem.len() / 2].to_vec();
+    for (wrong, why) in [
+        (connect("redis").root_certificate(root.clone()), "root_certificate has no effect"),
+        (connect("redis").client_certificate(own.clone(), key.clone()), "client_certificate has no effect"),
+        (connect("valkey-cluster").root_certificate(root.clone()), "root_certificate has no effect"),
+        (connect("rediss").root_certificate("none"), "root_certificate holds no certificate"),
+        (connect("rediss").root_certificate(key.clone()), "root_certificate holds no certificate"),
+        (connect("rediss").root_certificate(cut(&root)), "root_certificate is no PEM"),
+        (connect("rediss").client_certificate("none", key.clone()), "client_certificate holds no certificate"),
+        (connect("rediss").client_certificate(own.clone(), own.clone()), "holds no private key"),
+        (connect("rediss").client_certificate(own.clone(), cut(&key)), "holds no private key"),
+        (connect("rediss").client_certificate(root, key), "its key cannot be used"),
+    ] {
+        assert!(!format!("{wrong:?}").contains("PRIVATE"));
+        let error = within(wrong).await.expect_err("it cannot be used");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfiguration, "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(why) && !text.contains("hunter2") && !text.contains("PRIVATE"), "{why}: {text}");
+    }
+    assert!(listener.accept().is_err(), "nobody has connected");
+}
