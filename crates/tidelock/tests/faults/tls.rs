@@ -1,6 +1,7 @@
-//! TLS: certificates of servers and of clients.
+//! TLS: certificates of servers and of clients, and ports that speak it where the URL does not say so.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tidelock::{Connect, ErrorKind, Queue, Tidelock};
 use tidelock_testkit::{Binary, Flavour, Server, free_port};
 
-use crate::stage::within;
+use crate::stage::{server, within};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -124,7 +125,7 @@ async fn a_server_is_reached_by_tls() {
     let (_server, port) = certificates.server(&binary, "no");
     serves(certificates.connect(port)).await;
     let text = refusal(Tidelock::connect(&format!("rediss://localhost:{port}")).request_timeout(500 * MS)).await;
-    assert!(text.contains("UnknownIssuer"), "nobody vouches for it: {text}");
+    assert!(text.contains("TLS: invalid peer certificate: UnknownIssuer"), "nobody vouches for it: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,7 +142,7 @@ async fn a_server_that_asks_for_a_certificate_is_shown_one() {
         };
         serves(shows("client")).await;
         let text = refusal(certificates.connect(port)).await;
-        assert!(text.contains("CertificateRequired"), "none is shown: {text}");
+        assert!(text.contains("TLS: received fatal alert: CertificateRequired"), "none is shown: {text}");
         let text = refusal(shows("stranger")).await;
         assert!(text.contains("UnknownCA"), "nobody vouches for it: {text}");
     }
@@ -176,4 +177,40 @@ async fn certificates_that_cannot_be_used_are_refused_before_anything_is_connect
         assert!(text.contains(why) && !text.contains("hunter2") && !text.contains("PRIVATE"), "{why}: {text}");
     }
     assert!(listener.accept().is_err(), "nobody has connected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_speaks_tls_where_the_url_does_not_is_told() {
+    for flavour in [Flavour::Redis70, Flavour::Valkey8] {
+        let Some(binary) = Binary::or_skip(flavour) else { continue };
+        let Some(certificates) = Certificates::make() else { return };
+        let (_server, port) = certificates.server(&binary, "no");
+        let text = refusal(at("redis", port, 500 * MS)).await;
+        assert!(text.contains(&format!("localhost:{port}: ")) && text.contains("does the port ask for TLS"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_without_tls_where_the_url_asks_for_it_is_told() {
+    let Some(server) = server() else { return };
+    // A server waits for the end of what it takes for a request: for longer than the first caller, and than an attempt.
+    for (timeout, by_when) in [(100 * MS, "yet"), (3_000 * MS, "within 2s")] {
+        let text = refusal(at("rediss", server.port(), timeout)).await;
+        let told = format!("localhost:{}: no TLS connection {by_when}: does the port speak TLS?", server.port());
+        assert!(text.contains(&told), "{text}");
+    }
+    // Somebody who answers, in other words than those of TLS.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"-ERR Protocol error\r\n");
+        }
+    });
+    let text = refusal(at("rediss", port, 500 * MS)).await;
+    assert!(text.contains(&format!("localhost:{port}: TLS: received corrupt message")), "{text}");
+}
+
+fn at(scheme: &str, port: u16, timeout: Duration) -> Connect {
+    Tidelock::connect(&format!("{scheme}://:hunter2@localhost:{port}")).request_timeout(timeout)
 }

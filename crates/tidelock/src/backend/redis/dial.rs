@@ -1,5 +1,7 @@
 //! Opening connections to one server.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +42,12 @@ pub(crate) enum Peer {
 }
 
 pub(crate) async fn connect_to(host: &Host, config: &NodeConfig) -> Result<Connections, Failure> {
+    both(host, config).await.map_err(|failure| failure.at(host))
+}
+
+async fn both(host: &Host, config: &NodeConfig) -> Result<Connections, Failure> {
     let client = client(host, config, Peer::Data)?;
-    let mut connection = open(&client).await.map_err(|failure| failure.at(host))?;
+    let mut connection = open(&client).await?;
     probe::select(&mut connection, config.url.db).await?;
     probe::check_server(&mut connection, config).await?;
     let mut wakeups = client.get_async_pubsub().await.map_err(|error| not_sent(&error))?;
@@ -60,10 +66,50 @@ pub(crate) fn not_sent(error: &redis::RedisError) -> Failure {
 /// A request connection without a reply timeout of its own: each call has its deadline.
 pub(crate) async fn open(client: &Client) -> Result<MultiplexedConnection, Failure> {
     let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(512);
-    client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| not_sent(&error))
+    let address = client.get_connection_info().addr();
+    let opened = client.get_multiplexed_async_connection_with_config(&settings);
+    match tokio::time::timeout(CONNECT_TIMEOUT, opened).await {
+        Ok(opened) => opened.map_err(|error| not_opened(&error, address)),
+        Err(_) => {
+            Err(no_answer(&format!("within {CONNECT_TIMEOUT:?}"), matches!(address, ConnectionAddr::TcpTls { .. })))
+        }
+    }
+}
+
+/// Nobody has answered by now. A server without TLS waits for the end of what it takes for a request.
+pub(crate) fn no_answer(by_when: &str, tls: bool) -> Failure {
+    Failure::NotSent(if tls {
+        format!("no TLS connection {by_when}: does the port speak TLS?")
+    } else {
+        format!("no answer {by_when}")
+    })
+}
+
+fn not_opened(error: &redis::RedisError, address: &ConnectionAddr) -> Failure {
+    match (not_sent(error), address) {
+        (Failure::NotSent(cause), ConnectionAddr::TcpTls { .. }) if super::tls::is_told_by_tls(error) => {
+            Failure::NotSent(format!("TLS: {cause}"))
+        }
+        // A server hangs up where the first bytes are none of TLS.
+        (Failure::NotSent(cause), ConnectionAddr::Tcp(..)) if is_hung_up(error) => {
+            Failure::NotSent(format!("{cause}, before anything was answered: does the port ask for TLS (rediss://)?"))
+        }
+        (failure, _) => failure,
+    }
+}
+
+fn is_hung_up(error: &redis::RedisError) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kind = io_error(error).map(io::Error::kind);
+    kind.is_some_and(|kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+}
+
+/// What the system said, which the client library hands on in a box of its own.
+pub(super) fn io_error(error: &redis::RedisError) -> Option<&io::Error> {
+    error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?.downcast_ref()
 }
 
 pub(crate) fn client(host: &Host, config: &NodeConfig, peer: Peer) -> Result<Client, Failure> {

@@ -12,7 +12,7 @@ use redis::{Cmd, Pipeline, cmd};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::dial::{CONNECT_TIMEOUT, Connections, NodeConfig, connect_to};
+use super::dial::{CONNECT_TIMEOUT, Connections, NodeConfig, connect_to, no_answer};
 use super::failure::Failure;
 use super::sentinel::{self, Primary};
 use super::url::{Deployment, Host};
@@ -84,7 +84,7 @@ pub(crate) struct Node {
 impl Node {
     /// Begins to connect to `host`; with Sentinel, `host` is asked for anew before each attempt.
     pub(crate) fn start(host: Host, config: &Arc<NodeConfig>) -> Arc<Self> {
-        let not_yet = || Failure::NotSent("not connected yet".to_owned());
+        let not_yet = || no_answer("yet", config.url.tls).at(&host);
         let node = Arc::new(Self {
             link: watch::Sender::new(Link::Down(not_yet())),
             broken: watch::Sender::new((0, not_yet())),

@@ -42,6 +42,18 @@ pub(crate) fn client(info: ConnectionInfo, _: &NodeConfig) -> std::result::Resul
     Client::open(info).map_err(|error| not_sent(&error))
 }
 
+/// Whether a handshake failed, or the other side ended the connection in the words of TLS.
+#[cfg(feature = "tls")]
+pub(crate) fn is_told_by_tls(error: &redis::RedisError) -> bool {
+    let told = super::dial::io_error(error).and_then(std::io::Error::get_ref);
+    told.is_some_and(|told| told.is::<rustls::Error>())
+}
+
+#[cfg(not(feature = "tls"))]
+pub(crate) fn is_told_by_tls(_: &redis::RedisError) -> bool {
+    false
+}
+
 #[cfg(not(feature = "tls"))]
 impl Certificates {
     /// Refuses a URL that asks for TLS.
