@@ -47,6 +47,12 @@ impl Builder {
         self
     }
 
+    /// Listens on a socket in the server's folder, too; [`Server::socket`] tells where.
+    pub fn socket(self) -> Self {
+        // Servers start in their folder.
+        self.config(format!("unixsocket {SOCKET}"))
+    }
+
     /// Writes every change to disk before it is answered, so that the data survives [`Server::kill`].
     pub fn durable(self) -> Self {
         self.config("appendonly yes").config("appendfsync always")
@@ -95,6 +101,7 @@ impl Builder {
 }
 
 const CONFIG: &str = "server.conf";
+const SOCKET: &str = "socket";
 
 /// No persistence, a replica that attaches at once, and `DEBUG` where it has to be asked for.
 fn data_defaults(flavour: Flavour) -> impl Iterator<Item = &'static str> {
@@ -138,6 +145,11 @@ impl Server {
     /// The port, the same for the whole life of the value.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The path of its socket, where it was built with [one](Builder::socket).
+    pub fn socket(&self) -> String {
+        self.folder.path().join(SOCKET).display().to_string()
     }
 
     /// The process, unless it was killed.

@@ -23,9 +23,11 @@ impl Tidelock {
     /// | `redis://[user[:password]@]host[:port][/db]` | one server |
     /// | `redis-cluster://host:port,host:port` | a cluster, of which some nodes are named |
     /// | `redis-sentinel://host:port,host:port[/db]?master=name` | the primary that the sentinels name |
+    /// | `redis+unix:///path[?db=0&user=user&pass=password]`, also `unix://` | one server, by its socket on this machine (Unix) |
     ///
     /// `rediss`, `rediss-cluster` and `rediss-sentinel` use TLS (feature `tls`); `valkey` stands for `redis` in each.
-    /// User and password are percent-encoded; what stands before the last `@` is taken for them.
+    /// User and password are percent-encoded, and so is the path of a socket; what stands before the last `@` is taken for user
+    /// and password, but for sockets, where they are parameters.
     pub fn connect(url: &str) -> Connect {
         Connect {
             url: url.to_owned(),

@@ -17,6 +17,8 @@ mod refusals;
 mod scheduler;
 mod sentinels;
 mod servers;
+#[cfg(unix)]
+mod sockets;
 mod stage;
 #[cfg(feature = "tls")]
 mod tls;

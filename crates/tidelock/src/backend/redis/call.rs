@@ -125,7 +125,7 @@ impl Topology {
 /// `3999 127.0.0.1:6381`, as in `MOVED` and `ASK`.
 fn redirected(topology: &Topology, text: &str) -> Option<std::sync::Arc<Node>> {
     let (name, port) = text.split_whitespace().nth(1)?.rsplit_once(':')?;
-    Some(topology.node(&Host { name: name.to_owned(), port: port.parse().ok()? }))
+    Some(topology.node(&Host::Port { name: name.to_owned(), port: port.parse().ok()? }))
 }
 
 async fn send(up: &Up, call: &Call<'_>, asking: bool, whole: bool) -> Result<Value, Failure> {

@@ -113,11 +113,12 @@ pub(super) fn io_error(error: &redis::RedisError) -> Option<&io::Error> {
 }
 
 pub(crate) fn client(host: &Host, config: &NodeConfig, peer: Peer) -> Result<Client, Failure> {
-    let (name, port) = (host.name.clone(), host.port);
-    let address = if config.url.tls {
-        ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(name, port)
+    let address = match host.clone() {
+        Host::Port { name, port } if config.url.tls => {
+            ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None }
+        }
+        Host::Port { name, port } => ConnectionAddr::Tcp(name, port),
+        Host::Socket(path) => ConnectionAddr::Unix(path.into()),
     };
     let keepalive = redis::io::tcp::socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(5))

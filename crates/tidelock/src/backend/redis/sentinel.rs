@@ -49,7 +49,7 @@ async fn named_by(sentinel: &Host, config: &NodeConfig, name: &str) -> Result<Pr
 fn primary_of(answer: &Value) -> Option<Primary> {
     let facts: Vec<(String, String)> = redis::from_redis_value_ref(answer).ok()?;
     let fact = |name| facts.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let host = Host { name: fact("ip")?.to_owned(), port: fact("port")?.parse().ok()? };
+    let host = Host::Port { name: fact("ip")?.to_owned(), port: fact("port")?.parse().ok()? };
     Some(Primary { host, epoch: fact("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0) })
 }
 
@@ -99,7 +99,7 @@ mod tests {
     fn the_answer_of_a_sentinel_is_read() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let facts = ["name", "main", "ip", "10.0.0.1", "port", "6379", "flags", "master", "config-epoch", "7"];
-        let expected = Primary { host: Host { name: "10.0.0.1".into(), port: 6_379 }, epoch: 7 };
+        let expected = Primary { host: Host::Port { name: "10.0.0.1".into(), port: 6_379 }, epoch: 7 };
         assert_eq!(primary_of(&Value::Array(facts.map(text).to_vec())), Some(expected));
         assert_eq!(primary_of(&Value::Array(facts[..4].iter().map(|fact| text(fact)).collect())), None);
         assert_eq!(primary_of(&Value::Nil), None);

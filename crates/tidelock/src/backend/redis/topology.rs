@@ -222,14 +222,15 @@ fn parse_slots(answer: &Value, asked: &Host) -> Result<Vec<(u16, Host)>, Failure
             let (Some(Value::Int(last)), Some(Value::Array(owner))) = (range.get(1), range.get(2)) else {
                 return Err(wrong());
             };
-            let name = match owner.first() {
-                Some(Value::BulkString(name)) if !name.is_empty() => String::from_utf8_lossy(name).into_owned(),
+            let name = match (owner.first(), asked) {
+                (Some(Value::BulkString(name)), _) if !name.is_empty() => String::from_utf8_lossy(name).into_owned(),
                 // A node that does not know its own address means the one it was asked at.
-                _ => asked.name.clone(),
+                (_, Host::Port { name, .. }) => name.clone(),
+                (_, Host::Socket(_)) => return Err(wrong()),
             };
             let Some(Value::Int(port)) = owner.get(1) else { return Err(wrong()) };
             let (Ok(last), Ok(port)) = (u16::try_from(*last), u16::try_from(*port)) else { return Err(wrong()) };
-            Ok((last, Host { name, port }))
+            Ok((last, Host::Port { name, port }))
         })
         .collect()
 }

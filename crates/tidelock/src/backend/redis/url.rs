@@ -1,4 +1,4 @@
-//! URLs of servers: one server, Sentinel and Cluster, with and without TLS.
+//! URLs of servers: one server, Sentinel and Cluster, with and without TLS, and sockets of this machine.
 
 use std::fmt;
 
@@ -18,17 +18,21 @@ pub(crate) struct Url {
 
 /// One server's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Host {
-    pub(crate) name: String,
-    pub(crate) port: u16,
+pub(crate) enum Host {
+    Port {
+        name: String,
+        port: u16,
+    },
+    /// The path of a socket on this machine.
+    Socket(String),
 }
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name.contains(':') {
-            write!(f, "[{}]:{}", self.name, self.port)
-        } else {
-            write!(f, "{}:{}", self.name, self.port)
+        match self {
+            Self::Port { name, port } if name.contains(':') => write!(f, "[{name}]:{port}"),
+            Self::Port { name, port } => write!(f, "{name}:{port}"),
+            Self::Socket(path) => f.write_str(path),
         }
     }
 }
@@ -46,8 +50,8 @@ pub(crate) enum Deployment {
 }
 
 const EXPECTED: &str = "redis://[user[:password]@]host[:port][/db], also rediss:// (TLS), \
-     redis-cluster://host:port,host:port and redis-sentinel://host:port,host:port[/db]?master=name; \
-     valkey stands for redis in each";
+     redis-cluster://host:port,host:port, redis-sentinel://host:port,host:port[/db]?master=name \
+     and redis+unix:///path[?db=0&user=user&pass=password] (a socket, also unix://); valkey stands for redis in each";
 
 fn refuse(why: impl fmt::Display) -> Error {
     // The URL itself may hold a password, so it is never part of the message.
@@ -57,6 +61,9 @@ fn refuse(why: impl fmt::Display) -> Error {
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| refuse("has no scheme"))?;
+        if matches!(scheme, "redis+unix" | "valkey+unix" | "unix") {
+            return Self::parse_socket(rest);
+        }
         let (cluster, sentinel, tls) = scheme_parts(scheme)?;
         // First, as a password that was not encoded may have anything in it.
         let (credentials, rest) = match rest.rsplit_once('@') {
@@ -78,11 +85,7 @@ impl Url {
         }
         let db = match path {
             "" => 0,
-            text => text
-                .parse()
-                .ok()
-                .filter(|db| (0..=1_000_000).contains(db))
-                .ok_or_else(|| refuse("has a database that is no number in 0..=1000000"))?,
+            text => parse_db(text)?,
         };
         if cluster && db != 0 {
             return Err(refuse(format_args!("asks for database {db}, but a cluster has only 0")));
@@ -93,6 +96,34 @@ impl Url {
         };
         Ok(Self { deployment, tls, hosts, username, password, db })
     }
+
+    /// What follows `redis+unix://`: a path leaves no room for a user and a database, so they are parameters.
+    fn parse_socket(text: &str) -> Result<Self> {
+        if !cfg!(unix) {
+            return Err(refuse("names a socket of this machine, which only Unix has"));
+        }
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        if !path.starts_with('/') {
+            return Err(refuse("names a socket whose path does not begin with /"));
+        }
+        let hosts = vec![Host::Socket(decode(path)?)];
+        let mut url =
+            Self { deployment: Deployment::Standalone, tls: false, hosts, username: None, password: None, db: 0 };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("db", db)) => url.db = parse_db(db)?,
+                Some(("user", name)) if !name.is_empty() => url.username = Some(decode(name)?),
+                Some(("pass", password)) if !password.is_empty() => url.password = Some(decode(password)?),
+                _ => return Err(refuse("has a parameter beside db, user and pass, or an empty one")),
+            }
+        }
+        Ok(url)
+    }
+}
+
+fn parse_db(text: &str) -> Result<i64> {
+    let db = text.parse().ok().filter(|db| (0..=1_000_000).contains(db));
+    db.ok_or_else(|| refuse("has a database that is no number in 0..=1000000"))
 }
 
 fn scheme_parts(scheme: &str) -> Result<(bool, bool, bool)> {
@@ -128,7 +159,7 @@ fn parse_host(text: &str, default_port: u16) -> Result<Host> {
             port.parse().ok().filter(|port| *port != 0).ok_or_else(|| refuse("has a port that is not 1..=65535"))?
         }
     };
-    Ok(Host { name: name.to_owned(), port })
+    Ok(Host::Port { name: name.to_owned(), port })
 }
 
 fn parse_query(query: &str, sentinel: bool) -> Result<Option<String>> {
@@ -170,7 +201,7 @@ fn decode(text: &str) -> Result<String> {
             _ => return Err(refuse("has a % that two hexadecimal digits do not follow")),
         }
     }
-    String::from_utf8(bytes).map_err(|_| refuse("has credentials that are no UTF-8"))
+    String::from_utf8(bytes).map_err(|_| refuse("has a part that is no UTF-8"))
 }
 
 impl fmt::Debug for Url {
@@ -191,13 +222,27 @@ mod tests {
     fn every_form_is_read() {
         let url = Url::parse("redis://user:p%40ss@example:7000/3").unwrap();
         assert_eq!((url.username.as_deref(), url.password.as_deref(), url.db), (Some("user"), Some("p@ss"), 3));
-        assert_eq!(url.hosts, [Host { name: "example".into(), port: 7000 }]);
+        assert_eq!(url.hosts, [Host::Port { name: "example".into(), port: 7000 }]);
         assert!(Url::parse("valkeys://:secret@[::1]:1").unwrap().tls);
         let url = Url::parse("redis-cluster://a:1,b:2,c").unwrap();
         assert_eq!((url.deployment, url.hosts.len()), (Deployment::Cluster, 3));
         let url = Url::parse("rediss-sentinel://a,b:2/1?master=main").unwrap();
         assert_eq!((url.deployment, url.db), (Deployment::Sentinel { primary: "main".into() }, 1));
-        assert_eq!(url.hosts[0].port, 26_379);
+        assert_eq!(url.hosts[0], Host::Port { name: "a".into(), port: 26_379 });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sockets_are_read_with_what_follows_their_path() {
+        for scheme in ["redis+unix", "valkey+unix", "unix"] {
+            let url = Url::parse(&format!("{scheme}:///run/a%20b/redis@1.sock?user=fleet&db=3&pass=p%26?@ss")).unwrap();
+            assert_eq!(url.hosts, [Host::Socket("/run/a b/redis@1.sock".into())]);
+            assert_eq!((url.username.as_deref(), url.password.as_deref(), url.db), (Some("fleet"), Some("p&?@ss"), 3));
+            assert_eq!((url.deployment, url.tls), (Deployment::Standalone, false));
+            assert_eq!(url.hosts[0].to_string(), "/run/a b/redis@1.sock");
+        }
+        let url = Url::parse("redis+unix:///redis.sock").unwrap();
+        assert_eq!((url.username, url.password, url.db), (None, None, 0));
     }
 
     #[test]
@@ -205,7 +250,7 @@ mod tests {
         for password in ["hun?ter2", "hun/ter2", "hun@ter2", "hun?t=e&r2", "hun:ter2", "hun/t?e@r2"] {
             let url = Url::parse(&format!("redis://user:{password}@example:7000/3")).unwrap();
             assert_eq!((url.username.as_deref(), url.password.as_deref(), url.db), (Some("user"), Some(password), 3));
-            assert_eq!(url.hosts, [Host { name: "example".into(), port: 7000 }]);
+            assert_eq!(url.hosts, [Host::Port { name: "example".into(), port: 7000 }]);
         }
     }
 
@@ -230,6 +275,14 @@ mod tests {
             "redis://example?hunter2",
             "user:hunter2@redis://example",
             "hunter2://example",
+            "redis+unix://:hunter2@/run/redis.sock",
+            "redis+unix://run/redis.sock?pass=hunter2",
+            "redis+unix:///run/redis.sock?password=hunter2",
+            "redis+unix:///run/redis.sock?pass=hunter2&db=x",
+            "redis+unix:///run/redis.sock?pass=hunter2&user=",
+            "redis+unix:///run/redis.sock?pass=hunter2%",
+            "unix:///run/redis.sock?hunter2",
+            "rediss+unix:///run/redis.sock?pass=hunter2",
         ];
         for text in wrong {
             let error = Url::parse(text).unwrap_err();
