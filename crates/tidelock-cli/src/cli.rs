@@ -72,6 +72,9 @@ Servers (--redis or TIDELOCK_URL; the variable keeps a password out of the list 
   redis-cluster://host:port,host:port                 some nodes of a cluster
   redis-sentinel://host:port,host:port?master=name    sentinels and the name of what they watch
   rediss://, rediss-cluster://, rediss-sentinel://    the same over TLS
+  redis+unix:///path[?db=0&user=name&pass=password]   a socket of this machine (also unix://)
+What they ask for beside: TIDELOCK_ROOT_CERTIFICATE, TIDELOCK_CLIENT_CERTIFICATE and TIDELOCK_CLIENT_KEY name PEM files,
+TIDELOCK_SENTINEL_USER and TIDELOCK_SENTINEL_PASSWORD are for the sentinels themselves; each is an option, too.
 
 Exit codes:
   0    done; the answer is yes

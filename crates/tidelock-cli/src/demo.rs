@@ -28,7 +28,7 @@ use self::input::Input;
 use self::members::Presence;
 use self::plan::{PATIENCE, Plan};
 use crate::exit::Exit;
-use crate::server::root_certificate;
+use crate::server::read_pem;
 use crate::{output, stop};
 
 const AFTER_HELP: &str = "\
@@ -183,7 +183,7 @@ impl Args {
             run: format!("demo-{millis}-{}", std::process::id()),
             url: self.redis.clone(),
             prefix: self.prefix.clone(),
-            root_certificate: self.root_certificate.as_deref().map(root_certificate).transpose()?,
+            root_certificate: self.root_certificate.as_deref().map(read_pem).transpose()?,
             name: "demo".to_owned(),
             concurrency: self.concurrency.into(),
             rate: self.rate,

@@ -1,11 +1,11 @@
 //! Which server, and how to reach it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use tidelock::Tidelock;
+use tidelock::{Connect, Tidelock};
 
 use crate::exit::Wrong;
 use crate::value::duration;
@@ -60,9 +60,8 @@ struct Connection {
     /// Whose objects to look at.
     #[arg(long, value_name = "NAME", default_value = "default")]
     tenant: String,
-    /// Trust the authorities in this PEM file, and no others.
-    #[arg(long, value_name = "FILE")]
-    root_certificate: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
     /// How long to try.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     timeout: Duration,
@@ -79,14 +78,46 @@ impl Connection {
             .ok_or_else(|| Wrong("no server: give --redis redis://host:port, or set TIDELOCK_URL".to_owned()))?;
         let mut connect = Tidelock::connect(url).prefix(prefix).tenant(&self.tenant).name("cli");
         connect = connect.request_timeout(self.timeout);
-        if let Some(path) = &self.root_certificate {
-            connect = connect.root_certificate(root_certificate(path)?);
-        }
-        Ok(connect.await?)
+        Ok(self.access.give(connect)?.await?)
     }
 }
 
-/// The certificates of a private authority.
-pub(crate) fn root_certificate(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read the certificates {}", path.display()))
+/// What some servers ask for beside the URL.
+#[derive(Args)]
+struct Access {
+    /// Trust the authorities in this PEM file, and no others.
+    #[arg(long, value_name = "FILE", env = "TIDELOCK_ROOT_CERTIFICATE")]
+    root_certificate: Option<PathBuf>,
+    /// Show the certificate in this PEM file to servers that ask for one.
+    #[arg(long, value_name = "FILE", env = "TIDELOCK_CLIENT_CERTIFICATE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// The private key of that certificate, a PEM file, too.
+    #[arg(long, value_name = "FILE", env = "TIDELOCK_CLIENT_KEY", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+    /// The user that the sentinels know this command by.
+    #[arg(long, value_name = "NAME", env = "TIDELOCK_SENTINEL_USER", requires = "sentinel_password")]
+    sentinel_user: Option<String>,
+    /// The password that the sentinels ask for; that of the URL is for the servers that they name.
+    #[arg(long, value_name = "PASSWORD", env = "TIDELOCK_SENTINEL_PASSWORD", hide_env_values = true)]
+    sentinel_password: Option<String>,
+}
+
+impl Access {
+    fn give(&self, mut connect: Connect) -> anyhow::Result<Connect> {
+        if let Some(path) = &self.root_certificate {
+            connect = connect.root_certificate(read_pem(path)?);
+        }
+        if let (Some(certificate), Some(key)) = (&self.client_certificate, &self.client_key) {
+            connect = connect.client_certificate(read_pem(certificate)?, read_pem(key)?);
+        }
+        if let Some(password) = &self.sentinel_password {
+            connect = connect.sentinel_credentials(self.sentinel_user.as_deref(), password);
+        }
+        Ok(connect)
+    }
+}
+
+/// Certificates, or a key.
+pub(crate) fn read_pem(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the PEM file {}", path.display()))
 }

@@ -51,7 +51,17 @@ impl Ran {
 /// The binary, with nothing of the caller's environment that it would act on.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
-    command.args(arguments).env_remove("TIDELOCK_URL").stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
+    for variable in [
+        "TIDELOCK_URL",
+        "TIDELOCK_ROOT_CERTIFICATE",
+        "TIDELOCK_CLIENT_CERTIFICATE",
+        "TIDELOCK_CLIENT_KEY",
+        "TIDELOCK_SENTINEL_USER",
+        "TIDELOCK_SENTINEL_PASSWORD",
+    ] {
+        command.env_remove(variable);
+    }
     command
 }
 
@@ -61,8 +71,13 @@ pub(crate) fn tidelock(arguments: &[&str]) -> Ran {
 
 /// The same with a URL in the environment and text on stdin.
 pub(crate) fn tidelock_at(url: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
+    tidelock_with(&[("TIDELOCK_URL", url)], arguments, stdin)
+}
+
+/// The same with any variables.
+pub(crate) fn tidelock_with(variables: &[(&str, &str)], arguments: &[&str], stdin: &[u8]) -> Ran {
     let mut command = command(arguments);
-    command.env("TIDELOCK_URL", url).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(&mut command, stdin)
 }
 
