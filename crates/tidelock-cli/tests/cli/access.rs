@@ -33,7 +33,10 @@ fn certificates_are_read_from_files() {
     let none = TemporaryFile::new(b"none");
     for (arguments, why) in [
         (&["--root-certificate", none.path()] as &[_], "root_certificate holds no certificate"),
-        (&["--client-certificate", none.path(), "--client-key", none.path()], "client_certificate holds no certificate"),
+        (
+            &["--client-certificate", none.path(), "--client-key", none.path()],
+            "client_certificate holds no certificate",
+        ),
         (&["--client-certificate", none.path()], "--client-key"),
         (&["--client-key", none.path()], "--client-certificate"),
         (&["--root-certificate", "/no/such.pem"], "/no/such.pem"),

@@ -46,7 +46,7 @@ pub(crate) fn client(info: ConnectionInfo, _: &NodeConfig) -> std::result::Resul
 #[cfg(feature = "tls")]
 pub(crate) fn is_told_by_tls(error: &redis::RedisError) -> bool {
     let told = super::dial::io_error(error).and_then(std::io::Error::get_ref);
-    told.is_some_and(|told| told.is::<rustls::Error>())
+    told.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
 }
 
 #[cfg(not(feature = "tls"))]
