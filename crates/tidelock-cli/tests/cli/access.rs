@@ -62,5 +62,5 @@ fn a_socket_is_a_server() {
         assert!(!ran.expect(0).all().contains(SECRET));
     }
     let ran = tidelock_at(&format!("redis+unix://{}?pass=wrong", server.socket()), &["ping"], b"").expect(3);
-    assert!(ran.stderr.contains("WRONGPASS") && !ran.all().contains(SECRET), "{ran:?}");
+    assert!(ran.stderr.contains("NOAUTH") && !ran.all().contains(SECRET), "{ran:?}");
 }

@@ -59,6 +59,23 @@ async fn a_primary_that_the_sentinels_have_replaced_is_left_though_it_takes_writ
     until("it goes where they say", async || queue.send(&1).await.is_ok()).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_refuses_is_no_reason_to_give_up() {
+    let Some(primary) = server() else { return };
+    let refuses = Tale::start(REFUSES).port;
+    let sentinel = Tale::start(tidelock_testkit::free_port().unwrap());
+    let url = format!("redis-sentinel://127.0.0.1:{refuses},127.0.0.1:{}?master=tidelock", sentinel.port);
+    let connect = || Tidelock::connect(&url).request_timeout(Duration::from_millis(500));
+    let error = within(connect()).await.expect_err("the primary is away");
+    assert_eq!(error.kind(), ErrorKind::Connection, "a new one may come: {error}");
+    assert!(
+        error.to_string().contains(&format!("NOAUTH Authentication required. (sentinel 127.0.0.1:{refuses})")),
+        "{error}"
+    );
+    sentinel.switch(primary.port(), 1);
+    queue(&within(connect()).await.unwrap()).send(&1).await.unwrap();
+}
+
 /// The rule for sentinels that the guide tells to set.
 fn rule_of_the_guide() -> Vec<&'static str> {
     let guide = include_str!("../../../../docs/guide/operations.md");
@@ -116,6 +133,9 @@ fn stale_sentinel(primary: u16) -> u16 {
     Tale::start(primary).port
 }
 
+/// In place of the port of a primary: it asks for a password.
+const REFUSES: u16 = 0;
+
 /// A sentinel that says what a test wants.
 struct Tale {
     port: u16,
@@ -147,6 +167,7 @@ impl Tale {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let answer = match line.as_str() {
                 "CLIENT" => "+OK\r\n".to_owned(),
+                "MASTER" if named.lock().unwrap().0 == REFUSES => "-NOAUTH Authentication required.\r\n".to_owned(),
                 "MASTER" => {
                     let (port, epoch) = *named.lock().unwrap();
                     let facts = ["ip", "127.0.0.1", "port", &port.to_string(), "config-epoch", &epoch.to_string()];

@@ -371,7 +371,7 @@ async fn connect(node: &Node) -> Result<Connections, Failure> {
     let mut answers = sentinel::ask_all(config, primary);
     let known = node.place().epoch;
     let (mut tried, mut newest) = (Vec::new(), None);
-    let mut last = Failure::NotSent("the URL names no sentinel".to_owned());
+    let (mut last, mut refused) = (None::<Failure>, None);
     while let Some(answer) = answers.next().await {
         let failure = match answer {
             Ok(Primary { host, epoch }) => {
@@ -394,17 +394,32 @@ async fn connect(node: &Node) -> Result<Connections, Failure> {
                     }
                 }
             }
+            Err(failure) if failure.is_incurable() => {
+                refused = Some(failure);
+                continue;
+            }
             Err(failure) => failure,
         };
-        if !last.is_incurable() {
-            last = failure;
+        if !last.as_ref().is_some_and(Failure::is_incurable) {
+            last = Some(failure);
         }
     }
     if newest.is_some_and(|newest| newest < known) {
         // All of them count anew: they were set up again.
         node.place().epoch = 0;
     }
-    Err(last)
+    Err(nobody(last, refused))
+}
+
+/// Why no sentinel led to a primary. One that is set up wrongly is no reason to give up, as the others make up for it in a
+/// moment: its refusal counts where there is nothing else.
+fn nobody(last: Option<Failure>, refused: Option<Failure>) -> Failure {
+    match (last, refused) {
+        (Some(Failure::NotSent(cause)), Some(Failure::Refused { code, text })) => {
+            Failure::NotSent(format!("{cause}; refused: {code} {text}"))
+        }
+        (last, refused) => last.or(refused).unwrap_or(Failure::NotSent("the URL names no sentinel".to_owned())),
+    }
 }
 
 impl std::fmt::Debug for Node {
