@@ -2,10 +2,10 @@
 //!
 //! However many wait, one task takes for them: the pump (`receivers/pump.rs`). It runs while somebody waits.
 
+mod line;
 mod parcel;
 mod pump;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use self::line::{Line, Stage, Waiting};
 use self::parcel::Parcel;
 use self::pump::Landed;
 use super::site::{Claims, Object, Site, Source};
@@ -23,11 +24,12 @@ use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::tidelock::World;
-use crate::time::Tick;
 use crate::topic::store::ReaderTerms;
 
 /// Takes under way at once: while one is answered, the next is on its way.
 const FLIGHTS: usize = 2;
+/// For so many messages a take is made that costs no trip.
+const LOCAL_BATCH: usize = 16;
 /// A take that was made so long ago still tells what there is: receivers whose waits are short do not ask twice.
 const JUST_NOW: Duration = Duration::from_millis(250);
 
@@ -93,53 +95,14 @@ impl Launched {
     }
 }
 
-#[derive(Debug, Default)]
-struct Line {
-    waiting: BTreeMap<u64, Waiting>,
-    next_seat: u64,
-    next_order: u64,
-    /// The numbers of the orders under way, the oldest first.
-    under_way: VecDeque<u64>,
-    /// For how many receivers the last order was.
-    crowd: usize,
-    /// After a failure no take begins for a while.
-    pausing: bool,
-    /// How often the bell rang or a due time came: a take that began before must be repeated.
-    rings: u64,
-    /// A pump runs.
-    pumped: bool,
-    /// When the newest take was made that was answered.
-    answered: Option<Tick>,
-    /// Why the last take failed, until one succeeds.
-    trouble: Option<Error>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    terms: Arc<Terms>,
-    want: usize,
-    stage: Stage,
-    /// Its wait is over: it leaves with the next answer.
-    over: bool,
-    reply: oneshot::Sender<Result<Parcel>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// No take has looked for it since something may have changed.
-    Fresh,
-    /// The take with this number looks for it.
-    Asked(u64),
-    /// A take found nothing; this process will be woken.
-    Parked,
-}
-
 /// A take for the front of the line.
 #[derive(Debug)]
 struct Order {
     number: u64,
     terms: Arc<Terms>,
     max: usize,
+    /// The first and the last seat for which it looks, with others between them.
+    asked: (u64, u64),
     /// Whoever sits before this joined before the take began.
     seats: u64,
     rings: u64,
@@ -215,16 +178,11 @@ impl Receivers {
         self.site.check_taking("receive")?;
         let (reply, replied) = oneshot::channel();
         let mut line = self.lock();
-        let seat = seat.unwrap_or_else(|| {
-            line.next_seat += 1;
-            line.next_seat
-        });
+        let seat = seat.unwrap_or_else(|| line.seat());
         // Behind one for whom nothing was found, and nothing has come since. Of a server that is only known as long as it answers.
         let parks = !over && line.pumped && self.site.source.is_local() && line.is_searched_for(terms);
-        let stage = if parks { Stage::Parked } else { Stage::Fresh };
-        let waiting = Waiting { terms: Arc::clone(terms), want, stage, over, reply };
-        line.waiting.insert(seat, waiting);
-        self.waiting.store(line.waiting.len(), Ordering::Release);
+        line.join(seat, Waiting { terms: Arc::clone(terms), want, asked: None, reply }, parks, over);
+        self.waiting.store(line.len(), Ordering::Release);
         let ticket = Ticket { receivers: self, seat };
         if parks {
             return Ok((ticket, replied));
@@ -233,7 +191,7 @@ impl Receivers {
             // One who is alone begins its take itself, in the turn of the executor in which it asks. Of many, the pump makes
             // one take.
             let begins = line.crowd <= 1 && !self.site.source.is_local();
-            let order = if begins { line.order() } else { None };
+            let order = if begins { line.order(self.most()) } else { None };
             drop(line);
             if let Some(order) = order {
                 self.launched.push(self.fly(order));
@@ -254,6 +212,12 @@ impl Receivers {
         Err(self.site.context("receive", Error::configuration("waiting needs a tokio runtime, and there is none")))
     }
 
+    /// Of how many messages one take is, at most and if nobody wants more at once. Where a take costs no trip, it is only for
+    /// those who are likely to be served.
+    fn most(&self) -> usize {
+        if self.site.source.is_local() { LOCAL_BATCH } else { MAX_BATCH }
+    }
+
     /// Begins a take.
     fn fly(&self, order: Order) -> BoxFuture<'static, Landed> {
         let asked = self.site.moment();
@@ -269,26 +233,24 @@ impl Receivers {
         let trouble = line.trouble.as_ref().map(Error::duplicate);
         let answered = line.answered.is_some_and(|answered| self.site.tick().since(answered) <= JUST_NOW);
         let is_certain = answered || end == WaitEnd::Stopped || self.site.source.is_local();
-        let waiting = line.waiting.get_mut(&seat)?;
-        waiting.over = true;
-        let outcome = match (waiting.stage, trouble) {
+        let outcome = match (line.wait_is_over(seat)?, trouble) {
             (Stage::Parked | Stage::Fresh, Some(error)) => Err(error),
             (Stage::Parked, None) if is_certain => Ok(self.nothing()),
             (Stage::Parked, None) => {
-                waiting.stage = Stage::Fresh;
+                line.look_for(seat);
                 drop(line);
                 self.arrived.notify_one();
                 return None;
             }
-            (Stage::Fresh | Stage::Asked(_), _) => return None,
+            (Stage::Fresh | Stage::Asked, _) => return None,
         };
         self.leave(line, seat);
         Some(outcome)
     }
 
     fn leave(&self, mut line: MutexGuard<'_, Line>, seat: u64) {
-        let left = line.waiting.remove(&seat);
-        let (count, pumped) = (line.waiting.len(), line.pumped);
+        let left = line.leave(seat);
+        let (count, pumped) = (line.len(), line.pumped);
         self.waiting.store(count, Ordering::Release);
         drop(line);
         if left.is_some() && count == 0 && pumped {
@@ -319,130 +281,5 @@ struct Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.receivers.leave(self.receivers.lock(), self.seat);
-    }
-}
-
-impl Line {
-    /// A pump begins: what the one before it had under way is gone with it.
-    fn begin_anew(&mut self) {
-        (self.pumped, self.pausing) = (true, false);
-        self.under_way.clear();
-    }
-
-    /// The take that the front of the line needs, unless enough are under way or the last one found nothing.
-    fn order(&mut self) -> Option<Order> {
-        if self.under_way.len() == FLIGHTS || self.pausing {
-            return None;
-        }
-        let fresh = self.waiting.values().find(|waiting| waiting.stage == Stage::Fresh)?;
-        let fresh = Arc::clone(&fresh.terms);
-        self.next_order += 1;
-        let number = self.next_order;
-        // Who waits longest on such terms goes first, even if nothing was found for it just now.
-        let is_next =
-            |waiting: &&mut Waiting| !matches!(waiting.stage, Stage::Asked(_)) && waiting.terms.finds_with(&fresh);
-        let mut unasked = self.waiting.values_mut().filter(is_next);
-        let first = unasked.next()?;
-        let terms = Arc::clone(&first.terms);
-        let mut max = first.want;
-        first.stage = Stage::Asked(number);
-        self.crowd = 1;
-        for waiting in unasked {
-            if max >= MAX_BATCH || !(Arc::ptr_eq(&waiting.terms, &terms) || waiting.terms == terms) {
-                break;
-            }
-            waiting.stage = Stage::Asked(number);
-            max += waiting.want;
-            self.crowd += 1;
-        }
-        self.under_way.push_back(number);
-        Some(Order { number, terms, max: max.min(MAX_BATCH), seats: self.next_seat, rings: self.rings })
-    }
-
-    /// Whether the last one in the line waits on such terms, and is to be woken when there is something.
-    fn is_searched_for(&self, terms: &Terms) -> bool {
-        let last = self.waiting.values().next_back();
-        last.is_some_and(|last| last.stage == Stage::Parked && last.terms.finds_with(terms))
-    }
-
-    /// Whether a take is to be made for somebody, and others are about to join who may share it.
-    fn gathers(&self) -> bool {
-        self.crowd > 1 && self.waiting.values().any(|waiting| waiting.stage == Stage::Fresh)
-    }
-
-    /// Something may have become deliverable.
-    fn ring(&mut self) {
-        self.rings += 1;
-        self.look_again();
-    }
-
-    fn look_again(&mut self) {
-        for waiting in self.waiting.values_mut().filter(|waiting| waiting.stage == Stage::Parked) {
-            waiting.stage = Stage::Fresh;
-        }
-    }
-
-    /// Hands out what an order brought, first come first served; what nobody waits for is left in `claims`.
-    fn hand_out(&mut self, order: &Order, claims: &mut Claims) -> Replies {
-        let fits = |waiting: &Waiting| Arc::ptr_eq(&waiting.terms, &order.terms) || waiting.terms == order.terms;
-        let mut served = Vec::new();
-        while !claims.is_empty() {
-            let Some((&seat, _)) = self.waiting.iter().find(|(_, waiting)| fits(waiting)) else { break };
-            let Some(waiting) = self.waiting.remove(&seat) else { break };
-            let share = claims.split(waiting.want);
-            served.push((waiting.reply, Ok(share)));
-        }
-        served
-    }
-
-    /// After an order that brought as much as it asked for: there may be more.
-    fn filled(&mut self, order: &Order) {
-        for waiting in self.waiting.values_mut() {
-            if matches!(waiting.stage, Stage::Parked) || waiting.stage == Stage::Asked(order.number) {
-                waiting.stage = Stage::Fresh;
-            }
-        }
-    }
-
-    /// After an order that found less than it asked for: whoever sat in the line before it and would have found the same has
-    /// its answer. `ended`: there is nothing to wait for.
-    fn exhausted(&mut self, order: &Order, ended: bool, nothing: impl Fn() -> Claims) -> Replies {
-        let stage = if self.rings == order.rings { Stage::Parked } else { Stage::Fresh };
-        let mut leaving = Vec::new();
-        for (&seat, waiting) in &mut self.waiting {
-            let asked = waiting.stage == Stage::Asked(order.number);
-            let sat_by = || seat <= order.seats && waiting.terms.finds_with(&order.terms);
-            if asked || (waiting.stage == Stage::Fresh && sat_by()) {
-                waiting.stage = stage;
-                if waiting.over || (ended && stage == Stage::Parked) {
-                    leaving.push(seat);
-                }
-            }
-        }
-        let leaving = leaving.into_iter().filter_map(|seat| self.waiting.remove(&seat));
-        leaving.map(|waiting| (waiting.reply, Ok(nothing()))).collect()
-    }
-
-    /// After an order that failed. What waiting may cure is tried again, for those who still wait.
-    fn failed(&mut self, order: &Order, error: Error) -> Replies {
-        let waiting_helps = error.may_pass();
-        let mut leaving = Vec::new();
-        for (&seat, waiting) in &mut self.waiting {
-            if waiting.stage == Stage::Asked(order.number) {
-                waiting.stage = Stage::Fresh;
-            }
-            if !waiting_helps || (waiting.over && waiting.stage == Stage::Fresh) {
-                leaving.push(seat);
-            }
-        }
-        let leaving = leaving.into_iter().filter_map(|seat| self.waiting.remove(&seat));
-        let replies = leaving.map(|waiting| (waiting.reply, Err(error.duplicate()))).collect();
-        self.trouble = waiting_helps.then_some(error);
-        replies
-    }
-
-    fn close(&mut self, site: &Site) -> Replies {
-        let error = || Err(site.shut_down("receive"));
-        std::mem::take(&mut self.waiting).into_values().map(|waiting| (waiting.reply, error())).collect()
     }
 }

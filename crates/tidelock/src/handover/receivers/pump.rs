@@ -125,7 +125,8 @@ impl Pump {
         self.flights.extend(self.receivers.launched.take());
         self.tell();
         loop {
-            let Some(order) = self.receivers.lock().order() else { return };
+            let most = self.receivers.most();
+            let Some(order) = self.receivers.lock().order(most) else { return };
             self.flights.push(self.receivers.fly(order));
         }
     }
@@ -141,8 +142,8 @@ impl Pump {
         while !self.receivers.is_empty()
             && let Some(untold) = Claims::untold(site)
         {
-            let Some(first) = self.receivers.lock().waiting.pop_first() else { return };
-            self.reply(vec![(first.1.reply, Ok(untold))]);
+            let Some(first) = self.receivers.lock().first() else { return };
+            self.reply(vec![(first.reply, Ok(untold))]);
         }
     }
 
@@ -158,11 +159,7 @@ impl Pump {
         // A wake-up that could not be passed on is made up for by the safety check of whoever waits.
         let Some(number) = landed.number() else { return };
         self.early.push(landed);
-        let oldest = {
-            let mut line = self.receivers.lock();
-            line.under_way.retain(|other| *other != number);
-            line.under_way.front().copied().unwrap_or(u64::MAX)
-        };
+        let oldest = self.receivers.lock().landed(number).unwrap_or(u64::MAX);
         let (mut ready, early) = std::mem::take(&mut self.early)
             .into_iter()
             .partition::<Vec<_>, _>(|landed| landed.number().is_none_or(|number| number < oldest));
@@ -211,7 +208,7 @@ impl Pump {
         line.trouble = None;
         line.answered = line.answered.max(Some(asked.tick));
         if again {
-            line.rings += 1;
+            line.outdate();
         }
         let mut replies = line.hand_out(order, &mut claims);
         if short {
@@ -236,7 +233,7 @@ impl Pump {
         let nobody = {
             let mut line = self.receivers.lock();
             line.ring();
-            line.waiting.is_empty()
+            line.is_empty()
         };
         if nobody
             && let Some((_, terms)) = self.remembered.take()
@@ -253,7 +250,7 @@ impl Pump {
             let mut line = self.receivers.lock();
             // Also for a take under way: what it parked with may be forgotten already when its answer comes.
             line.ring();
-            line.waiting.is_empty()
+            line.is_empty()
         };
         if nobody
             && !self.said
@@ -270,7 +267,7 @@ impl Pump {
     fn reply(&self, replies: Replies) {
         {
             let line = self.receivers.lock();
-            self.receivers.waiting.store(line.waiting.len(), Ordering::Release);
+            self.receivers.waiting.store(line.len(), Ordering::Release);
         }
         for (to, outcome) in replies {
             // A receiver that left meanwhile drops its claims, and they are given back.
@@ -281,8 +278,7 @@ impl Pump {
     /// Whether nobody waits and no wake-up can be under way to this process.
     fn may_end(&mut self) -> bool {
         let mut line = self.receivers.lock();
-        if !line.waiting.is_empty() || !line.under_way.is_empty() || !self.flights.is_empty() || !self.early.is_empty()
-        {
+        if !line.is_empty() || !line.is_idle() || !self.flights.is_empty() || !self.early.is_empty() {
             return false;
         }
         let now = self.receivers.site.tick();
@@ -320,7 +316,7 @@ impl Drop for Pump {
         }
         let mut line = self.receivers.lock();
         line.pumped = false;
-        let orphans = std::mem::take(&mut line.waiting);
+        let orphans = line.leave_all();
         self.receivers.waiting.store(0, Ordering::Release);
         drop(line);
         drop(orphans);

@@ -1,0 +1,338 @@
+//! Who waits, in order of arrival, and for whom a take has looked in vain.
+//!
+//! That nothing was found, or that there is reason to look again, is noted once for all whom it concerns and not at each of
+//! them: a message costs what those cost who get it, however many wait beside them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::parcel::Parcel;
+use super::{FLIGHTS, Order, Replies, Terms};
+use crate::error::{Error, Result};
+use crate::handover::site::{Claims, Site};
+use crate::handover::store::MAX_BATCH;
+use crate::time::Tick;
+
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    waiting: BTreeMap<u64, Waiting>,
+    /// Those who wait, by what a take can find for them.
+    classes: Vec<Class>,
+    /// Who is to be looked for once more, although nothing has happened since a take found nothing.
+    anew: BTreeSet<u64>,
+    /// Whose wait is over: they leave with the next answer.
+    over: BTreeSet<u64>,
+    /// How often there was reason to look again.
+    looks: u64,
+    next_seat: u64,
+    next_order: u64,
+    /// The numbers of the orders under way, the oldest first.
+    under_way: VecDeque<u64>,
+    /// For how many receivers the last order was.
+    pub(super) crowd: usize,
+    /// After a failure no take begins for a while.
+    pub(super) pausing: bool,
+    /// How often the bell rang or a due time came: a take that began before must be repeated.
+    rings: u64,
+    /// A pump runs.
+    pub(super) pumped: bool,
+    /// When the newest take was made that was answered.
+    pub(super) answered: Option<Tick>,
+    /// Why the last take failed, until one succeeds.
+    pub(super) trouble: Option<Error>,
+}
+
+/// One who waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) terms: Arc<Terms>,
+    pub(super) want: usize,
+    /// The take with this number looks for it.
+    pub(super) asked: Option<u64>,
+    pub(super) reply: oneshot::Sender<Result<Parcel>>,
+}
+
+impl Waiting {
+    /// Whether one take may serve both.
+    fn fits(&self, terms: &Arc<Terms>) -> bool {
+        Arc::ptr_eq(&self.terms, terms) || self.terms == *terms
+    }
+}
+
+/// Those for whom takes find the same.
+#[derive(Debug)]
+struct Class {
+    terms: Arc<Terms>,
+    members: usize,
+    /// The number of looks by then, and the last seat for which nothing was found.
+    searched: (u64, u64),
+}
+
+/// How it stands with one who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// No take has looked for it since something may have changed.
+    Fresh,
+    /// A take is looking for it.
+    Asked,
+    /// A take found nothing; this process will be woken.
+    Parked,
+}
+
+impl Line {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A new seat, behind all others.
+    pub(super) fn seat(&mut self) -> u64 {
+        self.next_seat += 1;
+        self.next_seat
+    }
+
+    /// Somebody joins, parked or to be looked for.
+    pub(super) fn join(&mut self, seat: u64, waiting: Waiting, parks: bool, over: bool) {
+        let looks = self.looks;
+        let place = self.classes.iter().position(|class| class.terms.finds_with(&waiting.terms));
+        let place = place.unwrap_or_else(|| {
+            let terms = Arc::clone(&waiting.terms);
+            self.classes.push(Class { terms, members: 0, searched: (0, 0) });
+            self.classes.len() - 1
+        });
+        let class = &mut self.classes[place];
+        class.members += 1;
+        if parks {
+            class.search(looks, seat);
+        } else if class.is_searched(looks, seat) {
+            self.anew.insert(seat);
+        }
+        if over {
+            self.over.insert(seat);
+        }
+        self.waiting.insert(seat, waiting);
+    }
+
+    /// Somebody leaves, served or not.
+    pub(super) fn leave(&mut self, seat: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&seat)?;
+        self.anew.remove(&seat);
+        self.over.remove(&seat);
+        if let Some(place) = self.classes.iter().position(|class| class.terms.finds_with(&waiting.terms)) {
+            self.classes[place].members -= 1;
+            if self.classes[place].members == 0 {
+                self.classes.swap_remove(place);
+            }
+        }
+        Some(waiting)
+    }
+
+    pub(super) fn first(&mut self) -> Option<Waiting> {
+        let (&seat, _) = self.waiting.first_key_value()?;
+        self.leave(seat)
+    }
+
+    pub(super) fn leave_all(&mut self) -> impl Iterator<Item = Waiting> + use<> {
+        self.classes.clear();
+        self.anew.clear();
+        self.over.clear();
+        std::mem::take(&mut self.waiting).into_values()
+    }
+
+    /// Notes that a wait is over; how it stands with it.
+    pub(super) fn wait_is_over(&mut self, seat: u64) -> Option<Stage> {
+        let stage = self.stage(seat, self.waiting.get(&seat)?);
+        self.over.insert(seat);
+        Some(stage)
+    }
+
+    /// Somebody is to be looked for once more.
+    pub(super) fn look_for(&mut self, seat: u64) {
+        self.anew.insert(seat);
+    }
+
+    fn stage(&self, seat: u64, waiting: &Waiting) -> Stage {
+        let is_searched = || {
+            let mut classes = self.classes.iter().filter(|class| class.terms.finds_with(&waiting.terms));
+            !self.anew.contains(&seat) && classes.any(|class| class.is_searched(self.looks, seat))
+        };
+        match waiting.asked {
+            Some(_) => Stage::Asked,
+            None if is_searched() => Stage::Parked,
+            None => Stage::Fresh,
+        }
+    }
+
+    /// The first in the line for whom a take is to look.
+    fn fresh(&self) -> Option<&Waiting> {
+        let is_fresh = |seat: u64, waiting: &Waiting| self.stage(seat, waiting) == Stage::Fresh;
+        let anew = self.anew.iter().find_map(|seat| Some((*seat, self.waiting.get(seat)?)));
+        // Up to there all were looked for.
+        let behind = |class: &Class| if class.searched.0 == self.looks { class.searched.1 + 1 } else { 0 };
+        let from = self.classes.iter().map(behind).min().unwrap_or(0);
+        let others = self.waiting.range(from..).find(|(seat, waiting)| is_fresh(**seat, waiting));
+        let others = others.map(|(seat, waiting)| (*seat, waiting));
+        let anew = anew.filter(|(seat, waiting)| is_fresh(*seat, waiting));
+        anew.into_iter().chain(others).min_by_key(|(seat, _)| *seat).map(|(_, waiting)| waiting)
+    }
+
+    /// A pump begins: what the one before it had under way is gone with it.
+    pub(super) fn begin_anew(&mut self) {
+        (self.pumped, self.pausing) = (true, false);
+        self.under_way.clear();
+    }
+
+    /// The take that the front of the line needs, for so many messages or a little more; none if enough are under way or the
+    /// last one found nothing.
+    pub(super) fn order(&mut self, most: usize) -> Option<Order> {
+        if self.under_way.len() == FLIGHTS || self.pausing {
+            return None;
+        }
+        let fresh = Arc::clone(&self.fresh()?.terms);
+        self.next_order += 1;
+        let number = self.next_order;
+        // Who waits longest on such terms goes first, even if nothing was found for it just now.
+        let is_next = |(_, waiting): &(&u64, &mut Waiting)| waiting.asked.is_none() && waiting.terms.finds_with(&fresh);
+        let mut unasked = self.waiting.iter_mut().filter(is_next);
+        let (&first, waiting) = unasked.next()?;
+        waiting.asked = Some(number);
+        let (terms, mut max, mut last) = (Arc::clone(&waiting.terms), waiting.want, first);
+        self.crowd = 1;
+        self.anew.remove(&first);
+        for (&seat, waiting) in unasked {
+            if max >= most || !waiting.fits(&terms) {
+                break;
+            }
+            waiting.asked = Some(number);
+            self.anew.remove(&seat);
+            last = seat;
+            max += waiting.want;
+            self.crowd += 1;
+        }
+        self.under_way.push_back(number);
+        let asked = (first, last);
+        Some(Order { number, terms, max: max.min(MAX_BATCH), asked, seats: self.next_seat, rings: self.rings })
+    }
+
+    /// An order has its answer; the number of the oldest that has none.
+    pub(super) fn landed(&mut self, number: u64) -> Option<u64> {
+        self.under_way.retain(|other| *other != number);
+        self.under_way.front().copied()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Whether the last one in the line waits on such terms, and is to be woken when there is something.
+    pub(super) fn is_searched_for(&self, terms: &Terms) -> bool {
+        let last = self.waiting.last_key_value();
+        last.is_some_and(|(seat, last)| last.terms.finds_with(terms) && self.stage(*seat, last) == Stage::Parked)
+    }
+
+    /// Whether a take is to be made for somebody, and others are about to join who may share it.
+    pub(super) fn gathers(&self) -> bool {
+        self.crowd > 1 && self.fresh().is_some()
+    }
+
+    /// Something may have become deliverable.
+    pub(super) fn ring(&mut self) {
+        self.rings += 1;
+        self.looks += 1;
+    }
+
+    /// What an order found is out of date: its answer is no reason to wait.
+    pub(super) fn outdate(&mut self) {
+        self.rings += 1;
+    }
+
+    /// Hands out what an order brought, first come first served; what nobody waits for is left in `claims`.
+    pub(super) fn hand_out(&mut self, order: &Order, claims: &mut Claims) -> Replies {
+        let mut served = Vec::new();
+        while !claims.is_empty() {
+            let next = self.waiting.iter().find(|(_, waiting)| waiting.fits(&order.terms)).map(|(seat, _)| *seat);
+            let Some(waiting) = next.and_then(|seat| self.leave(seat)) else { break };
+            let share = claims.split(waiting.want);
+            served.push((waiting.reply, Ok(share)));
+        }
+        served
+    }
+
+    /// An order looks for nobody any more.
+    fn recall(&mut self, order: &Order) {
+        for (_, waiting) in self.waiting.range_mut(order.asked.0..=order.asked.1) {
+            if waiting.asked == Some(order.number) {
+                waiting.asked = None;
+            }
+        }
+    }
+
+    /// After an order that brought as much as it asked for: there may be more.
+    pub(super) fn filled(&mut self, order: &Order) {
+        self.recall(order);
+        self.looks += 1;
+    }
+
+    /// After an order that found less than it asked for: whoever sat in the line before it and would have found the same has
+    /// its answer. `ended`: there is nothing to wait for.
+    pub(super) fn exhausted(&mut self, order: &Order, ended: bool, nothing: impl Fn() -> Claims) -> Replies {
+        self.recall(order);
+        let parked = self.rings == order.rings;
+        let Self { waiting, classes, anew, over, looks, .. } = self;
+        let is_answered = |seat: &u64| {
+            let sat_by = |waiting: &Waiting| waiting.asked.is_none() && waiting.terms.finds_with(&order.terms);
+            *seat <= order.seats && waiting.get(seat).is_some_and(sat_by)
+        };
+        let leaving: Vec<u64> = if ended && parked {
+            waiting.keys().copied().filter(is_answered).collect()
+        } else {
+            over.iter().copied().filter(is_answered).collect()
+        };
+        if parked {
+            anew.retain(|seat| !is_answered(seat));
+            for class in classes.iter_mut().filter(|class| class.terms.finds_with(&order.terms)) {
+                class.search(*looks, order.seats);
+            }
+        }
+        let leaving = leaving.into_iter().filter_map(|seat| self.leave(seat));
+        leaving.map(|waiting| (waiting.reply, Ok(nothing()))).collect()
+    }
+
+    /// After an order that failed. What waiting may cure is tried again, for those who still wait.
+    pub(super) fn failed(&mut self, order: &Order, error: Error) -> Replies {
+        self.recall(order);
+        self.looks += 1;
+        let waiting_helps = error.may_pass();
+        let leaving: Vec<Waiting> = if waiting_helps {
+            let is_asked = |seat: &u64| self.waiting.get(seat).is_some_and(|waiting| waiting.asked.is_some());
+            let over: Vec<u64> = self.over.iter().copied().filter(|seat| !is_asked(seat)).collect();
+            over.into_iter().filter_map(|seat| self.leave(seat)).collect()
+        } else {
+            self.leave_all().collect()
+        };
+        let replies = leaving.into_iter().map(|waiting| (waiting.reply, Err(error.duplicate()))).collect();
+        self.trouble = waiting_helps.then_some(error);
+        replies
+    }
+
+    pub(super) fn close(&mut self, site: &Site) -> Replies {
+        self.leave_all().map(|waiting| (waiting.reply, Err(site.shut_down("receive")))).collect()
+    }
+}
+
+impl Class {
+    fn is_searched(&self, looks: u64, seat: u64) -> bool {
+        self.searched.0 == looks && seat <= self.searched.1
+    }
+
+    /// Nothing was found for those up to this seat.
+    fn search(&mut self, looks: u64, seat: u64) {
+        let before = if self.searched.0 == looks { self.searched.1 } else { 0 };
+        self.searched = (looks, seat.max(before));
+    }
+}
