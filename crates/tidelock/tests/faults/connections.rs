@@ -57,6 +57,25 @@ async fn a_silent_connection_is_replaced_however_short_the_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_is_replaced_however_long_the_calls() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let queue = queue(&hasty(&proxy.url(), Duration::from_mins(10)).await, "q");
+    queue.send(&1).await.unwrap();
+    let before = proxy.connections();
+    proxy.stall(true);
+    let sending = tokio::spawn(queue.send(&2).into_future());
+    let silent = Instant::now();
+    until("another connection is tried", async || proxy.connections() > before).await;
+    // An idle connection is looked at after twenty.
+    assert!(silent.elapsed() < Duration::from_secs(15), "{:?}", silent.elapsed());
+    assert!(!sending.is_finished());
+    proxy.stall(false);
+    within(sending).await.unwrap().unwrap();
+    assert_eq!(queue.stats().await.unwrap().accepted, 2, "it was sent twice and took effect once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_server_keeps_its_connection() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();

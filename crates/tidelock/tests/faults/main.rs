@@ -6,6 +6,7 @@
 #![cfg(feature = "redis")]
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]
 
+mod clusters;
 mod connections;
 mod fleet;
 mod job;

@@ -490,3 +490,23 @@ async fn a_receive_that_waits_on_a_dead_link_ends_with_an_error() {
     until("it is asked again", async || queue.recv().wait(50 * MS).await.is_ok_and(|received| received.is_none()))
         .await;
 }
+
+/// A take whose caller was told that nobody knows: what it took all the same is not left to its lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_for_a_caller_who_gave_up_is_given_back() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let witness = queue(&open(&server.url()).await, 3_600_000 * MS);
+    let queue = queue(&hasty(&proxy.url(), 300 * MS).await, 3_600_000 * MS);
+    until("its script is there", async || queue.try_recv().await.is_ok()).await;
+    witness.send(&1).await.unwrap();
+    proxy.refuse(true);
+    proxy.drop_reply_after(1);
+    let error = within(queue.try_recv()).await.expect_err("the answer is lost");
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!(witness.stats().await.unwrap().leased, 1);
+    proxy.refuse(false);
+    let received = within(witness.recv().wait(WAIT)).await.unwrap().expect("it is given back");
+    assert_eq!((received.attempt(), received.ack().await.unwrap()), (1, true), "nobody has seen it");
+    account(&witness, &server).await;
+}

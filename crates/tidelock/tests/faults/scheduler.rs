@@ -313,9 +313,10 @@ async fn a_trigger_whose_caller_is_killed_before_it_hears_the_answer_is_run_by_a
     within(scheduler.register("s", every_slot(HOUR, &job, "s"))).await.unwrap();
     let mut caller = Other::start("scheduler::slow_caller", &format!("{} {}", server.url(), proxy.url()));
     caller.says("ready").await;
-    proxy.latency(4 * SECOND);
+    // The answer is lost, and there is no asking again.
+    proxy.refuse(true);
+    proxy.drop_reply_after(1);
     within(tide.registry::<u64>("go").build().unwrap().upsert("go", &1)).await.unwrap();
-    // Accepted, and the answer is on its way for two seconds.
     until("it is accepted", async || scheduler.get("s").await.unwrap().unwrap().run == 1).await;
     caller.signal("-KILL");
     assert_eq!(job.stats().await.unwrap().totals.submitted, 0, "its caller did not get to it");
@@ -350,10 +351,11 @@ async fn a_leader_killed_before_it_hears_of_its_submit_leaves_one_run() {
     let worker = noted.worker(&job);
     let mut other = Other::start("scheduler::slow_leader", &proxy.url());
     other.says("leads").await;
-    proxy.latency(2 * SECOND);
+    // Less than the silence after which a connection is given up.
+    proxy.latency(900 * MS);
     within(scheduler.register("s", every_slot(SECOND, &job, "s"))).await.unwrap();
     let first = scheduler.get("s").await.unwrap().unwrap().next.unwrap();
-    // The answer is on its way for a second, and the confirmation comes after that.
+    // The answer is on its way for half of that, and the confirmation comes after it.
     until("the target has the slot", async || job.stats().await.unwrap().totals.submitted >= 1).await;
     other.signal("-KILL");
     let left = scheduler.get("s").await.unwrap().unwrap().planned;

@@ -65,15 +65,15 @@ async fn a_sentinel_that_refuses_is_no_reason_to_give_up() {
     let refuses = Tale::start(REFUSES).port;
     let sentinel = Tale::start(tidelock_testkit::free_port().unwrap());
     let url = format!("redis-sentinel://127.0.0.1:{refuses},127.0.0.1:{}?master=tidelock", sentinel.port);
-    let connect = || Tidelock::connect(&url).request_timeout(Duration::from_millis(500));
-    let error = within(connect()).await.expect_err("the primary is away");
+    let connect = Tidelock::connect(&url).request_timeout(Duration::from_secs(2));
+    let error = within(connect).await.expect_err("the primary is away");
     assert_eq!(error.kind(), ErrorKind::Connection, "a new one may come: {error}");
     assert!(
         error.to_string().contains(&format!("NOAUTH Authentication required. (sentinel 127.0.0.1:{refuses})")),
         "{error}"
     );
     sentinel.switch(primary.port(), 1);
-    queue(&within(connect()).await.unwrap()).send(&1).await.unwrap();
+    queue(&open(&url).await).send(&1).await.unwrap();
 }
 
 /// The rule for sentinels that the guide tells to set.

@@ -8,7 +8,7 @@ use tidelock::topic::{EventDelivery, Follower, Gap, GapCause, Item, Reader, Star
 use tidelock::{Nacked, Tidelock};
 use tidelock_testkit::{Binary, Flavour, Proxy, Sentinel, Server, scale};
 
-use crate::stage::{Other, durable_server, keys_without_lifetime, open, server, until, within};
+use crate::stage::{Other, durable_server, hasty, keys_without_lifetime, open, server, until, within};
 
 const MS: Duration = Duration::from_millis(1);
 const WAIT: Duration = Duration::from_secs(30);
@@ -377,4 +377,24 @@ async fn a_thousand_who_wait_share_three_connections() {
     for _ in 0..510 {
         assert!(within(waiting.join_next()).await.unwrap().unwrap());
     }
+}
+
+/// A take whose caller was told that nobody knows: what it took all the same is not left to its lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_for_a_reader_who_gave_up_is_given_back() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = open(&server.url()).await;
+    let (topic, witness) = (topic(&tide), reader(&tide, 3_600_000 * MS));
+    let reader = reader(&hasty(&proxy.url(), 300 * MS).await, 3_600_000 * MS);
+    until("its script is there", async || reader.try_recv().await.is_ok()).await;
+    publish(&topic, 1).await;
+    proxy.refuse(true);
+    proxy.drop_reply_after(1);
+    let error = within(reader.try_recv()).await.expect_err("the answer is lost");
+    assert_eq!(error.kind(), tidelock::ErrorKind::Timeout, "{error}");
+    proxy.refuse(false);
+    let event = event(&witness).await;
+    assert_eq!((event.attempt(), event.commit().await.unwrap()), (1, true), "nobody has seen it");
+    account(&topic, &server).await;
 }

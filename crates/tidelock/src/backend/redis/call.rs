@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::gate::Turn;
-use super::node::{Node, Up};
+use super::node::{NO_REPLY, Node, Up};
 use super::script::{Arguments, Script};
+use super::slots::redirected;
 use super::topology::Topology;
-use super::url::Host;
 use crate::backoff::Pauses;
-use crate::time::{Clock, Tick, Timestamp};
+use crate::time::{Clock, SECOND, Tick, Timestamp};
 
 /// What may be done when it is unknown whether a call took effect.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct Call<'a> {
 const REDIRECTS: usize = 5;
 /// A call may be sent again so long after it was first sent: a little less than scripts remember its answer
 /// (`lua/answers.lua`), as it takes its time to the server.
-const REPEATABLE: Duration = Duration::from_secs(110);
+pub(crate) const REPEATABLE: Duration = Duration::from_secs(110);
 
 impl Topology {
     /// Runs the call until it is answered or its deadline has come.
@@ -68,6 +68,8 @@ impl Topology {
 
     async fn run_to_the_end(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Value, Failure> {
         let mut pauses = Pauses::new(Duration::from_millis(10), Duration::from_millis(200));
+        // One that refuses for the moment is asked by every object that has to do with it.
+        let mut refused = Pauses::new(Duration::from_millis(20), SECOND);
         loop {
             let failure = match self.attempt(call, progress).await {
                 Ok(value) => return Ok(value),
@@ -76,6 +78,8 @@ impl Topology {
             if failure.is_final() || !call.repeat.is_allowed() {
                 return Err(progress.honestly(failure));
             }
+            // A slot that moves is there in a moment.
+            let is_refused = matches!(&failure, Failure::Refused { code, .. } if code != "TRYAGAIN");
             progress.failed(failure);
             progress.check_remembered()?;
             call.repeat.turn().await;
@@ -83,7 +87,7 @@ impl Topology {
                 // The owner may have changed; where nobody can be asked, the next attempt tells.
                 let _ = self.refresh().await;
             }
-            tokio::time::sleep(pauses.next()).await;
+            tokio::time::sleep(if is_refused { refused.next() } else { pauses.next() }).await;
         }
     }
 
@@ -112,20 +116,14 @@ impl Topology {
                     call.repeat.turn().await;
                     // A lost refresh costs one more redirect later.
                     let _ = self.refresh().await;
-                    (node, asking) = (redirected(self, text).ok_or(failure)?, false);
+                    (node, asking) = (self.redirected(redirected(text, &node.host()).ok_or(failure)?), false);
                 }
-                "ASK" => (node, asking) = (redirected(self, text).ok_or(failure)?, true),
+                "ASK" => (node, asking) = (self.redirected(redirected(text, &node.host()).ok_or(failure)?), true),
                 _ => return Err(failure),
             }
         }
         Err(Failure::Refused { code: "TRYAGAIN".to_owned(), text: "the slot is in motion".to_owned() })
     }
-}
-
-/// `3999 127.0.0.1:6381`, as in `MOVED` and `ASK`.
-fn redirected(topology: &Topology, text: &str) -> Option<std::sync::Arc<Node>> {
-    let (name, port) = text.split_whitespace().nth(1)?.rsplit_once(':')?;
-    Some(topology.node(&Host::Port { name: name.to_owned(), port: port.parse().ok()? }))
 }
 
 async fn send(up: &Up, call: &Call<'_>, asking: bool, whole: bool) -> Result<Value, Failure> {
@@ -184,14 +182,16 @@ impl Progress {
         // The wait for the connection may have been long.
         self.check_remembered()?;
         let sent = Sent::now();
-        let in_flight = InFlight { node: std::sync::Arc::clone(node), up: up.clone(), since: Instant::now() };
-        self.in_flight = Some(in_flight);
+        let since = Instant::now();
+        self.in_flight = Some(InFlight { node: std::sync::Arc::clone(node), up: up.clone(), since });
         let in_turn = matches!(call.repeat, Repeat::InTurn(_));
         let answer = tokio::select! {
             biased;
             answer = send(up, call, asking, whole) => answer,
             // What comes behind it on the next connection must not overtake it, and need not wait for it.
             () = node.replaced(up), if in_turn => Err(Failure::Unknown("the connection was given up".to_owned())),
+            // It is made again on another connection, or elsewhere. One that is made only once waits for its answer.
+            () = up.silence(since), if call.repeat.is_allowed() => Err(Failure::Unknown(NO_REPLY.to_owned())),
         };
         self.in_flight = None;
         match &answer {

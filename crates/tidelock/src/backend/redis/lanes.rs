@@ -51,7 +51,13 @@ pub(crate) trait Request: Send + 'static {
         false
     }
     /// Answers its caller that the trip failed.
-    fn fail(self, error: &Error);
+    fn fail(&mut self, error: &Error);
+}
+
+/// Tells a caller that its request failed; from then on it counts as gone. One that went away needs no answer.
+pub(crate) fn refuse<T>(reply: &mut oneshot::Sender<Result<T>>, error: &Error) {
+    let (gone, _) = oneshot::channel();
+    let _ = std::mem::replace(reply, gone).send(Err(error.duplicate()));
 }
 
 /// Makes the trips of one object.
@@ -164,9 +170,23 @@ pub(crate) struct Lane {
     turn: Option<Turn>,
 }
 
+/// A trip of which nobody knows what it did.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) answers: String,
+    pub(crate) number: u64,
+}
+
 impl Lane {
     pub(crate) fn new(server: &Server, place: &Place) -> Self {
         Self { answers: answers_key(server, place), number: 0, turn: None }
+    }
+
+    /// Leaves the trip under way behind, unanswered, with the key and the number under which it can still be asked for. What
+    /// comes next is a series of its own.
+    pub(crate) fn leave_behind(&mut self, server: &Server, place: &Place) -> Unanswered {
+        let answers = std::mem::replace(&mut self.answers, answers_key(server, place));
+        Unanswered { answers, number: std::mem::take(&mut self.number) }
     }
 
     /// How the trip under way may be repeated where it changes something: under its number, and in its turn.

@@ -46,6 +46,8 @@ pub(crate) struct Up {
 /// When a connection brought its latest reply: one that brings others' replies is alive, however slow.
 struct Heard {
     opened: Instant,
+    /// It is given up after so long a silence: longer where the way to the server is long.
+    patience: Duration,
     /// Milliseconds after `opened`.
     latest: AtomicU64,
     /// It is being found out whether it still answers.
@@ -53,8 +55,10 @@ struct Heard {
 }
 
 impl Heard {
-    fn now() -> Self {
-        Self { opened: Instant::now(), latest: AtomicU64::new(0), in_doubt: AtomicBool::new(false) }
+    /// Of a connection that was opened just now, which took as long as several round trips.
+    fn after(opening: Duration) -> Self {
+        let patience = (opening * 2).clamp(SILENCE, SILENCE * 3);
+        Self { opened: Instant::now(), patience, latest: AtomicU64::new(0), in_doubt: AtomicBool::new(false) }
     }
 
     fn note(&self) {
@@ -193,7 +197,7 @@ impl Node {
         let (node, up) = (Arc::clone(self), up.clone());
         tokio::spawn(async move {
             let since = Instant::now();
-            let broken = match tokio::time::timeout(SILENCE, up.send(&cmd("PING"))).await {
+            let broken = match tokio::time::timeout(up.heard.patience, up.send(&cmd("PING"))).await {
                 Ok(Err(Failure::Unknown(cause))) => Some(Failure::NotSent(cause)),
                 Ok(_) => None,
                 Err(_) => up.is_silent(since).then(no_reply),
@@ -221,8 +225,11 @@ impl Node {
     }
 }
 
+/// What is said of a connection that fell silent.
+pub(crate) const NO_REPLY: &str = "the connection did not answer any more";
+
 fn no_reply() -> Failure {
-    Failure::NotSent("the connection did not answer any more".to_owned())
+    Failure::NotSent(NO_REPLY.to_owned())
 }
 
 /// What a request can conclude from `link` without waiting; a repeatable one waits for a connection to come back.
@@ -238,7 +245,14 @@ fn settled(link: &Link, may_wait: bool) -> Option<Result<Up, Failure>> {
 impl Up {
     /// Whether nobody got a reply for long, while a call that was sent at `since` waited for one.
     fn is_silent(&self, since: Instant) -> bool {
-        since.max(self.heard.latest()).elapsed() >= SILENCE
+        since.max(self.heard.latest()).elapsed() >= self.heard.patience
+    }
+
+    /// Resolves when nobody has got a reply for long, while a call that was sent at `since` waits for one.
+    pub(crate) async fn silence(&self, since: Instant) {
+        while !self.is_silent(since) {
+            tokio::time::sleep_until(since.max(self.heard.latest()) + self.heard.patience).await;
+        }
     }
 
     pub(crate) async fn send(&self, command: &Cmd) -> Result<redis::Value, Failure> {
@@ -277,6 +291,7 @@ async fn supervise(supervision: Supervision) {
     let mut pauses = RECONNECT;
     loop {
         let Some(strong) = node.upgrade() else { return };
+        let began = Instant::now();
         let connected = match tokio::time::timeout(CONNECT_TIMEOUT * 2, connect(&strong)).await {
             Ok(connected) => connected,
             Err(_) => Err(Failure::NotSent(format!("no answer from {} in time", strong.host()))),
@@ -284,7 +299,8 @@ async fn supervise(supervision: Supervision) {
         match connected {
             Ok((connection, wakeups)) => {
                 let generation = strong.generation.fetch_add(1, Relaxed) + 1;
-                if !strong.set(Link::Up(Up { connection, generation, heard: Arc::new(Heard::now()) })) {
+                let heard = Arc::new(Heard::after(began.elapsed()));
+                if !strong.set(Link::Up(Up { connection, generation, heard })) {
                     return;
                 }
                 strong.config.wakes.reset();

@@ -31,6 +31,10 @@ pub(crate) async fn check_server(connection: &mut MultiplexedConnection, config:
     match check_format(connection, config).await {
         // In a cluster the key may belong to another node: the node that has it is asked when it is connected.
         Err(Failure::Refused { code, .. }) if code == "MOVED" || code == "ASK" => return Ok(()),
+        // Or to none for the moment, which is no reason to do without all others.
+        Err(Failure::Refused { code, text }) if code == "CLUSTERDOWN" && text.contains("slot not served") => {
+            return Ok(());
+        }
         checked => checked?,
     }
     if matches!(config.url.deployment, Deployment::Sentinel { .. }) {

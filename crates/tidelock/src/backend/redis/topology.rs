@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::{Value, cmd};
 use tokio::time::Instant;
 
 use super::dial::NodeConfig;
 use super::failure::Failure;
 use super::node::Node;
+use super::slots::{SLOTS, SlotMap};
 use super::url::{Deployment, Host};
 use crate::hash::HashMap;
 
-/// Slots of a cluster.
-const SLOTS: u16 = 16_384;
 /// The slot map is not asked for more often than this.
 const REFRESH_EVERY: Duration = Duration::from_millis(50);
-/// How long a node may take to tell the slot map, and how long all together where none is connected.
-const TELL_WITHIN: Duration = Duration::from_millis(500);
+/// How long nodes may take to tell the slot map, where none that is connected does; and when one has told it, the others.
 const ALL_WITHIN: Duration = Duration::from_secs(2);
+const OTHERS_WITHIN: Duration = Duration::from_millis(50);
+/// How long whoever connects waits for the other nodes when one is there.
+const OTHERS_UP_WITHIN: Duration = Duration::from_millis(500);
+/// A node that calls were sent to is kept for so long, also without slots of its own: they are about to move there.
+const KEPT: Duration = Duration::from_secs(10);
 
 /// The servers of one deployment.
 #[derive(Debug)]
@@ -35,12 +37,11 @@ pub(crate) struct Topology {
 #[derive(Debug, Default)]
 struct Nodes {
     known: HashMap<Host, Arc<Node>>,
+    /// When calls were sent to a node by another one.
+    redirected: HashMap<Host, Instant>,
+    /// Replicas, which may be asked where no owner answers.
+    replicas: Vec<Host>,
     is_closed: bool,
-}
-
-/// The slot of a hash tag.
-pub(crate) fn slot(tag: &str) -> u16 {
-    crc16::State::<crc16::XMODEM>::calculate(tag.as_bytes()) % SLOTS
 }
 
 impl Topology {
@@ -82,12 +83,19 @@ impl Topology {
     }
 
     /// The first request of a new connection does not wait for a node that is still connecting. One that cannot be reached
-    /// until `deadline` is told by the calls that need it, unless there is no other.
+    /// soon is told by the calls that need it, unless there is no other until `deadline`.
     async fn owners_up(&self, deadline: Instant) -> Result<(), Failure> {
+        let nodes = self.known().into_iter().map(|node| async move { node.up(Some(deadline)).await });
+        let mut nodes = nodes.collect::<FuturesUnordered<_>>();
         let mut reached = Err(Failure::NotSent("the cluster has no nodes".to_owned()));
-        for node in self.known() {
-            match node.up(Some(deadline)).await {
-                Ok(_) => reached = Ok(()),
+        let mut until = deadline;
+        while let Ok(Some(up)) = tokio::time::timeout_at(until, nodes.next()).await {
+            match up {
+                Ok(_) if reached.is_err() => {
+                    reached = Ok(());
+                    until = deadline.min(Instant::now() + OTHERS_UP_WITHIN);
+                }
+                Ok(_) => {}
                 Err(failure) if failure.is_incurable() => return Err(failure),
                 Err(failure) => reached = reached.map_err(|_| failure),
             }
@@ -111,6 +119,13 @@ impl Topology {
             node.close(Failure::Closed);
         }
         Arc::clone(node)
+    }
+
+    /// The node that another one sent a call to.
+    pub(crate) fn redirected(&self, host: Host) -> Arc<Node> {
+        let node = self.node(&host);
+        self.lock().redirected.insert(host, Instant::now());
+        node
     }
 
     fn known(&self) -> Vec<Arc<Node>> {
@@ -137,43 +152,61 @@ impl Topology {
         Ok(())
     }
 
-    /// Asks those who are connected. Where none of them answers, all may have moved: those that the URL names are asked too,
-    /// and whoever is back first answers.
-    async fn ask_slots(&self) -> Result<Vec<(u16, Host)>, Failure> {
-        for node in self.known() {
-            if let Ok(ranges) = slots_of(&node, None).await {
-                return Ok(ranges);
-            }
+    /// Asks those who are connected. Where none of them is well, all may have moved: those that the URL names and replicas are
+    /// asked too.
+    async fn ask_slots(&self) -> Result<SlotMap, Failure> {
+        let connected = self.best_of(self.known(), None).await;
+        if connected.as_ref().is_ok_and(|map| map.standing.is_well) {
+            return connected;
         }
-        let deadline = Instant::now() + ALL_WITHIN;
-        for host in &self.config.url.hosts {
+        let replicas = self.lock().replicas.clone();
+        for host in self.config.url.hosts.iter().chain(&replicas) {
             self.node(host);
         }
-        let asked = self.known().into_iter().map(|node| async move { slots_of(&node, Some(deadline)).await });
-        let mut asked = asked.collect::<FuturesUnordered<_>>();
-        let mut last = Failure::NotSent("no node of the cluster is connected".to_owned());
-        while let Some(told) = asked.next().await {
-            match told {
-                Ok(ranges) => return Ok(ranges),
-                Err(failure) => last = failure,
-            }
+        let all = self.best_of(self.known(), Some(Instant::now() + ALL_WITHIN)).await;
+        match (connected, all) {
+            (Ok(connected), Ok(all)) if all.standing < connected.standing => Ok(connected),
+            (Ok(connected), Err(_)) => Ok(connected),
+            (_, all) => all,
         }
-        Err(last)
     }
 
-    fn adopt(&self, mut ranges: Vec<(u16, Host)>) {
-        ranges.sort();
-        let owners: Vec<_> = ranges.iter().map(|(last, host)| (*last, self.node(host))).collect();
-        if owners.is_empty() {
-            return;
+    /// What the one who knows most of these nodes tells. When one that is well has answered, the others have a moment more.
+    async fn best_of(&self, nodes: Vec<Arc<Node>>, deadline: Option<Instant>) -> Result<SlotMap, Failure> {
+        let asked = nodes.into_iter().map(|node| async move { SlotMap::of(&node, deadline).await });
+        let mut asked = asked.collect::<FuturesUnordered<_>>();
+        let mut best: Result<SlotMap, _> = Err(Failure::NotSent("no node of the cluster is connected".to_owned()));
+        let mut until = Instant::now() + ALL_WITHIN;
+        while let Ok(Some(told)) = tokio::time::timeout_at(until, asked.next()).await {
+            match (told, &best) {
+                (Err(failure), Err(_)) => best = Err(failure),
+                (Err(_), Ok(_)) => {}
+                (Ok(told), Ok(best)) if told.standing <= best.standing => {}
+                (Ok(told), _) => {
+                    if told.standing.is_well {
+                        until = until.min(Instant::now() + OTHERS_WITHIN);
+                    }
+                    best = Ok(told);
+                }
+            }
         }
-        self.lock().known.retain(|host, node| {
-            let owns = ranges.iter().any(|(_, owner)| owner == host);
-            if !owns {
+        best
+    }
+
+    fn adopt(&self, map: SlotMap) {
+        let owners: Vec<_> = map.owners.iter().map(|(last, host)| (*last, self.node(host))).collect();
+        let mut nodes = self.lock();
+        let Nodes { known, redirected, replicas, .. } = &mut *nodes;
+        redirected.retain(|_, at| at.elapsed() < KEPT);
+        known.retain(|host, node| {
+            let is_of_use = redirected.contains_key(host) || map.owners.iter().any(|(_, owner)| owner == host);
+            if !is_of_use {
                 node.close(Failure::NotSent("the node has no slots any more".to_owned()));
             }
-            owns
+            is_of_use
         });
+        *replicas = map.replicas;
+        drop(nodes);
         *self.write_owners() = owners;
     }
 
@@ -198,39 +231,4 @@ impl Drop for Topology {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Asks a node for the slot map. Without a deadline it is asked only if it is connected.
-async fn slots_of(node: &Arc<Node>, deadline: Option<Instant>) -> Result<Vec<(u16, Host)>, Failure> {
-    let up = node.up(deadline).await?;
-    let since = Instant::now();
-    let Ok(told) = tokio::time::timeout(TELL_WITHIN, up.send(cmd("CLUSTER").arg("SLOTS"))).await else {
-        node.unanswered(&up, since);
-        return Err(Failure::Unknown(format!("{} did not tell its slots in time", node.host())));
-    };
-    parse_slots(&told?, &node.host())
-}
-
-/// `CLUSTER SLOTS`: for each range its first and last slot, then its owner as (host, port, …).
-fn parse_slots(answer: &Value, asked: &Host) -> Result<Vec<(u16, Host)>, Failure> {
-    let wrong = || Failure::Unknown("the server's CLUSTER SLOTS reply is not understood".to_owned());
-    let Value::Array(ranges) = answer else { return Err(wrong()) };
-    ranges
-        .iter()
-        .map(|range| {
-            let Value::Array(range) = range else { return Err(wrong()) };
-            let (Some(Value::Int(last)), Some(Value::Array(owner))) = (range.get(1), range.get(2)) else {
-                return Err(wrong());
-            };
-            let name = match (owner.first(), asked) {
-                (Some(Value::BulkString(name)), _) if !name.is_empty() => String::from_utf8_lossy(name).into_owned(),
-                // A node that does not know its own address means the one it was asked at.
-                (_, Host::Port { name, .. }) => name.clone(),
-                (_, Host::Socket(_)) => return Err(wrong()),
-            };
-            let Some(Value::Int(port)) = owner.get(1) else { return Err(wrong()) };
-            let (Ok(last), Ok(port)) = (u16::try_from(*last), u16::try_from(*port)) else { return Err(wrong()) };
-            Ok((last, Host::Port { name, port }))
-        })
-        .collect()
 }

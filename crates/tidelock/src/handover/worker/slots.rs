@@ -16,9 +16,9 @@ use futures_util::future::OptionFuture;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::Plan;
 use super::failure::{HandlerError, Remedy};
 use super::report::WorkerStats;
-use super::Plan;
 use crate::error::Error;
 use crate::handover::background::Control;
 use crate::handover::ending::StopOrder;

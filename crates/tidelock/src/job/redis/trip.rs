@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
-use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Repeat, Script, script};
+use crate::backend::redis::{self as server, Carrier, Failure, Lane, Lanes, Repeat, Script, Unanswered, script};
 use crate::error::Result;
 use crate::hash::HashMap;
 use crate::job::store::{
@@ -106,15 +106,21 @@ impl server::Request for Request {
         }
     }
 
-    fn fail(self, error: &crate::Error) {
-        // A caller that went away needs no answer.
+    fn fail(&mut self, error: &crate::Error) {
         match self {
-            Self::Submit { reply, .. } => drop(reply.send(Err(error.duplicate()))),
-            Self::Claim { reply, .. } => drop(reply.send(Err(error.duplicate()))),
-            Self::Settle { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
-            Self::Take { reply, .. } => drop(reply.send(Err(error.duplicate()))),
-            Self::SettleEvents { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
+            Self::Submit { reply, .. } => server::refuse(reply, error),
+            Self::Claim { reply, .. } => server::refuse(reply, error),
+            Self::Settle { reply, .. } => reply.iter_mut().for_each(|reply| server::refuse(reply, error)),
+            Self::Take { reply, .. } => server::refuse(reply, error),
+            Self::SettleEvents { reply, .. } => reply.iter_mut().for_each(|reply| server::refuse(reply, error)),
         }
+    }
+}
+
+impl Request {
+    /// Whether runs or events are handed over for it.
+    fn takes(&self) -> bool {
+        matches!(self, Self::Claim { .. } | Self::Take { .. })
     }
 }
 
@@ -143,21 +149,40 @@ impl Carrier for Remote {
         let pinned = self.server.clock.pinned();
         let mut arguments = self.arguments(Some(&lane.answers));
         arguments.number(lane.number);
-        let plan = Plan::make(load, &mut arguments, &self.server.channel);
+        let mut plan = Plan::make(load, &mut arguments, &self.server.channel);
         let answer =
             self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), self.server.request_timeout).await;
-        match answer.map_err(|failure| failure.into_error(&self.operation())) {
+        let failure = match answer {
             Ok(answer) => {
                 // The server told times from its now: a pinned one is that of the request, else it is this moment.
                 let now = pinned.unwrap_or_else(|| self.server.clock.now());
-                self.deliver(plan, answer, now);
+                return self.deliver(plan, answer, now);
             }
-            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
+            Err(failure) => failure,
+        };
+        let is_unknown = matches!(failure, Failure::Unknown(_));
+        let error = failure.into_error(&self.operation());
+        plan.requests.iter_mut().for_each(|request| server::Request::fail(request, &error));
+        if is_unknown && plan.requests.iter().any(Request::takes) {
+            self.find_out(lane.leave_behind(&self.server, &self.place), plan);
         }
     }
 }
 
 impl Remote {
+    /// Asks for the answer of a trip that came too late for its callers, and gives back what it took for them.
+    fn find_out(self: &Arc<Self>, trip: Unanswered, plan: Plan) {
+        let remote = Arc::clone(self);
+        self.server.spawner.spawn(async move {
+            let mut arguments = remote.arguments(Some(&trip.answers));
+            arguments.number(trip.number);
+            if let Ok(answer) = remote.server.find_out(&TRIP, remote.place.slot, &arguments).await {
+                let now = remote.server.clock.now();
+                remote.deliver(plan, answer, now);
+            }
+        });
+    }
+
     /// One empty trip: carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep_once(&self) -> Result<()> {
         let mut arguments = self.arguments(Some(&self.keys[0]));
@@ -178,7 +203,7 @@ impl Remote {
         });
         match outcome {
             Ok((settling, read)) => self.hand_out(plan.requests, read, settling, now),
-            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
+            Err(error) => plan.requests.into_iter().for_each(|mut request| server::Request::fail(&mut request, &error)),
         }
     }
 

@@ -30,9 +30,8 @@ impl server::Request for Request {
         self.reply.is_closed()
     }
 
-    fn fail(self, error: &Error) {
-        // A caller that went away needs no answer.
-        drop(self.reply.send(Err(error.duplicate())));
+    fn fail(&mut self, error: &Error) {
+        server::refuse(&mut self.reply, error);
     }
 }
 
@@ -73,7 +72,7 @@ impl Carrier for Gets {
     async fn carry(self: &Arc<Self>, _lane: &mut Lane, load: Vec<Request>) {
         let mut answer = match self.make_trip(&load).await {
             Ok(answer) => answer,
-            Err(error) => return load.into_iter().for_each(|request| server::Request::fail(request, &error)),
+            Err(error) => return load.into_iter().for_each(|mut request| server::Request::fail(&mut request, &error)),
         };
         for request in load {
             let found = stored::bytes(&mut answer).and_then(|found| match found.split_first() {

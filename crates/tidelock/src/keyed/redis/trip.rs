@@ -47,11 +47,10 @@ impl server::Request for Request {
         }
     }
 
-    fn fail(self, error: &Error) {
-        // A caller that went away needs no answer.
+    fn fail(&mut self, error: &Error) {
         match self {
-            Self::Change { reply, .. } => drop(reply.send(Err(error.duplicate()))),
-            Self::Delete { reply } => drop(reply.send(Err(error.duplicate()))),
+            Self::Change { reply, .. } => server::refuse(reply, error),
+            Self::Delete { reply } => server::refuse(reply, error),
         }
     }
 }
@@ -65,10 +64,10 @@ impl Request {
     }
 
     /// Answers its caller with the script's outcome.
-    fn answer(self, outcome: &[u8]) {
+    fn answer(mut self, outcome: &[u8]) {
         let wrong = || unexpected("keyed", &Value::BulkString(outcome.to_vec()));
         if outcome == b"!" {
-            return server::Request::fail(self, &stored::not_understood());
+            return server::Request::fail(&mut self, &stored::not_understood());
         }
         match self {
             Self::Change { change, reply } => {
@@ -123,16 +122,16 @@ impl Carrier for Changes {
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
         match self.make_trip(lane, &load).await {
             Ok(mut answer) => {
-                for request in load {
+                for mut request in load {
                     match stored::bytes(&mut answer) {
                         // A conflict for whose record there was no room: the next trip brings it.
                         Ok(outcome) if outcome == b"+" => self.submit(request),
                         Ok(outcome) => request.answer(&outcome),
-                        Err(error) => server::Request::fail(request, &error),
+                        Err(error) => server::Request::fail(&mut request, &error),
                     }
                 }
             }
-            Err(error) => load.into_iter().for_each(|request| server::Request::fail(request, &error)),
+            Err(error) => load.into_iter().for_each(|mut request| server::Request::fail(&mut request, &error)),
         }
     }
 }

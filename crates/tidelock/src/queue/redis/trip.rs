@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
-use crate::backend::redis::{self as server, Carrier, Failure, Lane, Lanes, Repeat, Script, script};
+use crate::backend::redis::{self as server, Carrier, Failure, Lane, Lanes, Repeat, Script, Unanswered, script};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Action, Handed, NewMessage, Settle, Settled, Take, Taken};
 use crate::runtime::Spawner;
@@ -79,12 +79,11 @@ impl server::Request for Request {
         }
     }
 
-    fn fail(self, error: &crate::Error) {
-        // A caller that went away needs no answer.
+    fn fail(&mut self, error: &crate::Error) {
         match self {
-            Self::Send { reply, .. } => drop(reply.send(Err(error.duplicate()))),
-            Self::Take { reply, .. } => drop(reply.send(Err(error.duplicate()))),
-            Self::Settle { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
+            Self::Send { reply, .. } => server::refuse(reply, error),
+            Self::Take { reply, .. } => server::refuse(reply, error),
+            Self::Settle { reply, .. } => reply.iter_mut().for_each(|reply| server::refuse(reply, error)),
         }
     }
 }
@@ -110,11 +109,11 @@ impl Carrier for Remote {
 impl Remote {
     /// Makes a trip and answers its requests. Where the server has no memory for sends, they alone are refused: gives what is to
     /// go again without them, under the same number, for nothing was written.
-    async fn try_to_carry(self: &Arc<Self>, lane: &Lane, load: Vec<Request>) -> Option<Vec<Request>> {
+    async fn try_to_carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) -> Option<Vec<Request>> {
         let pinned = self.server.clock.pinned();
         let mut arguments = self.arguments(Some(&lane.answers));
         arguments.number(lane.number);
-        let plan = Plan::make(load, &mut arguments, &self.server.channel);
+        let mut plan = Plan::make(load, &mut arguments, &self.server.channel);
         let answer =
             self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), self.server.request_timeout).await;
         let failure = match answer {
@@ -126,16 +125,36 @@ impl Remote {
             }
             Err(failure) => failure,
         };
+        let took = plan.requests.iter().any(|request| matches!(request, Request::Take { .. }));
+        if took && matches!(failure, Failure::Unknown(_)) {
+            let error = failure.into_error(&self.operation());
+            plan.requests.iter_mut().for_each(|request| server::Request::fail(request, &error));
+            self.find_out(lane.leave_behind(&self.server, &self.place), plan);
+            return None;
+        }
         let is_full = matches!(&failure, Failure::Refused { code, .. } if code == "OOM");
         let is_send = |request: &Request| matches!(request, Request::Send { .. });
         let (sends, rest): (Vec<_>, Vec<_>) = plan.requests.into_iter().partition(is_send);
         let goes_again = is_full && !sends.is_empty() && !rest.is_empty();
         let (again, lost) = if goes_again { (Some(rest), None) } else { (None, Some(rest)) };
         let error = failure.into_error(&self.operation());
-        for request in sends.into_iter().chain(lost.into_iter().flatten()) {
-            server::Request::fail(request, &error);
+        for mut request in sends.into_iter().chain(lost.into_iter().flatten()) {
+            server::Request::fail(&mut request, &error);
         }
         again
+    }
+
+    /// Asks for the answer of a trip that came too late for its callers, and gives back what it took for them.
+    fn find_out(self: &Arc<Self>, trip: Unanswered, plan: Plan) {
+        let remote = Arc::clone(self);
+        self.server.spawner.spawn(async move {
+            let mut arguments = remote.arguments(Some(&trip.answers));
+            arguments.number(trip.number);
+            if let Ok(answer) = remote.server.find_out(&TRIP, remote.place.slot, &arguments).await {
+                let now = remote.server.clock.now();
+                remote.deliver(plan, answer, now);
+            }
+        });
     }
 
     /// One empty trip: carries out what is overdue, unless some process did within the last second.
@@ -164,7 +183,7 @@ impl Remote {
         });
         match outcome {
             Ok((read, settling, overdue)) => self.hand_out(plan.requests, read, (settling, overdue), now),
-            Err(error) => plan.requests.into_iter().for_each(|request| server::Request::fail(request, &error)),
+            Err(error) => plan.requests.into_iter().for_each(|mut request| server::Request::fail(&mut request, &error)),
         }
     }
 

@@ -11,8 +11,8 @@ use super::Remote;
 use super::publish::next_of;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
 use crate::backend::redis::{
-    Arguments, Bytes, Carrier, Lane, Lanes, Place, Repeat, Request, Script, Series, Server, Settles, read_each, script,
-    unexpected,
+    Arguments, Bytes, Carrier, Failure, Lane, Lanes, Place, Repeat, Request, Script, Series, Server, Settles,
+    Unanswered, read_each, refuse, script, unexpected,
 };
 use crate::bell::Bell;
 use crate::error::{Error, Result};
@@ -83,11 +83,10 @@ impl Request for GroupRequest {
         matches!(self, Self::Take { reply, .. } if reply.is_closed())
     }
 
-    fn fail(self, error: &Error) {
-        // A caller that went away needs no answer.
+    fn fail(&mut self, error: &Error) {
         match self {
-            Self::Take { reply, .. } => drop(reply.send(Err(error.duplicate()))),
-            Self::Settle { reply, .. } => drop(reply.map(|reply| reply.send(Err(error.duplicate())))),
+            Self::Take { reply, .. } => refuse(reply, error),
+            Self::Settle { reply, .. } => reply.iter_mut().for_each(|reply| refuse(reply, error)),
         }
     }
 }
@@ -181,24 +180,27 @@ impl Carrier for RemoteGroup {
         &self.server.spawner
     }
 
-    async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<GroupRequest>) {
+    async fn carry(self: &Arc<Self>, lane: &mut Lane, mut load: Vec<GroupRequest>) {
         let pinned = self.server.clock.pinned();
         let mut arguments = self.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         let steps = push_steps(&load, &mut arguments, &self.server.channel);
         let within = self.server.request_timeout;
-        let answer = self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), within).await;
-        let read = answer.map_err(|failure| failure.into_error(&self.operation())).and_then(|answer| {
-            let (settling, items) = self.begin_reply(answer)?;
-            Ok((settling, read_steps(&steps, items, &load)?))
-        });
-        match read {
-            Ok((settling, outcomes)) => {
+        let failure = match self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), within).await {
+            Ok(answer) => {
                 // The server told times from its now: a pinned one is that of the request, else it is this moment.
                 let now = pinned.unwrap_or_else(|| self.server.clock.now());
-                self.hand_out(load, outcomes, settling, now);
+                return self.deliver(load, &steps, answer, now);
             }
-            Err(error) => load.into_iter().for_each(|request| request.fail(&error)),
+            Err(failure) => failure,
+        };
+        let is_unknown = matches!(failure, Failure::Unknown(_));
+        let error = failure.into_error(&self.operation());
+        for request in &mut load {
+            request.fail(&error);
+        }
+        if is_unknown && load.iter().any(|request| matches!(request, GroupRequest::Take { .. })) {
+            self.find_out(lane.leave_behind(&self.server, &self.place), load, steps);
         }
     }
 }
@@ -278,6 +280,28 @@ fn read_taken(item: Value) -> Result<Option<Taken>> {
 }
 
 impl RemoteGroup {
+    /// Asks for the answer of a trip that came too late for its callers, and gives back what it took for them.
+    fn find_out(self: &Arc<Self>, trip: Unanswered, load: Vec<GroupRequest>, steps: Vec<Step>) {
+        let group = Arc::clone(self);
+        self.server.spawner.spawn(async move {
+            let mut arguments = group.arguments(Some(&trip.answers));
+            arguments.number(trip.number);
+            if let Ok(answer) = group.server.find_out(&TRIP, group.place.slot, &arguments).await {
+                let now = group.server.clock.now();
+                group.deliver(load, &steps, answer, now);
+            }
+        });
+    }
+
+    fn deliver(self: &Arc<Self>, load: Vec<GroupRequest>, steps: &[Step], answer: Value, now: Timestamp) {
+        let read =
+            self.begin_reply(answer).and_then(|(settling, items)| Ok((settling, read_steps(steps, items, &load)?)));
+        match read {
+            Ok((settling, outcomes)) => self.hand_out(load, outcomes, settling, now),
+            Err(error) => load.into_iter().for_each(|mut request| request.fail(&error)),
+        }
+    }
+
     fn hand_out(self: &Arc<Self>, load: Vec<GroupRequest>, outcomes: Outcomes, settling: bool, now: Timestamp) {
         let each = load.into_iter().zip(outcomes.settled).zip(outcomes.taken);
         for ((request, settled), taken) in each {

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::Remote;
 use super::stored::{PLACE, place};
 use crate::backend::redis::{
-    Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, push_content, script, unexpected,
+    Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, push_content, refuse, script, unexpected,
 };
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
@@ -51,9 +51,8 @@ impl Request for Publish {
         self.reply.is_closed()
     }
 
-    fn fail(self, error: &Error) {
-        // A caller that went away needs no answer.
-        let _ = self.reply.send(Err(error.duplicate()));
+    fn fail(&mut self, error: &Error) {
+        refuse(&mut self.reply, error);
     }
 }
 
@@ -82,7 +81,7 @@ impl Carrier for Remote {
             Ok(appended) => load.into_iter().zip(appended).for_each(|(publish, appended)| {
                 let _ = publish.reply.send(Ok(appended));
             }),
-            Err(error) => load.into_iter().for_each(|publish| publish.fail(&error)),
+            Err(error) => load.into_iter().for_each(|mut publish| publish.fail(&error)),
         }
     }
 }

@@ -173,3 +173,31 @@ async fn nothing_is_left_of_jobs_after_their_retention_though_nobody_calls() {
     assert_ne!(entries(&server), empty);
     until("nothing is left", async || entries(&server) == empty).await;
 }
+
+/// A claim whose worker was told that nobody knows: what it claimed all the same is not left to its lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_claimed_unheard_of_is_given_back() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let (behind, witness) = (job(&impatient(&proxy).await, HOUR), job(&open(&server.url()).await, HOUR));
+    // The script is there, and nobody behind the proxy is woken.
+    let first = within(witness.submit(&0)).await.unwrap().id;
+    let runs = Runs::default();
+    let before = runs.worker(&witness);
+    assert_eq!(result(&witness, first).await, 0);
+    within(before.shutdown(WAIT)).await;
+    let id = within(witness.submit(&1)).await.unwrap().id;
+    proxy.refuse(true);
+    proxy.drop_reply_after(1);
+    let worker = runs.worker(&behind);
+    until("it is claimed", async || witness.get(id).await.unwrap().unwrap().state == JobState::Running).await;
+    // Longer than its calls are repeated.
+    let asked = proxy.connections();
+    until("it was tried for a while", async || proxy.connections() > asked + 6).await;
+    proxy.refuse(false);
+    assert_eq!(result(&witness, id).await, 2);
+    assert_eq!(runs.of(1), 1, "it was started once");
+    let report = within(worker.shutdown(WAIT)).await;
+    assert_eq!((report.completed, report.stale), (1, 0), "{report:?}");
+    account(&witness, &server).await;
+}
