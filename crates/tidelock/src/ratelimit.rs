@@ -28,6 +28,7 @@ mod limit;
 mod line;
 pub(crate) mod memory;
 mod model;
+mod observe;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
 mod request;
@@ -81,8 +82,7 @@ struct Inner {
     limits: RwLock<Limits>,
     options: Options,
     local: Option<Local>,
-    /// Verdicts, by outcome and by who decided.
-    verdicts: Counters<6>,
+    counters: Counters<{ observe::COUNTERS }>,
 }
 
 impl RateLimiter {

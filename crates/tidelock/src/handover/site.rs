@@ -77,8 +77,8 @@ impl Site {
             fine,
             untold,
             any_untold,
-            counters: Counters::default(),
-            job_counters: Counters::default(),
+            counters: Counters::new(),
+            job_counters: Counters::new(),
         }
     }
 

@@ -45,7 +45,7 @@ impl Site {
             members: Arc::default(),
             hub: OnceLock::new(),
             fine: object.address.check().is_ok(),
-            counters: Counters::default(),
+            counters: Counters::new(),
         })
     }
 

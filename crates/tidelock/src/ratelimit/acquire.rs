@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::limit::Limits;
 use super::line::{Place, Turn};
-use super::request::{Ask, options, tell};
+use super::observe;
+use super::request::{Ask, options};
 use super::store::Mode;
 use super::verdict::Verdict;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +44,7 @@ impl Acquire<'_> {
             check_duration(Error::argument, "timeout", timeout, Duration::ZERO, TEN_YEARS)?;
         }
         let inner = &self.ask.limiter.inner;
+        let waiting = observe::begin(inner);
         let verdict = if self.timeout == Some(Duration::ZERO) {
             self.ask.answer(&limits, self.ask.mode(), inner.options.answer_within).await?
         } else {
@@ -50,7 +52,8 @@ impl Acquire<'_> {
             let place = inner.lines.join(&inner.address, self.ask.identifier);
             Waiting { ask: &self.ask, deadline, place }.run(limits).await?
         };
-        tell(self.ask.limiter, &verdict);
+        observe::end(inner, waiting, &verdict);
+        observe::tell(inner, &verdict);
         Ok(verdict)
     }
 }

@@ -148,7 +148,7 @@ impl Inner {
             address,
             options,
             local,
-            verdicts: Counters::default(),
+            counters: Counters::new(),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::RateLimiter;
 use super::limit::Limits;
+use super::observe;
 use super::store::{Judge, Mode};
 use super::verdict::{DecidedBy, Verdict};
 use crate::error::{Error, Result};
@@ -147,7 +148,7 @@ impl<'a> Judging<'a> {
 
     fn end(&self, answer: Result<Verdict>) -> Result<Verdict> {
         let verdict = answer?;
-        tell(self.limiter, &verdict);
+        observe::tell(&self.limiter.inner, &verdict);
         if self.ending == Ending::Verdict || !verdict.limited {
             return Ok(verdict);
         }
@@ -185,24 +186,6 @@ impl fmt::Debug for Judging<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Judging").field("limiter", &self.limiter.id()).finish_non_exhaustive()
     }
-}
-
-/// Says to the outside what was decided.
-pub(super) fn tell(limiter: &RateLimiter, verdict: &Verdict) {
-    let id = &*limiter.inner.address.id;
-    tracing::trace!(limiter = id, limited = verdict.limited, decided_by = ?verdict.decided_by, "rate limit judged");
-    let number = 2 * verdict.decided_by as usize + usize::from(verdict.limited);
-    limiter.inner.verdicts.add(number, 1, || {
-        let outcome = if verdict.limited { "limited" } else { "allowed" };
-        let decided_by = match verdict.decided_by {
-            DecidedBy::Backend => "backend",
-            DecidedBy::Local => "local",
-            DecidedBy::Assumed => "assumed",
-        };
-        let limiter = Arc::clone(&limiter.inner.address.id);
-        let labels = vec![("limiter", limiter), ("outcome", outcome.into()), ("decided_by", decided_by.into())];
-        Some(("tidelock.ratelimit.verdicts".into(), labels))
-    });
 }
 
 fn refusal(limiter: &RateLimiter, verdict: Verdict) -> Error {

@@ -38,7 +38,7 @@ impl Site {
                 address: address.clone(),
                 world: Arc::clone(world),
                 store,
-                published: Counters::default(),
+                published: Counters::new(),
             })
         })
     }
