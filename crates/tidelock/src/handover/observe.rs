@@ -3,14 +3,17 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryFutureExt;
 use tracing::Instrument;
 
 use super::site::{Object, Site};
-use crate::counters::Named;
+use super::store::Handed;
+use crate::counters::{Going, Named};
 use crate::error::Result;
 use crate::name;
+use crate::time::{Clock, Timestamp};
 
 /// A step of a message's way, by the names of the OpenTelemetry messaging conventions.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +37,12 @@ impl Operation {
 }
 
 /// A span by the names of the OpenTelemetry messaging conventions; `of` stands between the operation's name and the
-/// destination's.
+/// destination's. `trace` is the W3C trace context of a single message, or nothing.
 macro_rules! messaging_span {
-    ($target:literal, $span:literal, $names:expr, $of:literal, $site:expr, $count:expr, $id:expr $(, $($field:tt)+)?) => {{
+    (
+        $target:literal, $span:literal, $names:expr, $of:literal, $site:expr, $count:expr, $id:expr, $trace:expr
+        $(, $($field:tt)+)?
+    ) => {{
         let (name, kind, span_kind): (&str, &str, &str) = $names;
         tracing::debug_span!(
             target: $target,
@@ -50,6 +56,7 @@ macro_rules! messaging_span {
             $($($field)+,)?
             messaging.batch.message_count = $count,
             messaging.message.id = $id,
+            traceparent = $crate::handover::observe::traceparent($trace),
             tidelock.tenant = %$site.address.tenant,
             error.type = tracing::field::Empty,
             otel.status_code = tracing::field::Empty,
@@ -61,17 +68,31 @@ pub(crate) use messaging_span;
 
 /// The span of an operation on `count` messages; `id` is that of a single known one.
 pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
+    span_with(site, operation, count, id, &[])
+}
+
+/// The span in which a message is handled.
+pub(super) fn process_span(site: &Site, handed: &Handed) -> tracing::Span {
+    span_with(site, Operation::Process, 1, Some(handed.id), &handed.content.trace)
+}
+
+fn span_with(site: &Site, operation: Operation, count: usize, id: Option<u64>, trace: &[u8]) -> tracing::Span {
     let names = operation.names();
     match &site.object {
-        Object::Queue | Object::Jobs => messaging_span!("tidelock::queue", "queue", names, "", site, count, id),
+        Object::Queue | Object::Jobs => messaging_span!("tidelock::queue", "queue", names, "", site, count, id, trace),
         Object::Group(group) => messaging_span!(
-            "tidelock::topic", "topic", names, "", site, count, id, messaging.consumer.group.name = %group
+            "tidelock::topic", "topic", names, "", site, count, id, trace, messaging.consumer.group.name = %group
         ),
         Object::JobGroup(job, group) => messaging_span!(
-            "tidelock::job", "job events", names, "events of ", site, count, id,
+            "tidelock::job", "job events", names, "events of ", site, count, id, trace,
             job.id = job, messaging.consumer.group.name = %group
         ),
     }
+}
+
+/// What a span shows of a trace context.
+pub(crate) fn traceparent(trace: &[u8]) -> Option<&str> {
+    std::str::from_utf8(trace).ok().filter(|text| !text.is_empty())
 }
 
 /// Runs a request inside `span`, which is told why it failed. No `async fn`: that would keep room for the future twice.
@@ -101,8 +122,47 @@ pub(crate) enum Counter {
     Undecodable,
 }
 
-/// How many there are.
-pub(crate) const COUNTERS: usize = Counter::Undecodable as usize + 1;
+/// How the run of a handler ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Ok,
+    Error,
+    Timeout,
+    Panic,
+    /// By a stop, before it was over.
+    Dropped,
+    /// The rest is of jobs.
+    Cancelled,
+    LeaseLost,
+    Rescheduled,
+    Unencodable,
+}
+
+impl Ended {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::Unencodable as usize + 1;
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Panic => "panic",
+            Self::Dropped => "dropped",
+            Self::Cancelled => "cancelled",
+            Self::LeaseLost => "lease_lost",
+            Self::Rescheduled => "rescheduled",
+            Self::Unencodable => "unencodable",
+        }
+    }
+}
+
+/// The numbers of the gauge of handlers that run, of how long was waited for them, and of how long they took.
+const RUNNING: usize = Counter::Undecodable as usize + 1;
+const WAITED: usize = RUNNING + 1;
+const PROCESSED: usize = WAITED + 1;
+/// How much is measured.
+pub(crate) const COUNTERS: usize = PROCESSED + Ended::COUNT;
 
 /// Adds to a counter, labelled with the queue, with topic and group, or with job and group.
 pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
@@ -138,6 +198,42 @@ fn named(site: &Site, counter: Counter) -> Option<Named> {
     }
 }
 
+/// A handler begins. A first delivery tells how long its message has waited for that.
+pub(super) fn begin(site: &Site, handed: &Handed) -> Option<Going> {
+    let running = site.counters.begin(RUNNING, site.clock(), || timed(site, "running", None))?;
+    if handed.attempt == 1 {
+        let waited = || waited(site.clock(), handed.enqueued_at);
+        site.counters.record(WAITED, || timed(site, "wait.duration", None), waited);
+    }
+    Some(running)
+}
+
+/// How long something has waited, by the clock of this process, since the backend accepted it.
+pub(crate) fn waited(clock: &Clock, accepted: u64) -> Duration {
+    clock.now().since(Timestamp::from_millis(accepted))
+}
+
+/// A handler has ended.
+pub(super) fn end(site: &Site, running: Option<Going>, ended: Ended) {
+    if let Some(running) = running {
+        let called = || timed(site, "process.duration", Some(ended));
+        site.counters.record(PROCESSED + ended as usize, called, || running.elapsed(site.clock()));
+    }
+}
+
+fn timed(site: &Site, what: &str, ended: Option<Ended>) -> Option<Named> {
+    let (kind, group) = match &site.object {
+        Object::Queue => ("queue", None),
+        Object::Group(group) => ("topic", Some(("group", Arc::clone(group)))),
+        // The handlers of jobs are measured by their own worker, and no worker reads their events.
+        Object::Jobs | Object::JobGroup(..) => return None,
+    };
+    let mut labels = vec![(kind, name::shown(&site.address.id).into())];
+    labels.extend(group);
+    labels.extend(ended.map(|ended| ("outcome", ended.text().into())));
+    Some((format!("tidelock.{kind}.{what}").into(), labels))
+}
+
 /// Reports a message that was dead-lettered because its bytes are no value of the consumer's type.
 pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
     count(site, Counter::Undecodable, 1);
@@ -149,26 +245,26 @@ pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
     );
 }
 
+/// What is told of a message that its handler did not finish.
+macro_rules! unfinished {
+    ($level:ident, $site:expr, $id:expr, $error:expr, $text:literal) => {
+        tracing::$level!(
+            messaging.destination.name = %name::shown(&$site.address.id),
+            messaging.consumer.group.name = $site.group().map(AsRef::<str>::as_ref),
+            messaging.message.id = $id,
+            tidelock.tenant = %$site.address.tenant,
+            error = $error,
+            $text
+        )
+    };
+}
+
 /// Reports a message that was handed out for the last time, or that its handler has given up.
 pub(super) fn dead_lettered(site: &Site, id: u64, error: &str) {
-    tracing::warn!(
-        messaging.destination.name = %name::shown(&site.address.id),
-        messaging.consumer.group.name = site.group().map(AsRef::<str>::as_ref),
-        messaging.message.id = id,
-        tidelock.tenant = %site.address.tenant,
-        error,
-        "a message goes to the dead letters"
-    );
+    unfinished!(warn, site, id, error, "a message goes to the dead letters");
 }
 
 /// Reports a message whose handler has failed, and that comes again.
 pub(super) fn returned(site: &Site, id: u64, error: &str) {
-    tracing::debug!(
-        messaging.destination.name = %name::shown(&site.address.id),
-        messaging.consumer.group.name = site.group().map(AsRef::<str>::as_ref),
-        messaging.message.id = id,
-        tidelock.tenant = %site.address.tenant,
-        error,
-        "a handler has failed: its message comes again"
-    );
+    unfinished!(debug, site, id, error, "a handler has failed: its message comes again");
 }

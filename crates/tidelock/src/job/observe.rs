@@ -3,26 +3,23 @@
 use std::time::Duration;
 
 use super::held::Held;
+use crate::counters::{Going, Named};
 use crate::error::Error;
 use crate::handover::Site;
-use crate::handover::observe::messaging_span;
-pub(super) use crate::handover::observe::{failed, within};
+pub(super) use crate::handover::observe::{Ended, failed, within};
+use crate::handover::observe::{messaging_span, waited};
 use crate::name;
 
-/// A step of a job's way, by the names of the OpenTelemetry messaging conventions.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Operation {
-    Submit,
-    Process,
+/// The span in which `count` jobs are submitted.
+pub(super) fn submit_span(site: &Site, count: usize) -> tracing::Span {
+    let names = ("submit", "send", "producer");
+    messaging_span!("tidelock::job", "job", names, "", site, count, None::<u64>, &[])
 }
 
-/// The span of an operation on `count` jobs; `id` is that of a single known one.
-pub(super) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
-    let names = match operation {
-        Operation::Submit => ("submit", "send", "producer"),
-        Operation::Process => ("process", "process", "consumer"),
-    };
-    messaging_span!("tidelock::job", "job", names, "", site, count, id)
+/// The span in which a run is handled.
+pub(super) fn process_span(held: &Held) -> tracing::Span {
+    let (names, run) = (("process", "process", "consumer"), &held.run);
+    messaging_span!("tidelock::job", "job", names, "", held.site, 1_usize, run.id, &run.content.trace)
 }
 
 /// What is counted of jobs.
@@ -38,8 +35,12 @@ pub(super) enum Counter {
     Undecodable,
 }
 
-/// How many there are.
-pub(crate) const COUNTERS: usize = Counter::Undecodable as usize + 1;
+/// The numbers of the gauge of handlers that run, of how long was waited for them, and of how long they took.
+const RUNNING: usize = Counter::Undecodable as usize + 1;
+const WAITED: usize = RUNNING + 1;
+const PROCESSED: usize = WAITED + 1;
+/// How much is measured.
+pub(crate) const COUNTERS: usize = PROCESSED + Ended::COUNT;
 
 /// Adds to a counter, labelled with the job's name.
 pub(super) fn count(site: &Site, counter: Counter, by: usize) {
@@ -53,8 +54,31 @@ pub(super) fn count(site: &Site, counter: Counter, by: usize) {
         Counter::GivenBack => "tidelock.job.given_back",
         Counter::Undecodable => "tidelock.job.undecodable",
     };
-    site.job_counters
-        .add(counter as usize, by, || Some((name.into(), vec![("job", name::shown(&site.address.id).into())])));
+    site.job_counters.add(counter as usize, by, || Some(named(site, name, None)));
+}
+
+fn named(site: &Site, name: &'static str, ended: Option<Ended>) -> Named {
+    let mut labels = vec![("job", name::shown(&site.address.id).into())];
+    labels.extend(ended.map(|ended| ("outcome", ended.text().into())));
+    (name.into(), labels)
+}
+
+/// A handler begins. A first attempt tells how long its job has waited for that.
+pub(super) fn begin(held: &Held) -> Option<Going> {
+    let (site, run) = (&held.site, &held.run);
+    let counters = &site.job_counters;
+    let running = counters.begin(RUNNING, site.clock(), || Some(named(site, "tidelock.job.running", None)))?;
+    if run.attempt == 1 {
+        let called = || Some(named(site, "tidelock.job.wait.duration", None));
+        counters.record(WAITED, called, || waited(site.clock(), run.submitted_at));
+    }
+    Some(running)
+}
+
+/// A handler has ended.
+pub(super) fn end(site: &Site, running: &Going, ended: Ended) {
+    let called = || Some(named(site, "tidelock.job.process.duration", Some(ended)));
+    site.job_counters.record(PROCESSED + ended as usize, called, || running.elapsed(site.clock()));
 }
 
 /// Reports a job that ends because its input is no value of the worker's type.
@@ -109,26 +133,26 @@ pub(super) fn worker_failed(site: &Site, error: &Error) {
     );
 }
 
+/// What is told of a run that has failed.
+macro_rules! failure {
+    ($level:ident, $held:expr, $error:expr, $text:literal) => {
+        tracing::$level!(
+            messaging.destination.name = %name::shown(&$held.site.address.id),
+            messaging.message.id = $held.run.id,
+            tidelock.tenant = %$held.site.address.tenant,
+            attempt = $held.run.attempt,
+            error = $error,
+            $text
+        )
+    };
+}
+
 /// Reports a job that has ended without success.
 pub(super) fn ended(held: &Held, error: &str) {
-    tracing::warn!(
-        messaging.destination.name = %name::shown(&held.site.address.id),
-        messaging.message.id = held.run.id,
-        tidelock.tenant = %held.site.address.tenant,
-        attempt = held.run.attempt,
-        error,
-        "a job has failed"
-    );
+    failure!(warn, held, error, "a job has failed");
 }
 
 /// Reports a run that has failed, and whose job runs again.
 pub(super) fn returned(held: &Held, error: &str) {
-    tracing::debug!(
-        messaging.destination.name = %name::shown(&held.site.address.id),
-        messaging.message.id = held.run.id,
-        tidelock.tenant = %held.site.address.tenant,
-        attempt = held.run.attempt,
-        error,
-        "a run has failed: its job runs again"
-    );
+    failure!(debug, held, error, "a run has failed: its job runs again");
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::{Options, RunOptions};
 use super::id::JobId;
-use super::observe::{self, Counter, Operation};
+use super::observe::{self, Counter};
 use super::site::{full, misfit, store_of};
 use super::store::{Acceptance, Accepted, Due, Key, KeyKind, KeyLife, MAX_BATCH, NewJob};
 use crate::backoff::Backoff;
@@ -219,7 +219,7 @@ impl<I: Value> Submit<I> {
 
 async fn submit(site: &Site, operation: &str, batch: Vec<NewJob>) -> Result<Vec<Submitted>> {
     let count = batch.len();
-    let span = observe::span(site, Operation::Submit, count, None);
+    let span = observe::submit_span(site, count);
     let accepted = observe::within(span, store_of(site).submit(&site.address, batch)).await;
     match accepted.map_err(|error| site.context(operation, error))? {
         Accepted::All(accepted) => {

@@ -10,7 +10,7 @@ pub(super) use crate::handover::observe::within;
 
 pub(super) fn publish_span(site: &Site, count: usize) -> tracing::Span {
     let names = ("publish", "send", "producer");
-    messaging_span!("tidelock::topic", "topic", names, "", site, count, None::<u64>)
+    messaging_span!("tidelock::topic", "topic", names, "", site, count, None::<u64>, &[])
 }
 
 /// Counts published events, labelled with the topic.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
+use super::report::counted_as;
 use super::slots::{Finished, Shared};
 use super::{Plan, WorkerReport, WorkerStats};
 use crate::backoff::Pauses;
@@ -182,23 +183,24 @@ impl Engine {
     }
 
     fn settled(&mut self, (batch, answer): Answered) {
-        let shared = Arc::clone(&self.shared);
-        let site = shared.site();
-        let mut state = shared.lock();
+        let mut state = self.shared.lock();
         for finished in &batch {
             state.settled(&finished.held);
         }
+        for (finished, settled) in batch.iter().zip(answer.as_deref().unwrap_or_default()) {
+            state.stats.count(counted_as(&finished.action, *settled));
+        }
+        // Whoever listens is told without the lock.
+        drop(state);
         match answer {
             Ok(settled) => {
+                let site = self.shared.site();
                 for (finished, settled) in batch.iter().zip(settled) {
-                    state.stats.count(site, &finished.action, settled);
+                    observe::count(site, counted_as(&finished.action, settled), 1);
                     report(site, finished, &settled);
                 }
             }
-            Err(error) => {
-                drop(state);
-                self.fail(error);
-            }
+            Err(error) => self.fail(error),
         }
     }
 

@@ -4,8 +4,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::handover::background::Report;
-use crate::handover::observe::{self, Counter};
-use crate::handover::site::Site;
+use crate::handover::observe::Counter;
 use crate::handover::store::{Action, Settled};
 
 /// What a worker did, from its start to its end.
@@ -56,21 +55,31 @@ impl Report for WorkerReport {
 }
 
 impl WorkerStats {
-    /// Counts the outcome of a settle.
-    pub(super) fn count(&mut self, site: &Site, action: &Action, settled: Settled) {
-        let (field, counter) = match (action, settled) {
-            (_, Settled::Stale) => (&mut self.stale, Counter::Stale),
-            (_, Settled::Requeued { .. }) => (&mut self.nacked, Counter::Nacked),
-            (_, Settled::DeadLettered) | (Action::Bury { .. }, _) => (&mut self.dead, Counter::DeadLettered),
-            (Action::GiveBack, _) => (&mut self.given_back, Counter::GivenBack),
-            _ => (&mut self.acked, Counter::Acked),
+    /// Counts what became of a message.
+    pub(super) fn count(&mut self, counter: Counter) {
+        let field = match counter {
+            Counter::Stale => &mut self.stale,
+            Counter::Nacked => &mut self.nacked,
+            Counter::DeadLettered => &mut self.dead,
+            Counter::GivenBack => &mut self.given_back,
+            _ => &mut self.acked,
         };
         *field += 1;
-        observe::count(site, counter, 1);
     }
 
     pub(super) fn report(self, error: Option<Error>) -> WorkerReport {
         let Self { acked, nacked, dead, stale, given_back, .. } = self;
         WorkerReport { acked, nacked, dead, stale, given_back, left: 0, error }
+    }
+}
+
+/// What the outcome of a settle is counted as.
+pub(super) fn counted_as(action: &Action, settled: Settled) -> Counter {
+    match (action, settled) {
+        (_, Settled::Stale) => Counter::Stale,
+        (_, Settled::Requeued { .. }) => Counter::Nacked,
+        (_, Settled::DeadLettered) | (Action::Bury { .. }, _) => Counter::DeadLettered,
+        (Action::GiveBack, _) => Counter::GivenBack,
+        _ => Counter::Acked,
     }
 }

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::handover::background::Control;
 use crate::handover::ending::StopOrder;
 use crate::handover::held::Held;
-use crate::handover::observe::{self, Counter, Operation};
+use crate::handover::observe::{self, Counter, Ended};
 use crate::handover::receive::undecodable;
 use crate::handover::receivers::Receivers;
 use crate::handover::settle::{MAX_ERROR, cut_or_none};
@@ -263,7 +263,9 @@ impl Shared {
     async fn handle(&self, ready: Ready, abort: Pin<&mut Notified<'_>>) -> Option<Action> {
         let Ready { handed, held, .. } = ready;
         let (attempt, id, site) = (handed.attempt, handed.id, self.site());
-        let span = observe::span(site, Operation::Process, 1, Some(id));
+        let span = observe::process_span(site, &handed);
+        let running = observe::begin(site, &handed);
+        let mut timed_out = false;
         // A panic of the handler's closure is one of the handler too.
         let handler = async { Ok::<_, Error>((self.plan.handler)(handed, held)?.await) };
         let told = span.clone();
@@ -272,28 +274,34 @@ impl Shared {
         let outcome = tokio::select! {
             biased;
             outcome = handler.as_mut() => outcome,
-            () = self.timed_out() => Some(Ok(Ok(Err(self.timeout_error())))),
+            () = self.timed_out() => {
+                timed_out = true;
+                Some(Ok(Ok(Err(self.timeout_error()))))
+            }
             () = abort => None,
         };
         // A panic of what it held, which the panic hook has told of, does not take the slot with it.
         let _ = catch_unwind(AssertUnwindSafe(|| handler.set(OptionFuture::default())));
-        let outcome = outcome?;
-        if !matches!(outcome, Ok(Err(_))) {
-            observe::count(site, Counter::Received, 1);
-        }
-        Some(match outcome {
-            Ok(Ok(Ok(()))) => Action::Ack,
-            Ok(Ok(Err(error))) => {
-                observe::failed(&told, "error");
-                self.failed(attempt, &error)
-            }
-            Ok(Err(fault)) => undecodable(site, id, &fault.to_string()),
+        let Some(outcome) = outcome else {
+            observe::end(site, running, Ended::Dropped);
+            return None;
+        };
+        let (ended, action) = match outcome {
+            Ok(Ok(Ok(()))) => (Ended::Ok, Action::Ack),
+            Ok(Ok(Err(error))) => (if timed_out { Ended::Timeout } else { Ended::Error }, self.failed(attempt, &error)),
+            // No handler has run.
+            Ok(Err(fault)) => return Some(undecodable(site, id, &fault.to_string())),
             Err(panic) => {
-                observe::failed(&told, "panic");
                 let error = HandlerError::from(format!("the handler panicked: {}", panic_text(&*panic)));
-                self.failed(attempt, &error)
+                (Ended::Panic, self.failed(attempt, &error))
             }
-        })
+        };
+        if ended != Ended::Ok {
+            observe::failed(&told, ended.text());
+        }
+        observe::end(site, running, ended);
+        observe::count(site, Counter::Received, 1);
+        Some(action)
     }
 
     async fn timed_out(&self) {

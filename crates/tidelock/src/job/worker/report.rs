@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::handover::{Report, Site};
-use crate::job::observe::{self, Counter};
+use crate::handover::Report;
+use crate::job::observe::Counter;
 use crate::job::store::{Action, JobState, Settled};
 
 /// What a worker of jobs did, from its start to its end.
@@ -55,21 +55,31 @@ impl Report for JobWorkerReport {
 }
 
 impl JobWorkerStats {
-    /// Counts the outcome of the settle that ended a run.
-    pub(super) fn count(&mut self, site: &Site, action: &Action, settled: Settled) {
-        let (field, counter) = match (settled, action) {
-            (Settled::Stale | Settled::Cancelled, _) => (&mut self.stale, Counter::Stale),
-            (Settled::Ended(JobState::Completed), _) => (&mut self.completed, Counter::Completed),
-            (Settled::Ended(_), _) => (&mut self.failed, Counter::Failed),
-            (_, Action::Release) => (&mut self.given_back, Counter::GivenBack),
-            _ => (&mut self.retried, Counter::Retried),
+    /// Counts what became of a run.
+    pub(super) fn count(&mut self, counter: Counter) {
+        let field = match counter {
+            Counter::Stale => &mut self.stale,
+            Counter::Completed => &mut self.completed,
+            Counter::Failed => &mut self.failed,
+            Counter::GivenBack => &mut self.given_back,
+            _ => &mut self.retried,
         };
         *field += 1;
-        observe::count(site, counter, 1);
     }
 
     pub(super) fn report(self, error: Option<Error>) -> JobWorkerReport {
         let Self { completed, retried, failed, stale, given_back, .. } = self;
         JobWorkerReport { completed, retried, failed, stale, given_back, left: 0, error }
+    }
+}
+
+/// What the outcome of the settle that ended a run is counted as.
+pub(super) fn counted_as(action: &Action, settled: Settled) -> Counter {
+    match (settled, action) {
+        (Settled::Stale | Settled::Cancelled, _) => Counter::Stale,
+        (Settled::Ended(JobState::Completed), _) => Counter::Completed,
+        (Settled::Ended(_), _) => Counter::Failed,
+        (_, Action::Release) => Counter::GivenBack,
+        _ => Counter::Retried,
     }
 }

@@ -9,12 +9,13 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 
 use super::shared::{Beginning, Shared};
+use crate::counters::Going;
 use crate::error::Error;
 use crate::handover::{MAX_ERROR, cut, panic_text};
 use crate::job::context::JobContext;
 use crate::job::failure::{JobError, Remedy};
 use crate::job::held::Held;
-use crate::job::observe::{self, Operation};
+use crate::job::observe::{self, Ended};
 use crate::job::stop::StopReason;
 use crate::job::store::{Action, FailureCode};
 
@@ -53,6 +54,8 @@ struct Slot {
     shared: Arc<Shared>,
     held: Arc<Held>,
     outcome: Outcome,
+    /// Of a handler that was begun, if somebody listens.
+    running: Option<Going>,
 }
 
 impl Drop for Slot {
@@ -61,21 +64,22 @@ impl Drop for Slot {
             self.outcome = Outcome::Panicked("while its future was dropped".into());
         }
         let outcome = std::mem::replace(&mut self.outcome, Outcome::Dropped);
-        self.shared.finish(&self.held, outcome);
+        self.shared.finish(&self.held, outcome, self.running.take());
     }
 }
 
 /// Runs the handler to its end, or until it is to be dropped. Dropped before it was polled, it frees its place, too.
 pub(super) fn run(shared: Arc<Shared>, Beginning { held, older }: Beginning) -> impl Future<Output = ()> + Send {
-    let slot = Slot { shared, held, outcome: Outcome::Dropped };
+    let slot = Slot { shared, held, outcome: Outcome::Dropped, running: None };
     async move {
         let mut slot = slot;
+        slot.running = observe::begin(&slot.held);
         slot.outcome = handle(&slot.shared, &slot.held, older).await;
     }
 }
 
 async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Outcome {
-    let span = observe::span(&held.site, Operation::Process, 1, Some(held.run.id));
+    let span = observe::process_span(held);
     let context = JobContext { held: Arc::clone(held) };
     // A panic of the handler's closure is one of the handler too.
     let handler = async {
@@ -101,6 +105,22 @@ async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Out
         observe::failed(&told, why);
     }
     outcome
+}
+
+/// How a handler has ended, for those who look; `None`: it was never called.
+pub(super) fn ended(reason: Option<StopReason>, outcome: &Outcome) -> Option<Ended> {
+    Some(match (reason, outcome) {
+        (_, Outcome::Undecodable(_)) => return None,
+        (Some(StopReason::LeaseLost), _) => Ended::LeaseLost,
+        (Some(StopReason::Cancelled), _) => Ended::Cancelled,
+        (Some(StopReason::Timeout), _) => Ended::Timeout,
+        (_, Outcome::Done(_)) => Ended::Ok,
+        (_, Outcome::Failed(error)) if matches!(error.remedy, Remedy::Reschedule(_)) => Ended::Rescheduled,
+        (_, Outcome::Failed(_)) => Ended::Error,
+        (_, Outcome::Panicked(_)) => Ended::Panic,
+        (_, Outcome::Unencodable(_)) => Ended::Unencodable,
+        (_, Outcome::Dropped) => Ended::Dropped,
+    })
 }
 
 /// What is to be sent for a run that has ended so; `None`: it was over before.

@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 
 use super::Plan;
 use super::agenda::Agenda;
-use super::report::JobWorkerStats;
-use super::run::{Outcome, verdict};
+use super::report::{JobWorkerStats, counted_as};
+use super::run::{Outcome, ended, verdict};
+use crate::counters::Going;
 use crate::handover::{Control, Receivers, Signal, Site, StopOrder};
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
@@ -118,7 +119,9 @@ impl Shared {
         let mut older = Vec::new();
         for (&(_, other), run) in state.running.range((id, 0)..=(id, u64::MAX)) {
             if other > fence {
-                state.stats.count(self.site(), &Action::Release, Settled::Stale);
+                state.stats.count(Counter::Stale);
+                drop(state);
+                observe::count(self.site(), Counter::Stale, 1);
                 return None;
             }
             older.push(Arc::clone(run));
@@ -135,24 +138,33 @@ impl Shared {
         Some(Beginning { held, older })
     }
 
-    /// A handler's future is gone.
-    pub(super) fn finish(&self, held: &Arc<Held>, outcome: Outcome) {
+    /// A handler's future is gone. `running`: for how long it was there.
+    pub(super) fn finish(&self, held: &Arc<Held>, outcome: Outcome, running: Option<Going>) {
         let Run { id, fence, .. } = *held.run;
         self.ears.forget(fence);
         let end = held.end();
+        if let Some(running) = running
+            && let Some(ended) = ended(end.reason, &outcome)
+        {
+            observe::end(self.site(), &running, ended);
+        }
         let action = verdict(held, end.reason, outcome);
+        let mut stale = false;
         let mut state = self.lock();
         // Unless it was given up meanwhile.
         if state.running.remove(&(id, fence)).is_some() {
-            match action {
-                Some(action) => {
-                    let settle = held.settle_with(end.progress, action);
-                    state.outbox.push(Finished { held: Arc::clone(held), settle });
-                }
-                None => state.stats.count(self.site(), &Action::Release, Settled::Stale),
+            if let Some(action) = action {
+                let settle = held.settle_with(end.progress, action);
+                state.outbox.push(Finished { held: Arc::clone(held), settle });
+            } else {
+                state.stats.count(Counter::Stale);
+                stale = true;
             }
         }
         drop(state);
+        if stale {
+            observe::count(self.site(), Counter::Stale, 1);
+        }
         self.changed.notify_one();
     }
 
@@ -169,12 +181,17 @@ impl Shared {
         state.outbox.drain(..count).collect()
     }
 
-    /// Counts what became of settles.
+    /// Counts what became of settles, and tells it without the lock.
     pub(super) fn settled(&self, batch: &[Finished], settled: &[Settled]) {
+        let outcomes = || batch.iter().zip(settled.iter().copied());
         let mut state = self.lock();
-        for (finished, settled) in batch.iter().zip(settled) {
-            state.stats.count(self.site(), &finished.settle.action, *settled);
-            report(finished, *settled);
+        for (finished, settled) in outcomes() {
+            state.stats.count(counted_as(&finished.settle.action, settled));
+        }
+        drop(state);
+        for (finished, settled) in outcomes() {
+            observe::count(self.site(), counted_as(&finished.settle.action, settled), 1);
+            report(finished, settled);
         }
     }
 
