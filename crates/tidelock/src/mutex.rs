@@ -27,6 +27,7 @@ mod halls;
 mod holding;
 pub(crate) mod memory;
 mod model;
+mod observe;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
 mod request;
@@ -43,6 +44,7 @@ pub use self::guard::{Guard, Lost};
 pub use self::request::{Describe, Lock, LockOrErr, TryLock};
 
 use self::builder::Options;
+use self::observe::Meter;
 use self::room::Room;
 use crate::error::{Error, Result};
 use crate::name::Address;
@@ -58,6 +60,7 @@ pub struct Mutex {
     pub(crate) room: Arc<Room>,
     pub(crate) address: Address,
     pub(crate) options: Arc<Options>,
+    pub(crate) meter: Arc<Meter>,
     /// Keeps the backend open as long as the handle lives.
     pub(crate) world: Arc<World>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::Tidelock;
 use crate::error::{Error, Result};
+use crate::mutex::observe::Meter;
 use crate::mutex::room::Room;
 use crate::mutex::{Mutex, check_lease};
 use crate::name::{self, Address, MAX_ID};
@@ -81,6 +82,7 @@ impl MutexBuilder {
             check_duration(Error::configuration, "wait", options.wait, Duration::ZERO, TEN_YEARS)
         };
         check().map_err(|error| error.in_context(format!("mutex {:?}", address.id)))?;
-        Ok(Mutex { room: Room::of(&tide.world), address, options: Arc::new(options), world: tide.world })
+        let (options, meter) = (Arc::new(options), Arc::new(Meter::new(&address.id)));
+        Ok(Mutex { room: Room::of(&tide.world), address, options, meter, world: tide.world })
     }
 }

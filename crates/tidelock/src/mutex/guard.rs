@@ -24,14 +24,13 @@ use crate::runtime::BoxFuture;
 pub struct Guard {
     holding: Arc<Holding>,
     resource: Arc<str>,
-    mutex: Arc<str>,
     /// `None` once it is released.
     hold: Option<Hold>,
 }
 
 impl Guard {
-    pub(crate) fn new(holding: Arc<Holding>, resource: &Arc<str>, mutex: &Arc<str>, hold: Hold) -> Self {
-        Self { holding, resource: Arc::clone(resource), mutex: Arc::clone(mutex), hold: Some(hold) }
+    pub(crate) fn new(holding: Arc<Holding>, resource: &Arc<str>, hold: Hold) -> Self {
+        Self { holding, resource: Arc::clone(resource), hold: Some(hold) }
     }
 
     /// The resource, as it was given to `lock`.
@@ -97,7 +96,7 @@ impl Guard {
     }
 
     fn failed(&self, operation: &str, error: Error) -> Error {
-        error.in_context(format!("{operation} {:?} of mutex {:?}", self.resource, self.mutex))
+        error.in_context(format!("{operation} {:?} of mutex {:?}", self.resource, self.holding.mutex()))
     }
 }
 
@@ -112,7 +111,7 @@ impl Drop for Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("mutex", &self.mutex)
+            .field("mutex", &self.holding.mutex())
             .field("resource", &self.resource)
             .field("fence", &self.fence())
             .finish_non_exhaustive()

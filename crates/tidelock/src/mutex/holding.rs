@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::backoff::spread;
+use crate::counters::{Going, MEASURES};
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::mutex::agenda::{Entry, Item};
-use crate::mutex::room::{RETRY, Room};
+use crate::mutex::observe::{Counter, Meter};
+use crate::mutex::room::{Entered, RETRY, Room};
 use crate::mutex::seat::{Grant, Seat};
 use crate::mutex::store::{Effort, Outcome, Step};
 use crate::mutex::{GrantEnd, Release};
@@ -21,6 +23,7 @@ use crate::time::{SECOND, Tick};
 pub(crate) struct Holding {
     room: Arc<Room>,
     seat: Arc<Seat>,
+    meter: Arc<Meter>,
     fence: u64,
     renews: bool,
     state: Mutex<State>,
@@ -40,6 +43,10 @@ struct State {
     end: Option<GrantEnd>,
     failures: u32,
     planned: Option<Entry>,
+    /// While it is held, if somebody listens.
+    held: Option<Going>,
+    /// Whether it was counted as released or lost.
+    counted: bool,
 }
 
 impl State {
@@ -58,7 +65,8 @@ impl State {
 }
 
 impl Holding {
-    pub(crate) fn new(room: &Arc<Room>, seat: &Arc<Seat>, grant: Grant, lease: Duration, renews: bool) -> Arc<Self> {
+    pub(crate) fn new(entered: &Entered, meter: &Arc<Meter>, grant: Grant, lease: Duration, renews: bool) -> Arc<Self> {
+        let Entered { room, seat } = entered;
         let state = State {
             proof: Proof::new(grant.start, grant.left),
             lease,
@@ -67,10 +75,13 @@ impl Holding {
             end: None,
             failures: 0,
             planned: None,
+            held: meter.held(room.clock()),
+            counted: false,
         };
         let holding = Arc::new(Self {
             room: Arc::clone(room),
             seat: Arc::clone(seat),
+            meter: Arc::clone(meter),
             fence: grant.fence,
             renews,
             state: Mutex::new(state),
@@ -90,22 +101,50 @@ impl Holding {
         self.fence
     }
 
+    /// The id of the mutex.
+    pub(crate) fn mutex(&self) -> &str {
+        self.meter.id()
+    }
+
     pub(crate) fn renews(&self) -> bool {
         self.renews
     }
 
     pub(crate) fn valid_for(&self) -> Duration {
         let now = Moment::of(self.room.clock());
-        let mut state = self.lock();
-        if state.end(now).is_some() { Duration::ZERO } else { state.proof.left(now) }
+        if self.ended(now).is_some() { Duration::ZERO } else { self.lock().proof.left(now) }
     }
 
     pub(crate) fn is_lost(&self) -> bool {
-        self.ended().is_some_and(|end| end != GrantEnd::Finished)
+        self.ended_by_now().is_some_and(|end| end != GrantEnd::Finished)
     }
 
-    fn ended(&self) -> Option<GrantEnd> {
-        self.lock().end(Moment::of(self.room.clock()))
+    fn ended_by_now(&self) -> Option<GrantEnd> {
+        self.ended(Moment::of(self.room.clock()))
+    }
+
+    /// How it ended, if it did by `now`. Whoever sees first that it is lost counts it.
+    fn ended(&self, now: Moment) -> Option<GrantEnd> {
+        let end = self.lock().end(now);
+        if end.is_some_and(|end| end != GrantEnd::Finished) {
+            self.over(Some(Counter::Lost));
+        }
+        end
+    }
+
+    /// It is held no more; with `counter`, what has become of it, of which the first counts.
+    fn over(&self, counter: Option<Counter>) {
+        if !MEASURES {
+            return;
+        }
+        let mut state = self.lock();
+        let held = state.held.take();
+        let counter = counter.filter(|_| !std::mem::replace(&mut state.counted, true));
+        drop(state);
+        self.meter.over(held, self.room.clock());
+        if let Some(counter) = counter {
+            self.meter.count(counter);
+        }
     }
 
     /// Resolves at the end of the grant.
@@ -113,13 +152,10 @@ impl Holding {
         loop {
             let changed = self.changed.notified();
             let now = Moment::of(self.room.clock());
-            let until = {
-                let mut state = self.lock();
-                if let Some(end) = state.end(now) {
-                    return end;
-                }
-                state.proof.until()
-            };
+            if let Some(end) = self.ended(now) {
+                return end;
+            }
+            let until = self.lock().proof.until();
             // Looks once a second, because timers stand still while a machine sleeps.
             let next = until.min(now.tick.plus(SECOND));
             tokio::select! {
@@ -136,8 +172,10 @@ impl Holding {
         if state.end(Moment::of(self.room.clock())).is_none() {
             state.end = Some(end);
         }
+        let lost = state.end != Some(GrantEnd::Finished);
         let planned = state.planned.take();
         drop(state);
+        self.over(lost.then_some(Counter::Lost));
         if let Some(entry) = planned {
             self.room.unplan(entry);
         }
@@ -164,7 +202,7 @@ impl Holding {
 
     /// Renews, and plans the next renewal.
     pub(crate) async fn renew(self: Arc<Self>) {
-        if self.ended().is_some() {
+        if self.ended_by_now().is_some() {
             self.changed.notify_waiters();
             return;
         }
@@ -178,7 +216,10 @@ impl Holding {
         let answer = self.extend_to(lease, Effort::ONCE).await;
         drop(changing);
         match answer {
-            Ok(Some(left)) => self.confirmed(start, left, lease),
+            Ok(Some(left)) => {
+                self.meter.count(Counter::Renewed);
+                self.confirmed(start, left, lease);
+            }
             Ok(None) => self.not_owner(),
             Err(error) => {
                 tracing::warn!(lock = %self.seat.spot.tag, fence = self.fence, %error, "a lock could not be renewed");
@@ -241,11 +282,11 @@ impl Holding {
     }
 
     async fn extend_in_turn(self: Arc<Self>, lease: Duration) -> Result<bool> {
-        if self.ended().is_some() {
+        if self.ended_by_now().is_some() {
             return Ok(false);
         }
         let changing = self.changing.lock().await;
-        if self.ended().is_some() {
+        if self.ended_by_now().is_some() {
             return Ok(false);
         }
         let start = Moment::of(self.room.clock());
@@ -256,8 +297,9 @@ impl Holding {
         drop(changing);
         match answer {
             Ok(Some(left)) => {
+                self.meter.count(Counter::Extended);
                 self.confirmed(start, left, lease);
-                Ok(self.ended().is_none())
+                Ok(self.ended_by_now().is_none())
             }
             Ok(None) => {
                 self.not_owner();
@@ -280,11 +322,15 @@ impl Holding {
         self.finish(GrantEnd::Finished);
         match self.release_once().await {
             Ok(release) => {
+                let was_lost = release == Release::WasLost;
+                self.over(Some(if was_lost { Counter::Lost } else { Counter::Released }));
                 self.room.forget(self.seat.ask.token);
                 drop(hold);
                 Ok(release)
             }
             Err(error) => {
+                // What the repeated release finds is not told.
+                self.over(Some(Counter::Released));
                 let room = Arc::clone(&self.room);
                 room.background(self.release_later(hold));
                 Err(error)

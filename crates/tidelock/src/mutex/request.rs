@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::guard::Guard;
 use crate::mutex::holding::Holding;
+use crate::mutex::observe::Counter;
 use crate::mutex::room::{Entered, Room};
 use crate::mutex::seat::{Grant, Standing, State};
 use crate::mutex::store::{Ask, Effort, MAX_WAITING, Spot, Step, Token};
@@ -59,7 +60,24 @@ impl Question {
         };
         let entered = room.enter(spot, ask, !wait.is_zero());
         self.put(&entered, wait).await?;
-        self.wait(&entered, start, start.plus(wait)).await
+        let locked = self.wait(&entered, start, start.plus(wait)).await?;
+        self.tell(&locked, start);
+        Ok(locked)
+    }
+
+    /// Counts what was answered.
+    fn tell(&self, locked: &Locked, start: Tick) {
+        let Mutex { meter, room, .. } = &self.mutex;
+        let waits = self.wait.is_some_and(|wait| !wait.is_zero());
+        let acquired = matches!(locked, Locked::Guard(_));
+        meter.count(match (acquired, waits) {
+            (true, _) => Counter::Acquired,
+            (false, true) => Counter::TimedOut,
+            (false, false) => Counter::Refused,
+        });
+        if waits {
+            meter.waited(acquired, || room.clock().tick().since(start));
+        }
     }
 
     /// Puts the question, and has it answered.
@@ -157,9 +175,9 @@ impl Question {
     }
 
     fn guard(&self, entered: &Entered, grant: Grant) -> Guard {
-        let holding = Holding::new(&entered.room, &entered.seat, grant, self.lease, self.renews);
+        let holding = Holding::new(entered, &self.mutex.meter, grant, self.lease, self.renews);
         let hold = entered.room.lifecycle().hold("lock", &self.mutex.address.id);
-        Guard::new(holding, &self.resource, &self.mutex.address.id, hold)
+        Guard::new(holding, &self.resource, hold)
     }
 }
 
