@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use futures_util::FutureExt;
 
 use crate::backoff::check_number;
+use crate::counters::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Lifecycle;
 use crate::name::{self, Address};
@@ -50,6 +51,8 @@ struct Shared {
     /// Decides for a budget of this process.
     bucket: Mutex<Bucket>,
     remote: Option<Remote>,
+    /// Retries that had no token.
+    refused: Counters<1>,
 }
 
 /// The budget's place on a backend.
@@ -139,15 +142,30 @@ impl Shared {
     fn take_here(&self) -> bool {
         let take = Take { numbers: self.numbers, credit: 0, amount: TOKEN };
         let now = self.now();
-        self.lock().take(now, &take).0.taken
+        let taken = self.lock().take(now, &take).0.taken;
+        self.count(taken);
+        taken
     }
 
     async fn take_there(&self) -> bool {
         let Some(remote) = &self.remote else { return self.take_here() };
         let credit = remote.earned.swap(0, Ordering::AcqRel);
-        match remote.ask(&self.numbers, credit, TOKEN).await {
+        let taken = match remote.ask(&self.numbers, credit, TOKEN).await {
             Some(taken) => taken,
             None => remote.decide(&self.numbers, 0, TOKEN),
+        };
+        self.count(taken);
+        taken
+    }
+
+    /// Counts a retry that is refused; the budget of a process has no id to be labelled with.
+    fn count(&self, taken: bool) {
+        if !taken {
+            self.refused.add(0, 1, || {
+                let label = |remote: &Remote| ("budget", Arc::clone(&remote.address.id));
+                let labels = self.remote.as_ref().map(label).into_iter().collect();
+                Some(("tidelock.retry.budget.refused".into(), labels))
+            });
         }
     }
 
@@ -261,7 +279,8 @@ impl RetryBudgetBuilder {
         let (origin, start) = (clock.tick(), Timestamp::from_millis(0));
         let bucket = Mutex::new(Bucket::full(&numbers, start));
         let per_success = parts(self.per_success, 1_000.0);
-        Ok(RetryBudget { shared: Arc::new(Shared { numbers, per_success, clock, origin, bucket, remote }) })
+        let refused = Counters::new();
+        Ok(RetryBudget { shared: Arc::new(Shared { numbers, per_success, clock, origin, bucket, remote, refused }) })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::futures::OwnedNotified;
 use super::budget::Taking;
 use super::classify::{Classify, FindHint};
 use super::course::{Attempt, Course};
-use super::observe::{Observe, Retrying};
+use super::observe::{self, Observe, Retrying};
 use super::timer::Timer;
 use super::{GaveUp, Retry, RetryError};
 use crate::runtime::BoxFuture;
@@ -122,6 +122,7 @@ where
         let mut this = self.project();
         let attempt = this.course.next_attempt(now);
         this.timer.set(Timer::Unset);
+        observe::attempted();
         this.running.set(Some((this.op)(attempt)));
         *this.phase = Phase::Running;
         Step::On
@@ -209,6 +210,7 @@ where
         let pause = this.course.pause(now);
         let error = this.error.as_ref().filter(|_| !this.course.timed_out);
         let attempt = this.course.attempts;
+        observe::retried();
         tracing::debug!(attempt, delay = ?pause.delay, "an attempt failed and will be repeated");
         this.observer.retrying(&Retrying { attempt, error, delay: pause.delay, elapsed: pause.elapsed });
         // The pause counts from the failure, however long the observer took.
@@ -281,6 +283,7 @@ where
         this.timer.set(Timer::Unset);
         *this.phase = Phase::Done;
         let elapsed = this.course.elapsed(this.course.clock().tick());
+        observe::gave_up(reason);
         let (attempts, timed_out) = (this.course.attempts, this.course.timed_out);
         RetryError { error: this.error.take(), attempts, elapsed, reason, timed_out }
     }

@@ -1,7 +1,10 @@
-//! What `on_retry` sees.
+//! What `on_retry` sees, and what is told `metrics`, with that feature.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+
+use super::GaveUp;
+use crate::counters::Counters;
 
 /// A retry that was decided, before its pause begins.
 #[derive(Clone, Copy, Debug)]
@@ -36,4 +39,36 @@ impl<E, N: FnMut(&Retrying<'_, E>)> Observe<E> for N {
             tracing::warn!(attempt = retrying.attempt, "on_retry panicked; the call goes on");
         }
     }
+}
+
+/// Of all calls of the process: a call that is retried has no name.
+static COUNTERS: Counters<{ GAVE_UP + 7 }> = Counters::new();
+
+const ATTEMPTS: usize = 0;
+const RETRIES: usize = 1;
+const GAVE_UP: usize = 2;
+
+/// An attempt begins.
+pub(super) fn attempted() {
+    COUNTERS.add(ATTEMPTS, 1, || Some(("tidelock.retry.attempts".into(), Vec::new())));
+}
+
+/// An attempt has failed and is going to be repeated.
+pub(super) fn retried() {
+    COUNTERS.add(RETRIES, 1, || Some(("tidelock.retry.retries".into(), Vec::new())));
+}
+
+/// A call has given up.
+pub(super) fn gave_up(reason: GaveUp) {
+    let word = match reason {
+        GaveUp::NotRetryable => "not_retryable",
+        GaveUp::Attempts => "attempts",
+        GaveUp::Deadline => "deadline",
+        GaveUp::HintTooLong => "hint_too_long",
+        GaveUp::Budget => "budget",
+        GaveUp::Stopped => "stopped",
+        GaveUp::ShuttingDown => "shutting_down",
+    };
+    let called = || Some(("tidelock.retry.gave_up".into(), vec![("reason", word.into())]));
+    COUNTERS.add(GAVE_UP + reason as usize, 1, called);
 }
