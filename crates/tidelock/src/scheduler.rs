@@ -138,7 +138,7 @@ impl Core {
         targets: Targets,
         observer: Option<Arc<Listener<SchedulerEvent>>>,
     ) -> Self {
-        let watcher = Watcher::new(observer.clone());
+        let watcher = Watcher::new(site.id(), observer.clone());
         Self { site, options, handlers, targets, watcher, observer, instance: Instance::default() }
     }
 

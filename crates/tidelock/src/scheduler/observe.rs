@@ -1,9 +1,13 @@
-//! What a scheduler has done, for those who look: counters, and events for an observer.
+//! What a scheduler has done, for those who look: its own counters, events for an observer, and what goes to `metrics`.
+
+mod measure;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
+
+use self::measure::Meter;
 
 use crate::job::JobId;
 use crate::runtime::Listener;
@@ -134,11 +138,13 @@ pub(crate) struct Watcher {
     metrics: Mutex<SchedulerMetrics>,
     lost: AtomicU64,
     observer: Option<Arc<Listener<SchedulerEvent>>>,
+    meter: Meter,
 }
 
 impl Watcher {
-    pub(super) fn new(observer: Option<Arc<Listener<SchedulerEvent>>>) -> Self {
-        Self { metrics: Mutex::default(), lost: AtomicU64::new(0), observer }
+    /// Of a handle of the scheduler `id`.
+    pub(super) fn new(id: &Arc<str>, observer: Option<Arc<Listener<SchedulerEvent>>>) -> Self {
+        Self { metrics: Mutex::default(), lost: AtomicU64::new(0), observer, meter: Meter::new(id) }
     }
 
     pub(super) fn snapshot(&self) -> SchedulerMetrics {
@@ -146,18 +152,37 @@ impl Watcher {
         SchedulerMetrics { events_lost: self.lost.load(Ordering::Relaxed), ..metrics }
     }
 
-    pub(super) fn count(&self, count: impl FnOnce(&mut SchedulerMetrics)) {
+    fn count(&self, count: impl FnOnce(&mut SchedulerMetrics)) {
         count(&mut self.metrics.lock().expect("no code panics while it holds this lock"));
+    }
+
+    /// So many tries were repeats.
+    pub(super) fn retried(&self, repeats: u32) {
+        self.count(|metrics| metrics.dispatch_retried += u64::from(repeats));
+        self.meter.retried(repeats);
+    }
+
+    /// A write of a leadership that was over.
+    pub(super) fn stale_write(&self) {
+        self.count(|metrics| metrics.stale_writes += 1);
+        self.meter.stale_write();
+    }
+
+    /// The backend was heard of, and says that it is `now`.
+    pub(super) fn heard(&self, now: Timestamp) {
+        self.count(|metrics| metrics.last_tick_at = Some(now));
     }
 
     /// Counts what happened and hands it to the observer, if there is one and it keeps up.
     pub(super) fn tell(&self, at: Timestamp, what: Happening) {
         tracing::debug!(target: "tidelock::scheduler", ?what, "scheduler");
         self.count(|metrics| metrics.add(&what));
+        self.meter.tell(&what);
         if let Some(observer) = &self.observer
             && !observer.tell(SchedulerEvent { at, what })
         {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            self.meter.event_lost();
         }
     }
 }

@@ -386,7 +386,7 @@ impl Desk {
                 true
             }
             Ok(Written::Stale) => {
-                core.watcher.count(|metrics| metrics.stale_writes += 1);
+                core.watcher.stale_write();
                 engine.lose(term, LostBy::ExtendFailed);
                 false
             }

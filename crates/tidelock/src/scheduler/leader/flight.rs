@@ -121,7 +121,7 @@ async fn fly(engine: &Engine, term: &Arc<Term>, dispatch: &Dispatch<'_>) -> Opti
         }
     };
     let tried = core.options.round.submit(core, dispatch, || dispatch.is_awaited(core), stop).await;
-    core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(tried.1));
+    core.watcher.retried(tried.1);
     match &tried.0 {
         Err(error) if !may_go_on() || error.kind() == ErrorKind::ShuttingDown => None,
         _ => Some(tried),

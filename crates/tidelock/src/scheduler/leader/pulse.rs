@@ -85,7 +85,7 @@ impl Pulse {
             Ok(beaten) => {
                 self.failures = 0;
                 engine.control.started.send_if_modified(began);
-                core.watcher.count(|metrics| metrics.last_tick_at = Some(Timestamp::from_millis(beaten.now)));
+                core.watcher.heard(Timestamp::from_millis(beaten.now));
                 Some(self.take_up(beaten, term, start))
             }
             Err(error) if first && !may_pass(&error) => {

@@ -137,7 +137,7 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
     };
     let (landed, repeats) =
         core.options.round.submit(core, &dispatch, || std::future::ready(true), std::future::pending()).await;
-    core.watcher.count(|metrics| metrics.dispatch_retried += u64::from(repeats));
+    core.watcher.retried(repeats);
     let (outcome, triggered) = match landed {
         Ok(Landed::Accepted { job, duplicate }) => {
             core.tell(Happening::TriggerSubmitted { schedule: schedule(), job: JobId(job) });
