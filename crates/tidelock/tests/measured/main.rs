@@ -1,0 +1,181 @@
+//! What is told of the work: each metric and span, in process and on a server, by a recorder and a subscriber of the test.
+//!
+//! Both are those of one thread, so each test has a runtime of its own on its thread.
+
+#![cfg(feature = "metrics")]
+
+mod handlers;
+mod locks;
+mod scheduler;
+mod told;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder};
+use metrics::{SharedString, Unit};
+use tidelock::{ManualClock, Tidelock, Timestamp};
+
+/// All that was measured, by name and labels.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
+
+impl Heard {
+    /// What was measured as `name`, with labels as in `tidelock.queue.acked{queue=mail}`: steps of a counter or gauge, values
+    /// of a distribution.
+    fn all(&self, name: &str) -> Vec<f64> {
+        self.0.lock().unwrap().get(name).cloned().unwrap_or_default()
+    }
+
+    fn sum(&self, name: &str) -> f64 {
+        self.all(name).iter().sum()
+    }
+
+    /// Compares the sums of all that is named.
+    #[track_caller]
+    fn shows(&self, sums: &[(&str, f64)]) {
+        for (name, sum) in sums {
+            let all = || self.0.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert!((self.sum(name) - sum).abs() < 1e-9, "{name}: {} and not {sum}, of {:?}", self.sum(name), all());
+        }
+    }
+
+    fn series(&self, key: &Key) -> Arc<Series> {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let name =
+            if labels.is_empty() { key.name().to_owned() } else { format!("{}{{{}}}", key.name(), labels.join(",")) };
+        Arc::new(Series { heard: self.clone(), name })
+    }
+}
+
+struct Series {
+    heard: Heard,
+    name: String,
+}
+
+impl Series {
+    fn push(&self, value: f64) {
+        self.heard.0.lock().unwrap().entry(self.name.clone()).or_default().push(value);
+    }
+}
+
+impl CounterFn for Series {
+    fn increment(&self, value: u64) {
+        self.push(f64::from(u32::try_from(value).unwrap()));
+    }
+
+    fn absolute(&self, _: u64) {
+        unreachable!("counters are added to");
+    }
+}
+
+impl GaugeFn for Series {
+    fn increment(&self, value: f64) {
+        self.push(value);
+    }
+
+    fn decrement(&self, value: f64) {
+        self.push(-value);
+    }
+
+    fn set(&self, _: f64) {
+        unreachable!("gauges go up and down");
+    }
+}
+
+impl HistogramFn for Series {
+    fn record(&self, value: f64) {
+        self.push(value);
+    }
+}
+
+impl Recorder for Heard {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.series(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.series(key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.series(key))
+    }
+}
+
+/// Opens `backend` with a clock that stands still; `None` where its server does not run.
+async fn open(backend: &str) -> Option<(Tidelock, ManualClock)> {
+    let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
+    if backend == "in_process" {
+        return Some((Tidelock::in_process_with(&clock), clock));
+    }
+    let Some((_, url)) = tidelock_testkit::shared_servers().into_iter().find(|(name, _)| name == backend) else {
+        assert!(!tidelock_testkit::is_ci(), "{backend} must run in CI");
+        eprintln!("skipped: TIDELOCK_TEST_SERVERS names no {backend}");
+        return None;
+    };
+    let prefix: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
+    let tide = Tidelock::connect(&url).prefix(&format!("t.measured.{prefix}")).clock(&clock);
+    Some((tide.await.expect("the test's server answers"), clock))
+}
+
+/// Runs a test on one thread.
+fn on_one_thread(body: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
+}
+
+/// Makes one test function of a `Tidelock`, its clock and what is measured run in process and on a server.
+macro_rules! measured {
+    ($name:ident, $body:expr) => {
+        mod $name {
+            use super::*;
+
+            fn run_on(backend: &str) {
+                $crate::on_one_thread(async {
+                    let heard = $crate::Heard::default();
+                    let _heard = metrics::set_default_local_recorder(&heard);
+                    if let Some((tide, clock)) = $crate::open(backend).await {
+                        let body = $body;
+                        body(tide, clock, heard.clone()).await;
+                    }
+                });
+            }
+
+            #[test]
+            fn in_process() {
+                run_on("in_process");
+            }
+
+            #[test]
+            fn redis70() {
+                run_on("redis70");
+            }
+        }
+    };
+}
+
+pub(crate) use measured;
+
+/// The time in which all that a test waits for has come.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.expect("it comes soon")
+}
+
+/// Lets the others go on until `met`.
+async fn until(met: impl Fn() -> bool) {
+    let all = async {
+        while !met() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(all).await;
+}
