@@ -46,7 +46,7 @@
 //! # Features
 //!
 //! `redis` (default): servers. `tls`: `rediss://` URLs. `msgpack`, `postcard`: codecs beside JSON. `garde`: checks of
-//! values that derive `garde::Validate`. `metrics`: counters through the `metrics` facade.
+//! values that derive `garde::Validate`. `metrics`: counters, gauges and distributions through the `metrics` facade.
 
 mod backend;
 mod backoff;
