@@ -120,9 +120,9 @@ impl RawScheduler {
         call(request, |registered| (registered == Registered::Created).into())
     }
 
-    /// The targets of this handle are others.
-    pub fn announce(&self) {
-        web::announce(&self.scheduler);
+    /// Targets of these names are served from now on.
+    pub fn appeared(&self, targets: Vec<String>) {
+        web::appeared(&self.scheduler, targets.into_iter().map(Into::into).collect());
         settle_down();
     }
 

@@ -147,13 +147,6 @@ impl Core {
         self.watcher.tell(self.site.world.clock.now(), what);
     }
 
-    /// The handlers that a started instance announces.
-    fn announced(&self) -> Vec<Arc<str>> {
-        let mut names = self.targets.announced();
-        names.extend(self.handlers.keys().cloned());
-        names
-    }
-
     /// The runs of a handler.
     fn runs(&self, handler: &str) -> Job<Raw, ()> {
         let address = self.site.address.part(handler);
@@ -248,10 +241,14 @@ impl Scheduler {
         self.core.watcher.snapshot()
     }
 
-    /// What is announced has changed: started instances say so.
+    /// Targets of these names have come: what waits for them is due again.
     #[cfg(target_family = "wasm")]
-    pub(crate) fn announce(&self) {
-        self.core.site.wake();
+    pub(crate) fn appeared(&self, targets: Vec<Arc<str>>) {
+        let site = &self.core.site;
+        // In a page it is done with the call.
+        drop(site.store().change(&site.address, store::Change::Appeared { targets }));
+        // What was planned and could not be handed over is looked at with the next beat.
+        site.wake();
     }
 
     /// Starts the instance of this handle: it may become the leader, and it runs the handlers that the handle brings.

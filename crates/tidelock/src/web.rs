@@ -11,7 +11,7 @@ mod topic;
 use std::time::Duration;
 
 pub use self::job::{job_ends, job_progress, lease_is_limit};
-pub use self::scheduler::{Targets, announce, failure_of, register_behind, target_failed, with_targets};
+pub use self::scheduler::{Targets, appeared, failure_of, register_behind, target_failed, with_targets};
 pub use self::topic::{publish_recorded, recv_event};
 use crate::codec::Value;
 use crate::error::Result;

@@ -265,7 +265,6 @@ type Give = (outcome: [id: string] | [id: undefined, error: unknown, text: strin
 /** What the core asks of a scheduler. */
 function surface(weak: WeakRef<Part>) {
   return {
-    names: () => [...(weak.deref()?.targets.keys() ?? [])],
     isServed(schedule: string) {
       const part = weak.deref();
       return part !== undefined && served(part, schedule) !== undefined;
@@ -382,6 +381,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       enroll(part);
       raw.start();
     },
+      raw.appeared([...part.targets.keys()]);
     async stop() {
       started.delete(part);
       await settled(raw.stop());
@@ -421,7 +421,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       try {
         const behind = kept === undefined ? NONE : Math.max(0, kept as number);
         const registered = raw.register(schedule, cron, tz, catchUp, JSON.stringify(written), behind);
-        raw.announce();
+        if (started.has(part)) raw.appeared([short]);
         const created = await settled<boolean>(registered);
         return { created, updated: !created };
       } catch (error) {

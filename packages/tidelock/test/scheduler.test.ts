@@ -276,6 +276,23 @@ describe("scheduler register", () => {
     expect(platform.told).to.deep.equal([]);
   });
 
+  test("a register takes no longer the more schedules a started scheduler has", async () => {
+    const job = target();
+    const register = async (platform: ReturnType<typeof make>, from: number, count: number) => {
+      const begin = performance.now();
+      for (let at = from; at < from + count; at += 1) {
+        await platform.register({ id: `${at}`, cron: "0 0 1 1 *", input: 1, job });
+      }
+      return performance.now() - begin;
+    };
+    const [idle, started] = [make(SELDOM), make(SELDOM)];
+    for (const platform of [idle, started]) await register(platform, 0, 2_000);
+    started.start();
+    const usual = await register(idle, 2_000, 300);
+    expect(await register(started, 2_000, 300)).to.be.below(6 * usual);
+    await started.stop();
+  });
+
   test("a configuration is refused at once, and numbers below their floors count as these", async () => {
     expect(() => scheduler({ id: "" })).to.throw("config.id must be non-empty");
     const wrong = (config: object) => () => scheduler({ id: "s", ...config });
@@ -636,6 +653,23 @@ describe("scheduler targets", () => {
       leader.start();
       await other.unregister({ id: "d" });
       expect(store.keys()).to.deep.equal([]);
+  test("a schedule of a target that appears while its slot is set aside is not left waiting", () =>
+    pinned(async (time) => {
+      const brings = make();
+      const runs = target();
+      const onMetric = ({ type }: SchedulerMetric) => {
+        if (type === "dispatch_skipped") brings.start();
+      };
+      const leader = make({ id: brings.id, onMetric, dispatch: { batchSize: 1_000 } });
+      // More than one write holds.
+      const ids = Array.from({ length: 600 }, (_, k) => `d${k}`);
+      for (const id of ids) await brings.register({ id, cron: "* * * * *", input: 1, job: runs });
+      leader.start();
+      await time.advance(MINUTE);
+      expect(runs.calls.length).to.equal(600);
+      for (const platform of [leader, brings]) await platform.stop();
+    }));
+
       await other.register({ ...cfg, job: target() });
       await time.advance(2 * MINUTE);
       expect(runs.calls.length).to.equal(0);

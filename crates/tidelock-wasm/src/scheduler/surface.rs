@@ -23,9 +23,6 @@ use crate::tenants::name;
 extern "C" {
     /// What the surface of a handle does for it.
     pub type Surface;
-    /// The names of its targets.
-    #[wasm_bindgen(method)]
-    fn names(this: &Surface) -> Vec<String>;
     /// Whether a started handle of the page has a target.
     #[wasm_bindgen(method, js_name = isServed)]
     fn is_served(this: &Surface, name: &str) -> bool;
@@ -240,10 +237,6 @@ pub(super) fn object(fields: &[(&str, JsValue)]) -> JsValue {
 struct Targets(SendWrapper<Rc<Desk>>);
 
 impl web::Targets for Targets {
-    fn names(&self) -> Vec<Arc<str>> {
-        self.0.surface.names().into_iter().map(Into::into).collect()
-    }
-
     fn is_served(&self, name: &str) -> bool {
         self.0.surface.is_served(name)
     }

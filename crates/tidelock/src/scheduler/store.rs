@@ -313,6 +313,11 @@ pub(crate) enum Change {
         id: Arc<str>,
         next: Option<Next>,
     },
+    /// Targets came that a page knows of: schedules that waited for one of them are due again.
+    #[cfg(target_family = "wasm")]
+    Appeared {
+        targets: Vec<Arc<str>>,
+    },
     Unregister {
         id: Arc<str>,
     },

@@ -10,8 +10,6 @@ use crate::time::Timestamp;
 /// What runs the schedules of a scheduler in a page, in the place of jobs and handlers: objects of the page, which are called.
 /// A schedule has the name of its target as that of its handler. The numbers of jobs are whatever tells them apart.
 pub trait Targets: Send + Sync {
-    /// The names of those that this handle brings.
-    fn names(&self) -> Vec<Arc<str>>;
     /// Whether a started handle of the page has it.
     fn is_served(&self, name: &str) -> bool;
     /// Whether this handle has it.
@@ -28,9 +26,9 @@ pub fn with_targets(scheduler: SchedulerBuilder, targets: Arc<dyn Targets>) -> S
     scheduler.targets(targets)
 }
 
-/// What is announced of a handle's targets has changed.
-pub fn announce(scheduler: &Scheduler) {
-    scheduler.announce();
+/// Targets of these names are served from now on: a started handle of the page has them.
+pub fn appeared(scheduler: &Scheduler, targets: Vec<Arc<str>>) {
+    scheduler.appeared(targets);
 }
 
 /// Registers a schedule that goes on behind this slot, which was decided; one in the future counts as now.

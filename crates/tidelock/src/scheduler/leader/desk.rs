@@ -357,9 +357,17 @@ impl Desk {
     }
 
     /// Answers whether it makes sense to go on.
-    async fn write(&mut self, term: &Arc<Term>, entries: Vec<Entry>) -> bool {
+    async fn write(&mut self, term: &Arc<Term>, mut entries: Vec<Entry>) -> bool {
         let engine = Arc::clone(&self.engine);
         let core = &engine.core;
+        for entry in &mut entries {
+            if let Step::Unserve { revision, handler, .. } = &mut entry.step
+                && core.targets.serves(handler, false)
+            {
+                // It came since, and would not come again: there is no such revision, and the schedule stays due.
+                *revision = 0;
+            }
+        }
         let (history, max_letters) = (core.options.history, core.options.max_letters);
         let steps = entries.iter().map(|entry| entry.step.clone()).collect();
         let write = Write { instance: Arc::clone(&engine.name), epoch: term.epoch, steps, history, max_letters };

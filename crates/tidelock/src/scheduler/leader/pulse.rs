@@ -122,7 +122,7 @@ impl Pulse {
         };
         let beat = Beat {
             instance: Arc::clone(&self.engine.name),
-            handlers: core.announced(),
+            handlers: core.handlers.keys().cloned().collect(),
             wish,
             batch: if term.is_none() { core.options.batch } else { self.desk.room() },
             busy: if term.is_none() { Busy::default() } else { self.desk.under_way() },
@@ -175,7 +175,7 @@ impl Pulse {
                 let spread = SPREAD.mul_f64(fastrand::f64());
                 let end = clock.tick().plus(Duration::from_millis(left)).plus(spread);
                 let announced = start.tick.plus(ANNOUNCE_EVERY);
-                Plan { at: if core.announced().is_empty() { end } else { end.min(announced) }, work: None }
+                Plan { at: if core.handlers.is_empty() { end } else { end.min(announced) }, work: None }
             }
             Role::Free if term.is_some() => {
                 self.give_up(term);

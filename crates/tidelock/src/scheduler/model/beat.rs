@@ -68,6 +68,13 @@ impl Model {
         for handler in &beat.handlers {
             let served = self.served.entry(Arc::clone(handler)).or_default();
             *served = announced.max(*served);
+        }
+        self.appeared(&beat.handlers);
+    }
+
+    /// What waited for these handlers is due again.
+    pub(super) fn appeared(&mut self, handlers: &[Arc<str>]) {
+        for handler in handlers {
             let from = (Arc::clone(handler), Arc::from(""));
             if self.unserved.range(from..).next().is_some_and(|(of, _)| of == handler) {
                 self.awakening.insert(Arc::clone(handler));

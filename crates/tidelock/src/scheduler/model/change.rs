@@ -15,6 +15,11 @@ impl Model {
             }
             #[cfg(target_family = "wasm")]
             Change::Begin { id, next } => done_or(self.begin(now, &id, next), Changes::Absent),
+            #[cfg(target_family = "wasm")]
+            Change::Appeared { targets } => {
+                self.appeared(&targets);
+                Changes::Done
+            }
             Change::Unregister { id } => {
                 let was_there = self.forget(&id);
                 self.clear_buried(STEP);

@@ -19,11 +19,6 @@ impl Targets {
         false
     }
 
-    /// The names of those that a started instance announces beside its handlers.
-    pub(in crate::scheduler) fn announced(&self) -> Vec<Arc<str>> {
-        Vec::new()
-    }
-
     /// Whether somebody started has it.
     pub(in crate::scheduler) fn serves(&self, _: &str, announced: bool) -> bool {
         announced

@@ -24,12 +24,8 @@ impl Targets {
         self.0.is_some()
     }
 
-    /// The names of those that a started instance announces beside its handlers.
-    pub(in crate::scheduler) fn announced(&self) -> Vec<Arc<str>> {
-        self.0.as_ref().map_or_else(Vec::new, |targets| targets.names())
-    }
-
-    /// Whether somebody started has it. Who announced it may have been away with the page; the page itself knows.
+    /// Whether somebody started has it. The page itself knows, and is asked: there may be one for each schedule, too many to
+    /// be announced with each beat.
     pub(in crate::scheduler) fn serves(&self, name: &str, announced: bool) -> bool {
         self.0.as_ref().map_or(announced, |targets| targets.is_served(name))
     }
