@@ -3,6 +3,7 @@
 import { callables, key as keyOf, keyPrefix, name, number, storeOf, string } from "./check.js";
 import { mapped, nameOf, NONE, RawScheduler, settled, tell, textOf, wrong_cron, wrong_zone } from "./core.js";
 import { corrupt, storeKey } from "./keys.js";
+import { synchronous } from "./schema.js";
 import type { Store } from "./store.js";
 import { give, take, type Taken } from "./value.js";
 
@@ -402,7 +403,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       if (typeof job?.submit !== "function" || typeof job.id !== "string" || job.id === "") {
         throw new Error("job must be a job: with an id, and submit");
       }
-      job.validateInput?.(cfg.input);
+      synchronous(job.validateInput?.(cfg.input));
       const wrong = wrong_cron(string("cron", cron));
       if (wrong !== undefined) throw new Error(wrong);
       const key = slotKey(part, schedule);

@@ -86,7 +86,8 @@ function called(schema: object, method: string, value: unknown): unknown {
   }
 }
 
-function synchronous(result: unknown): unknown {
+/** What checks has checked at once. @internal */
+export function synchronous(result: unknown): unknown {
   if (isPromise(result)) throw new Error("schema must validate synchronously");
   return result;
 }

@@ -293,6 +293,17 @@ describe("scheduler register", () => {
     await started.stop();
   });
 
+  test("a target that checks input later is refused, and its failure is nobody's", async () => {
+    const platform = make();
+    const validateInput = (async () => {
+      throw new Error("of the target");
+    }) as () => void;
+    const registering = platform.register({ id: "d", cron: "* * * * *", input: 1, job: { ...target(), validateInput } });
+    expect(await message(() => registering)).to.equal("schema must validate synchronously");
+    expect(await platform.list()).to.deep.equal([]);
+    await settled();
+  });
+
   test("a configuration is refused at once, and numbers below their floors count as these", async () => {
     expect(() => scheduler({ id: "" })).to.throw("config.id must be non-empty");
     const wrong = (config: object) => () => scheduler({ id: "s", ...config });
@@ -642,17 +653,6 @@ describe("scheduler targets", () => {
       await leader.stop();
     }));
 
-  test("a target goes with its schedule, whoever unregisters it", () =>
-    pinned(async (time) => {
-      const store = new MemoryStore();
-      const leader = make({ store });
-      const other = make({ id: leader.id });
-      const runs = target();
-      const cfg = { id: "d", cron: "* * * * *", input: 1, job: runs };
-      await leader.register(cfg);
-      leader.start();
-      await other.unregister({ id: "d" });
-      expect(store.keys()).to.deep.equal([]);
   test("a schedule of a target that appears while its slot is set aside is not left waiting", () =>
     pinned(async (time) => {
       const brings = make();
@@ -670,6 +670,17 @@ describe("scheduler targets", () => {
       for (const platform of [leader, brings]) await platform.stop();
     }));
 
+  test("a target goes with its schedule, whoever unregisters it", () =>
+    pinned(async (time) => {
+      const store = new MemoryStore();
+      const leader = make({ store });
+      const other = make({ id: leader.id });
+      const runs = target();
+      const cfg = { id: "d", cron: "* * * * *", input: 1, job: runs };
+      await leader.register(cfg);
+      leader.start();
+      await other.unregister({ id: "d" });
+      expect(store.keys()).to.deep.equal([]);
       await other.register({ ...cfg, job: target() });
       await time.advance(2 * MINUTE);
       expect(runs.calls.length).to.equal(0);
