@@ -1,6 +1,6 @@
 /** Jobs: work that is kept until it is done, with retries, limits, cancellation and steps that are not repeated. */
 
-import { callable, callables, key as keyOf, name, number, signalOf, string, TEN_YEARS, text, WEEK } from "./check.js";
+import { callable, callables, key as keyOf, name, number, options, signalOf, string, TEN_YEARS, text, WEEK } from "./check.js";
 import {
   leavable,
   named,
@@ -178,8 +178,7 @@ export function job<S extends Schema, Result = unknown>(
 ): JobHandle<Infer<S>, Result> {
   const id = name(definition.id, "config.id");
   const schema = schemaOf(definition.schema);
-  const defaults = { ...definition.defaults };
-  checked(defaults, "defaults.");
+  const defaults = checked(options("defaults", definition.defaults), USUAL, "defaults.");
   const run = runner(schema, callable("process", definition.process));
   const raw = new RawJob(id);
 
@@ -187,11 +186,11 @@ export function job<S extends Schema, Result = unknown>(
     ...look<Infer<S>, Result>(raw),
     id,
     async submit(cfg) {
-      const { input, key, meta, delayMs, at, ...options } = cfg;
+      const { input, key, meta, delayMs, at } = cfg;
       const start = at === undefined ? number("delayMs", delayMs, { otherwise: NONE, floor: 0, orZero: true }) : NONE;
       const latest = Date.now() + TEN_YEARS;
       const instant = number("at", at, { otherwise: NONE, floor: 0, orZero: true, most: latest });
-      const [keyTtl, ...rules] = checked({ ...defaults, ...given(options) });
+      const [keyTtl, ...rules] = checked(cfg, defaults);
       parse(schema, input);
       const value = pack(input, meta, undefined, LIMIT);
       const named = keyOf("key", key);
@@ -271,20 +270,23 @@ function placeOf(cfg: TopicLiveConfig): string | undefined {
   return after === undefined ? undefined : string("after", after);
 }
 
-/** Options without those that are not given, for which defaults stand. */
-function given(options: SubmitOptions): SubmitOptions {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-}
-
 /** The numbers of options: life of the key, attempts, limit, and of the backoff base, maximum, factor and jitter. */
-function checked({ keyTtlMs, maxAttempts, leaseMs, backoff }: SubmitOptions, path = ""): [number, ...number[]] {
-  const attempts = { otherwise: 1, floor: 1, whole: true, most: 1_000_000 };
+type Rules = [keyTtl: number, attempts: number, lease: number, ...backoff: number[]];
+
+const USUAL: Rules = [WEEK, 1, 30_000, NONE, NONE, NONE, NONE];
+
+/** The rules of options, read by name: they may be getters, or inherited. What is not given is as it is otherwise. */
+function checked(
+  { keyTtlMs, maxAttempts, leaseMs, backoff }: SubmitOptions,
+  [keyTtl, attempts, lease, ...pauses]: Rules,
+  path = "",
+): Rules {
   const numbers: [number, number, number] = [
-    number(`${path}keyTtlMs`, keyTtlMs, { otherwise: WEEK, floor: 1_000 }),
-    number(`${path}maxAttempts`, maxAttempts, attempts),
-    number(`${path}leaseMs`, leaseMs, { otherwise: 30_000, floor: 1 }),
+    number(`${path}keyTtlMs`, keyTtlMs, { otherwise: keyTtl, floor: 1_000 }),
+    number(`${path}maxAttempts`, maxAttempts, { otherwise: attempts, floor: 1, whole: true, most: 1_000_000 }),
+    number(`${path}leaseMs`, leaseMs, { otherwise: lease, floor: 1 }),
   ];
-  if (backoff === undefined) return [...numbers, NONE, NONE, NONE, NONE];
+  if (backoff === undefined) return [...numbers, ...pauses];
   const { kind, baseMs, maxMs, jitter = 0 } = backoff;
   if (kind !== "fixed" && kind !== "exp") {
     throw new Error(`${path}backoff.kind must be "fixed" or "exp", but is ${String(kind)}`);

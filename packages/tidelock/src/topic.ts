@@ -158,7 +158,8 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
   const raw = new RawTopic(id, retention);
 
   return {
-    async pub({ data, meta, ...cfg }) {
+    async pub(cfg) {
+      const { data, meta } = cfg;
       const whose = tenant(cfg.tenantId, configured);
       const key = keyOf("idempotencyKey", cfg.idempotencyKey);
       const keyFor = number("idempotencyTtlMs", cfg.idempotencyTtlMs, { otherwise: WEEK });

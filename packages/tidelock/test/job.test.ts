@@ -403,6 +403,30 @@ describe("job timing", () => {
       const events = await history(handle, id);
       expect(types(events)).to.equal("submitted started retry started failed");
       expect(events[2]).to.deep.include({ runId: `${id}-1`, reason: expected });
+  test("options may be getters of a class, and defaults inherited", async () => {
+    class Options {
+      get input() {
+        return 1;
+      }
+      get maxAttempts() {
+        return 7;
+      }
+      get key() {
+        return "own";
+      }
+    }
+    const handle = make(held().process, { defaults: Object.create({ leaseMs: 5_000, maxAttempts: 3 }) as object });
+    const first = await handle.submit(new Options());
+    expect(await handle.submit(Object.create({ input: 2, key: "own" }) as { input: number })).to.equal(first);
+    const second = await handle.submit({ input: 3, maxAttempts: undefined });
+    const seen = [await handle.get(first), await handle.get(second)];
+    expect(seen.map((info) => [info?.input, info?.key, info?.maxAttempts])).to.deep.equal([
+      [1, "own", 7],
+      [3, null, 3],
+    ]);
+    handle.stop();
+  });
+
       expect(events[4]).to.deep.include({ type: "failed", reason: expected });
     }
   });

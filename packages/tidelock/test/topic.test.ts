@@ -84,6 +84,25 @@ describe("topic", () => {
       }
     }));
 
+  test("what is published may be described by getters of a class, and be inherited", async () => {
+    class Saved {
+      get data() {
+        return "tea";
+      }
+      get orderingKey() {
+        return "green";
+      }
+      get idempotencyKey() {
+        return "once";
+      }
+    }
+    const events = make();
+    await events.pub(new Saved());
+    expect((await events.pub(Object.create(new Saved()) as Saved)).duplicate).to.equal(true);
+    const event = await events.reader().recv(now);
+    expect([event?.data, event?.orderingKey]).to.deep.equal(["tea", "green"]);
+  });
+
   test("what was not given is not there", async () => {
     const orders = make();
     await orders.pub({ data: "one" });
