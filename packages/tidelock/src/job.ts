@@ -267,6 +267,7 @@ function runner<S extends Schema, Result>(schema: S, process: JobDefinition<S, R
 function placeOf(cfg: TopicLiveConfig): string | undefined {
   callables(cfg, "onGap");
   const { after } = cfg;
+  signalOf(cfg.signal);
   return after === undefined ? undefined : string("after", after);
 }
 

@@ -9,6 +9,7 @@ import {
   number,
   options,
   orderingKey,
+  signalOf,
   storeOf,
   string,
   tenant,
@@ -205,6 +206,7 @@ export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>>
 
     live(cfg = {}) {
       callables(cfg, "onGap", "onInvalid");
+      signalOf(cfg.signal);
       const follower = raw.live(tenant(cfg.tenantId, configured), string("after", cfg.after ?? "$"));
       return leavable(async function* (exit) {
         try {

@@ -20,6 +20,7 @@ describe("odd input", () => {
     const orders = queue({ id: "odd", schema });
     const events = topic({ id: "odd", schema });
     const reader = events.reader("odd");
+    const work = job({ id: "odd", schema, process() {} });
     const limiter = ratelimit({ id: "odd", limit: 1, windowSecs: 60 });
     await limiter.check("full");
     for (const signal of [new AbortController(), {}, true, "x", 0] as unknown as AbortSignal[]) {
@@ -27,11 +28,13 @@ describe("odd input", () => {
         orders.recv({ signal }),
         orders.stream({ signal })[Symbol.asyncIterator]().next(),
         reader.recv({ signal }),
-        events.live({ signal })[Symbol.asyncIterator]().next(),
         retry(() => Promise.reject(new Error("once")), { signal }),
         limiter.acquire("full", { signal }),
       ];
       for (const call of calls) expect((await failure(() => call)).message).to.equal("signal must be an AbortSignal");
+      for (const live of [() => events.live({ signal }), () => work.events("1").live({ signal })]) {
+        expect(live).to.throw("signal must be an AbortSignal");
+      }
     }
     await orders.send({ data: 1 });
     expect((await orders.recv({ wait: false }))?.data).to.equal(1);
