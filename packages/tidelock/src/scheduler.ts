@@ -5,7 +5,7 @@ import { mapped, nameOf, NONE, RawScheduler, settled, tell, textOf, wrong_cron, 
 import { corrupt, storeKey } from "./keys.js";
 import { synchronous } from "./schema.js";
 import type { Store } from "./store.js";
-import { give, take, type Taken } from "./value.js";
+import { give, json, take, type Taken } from "./value.js";
 
 /** How a scheduler is defined. */
 export type SchedulerConfig = {
@@ -197,7 +197,7 @@ const started = new Set<Part>();
 let lastOrder = 0;
 
 function address({ prefix, id }: Part): string {
-  return JSON.stringify([prefix, id]);
+  return json([prefix, id]);
 }
 
 function* partsOf(part: Part): Generator<Part> {
@@ -300,7 +300,7 @@ async function submit(part: Part, target: Target, slot: number, key: string | un
   const isSlot = !Number.isNaN(slot);
   const { prefix, id: schedulerId, keyTtl } = part;
   const whose = [prefix, schedulerId, target.id];
-  const known = isSlot ? JSON.stringify([...whose, slot]) : key && JSON.stringify([...whose, "manual", key]);
+  const known = isSlot ? json([...whose, slot]) : key && json([...whose, "manual", key]);
   let outcome: Parameters<Give>[0];
   try {
     const own = target.meta === undefined ? {} : (give(target.meta.text) as Record<string, unknown>);
@@ -381,8 +381,8 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       started.add(part);
       enroll(part);
       raw.start();
-    },
       raw.appeared([...part.targets.keys()]);
+    },
     async stop() {
       started.delete(part);
       await settled(raw.stop());
@@ -421,7 +421,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       const catchUp = { skip: NONE, catch_up_one: 0, catch_up_all: runs }[misfire];
       try {
         const behind = kept === undefined ? NONE : Math.max(0, kept as number);
-        const registered = raw.register(schedule, cron, tz, catchUp, JSON.stringify(written), behind);
+        const registered = raw.register(schedule, cron, tz, catchUp, json(written), behind);
         if (started.has(part)) raw.appeared([short]);
         const created = await settled<boolean>(registered);
         return { created, updated: !created };

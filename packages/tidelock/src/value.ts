@@ -56,7 +56,7 @@ export function take(value: unknown): Taken {
   }
   const clone: unknown = structuredClone(value);
   const writer = new Writer();
-  const text = MARK + JSON.stringify(writer.write(clone));
+  const text = MARK + json(writer.write(clone));
   return { text, size: utf8Length(measured(clone)), objects: writer.objects };
 }
 
@@ -73,14 +73,26 @@ function measured(value: unknown): string {
     return JSON.stringify(value, counted) ?? "";
   } catch {
     // A cycle has none.
-    return JSON.stringify(new Writer().write(value));
+    return json(new Writer().write(value));
   }
 }
 
-function counted(this: unknown, _key: string, value: unknown): unknown {
+/** The JSON text of lists of lists, whatever old libraries have added to all lists. */
+export function json(value: readonly unknown[]): string {
+  return "toJSON" in Array.prototype ? JSON.stringify(value, own) : JSON.stringify(value);
+}
+
+/** What stands there itself, and not what its `toJSON` made of it. */
+function own(this: unknown, key: string): unknown {
+  return (this as Record<string, unknown>)[key];
+}
+
+function counted(this: unknown, key: string, given: unknown): unknown {
+  const value = own.call(this, key);
   if (typeof value === "bigint") return null;
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return isObject(value) ? value : null;
+  if (isObject(value)) return value;
+  return kindOf(value) === "Date" ? given : null;
 }
 
 /**

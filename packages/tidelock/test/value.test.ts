@@ -1,4 +1,5 @@
 import { registry } from "tidelock/browser/registry";
+import { scheduler } from "tidelock/browser/scheduler";
 import { any, describe, expect, failure, otherRealm, test } from "./harness.js";
 
 /** A value as it is handed out. */
@@ -42,6 +43,29 @@ describe("values", () => {
     expect(first[1]).to.equal(first[0]);
     const [again] = await next();
     expect([again instanceof DOMPoint, again.x]).to.deep.equal([true, 1]);
+  });
+
+  test("what old libraries add to lists and objects changes no value, and no size", async () => {
+    const spoiled = [Array.prototype, Object.prototype, Map.prototype] as { toJSON?: unknown }[];
+    const one = [[1, { a: [2] }], { list: ["b"], at: new Date(0) }, [new Map([["a", [1n]]])], "text"] as const;
+    const size = async (value: unknown) => {
+      const small = registry({ id: "small", schema: any<unknown>(), limits: { maxPayloadBytes: 1 } });
+      return (await failure(() => small.upsert({ key: "a", value }))).message;
+    };
+    const sizes = await Promise.all(one.map(size));
+    for (const prototype of spoiled) prototype.toJSON = () => "a";
+    try {
+      for (const [at, value] of one.entries()) {
+        expect((await copied<unknown>(value)).first).to.deep.equal(value);
+        expect(await size(value)).to.equal(sizes[at]);
+      }
+      const clock = scheduler({ id: "spoiled" });
+      await clock.register({ id: "d", cron: "* * * * *", input: [1], job: { id: "j", submit: async () => "1" } });
+      expect((await clock.get({ id: "d" }))?.cron).to.equal("* * * * *");
+      await clock.unregister({ id: "d" });
+    } finally {
+      for (const prototype of spoiled) delete prototype.toJSON;
+    }
   });
 
   test("copies of another realm are measured and kept like those of this one", async () => {
