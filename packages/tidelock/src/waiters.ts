@@ -31,16 +31,38 @@ interface Holding {
 interface Waiter extends Asking {
   readonly deadline: number;
   settle(end: Grant | null | Promise<never>): void;
+  before?: Waiter | undefined;
+  behind?: Waiter | undefined;
+  hasLeft?: boolean;
 }
 
 /** Who waits for one resource, in order of arrival. */
 interface Line {
-  readonly waiters: Waiter[];
+  first?: Waiter | undefined;
+  last?: Waiter | undefined;
   /** The store is being looked at; whoever comes meanwhile is seen to by that. */
   isLooking: boolean;
   /** When the holder's time is over, if that is known. */
   until: number;
   clear: () => void;
+}
+
+function enter(line: Line, waiter: Waiter): void {
+  waiter.before = line.last;
+  if (line.last === undefined) line.first = waiter;
+  else line.last.behind = waiter;
+  line.last = waiter;
+}
+
+/** Leaves a line from wherever it stands there: many may give up at once. */
+function leave(line: Line, waiter: Waiter): void {
+  const { before, behind, hasLeft } = waiter;
+  if (hasLeft) return;
+  waiter.hasLeft = true;
+  if (before === undefined) line.first = behind;
+  else before.behind = behind;
+  if (behind === undefined) line.last = before;
+  else behind.before = before;
 }
 
 /** The greatest fence of the page: microseconds, or one more than the last. */
@@ -70,28 +92,27 @@ export class Lines {
 
   /** Joins the line at its end. `null`: not in time. */
   join(key: string, asking: Asking): Promise<Grant | null> {
-    const line = this.#lines.get(key) ?? { waiters: [], isLooking: false, until: Infinity, clear: () => {} };
+    const line: Line = this.#lines.get(key) ?? { isLooking: false, until: Infinity, clear: () => {} };
     this.#lines.set(key, line);
     return new Promise((resolve) => {
       let clear = () => {};
       const settle = (end: Grant | null | Promise<never>) => {
         clear();
-        const place = line.waiters.indexOf(waiter);
-        if (place >= 0) line.waiters.splice(place, 1);
+        leave(line, waiter);
         resolve(end);
       };
       const now = Date.now();
       const waiter: Waiter = { ...asking, deadline: now + asking.wait, settle };
-      const leave = (now?: number) => {
+      const giveUp = (now?: number) => {
         this.#look(key, line, now);
-        if (line.waiters.includes(waiter)) settle(null);
+        if (!waiter.hasLeft) settle(null);
         this.#arm(key, line);
       };
-      line.waiters.push(waiter);
+      enter(line, waiter);
       if (asking.wait > 0) {
-        clear = after(asking.wait, () => leave());
+        clear = after(asking.wait, () => giveUp());
         this.#look(key, line, now);
-      } else leave(now);
+      } else giveUp(now);
     });
   }
 
@@ -156,7 +177,7 @@ export class Lines {
   #look(key: string, line = this.#lines.get(key), now = Date.now()): void {
     if (line === undefined || line.isLooking) return;
     line.isLooking = true;
-    for (let first = line.waiters[0]; first !== undefined; first = line.waiters[0]) {
+    for (let { first } = line; first !== undefined; first = line.first) {
       try {
         const holder = this.#holder(key);
         if (holder !== undefined) {
@@ -183,7 +204,7 @@ export class Lines {
   /** One timer for the line: at the end of the holder's time, or when the store is to be looked at again. */
   #arm(key: string, line: Line): void {
     line.clear();
-    const first = line.waiters[0];
+    const { first } = line;
     if (first === undefined) {
       if (!line.isLooking) this.#lines.delete(key);
       return;

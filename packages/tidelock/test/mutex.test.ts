@@ -151,6 +151,41 @@ describe("mutex", () => {
       expect(await waits).to.not.equal(null);
     }));
 
+  test("any number that gives up at once costs each no more", async () => {
+    const orders = make({ retryCount: 1, retryDelay: 0 });
+    const lock = await acquired(orders, "a", YEARS);
+    const waiting = Array.from({ length: 60_000 }, () => orders.acquire("a"));
+    const begin = performance.now();
+    expect(new Set(await Promise.all(waiting))).to.deep.equal(new Set([null]));
+    expect(performance.now() - begin).to.be.below(5_000);
+    expect(await orders.release(lock)).to.equal(true);
+    expect(await orders.acquire("a")).to.not.equal(null);
+  });
+
+  test("who leaves the middle of a line, its end or its beginning leaves the others in order", () =>
+    pinned(async (time) => {
+      const store = createMemoryStore();
+      const short = make({ store, retryCount: 1, retryDelay: 0 });
+      const long = make({ store, retryCount: 1, retryDelay: 900 });
+      let lock = await acquired(long);
+      const order: string[] = [];
+      const wait = (from: typeof long, called: string) =>
+        void from.acquire("a").then((given) => {
+          order.push(given === null ? `${called} gave up` : called);
+          if (given !== null) lock = given;
+        });
+      const line: [typeof long, string][] = [[short, "1"], [long, "2"], [short, "3"], [long, "4"], [short, "5"]];
+      for (const [from, called] of line) wait(from, called);
+      await time.advance(100);
+      expect(order.splice(0)).to.deep.equal(["1 gave up", "3 gave up", "5 gave up"]);
+      wait(long, "6");
+      for (let round = 0; round < 3; round += 1) {
+        await long.release(lock);
+        await settled();
+      }
+      expect(order).to.deep.equal(["2", "4", "6"]);
+    }));
+
   test("what is free is given to who asks once, although the clock moves on meanwhile", () =>
     pinned(async () => {
       const { now } = Date;
