@@ -22,6 +22,7 @@ import { pack, tooLarge, unpack } from "./envelope.js";
 import { look, type JobLook } from "./job-look.js";
 import { parse, schemaOf, type Infer, type Schema } from "./schema.js";
 import type { Topic, TopicDelivery, TopicLiveConfig, TopicLiveEvent, TopicReader, TopicRecvConfig } from "./topic.js";
+import { turn } from "./turn.js";
 import { give, take } from "./value.js";
 
 export type { JobFailure, JobFilter, JobInfo, JobLook, JobRetryOutcome, JobState, JobStats, JobSummary } from "./job-look.js";
@@ -238,7 +239,7 @@ function runner<S extends Schema, Result>(schema: S, process: JobDefinition<S, R
     const ctx = context(run, over.signal);
     const work = async () => {
       // Whoever made it start goes on first.
-      await null;
+      await turn();
       if (over.signal.aborted) return;
       let input: Infer<S>;
       try {
@@ -266,8 +267,8 @@ function runner<S extends Schema, Result>(schema: S, process: JobDefinition<S, R
 
 function placeOf(cfg: TopicLiveConfig): string | undefined {
   callables(cfg, "onGap");
-  const { after } = cfg;
   signalOf(cfg.signal);
+  const { after } = cfg;
   return after === undefined ? undefined : string("after", after);
 }
 

@@ -117,6 +117,19 @@ describe("job", () => {
     }
   });
 
+  test("any number of short runs leaves the page its turns, and nobody waits for one in vain", async () => {
+    const handle = make(({ input }) => input);
+    const ids = await Promise.all(Array.from({ length: 3_000 }, (_, input) => handle.submit({ input })));
+    let turns = 0;
+    const timer = setInterval(() => {
+      turns += 1;
+    }, 0);
+    await handle.join({ id: ids[2_999] as string });
+    clearInterval(timer);
+    expect(turns).to.be.above(4);
+    handle.stop();
+  });
+
   test("the handler begins before the promise of its submit is seen, and after the call has returned", async () => {
     const order: string[] = [];
     const handle = make(() => void order.push("handler"));
@@ -390,19 +403,6 @@ describe("job timing", () => {
       expect(await waits(time, handle, { maxAttempts: 1 })).to.deep.equal([]);
     }));
 
-  test("the error of a run is told, also one that is none", async () => {
-    const thrown: unknown[] = [new Error("an error"), "a text", 5, null, { message: "like an error" }];
-    const handle = make(({ input }) => {
-      throw thrown[input];
-    });
-    const texts = ["an error", "a text", "5", "null", "like an error"];
-    for (const [input, expected] of texts.entries()) {
-      const id = await handle.submit({ input, maxAttempts: 2 });
-      const { status, error } = await handle.join({ id });
-      expect({ status, error }).to.deep.equal({ status: "failed", error: { message: expected } });
-      const events = await history(handle, id);
-      expect(types(events)).to.equal("submitted started retry started failed");
-      expect(events[2]).to.deep.include({ runId: `${id}-1`, reason: expected });
   test("options may be getters of a class, and defaults inherited", async () => {
     class Options {
       get input() {
@@ -427,6 +427,19 @@ describe("job timing", () => {
     handle.stop();
   });
 
+  test("the error of a run is told, also one that is none", async () => {
+    const thrown: unknown[] = [new Error("an error"), "a text", 5, null, { message: "like an error" }];
+    const handle = make(({ input }) => {
+      throw thrown[input];
+    });
+    const texts = ["an error", "a text", "5", "null", "like an error"];
+    for (const [input, expected] of texts.entries()) {
+      const id = await handle.submit({ input, maxAttempts: 2 });
+      const { status, error } = await handle.join({ id });
+      expect({ status, error }).to.deep.equal({ status: "failed", error: { message: expected } });
+      const events = await history(handle, id);
+      expect(types(events)).to.equal("submitted started retry started failed");
+      expect(events[2]).to.deep.include({ runId: `${id}-1`, reason: expected });
       expect(events[4]).to.deep.include({ type: "failed", reason: expected });
     }
   });
