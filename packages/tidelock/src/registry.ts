@@ -75,7 +75,7 @@ export type RegistryListConfig = {
   prefix?: string;
   /** Default `active`. */
   status?: "active" | "expired";
-  /** Records of a page; default 1,000. */
+  /** Records of a page; default 1,000. It ends before that when its values pass 4 MiB: follow `nextKey`, not the count. */
   limit?: number;
   /** Begins behind this key: the last one of the page before. */
   afterKey?: string;
