@@ -22,7 +22,7 @@ use crate::report::Report;
 use crate::setup::WASM;
 
 /// What all JavaScript of the package may take at most, minified and compressed by gzip.
-const BUDGET: u64 = 508 * 1024;
+const BUDGET: u64 = 512 * 1024;
 /// The same for the stores alone, which do without the WebAssembly.
 const STORE_BUDGET: u64 = 3 * 1024;
 

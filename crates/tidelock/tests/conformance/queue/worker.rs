@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tidelock::{Backoff, DeadReason, HOUR, HandlerError, MINUTE, Raw};
+use tidelock::{Backoff, DeadReason, HandlerError, MINUTE, Raw};
 use tokio::sync::{Barrier, Notify};
 
 conformance!(what_a_handler_says_settles_the_message, async |mut world: World| {
@@ -183,7 +183,7 @@ conformance!(
             }
             Ok(())
         });
-        let worker = worker.timeout(3 * SECOND).lease(HOUR).spawn();
+        let worker = worker.timeout(3 * SECOND).lease(60 * MINUTE).spawn();
         within(started.notified()).await;
         advancing(&clock, SECOND, until(async || worker.stats().nacked == 1)).await;
         send(&queue, "next").await;
