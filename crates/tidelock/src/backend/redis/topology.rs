@@ -16,8 +16,12 @@ use crate::hash::HashMap;
 
 /// The slot map is not asked for more often than this.
 const REFRESH_EVERY: Duration = Duration::from_millis(50);
-/// How long nodes may take to tell the slot map, where none that is connected does; and when one has told it, the others.
+/// So many of those that are connected are asked, drawn at random.
+const ASKED: usize = 8;
+/// How long nodes may take to tell the slot map, where none that is connected does; where one does that is not well; and when
+/// one has told it that is well, the others.
 const ALL_WITHIN: Duration = Duration::from_secs(2);
+const BETTER_WITHIN: Duration = Duration::from_millis(500);
 const OTHERS_WITHIN: Duration = Duration::from_millis(50);
 /// How long whoever connects waits for the other nodes when one is there.
 const OTHERS_UP_WITHIN: Duration = Duration::from_millis(500);
@@ -155,7 +159,11 @@ impl Topology {
     /// Asks those who are connected. Where none of them is well, all may have moved: those that the URL names and replicas are
     /// asked too.
     async fn ask_slots(&self) -> Result<SlotMap, Failure> {
-        let connected = self.best_of(self.known(), None).await;
+        let mut connected = self.known();
+        connected.retain(|node| node.connected().is_ok());
+        fastrand::shuffle(&mut connected);
+        connected.truncate(ASKED);
+        let connected = Self::best_of(connected, None).await;
         if connected.as_ref().is_ok_and(|map| map.standing.is_well) {
             return connected;
         }
@@ -163,7 +171,8 @@ impl Topology {
         for host in self.config.url.hosts.iter().chain(&replicas) {
             self.node(host);
         }
-        let all = self.best_of(self.known(), Some(Instant::now() + ALL_WITHIN)).await;
+        let within = if connected.is_ok() { BETTER_WITHIN } else { ALL_WITHIN };
+        let all = Self::best_of(self.known(), Some(Instant::now() + within)).await;
         match (connected, all) {
             (Ok(connected), Ok(all)) if all.standing < connected.standing => Ok(connected),
             (Ok(connected), Err(_)) => Ok(connected),
@@ -172,11 +181,11 @@ impl Topology {
     }
 
     /// What the one who knows most of these nodes tells. When one that is well has answered, the others have a moment more.
-    async fn best_of(&self, nodes: Vec<Arc<Node>>, deadline: Option<Instant>) -> Result<SlotMap, Failure> {
+    async fn best_of(nodes: Vec<Arc<Node>>, deadline: Option<Instant>) -> Result<SlotMap, Failure> {
         let asked = nodes.into_iter().map(|node| async move { SlotMap::of(&node, deadline).await });
         let mut asked = asked.collect::<FuturesUnordered<_>>();
         let mut best: Result<SlotMap, _> = Err(Failure::NotSent("no node of the cluster is connected".to_owned()));
-        let mut until = Instant::now() + ALL_WITHIN;
+        let mut until = deadline.unwrap_or_else(|| Instant::now() + ALL_WITHIN);
         while let Ok(Some(told)) = tokio::time::timeout_at(until, asked.next()).await {
             match (told, &best) {
                 (Err(failure), Err(_)) => best = Err(failure),
