@@ -8,6 +8,7 @@ mod cargo;
 mod compare;
 mod counts;
 mod fleet;
+mod lane;
 mod npm;
 mod profile;
 mod release;
@@ -36,9 +37,9 @@ enum Task {
     Setup,
     /// Run every check: format, lints, targets, features, documentation, tests.
     Test {
-        /// Run only this section.
-        #[arg(long, value_name = "SECTION")]
-        only: Option<suite::Section>,
+        /// Run only this section, or these in their order, with commas between them.
+        #[arg(long, value_name = "SECTIONS", value_delimiter = ',')]
+        only: Vec<suite::Section>,
         /// Given to `cargo test`; with `--only page`, a part of the names of its cases.
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
@@ -111,7 +112,7 @@ fn run(task: Task) -> Result<ExitCode> {
     let mut report = Report::new();
     match task {
         Task::Setup => setup::everything(&mut report)?,
-        Task::Test { only, args } => suite::test(&mut report, only, &args)?,
+        Task::Test { only, args } => suite::test(&mut report, &only, &args)?,
         Task::Soak { args } => suite::soak(&mut report, &args)?,
         Task::Servers => return fleet::keep(&mut report).map(|()| ExitCode::SUCCESS),
         Task::Counts { update } => report.section("counts", |report| counts::counts(report, update))?,

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tidelock_testkit::is_ci;
 
+/// The line above a summary, and the beginning of each line that tells what was skipped.
+const SUMMARY: &str = "== summary";
+const SKIPPED: &str = "skipped: ";
+
 /// Collected while a task runs, for the summary at its end.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -39,18 +43,24 @@ impl Report {
 
     /// Goes on without something that cannot be had anywhere yet, also in CI.
     pub(crate) fn leave_out(&mut self, what_and_why: String) {
-        eprintln!("skipped: {what_and_why}");
+        eprintln!("{SKIPPED}{what_and_why}");
         self.skipped.push(what_and_why);
     }
 
+    /// Takes over what a run of other sections skipped, from what it said: its summary ends that.
+    pub(crate) fn adopt(&mut self, said: &str) {
+        let (_, summary) = said.rsplit_once(SUMMARY).unwrap_or_default();
+        self.skipped.extend(summary.lines().filter_map(|line| line.strip_prefix(SKIPPED)).map(str::to_owned));
+    }
+
     pub(crate) fn summary(&self) {
-        eprintln!("\n== summary");
+        eprintln!("\n{SUMMARY}");
         for (name, elapsed) in &self.sections {
             eprintln!("{name:<16}{:>9}", seconds(*elapsed));
         }
         eprintln!("{:<16}{:>9}", "all", seconds(self.start.elapsed()));
         for reason in &self.skipped {
-            eprintln!("skipped: {reason}");
+            eprintln!("{SKIPPED}{reason}");
         }
         if self.skipped.is_empty() {
             eprintln!("nothing was skipped");
@@ -60,4 +70,17 @@ impl Report {
 
 fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Report;
+
+    #[test]
+    fn what_others_skipped_is_reported_once() {
+        let mut report = Report::new();
+        report.adopt("== npm\nskipped: bun\n== summary\nnpm 1.0 s\nskipped: bun\nskipped: deno\n");
+        report.adopt("it told no summary");
+        assert_eq!(report.skipped, ["bun", "deno"]);
+    }
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use crate::cargo::{Features, cargo, run, target_folder};
 use crate::counts::counts;
 use crate::fleet::Fleet;
+use crate::lane::Lane;
 use crate::npm;
 use crate::report::Report;
 use crate::setup;
@@ -72,23 +73,38 @@ impl Section {
     }
 }
 
-/// Runs one section or all; stops at the first that fails.
-pub(crate) fn test(report: &mut Report, only: Option<Section>, args: &[String]) -> Result<()> {
-    if only.is_none() {
-        report.section("rust", setup::rust)?;
+/// What runs beside the sections before the tests, which have the machine to themselves.
+const BESIDE: &str = "npm,page";
+
+/// Runs some sections or all; stops at the first that fails.
+pub(crate) fn test(report: &mut Report, only: &[Section], args: &[String]) -> Result<()> {
+    if only.is_empty() {
+        return all(report, args);
     }
-    for &section in Section::value_variants() {
-        if only.is_none_or(|only| only == section) {
-            report.section(section.name(), |report| section.run(report, given(section, only, args)))?;
-        }
+    for &section in only {
+        report.section(section.name(), |report| section.run(report, given(section, only, args)))?;
     }
     Ok(())
 }
 
-/// What a section is given of the arguments. Those of a run of all sections are for `cargo test`: a page would take the
+fn all(report: &mut Report, args: &[String]) -> Result<()> {
+    report.section("rust", setup::rust)?;
+    // Two lanes must not install at the same time. What cannot be had, the section that needs it tells.
+    let _ = (setup::valgrind(), setup::chromium());
+    eprintln!("\nbeside the next sections: {BESIDE}");
+    let mut lane = Lane::start(BESIDE)?;
+    for section in [Section::Fmt, Section::Clippy, Section::Wasm, Section::Features, Section::Docs, Section::Counts] {
+        report.section(section.name(), |report| section.run(report, &[]))?;
+        lane.check().context(BESIDE)?;
+    }
+    report.section(BESIDE, |report| lane.join(report))?;
+    report.section(Section::Test.name(), |report| Section::Test.run(report, args))
+}
+
+/// What a section is given of the arguments, if it is not the only one: they are for `cargo test`, and a page would take the
 /// first of them for a part of the names of its cases.
-fn given(section: Section, only: Option<Section>, args: &[String]) -> &[String] {
-    if section == Section::Test || only == Some(section) { args } else { &[] }
+fn given<'a>(section: Section, only: &[Section], args: &'a [String]) -> &'a [String] {
+    if section == Section::Test || only == [section] { args } else { &[] }
 }
 
 /// Runs the tests alone, with all their repetitions.
@@ -166,8 +182,9 @@ mod tests {
     fn a_page_is_given_only_what_is_meant_for_it() {
         let args = ["-p".to_owned(), "tidelock".to_owned()];
         let nothing: &[String] = &[];
-        assert_eq!(given(Section::Test, None, &args), args);
-        assert_eq!(given(Section::Page, None, &args), nothing);
-        assert_eq!(given(Section::Page, Some(Section::Page), &args), args);
+        let both = [Section::Page, Section::Test];
+        assert_eq!(given(Section::Test, &both, &args), args);
+        assert_eq!(given(Section::Page, &both, &args), nothing);
+        assert_eq!(given(Section::Page, &[Section::Page], &args), args);
     }
 }
