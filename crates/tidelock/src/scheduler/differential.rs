@@ -151,7 +151,7 @@ impl Run {
 
     fn definition(&mut self) -> Definition {
         Definition {
-            timing: self.bytes(&["t", "tt", "\0t", ""]),
+            timing: self.bytes(&["t", "t,1", "t,2", "tt", "\0t", ""]),
             content: self.bytes(&["c", "\u{ffff}", "cc\0\n", ""]),
             handler: self.maybe(0.5, |run| run.one_of(&HANDLERS)),
         }

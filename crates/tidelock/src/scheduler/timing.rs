@@ -181,6 +181,12 @@ impl Timing {
     }
 }
 
+/// What stands for a timing, but for its jitter, which is written last.
+pub(crate) fn without_jitter(encoded: &[u8]) -> &[u8] {
+    let end = encoded.iter().rposition(|byte| *byte == b',').unwrap_or(encoded.len());
+    &encoded[..end]
+}
+
 /// 64 bits that look random and are always the same for this slot. The names go in with their lengths, so that no two
 /// pairs of names are alike.
 fn fraction(whose: Whose<'_>, slot: u64) -> u64 {

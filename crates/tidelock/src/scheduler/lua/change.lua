@@ -54,6 +54,11 @@ local function is_right(from, until_time)
   return tonumber(from) <= now and now < tonumber(until_time)
 end
 
+-- A timing as it is stored, but for its jitter, which stands last.
+local function without_jitter(timing)
+  return timing:match('^(.*),') or timing
+end
+
 local function register()
   local id, timing, content, handler = ARGV[4], ARGV[5], ARGV[6], ARGV[7] ~= '' and ARGV[7]
   local slot, due = tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -81,7 +86,10 @@ local function register()
   local same = before == definition and s.handler == handler
   -- One whose state could not be read has lost its slot.
   local lost = s.kind == 'q' and s.slot == 0 and not has_plan(s)
-  local anew = lost or before:sub(1, #timing + 4) ~= definition:sub(1, #timing + 4)
+  -- Another jitter does not bring back the slots of one that has had them all.
+  local over = s.kind == 'x' and #before >= 4
+    and without_jitter(before:sub(5, 4 + struct.unpack('>I4', before))) == without_jitter(timing)
+  local anew = lost or (before:sub(1, #timing + 4) ~= definition:sub(1, #timing + 4) and not over)
   if same and s.kind ~= 'q' then
     return 'unchanged'
   end

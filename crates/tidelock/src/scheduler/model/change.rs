@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::store::{Change, Changes, Definition, Guess, STEP, StateView};
+use super::super::timing;
 use super::{Entry, Model, Now};
 
 impl Model {
@@ -66,7 +67,10 @@ impl Model {
         // One whose state could not be read has lost its slot.
         let quarantined = matches!(known.state, StateView::Quarantined { .. });
         let lost = quarantined && known.next.is_none() && known.plan.is_none();
-        let anew = lost || known.definition.timing != definition.timing;
+        // Another jitter does not bring back the slots of one that has had them all.
+        let is_over = matches!(known.state, StateView::Finished { .. })
+            && timing::without_jitter(&known.definition.timing) == timing::without_jitter(&definition.timing);
+        let anew = lost || (known.definition.timing != definition.timing && !is_over);
         if *known.definition == definition && !quarantined {
             return Changes::Unchanged;
         }

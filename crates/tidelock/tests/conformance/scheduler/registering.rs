@@ -98,6 +98,9 @@ conformance!(a_one_off_runs_once_and_is_finished, async |mut world: World| {
     settled(&scheduler).await;
     let stats = scheduler.stats().await.unwrap();
     assert_eq!((stats.finished, stats.active), (2, 0), "further back than the tolerance: finished without a run");
+    let again = note(Schedule::once(START + 5 * SECOND).jitter(HOUR));
+    assert_eq!(scheduler.register("late", again).await.unwrap(), Registered::Updated);
+    assert_eq!(scheduler.stats().await.unwrap().active, 0, "another jitter is no reason to run again");
     clock.advance(7 * 24 * HOUR);
     until(async || scheduler.get("late").await.unwrap().is_none()).await;
     assert_eq!(noted.len(), 1);
