@@ -50,7 +50,7 @@ impl Question {
     async fn ask_bare(&self) -> Result<Locked> {
         let spot = self.check()?;
         let room = &self.mutex.room;
-        room.lifecycle().check()?;
+        room.lifecycle().check_not_closed()?;
         let start = room.clock().tick();
         let wait = self.wait.unwrap_or_default();
         let ask = Ask {
@@ -87,7 +87,8 @@ impl Question {
         tokio::select! {
             biased;
             () = asked => {}
-            () = room.lifecycle().closing() => return Err(Error::shut_down()),
+            // Until then a handler that is to finish may take what is free.
+            () = room.lifecycle().closed() => return Err(Error::shut_down()),
         }
         seat.failure().map_or(Ok(()), Err)
     }
@@ -352,7 +353,7 @@ impl Describe {
     async fn look(self) -> Result<Look> {
         let about = format!("describe {:?} of mutex {:?}", self.resource, self.mutex.id());
         let room = &self.mutex.room;
-        let seen = match room.lifecycle().check().and_then(|()| spot(&self.mutex, &self.resource)) {
+        let seen = match room.lifecycle().check_not_closed().and_then(|()| spot(&self.mutex, &self.resource)) {
             Ok(spot) => room.store().describe(&spot).await,
             Err(error) => Err(error),
         };

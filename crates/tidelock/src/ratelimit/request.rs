@@ -41,7 +41,7 @@ impl<'a> Ask<'a> {
 
     fn check_names(&self) -> Result<()> {
         let inner = &self.limiter.inner;
-        let checked = inner.world.lifecycle.check();
+        let checked = inner.world.lifecycle.check_not_closed();
         let checked = checked.and_then(|()| if inner.named { Ok(()) } else { inner.address.check() });
         checked
             .and_then(|()| name::check_of_any_length("identifier", self.identifier))

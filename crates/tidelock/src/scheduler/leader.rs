@@ -93,7 +93,7 @@ pub(super) async fn start(core: &Arc<Core>) -> Result<()> {
 
 /// What is known of the instance, which is started unless it is.
 async fn begin(core: &Arc<Core>) -> Result<Arc<Control>> {
-    core.site.check("start")?;
+    core.site.check_beginning("start")?;
     loop {
         let control = {
             let mut running = core.instance.lock();

@@ -36,10 +36,16 @@ impl Site {
         self.world.backend.scheduler()
     }
 
-    /// Refuses calls after a shutdown began, and names that no object can have.
+    /// Refuses names that no object can have, and any call once a shutdown is over. Until then what is held may be finished.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
-        let checked = self.world.lifecycle.check().and_then(|()| self.address.check());
+        let checked = self.world.lifecycle.check_not_closed().and_then(|()| self.address.check());
         checked.map_err(|error| self.context(operation, error))
+    }
+
+    /// Refuses what would begin something lasting, as soon as a shutdown has begun.
+    pub(crate) fn check_beginning(&self, operation: &str) -> Result<()> {
+        self.check(operation)?;
+        self.world.lifecycle.check().map_err(|error| self.context(operation, error))
     }
 
     /// Puts operation and object in front of an error's message.

@@ -514,10 +514,16 @@ conformance!(a_shutdown_ends_waiting_and_lets_holders_finish, async |world: Worl
     waiting(&mutex, "r", 1).await;
     let closing = tokio::spawn(async move { tide.shutdown(PATIENCE).await });
     assert_eq!(within(waiter).await.unwrap().unwrap_err().kind(), ErrorKind::ShuttingDown);
-    assert_eq!(mutex.try_lock("other").await.unwrap_err().kind(), ErrorKind::ShuttingDown);
+    // A handler that is to finish takes what is free, and waits for nothing.
+    let other = mutex.try_lock("other").await.unwrap().unwrap();
+    assert!(mutex.try_lock("r").await.unwrap().is_none());
+    assert_eq!(within(mutex.lock("r").into_future()).await.unwrap_err().kind(), ErrorKind::ShuttingDown);
+    assert!(mutex.describe("r").await.unwrap().holder.is_some());
     assert!(!closing.is_finished());
+    assert_eq!(other.release().await.unwrap(), Release::Released);
     assert_eq!(guard.release().await.unwrap(), Release::Released);
     assert!(within(closing).await.unwrap().is_clean());
+    assert_eq!(mutex.try_lock("other").await.unwrap_err().kind(), ErrorKind::ShuttingDown);
 });
 
 conformance!(a_shutdown_renews_until_its_deadline_and_tells_what_it_left, async |mut world: World| {

@@ -258,6 +258,23 @@ conformance!(a_bad_argument_is_refused_before_anything_is_sent, async |mut world
     assert_eq!(peek(&api, 1).await.remaining, 2, "nothing was counted");
 });
 
+conformance!(a_limiter_answers_until_a_shutdown_is_over_and_lets_nobody_wait, async |world: World| {
+    let tide = world.open().await;
+    let api = define(&tide, "api").limit(Limit::new(1)).build().unwrap();
+    let guard = tide.mutex("m").build().unwrap().try_lock("r").await.unwrap().unwrap();
+    let door = tide.clone();
+    let closing = tokio::spawn(async move { door.shutdown(MINUTE).await });
+    while tide.ping().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!api.check("user:42").await.unwrap().limited);
+    assert!(api.peek("user:42").await.unwrap().limited);
+    assert_eq!(api.acquire("user:42").await.unwrap_err().kind(), ErrorKind::ShuttingDown);
+    guard.release().await.unwrap();
+    assert!(closing.await.unwrap().is_clean());
+    assert_eq!(api.check("user:42").await.unwrap_err().kind(), ErrorKind::ShuttingDown);
+});
+
 conformance!(a_shut_down_limiter_says_so, async |world: World| {
     let tide = world.open().await;
     let api = define(&tide, "api").limit(Limit::new(5)).build().unwrap();
