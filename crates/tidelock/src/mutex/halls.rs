@@ -109,14 +109,20 @@ impl Halls {
         hall.heard(deadline);
         hall.replan(hall.due(), room);
         self.count.store(halls.len(), Ordering::Release);
+        if !seat.is_waiting() {
+            // It left while its answer was being read, and may have found nothing to remove.
+            self.take_out(halls, room, &seat.spot.tag, seat.ask.token);
+        }
     }
 
     /// A call does not wait any more.
     pub(crate) fn remove(&self, room: &Room, tag: &str, token: Token) {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return;
+        if self.count.load(Ordering::Acquire) > 0 {
+            self.take_out(self.lock(), room, tag, token);
         }
-        let mut halls = self.lock();
+    }
+
+    fn take_out(&self, mut halls: MutexGuard<'_, HashMap<Arc<str>, Hall>>, room: &Room, tag: &str, token: Token) {
         let Some(hall) = halls.get_mut(tag) else { return };
         hall.tokens.remove(&token);
         if hall.tokens.is_empty() {
