@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -142,7 +143,7 @@ impl Shared {
     fn take_here(&self) -> bool {
         let take = Take { numbers: self.numbers, credit: 0, amount: TOKEN };
         let now = self.now();
-        let taken = self.lock().take(now, &take).0.taken;
+        let taken = self.lock().take(now, &take, Duration::MAX).0.taken;
         self.count(taken);
         taken
     }

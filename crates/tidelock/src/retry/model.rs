@@ -36,8 +36,8 @@ impl Bucket {
     }
 
     /// Credits, then takes. Answers whether the bucket changed: a refusal changes nothing, so that asking often cannot
-    /// round the gain away.
-    pub(crate) fn take(&mut self, now: Timestamp, take: &Take) -> (Taken, bool) {
+    /// round the gain away. `remembered`: for how long a bucket that nobody uses is not taken for a full one.
+    pub(crate) fn take(&mut self, now: Timestamp, take: &Take, remembered: Duration) -> (Taken, bool) {
         let mut next = self.settled(&take.numbers, now);
         next.credit(&take.numbers, take.credit);
         let taken = next.level >= take.amount;
@@ -46,7 +46,7 @@ impl Bucket {
         }
         let changed = (taken && take.amount > 0) || take.credit > 0 || now < self.at;
         if changed {
-            next.until = now + next.refill_time(&take.numbers);
+            next.until = now + next.refill_time(&take.numbers).min(remembered);
             *self = next;
         }
         (Taken { taken, level: next.level }, changed)
@@ -69,14 +69,14 @@ impl Bucket {
         Self { level: self.level + whole, at: Timestamp::from_millis(now.as_millis() - uncounted), until: now }
     }
 
-    /// How long a bucket that nobody uses is remembered.
+    /// When a bucket that nobody uses is full again.
     fn refill_time(&self, numbers: &Numbers) -> Duration {
         let missing = u128::from(numbers.capacity.saturating_sub(self.level));
         let millis = match numbers.rate {
             0 => u128::MAX,
             rate => (missing * PART).div_ceil(u128::from(rate)),
         };
-        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)).min(DAY)
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 }
 
@@ -100,7 +100,7 @@ impl Budgets {
     pub(crate) fn take(&mut self, budget: &Address, take: &Take, now: Timestamp) -> Taken {
         let known = self.records.get(budget).copied();
         let mut bucket = known.map_or_else(|| Bucket::full(&take.numbers, now), |record| record.bucket);
-        let (taken, changed) = bucket.take(now, take);
+        let (taken, changed) = bucket.take(now, take, DAY);
         if changed {
             if let Some(record) = known {
                 self.ends.remove(&record.end);
@@ -217,5 +217,15 @@ mod tests {
         budgets.take(&address(), &take(100, 0), START);
         budgets.take(&address(), &Take { credit: TOKEN, amount: 0, ..take(100, 0) }, START);
         assert_eq!((budgets.records.len(), budgets.ends.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_bucket_gains_nothing_by_being_kept() {
+        let take = Take { numbers: Numbers { capacity: TOKEN, rate: 0 }, credit: 0, amount: TOKEN };
+        for (remembered, is_full_again) in [(Duration::MAX, false), (DAY, true)] {
+            let mut bucket = Bucket::full(&take.numbers, START);
+            assert!(bucket.take(START, &take, remembered).0.taken);
+            assert_eq!(bucket.take(START + 10 * DAY, &take, remembered).0.taken, is_full_again);
+        }
     }
 }
