@@ -39,8 +39,9 @@ export type RateLimitRule = {
   /** Length of the window in seconds, whole milliseconds; default 1. Of a bucket: the time in which `limit` tokens come back. */
   windowSecs?: number;
   /**
-   * `sliding` (default): at most `limit` in any window. `fixed`: in each window of the clock. `token_bucket`: `burst` at
-   * once, and then evenly.
+   * `sliding` (default): `limit` in each window of the clock, less what the one before still weighs, so that a span across
+   * their border may see nearly twice as many. `fixed`: `limit` in each window of the clock. `token_bucket`: `burst` at once,
+   * and then evenly.
    */
   algorithm?: "sliding" | "fixed" | "token_bucket";
   /** Tokens that a bucket holds; whole, from 1; default `limit`. */

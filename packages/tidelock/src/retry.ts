@@ -161,10 +161,15 @@ function run<T>(
   signal: AbortSignal | undefined,
 ): Promise<Ended<T>> {
   let control: AbortController | undefined;
+  /** Why nobody waits for the attempt any more: whoever asks for the signal from then on finds it fired. */
+  let gone: { reason: unknown } | undefined;
   const running = outcome(() =>
     fn(attempt, {
       get signal() {
-        control ??= new AbortController();
+        if (control === undefined) {
+          control = new AbortController();
+          if (gone !== undefined) control.abort(gone.reason);
+        }
         return control.signal;
       },
     }),
@@ -184,7 +189,8 @@ function run<T>(
       for (let turn = 0; turn < GRACE; turn += 1) await undefined;
       if (isOver) return;
       end(ended);
-      control?.abort(reason());
+      gone = { reason: reason() };
+      control?.abort(gone.reason);
     };
     const stop = () => void leave("stopped", () => signal?.reason);
     const look = () => {

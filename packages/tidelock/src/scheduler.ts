@@ -428,6 +428,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       } catch (error) {
         if (before === undefined) part.targets.delete(short);
         else part.targets.set(short, before);
+        if (kept === undefined) slots.del(key);
         throw error;
       }
     },

@@ -211,6 +211,27 @@ describe("retry", () => {
       expect(await failure(() => retry(aborts, { signal: itself.signal }))).to.include({ name: "AbortError" });
     }));
 
+  test("who asks for the signal only after the attempt was left finds it fired", () =>
+    pinned(async (time) => {
+      const told: AbortSignal[] = [];
+      let go = () => {};
+      const late = new Promise<void>((resolve) => void (go = resolve));
+      const value = retry(
+        async (attempt, control) => {
+          if (attempt > 1) return attempt;
+          await late;
+          told.push(control.signal);
+          return attempt;
+        },
+        { attemptTimeoutMs: 50 },
+      );
+      await time.advance(1_000);
+      expect(await value).to.equal(2);
+      go();
+      await settled();
+      expect(told.map(({ aborted, reason }) => [aborted, (reason as Error).name])).to.deep.equal([[true, "TimeoutError"]]);
+    }));
+
   test("a value that is there wins over an abort", async () => {
     const abort = new AbortController();
     const value = await retry(
