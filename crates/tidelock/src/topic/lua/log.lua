@@ -3,7 +3,7 @@
 -- payload. The position is written here, the rest comes from the sender.
 local HEAD = 16
 
--- A stored event; nil where the list is gone: then its retention is over for all of it.
+-- A stored event; nil for what is not stored.
 local function element_of(ordinal)
   return ordinal >= r.first and ordinal <= r.ordinal and redis.call('LINDEX', LOG, text(ordinal - r.first)) or nil
 end

@@ -36,6 +36,9 @@ local function show(start, step, last, reply)
     local count = math.min(at_once(most - shown + 1, bytes), (last - ordinal) * step + 1)
     local from = (step == 1 and ordinal or ordinal - count + 1) - r.first
     local elements = redis.call('LRANGE', LOG, text(from), text(from + count - 1))
+    if #elements == 0 then
+      return
+    end
     for i = 1, #elements do
       local element = elements[step == 1 and i or #elements + 1 - i]
       size = size + size_of(element)

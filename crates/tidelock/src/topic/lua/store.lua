@@ -21,6 +21,10 @@ for i = 1, #FIELDS do
   r[FIELDS[i]], known[i] = number, number
   is_stored = is_stored or stored[i]
 end
+-- A server that was told to evict keys may have thrown the list away: then the retention of all in it is over.
+if r.first <= r.ordinal and redis.call('EXISTS', LOG) == 0 then
+  r.first, r.floor, r.head_at = r.ordinal + 1, r.ordinal + 1, 0
+end
 
 -- Keys of the topic that this step may have created.
 local fresh = {}

@@ -340,3 +340,28 @@ async fn a_topic_never_written_to_is_not_made_by_waiting_or_looking() {
         assert_eq!(stage.parts(), ["parked"]);
     }
 }
+
+#[tokio::test]
+async fn a_log_that_was_thrown_away_is_over_as_if_its_retention_was() {
+    for stage in Stage::all().await {
+        let before = stage.publish(ENDLESS, vec![event(b"1"), event(b"2")]).await;
+        assert_eq!(stage.ask("log", "DEL", &[]).unwrap().int(), Some(1));
+        for after in [Position::default(), before[0], before[1]] {
+            let read = Read { after, max: 10, park: false };
+            let span = stage.store().read(&stage.address, read).await.unwrap();
+            assert_eq!((span.gap, span.events.len()), (None, 0), "nothing is left, and nothing came after it");
+        }
+        stage.look(Look::Page { after: None, limit: 10 }).await;
+        stage.look(Look::PageBack { before: None, limit: 10 }).await;
+        assert!(stage.take(10, 10, false).await.is_empty());
+        let View::Stats(stats) = stage.look(Look::Stats).await else { panic!("it is there") };
+        assert_eq!(stats.events, 0);
+        let [third] = stage.publish(ENDLESS, vec![event(b"3")]).await[..] else { panic!("one was published") };
+        let read = Read { after: before[0], max: 10, park: false };
+        let span = stage.store().read(&stage.address, read).await.unwrap();
+        assert_eq!(span.gap.map(|gap| gap.missed), Some(Some(1)), "the second one");
+        assert_eq!(span.events.iter().map(|event| event.place).collect::<Vec<_>>(), [third]);
+        let [taken] = &stage.take(10, 10, false).await[..] else { panic!("one is there") };
+        assert_eq!(taken.place, third);
+    }
+}
