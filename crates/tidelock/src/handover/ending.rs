@@ -8,6 +8,8 @@ use super::site::Site;
 use crate::runtime::{self, BoxFuture};
 use crate::time::Tick;
 
+/// How long handlers that are dropped may take to let go, of real time: one that never yields cannot be dropped.
+const LET_GO: Duration = Duration::from_millis(500);
 /// How long the last settles may take after the grace, of real time: a server that is away is not waited for any longer.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -54,14 +56,18 @@ pub(crate) enum Ending {
     None,
     /// The handlers may go on until then.
     Grace(Tick, BoxFuture<'static, ()>),
+    /// They may let go until then.
+    LetGo(BoxFuture<'static, ()>),
     /// What they said may be settled until then.
     LastWords(BoxFuture<'static, ()>),
 }
 
 /// What is over.
 pub(crate) enum Over {
-    /// The handlers are dropped.
+    /// The handlers are dropped, and what each had is given back when it is gone.
     Grace,
+    /// What the others have is given back all the same.
+    LetGo,
     /// What could not be settled is left.
     LastWords,
 }
@@ -93,8 +99,13 @@ impl Ending {
             Self::None => std::future::pending().await,
             Self::Grace(_, end) => {
                 end.await;
-                *self = Self::LastWords(Box::pin(runtime::sleep(LAST_WORDS)));
+                *self = Self::LetGo(Box::pin(runtime::sleep(LET_GO)));
                 Over::Grace
+            }
+            Self::LetGo(end) => {
+                end.await;
+                *self = Self::LastWords(Box::pin(runtime::sleep(LAST_WORDS.saturating_sub(LET_GO))));
+                Over::LetGo
             }
             Self::LastWords(end) => {
                 end.await;

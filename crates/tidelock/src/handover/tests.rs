@@ -207,3 +207,41 @@ async fn of_two_touches_under_way_the_shorter_counts() {
     held.touched(later, 10_000, true);
     assert_eq!(held.lease_left(), Duration::ZERO, "a right that is over does not come back");
 }
+
+/// Tells when it is dropped.
+struct Told(std::sync::mpsc::Sender<()>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_handler_finishes_while_others_are_dropped_is_acknowledged() {
+    let queue = Tidelock::in_process().queue::<u32>("q").build().unwrap();
+    for value in 0..2 {
+        queue.send(&value).await.unwrap();
+    }
+    let (go, gone) = std::sync::mpsc::channel();
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let state = (started, go, Arc::new(std::sync::Mutex::new(gone)));
+    let worker = queue.process_with(state, async |(started, go, gone), message| {
+        let told = Told(go);
+        started.send(()).map_err(|error| error.to_string())?;
+        if *message == 0 {
+            // It cannot be dropped until the other one is.
+            tokio::task::block_in_place(|| gone.lock().unwrap().recv())?;
+            return Ok(());
+        }
+        std::future::pending::<()>().await;
+        drop(told);
+        Ok(())
+    });
+    let worker = worker.concurrency(2).spawn();
+    for _ in 0..2 {
+        starts.recv().await.unwrap();
+    }
+    let report = worker.shutdown(Duration::ZERO).await;
+    assert_eq!((report.acked, report.given_back, report.left), (1, 1, 0));
+}

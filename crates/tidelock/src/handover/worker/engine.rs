@@ -107,6 +107,7 @@ impl Engine {
                 () = &mut closing => shared.stopping.give(),
                 over = self.ending.over() => match over {
                     Over::Grace => shared.abort(),
+                    Over::LetGo => shared.give_up(),
                     Over::LastWords => break,
                 },
                 () = alarm(self.impatience.as_mut()) => self.give_back_stale(),

@@ -194,17 +194,20 @@ impl Shared {
         any
     }
 
-    /// Drops the handlers that still run and gives back their messages.
+    /// Drops the handlers that still run; their messages are given back when they are gone.
     pub(super) fn abort(&self) {
+        self.lock().aborted = true;
+        self.abort.notify_waiters();
+    }
+
+    /// Gives back the messages of handlers that could not be dropped.
+    pub(super) fn give_up(&self) {
         let mut state = self.lock();
-        state.aborted = true;
         let running = std::mem::take(&mut state.running);
         for held in running.values() {
             held.end();
         }
         state.outbox.extend(running.into_values().map(|held| Finished { held, action: Action::GiveBack }));
-        drop(state);
-        self.abort.notify_waiters();
     }
 
     /// All that is held and not settled yet.
@@ -224,7 +227,7 @@ impl Shared {
         let finishing = finished.is_some();
         if let Some(finished) = finished {
             finished.held.end();
-            // After an abort the message has been given back already.
+            // One that could not be dropped in time has been given back already.
             if state.running.remove(&finished.held.fence).is_some() {
                 state.outbox.push(finished);
             }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -24,8 +23,6 @@ use crate::runtime::{self, BoxFuture};
 const FLIGHTS: usize = 2;
 /// Fewer runs than that are not worth a trip of their own.
 const SHARE: usize = 16;
-/// How long handlers that were dropped may take to let go, of real time: one that never yields cannot be dropped.
-const LET_GO: Duration = Duration::from_millis(500);
 
 /// Settles that have their answers.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
@@ -47,8 +44,6 @@ pub(super) struct Engine {
     /// Some of them may still wait for a claim to go with.
     departing: bool,
     ending: Ending,
-    /// When those that did not let go are given up.
-    last_call: Option<BoxFuture<'static, ()>>,
     stopping: bool,
     error: Option<Error>,
     _hold: Hold,
@@ -67,7 +62,6 @@ impl Engine {
             sent: 0,
             departing: false,
             ending: Ending::default(),
-            last_call: None,
             stopping: false,
             error: None,
             _hold: site.world.lifecycle.hold_until_closed("worker", &site.address.id, closer),
@@ -106,10 +100,10 @@ impl Engine {
                 // Also of one that is stopping already: there may be less time.
                 () = &mut closing => shared.stopping.give(),
                 over = self.ending.over() => match over {
-                    Over::Grace => self.abort(),
+                    Over::Grace => shared.abort(),
+                    Over::LetGo => shared.give_up(),
                     Over::LastWords => break,
                 },
-                () = alarm(self.last_call.as_mut()) => self.give_up(),
                 // By now the requests that were made above have been polled.
                 () = std::future::ready(()), if self.departing => {
                     self.departing = false;
@@ -228,16 +222,6 @@ impl Engine {
         self.ending.begin(shared.site(), &shared.stopping, usual);
     }
 
-    fn abort(&mut self) {
-        self.last_call = Some(Box::pin(runtime::sleep(LET_GO)));
-        self.shared.abort();
-    }
-
-    fn give_up(&mut self) {
-        self.last_call = None;
-        self.shared.give_up();
-    }
-
     fn fail(&mut self, error: Error) {
         observe::worker_failed(self.shared.site(), &error);
         self.error.get_or_insert(error);
@@ -265,11 +249,4 @@ async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<V
         shared.repeats(-count);
     }
     answer.map_err(|error| shared.site().context("settle", error))
-}
-
-async fn alarm(at: Option<&mut BoxFuture<'static, ()>>) {
-    match at {
-        Some(at) => at.await,
-        None => std::future::pending().await,
-    }
 }
