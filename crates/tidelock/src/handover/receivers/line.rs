@@ -90,6 +90,11 @@ impl Line {
         self.waiting.len()
     }
 
+    /// The place of the class for which takes find the same as for these terms.
+    fn class_of(&self, terms: &Terms) -> Option<usize> {
+        self.classes.iter().position(|class| class.terms.finds_with(terms))
+    }
+
     /// A new seat, behind all others.
     pub(super) fn seat(&mut self) -> u64 {
         self.next_seat += 1;
@@ -99,8 +104,7 @@ impl Line {
     /// Somebody joins, parked or to be looked for.
     pub(super) fn join(&mut self, seat: u64, waiting: Waiting, parks: bool, over: bool) {
         let looks = self.looks;
-        let place = self.classes.iter().position(|class| class.terms.finds_with(&waiting.terms));
-        let place = place.unwrap_or_else(|| {
+        let place = self.class_of(&waiting.terms).unwrap_or_else(|| {
             let terms = Arc::clone(&waiting.terms);
             self.classes.push(Class { terms, members: 0, searched: (0, 0) });
             self.classes.len() - 1
@@ -123,7 +127,7 @@ impl Line {
         let waiting = self.waiting.remove(&seat)?;
         self.anew.remove(&seat);
         self.over.remove(&seat);
-        if let Some(place) = self.classes.iter().position(|class| class.terms.finds_with(&waiting.terms)) {
+        if let Some(place) = self.class_of(&waiting.terms) {
             self.classes[place].members -= 1;
             if self.classes[place].members == 0 {
                 self.classes.swap_remove(place);
@@ -158,8 +162,8 @@ impl Line {
 
     fn stage(&self, seat: u64, waiting: &Waiting) -> Stage {
         let is_searched = || {
-            let mut classes = self.classes.iter().filter(|class| class.terms.finds_with(&waiting.terms));
-            !self.anew.contains(&seat) && classes.any(|class| class.is_searched(self.looks, seat))
+            let class = self.class_of(&waiting.terms).map(|place| &self.classes[place]);
+            !self.anew.contains(&seat) && class.is_some_and(|class| class.is_searched(self.looks, seat))
         };
         match waiting.asked {
             Some(_) => Stage::Asked,
@@ -283,6 +287,7 @@ impl Line {
     pub(super) fn exhausted(&mut self, order: &Order, ended: bool, nothing: impl Fn() -> Claims) -> Replies {
         self.recall(order);
         let parked = self.rings == order.rings;
+        let class = self.class_of(&order.terms);
         let Self { waiting, classes, anew, over, looks, .. } = self;
         let is_answered = |seat: &u64| {
             let sat_by = |waiting: &Waiting| waiting.asked.is_none() && waiting.terms.finds_with(&order.terms);
@@ -295,7 +300,7 @@ impl Line {
         };
         if parked {
             anew.retain(|seat| !is_answered(seat));
-            for class in classes.iter_mut().filter(|class| class.terms.finds_with(&order.terms)) {
+            if let Some(class) = class.and_then(|place| classes.get_mut(place)) {
                 class.search(*looks, order.seats);
             }
         }
