@@ -12,7 +12,7 @@ use super::site::{change, misfit};
 use super::store::{Change, Changes, JobState};
 use crate::changed::Changed;
 use crate::error::Result;
-use crate::handover::{MAX_REASON, Site, cut};
+use crate::handover::{MAX_REASON, Site, cut_or_none};
 use crate::pause::pause_time;
 use crate::queue::Removed;
 use crate::request::awaitable;
@@ -61,7 +61,7 @@ impl Cancel {
 
     /// Shown to whoever joins or looks; cut at 1,024 bytes. The reason of the cancel that ended the job stays.
     pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(cut(reason, MAX_REASON));
+        self.reason = cut_or_none(reason, MAX_REASON);
         self
     }
 
@@ -155,7 +155,7 @@ impl Pause {
 
     /// Shown by `stats`; cut at 1,024 bytes.
     pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(cut(reason, MAX_REASON));
+        self.reason = cut_or_none(reason, MAX_REASON);
         self
     }
 

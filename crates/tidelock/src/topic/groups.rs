@@ -11,7 +11,7 @@ use super::site::Site;
 use super::store::{Change, Changes, GroupView, Look, View};
 use crate::changed::Changed;
 use crate::error::{Error, Result};
-use crate::handover::cut;
+use crate::handover::{MAX_REASON, cut_or_none};
 use crate::name;
 use crate::pause::{Paused, pause_time};
 use crate::request::awaitable;
@@ -254,7 +254,7 @@ impl Pause {
 
     /// Shown with the group; cut at 1,024 bytes.
     pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(cut(reason, 1_024));
+        self.reason = cut_or_none(reason, MAX_REASON);
         self
     }
 

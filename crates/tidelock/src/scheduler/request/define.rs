@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::TRIES;
 use crate::changed::Changed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::cut;
+use crate::handover::cut_or_none;
 use crate::name;
 use crate::pause::pause_time;
 use crate::request::awaitable;
@@ -188,7 +188,7 @@ impl Pause {
 
     /// Shown by `get` and `list`; cut at 1,024 bytes.
     pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(cut(reason, MAX_REASON));
+        self.reason = cut_or_none(reason, MAX_REASON);
         self
     }
 
