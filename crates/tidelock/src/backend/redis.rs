@@ -12,12 +12,14 @@ mod gate;
 mod lanes;
 mod node;
 mod objects;
+mod observe;
 mod probe;
 mod script;
 mod sentinel;
 mod series;
 mod settles;
 mod slots;
+mod takes;
 mod tls;
 mod topology;
 mod trips;
@@ -34,7 +36,7 @@ pub(crate) use bytes::{Bytes, Text, foreign};
 pub(crate) use call::Repeat;
 pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
-pub(crate) use lanes::{Carrier, Lane, Lanes, Request, Unanswered, answers_key, refuse};
+pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key, refuse};
 #[cfg(test)]
 pub(crate) use objects::UNSWEPT;
 pub(crate) use objects::{Object, Objects};
@@ -42,12 +44,13 @@ pub(crate) use script::{Arguments, Script, script};
 pub(crate) use series::Series;
 pub(crate) use settles::{Settles, Slot, reason_letter, reason_of};
 pub(crate) use slots::slot;
+pub(crate) use takes::Taker;
 #[cfg(feature = "tls")]
 pub(crate) use tls::Identity;
 pub(crate) use trips::{Request as TripRequest, Trips};
 pub(crate) use wake::{Wakeable, Wakes};
 
-use self::call::{Call, REPEATABLE};
+use self::call::Call;
 use self::dial::NodeConfig;
 use self::topology::Topology;
 use self::url::Url;
@@ -238,19 +241,11 @@ impl Server {
         repeat: Repeat<'_>,
         within: Duration,
     ) -> Result<redis::Value, Failure> {
-        let call = Call { script, slot, arguments, repeat, deadline: Instant::now() + within };
-        self.topology.run(&call).await
-    }
-
-    /// Asks for the answer of a trip that was left behind, as long as it is remembered. With nothing aboard, it does nothing
-    /// if the other one never came to the server, and that one does nothing if it comes later.
-    pub(crate) async fn find_out(
-        &self,
-        script: &'static Script,
-        slot: u16,
-        arguments: &Arguments,
-    ) -> Result<redis::Value, Failure> {
-        self.run(script, slot, arguments, Repeat::Safe, REPEATABLE).await
+        let begun = Instant::now();
+        let call = Call { script, slot, arguments, repeat, deadline: begun + within };
+        let answer = self.topology.run(&call).await;
+        script.calls.over(script.name, &answer, begun);
+        answer
     }
 }
 

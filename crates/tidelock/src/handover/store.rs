@@ -108,6 +108,18 @@ pub(crate) struct Settle {
     pub(crate) action: Action,
 }
 
+#[cfg(feature = "redis")]
+impl Settle {
+    /// About how many bytes it makes a trip longer.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = match &self.action {
+            Action::Nack { note, error, .. } | Action::Bury { note, error, .. } => [note, error],
+            Action::Ack | Action::GiveBack | Action::Touch { .. } => [&None, &None],
+        };
+        32 + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+    }
+}
+
 /// What a holder does with its message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {

@@ -164,9 +164,9 @@ impl fmt::Debug for JobContext {
 
 /// Renews the lease of a run, now. Gives nothing; fails with *lease lost* if the run is over.
 ///
-/// The backend refuses it from the run's timeout and `stop_grace` on. Dropping the future withdraws it unless it was sent. One
-/// that was sent may take effect although its answer is not seen: until another one is answered, the shorter of both leases
-/// counts for the run.
+/// From the run's timeout and `stop_grace` on it does not move the end of the lease any more. Dropping the future withdraws it
+/// unless it was sent. One that was sent may take effect although its answer is not seen: until another one is answered, the
+/// shorter of both leases counts for the run.
 #[derive(Debug)]
 #[must_use = "nothing is renewed until it is awaited"]
 pub struct Heartbeat {

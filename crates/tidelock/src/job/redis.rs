@@ -16,7 +16,7 @@ use super::store::{
     Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob, Settle,
     Settled, View,
 };
-use crate::backend::redis::{Arguments, Bytes, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
+use crate::backend::redis::{Bytes, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
@@ -96,20 +96,11 @@ impl Remote {
         remote
     }
 
-    /// Keys and pinned time, as every script takes them. `answers` is the sender's own memory.
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        self.server.arguments(&self.keys, answers)
-    }
-
     /// 0 is no news: an answer from memory tells none, and the next sweep finds out.
     fn told_next(&self, next: u64) {
         if next > 0 {
             self.next.store(next, Ordering::Relaxed);
         }
-    }
-
-    fn operation(&self) -> String {
-        self.place.tag.to_string()
     }
 }
 

@@ -18,7 +18,7 @@ const WAKE: &str = "mutex";
 
 /// Locks and releases, which share trips.
 static ASK: Script = script!(
-    "mutex",
+    "mutex.lock",
     "../lua/time.lua",
     "lua/one.lua",
     "lua/record.lua",
@@ -29,7 +29,7 @@ static ASK: Script = script!(
     "lua/each.lua",
 );
 static EXTEND: Script = script!(
-    "mutex extend",
+    "mutex.extend",
     "../lua/time.lua",
     "lua/keys.lua",
     "lua/record.lua",
@@ -38,7 +38,7 @@ static EXTEND: Script = script!(
     "lua/extend.lua"
 );
 static LEAVE: Script = script!(
-    "mutex leave",
+    "mutex.leave",
     "../lua/time.lua",
     "lua/keys.lua",
     "lua/record.lua",
@@ -47,7 +47,7 @@ static LEAVE: Script = script!(
     "lua/leave.lua"
 );
 static REFRESH: Script = script!(
-    "mutex refresh",
+    "mutex.refresh",
     "../lua/time.lua",
     "lua/keys.lua",
     "lua/record.lua",

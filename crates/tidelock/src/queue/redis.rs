@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::trip::Request;
 use super::store::{Accepted, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
-use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
+use crate::backend::redis::{Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
@@ -68,11 +68,6 @@ impl Remote {
         let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
         server.wakes.register(&remote.place.tag, waiter);
         remote
-    }
-
-    /// Keys and pinned time, as every script of the queue takes them. `answers` is the sender's own memory.
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        self.server.arguments(&self.keys, answers)
     }
 
     fn told_next(&self, next: u64) {

@@ -11,7 +11,7 @@ use crate::name::Address;
 use crate::retry::store::{BudgetStore, Take, Taken};
 use crate::runtime::BoxFuture;
 
-static TAKE: Script = script!("take", "../lua/time.lua", "lua/take.lua");
+static TAKE: Script = script!("retry.take", "../lua/time.lua", "lua/take.lua");
 
 /// A retry waits no longer for its token: then the process decides by itself.
 const ANSWER_WITHIN: Duration = Duration::from_millis(100);

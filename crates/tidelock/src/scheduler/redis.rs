@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
-static BEAT: Script = script!("scheduler beat", "../lua/time.lua", "lua/store.lua", "lua/moves.lua", "lua/beat.lua");
+static BEAT: Script = script!("scheduler.beat", "../lua/time.lua", "lua/store.lua", "lua/moves.lua", "lua/beat.lua");
 
 /// The parts of an object's keys, in the order of the scripts' KEYS.
 const PARTS: [&str; 25] = [

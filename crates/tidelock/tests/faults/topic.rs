@@ -112,6 +112,32 @@ async fn a_gap_whose_reply_is_lost_is_told_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_of_a_take_that_was_given_up_is_told_to_the_next() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = hasty(&proxy.url(), 500 * MS).await;
+    let topic = tide.topic::<u64>("t").max_len(2).build().unwrap();
+    topic.groups().create("g", Start::Earliest).await.unwrap();
+    let reader = topic.reader("g").build().unwrap();
+    for value in 1..=5 {
+        publish(&topic, value).await;
+    }
+    proxy.refuse(true);
+    proxy.drop_reply_after(1);
+    let first = tokio::spawn(reader.recv().wait(WAIT).into_future());
+    until("the reply is lost", async || proxy.open_connections() == 0).await;
+    within(topic.stats()).await.unwrap_err();
+    // Its time began later than that of the take.
+    proxy.refuse(false);
+    match within(first).await.unwrap().unwrap() {
+        Some(Item::Gap(gap)) => assert_eq!(gap.missed, Some(3)),
+        other => panic!("a gap was expected, but {other:?} came"),
+    }
+    assert_eq!(*event(&reader).await.data(), 4);
+    assert_eq!(*event(&reader).await.data(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_cut_at_any_byte_loses_no_event_to_the_group() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();

@@ -4,6 +4,7 @@
 
 #![cfg(feature = "metrics")]
 
+mod calls;
 mod handlers;
 mod locks;
 mod scheduler;
@@ -116,14 +117,24 @@ async fn open(backend: &str) -> Option<(Tidelock, ManualClock)> {
     if backend == "in_process" {
         return Some((Tidelock::in_process_with(&clock), clock));
     }
-    let Some((_, url)) = tidelock_testkit::shared_servers().into_iter().find(|(name, _)| name == backend) else {
-        assert!(!tidelock_testkit::is_ci(), "{backend} must run in CI");
-        eprintln!("skipped: TIDELOCK_TEST_SERVERS names no {backend}");
-        return None;
-    };
-    let prefix: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
-    let tide = Tidelock::connect(&url).prefix(&format!("t.measured.{prefix}")).clock(&clock);
+    let tide = Tidelock::connect(&server(backend)?).prefix(&prefix()).clock(&clock);
     Some((tide.await.expect("the test's server answers"), clock))
+}
+
+/// The URL of a server of this run; `None` where it does not run.
+fn server(name: &str) -> Option<String> {
+    let url = tidelock_testkit::shared_servers().into_iter().find(|(other, _)| other == name).map(|(_, url)| url);
+    if url.is_none() {
+        assert!(!tidelock_testkit::is_ci(), "{name} must run in CI");
+        eprintln!("skipped: TIDELOCK_TEST_SERVERS names no {name}");
+    }
+    url
+}
+
+/// A prefix of its own for each test.
+fn prefix() -> String {
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
+    format!("t.measured.{random}")
 }
 
 /// Runs a test on one thread.

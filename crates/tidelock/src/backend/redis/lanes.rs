@@ -78,7 +78,8 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
         self.submit(request(sender));
         Box::pin(async move {
             receiver.await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Connection, "the runtime that carried the request was shut down"))
+                // It may have been sent.
+                Err(Error::new(ErrorKind::Timeout, "the runtime that carried the request was shut down under it"))
             })
         })
     }
@@ -170,13 +171,6 @@ pub(crate) struct Lane {
     turn: Option<Turn>,
 }
 
-/// A trip of which nobody knows what it did.
-#[derive(Debug)]
-pub(crate) struct Unanswered {
-    pub(crate) answers: String,
-    pub(crate) number: u64,
-}
-
 impl Lane {
     pub(crate) fn new(server: &Server, place: &Place) -> Self {
         Self { answers: answers_key(server, place), number: 0, turn: None }
@@ -184,9 +178,9 @@ impl Lane {
 
     /// Leaves the trip under way behind, unanswered, with the key and the number under which it can still be asked for. What
     /// comes next is a series of its own.
-    pub(crate) fn leave_behind(&mut self, server: &Server, place: &Place) -> Unanswered {
+    pub(crate) fn leave_behind(&mut self, server: &Server, place: &Place) -> (String, u64) {
         let answers = std::mem::replace(&mut self.answers, answers_key(server, place));
-        Unanswered { answers, number: std::mem::take(&mut self.number) }
+        (answers, std::mem::take(&mut self.number))
     }
 
     /// How the trip under way may be repeated where it changes something: under its number, and in its turn.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::dial::{CONNECT_TIMEOUT, Connections, NodeConfig, connect_to, no_answer};
 use super::failure::Failure;
+use super::observe::Attempt;
 use super::sentinel::{self, Primary};
 use super::url::{Deployment, Host};
 use crate::backoff::Pauses;
@@ -296,8 +297,11 @@ async fn supervise(supervision: Supervision) {
             Ok(connected) => connected,
             Err(_) => Err(Failure::NotSent(format!("no answer from {} in time", strong.host()))),
         };
+        let host = strong.host();
+        let attempt = Attempt::over(&host, connected.is_ok());
         match connected {
             Ok((connection, wakeups)) => {
+                let _connected = attempt.connected(&host);
                 let generation = strong.generation.fetch_add(1, Relaxed) + 1;
                 let heard = Arc::new(Heard::after(began.elapsed()));
                 if !strong.set(Link::Up(Up { connection, generation, heard })) {

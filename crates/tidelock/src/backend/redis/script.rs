@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use redis::Cmd;
 
+use super::observe::Calls;
 use crate::handover::cursor::Cursor;
 
 /// A script: composed at compile time, run by hash, sent whole where a server does not know the hash.
@@ -12,6 +13,8 @@ pub(crate) struct Script {
     pub(crate) name: &'static str,
     body: &'static str,
     hash: OnceLock<String>,
+    /// What is measured of its calls.
+    pub(super) calls: Calls,
 }
 
 /// Composes a [`Script`] from files: shared parts first, the operation last.
@@ -24,7 +27,7 @@ pub(crate) use script;
 
 impl Script {
     pub(crate) const fn new(name: &'static str, body: &'static str) -> Self {
-        Self { name, body, hash: OnceLock::new() }
+        Self { name, body, hash: OnceLock::new(), calls: Calls::new() }
     }
 
     fn hash(&self) -> &str {

@@ -4,12 +4,12 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::state_of;
-use crate::backend::redis::{Arguments, Script, script, unexpected};
+use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected};
 use crate::error::Result;
 use crate::job::store::{Change, Changes, SETTLING_STEPS};
 
 static CHANGE: Script = script!(
-    "change jobs",
+    "job.change",
     "../../lua/time.lua",
     "../../lua/receipts.lua",
     "../lua/keys.lua",

@@ -95,8 +95,11 @@ impl Remote {
         reply: oneshot::Sender<Result<GroupTaken>>,
     ) {
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
-            // The receive was dropped while its take was under way. A gap is told to nobody then: those who wait for one
-            // see their takes through.
+            // The receive was dropped while its take was under way, or its time was over.
+            if let Some(Lost { from, to, missed }) = taken.gap {
+                let (id, group) = (take.id, &take.group);
+                tracing::warn!(job = %self.place.tag, id, %group, from, to, missed, "a group has missed events of a job, and nobody was left to be told");
+            }
             let give_back = |event: HandedEvent| GroupSettle {
                 id: take.id,
                 group: Arc::clone(&take.group),

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::{Shown, Stored, content_of, events_of, failures_of, line_bytes, line_text, state_of};
-use crate::backend::redis::{Arguments, Bytes, Repeat, Script, foreign, script, unexpected};
+use crate::backend::redis::{Arguments, Bytes, Repeat, Script, Taker as _, foreign, script, unexpected};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::job::store::{
@@ -13,7 +13,7 @@ use crate::job::store::{
 };
 
 static LOOK: Script = script!(
-    "look at jobs",
+    "job.look",
     "../../lua/time.lua",
     "../../lua/receipts.lua",
     "../../lua/rank.lua",

@@ -11,7 +11,9 @@ use tokio::sync::oneshot;
 
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
-use crate::backend::redis::{self as server, Carrier, Failure, Lane, Lanes, Repeat, Script, Unanswered, script};
+use crate::backend::redis::{
+    self as server, Arguments, Carrier, Lane, Lanes, Place, Request as _, Script, Server, Taker, script,
+};
 use crate::error::Result;
 use crate::hash::HashMap;
 use crate::job::store::{
@@ -21,7 +23,7 @@ use crate::runtime::Spawner;
 use crate::time::Timestamp;
 
 static TRIP: Script = script!(
-    "jobs",
+    "job.trip",
     "../../lua/time.lua",
     "../lua/one/begin.lua",
     "../lua/one/submit.lua",
@@ -117,13 +119,6 @@ impl server::Request for Request {
     }
 }
 
-impl Request {
-    /// Whether runs or events are handed over for it.
-    fn takes(&self) -> bool {
-        matches!(self, Self::Claim { .. } | Self::Take { .. })
-    }
-}
-
 fn size_of(settle: &Settle) -> usize {
     let carried = match &settle.action {
         Action::Complete { result } => result.len(),
@@ -146,56 +141,48 @@ impl Carrier for Remote {
     }
 
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
-        let pinned = self.server.clock.pinned();
-        let mut arguments = self.arguments(Some(&lane.answers));
-        arguments.number(lane.number);
-        let mut plan = Plan::make(load, &mut arguments, &self.server.channel);
-        let answer =
-            self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), self.server.request_timeout).await;
-        let failure = match answer {
-            Ok(answer) => {
-                // The server told times from its now: a pinned one is that of the request, else it is this moment.
-                let now = pinned.unwrap_or_else(|| self.server.clock.now());
-                return self.deliver(plan, answer, now);
-            }
-            Err(failure) => failure,
-        };
-        let is_unknown = matches!(failure, Failure::Unknown(_));
-        let error = failure.into_error(&self.operation());
-        plan.requests.iter_mut().for_each(|request| server::Request::fail(request, &error));
-        if is_unknown && plan.requests.iter().any(Request::takes) {
-            self.find_out(lane.leave_behind(&self.server, &self.place), plan);
+        if let Some((mut plan, failure)) = self.make_trip(lane, load).await {
+            self.fail(&mut plan, failure);
         }
     }
 }
 
-impl Remote {
-    /// Asks for the answer of a trip that came too late for its callers, and gives back what it took for them.
-    fn find_out(self: &Arc<Self>, trip: Unanswered, plan: Plan) {
-        let remote = Arc::clone(self);
-        self.server.spawner.spawn(async move {
-            let mut arguments = remote.arguments(Some(&trip.answers));
-            arguments.number(trip.number);
-            if let Ok(answer) = remote.server.find_out(&TRIP, remote.place.slot, &arguments).await {
-                let now = remote.server.clock.now();
-                remote.deliver(plan, answer, now);
-            }
-        });
+impl Taker for Remote {
+    type Plan = Plan;
+
+    fn server(&self) -> &Arc<Server> {
+        &self.server
     }
 
-    /// One empty trip: carries out what is overdue, unless some process did within the last second.
-    pub(super) async fn sweep_once(&self) -> Result<()> {
-        let mut arguments = self.arguments(Some(&self.keys[0]));
-        arguments.number(0);
-        arguments.push(b"sweep");
-        let answer =
-            self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
-        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-        self.next.store(Reply::read(answer)?.next, Ordering::Relaxed);
-        Ok(())
+    fn place(&self) -> &Place {
+        &self.place
     }
 
-    fn deliver(self: &Arc<Self>, plan: Plan, answer: Value, now: Timestamp) {
+    fn operation(&self) -> String {
+        self.place.tag.to_string()
+    }
+
+    fn script(&self) -> &'static Script {
+        &TRIP
+    }
+
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        self.server.arguments(&self.keys, answers)
+    }
+
+    fn plan(&self, load: Vec<Request>, arguments: &mut Arguments) -> Plan {
+        Plan::make(load, arguments, &self.server.channel)
+    }
+
+    fn requests(plan: &mut Plan) -> &mut [Request] {
+        &mut plan.requests
+    }
+
+    fn takes(request: &Request) -> bool {
+        matches!(request, Request::Claim { .. } | Request::Take { .. })
+    }
+
+    fn deliver(self: &Arc<Self>, mut plan: Plan, answer: Value, now: Timestamp) {
         let outcome = Reply::read(answer).and_then(|mut reply| {
             self.told_next(reply.next);
             let settling = reply.settling;
@@ -203,8 +190,17 @@ impl Remote {
         });
         match outcome {
             Ok((settling, read)) => self.hand_out(plan.requests, read, settling, now),
-            Err(error) => plan.requests.into_iter().for_each(|mut request| server::Request::fail(&mut request, &error)),
+            Err(error) => plan.requests.iter_mut().for_each(|request| request.fail(&error)),
         }
+    }
+}
+
+impl Remote {
+    /// Carries out what is overdue, unless some process did within the last second.
+    pub(super) async fn sweep_once(&self) -> Result<()> {
+        let reply = Reply::read(self.sweep_trip(&self.keys[0]).await?)?;
+        self.next.store(reply.next, Ordering::Relaxed);
+        Ok(())
     }
 
     fn hand_out(self: &Arc<Self>, requests: Vec<Request>, read: Vec<Outcome>, settling: bool, now: Timestamp) {

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::keyed::store::{Get, Places, Position, RecordView};
 use crate::runtime::Spawner;
 
-static GET: Script = script!("keyed get", "../../lua/time.lua", "../lua/store.lua", "../lua/log.lua", "../lua/get.lua");
+static GET: Script = script!("keyed.get", "../../lua/time.lua", "../lua/store.lua", "../lua/log.lua", "../lua/get.lua");
 
 /// One caller's part of a trip.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use crate::keyed::store::{
 };
 
 static LOOK: Script = script!(
-    "keyed look",
+    "keyed.look",
     "../../lua/time.lua",
     "../lua/store.lua",
     "../lua/log.lua",

@@ -14,7 +14,7 @@ use crate::keyed::store::{Action, Bounds, Change, Changed, Life, Outcome, Record
 use crate::runtime::Spawner;
 
 static TRIP: Script = script!(
-    "keyed trip",
+    "keyed.trip",
     "../../lua/time.lua",
     "../lua/store.lua",
     "../lua/log.lua",

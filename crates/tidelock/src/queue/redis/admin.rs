@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::Stored;
-use crate::backend::redis::{Arguments, Repeat, Script, reason_letter, script, unexpected};
+use crate::backend::redis::{Arguments, Repeat, Script, Taker as _, reason_letter, script, unexpected};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::queue::store::{
@@ -13,7 +13,7 @@ use crate::queue::store::{
 };
 
 static LOOK: Script = script!(
-    "look",
+    "queue.look",
     "../../lua/time.lua",
     "../../lua/receipts.lua",
     "../../lua/rank.lua",
@@ -29,7 +29,7 @@ static LOOK: Script = script!(
 );
 
 static CHANGE: Script = script!(
-    "change",
+    "queue.change",
     "../../lua/time.lua",
     "../../lua/receipts.lua",
     "../../lua/rank.lua",

@@ -10,14 +10,16 @@ use tokio::sync::oneshot;
 
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
-use crate::backend::redis::{self as server, Carrier, Failure, Lane, Lanes, Repeat, Script, Unanswered, script};
+use crate::backend::redis::{
+    self as server, Arguments, Carrier, Failure, Lane, Lanes, Place, Request as _, Script, Server, Taker, script,
+};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Action, Handed, NewMessage, Settle, Settled, Take, Taken};
 use crate::runtime::Spawner;
 use crate::time::Timestamp;
 
 static TRIP: Script = script!(
-    "trip",
+    "queue.trip",
     "../../lua/time.lua",
     "../lua/one/begin.lua",
     "../lua/one/send.lua",
@@ -66,7 +68,7 @@ impl server::Request for Request {
         match self {
             Self::Send { batch, .. } => batch.iter().map(|message| message.content.size() + 128).sum(),
             Self::Take { .. } => 64,
-            Self::Settle { settles, .. } => settles.len() * 32,
+            Self::Settle { settles, .. } => settles.iter().map(Settle::bytes).sum(),
         }
     }
 
@@ -106,75 +108,42 @@ impl Carrier for Remote {
     }
 }
 
-impl Remote {
-    /// Makes a trip and answers its requests. Where the server has no memory for sends, they alone are refused: gives what is to
-    /// go again without them, under the same number, for nothing was written.
-    async fn try_to_carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) -> Option<Vec<Request>> {
-        let pinned = self.server.clock.pinned();
-        let mut arguments = self.arguments(Some(&lane.answers));
-        arguments.number(lane.number);
-        let mut plan = Plan::make(load, &mut arguments, &self.server.channel);
-        let answer =
-            self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), self.server.request_timeout).await;
-        let failure = match answer {
-            Ok(answer) => {
-                // The server told times from its now: a pinned one is that of the request, else it is this moment.
-                let now = pinned.unwrap_or_else(|| self.server.clock.now());
-                self.deliver(plan, answer, now);
-                return None;
-            }
-            Err(failure) => failure,
-        };
-        let took = plan.requests.iter().any(|request| matches!(request, Request::Take { .. }));
-        if took && matches!(failure, Failure::Unknown(_)) {
-            let error = failure.into_error(&self.operation());
-            plan.requests.iter_mut().for_each(|request| server::Request::fail(request, &error));
-            self.find_out(lane.leave_behind(&self.server, &self.place), plan);
-            return None;
-        }
-        let is_full = matches!(&failure, Failure::Refused { code, .. } if code == "OOM");
-        let is_send = |request: &Request| matches!(request, Request::Send { .. });
-        let (sends, rest): (Vec<_>, Vec<_>) = plan.requests.into_iter().partition(is_send);
-        let goes_again = is_full && !sends.is_empty() && !rest.is_empty();
-        let (again, lost) = if goes_again { (Some(rest), None) } else { (None, Some(rest)) };
-        let error = failure.into_error(&self.operation());
-        for mut request in sends.into_iter().chain(lost.into_iter().flatten()) {
-            server::Request::fail(&mut request, &error);
-        }
-        again
+impl Taker for Remote {
+    type Plan = Plan;
+
+    fn server(&self) -> &Arc<Server> {
+        &self.server
     }
 
-    /// Asks for the answer of a trip that came too late for its callers, and gives back what it took for them.
-    fn find_out(self: &Arc<Self>, trip: Unanswered, plan: Plan) {
-        let remote = Arc::clone(self);
-        self.server.spawner.spawn(async move {
-            let mut arguments = remote.arguments(Some(&trip.answers));
-            arguments.number(trip.number);
-            if let Ok(answer) = remote.server.find_out(&TRIP, remote.place.slot, &arguments).await {
-                let now = remote.server.clock.now();
-                remote.deliver(plan, answer, now);
-            }
-        });
+    fn place(&self) -> &Place {
+        &self.place
     }
 
-    /// One empty trip: carries out what is overdue, unless some process did within the last second.
-    pub(super) async fn sweep_once(&self) -> Result<()> {
-        let mut arguments = self.arguments(Some(&self.keys[0]));
-        arguments.number(0);
-        arguments.push(b"sweep");
-        let answer =
-            self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, self.server.request_timeout).await;
-        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-        let mut reply = Reply::read(answer)?;
-        self.told_next(reply.next()?);
-        Ok(())
-    }
-
-    pub(super) fn operation(&self) -> String {
+    fn operation(&self) -> String {
         self.place.tag.to_string()
     }
 
-    fn deliver(self: &Arc<Self>, plan: Plan, answer: Value, now: Timestamp) {
+    fn script(&self) -> &'static Script {
+        &TRIP
+    }
+
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        self.server.arguments(&self.keys, answers)
+    }
+
+    fn plan(&self, load: Vec<Request>, arguments: &mut Arguments) -> Plan {
+        Plan::make(load, arguments, &self.server.channel)
+    }
+
+    fn requests(plan: &mut Plan) -> &mut [Request] {
+        &mut plan.requests
+    }
+
+    fn takes(request: &Request) -> bool {
+        matches!(request, Request::Take { .. })
+    }
+
+    fn deliver(self: &Arc<Self>, mut plan: Plan, answer: Value, now: Timestamp) {
         let outcome = Reply::read(answer).and_then(|mut reply| {
             self.told_next(reply.next()?);
             let (settling, overdue) = (reply.settling, reply.overdue);
@@ -183,8 +152,31 @@ impl Remote {
         });
         match outcome {
             Ok((read, settling, overdue)) => self.hand_out(plan.requests, read, (settling, overdue), now),
-            Err(error) => plan.requests.into_iter().for_each(|mut request| server::Request::fail(&mut request, &error)),
+            Err(error) => plan.requests.iter_mut().for_each(|request| request.fail(&error)),
         }
+    }
+}
+
+impl Remote {
+    /// Makes a trip and answers its requests. Where the server has no memory for sends, they alone are refused: gives what is to
+    /// go again without them, under the same number, for nothing was written.
+    async fn try_to_carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) -> Option<Vec<Request>> {
+        let (mut plan, failure) = self.make_trip(lane, load).await?;
+        let is_send = |request: &mut Request| matches!(request, Request::Send { .. });
+        let mut rest = Vec::new();
+        if matches!(&failure, Failure::Refused { code, .. } if code == "OOM") && plan.requests.iter_mut().any(is_send) {
+            let sends = plan.requests.extract_if(.., is_send).collect();
+            rest = std::mem::replace(&mut plan.requests, sends);
+        }
+        self.fail(&mut plan, failure);
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    /// Carries out what is overdue, unless some process did within the last second.
+    pub(super) async fn sweep_once(&self) -> Result<()> {
+        let mut reply = Reply::read(self.sweep_trip(&self.keys[0]).await?)?;
+        self.told_next(reply.next()?);
+        Ok(())
     }
 
     fn hand_out(

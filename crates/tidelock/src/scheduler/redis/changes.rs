@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::scheduler::store::{Change, Changes, Guess};
 
 pub(super) static CHANGE: Script = script!(
-    "scheduler change",
+    "scheduler.change",
     "../../lua/time.lua",
     "../lua/store.lua",
     "../lua/moves.lua",

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::scheduler::store::{Dispatched, Next, PlannedSlot, Step, Write, Written};
 
 static WRITE: Script = script!(
-    "scheduler write",
+    "scheduler.write",
     "../../lua/time.lua",
     "../lua/store.lua",
     "../lua/moves.lua",

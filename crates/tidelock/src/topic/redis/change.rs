@@ -8,12 +8,12 @@ use super::Remote;
 use super::group::RemoteGroup;
 use super::look::{pair, push_filter};
 use super::stored::begin_bytes;
-use crate::backend::redis::{Arguments, Script, script, unexpected};
+use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected};
 use crate::error::Result;
 use crate::topic::store::{Begin, Change, Changes, DeadFilter, SETTLING_STEPS};
 
 static CHANGE: Script = script!(
-    "change group",
+    "group.change",
     "../../lua/time.lua",
     "../../lua/rank.lua",
     "../lua/store.lua",

@@ -1,7 +1,8 @@
 //! One group of a topic on the server: its takes and settles share trips.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use redis::Value;
@@ -11,17 +12,17 @@ use super::Remote;
 use super::publish::next_of;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
 use crate::backend::redis::{
-    Arguments, Bytes, Carrier, Failure, Lane, Lanes, Place, Repeat, Request, Script, Series, Server, Settles,
-    Unanswered, read_each, refuse, script, unexpected,
+    Arguments, Bytes, Carrier, Lane, Lanes, Place, Request, Script, Series, Server, Settles, Taker, read_each, refuse,
+    script, unexpected,
 };
 use crate::bell::Bell;
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
 use crate::time::{Tick, Timestamp};
-use crate::topic::store::{Action, Handed, MAX_GROUPS, Settle, Settled, Take, Taken, too_many_groups};
+use crate::topic::store::{Action, GapView, Handed, MAX_GROUPS, Settle, Settled, Take, Taken, too_many_groups};
 
 static TRIP: Script = script!(
-    "group",
+    "group.trip",
     "../../lua/time.lua",
     "../../lua/receipts.lua",
     "../lua/store.lua",
@@ -54,6 +55,8 @@ pub(super) struct RemoteGroup {
     /// The next deadline that the server told, in ms; 0 for none.
     next: AtomicU64,
     used: Mutex<Tick>,
+    /// What the group has missed, and the answer came too late for those who asked: it goes to the next.
+    untold: Mutex<VecDeque<GapView>>,
 }
 
 /// One caller's part of a trip.
@@ -67,7 +70,7 @@ impl Request for GroupRequest {
     fn bytes(&self) -> usize {
         match self {
             Self::Take { .. } => 128,
-            Self::Settle { settles, .. } => settles.len() * 32,
+            Self::Settle { settles, .. } => settles.iter().map(Settle::bytes).sum(),
         }
     }
 
@@ -103,15 +106,9 @@ impl RemoteGroup {
             bell: Arc::default(),
             next: AtomicU64::new(0),
             used: Mutex::new(now),
+            untold: Mutex::default(),
             name,
         }
-    }
-
-    /// Keys, pinned time and name, as the scripts of a group take them. `answers` is the sender's own memory.
-    pub(super) fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = self.server.arguments(&self.keys, answers);
-        arguments.push(self.name.as_bytes());
-        arguments
     }
 
     pub(super) fn used(&self, now: Tick) {
@@ -131,19 +128,9 @@ impl RemoteGroup {
         self.next.load(Ordering::Relaxed)
     }
 
-    pub(super) fn operation(&self) -> String {
-        format!("group {:?} of {}", self.name, self.place.tag)
-    }
-
-    /// One empty trip: carries out what is overdue, unless some process did within the last second.
+    /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep(&self) -> Result<()> {
-        let mut arguments = self.arguments(Some(&self.keys[0]));
-        arguments.number(0);
-        arguments.push(b"sweep");
-        let within = self.server.request_timeout;
-        let answer = self.server.run(&TRIP, self.place.slot, &arguments, Repeat::Safe, within).await;
-        let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-        self.begin_reply(answer)?;
+        self.begin_reply(self.sweep_trip(&self.keys[0]).await?)?;
         Ok(())
     }
 
@@ -180,27 +167,65 @@ impl Carrier for RemoteGroup {
         &self.server.spawner
     }
 
-    async fn carry(self: &Arc<Self>, lane: &mut Lane, mut load: Vec<GroupRequest>) {
-        let pinned = self.server.clock.pinned();
-        let mut arguments = self.arguments(Some(&lane.answers));
-        arguments.number(lane.number);
-        let steps = push_steps(&load, &mut arguments, &self.server.channel);
-        let within = self.server.request_timeout;
-        let failure = match self.server.run(&TRIP, self.place.slot, &arguments, lane.repeat(), within).await {
-            Ok(answer) => {
-                // The server told times from its now: a pinned one is that of the request, else it is this moment.
-                let now = pinned.unwrap_or_else(|| self.server.clock.now());
-                return self.deliver(load, &steps, answer, now);
-            }
-            Err(failure) => failure,
-        };
-        let is_unknown = matches!(failure, Failure::Unknown(_));
-        let error = failure.into_error(&self.operation());
-        for request in &mut load {
-            request.fail(&error);
+    async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<GroupRequest>) {
+        if let Some((mut plan, failure)) = self.make_trip(lane, load).await {
+            self.fail(&mut plan, failure);
         }
-        if is_unknown && load.iter().any(|request| matches!(request, GroupRequest::Take { .. })) {
-            self.find_out(lane.leave_behind(&self.server, &self.place), load, steps);
+    }
+}
+
+/// Requests, and the operations that they became.
+pub(super) struct Plan {
+    requests: Vec<GroupRequest>,
+    steps: Vec<Step>,
+}
+
+impl Taker for RemoteGroup {
+    type Plan = Plan;
+
+    fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn operation(&self) -> String {
+        format!("group {:?} of {}", self.name, self.place.tag)
+    }
+
+    fn script(&self) -> &'static Script {
+        &TRIP
+    }
+
+    /// Keys, pinned time and name, as the scripts of a group take them.
+    fn arguments(&self, answers: Option<&str>) -> Arguments {
+        let mut arguments = self.server.arguments(&self.keys, answers);
+        arguments.push(self.name.as_bytes());
+        arguments
+    }
+
+    fn plan(&self, load: Vec<GroupRequest>, arguments: &mut Arguments) -> Plan {
+        let steps = push_steps(&load, arguments, &self.server.channel);
+        Plan { requests: load, steps }
+    }
+
+    fn requests(plan: &mut Plan) -> &mut [GroupRequest] {
+        &mut plan.requests
+    }
+
+    fn takes(request: &GroupRequest) -> bool {
+        matches!(request, GroupRequest::Take { .. })
+    }
+
+    fn deliver(self: &Arc<Self>, mut plan: Plan, answer: Value, now: Timestamp) {
+        let read = self
+            .begin_reply(answer)
+            .and_then(|(settling, items)| Ok((settling, read_steps(&plan.steps, items, &plan.requests)?)));
+        match read {
+            Ok((settling, outcomes)) => self.hand_out(plan.requests, outcomes, settling, now),
+            Err(error) => plan.requests.iter_mut().for_each(|request| request.fail(&error)),
         }
     }
 }
@@ -280,28 +305,6 @@ fn read_taken(item: Value) -> Result<Option<Taken>> {
 }
 
 impl RemoteGroup {
-    /// Asks for the answer of a trip that came too late for its callers, and gives back what it took for them.
-    fn find_out(self: &Arc<Self>, trip: Unanswered, load: Vec<GroupRequest>, steps: Vec<Step>) {
-        let group = Arc::clone(self);
-        self.server.spawner.spawn(async move {
-            let mut arguments = group.arguments(Some(&trip.answers));
-            arguments.number(trip.number);
-            if let Ok(answer) = group.server.find_out(&TRIP, group.place.slot, &arguments).await {
-                let now = group.server.clock.now();
-                group.deliver(load, &steps, answer, now);
-            }
-        });
-    }
-
-    fn deliver(self: &Arc<Self>, load: Vec<GroupRequest>, steps: &[Step], answer: Value, now: Timestamp) {
-        let read =
-            self.begin_reply(answer).and_then(|(settling, items)| Ok((settling, read_steps(steps, items, &load)?)));
-        match read {
-            Ok((settling, outcomes)) => self.hand_out(load, outcomes, settling, now),
-            Err(error) => load.into_iter().for_each(|mut request| request.fail(&error)),
-        }
-    }
-
     fn hand_out(self: &Arc<Self>, load: Vec<GroupRequest>, outcomes: Outcomes, settling: bool, now: Timestamp) {
         let each = load.into_iter().zip(outcomes.settled).zip(outcomes.taken);
         for ((request, settled), taken) in each {
@@ -321,6 +324,10 @@ impl RemoteGroup {
         }
     }
 
+    fn lock_untold(&self) -> MutexGuard<'_, VecDeque<GapView>> {
+        self.untold.lock().expect("no code panics while it holds this lock")
+    }
+
     fn hand_over(
         self: &Arc<Self>,
         take: Take,
@@ -328,6 +335,9 @@ impl RemoteGroup {
         reply: oneshot::Sender<Result<Taken>>,
         settling: bool,
     ) {
+        if taken.gap.is_none() {
+            taken.gap = self.lock_untold().pop_front();
+        }
         let nothing = taken.events.is_empty() && taken.gap.is_none();
         if settling && nothing && take.max > 0 && !reply.is_closed() {
             // What is overdue stood between this take and a deliverable event.
@@ -338,8 +348,11 @@ impl RemoteGroup {
             taken.next = Some(0);
         }
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
-            // The receive was dropped while its take was under way. A gap is told to nobody then: those who wait for one
-            // see their takes through.
+            // The receive was dropped while its take was under way, or its time was over.
+            if let Some(gap) = taken.gap {
+                self.lock_untold().push_front(gap);
+                self.bell.ring();
+            }
             let give_back = |event: Handed| Settle { id: event.place.at, fence: event.fence, action: Action::GiveBack };
             let settles: Vec<_> = taken.events.into_iter().map(give_back).collect();
             if !settles.is_empty() {

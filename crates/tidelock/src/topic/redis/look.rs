@@ -9,7 +9,7 @@ use redis::Value;
 use super::Remote;
 use super::group::RemoteGroup;
 use super::stored::{Stored, begin_bytes, event, gap, place, place_bytes};
-use crate::backend::redis::{Arguments, Bytes, Repeat, Script, reason_letter, script, unexpected};
+use crate::backend::redis::{Arguments, Bytes, Repeat, Script, Taker as _, reason_letter, script, unexpected};
 use crate::error::Result;
 use crate::topic::store::{
     Begin, DeadFilter, DeadView, GroupView, Look, MAX_BYTES, PauseView, Position, READ_BYTES, Read, SETTLING_STEPS,
@@ -17,7 +17,7 @@ use crate::topic::store::{
 };
 
 static LOOK: Script = script!(
-    "look at topic",
+    "topic.look",
     "../../lua/time.lua",
     "../lua/store.lua",
     "../lua/log.lua",
@@ -28,7 +28,7 @@ static LOOK: Script = script!(
 );
 
 static GROUP_LOOK: Script = script!(
-    "look at group",
+    "group.look",
     "../../lua/time.lua",
     "../../lua/rank.lua",
     "../lua/store.lua",

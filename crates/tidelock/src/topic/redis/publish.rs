@@ -16,7 +16,7 @@ use crate::runtime::Spawner;
 use crate::topic::store::{Appended, NewEvent, Position, SETTLING_STEPS, Settings};
 
 static PUBLISH: Script = script!(
-    "publish",
+    "topic.publish",
     "../../lua/time.lua",
     "../lua/store.lua",
     "../lua/log.lua",
@@ -40,7 +40,7 @@ pub(super) struct Publish {
 
 impl Request for Publish {
     fn bytes(&self) -> usize {
-        self.batch.iter().map(|event| event.content.payload.len() + 64).sum()
+        self.batch.iter().map(|event| event.content.size() + 64).sum()
     }
 
     fn gains_from_a_second_trip(&self) -> bool {
