@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::call::Repeat;
 use super::gate::{Gate, Turn};
@@ -189,6 +189,16 @@ impl Lane {
     }
 }
 
+/// A trip that was left behind, while its answer is asked for.
+#[derive(Debug)]
+pub(crate) struct LeftBehind(watch::Sender<usize>);
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        self.0.send_modify(|unanswered| *unanswered -= 1);
+    }
+}
+
 /// The key of a new series of requests. Each has its own: what one remembers is never taken for an answer to another,
 /// also where a process lets go of an object and comes back to it.
 pub(crate) fn answers_key(server: &Server, place: &Place) -> String {
@@ -201,6 +211,8 @@ pub(crate) struct Lanes<R> {
     state: Mutex<State<R>>,
     /// A claim must not overtake the end of the run that made room for it.
     gate: Gate,
+    /// How many trips were left behind whose answers are asked for.
+    unanswered: watch::Sender<usize>,
     server: Arc<Server>,
     slot: u16,
 }
@@ -234,7 +246,22 @@ impl<R: Request> Lanes<R> {
     pub(crate) fn new(server: &Arc<Server>, place: &Place) -> Self {
         let idle = (0..LANES).map(|_| Lane::new(server, place)).collect();
         let state = Mutex::new(State { waiting: VecDeque::new(), idle, under_way: 0, leaving: 0, last_load: 0 });
-        Self { state, gate: Gate::default(), server: Arc::clone(server), slot: place.slot }
+        let (gate, unanswered) = (Gate::default(), watch::Sender::default());
+        Self { state, gate, unanswered, server: Arc::clone(server), slot: place.slot }
+    }
+
+    /// Waits until no trip is left behind unanswered.
+    pub(crate) async fn all_answered(&self) {
+        if *self.unanswered.borrow() > 0 {
+            // The sender lives as long as `self`.
+            let _ = self.unanswered.subscribe().wait_for(|unanswered| *unanswered == 0).await;
+        }
+    }
+
+    /// Notes that a trip is left behind, until the answer is dropped.
+    pub(crate) fn left_behind(&self) -> LeftBehind {
+        self.unanswered.send_modify(|unanswered| *unanswered += 1);
+        LeftBehind(self.unanswered.clone())
     }
 
     /// Adds a request; gives the lane that is to leave for it, if one should. One that is about to leave takes it along.

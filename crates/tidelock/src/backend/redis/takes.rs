@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use redis::Value;
+use tokio::time::{Instant, timeout_at};
 
 use super::call::{REPEATABLE, Repeat};
 use super::{Arguments, Carrier, Failure, Lane, Place, Request, Script, Server};
@@ -42,9 +43,13 @@ pub(crate) trait Taker: Carrier {
             let mut arguments = self.arguments(Some(&lane.answers));
             arguments.number(lane.number);
             let mut plan = self.plan(load, &mut arguments);
-            let slot = self.place().slot;
-            let failure = match server.run(self.script(), slot, &arguments, lane.repeat(), server.request_timeout).await
-            {
+            let begun = Instant::now();
+            // What an earlier trip took comes before what this one takes.
+            if timeout_at(begun + server.request_timeout, self.lanes().all_answered()).await.is_err() {
+                return Some((plan, Failure::NotSent("an earlier request has no answer yet".to_owned())));
+            }
+            let (slot, within) = (self.place().slot, server.request_timeout.saturating_sub(begun.elapsed()));
+            let failure = match server.run(self.script(), slot, &arguments, lane.repeat(), within).await {
                 Ok(answer) => {
                     // The server told times from its now: a pinned one is that of the request, else it is this moment.
                     self.deliver(plan, answer, pinned.unwrap_or_else(|| server.clock.now()));
@@ -73,8 +78,9 @@ pub(crate) trait Taker: Carrier {
     /// question does nothing if the trip never came to the server, and the trip does nothing if it comes later.
     fn find_out(self: &Arc<Self>, lane: &mut Lane, plan: Self::Plan) {
         let (answers, number) = lane.leave_behind(self.server(), self.place());
-        let taker = Arc::clone(self);
+        let (taker, left_behind) = (Arc::clone(self), self.lanes().left_behind());
         self.spawner().spawn(async move {
+            let _left_behind = left_behind;
             let mut arguments = taker.arguments(Some(&answers));
             arguments.number(number);
             let (server, slot) = (taker.server(), taker.place().slot);
