@@ -1,8 +1,8 @@
 -- part: processes that wait. One field of a hash for each group (`g` and its name), one (`f`) for those who follow: a
--- list of flags (1 keeps the group's next deadline, 2 took no more because too much was in flight), when it is
--- forgotten (8 bytes), length (2 bytes) and name of its channel. The functions for them are made when the first of them is
+-- list of flags (1 keeps the group's next deadline, 2 took no more because too much was in flight, 4 because the group is
+-- paused or has set aside as much as it may), when it is forgotten (8 bytes), length (2 bytes) and name of its channel. The functions for them are made when the first of them is
 -- asked for: in most steps nobody waits.
-local KEEPS, LIMITED = 1, 2
+local KEEPS, LIMITED, SHUT = 1, 2, 4
 local REMEMBERED = 10000
 
 local parking_made

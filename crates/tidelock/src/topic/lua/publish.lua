@@ -169,7 +169,7 @@ if r.dedup_ends > 0 then
 end
 -- Twice as many as were added, or the log would grow under large batches.
 trim(math.max(STEP, 2 * appended))
--- One process per event for each group, and each process that follows.
+-- One process per event for each group that may have one, and each process that follows.
 if appended > 0 then
   local waiting = redis.call('HGETALL', PARKED)
   for i = 1, #waiting, 2 do

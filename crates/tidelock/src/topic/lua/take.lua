@@ -165,14 +165,16 @@ local function park(take, limited)
   local kept, all_limited = false, limited
   for i = 1, #parked do
     local one = parked[i]
-    all_limited = all_limited and one.flags >= LIMITED
+    all_limited = all_limited and one.flags % SHUT >= LIMITED
     if one.process == take.process then
-      limited = limited and one.flags >= LIMITED
+      limited = limited and one.flags % SHUT >= LIMITED
     else
       kept = kept or one.flags % 2 == KEEPS
     end
   end
-  parking().write('g' .. NAME, parking().add(parked, take.process, (kept and 0 or KEEPS) + (limited and LIMITED or 0)))
+  local shut = g and (is_paused() or g.aside + g.freed >= MAX_ASIDE)
+  local flags = (kept and 0 or KEEPS) + (limited and LIMITED or 0) + (shut and SHUT or 0)
+  parking().write('g' .. NAME, parking().add(parked, take.process, flags))
   if g then
     g.limited = all_limited and g.leased + g.waiting + g.ready or 0
   end

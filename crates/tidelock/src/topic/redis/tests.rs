@@ -342,6 +342,20 @@ async fn a_topic_never_written_to_is_not_made_by_waiting_or_looking() {
 }
 
 #[tokio::test]
+async fn a_publish_wakes_nobody_of_a_paused_group() {
+    for stage in Stage::all().await {
+        stage.publish(ENDLESS, vec![event(b"")]).await;
+        assert_eq!(stage.take(1, 10, false).await.len(), 1);
+        stage.change(Change::Pause { group: group(), for_at_most: None, reason: None }).await;
+        assert!(stage.take(1, 10, true).await.is_empty());
+        stage.publish(ENDLESS, vec![event(b"")]).await;
+        assert_eq!(stage.count("parked", "HLEN"), 1, "it would look in vain");
+        stage.change(Change::Resume { group: group() }).await;
+        assert_eq!(stage.count("parked", "HLEN"), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_was_thrown_away_is_over_as_if_its_retention_was() {
     for stage in Stage::all().await {
         let before = stage.publish(ENDLESS, vec![event(b"1"), event(b"2")]).await;
