@@ -32,7 +32,33 @@ pub(super) fn complaints(scripts: &[Source], rust: &[Source]) -> Complaints {
             }
         }
     }
+    complaints.extend(scripts.iter().filter_map(|script| by_hand(script, &by_path)));
     complaints
+}
+
+/// A part that takes a record apart by hand counts as many numbers as the list of its fields has.
+fn by_hand(part: &Source, all: &BTreeMap<&str, &Source>) -> Option<String> {
+    let folder = part.path.strip_suffix("one/begin.lua")?;
+    let keys = all.get(format!("{folder}keys.lua").as_str())?;
+    let counts = || -> Result<_, String> {
+        let fields = between(&keys.text, "local FIELDS = {", "}")?.matches('\'').count() / 2;
+        let numbers = between(&part.text, "'>i8", "'")?.matches("i8").count() + 1;
+        let bytes = between(&part.text, "#record == ", " ")?.parse().unwrap_or(0);
+        let names = between(&part.text, "-- In the order of FIELDS in keys.lua.\n    local ", "=")?.split(',').count();
+        Ok([fields, numbers, bytes / 8, names])
+    };
+    match counts() {
+        Ok(counts) if counts.iter().all(|count| *count == counts[0]) => None,
+        Ok(counts) => {
+            Some(format!("{}: fields, numbers of the format, of the length and names are {counts:?}", part.path))
+        }
+        Err(what) => Some(format!("{}: {what}", part.path)),
+    }
+}
+
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Result<&'a str, String> {
+    let found = text.split_once(from).and_then(|(_, rest)| rest.split_once(to));
+    found.map(|(found, _)| found).ok_or_else(|| format!("it has no {from:?}"))
 }
 
 /// Cluster servers place keys by what the caller declared, so that a key made up inside a script may be elsewhere.
@@ -202,4 +228,20 @@ fn made_up_keys_and_missing_headers_are_found() {
 fn an_unused_script_is_found() {
     let script = Source { path: "crates/tidelock/src/lua/old.lua".into(), text: "-- part: old.".into() };
     assert_eq!(complaints(&[script], &[]).len(), 1);
+}
+
+#[test]
+fn a_record_taken_apart_by_hand_has_all_its_fields() {
+    let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
+    let keys = source("lua/keys.lua", "local FIELDS = { 'id', 'fence' }");
+    let text =
+        "local N = '>i8i8'\nif #record == 16 then\n    -- In the order of FIELDS in keys.lua.\n    local id, fence =";
+    let find = |text: &str| {
+        let begin = source("lua/one/begin.lua", text);
+        by_hand(&begin, &BTreeMap::from([("lua/keys.lua", &keys), ("lua/one/begin.lua", &begin)]))
+    };
+    assert_eq!(find(text), None);
+    for (good, bad) in [("i8i8", "i8"), ("16", "24"), ("id, fence", "id"), ("#record", "record")] {
+        assert!(find(&text.replace(good, bad)).is_some(), "{bad}");
+    }
 }
