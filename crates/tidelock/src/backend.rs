@@ -21,6 +21,9 @@ pub(crate) mod memory;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
 
+/// Steps of what is overdue that a look waits for before it shows what there is.
+pub(crate) const SETTLING_STEPS: usize = 50;
+
 /// The end of a range that spares servers, and those who share them. A page has all of its world for itself.
 pub(crate) const fn most(on_servers: u64) -> u64 {
     if cfg!(target_family = "wasm") { u64::MAX } else { on_servers }

@@ -13,6 +13,7 @@ mod lanes;
 mod node;
 mod objects;
 mod observe;
+mod overdue;
 mod probe;
 mod script;
 mod sentinel;
@@ -40,6 +41,7 @@ pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key, refuse};
 #[cfg(test)]
 pub(crate) use objects::UNSWEPT;
 pub(crate) use objects::{Object, Objects};
+pub(crate) use overdue::until_settled;
 pub(crate) use script::{Arguments, Script, script};
 pub(crate) use series::Series;
 pub(crate) use settles::{Settles, Slot, reason_letter, reason_of};

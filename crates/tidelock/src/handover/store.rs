@@ -17,8 +17,6 @@ pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// Overdue transitions that one step carries out.
 pub(crate) const STEP: usize = 200;
-/// Steps that a look waits for before it shows what there is.
-pub(crate) const SETTLING_STEPS: usize = 50;
 
 /// Where a returned message without ordering key stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

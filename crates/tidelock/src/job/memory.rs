@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::ears::{Ears, News};
 use super::model::{Model, Now};
 use super::store::{
-    Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob,
-    SETTLING_STEPS, Settle, Settled, View,
+    Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob, Settle,
+    Settled, View,
 };
 use crate::backend::memory::cells::{Cells, Object, Whole};
 use crate::backend::memory::{Sweep, Timer};
@@ -38,15 +38,6 @@ impl MemoryJob {
         })
     }
 
-    /// Steps until nothing is overdue, as often as a look waits for.
-    fn settle_down(&self, jobs: &Address) {
-        for _ in 1..SETTLING_STEPS {
-            if !self.step(jobs, |model, _| model.is_settling()) {
-                return;
-            }
-        }
-    }
-
     fn claim_now(&self, jobs: &Address, claim: &Claim) -> Claimed {
         loop {
             let (mut claimed, settling) =
@@ -64,7 +55,7 @@ impl MemoryJob {
     fn look_now(&self, jobs: &Address, look: &Look) -> Result<View> {
         let after = if let Look::List { after, .. } = look { after.as_deref() } else { None };
         let after = after.map(read_cursor).transpose()?;
-        self.settle_down(jobs);
+        self.cells.settle_down(jobs);
         Ok(self.step(jobs, |model, now| model.look(now, &self.process, look, after)))
     }
 }
@@ -83,6 +74,10 @@ impl Object for Model {
 
     fn advance(&mut self, now: Now) {
         self.advance(now);
+    }
+
+    fn is_settling(&self, _now: Now) -> bool {
+        self.is_settling()
     }
 
     fn end_step(&mut self, now: Now, ears: &WeakSlot<Ears>) -> Option<(Arc<Ears>, Vec<News>)> {
@@ -107,7 +102,7 @@ impl JobStore for MemoryJob {
     fn submit(&self, jobs: &Address, batch: Vec<NewJob>) -> BoxFuture<'static, Result<Accepted>> {
         if batch.iter().any(|job| job.max_depth.is_some()) {
             // What is overdue takes no room.
-            self.settle_down(jobs);
+            self.cells.settle_down(jobs);
         }
         ready(Ok(self.step(jobs, |model, now| model.submit(now, batch))))
     }
@@ -121,7 +116,7 @@ impl JobStore for MemoryJob {
     }
 
     fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
-        self.settle_down(jobs);
+        self.cells.settle_down(jobs);
         ready(Ok(self.step(jobs, |model, now| model.change(now, change))))
     }
 

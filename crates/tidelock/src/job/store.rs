@@ -18,7 +18,7 @@ pub(crate) use self::view::{
 pub use self::view::{RetryReason, Totals};
 use super::ears::Ears;
 use crate::error::Result;
-pub(crate) use crate::handover::store::{Content, MAX_BATCH, MAX_BYTES, PauseView, SETTLING_STEPS, STEP};
+pub(crate) use crate::handover::store::{Content, MAX_BATCH, MAX_BYTES, PauseView, STEP};
 use crate::name::Address;
 pub(crate) use crate::queue::store::Due;
 use crate::runtime::BoxFuture;

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 
 use super::model::Model;
-use super::store::{
-    Action, Bounds, Change, Get, KeyedStore, Kind, Life, List, Object, Outcome, Position, Read, SETTLING_STEPS, STEP,
-};
+use super::store::{Action, Bounds, Change, Get, KeyedStore, Kind, Life, List, Object, Outcome, Position, Read, STEP};
 use crate::Tidelock;
+use crate::backend::SETTLING_STEPS;
 use crate::backend::redis::UNSWEPT;
 use crate::differential::on_every_server;
 use crate::name::Address;

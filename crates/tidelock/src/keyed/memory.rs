@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::model::{Model, NUMBERS_KEPT};
 use super::store::{
-    Change, Changed, Get, KeyedStore, List, Listing, Object, Places, Position, Read, RecordView, SETTLING_STEPS, STEP,
-    Span, StatsView,
+    Change, Changed, Get, KeyedStore, List, Listing, Object, Places, Position, Read, RecordView, STEP, Span, StatsView,
 };
+use crate::backend::SETTLING_STEPS;
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;

@@ -18,8 +18,6 @@ pub(crate) const MAX_PAGE: usize = 1_000;
 pub(crate) const MAX_BYTES: u64 = 4 * 1_024 * 1_024;
 /// Overdue transitions that one step carries out.
 pub(crate) const STEP: usize = 200;
-/// Steps that a look waits for before it shows what there is.
-pub(crate) const SETTLING_STEPS: usize = 50;
 
 /// What a keyed store does for its handles.
 ///
@@ -34,7 +32,8 @@ pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
     /// A page of records and the place of the log at the same instant. First carries out all that is overdue, in
     /// bounded steps.
     fn list(&self, object: &Object, list: List) -> BoxFuture<'static, Result<Listing>>;
-    /// The object as a whole, after carrying out what is overdue, in at most [`SETTLING_STEPS`] bounded steps.
+    /// The object as a whole, after carrying out what is overdue, in at most
+    /// [`SETTLING_STEPS`](crate::backend::SETTLING_STEPS) bounded steps.
     fn stats(&self, object: &Object) -> BoxFuture<'static, Result<StatsView>>;
     /// Where the log begins and ends now. Writes nothing.
     fn places(&self, object: &Object) -> BoxFuture<'static, Result<Places>>;

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::model::{Model, Now};
-use super::store::{
-    Accepted, Change, Changes, Look, NewMessage, QueueStore, SETTLING_STEPS, Settle, Settled, Take, Taken, View,
-};
+use super::store::{Accepted, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
 use crate::backend::memory::cells::{Cells, Object, Whole};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
@@ -37,15 +35,6 @@ impl MemoryQueue {
         })
     }
 
-    /// Steps until nothing is overdue, as often as a look waits for.
-    fn settle_down(&self, queue: &Address) {
-        for _ in 1..SETTLING_STEPS {
-            if !self.step(queue, |model, _| model.is_settling()) {
-                return;
-            }
-        }
-    }
-
     fn take_now(&self, queue: &Address, take: &Take) -> Taken {
         loop {
             let (mut taken, settling) =
@@ -66,7 +55,7 @@ impl MemoryQueue {
             _ => None,
         };
         let after = after.map(read_cursor).transpose()?;
-        self.settle_down(queue);
+        self.cells.settle_down(queue);
         Ok(self.step(queue, |model, now| model.look(now, look, after)))
     }
 }
@@ -85,6 +74,10 @@ impl Object for Model {
 
     fn advance(&mut self, now: Now) {
         self.advance(now);
+    }
+
+    fn is_settling(&self, _now: Now) -> bool {
+        self.is_settling()
     }
 
     fn end_step(&mut self, now: Now, bell: &WeakSlot<Bell>) -> Option<(Arc<Bell>, ())> {
@@ -110,7 +103,7 @@ impl QueueStore for MemoryQueue {
     fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
         if batch.iter().any(|message| message.max_depth.is_some()) {
             // What is overdue takes no room.
-            self.settle_down(queue);
+            self.cells.settle_down(queue);
         }
         ready(Ok(self.step(queue, |model, now| model.send(now, batch))))
     }
@@ -124,7 +117,7 @@ impl QueueStore for MemoryQueue {
     }
 
     fn change(&self, queue: &Address, change: Change) -> BoxFuture<'static, Result<Changes>> {
-        self.settle_down(queue);
+        self.cells.settle_down(queue);
         ready(Ok(self.step(queue, |model, now| model.change(now, change))))
     }
 

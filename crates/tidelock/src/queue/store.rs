@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bell::Bell;
 use crate::error::Result;
 pub(crate) use crate::handover::store::{
-    Action, Content, DeadFilter, Dedup, Handed, MAX_BATCH, MAX_BYTES, PauseView, SETTLING_STEPS, STEP, Settle, Settled,
-    Taken,
+    Action, Content, DeadFilter, Dedup, Handed, MAX_BATCH, MAX_BYTES, PauseView, STEP, Settle, Settled, Taken,
 };
 pub use crate::handover::store::{DeadReason, Place};
 use crate::name::Address;

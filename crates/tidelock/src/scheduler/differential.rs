@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 
 use super::model::{Model, Now};
 use super::store::{
-    Beat, Busy, Change, Definition, Dispatched, Guess, Look, Next, PlannedSlot, Role, SETTLING_STEPS, ScheduleView,
-    SchedulerStore, StateView, Step, TriggerView, View, Wish, Write, Written,
+    Beat, Busy, Change, Definition, Dispatched, Guess, Look, Next, PlannedSlot, Role, ScheduleView, SchedulerStore,
+    StateView, Step, TriggerView, View, Wish, Write, Written,
 };
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
@@ -391,7 +391,7 @@ impl Run {
     async fn compare(&mut self, mut look: Look) {
         loop {
             let now = self.now();
-            for _ in 0..SETTLING_STEPS {
+            for _ in 0..crate::backend::SETTLING_STEPS {
                 self.model.sweep(now);
                 if !self.model.is_settling(now) {
                     break;

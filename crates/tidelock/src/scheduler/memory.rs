@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::model::{Model, Now};
-use super::store::{Beat, Beaten, Change, Changes, Look, SETTLING_STEPS, SchedulerStore, View, Write, Written};
+use super::store::{Beat, Beaten, Change, Changes, Look, SchedulerStore, View, Write, Written};
 use crate::backend::memory::cells::{Cells, Object, Whole};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
@@ -27,16 +27,11 @@ impl MemoryScheduler {
     }
 
     fn look_now(&self, scheduler: &Address, look: &Look) -> View {
-        for _ in 0..SETTLING_STEPS {
-            let settling = self.cells.step(scheduler, |model, now| {
-                model.sweep(now);
-                model.is_settling(now)
-            });
-            if !settling {
-                break;
-            }
-        }
-        self.cells.step(scheduler, |model, now| model.look(now, look))
+        self.cells.settle_down(scheduler);
+        self.cells.step(scheduler, |model, now| {
+            model.sweep(now);
+            model.look(now, look)
+        })
     }
 }
 
@@ -54,6 +49,10 @@ impl Object for Model {
 
     fn advance(&mut self, now: Now) {
         self.sweep(now);
+    }
+
+    fn is_settling(&self, now: Now) -> bool {
+        self.is_settling(now)
     }
 
     fn end_step(&mut self, _now: Now, bell: &WeakSlot<Bell>) -> Option<(Arc<Bell>, ())> {

@@ -29,8 +29,6 @@ pub(crate) const TRIGGER_PATIENCE: u64 = 1_000;
 pub(crate) const LETTERS_UNTOLD: u64 = 5_000;
 /// Overdue transitions that one step carries out.
 pub(crate) const STEP: usize = 200;
-/// Steps in which a look settles before it shows what it finds.
-pub(crate) const SETTLING_STEPS: usize = 50;
 /// The most bytes of definitions that one answer carries (one may be as large on its own).
 pub(crate) const MAX_BYTES: usize = 4 * 1_024 * 1_024;
 

@@ -6,9 +6,10 @@ use super::model::{Model, Woken};
 #[cfg(target_family = "wasm")]
 use super::store::Position;
 use super::store::{
-    Appended, Change, Changes, Look, MAX_GROUPS, NewEvent, Read, SETTLING_STEPS, Settings, Settle, Settled, Span, Take,
-    Taken, TopicStore, View, read_dead_cursor,
+    Appended, Change, Changes, Look, MAX_GROUPS, NewEvent, Read, Settings, Settle, Settled, Span, Take, Taken,
+    TopicStore, View, read_dead_cursor,
 };
+use crate::backend::SETTLING_STEPS;
 use crate::backend::memory::cells::{self, Cells};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;

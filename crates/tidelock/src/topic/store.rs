@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bell::Bell;
 use crate::error::{Error, ErrorKind, Result};
 pub(crate) use crate::handover::store::{
-    Action, Content, DeadFilter, DeadReason, Dedup, MAX_BATCH, MAX_BYTES, PauseView, SETTLING_STEPS, STEP, Settle,
-    Settled,
+    Action, Content, DeadFilter, DeadReason, Dedup, MAX_BATCH, MAX_BYTES, PauseView, STEP, Settle, Settled,
 };
 use crate::name::Address;
 use crate::runtime::BoxFuture;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::Timer;
+use crate::backend::SETTLING_STEPS;
 use crate::hash::HashMap;
 use crate::name::Address;
 use crate::time::{Now, Timestamp};
@@ -41,6 +42,8 @@ pub(crate) trait Object: Default {
     fn is_idle_since(&self) -> Option<u64>;
     /// Carries out a bounded part of what is overdue.
     fn advance(&mut self, now: Now);
+    /// Whether more is overdue than a step carries out.
+    fn is_settling(&self, now: Now) -> bool;
     /// Ends a step: who hears what when the model is free again.
     fn end_step(&mut self, now: Now, bell: &WeakSlot<Self::Bell>) -> Option<(Arc<Self::Bell>, Self::News)>;
     fn ring(bell: &Self::Bell, news: Self::News);
@@ -101,6 +104,19 @@ impl<O: Object> Cells<Whole<O>> {
         let outcome = operation(&mut model, now);
         cell.end_step(model, now, &self.timer);
         outcome
+    }
+
+    /// Steps until nothing is overdue, as often as a look waits for; its own step is the last.
+    pub(crate) fn settle_down(&self, address: &Address) {
+        let step = |model: &mut O, now| {
+            model.advance(now);
+            model.is_settling(now)
+        };
+        for _ in 1..SETTLING_STEPS {
+            if !self.step(address, step) {
+                return;
+            }
+        }
     }
 
     /// What rings for those in this process who wait for something of the object.

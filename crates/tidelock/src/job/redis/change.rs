@@ -4,9 +4,9 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::state_of;
-use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected};
+use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected, until_settled};
 use crate::error::Result;
-use crate::job::store::{Change, Changes, SETTLING_STEPS};
+use crate::job::store::{Change, Changes};
 
 static CHANGE: Script = script!(
     "job.change",
@@ -90,17 +90,17 @@ fn read(answer: &Value) -> Result<(u64, Option<Changes>)> {
 
 impl Remote {
     pub(super) async fn change(&self, change: Change) -> Result<Changes> {
-        for step in 1.. {
+        let change = &change;
+        let changes = until_settled(|last| async move {
             let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
-            rest.push(if step >= SETTLING_STEPS { b"1" } else { b"0" });
-            push(&change, &mut rest);
+            rest.push(if last { b"1" } else { b"0" });
+            push(change, &mut rest);
             let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
             let (next, changes) = read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
             self.told_next(next);
-            if let Some(changes) = changes {
-                return Ok(changes);
-            }
-        }
-        unreachable!("the last step is told to change whatever is overdue")
+            Ok((changes.is_none(), changes))
+        });
+        // The last step was told to change whatever is overdue.
+        changes.await?.ok_or_else(|| unexpected("change", &Value::Nil))
     }
 }

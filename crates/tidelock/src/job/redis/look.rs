@@ -4,12 +4,11 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::{Shown, Stored, content_of, events_of, failures_of, line_bytes, line_text, state_of};
-use crate::backend::redis::{Arguments, Bytes, Repeat, Script, Taker as _, foreign, script, unexpected};
+use crate::backend::redis::{Arguments, Bytes, Repeat, Script, Taker as _, foreign, script, unexpected, until_settled};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::job::store::{
-    EndView, EventView, EventsView, JobFilter, JobState, Look, MAX_EVENTS, PauseView, SETTLING_STEPS, StatsView,
-    Totals, View,
+    EndView, EventView, EventsView, JobFilter, JobState, Look, MAX_EVENTS, PauseView, StatsView, Totals, View,
 };
 
 static LOOK: Script = script!(
@@ -117,20 +116,19 @@ impl Answer {
 impl Remote {
     /// Asks the script, again while more is overdue than one step carries out.
     async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
-        for step in 1.. {
+        let push = &push;
+        until_settled(|last| async move {
             let mut arguments = self.arguments(None);
-            arguments.push(if step >= SETTLING_STEPS { b"1" } else { b"0" });
+            arguments.push(if last { b"1" } else { b"0" });
             arguments.push(what.as_bytes());
             push(&mut arguments);
             let within = self.server.request_timeout;
             let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
             let answer = Answer::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
             self.told_next(answer.next);
-            if !answer.settling || step >= SETTLING_STEPS {
-                return Ok(answer);
-            }
-        }
-        unreachable!("the loop returns")
+            Ok((answer.settling, answer))
+        })
+        .await
     }
 
     pub(super) async fn look(&self, look: Look) -> Result<View> {

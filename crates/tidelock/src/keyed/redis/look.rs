@@ -7,11 +7,11 @@ use redis::Value;
 
 use super::Site;
 use super::stored::{self, some};
-use crate::backend::redis::{Arguments, Script, script};
+use crate::backend::SETTLING_STEPS;
+use crate::backend::redis::{Arguments, Script, script, until_settled};
 use crate::error::Result;
 use crate::keyed::store::{
-    Bounds, EventView, Happened, List, Listing, MAX_BYTES, Overflow, Position, Read, RecordView, SETTLING_STEPS, Span,
-    StatsView,
+    Bounds, EventView, Happened, List, Listing, MAX_BYTES, Overflow, Position, Read, RecordView, Span, StatsView,
 };
 
 static LOOK: Script = script!(
@@ -90,14 +90,11 @@ impl Site {
     }
 
     pub(super) async fn stats(&self) -> Result<StatsView> {
-        for step in 1.. {
-            let last = step == SETTLING_STEPS;
+        let shown = until_settled(|last| async move {
             let shown = self.look("stats", |arguments| arguments.push(if last { b"1" } else { b"0" })).await?;
-            if last || !shown.settling {
-                return numbers(shown);
-            }
-        }
-        unreachable!("the loop returns")
+            Ok((shown.settling, shown))
+        });
+        numbers(shown.await?)
     }
 
     /// What stands in the log behind a place, as the script tells it.

@@ -4,12 +4,11 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::Stored;
-use crate::backend::redis::{Arguments, Repeat, Script, Taker as _, reason_letter, script, unexpected};
+use crate::backend::redis::{Arguments, Repeat, Script, Taker as _, reason_letter, script, unexpected, until_settled};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::queue::store::{
-    Change, Changes, DeadFilter, DeadView, Look, MessageView, PauseView, Removed, Requeue, SETTLING_STEPS, State,
-    StatsView, View,
+    Change, Changes, DeadFilter, DeadView, Look, MessageView, PauseView, Removed, Requeue, State, StatsView, View,
 };
 
 static LOOK: Script = script!(
@@ -96,7 +95,8 @@ impl Shown {
 impl Remote {
     /// Asks the look script, again while more is overdue than one step carries out.
     async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Shown> {
-        for step in 1.. {
+        let push = &push;
+        until_settled(|_| async move {
             let mut arguments = self.arguments(None);
             arguments.push(what.as_bytes());
             push(&mut arguments);
@@ -108,11 +108,9 @@ impl Remote {
             let settling = items.next() == Some(Value::Int(1));
             let mut shown = Shown { settling, now: 0, items };
             shown.now = shown.count()?;
-            if !settling || step == SETTLING_STEPS {
-                return Ok(shown);
-            }
-        }
-        unreachable!("the loop returns")
+            Ok((settling, shown))
+        })
+        .await
     }
 
     pub(super) async fn look(&self, look: Look) -> Result<View> {
@@ -325,13 +323,12 @@ impl Remote {
     /// One step of a change that is judged by the state of messages: once all that is overdue was carried out, unless that
     /// takes more steps than a look waits for.
     async fn judged_step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changed> {
-        for _ in 1..SETTLING_STEPS {
-            let answer = self.change_step(what, false, &push).await?;
-            if answer.word != "settling" {
-                return Ok(answer);
-            }
-        }
-        self.change_step(what, true, &push).await
+        let push = &push;
+        until_settled(|last| async move {
+            let answer = self.change_step(what, last, push).await?;
+            Ok((answer.word == "settling", answer))
+        })
+        .await
     }
 
     /// `now`: even if more is overdue than one step carries out.

@@ -1,9 +1,9 @@
 //! Looking at a scheduler, and sweeping it.
 
 use super::{Answer, Remote, stored};
-use crate::backend::redis::{Arguments, Script, script};
+use crate::backend::redis::{Arguments, Script, script, until_settled};
 use crate::error::Result;
-use crate::scheduler::store::{LeaderView, Look, SETTLING_STEPS, StatsView, View};
+use crate::scheduler::store::{LeaderView, Look, StatsView, View};
 
 static LOOK: Script =
     script!("scheduler look", "../../lua/time.lua", "../lua/store.lua", "../lua/moves.lua", "../lua/look.lua",);
@@ -11,17 +11,16 @@ static LOOK: Script =
 impl Remote {
     /// Asks the look script, again while more is overdue than one step carries out.
     pub(super) async fn look(&self, look: Look) -> Result<View> {
-        for step in 1.. {
+        let look = &look;
+        let answer = until_settled(|_| async move {
             let mut arguments = self.arguments(None);
-            push_look(&look, &mut arguments);
+            push_look(look, &mut arguments);
             let mut answer = self.run(&LOOK, &arguments).await?;
             let settling = answer.number()? == 1;
             self.told_next(answer.number()?);
-            if !settling || step == SETTLING_STEPS {
-                return view(&look, &mut answer);
-            }
-        }
-        unreachable!("the loop returns")
+            Ok((settling, answer))
+        });
+        view(look, &mut answer.await?)
     }
 
     /// One step of what is overdue.

@@ -8,9 +8,9 @@ use super::Remote;
 use super::group::RemoteGroup;
 use super::look::{pair, push_filter};
 use super::stored::begin_bytes;
-use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected};
+use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected, until_settled};
 use crate::error::Result;
-use crate::topic::store::{Begin, Change, Changes, DeadFilter, SETTLING_STEPS};
+use crate::topic::store::{Begin, Change, Changes, DeadFilter};
 
 static CHANGE: Script = script!(
     "group.change",
@@ -106,19 +106,18 @@ impl Remote {
 impl RemoteGroup {
     /// Makes a step of a change: once nothing is overdue, or after as many steps as a look waits for that.
     async fn step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
-        for step in 1.. {
+        let push = &push;
+        until_settled(|last| async move {
             let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
-            rest.push(if step == SETTLING_STEPS { b"1" } else { b"0" });
+            rest.push(if last { b"1" } else { b"0" });
             rest.push(what.as_bytes());
             push(&mut rest);
             let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
             let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
             let read = read_answer(&answer).ok_or_else(|| unexpected(what, &answer))?;
-            if read.word != "settling" {
-                return Ok(read);
-            }
-        }
-        unreachable!("the loop returns")
+            Ok((read.word == "settling", read))
+        })
+        .await
     }
 
     async fn begin_at(&self, what: &str, begin: Begin) -> Result<Changes> {

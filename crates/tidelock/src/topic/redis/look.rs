@@ -9,11 +9,13 @@ use redis::Value;
 use super::Remote;
 use super::group::RemoteGroup;
 use super::stored::{Stored, begin_bytes, event, gap, place, place_bytes};
-use crate::backend::redis::{Arguments, Bytes, Repeat, Script, Taker as _, reason_letter, script, unexpected};
+use crate::backend::redis::{
+    Arguments, Bytes, Repeat, Script, Taker as _, reason_letter, script, unexpected, until_settled,
+};
 use crate::error::Result;
 use crate::topic::store::{
-    Begin, DeadFilter, DeadView, GroupView, Look, MAX_BYTES, PauseView, Position, READ_BYTES, Read, SETTLING_STEPS,
-    Settings, Span, StatsView, View, read_dead_cursor,
+    Begin, DeadFilter, DeadView, GroupView, Look, MAX_BYTES, PauseView, Position, READ_BYTES, Read, Settings, Span,
+    StatsView, View, read_dead_cursor,
 };
 
 static LOOK: Script = script!(
@@ -203,7 +205,8 @@ impl RemoteGroup {
     /// Asks the look script, again while more is overdue than one step carries out. Answers whether more still is, the
     /// life, and what was shown.
     async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<(bool, u64, Items)> {
-        for step in 1.. {
+        let push = &push;
+        until_settled(|_| async move {
             let mut arguments = self.arguments(None);
             arguments.push(what.as_bytes());
             push(&mut arguments);
@@ -212,11 +215,9 @@ impl RemoteGroup {
             let mut shown = Items::of(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
             let settling = shown.flag();
             let life = shown.count()?;
-            if !settling || step == SETTLING_STEPS {
-                return Ok((settling, life, shown));
-            }
-        }
-        unreachable!("the loop returns")
+            Ok((settling, (settling, life, shown)))
+        })
+        .await
     }
 
     async fn view(&self) -> Result<Option<GroupView>> {

@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 
 use super::Remote;
 use super::stored::{PLACE, place};
+use crate::backend::SETTLING_STEPS;
 use crate::backend::redis::{
     Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, push_content, refuse, script, unexpected,
 };
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
-use crate::topic::store::{Appended, NewEvent, Position, SETTLING_STEPS, Settings};
+use crate::topic::store::{Appended, NewEvent, Position, Settings};
 
 static PUBLISH: Script = script!(
     "topic.publish",

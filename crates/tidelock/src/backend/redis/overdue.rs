@@ -1,0 +1,19 @@
+//! Scripts that carry out what is overdue before they answer, a bounded part of it in each call.
+
+use crate::backend::SETTLING_STEPS;
+use crate::error::Result;
+
+/// Repeats a step until nothing is overdue any more, but not more often than somebody waits for that. The step hears
+/// whether it is the last one; it answers whether more is overdue than it carried out, and what it found.
+pub(crate) async fn until_settled<T, F>(mut step: impl FnMut(bool) -> F) -> Result<T>
+where
+    F: Future<Output = Result<(bool, T)>>,
+{
+    for _ in 1..SETTLING_STEPS {
+        let (settling, found) = step(false).await?;
+        if !settling {
+            return Ok(found);
+        }
+    }
+    Ok(step(true).await?.1)
+}
