@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::time::{HOUR, SECOND, check_duration};
 
@@ -108,9 +109,9 @@ impl Backoff {
         let Limits { base, max, longest, steepest } = *limits;
         check_duration(error, base, self.base, Duration::ZERO, longest)?;
         check_duration(error, max, self.cap(), self.base, longest)?;
-        within(error, "factor", self.factor, 1.0, steepest)?;
+        check::range(error, "factor", self.factor, 1.0, steepest)?;
         match self.jitter {
-            Jitter::Around(jitter) => within(error, "jitter", jitter, 0.0, 1.0),
+            Jitter::Around(jitter) => check::range(error, "jitter", jitter, 0.0, 1.0),
             Jitter::Full => Ok(()),
         }
     }
@@ -179,18 +180,6 @@ fn from_nanos(nanos: f64) -> Duration {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
     let nanos = nanos.round() as u64;
     Duration::from_nanos(nanos)
-}
-
-/// Checks `min <= value <= max`, which no NaN passes.
-pub(crate) fn check_number(option: &str, value: f64, min: f64, max: f64) -> Result<()> {
-    within(Error::configuration, option, value, min, max)
-}
-
-fn within(error: fn(String) -> Error, option: &str, value: f64, min: f64, max: f64) -> Result<()> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(error(format!("{option} must be {min}..={max}, but is {value}")))
 }
 
 /// The pauses between the library's own repeats of one request: they double up to the longest, and each is drawn from the

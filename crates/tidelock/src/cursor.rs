@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::check::LARGEST;
 use crate::name::Address;
 
 /// Numbers in a cursor are below 2^53: eleven digits of five bits.
@@ -58,7 +59,7 @@ fn number(text: &str) -> Option<u64> {
     }
     let digit = |byte: u8| ALPHABET.iter().position(|known| *known == byte);
     let number = text.bytes().try_fold(0, |number, byte| Some(number << 5 | digit(byte)? as u64))?;
-    (number < 1 << 53).then_some(number)
+    (number <= LARGEST).then_some(number)
 }
 
 #[cfg(test)]
@@ -68,8 +69,8 @@ mod tests {
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {
         let owner = Owner::of("topic", &Address::new(&"default".into(), "orders"));
-        let text = encode(owner, &[0, 17, (1 << 53) - 1]);
-        assert_eq!(decode(&text), Some((owner, [0, 17, (1 << 53) - 1])));
+        let text = encode(owner, &[0, 17, LARGEST]);
+        assert_eq!(decode(&text), Some((owner, [0, 17, LARGEST])));
         assert!(text.len() <= 80 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'));
         for end in 0..text.len() {
             assert_eq!(decode::<3>(&text[..end]), None, "{}", &text[..end]);

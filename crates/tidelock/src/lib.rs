@@ -52,6 +52,7 @@ mod backend;
 mod backoff;
 mod bell;
 mod changed;
+mod check;
 mod codec;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 mod connect;

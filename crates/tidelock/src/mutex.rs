@@ -46,6 +46,7 @@ pub use self::request::{Describe, Lock, LockOrErr, TryLock};
 use self::builder::Options;
 use self::observe::Meter;
 use self::room::Room;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::tidelock::World;
@@ -209,16 +210,13 @@ pub enum GrantEnd {
     Finished,
 }
 
-/// The shortest lease that is renewed in time.
-const SHORTEST_RENEWED: Duration = Duration::from_millis(100);
-
 /// Refuses a lease that is not whole milliseconds of the range that is allowed.
 fn check_lease(error: fn(String) -> Error, lease: Duration, renews: bool) -> Result<()> {
     if !lease.subsec_nanos().is_multiple_of(1_000_000) {
         return Err(error(format!("lease must be whole milliseconds, but is {lease:?}")));
     }
-    if renews && lease < SHORTEST_RENEWED && !lease.is_zero() {
-        return Err(error(format!("a lease that renews itself must be 100ms or more, but is {lease:?}")));
+    if renews && !lease.is_zero() {
+        check::renewed(error, lease)?;
     }
     check_duration(error, "lease", lease, Duration::from_millis(1), TEN_YEARS)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::handover::store::MAX_BATCH;
 
@@ -34,10 +35,7 @@ pub struct Page<T> {
     pub next: Option<PageToken>,
 }
 
-/// Checks the limit of a page or a peek.
+/// Checks how many items a page, a peek or a receive may give.
 pub(crate) fn page_limit(what: &str, limit: usize) -> Result<usize> {
-    if (1..=MAX_BATCH).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(Error::argument(format!("{what} must be 1..={MAX_BATCH}, but is {limit}")))
+    check::range(Error::argument, what, limit, 1, MAX_BATCH).map(|()| limit)
 }

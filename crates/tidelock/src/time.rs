@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::check::LARGEST;
 use crate::error::{Error, Result};
 use crate::runtime;
 
 /// The last instant of a pinned clock, a day before the microseconds that number events and fences pass 2^53.
-const LAST: u64 = (1 << 53) / 1_000 - 86_400_000;
+const LAST: u64 = LARGEST / 1_000 - 86_400_000;
 
 /// One second.
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -284,7 +285,7 @@ mod tests {
     fn a_pinned_clock_ends_while_its_microseconds_are_exact() {
         let pinned = ManualClock::at(Timestamp(u64::MAX));
         let last = pinned.now();
-        assert!(last.as_millis() < (1 << 53) / 1_000);
+        assert!(last.as_millis() < LARGEST / 1_000);
         pinned.advance(Duration::MAX);
         pinned.set(Timestamp(u64::MAX));
         assert_eq!(pinned.now(), last);

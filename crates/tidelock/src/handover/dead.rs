@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::check::{self, LARGEST};
 use crate::error::{Error, Result};
 use crate::time::{TEN_YEARS, check_duration, whole_millis};
 
@@ -39,8 +40,7 @@ pub(crate) fn requeue_delay(delay: Duration) -> Result<u64> {
 /// The limit of a request on many dead letters, checked.
 pub(crate) fn letters_limit(limit: Option<u64>) -> Result<Option<u64>> {
     match limit {
-        Some(0) => Err(Error::argument("limit must be at least 1, but is 0")),
-        Some(limit) if limit >= 1 << 53 => Err(Error::argument(format!("limit must be below 2^53, but is {limit}"))),
-        limit => Ok(limit),
+        Some(most) => check::range(Error::argument, "limit", most, 1, LARGEST).map(|()| limit),
+        None => Ok(None),
     }
 }

@@ -13,6 +13,7 @@ use super::held::{Held, Receipt};
 use super::observe::{self, Counter, Operation};
 use super::site::{Object, Site};
 use super::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
+use crate::check::LARGEST;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::queue::MessageId;
@@ -130,7 +131,7 @@ impl Settlement {
 fn belongs(site: &Site, receipt: &Receipt) -> Result<()> {
     let here = &site.address;
     let (MessageId(id), fence, lease) = (receipt.id, receipt.fence, receipt.lease);
-    if id >= 1 << 53 || fence >= 1 << 53 || lease == 0 || lease > whole_millis(TEN_YEARS) {
+    if id > LARGEST || fence > LARGEST || lease == 0 || lease > whole_millis(TEN_YEARS) {
         return Err(Error::argument(format!("the receipt is none that a delivery gave: {receipt:?}")));
     }
     if here.id == receipt.object && here.tenant == receipt.tenant && site.group() == receipt.group.as_ref() {

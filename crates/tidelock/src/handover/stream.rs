@@ -19,6 +19,7 @@ use super::receivers::{Receivers, Terms, WaitEnd};
 use super::site::Claims;
 use super::store::{Handed, MAX_BATCH};
 use crate::backoff::Pauses;
+use crate::check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, BoxFuture};
 use crate::time::SECOND;
@@ -128,14 +129,9 @@ impl<O: Opening> Setup<O> {
     fn source(self) -> Result<Source<O>> {
         let Self { handle, wish, prefetch, until, drain } = self;
         let terms = wish.terms(handle.terms())?;
-        if prefetch > MAX_BATCH {
-            return Err(Error::argument(format!("prefetch must be 0..=1000, but is {prefetch}")));
-        }
-        if prefetch > 0 && terms.lease < 100 {
-            let lease = Duration::from_millis(terms.lease);
-            return Err(Error::argument(format!(
-                "a lease that renews itself must be at least 100 ms, but is {lease:?}"
-            )));
+        check::range(Error::argument, "prefetch", prefetch, 0, MAX_BATCH)?;
+        if prefetch > 0 {
+            check::renewed(Error::argument, Duration::from_millis(terms.lease))?;
         }
         let ahead = (prefetch > 0)
             .then(|| Prefetched::start(handle.receivers(), &terms, handle.max_nack_delay(), prefetch, drain));

@@ -23,6 +23,7 @@ use super::receive::Wish;
 use super::receivers::{Receivers, Terms};
 use super::store::Handed;
 use crate::backoff::{Backoff, Limits};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::runtime::BoxFuture;
 use crate::time::{HOUR, SECOND, TEN_YEARS, check_duration};
@@ -175,19 +176,10 @@ impl Crew {
     fn plan(self) -> Result<Plan> {
         let Self { handler, on_gap, concurrency, backoff, timeout, shutdown_grace, max_nack_delay, .. } = self;
         let terms = self.wish.terms(&self.terms)?;
-        if terms.lease < 100 {
-            let lease = Duration::from_millis(terms.lease);
-            return Err(Error::argument(format!(
-                "a lease that renews itself must be at least 100 ms, but is {lease:?}"
-            )));
-        }
-        if !(1..=10_000).contains(&concurrency) {
-            return Err(Error::argument(format!("concurrency must be 1..=10000, but is {concurrency}")));
-        }
+        check::renewed(Error::argument, Duration::from_millis(terms.lease))?;
+        check::range(Error::argument, "concurrency", concurrency, 1, 10_000)?;
         let prefetch = self.prefetch.unwrap_or(concurrency);
-        if prefetch > 10_000 {
-            return Err(Error::argument(format!("prefetch must be 0..=10000, but is {prefetch}")));
-        }
+        check::range(Error::argument, "prefetch", prefetch, 0, 10_000)?;
         if let Some(timeout) = timeout {
             check_duration(Error::argument, "timeout", timeout, Duration::from_millis(1), TEN_YEARS)?;
         }

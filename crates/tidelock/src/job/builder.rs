@@ -10,6 +10,7 @@ use super::policy::Policy;
 use super::site::receivers;
 use super::store::Rules;
 use crate::backoff::{self, Backoff};
+use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::name::{self, Address};
@@ -44,14 +45,8 @@ impl RunOptions {
     pub(super) fn check(&self, error: fn(String) -> Error) -> Result<()> {
         let millisecond = Duration::from_millis(1);
         let duration = |option: &str, value: Duration| check_duration(error, option, value, millisecond, TEN_YEARS);
-        let runs = |option: &str, value: u32, max: u32| {
-            if (1..=max).contains(&value) {
-                return Ok(());
-            }
-            Err(error(format!("{option} must be 1..={max}, but is {value}")))
-        };
-        runs("attempts", self.attempts, 1_000_000)?;
-        runs("max_crashes", self.max_crashes, 1_000)?;
+        check::range(error, "attempts", self.attempts, 1, 1_000_000)?;
+        check::range(error, "max_crashes", self.max_crashes, 1, 1_000)?;
         if let Some(backoff) = &self.backoff {
             backoff.check_as(error, &BACKOFF)?;
         }
@@ -86,10 +81,10 @@ impl RunOptions {
 
 /// A lease that the worker renews leaves time for it.
 pub(super) fn check_renewed(error: fn(String) -> Error, lease: Duration, manual_heartbeat: bool) -> Result<()> {
-    if manual_heartbeat || lease >= Duration::from_millis(100) {
+    if manual_heartbeat {
         return Ok(());
     }
-    Err(error(format!("a lease that renews itself must be at least 100 ms, but is {lease:?}: see manual_heartbeat")))
+    check::renewed(|text| error(format!("{text}: see manual_heartbeat")), lease)
 }
 
 /// The options of a handle, checked.
@@ -287,18 +282,12 @@ impl<I, O> JobBuilder<I, O> {
     }
 
     fn check_options(&self) -> Result<()> {
-        const MAX: u64 = (1 << 53) - 1;
         name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
         name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
         self.run.check(Error::configuration)?;
         check_duration(Error::configuration, "dedup_for", self.dedup_for, Duration::from_millis(1), TEN_YEARS)?;
         self.border.check_limit()?;
-        match self.max_depth {
-            Some(depth) if !(1..=MAX).contains(&depth) => {
-                Err(Error::configuration(format!("max_depth must be 1..={MAX} or none, but is {depth}")))
-            }
-            _ => Ok(()),
-        }
+        check::count("max_depth", self.max_depth)
     }
 }
 

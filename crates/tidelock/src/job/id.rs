@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::check;
 use crate::cursor::{Owner, decode, encode};
 use crate::error::{Error, Result};
 
@@ -30,9 +31,8 @@ impl FromStr for JobId {
 
     /// Reads the decimal text of an id.
     fn from_str(text: &str) -> Result<Self> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let id = text.parse().ok().filter(|id| digits && *id < 1 << 53);
-        id.map(Self).ok_or_else(|| Error::argument(format!("a job id is a decimal below 2^53, but this is {text:?}")))
+        let id = check::decimal(text).map(Self);
+        id.ok_or_else(|| Error::argument(format!("a job id is a decimal below 2^53, but this is {text:?}")))
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn an_id_is_its_decimal_and_nothing_else_is_read() {
-        let id = JobId((1 << 53) - 1);
+        let id = JobId(check::LARGEST);
         assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
         for text in ["", "-1", "+1", "1.0", "0x1", " 1", "9007199254740992", "99999999999999999999"] {
             assert!(text.parse::<JobId>().is_err(), "{text:?}");

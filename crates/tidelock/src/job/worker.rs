@@ -26,6 +26,7 @@ use super::Job;
 use super::context::JobContext;
 use super::failure::JobError;
 use super::observe;
+use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{Error, Result};
 use crate::handover::{Background, Receivers, Terms};
@@ -174,9 +175,7 @@ impl<I, O> JobWorker<I, O> {
 
     fn plan(self) -> Result<Plan> {
         let Self { handler, codec, limit, name, concurrency, shutdown_grace, .. } = self;
-        if !(1..=10_000).contains(&concurrency) {
-            return Err(Error::argument(format!("concurrency must be 1..=10000, but is {concurrency}")));
-        }
+        check::range(Error::argument, "concurrency", concurrency, 1, 10_000)?;
         check_duration(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
         name::check(Error::argument, "worker_name", &name, name::MAX_ID)?;
         // How long a run may be kept is said by its job.

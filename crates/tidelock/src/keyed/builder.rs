@@ -7,6 +7,7 @@ use super::handle::{Handle, Options};
 use super::site::Site;
 use super::store::{Bounds, Kind, Object};
 use crate::backend::most;
+use crate::check;
 use crate::codec::Border;
 use crate::error::{Error, Result};
 use crate::name::{self, Address};
@@ -66,6 +67,7 @@ impl<T> Setup<T> {
     fn check(&self) -> Result<()> {
         name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
         name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        let number = |option: &str, value, min, max| check::range(Error::configuration, option, value, min, max);
         number("max_entries", self.max_entries, 1, most(1_000_000))?;
         number("payload_limit", self.border.limit as u64, 1, most(16 << 20))?;
         duration("event_retention", self.event_retention)?;
@@ -78,13 +80,6 @@ impl<T> Setup<T> {
 /// Checks an option of a definition: 1 ms..=10 years.
 pub(crate) fn duration(option: &str, value: Duration) -> Result<()> {
     check_duration(Error::configuration, option, value, Duration::from_millis(1), TEN_YEARS)
-}
-
-fn number(option: &str, value: u64, min: u64, max: u64) -> Result<()> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::configuration(format!("{option} must be {min}..={max}, but is {value}")))
 }
 
 /// The options that both definitions have.

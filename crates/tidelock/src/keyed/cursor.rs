@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::store::{Object, Position};
+use crate::check::LARGEST;
 use crate::cursor::{self, Owner};
 use crate::error::{Error, Result};
 
@@ -75,7 +76,7 @@ impl FromStr for Version {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let number = text.parse().ok().filter(|number| *number < 1 << 53);
+        let number = text.parse().ok().filter(|number| *number <= LARGEST);
         number
             .map(Self)
             .ok_or_else(|| Error::argument(format!("a version must be a number below 2^53, but is {text:?}")))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::store::Place;
 use super::{Queue, receivers};
+use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::handover::Terms;
@@ -182,18 +183,8 @@ impl<T> QueueBuilder<T> {
         }
         duration("max_nack_delay", self.max_nack_delay, Duration::ZERO)?;
         self.border.check_limit()?;
-        count("max_deliveries", self.max_deliveries)?;
-        count("max_depth", self.max_depth)
-    }
-}
-
-fn count(option: &str, value: Option<u64>) -> Result<()> {
-    const MAX: u64 = (1 << 53) - 1;
-    match value {
-        Some(value) if !(1..=MAX).contains(&value) => {
-            Err(Error::configuration(format!("{option} must be 1..={MAX} or none, but is {value}")))
-        }
-        _ => Ok(()),
+        check::count("max_deliveries", self.max_deliveries)?;
+        check::count("max_depth", self.max_depth)
     }
 }
 

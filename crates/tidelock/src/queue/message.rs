@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::store::Handed;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::handover::{Ack, Bury, GiveBack, Held, Nack, Receipt, Settlement, Touch};
 use crate::lifecycle::Hold;
@@ -32,10 +33,8 @@ impl FromStr for MessageId {
 
     /// Reads the decimal text of an id.
     fn from_str(text: &str) -> Result<Self> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let id = text.parse().ok().filter(|id| digits && *id < 1 << 53);
-        id.map(Self)
-            .ok_or_else(|| Error::argument(format!("a message id is a decimal below 2^53, but this is {text:?}")))
+        let id = check::decimal(text).map(Self);
+        id.ok_or_else(|| Error::argument(format!("a message id is a decimal below 2^53, but this is {text:?}")))
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::Queue;
 use super::message::{Delivery, Message};
-use super::store::{Handed, MAX_BATCH};
+use super::store::Handed;
 use crate::codec::Value;
 use crate::error::{Error, Result};
 use crate::handover::{Held, Opening, Receivers, Terms, Wait, Wish, receive, shown, waits, wishes};
+use crate::page::page_limit;
 use crate::request::awaitable;
 use crate::topic::store::GapView;
 
@@ -116,11 +117,8 @@ impl<T: Value> RecvMany<T> {
     waits!();
 
     async fn run(self) -> Result<Vec<Delivery<T>>> {
-        if !(1..=MAX_BATCH).contains(&self.max) {
-            let text = format!("max must be 1..={MAX_BATCH}, but is {}", self.max);
-            return Err(self.queue.site().context("recv_many", Error::argument(text)));
-        }
-        receive(&self.queue, "recv_many", &self.wish, self.wait, self.max).await
+        let max = page_limit("max", self.max).map_err(|error| self.queue.site().context("recv_many", error))?;
+        receive(&self.queue, "recv_many", &self.wish, self.wait, max).await
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::store::{Algorithm, Rule};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::time::{DAY, HOUR, MINUTE, SECOND, TEN_YEARS};
 
@@ -94,12 +95,8 @@ impl Limit {
     }
 
     fn check(&self) -> Result<(Rule, Arc<str>)> {
-        let checked = |option: &str, value: u64| {
-            if (1..=MAX_UNITS).contains(&value) {
-                return Ok(value);
-            }
-            Err(Error::configuration(format!("{option} must be 1..={MAX_UNITS}, but is {value}")))
-        };
+        let checked =
+            |option: &str, value: u64| check::range(Error::configuration, option, value, 1, MAX_UNITS).map(|()| value);
         let limit = checked("limit", self.units)?;
         let capacity = match self.burst {
             None => limit,

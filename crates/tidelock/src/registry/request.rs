@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cas;
+use crate::check;
 use crate::codec::Value;
 use crate::error::{Error, Result};
 use crate::keyed::cursor::Version;
@@ -246,9 +247,8 @@ impl<T: Value> List<T> {
         let site = &self.handle.site;
         site.check(&call)?;
         self.handle.check_prefix(&call, &self.prefix)?;
-        if !(1..=MAX_LIMIT).contains(&self.limit) {
-            return Err(self.handle.argument(&call, format!("limit must be 1..={MAX_LIMIT}, but is {}", self.limit)));
-        }
+        let limit = check::range(Error::argument, "limit", self.limit, 1, MAX_LIMIT);
+        limit.map_err(|error| site.context(&call, error))?;
         let after_key = self.place().map_err(|error| site.context(&call, error))?;
         let Self { handle, prefix, expired, limit, .. } = &self;
         let list = store::List { prefix: Arc::clone(prefix), after_key, limit: *limit, expired: *expired };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::{Backoff, Limits};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::time::{MINUTE, TEN_YEARS, check_duration};
 
@@ -133,8 +134,8 @@ impl RetryPolicyBuilder {
     pub fn build(self) -> Result<RetryPolicy> {
         const LIMITS: Limits = Limits { base: "min_delay", max: "max_delay", longest: TEN_YEARS, steepest: 1_000.0 };
         let policy = self.policy;
-        if policy.attempts == Some(0) {
-            return Err(Error::configuration(format!("attempts must be 1..={}, but is 0", u32::MAX)));
+        if let Some(attempts) = policy.attempts {
+            check::range(Error::configuration, "attempts", attempts, 1, u32::MAX)?;
         }
         policy.backoff.check(&LIMITS)?;
         let limits = [("attempt_timeout", policy.attempt_timeout), ("deadline", policy.deadline)];

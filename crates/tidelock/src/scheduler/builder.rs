@@ -12,6 +12,7 @@ use super::site::Site;
 use super::targets::Targets;
 use super::{Core, Scheduler};
 use crate::backoff::Backoff;
+use crate::check;
 use crate::codec::Value;
 use crate::error::{Error, Result};
 use crate::job::{JobBuilder, JobContext, JobError, RunningJobWorker};
@@ -306,9 +307,7 @@ impl SchedulerBuilder {
             ("handler_concurrency", self.handler_concurrency as u64, 1, 10_000),
             ("max_schedules", self.max_schedules, 1, 10_000_000),
         ] {
-            if !(min..=max).contains(&value) {
-                return Err(Error::configuration(format!("{option} must be {min}..={max}, but is {value}")));
-            }
+            check::range(Error::configuration, option, value, min, max)?;
         }
         for (index, (handler, _)) in self.handlers.iter().enumerate() {
             name::check(Error::configuration, "handler", handler, name::MAX_ID)?;

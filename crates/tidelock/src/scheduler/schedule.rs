@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Content, Spec, Target};
 use super::timing::{Rhythm, Timing};
+use crate::check;
 use crate::codec::{Border, Codec, Raw, Value};
 use crate::cron::Cron;
 use crate::draft::Draft;
@@ -294,10 +295,8 @@ impl Schedule {
     fn check_policies(&self) -> Result<()> {
         let counted = |option: &str, value: Option<u32>, applies: bool, with: &str| match value {
             Some(_) if !applies => Err(Error::argument(format!("{option} is only for {with}"))),
-            Some(value) if !(1..=10_000).contains(&value) => {
-                Err(Error::argument(format!("{option} must be 1..=10000, but is {value}")))
-            }
-            _ => Ok(()),
+            Some(value) => check::range(Error::argument, option, value, 1, 10_000),
+            None => Ok(()),
         };
         let all = self.misfire == Misfire::CatchUpAll;
         counted("max_catch_up_runs", self.max_catch_up_runs, all, "Misfire::CatchUpAll")?;

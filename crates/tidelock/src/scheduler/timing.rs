@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::store::{Guess, Next};
+use crate::check::LARGEST;
 use crate::cron::{Cron, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
 /// Later than all that a backend can count.
-pub(crate) const END_OF_TIME: u64 = (1 << 53) - 1;
+pub(crate) const END_OF_TIME: u64 = LARGEST;
 
 /// The slots of a schedule. Instants are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]

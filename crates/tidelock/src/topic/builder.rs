@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Topic;
 use super::site::Site;
 use super::store::Settings;
+use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::name::{self, Address};
@@ -104,18 +105,8 @@ impl<T> TopicBuilder<T> {
         if let Some(retention) = self.retention {
             check_duration(Error::configuration, "retention", retention, Duration::from_millis(1), TEN_YEARS)?;
         }
-        count("max_len", self.max_len)?;
+        check::count("max_len", self.max_len)?;
         self.border.check_limit()
-    }
-}
-
-pub(super) fn count(option: &str, value: Option<u64>) -> Result<()> {
-    const MAX: u64 = (1 << 53) - 1;
-    match value {
-        Some(value) if !(1..=MAX).contains(&value) => {
-            Err(Error::configuration(format!("{option} must be 1..={MAX} or none, but is {value}")))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::builder::count;
 use super::dead::DeadLetters;
 use super::event::{EventDelivery, Gap, GroupEvent, Item, RawEvent};
 use super::receive::{Deliveries, Recv, RecvMany, TryRecv};
 use super::store::{Begin, Handed, Position, ReaderTerms, Settle, Settled, Take, Taken, TopicStore};
 use super::{Start, Topic};
 use crate::bell::Bell;
+use crate::check;
 use crate::codec::Value;
 use crate::error::{Error, Result};
 use crate::handover::store as handover;
@@ -153,11 +153,8 @@ impl<T: Value> ReaderBuilder<T> {
             duration("dead_letter_retention", retention, millisecond)?;
         }
         duration("max_nack_delay", self.max_nack_delay, Duration::ZERO)?;
-        count("max_deliveries", self.max_deliveries)?;
-        if !(1..=100_000).contains(&self.max_in_flight) {
-            let text = format!("max_in_flight must be 1..=100000, but is {}", self.max_in_flight);
-            return Err(Error::configuration(text));
-        }
+        check::count("max_deliveries", self.max_deliveries)?;
+        check::range(CONFIGURATION, "max_in_flight", self.max_in_flight, 1, 100_000)?;
         let foreign = |_| Error::configuration(format!("start {:?} is of another topic or tenant", self.start));
         self.topic.site.begin(self.start).map_err(foreign)
     }

@@ -12,12 +12,12 @@ use futures_core::Stream;
 use super::event::{EventDelivery, Gap, GroupEvent, Item};
 use super::observe;
 use super::reader::Reader;
-use super::store::MAX_BATCH;
 use crate::codec::Value;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handover::{
     Crew, HandlerError, Incoming, Opening, Wait, Wish, crew_options, incoming_options, receive, shown, waits, wishes,
 };
+use crate::page::page_limit;
 use crate::request::awaitable;
 
 /// Waits for one event of the group. Gives `Option<Item<EventDelivery<T>>>`: `None` means that nothing was deliverable
@@ -90,11 +90,9 @@ impl<T: Value> RecvMany<T> {
     waits!();
 
     async fn run(self) -> Result<Vec<Item<EventDelivery<T>>>> {
-        if !(1..=MAX_BATCH).contains(&self.max) {
-            let text = format!("max must be 1..={MAX_BATCH}, but is {}", self.max);
-            return Err(self.reader.receivers.site.context("recv_many", Error::argument(text)));
-        }
-        receive(&self.reader, "recv_many", &self.wish, self.wait, self.max).await
+        let site = &self.reader.receivers.site;
+        let max = page_limit("max", self.max).map_err(|error| site.context("recv_many", error))?;
+        receive(&self.reader, "recv_many", &self.wish, self.wait, max).await
     }
 }
 

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use crate::backend::redis::{Bytes, foreign, read_content, reason_of};
+use crate::check::LARGEST;
 use crate::error::Result;
 use crate::topic::store::{Begin, Content, DeadView, EventView, GapView, Handed, Position};
 
 /// What a script writes for the number of missed events where it is unknown.
-const UNKNOWN: u64 = 1 << 53;
+const UNKNOWN: u64 = LARGEST + 1;
 /// Bytes of a place.
 pub(super) const PLACE: usize = 24;
 

@@ -1,0 +1,51 @@
+//! Checks of options and arguments that several primitives have. A refusal says what was expected and what came.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// No number that is counted is larger: scripts and pages count in doubles, which are exact up to here.
+pub(crate) const LARGEST: u64 = (1 << 53) - 1;
+
+/// The shortest lease that is renewed in time.
+const SHORTEST_RENEWED: Duration = Duration::from_millis(100);
+
+/// Checks `min <= value <= max`, which no NaN passes, for builders (`Error::configuration`) and calls
+/// (`Error::argument`) alike.
+pub(crate) fn range<N: Copy + PartialOrd + Display>(
+    error: fn(String) -> Error,
+    option: &str,
+    value: N,
+    min: N,
+    max: N,
+) -> Result<()> {
+    if value >= min && value <= max {
+        return Ok(());
+    }
+    Err(error(format!("{option} must be {min}..={max}, but is {value}")))
+}
+
+/// Checks an option of a builder that counts something, or bounds nothing.
+pub(crate) fn count(option: &str, value: Option<u64>) -> Result<()> {
+    match value {
+        Some(value) if !(1..=LARGEST).contains(&value) => {
+            Err(Error::configuration(format!("{option} must be 1..={LARGEST} or none, but is {value}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a lease which is renewed leaves time for it.
+pub(crate) fn renewed(error: impl FnOnce(String) -> Error, lease: Duration) -> Result<()> {
+    if lease >= SHORTEST_RENEWED {
+        return Ok(());
+    }
+    Err(error(format!("a lease that renews itself must be {SHORTEST_RENEWED:?} or more, but is {lease:?}")))
+}
+
+/// The number of a text that is nothing but its digits.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| digits && *number <= LARGEST)
+}
