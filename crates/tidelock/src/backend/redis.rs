@@ -3,6 +3,7 @@
 //! Redis types stay below this module and in the `redis` file of each primitive.
 
 mod access;
+mod answer;
 mod bytes;
 mod call;
 mod content;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use access::{Access, Credentials};
+pub(crate) use answer::{Answer, unexpected};
 pub(crate) use bytes::{Bytes, Text, foreign};
 pub(crate) use call::Repeat;
 pub(crate) use content::{push_content, read_content};
@@ -249,29 +251,6 @@ impl Server {
         script.calls.over(script.name, &answer, begun);
         answer
     }
-}
-
-/// The answer of a script is not what this version writes: another version's script, or a bug.
-pub(crate) fn unexpected(operation: &str, value: &redis::Value) -> crate::Error {
-    let text = format!("{operation}: the script's answer is not understood: {value:?}");
-    crate::Error::new(crate::ErrorKind::IncompatibleFormat, text)
-}
-
-/// What `read` makes of each of an answer's items, which are bytes.
-pub(crate) fn read_each<T>(
-    operation: &str,
-    items: std::vec::IntoIter<redis::Value>,
-    mut read: impl FnMut(Vec<u8>) -> Result<T>,
-) -> Result<Vec<T>> {
-    // Collecting results would not know how many there are, and grow step by step.
-    let mut all = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            redis::Value::BulkString(value) => all.push(read(value)?),
-            other => return Err(unexpected(operation, &other)),
-        }
-    }
-    Ok(all)
 }
 
 impl Backend for Redis {

@@ -16,8 +16,8 @@ use self::trip::{Changes, Request};
 use super::store::{
     Change, Changed, Get, KeyedStore, Kind, List, Listing, Object, Places, Read, RecordView, Span, StatsView,
 };
-use crate::backend::redis::{Arguments, Carrier, Failure, Objects, Place, Repeat, Script, Server, Wakeable};
-use crate::backend::redis::{Object as Used, unexpected};
+use crate::backend::redis::Object as Used;
+use crate::backend::redis::{Answer, Arguments, Carrier, Objects, Place, Repeat, Script, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::runtime::BoxFuture;
@@ -99,22 +99,14 @@ impl Site {
     }
 
     /// Runs a script whose repeat changes nothing; its answer is a list.
-    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<std::vec::IntoIter<redis::Value>> {
+    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<Answer> {
         self.run_as(script, arguments, Repeat::Safe).await
     }
 
-    async fn run_as(
-        &self,
-        script: &'static Script,
-        arguments: &Arguments,
-        repeat: Repeat<'_>,
-    ) -> Result<std::vec::IntoIter<redis::Value>> {
+    async fn run_as(&self, script: &'static Script, arguments: &Arguments, repeat: Repeat<'_>) -> Result<Answer> {
         let within = self.server.request_timeout;
         let answer = self.server.run(script, self.place.slot, arguments, repeat, within).await;
-        match answer.map_err(|failure: Failure| failure.into_error(&self.place.tag))? {
-            redis::Value::Array(items) => Ok(items.into_iter()),
-            other => Err(unexpected(&self.place.tag, &other)),
-        }
+        Answer::read("keyed", answer.map_err(|failure| failure.into_error(&self.place.tag))?)
     }
 
     /// Answers come in any order, so none of them puts an earlier deadline off: only a sweep does.

@@ -10,14 +10,13 @@ mod write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use redis::Value;
 use tokio::sync::Semaphore;
 
 use super::store::{
     Beat, Beaten, Busy, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written,
 };
 use crate::backend::redis::{
-    Arguments, Object, Objects, Place, Repeat, Script, Server, Wakeable, answers_key, script, unexpected,
+    Answer, Arguments, Object, Objects, Place, Repeat, Script, Server, Wakeable, answers_key, script,
 };
 use crate::bell::Bell;
 use crate::error::Result;
@@ -86,47 +85,6 @@ struct Series {
     number: u64,
 }
 
-/// What a script answered: numbers and bytes.
-struct Answer<'a> {
-    remote: &'a Remote,
-    items: std::vec::IntoIter<Value>,
-}
-
-impl Answer<'_> {
-    fn wrong<T>(&self, found: &Value) -> Result<T> {
-        Err(unexpected(&self.remote.place.tag, found))
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>> {
-        match self.items.next() {
-            Some(Value::BulkString(bytes)) => Ok(bytes),
-            other => self.wrong(&other.unwrap_or(Value::Nil)),
-        }
-    }
-
-    fn text(&mut self) -> Result<Arc<str>> {
-        Ok(String::from_utf8_lossy(&self.bytes()?).into())
-    }
-
-    /// A number, as one or in decimal; a negative one stands for none.
-    fn some(&mut self) -> Result<Option<u64>> {
-        let found = self.items.next().unwrap_or(Value::Nil);
-        let number = match &found {
-            Value::Int(number) => Some(*number),
-            Value::BulkString(bytes) => std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()),
-            _ => None,
-        };
-        match number {
-            Some(number) => Ok(u64::try_from(number).ok()),
-            None => self.wrong(&found),
-        }
-    }
-
-    fn number(&mut self) -> Result<u64> {
-        Ok(self.some()?.unwrap_or(0))
-    }
-}
-
 impl RedisScheduler {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
         Self { server: Arc::clone(server), objects: Objects::new(server) }
@@ -161,18 +119,15 @@ impl Remote {
     }
 
     /// Runs a script whose repeat changes nothing; its answer is a list.
-    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<Answer<'_>> {
+    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<Answer> {
         let within = self.server.request_timeout;
         let answer = self.server.run(script, self.place.slot, arguments, Repeat::Safe, within).await;
-        match answer.map_err(|failure| failure.into_error(&self.place.tag))? {
-            Value::Array(items) => Ok(Answer { remote: self, items: items.into_iter() }),
-            other => Err(unexpected(&self.place.tag, &other)),
-        }
+        Answer::read("scheduler", answer.map_err(|failure| failure.into_error(&self.place.tag))?)
     }
 
     /// Runs a script that remembers its answer, under the next number of a series that nobody else uses meanwhile. A
     /// request that is dropped takes its series with it.
-    async fn run_once(&self, script: &'static Script, push: impl FnOnce(&mut Arguments)) -> Result<Answer<'_>> {
+    async fn run_once(&self, script: &'static Script, push: impl FnOnce(&mut Arguments)) -> Result<Answer> {
         let _room = self.room.acquire().await;
         let idle = self.lock().pop();
         let mut series = idle.unwrap_or_else(|| Series { answers: answers_key(&self.server, &self.place), number: 0 });
@@ -182,7 +137,7 @@ impl Remote {
         push(&mut arguments);
         let mut answer = self.run(script, &arguments).await?;
         self.lock().push(series);
-        self.told_next(answer.number()?);
+        self.told_next(answer.count()?);
         Ok(answer)
     }
 
@@ -201,20 +156,20 @@ impl Remote {
             Wish::Announce => ("announce", 0, 0),
         };
         let mut answer = self.beat_as(wish, [lease, epoch], &beat).await?;
-        let now = answer.number()?;
-        let role = match answer.number()? {
+        let now = answer.count()?;
+        let role = match answer.count()? {
             0 => Role::Free,
-            1 => Role::Follower { left: answer.number()? },
+            1 => Role::Follower { left: answer.count()? },
             _ => {
-                let (epoch, next) = (answer.number()?, answer.some()?);
+                let (epoch, next) = (answer.count()?, answer.number()?);
                 let zones = answer.text()?;
                 let mut due = Vec::new();
-                for _ in 0..answer.number()? {
-                    let served = answer.number()? == 1;
+                for _ in 0..answer.count()? {
+                    let served = answer.flag()?;
                     due.push(DueView { schedule: stored::schedule(&mut answer)?, served });
                 }
                 let mut triggers = Vec::new();
-                while answer.items.len() > 0 {
+                while !answer.is_over() {
                     // One that is not understood holds nothing up.
                     triggers.extend(stored::trigger(&answer.bytes()?));
                 }
@@ -225,7 +180,7 @@ impl Remote {
         Ok(Beaten { now, role })
     }
 
-    async fn beat_as(&self, wish: &str, [lease, epoch]: [u64; 2], beat: &Beat) -> Result<Answer<'_>> {
+    async fn beat_as(&self, wish: &str, [lease, epoch]: [u64; 2], beat: &Beat) -> Result<Answer> {
         // Over all schedulers of the process: an instance lives as long as the process at most.
         static BEATS: AtomicU64 = AtomicU64::new(1);
         let mut arguments = self.arguments(None);
@@ -246,7 +201,7 @@ impl Remote {
             arguments.push(&[born.to_be_bytes(), run.to_be_bytes()].concat());
         }
         let mut answer = self.run(&BEAT, &arguments).await?;
-        self.told_next(answer.number()?);
+        self.told_next(answer.count()?);
         Ok(answer)
     }
 }

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::state_of;
-use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected, until_settled};
+use crate::backend::redis::{Answer, Arguments, Script, Taker as _, script, unexpected, until_settled};
 use crate::error::Result;
 use crate::job::store::{Change, Changes};
 
@@ -62,28 +62,23 @@ fn push(change: &Change, arguments: &mut Arguments) {
 }
 
 /// The next deadline, and what became of the change; `None`: nothing was done, ask again.
-fn read(answer: &Value) -> Result<(u64, Option<Changes>)> {
-    let wrong = || unexpected("change", answer);
-    let Value::Array(items) = answer else { return Err(wrong()) };
-    let texts = items.iter().map(|item| match item {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).map_err(|_| wrong()),
-        _ => Err(wrong()),
-    });
-    let texts = texts.collect::<Result<Vec<_>>>()?;
-    let number = |at: usize| texts.get(at).and_then(|text| text.parse::<u64>().ok()).ok_or_else(wrong);
-    let next = number(0)?;
-    let changes = match texts.get(1).copied() {
-        Some("again") => return Ok((next, None)),
-        Some("done") => Changes::Done,
-        Some("nothing") => Changes::Nothing,
-        Some("absent") => Changes::Absent,
-        Some("taken") => Changes::KeyTaken(number(2)?),
-        Some("full") => Changes::Full { depth: number(2)?, limit: number(3)? },
-        Some("refused") => {
-            let kind = u8::try_from(number(2)?).map_err(|_| wrong())?;
-            Changes::Refused(state_of(kind).ok_or_else(wrong)?)
+fn read(answer: Value) -> Result<(u64, Option<Changes>)> {
+    let mut answer = Answer::read("change", answer)?;
+    let next = answer.count()?;
+    let word = answer.bytes()?;
+    let wrong = |answer: &Answer| answer.wrong(&Value::BulkString(word.clone()));
+    let changes = match word.as_slice() {
+        b"again" => return Ok((next, None)),
+        b"done" => Changes::Done,
+        b"nothing" => Changes::Nothing,
+        b"absent" => Changes::Absent,
+        b"taken" => Changes::KeyTaken(answer.count()?),
+        b"full" => Changes::Full { depth: answer.count()?, limit: answer.count()? },
+        b"refused" => {
+            let kind = u8::try_from(answer.count()?).ok().and_then(state_of);
+            Changes::Refused(kind.ok_or_else(|| wrong(&answer))?)
         }
-        _ => return Err(wrong()),
+        _ => return Err(wrong(&answer)),
     };
     Ok((next, Some(changes)))
 }
@@ -96,7 +91,7 @@ impl Remote {
             rest.push(if last { b"1" } else { b"0" });
             push(change, &mut rest);
             let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
-            let (next, changes) = read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            let (next, changes) = read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
             self.told_next(next);
             Ok((changes.is_none(), changes))
         });

@@ -1,10 +1,10 @@
 //! Looking at jobs, after what is overdue was carried out.
 
-use redis::Value;
+use std::sync::Arc;
 
 use super::Remote;
 use super::stored::{Shown, Stored, content_of, events_of, failures_of, line_bytes, line_text, state_of};
-use crate::backend::redis::{Arguments, Bytes, Repeat, Script, Taker as _, foreign, script, unexpected, until_settled};
+use crate::backend::redis::{Answer, Arguments, Bytes, Repeat, Script, Taker as _, foreign, script, until_settled};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::job::store::{
@@ -30,92 +30,56 @@ static LOOK: Script = script!(
     "../lua/look.lua",
 );
 
-/// What the script showed: the instant, then items.
-struct Answer {
+/// What the script showed.
+struct Showing {
     settling: bool,
     now: u64,
-    next: u64,
-    items: std::vec::IntoIter<Value>,
+    answer: Answer,
 }
 
-impl Answer {
-    fn read(answer: Value) -> Result<Self> {
-        let Value::Array(items) = answer else { return Err(unexpected("look", &answer)) };
-        let mut items = items.into_iter();
-        let settling = items.next() == Some(Value::Int(1));
-        let mut answer = Self { settling, now: 0, next: 0, items };
-        (answer.now, answer.next) = (answer.count()?, answer.count()?);
-        Ok(answer)
-    }
+/// Bytes behind a `1`; anything else stands for none.
+fn optional(answer: &mut Answer) -> Result<Option<Vec<u8>>> {
+    Ok(answer.bytes()?.strip_prefix(b"1").map(<[u8]>::to_vec))
+}
 
-    fn is_over(&self) -> bool {
-        self.items.len() == 0
-    }
+fn optional_text(answer: &mut Answer) -> Result<Option<Arc<str>>> {
+    Ok(optional(answer)?.map(|bytes| String::from_utf8_lossy(&bytes).into()))
+}
 
-    fn bytes(&mut self) -> Result<Vec<u8>> {
-        match self.items.next() {
-            Some(Value::BulkString(bytes)) => Ok(bytes),
-            other => Err(unexpected("look", &other.unwrap_or(Value::Nil))),
-        }
-    }
+fn state(answer: &mut Answer) -> Result<JobState> {
+    let kind = answer.bytes()?;
+    kind.first().and_then(|kind| state_of(*kind)).ok_or_else(|| foreign("kind of job", kind.len()))
+}
 
-    /// Bytes behind a `1`; anything else stands for none.
-    fn optional(&mut self) -> Result<Option<Vec<u8>>> {
-        Ok(self.bytes()?.strip_prefix(b"1").map(<[u8]>::to_vec))
+/// The next job; `None` at the end.
+fn job(answer: &mut Answer) -> Result<Option<Shown>> {
+    if answer.left() < 6 {
+        return Ok(None);
     }
+    let bytes = answer.bytes()?;
+    let (id, state) = bytes.split_at_checked(8).ok_or_else(|| foreign("job", bytes.len()))?;
+    Ok(Some(Shown {
+        stored: Stored::read(id, state)?,
+        lease_end: answer.count()?,
+        progress: optional(answer)?,
+        last_failures: failures_of(&answer.bytes()?)?,
+        content: content_of(answer.bytes()?)?,
+        result: optional(answer)?,
+    }))
+}
 
-    fn text(&mut self) -> Result<Option<std::sync::Arc<str>>> {
-        Ok(self.optional()?.map(|bytes| String::from_utf8_lossy(&bytes).into()))
-    }
+fn jobs(answer: &mut Answer) -> Result<Vec<Shown>> {
+    std::iter::from_fn(|| job(answer).transpose()).collect()
+}
 
-    fn number(&mut self) -> Result<Option<u64>> {
-        let bytes = self.bytes()?;
-        let text = String::from_utf8_lossy(&bytes);
-        match text.as_ref() {
-            "-1" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| unexpected("look", &Value::SimpleString(text.to_owned()))),
-        }
-    }
-
-    fn count(&mut self) -> Result<u64> {
-        Ok(self.number()?.unwrap_or(0))
-    }
-
-    fn state(&mut self) -> Result<JobState> {
-        let kind = self.bytes()?;
-        kind.first().and_then(|kind| state_of(*kind)).ok_or_else(|| foreign("kind of job", kind.len()))
-    }
-
-    /// The next job; `None` at the end.
-    fn job(&mut self) -> Result<Option<Shown>> {
-        if self.items.len() < 6 {
-            return Ok(None);
-        }
-        let bytes = self.bytes()?;
-        let (id, state) = bytes.split_at_checked(8).ok_or_else(|| foreign("job", bytes.len()))?;
-        Ok(Some(Shown {
-            stored: Stored::read(id, state)?,
-            lease_end: self.count()?,
-            progress: self.optional()?,
-            last_failures: failures_of(&self.bytes()?)?,
-            content: content_of(self.bytes()?)?,
-            result: self.optional()?,
-        }))
-    }
-
-    fn jobs(&mut self) -> Result<Vec<Shown>> {
-        std::iter::from_fn(|| self.job().transpose()).collect()
-    }
-
-    /// Jobs of a list, and whether it ended early because their inputs are large.
-    fn part(&mut self) -> Result<(Vec<Shown>, bool)> {
-        Ok((self.jobs()?, !self.is_over()))
-    }
+/// Jobs of a list, and whether it ended early because their inputs are large.
+fn part(mut answer: Answer) -> Result<(Vec<Shown>, bool)> {
+    Ok((jobs(&mut answer)?, !answer.is_over()))
 }
 
 impl Remote {
     /// Asks the script, again while more is overdue than one step carries out.
-    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
+    async fn show_all(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Showing> {
         let push = &push;
         until_settled(|last| async move {
             let mut arguments = self.arguments(None);
@@ -124,19 +88,25 @@ impl Remote {
             push(&mut arguments);
             let within = self.server.request_timeout;
             let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
-            let answer = Answer::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
-            self.told_next(answer.next);
-            Ok((answer.settling, answer))
+            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+            let mut answer = Answer::read("look", answer)?;
+            let (settling, now) = (answer.flag()?, answer.count()?);
+            self.told_next(answer.count()?);
+            Ok((settling, Showing { settling, now, answer }))
         })
         .await
+    }
+
+    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
+        Ok(self.show_all(what, push).await?.answer)
     }
 
     pub(super) async fn look(&self, look: Look) -> Result<View> {
         match look {
             Look::Stats => Ok(View::Stats(self.stats().await?)),
             Look::Get { id } => {
-                let shown = self.show("get", |arguments| arguments.push(&id.to_be_bytes())).await?.job()?;
-                Ok(View::Job(shown.map(Shown::into_view).transpose()?.map(Box::new)))
+                let mut answer = self.show("get", |arguments| arguments.push(&id.to_be_bytes())).await?;
+                Ok(View::Job(job(&mut answer)?.map(Shown::into_view).transpose()?.map(Box::new)))
             }
             Look::List { filter, limit, after } => {
                 let after = after.as_deref().map(read_cursor).transpose()?;
@@ -157,7 +127,7 @@ impl Remote {
     }
 
     async fn stats(&self) -> Result<StatsView> {
-        let mut shown = self.show("stats", |_| ()).await?;
+        let Showing { settling, now, answer: mut shown } = self.show_all("stats", |_| ()).await?;
         let (ready, blocked, delayed, running) = (shown.count()?, shown.count()?, shown.count()?, shown.count()?);
         let totals = Totals {
             submitted: shown.count()?,
@@ -173,8 +143,8 @@ impl Remote {
         let (completed, failed, cancelled, timed_out) =
             (shown.count()?, shown.count()?, shown.count()?, shown.count()?);
         let (oldest, next_due) = (shown.number()?, shown.number()?);
-        let in_force = paused.is_none_or(|until| until > shown.now);
-        let pause = PauseView { until: paused, reason: shown.text()? };
+        let in_force = paused.is_none_or(|until| until > now);
+        let pause = PauseView { until: paused, reason: optional_text(&mut shown)? };
         Ok(StatsView {
             ready: ready + blocked,
             blocked,
@@ -184,11 +154,11 @@ impl Remote {
             failed,
             cancelled,
             timed_out,
-            oldest_ready_age: oldest.map(|standing| shown.now.saturating_sub(standing)),
+            oldest_ready_age: oldest.map(|standing| now.saturating_sub(standing)),
             next_due,
             paused: in_force.then_some(pause),
             totals,
-            settling: shown.settling,
+            settling,
         })
     }
 
@@ -223,7 +193,7 @@ impl Remote {
                 arguments.number((wanted - found.len()) as u64);
                 arguments.behind_instant(after.as_ref());
             };
-            let (jobs, goes_on) = self.show(what, push).await?.part()?;
+            let (jobs, goes_on) = part(self.show(what, push).await?)?;
             found.extend(jobs);
             if !goes_on || found.len() >= wanted {
                 return Ok(found);
@@ -245,7 +215,7 @@ impl Remote {
                 arguments.number(line.1);
             };
             let mut shown = self.show("blocked", push).await?;
-            found.extend(shown.jobs()?);
+            found.extend(jobs(&mut shown)?);
             let last = shown.bytes()?;
             let Some((key, join)) = last.split_at_checked(last.len().saturating_sub(9)).filter(|_| last.len() > 9)
             else {
@@ -263,7 +233,7 @@ impl Remote {
                 arguments.number((wanted - found.len()) as u64);
                 arguments.behind_place(after.as_ref());
             };
-            let (jobs, goes_on) = self.show("ready", push).await?.part()?;
+            let (jobs, goes_on) = part(self.show("ready", push).await?)?;
             found.extend(jobs);
             if !goes_on || found.len() >= wanted {
                 return Ok(found);
@@ -286,14 +256,14 @@ impl Remote {
         if answer.is_over() {
             return Ok(View::Joined(None));
         }
-        let state = answer.state()?;
+        let state = state(&mut answer)?;
         let mut end = EndView { state, result: None, failure: None, reason: None };
         if state.is_terminal() {
-            end.reason = answer.text()?;
+            end.reason = optional_text(&mut answer)?;
             let failures = failures_of(&answer.bytes()?)?;
             let failed = matches!(state, JobState::Failed | JobState::TimedOut);
             end.failure = failures.into_iter().next_back().filter(|_| failed);
-            end.result = answer.optional()?;
+            end.result = optional(&mut answer)?;
         }
         Ok(View::Joined(Some(Box::new(end))))
     }
@@ -336,8 +306,7 @@ impl Remote {
         answer.bytes()?;
         let mut memos = Vec::new();
         while !answer.is_over() {
-            let step = String::from_utf8_lossy(&answer.bytes()?).into();
-            memos.push((step, answer.bytes()?));
+            memos.push((answer.text()?, answer.bytes()?));
         }
         Ok(View::Memos(Some(memos)))
     }

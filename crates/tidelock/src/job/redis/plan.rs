@@ -5,7 +5,7 @@ use redis::Value;
 use super::group;
 use super::stored::{Stored, code_letter, content_of, origin_bytes, rules_bytes, state_of};
 use super::trip::Request;
-use crate::backend::redis::{Arguments, Bytes, Slot, push_content, unexpected};
+use crate::backend::redis::{Answer, Arguments, Bytes, Slot, push_content, unexpected};
 use crate::error::Result;
 use crate::job::store::{Acceptance, Accepted, Action, Claim, Claimed, Due, GroupTaken, NewJob, Settle, Settled};
 
@@ -239,29 +239,19 @@ fn push_claim(claim: &Claim, channel: &str, arguments: &mut Arguments) {
 pub(super) struct Reply {
     pub(super) settling: bool,
     pub(super) next: u64,
-    items: std::vec::IntoIter<Value>,
+    items: Answer,
 }
 
 impl Reply {
     pub(super) fn read(answer: Value) -> Result<Self> {
-        let Value::Array(items) = answer else { return Err(unexpected("jobs", &answer)) };
-        let mut items = items.into_iter();
-        let (Some(Value::Int(settling)), Some(Value::BulkString(next))) = (items.next(), items.next()) else {
-            return Err(unexpected("jobs", &Value::Nil));
-        };
-        let next = std::str::from_utf8(&next).ok().and_then(|next| next.parse().ok());
-        let next = next.ok_or_else(|| unexpected("jobs", &Value::Nil))?;
-        Ok(Self { settling: settling == 1, next, items })
-    }
-
-    fn item(&mut self) -> Value {
-        self.items.next().unwrap_or(Value::Nil)
+        let mut items = Answer::read("jobs", answer)?;
+        Ok(Self { settling: items.flag()?, next: items.count()?, items })
     }
 }
 
 impl Step {
     pub(super) fn read(&self, reply: &mut Reply) -> Result<Outcome> {
-        let item = reply.item();
+        let item = reply.items.item();
         let wrong = || unexpected("jobs", &item);
         if let Self::Claim(request) = self {
             return Ok(Outcome::Claimed(*request, claimed(item)?));
@@ -357,17 +347,12 @@ fn settled(result: &[u8]) -> Option<Settled> {
 
 /// `next` is still the time from now until then.
 fn claimed(item: Value) -> Result<Claimed> {
-    let Value::Array(items) = item else { return Err(unexpected("claim", &item)) };
-    let mut items = items.into_iter().map(|item| match item {
-        Value::BulkString(bytes) => Ok(bytes),
-        other => Err(unexpected("claim", &other)),
-    });
-    let mut bytes = || items.next().transpose();
-    let told = bytes()?.unwrap_or_default();
-    let after = Bytes(&told).number(8).ok_or_else(|| unexpected("claim", &Value::BulkString(told.clone())))?;
+    let mut items = Answer::read("claim", item)?;
+    let after = items.unpacked(|told| told.number(8))?;
     let mut runs = Vec::new();
-    while let (Some(id), Some(state), Some(input)) = (bytes()?, bytes()?, bytes()?) {
-        runs.push(Stored::read(&id, &state)?.into_run(content_of(input)?));
+    while !items.is_over() {
+        let stored = Stored::read(&items.bytes()?, &items.bytes()?)?;
+        runs.push(stored.into_run(content_of(items.bytes()?)?));
     }
     Ok(Claimed { runs, next: (after != 0).then_some(after) })
 }

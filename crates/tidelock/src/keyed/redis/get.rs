@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::Site;
 use super::stored;
 use crate::Error;
-use crate::backend::redis::{self as server, Carrier, Lane, Lanes, Script, script};
+use crate::backend::redis::{self as server, Answer, Carrier, Lane, Lanes, Script, script};
 use crate::error::Result;
 use crate::keyed::store::{Get, Places, Position, RecordView};
 use crate::runtime::Spawner;
@@ -47,7 +47,7 @@ impl Gets {
         Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place) })
     }
 
-    async fn make_trip(&self, load: &[Request]) -> Result<std::vec::IntoIter<::redis::Value>> {
+    async fn make_trip(&self, load: &[Request]) -> Result<Answer> {
         let mut arguments = self.site.arguments(None);
         let flags: Vec<u8> = load.iter().map(|one| if one.get.include_expired { b'1' } else { b'0' }).collect();
         arguments.push(&flags);
@@ -75,7 +75,7 @@ impl Carrier for Gets {
             Err(error) => return load.into_iter().for_each(|mut request| server::Request::fail(&mut request, &error)),
         };
         for request in load {
-            let found = stored::bytes(&mut answer).and_then(|found| match found.split_first() {
+            let found = answer.bytes().and_then(|found| match found.split_first() {
                 None => Ok(Some(None)),
                 // The answer has become too large: the next trip brings it.
                 Some((b'+', _)) => Ok(None),
@@ -95,10 +95,9 @@ impl Site {
         let mut arguments = self.arguments(None);
         arguments.push(b"places");
         let mut answer = self.run(&GET, &arguments).await?;
-        let incarnation = stored::number(&mut answer)?;
-        let mut place = || -> Result<Position> {
-            Ok(Position { incarnation, revision: stored::number(&mut answer)?, event: stored::number(&mut answer)? })
-        };
+        let incarnation = answer.count()?;
+        let mut place =
+            || -> Result<Position> { Ok(Position { incarnation, revision: answer.count()?, event: answer.count()? }) };
         Ok(Places { latest: place()?, first: place()? })
     }
 }

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use redis::Value;
-
 use super::Site;
 use super::stored::{self, some};
 use crate::backend::SETTLING_STEPS;
-use crate::backend::redis::{Arguments, Script, script, until_settled};
+use crate::backend::redis::{Answer, Arguments, Script, script, until_settled};
 use crate::error::Result;
 use crate::keyed::store::{
     Bounds, EventView, Happened, List, Listing, MAX_BYTES, Overflow, Position, Read, RecordView, Span, StatsView,
@@ -28,7 +26,7 @@ static LOOK: Script = script!(
 pub(super) struct Shown {
     settling: bool,
     latest: Position,
-    pub(super) items: std::vec::IntoIter<Value>,
+    pub(super) answer: Answer,
 }
 
 impl Site {
@@ -36,12 +34,12 @@ impl Site {
         let mut arguments = self.arguments(None);
         arguments.push(what.as_bytes());
         push(&mut arguments);
-        let mut items = self.run(&LOOK, &arguments).await?;
-        let settling = stored::number(&mut items)? == 1;
-        self.told_next(stored::number(&mut items)?);
-        let mut next = || stored::number(&mut items);
+        let mut answer = self.run(&LOOK, &arguments).await?;
+        let settling = answer.flag()?;
+        self.told_next(answer.count()?);
+        let mut next = || answer.count();
         let latest = Position { incarnation: next()?, revision: next()?, event: next()? };
-        Ok(Shown { settling, latest, items })
+        Ok(Shown { settling, latest, answer })
     }
 
     /// Carries out what is overdue, unless some process did within the last second.
@@ -79,12 +77,12 @@ impl Site {
                 break shown;
             }
         };
-        let more = stored::number(&mut shown.items)? == 1;
+        let more = shown.answer.flag()?;
         let mut records = Vec::new();
-        while shown.items.len() > 0 {
-            let key = stored::key(&mut shown.items)?;
-            let stamp = stored::stamp(&stored::bytes(&mut shown.items)?)?;
-            records.push(RecordView { key, stamp, value: stored::bytes(&mut shown.items)?, expired: list.expired });
+        while !shown.answer.is_over() {
+            let key = stored::key(&mut shown.answer)?;
+            let stamp = stored::stamp(&shown.answer.bytes()?)?;
+            records.push(RecordView { key, stamp, value: shown.answer.bytes()?, expired: list.expired });
         }
         Ok(Listing { records, more, place: shown.latest })
     }
@@ -112,15 +110,15 @@ impl Site {
 
     pub(super) async fn read(&self, read: &Read) -> Result<Span> {
         let pinned = self.server.clock.pinned();
-        let Shown { latest, mut items, .. } = self.look_into(read).await?;
-        let overflown = stored::number(&mut items)?;
+        let Shown { latest, mut answer, .. } = self.look_into(read).await?;
+        let overflown = answer.count()?;
         if overflown != 0 {
-            let first_available = Position { revision: overflown, event: stored::number(&mut items)?, ..latest };
+            let first_available = Position { revision: overflown, event: answer.count()?, ..latest };
             let overflow = Some(Overflow { first_available });
             return Ok(Span { overflow, events: Vec::new(), end: latest, next: None });
         }
-        let (next, server_now) = (stored::number(&mut items)?, stored::number(&mut items)?);
-        let events = merged(&mut items, read.max)?;
+        let (next, server_now) = (answer.count()?, answer.count()?);
+        let events = merged(&mut answer, read.max)?;
         // The server told times of its clock: a pinned one is that of the request, else its now is this moment.
         let now = pinned.unwrap_or_else(|| self.server.clock.now()).as_millis();
         let next = some(next).map(|next| (now + next).saturating_sub(server_now));
@@ -141,8 +139,8 @@ fn range_of(list: &List) -> (Vec<u8>, Vec<u8>) {
     (low, high)
 }
 
-fn numbers(Shown { settling, latest, mut items }: Shown) -> Result<StatsView> {
-    let mut next = || stored::number(&mut items);
+fn numbers(Shown { settling, latest, mut answer }: Shown) -> Result<StatsView> {
+    let mut next = || answer.count();
     let (active, permanent, expired) = (next()?, next()?, next()?);
     let (events, event_bytes, touches) = (next()?, next()?, next()?);
     let (compacted, next_deadline) = (next()?, some(next()?));
@@ -170,13 +168,13 @@ fn numbers(Shown { settling, latest, mut items }: Shown) -> Result<StatsView> {
 }
 
 /// Events and touches in order, as many as may be read at once.
-fn merged(items: &mut std::vec::IntoIter<Value>, max: usize) -> Result<Vec<EventView>> {
+fn merged(answer: &mut Answer, max: usize) -> Result<Vec<EventView>> {
     let mut all = Vec::new();
-    for _ in 0..stored::number(items)? {
-        all.push(stored::event(&stored::bytes(items)?)?);
+    for _ in 0..answer.count()? {
+        all.push(stored::event(&answer.bytes()?)?);
     }
-    while items.len() > 0 {
-        all.push(read_touch(items)?);
+    while !answer.is_over() {
+        all.push(read_touch(answer)?);
     }
     all.sort_by_key(|event| event.revision);
     all.truncate(max);
@@ -193,12 +191,10 @@ fn merged(items: &mut std::vec::IntoIter<Value>, max: usize) -> Result<Vec<Event
     Ok(all)
 }
 
-fn read_touch(items: &mut std::vec::IntoIter<Value>) -> Result<EventView> {
-    let key: Arc<str> = stored::key(items)?;
-    let revision = stored::bytes(items)?;
-    let revision = std::str::from_utf8(&revision).ok().and_then(|text| text.parse().ok());
-    let revision = revision.ok_or_else(|| crate::backend::redis::unexpected("touch", &Value::Nil))?;
-    let stamp = stored::stamp(&stored::bytes(items)?)?;
+fn read_touch(answer: &mut Answer) -> Result<EventView> {
+    let key: Arc<str> = stored::key(answer)?;
+    let revision = answer.count()?;
+    let stamp = stored::stamp(&answer.bytes()?)?;
     let happened = Happened::Touch { version: stamp.version, expires_at: stamp.expires_at.unwrap_or_default() };
     Ok(EventView { revision, at: stamp.updated_at, key, happened })
 }

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use redis::Value;
-
-use crate::backend::redis::{Bytes, unexpected};
+use crate::backend::redis::{Answer, Bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::store::{EventView, Happened, RecordView, Stamp};
 
@@ -79,24 +77,7 @@ pub(super) fn not_understood() -> Error {
     Error::new(ErrorKind::IncompatibleFormat, "a stored record is not of this version's format")
 }
 
-/// The next item of an answer as a number.
-pub(super) fn number(items: &mut std::vec::IntoIter<Value>) -> Result<u64> {
-    match items.next() {
-        Some(Value::Int(number)) => u64::try_from(number).map_err(|_| unexpected("keyed", &Value::Int(number))),
-        other => Err(unexpected("keyed", &other.unwrap_or(Value::Nil))),
-    }
-}
-
-/// The next item of an answer as bytes.
-pub(super) fn bytes(items: &mut std::vec::IntoIter<Value>) -> Result<Vec<u8>> {
-    match items.next() {
-        Some(Value::BulkString(bytes)) => Ok(bytes),
-        other => Err(unexpected("keyed", &other.unwrap_or(Value::Nil))),
-    }
-}
-
 /// The next item of an answer as a key.
-pub(super) fn key(items: &mut std::vec::IntoIter<Value>) -> Result<Arc<str>> {
-    let bytes = bytes(items)?;
-    std::str::from_utf8(&bytes).map(Arc::from).map_err(|_| not_understood())
+pub(super) fn key(answer: &mut Answer) -> Result<Arc<str>> {
+    std::str::from_utf8(&answer.bytes()?).map(Arc::from).map_err(|_| not_understood())
 }

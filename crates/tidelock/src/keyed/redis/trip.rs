@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use super::Site;
 use super::stored::{self, read_stamp, some};
 use crate::Error;
-use crate::backend::redis::{self as server, Arguments, Bytes, Carrier, Lane, Lanes, Script, script, unexpected};
+use crate::backend::redis::{
+    self as server, Answer, Arguments, Bytes, Carrier, Lane, Lanes, Script, script, unexpected,
+};
 use crate::error::Result;
 use crate::keyed::store::{Action, Bounds, Change, Changed, Life, Outcome, RecordView};
 use crate::runtime::Spawner;
@@ -98,12 +100,12 @@ impl Changes {
     }
 
     /// Carries the requests under the lane's number; answers what the script said of each.
-    pub(super) async fn make_trip(&self, lane: &Lane, load: &[Request]) -> Result<std::vec::IntoIter<Value>> {
+    pub(super) async fn make_trip(&self, lane: &Lane, load: &[Request]) -> Result<Answer> {
         let mut arguments = self.site.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         push_changes(load, &mut arguments);
         let mut answer = self.site.run_as(&TRIP, &arguments, lane.repeat()).await?;
-        self.site.told_next(stored::number(&mut answer)?);
+        self.site.told_next(answer.count()?);
         Ok(answer)
     }
 }
@@ -123,7 +125,7 @@ impl Carrier for Changes {
         match self.make_trip(lane, &load).await {
             Ok(mut answer) => {
                 for mut request in load {
-                    match stored::bytes(&mut answer) {
+                    match answer.bytes() {
                         // A conflict for whose record there was no room: the next trip brings it.
                         Ok(outcome) if outcome == b"+" => self.submit(request),
                         Ok(outcome) => request.answer(&outcome),

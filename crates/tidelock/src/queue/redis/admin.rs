@@ -1,10 +1,12 @@
 //! Looking at a queue, and changing it as a whole: bounded steps of two scripts.
 
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::Remote;
 use super::stored::Stored;
-use crate::backend::redis::{Arguments, Repeat, Script, Taker as _, reason_letter, script, unexpected, until_settled};
+use crate::backend::redis::{Answer, Arguments, Repeat, Script, Taker as _, reason_letter, script, until_settled};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::queue::store::{
@@ -45,56 +47,33 @@ static CHANGE: Script = script!(
     "../lua/change.lua",
 );
 
-/// What a script showed: the instant, then items.
+/// What the look script showed.
 struct Shown {
     settling: bool,
     now: u64,
-    items: std::vec::IntoIter<Value>,
+    answer: Answer,
 }
 
-impl Shown {
-    fn bytes(&mut self) -> Result<Vec<u8>> {
-        match self.items.next() {
-            Some(Value::BulkString(bytes)) => Ok(bytes),
-            other => Err(unexpected("look", &other.unwrap_or(Value::Nil))),
-        }
+/// The next message and its lease end; `None` at the end.
+fn message(answer: &mut Answer) -> Result<Option<(Stored, u64)>> {
+    if answer.left() < 2 {
+        return Ok(None);
     }
+    Ok(Some((Stored::read(answer.bytes()?)?, answer.count()?)))
+}
 
-    fn number(&mut self) -> Result<Option<u64>> {
-        let bytes = self.bytes()?;
-        let text = String::from_utf8_lossy(&bytes);
-        match text.as_ref() {
-            "-1" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| unexpected("look", &Value::SimpleString(text.to_owned()))),
-        }
-    }
+fn messages(answer: &mut Answer) -> Result<Vec<(Stored, u64)>> {
+    std::iter::from_fn(|| message(answer).transpose()).collect()
+}
 
-    fn count(&mut self) -> Result<u64> {
-        Ok(self.number()?.unwrap_or(0))
-    }
-
-    /// The next message and its lease end; `None` at the end.
-    fn message(&mut self) -> Result<Option<(Stored, u64)>> {
-        if self.items.len() < 2 {
-            return Ok(None);
-        }
-        let value = self.bytes()?;
-        Ok(Some((Stored::read(value)?, self.count()?)))
-    }
-
-    fn messages(&mut self) -> Result<Vec<(Stored, u64)>> {
-        std::iter::from_fn(|| self.message().transpose()).collect()
-    }
-
-    /// Messages of a list, and whether it ended early because they are large.
-    fn part(&mut self) -> Result<(Vec<(Stored, u64)>, bool)> {
-        Ok((self.messages()?, self.items.len() > 0))
-    }
+/// Messages of a list, and whether it ended early because they are large.
+fn part(mut answer: Answer) -> Result<(Vec<(Stored, u64)>, bool)> {
+    Ok((messages(&mut answer)?, !answer.is_over()))
 }
 
 impl Remote {
     /// Asks the look script, again while more is overdue than one step carries out.
-    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Shown> {
+    async fn show_all(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Shown> {
         let push = &push;
         until_settled(|_| async move {
             let mut arguments = self.arguments(None);
@@ -103,14 +82,15 @@ impl Remote {
             let within = self.server.request_timeout;
             let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
             let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-            let Value::Array(items) = answer else { return Err(unexpected("look", &answer)) };
-            let mut items = items.into_iter();
-            let settling = items.next() == Some(Value::Int(1));
-            let mut shown = Shown { settling, now: 0, items };
-            shown.now = shown.count()?;
-            Ok((settling, shown))
+            let mut answer = Answer::read("look", answer)?;
+            let (settling, now) = (answer.flag()?, answer.count()?);
+            Ok((settling, Shown { settling, now, answer }))
         })
         .await
+    }
+
+    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
+        Ok(self.show_all(what, push).await?.answer)
     }
 
     pub(super) async fn look(&self, look: Look) -> Result<View> {
@@ -118,11 +98,11 @@ impl Remote {
             Look::Stats => Ok(View::Stats(self.stats().await?)),
             Look::Get { id } => {
                 let mut shown = self.show("get", |arguments| arguments.push(&id.to_be_bytes())).await?;
-                Ok(View::Message(shown.message()?.and_then(|(stored, end)| stored.into_view(end))))
+                Ok(View::Message(message(&mut shown)?.and_then(|(stored, end)| stored.into_view(end))))
             }
             Look::GetDead { id } => {
                 let mut shown = self.show("dead", |arguments| arguments.push(&id.to_be_bytes())).await?;
-                Ok(View::Dead(shown.message()?.and_then(|(stored, _)| stored.into_dead())))
+                Ok(View::Dead(message(&mut shown)?.and_then(|(stored, _)| stored.into_dead())))
             }
             Look::Peek { max } => Ok(View::Messages(views(self.ready_page(max, None).await?), None)),
             Look::List { state, limit, after } => {
@@ -141,16 +121,16 @@ impl Remote {
     }
 
     async fn stats(&self) -> Result<StatsView> {
-        let mut shown = self.show("stats", |_| ()).await?;
+        let Shown { settling, now, answer: mut shown } = self.show_all("stats", |_| ()).await?;
         let (ready, blocked) = (shown.count()?, shown.count()?);
         let (delayed, leased, dead) = (shown.count()?, shown.count()?, shown.count()?);
         let (accepted, settled) = (shown.count()?, shown.count()?);
         let paused = shown.number()?;
         let oldest = shown.number()?;
         let next_due = shown.number()?;
-        let reason = String::from_utf8_lossy(&shown.bytes()?).into_owned();
-        let in_force = paused.is_none_or(|until| until > shown.now);
-        let pause = PauseView { until: paused, reason: (!reason.is_empty()).then(|| reason.into()) };
+        let reason = shown.text()?;
+        let in_force = paused.is_none_or(|until| until > now);
+        let pause = PauseView { until: paused, reason: (!reason.is_empty()).then_some(reason) };
         Ok(StatsView {
             ready: ready + blocked,
             blocked,
@@ -159,10 +139,10 @@ impl Remote {
             dead,
             accepted,
             settled,
-            oldest_ready_age: oldest.map(|standing| shown.now.saturating_sub(standing)),
+            oldest_ready_age: oldest.map(|standing| now.saturating_sub(standing)),
             next_due,
             paused: in_force.then_some(pause),
-            settling: shown.settling,
+            settling,
         })
     }
 
@@ -173,7 +153,7 @@ impl Remote {
                 arguments.number((wanted - found.len()) as u64);
                 arguments.behind_place(after.as_ref());
             };
-            let (messages, goes_on) = self.show("ready", push).await?.part()?;
+            let (messages, goes_on) = part(self.show("ready", push).await?)?;
             found.extend(messages);
             if !goes_on || found.len() >= wanted {
                 return Ok(found);
@@ -196,7 +176,7 @@ impl Remote {
                 arguments.number(line.1);
             };
             let mut shown = self.show("blocked", push).await?;
-            found.extend(shown.messages()?);
+            found.extend(messages(&mut shown)?);
             let last = shown.bytes()?;
             let Some((key, join)) = last.split_at_checked(last.len().saturating_sub(9)).filter(|_| !last.is_empty())
             else {
@@ -217,7 +197,7 @@ impl Remote {
                 arguments.number((limit + 1 - found.len()) as u64);
                 arguments.behind_instant(after.as_ref());
             };
-            let (messages, goes_on) = self.show(what, push).await?.part()?;
+            let (messages, goes_on) = part(self.show(what, push).await?)?;
             found.extend(views(messages));
             if !goes_on || found.len() > limit {
                 break;
@@ -241,7 +221,7 @@ impl Remote {
                 push_filter(arguments, filter);
             };
             let mut shown = self.show("deads", push).await?;
-            found.extend(shown.messages()?.into_iter().filter_map(|(stored, _)| stored.into_dead()));
+            found.extend(messages(&mut shown)?.into_iter().filter_map(|(stored, _)| stored.into_dead()));
             let last = shown.bytes()?;
             if last.len() != 16 {
                 break;
@@ -282,28 +262,20 @@ fn push_filter(arguments: &mut Arguments, filter: DeadFilter) {
 /// One answer of the change script.
 struct Changed {
     settling: bool,
-    word: String,
+    word: Arc<str>,
     now: u64,
     numbers: Vec<u64>,
 }
 
 impl Changed {
-    fn read(answer: &Value) -> Result<Self> {
-        let Value::Array(items) = answer else { return Err(unexpected("change", answer)) };
-        let text = |item: &Value| match item {
-            Value::BulkString(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
-            other => Err(unexpected("change", other)),
-        };
-        let [Value::Int(settling), word, now, rest @ ..] = items.as_slice() else {
-            return Err(unexpected("change", answer));
-        };
-        let parse = |item: &Value| text(item)?.parse().map_err(|_| unexpected("change", item));
-        Ok(Self {
-            settling: *settling == 1,
-            word: text(word)?,
-            now: parse(now)?,
-            numbers: rest.iter().map(parse).collect::<Result<_>>()?,
-        })
+    fn read(answer: Value) -> Result<Self> {
+        let mut answer = Answer::read("change", answer)?;
+        let (settling, word, now) = (answer.flag()?, answer.text()?, answer.count()?);
+        let mut numbers = Vec::new();
+        while !answer.is_over() {
+            numbers.push(answer.count()?);
+        }
+        Ok(Self { settling, word, now, numbers })
     }
 
     fn number(&self, index: usize) -> u64 {
@@ -326,7 +298,7 @@ impl Remote {
         let push = &push;
         until_settled(|last| async move {
             let answer = self.change_step(what, last, push).await?;
-            Ok((answer.word == "settling", answer))
+            Ok((&*answer.word == "settling", answer))
         })
         .await
     }
@@ -338,7 +310,7 @@ impl Remote {
         rest.push(what.as_bytes());
         push(&mut rest);
         let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
-        Changed::read(&answer.map_err(|failure| failure.into_error(&self.operation()))?)
+        Changed::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)
     }
 
     pub(super) async fn change(&self, change: Change) -> Result<Changes> {
@@ -351,13 +323,13 @@ impl Remote {
                     }
                     arguments.push(reason.as_deref().unwrap_or_default().as_bytes());
                 };
-                Ok(Changes::Did(self.change_step("pause", true, push).await?.word == "yes"))
+                Ok(Changes::Did(&*self.change_step("pause", true, push).await?.word == "yes"))
             }
-            Change::Resume => Ok(Changes::Did(self.change_step("resume", true, |_| ()).await?.word == "yes")),
-            Change::Delete => Ok(Changes::Did(self.change_step("delete", true, |_| ()).await?.word == "yes")),
+            Change::Resume => Ok(Changes::Did(&*self.change_step("resume", true, |_| ()).await?.word == "yes")),
+            Change::Delete => Ok(Changes::Did(&*self.change_step("delete", true, |_| ()).await?.word == "yes")),
             Change::Remove { id } => {
                 let answer = self.judged_step("remove", |arguments| arguments.push(&id.to_be_bytes())).await?;
-                Ok(Changes::Removed(match answer.word.as_str() {
+                Ok(Changes::Removed(match &*answer.word {
                     "removed" => Removed::Removed,
                     "held" => Removed::Held,
                     _ => Removed::Absent,
@@ -370,7 +342,7 @@ impl Remote {
                     push_requeue(arguments, &requeue);
                 };
                 let answer = self.judged_step("requeue", push).await?;
-                Ok(match answer.word.as_str() {
+                Ok(match &*answer.word {
                     "full" => Changes::Full { depth: answer.number(0), limit: answer.number(1) },
                     "count" => Changes::Count(1),
                     _ => Changes::Count(0),

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::stored::{handed, push_body};
 use super::trip::Request;
-use crate::backend::redis::{Arguments, Settles, Slot, read_each, unexpected};
+use crate::backend::redis::{Answer, Arguments, Settles, Slot};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Due, NewMessage, Place, Settled, Take, Taken};
 
@@ -151,33 +151,23 @@ pub(super) struct Reply {
     pub(super) settling: bool,
     /// The former.
     pub(super) overdue: bool,
-    next: String,
-    items: std::vec::IntoIter<Value>,
+    pub(super) next: u64,
+    items: Answer,
 }
 
 impl Reply {
     pub(super) fn read(answer: Value) -> Result<Self> {
-        let wrong = |value: &Value| unexpected("queue", value);
-        let Value::Array(items) = answer else { return Err(wrong(&answer)) };
-        let mut items = items.into_iter();
-        match (items.next(), items.next()) {
-            (Some(Value::Int(settling)), Some(Value::BulkString(next))) => {
-                let next = String::from_utf8_lossy(&next).into_owned();
-                Ok(Self { settling: settling != 0, overdue: settling == 1, next, items })
-            }
-            (first, _) => Err(wrong(&first.unwrap_or(Value::Nil))),
-        }
-    }
-
-    pub(super) fn next(&mut self) -> Result<u64> {
-        self.next.parse().map_err(|_| unexpected("queue", &Value::SimpleString(self.next.clone())))
+        let mut items = Answer::read("queue", answer)?;
+        let (settling, next) = (items.count()?, items.count()?);
+        Ok(Self { settling: settling != 0, overdue: settling == 1, next, items })
     }
 
     fn bytes(&mut self, size: usize) -> Result<Vec<u8>> {
-        match self.items.next() {
-            Some(Value::BulkString(bytes)) if bytes.len() >= size => Ok(bytes),
-            other => Err(unexpected("queue", &other.unwrap_or(Value::Nil))),
+        let bytes = self.items.bytes()?;
+        if bytes.len() < size {
+            return Err(self.items.wrong(&Value::BulkString(bytes)));
         }
+        Ok(bytes)
     }
 }
 
@@ -197,11 +187,8 @@ impl Step {
                 let results = reply.bytes(17.min(9 * count))?;
                 Ok(Outcome::Sent(vec![(*request, accepted(&results))]))
             }
-            Self::Settles(settles) => {
-                let item = reply.items.next().unwrap_or(Value::Nil);
-                Ok(Outcome::Settled(settles.read(&item)?))
-            }
-            Self::Take(request) => Ok(Outcome::Taken(*request, read_taken(reply)?)),
+            Self::Settles(settles) => Ok(Outcome::Settled(settles.read(&reply.items.item())?)),
+            Self::Take(request) => Ok(Outcome::Taken(*request, read_taken(reply.items.item())?)),
         }
     }
 }
@@ -218,11 +205,9 @@ fn accepted(results: &[u8]) -> Accepted {
 }
 
 /// `next` is still the time from now until then.
-fn read_taken(reply: &mut Reply) -> Result<Taken> {
-    let Some(Value::Array(items)) = reply.items.next() else { return Err(unexpected("take", &Value::Nil)) };
-    let mut items = items.into_iter();
-    let Some(Value::BulkString(told)) = items.next() else { return Err(unexpected("take", &Value::Nil)) };
-    let messages = read_each("take", items, handed)?;
-    let after = number(&told);
+fn read_taken(item: Value) -> Result<Taken> {
+    let mut items = Answer::read("take", item)?;
+    let after = number(&items.bytes()?);
+    let messages = items.each(handed)?;
     Ok(Taken { gap: None, messages, next: (after != 0).then_some(after), ended: false })
 }

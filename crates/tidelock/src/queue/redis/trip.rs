@@ -145,7 +145,7 @@ impl Taker for Remote {
 
     fn deliver(self: &Arc<Self>, mut plan: Plan, answer: Value, now: Timestamp) {
         let outcome = Reply::read(answer).and_then(|mut reply| {
-            self.told_next(reply.next()?);
+            self.told_next(reply.next);
             let (settling, overdue) = (reply.settling, reply.overdue);
             let read = plan.steps.iter().map(|step| step.read(&mut reply)).collect::<Result<Vec<_>>>();
             read.map(|read| (read, settling, overdue))
@@ -174,8 +174,7 @@ impl Remote {
 
     /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep_once(&self) -> Result<()> {
-        let mut reply = Reply::read(self.sweep_trip(&self.keys[0]).await?)?;
-        self.told_next(reply.next()?);
+        self.told_next(Reply::read(self.sweep_trip(&self.keys[0]).await?)?.next);
         Ok(())
     }
 

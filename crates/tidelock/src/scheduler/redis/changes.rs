@@ -30,17 +30,17 @@ impl Remote {
             b"unchanged" => Changes::Unchanged,
             b"done" => Changes::Done,
             b"absent" => Changes::Absent,
-            b"now" => Changes::Now(answer.number()?),
+            b"now" => Changes::Now(answer.count()?),
             b"conflict" => Changes::Conflict,
             b"full" => match change {
                 Change::Register { max_schedules, .. } => Changes::Full { limit: max_schedules },
-                _ => return answer.wrong(&Value::BulkString(word)),
+                _ => return Err(answer.wrong(&Value::BulkString(word))),
             },
             b"accepted" => Changes::Accepted(Box::new(stored::trigger(&answer.bytes()?)?)),
-            b"known" => Changes::Known { job: answer.number()? },
+            b"known" => Changes::Known { job: answer.count()? },
             b"missing" => Changes::MissingHandler,
             b"invalid" => Changes::Invalid { error: answer.text()? },
-            _ => return answer.wrong(&Value::BulkString(word)),
+            _ => return Err(answer.wrong(&Value::BulkString(word))),
         })
     }
 
@@ -53,9 +53,9 @@ impl Remote {
             };
             let mut answer = self.run_once(&CHANGE, push).await?;
             let _word = answer.bytes()?;
-            removed += answer.number()?;
-            newest = answer.number()?;
-            if answer.number()? == 1 {
+            removed += answer.count()?;
+            newest = answer.count()?;
+            if answer.flag()? {
                 return Ok(Changes::Count(removed));
             }
         }

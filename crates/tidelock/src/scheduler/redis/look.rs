@@ -1,7 +1,7 @@
 //! Looking at a scheduler, and sweeping it.
 
-use super::{Answer, Remote, stored};
-use crate::backend::redis::{Arguments, Script, script, until_settled};
+use super::{Remote, stored};
+use crate::backend::redis::{Answer, Arguments, Script, script, until_settled};
 use crate::error::Result;
 use crate::scheduler::store::{LeaderView, Look, StatsView, View};
 
@@ -16,8 +16,8 @@ impl Remote {
             let mut arguments = self.arguments(None);
             push_look(look, &mut arguments);
             let mut answer = self.run(&LOOK, &arguments).await?;
-            let settling = answer.number()? == 1;
-            self.told_next(answer.number()?);
+            let settling = answer.flag()?;
+            self.told_next(answer.count()?);
             Ok((settling, answer))
         });
         view(look, &mut answer.await?)
@@ -28,8 +28,8 @@ impl Remote {
         let mut arguments = self.arguments(None);
         arguments.push(b"sweep");
         let mut answer = self.run(&LOOK, &arguments).await?;
-        let _settling = answer.number()?;
-        self.told_next(answer.number()?);
+        let _settling = answer.count()?;
+        self.told_next(answer.count()?);
         Ok(())
     }
 }
@@ -70,17 +70,17 @@ fn push_look(look: &Look, arguments: &mut Arguments) {
     }
 }
 
-fn view(look: &Look, answer: &mut Answer<'_>) -> Result<View> {
-    let now = answer.number()?;
+fn view(look: &Look, answer: &mut Answer) -> Result<View> {
+    let now = answer.count()?;
     match look {
         Look::Now => Ok(View::Now(now)),
-        Look::Awaits { .. } => Ok(View::Awaits(answer.number()? == 1)),
+        Look::Awaits { .. } => Ok(View::Awaits(answer.flag()?)),
         Look::Stats => stats(answer).map(View::Stats),
         Look::History { .. } => Ok(View::History(stored::history(&answer.bytes()?)?)),
         Look::Get { .. } | Look::List { .. } => {
-            let more = answer.number()? == 1;
+            let more = answer.flag()?;
             let mut found = Vec::new();
-            while answer.items.len() > 0 {
+            while !answer.is_over() {
                 found.push(stored::schedule(answer)?);
             }
             Ok(match look {
@@ -89,9 +89,9 @@ fn view(look: &Look, answer: &mut Answer<'_>) -> Result<View> {
             })
         }
         Look::Letters { .. } | Look::Letter { .. } => {
-            let more = answer.number()? == 1;
+            let more = answer.flag()?;
             let mut found = Vec::new();
-            while answer.items.len() > 0 {
+            while !answer.is_over() {
                 found.push(stored::letter(&answer.bytes()?)?);
             }
             Ok(match look {
@@ -102,27 +102,27 @@ fn view(look: &Look, answer: &mut Answer<'_>) -> Result<View> {
     }
 }
 
-fn stats(answer: &mut Answer<'_>) -> Result<StatsView> {
+fn stats(answer: &mut Answer) -> Result<StatsView> {
     let mut stats = StatsView {
-        active: answer.number()?,
-        paused: answer.number()?,
-        unserved: answer.number()?,
-        failing: answer.number()?,
-        quarantined: answer.number()?,
-        finished: answer.number()?,
-        due_now: answer.number()?,
-        most_overdue: answer.some()?,
-        next_due: answer.some()?,
-        letters: answer.number()?,
-        letters_lost: answer.number()?,
-        epoch: answer.number()?,
+        active: answer.count()?,
+        paused: answer.count()?,
+        unserved: answer.count()?,
+        failing: answer.count()?,
+        quarantined: answer.count()?,
+        finished: answer.count()?,
+        due_now: answer.count()?,
+        most_overdue: answer.number()?,
+        next_due: answer.number()?,
+        letters: answer.count()?,
+        letters_lost: answer.count()?,
+        epoch: answer.count()?,
         ..StatsView::default()
     };
-    let left = answer.some()?;
+    let left = answer.number()?;
     let instance = answer.text()?;
     stats.leader = left.map(|left| LeaderView { instance, epoch: stats.epoch, left });
     stats.zones = Some(answer.text()?).filter(|zones| !zones.is_empty());
-    while answer.items.len() > 0 {
+    while !answer.is_over() {
         stats.handlers.push(answer.text()?);
     }
     stats.handlers.sort();

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Answer;
-use crate::backend::redis::{Bytes, Text};
+use crate::backend::redis::{Answer, Bytes, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scheduler::store::{
     Definition, Dispatched, Happened, HistoryView, LastView, LetterView, Next, PlanView, PlannedSlot, ScheduleView,
@@ -95,7 +94,7 @@ fn numbers<const N: usize>(bytes: &mut Bytes<'_>) -> Option<[u64; N]> {
 
 /// Reads a schedule as scripts show it. What cannot be read of its definition or plan is left empty: whoever looks into
 /// them finds that.
-pub(super) fn schedule(answer: &mut Answer<'_>) -> Result<ScheduleView> {
+pub(super) fn schedule(answer: &mut Answer) -> Result<ScheduleView> {
     let id = answer.text()?;
     let read = state(id, &answer.bytes()?);
     let (definition, slots, snapshot) = (answer.bytes()?, answer.bytes()?, answer.bytes()?);

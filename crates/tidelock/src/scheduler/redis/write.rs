@@ -27,14 +27,14 @@ impl Remote {
                 push_step(step, arguments);
             }
         };
-        let answer = self.run_once(&WRITE, push).await?;
+        let mut answer = self.run_once(&WRITE, push).await?;
         let mut done = Vec::with_capacity(write.steps.len());
-        for item in answer.items.as_slice() {
-            match item {
-                Value::BulkString(word) if word == b"S" => return Ok(Written::Stale),
-                Value::BulkString(word) if word == b"1" => done.push(true),
-                Value::BulkString(word) if word == b"0" => done.push(false),
-                other => return answer.wrong(other),
+        while !answer.is_over() {
+            match answer.bytes()?.as_slice() {
+                b"S" => return Ok(Written::Stale),
+                b"1" => done.push(true),
+                b"0" => done.push(false),
+                other => return Err(answer.wrong(&Value::BulkString(other.to_vec()))),
             }
         }
         Ok(Written::Each(done))

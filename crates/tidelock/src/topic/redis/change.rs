@@ -8,7 +8,7 @@ use super::Remote;
 use super::group::RemoteGroup;
 use super::look::{pair, push_filter};
 use super::stored::begin_bytes;
-use crate::backend::redis::{Arguments, Script, Taker as _, script, unexpected, until_settled};
+use crate::backend::redis::{Answer, Arguments, Script, Taker as _, script, until_settled};
 use crate::error::Result;
 use crate::topic::store::{Begin, Change, Changes, DeadFilter};
 
@@ -32,9 +32,21 @@ static DELETE: Script =
     script!("delete topic", "../../lua/time.lua", "../lua/store.lua", "../../lua/answers.lua", "../lua/delete.lua");
 
 /// The answer of a step: a word, then numbers.
-struct Answer {
-    word: String,
+struct Changed {
+    word: Arc<str>,
     numbers: Vec<u64>,
+}
+
+impl Changed {
+    fn read(answer: Value) -> Result<Self> {
+        let mut answer = Answer::read("change", answer)?;
+        let word = answer.text()?;
+        let mut numbers = Vec::new();
+        while !answer.is_over() {
+            numbers.push(answer.count()?);
+        }
+        Ok(Self { word, numbers })
+    }
 }
 
 impl Remote {
@@ -89,15 +101,11 @@ impl Remote {
             }
             let answer = self.changes.run(&self.server, self.place.slot, &DELETE, arguments, rest).await;
             let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-            let Value::Array(words) = answer else { return Err(unexpected("delete", &answer)) };
-            let mut words = words.into_iter().map(|word| match word {
-                Value::BulkString(word) => Ok(Arc::<str>::from(String::from_utf8_lossy(&word))),
-                other => Err(unexpected("delete", &other)),
-            });
-            match words.next().transpose()?.as_deref() {
-                Some("yes") => return Ok(Changes::Did(true)),
-                Some("no") => return Ok(Changes::Did(false)),
-                _ => names = words.collect::<Result<_>>()?,
+            let mut answer = Answer::read("delete", answer)?;
+            match answer.bytes()?.as_slice() {
+                b"yes" => return Ok(Changes::Did(true)),
+                b"no" => return Ok(Changes::Did(false)),
+                _ => names = answer.texts()?,
             }
         }
     }
@@ -105,7 +113,7 @@ impl Remote {
 
 impl RemoteGroup {
     /// Makes a step of a change: once nothing is overdue, or after as many steps as a look waits for that.
-    async fn step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Answer> {
+    async fn step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changed> {
         let push = &push;
         until_settled(|last| async move {
             let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
@@ -113,9 +121,8 @@ impl RemoteGroup {
             rest.push(what.as_bytes());
             push(&mut rest);
             let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
-            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-            let read = read_answer(&answer).ok_or_else(|| unexpected(what, &answer))?;
-            Ok((read.word == "settling", read))
+            let changed = Changed::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            Ok((&*changed.word == "settling", changed))
         })
         .await
     }
@@ -163,14 +170,4 @@ impl RemoteGroup {
             last = pair(last_at, last_id);
         }
     }
-}
-
-fn read_answer(answer: &Value) -> Option<Answer> {
-    let Value::Array(items) = answer else { return None };
-    let Value::BulkString(word) = items.first()? else { return None };
-    let numbers = items[1..].iter().map(|item| match item {
-        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
-        _ => None,
-    });
-    Some(Answer { word: String::from_utf8_lossy(word).into_owned(), numbers: numbers.collect::<Option<_>>()? })
 }

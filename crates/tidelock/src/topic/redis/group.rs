@@ -9,11 +9,10 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use super::Remote;
-use super::publish::next_of;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
 use crate::backend::redis::{
-    Arguments, Bytes, Carrier, Lane, Lanes, Place, Request, Script, Series, Server, Settles, Taker, read_each, refuse,
-    script, unexpected,
+    Answer, Arguments, Bytes, Carrier, Lane, Lanes, Place, Request, Script, Series, Server, Settles, Taker, refuse,
+    script,
 };
 use crate::bell::Bell;
 use crate::error::{Error, Result};
@@ -135,11 +134,10 @@ impl RemoteGroup {
     }
 
     /// Whether more is overdue, and the answers to the operations.
-    fn begin_reply(&self, answer: Value) -> Result<(bool, std::vec::IntoIter<Value>)> {
-        let Value::Array(items) = answer else { return Err(unexpected("group", &answer)) };
-        let mut items = items.into_iter();
-        let settling = items.next() == Some(Value::Int(1));
-        self.next.store(next_of(items.next())?, Ordering::Relaxed);
+    fn begin_reply(&self, answer: Value) -> Result<(bool, Answer)> {
+        let mut items = Answer::read("group", answer)?;
+        let settling = items.flag()?;
+        self.next.store(items.count()?, Ordering::Relaxed);
         Ok((settling, items))
     }
 }
@@ -264,14 +262,14 @@ fn push_take(take: &Take, channel: &str, arguments: &mut Arguments) {
     arguments.push(channel.as_bytes());
 }
 
-fn read_steps(steps: &[Step], mut items: std::vec::IntoIter<Value>, load: &[GroupRequest]) -> Result<Outcomes> {
+fn read_steps(steps: &[Step], mut items: Answer, load: &[GroupRequest]) -> Result<Outcomes> {
     let settled = load.iter().map(|request| match request {
         GroupRequest::Settle { settles, .. } => vec![Settled::Stale; settles.len()],
         GroupRequest::Take { .. } => Vec::new(),
     });
     let mut outcomes = Outcomes { settled: settled.collect(), taken: load.iter().map(|_| None).collect() };
     for step in steps {
-        let item = items.next().unwrap_or(Value::Nil);
+        let item = items.item();
         match step {
             Step::Settles(settles) => {
                 for ((request, at), settled) in settles.read(&item)? {
@@ -286,9 +284,8 @@ fn read_steps(steps: &[Step], mut items: std::vec::IntoIter<Value>, load: &[Grou
 
 /// `next` is still the time from now until then. `None`: the group does not exist, and one more would be too many.
 fn read_taken(item: Value) -> Result<Option<Taken>> {
-    let Value::Array(items) = item else { return Err(unexpected("take", &item)) };
-    let mut items = items.into_iter();
-    let Some(Value::BulkString(head)) = items.next() else { return Err(unexpected("take", &Value::Nil)) };
+    let mut items = Answer::read("take", item)?;
+    let head = items.bytes()?;
     if head == b"full" {
         return Ok(None);
     }
@@ -299,8 +296,8 @@ fn read_taken(item: Value) -> Result<Option<Taken>> {
         let place = place(&mut head)?;
         Some((after, life, is_seen.then_some(place), gap(&mut head)?.0))
     };
-    let (after, life, seen, gap) = read_head().ok_or_else(|| unexpected("take", &Value::BulkString(head.clone())))?;
-    let events = read_each("take", items, |value| Ok(Stored::read(value)?.into_handed(life)))?;
+    let (after, life, seen, gap) = read_head().ok_or_else(|| items.wrong(&Value::BulkString(head.clone())))?;
+    let events = items.each(|value| Ok(Stored::read(value)?.into_handed(life)))?;
     Ok(Some(Taken { gap, events, seen, next: (after != 0).then_some(after) }))
 }
 

@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join_all;
-use redis::Value;
 
 use super::Remote;
 use super::group::RemoteGroup;
 use super::stored::{Stored, begin_bytes, event, gap, place, place_bytes};
-use crate::backend::redis::{
-    Arguments, Bytes, Repeat, Script, Taker as _, reason_letter, script, unexpected, until_settled,
-};
+use crate::backend::redis::{Answer, Arguments, Repeat, Script, Taker as _, reason_letter, script, until_settled};
 use crate::error::Result;
 use crate::topic::store::{
     Begin, DeadFilter, DeadView, GroupView, Look, MAX_BYTES, PauseView, Position, READ_BYTES, Read, Settings, Span,
@@ -47,51 +44,6 @@ static GROUP_LOOK: Script = script!(
 /// Groups that are looked at at once.
 const TOGETHER: usize = 32;
 
-/// The items of an answer, read one by one.
-struct Items(std::vec::IntoIter<Value>);
-
-impl Items {
-    fn of(answer: Value) -> Result<Self> {
-        match answer {
-            Value::Array(items) => Ok(Self(items.into_iter())),
-            other => Err(unexpected("look", &other)),
-        }
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>> {
-        match self.0.next() {
-            Some(Value::BulkString(bytes)) => Ok(bytes),
-            other => Err(unexpected("look", &other.unwrap_or(Value::Nil))),
-        }
-    }
-
-    fn text(&mut self) -> Result<Arc<str>> {
-        Ok(String::from_utf8_lossy(&self.bytes()?).into())
-    }
-
-    /// A number; `None` for -1.
-    fn number(&mut self) -> Result<Option<u64>> {
-        match &*self.text()? {
-            "-1" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| unexpected("look", &Value::SimpleString(text.to_owned()))),
-        }
-    }
-
-    fn count(&mut self) -> Result<u64> {
-        Ok(self.number()?.unwrap_or(0))
-    }
-
-    fn flag(&mut self) -> bool {
-        self.0.next() == Some(Value::Int(1))
-    }
-
-    /// Packed bytes, unpacked.
-    fn unpacked<T>(&mut self, unpack: impl FnOnce(&mut Bytes<'_>) -> Option<T>) -> Result<T> {
-        let bytes = self.bytes()?;
-        unpack(&mut Bytes(&bytes)).ok_or_else(|| unexpected("look", &Value::BulkString(bytes)))
-    }
-}
-
 /// Where a read begins, in which direction it goes, and whom to park if there is nothing.
 struct Reading<'a> {
     what: &'a str,
@@ -102,13 +54,13 @@ struct Reading<'a> {
 }
 
 impl Remote {
-    async fn show(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Items> {
+    async fn show(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Answer> {
         let mut arguments = self.arguments(None);
         arguments.push(what.as_bytes());
         push(&mut arguments);
         let within = self.server.request_timeout;
         let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
-        Items::of(answer.map_err(|failure| failure.into_error(&self.operation()))?)
+        Answer::read("look", answer.map_err(|failure| failure.into_error(&self.operation()))?)
     }
 
     pub(super) async fn look(&self, look: Look) -> Result<View> {
@@ -160,10 +112,10 @@ impl Remote {
         let mut shown = self.show(reading.what, push).await?;
         let life = shown.count()?;
         let gap = shown.unpacked(gap)?.0;
-        let more = shown.flag();
+        let more = shown.flag()?;
         self.next.store(shown.count()?, Ordering::Relaxed);
-        let mut events = Vec::with_capacity(shown.0.len() / 2);
-        while shown.0.len() > 0 {
+        let mut events = Vec::with_capacity(shown.left() / 2);
+        while !shown.is_over() {
             let ordinal = shown.count()?;
             events.push(event(life, ordinal, shown.bytes()?)?);
         }
@@ -181,11 +133,7 @@ impl Remote {
     }
 
     pub(super) async fn group_names(&self) -> Result<Vec<Arc<str>>> {
-        let mut shown = self.show("names", |_| ()).await?;
-        let mut names = Vec::with_capacity(shown.0.len());
-        while shown.0.len() > 0 {
-            names.push(shown.text()?);
-        }
+        let mut names = self.show("names", |_| ()).await?.texts()?;
         names.sort();
         Ok(names)
     }
@@ -204,7 +152,7 @@ impl Remote {
 impl RemoteGroup {
     /// Asks the look script, again while more is overdue than one step carries out. Answers whether more still is, the
     /// life, and what was shown.
-    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<(bool, u64, Items)> {
+    async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<(bool, u64, Answer)> {
         let push = &push;
         until_settled(|_| async move {
             let mut arguments = self.arguments(None);
@@ -212,8 +160,8 @@ impl RemoteGroup {
             push(&mut arguments);
             let within = self.server.request_timeout;
             let answer = self.server.run(&GROUP_LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
-            let mut shown = Items::of(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
-            let settling = shown.flag();
+            let mut shown = Answer::read("look", answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            let settling = shown.flag()?;
             let life = shown.count()?;
             Ok((settling, (settling, life, shown)))
         })
@@ -222,7 +170,7 @@ impl RemoteGroup {
 
     async fn view(&self) -> Result<Option<GroupView>> {
         let (settling, _, mut shown) = self.show("group", |_| ()).await?;
-        if shown.0.len() == 0 {
+        if shown.is_over() {
             return Ok(None);
         }
         let position = shown.unpacked(place)?;
@@ -249,10 +197,10 @@ impl RemoteGroup {
 
     async fn letter(&self, at: u64) -> Result<Option<DeadView>> {
         let (_, life, mut shown) = self.show("dead", |arguments| arguments.push(&at.to_be_bytes())).await?;
-        match shown.0.next() {
-            Some(Value::BulkString(value)) => Ok(Stored::read(value)?.into_dead(life)),
-            _ => Ok(None),
+        if shown.is_over() {
+            return Ok(None);
         }
+        Ok(Stored::read(shown.bytes()?)?.into_dead(life))
     }
 
     /// One more than the page is looked for, to know whether there is a next page.
@@ -267,11 +215,10 @@ impl RemoteGroup {
                 push_filter(filter, arguments);
             };
             let (_, life, shown) = self.show("deads", push).await?;
-            let mut items: Vec<_> = shown.0.collect();
-            let Some(Value::BulkString(last)) = items.pop() else { return Ok(View::Deads(found, None)) };
+            let mut items = shown.each(Ok)?;
+            let Some(last) = items.pop() else { return Ok(View::Deads(found, None)) };
             for item in items {
-                let Value::BulkString(value) = item else { return Err(unexpected("look", &item)) };
-                found.extend(Stored::read(value)?.into_dead(life));
+                found.extend(Stored::read(item)?.into_dead(life));
             }
             if found.len() > limit || last.is_empty() {
                 break;
@@ -321,7 +268,7 @@ mod tests {
                 push_filter(DeadFilter::default(), arguments);
             };
             let (_, _, shown) = remote.show("deads", push).await.unwrap();
-            assert_eq!(shown.0.len(), 2, "one letter, and where to go on");
+            assert_eq!(shown.left(), 2, "one letter, and where to go on");
             let View::Deads(found, next) = remote.letters(DeadFilter::default(), 10, None).await.unwrap() else {
                 panic!("letters were asked for")
             };

@@ -10,7 +10,7 @@ use super::Remote;
 use super::stored::{PLACE, place};
 use crate::backend::SETTLING_STEPS;
 use crate::backend::redis::{
-    Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, push_content, refuse, script, unexpected,
+    Answer, Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, push_content, refuse, script,
 };
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
@@ -141,17 +141,16 @@ fn push_run(load: &[Publish], run: &mut Vec<(usize, &NewEvent)>, arguments: &mut
 
 impl Remote {
     fn read_published(&self, answer: Value, runs: &[Run], load: &[Publish]) -> Result<Vec<Appended>> {
-        let Value::Array(items) = answer else { return Err(unexpected("publish", &answer)) };
-        let mut items = items.into_iter();
-        self.next.store(next_of(items.next())?, Ordering::Relaxed);
+        let mut answer = Answer::read("publish", answer)?;
+        self.next.store(answer.count()?, Ordering::Relaxed);
         let mut appended: Vec<_> = load
             .iter()
             .map(|publish| Appended { events: Vec::with_capacity(publish.batch.len()), replaced: None })
             .collect();
         for run in runs {
-            let Some(Value::BulkString(bytes)) = items.next() else { return Err(unexpected("publish", &Value::Nil)) };
+            let bytes = answer.bytes()?;
             let read = read_run(&bytes, run, &mut appended);
-            read.ok_or_else(|| unexpected("publish", &Value::BulkString(bytes)))?;
+            read.ok_or_else(|| answer.wrong(&Value::BulkString(bytes)))?;
         }
         Ok(appended)
     }
@@ -165,8 +164,7 @@ impl Remote {
             let within = self.server.request_timeout;
             let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, Repeat::Safe, within).await;
             let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-            let Value::Array(items) = answer else { return Err(unexpected("publish", &answer)) };
-            let next = next_of(items.into_iter().next())?;
+            let next = Answer::read("publish", answer)?.count()?;
             self.next.store(next, Ordering::Relaxed);
             if next != NOW {
                 break;
@@ -174,14 +172,6 @@ impl Remote {
         }
         Ok(())
     }
-}
-
-/// The next deadline that a script told.
-pub(super) fn next_of(item: Option<Value>) -> Result<u64> {
-    let item = item.unwrap_or(Value::Nil);
-    let Value::BulkString(text) = &item else { return Err(unexpected("topic", &item)) };
-    let next = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    next.ok_or_else(|| unexpected("topic", &item))
 }
 
 fn read_run(bytes: &[u8], run: &Run, appended: &mut [Appended]) -> Option<()> {
