@@ -6,12 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use crate::check;
 use crate::codec::Border;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::store::{Content, Dedup, MAX_BATCH, MAX_BYTES};
 use crate::meta::Meta;
 use crate::name;
-use crate::time::{DAY, TEN_YEARS, check_duration, whole_millis};
+use crate::queue::store::Due;
+use crate::time::{Clock, DAY, TEN_YEARS, Timestamp, check_duration, whole_millis};
 
 /// A value, encoded, and what goes with it.
 #[derive(Debug)]
@@ -92,6 +94,42 @@ impl Draft {
         border.check_size(content.size())?;
         let window = whole_millis(self.dedup_for.unwrap_or(7 * DAY));
         Ok((content, self.dedup_key.map(|key| Dedup { key, window })))
+    }
+}
+
+/// When what is sent is first due, and what it comes before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct When {
+    pub(crate) delay: Option<Duration>,
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) priority: u8,
+}
+
+impl When {
+    /// Refuses arguments that are out of their range on the backend's clock.
+    pub(crate) fn check(&self, clock: &Clock) -> Result<()> {
+        if let Some(delay) = self.delay {
+            check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
+        }
+        if let (Some(delay), Some(at)) = (self.delay, self.at) {
+            return Err(Error::argument(format!("either delay or at, but both came: {delay:?} and {at}")));
+        }
+        if let Some(at) = self.at {
+            // The backend's clock decides when; this only keeps absurd instants out.
+            let latest = clock.now() + TEN_YEARS;
+            if at > latest {
+                return Err(Error::argument(format!("at must be at most 10 years ahead ({latest}), but is {at}")));
+            }
+        }
+        check::range(Error::argument, "priority", self.priority, 0, 9)
+    }
+
+    pub(crate) fn due(&self) -> Due {
+        match (self.delay, self.at) {
+            (Some(delay), _) if !delay.is_zero() => Due::After(whole_millis(delay)),
+            (_, Some(at)) => Due::At(at.as_millis()),
+            _ => Due::Now,
+        }
     }
 }
 

@@ -9,14 +9,14 @@ use super::builder::{Options, RunOptions};
 use super::id::JobId;
 use super::observe::{self, Counter};
 use super::site::{full, misfit, store_of};
-use super::store::{Acceptance, Accepted, Due, Key, KeyKind, KeyLife, MAX_BATCH, NewJob};
+use super::store::{Acceptance, Accepted, Key, KeyKind, KeyLife, MAX_BATCH, NewJob};
 use crate::backoff::Backoff;
 use crate::codec::Value;
-use crate::draft::{self, Draft};
+use crate::draft::{self, Draft, When};
 use crate::error::{Error, Result};
 use crate::handover::{Receivers, Site};
 use crate::request::{awaitable, opaque};
-use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::time::{Timestamp, whole_millis};
 
 /// What a submit gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,7 @@ pub struct Submit<I> {
     options: Arc<Options<I>>,
     /// Those of the definition, changed; `None`: as they are there.
     run: Option<Box<RunOptions>>,
-    delay: Option<Duration>,
-    at: Option<Timestamp>,
-    priority: u8,
+    when: When,
     while_active: bool,
     draft: Draft,
 }
@@ -52,9 +50,7 @@ impl<I: Value> Submit<I> {
             receivers: Arc::clone(receivers),
             options: Arc::clone(options),
             run: None,
-            delay: None,
-            at: None,
-            priority: 0,
+            when: When::default(),
             while_active: false,
         }
     }
@@ -96,20 +92,20 @@ impl<I: Value> Submit<I> {
 
     /// First due so long after it was accepted: 0..=10 years, default now. Not together with [`at`](Self::at).
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = Some(delay);
+        self.when.delay = Some(delay);
         self
     }
 
     /// First due at this instant of the backend's clock, at most 10 years ahead; one in the past is now. Not together with
     /// [`delay`](Self::delay).
     pub fn at(mut self, at: impl Into<Timestamp>) -> Self {
-        self.at = Some(at.into());
+        self.when.at = Some(at.into());
         self
     }
 
     /// 0..=9, higher first; default 0. Strict: lower ones wait while higher ones are ready.
     pub fn priority(mut self, priority: u8) -> Self {
-        self.priority = priority;
+        self.when.priority = priority;
         self
     }
 
@@ -157,22 +153,7 @@ impl<I: Value> Submit<I> {
         if let Some(run) = &self.run {
             run.check(Error::argument)?;
         }
-        if let Some(delay) = self.delay {
-            check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
-        }
-        if let (Some(delay), Some(at)) = (self.delay, self.at) {
-            return Err(Error::argument(format!("either delay or at, but both came: {delay:?} and {at}")));
-        }
-        if let Some(at) = self.at {
-            // The backend's clock decides when; this only keeps absurd instants out.
-            let latest = self.receivers.site.clock().now() + TEN_YEARS;
-            if at > latest {
-                return Err(Error::argument(format!("at must be at most 10 years ahead ({latest}), but is {at}")));
-            }
-        }
-        if self.priority > 9 {
-            return Err(Error::argument(format!("priority must be 0..=9, but is {}", self.priority)));
-        }
+        self.when.check(self.receivers.site.clock())?;
         match (self.while_active, &self.draft.dedup_key, self.draft.dedup_for) {
             (true, None, _) => return Err(Error::argument("dedup_while_active needs a dedup_key")),
             (true, _, Some(window)) => {
@@ -190,15 +171,10 @@ impl<I: Value> Submit<I> {
         let window = self.draft.dedup_for.unwrap_or(options.dedup_for);
         let life = if self.while_active { KeyLife::WhileActive } else { KeyLife::For(whole_millis(window)) };
         let (content, dedup) = self.draft.finish(&options.border)?;
-        let due = match (self.delay, self.at) {
-            (Some(delay), _) if !delay.is_zero() => Due::After(whole_millis(delay)),
-            (_, Some(at)) => Due::At(at.as_millis()),
-            _ => Due::Now,
-        };
         Ok(NewJob {
             content,
-            due,
-            priority: self.priority,
+            due: self.when.due(),
+            priority: self.when.priority,
             key: dedup.map(|dedup| Key { kind: KeyKind::Caller, text: dedup.key, life }),
             rules: self.run.map_or_else(|| options.rules.clone(), |run| run.rules()),
             origin: None,

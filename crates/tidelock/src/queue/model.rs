@@ -14,7 +14,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::store::{Accepted, Content, DeadReason, Due, NewMessage, Place};
+use super::store::{Accepted, Content, DeadReason, NewMessage, Place};
 use crate::handover::{Parking, Places, Standing};
 use crate::hash::HashMap;
 
@@ -157,11 +157,7 @@ impl Model {
         if let Some(dedup) = new.dedup {
             self.remember(now, dedup.key, id, dedup.window);
         }
-        let due = match new.due {
-            Due::After(delay) if delay > 0 => Some(now.ms + delay),
-            Due::At(at) if at > now.ms => Some(at),
-            _ => None,
-        };
+        let due = new.due.later_than(now.ms);
         let standing = due.unwrap_or_else(|| {
             self.last_standing = self.last_standing.max(now.ms);
             self.last_standing

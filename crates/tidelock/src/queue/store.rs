@@ -46,6 +46,17 @@ pub(crate) enum Due {
     At(u64),
 }
 
+impl Due {
+    /// The instant, unless that is now.
+    pub(crate) fn later_than(self, now: u64) -> Option<u64> {
+        match self {
+            Self::After(delay) if delay > 0 => Some(now + delay),
+            Self::At(at) if at > now => Some(at),
+            _ => None,
+        }
+    }
+}
+
 /// A message to be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewMessage {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::super::store::{Acceptance, Accepted, Due, Happened, Key, KeyKind, KeyLife, NewJob, Overlapping};
+use super::super::store::{Acceptance, Accepted, Happened, Key, KeyKind, KeyLife, NewJob, Overlapping};
 use super::{Bound, From, Job, Kind, Log, Model, Now, next};
 
 impl Model {
@@ -67,11 +67,7 @@ impl Model {
         if let Some(origin) = &new.origin {
             self.join_series(&origin.series, origin.slot, id);
         }
-        let due = match new.due {
-            Due::After(delay) if delay > 0 => Some(now.ms + delay),
-            Due::At(at) if at > now.ms => Some(at),
-            _ => None,
-        };
+        let due = new.due.later_than(now.ms);
         let standing = due.unwrap_or_else(|| self.stand(now));
         let mut job = made(new, id, now.ms, standing);
         self.join_line(&mut job);

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::codec::Value;
-use crate::draft::{self, Draft};
+use crate::draft::{self, Draft, When};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::observe::{self, Counter, Operation};
 use crate::queue::message::MessageId;
-use crate::queue::store::{Accepted, Due, MAX_BATCH, NewMessage};
+use crate::queue::store::{Accepted, MAX_BATCH, NewMessage};
 use crate::queue::{Queue, store_of};
 use crate::request::{awaitable, opaque};
-use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::time::Timestamp;
 
 /// What a send gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -32,39 +32,31 @@ pub struct Sent {
 #[must_use = "nothing is sent until it is awaited"]
 pub struct SendRequest<T> {
     queue: Queue<T>,
-    delay: Option<Duration>,
-    at: Option<Timestamp>,
-    priority: u8,
+    when: When,
     draft: Draft,
 }
 
 impl<T: Value> SendRequest<T> {
     pub(crate) fn new(queue: &Queue<T>, value: &T) -> Self {
-        Self {
-            draft: Draft::new(queue.options.border.encode(value)),
-            queue: queue.clone(),
-            delay: None,
-            at: None,
-            priority: 0,
-        }
+        Self { draft: Draft::new(queue.options.border.encode(value)), queue: queue.clone(), when: When::default() }
     }
 
     /// First due so long after it was accepted: 0..=10 years, default now. Not together with [`at`](Self::at).
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = Some(delay);
+        self.when.delay = Some(delay);
         self
     }
 
     /// First due at this instant of the backend's clock, at most 10 years ahead; one in the past is now. Not together
     /// with [`delay`](Self::delay).
     pub fn at(mut self, at: impl Into<Timestamp>) -> Self {
-        self.at = Some(at.into());
+        self.when.at = Some(at.into());
         self
     }
 
     /// 0..=9, higher first; default 0. Strict: lower ones wait while higher ones are ready.
     pub fn priority(mut self, priority: u8) -> Self {
-        self.priority = priority;
+        self.when.priority = priority;
         self
     }
 
@@ -100,22 +92,7 @@ impl<T: Value> SendRequest<T> {
     }
 
     fn check(&self) -> Result<()> {
-        if let Some(delay) = self.delay {
-            check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
-        }
-        if let (Some(delay), Some(at)) = (self.delay, self.at) {
-            return Err(Error::argument(format!("either delay or at, but both came: {delay:?} and {at}")));
-        }
-        if let Some(at) = self.at {
-            // The backend's clock decides when; this only keeps absurd instants out.
-            let latest = self.queue.site().clock().now() + TEN_YEARS;
-            if at > latest {
-                return Err(Error::argument(format!("at must be at most 10 years ahead ({latest}), but is {at}")));
-            }
-        }
-        if self.priority > 9 {
-            return Err(Error::argument(format!("priority must be 0..=9, but is {}", self.priority)));
-        }
+        self.when.check(self.queue.site().clock())?;
         self.draft.check()
     }
 
@@ -123,15 +100,10 @@ impl<T: Value> SendRequest<T> {
         self.check()?;
         let options = &self.queue.options;
         let (content, dedup) = self.draft.finish(&options.border)?;
-        let due = match (self.delay, self.at) {
-            (Some(delay), _) if !delay.is_zero() => Due::After(whole_millis(delay)),
-            (_, Some(at)) => Due::At(at.as_millis()),
-            _ => Due::Now,
-        };
         Ok(NewMessage {
             content,
-            due,
-            priority: self.priority,
+            due: self.when.due(),
+            priority: self.when.priority,
             dedup,
             max_age: options.max_age,
             retention: options.retention,
