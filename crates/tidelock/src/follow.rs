@@ -204,15 +204,10 @@ impl<L: Log> Hub<L> {
             return Ok(true);
         }
         let _parked = Parked::at(self, position);
-        let next = async {
-            match part.next {
-                Some(next) => self.clock().sleep_until_timestamp(Timestamp::from_millis(next)).await,
-                None => std::future::pending().await,
-            }
-        };
+        let next = part.next.map(|next| self.clock().sleep_until_timestamp(Timestamp::from_millis(next)));
         tokio::select! {
             () = bell.rung.notified() => {}
-            () = next => {}
+            () = runtime::or_never(next) => {}
             // Covers a wake-up that was lost, and keeps this process remembered as waiting.
             () = bell::safety(self.clock()) => {}
         }

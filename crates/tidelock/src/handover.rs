@@ -38,7 +38,7 @@ pub(crate) use self::places::{Places, Standing};
 pub(crate) use self::receive::{Opening, Wait, Wish, receive, shown, waits, wishes};
 pub(crate) use self::receivers::{Receivers, Terms, WaitEnd};
 pub(crate) use self::settle::{MAX_ERROR, MAX_REASON, Settlement, cut, cut_or_none};
-pub(crate) use self::signal::Signal;
+pub(crate) use self::signal::{Companion, Signal};
 pub(crate) use self::site::{Claims, Object, Site, Source};
 pub(crate) use self::stream::{Incoming, incoming_options};
 pub(crate) use self::worker::{Crew, crew_options, in_one_line, panic_text};

@@ -32,6 +32,14 @@ pub(crate) fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
     Box::pin(std::future::ready(value))
 }
 
+/// A future; where there is none, one that never resolves.
+pub(crate) async fn or_never<T>(future: Option<impl Future<Output = T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Lets every other ready task run once. Timers and connections may have to wait on: see [`give_turn`].
 pub(crate) async fn yield_now() {
     let mut yielded = false;

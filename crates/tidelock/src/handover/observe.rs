@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::site::{Object, Site};
 use super::store::Handed;
 use crate::counters::{Going, Named};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name;
 use crate::time::{Clock, Timestamp};
 
@@ -107,6 +107,15 @@ where
 /// Tells a span why what it is of has failed.
 pub(crate) fn failed(span: &tracing::Span, why: &str) {
     span.record("error.type", why).record("otel.status_code", "ERROR");
+}
+
+/// Tells at once why a worker cannot go on.
+pub(crate) fn worker_failed(site: &Site, error: &Error) {
+    tracing::error!(
+        messaging.destination.name = %name::shown(&site.address.id),
+        %error,
+        "the worker ends: waiting does not cure this"
+    );
 }
 
 /// What is counted of a queue or group.

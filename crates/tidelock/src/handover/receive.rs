@@ -12,6 +12,7 @@ use super::site::{Claims, Site};
 use super::store::{Action, DeadReason, Handed, Settle, Settled};
 use crate::error::{Error, Result};
 use crate::name;
+use crate::runtime::or_never;
 use crate::time::{SECOND, TEN_YEARS, check_duration, whole_millis};
 use crate::topic::store::GapView;
 
@@ -174,10 +175,7 @@ async fn receive_as<O: Opening>(handle: &O, terms: &Arc<Terms>, wait: Wait, max:
     let mut seat = None;
     loop {
         let over = pin!(async {
-            match end {
-                Some(end) => site.clock().sleep_until(end).await,
-                None => std::future::pending().await,
-            }
+            or_never(end.map(|end| site.clock().sleep_until(end))).await;
             WaitEnd::RanOut
         });
         let claims = line.receive(terms, max, &mut seat, over).await?;

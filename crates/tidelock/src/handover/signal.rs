@@ -1,6 +1,11 @@
-//! A signal that is given once and stays given.
+//! A signal that is given once and stays given, and a task that ends by it.
+
+use std::future::Future;
+use std::sync::Arc;
 
 use tokio::sync::watch;
+
+use crate::runtime::Spawner;
 
 /// Given once; everybody who waits for it, now or later, goes on.
 #[derive(Debug)]
@@ -24,5 +29,31 @@ impl Signal {
     pub(crate) async fn given(&self) {
         // The sender lives as long as `self`, so the wait can end only by the signal.
         let _ = self.0.subscribe().wait_for(|given| *given).await;
+    }
+}
+
+/// A task beside its owner, whom it does not wait for. Dropped, it ends.
+#[derive(Debug)]
+pub(crate) struct Companion {
+    stop: Arc<Signal>,
+}
+
+impl Companion {
+    pub(crate) fn start(spawner: &Spawner, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let stop = Arc::new(Signal::default());
+        let stopped = Arc::clone(&stop);
+        spawner.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = stopped.given() => {}
+            }
+        });
+        Self { stop }
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        self.stop.give();
     }
 }

@@ -19,6 +19,7 @@ pub use self::report::{WorkerReport, WorkerStats};
 use self::engine::Engine;
 use super::background::Background;
 use super::held::Held;
+use super::observe;
 use super::receive::Wish;
 use super::receivers::{Receivers, Terms};
 use super::store::Handed;
@@ -161,7 +162,7 @@ impl Crew {
     pub(crate) fn spawn(self) -> RunningWorker {
         let site = Arc::clone(&self.line.site);
         RunningWorker(self.start().unwrap_or_else(|error| {
-            engine::report_failure(&site, &error);
+            observe::worker_failed(&site, &error);
             Background::failed(error)
         }))
     }

@@ -78,12 +78,7 @@ impl<O: Value> Join<O> {
             Wait::AtMost(wait) => Some(site.tick().plus(wait)),
             Wait::Forever => None,
         };
-        let over = async {
-            match end {
-                Some(end) => site.clock().sleep_until(end).await,
-                None => std::future::pending().await,
-            }
-        };
+        let over = runtime::or_never(end.map(|end| site.clock().sleep_until(end)));
         let store = store_of(&site);
         let view = if wait.is_none() {
             ask(&site, &store, id, false).await

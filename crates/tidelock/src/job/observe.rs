@@ -6,7 +6,7 @@ use super::held::Held;
 use crate::counters::{Going, Named};
 use crate::error::Error;
 use crate::handover::Site;
-pub(super) use crate::handover::observe::{Ended, failed, within};
+pub(super) use crate::handover::observe::{Ended, failed, within, worker_failed};
 use crate::handover::observe::{messaging_span, waited};
 use crate::name;
 
@@ -121,15 +121,6 @@ pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
         messaging.batch.message_count = count,
         %error,
         "leases or progress could not be sent; trying again"
-    );
-}
-
-/// Tells at once why a worker cannot go on.
-pub(super) fn worker_failed(site: &Site, error: &Error) {
-    tracing::error!(
-        messaging.destination.name = %name::shown(&site.address.id),
-        %error,
-        "the worker ends: waiting does not cure this"
     );
 }
 

@@ -209,18 +209,8 @@ impl<T: Value> Follower<T> {
         }
         self.busy = None;
         let Self { inner, until, ended, .. } = self;
-        let stop = async {
-            match until {
-                Some(until) => until.await,
-                None => std::future::pending().await,
-            }
-        };
-        let over = async {
-            match end {
-                Some(end) => clock.sleep_until(end).await,
-                None => std::future::pending().await,
-            }
-        };
+        let stop = runtime::or_never(until.as_mut());
+        let over = runtime::or_never(end.map(|end| clock.sleep_until(end)));
         let mut inner = inner.lock().await;
         tokio::select! {
             biased;

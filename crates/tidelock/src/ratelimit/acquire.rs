@@ -12,7 +12,7 @@ use super::request::{Ask, options};
 use super::store::Mode;
 use super::verdict::Verdict;
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::BoxFuture;
+use crate::runtime::{BoxFuture, or_never};
 use crate::tidelock::World;
 use crate::time::{TEN_YEARS, Tick, check_duration};
 
@@ -165,10 +165,7 @@ impl Waiting<'_> {
 
     /// Resolves `grace` after the timeout; never without one.
     async fn timed_out(&self, grace: Duration) {
-        match self.deadline {
-            Some(deadline) => self.world().clock.sleep_until(deadline.plus(grace)).await,
-            None => std::future::pending().await,
-        }
+        or_never(self.deadline.map(|deadline| self.world().clock.sleep_until(deadline.plus(grace)))).await;
     }
 
     /// The answer when the time is over: what is known, or what stands in for a backend that said nothing.

@@ -110,11 +110,11 @@ impl Pump {
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => self.land(landed),
                 () = bell.rung.notified() => self.woken(),
                 () = receivers.arrived.notified() => {}
-                () = at(self.due.as_mut().map(|(_, alarm)| alarm)), if self.due.is_some() => {
+                () = runtime::or_never(self.due.as_mut().map(|(_, alarm)| alarm)) => {
                     self.due = None;
                     self.woken();
                 }
-                () = at(self.pause.as_mut()), if self.pause.is_some() => self.pause(None),
+                () = runtime::or_never(self.pause.as_mut()) => self.pause(None),
                 () = &mut self.safety => self.check(),
             }
         }
@@ -321,11 +321,5 @@ impl Drop for Pump {
         drop(line);
         drop(orphans);
         drop(self.receivers.launched.take());
-    }
-}
-
-async fn at(alarm: Option<&mut BoxFuture<'static, ()>>) {
-    if let Some(alarm) = alarm {
-        alarm.await;
     }
 }

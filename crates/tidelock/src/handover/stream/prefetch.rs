@@ -16,7 +16,7 @@ use crate::handover::renewal;
 use crate::handover::signal::Signal;
 use crate::handover::site::Claims;
 use crate::handover::store::{Action, Handed};
-use crate::runtime::BoxFuture;
+use crate::runtime::{BoxFuture, or_never};
 use crate::topic::store::GapView;
 
 /// A buffer that a task fills. Dropped, it tells the task to end.
@@ -181,7 +181,7 @@ async fn fill(buffer: Arc<Buffer>, terms: Arc<Terms>, drain: bool) {
                 buffer.filled.notify_one();
                 break;
             }
-            claims = answer(asking.as_mut()), if asking.is_some() => {
+            claims = or_never(asking.as_mut()) => {
                 asking = None;
                 match claims {
                     Ok(claims) if claims.is_empty() && drain => buffer.lock().end = Some(Ok(())),
@@ -197,13 +197,6 @@ async fn fill(buffer: Arc<Buffer>, terms: Arc<Terms>, drain: bool) {
     // Ends the wait in line; what it still brings is given back when it is dropped.
     drop(asking);
     buffer.give_back();
-}
-
-async fn answer(asking: Option<&mut BoxFuture<'static, Result<Claims>>>) -> Result<Claims> {
-    match asking {
-        Some(asking) => asking.await,
-        None => std::future::pending().await,
-    }
 }
 
 fn ask(buffer: Arc<Buffer>, terms: Arc<Terms>, room: usize, drain: bool) -> BoxFuture<'static, Result<Claims>> {

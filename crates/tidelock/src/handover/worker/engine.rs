@@ -17,7 +17,7 @@ use crate::handover::ending::{Ending, Over};
 use crate::handover::observe;
 use crate::handover::receivers::{Receivers, WaitEnd};
 use crate::handover::renewal;
-use crate::handover::signal::Signal;
+use crate::handover::signal::Companion;
 use crate::handover::site::{Claims, Site};
 use crate::handover::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
@@ -46,15 +46,6 @@ pub(super) struct Engine {
     _hold: Hold,
 }
 
-/// Tells at once why a worker cannot go on.
-pub(super) fn report_failure(site: &Site, error: &Error) {
-    tracing::error!(
-        messaging.destination.name = %site.address.id,
-        %error,
-        "the worker ends: waiting does not cure this"
-    );
-}
-
 impl Engine {
     pub(super) fn start(line: Arc<Receivers>, plan: Plan) -> Result<Background<WorkerStats, WorkerReport>> {
         let site = Arc::clone(&line.site);
@@ -79,7 +70,7 @@ impl Engine {
     async fn run(mut self) -> WorkerReport {
         let shared = Arc::clone(&self.shared);
         let site = Arc::clone(shared.site());
-        let renewal = Renewal::start(&shared);
+        let renewal = renew(&shared);
         let lifecycle = site.world.lifecycle.clone();
         let mut closing = Box::pin(async move { lifecycle.closing().await }).fuse();
         loop {
@@ -110,7 +101,7 @@ impl Engine {
                     Over::LetGo => shared.give_up(),
                     Over::LastWords => break,
                 },
-                () = alarm(self.impatience.as_mut()) => self.give_back_stale(),
+                () = runtime::or_never(self.impatience.as_mut()) => self.give_back_stale(),
             }
         }
         drop(renewal);
@@ -236,41 +227,18 @@ impl Engine {
     }
 
     fn fail(&mut self, error: Error) {
-        report_failure(self.shared.site(), &error);
+        observe::worker_failed(self.shared.site(), &error);
         self.error.get_or_insert(error);
         self.shared.stopping.give();
     }
 }
 
-/// Renews all leases from a task of its own, which no handler holds up as long as the runtime has a thread for it. Dropped, it
-/// ends.
-#[derive(Debug)]
-struct Renewal {
-    stop: Arc<Signal>,
-}
-
-impl Renewal {
-    fn start(shared: &Arc<Shared>) -> Self {
-        let stop = Arc::new(Signal::default());
-        let site = shared.site();
-        let lease = Duration::from_millis(shared.plan.terms.lease);
-        let held = Arc::clone(shared);
-        let renewing = renewal::every(site, lease, move || held.held());
-        let stopped = Arc::clone(&stop);
-        site.world.spawner.spawn(async move {
-            tokio::select! {
-                () = renewing => {}
-                () = stopped.given() => {}
-            }
-        });
-        Self { stop }
-    }
-}
-
-impl Drop for Renewal {
-    fn drop(&mut self) {
-        self.stop.give();
-    }
+/// Renews all leases from a task of its own, which no handler holds up as long as the runtime has a thread for it.
+fn renew(shared: &Arc<Shared>) -> Companion {
+    let lease = Duration::from_millis(shared.plan.terms.lease);
+    let held = Arc::clone(shared);
+    let renewing = renewal::every(shared.site(), lease, move || held.held());
+    Companion::start(&shared.site().world.spawner, renewing)
 }
 
 /// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
@@ -308,12 +276,5 @@ fn report(site: &Site, Finished { held, action }: &Finished, settled: &Settled) 
             observe::returned(site, held.id, error.as_deref().unwrap_or_default());
         }
         _ => {}
-    }
-}
-
-async fn alarm(at: Option<&mut BoxFuture<'static, ()>>) {
-    match at {
-        Some(at) => at.await,
-        None => std::future::pending().await,
     }
 }

@@ -32,7 +32,7 @@ use crate::handover::site::{Claims, Site};
 use crate::handover::store::{Action, DeadReason, Handed};
 use crate::hash::HashMap;
 use crate::lifecycle::GiveBack;
-use crate::runtime::BoxFuture;
+use crate::runtime::{BoxFuture, or_never};
 use crate::time::{SECOND, Tick, whole_millis};
 use crate::topic::store::GapView;
 
@@ -308,10 +308,7 @@ impl Shared {
     }
 
     async fn timed_out(&self) {
-        match self.plan.timeout {
-            Some(timeout) => self.site().clock().sleep(timeout).await,
-            None => std::future::pending().await,
-        }
+        or_never(self.plan.timeout.map(|timeout| self.site().clock().sleep(timeout))).await;
     }
 
     fn timeout_error(&self) -> HandlerError {

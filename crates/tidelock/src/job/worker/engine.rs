@@ -7,10 +7,9 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
-use super::renewal::Renewal;
 use super::report::{JobWorkerReport, JobWorkerStats};
-use super::run;
 use super::shared::{Finished, Shared};
+use super::{renewal, run};
 use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::{Background, Claims, Control, Ending, Over, WaitEnd};
@@ -74,7 +73,7 @@ impl Engine {
     async fn run(mut self) -> JobWorkerReport {
         let shared = Arc::clone(&self.shared);
         let site = Arc::clone(shared.site());
-        let renewal = Renewal::start(&site, &shared.store, &shared.agenda);
+        let renewal = renewal::start(&site, &shared.store, &shared.agenda);
         let lifecycle = site.world.lifecycle.clone();
         let mut closing = Box::pin(async move { lifecycle.closing().await }).fuse();
         loop {

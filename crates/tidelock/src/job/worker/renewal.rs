@@ -9,45 +9,24 @@ use futures_util::stream::FuturesUnordered;
 
 use super::agenda::Agenda;
 use crate::error::Result;
-use crate::handover::{Signal, Site};
+use crate::handover::{Companion, Site};
 use crate::job::held::Held;
 use crate::job::observe;
 use crate::job::store::{Action, JobStore, MAX_BATCH, Settle, Settled};
 use crate::proof::{Moment, Proof};
-use crate::runtime::BoxFuture;
+use crate::runtime::{BoxFuture, or_never};
 use crate::time::TEN_YEARS;
 
-/// The task. Dropped, it ends.
-#[derive(Debug)]
-pub(super) struct Renewal {
-    stop: Arc<Signal>,
-}
-
-impl Renewal {
-    pub(super) fn start(site: &Arc<Site>, store: &Arc<dyn JobStore>, agenda: &Arc<Agenda>) -> Self {
-        let stop = Arc::new(Signal::default());
-        let keeper = Keeper {
-            site: Arc::clone(site),
-            store: Arc::clone(store),
-            agenda: Arc::clone(agenda),
-            looked: Moment::of(site.clock()),
-            flights: FuturesUnordered::new(),
-        };
-        let stopped = Arc::clone(&stop);
-        site.world.spawner.spawn(async move {
-            tokio::select! {
-                () = keeper.run() => {}
-                () = stopped.given() => {}
-            }
-        });
-        Self { stop }
-    }
-}
-
-impl Drop for Renewal {
-    fn drop(&mut self) {
-        self.stop.give();
-    }
+/// The task.
+pub(super) fn start(site: &Arc<Site>, store: &Arc<dyn JobStore>, agenda: &Arc<Agenda>) -> Companion {
+    let keeper = Keeper {
+        site: Arc::clone(site),
+        store: Arc::clone(store),
+        agenda: Arc::clone(agenda),
+        looked: Moment::of(site.clock()),
+        flights: FuturesUnordered::new(),
+    };
+    Companion::start(&site.world.spawner, keeper.run())
 }
 
 /// What was sent for runs, when, and what came of it.
@@ -73,12 +52,7 @@ impl Keeper {
         let site = Arc::clone(&self.site);
         loop {
             let next = agenda.next(site.tick());
-            let alarm = async {
-                match next {
-                    Some(next) => site.clock().sleep_until(next).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let alarm = or_never(next.map(|next| site.clock().sleep_until(next)));
             tokio::select! {
                 biased;
                 Some(landed) = self.flights.next(), if !self.flights.is_empty() => land(&site, landed),

@@ -9,7 +9,7 @@ use super::super::store::{Position, Read};
 use super::{Follow, Follower, From, lock};
 use crate::codec::Value;
 use crate::error::Result;
-use crate::runtime::{BoxFuture, yield_now};
+use crate::runtime::{BoxFuture, or_never, yield_now};
 
 impl<T: Value> Follow<T> {
     /// Changes behind the place with this number.
@@ -30,13 +30,7 @@ impl<T: Value> Follower<T> {
         let end = wait.map(|wait| clock.tick().plus(wait));
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
-            let over = async {
-                match end {
-                    Some(end) => clock.sleep_until(end).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let mut over = pin!(over);
+            let mut over = pin!(or_never(end.map(|end| clock.sleep_until(end))));
             let mut inner = tokio::select! {
                 biased;
                 inner = inner.lock_owned() => inner,

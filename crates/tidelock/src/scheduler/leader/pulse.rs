@@ -213,12 +213,7 @@ impl Pulse {
                 () = rung => {}
                 () = engine.nudge.notified() => {}
                 () = self.desk.asked() => {}
-                () = async {
-                    match plan.work {
-                        Some(at) => clock.sleep_until(at).await,
-                        None => std::future::pending().await,
-                    }
-                } => {}
+                () = runtime::or_never(plan.work.map(|at| clock.sleep_until(at))) => {}
             }
         };
         tokio::select! {
