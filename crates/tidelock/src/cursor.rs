@@ -6,8 +6,9 @@ use crate::check::LARGEST;
 use crate::name::Address;
 
 /// Numbers in a cursor are below 2^53: eleven digits of five bits.
-const DIGITS: usize = 11;
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const LENGTH: usize = 11;
+/// Without letters that look like digits.
+pub(crate) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// What tells the cursors of one object from those of all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,13 +31,13 @@ impl Owner {
 
 /// The text of a place: the owner, then the numbers of the place, all below 2^53.
 pub(crate) fn encode(owner: Owner, numbers: &[u64]) -> String {
-    let mut text = String::with_capacity((DIGITS + 1) * (numbers.len() + 1));
+    let mut text = String::with_capacity((LENGTH + 1) * (numbers.len() + 1));
     for number in std::iter::once(&owner.0).chain(numbers) {
         if !text.is_empty() {
             text.push('.');
         }
-        for digit in (0..DIGITS).rev() {
-            text.push(char::from(ALPHABET[usize::try_from(number >> (5 * digit) & 31).unwrap_or(0)]));
+        for digit in (0..LENGTH).rev() {
+            text.push(char::from(DIGITS[usize::try_from(number >> (5 * digit) & 31).unwrap_or(0)]));
         }
     }
     text
@@ -54,10 +55,10 @@ pub(crate) fn decode<const N: usize>(text: &str) -> Option<(Owner, [u64; N])> {
 }
 
 fn number(text: &str) -> Option<u64> {
-    if text.len() != DIGITS {
+    if text.len() != LENGTH {
         return None;
     }
-    let digit = |byte: u8| ALPHABET.iter().position(|known| *known == byte);
+    let digit = |byte: u8| DIGITS.iter().position(|known| *known == byte);
     let number = text.bytes().try_fold(0, |number, byte| Some(number << 5 | digit(byte)? as u64))?;
     (number <= LARGEST).then_some(number)
 }

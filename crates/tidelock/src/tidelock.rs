@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::backend::Chosen;
 use crate::backend::memory::Memory;
+use crate::cursor;
 use crate::ephemeral::EphemeralBuilder;
 use crate::error::Result;
 use crate::handover::{Object, Receivers};
@@ -179,7 +180,6 @@ impl fmt::Debug for Tidelock {
 
 /// A name for this process: what it is called, and 60 random bits that are new at each start.
 pub(crate) fn process_name(label: &str) -> Arc<str> {
-    const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let suffix: String = (0..12).map(|_| char::from(DIGITS[fastrand::usize(..32)])).collect();
+    let suffix: String = (0..12).map(|_| char::from(cursor::DIGITS[fastrand::usize(..32)])).collect();
     format!("{label}-{suffix}").into()
 }

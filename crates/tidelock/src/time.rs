@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::check::LARGEST;
@@ -93,6 +93,11 @@ impl Now {
     pub(crate) fn from_millis(ms: u64) -> Self {
         Self { ms, us: ms.saturating_mul(1_000) }
     }
+
+    /// The next number of a series that never repeats, whatever was forgotten in between.
+    pub(crate) fn next_number(self, last: u64) -> u64 {
+        (last + 1).max(self.us)
+    }
 }
 
 /// Whole milliseconds of a duration; a part of one counts as one, so that nothing is ever early.
@@ -100,6 +105,17 @@ impl Now {
 pub(crate) const fn whole_millis(duration: Duration) -> u64 {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     if millis > u64::MAX as u128 { u64::MAX } else { millis as u64 }
+}
+
+/// Serializes a duration in milliseconds.
+pub(crate) fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    whole_millis(*duration).serialize(serializer)
+}
+
+/// The same for one that may be missing.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+pub(crate) fn optional_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(whole_millis).serialize(serializer)
 }
 
 /// Checks `min <= value <= 10 years`, for builders (`Error::configuration`) and calls (`Error::argument`) alike.

@@ -39,7 +39,7 @@ pub(crate) use bytes::{Bytes, Text, foreign};
 pub(crate) use call::Repeat;
 pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
-pub(crate) use lanes::{Carrier, Lane, Lanes, Request, answers_key, refuse};
+pub(crate) use lanes::{Carrier, Lane, Lanes, MANY_ITEMS, Request, answers_key, refuse};
 #[cfg(test)]
 pub(crate) use objects::UNSWEPT;
 pub(crate) use objects::{Object, Objects};

@@ -11,7 +11,7 @@ use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::pause::Paused;
-use crate::time::{Timestamp, whole_millis};
+use crate::time::{Timestamp, optional_millis};
 
 /// Stored bytes of a value, and how to read them. Serialized as text where the bytes are text.
 #[derive(Clone, PartialEq, Eq)]
@@ -265,7 +265,7 @@ pub struct JobStats {
     /// Ended by a timeout, and kept.
     pub timed_out: u64,
     /// How long the oldest job that could be started has been ready. Serialized in milliseconds.
-    #[serde(serialize_with = "millis")]
+    #[serde(serialize_with = "optional_millis")]
     pub oldest_ready_age: Option<Duration>,
     /// The earliest instant at which a delayed job leaves that state.
     pub next_due: Option<Timestamp>,
@@ -295,9 +295,4 @@ impl From<StatsView> for JobStats {
             settling: view.settling,
         }
     }
-}
-
-#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(whole_millis).serialize(serializer)
 }

@@ -186,11 +186,6 @@ impl Job {
     }
 }
 
-/// The next number of a series that never repeats, whatever was forgotten in between.
-fn next(last: u64, now: Now) -> u64 {
-    (last + 1).max(now.us)
-}
-
 fn index_of(state: JobState) -> usize {
     match state {
         JobState::Completed => 0,

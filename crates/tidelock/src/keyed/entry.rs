@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::cursor::{Cursor, Version};
 use super::store::{RecordView, Stamp};
 use crate::codec::{Border, Value};
 use crate::error::{Error, Result};
 use crate::page::PageToken;
-use crate::time::{Timestamp, whole_millis};
+use crate::time::{Timestamp, optional_millis};
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,15 +30,10 @@ pub struct Entry<T> {
     /// Its last change, a touch too.
     pub updated_at: Timestamp,
     /// The life that a touch restarts; `None`: permanent. Serialized in milliseconds.
-    #[serde(serialize_with = "millis")]
+    #[serde(serialize_with = "optional_millis")]
     pub ttl: Option<Duration>,
     /// When it ends unless it is touched; `None`: permanent.
     pub expires_at: Option<Timestamp>,
-}
-
-#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(whole_millis).serialize(serializer)
 }
 
 /// Whether a record is in force.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::message::MessageId;
 use super::store::{LeaseView, MessageView, State, StatsView};
@@ -10,7 +10,7 @@ use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::pause::Paused;
-use crate::time::{Timestamp, whole_millis};
+use crate::time::{Timestamp, optional_millis};
 
 /// A queue at one instant: `ready + delayed + leased + dead = accepted − settled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,7 +31,7 @@ pub struct QueueStats {
     /// Acked, removed, purged, and dead letters that ended.
     pub settled: u64,
     /// How long the oldest message that could be handed out has been ready. Serialized in milliseconds.
-    #[serde(serialize_with = "millis")]
+    #[serde(serialize_with = "optional_millis")]
     pub oldest_ready_age: Option<Duration>,
     /// The earliest instant at which a delayed message leaves that state.
     pub next_due: Option<Timestamp>,
@@ -57,11 +57,6 @@ impl From<StatsView> for QueueStats {
             settling: view.settling,
         }
     }
-}
-
-#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(whole_millis).serialize(serializer)
 }
 
 /// An unfinished message as it is now.

@@ -109,11 +109,6 @@ impl Message {
     }
 }
 
-/// The next number of a series that never repeats, whatever was forgotten in between.
-fn next(last: u64, now: Now) -> u64 {
-    (last + 1).max(now.us)
-}
-
 impl Model {
     /// Stores a batch, or nothing of it.
     pub(crate) fn send(&mut self, now: Now, batch: Vec<NewMessage>) -> Accepted {
@@ -151,7 +146,7 @@ impl Model {
         if let Some(first) = new.dedup.as_ref().and_then(|dedup| self.first_id(now, &dedup.key)) {
             return (first, true);
         }
-        let id = next(self.last_id, now);
+        let id = now.next_number(self.last_id);
         self.last_id = id;
         self.accepted += 1;
         if let Some(dedup) = new.dedup {

@@ -12,7 +12,7 @@ use super::timing::Rhythm;
 use crate::job::JobId;
 use crate::job::store::Overlapping;
 use crate::meta::Meta;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis, optional_millis};
 
 /// A schedule at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -297,18 +297,6 @@ impl std::str::FromStr for DispatchLetterId {
         let JobId(number) = text.parse()?;
         Ok(Self(number))
     }
-}
-
-pub(super) fn millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    crate::time::whole_millis(*duration).serialize(serializer)
-}
-
-#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-pub(super) fn optional_millis<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    duration.map(crate::time::whole_millis).serialize(serializer)
 }
 
 pub(super) fn text(text: &Arc<str>) -> String {

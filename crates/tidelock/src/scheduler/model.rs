@@ -169,11 +169,6 @@ impl Guess {
     }
 }
 
-/// The next number of a series that never repeats, whatever was forgotten in between.
-fn next(last: u64, now: Now) -> u64 {
-    (last + 1).max(now.us)
-}
-
 fn index_of(state: &StateView) -> usize {
     match state {
         StateView::Active => 0,
@@ -275,7 +270,7 @@ impl Plan {
 
 impl Model {
     fn next_revision(&mut self, now: Now) -> u64 {
-        self.revision = next(self.revision, now);
+        self.revision = now.next_number(self.revision);
         self.revision
     }
 

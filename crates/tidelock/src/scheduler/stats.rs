@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::info::{millis, optional_millis, text};
+use super::info::text;
 use super::store::StatsView;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis, optional_millis};
 
 /// A scheduler at one instant, as its fleet sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

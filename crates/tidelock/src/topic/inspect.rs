@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Topic;
 use super::cursor::Cursor;
@@ -14,7 +14,7 @@ use crate::codec::Value;
 use crate::error::Result;
 use crate::page::{Page, PageToken, page_limit};
 use crate::request::{awaitable, opaque};
-use crate::time::{Timestamp, whole_millis};
+use crate::time::{Timestamp, optional_millis};
 
 /// A topic at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,15 +33,10 @@ pub struct TopicStats {
     /// Groups that exist.
     pub groups: u64,
     /// How long an event can be read; `None`: without end, or nothing was published yet. Serialized in milliseconds.
-    #[serde(serialize_with = "millis")]
+    #[serde(serialize_with = "optional_millis")]
     pub retention: Option<Duration>,
     /// How many of the newest events can be read; `None`: all, or nothing was published yet.
     pub max_len: Option<u64>,
-}
-
-#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(whole_millis).serialize(serializer)
 }
 
 impl TopicStats {

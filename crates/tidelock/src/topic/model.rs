@@ -45,11 +45,6 @@ pub(crate) struct Woken {
     pub(crate) groups: Vec<Arc<str>>,
 }
 
-/// The next number of a series that never repeats, whatever was forgotten in between.
-fn next(last: u64, now: Now) -> u64 {
-    (last + 1).max(now.us)
-}
-
 impl Model {
     /// Appends a batch; an event whose key is remembered is that of an earlier one, also of the same batch.
     pub(crate) fn publish(&mut self, now: Now, settings: Settings, batch: Vec<NewEvent>) -> Appended {

@@ -24,6 +24,8 @@ const SHARED_BYTES: usize = 1_024 * 1_024;
 pub(crate) const LANES: usize = 2;
 /// So many requests that wait are worth a trip of their own beside the one under way.
 const WORTH_A_TRIP: usize = 8;
+/// One request of so many items keeps the client busy with their answer: it gains from a second trip.
+pub(crate) const MANY_ITEMS: usize = 16;
 /// So many on a trip are a few callers, each of whom waits for its own answer: nobody else is about to ask.
 const FEW: usize = 2;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::store::{Claim, Claimed, Happened, MAX_BYTES, Run};
-use super::{Kind, Model, Now, next};
+use super::{Kind, Model, Now};
 
 impl Model {
     /// Starts what is first in order, and parks the process if that is less than it wanted.
@@ -40,7 +40,7 @@ impl Model {
         }
         let mut job = self.jobs.remove(&id).expect("it was just seen");
         self.leave_state(&job);
-        self.last_fence = next(self.last_fence, now);
+        self.last_fence = now.next_number(self.last_fence);
         job.fence = self.last_fence;
         job.settled = false;
         job.attempt += 1;

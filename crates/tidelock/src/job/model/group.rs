@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::store::{GroupAction, GroupSettle, GroupTake, GroupTaken, HandedEvent, Lost, MAX_GROUPS, MAX_OPEN};
-use super::{Job, Model, Now, next};
+use super::{Job, Model, Now};
 
 /// Where a group stands.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Model {
         let numbers = group.deliverable(last, take.max - usize::from(gap.is_some()), now.ms);
         let mut events = Vec::with_capacity(numbers.len());
         for number in numbers {
-            self.last_fence = next(self.last_fence, now);
+            self.last_fence = now.next_number(self.last_fence);
             let open = group.open.get_mut(&number).expect("what is handed out is open");
             *open = Open { attempt: open.attempt + 1, fence: self.last_fence, until: now.ms + take.lease };
             events.push(HandedEvent {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::store::{Acceptance, Accepted, Happened, Key, KeyKind, KeyLife, NewJob, Overlapping};
-use super::{Bound, From, Job, Kind, Log, Model, Now, next};
+use super::{Bound, From, Job, Kind, Log, Model, Now};
 
 impl Model {
     /// Accepts a batch, or nothing of it.
@@ -58,7 +58,7 @@ impl Model {
             self.refuse_slot(origin, against);
             return against;
         }
-        let id = next(self.last_id, now);
+        let id = now.next_number(self.last_id);
         self.last_id = id;
         self.totals.submitted += 1;
         if let Some(key) = &new.key {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
 use crate::backend::redis::{
-    self as server, Arguments, Carrier, Lane, Lanes, Place, Request as _, Script, Server, Taker, script,
+    self as server, Arguments, Carrier, Lane, Lanes, MANY_ITEMS, Place, Request as _, Script, Server, Taker, script,
 };
 use crate::error::Result;
 use crate::hash::HashMap;
@@ -73,10 +73,10 @@ impl server::Request for Request {
     /// A few submits fill one trip while the other is under way; claims and large batches keep the server waiting.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
-            Self::Submit { batch, .. } => batch.len() >= 16,
+            Self::Submit { batch, .. } => batch.len() >= MANY_ITEMS,
             Self::Claim { .. } | Self::Take { .. } => true,
-            Self::Settle { settles, .. } => settles.len() >= 16,
-            Self::SettleEvents { settles, .. } => settles.len() >= 16,
+            Self::Settle { settles, .. } => settles.len() >= MANY_ITEMS,
+            Self::SettleEvents { settles, .. } => settles.len() >= MANY_ITEMS,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What happens by time: due delays, lapsed leases, expiry, the end of retention.
 
 use super::super::store::{DeadReason, Place, STEP};
-use super::{DEDUP_KEPT, Kind, Message, Model, Now, next};
+use super::{DEDUP_KEPT, Kind, Message, Model, Now};
 
 /// Which index the earliest overdue transition is in. The order breaks ties between equal (instant, id).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,7 +125,7 @@ impl Model {
     /// are sent later in the same millisecond stand behind it.
     pub(super) fn go_back(&mut self, now: Now, message: &mut Message, at: u64) {
         if message.content.ordering_key.is_none() {
-            self.last_id = next(self.last_id, now);
+            self.last_id = now.next_number(self.last_id);
             (message.standing, message.join) = (at, self.last_id);
         }
     }

@@ -1,7 +1,7 @@
 //! Changes of the queue as a whole, and of messages that nobody holds.
 
 use super::super::store::{Change, Changes, DeadFilter, Removed, Requeue};
-use super::{Kind, Message, Model, Now, Pause, next};
+use super::{Kind, Message, Model, Now, Pause};
 
 impl DeadFilter {
     /// Whether a dead letter is one of those asked for.
@@ -87,7 +87,7 @@ impl Model {
         let standing = now.ms + requeue.delay;
         message.standing = standing;
         // Behind all that are ready then, and behind all of its ordering key.
-        self.last_id = next(self.last_id, now);
+        self.last_id = now.next_number(self.last_id);
         message.join = self.last_id;
         message.expires_at = requeue.max_age.map(|age| standing + age);
         message.retention = requeue.retention;

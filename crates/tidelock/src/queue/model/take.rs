@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::store::{Handed, MAX_BYTES, Take, Taken};
-use super::{Kind, Model, Now, next};
+use super::{Kind, Model, Now};
 use crate::topic::store::Position;
 
 impl Model {
@@ -44,7 +44,7 @@ impl Model {
             self.expiring.remove(&(expiry, message.id));
         }
         let end = now.ms + take.lease;
-        self.last_fence = next(self.last_fence, now);
+        self.last_fence = now.next_number(self.last_fence);
         message.fence = self.last_fence;
         message.attempts += 1;
         message.kind = Kind::Leased {

@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
 use crate::backend::redis::{
-    self as server, Arguments, Carrier, Failure, Lane, Lanes, Place, Request as _, Script, Server, Taker, script,
+    self as server, Arguments, Carrier, Failure, Lane, Lanes, MANY_ITEMS, Place, Request as _, Script, Server, Taker,
+    script,
 };
 use crate::error::Result;
 use crate::queue::store::{Accepted, Action, Handed, NewMessage, Settle, Settled, Take, Taken};
@@ -58,9 +59,9 @@ impl server::Request for Request {
     /// A few sends fill one trip while the other is under way; takes and large batches keep the server waiting.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
-            Self::Send { batch, .. } => batch.len() >= 16,
+            Self::Send { batch, .. } => batch.len() >= MANY_ITEMS,
             Self::Take { .. } => true,
-            Self::Settle { settles, .. } => settles.len() >= 16,
+            Self::Settle { settles, .. } => settles.len() >= MANY_ITEMS,
         }
     }
 

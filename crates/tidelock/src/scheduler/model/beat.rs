@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use super::super::store::{ANNOUNCED, Beat, Beaten, Busy, DueView, MAX_BYTES, Role, STEP, TriggerView, Wish};
-use super::{HashMap, HashSet, Instance, LATE, Leader, Model, NEVER, Now, next};
+use super::{HashMap, HashSet, Instance, LATE, Leader, Model, NEVER, Now};
 
 impl Model {
     pub(crate) fn beat(&mut self, now: Now, process: &Arc<str>, beat: &Beat) -> Beaten {
         self.advance(now);
         let led = self.leading(now).cloned();
         let epoch = match (beat.wish, &led) {
-            (Wish::Lead { .. }, Some(leader)) => (leader.instance == beat.instance).then(|| next(self.epoch, now)),
-            (Wish::Lead { .. }, None) => Some(next(self.epoch, now)),
+            (Wish::Lead { .. }, Some(leader)) => {
+                (leader.instance == beat.instance).then(|| now.next_number(self.epoch))
+            }
+            (Wish::Lead { .. }, None) => Some(now.next_number(self.epoch)),
             (Wish::Renew { epoch, .. }, Some(leader)) => {
                 (leader.instance == beat.instance && leader.epoch == epoch).then_some(epoch)
             }

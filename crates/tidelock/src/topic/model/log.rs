@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::store::{Begin, EventView, GapView, Position, STEP, Settings};
-use super::{Now, next};
+use super::Now;
 use crate::handover::store::Content;
 
 /// Events in order, and where the log begins.
@@ -163,7 +163,7 @@ impl Log {
 
     /// The place of the event that is appended next.
     pub(super) fn next_place(&self, now: Now) -> Position {
-        let at = next(self.newest.at, now);
+        let at = now.next_number(self.newest.at);
         let life = if self.newest.life == 0 { at } else { self.newest.life };
         let ordinal = if self.newest.life == 0 { 1 } else { self.newest.ordinal + 1 };
         Position { life, at, ordinal }

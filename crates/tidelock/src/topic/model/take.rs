@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::group::{Group, Kind, Open};
 use super::log::Stored;
-use super::{Log, Model, Now, STEP, next};
+use super::{Log, Model, Now, STEP};
 use crate::topic::store::{Begin, Handed, MAX_BYTES, MAX_GROUPS, Position, Take, Taken};
 
 /// What comes next for a reader.
@@ -150,7 +150,7 @@ impl Group {
 
     fn hand_over(&mut self, hand: &mut Hand<'_>, mut open: Open) -> Handed {
         let end = hand.now.ms + hand.take.lease;
-        *hand.fence = next(*hand.fence, hand.now);
+        *hand.fence = hand.now.next_number(*hand.fence);
         open.fence = *hand.fence;
         open.attempts += 1;
         open.dead_retention = hand.take.reader.dead_retention;

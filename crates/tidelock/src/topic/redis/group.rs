@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::Remote;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
 use crate::backend::redis::{
-    Answer, Arguments, Bytes, Carrier, Lane, Lanes, Place, Request, Script, Series, Server, Settles, Taker, refuse,
-    script,
+    Answer, Arguments, Bytes, Carrier, Lane, Lanes, MANY_ITEMS, Place, Request, Script, Series, Server, Settles, Taker,
+    refuse, script,
 };
 use crate::bell::Bell;
 use crate::error::{Error, Result};
@@ -76,7 +76,7 @@ impl Request for GroupRequest {
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Take { .. } => true,
-            Self::Settle { settles, .. } => settles.len() >= 16,
+            Self::Settle { settles, .. } => settles.len() >= MANY_ITEMS,
         }
     }
 

@@ -10,7 +10,7 @@ use super::Remote;
 use super::stored::{PLACE, place};
 use crate::backend::SETTLING_STEPS;
 use crate::backend::redis::{
-    Answer, Arguments, Bytes, Carrier, Lane, Lanes, Repeat, Request, Script, push_content, refuse, script,
+    Answer, Arguments, Bytes, Carrier, Lane, Lanes, MANY_ITEMS, Repeat, Request, Script, push_content, refuse, script,
 };
 use crate::error::{Error, Result};
 use crate::runtime::Spawner;
@@ -45,7 +45,7 @@ impl Request for Publish {
     }
 
     fn gains_from_a_second_trip(&self) -> bool {
-        self.batch.len() >= 16
+        self.batch.len() >= MANY_ITEMS
     }
 
     fn is_withdrawn(&self) -> bool {
