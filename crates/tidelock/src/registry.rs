@@ -74,6 +74,7 @@ pub use self::request::{CasRequest, Get, List, Upsert};
 
 /// What became of a swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a conflict is a value, not an error"]
 pub enum Cas<T> {
     /// The record now holds the value: this is it.
     Swapped(Entry<T>),

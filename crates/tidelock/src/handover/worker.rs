@@ -214,6 +214,7 @@ struct Plan {
 
 /// A worker in the background. Dropping it is the stop signal without waiting for the end.
 #[derive(Debug)]
+#[must_use = "dropping it stops the worker, without waiting for its end"]
 pub struct RunningWorker(Background<WorkerStats, WorkerReport>);
 
 impl RunningWorker {

@@ -161,6 +161,7 @@ impl<T: Value> Follow<T> {
 /// every second for as long as it lasts, and goes on when it is over. Only after that of a shutdown it ends. All followers of an object in one process share one read of its log; a slow one holds up nobody.
 ///
 /// Dropping it ends it.
+#[must_use = "dropping it ends the following"]
 pub struct Follower<T> {
     handle: Handle<T>,
     inner: Arc<tokio::sync::Mutex<Inner<T>>>,

@@ -166,6 +166,7 @@ impl<T: fmt::Debug> fmt::Debug for Message<T> {
 /// Settle it by value: [`ack`](Delivery::ack), [`nack`](Delivery::nack), [`dead_letter`](Delivery::dead_letter) or
 /// [`give_back`](Delivery::give_back). Dropping it sends nothing: the lease runs out, and the attempt counts. At the end
 /// of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given back.
+#[must_use = "dropping it settles nothing: the lease runs out, and the attempt counts"]
 pub struct Delivery<T> {
     message: Message<T>,
     hold: Hold,

@@ -123,6 +123,7 @@ impl<T: Value> TryRegister<T> {
 /// renewed yet counts as its own: members of different owners should differ in their values.
 ///
 /// Dropping it removes the record in the background, never that of a successor; so does the beginning of a shutdown.
+#[must_use = "dropping it ends the membership and removes the record"]
 pub struct Membership<T> {
     /// `None` once it left.
     member: Option<Arc<Member>>,

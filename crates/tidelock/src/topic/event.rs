@@ -270,6 +270,7 @@ impl<T: fmt::Debug> fmt::Debug for GroupEvent<T> {
 /// [`dead_letter`](EventDelivery::dead_letter) or [`give_back`](EventDelivery::give_back). Dropping it sends nothing: the
 /// lease runs out, and the attempt counts. At the end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given
 /// back.
+#[must_use = "dropping it settles nothing: the lease runs out, and the attempt counts"]
 pub struct EventDelivery<T> {
     event: GroupEvent<T>,
     hold: Hold,

@@ -7,6 +7,7 @@ use crate::handover::Background;
 
 /// A worker of jobs in the background. Dropping it is the stop signal without waiting for the end.
 #[derive(Debug)]
+#[must_use = "dropping it stops the worker, without waiting for its end"]
 pub struct RunningJobWorker(pub(super) Background<JobWorkerStats, JobWorkerReport>);
 
 impl RunningJobWorker {

@@ -20,6 +20,7 @@ use crate::time::{check_duration, whole_millis};
 /// Settle it by value: [`commit`](EventDelivery::commit), [`nack`](EventDelivery::nack) or
 /// [`give_back`](EventDelivery::give_back). Dropping it sends nothing: the lease runs out, and the attempt counts. At the
 /// end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given back.
+#[must_use = "dropping it settles nothing: the lease runs out, and the attempt counts"]
 pub struct EventDelivery {
     event: JobEvent,
     attempt: u64,
