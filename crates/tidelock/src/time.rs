@@ -118,7 +118,7 @@ pub(crate) fn optional_millis<S: Serializer>(duration: &Option<Duration>, serial
     duration.map(whole_millis).serialize(serializer)
 }
 
-/// Checks `min <= value <= 10 years`, for builders (`Error::configuration`) and calls (`Error::argument`) alike.
+/// Checks `min <= value <= max`, for builders (`Error::configuration`) and calls (`Error::argument`) alike.
 pub(crate) fn check_duration(
     error: fn(String) -> Error,
     option: &str,

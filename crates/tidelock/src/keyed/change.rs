@@ -13,7 +13,7 @@ use super::handle::{Handle, ttl_millis};
 use super::site::{Call, Site};
 use super::store::{Action, Bounds, Change, Outcome};
 use crate::error::Result;
-use crate::handover::{MAX_REASON, cut};
+use crate::handover::{MAX_REASON, cut_or_none};
 use crate::request::awaitable;
 use crate::time::Timestamp;
 
@@ -111,9 +111,10 @@ impl Remove {
         Self { target: Target::new(handle, key), reason: None, if_version: None }
     }
 
-    /// Told to followers with the event, and kept nowhere else; up to 1,024 bytes, cut with `…`.
+    /// Told to followers with the event, and kept nowhere else; up to 1,024 bytes, cut with `…`. An empty
+    /// text is none.
     pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(cut(reason, MAX_REASON));
+        self.reason = cut_or_none(reason, MAX_REASON);
         self
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::store::{Object, Position};
-use crate::check::LARGEST;
+use crate::check;
 use crate::cursor::{self, Owner};
 use crate::error::{Error, Result};
 
@@ -76,10 +76,9 @@ impl FromStr for Version {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let number = text.parse().ok().filter(|number| *number <= LARGEST);
-        number
+        check::decimal(text)
             .map(Self)
-            .ok_or_else(|| Error::argument(format!("a version must be a number below 2^53, but is {text:?}")))
+            .ok_or_else(|| Error::argument(format!("a version is a decimal below 2^53, but this is {text:?}")))
     }
 }
 
@@ -126,7 +125,7 @@ mod tests {
         let version = Version(9_007_199_254_740_991);
         assert_eq!(serde_json::to_string(&version).unwrap(), "\"9007199254740991\"");
         assert_eq!(version.to_string().parse::<Version>().unwrap(), version);
-        for bad in ["", "-1", "9007199254740992", "1.0"] {
+        for bad in ["", "-1", "+1", "9007199254740992", "1.0"] {
             assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
     }

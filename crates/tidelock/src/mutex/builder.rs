@@ -74,9 +74,9 @@ impl MutexBuilder {
     /// *Invalid configuration*, with the option and its value.
     pub fn build(self) -> Result<Mutex> {
         let Self { tide, address, options } = self;
-        name::check(Error::configuration, "id", &address.id, MAX_ID)?;
-        name::check(Error::configuration, "tenant", &address.tenant, MAX_ID)?;
         let check = || {
+            name::check(Error::configuration, "id", &address.id, MAX_ID)?;
+            name::check(Error::configuration, "tenant", &address.tenant, MAX_ID)?;
             name::check(Error::configuration, "owner", &options.owner, MAX_ID)?;
             check_lease(Error::configuration, options.lease, options.renews)?;
             check_duration(Error::configuration, "wait", options.wait, Duration::ZERO, TEN_YEARS)

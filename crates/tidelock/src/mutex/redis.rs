@@ -56,7 +56,7 @@ static REFRESH: Script = script!(
     "lua/refresh.lua"
 );
 static DESCRIBE: Script =
-    script!("mutex describe", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/describe.lua");
+    script!("mutex.describe", "../lua/time.lua", "lua/keys.lua", "lua/record.lua", "lua/describe.lua");
 
 /// The state on the server.
 #[derive(Debug)]

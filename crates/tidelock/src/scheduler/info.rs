@@ -9,6 +9,7 @@ use super::definition::{Spec, Target as StoredTarget};
 use super::schedule::{Misfire, Overlap};
 use super::store::{Dispatched, Happened, HistoryView, LetterView, ScheduleView, StateView};
 use super::timing::Rhythm;
+use crate::check;
 use crate::job::JobId;
 use crate::job::store::Overlapping;
 use crate::meta::Meta;
@@ -294,8 +295,9 @@ impl std::str::FromStr for DispatchLetterId {
 
     /// Reads the decimal text of a number.
     fn from_str(text: &str) -> crate::Result<Self> {
-        let JobId(number) = text.parse()?;
-        Ok(Self(number))
+        check::decimal(text).map(Self).ok_or_else(|| {
+            crate::Error::argument(format!("the number of a dead letter is a decimal below 2^53, but this is {text:?}"))
+        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Site {
 
     /// Puts operation and object in front of an error's message.
     pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
-        error.in_context(format_args!("{operation} scheduler {:?}", self.address.id))
+        error.in_context(format_args!("{operation} on scheduler {:?}", self.address.id))
     }
 
     /// The same for a call about one schedule.

@@ -99,6 +99,6 @@ impl FromStr for EventId {
 
     /// Reads the text of an id. Cut or otherwise malformed text is an invalid argument.
     fn from_str(text: &str) -> Result<Self> {
-        text.parse().map(Self)
+        text.parse().map(Self).map_err(|_| Error::argument(format!("{text:?} is not the text of an event id")))
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use tidelock::ratelimit::Limit;
-use tidelock::scheduler::Schedule;
-use tidelock::{HOUR, SECOND, Tidelock};
+use tidelock::registry::Version;
+use tidelock::scheduler::{DispatchLetterId, Schedule};
+use tidelock::{ErrorKind, EventId, HOUR, JobId, MessageId, SECOND, Tidelock};
 
 use crate::in_process;
 
@@ -52,7 +53,7 @@ in_process!(who_calls_after_a_shutdown_is_told_once_what_was_asked, async || {
         r#"lock "a" of mutex "m""#,
         r#"describe "a" of mutex "m""#,
         r#"ratelimit "l" of "a""#,
-        r#"register scheduler "s""#,
+        r#"register on scheduler "s""#,
         r#"stats on job "s/h""#,
     ];
     assert_eq!(texts, asked.map(|asked| format!("shutting down: {asked}: this Tidelock was shut down")));
@@ -97,4 +98,23 @@ in_process!(a_stream_that_cannot_be_asked_for_ends_with_its_error, async || {
     assert_eq!(items.len(), 1);
     let error = items.into_iter().next().unwrap().unwrap_err();
     assert!(error.to_string().contains("tenant"), "{error}");
+});
+
+in_process!(what_is_not_the_text_of_a_number_is_refused_by_its_own_name, async || {
+    for text in ["", "+5", "-5", " 5", "5.0", "9007199254740992"] {
+        let errors = [
+            (text.parse::<MessageId>().map(drop), format!("a message id is a decimal below 2^53, but this is {text:?}")),
+            (text.parse::<JobId>().map(drop), format!("a job id is a decimal below 2^53, but this is {text:?}")),
+            (text.parse::<Version>().map(drop), format!("a version is a decimal below 2^53, but this is {text:?}")),
+            (
+                text.parse::<DispatchLetterId>().map(drop),
+                format!("the number of a dead letter is a decimal below 2^53, but this is {text:?}"),
+            ),
+            (text.parse::<EventId>().map(drop), format!("{text:?} is not the text of an event id")),
+        ];
+        for (outcome, said) in errors {
+            let error = outcome.unwrap_err();
+            assert_eq!((error.kind(), error.to_string()), (ErrorKind::InvalidArgument, format!("invalid argument: {said}")));
+        }
+    }
 });

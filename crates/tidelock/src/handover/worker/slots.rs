@@ -32,6 +32,7 @@ use crate::handover::site::{Claims, Site};
 use crate::handover::store::{Action, DeadReason, Handed};
 use crate::hash::HashMap;
 use crate::lifecycle::GiveBack;
+use crate::name;
 use crate::runtime::{BoxFuture, or_never};
 use crate::time::{SECOND, Tick, whole_millis};
 use crate::topic::store::GapView;
@@ -133,7 +134,8 @@ impl Shared {
     /// Tells what the group has lost, before anything that comes after it.
     fn tell(&self, gap: GapView) {
         if std::panic::catch_unwind(AssertUnwindSafe(|| (self.plan.on_gap)(gap))).is_err() {
-            tracing::error!(messaging.destination.name = %self.site().address.id, "on_gap panicked");
+            let id = name::shown(&self.site().address.id);
+            tracing::error!(messaging.destination.name = %id, "on_gap panicked");
         }
     }
 

@@ -59,7 +59,8 @@ impl ReaderBuilder {
             .and_then(|()| check_duration(CONFIGURATION, "lease", lease, Duration::from_millis(1), TEN_YEARS));
         let site = &events.site;
         checked.map_err(|error| {
-            error.in_context(format_args!("reader of group {group:?} of the events of job {:?}", site.address.id))
+            let id = name::shown(&site.address.id);
+            error.in_context(format_args!("reader of group {group:?} of the events of job {id:?}"))
         })?;
         let object = Object::JobGroup(events.id.0, Arc::clone(&group));
         let receivers = site.world.receivers.get_or_insert(&(site.address.clone(), object.clone()), || {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::scheduler::store::{LeaderView, Look, StatsView, View};
 
 static LOOK: Script =
-    script!("scheduler look", "../../lua/time.lua", "../lua/store.lua", "../lua/moves.lua", "../lua/look.lua",);
+    script!("scheduler.look", "../../lua/time.lua", "../lua/store.lua", "../lua/moves.lua", "../lua/look.lua",);
 
 impl Remote {
     /// Asks the look script, again while more is overdue than one step carries out.

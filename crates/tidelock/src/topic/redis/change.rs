@@ -29,7 +29,7 @@ static CHANGE: Script = script!(
 );
 
 static DELETE: Script =
-    script!("delete topic", "../../lua/time.lua", "../lua/store.lua", "../../lua/answers.lua", "../lua/delete.lua");
+    script!("topic.delete", "../../lua/time.lua", "../lua/store.lua", "../../lua/answers.lua", "../lua/delete.lua");
 
 /// The answer of a step: a word, then numbers.
 struct Changed {
