@@ -1,7 +1,7 @@
 //! How values look on the command line: durations, instants and message bodies.
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +31,7 @@ pub(crate) fn about(duration: Duration) -> String {
 
 /// An instant for people, in UTC.
 pub(crate) fn instant(at: Timestamp) -> String {
-    humantime::format_rfc3339_millis(SystemTime::from(at)).to_string()
+    at.to_string()
 }
 
 /// A pause for people, as a line.

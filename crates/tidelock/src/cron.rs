@@ -18,7 +18,6 @@
 //! ```
 #![doc = include_str!("../guide/cron.md")]
 
-mod calendar;
 mod error;
 mod fields;
 mod parse;

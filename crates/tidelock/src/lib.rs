@@ -51,6 +51,7 @@
 mod backend;
 mod backoff;
 mod bell;
+mod calendar;
 mod changed;
 mod check;
 mod codec;

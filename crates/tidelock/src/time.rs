@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
 
+use crate::calendar::Date;
 use crate::check::LARGEST;
 use crate::error::{Error, Result};
 use crate::runtime;
@@ -26,6 +27,8 @@ pub const DAY: Duration = Duration::from_hours(24);
 pub(crate) const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
 /// An instant of the backend's clock, in milliseconds since the Unix epoch.
+///
+/// For people it is a text of RFC 3339 in UTC (`Display`), for machines the number (serde, [`as_millis`](Self::as_millis)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
@@ -61,10 +64,42 @@ impl std::ops::Add<Duration> for Timestamp {
     }
 }
 
-impl From<Timestamp> for std::time::SystemTime {
-    fn from(timestamp: Timestamp) -> Self {
-        Self::UNIX_EPOCH + Duration::from_millis(timestamp.0)
+impl std::ops::AddAssign<Duration> for Timestamp {
+    /// Parts of a millisecond are rounded up, and the sum saturates.
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
     }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Parts of a millisecond are rounded up, so that it takes back what was added; nothing is before the Unix epoch.
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(whole_millis(duration)))
+    }
+}
+
+impl std::ops::SubAssign<Duration> for Timestamp {
+    /// Parts of a millisecond are rounded up; nothing is before the Unix epoch.
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = *self - duration;
+    }
+}
+
+impl From<Timestamp> for std::time::SystemTime {
+    /// An instant that the platform's `SystemTime` does not reach becomes its last one.
+    fn from(timestamp: Timestamp) -> Self {
+        let exact = Self::UNIX_EPOCH.checked_add(Duration::from_millis(timestamp.0));
+        exact.unwrap_or_else(last_system_time)
+    }
+}
+
+/// The last whole millisecond that this platform's `SystemTime` can tell, of those that a timestamp can: it has no constant
+/// for it, so each bit is tried from the highest on.
+fn last_system_time() -> std::time::SystemTime {
+    let bits = (0..u64::BITS).rev().map(|bit| Duration::from_millis(1 << bit));
+    bits.fold(std::time::SystemTime::UNIX_EPOCH, |time, bit| time.checked_add(bit).unwrap_or(time))
 }
 
 impl From<std::time::SystemTime> for Timestamp {
@@ -76,8 +111,13 @@ impl From<std::time::SystemTime> for Timestamp {
 }
 
 impl fmt::Display for Timestamp {
+    /// `2026-01-31T12:00:00.000Z`: RFC 3339 in UTC. Years after 9999 have a sign and more digits, as ISO 8601 has them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let (days, ms) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        let Date { year, month, day } = Date::of(days.cast_signed());
+        let sign = if year > 9_999 { "+" } else { "" };
+        let (hour, minute, second, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
+        f.pad(&format!("{sign}{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"))
     }
 }
 
@@ -305,6 +345,40 @@ mod tests {
         pinned.advance(Duration::MAX);
         pinned.set(Timestamp(u64::MAX));
         assert_eq!(pinned.now(), last);
+    }
+
+    #[test]
+    fn an_instant_is_a_date_for_people_and_a_number_for_machines() {
+        let texts = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_007, "2000-02-29T00:00:00.007Z"),
+            (1_798_761_599_999, "2026-12-31T23:59:59.999Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "+10000-01-01T00:00:00.000Z"),
+            (u64::MAX, "+584556019-04-03T14:25:51.615Z"),
+        ];
+        for (millis, text) in texts {
+            assert_eq!(Timestamp(millis).to_string(), text);
+            assert_eq!(serde_json::to_string(&Timestamp(millis)).unwrap(), millis.to_string());
+        }
+        assert_eq!(format!("{:>26}", Timestamp(0)), "  1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn what_is_added_can_be_taken_back_and_nothing_overflows() {
+        let mut at = Timestamp(1_000);
+        at += Duration::from_nanos(1_000_001);
+        assert_eq!(at, Timestamp(1_002));
+        at -= Duration::from_nanos(1_000_001);
+        assert_eq!(at, Timestamp(1_000));
+        assert_eq!((at - 2 * SECOND, at + Duration::MAX), (Timestamp(0), Timestamp(u64::MAX)));
+    }
+
+    #[test]
+    fn an_instant_beyond_the_time_of_the_system_is_its_last_one() {
+        let time = std::time::SystemTime::from(Timestamp(1_798_761_599_999));
+        assert_eq!(Timestamp::from(time), Timestamp(1_798_761_599_999));
+        assert_eq!(std::time::SystemTime::from(Timestamp(u64::MAX)), last_system_time());
     }
 
     #[test]

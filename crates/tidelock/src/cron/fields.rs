@@ -3,7 +3,7 @@
 //! A *reading* is what a clock on the wall shows: date and time of day without a zone, counted in seconds as if the
 //! clock stood in UTC. The search goes by fields, never by trying one minute after the other.
 
-use super::calendar::{self, Date};
+use crate::calendar::{self, Date};
 
 /// Readings after this year are no slots.
 const LAST_YEAR: i64 = 9_999;

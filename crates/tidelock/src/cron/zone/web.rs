@@ -13,7 +13,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::Stretch;
-use crate::cron::calendar::Date;
+use crate::calendar::Date;
 use crate::hash::HashMap;
 
 #[wasm_bindgen]

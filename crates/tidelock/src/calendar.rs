@@ -2,10 +2,10 @@
 
 /// A date. The month counts from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Date {
-    pub(super) year: i64,
-    pub(super) month: i64,
-    pub(super) day: i64,
+pub(crate) struct Date {
+    pub(crate) year: i64,
+    pub(crate) month: i64,
+    pub(crate) day: i64,
 }
 
 /// 400 years, after which the calendar repeats, weekdays included.
@@ -15,7 +15,7 @@ const EPOCH: i64 = 719_468;
 
 impl Date {
     /// The date of a number, by Howard Hinnant's `civil_from_days`.
-    pub(super) fn of(number: i64) -> Self {
+    pub(crate) fn of(number: i64) -> Self {
         let (era, day) = ((number + EPOCH).div_euclid(ERA_DAYS), (number + EPOCH).rem_euclid(ERA_DAYS));
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
         let day = day - (365 * year + year / 4 - year / 100);
@@ -26,7 +26,7 @@ impl Date {
     }
 
     /// The number of the date, by Howard Hinnant's `days_from_civil`.
-    pub(super) fn number(self) -> i64 {
+    pub(crate) fn number(self) -> i64 {
         let (year, month) = if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
         let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
         let day = (153 * month + 2) / 5 + self.day - 1;
@@ -35,11 +35,11 @@ impl Date {
 }
 
 /// The day of the week, Sunday being 0. The first of January 1970 was a Thursday.
-pub(super) fn weekday(number: i64) -> i64 {
+pub(crate) fn weekday(number: i64) -> i64 {
     (number + 4).rem_euclid(7)
 }
 
-pub(super) fn days_in_month(year: i64, month: i64) -> i64 {
+pub(crate) fn days_in_month(year: i64, month: i64) -> i64 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,
