@@ -60,7 +60,7 @@ async fn main() -> tidelock::Result<()> {
 
     // A cursor is a place to go on from: for a page, a follower, or a group that is moved.
     if let Some(cursor) = third {
-        println!("{} events stand behind the third one", payments.read().after(&cursor).await?.items.len());
+        println!("{} events stand behind the third one", payments.read().after(cursor).await?.items.len());
         payments.groups().seek("ledger", Start::After(cursor)).await?;
     }
     tide.shutdown(SECOND).await;

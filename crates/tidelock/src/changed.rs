@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::word::words;
+
 /// What became of a change that may find nothing to do, as of pause and resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -13,3 +15,5 @@ pub enum Changed {
     /// There is no such object.
     Absent,
 }
+
+words!(Changed: Self::Yes => "yes", Self::No => "no", Self::Absent => "absent");

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serializer;
+
 use crate::mutex::NotAcquired;
 use crate::ratelimit::Verdict;
 
@@ -261,4 +263,15 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
+}
+
+/// Serializes what failed as its text.
+pub(crate) fn as_text<S: Serializer>(error: &Error, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(error)
+}
+
+/// The same where nothing may have failed.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+pub(crate) fn as_optional_text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&error.as_ref().map(Error::to_string), serializer)
 }

@@ -92,6 +92,7 @@ pub mod topic;
 mod weak_map;
 #[cfg(target_family = "wasm")]
 pub mod web;
+mod word;
 
 pub use crate::backoff::Backoff;
 pub use crate::changed::Changed;

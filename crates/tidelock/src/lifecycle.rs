@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::Shared as SharedFuture;
+use serde::Serialize;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, watch};
 
@@ -17,7 +18,7 @@ use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, Tick};
 
 /// What was still held when a shutdown's grace was over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Left {
     /// What kind of thing: `worker`, `delivery`, `lock`, ….
@@ -29,7 +30,7 @@ pub struct Left {
 }
 
 /// How a shutdown ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// What was not finished by the end of the grace; empty after a clean shutdown.

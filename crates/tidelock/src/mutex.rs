@@ -39,6 +39,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::builder::MutexBuilder;
 pub use self::guard::{Guard, Lost};
 pub use self::request::{Describe, Lock, LockOrErr, TryLock};
@@ -50,7 +52,8 @@ use crate::check;
 use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::tidelock::World;
-use crate::time::{TEN_YEARS, check_duration};
+use crate::time::{TEN_YEARS, check_duration, millis};
+use crate::word::words;
 
 /// Locks by name: one holder per resource. Made by [`Tidelock::mutex`](crate::Tidelock::mutex).
 ///
@@ -146,14 +149,17 @@ pub enum Scoped<T> {
 }
 
 /// Why there is no guard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NotAcquired {
     /// The resource, as it was given.
     pub resource: String,
-    /// How long the call waited.
+    /// How long the call waited. Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
     pub waited: Duration,
-    /// What was left of the holder's lease when the backend was last heard, less the time since.
+    /// What was left of the holder's lease when the backend was last heard, less the time since. Serialized in
+    /// milliseconds.
+    #[serde(serialize_with = "millis")]
     pub lease_left: Duration,
     /// How many waited then, this call included if it did.
     pub waiting: u64,
@@ -167,7 +173,7 @@ impl fmt::Display for NotAcquired {
 }
 
 /// How a resource stands now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Holding {
     /// Who holds it, or is about to.
@@ -179,19 +185,21 @@ pub struct Holding {
 }
 
 /// Who holds a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Holder {
     /// The label that its mutex was built with.
     pub owner: String,
     /// The fence of its grant.
     pub fence: u64,
-    /// What the backend has left of its lease.
+    /// What the backend has left of its lease. Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
     pub lease_left: Duration,
 }
 
 /// What a release found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Release {
     /// The lock was held until now.
     Released,
@@ -199,8 +207,11 @@ pub enum Release {
     WasLost,
 }
 
+words!(Release: Self::Released => "released", Self::WasLost => "was_lost");
+
 /// How a grant ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GrantEnd {
     /// The time is over for which the last confirmed answer proves it; the backend may think otherwise.
     Unproven,
@@ -209,6 +220,8 @@ pub enum GrantEnd {
     /// The guard was released or dropped.
     Finished,
 }
+
+words!(GrantEnd: Self::Unproven => "unproven", Self::NotOwner => "not_owner", Self::Finished => "finished");
 
 /// Refuses a lease that is not whole milliseconds of the range that is allowed.
 fn check_lease(error: fn(String) -> Error, lease: Duration, renews: bool) -> Result<()> {

@@ -27,7 +27,7 @@ impl std::str::FromStr for PageToken {
 }
 
 /// One page of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Page<T> {
     /// The items, in the order of the listing.
     pub items: Vec<T>,

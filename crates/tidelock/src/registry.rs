@@ -59,6 +59,8 @@ mod request;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::codec::Value;
 pub use crate::keyed::change::{Removal, Remove, Touch, TouchRequest};
 pub use crate::keyed::cursor::{Cursor, Version};
@@ -73,7 +75,8 @@ pub use self::membership::{Left, Membership, Register, TryRegister};
 pub use self::request::{CasRequest, Get, List, Upsert};
 
 /// What became of a swap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[must_use = "a conflict is a value, not an error"]
 pub enum Cas<T> {
     /// The record now holds the value: this is it.

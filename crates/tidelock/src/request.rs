@@ -25,4 +25,15 @@ macro_rules! opaque {
     )*};
 }
 
-pub(crate) use {awaitable, opaque};
+/// Clones of types whose value types need not have any.
+macro_rules! cloned {
+    ($($type:ident<$($value:ident),+> { $($field:ident),+ $(,)? })+) => {$(
+        impl<$($value),+> Clone for $type<$($value),+> {
+            fn clone(&self) -> Self {
+                Self { $($field: self.$field.clone()),+ }
+            }
+        }
+    )+};
+}
+
+pub(crate) use {awaitable, cloned, opaque};

@@ -52,7 +52,7 @@ impl Ids {
 }
 
 fn word(state: JobState) -> String {
-    json!(state).as_str().unwrap_or_default().replace('_', " ")
+    state.to_string().replace('_', " ")
 }
 
 const RETRY_HELP: &str = "\

@@ -33,14 +33,6 @@ impl From<Reason> for DeadReason {
     }
 }
 
-/// The word for a reason.
-fn word(reason: DeadReason) -> String {
-    match serde_json::to_value(reason) {
-        Ok(Value::String(word)) => word,
-        _ => format!("{reason:?}"),
-    }
-}
-
 const LIST_HELP: &str = "\
 The raw bytes of a message are kept with the reason, whatever they were. In JSON, `next` goes into --after for the
 next page, and is null at the end. Exit code 1: there are none.
@@ -104,7 +96,7 @@ fn machine(letter: &DeadLetter<Raw>) -> Value {
 }
 
 fn human(letter: &DeadLetter<Raw>) -> String {
-    let (reason, moved) = (word(letter.reason), instant(letter.moved_at));
+    let (reason, moved) = (letter.reason, instant(letter.moved_at));
     let said = [("note", &letter.note), ("error", &letter.last_error)];
     let said = said.into_iter().filter_map(|(name, text)| Some((name, cut(&plain(text.as_ref()?), SHOWN))));
     let said = said.map(|(name, text)| format!("  {name}: {text}\n")).collect::<Vec<_>>().concat();

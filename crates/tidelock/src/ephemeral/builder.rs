@@ -8,6 +8,7 @@ use crate::codec::Value;
 use crate::error::{Error, Result};
 use crate::keyed::builder::{Setup, duration, shared_options};
 use crate::keyed::store::Kind;
+use crate::request::cloned;
 use crate::tidelock::Tidelock;
 
 /// Defines an ephemeral store: options with defaults, checked by [`build`](EphemeralBuilder::build). Only the
@@ -59,6 +60,8 @@ impl<T> EphemeralBuilder<T> {
         Ok(Ephemeral { handle: setup.build(ttl)? })
     }
 }
+
+cloned!(EphemeralBuilder<T> { setup, ttl });
 
 impl<T> fmt::Debug for EphemeralBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,6 +19,7 @@ use crate::lifecycle::Hold;
 use crate::queue::MessageId;
 use crate::request::awaitable;
 use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::word::words;
 
 /// Longest stored reason, in bytes.
 pub(crate) const MAX_REASON: usize = 1_024;
@@ -39,6 +40,8 @@ pub enum Nacked {
     /// The delivery was not held any more; nothing changed.
     Stale,
 }
+
+words!(Nacked: Self::Requeued { .. } => "requeued", Self::DeadLettered => "dead_lettered", Self::Stale => "stale");
 
 /// What is to be settled: a delivery of this process, or a receipt from anywhere.
 #[derive(Debug)]

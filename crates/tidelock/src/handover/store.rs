@@ -2,13 +2,13 @@
 //!
 //! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::job::store::{HandedEvent, Run};
 use crate::topic::store::{GapView, Position};
+use crate::word::words;
 
 /// The most messages that one request sends, takes or lists.
 pub(crate) const MAX_BATCH: usize = 1_000;
@@ -19,7 +19,8 @@ pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 pub(crate) const STEP: usize = 200;
 
 /// Where a returned message without ordering key stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Place {
     /// Where it stood: it is next as soon as it may be handed out.
     #[default]
@@ -170,16 +171,8 @@ pub enum DeadReason {
     Undecodable,
 }
 
-impl fmt::Display for DeadReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Expired => "expired",
-            Self::MaxDeliveriesExceeded => "max_deliveries_exceeded",
-            Self::Rejected => "rejected",
-            Self::Undecodable => "undecodable",
-        })
-    }
-}
+words!(DeadReason: Self::Expired => "expired", Self::MaxDeliveriesExceeded => "max_deliveries_exceeded",
+    Self::Rejected => "rejected", Self::Undecodable => "undecodable");
 
 /// Which dead letters; empty finds all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

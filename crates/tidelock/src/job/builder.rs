@@ -14,6 +14,7 @@ use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::name::{self, Address};
+use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, MINUTE, SECOND, TEN_YEARS, check_duration, whole_millis};
 
@@ -290,6 +291,8 @@ impl<I, O> JobBuilder<I, O> {
         check::count("max_depth", self.max_depth)
     }
 }
+
+cloned!(JobBuilder<I, O> { world, tenant, id, border, run, dedup_for, max_depth, result });
 
 impl<I, O> fmt::Debug for JobBuilder<I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

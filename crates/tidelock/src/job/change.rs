@@ -16,6 +16,7 @@ use crate::handover::{MAX_REASON, Site, cut_or_none};
 use crate::pause::pause_time;
 use crate::queue::Removed;
 use crate::request::awaitable;
+use crate::word::words;
 
 /// What became of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,6 +43,11 @@ pub enum RetryOutcome {
     /// There is no such job.
     NotFound,
 }
+
+words!(CancelOutcome: Self::Cancelled => "cancelled", Self::AlreadyFinished(_) => "already_finished",
+    Self::NotFound => "not_found");
+words!(RetryOutcome: Self::Submitted => "submitted", Self::NotRetryable(_) => "not_retryable",
+    Self::KeyTaken(_) => "key_taken", Self::NotFound => "not_found");
 
 /// Ends a job for good, whether it waits or runs. Gives [`CancelOutcome`].
 ///

@@ -124,7 +124,8 @@ impl JobEventKind {
 }
 
 /// What comes next among a job's events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Item<E> {
     /// An event.
     Event(E),
@@ -323,6 +324,13 @@ impl Read {
 impl From<&JobCursor> for PageToken {
     /// The place of a cursor, for a page of a job's events.
     fn from(cursor: &JobCursor) -> Self {
+        Self(cursor.to_string())
+    }
+}
+
+impl From<JobCursor> for PageToken {
+    /// The place of a cursor, for a page of a job's events.
+    fn from(cursor: JobCursor) -> Self {
         Self(cursor.to_string())
     }
 }

@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::ears::{Ears, Joint};
 use super::id::JobId;
 use super::info::JobFailure;
@@ -20,7 +22,8 @@ use crate::runtime;
 use crate::time::SECOND;
 
 /// How a job ended, or that it has not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Joined<O> {
     /// With a result.
     Completed(O),

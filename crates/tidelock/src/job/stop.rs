@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::word::words;
+
 /// Why a run is to stop. If several causes meet, the first in this order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -15,6 +17,9 @@ pub enum StopReason {
     /// The worker ends. A result still counts; anything else gives the run back, without using an attempt.
     Shutdown,
 }
+
+words!(StopReason: Self::LeaseLost => "lease_lost", Self::Cancelled => "cancelled", Self::Timeout => "timeout",
+    Self::Shutdown => "shutdown");
 
 impl StopReason {
     /// Which of two counts.

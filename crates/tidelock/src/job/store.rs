@@ -22,6 +22,7 @@ pub(crate) use crate::handover::store::{Content, MAX_BATCH, MAX_BYTES, PauseView
 use crate::name::Address;
 pub(crate) use crate::queue::store::Due;
 use crate::runtime::BoxFuture;
+use crate::word::words;
 
 /// Events that a job keeps; the oldest go.
 pub(crate) const MAX_EVENTS: usize = 1_000;
@@ -302,6 +303,9 @@ pub enum JobState {
     /// Ended by a timeout of its last run.
     TimedOut,
 }
+
+words!(JobState: Self::Submitted => "submitted", Self::Running => "running", Self::Completed => "completed",
+    Self::Failed => "failed", Self::Cancelled => "cancelled", Self::TimedOut => "timed_out");
 
 impl JobState {
     /// Whether the job has ended.

@@ -11,6 +11,7 @@ use crate::check;
 use crate::codec::Border;
 use crate::error::{Error, Result};
 use crate::name::{self, Address};
+use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{MINUTE, TEN_YEARS, check_duration, whole_millis};
 
@@ -27,6 +28,11 @@ pub(crate) struct Setup<T> {
     pub(crate) max_event_bytes: u64,
     pub(crate) tombstone_retention: Duration,
 }
+
+cloned!(Setup<T> {
+    world, tenant, kind, id, border, max_entries, event_retention, max_events, max_event_bytes,
+    tombstone_retention,
+});
 
 impl<T> Setup<T> {
     pub(crate) fn new(tide: &Tidelock, kind: Kind, id: &str, payload_limit: usize) -> Self {

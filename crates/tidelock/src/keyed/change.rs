@@ -16,9 +16,11 @@ use crate::error::Result;
 use crate::handover::{MAX_REASON, cut_or_none};
 use crate::request::awaitable;
 use crate::time::Timestamp;
+use crate::word::words;
 
 /// What became of a touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Touch {
     /// The record lives on.
     Extended {
@@ -37,6 +39,7 @@ pub enum Touch {
 
 /// What became of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Removal {
     /// The record was active and is gone.
     Removed,
@@ -45,6 +48,10 @@ pub enum Removal {
     /// The record has this version, not the one that was asked for. Nothing changed.
     Conflict(Version),
 }
+
+words!(Touch: Self::Extended { .. } => "extended", Self::Absent => "absent", Self::Permanent => "permanent",
+    Self::Conflict(_) => "conflict");
+words!(Removal: Self::Removed => "removed", Self::Absent => "absent", Self::Conflict(_) => "conflict");
 
 /// Restarts the life of an active record. Gives [`Touch`].
 ///

@@ -1,6 +1,5 @@
 //! Records as users see them.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,11 @@ use serde::Serialize;
 
 use super::cursor::{Cursor, Version};
 use super::store::{RecordView, Stamp};
-use crate::codec::{Border, Value};
-use crate::error::{Error, Result};
+use crate::codec::{Border, Value, readable};
+use crate::error::{Error, Result, as_text};
 use crate::page::PageToken;
 use crate::time::{Timestamp, optional_millis};
+use crate::word::words;
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,8 +46,10 @@ pub enum Status {
     Expired,
 }
 
+words!(Status: Self::Active => "active", Self::Expired => "expired");
+
 /// A record whose bytes are no value of the handle's type.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct RawEntry {
     /// Its name.
@@ -55,13 +57,16 @@ pub struct RawEntry {
     /// As that of an [`Entry`]: with it the record can be swapped or removed.
     pub version: Version,
     /// The stored bytes.
+    #[serde(serialize_with = "readable")]
     pub raw: Vec<u8>,
-    /// Why they do not decode.
+    /// Why they do not decode. Serialized as its text.
+    #[serde(serialize_with = "as_text")]
     pub error: Error,
 }
 
 /// What stands under a key of a listing.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Listed<T> {
     /// A record.
     Entry(Entry<T>),
@@ -104,7 +109,7 @@ impl<T> Listed<T> {
 }
 
 /// A page of records in byte order of their keys, and the place of the log at the very same instant.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Listing<T> {
     /// The records.
@@ -116,7 +121,7 @@ pub struct Listing<T> {
 }
 
 /// All records, or those under a prefix, in byte order of their keys, and the place of the log at the very same instant.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot<T> {
     /// The records.
@@ -172,14 +177,5 @@ pub(crate) fn entry<T>(key: &Arc<str>, value: T, stamp: &Stamp, expired: bool) -
         updated_at: Timestamp::from_millis(stamp.updated_at),
         ttl: stamp.ttl.map(Duration::from_millis),
         expires_at: stamp.expires_at.map(Timestamp::from_millis),
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-        })
     }
 }

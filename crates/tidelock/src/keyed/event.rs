@@ -1,14 +1,16 @@
 //! Changes as users see them.
 
+use serde::Serialize;
+
 use super::cursor::{Cursor, Version};
 use super::entry::{Entry, Listed, RawEntry};
 use super::store::{EventView, Happened, RecordView};
-use crate::codec::{Border, Value};
-use crate::error::Error;
+use crate::codec::{Border, Value, readable};
+use crate::error::{Error, as_text};
 use crate::time::Timestamp;
 
 /// A change, or what a follower has to know about its place.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Event<T> {
     /// Numbers the changes of the object; it only grows. Of an overflow the revision of the place where the follower
@@ -24,7 +26,8 @@ pub struct Event<T> {
 }
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind<T> {
     /// A record was stored: all of it, as it was then.
     Upsert(Entry<T>),
@@ -35,8 +38,10 @@ pub enum EventKind<T> {
         /// Its version.
         version: Version,
         /// The stored bytes.
+        #[serde(serialize_with = "readable")]
         raw: Vec<u8>,
-        /// Why they do not decode.
+        /// Why they do not decode. Serialized as its text.
+        #[serde(serialize_with = "as_text")]
         error: Error,
     },
     /// The life of a record was restarted. Of several touches in a row a follower that is behind may get the last one

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::cursor::Cursor;
 use super::entry::Snapshot;
 use super::handle::Handle;
@@ -13,7 +15,7 @@ use super::store::{self, StatsView};
 use crate::codec::Value;
 use crate::error::Result;
 use crate::request::{awaitable, opaque};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// All active records, or those under a prefix, at one instant. Gives [`Snapshot`].
 ///
@@ -83,7 +85,7 @@ impl Delete {
 }
 
 /// A registry or ephemeral store at one instant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StoreStats {
     /// Active records.
@@ -113,18 +115,21 @@ pub struct StoreStats {
 }
 
 /// The bounds of a whole object, stored with it: those of the handle that wrote last are in force for everybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Bounds {
     /// The most active records.
     pub max_entries: u64,
-    /// Age up to which an event can be read.
+    /// Age up to which an event can be read. Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
     pub event_retention: Duration,
     /// The most events that can be read, without touches.
     pub max_events: u64,
     /// The most bytes of values of events that can be read.
     pub max_event_bytes: u64,
     /// How long an expired record can be looked at, from its deadline; of no meaning in an ephemeral store.
+    /// Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
     pub tombstone_retention: Duration,
 }
 

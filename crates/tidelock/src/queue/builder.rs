@@ -11,6 +11,7 @@ use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::handover::Terms;
 use crate::name::{self, Address};
+use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, SECOND, TEN_YEARS, check_duration, whole_millis};
 
@@ -187,6 +188,10 @@ impl<T> QueueBuilder<T> {
         check::count("max_depth", self.max_depth)
     }
 }
+
+cloned!(QueueBuilder<T> {
+    world, tenant, id, border, lease, max_deliveries, max_age, retention, max_nack_delay, max_depth, place,
+});
 
 impl<T> fmt::Debug for QueueBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

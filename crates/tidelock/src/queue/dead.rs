@@ -20,7 +20,7 @@ use crate::request::{awaitable, opaque};
 use crate::time::Timestamp;
 
 /// A message that ended without an ack: a full copy, kept until its retention is over.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(bound = "")]
 #[non_exhaustive]
 pub struct DeadLetter<T> {

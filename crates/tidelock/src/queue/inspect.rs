@@ -60,7 +60,7 @@ impl From<StatsView> for QueueStats {
 }
 
 /// An unfinished message as it is now.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MessageInfo {
     /// Its number.

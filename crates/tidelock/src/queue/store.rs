@@ -14,6 +14,7 @@ pub(crate) use crate::handover::store::{
 pub use crate::handover::store::{DeadReason, Place};
 use crate::name::Address;
 use crate::runtime::BoxFuture;
+use crate::word::words;
 
 /// What a queue does for its handles.
 ///
@@ -108,6 +109,8 @@ pub enum State {
     Leased,
 }
 
+words!(State: Self::Ready => "ready", Self::Delayed => "delayed", Self::Leased => "leased");
+
 /// A change of the queue as a whole, or of a message that nobody holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
@@ -168,7 +171,8 @@ pub(crate) enum Changes {
 }
 
 /// What became of a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Removed {
     /// It was there and is gone.
@@ -180,6 +184,9 @@ pub enum Removed {
     /// It was changed meanwhile; nothing changed.
     Conflict,
 }
+
+words!(Removed: Self::Removed => "removed", Self::Held => "held", Self::Absent => "absent",
+    Self::Conflict => "conflict");
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

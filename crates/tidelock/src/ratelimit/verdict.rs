@@ -4,11 +4,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
+
 use super::limit::Limits;
 use super::store::{Judged, Outcome, Rule};
+use crate::time::millis;
+use crate::word::words;
 
 /// Who decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DecidedBy {
     /// The backend, as it should be.
@@ -19,11 +25,13 @@ pub enum DecidedBy {
     Assumed,
 }
 
+words!(DecidedBy: Self::Backend => "backend", Self::Local => "local", Self::Assumed => "assumed");
+
 /// The answer of a limiter.
 ///
 /// `limit`, `remaining` and `reset_in` are those of one limit: when refused, of the one that refuses longest; otherwise
-/// of the one with the least remaining. [`parts`](Self::parts) tells of each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// of the one with the least remaining. [`parts`](Self::parts) tells of each. Times are serialized in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 #[must_use = "a refusal is a value, not an error"]
 pub struct Verdict {
@@ -34,8 +42,10 @@ pub struct Verdict {
     /// Whole units that can still be used now.
     pub remaining: u64,
     /// Time until the window ends, or until the bucket is full again.
+    #[serde(serialize_with = "millis")]
     pub reset_in: Duration,
     /// Time until the same request passes if nothing else is counted; zero when not limited.
+    #[serde(serialize_with = "millis")]
     pub retry_after: Duration,
     /// Who decided.
     pub decided_by: DecidedBy,
@@ -191,5 +201,24 @@ impl Part {
     /// Time until this limit lets the request pass; zero unless it refuses.
     pub fn retry_after(&self) -> Duration {
         Duration::from_millis(self.judged.retry_after)
+    }
+}
+
+impl Serialize for Part {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut part = serializer.serialize_struct("Part", 6)?;
+        part.serialize_field("name", self.name())?;
+        part.serialize_field("refused", &self.refused())?;
+        part.serialize_field("limit", &self.limit())?;
+        part.serialize_field("remaining", &self.remaining())?;
+        part.serialize_field("reset_in", &self.judged.reset_in)?;
+        part.serialize_field("retry_after", &self.judged.retry_after)?;
+        part.end()
+    }
+}
+
+impl Serialize for Parts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_slice().serialize(serializer)
     }
 }

@@ -8,6 +8,7 @@ use crate::codec::Value;
 use crate::error::Result;
 use crate::keyed::builder::{Setup, shared_options};
 use crate::keyed::store::Kind;
+use crate::request::cloned;
 use crate::tidelock::Tidelock;
 
 /// Defines a registry: options with defaults, checked by [`build`](RegistryBuilder::build).
@@ -49,6 +50,8 @@ impl<T> RegistryBuilder<T> {
         Ok(Registry { handle: self.setup.build(None)? })
     }
 }
+
+cloned!(RegistryBuilder<T> { setup });
 
 impl<T> fmt::Debug for RegistryBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

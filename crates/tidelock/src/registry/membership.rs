@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::member::{Member, Terms, check_life};
 use crate::codec::Value;
 use crate::error::Result;
@@ -16,15 +18,19 @@ use crate::proof::Moment;
 use crate::request::{awaitable, opaque};
 use crate::sent::{Sent, in_task};
 use crate::time::{SECOND, whole_millis};
+use crate::word::words;
 
 /// What a member found when it left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Left {
     /// Its record was there until now.
     Left,
     /// Its record was no longer there: it had expired, or the key was taken over.
     WasLost,
 }
+
+words!(Left: Self::Left => "left", Self::WasLost => "was_lost");
 
 /// What a registration asks for.
 struct Registration<T> {

@@ -4,10 +4,14 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind};
+use crate::time::millis;
 
 /// Why a call gave up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GaveUp {
     /// The error says that a repeat is of no use.
@@ -41,7 +45,7 @@ impl fmt::Display for GaveUp {
 }
 
 /// A call that gave up, and everything that is known about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RetryError<E> {
     /// The last error that the operation returned, as it was, also when later attempts were cut off. `None` if it
@@ -49,7 +53,8 @@ pub struct RetryError<E> {
     pub error: Option<E>,
     /// Attempts that were started; with unlimited attempts it stops at 2^32-1.
     pub attempts: u32,
-    /// Time since the first poll.
+    /// Time since the first poll. Serialized in milliseconds.
+    #[serde(serialize_with = "millis")]
     pub elapsed: Duration,
     /// Why the call gave up.
     pub reason: GaveUp,

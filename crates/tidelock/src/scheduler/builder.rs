@@ -54,6 +54,7 @@ pub(super) type Handlers = BTreeMap<Arc<str>, Start>;
 ///
 /// The options concern what this handle does, and the scheduler as a whole while its instance leads. Durations count whole
 /// milliseconds, fractions rounded up.
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct SchedulerBuilder {
     world: Arc<World>,

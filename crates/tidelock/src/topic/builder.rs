@@ -11,6 +11,7 @@ use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::name::{self, Address};
+use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, TEN_YEARS, check_duration, whole_millis};
 
@@ -109,6 +110,8 @@ impl<T> TopicBuilder<T> {
         self.border.check_limit()
     }
 }
+
+cloned!(TopicBuilder<T> { world, tenant, id, border, retention, max_len });
 
 impl<T> fmt::Debug for TopicBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 
 /// An event that ended in a group without a commit: a full copy, kept until its retention is over. It outlives the
 /// event.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(bound = "")]
 #[non_exhaustive]
 pub struct DeadLetter<T> {

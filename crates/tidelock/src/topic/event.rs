@@ -5,7 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::cursor::{Cursor, EventId};
 use super::store::{GapView, Position};
@@ -16,9 +17,11 @@ use crate::handover::{Ack as Commit, Bury, GiveBack, Held, Nack, Receipt, Settle
 use crate::lifecycle::Hold;
 use crate::meta::Meta;
 use crate::time::Timestamp;
+use crate::word::words;
 
 /// What comes next in a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Item<E> {
     /// An event.
     Event(E),
@@ -73,6 +76,8 @@ pub enum GapCause {
     Replaced,
 }
 
+words!(GapCause: Self::Trimmed => "trimmed", Self::Replaced => "replaced");
+
 /// An event that does not decode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -115,7 +120,7 @@ pub(super) fn published_at(position: Position) -> Timestamp {
 }
 
 /// An event of a topic. Reads as the value itself (`Deref`).
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Event<T> {
     data: T,
     cursor: Cursor,
@@ -188,6 +193,19 @@ impl<T> Deref for Event<T> {
 impl<T: fmt::Debug> fmt::Debug for Event<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event").field("cursor", &self.cursor).field("data", &self.data).finish_non_exhaustive()
+    }
+}
+
+impl<T: Serialize> Serialize for Event<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut event = serializer.serialize_struct("Event", 6)?;
+        event.serialize_field("event_id", &self.event_id())?;
+        event.serialize_field("cursor", &self.cursor)?;
+        event.serialize_field("published_at", &self.published_at())?;
+        event.serialize_field("ordering_key", &self.ordering_key())?;
+        event.serialize_field("meta", &self.meta)?;
+        event.serialize_field("data", &self.data)?;
+        event.end()
     }
 }
 

@@ -145,6 +145,13 @@ impl From<&Cursor> for PageToken {
     }
 }
 
+impl From<Cursor> for PageToken {
+    /// The place of a cursor, for a page of a topic.
+    fn from(cursor: Cursor) -> Self {
+        Self(cursor.to_string())
+    }
+}
+
 impl From<&Self> for PageToken {
     fn from(token: &Self) -> Self {
         token.clone()

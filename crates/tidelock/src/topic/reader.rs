@@ -19,6 +19,7 @@ use crate::handover::{
     Source, Terms, Touch,
 };
 use crate::name::{self, Address};
+use crate::request::cloned;
 use crate::runtime::BoxFuture;
 use crate::time::{DAY, MINUTE, TEN_YEARS, check_duration, whole_millis};
 use crate::topic::store::GapView;
@@ -159,6 +160,10 @@ impl<T: Value> ReaderBuilder<T> {
         self.topic.site.begin(self.start).map_err(foreign)
     }
 }
+
+cloned!(ReaderBuilder<T> {
+    topic, group, start, lease, max_deliveries, max_in_flight, ordered, retention, max_nack_delay,
+});
 
 impl<T> fmt::Debug for ReaderBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

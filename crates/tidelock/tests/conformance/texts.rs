@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use futures_util::{FutureExt, StreamExt, TryFutureExt};
+use serde_json::json;
 use tidelock::ratelimit::Limit;
 use tidelock::registry::Version;
 use tidelock::scheduler::{DispatchLetterId, Schedule};
-use tidelock::{ErrorKind, EventId, HOUR, JobId, MessageId, SECOND, Tidelock};
+use tidelock::{ErrorKind, EventId, HOUR, JobId, ManualClock, MessageId, SECOND, Tidelock, Timestamp};
 
 use crate::in_process;
 
@@ -103,7 +104,10 @@ in_process!(a_stream_that_cannot_be_asked_for_ends_with_its_error, async || {
 in_process!(what_is_not_the_text_of_a_number_is_refused_by_its_own_name, async || {
     for text in ["", "+5", "-5", " 5", "5.0", "9007199254740992"] {
         let errors = [
-            (text.parse::<MessageId>().map(drop), format!("a message id is a decimal below 2^53, but this is {text:?}")),
+            (
+                text.parse::<MessageId>().map(drop),
+                format!("a message id is a decimal below 2^53, but this is {text:?}"),
+            ),
             (text.parse::<JobId>().map(drop), format!("a job id is a decimal below 2^53, but this is {text:?}")),
             (text.parse::<Version>().map(drop), format!("a version is a decimal below 2^53, but this is {text:?}")),
             (
@@ -114,7 +118,56 @@ in_process!(what_is_not_the_text_of_a_number_is_refused_by_its_own_name, async |
         ];
         for (outcome, said) in errors {
             let error = outcome.unwrap_err();
-            assert_eq!((error.kind(), error.to_string()), (ErrorKind::InvalidArgument, format!("invalid argument: {said}")));
+            assert_eq!(
+                (error.kind(), error.to_string()),
+                (ErrorKind::InvalidArgument, format!("invalid argument: {said}"))
+            );
         }
     }
+});
+
+in_process!(what_is_looked_at_is_json_with_times_in_milliseconds, async || {
+    let tide = Tidelock::in_process_with(&ManualClock::at(Timestamp::from_millis(1_000)));
+
+    let limiter = tide.ratelimit("l").limit(Limit::new(1).window(2 * SECOND).name("a")).build().unwrap();
+    let part = json!({
+        "name": "a", "refused": false, "limit": 1, "remaining": 0, "reset_in": 1_000, "retry_after": 0,
+    });
+    let verdict = json!({
+        "limited": false, "limit": 1, "remaining": 0, "reset_in": 1_000, "retry_after": 0, "decided_by": "backend",
+        "parts": [part],
+    });
+    assert_eq!(json!(limiter.check("x").await.unwrap()), verdict);
+
+    let mutex = tide.mutex("m").owner("me").lease(3 * SECOND).build().unwrap();
+    let guard = mutex.try_lock("a").await.unwrap().unwrap();
+    let holder = json!({ "owner": "me", "fence": guard.fence(), "lease_left": 3_000 });
+    let holding = json!({ "holder": holder, "waiting": 0, "last_fence": guard.fence() });
+    assert_eq!(json!(mutex.describe("a").await.unwrap()), holding);
+
+    let topic = tide.topic::<u64>("t").build().unwrap();
+    let published = topic.publish(&7).await.unwrap();
+    let page = topic.read().await.unwrap();
+    let event = json!({
+        "event_id": published.event_id, "cursor": published.cursor, "published_at": 1_000, "ordering_key": null,
+        "meta": {}, "data": 7,
+    });
+    assert_eq!(json!(page), json!({ "items": [{ "event": event }], "next": null }));
+
+    let records = tide.registry::<u64>("r").build().unwrap();
+    let mut follower = records.follow().await.unwrap();
+    let entry = records.upsert("a", &7).ttl(5 * SECOND).await.unwrap();
+    let stored = json!({
+        "key": "a", "value": 7, "version": entry.version, "status": "active", "created_at": 1_000, "updated_at": 1_000,
+        "ttl": 5_000, "expires_at": 6_000,
+    });
+    let event = follower.recv().await.unwrap().unwrap();
+    assert_eq!(json!(event)["kind"], json!({ "upsert": stored }));
+    assert_eq!(json!(records.list().await.unwrap())["items"], json!([{ "entry": stored }]));
+    assert_eq!(json!(records.cas("a", None, &8).await.unwrap()), json!({ "conflict": stored }));
+    let bounds = &json!(records.stats().await.unwrap())["bounds"];
+    assert_eq!((&bounds["event_retention"], &bounds["max_entries"]), (&json!(300_000), &json!(10_000)));
+
+    drop(guard);
+    assert_eq!(json!(tide.shutdown(SECOND).await), json!({ "left": [] }));
 });

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, as_optional_text};
 use crate::handover::background::Report;
 use crate::handover::observe::Counter;
 use crate::handover::store::{Action, Settled};
 
 /// What a worker did, from its start to its end.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct WorkerReport {
     /// Handled, and gone.
@@ -24,7 +24,9 @@ pub struct WorkerReport {
     /// What the backend had not confirmed five seconds after the grace, because it was away: settled by then, or delivered
     /// again when its lease is over.
     pub left: u64,
-    /// Why the worker ended before it was told to; [`run_until`](crate::Worker::run_until) returns it instead.
+    /// Why the worker ended before it was told to; [`run_until`](crate::Worker::run_until) returns it instead. Serialized
+    /// as its text.
+    #[serde(serialize_with = "as_optional_text")]
     pub error: Option<Error>,
 }
 

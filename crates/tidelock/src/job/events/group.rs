@@ -29,6 +29,7 @@ use crate::topic::store::{GapView, Position};
 const MAX_NACK_DELAY: Duration = Duration::from_secs(7 * DAY.as_secs());
 
 /// Defines a reader of a group on the events of a job, checked by [`build`](ReaderBuilder::build).
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ReaderBuilder {
     events: JobEvents,

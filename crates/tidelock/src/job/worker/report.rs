@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, as_optional_text};
 use crate::handover::Report;
 use crate::job::observe::Counter;
 use crate::job::store::{Action, JobState, Settled};
 
 /// What a worker of jobs did, from its start to its end.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct JobWorkerReport {
     /// Runs that ended their job with a result.
@@ -25,7 +25,9 @@ pub struct JobWorkerReport {
     /// Runs whose end the backend had not confirmed five seconds after the grace, because it was away: each is over by then,
     /// or its job is run again when its lease is.
     pub left: u64,
-    /// Why the worker ended before it was told to; [`run_until`](crate::JobWorker::run_until) returns it instead.
+    /// Why the worker ended before it was told to; [`run_until`](crate::JobWorker::run_until) returns it instead. Serialized
+    /// as its text.
+    #[serde(serialize_with = "as_optional_text")]
     pub error: Option<Error>,
 }
 

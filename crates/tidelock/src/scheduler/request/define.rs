@@ -20,6 +20,7 @@ use crate::scheduler::observe::{Happening, SkippedBy};
 use crate::scheduler::store::{Change, Changes, Look, ScheduleView, StateView, View};
 use crate::scheduler::timing::Whose;
 use crate::scheduler::{Core, Schedule};
+use crate::word::words;
 
 /// Longest stored reason, in bytes.
 const MAX_REASON: usize = 1_024;
@@ -35,6 +36,8 @@ pub enum Registered {
     /// It was this one before; nothing was written.
     Unchanged,
 }
+
+words!(Registered: Self::Created => "created", Self::Updated => "updated", Self::Unchanged => "unchanged");
 
 /// Refuses an id that no schedule can have.
 pub(super) fn check_id(core: &Core, operation: &str, id: &str) -> Result<()> {

@@ -286,7 +286,7 @@ conformance!(what_went_unread_is_told_by_one_gap, async |mut world: World| {
         assert_eq!(take(group).await.kind, JobEventKind::Heartbeat { attempt: 1 });
     }
     assert!(ends.iter().all(|end| *end == ends[0]));
-    let kept = job.events(id).read().after(&ends[0]).limit(1_000).await.unwrap().items;
+    let kept = job.events(id).read().after(ends[0]).limit(1_000).await.unwrap().items;
     assert_eq!(kept.len(), 1_000);
     assert!(held.commit().await.unwrap(), "what is held can be committed although it went");
     let first = take(&late).await;

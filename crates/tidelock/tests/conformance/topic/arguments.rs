@@ -105,8 +105,8 @@ conformance!(a_refused_publish_or_look_changes_nothing, async |mut world: World|
     refused(topic.publish_many([]), "empty batch").await;
     refused(topic.read().limit(0), "limit 0").await;
     refused(topic.read().limit(1_001), "limit").await;
-    refused(topic.read().after(&foreign), "foreign cursor").await;
-    refused(topic.read().newest_first().after(&foreign), "foreign cursor").await;
+    refused(topic.read().after(foreign), "foreign cursor").await;
+    refused(topic.read().newest_first().after(foreign), "foreign cursor").await;
     refused(topic.read().after("nonsense".parse::<tidelock::PageToken>().unwrap()), "page token").await;
     for bad in ["", "a\0b", &long[..257]] {
         refused(topic.groups().get(bad), "group").await;

@@ -10,7 +10,7 @@ fn brief(tide: &Tidelock) -> Topic<String> {
 
 /// What a gap says, and that it ends just before `next`.
 async fn told(topic: &Topic<String>, gap: Gap, next: &str) -> (Cursor, Option<u64>, GapCause) {
-    let page = topic.read().after(&gap.to).limit(1).await.unwrap().items;
+    let page = topic.read().after(gap.to).limit(1).await.unwrap().items;
     assert_eq!(page.into_iter().map(text_of).collect::<Vec<_>>(), [next], "`to` stands just before it");
     (gap.from, gap.missed, gap.cause)
 }
@@ -36,7 +36,7 @@ conformance!(events_trimmed_in_the_middle_are_one_gap, async |mut world: World| 
     let new = publish_all(&topic, 5..8).await;
 
     let expected = trimmed(cursor, 4);
-    let page = topic.read().after(&cursor).await.unwrap().items;
+    let page = topic.read().after(cursor).await.unwrap().items;
     let mut page = page.into_iter();
     assert_eq!(told(&topic, gap_of(page.next().unwrap()), "5").await, expected, "in a page it is the first item");
     assert_eq!(page.map(text_of).collect::<Vec<_>>(), numbers(5..8));
@@ -79,7 +79,7 @@ conformance!(a_log_that_is_empty_gives_its_gap_with_the_next_event, async |mut w
     assert_eq!(take(&group).await.data(), "0");
     clock.advance(10 * SECOND);
     nothing(&group).await;
-    let page = topic.read().after(&old[0].cursor).await.unwrap();
+    let page = topic.read().after(old[0].cursor).await.unwrap();
     assert!(page.items.is_empty() && page.next.is_none(), "without such an event there is no gap yet");
     let waiting = tokio::spawn(group.recv().forever().into_future());
     publish(&topic, "new").await;
@@ -235,7 +235,7 @@ conformance!(a_deleted_topic_goes_on_as_another_log, async |world: World| {
     assert_eq!((gap.from, gap.missed, gap.cause), replaced(old[2].cursor));
     assert_eq!(next_text(&mut follower).await, "new");
     // A cursor of the old life never skips a new event.
-    let page = topic.read().after(&old[1].cursor).await.unwrap().items;
+    let page = topic.read().after(old[1].cursor).await.unwrap().items;
     assert_eq!(gap_of(page[0].clone()).cause, GapCause::Replaced);
     assert_eq!(text_of(page[1].clone()), "new");
     assert_ne!(new.cursor, old[0].cursor);

@@ -205,7 +205,7 @@ conformance!(tenants_share_nothing, async |world: World| {
     publish(&other, "theirs").await;
     assert_eq!(drain(&reader(&topic, "group")).await, ["mine"]);
     assert_eq!(drain(&reader(&other, "group")).await, ["theirs"]);
-    assert_eq!(other.read().after(&mine.cursor).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(other.read().after(mine.cursor).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     for bad in ["", "a\0b", &"x".repeat(257)] {
         assert_eq!(topic.tenant(bad).stats().await.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
