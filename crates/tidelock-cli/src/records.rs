@@ -165,8 +165,8 @@ pub(crate) fn human_entry(entry: &Entry<Raw>) -> String {
 fn life(entry: &Entry<Raw>) -> String {
     let Some(expires) = entry.expires_at else { return "permanent".to_owned() };
     let verb = match entry.status {
-        tidelock::registry::Status::Active => "expires",
         tidelock::registry::Status::Expired => "expired",
+        _ => "expires",
     };
     format!("{verb} {}  ttl {}", instant(expires), about(entry.ttl.unwrap_or(Duration::ZERO)))
 }

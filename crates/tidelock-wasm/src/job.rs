@@ -18,7 +18,6 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 pub use self::events::RawJobEvents;
-use self::look::state_name;
 pub use self::reader::{RawJobDelivery, RawJobReader};
 pub use self::run::RawRun;
 
@@ -220,7 +219,7 @@ fn with_rules(request: Submit<Raw>, rules: &[f64]) -> Submit<Raw> {
 fn shown(info: JobInfo) -> JsValue {
     let JobInfo { summary, result, .. } = info;
     let finished = summary.finished_at.map_or(f64::NAN, |at| js(at.as_millis()));
-    let shown = Array::of2(&state_name(summary.state).into(), &finished.into());
+    let shown = Array::of2(&summary.state.to_string().into(), &finished.into());
     let failure = match summary.state {
         JobState::Completed => {
             let result = result.map_or(JsValue::UNDEFINED, |result| text(result.as_bytes()));

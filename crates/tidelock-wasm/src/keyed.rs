@@ -273,7 +273,7 @@ fn touched(touch: Touch) -> JsValue {
         Touch::Extended { version, expires_at } => {
             Array::of2(&version.to_string().into(), &js(expires_at.as_millis()).into()).into()
         }
-        Touch::Absent | Touch::Permanent | Touch::Conflict(_) => JsValue::NULL,
+        _ => JsValue::NULL,
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::ready;
 
 use js_sys::{Array, Error as JsError, Function};
 use tidelock::topic::{
-    Cursor, Event, EventDelivery, EventId, Follower, Gap, GapCause, Item, Publish, Published, Reader, Receipt, Start,
+    Cursor, Event, EventDelivery, EventId, Follower, Gap, Item, Publish, Published, Reader, Receipt, Start,
 };
 use tidelock::web::{Begun, begin, delivery_numbers, publish_recorded, receipt, recv_event};
 use tidelock::{MINUTE, Raw, Tidelock, Topic, TopicBuilder};
@@ -185,11 +185,7 @@ fn delivered(delivery: EventDelivery<Raw>) -> JsValue {
 }
 
 fn lost(gap: &Gap) -> Array {
-    let cause = match gap.cause {
-        GapCause::Trimmed => "trimmed",
-        GapCause::Replaced => "replaced",
-    };
-    let (from, to) = (gap.from.to_string(), gap.to.to_string());
+    let (from, to, cause) = (gap.from.to_string(), gap.to.to_string(), gap.cause.to_string());
     let missed = gap.missed.map_or(JsValue::NULL, |missed| js(missed).into());
     Array::of5(&JsValue::NULL, &from.into(), &to.into(), &missed, &cause.into())
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::word::words;
 
 /// What became of a change that may find nothing to do, as of pause and resume.
+// Exhaustive: yes, no, or nothing there; every caller takes it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Changed {

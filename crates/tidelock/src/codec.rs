@@ -25,6 +25,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
 pub struct Raw(pub Vec<u8>);
 
 /// How a handle turns values into bytes. The default is JSON.
+// Not exhaustive although callers give it: features add variants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Codec {

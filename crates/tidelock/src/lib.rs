@@ -90,7 +90,9 @@ mod tidelock;
 mod time;
 pub mod topic;
 mod weak_map;
+// For the binding of the browser package alone: no promise of the version number covers it.
 #[cfg(target_family = "wasm")]
+#[doc(hidden)]
 pub mod web;
 mod word;
 

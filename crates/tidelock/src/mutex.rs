@@ -114,6 +114,7 @@ impl fmt::Debug for Mutex {
 }
 
 /// What waiting for a lock came to.
+// Exhaustive: a guard or none; every caller takes it apart.
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as the guard in it is dropped"]
 pub enum Locked {
@@ -134,6 +135,7 @@ impl Locked {
 }
 
 /// What running under a lock came to.
+// Exhaustive: it ran or it did not; every caller takes it apart.
 #[derive(Debug)]
 #[must_use = "the value and the end of the lock are in it"]
 pub enum Scoped<T> {
@@ -200,6 +202,7 @@ pub struct Holder {
 /// What a release found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Release {
     /// The lock was held until now.
     Released,
@@ -212,6 +215,7 @@ words!(Release: Self::Released => "released", Self::WasLost => "was_lost");
 /// How a grant ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum GrantEnd {
     /// The time is over for which the last confirmed answer proves it; the backend may think otherwise.
     Unproven,

@@ -28,6 +28,7 @@ impl std::str::FromStr for PageToken {
 
 /// One page of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Page<T> {
     /// The items, in the order of the listing.
     pub items: Vec<T>,

@@ -75,6 +75,7 @@ pub use self::membership::{Left, Membership, Register, TryRegister};
 pub use self::request::{CasRequest, Get, List, Upsert};
 
 /// What became of a swap.
+// Exhaustive: swapped or not; every caller takes it apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[must_use = "a conflict is a value, not an error"]

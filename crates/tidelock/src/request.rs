@@ -30,7 +30,7 @@ macro_rules! cloned {
     ($($type:ident<$($value:ident),+> { $($field:ident),+ $(,)? })+) => {$(
         impl<$($value),+> Clone for $type<$($value),+> {
             fn clone(&self) -> Self {
-                Self { $($field: self.$field.clone()),+ }
+                Self { $($field: Clone::clone(&self.$field)),+ }
             }
         }
     )+};

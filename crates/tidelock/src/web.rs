@@ -3,6 +3,8 @@
 //!
 //! In a page, effects are synchronous: what a call changes is changed before it gives its promise back. [`begin`] runs a
 //! request of this library, and every task that it wakes, as far as they can go, and only then returns.
+//!
+//! It is for the binding of the browser package, and not covered by what the version number promises.
 
 mod job;
 mod scheduler;

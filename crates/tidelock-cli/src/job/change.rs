@@ -38,6 +38,10 @@ impl Outcome {
     fn absent() -> Self {
         Self::not("not_found", "there is no such job")
     }
+
+    fn unknown() -> Self {
+        Self::not("unknown", "what became of it is something that this version does not know")
+    }
 }
 
 impl Ids {
@@ -81,6 +85,7 @@ impl Retry {
                     Outcome::not("key_taken", format!("its key belongs to {other} by now"))
                 }
                 RetryOutcome::NotFound => Outcome::absent(),
+                _ => Outcome::unknown(),
             };
             outcomes.push((*id, outcome));
         }
@@ -120,6 +125,7 @@ impl Cancel {
                     Outcome::not("already_finished", format!("it has ended before: {}", word(state)))
                 }
                 CancelOutcome::NotFound => Outcome::absent(),
+                _ => Outcome::unknown(),
             };
             outcomes.push((*id, outcome));
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
-use tidelock::scheduler::{Misfire, Overlap, Registered, Schedule};
+use tidelock::scheduler::{Misfire, Overlap, Schedule};
 use tidelock::{Raw, Timestamp};
 
 use super::One;
@@ -117,13 +117,8 @@ impl Add {
             schedule = schedule.meta(name, &value);
         }
         let registered = scheduler.register(&self.schedule.id, schedule).await?;
-        let human = match registered {
-            Registered::Created => "created",
-            Registered::Updated => "updated",
-            Registered::Unchanged => "unchanged",
-        };
-        let machine = json!({ "registered": registered });
-        output::answer(self.schedule.target.json(), &machine, &format!("{}: {human}\n", plain(&self.schedule.id)))?;
+        let human = format!("{}: {registered}\n", plain(&self.schedule.id));
+        output::answer(self.schedule.target.json(), &json!({ "registered": registered }), &human)?;
         Ok(Exit::Yes)
     }
 

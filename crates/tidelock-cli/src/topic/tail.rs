@@ -131,6 +131,7 @@ fn told(gap: Gap) -> String {
     let why = match gap.cause {
         GapCause::Trimmed => "they are no longer kept",
         GapCause::Replaced => "the log was deleted or lost, and began anew",
+        _ => "for a reason that this version does not know",
     };
     format!("gap: {missed} events were missed before {}: {why}\n", gap.to)
 }

@@ -2,8 +2,7 @@
 
 use js_sys::Array;
 use tidelock::job::{
-    JobFailure, JobFilter, JobId, JobInfo, JobState, JobStats, JobSummary, List, Pause, Removed, RetryOutcome,
-    RunLease, Totals,
+    JobFailure, JobFilter, JobId, JobInfo, JobStats, JobSummary, List, Pause, Removed, RetryOutcome, RunLease, Totals,
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -91,20 +90,9 @@ fn numbers<const N: usize>(numbers: [u64; N]) -> JsValue {
 fn retried(outcome: &RetryOutcome) -> JsValue {
     match outcome {
         RetryOutcome::Submitted => list(["submitted".into()]),
-        RetryOutcome::NotRetryable(state) => list(["not_retryable".into(), state_name(*state).into()]),
+        RetryOutcome::NotRetryable(state) => list(["not_retryable".into(), state.to_string().into()]),
         // A job of a page has its key as long as it is there: nobody else takes it.
-        RetryOutcome::NotFound | RetryOutcome::KeyTaken(_) => list(["not_found".into()]),
-    }
-}
-
-pub(super) fn state_name(state: JobState) -> &'static str {
-    match state {
-        JobState::Submitted => "submitted",
-        JobState::Running => "running",
-        JobState::Completed => "completed",
-        JobState::Failed => "failed",
-        JobState::Cancelled => "cancelled",
-        JobState::TimedOut => "timed_out",
+        _ => list(["not_found".into()]),
     }
 }
 
@@ -114,7 +102,7 @@ fn summary(summary: JobSummary) -> JsValue {
     let lease = |RunLease { worker, end, .. }: RunLease| list([worker.into(), instant(end)]);
     list([
         summary.id.to_string().into(),
-        state_name(summary.state).into(),
+        summary.state.to_string().into(),
         js(summary.attempt).into(),
         summary.failures.into(),
         summary.attempts.into(),

@@ -82,16 +82,11 @@ impl RawQueue {
 
 /// `[value, id, state, blocked, attempts, enqueued at, due, expires at, note, last error, [fence, end, consumer]]`.
 fn message(info: MessageInfo) -> JsValue {
-    let state = match info.state {
-        State::Ready => "ready",
-        State::Delayed => "delayed",
-        State::Leased => "leased",
-    };
     let lease = |Lease { fence, end, consumer, .. }: Lease| list([js(fence).into(), instant(end), consumer.into()]);
     list([
         text(&info.raw),
         info.id.to_string().into(),
-        state.into(),
+        info.state.to_string().into(),
         info.blocked.into(),
         js(info.attempts).into(),
         instant(info.enqueued_at),

@@ -7,6 +7,7 @@ use crate::error::Error;
 
 /// A field of a cron expression. It is printed as it is called in errors: `day-of-month`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CronField {
     /// 0 to 59; only in expressions of six fields.
     Second,

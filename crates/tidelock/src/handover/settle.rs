@@ -27,6 +27,7 @@ pub(crate) const MAX_REASON: usize = 1_024;
 pub(crate) const MAX_ERROR: usize = 4_096;
 
 /// What became of a nack.
+// Exhaustive: it comes again, it does not, or it was not held; whoever looks takes it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Nacked {

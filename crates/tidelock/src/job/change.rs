@@ -21,6 +21,7 @@ use crate::word::words;
 /// What became of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CancelOutcome {
     /// It is cancelled now. A run under way is told, and whatever it still says counts no more.
     Cancelled,
@@ -33,6 +34,7 @@ pub enum CancelOutcome {
 /// What became of a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RetryOutcome {
     /// It waits for its next run, due now.
     Submitted,

@@ -124,6 +124,7 @@ impl JobEventKind {
 }
 
 /// What comes next among a job's events.
+// Exhaustive: every reader takes it apart, and what it passes over by a wildcard would be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item<E> {

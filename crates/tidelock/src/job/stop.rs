@@ -7,6 +7,7 @@ use crate::word::words;
 /// Why a run is to stop. If several causes meet, the first in this order counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StopReason {
     /// The lease cannot be proven any more: somebody else may run the job now. What the handler returns counts for nothing.
     LeaseLost,

@@ -289,6 +289,7 @@ pub(crate) enum Settled {
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum JobState {
     /// Waits for its due time, its turn or a worker.
     Submitted,

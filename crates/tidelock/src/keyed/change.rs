@@ -21,6 +21,7 @@ use crate::word::words;
 /// What became of a touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Touch {
     /// The record lives on.
     Extended {
@@ -40,6 +41,7 @@ pub enum Touch {
 /// What became of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Removal {
     /// The record was active and is gone.
     Removed,

@@ -39,6 +39,7 @@ pub struct Entry<T> {
 /// Whether a record is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Status {
     /// Its deadline, if it has one, is to come.
     Active,
@@ -65,6 +66,7 @@ pub struct RawEntry {
 }
 
 /// What stands under a key of a listing.
+// Exhaustive: it decodes or it does not; every caller takes it apart.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Listed<T> {

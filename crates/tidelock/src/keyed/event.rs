@@ -26,6 +26,7 @@ pub struct Event<T> {
 }
 
 /// What happened.
+// Exhaustive: views are kept by it, and a kind that falls to a wildcard would be missing there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind<T> {

@@ -100,6 +100,7 @@ pub(crate) struct Take {
 /// The state of a message that is not finished and not dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum State {
     /// Due, and handed out in its turn; *blocked* while an earlier message of its ordering key is unfinished.
     Ready,

@@ -18,7 +18,6 @@ use crate::time::{MINUTE, SECOND, check_duration};
 /// server cannot serve just now (it is loading, its cluster is down, it is a replica). While the connection is known
 /// to be down, the answer comes without waiting. State that cannot be read is an error under each policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum OnUnavailable {
     /// The error.
     Error,

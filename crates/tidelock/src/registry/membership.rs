@@ -23,6 +23,7 @@ use crate::word::words;
 /// What a member found when it left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Left {
     /// Its record was there until now.
     Left,

@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 use crate::word::words;
 
 /// What comes next in a log.
+// Exhaustive: every reader takes it apart, and what it passes over by a wildcard would be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item<E> {
@@ -69,6 +70,7 @@ impl Gap {
 /// Why events can no longer be got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum GapCause {
     /// They were no longer retained.
     Trimmed,

@@ -83,7 +83,7 @@ async fn each_policy_answers_at_once_while_the_server_is_known_to_be_away() {
                 let refused = Ok((true, 0, SECOND, DecidedBy::Assumed));
                 assert_eq!([check, peek, waits], [refused; 3]);
             }
-            _ => {
+            OnUnavailable::Local { .. } => {
                 // Two were allowed by the backend, two are left: the first check and the acquire.
                 let local = |limited, remaining| Ok((limited, remaining, Duration::ZERO, DecidedBy::Local));
                 assert_eq!([check, peek, waits], [local(false, 1), local(false, 1), local(false, 0)]);

@@ -212,7 +212,7 @@ async fn registrar() {
         told.push(match registered {
             Registered::Created => 'c',
             Registered::Unchanged => 'u',
-            Registered::Updated => 'x',
+            _ => 'x',
         });
     }
     println!("registered {told}");

@@ -28,6 +28,7 @@ const MAX_REASON: usize = 1_024;
 /// What became of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Registered {
     /// There was none of this id.
     Created,
