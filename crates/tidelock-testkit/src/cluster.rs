@@ -45,8 +45,8 @@ impl Cluster {
 
     /// Where clients connect: all nodes in one URL.
     pub fn url(&self) -> String {
-        let addresses: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
-        format!("redis-cluster://{}", addresses.join(","))
+        let addresses: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.client_port())).collect();
+        format!("{}-cluster://{}", self.nodes[0].scheme(), addresses.join(","))
     }
 
     /// One node, counted from zero.
@@ -88,7 +88,7 @@ impl Cluster {
     fn introduce(&self) -> Result<()> {
         let Some((first, others)) = self.nodes.split_first() else { return Ok(()) };
         for node in others {
-            node.command(&["CLUSTER", "MEET", "127.0.0.1", &first.port().to_string()])?;
+            node.command(&["CLUSTER", "MEET", "127.0.0.1", &first.client_port().to_string()])?;
         }
         Ok(())
     }

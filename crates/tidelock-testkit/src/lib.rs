@@ -27,4 +27,4 @@ pub use ports::free_port;
 pub use proxy::Proxy;
 pub use resp::{Connection, Reply};
 pub use sentinel::Sentinel;
-pub use server::{Builder, Server};
+pub use server::{Builder, Server, Tls};

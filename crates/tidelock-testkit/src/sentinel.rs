@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context as _, Result};
 
 use crate::binary::Binary;
-use crate::server::{Builder, Server};
+use crate::server::{Builder, Server, Tls};
 use crate::wait;
 
 /// The name under which the sentinels know the primary.
@@ -26,28 +26,37 @@ pub struct Sentinel {
 impl Sentinel {
     /// Starts everything; returns when a failover would succeed.
     pub fn start(binary: &Binary) -> Result<Self> {
-        Self::start_with(binary, None)
+        Self::start_with(binary, None, None)
+    }
+
+    /// The same where everybody speaks TLS with everybody.
+    pub fn start_with_tls(binary: &Binary, tls: &Tls) -> Result<Self> {
+        Self::start_with(binary, None, Some(tls))
     }
 
     /// The same with a password of the data servers, which [`Sentinel::url`] gives, and another one of the sentinels.
     pub fn start_with_passwords(binary: &Binary, data: &str, sentinels: &str) -> Result<Self> {
-        Self::start_with(binary, Some((data, sentinels)))
+        Self::start_with(binary, Some((data, sentinels)), None)
     }
 
-    fn start_with(binary: &Binary, passwords: Option<(&str, &str)>) -> Result<Self> {
+    fn start_with(binary: &Binary, passwords: Option<(&str, &str)>, tls: Option<&Tls>) -> Result<Self> {
+        let builder = || match tls {
+            Some(tls) => Server::builder(binary).tls(tls),
+            None => Server::builder(binary),
+        };
         let data = |builder: Builder| match passwords {
             Some((password, _)) => builder.password(password).config(format!("masterauth {password}")),
             None => builder,
         };
-        let primary = data(Server::builder(binary)).start()?;
-        let follows = format!("replicaof 127.0.0.1 {}", primary.port());
-        let replica = data(Server::builder(binary)).config(follows).start()?;
+        let primary = data(builder()).start()?;
+        let follows = format!("replicaof 127.0.0.1 {}", primary.client_port());
+        let replica = data(builder()).config(follows).start()?;
         wait::until(
             "the replica follows",
             || Ok((replication(&replica, "master_link_status")? == "up").then_some(())),
         )?;
         let sentinels = (0..SENTINELS)
-            .map(|_| start_sentinel(binary, passwords, primary.port(), replica.port()))
+            .map(|_| start_sentinel(builder(), passwords, primary.client_port(), replica.client_port()))
             .collect::<Result<Vec<_>>>()?;
         let set = Self { data: [primary, replica], primary: AtomicUsize::new(0), sentinels };
         set.wait_until_acquainted()?;
@@ -56,8 +65,10 @@ impl Sentinel {
 
     /// Where clients connect: the sentinels in one URL, with the name of the primary.
     pub fn url(&self) -> String {
-        let addresses: Vec<_> = self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
-        format!("redis-sentinel://{}{}/?master={NAME}", self.primary().login(), addresses.join(","))
+        let addresses: Vec<_> =
+            self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.client_port())).collect();
+        let primary = self.primary();
+        format!("{}-sentinel://{}{}/?master={NAME}", primary.scheme(), primary.login(), addresses.join(","))
     }
 
     /// The server that takes writes.
@@ -80,7 +91,7 @@ impl Sentinel {
         let promoted = self.replica();
         self.primary().kill();
         wait::until("the replica takes over", || {
-            let agreed = self.sentinels.iter().all(|sentinel| named_primary(sentinel) == Some(promoted.port()));
+            let agreed = self.sentinels.iter().all(|sentinel| named_primary(sentinel) == Some(promoted.client_port()));
             Ok((agreed && replication(promoted, "role")? == "master").then_some(()))
         })?;
         self.primary.fetch_xor(1, Ordering::SeqCst);
@@ -104,8 +115,8 @@ impl Sentinel {
     }
 }
 
-fn start_sentinel(binary: &Binary, passwords: Option<(&str, &str)>, primary: u16, replica: u16) -> Result<Server> {
-    let sentinel = Server::builder(binary)
+fn start_sentinel(builder: Builder, passwords: Option<(&str, &str)>, primary: u16, replica: u16) -> Result<Server> {
+    let sentinel = builder
         .sentinel()
         .config(format!("sentinel monitor {NAME} 127.0.0.1 {primary} {QUORUM}"))
         .config(format!("sentinel down-after-milliseconds {NAME} 700"))

@@ -23,6 +23,20 @@ pub struct Builder {
     mode: Mode,
     lines: Vec<String>,
     password: Option<String>,
+    tls: Option<Tls>,
+}
+
+/// What a server shows to those who reach it by TLS, and whom it trusts: paths of PEM files.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate of the server.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+    /// The authority that vouches for the server and for its clients.
+    pub authority: String,
+    /// Whether clients have to show a certificate.
+    pub asks_clients: bool,
 }
 
 /// What the program is started as.
@@ -51,6 +65,13 @@ impl Builder {
     pub fn socket(self) -> Self {
         // Servers start in their folder.
         self.config(format!("unixsocket {SOCKET}"))
+    }
+
+    /// Speaks TLS with clients and with other servers, on a port of its own that [`Server::client_port`] tells. Commands of
+    /// the test go to the other port.
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        self.tls = Some(tls.clone());
+        self
     }
 
     /// Writes every change to disk before it is answered, so that the data survives [`Server::kill`].
@@ -87,6 +108,10 @@ impl Builder {
         if self.mode == Mode::Data {
             lines.extend(data_defaults(self.binary.flavour()).map(str::to_owned));
         }
+        let tls_port = self.tls.as_ref().map(|_| free_port()).transpose()?;
+        if let (Some(tls), Some(port)) = (&self.tls, tls_port) {
+            lines.extend(tls_lines(tls, port));
+        }
         lines.extend(self.lines);
         fs::write(folder.path().join(CONFIG), lines.join("\n") + "\n")?;
         Ok(Server {
@@ -94,6 +119,7 @@ impl Builder {
             mode: self.mode,
             password: self.password,
             port,
+            tls_port,
             process: Mutex::new(None),
             folder,
         })
@@ -109,6 +135,19 @@ fn data_defaults(flavour: Flavour) -> impl Iterator<Item = &'static str> {
     ["save \"\"", "appendonly no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0"].into_iter().chain(debug)
 }
 
+/// With whom TLS is spoken: clients, the primary of a replica, and the servers that a sentinel watches.
+fn tls_lines(tls: &Tls, port: u16) -> [String; 6] {
+    let asks = if tls.asks_clients { "yes" } else { "no" };
+    [
+        format!("tls-port {port}"),
+        format!("tls-cert-file {}", tls.certificate),
+        format!("tls-key-file {}", tls.key),
+        format!("tls-ca-cert-file {}", tls.authority),
+        format!("tls-auth-clients {asks}"),
+        "tls-replication yes".to_owned(),
+    ]
+}
+
 /// A private server on a loopback port, with a temporary folder; both are gone when the value is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -116,6 +155,7 @@ pub struct Server {
     mode: Mode,
     password: Option<String>,
     port: u16,
+    tls_port: Option<u16>,
     // Before the folder, so that the process is dropped while its folder still exists.
     process: Mutex<Option<Process>>,
     folder: Folder,
@@ -129,12 +169,17 @@ impl Server {
 
     /// A server without password or persistence, to be configured.
     pub fn builder(binary: &Binary) -> Builder {
-        Builder { binary: binary.clone(), mode: Mode::Data, lines: Vec::new(), password: None }
+        Builder { binary: binary.clone(), mode: Mode::Data, lines: Vec::new(), password: None, tls: None }
     }
 
     /// Where clients connect, with the password if there is one.
     pub fn url(&self) -> String {
-        format!("redis://{}127.0.0.1:{}", self.login(), self.port)
+        format!("{}://{}127.0.0.1:{}", self.scheme(), self.login(), self.client_port())
+    }
+
+    /// What a URL begins with.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls_port.is_some() { "rediss" } else { "redis" }
     }
 
     /// What stands before the host in a URL.
@@ -142,9 +187,14 @@ impl Server {
         self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default()
     }
 
-    /// The port, the same for the whole life of the value.
+    /// The port without TLS, the same for the whole life of the value.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where clients and other servers connect: the port of TLS, where it was built with [TLS](Builder::tls).
+    pub fn client_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
     }
 
     /// The path of its socket, where it was built with [one](Builder::socket).

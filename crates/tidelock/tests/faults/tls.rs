@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidelock::{Connect, ErrorKind, Queue, Tidelock};
-use tidelock_testkit::{Binary, Flavour, Server, free_port};
+use tidelock_testkit::{Binary, Cluster, Flavour, Sentinel, Server, Tls};
 
 use crate::stage::{server, within};
 
@@ -75,24 +75,30 @@ impl Certificates {
         fs::read(self.file(name, extension)).unwrap()
     }
 
+    /// What a server shows, and whom it trusts.
+    fn of_server(&self) -> Tls {
+        Tls {
+            certificate: self.file("server", "pem"),
+            key: self.file("server", "key"),
+            authority: self.file("authority", "pem"),
+            asks_clients: false,
+        }
+    }
+
     /// A server that speaks TLS on the port that comes with it.
-    fn server(&self, binary: &Binary, auth_clients: &str) -> (Server, u16) {
-        let port = free_port().unwrap();
-        let server = Server::builder(binary)
-            .config(format!("tls-port {port}"))
-            .config(format!("tls-cert-file {}", self.file("server", "pem")))
-            .config(format!("tls-key-file {}", self.file("server", "key")))
-            .config(format!("tls-ca-cert-file {}", self.file("authority", "pem")))
-            .config(format!("tls-auth-clients {auth_clients}"))
-            .start()
-            .unwrap();
+    fn server(&self, binary: &Binary, asks_clients: bool) -> (Server, u16) {
+        let server = Server::builder(binary).tls(&Tls { asks_clients, ..self.of_server() }).start().unwrap();
+        let port = server.client_port();
         (server, port)
     }
 
     /// A connection to a server that the authority vouches for.
     fn connect(&self, port: u16) -> Connect {
-        let connect = Tidelock::connect(&format!("rediss://localhost:{port}")).request_timeout(500 * MS);
-        connect.root_certificate(self.read("authority", "pem"))
+        self.connect_to(&format!("rediss://localhost:{port}")).request_timeout(500 * MS)
+    }
+
+    fn connect_to(&self, url: &str) -> Connect {
+        Tidelock::connect(url).root_certificate(self.read("authority", "pem"))
     }
 }
 
@@ -104,9 +110,14 @@ impl Drop for Certificates {
 
 async fn serves(connect: Connect) {
     let tide = within(connect.request_timeout(Duration::from_secs(5))).await.unwrap();
-    let queue: Queue<u64> = tide.queue("q").build().unwrap();
-    queue.send(&1).await.unwrap();
-    assert!(queue.recv().await.unwrap().unwrap().ack().await.unwrap());
+    passes_on(&tide, "q").await;
+}
+
+/// Sends and receives a message.
+async fn passes_on(tide: &Tidelock, id: &str) {
+    let queue: Queue<u64> = tide.queue(id).build().unwrap();
+    within(queue.send(&1)).await.unwrap();
+    assert!(within(queue.recv()).await.unwrap().unwrap().ack().await.unwrap());
 }
 
 /// Why nobody is connected, as a kind that may pass and a text that shows no secret.
@@ -122,7 +133,7 @@ async fn refusal(connect: Connect) -> String {
 async fn a_server_is_reached_by_tls() {
     let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
     let Some(certificates) = Certificates::make() else { return };
-    let (_server, port) = certificates.server(&binary, "no");
+    let (_server, port) = certificates.server(&binary, false);
     serves(certificates.connect(port)).await;
     let text = refusal(Tidelock::connect(&format!("rediss://localhost:{port}")).request_timeout(500 * MS)).await;
     assert!(text.contains("TLS: invalid peer certificate: UnknownIssuer"), "nobody vouches for it: {text}");
@@ -135,7 +146,7 @@ async fn a_server_that_asks_for_a_certificate_is_shown_one() {
         let Some(certificates) = Certificates::make() else { return };
         certificates.authority("other");
         certificates.signed("stranger", "other", "extendedKeyUsage=clientAuth");
-        let (_server, port) = certificates.server(&binary, "yes");
+        let (_server, port) = certificates.server(&binary, true);
         let shows = |name: &str| {
             let pair = (certificates.read(name, "pem"), certificates.read(name, "key"));
             certificates.connect(port).client_certificate(pair.0, pair.1)
@@ -145,6 +156,37 @@ async fn a_server_that_asks_for_a_certificate_is_shown_one() {
         assert!(text.contains("TLS: received fatal alert: CertificateRequired"), "none is shown: {text}");
         let text = refusal(shows("stranger")).await;
         assert!(text.contains("UnknownCA"), "nobody vouches for it: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_nodes_of_a_cluster_are_reached_by_tls() {
+    for flavour in [Flavour::Redis70, Flavour::Valkey8] {
+        let Some(binary) = Binary::or_skip(flavour) else { continue };
+        let Some(certificates) = Certificates::make() else { return };
+        let tls = certificates.of_server();
+        let cluster = Cluster::start_with(&binary, 3, |node| node.tls(&tls).config("tls-cluster yes")).unwrap();
+        // The others are told by the first one, with their ports of TLS.
+        let seed = format!("rediss-cluster://localhost:{}", cluster.node(0).client_port());
+        for url in [seed, cluster.url()] {
+            let tide = within(certificates.connect_to(&url)).await.unwrap();
+            for number in 0..20 {
+                passes_on(&tide, &format!("q{number}")).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_the_primary_that_they_name_are_reached_by_tls() {
+    for flavour in [Flavour::Redis70, Flavour::Valkey8] {
+        let Some(binary) = Binary::or_skip(flavour) else { continue };
+        let Some(certificates) = Certificates::make() else { return };
+        let set = Sentinel::start_with_tls(&binary, &certificates.of_server()).unwrap();
+        let tide = within(certificates.connect_to(&set.url()).request_timeout(Duration::from_secs(5))).await.unwrap();
+        passes_on(&tide, "before").await;
+        set.fail_over().unwrap();
+        passes_on(&tide, "after").await;
     }
 }
 
@@ -184,7 +226,7 @@ async fn a_port_that_speaks_tls_where_the_url_does_not_is_told() {
     for flavour in [Flavour::Redis70, Flavour::Valkey8] {
         let Some(binary) = Binary::or_skip(flavour) else { continue };
         let Some(certificates) = Certificates::make() else { return };
-        let (_server, port) = certificates.server(&binary, "no");
+        let (_server, port) = certificates.server(&binary, false);
         let text = refusal(at("redis", port, 500 * MS)).await;
         assert!(text.contains(&format!("localhost:{port}: ")) && text.contains("does the port ask for TLS"), "{text}");
     }
