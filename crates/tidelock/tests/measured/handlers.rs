@@ -22,8 +22,7 @@ measured!(a_worker_of_a_queue, async |tide: Tidelock, clock: ManualClock, heard:
         }
         Ok(())
     });
-    // A take that is under way when it stops may take again what it gives back.
-    let worker = worker.prefetch(0).timeout(5 * SECOND).backoff(Backoff::exponential(SECOND).jitter(0.0));
+    let worker = worker.timeout(5 * SECOND).backoff(Backoff::exponential(SECOND).jitter(0.0));
     queue.send(&"good".into()).await.unwrap();
     clock.advance(2 * SECOND);
     let worker = worker.spawn();

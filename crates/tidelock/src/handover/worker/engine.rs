@@ -78,6 +78,9 @@ impl Engine {
                 self.stop();
             }
             self.ending.shorten(&site, &shared.stopping);
+            if self.stopping && self.asks.is_empty() {
+                shared.give_back_leftover();
+            }
             self.settle();
             self.ask();
             if self.open_slots() {
@@ -97,7 +100,10 @@ impl Engine {
                 // Also of one that is stopping already: there may be less time.
                 () = &mut closing => shared.stopping.give(),
                 over = self.ending.over() => match over {
-                    Over::Grace => shared.abort(),
+                    Over::Grace => {
+                        shared.give_back_leftover();
+                        shared.abort();
+                    }
                     Over::LetGo => shared.give_up(),
                     Over::LastWords => break,
                 },
@@ -210,7 +216,7 @@ impl Engine {
     fn give_back_stale(&mut self) {
         self.impatience = None;
         let now = self.shared.site().tick();
-        if self.shared.give_back_waiting(Some(now)) {
+        if self.shared.give_back_stale(now) {
             self.shared.lock().prefetching = false;
             // What they would bring could not be started either; it is given back.
             self.asks.clear();
@@ -218,10 +224,10 @@ impl Engine {
         }
     }
 
-    /// The stop signal: nothing more is taken, and what was not started is given back.
+    /// The stop signal: nothing more is taken or started.
     fn stop(&mut self) {
         self.stopping = true;
-        self.shared.give_back_waiting(None);
+        self.shared.start_no_more();
         let (shared, usual) = (&self.shared, self.shared.plan.shutdown_grace);
         self.ending.begin(shared.site(), &shared.stopping, usual);
     }

@@ -75,6 +75,8 @@ pub(super) struct State {
     /// Fences of the messages whose handlers run.
     running: HashMap<u64, Arc<Held>>,
     pub(super) outbox: Vec<Finished>,
+    /// Given back when no take is under way any more, which would bring it again.
+    leftover: Vec<Finished>,
     pub(super) stats: WorkerStats,
     /// Slots that are alive.
     slots: usize,
@@ -120,15 +122,30 @@ impl Shared {
         }
     }
 
-    /// Gives back what came too late to be started. A gap is told to the next receiver.
+    /// Keeps what came too late to be started, to be given back. A gap is told to the next receiver.
     pub(super) fn refuse(&self, claims: Claims) {
         let (asked, lease) = (claims.start, claims.lease);
         let mut state = self.lock();
         for handed in claims.into_messages() {
             let held = Arc::new(Held::new(self.site(), &handed, asked, lease, self.plan.max_nack_delay));
             state.held.insert(held.fence, Arc::clone(&held));
-            state.outbox.push(Finished { held, action: Action::GiveBack });
+            state.leftover.push(Finished { held, action: Action::GiveBack });
         }
+    }
+
+    /// Starts nothing more of what waits for a slot.
+    pub(super) fn start_no_more(&self) {
+        let mut state = self.lock();
+        let waiting = std::mem::take(&mut state.buffer);
+        let leftover = waiting.into_iter().map(|Ready { held, .. }| Finished { held, action: Action::GiveBack });
+        state.leftover.extend(leftover);
+    }
+
+    /// Gives back what was not started.
+    pub(super) fn give_back_leftover(&self) {
+        let mut state = self.lock();
+        let leftover = std::mem::take(&mut state.leftover);
+        state.outbox.extend(leftover);
     }
 
     /// Tells what the group has lost, before anything that comes after it.
@@ -179,13 +196,13 @@ impl Shared {
         (Duration::from_millis(self.plan.terms.lease) / 4).min(SECOND)
     }
 
-    /// Gives back what has waited in the buffer for too long at `now`; without it, all. Answers whether there was any.
-    pub(super) fn give_back_waiting(&self, now: Option<Tick>) -> bool {
+    /// Gives back what has waited in the buffer for too long at `now`. Answers whether there was any.
+    pub(super) fn give_back_stale(&self, now: Tick) -> bool {
         let patience = self.patience();
         let mut state = self.lock();
         let mut any = false;
         while let Some(ready) = state.buffer.front() {
-            if now.is_some_and(|now| ready.since.plus(patience) > now) {
+            if ready.since.plus(patience) > now {
                 break;
             }
             if let Some(Ready { held, .. }) = state.buffer.pop_front() {
@@ -220,7 +237,7 @@ impl Shared {
     /// Whether nothing runs and nothing is left to be settled.
     pub(super) fn is_done(&self) -> bool {
         let state = self.lock();
-        state.running.is_empty() && state.buffer.is_empty() && state.outbox.is_empty()
+        state.running.is_empty() && state.buffer.is_empty() && state.leftover.is_empty() && state.outbox.is_empty()
     }
 
     /// The next message for a slot, after it has finished one; `None` ends the slot.

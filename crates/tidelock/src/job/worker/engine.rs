@@ -35,7 +35,8 @@ pub(super) struct Engine {
     awaited: usize,
     /// Runs that were asked for, up to those that have been started.
     asked: usize,
-    /// What came and is about to be started.
+    /// What came and is about to be started, or given back by one that is stopping: when no claim is under way any more, which
+    /// would bring it again.
     waiting: VecDeque<Claims>,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// How many are in them.
@@ -88,6 +89,9 @@ impl Engine {
             // What has ended, and the claim for the slots that this frees, travel together.
             self.settle();
             self.ask();
+            if self.stopping && self.asks.is_empty() {
+                self.waiting.clear();
+            }
             if self.stopping && self.asks.is_empty() && self.left() == 0 {
                 break;
             }
@@ -108,7 +112,7 @@ impl Engine {
                     self.departing = false;
                     shared.store.depart(&site.address);
                 }
-                () = std::future::ready(()), if !self.waiting.is_empty() => self.begin(),
+                () = std::future::ready(()), if !self.waiting.is_empty() && !self.stopping => self.begin(),
             }
         }
         drop(renewal);
@@ -152,8 +156,7 @@ impl Engine {
         self.asked -= asked;
         self.awaited -= asked;
         match came {
-            // Given back at once.
-            Ok(claims) if self.stopping || self.shared.stopping.is_given() => drop(claims),
+            Ok(claims) if self.stopping || self.shared.stopping.is_given() => self.waiting.push_back(claims),
             Ok(claims) => {
                 self.asked += claims.messages().len();
                 self.waiting.push_back(claims);
@@ -214,8 +217,6 @@ impl Engine {
     /// The stop signal: nothing more is started, and the handlers are told.
     fn stop(&mut self) {
         self.stopping = true;
-        // Given back at once.
-        self.waiting.clear();
         self.shared.tell_shutdown();
         let (shared, usual) = (&self.shared, self.shared.plan.shutdown_grace);
         self.ending.begin(shared.site(), &shared.stopping, usual);
