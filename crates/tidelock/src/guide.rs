@@ -7,11 +7,20 @@ mod front_page {}
 #[doc = include_str!("../guide/getting-started.md")]
 pub mod getting_started {}
 
+#[doc = include_str!("../guide/choosing.md")]
+pub mod choosing {}
+
+#[doc = include_str!("../guide/cron.md")]
+pub mod cron {}
+
 #[doc = include_str!("../guide/ephemeral.md")]
 pub mod ephemeral {}
 
 #[doc = include_str!("../guide/job.md")]
 pub mod job {}
+
+#[doc = include_str!("../guide/migrating.md")]
+pub mod migrating {}
 
 #[doc = include_str!("../guide/mutex.md")]
 pub mod mutex {}
