@@ -6,14 +6,14 @@ use crate::check;
 use crate::error::{Error, Result};
 use crate::time::{HOUR, SECOND, check_duration};
 
-/// How long to wait before something that failed is tried again.
+/// How long to wait before something that failed is retried.
 ///
-/// After failure `n` (from 1) the pause is `c = min(max, base * factor^(n-1))`, drawn evenly from
-/// `c * (1 - jitter) ..= min(max, c * (1 + jitter))`. The cap comes after the jitter, so no pause exceeds `max`, and
-/// pauses at the cap still spread below it instead of piling up there: callers that failed together do not come back
-/// together. The spread follows "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+/// After failure `n` (from 1) the pause is `c = min(max, base * factor^(n-1))`, drawn uniformly from
+/// `c * (1 - jitter) ..= min(max, c * (1 + jitter))`. The cap is applied after the jitter, so no pause exceeds `max`,
+/// and pauses at the cap still spread below it instead of piling up there: callers that failed together do not come
+/// back together. The spread follows "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 ///
-/// Values out of range are refused by the builder that is given the backoff.
+/// Values out of range are refused by the builder that receives the backoff.
 ///
 /// ```
 /// use tidelock::{Backoff, MINUTE, SECOND};
@@ -60,17 +60,17 @@ pub(crate) struct Parts {
 }
 
 impl Backoff {
-    /// The same pause after every failure, spread by the jitter.
+    /// The same pause after every failure, with jitter.
     pub const fn fixed(pause: Duration) -> Self {
         Self { base: pause, max: None, factor: 1.0, jitter: Jitter::Around(0.2) }
     }
 
-    /// `base` after the first failure, then growing by the factor (default 2) with each further one.
+    /// `base` after the first failure, then multiplied by the factor (default 2) after each further one.
     pub const fn exponential(base: Duration) -> Self {
         Self { base, max: None, factor: 2.0, jitter: Jitter::Around(0.2) }
     }
 
-    /// No pause is longer. Default 1 h, or the base if that is longer; not below the base.
+    /// The longest pause. Default 1 h, or the base if that is longer; not below the base.
     pub const fn max(mut self, max: Duration) -> Self {
         self.max = Some(max);
         self
@@ -82,7 +82,7 @@ impl Backoff {
         self
     }
 
-    /// Spread around the pause, as a fraction of it: 0..=1. Default 0.2.
+    /// The spread around the pause, as a fraction of it: 0..=1. Default 0.2.
     pub const fn jitter(mut self, jitter: f64) -> Self {
         self.jitter = Jitter::Around(jitter);
         self

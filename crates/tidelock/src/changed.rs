@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::word::words;
 
-/// What became of a change that may find nothing to do, as of pause and resume.
+/// The effect of a change that may have nothing to do, such as pause and resume.
 // Exhaustive: yes, no, or nothing there; every caller takes it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Changed {
-    /// It was different before. Another end or reason of a pause is a difference.
+    /// The state changed. Another end or reason of a pause is a change.
     Yes,
-    /// It was so already.
+    /// Nothing changed: it was already so.
     No,
-    /// There is no such object.
+    /// The object does not exist.
     Absent,
 }
 

@@ -11,16 +11,16 @@ use crate::backend::most;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::handover::store::MAX_BYTES;
 
-/// What a value of a queue, topic, job or record may be.
+/// A type that can be the value of a queue, topic, job or record.
 ///
-/// Implemented for every type that serde can write and read; there is nothing to implement by hand.
+/// Implemented for every type that serde can serialize and deserialize; there is nothing to implement by hand.
 pub trait Value: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
 
 /// Bytes as a value: no codec touches them, whatever the handle's codec is.
 ///
-/// For programs that carry values they do not look into: a shell, a bridge, a dead letter that does not decode.
+/// For programs that pass values on without looking into them: a shell, a bridge, a reader of undecodable dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Raw(pub Vec<u8>);
 
@@ -29,7 +29,7 @@ pub struct Raw(pub Vec<u8>);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Codec {
-    /// `serde_json`: readable everywhere, and fields may come and go.
+    /// `serde_json`: readable everywhere, and tolerant of added and removed fields.
     #[default]
     Json,
     /// MessagePack with named fields: as flexible as JSON, smaller and faster.

@@ -21,13 +21,13 @@ impl Tidelock {
     /// | URL | deployment |
     /// |---|---|
     /// | `redis://[user[:password]@]host[:port][/db]` | one server |
-    /// | `redis-cluster://host:port,host:port` | a cluster, of which some nodes are named |
-    /// | `redis-sentinel://host:port,host:port[/db]?master=name` | the primary that the sentinels name |
-    /// | `redis+unix:///path[?db=0&user=user&pass=password]`, also `unix://` | one server, by its socket on this machine (Unix) |
+    /// | `redis-cluster://host:port,host:port` | a cluster; name some of its nodes |
+    /// | `redis-sentinel://host:port,host:port[/db]?master=name` | the primary that the sentinels report |
+    /// | `redis+unix:///path[?db=0&user=user&pass=password]`, also `unix://` | one server on this machine, by its socket (Unix) |
     ///
-    /// `rediss`, `rediss-cluster` and `rediss-sentinel` use TLS (feature `tls`); `valkey` stands for `redis` in each.
-    /// User and password are percent-encoded, and so is the path of a socket; what stands before the last `@` is taken for user
-    /// and password, but for sockets, where they are parameters.
+    /// `rediss`, `rediss-cluster` and `rediss-sentinel` use TLS (feature `tls`); `valkey` can replace `redis` in each.
+    /// User and password are percent-encoded, and so is the path of a socket. Everything before the last `@` is taken
+    /// as user and password, except for sockets, where they are parameters.
     pub fn connect(url: &str) -> Connect {
         Connect {
             url: url.to_owned(),
@@ -41,12 +41,12 @@ impl Tidelock {
     }
 }
 
-/// How to open a backend on servers; awaited, it connects.
+/// How to open a backend on servers. Await it to connect.
 ///
-/// Connecting checks that the server can be reached, that it is at least Redis 6.2, and that the data under the
-/// prefix is of a format that this version reads, for at most `request_timeout`. Of a cluster all named nodes are tried at
-/// once, and one of its nodes has to be reached; of sentinels all are asked at once. A server that takes no writes for the
-/// moment, because it is full or cannot save, can be connected to unless it holds nothing yet. Dropping the future connects
+/// Connecting checks that the server can be reached, that it is at least Redis 6.2, and that the data under the prefix
+/// has a format this version can read, for at most `request_timeout`. All named nodes of a cluster are tried at once,
+/// and one of them has to answer; all sentinels are asked at once. A server that accepts no writes for the moment,
+/// because it is full or cannot save, can be connected to unless it is still empty. Dropping the future connects
 /// nothing.
 #[derive(Clone)]
 #[must_use = "nothing is connected until it is awaited"]
@@ -61,7 +61,7 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// What all keys and channels begin with: 1..=64 of `A-Z a-z 0-9 _ . : -`. Default `tidelock`.
+    /// The prefix of all keys and channels: 1..=64 of `A-Z a-z 0-9 _ . : -`. Default `tidelock`.
     ///
     /// Fleets with different prefixes share nothing.
     pub fn prefix(mut self, prefix: &str) -> Self {
@@ -69,39 +69,39 @@ impl Connect {
         self
     }
 
-    /// The tenant of everything made from this `Tidelock`. Default `default`.
+    /// The tenant of everything created from this `Tidelock`. Default `default`.
     pub fn tenant(mut self, tenant: &str) -> Self {
         tenant.clone_into(&mut self.tenant);
         self
     }
 
-    /// What this process is called where holders and consumers are shown: 1..=64 of `A-Z a-z 0-9 _ . -`. A random
-    /// part that is new at each start is appended. Default `process`.
+    /// The name of this process where holders and consumers are shown: 1..=64 of `A-Z a-z 0-9 _ . -`. A random suffix,
+    /// new at each start, is appended. Default `process`.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
 
-    /// How long a call whose connection breaks is repeated before it is an error: 10 ms..=1 h, default 5 s.
+    /// How long a call whose connection breaks is repeated before it fails: 10 ms..=1 h, default 5 s.
     ///
-    /// A call that may have taken effect is sent again for at most 110 s after it was first sent, however long this is: a
-    /// server remembers answers for two minutes. Then its outcome stays unknown, which is a *timeout*.
+    /// A call that may have taken effect is repeated for at most 110 s after it was first sent, even if this is longer,
+    /// because servers remember answers for two minutes. After that its outcome stays unknown, which is a *timeout*.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// Pins the time for everything that is decided or waited for: for tests.
+    /// Pins the time for all decisions and waits: for tests.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Clock::Manual(clock.clone());
         self
     }
 
-    /// Who this process is to the sentinels. Default: they are asked without a password.
+    /// The credentials for the sentinels. Default: they are asked without a password.
     ///
-    /// The credentials of the URL are for the servers that the sentinels name, and are never sent to a sentinel. Without a user
-    /// name the password is that of `requirepass`; with one, that of a user of the sentinels' own access list, who may call
-    /// `SENTINEL MASTER` and subscribe to `+switch-master`. All sentinels of the URL get the same. A URL that names no
+    /// The credentials in the URL belong to the data servers, and are never sent to a sentinel. Without a user name the
+    /// password is that of `requirepass`; with one, that of a user in the sentinels' own access list, who may call
+    /// `SENTINEL MASTER` and subscribe to `+switch-master`. All sentinels of the URL get the same. A URL without
     /// sentinels, an empty user name and an empty password are configuration errors.
     pub fn sentinel_credentials(mut self, username: Option<&str>, password: &str) -> Self {
         let username = username.map(str::to_owned);
@@ -109,7 +109,7 @@ impl Connect {
         self
     }
 
-    /// Certificates in PEM to trust in place of the built-in roots, for servers with a private authority.
+    /// PEM certificates to trust instead of the built-in roots, for servers with a private authority.
     ///
     /// PEM without a certificate is a configuration error, and so is a URL without TLS.
     #[cfg(feature = "tls")]
@@ -118,12 +118,12 @@ impl Connect {
         self
     }
 
-    /// The certificate that shows servers who this process is, with those that vouch for it, and its private key, both in
-    /// PEM: for servers that ask their clients for one (`tls-auth-clients yes`). Default: none is shown.
+    /// The client certificate, with its chain, and its private key, both in PEM: for servers that require one
+    /// (`tls-auth-clients yes`). Default: none is shown.
     ///
-    /// Sentinels and all nodes of a cluster are shown the same. The key is PKCS #8, PKCS #1 or SEC 1, and not encrypted. PEM
-    /// without a certificate or without a key, a key that is not that of the certificate, and a URL without TLS are
-    /// configuration errors.
+    /// Sentinels and all nodes of a cluster are shown the same one. The key is PKCS #8, PKCS #1 or SEC 1, and not
+    /// encrypted. PEM without a certificate or without a key, a key that does not belong to the certificate, and a URL
+    /// without TLS are configuration errors.
     #[cfg(feature = "tls")]
     pub fn client_certificate(mut self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
         let (certificate, key) = (certificate_pem.into(), key_pem.into());

@@ -1,7 +1,7 @@
-//! Cron: expressions of five or six fields, and the instants that they name.
+//! Cron: expressions of five or six fields, and the instants they match.
 //!
-//! A [`Cron`] is pure: it has no clock and does no I/O. It tells which instants, *slots*, an expression names, and in
-//! which order; what becomes of them is somebody else's business.
+//! A [`Cron`] is pure: it has no clock and does no I/O. It computes the instants, or *slots*, that an expression
+//! matches, in order; running something at them is up to the caller, for example a [scheduler](crate::scheduler).
 //!
 //! ```
 //! use tidelock::{Cron, Timestamp};
@@ -16,6 +16,8 @@
 //! assert_eq!(error.to_string(), "invalid day-of-week value: FIR (at byte 12)");
 //! # Ok::<(), tidelock::CronError>(())
 //! ```
+//!
+//! The syntax and the rules for clock changes are in [`guide::cron`](crate::guide::cron).
 #![doc = include_str!("../guide/cron.md")]
 
 mod error;
@@ -40,9 +42,9 @@ const LAST_INSTANT: u64 = 253_402_300_800 + 2 * 86_400;
 
 /// A cron expression in a time zone, UTC unless [`tz`](Self::tz) says otherwise.
 ///
-/// Two are equal if they mean the same: `0 0 * * MON` and `@weekly` differ, `0 0 * * SUN` and `@weekly` do not. What is
-/// compared is what was parsed, and the name of the zone. Printed, it is the expression: macros written out, in upper
-/// case, one blank between fields; parsed again, that is an equal one.
+/// Two expressions are equal if they have the same meaning: `0 0 * * MON` and `@weekly` differ, `0 0 * * SUN` and
+/// `@weekly` do not. The parsed fields and the name of the zone are compared. It is displayed as the normalised
+/// expression: macros expanded, upper case, one blank between fields; parsed again, that gives an equal one.
 #[derive(Clone, Debug)]
 pub struct Cron {
     fields: Fields,
@@ -51,15 +53,15 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Reads an expression. The [module](self) says what is allowed.
+    /// Parses an expression. For the syntax see [`guide::cron`](crate::guide::cron).
     ///
-    /// Anything else is refused, and so is an expression that names no date.
+    /// Anything else is refused, and so is an expression that matches no date.
     pub fn parse(text: &str) -> Result<Self, CronError> {
         let (fields, text) = parse::parse(text)?;
         Ok(Self { fields, zone: Zone::utc(), text })
     }
 
-    /// The zone whose clocks the expression is about: an IANA name in any case, or `±HH:MM`.
+    /// The time zone of the expression: an IANA name in any case, or `±HH:MM`.
     pub fn tz(self, zone: &str) -> Result<Self, CronError> {
         let found = Zone::find(zone).ok_or_else(|| {
             let shown: String = zone.chars().take(64).collect();
@@ -73,14 +75,14 @@ impl Cron {
         self.zone.name()
     }
 
-    /// The release of the time zone database, such as `2026a`; `host` in a page, where the browser's is used.
+    /// The release of the time zone database, such as `2026a`; in a browser page `host`, because the browser's is used.
     ///
-    /// Slots of the future may differ between releases.
+    /// Future slots may differ between releases.
     pub fn zone_database() -> &'static str {
         zone::database()
     }
 
-    /// The first slot that is later than `t`. None after the year 9999.
+    /// The first slot after `t`. `None` after the year 9999.
     pub fn next_after(&self, t: Timestamp) -> Option<Timestamp> {
         let second = t.as_millis() / 1_000;
         if second >= LAST_INSTANT {
@@ -89,13 +91,13 @@ impl Cron {
         timestamp(search::next(&self.fields, &self.zone, second.cast_signed() + 1)?)
     }
 
-    /// The last slot that is earlier than `t`. None before 1970.
+    /// The last slot before `t`. `None` before 1970.
     pub fn last_before(&self, t: Timestamp) -> Option<Timestamp> {
         let second = t.as_millis().checked_sub(1)? / 1_000;
         timestamp(search::last(&self.fields, &self.zone, second.min(LAST_INSTANT).cast_signed())?)
     }
 
-    /// The slots later than `after`, in order.
+    /// The slots after `after`, in order.
     pub fn upcoming(&self, after: Timestamp) -> Slots<'_> {
         Slots { cron: self, after: Some(after) }
     }
@@ -149,7 +151,7 @@ impl fmt::Display for Cron {
     }
 }
 
-/// The slots of a [`Cron`] from one instant on, from [`Cron::upcoming`]. It ends with the year 9999.
+/// The slots of a [`Cron`] from an instant on, from [`Cron::upcoming`]. It ends with the year 9999.
 #[derive(Clone, Debug)]
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Slots<'a> {

@@ -1,7 +1,7 @@
-//! Short-lived records that vanish unless somebody keeps touching them: presence, cursors, heartbeats.
+//! Short-lived records that expire unless somebody keeps touching them: presence, cursors, heartbeats.
 //!
-//! Every record of an [`Ephemeral`] store has a deadline. Every change, also the silent end of a record, appears in one
-//! stream of changes, and a snapshot and the stream that follows it fit together without a gap.
+//! Every record of an [`Ephemeral`] store has a deadline. Every change, including the silent expiry of a record,
+//! appears in one change stream, and a snapshot and the stream that follows it fit together without a gap.
 //!
 //! ```
 //! use tidelock::ephemeral::{EventKind, Touch};
@@ -17,7 +17,7 @@
 //!
 //! presence.upsert("room-1/alice", &"typing".to_owned()).await?;
 //! if let Touch::Absent = presence.touch("room-1/alice").await? {
-//!     presence.upsert("room-1/alice", &"typing".to_owned()).await?; // its time was over
+//!     presence.upsert("room-1/alice", &"typing".to_owned()).await?; // it had expired
 //! }
 //!
 //! let event = changes.recv().await?.expect("a change was made");
@@ -26,12 +26,13 @@
 //! # }
 //! ```
 //!
-//! It is the store of a [registry](crate::registry) with three differences: every record has a ttl, an ended record leaves
-//! nothing, and every change, a touch too, is a new version. Keys are any text of 1..=512 bytes without NUL, and a prefix
-//! is any text that they begin with: `room-1` matches `room-1/a` and `room-12/a`.
+//! It works like a [registry](crate::registry) with three differences: every record has a ttl, an expired record leaves
+//! nothing behind, and every change, even a touch, creates a new version. A key is any text of 1..=512 bytes without
+//! NUL, and a prefix is any text that keys begin with: `room-1` matches `room-1/a` and `room-12/a`.
 //!
-//! Whether a record lives is a function of its deadline and of *now* by the clock of the backend; nothing but an upsert
-//! brings a key back.
+//! Whether a record is alive depends only on its deadline and the backend's clock; only an upsert brings a key back.
+//!
+//! See also the [guide](crate::guide::ephemeral).
 
 mod builder;
 mod request;

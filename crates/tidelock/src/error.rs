@@ -9,10 +9,10 @@ use serde::Serializer;
 use crate::mutex::NotAcquired;
 use crate::ratelimit::Verdict;
 
-/// A boxed error of somebody else's making.
+/// A boxed error of any origin.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// The result of everything in this crate that can fail.
+/// The result of every fallible call in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, coarse enough to act on.
@@ -25,17 +25,17 @@ pub enum ErrorKind {
     InvalidConfiguration,
     /// The encoded value with its metadata is larger than the limit.
     PayloadTooLarge,
-    /// A bound on how much may be stored or may wait is reached.
+    /// A limit on how much may be stored or may wait is reached.
     CapacityReached,
     /// A value could not be turned into bytes.
     Encode,
     /// Stored bytes could not be turned into a value.
     Decode,
-    /// The check of the handle refused the value.
+    /// The handle's check refused the value.
     Validation,
-    /// The right under which the call was made is over.
+    /// The lease under which the call was made has ended.
     LeaseLost,
-    /// What the call is about does not exist.
+    /// The object of the call does not exist.
     NotFound,
     /// Somebody else's change came first.
     Conflict,
@@ -87,7 +87,7 @@ impl fmt::Display for ErrorKind {
 
 /// An error of this library.
 ///
-/// The message names the operation, the object, what was expected and what came. Credentials never appear in it.
+/// The message names the operation, the object, what was expected and what was found. It never contains credentials.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -204,13 +204,13 @@ impl Error {
 
     /// Whether the same call may succeed later.
     ///
-    /// True for connection, timeout, rate limited and lock not acquired; for a server error whose code says *later*;
+    /// True for connection, timeout, rate limited and lock not acquired, for a server error whose code means *later*,
     /// and for a capacity that is a depth.
     pub fn is_retryable(&self) -> bool {
         self.0.cure == Cure::Repeating
     }
 
-    /// The earliest moment at which a repeat makes sense, if the backend said so.
+    /// How long to wait before a repeat makes sense, if the backend said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0.detail {
             Detail::Verdict(verdict) => Some(verdict.retry_after),
@@ -226,7 +226,7 @@ impl Error {
         }
     }
 
-    /// The stored bytes of the one record that did not decode, where the call was about one.
+    /// The stored bytes of the one record that could not be decoded, if the call was about one.
     pub fn raw(&self) -> Option<&[u8]> {
         match &self.0.detail {
             Detail::Raw(raw) => Some(raw),
@@ -234,7 +234,7 @@ impl Error {
         }
     }
 
-    /// Who held the lock that was not acquired, as far as the backend tells.
+    /// Who holds the lock that was not acquired, as far as the backend says.
     pub fn not_acquired(&self) -> Option<&NotAcquired> {
         match &self.0.detail {
             Detail::NotAcquired(not_acquired) => Some(not_acquired),

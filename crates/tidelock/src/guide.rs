@@ -1,4 +1,4 @@
-//! The guide: a page for each primitive. Every example in it runs as a test.
+//! The guide: getting started, how to choose, a page for each primitive, and operations. Every example runs as a test.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -1,7 +1,7 @@
 //! Durable background work: submit, run, retry, cancel, join, events.
 //!
-//! Any process submits an input to a [`Job`]; workers run it at least once, with retries, limits and steps whose results
-//! are kept; anybody joins the result, cancels, or follows what happens.
+//! Any process submits an input to a [`Job`]. Workers run it at least once, with retries, limits, and steps whose
+//! results are kept. Anyone can wait for the result, cancel the job, or follow its events.
 //!
 //! ```
 //! use tidelock::{Backoff, MINUTE, SECOND, Tidelock};
@@ -28,9 +28,9 @@
 //!
 //! let worker = mail
 //!     .process(async |run, email| {
-//!         let charge = run.step("charge", async || Ok(charge(&email))).await?; // kept: not done again after a retry
+//!         let charge = run.step("charge", async || Ok(charge(&email))).await?; // stored: not executed again after a retry
 //!         run.progress(&50)?;
-//!         Ok(deliver(&email, charge, run.fence())?) // an error is a failure: again, by the backoff
+//!         Ok(deliver(&email, charge, run.fence())?) // an error is a failure, retried with backoff
 //!     })
 //!     .concurrency(64)
 //!     .spawn();
@@ -43,32 +43,36 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | submit one, or many all or nothing | [`submit`](Job::submit), [`submit_many`](Job::submit_many) |
-//! | run a handler for each | [`process`](Job::process), which gives it a [`JobContext`] |
+//! | submit one, or many, all or nothing | [`submit`](Job::submit), [`submit_many`](Job::submit_many) |
+//! | run a handler for each job | [`process`](Job::process), which gives it a [`JobContext`] |
 //! | wait for the result | [`join`](Job::join) |
-//! | end it, or run it again | [`cancel`](Job::cancel), [`retry`](Job::retry) |
-//! | see what happens to it | [`events`](Job::events): to follow, to page through, or to share in a group of readers |
-//! | look | [`get`](Job::get), [`list`](Job::list), [`stats`](Job::stats) |
-//! | hold back or remove | [`pause`](Job::pause), [`remove`](Job::remove), [`delete`](Job::delete) |
+//! | end a job, or run it again | [`cancel`](Job::cancel), [`retry`](Job::retry) |
+//! | observe a job | [`events`](Job::events): follow them, page through them, or share them in a group of readers |
+//! | inspect | [`get`](Job::get), [`list`](Job::list), [`stats`](Job::stats) |
+//! | pause or remove | [`pause`](Job::pause), [`remove`](Job::remove), [`delete`](Job::delete) |
 //!
 //! # States
 //!
-//! A job is *submitted* (ready or delayed), *running*, and then ends as *completed*, *failed*, *cancelled* or *timed out*.
-//! A run that fails, or whose lease is lost, makes it submitted again until its `attempts` or `max_crashes` are used up.
-//! Only [`retry`](Job::retry) leads back from an end. Record, result, steps and events are kept for `retention` after it.
+//! A job is *submitted* (ready or delayed), then *running*, and ends as *completed*, *failed*, *cancelled* or *timed
+//! out*. If a run fails or loses its lease, the job is submitted again until its `attempts` or `max_crashes` are used
+//! up. Only [`retry`](Job::retry) revives an ended job. Record, result, steps and events are kept for `retention` after
+//! the end.
 //!
 //! # Order
 //!
-//! Higher priority first; then by the instant at which a job was first due; then by submit order. A job that comes back
-//! keeps its place. Of the jobs with one [ordering key](Submit::ordering_key) only the oldest unfinished one may run: while it
-//! runs, waits or backs off, the others wait, and everything else flows.
+//! Higher priority first; then by the instant at which a job was first due; then by submit order. A retried job keeps
+//! its place. Of the jobs with the same [ordering key](Submit::ordering_key), only the oldest unfinished one may run:
+//! while it runs, waits or backs off, the others wait, and all other jobs flow.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! At least once: a run is repeated if its worker dies, so handlers must bear repeats; what a
-//! [step](JobContext::step) has kept is not done again. Result, state, events and dedup key change in one atomic step. A
-//! [fence](JobContext::fence) tells a late run from the current one, and whatever a late one still says is *stale* and
-//! changes nothing. *No* is a value (duplicate, finished, not found); an error means that the question could not be answered.
+//! At least once: a run is repeated if its worker dies, so handlers must be idempotent or tolerate repeats; a completed
+//! [step](JobContext::step) is not executed again. Result, state, events and deduplication key change in one atomic
+//! step. A [fence](JobContext::fence) tells a late run from the current one, and whatever a late run reports is *stale*
+//! and changes nothing. *No* is a value (duplicate, finished, not found); an error means that the question could not be
+//! answered.
+//!
+//! See also the [guide](crate::guide::job).
 
 mod builder;
 mod change;

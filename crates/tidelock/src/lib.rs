@@ -1,10 +1,11 @@
-//! Coordination primitives that let many instances of a program act as one.
+//! Distributed coordination primitives: queues, event logs, jobs, schedulers, registries, presence, locks, rate limits
+//! and retries.
 //!
-//! Tidelock is a library over a backend that you choose: this process, or Redis and Valkey. It is not a server, not a
-//! database, and it does not make *exactly once* out of *at least once*; it gives the fences and keys with which your
-//! own storage can.
+//! Tidelock is a library over a backend that you choose: this process, or Redis or Valkey. It is neither a server nor a
+//! database. It does not turn *at least once* into *exactly once*; it gives you the fencing tokens and idempotency keys
+//! with which your own storage can.
 //!
-//! Everything begins at one door, [`Tidelock`]; code that is given one does not know its backend:
+//! Everything is created from a [`Tidelock`]; code that receives one does not know which backend is behind it:
 //!
 //! ```
 //! use tidelock::{SECOND, Tidelock};
@@ -21,32 +22,42 @@
 //! # }
 //! ```
 //!
-//! | module | one line |
+//! | module | what it does |
 //! |---|---|
-//! | [`queue`] | each message to one consumer, at least once, with leases, delays, retries and dead letters |
-//! | [`topic`] | an event log: consumer groups at least once, live followers, replay |
+//! | [`queue`] | delivers each message to one consumer, at least once, with leases, delays, retries and dead letters |
+//! | [`topic`] | an event log with consumer groups, live followers and replay |
 //! | [`job`] | durable background work: submit, run, retry, cancel, join, events |
-//! | [`scheduler`] | cron and interval slots turned into jobs, once across a fleet |
-//! | [`mutex`] | one holder per resource, by lease, with a fence |
-//! | [`ratelimit`] | may this identifier do this now? |
-//! | [`registry`] | named records with versions, compare-and-swap, liveness if wanted, listing by prefix, changes to follow |
-//! | [`ephemeral`] | short-lived records that vanish unless touched, with a stream of changes |
-//! | [`mod@retry`] | run it again, well |
-//! | [`cron`] | expressions of five or six fields, and the instants that they name |
-//! | [`guide`] | a page for each, with examples that run as tests |
+//! | [`scheduler`] | turns cron and interval slots into jobs, once across a fleet |
+//! | [`mutex`] | one holder per resource, by lease, with a fencing token |
+//! | [`ratelimit`] | sliding window, fixed window and token bucket limits |
+//! | [`registry`] | named records with versions, compare-and-swap, optional expiry, listing by prefix and a change stream |
+//! | [`ephemeral`] | short-lived records that expire unless touched, with a change stream |
+//! | [`mod@retry`] | repeats failed calls with backoff, jitter, deadlines and budgets |
+//! | [`cron`] | parses cron expressions and computes their instants |
+//! | [`guide`] | a page for each primitive, [how to choose one](guide::choosing), and [getting started](guide::getting_started) |
 //!
 //! # Rules that hold everywhere
 //!
-//! - The backend's clock decides; a caller's clock never does. Tests pin it with a [`ManualClock`].
-//! - *No* is a value (limited, held by another, nothing there, stale). An [`Error`] means that the question could not be
-//!   answered or was wrong; its [`kind`](Error::kind) says which.
-//! - A request is a value with options that runs when it is awaited. Dropping it before its first poll does nothing.
-//! - What you hold has a lease and a fence, and is finished by value. Dropping it is always safe.
+//! - The backend's clock decides; a client's clock never does. Tests control it with a [`ManualClock`].
+//! - *No* is a value (limited, held by another, nothing there, stale). An [`Error`] means that the question could not
+//!   be answered or was wrong; its [`kind`](Error::kind) says which.
+//! - A request is a future with options, and starts when it is awaited. Dropping it before its first poll does nothing.
+//! - Whatever you hold (a delivery, a lock, a run) has a lease and a fencing token, its *fence*, and is settled by
+//!   value. Dropping it is always safe.
+//! - A handle is checked by `build`, without I/O, and cloned freely. Clones share their connection.
+//!
+//! # When the server is away
+//!
+//! A call is repeated under its own id for up to [`request_timeout`](Connect::request_timeout) (5 s), and then returns
+//! an error of kind [*connection*](ErrorKind::Connection) or [*timeout*](ErrorKind::Timeout). Workers, streams and
+//! followers wait and reconnect. Locks report their loss before anybody else can have them. Rate limiters do as
+//! [`OnUnavailable`](ratelimit::OnUnavailable) says.
 //!
 //! # Features
 //!
-//! `redis` (default): servers. `tls`: `rediss://` URLs. `msgpack`, `postcard`: codecs beside JSON. `garde`: checks of
-//! values that derive `garde::Validate`. `metrics`: counters, gauges and distributions through the `metrics` facade.
+//! `redis` (default): servers. `tls`: `rediss://` URLs. `msgpack`, `postcard`: codecs other than JSON. `garde`:
+//! validation of values that derive `garde::Validate`. `metrics`: counters, gauges and distributions through the
+//! `metrics` facade.
 
 mod backend;
 mod backoff;

@@ -17,11 +17,11 @@ use crate::name;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, Tick};
 
-/// What was still held when a shutdown's grace was over.
+/// Something that was still held when a shutdown's grace was over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Left {
-    /// What kind of thing: `worker`, `delivery`, `lock`, ….
+    /// The kind of thing: `worker`, `delivery`, `lock`, ….
     pub kind: &'static str,
     /// The id of its object.
     pub object: String,

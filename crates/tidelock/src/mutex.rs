@@ -1,7 +1,8 @@
-//! One holder per resource, by lease, with a fence.
+//! One holder per resource, by lease, with a fencing token.
 //!
-//! First come, first served. The holder is told when it can no longer prove that it holds; a dead holder or waiter
-//! delays the others by a bounded time. Not re-entrant: a second lock by the same task waits like anybody's.
+//! Waiters are served in order of arrival. The holder is told when it can no longer prove that it holds the lock; a
+//! dead holder or waiter delays the others by a bounded time. Not re-entrant: a second lock by the same task waits like
+//! any other.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -10,13 +11,15 @@
 //! let tide = tidelock::Tidelock::in_process();
 //! let orders = tide.mutex("orders").lease(Duration::from_secs(10)).build()?;
 //! if let Some(guard) = orders.lock("order:42").timeout(Duration::from_secs(5)).await?.guard() {
-//!     let fence = guard.fence(); // travels to what is protected
+//!     let fence = guard.fence(); // pass it to the storage that the lock protects
 //!     # let _ = fence;
 //!     guard.release().await?;
 //! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! See also the [guide](crate::guide::mutex).
 
 mod agenda;
 mod builder;

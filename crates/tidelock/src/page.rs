@@ -6,7 +6,7 @@ use crate::check;
 use crate::error::{Error, Result};
 use crate::handover::store::MAX_BATCH;
 
-/// Where the next page of a listing begins. Opaque; may be kept and sent around as text.
+/// The position of the next page of a listing. Opaque; may be stored and passed around as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PageToken(pub(crate) String);

@@ -1,8 +1,8 @@
-//! Each message to one consumer at a time, at least once, in a stated order.
+//! Each message to one consumer at a time, at least once, in a defined order.
 //!
-//! A [`Queue`] keeps messages until a consumer has acknowledged them. Who receives a message has it on a *lease*: no
-//! one else gets it until the lease is over, and if nothing was heard of it by then, it is handed out again. What
-//! fails too often, or takes too long, ends readable in the [dead letters](Queue::dead_letters).
+//! A [`Queue`] keeps messages until a consumer has acknowledged them. A received message is on a *lease* (visibility
+//! timeout): nobody else gets it until the lease ends, and if it has not been settled by then, it is delivered again.
+//! Messages that fail too often or take too long end up, readable, in the [dead letters](Queue::dead_letters).
 //!
 //! ```
 //! use tidelock::{SECOND, Tidelock};
@@ -22,32 +22,34 @@
 //! let delivery = mail.recv().wait(SECOND).await?.expect("it was just sent");
 //! assert_eq!(delivery.id(), sent.id);
 //! assert_eq!(delivery.to, "ada@example.org"); // a delivery reads as its value
-//! assert!(delivery.ack().await?); // false would say that the lease was over
+//! assert!(delivery.ack().await?); // `false` would mean that the lease had ended
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! | to | use |
 //! |---|---|
-//! | send one, or many all or nothing | [`send`](Queue::send), [`send_many`](Queue::send_many) |
+//! | send one, or many, all or nothing | [`send`](Queue::send), [`send_many`](Queue::send_many) |
 //! | receive by hand | [`recv`](Queue::recv), [`try_recv`](Queue::try_recv), [`recv_many`](Queue::recv_many), [`stream`](Queue::stream) |
 //! | run a handler for each message | [`process`](Queue::process) |
-//! | look | [`stats`](Queue::stats), [`get`](Queue::get), [`list`](Queue::list), [`peek`](Queue::peek) |
-//! | hold back or remove | [`pause`](Queue::pause), [`remove`](Queue::remove), [`purge`](Queue::purge), [`delete`](Queue::delete) |
-//! | read and revive what failed | [`dead_letters`](Queue::dead_letters) |
+//! | inspect | [`stats`](Queue::stats), [`get`](Queue::get), [`list`](Queue::list), [`peek`](Queue::peek) |
+//! | pause or remove | [`pause`](Queue::pause), [`remove`](Queue::remove), [`purge`](Queue::purge), [`delete`](Queue::delete) |
+//! | read and requeue what failed | [`dead_letters`](Queue::dead_letters) |
 //!
 //! # Order
 //!
 //! Higher priority first; then by the instant at which a message was first due; then by send order. A returned message
-//! keeps its place, unless the handle was built with [`Place::Back`]. Messages with one
-//! [ordering key](SendRequest::ordering_key) are handed out strictly in send order and one at a time: while the first is
-//! unfinished the others wait, and everything else flows.
+//! keeps its place, unless the handle was built with [`Place::Back`]. Messages with the same [ordering
+//! key](SendRequest::ordering_key) are delivered strictly in send order and one at a time: while the first is
+//! unfinished the others wait, and all other messages flow.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! At least once: a message is handed out again if its consumer dies, so handlers must bear repeats. A [fence](Message::fence)
-//! tells a late writer from the current one. *No* is a value (nothing there, stale, duplicate); an error means that the
-//! question could not be answered, and never hides behind `None`.
+//! At least once: a message is delivered again if its consumer dies, so handlers must be idempotent or tolerate
+//! repeats. A [fence](Message::fence) tells a late writer from the current one. *No* is a value (nothing there, stale,
+//! duplicate); an error means that the question could not be answered, and is never hidden behind `None`.
+//!
+//! See also the [guide](crate::guide::queue).
 
 mod builder;
 mod dead;

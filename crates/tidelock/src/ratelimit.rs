@@ -1,7 +1,7 @@
-//! May this identifier do this now, and if not, from when on?
+//! May this identifier do this now, and if not, when?
 //!
-//! A limiter holds 1 to 8 limits that are judged together, all or nothing, in one round trip. "No" is a value: a
-//! [`Verdict`] that tells when the same request passes.
+//! A limiter has 1 to 8 limits that are checked together, all or nothing, in one round trip. *No* is a value: a
+//! [`Verdict`] that says when the same request will pass.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -17,7 +17,7 @@
 //! # Ok::<_, tidelock::Error>(()) })?; Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The guide is in [`guide::ratelimit`](crate::guide::ratelimit).
+//! See also the [guide](crate::guide::ratelimit).
 
 mod acquire;
 mod builder;

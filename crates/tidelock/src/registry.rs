@@ -1,8 +1,8 @@
 //! Named records that a fleet agrees on: settings, flags, members.
 //!
-//! A [`Registry`] holds records under path-like keys. A record has a value, a version for compare-and-swap and, if
-//! wanted, a time to live that its owner keeps extending. Records are listed by prefix; every change can be followed
-//! without a gap from the instant of a listing.
+//! A [`Registry`] holds records under path-like keys. A record has a value, a version for compare-and-swap and,
+//! optionally, a time to live that its owner keeps extending. Records can be listed by prefix, and every change can be
+//! followed without a gap from the instant of a listing.
 //!
 //! ```
 //! use tidelock::registry::{Cas, EventKind};
@@ -19,7 +19,7 @@
 //!
 //! match flags.cas("apps/mail/dark", entry.version, &true).await? {
 //!     Cas::Swapped(entry) => println!("on, version {}", entry.version),
-//!     Cas::Conflict(now) => println!("somebody was quicker: {now:?}"),
+//!     Cas::Conflict(now) => println!("somebody was faster: {now:?}"),
 //! }
 //!
 //! // From the instant of the snapshot on: nothing is missed in between.
@@ -33,22 +33,24 @@
 //! | to | use |
 //! |---|---|
 //! | store | [`upsert`](Registry::upsert), [`cas`](Registry::cas) |
-//! | keep alive, end | [`touch`](Registry::touch), [`remove`](Registry::remove) |
-//! | keep alive by itself | [`register`](Registry::register), [`try_register`](Registry::try_register) |
-//! | look | [`get`](Registry::get), [`list`](Registry::list), [`snapshot`](Registry::snapshot), [`stats`](Registry::stats) |
-//! | follow | [`follow`](Registry::follow) |
-//! | remove all of it | [`delete`](Registry::delete) |
+//! | extend or end a record's life | [`touch`](Registry::touch), [`remove`](Registry::remove) |
+//! | keep a record alive automatically | [`register`](Registry::register), [`try_register`](Registry::try_register) |
+//! | inspect | [`get`](Registry::get), [`list`](Registry::list), [`snapshot`](Registry::snapshot), [`stats`](Registry::stats) |
+//! | follow changes | [`follow`](Registry::follow) |
+//! | delete the whole registry | [`delete`](Registry::delete) |
 //!
 //! # Keys
 //!
-//! 1 to 8 segments separated by `/`, 1..=512 bytes, no NUL, no empty segment. A prefix is a path that ends in `/`, so it
-//! matches whole segments. Order is byte order, everywhere.
+//! A key has 1 to 8 segments separated by `/`, 1..=512 bytes, no NUL and no empty segment. A prefix is a path that ends
+//! in `/`, so it matches whole segments. Keys are ordered by their bytes.
 //!
 //! # States
 //!
-//! A record is *active* until it is removed or its deadline has come, by the clock of the backend, to the millisecond.
-//! Then it is *expired*: it counts as absent in every call, and can still be looked at for a while. Whether anything has
-//! swept it makes no difference.
+//! A record is *active* until it is removed or its deadline has come, by the backend's clock, to the millisecond. Then
+//! it is *expired*: it counts as absent in every call, whether or not it has been swept yet, and can still be inspected
+//! for a while.
+//!
+//! See also the [guide](crate::guide::registry).
 
 mod builder;
 mod member;

@@ -1,8 +1,10 @@
-//! Run an operation again, well: only after errors that may pass, with capped and jittered pauses, within limits of
-//! attempts, time and budget, and with nothing lost about why it gave up.
+//! Retries with judgement: only after transient errors, with capped and jittered backoff, within limits of attempts,
+//! time and budget, and with full information when giving up.
 //!
-//! [`retry`](retry()) needs no backend and no `Tidelock`; [`Tidelock::retry`] does the same on the clock and the
-//! shutdown of one. The [guide](crate::guide::retry) shows it all at work.
+//! [`retry`](retry()) needs no backend and no `Tidelock`; [`Tidelock::retry`] does the same with the clock and the
+//! shutdown of one.
+//!
+//! See also the [guide](crate::guide::retry).
 
 mod budget;
 mod classify;

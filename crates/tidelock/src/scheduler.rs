@@ -1,8 +1,8 @@
 //! Cron, interval and one-off slots, each turned into one durable run across a fleet.
 //!
-//! A [`Scheduler`] keeps schedules: when, what, and what becomes of slots that cannot be run in time. Any process registers,
-//! triggers, pauses and looks. Processes that [`start`](Scheduler::start) elect a leader among them, which turns slots into
-//! [jobs](crate::job); their workers run the work.
+//! A [`Scheduler`] keeps schedules: when to run, what to run, and what to do with slots that were missed. Any process
+//! registers, triggers, pauses and inspects them. Processes that call [`start`](Scheduler::start) elect a leader, which
+//! turns slots into [jobs](crate::job); the workers of those jobs do the work.
 //!
 //! ```
 //! use tidelock::{HOUR, Misfire, Schedule, Tidelock, Triggered};
@@ -36,19 +36,21 @@
 //! |---|---|
 //! | define | [`register`](Scheduler::register) a [`Schedule`], [`unregister`](Scheduler::unregister) |
 //! | run | [`start`](Scheduler::start) and [`stop`](Scheduler::stop), or [`run_until`](Scheduler::run_until) |
-//! | run one now | [`trigger_now`](Scheduler::trigger_now) |
-//! | hold back | [`pause`](Scheduler::pause), [`resume`](Scheduler::resume) |
-//! | look | [`get`](Scheduler::get), [`list`](Scheduler::list), [`upcoming`](Scheduler::upcoming), [`history`](Scheduler::history), [`stats`](Scheduler::stats), [`metrics`](Scheduler::metrics) |
+//! | trigger a run now | [`trigger_now`](Scheduler::trigger_now) |
+//! | pause | [`pause`](Scheduler::pause), [`resume`](Scheduler::resume) |
+//! | inspect | [`get`](Scheduler::get), [`list`](Scheduler::list), [`upcoming`](Scheduler::upcoming), [`history`](Scheduler::history), [`stats`](Scheduler::stats), [`metrics`](Scheduler::metrics) |
 //! | see the runs of a handler | [`runs`](Scheduler::runs) |
-//! | revive what no target accepted | [`dead_letters`](Scheduler::dead_letters) |
+//! | retry slots that no target accepted | [`dead_letters`](Scheduler::dead_letters) |
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! Each slot is decided once and becomes one job, whoever leads and dies on the way: the decision is stored before it is
-//! submitted, and the target knows a slot that it has seen. The job then runs at least once, as all jobs do. A slot that is
-//! decided less than `tolerance` after it was due runs; a later one is *missed*, and [`Misfire`] says what becomes of it.
-//! Run numbers grow with the runs of a schedule, and none comes twice; a slot that was decided and is not run in the end (it
-//! overlapped, was given up, or dropped by a pause) leaves its number out.
+//! Each slot is decided once and becomes one job, no matter which leader dies on the way: the decision is stored before
+//! the job is submitted, and the target recognises a slot it has seen. The job then runs at least once, like any job. A
+//! slot that is decided less than `tolerance` after it was due runs; a later one is *missed*, and [`Misfire`] decides
+//! what happens to it. Run numbers of a schedule only grow and never repeat. A slot that was decided but does not run
+//! in the end (it overlapped, was given up, or was dropped by a pause) leaves its number unused.
+//!
+//! See also the [guide](crate::guide::scheduler), and [`guide::cron`](crate::guide::cron) for cron expressions.
 
 mod builder;
 mod decide;

@@ -26,10 +26,13 @@ use crate::time::{Clock, ManualClock};
 use crate::topic::{Site, TopicBuilder};
 use crate::weak_map::WeakMap;
 
-/// An opened backend, and the door to everything on it. Clones share it.
+/// An open backend, and the entry point to everything on it. Clones share it.
 ///
-/// Code that is given a `Tidelock` does not know its backend. What is made from one stays usable as long as any
-/// clone or any handle lives.
+/// Code that receives a `Tidelock` does not know its backend. Handles created from it stay usable as long as any clone
+/// or any handle lives.
+///
+/// To open one, use [`in_process`](Self::in_process), [`in_process_with`](Self::in_process_with) for tests, or
+/// `connect` for servers.
 #[derive(Clone)]
 pub struct Tidelock {
     pub(crate) world: Arc<World>,
@@ -69,14 +72,15 @@ impl World {
 pub(crate) const DEFAULT_TENANT: &str = "default";
 
 impl Tidelock {
-    /// Opens a world of its own in this process: for tests and for programs that run once.
+    /// Opens a new, private backend in this process: for tests and for single-instance programs.
     ///
-    /// Does no I/O. Its deadlines are kept by one timer on the runtime that first uses it.
+    /// Does no I/O. Its deadlines are kept by one timer on the runtime that first uses it. Everything in it is gone
+    /// when the process ends.
     pub fn in_process() -> Self {
         Self::in_memory(Clock::System, Pace::default())
     }
 
-    /// As [`Tidelock::in_process`], with a clock that stands still until the test moves it.
+    /// Like [`Tidelock::in_process`], with a clock that stands still until the test moves it.
     pub fn in_process_with(clock: &ManualClock) -> Self {
         Self::in_memory(Clock::Manual(clock.clone()), Pace::default())
     }
@@ -107,22 +111,22 @@ impl Tidelock {
         Self { world: Arc::new(world), tenant: tenant.into() }
     }
 
-    /// The same backend seen by another tenant. Tenants share nothing.
+    /// The same backend for another tenant. Tenants share no data.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first `build` or request.
     pub fn tenant(&self, tenant: &str) -> Self {
         Self { world: Arc::clone(&self.world), tenant: tenant.into() }
     }
 
-    /// Asks the backend and measures the time until its answer. Dropping the future does nothing.
+    /// Pings the backend and measures the time until its answer. Dropping the future does nothing.
     pub async fn ping(&self) -> Result<Duration> {
         self.world.lifecycle.check().map_err(|error| error.in_context("ping"))?;
         self.world.backend.ping().await
     }
 
-    /// Stops taking work, waits up to `grace` for what is held, gives back the rest and lets go of the backend.
+    /// Stops taking work, waits up to `grace` for whatever is held, gives back the rest and closes the backend.
     ///
-    /// Waiting calls end with *shutting down*; workers drain; guards are renewed until the end of the grace. Answers
+    /// Waiting calls end with *shutting down*; workers drain; guards are renewed until the end of the grace. Returns
     /// what was left. A second call waits for the first, or shortens it. Dropping the future leaves the `Tidelock`
     /// closing; call it again to finish.
     pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
@@ -131,42 +135,42 @@ impl Tidelock {
         report
     }
 
-    /// Begins to define a rate limiter.
+    /// Starts the definition of a rate limiter.
     pub fn ratelimit(&self, id: &str) -> RateLimiterBuilder {
         RateLimiterBuilder::new(self, id)
     }
 
-    /// Begins to define a mutex: one holder per resource.
+    /// Starts the definition of a mutex: one holder per resource.
     pub fn mutex(&self, id: &str) -> MutexBuilder {
         MutexBuilder::new(self, id)
     }
 
-    /// Begins to define a queue of `T`.
+    /// Starts the definition of a queue of `T`.
     pub fn queue<T>(&self, id: &str) -> QueueBuilder<T> {
         QueueBuilder::new(self, id)
     }
 
-    /// Begins to define a topic of `T`: an event log.
+    /// Starts the definition of a topic of `T`: an event log.
     pub fn topic<T>(&self, id: &str) -> TopicBuilder<T> {
         TopicBuilder::new(self, id)
     }
 
-    /// Begins to define a job: durable background work with an input `I` and a result `O`.
+    /// Starts the definition of a job: durable background work with an input `I` and a result `O`.
     pub fn job<I, O>(&self, id: &str) -> JobBuilder<I, O> {
         JobBuilder::new(self, id)
     }
 
-    /// Begins to define a scheduler: cron and interval slots, each run once across a fleet.
+    /// Starts the definition of a scheduler: cron and interval slots, each run once across a fleet.
     pub fn scheduler(&self, id: &str) -> SchedulerBuilder {
         SchedulerBuilder::new(self, id)
     }
 
-    /// Begins to define a registry: named records of `T`.
+    /// Starts the definition of a registry: named records of `T`.
     pub fn registry<T>(&self, id: &str) -> RegistryBuilder<T> {
         RegistryBuilder::new(self, id)
     }
 
-    /// Begins to define an ephemeral store: records of `T` that vanish unless touched.
+    /// Starts the definition of an ephemeral store: records of `T` that expire unless touched.
     pub fn ephemeral<T>(&self, id: &str) -> EphemeralBuilder<T> {
         EphemeralBuilder::new(self, id)
     }

@@ -28,7 +28,7 @@ pub(crate) const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
 /// An instant of the backend's clock, in milliseconds since the Unix epoch.
 ///
-/// For people it is a text of RFC 3339 in UTC (`Display`), for machines the number (serde, [`as_millis`](Self::as_millis)).
+/// It is displayed as RFC 3339 text in UTC, and serialized as a number ([`as_millis`](Self::as_millis)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
@@ -49,7 +49,7 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// This machine's wall clock. The backend never decides by it; it serves to say `at` a time of day.
+    /// This machine's wall clock. The backend never uses it for decisions; it helps to compute a time of day for `at`.
     pub fn from_local_clock() -> Self {
         Self(runtime::wall_clock_millis())
     }
@@ -174,9 +174,9 @@ pub(crate) fn check_duration(
 
 /// A clock that stands still until a test moves it.
 ///
-/// Given to [`Tidelock::in_process_with`](crate::Tidelock::in_process_with) or to
-/// [`Connect::clock`](crate::Connect::clock), it is *now* for everything that the backend decides and for everything
-/// that the library waits for. Clones share the time. It stands still for good in June 2255.
+/// Passed to [`Tidelock::in_process_with`](crate::Tidelock::in_process_with) or to
+/// [`Connect::clock`](crate::Connect::clock), it is the current time for everything that the backend decides and for
+/// everything that the library waits for. Clones share the time. It stops for good in June 2255.
 #[derive(Clone)]
 pub struct ManualClock {
     now: Arc<watch::Sender<u64>>,
@@ -188,17 +188,17 @@ impl ManualClock {
         Self { now: Arc::new(watch::Sender::new(now.0.min(LAST))) }
     }
 
-    /// Sets the time, forwards or backwards, and wakes whatever became due.
+    /// Sets the time, forwards or backwards, and wakes whatever has become due.
     pub fn set(&self, now: Timestamp) {
         self.now.send_replace(now.0.min(LAST));
     }
 
-    /// Moves the time forwards by `by`, parts of a millisecond rounded up.
+    /// Advances the time by `by`; parts of a millisecond are rounded up.
     pub fn advance(&self, by: Duration) {
         self.now.send_modify(|now| *now = now.saturating_add(whole_millis(by)).min(LAST));
     }
 
-    /// The time at which the clock stands.
+    /// The current time of the clock.
     pub fn now(&self) -> Timestamp {
         Timestamp(*self.now.borrow())
     }

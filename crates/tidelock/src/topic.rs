@@ -1,8 +1,9 @@
-//! An event log: consumer groups at least once, live followers, replay.
+//! An event log: consumer groups (at least once), live followers, replay.
 //!
-//! A [`Topic`] keeps events in order, each as long as it is retained. *Groups* share the work: each event goes to one
-//! reader of a group at a time, on a lease, until it is committed. *Followers* see every event in order, and commit
-//! nothing. A *cursor* is a place in the log that survives processes. What a reader can no longer get is always said.
+//! A [`Topic`] keeps events in order, each for as long as it is retained. *Groups* share work: each event goes to one
+//! reader of a group at a time, on a lease, until it is committed. *Followers* see every event in order and commit
+//! nothing. A *cursor* is a position in the log that outlives processes. Events that a reader can no longer get are
+//! always reported.
 //!
 //! ```
 //! use futures_util::StreamExt;
@@ -24,13 +25,13 @@
 //! let placed = orders.publish(&OrderEvent::Placed(42)).ordering_key("order:42").await?;
 //! orders.publish(&OrderEvent::Paid(42)).ordering_key("order:42").await?;
 //!
-//! // A group begins at the first retained event, unless told otherwise, and gets each event once it is committed no more.
+//! // A group begins at the first retained event, unless told otherwise. A committed event is not delivered again.
 //! let billing = orders.reader("billing").build()?;
 //! while let Some(item) = billing.try_recv().await? {
 //!     match item {
 //!         Item::Event(event) => {
 //!             println!("{:?} at {}", event.data(), event.published_at());
-//!             assert!(event.commit().await?); // false would say that the lease was over
+//!             assert!(event.commit().await?); // `false` would mean that the lease had ended
 //!         }
 //!         Item::Gap(gap) => println!("lost {:?} events", gap.missed),
 //!         Item::Undecodable(raw) => println!("{} is in the dead letters: {}", raw.event_id, raw.error),
@@ -40,7 +41,7 @@
 //! let Some(Ok(Item::Event(first))) = live.next().await else { unreachable!() };
 //! assert_eq!(first.event_id(), placed.event_id);
 //!
-//! // A cursor is text: keep it, and go on from there, here or in another process.
+//! // A cursor is text: save it, and resume from there, here or in another process.
 //! let page = orders.read().after(&placed.cursor).await?;
 //! assert_eq!(page.items.len(), 1);
 //! orders.groups().seek("billing", Start::After(placed.cursor)).await?;
@@ -50,25 +51,28 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | publish one, or many all or nothing | [`publish`](Topic::publish), [`publish_many`](Topic::publish_many) |
+//! | publish one, or many, all or nothing | [`publish`](Topic::publish), [`publish_many`](Topic::publish_many) |
 //! | share the work of a group | [`reader`](Topic::reader): [`recv`](Reader::recv), [`stream`](Reader::stream), [`process`](Reader::process) |
 //! | see every event | [`follow`](Topic::follow) |
 //! | read what is retained | [`read`](Topic::read) |
-//! | look | [`stats`](Topic::stats), [`latest_cursor`](Topic::latest_cursor), [`groups`](Topic::groups) |
+//! | inspect | [`stats`](Topic::stats), [`latest_cursor`](Topic::latest_cursor), [`groups`](Topic::groups) |
 //! | move, pause or remove a group | [`groups`](Topic::groups) |
-//! | read and revive what failed in a group | [`dead_letters`](Reader::dead_letters) |
+//! | read and requeue what failed in a group | [`dead_letters`](Reader::dead_letters) |
 //!
 //! # Order
 //!
-//! Events stand in the order of their publishes. Followers and pages get that order. A group hands out the lowest place
-//! first of what may be handed out; events with one [ordering key](Publish::ordering_key) are handed out one at a time:
-//! while one is not done, later ones of its key wait, and everything else flows.
+//! Events are in the order in which they were published. Followers and pages get that order. A group delivers the
+//! earliest deliverable event first. Events with the same [ordering key](Publish::ordering_key) are delivered one at a
+//! time: while one is unfinished, later ones with its key wait, and all other events flow.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! Each event at least once per group: it is handed out again if its reader dies, so handlers must bear repeats. Events
-//! that are no longer retained when a reader comes to them are told once, as a [`Gap`]. *No* is a value (nothing there,
-//! stale, duplicate, a gap); an error means that the question could not be answered, and never hides behind `None`.
+//! Each event at least once per group: it is delivered again if its reader dies, so handlers must be idempotent or
+//! tolerate repeats. Events that are no longer retained when a reader gets to them are reported once, as a [`Gap`].
+//! *No* is a value (nothing there, stale, duplicate, a gap); an error means that the question could not be answered,
+//! and is never hidden behind `None`.
+//!
+//! See also the [guide](crate::guide::topic).
 
 mod builder;
 mod cursor;
