@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Names with JSON values, handed over unchanged.
+/// Metadata: names with JSON values, delivered unchanged.
 #[derive(Clone, Default)]
 pub struct Meta {
     json: Vec<u8>,
@@ -33,7 +33,7 @@ impl Meta {
         self.values().iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// Whether nothing was attached.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.values().is_empty()
     }

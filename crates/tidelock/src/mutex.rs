@@ -58,10 +58,10 @@ use crate::tidelock::World;
 use crate::time::{TEN_YEARS, check_duration, millis};
 use crate::word::words;
 
-/// Locks by name: one holder per resource. Made by [`Tidelock::mutex`](crate::Tidelock::mutex).
+/// Locks by name: one holder per resource. Created by [`Tidelock::mutex`](crate::Tidelock::mutex).
 ///
-/// Fences and exclusion are per tenant, mutex id and resource: two handles with one id exclude each other. A resource
-/// is UTF-8 without NUL, at least one byte; one of more than 512 bytes is stored as its SHA-256.
+/// Fences and exclusion are per tenant, mutex id and resource: two handles with the same id exclude each other. A
+/// resource is UTF-8 without NUL, at least one byte long; if it is longer than 512 bytes, its SHA-256 is stored.
 #[derive(Clone)]
 pub struct Mutex {
     pub(crate) room: Arc<Room>,
@@ -78,32 +78,32 @@ impl Mutex {
         &self.address.id
     }
 
-    /// The mutex of the same id and options of another tenant. A bad name is refused by the first request.
+    /// The mutex of another tenant, with the same id and options. A bad name is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
         Self { address: self.address.with_tenant(tenant), ..self.clone() }
     }
 
-    /// Waits for a resource: a guard, or who was in the way when the time was over.
+    /// Waits for a resource. Resolves to a guard, or to who held the resource when the time was over.
     pub fn lock(&self, resource: &str) -> Lock {
         Lock::new(self, resource)
     }
 
-    /// As [`Mutex::lock`], with *not acquired* as an error.
+    /// Like [`Mutex::lock`], with *not acquired* as an error.
     pub fn lock_or_err(&self, resource: &str) -> LockOrErr {
         LockOrErr::new(self, resource)
     }
 
-    /// A guard if nobody holds the resource or waits for it; does not wait.
+    /// Gets a guard if nobody holds the resource or waits for it; does not wait.
     pub fn try_lock(&self, resource: &str) -> TryLock {
         TryLock::new(self, resource)
     }
 
-    /// Locks, runs `run`, and releases however it ended; see [`Lock::with`].
+    /// Locks, runs `run`, and releases the lock however it ended; see [`Lock::with`].
     pub async fn with_lock<T>(&self, resource: &str, run: impl AsyncFnOnce(&Guard) -> T) -> Result<Scoped<T>> {
         self.lock(resource).with(run).await
     }
 
-    /// Who holds a resource, and how many wait.
+    /// Shows who holds a resource, and how many wait.
     pub fn describe(&self, resource: &str) -> Describe {
         Describe::new(self, resource)
     }
@@ -116,14 +116,14 @@ impl fmt::Debug for Mutex {
     }
 }
 
-/// What waiting for a lock came to.
+/// The outcome of waiting for a lock.
 // Exhaustive: a guard or none; every caller takes it apart.
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as the guard in it is dropped"]
 pub enum Locked {
     /// The lock is held.
     Guard(Guard),
-    /// The time was over first.
+    /// The time was over before the lock was acquired.
     NotAcquired(NotAcquired),
 }
 
@@ -137,16 +137,16 @@ impl Locked {
     }
 }
 
-/// What running under a lock came to.
+/// The outcome of running something under a lock.
 // Exhaustive: it ran or it did not; every caller takes it apart.
 #[derive(Debug)]
 #[must_use = "the value and the end of the lock are in it"]
 pub enum Scoped<T> {
-    /// The closure ran; neither part masks the other.
+    /// The closure ran; neither field masks the other.
     Ran {
-        /// What the closure gave.
+        /// The result of the closure.
         value: T,
-        /// How the release went.
+        /// The outcome of the release.
         release: Result<Release>,
     },
     /// The closure did not run.
@@ -157,16 +157,15 @@ pub enum Scoped<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NotAcquired {
-    /// The resource, as it was given.
+    /// The resource, as passed to the call.
     pub resource: String,
     /// How long the call waited. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub waited: Duration,
-    /// What was left of the holder's lease when the backend was last heard, less the time since. Serialized in
-    /// milliseconds.
+    /// The rest of the holder's lease when the backend last answered, less the time since. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub lease_left: Duration,
-    /// How many waited then, this call included if it did.
+    /// How many were waiting then, including this call if it was.
     pub waiting: u64,
 }
 
@@ -177,39 +176,39 @@ impl fmt::Display for NotAcquired {
     }
 }
 
-/// How a resource stands now.
+/// The current state of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Holding {
-    /// Who holds it, or is about to.
+    /// The current holder, or the one about to be.
     pub holder: Option<Holder>,
-    /// How many wait.
+    /// The number of waiters.
     pub waiting: u64,
     /// The fence of the last grant, if the resource was used within the last hour.
     pub last_fence: Option<u64>,
 }
 
-/// Who holds a resource.
+/// The holder of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The label that its mutex was built with.
+    /// The owner label of its mutex handle.
     pub owner: String,
     /// The fence of its grant.
     pub fence: u64,
-    /// What the backend has left of its lease. Serialized in milliseconds.
+    /// The rest of its lease, by the backend. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub lease_left: Duration,
 }
 
-/// What a release found.
+/// The outcome of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Release {
     /// The lock was held until now.
     Released,
-    /// It had ended before: by its lease, or because the server lost it.
+    /// It had already ended: its lease ran out, or the server lost it.
     WasLost,
 }
 
@@ -220,7 +219,7 @@ words!(Release: Self::Released => "released", Self::WasLost => "was_lost");
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GrantEnd {
-    /// The time is over for which the last confirmed answer proves it; the backend may think otherwise.
+    /// The last confirmed answer no longer proves it; the backend may still consider it held.
     Unproven,
     /// The backend says that it is not held under this fence.
     NotOwner,

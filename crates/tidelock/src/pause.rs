@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 use crate::handover::store::PauseView;
 use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
 
-/// A pause in force.
+/// A pause that is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Paused {
-    /// When it ends by itself; `None`: when resumed.
+    /// When it ends by itself; `None` if it lasts until resumed.
     pub until: Option<Timestamp>,
-    /// Why, if somebody said so.
+    /// The reason, if one was given.
     pub reason: Option<String>,
 }
 

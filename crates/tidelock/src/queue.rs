@@ -97,10 +97,10 @@ use crate::name::Address;
 use crate::runtime::BoxFuture;
 use crate::tidelock::World;
 
-/// A door to one queue of values of type `T`. Cloned freely; every handle with the same tenant and id, in any process,
-/// is a door to the same queue.
+/// A handle to a queue of values of type `T`. Cloned freely; all handles with the same tenant and id, in any process,
+/// refer to the same queue.
 ///
-/// Made by [`Tidelock::queue`](crate::Tidelock::queue). The [module](self) tells how a queue behaves.
+/// Created by [`Tidelock::queue`](crate::Tidelock::queue). How a queue behaves is described in the [module](self).
 pub struct Queue<T> {
     pub(crate) options: Arc<Options<T>>,
     pub(crate) receivers: Arc<Receivers>,
@@ -111,14 +111,14 @@ impl<T> Queue<T> {
         &self.receivers.site
     }
 
-    /// The id that it was built with.
+    /// The queue's id.
     pub fn id(&self) -> &str {
         &self.site().address.id
     }
 }
 
 impl<T: Value> Queue<T> {
-    /// The queue of the same id of another tenant, with the same options. Tenants share nothing.
+    /// The queue with the same id and options of another tenant. Tenants share no data.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
@@ -127,12 +127,13 @@ impl<T: Value> Queue<T> {
         Self { options: Arc::clone(&self.options), receivers: receivers(&site.world, &address) }
     }
 
-    /// A message with this value. The value is encoded here, once; what is wrong with it is told when it is awaited.
+    /// Sends a message with this value. The value is encoded here, once; a failure to encode it is reported when the
+    /// request is awaited.
     pub fn send(&self, value: &T) -> SendRequest<T> {
         SendRequest::new(self, value)
     }
 
-    /// Several messages at once, all or nothing: each item is a [`send`](Queue::send) of this queue.
+    /// Sends several messages at once, all or nothing: each item is a [`send`](Queue::send) of this queue.
     pub fn send_many(&self, items: impl IntoIterator<Item = SendRequest<T>>) -> SendMany<T> {
         SendMany::new(self, items)
     }
@@ -152,7 +153,7 @@ impl<T: Value> Queue<T> {
         RecvMany::new(self, max)
     }
 
-    /// Messages as they come.
+    /// A stream of messages as they arrive.
     pub fn stream(&self) -> Deliveries<T> {
         Deliveries::new(self)
     }
@@ -172,12 +173,12 @@ impl<T: Value> Queue<T> {
         Nack::new(self.settlement(receipt))
     }
 
-    /// Begins the lease of a receipt's delivery anew.
+    /// Restarts the lease of a receipt's delivery.
     pub fn touch(&self, receipt: &Receipt) -> Touch {
         Touch::new(self.settlement(receipt))
     }
 
-    /// Refuses the message of a receipt for good.
+    /// Moves the message of a receipt to the dead letters.
     pub fn dead_letter(&self, receipt: &Receipt, reason: &str) -> Bury {
         Bury::new(self.settlement(receipt), reason)
     }
@@ -191,7 +192,7 @@ impl<T: Value> Queue<T> {
         Settlement::by(self.site(), receipt, self.options.max_nack_delay)
     }
 
-    /// Stops hand-over in all processes.
+    /// Pauses delivery in all processes.
     pub fn pause(&self) -> Pause {
         Pause::new(self.site())
     }
@@ -201,7 +202,7 @@ impl<T: Value> Queue<T> {
         Resume(Arc::clone(self.site()))
     }
 
-    /// The queue as a whole.
+    /// Statistics of the queue.
     pub fn stats(&self) -> Stats {
         Stats::new(self.site())
     }
@@ -211,12 +212,12 @@ impl<T: Value> Queue<T> {
         Get::new(self, id)
     }
 
-    /// The messages of one state.
+    /// The messages in one state.
     pub fn list(&self, state: State) -> List {
         List::new(self, state)
     }
 
-    /// The next up to `max` (1..=1,000) messages that would be handed out.
+    /// The next messages that would be delivered, up to `max` (1..=1,000).
     pub fn peek(&self, max: usize) -> Peek {
         Peek::new(self, max)
     }
@@ -231,12 +232,12 @@ impl<T: Value> Queue<T> {
         Purge(Arc::clone(self.site()))
     }
 
-    /// Removes the queue and all about it.
+    /// Deletes the queue and everything in it.
     pub fn delete(&self) -> Delete {
         Delete(Arc::clone(self.site()))
     }
 
-    /// What ended without an ack.
+    /// The messages that ended without an ack.
     pub fn dead_letters(&self) -> DeadLetters<T> {
         DeadLetters::of(self)
     }

@@ -55,18 +55,19 @@ use crate::counters::Counters;
 use crate::name::Address;
 use crate::tidelock::World;
 
-/// A rate limiter; made by [`Tidelock::ratelimit`](crate::Tidelock::ratelimit). Clones share it.
+/// A rate limiter; created by [`Tidelock::ratelimit`](crate::Tidelock::ratelimit). Clones share it.
 ///
-/// A count belongs to tenant, limiter, identifier, algorithm and window. So other numbers judge the counts that are
-/// there, whether they come from [`set_limits`](Self::set_limits), from `.limits(…)` on a request or from another
-/// deployment; another window or algorithm starts empty. Time never runs back for an identifier: where the backend's
-/// clock stands before what was counted, that instant is *now*.
+/// A count belongs to tenant, limiter, identifier, algorithm and window, not to the number of the limit. So when a
+/// limit changes, by [`set_limits`](Self::set_limits), by `.limits(…)` on a request or by a deployment, existing counts
+/// are kept; another window or algorithm starts empty. Time never runs backwards for an identifier: if the backend's
+/// clock is behind the last count, the time of that count is used.
 ///
-/// An identifier is any text without NUL; of one above 512 bytes a SHA-256 is kept. Nothing lists identifiers.
+/// An identifier is any text without NUL; if it is longer than 512 bytes, its SHA-256 is stored. Identifiers cannot be
+/// listed.
 ///
-/// All requests fail with *invalid argument* for an empty identifier, a cost of 0 or a cost above the smallest
-/// capacity, which could never pass; nothing is sent then. When the backend gives no answer they do as
-/// [`OnUnavailable`] says. State that cannot be read is *incompatible data format* until it is reset or expires.
+/// All requests fail with *invalid argument* for an empty identifier, a cost of 0, or a cost above the smallest
+/// capacity, which could never pass; nothing is sent then. If the backend does not answer, [`OnUnavailable`] decides.
+/// State that cannot be read is *incompatible data format* until it is reset or expires.
 #[derive(Clone)]
 pub struct RateLimiter {
     inner: Arc<Inner>,
@@ -86,68 +87,69 @@ struct Inner {
 }
 
 impl RateLimiter {
-    /// Asks whether the identifier may use one unit now, or `.cost(n)` units; if so, they are used.
+    /// Checks whether the identifier may use one unit now, or `.cost(n)` units; if so, they are used.
     ///
-    /// A check that passes counts in every limit, one that any limit refuses counts in none (unless
+    /// A check that passes counts against every limit; one that any limit refuses counts against none (unless
     /// [`count_refused`](RateLimiterBuilder::count_refused) is set). It is sent once: if the connection breaks, its
-    /// cost has been counted once or not at all. Dropping the future does no more than that.
+    /// cost was counted once or not at all, and the same goes for dropping the future.
     pub fn check<'a>(&'a self, identifier: &'a str) -> Check<'a> {
         Check { ask: Ask::new(self, identifier) }
     }
 
-    /// As [`check`](Self::check), for code that wants `?`: a refusal is an error of kind *rate limited*.
+    /// Like [`check`](Self::check), for use with `?`: a refusal is an error of kind *rate limited*.
     ///
-    /// The error is retryable, has the verdict ([`Error::verdict`](crate::Error::verdict)), and its
-    /// [`retry_after`](crate::Error::retry_after) is the verdict's.
+    /// The error is retryable, carries the verdict ([`Error::verdict`](crate::Error::verdict)), and its
+    /// [`retry_after`](crate::Error::retry_after) is that of the verdict.
     pub fn check_or_err<'a>(&'a self, identifier: &'a str) -> CheckOrErr<'a> {
         CheckOrErr { ask: Ask::new(self, identifier) }
     }
 
-    /// Tells what a check would find, and changes nothing: `limited` is whether it would be refused, the rest is the
-    /// state as it is. An identifier that was never seen is an empty one. Dropping the future does nothing.
+    /// Reads what a check would find, and changes nothing: `limited` says whether it would be refused, the rest is the
+    /// current state. An identifier that was never seen is empty. Dropping the future does nothing.
     pub fn peek<'a>(&'a self, identifier: &'a str) -> Peek<'a> {
         Peek { ask: Ask::new(self, identifier) }
     }
 
-    /// Checks, and while refused sleeps for exactly `retry_after` and checks again, at most for `.timeout(…)`.
+    /// Checks, and while refused, sleeps for exactly `retry_after` and checks again, for at most `.timeout(…)`.
     ///
-    /// When the request cannot pass in time, the refusing verdict is answered at once. Without a timeout it waits
-    /// until allowed; a shutdown ends it with *shutting down*. Waiters of one process for one identifier go in the
-    /// order in which they came, and only the first of them asks; while nobody waits, all ask at once. Nothing is
-    /// reserved: if another process was faster, it waits anew. While the backend is unavailable: with
-    /// [`OnUnavailable::Error`] the error, with `Allow` allowed, with `Deny` a new try each second, with `Local` the
-    /// limiter of this process.
+    /// If the request cannot pass in time, the refusing verdict is returned at once. Without a timeout it waits until
+    /// it is allowed; a shutdown ends it with *shutting down*. Waiters of one process for one identifier are served in
+    /// order of arrival, and only the first of them asks the backend; while nobody waits, calls ask concurrently.
+    /// Nothing is reserved: if another process was faster, it waits again. While the backend is unavailable,
+    /// [`OnUnavailable::Error`] returns the error, `Allow` allows, `Deny` tries again every second, and `Local` uses
+    /// the limiter of this process.
     ///
     /// Dropping the future leaves the line; nothing is counted afterwards.
     pub fn acquire<'a>(&'a self, identifier: &'a str) -> Acquire<'a> {
         Acquire { ask: Ask::new(self, identifier), timeout: None }
     }
 
-    /// Forgets all counts of the identifier; answers whether there were any. Waiters of this process look again at
-    /// once. An unavailable backend is an error here whatever the policy. Dropping the future withdraws the request
-    /// if it was not sent.
+    /// Forgets all counts of the identifier; returns whether there were any. Waiters of this process check again at
+    /// once. An unavailable backend is an error here, whatever the policy. Dropping the future withdraws the request if
+    /// it was not sent.
     pub fn reset<'a>(&'a self, identifier: &'a str) -> Reset<'a> {
         Reset { ask: Ask::new(self, identifier) }
     }
 
     /// Replaces the limits of this limiter and its clones in this process, from the next request on. Waiters of this
-    /// process look again at once.
+    /// process check again at once.
     pub fn set_limits(&self, limits: Limits) {
         *self.inner.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
         self.inner.lines.look_again(&self.inner.address, None);
     }
 
-    /// The limits that judge requests which bring none of their own.
+    /// The limits that apply to requests without limits of their own.
     pub fn limits(&self) -> Limits {
         self.inner.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The id that the limiter was made with.
+    /// The limiter's id.
     pub fn id(&self) -> &str {
         &self.inner.address.id
     }
 
-    /// The same limiter for another tenant: options and current limits are the same, counts and later changes are not.
+    /// The same limiter for another tenant: with the same options and current limits, but its own counts and later
+    /// changes.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {

@@ -9,19 +9,19 @@ use crate::time::{TEN_YEARS, check_duration, whole_millis};
 /// The filters that requests on many dead letters share, for types with a field `filter`.
 macro_rules! dead_filters {
     () => {
-        /// Only those that are here for this reason.
+        /// Only those with this reason.
         pub fn reason(mut self, reason: $crate::DeadReason) -> Self {
             self.filter.reason = Some(reason);
             self
         }
 
-        /// Only those that came here before this instant.
+        /// Only those that became dead letters before this instant.
         pub fn moved_before(mut self, instant: impl Into<$crate::Timestamp>) -> Self {
             self.filter.moved_before = Some(instant.into().as_millis());
             self
         }
 
-        /// Only those that came here at or after this instant.
+        /// Only those that became dead letters at or after this instant.
         pub fn moved_after(mut self, instant: impl Into<$crate::Timestamp>) -> Self {
             self.filter.moved_after = Some(instant.into().as_millis());
             self

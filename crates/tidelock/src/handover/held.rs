@@ -14,9 +14,9 @@ use crate::queue::MessageId;
 use crate::runtime::BoxFuture;
 use crate::time::{SECOND, Tick};
 
-/// All that is needed to settle a delivery, from anywhere: it can be stored, and sent to another process.
+/// Everything needed to settle a delivery from anywhere: it can be stored, and sent to another process.
 ///
-/// Its right ends with the lease, as that of the delivery does.
+/// It is valid until the lease of the delivery ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receipt {
     pub(crate) tenant: Arc<str>,
@@ -33,17 +33,17 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The message; of an event, the number that tells it from all others of its topic.
+    /// The message's id; for an event, the number that identifies it within its topic.
     pub fn id(&self) -> MessageId {
         self.id
     }
 
-    /// The hand-over.
+    /// The fencing token of the delivery.
     pub fn fence(&self) -> u64 {
         self.fence
     }
 
-    /// For how long it was taken.
+    /// The length of its lease.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease)
     }

@@ -91,14 +91,14 @@ impl Wait {
 /// The options of a receive, for requests with a field `wish`.
 macro_rules! wishes {
     () => {
-        /// How long what is taken is this receiver's: 1 ms..=10 years, default that of the handle.
+        /// The lease of whatever is received: 1 ms..=10 years, default that of the handle.
         pub fn lease(mut self, lease: std::time::Duration) -> Self {
             self.wish.lease = Some(lease);
             self
         }
 
-        /// The name of the holder, for those who look: 1..=256 bytes. Default: the name of the process, new at each
-        /// start.
+        /// The name of the holder, as shown by inspections: 1..=256 bytes. Default: the name of the process, new at
+        /// each start.
         pub fn consumer(mut self, name: &str) -> Self {
             self.wish.consumer = Some(name.into());
             self
@@ -115,7 +115,7 @@ macro_rules! waits {
             self
         }
 
-        /// Waits until something comes.
+        /// Waits until something arrives.
         pub fn forever(mut self) -> Self {
             self.wait = $crate::handover::Wait::Forever;
             self

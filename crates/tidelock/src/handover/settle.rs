@@ -26,19 +26,19 @@ pub(crate) const MAX_REASON: usize = 1_024;
 /// Longest stored error text, in bytes.
 pub(crate) const MAX_ERROR: usize = 4_096;
 
-/// What became of a nack.
+/// The outcome of a nack.
 // Exhaustive: it comes again, it does not, or it was not held; whoever looks takes it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Nacked {
-    /// It will be handed out again, from `due` on.
+    /// It will be delivered again, from `due` on.
     Requeued {
-        /// By the backend's clock.
+        /// When, by the backend's clock.
         due: Timestamp,
     },
-    /// It was the last delivery, or the message was past its `max_age`: now a dead letter.
+    /// It was the last delivery, or the message had passed its `max_age`: now a dead letter.
     DeadLettered,
-    /// The delivery was not held any more; nothing changed.
+    /// The delivery was no longer held; nothing changed.
     Stale,
 }
 
@@ -177,9 +177,9 @@ fn done(site: &Site) -> (&'static str, &'static str) {
     }
 }
 
-/// The work is done: acks a message, commits an event. Gives `false` if the delivery was not held any more.
+/// The work is done: acks a message, commits an event. Resolves to `false` if the delivery was no longer held.
 ///
-/// Once polled it is sent even if the future is dropped.
+/// Once polled, it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
 pub struct Ack(Settlement);
@@ -201,9 +201,9 @@ fn counted(site: &Site, counter: Counter, settled: Settled) -> bool {
     done
 }
 
-/// Returns a message unused. Gives `false` if the delivery was not held any more.
+/// Returns a message unused. Resolves to `false` if the delivery was no longer held.
 ///
-/// Once polled it is sent even if the future is dropped.
+/// Once polled, it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
 pub struct GiveBack(Settlement);
@@ -218,9 +218,9 @@ impl GiveBack {
     }
 }
 
-/// Refuses a message for good. Gives `false` if the delivery was not held any more.
+/// Rejects a message for good. Resolves to `false` if the delivery was no longer held.
 ///
-/// Once polled it is sent even if the future is dropped.
+/// Once polled, it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
 pub struct Bury {
@@ -234,7 +234,7 @@ impl Bury {
         Self { settlement, note: cut_or_none(reason, MAX_REASON), error: None }
     }
 
-    /// What went wrong, kept as the dead letter's `last_error`; cut at 4,096 bytes. An empty text is none.
+    /// The error, stored as the dead letter's `last_error`; cut at 4,096 bytes. An empty text counts as none.
     pub fn error(mut self, error: &dyn fmt::Display) -> Self {
         self.error = text_of(error);
         self
@@ -246,9 +246,9 @@ impl Bury {
     }
 }
 
-/// Returns a message after a failure: the attempt counts. Gives [`Nacked`].
+/// Returns a message after a failure: the attempt counts. Resolves to [`Nacked`].
 ///
-/// Once polled it is sent even if the future is dropped.
+/// Once polled, it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
 pub struct Nack {
@@ -263,19 +263,19 @@ impl Nack {
         Self { settlement, delay: Duration::ZERO, note: None, error: None }
     }
 
-    /// Not handed out again before so long: 0..=`max_nack_delay`, default 0.
+    /// The delay before it is delivered again: 0..=`max_nack_delay`, default 0.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// A note for whoever looks; cut at 1,024 bytes. An empty one is none.
+    /// A note for operators; cut at 1,024 bytes. An empty text counts as none.
     pub fn reason(mut self, reason: &str) -> Self {
         self.note = cut_or_none(reason, MAX_REASON);
         self
     }
 
-    /// What went wrong, shown as `last_error`; cut at 4,096 bytes. An empty text is none.
+    /// The error, shown as `last_error`; cut at 4,096 bytes. An empty text counts as none.
     pub fn error(mut self, error: &dyn fmt::Display) -> Self {
         self.error = text_of(error);
         self
@@ -305,9 +305,9 @@ impl Nack {
     }
 }
 
-/// Begins the lease anew. Gives `false` if the delivery was not held any more.
+/// Restarts the lease. Resolves to `false` if the delivery was no longer held.
 ///
-/// It replaces the lease, so it may shorten it. Once polled it is sent even if the future is dropped.
+/// It replaces the lease, so it may shorten it. Once polled, it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
 pub struct Touch {
@@ -320,7 +320,7 @@ impl Touch {
         Self { settlement, lease: None }
     }
 
-    /// The lease from now on: 1 ms..=10 years, default as taken.
+    /// The lease from now on: 1 ms..=10 years, default the original one.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
@@ -339,9 +339,10 @@ impl Touch {
     }
 }
 
-/// The work of several deliveries is done: acks or commits them in one request. Gives for each whether it was still held, in order.
+/// The work of several deliveries is done: acks or commits them in one request. Resolves to whether each was still
+/// held, in order.
 ///
-/// At most 1,000. Once polled it is sent even if the future is dropped.
+/// At most 1,000. Once polled, it is sent even if the future is dropped.
 #[derive(Debug)]
 #[must_use = "nothing is settled until it is awaited"]
 pub struct AckMany {

@@ -18,14 +18,14 @@ pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 /// Overdue transitions that one step carries out.
 pub(crate) const STEP: usize = 200;
 
-/// Where a returned message without ordering key stands.
+/// The place of a returned message without ordering key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// Where it stood: it is next as soon as it may be handed out.
+    /// Its original place: it is next as soon as it may be delivered.
     #[default]
     Original,
-    /// Behind whatever is ready at the instant at which it is ready again.
+    /// Behind everything that is ready when it becomes ready again.
     Back,
 }
 
@@ -165,9 +165,9 @@ pub enum DeadReason {
     Expired,
     /// Its last delivery ended without an ack.
     MaxDeliveriesExceeded,
-    /// A consumer refused it for good.
+    /// A consumer rejected it.
     Rejected,
-    /// Its bytes are no value of the consumer's type.
+    /// Its bytes cannot be decoded to the consumer's type.
     Undecodable,
 }
 

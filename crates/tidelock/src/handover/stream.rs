@@ -50,27 +50,27 @@ pub(crate) struct Setup<O> {
 /// The options of a stream, for types with a field `incoming`.
 macro_rules! incoming_options {
     () => {
-        /// How long what is taken is this receiver's: 1 ms..=10 years, default that of the handle.
+        /// The lease of whatever is received: 1 ms..=10 years, default that of the handle.
         pub fn lease(mut self, lease: std::time::Duration) -> Self {
             self.incoming.set(|setup| setup.wish.lease = Some(lease));
             self
         }
 
-        /// The name of the holder, for those who look: 1..=256 bytes. Default: the name of the process, new at each
-        /// start.
+        /// The name of the holder, as shown by inspections: 1..=256 bytes. Default: the name of the process, new at
+        /// each start.
         pub fn consumer(mut self, name: &str) -> Self {
             self.incoming.set(|setup| setup.wish.consumer = Some(name.into()));
             self
         }
 
-        /// How many are taken ahead: 0..=1,000, default 0. They are renewed while they wait here, which needs a lease of
-        /// at least 100 ms; once handed out, they are the caller's to touch.
+        /// How many to take ahead: 0..=1,000, default 0. Their leases are renewed while they wait here, which needs a
+        /// lease of at least 100 ms; once yielded, renewing them is up to the caller.
         pub fn prefetch(mut self, count: usize) -> Self {
             self.incoming.set(|setup| setup.prefetch = count);
             self
         }
 
-        /// Ends the stream when `stop` resolves. What was taken ahead is given back.
+        /// Ends the stream when `stop` resolves, and gives back what was prefetched.
         pub fn until(mut self, stop: impl std::future::Future<Output = ()> + Send + 'static) -> Self {
             self.incoming.set(|setup| setup.until = Some(Box::pin(stop)));
             self

@@ -62,44 +62,44 @@ macro_rules! crew_options {
             self
         }
 
-        /// How many are taken ahead of a free handler: 0..=10,000, default as many as handlers.
+        /// How many messages to take ahead of free handlers: 0..=10,000, default as many as handlers.
         ///
-        /// One that was not started within the shorter of 1 s and a quarter of the lease is given back, and none is taken
-        /// ahead again until a handler has ended.
+        /// A message that was not started within 1 s, or a quarter of the lease if that is shorter, is given back, and
+        /// no more are prefetched until a handler has ended.
         pub fn prefetch(mut self, messages: usize) -> Self {
             self.crew.prefetch = Some(messages);
             self
         }
 
-        /// The pause before what failed is handed out again, by its attempt; cut to the handle's `max_nack_delay`.
+        /// The pause before a failed message is delivered again, by its attempt; cut to the handle's `max_nack_delay`.
         /// Default `Backoff::exponential(SECOND).max(300 * SECOND)`.
         pub fn backoff(mut self, backoff: $crate::Backoff) -> Self {
             self.crew.backoff = backoff;
             self
         }
 
-        /// The longest run of one handler: 1 ms..=10 years, default none. One that takes longer is dropped, which counts
-        /// as a failure.
+        /// The longest run of one handler: 1 ms..=10 years, default none. A handler that takes longer is dropped, which
+        /// counts as a failure.
         pub fn timeout(mut self, timeout: impl Into<Option<std::time::Duration>>) -> Self {
             self.crew.timeout = timeout.into();
             self
         }
 
-        /// How long handlers may go on after the stop signal: 0..=1 h, default 30 s. Those that are left are dropped and
-        /// what they had is given back, without using an attempt.
+        /// How long handlers may continue after the stop signal: 0..=1 h, default 30 s. Handlers that still run then
+        /// are dropped, and their messages are given back without using an attempt.
         pub fn shutdown_grace(mut self, grace: std::time::Duration) -> Self {
             self.crew.shutdown_grace = grace;
             self
         }
 
-        /// How long what is taken is this worker's unless renewed: 100 ms..=10 years, default that of the handle.
+        /// The lease of whatever is received, unless it is renewed: 100 ms..=10 years, default that of the handle.
         pub fn lease(mut self, lease: std::time::Duration) -> Self {
             self.crew.wish.lease = Some(lease);
             self
         }
 
-        /// The name of the holder, for those who look: 1..=256 bytes. Default: the name of the process, new at each
-        /// start.
+        /// The name of the holder, as shown by inspections: 1..=256 bytes. Default: the name of the process, new at
+        /// each start.
         pub fn consumer(mut self, name: &str) -> Self {
             self.crew.wish.consumer = Some(name.into());
             self
@@ -107,11 +107,11 @@ macro_rules! crew_options {
 
         /// Runs until `stop` resolves and the worker has drained.
         ///
-        /// On the stop signal it takes no more, gives back what it took ahead, waits `shutdown_grace` for its handlers,
-        /// drops the others and gives back what they had, and sends all settles.
-        /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too. Outages are waited out: this fails only
-        /// for options out of range, and for what waiting does not cure, such as access denied. Dropping the future is the
-        /// stop signal without waiting for the end.
+        /// After the stop signal it takes no more messages, gives back what it has prefetched, waits `shutdown_grace`
+        /// for its handlers, drops the others and gives back their messages, and sends all settles.
+        /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too. Outages are waited out: this fails
+        /// only for options out of range, and for errors that waiting does not cure, such as access denied. Dropping
+        /// the future is a stop signal without waiting for the end.
         pub async fn run_until(
             self,
             stop: impl std::future::Future<Output = ()>,
@@ -119,10 +119,10 @@ macro_rules! crew_options {
             self.crew.run_until(stop).await
         }
 
-        /// Runs in the background. Dropping the result is the stop signal without waiting for the end.
+        /// Runs in the background. Dropping the result is a stop signal without waiting for the end.
         ///
-        /// Options out of range, and what [`run_until`](Self::run_until) fails for, are in the report of
-        /// [`RunningWorker::shutdown`], and an error event tells them at once.
+        /// Options out of range, and the errors of [`run_until`](Self::run_until), are in the report of
+        /// [`RunningWorker::shutdown`], and an error event reports them at once.
         ///
         /// [`RunningWorker::shutdown`]: crate::RunningWorker::shutdown
         pub fn spawn(self) -> $crate::handover::RunningWorker {
@@ -212,27 +212,27 @@ struct Plan {
     max_nack_delay: Duration,
 }
 
-/// A worker in the background. Dropping it is the stop signal without waiting for the end.
+/// A worker in the background. Dropping it is a stop signal without waiting for the end.
 #[derive(Debug)]
 #[must_use = "dropping it stops the worker, without waiting for its end"]
 pub struct RunningWorker(Background<WorkerStats, WorkerReport>);
 
 impl RunningWorker {
-    /// Stops taking, waits up to `grace` for the handlers, gives back the rest, sends all settles for at most five seconds
-    /// more, and reports.
+    /// Stops taking messages, waits up to `grace` for the handlers, gives back the rest, sends all settles for at most
+    /// five more seconds, and reports.
     ///
     /// `grace` overrides the option `shutdown_grace`. Dropping the future leaves the worker draining.
     pub async fn shutdown(self, grace: Duration) -> WorkerReport {
         self.0.shutdown(grace).await
     }
 
-    /// What it has done so far, and what it does now.
+    /// What it has done so far, and what it is doing now.
     pub fn stats(&self) -> WorkerStats {
         self.0.stats()
     }
 
-    /// Resolves when the worker has ended: by a stop, or by what waiting does not cure, such as access that is denied. Then
-    /// [`shutdown`](Self::shutdown) gives its report at once.
+    /// Resolves when the worker has ended: by a stop, or by an error that waiting does not cure, such as access denied.
+    /// After that [`shutdown`](Self::shutdown) returns its report at once.
     ///
     /// Dropping the future changes nothing.
     pub async fn ended(&mut self) {

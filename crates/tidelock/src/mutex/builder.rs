@@ -43,7 +43,7 @@ impl MutexBuilder {
         Self { tide: tide.clone(), address: Address::new(&tide.tenant, id), options }
     }
 
-    /// How long a grant lasts unless it is renewed, and so how long the others wait for a holder that died.
+    /// How long a grant lasts unless it is renewed, and so how long others wait for a holder that died.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self
@@ -61,13 +61,13 @@ impl MutexBuilder {
         self
     }
 
-    /// What `describe` calls a holder that locked by this handle.
+    /// The label of holders that use this handle, shown by `describe`.
     pub fn owner(mut self, owner: &str) -> Self {
         self.options.owner = owner.into();
         self
     }
 
-    /// Checks the options and makes the handle. Does no I/O.
+    /// Checks the options and creates the handle. Does no I/O.
     ///
     /// # Errors
     ///

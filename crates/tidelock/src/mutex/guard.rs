@@ -15,11 +15,12 @@ use crate::runtime::BoxFuture;
 
 /// The right to act on one resource until it is released, dropped or lost.
 ///
-/// The guard cannot stop its holder: a process that was frozen goes on when it wakes, not knowing that somebody else
-/// holds the lock by then. What must not be written twice is protected by the [fence](Self::fence), where it is written.
+/// The guard cannot stop its holder: a process that was paused continues when it wakes, not knowing that somebody else
+/// holds the lock by then. Protect whatever must not be overwritten by checking the [fence](Self::fence) where it is
+/// written.
 ///
-/// Dropping the guard releases it in the background, from any thread; nothing blocks or panics. If the backend cannot be
-/// reached, the release is repeated until the lease must have run out.
+/// Dropping the guard releases it in the background, from any thread; nothing blocks or panics. If the backend cannot
+/// be reached, the release is repeated until the lease must have run out.
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct Guard {
     holding: Arc<Holding>,
@@ -33,61 +34,63 @@ impl Guard {
         Self { holding, resource: Arc::clone(resource), hold: Some(hold) }
     }
 
-    /// The resource, as it was given to `lock`.
+    /// The resource, as passed to `lock`.
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// The number of this grant: greater than that of every earlier grant of this resource, and below 2^53.
+    /// The fencing token of this grant: greater than that of every earlier grant of this resource, and below 2^53.
     ///
-    /// Hand it to whatever the lock protects, which refuses a smaller one than it has seen: `UPDATE t SET …, fence = $f
-    /// WHERE id = $1 AND fence <= $f` changes no row for a holder whose lock is another's by now. It could repeat only if
-    /// the server's clock were set back by more than the hour that a record outlives its use.
+    /// Pass it to whatever the lock protects, which must refuse a smaller one than it has seen:
+    /// `UPDATE t SET …, fence = $f WHERE id = $1 AND fence <= $f` changes no row for a holder that has lost the lock.
+    /// It could repeat only if the server's clock were set back by more than the hour for which a record outlives its
+    /// use.
     pub fn fence(&self) -> u64 {
         self.holding.fence()
     }
 
-    /// Whether the grant ended before the guard was released: by an answer of the backend, or because the time is over
-    /// for which the last answer proves it. Final.
+    /// Whether the grant ended before the guard was released: the backend said so, or the last answer no longer proves
+    /// it. Final.
     pub fn is_lost(&self) -> bool {
         self.holding.is_lost()
     }
 
     /// How long this process can still prove that it holds the lock; zero once it is lost.
     ///
-    /// Counted from before the last confirmed request, less a margin (a hundredth of the lease, at least 1 ms, at most
-    /// 1 min), so it is never longer than the truth. Time in which the machine slept counts.
+    /// Counted from before the last confirmed request was sent, less a margin (1 % of the lease, at least 1 ms, at most
+    /// 1 min), so it is never longer than the truth. Time during which the machine was suspended counts.
     pub fn valid_for(&self) -> Duration {
         self.holding.valid_for()
     }
 
     /// Resolves when the grant ends, whether or not the backend can be reached; see [`GrantEnd`].
     ///
-    /// The future borrows nothing and may outlive the guard: it then resolves with [`GrantEnd::Finished`]. Dropping it
+    /// The future borrows nothing and may outlive the guard: it then resolves to [`GrantEnd::Finished`]. Dropping it
     /// does nothing.
     pub fn lost(&self) -> Lost {
         Lost(Box::pin(Arc::clone(&self.holding).lost()))
     }
 
-    /// Sets what is left of the lease to `lease`, which may shorten it: whole milliseconds, 1 ms (100 ms if it renews
-    /// itself) to 10 years. From then on it is the lease of this guard and of its renewal.
+    /// Sets the rest of the lease to `lease`, which may shorten it: whole milliseconds, 1 ms (100 ms if it is renewed
+    /// automatically) to 10 years. From then on it is the lease of this guard and of its renewals.
     ///
-    /// `false`: it is lost. The guard stays as it was after an error of kind *invalid argument*; after *connection* or
-    /// *timeout* it is unknown whether the lease changed, and [`valid_for`](Self::valid_for) counts with the shorter one.
+    /// Returns `false` if the lock is lost. After an error of kind *invalid argument* the guard is unchanged; after
+    /// *connection* or *timeout* it is unknown whether the lease changed, and [`valid_for`](Self::valid_for) assumes
+    /// the shorter one.
     ///
-    /// Dropping the future after its first poll: the request still goes out.
+    /// If the future is dropped after its first poll, the request is still sent.
     pub async fn extend(&self, lease: Duration) -> Result<bool> {
         check_lease(Error::argument, lease, self.holding.renews()).map_err(|error| self.failed("extend", error))?;
         let answer = self.holding.extend(lease).await;
         answer.map_err(|error| self.failed("extend", error))
     }
 
-    /// Gives the lock to the next waiter; answers whether it was still held.
+    /// Passes the lock to the next waiter; returns whether it was still held.
     ///
-    /// The answer is the backend's: *released*, too, if only the proof had ended. After an error of kind *connection* or
+    /// The answer is the backend's: *released* even if only the proof had ended. After an error of kind *connection* or
     /// *timeout* the release is repeated in the background until it is answered or the lease must have run out.
     ///
-    /// Dropping the future: the lock is released in the background.
+    /// If the future is dropped, the lock is released in the background.
     pub async fn release(mut self) -> Result<Release> {
         let hold = self.hold.take();
         let room = self.holding.room();
@@ -118,7 +121,7 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// The end of a grant to come; made by [`Guard::lost`].
+/// The future end of a grant; created by [`Guard::lost`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Lost(BoxFuture<'static, GrantEnd>);
 

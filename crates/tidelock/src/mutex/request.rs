@@ -210,7 +210,8 @@ macro_rules! options {
     (timeout) => {
         options!();
 
-        /// How long to wait, counted from the first poll: 0 to 10 years; zero asks once. Default: the mutex's `wait`.
+        /// How long to wait, counted from the first poll: 0 to 10 years; with zero it asks once. Default: the mutex's
+        /// `wait`.
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.question.wait = Some(timeout);
             self
@@ -218,10 +219,10 @@ macro_rules! options {
     };
 }
 
-/// Waits for a resource; made by [`Mutex::lock`].
+/// Waits for a resource; created by [`Mutex::lock`].
 ///
-/// Awaited, it gives [`Locked`]. Waiters are served in the order in which they came. If the connection breaks, the same
-/// question is asked again until the timeout.
+/// Resolves to [`Locked`]. Waiters are served in order of arrival. If the connection breaks, the same request is
+/// repeated until the timeout.
 ///
 /// Dropping the future leaves the queue at once; a grant that was on its way goes to the next waiter.
 ///
@@ -242,10 +243,10 @@ impl Lock {
 
     options!(timeout);
 
-    /// Locks, runs `run`, and releases however `run` ended, also when it panics or this future is dropped.
+    /// Locks, runs `run`, and releases the lock however `run` ended, even if it panics or this future is dropped.
     ///
-    /// `run` is not stopped when the lock is lost; it can select on [`Guard::lost`]. What `run` gave and how the release
-    /// went are both in the answer. Errors are those of [`Lock`].
+    /// `run` is not stopped when the lock is lost; it can select on [`Guard::lost`]. The answer contains both the
+    /// result of `run` and the outcome of the release. Errors are those of [`Lock`].
     pub async fn with<T>(self, run: impl AsyncFnOnce(&Guard) -> T) -> Result<Scoped<T>> {
         match self.question.ask().await? {
             Locked::Guard(guard) => {
@@ -266,7 +267,7 @@ impl IntoFuture for Lock {
     }
 }
 
-/// As [`Lock`], with *not acquired* as an error; made by [`Mutex::lock_or_err`].
+/// Like [`Lock`], with *not acquired* as an error; created by [`Mutex::lock_or_err`].
 ///
 /// # Errors
 ///
@@ -303,10 +304,10 @@ impl IntoFuture for LockOrErr {
     }
 }
 
-/// Asks once for a resource; made by [`Mutex::try_lock`].
+/// Asks once for a resource; created by [`Mutex::try_lock`].
 ///
-/// Awaited, it gives the guard, or `None` if the resource is held or others wait for it. Dropping the future withdraws
-/// the question; a grant that was on its way goes to the next waiter. Errors are those of [`Lock`].
+/// Resolves to the guard, or to `None` if the resource is held or others wait for it. Dropping the future withdraws the
+/// request; a grant that was on its way goes to the next waiter. Errors are those of [`Lock`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is locked until it is awaited"]
 pub struct TryLock {
@@ -335,9 +336,9 @@ fn question(operation: &'static str, mutex: &Mutex, resource: &str, wait: Option
     Question { operation, mutex: mutex.clone(), resource: resource.into(), lease, renews, wait }
 }
 
-/// A look at a resource; made by [`Mutex::describe`].
+/// Reads the state of a resource; created by [`Mutex::describe`].
 ///
-/// Awaited, it gives [`Holding`](Look). It changes nothing. Dropping the future does nothing.
+/// Resolves to [`Holding`](Look). It changes nothing. Dropping the future does nothing.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Describe {

@@ -30,7 +30,7 @@ pub(crate) struct Options<T> {
 /// Defines a queue: options with defaults, checked by [`build`](QueueBuilder::build).
 ///
 /// No option is stored as a setting of the queue: each request uses those of its own handle, so handles with different
-/// options do not disturb each other. Durations count whole milliseconds, fractions rounded up; the longest is 10 years.
+/// options can use the same queue. Durations are in whole milliseconds, fractions rounded up; the longest is 10 years.
 #[must_use = "a builder does nothing until it is built"]
 pub struct QueueBuilder<T> {
     world: Arc<World>,
@@ -63,15 +63,16 @@ impl<T> QueueBuilder<T> {
         }
     }
 
-    /// How long a taken message is its taker's: 1 ms..=10 years, default 30 s. A receive may ask for its own.
+    /// How long a received message belongs to its consumer: 1 ms..=10 years, default 30 s. A receive may ask for its
+    /// own lease.
     ///
-    /// Workers and prefetching streams renew their leases and need at least 100 ms.
+    /// Workers and prefetching streams renew their leases, and need at least 100 ms.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How often a message is handed out at most: 1..=2^53−1 or `None`, default 10. A delivery that was given back
+    /// How often a message is delivered at most: 1..=2^53−1 or `None`, default 10. A delivery that was given back
     /// unused does not count.
     pub fn max_deliveries(mut self, max: impl Into<Option<u64>>) -> Self {
         self.max_deliveries = max.into();
@@ -79,57 +80,57 @@ impl<T> QueueBuilder<T> {
     }
 
     /// How long a message may stay unfinished, from its first due time: 1 ms..=10 years or `None`, default 7 days.
-    /// After that it is a dead letter. Kept with the message when it is sent.
+    /// After that it becomes a dead letter. Stored with the message when it is sent.
     pub fn max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.max_age = age.into();
         self
     }
 
-    /// How long a dead letter is kept: 1 ms..=10 years or `None` (until removed), default 7 days. Kept with the message
-    /// when it is sent.
+    /// How long a dead letter is kept: 1 ms..=10 years or `None` (until removed), default 7 days. Stored with the
+    /// message when it is sent.
     pub fn dead_letter_retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
         self.retention = retention.into();
         self
     }
 
-    /// The most bytes of value and meta of one message: 1..=16 MiB, default 131,072.
+    /// The maximum size of value and metadata of one message: 1..=16 MiB, default 131,072 bytes.
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.border.limit = bytes;
         self
     }
 
-    /// The longest delay of a nack: 0..=10 years, default 7 days. A longer one is refused; a worker's is cut to it.
+    /// The longest delay of a nack: 0..=10 years, default 7 days. A longer one is refused; a worker's is cut to this.
     pub fn max_nack_delay(mut self, max: Duration) -> Self {
         self.max_nack_delay = max;
         self
     }
 
-    /// Sends that would make more than this ready and delayed are refused (*capacity reached*): 1..=2^53−1 or `None`,
-    /// default `None`. Returned messages are never refused.
+    /// Sends that would exceed this number of ready and delayed messages are refused (*capacity reached*): 1..=2^53−1
+    /// or `None`, default `None`. Returned messages are never refused.
     pub fn max_depth(mut self, max: impl Into<Option<u64>>) -> Self {
         self.max_depth = max.into();
         self
     }
 
-    /// Where a returned message without ordering key stands. Default: where it stood.
+    /// The place of a returned message without ordering key. Default: its original place.
     pub fn redelivery(mut self, place: Place) -> Self {
         self.place = place;
         self
     }
 
-    /// How values become bytes. Default JSON.
+    /// How values are encoded. Default JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.border.codec = codec;
         self
     }
 
-    /// A check of values: one that fails is refused before anything is sent.
+    /// A check of values: a value that fails it is refused before anything is sent.
     pub fn check<E: Into<BoxError>>(mut self, check: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static) -> Self {
         self.border.set_check(check);
         self
     }
 
-    /// Checks values by their `garde::Validate`.
+    /// Validates values with their `garde::Validate`.
     #[cfg(feature = "garde")]
     pub fn check_garde(self) -> Self
     where
@@ -138,9 +139,9 @@ impl<T> QueueBuilder<T> {
         self.check(|value: &T| value.validate())
     }
 
-    /// Checks the options and makes the handle. Does no I/O.
+    /// Checks the options and creates the handle. Does no I/O.
     ///
-    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
+    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL, or an option is out of its range.
     pub fn build(self) -> Result<Queue<T>>
     where
         T: Value,

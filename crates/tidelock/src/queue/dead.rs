@@ -24,11 +24,11 @@ use crate::time::Timestamp;
 #[serde(bound = "")]
 #[non_exhaustive]
 pub struct DeadLetter<T> {
-    /// The number that the message had, and has again when it is requeued.
+    /// The message's id, which it keeps when it is requeued.
     pub id: MessageId,
-    /// Why it is here.
+    /// Why it is a dead letter.
     pub reason: DeadReason,
-    /// What the consumer said about it.
+    /// The reason that the consumer gave.
     pub note: Option<String>,
     /// The last error that a consumer reported.
     pub last_error: Option<String>,
@@ -36,13 +36,13 @@ pub struct DeadLetter<T> {
     pub attempts: u64,
     /// When it was sent.
     pub enqueued_at: Timestamp,
-    /// When it came here.
+    /// When it became a dead letter.
     pub moved_at: Timestamp,
     /// Until when it is kept; `None`: until it is removed.
     pub kept_until: Option<Timestamp>,
     /// What the sender attached.
     pub meta: Meta,
-    /// In whose line it stood.
+    /// The ordering key of the message.
     pub ordering_key: Option<String>,
     /// 0..=9, higher first.
     pub priority: u8,
@@ -77,7 +77,8 @@ impl<T> DeadLetter<T> {
         }
     }
 
-    /// The value, by the codec of the handle that looked. An error of kind *decode* keeps [`raw`](Self::raw) as it is.
+    /// Decodes the value, with the codec of the handle that read it. An error of kind *decode* leaves
+    /// [`raw`](Self::raw) as it is.
     pub fn decode(&self) -> Result<T>
     where
         T: Value,
@@ -116,7 +117,7 @@ impl<T: Value> DeadLetters<T> {
         Self { queue: queue.clone() }
     }
 
-    /// Dead letters, newest first, page by page.
+    /// Lists dead letters, newest first, page by page.
     pub fn list(&self) -> ListDead<T> {
         ListDead { queue: self.queue.clone(), filter: DeadFilter::default(), limit: 100, after: None }
     }
@@ -126,12 +127,12 @@ impl<T: Value> DeadLetters<T> {
         GetDead { queue: self.queue.clone(), id }
     }
 
-    /// Makes a dead letter a message again: same id, bytes and attributes, attempts from 0, due now.
+    /// Turns a dead letter back into a message: same id, bytes and attributes, attempts from 0, due now.
     pub fn requeue(&self, id: MessageId) -> Requeue {
         Requeue { site: Arc::clone(self.queue.site()), id, delay: Duration::ZERO, terms: self.terms() }
     }
 
-    /// The same for all that the filters find and that are there when it begins, oldest first.
+    /// Does the same for all dead letters that match the filters and exist when it begins, oldest first.
     pub fn requeue_all(&self) -> RequeueAll {
         let (site, filter) = (Arc::clone(self.queue.site()), DeadFilter::default());
         RequeueAll { site, filter, limit: None, delay: Duration::ZERO, terms: self.terms() }
@@ -142,7 +143,7 @@ impl<T: Value> DeadLetters<T> {
         RemoveDead { site: Arc::clone(self.queue.site()), id }
     }
 
-    /// Removes all that the filters find and that are there when it begins, oldest first.
+    /// Removes all dead letters that match the filters and exist when it begins, oldest first.
     pub fn purge(&self) -> PurgeDead {
         PurgeDead { site: Arc::clone(self.queue.site()), filter: DeadFilter::default(), limit: None }
     }
@@ -154,7 +155,7 @@ impl<T: Value> DeadLetters<T> {
     }
 }
 
-/// A listing of dead letters, newest first. Gives [`Page<DeadLetter<T>>`]. Dropping the future does nothing.
+/// A listing of dead letters, newest first. Resolves to [`Page<DeadLetter<T>>`]. Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct ListDead<T> {
     queue: Queue<T>,
@@ -172,7 +173,7 @@ impl<T: Value> ListDead<T> {
         self
     }
 
-    /// Continues behind an earlier page: its `next`.
+    /// Continues after an earlier page: pass its `next`.
     pub fn after(mut self, page: &PageToken) -> Self {
         self.after = Some(page.clone());
         self
@@ -194,7 +195,7 @@ impl<T: Value> ListDead<T> {
     }
 }
 
-/// One dead letter. Gives `Option<DeadLetter<T>>`. Dropping the future does nothing.
+/// Reads one dead letter. Resolves to `Option<DeadLetter<T>>`. Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct GetDead<T> {
     queue: Queue<T>,
@@ -212,11 +213,11 @@ impl<T: Value> GetDead<T> {
     }
 }
 
-/// Makes a dead letter a message again. Gives whether it was there.
+/// Turns a dead letter back into a message. Resolves to whether it existed.
 ///
-/// It keeps id, bytes, meta, key and priority; it gets attempts 0 and the age limit of the handle that requeues. At
-/// `max_depth` it is refused (*capacity reached*) and the entry stays. Dropping the future withdraws it unless it was
-/// sent.
+/// It keeps id, bytes, metadata, key and priority; its attempts start from 0, and it gets the `max_age` of the handle
+/// that requeues. At `max_depth` it is refused (*capacity reached*), and the dead letter stays. Dropping the future
+/// withdraws the request unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is requeued until it is awaited"]
 pub struct Requeue {
@@ -227,7 +228,7 @@ pub struct Requeue {
 }
 
 impl Requeue {
-    /// Due so long after now: 0..=10 years, default 0.
+    /// Delays it from now: 0..=10 years, default 0.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -242,9 +243,9 @@ impl Requeue {
     }
 }
 
-/// Makes many dead letters messages again, oldest first. Gives their number; at `max_depth` it ends early.
+/// Turns many dead letters back into messages, oldest first. Resolves to their number; at `max_depth` it ends early.
 ///
-/// Each entry moves in one step of its own. Dropping the future ends it with the step under way.
+/// Each dead letter moves in a step of its own. Dropping the future ends it after the current step.
 #[derive(Debug)]
 #[must_use = "nothing is requeued until it is awaited"]
 pub struct RequeueAll {
@@ -258,13 +259,13 @@ pub struct RequeueAll {
 impl RequeueAll {
     dead_filters!();
 
-    /// At most so many. Default: all.
+    /// The maximum number. Default: all.
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Due so long after now: 0..=10 years, default 0.
+    /// Delays them from now: 0..=10 years, default 0.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -280,7 +281,7 @@ impl RequeueAll {
     }
 }
 
-/// Removes a dead letter for good. Gives whether it was there. Dropping the future withdraws it unless it was sent.
+/// Removes a dead letter. Resolves to whether it existed. Dropping the future withdraws the request unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct RemoveDead {
@@ -295,8 +296,8 @@ impl RemoveDead {
     }
 }
 
-/// Removes many dead letters for good, oldest first. Gives their number. Dropping the future ends it with the step
-/// under way.
+/// Removes many dead letters, oldest first. Resolves to their number. Dropping the future ends it after the current
+/// step.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct PurgeDead {
@@ -308,7 +309,7 @@ pub struct PurgeDead {
 impl PurgeDead {
     dead_filters!();
 
-    /// At most so many. Default: all.
+    /// The maximum number. Default: all.
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self

@@ -18,7 +18,7 @@ use crate::time::{Timestamp, optional_millis};
 pub struct QueueStats {
     /// Due and not held.
     pub ready: u64,
-    /// Part of `ready`: behind an unfinished message of their ordering key.
+    /// Part of `ready`: waiting for an unfinished message with the same ordering key.
     pub blocked: u64,
     /// Not due yet.
     pub delayed: u64,
@@ -30,14 +30,14 @@ pub struct QueueStats {
     pub accepted: u64,
     /// Acked, removed, purged, and dead letters that ended.
     pub settled: u64,
-    /// How long the oldest message that could be handed out has been ready. Serialized in milliseconds.
+    /// How long the oldest deliverable message has been ready. Serialized in milliseconds.
     #[serde(serialize_with = "optional_millis")]
     pub oldest_ready_age: Option<Duration>,
-    /// The earliest instant at which a delayed message leaves that state.
+    /// The earliest instant at which a delayed message becomes ready.
     pub next_due: Option<Timestamp>,
     /// The pause in force.
     pub paused: Option<Paused>,
-    /// More was overdue than one look carries out: the numbers are those of its last step.
+    /// More was overdue than one request processes: the numbers are those after its last step.
     pub settling: bool,
 }
 
@@ -59,15 +59,15 @@ impl From<StatsView> for QueueStats {
     }
 }
 
-/// An unfinished message as it is now.
+/// The current state of an unfinished message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MessageInfo {
-    /// Its number.
+    /// Its id.
     pub id: MessageId,
-    /// Where it is.
+    /// Its state.
     pub state: State,
-    /// Ready, but behind an unfinished message of its ordering key.
+    /// Ready, but waiting for an unfinished message with the same ordering key.
     pub blocked: bool,
     /// 0..=9, higher first.
     pub priority: u8,
@@ -75,21 +75,21 @@ pub struct MessageInfo {
     pub attempts: u64,
     /// When it was sent.
     pub enqueued_at: Timestamp,
-    /// When it is due; of a ready or leased one, where it stands in the order.
+    /// When it is due; if ready or leased, the time that determines its order.
     pub due: Timestamp,
-    /// When it becomes a dead letter if it is not finished.
+    /// When it becomes a dead letter unless it is finished.
     pub expires_at: Option<Timestamp>,
     /// The reason of the last nack that had one.
     pub note: Option<String>,
     /// The error of the last nack that had one.
     pub last_error: Option<String>,
-    /// Who holds it, while it is leased.
+    /// Its holder, while it is leased.
     pub lease: Option<Lease>,
-    /// In whose line it stands.
+    /// Its ordering key.
     pub ordering_key: Option<String>,
     /// What the sender attached.
     pub meta: Meta,
-    /// Bytes that count towards the payload limit.
+    /// Its size, as counted towards the payload limit, in bytes.
     pub size: usize,
     /// The stored bytes of the value.
     #[serde(serialize_with = "readable")]
@@ -98,13 +98,13 @@ pub struct MessageInfo {
     codec: Codec,
 }
 
-/// Who holds a leased message.
+/// The holder of a leased message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Lease {
-    /// The number of the hand-over.
+    /// The fencing token of the delivery.
     pub fence: u64,
-    /// When it is over unless touched.
+    /// When the lease ends unless it is renewed.
     pub end: Timestamp,
     /// The name of the consumer.
     pub consumer: String,
@@ -139,7 +139,7 @@ impl MessageInfo {
         }
     }
 
-    /// The value, by the codec of the handle that looked.
+    /// Decodes the value, with the codec of the handle that read it.
     pub fn decode<T: Value>(&self) -> Result<T> {
         codec::decode(self.codec, &self.raw)
     }

@@ -16,8 +16,7 @@ use crate::lifecycle::Hold;
 use crate::meta::Meta;
 use crate::time::Timestamp;
 
-/// The number of a message. It grows with each message of its queue and never repeats, not even after the queue was
-/// deleted.
+/// The id of a message. Ids of a queue only grow and never repeat, not even after the queue was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(pub(crate) u64);
@@ -38,9 +37,10 @@ impl FromStr for MessageId {
     }
 }
 
-/// A message that was handed out: its value and what is known about it.
+/// A delivered message: its value and what is known about it.
 ///
-/// Reads as the value itself (`Deref`). A handler of a worker gets it; a receive gives it inside a [`Delivery`].
+/// It dereferences to the value (`Deref`). A worker's handler gets it as is; a receive returns it inside a
+/// [`Delivery`].
 pub struct Message<T> {
     data: T,
     pub(crate) held: Arc<Held>,
@@ -74,27 +74,27 @@ impl<T> Message<T> {
         &self.data
     }
 
-    /// The value alone.
+    /// The value, by ownership.
     pub fn into_data(self) -> T {
         self.data
     }
 
-    /// The message's number.
+    /// The message's id.
     pub fn id(&self) -> MessageId {
         MessageId(self.held.id)
     }
 
-    /// Message and hand-over in one text: `<message id>.<fence>`.
+    /// Message and delivery in one text: `<message id>.<fence>`.
     pub fn delivery_id(&self) -> String {
         self.held.delivery_id()
     }
 
-    /// Which delivery of the message this is, from 1. A delivery that was given back does not count.
+    /// The number of this delivery of the message, from 1. Deliveries that were given back do not count.
     pub fn attempt(&self) -> u64 {
         self.attempt
     }
 
-    /// The number of this hand-over: it only grows, so it tells a late writer from the current one.
+    /// The fencing token of this delivery: it only grows, so it tells a late writer from the current one.
     pub fn fence(&self) -> u64 {
         self.held.fence
     }
@@ -109,7 +109,7 @@ impl<T> Message<T> {
         std::str::from_utf8(&self.trace).ok().filter(|text| !text.is_empty())
     }
 
-    /// The key in whose line the message stood.
+    /// The ordering key of the message.
     pub fn ordering_key(&self) -> Option<&str> {
         self.ordering_key.as_deref()
     }
@@ -129,12 +129,12 @@ impl<T> Message<T> {
         self.last_error.as_deref()
     }
 
-    /// How long the lease can still be proven: never longer than it holds.
+    /// How long the lease can still be proven: never longer than it really lasts.
     pub fn lease_left(&self) -> Duration {
         self.held.lease_left()
     }
 
-    /// Resolves once the lease cannot be proven any more: somebody else may have the message now.
+    /// Resolves once the lease can no longer be proven: another consumer may have the message now.
     ///
     /// Dropping the future does nothing.
     pub async fn lost(&self) {
@@ -161,11 +161,11 @@ impl<T: fmt::Debug> fmt::Debug for Message<T> {
     }
 }
 
-/// A message that is this process's until it is settled or its lease is over.
+/// A message held by this process until it is settled or its lease ends.
 ///
 /// Settle it by value: [`ack`](Delivery::ack), [`nack`](Delivery::nack), [`dead_letter`](Delivery::dead_letter) or
-/// [`give_back`](Delivery::give_back). Dropping it sends nothing: the lease runs out, and the attempt counts. At the end
-/// of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given back.
+/// [`give_back`](Delivery::give_back). Dropping it sends nothing: the lease runs out, and the attempt counts. At the
+/// end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given back.
 #[must_use = "dropping it settles nothing: the lease runs out, and the attempt counts"]
 pub struct Delivery<T> {
     message: Message<T>,
@@ -178,39 +178,39 @@ impl<T> Delivery<T> {
         Self { message, hold }
     }
 
-    /// The work is done: the message is gone. Answers `false` if the delivery was not held any more.
+    /// The work is done: removes the message. Resolves to `false` if the delivery was no longer held.
     pub fn ack(self) -> Ack {
         Ack::new(self.settlement())
     }
 
-    /// The work failed: the message will be handed out again, unless this was its last delivery.
+    /// The work failed: the message will be delivered again, unless this was its last delivery.
     pub fn nack(self) -> Nack {
         Nack::new(self.settlement())
     }
 
-    /// The message is refused for good: it becomes a dead letter with this note. Answers `false` if the delivery was
-    /// not held any more.
+    /// Rejects the message for good: it becomes a dead letter with this reason. Resolves to `false` if the delivery was
+    /// no longer held.
     pub fn dead_letter(self, reason: &str) -> Bury {
         Bury::new(self.settlement(), reason)
     }
 
-    /// Returns the message unused: place and attempt are as before. Answers `false` if the delivery was not held any
-    /// more.
+    /// Returns the message unused: its place and attempts are as before. Resolves to `false` if the delivery was no
+    /// longer held.
     pub fn give_back(self) -> GiveBack {
         GiveBack::new(self.settlement())
     }
 
-    /// The lease begins anew, with its full length. Answers `false` if the delivery was not held any more.
+    /// Restarts the lease with its full length. Resolves to `false` if the delivery was no longer held.
     pub fn touch(&self) -> Touch {
         Touch::new(Settlement::of(&self.message.held, None))
     }
 
-    /// What is needed to settle this delivery from elsewhere.
+    /// Everything needed to settle this delivery from elsewhere.
     pub fn receipt(&self) -> Receipt {
         self.message.held.receipt()
     }
 
-    /// The value, and what is needed to settle its delivery later. From here on a shutdown does not give it back.
+    /// The value, and everything needed to settle its delivery later. A shutdown will not give it back.
     pub fn into_parts(self) -> (T, Receipt) {
         let receipt = self.receipt();
         (self.message.data, receipt)

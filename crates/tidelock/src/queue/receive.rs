@@ -48,10 +48,10 @@ impl<T: Value> Opening for Queue<T> {
     }
 }
 
-/// Waits for one message. Gives `Option<Delivery<T>>`: `None` means that nothing was deliverable until the end of the
-/// wait; a broken connection is an error.
+/// Waits for one message. Resolves to `Option<Delivery<T>>`: `None` means that nothing was deliverable before the end
+/// of the wait; a broken connection is an error.
 ///
-/// Receives of one process are served in order of arrival. Dropping the future gives back what was claimed for it, so
+/// Receives of one process are served in order of arrival. Dropping the future gives back a message claimed for it, so
 /// nothing is lost and no attempt is used.
 #[must_use = "nothing is received until it is awaited"]
 pub struct Recv<T> {
@@ -60,19 +60,19 @@ pub struct Recv<T> {
     wait: Wait,
 }
 
-/// Takes one message if one is deliverable now. Gives `Option<Delivery<T>>`.
+/// Takes one message if one is deliverable now. Resolves to `Option<Delivery<T>>`.
 ///
-/// Dropping the future gives back what was claimed for it.
+/// Dropping the future gives back a message claimed for it.
 #[must_use = "nothing is received until it is awaited"]
 pub struct TryRecv<T> {
     queue: Queue<T>,
     wish: Wish,
 }
 
-/// Waits for the first message and takes with it what else is deliverable, up to a number. Gives `Vec<Delivery<T>>`, at
-/// most one per ordering key; empty means that nothing was deliverable until the end of the wait.
+/// Waits for the first message and takes with it whatever else is deliverable, up to a number. Resolves to
+/// `Vec<Delivery<T>>`, with at most one per ordering key; if empty, nothing was deliverable before the end of the wait.
 ///
-/// Dropping the future gives back what was claimed for it.
+/// Dropping the future gives back the messages claimed for it.
 #[must_use = "nothing is received until it is awaited"]
 pub struct RecvMany<T> {
     queue: Queue<T>,

@@ -12,11 +12,11 @@ use crate::codec::Value;
 use crate::error::Result;
 use crate::handover::{Incoming, incoming_options};
 
-/// Deliveries as they come: a [`Stream`] of `Result<Delivery<T>>`.
+/// Deliveries as they arrive: a [`Stream`] of `Result<Delivery<T>>`.
 ///
-/// It waits on when the queue is empty and survives outages: it backs off and goes on. An `Err` item is something
-/// that waiting does not cure: it is told again every second for as long as it lasts; only after that of a shutdown the
-/// stream ends. Options are set before the first poll. Dropping the stream gives back what it took ahead.
+/// It keeps waiting while the queue is empty, and survives outages by reconnecting with backoff. An `Err` item is an
+/// error that waiting does not cure; it is repeated every second for as long as it lasts, and only a shutdown ends the
+/// stream after it. Set options before the first poll. Dropping the stream gives back what it has prefetched.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries<T> {
     incoming: Incoming<Queue<T>, Delivery<T>>,

@@ -10,10 +10,10 @@ use crate::codec::Value;
 use crate::error::Result;
 use crate::handover::{Crew, HandlerError, crew_options};
 
-/// A handler and how it is to be run. Made by [`Queue::process`].
+/// A handler and how to run it. Created by [`Queue::process`].
 ///
-/// What the handler answers settles the message: `Ok` acks it; an error or a panic returns it after a pause
-/// ([`backoff`](Worker::backoff)) until its deliveries are used up; [`HandlerError::retry_after`] sets that pause;
+/// The handler's result settles the message: `Ok` acks it; an error or a panic returns it with a delay
+/// ([`backoff`](Worker::backoff)) until its deliveries are used up; [`HandlerError::retry_after`] sets that delay;
 /// [`HandlerError::fatal`] makes it a dead letter. Leases are renewed while a handler runs.
 #[must_use = "a worker does nothing until it is run"]
 pub struct Worker<T> {
@@ -61,7 +61,7 @@ impl<T: Value> Queue<T> {
         Worker { crew, value: PhantomData }
     }
 
-    /// As [`process`](Queue::process), with a clone of `state` for each message.
+    /// Like [`process`](Queue::process), with a clone of `state` for each message.
     pub fn process_with<S, F, Fut>(&self, state: S, handler: F) -> Worker<T>
     where
         S: Clone + Send + Sync + 'static,

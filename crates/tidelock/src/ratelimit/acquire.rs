@@ -19,7 +19,7 @@ use crate::time::{TEN_YEARS, Tick, check_duration};
 /// How long after its timeout an `acquire` waits for the answer to a check that it made just in time.
 const AFTER_TIMEOUT: Duration = Duration::from_millis(4);
 
-/// A check that waits until it passes; from [`RateLimiter::acquire`](super::RateLimiter::acquire). Await it for the
+/// A check that waits until it passes; from [`RateLimiter::acquire`](super::RateLimiter::acquire). Resolves to the
 /// [`Verdict`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked until it is awaited"]
@@ -30,9 +30,9 @@ pub struct Acquire<'a> {
 options!(Acquire);
 
 impl Acquire<'_> {
-    /// The longest time to wait: 0..=10 years; 0 is a plain check. Default: no end but a shutdown.
+    /// The longest time to wait: 0..=10 years; 0 is a plain check. Default: until a shutdown.
     ///
-    /// A refusing verdict is answered at once when the request cannot pass in time.
+    /// If the request cannot pass in time, the refusing verdict is returned at once.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

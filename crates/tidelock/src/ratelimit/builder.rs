@@ -12,26 +12,27 @@ use crate::name::{self, Address};
 use crate::tidelock::{Tidelock, World};
 use crate::time::{MINUTE, SECOND, check_duration};
 
-/// What a limiter answers when its backend gives no answer.
+/// What a limiter answers when its backend does not.
 ///
-/// That is: the connection is lost, no answer came within [`answer_within`](RateLimiterBuilder::answer_within), or the
-/// server cannot serve just now (it is loading, its cluster is down, it is a replica). While the connection is known
-/// to be down, the answer comes without waiting. State that cannot be read is an error under each policy.
+/// That is the case if the connection is lost, if no answer came within
+/// [`answer_within`](RateLimiterBuilder::answer_within), or if the server cannot serve at the moment (it is loading,
+/// its cluster is down, it is a replica). While the connection is known to be down, the answer comes without waiting.
+/// State that cannot be read is an error under every policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OnUnavailable {
-    /// The error.
+    /// Return the error.
     Error,
-    /// The request passes; `remaining` is 0.
+    /// Let the request pass; `remaining` is 0.
     Allow,
-    /// The request is refused for a second.
+    /// Refuse the request for a second.
     Deny,
-    /// A limiter in this process decides, with its part of each limit and burst, rounded up and at least 1.
+    /// Let a limiter in this process decide, with its share of each limit and burst, rounded up and at least 1.
     ///
-    /// It knows what the backend allowed this process, so it does not begin from zero. What it allows alone is not
-    /// reported later: when the backend is back, the backend decides by its own counts.
+    /// It has counted what the backend allowed this process, so it does not begin from zero. What it allows on its own
+    /// is not reported later: when the backend is back, the backend decides by its own counts.
     Local {
-        /// The part of each limit that this process takes: above 0, at most 1. One over the number of processes keeps
-        /// the fleet inside its limits.
+        /// The share of each limit for this process: above 0, at most 1. One divided by the number of processes keeps
+        /// the fleet within its limits.
         share: f64,
     },
 }
@@ -72,19 +73,19 @@ impl RateLimiterBuilder {
         }
     }
 
-    /// Adds a limit. All limits of a limiter are judged together, all or nothing.
+    /// Adds a limit. All limits of a limiter are checked together, all or nothing.
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limits.push(limit);
         self
     }
 
-    /// Takes a checked set of limits, instead of single ones.
+    /// Uses a checked set of limits, instead of single ones.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.set = Some(limits);
         self
     }
 
-    /// Makes a refused check count too: who keeps hammering stays out until it pauses. Default off.
+    /// Makes a refused check count too: a caller who keeps hammering stays out until it pauses. Default off.
     ///
     /// Window counts stop at 10^12, buckets at twice their capacity. A waiting `acquire` counts one refusal.
     pub fn count_refused(mut self) -> Self {
@@ -92,19 +93,20 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// What to answer when the backend gives no answer. Default [`OnUnavailable::Error`].
+    /// What to answer when the backend does not. Default [`OnUnavailable::Error`].
     pub fn on_unavailable(mut self, policy: OnUnavailable) -> Self {
         self.options.on_unavailable = policy;
         self
     }
 
-    /// Without an answer after this time the backend is unavailable for this try: 1 ms..=1 min, default 1 s.
+    /// The time without an answer after which the backend counts as unavailable for this request: 1 ms..=1 min, default
+    /// 1 s.
     pub fn answer_within(mut self, within: Duration) -> Self {
         self.options.answer_within = within;
         self
     }
 
-    /// Makes the limiter. No I/O. *Invalid configuration* names the option, its range and what came.
+    /// Creates the limiter. No I/O. An error of kind *invalid configuration* names the option, its range and its value.
     pub fn build(self) -> Result<RateLimiter> {
         let Self { world, address, limits, set, options } = self;
         let context = |error: Error| error.in_context(format_args!("ratelimit {:?}", address.id));

@@ -15,15 +15,15 @@ const MAX_LIMITS: usize = 8;
 /// Longest name of a limit, in bytes.
 const MAX_NAME: usize = 64;
 
-/// One limit: so many units per window, counted by one of three algorithms.
+/// One limit: a number of units per window, counted by one of three algorithms.
 ///
 /// | algorithm | in a window W it admits | state | choose it |
 /// |---|---|---|---|
-/// | sliding (default) | the limit per window of the clock, less what the window before still weighs; in any span W up to nearly twice, spread over it | two counts | unless there is a reason |
-/// | [`fixed`](Self::fixed) | the limit in each window of the clock, so up to twice the limit around a boundary | one count | for quotas that reset on the hour or at midnight (UTC) |
+/// | sliding (default) | the limit per clock-aligned window, less the weighted remainder of the previous one; in any span W up to nearly twice, spread over it | two counts | unless there is a reason not to |
+/// | [`fixed`](Self::fixed) | the limit in each clock-aligned window, so up to twice the limit around a boundary | one count | for quotas that reset on the hour or at midnight (UTC) |
 /// | [`token_bucket`](Self::token_bucket) | `burst + t · limit / W` in any span `t` | used tokens | for single-digit limits, and to allow bursts over an even rate |
 ///
-/// A limit is a plain value. It is checked when a [`Limits`] or a limiter is made of it.
+/// A limit is a plain value. It is checked when a [`Limits`] or a limiter is created from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     units: u64,
@@ -61,34 +61,35 @@ impl Limit {
 
     /// The length of the window: whole milliseconds, 1 ms..=10 years. Default 1 s.
     ///
-    /// Windows are aligned to the Unix epoch. Of a token bucket it is the time in which `limit` tokens come back,
+    /// Windows are aligned to the Unix epoch. For a token bucket it is the time in which `limit` tokens are refilled,
     /// evenly.
     pub fn window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// What reports call the limit: 1..=64 of `A-Z a-z 0-9 _ . -`. Default algorithm and window, as `sliding-60s`.
+    /// The name of the limit in reports: 1..=64 of `A-Z a-z 0-9 _ . -`. Default: algorithm and window, such as
+    /// `sliding-60s`.
     ///
-    /// It is no part of what counts belong to: a limit that is renamed keeps its counts.
+    /// Counts do not depend on it: a renamed limit keeps its counts.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Counts each window of the clock on its own.
+    /// Counts each clock-aligned window separately.
     pub fn fixed(mut self) -> Self {
         self.algorithm = Algorithm::Fixed;
         self
     }
 
-    /// Counts used tokens, which come back evenly (GCRA).
+    /// Counts used tokens, which are refilled evenly (GCRA).
     pub fn token_bucket(mut self) -> Self {
         self.algorithm = Algorithm::TokenBucket;
         self
     }
 
-    /// How many tokens the bucket holds: 1..=10^12, default `limit`. Token bucket only.
+    /// The capacity of the bucket: 1..=10^12 tokens, default `limit`. Token bucket only.
     pub fn burst(mut self, capacity: u64) -> Self {
         self.burst = Some(capacity);
         self
@@ -146,7 +147,7 @@ fn default_name(algorithm: Algorithm, window: u64) -> String {
     }
 }
 
-/// A checked set of 1 to 8 limits that are judged together, all or nothing. Cheap to clone.
+/// A checked set of 1 to 8 limits that are applied together, all or nothing. Cheap to clone.
 ///
 /// ```
 /// use tidelock::ratelimit::{Limit, Limits};
@@ -169,7 +170,7 @@ struct Inner {
 }
 
 impl Limits {
-    /// Checks the limits: 1 to 8, each inside its ranges, no two with the same algorithm and window, nor with the same
+    /// Checks the limits: 1 to 8, each within its ranges, no two with the same algorithm and window, nor with the same
     /// name. *Invalid configuration* otherwise.
     pub fn new(limits: impl IntoIterator<Item = Limit>) -> Result<Self> {
         let (mut rules, mut names) = (Vec::<Rule>::new(), Vec::<Arc<str>>::new());

@@ -127,7 +127,7 @@ enum Ending {
     RefusalIsError,
 }
 
-/// The answer to a [`Check`], [`CheckOrErr`] or [`Peek`] on its way. In process it is ready when first polled.
+/// The pending answer to a [`Check`], [`CheckOrErr`] or [`Peek`]. In process it is ready when first polled.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Judging<'a> {
     state: State<'a>,
@@ -204,9 +204,9 @@ macro_rules! options {
                 self
             }
 
-            /// Judges this one request by other limits than the limiter's, for example those of the user's plan.
+            /// Applies other limits than the limiter's to this request, for example those of the user's plan.
             ///
-            /// Counts belong to algorithm and window, so limits that share both judge the same count.
+            /// Counts belong to algorithm and window, so limits that share both use the same count.
             pub fn limits(mut self, limits: &Limits) -> Self {
                 self.ask.limits = Some(limits.clone());
                 self
@@ -216,7 +216,7 @@ macro_rules! options {
 }
 pub(super) use options;
 
-/// A check; from [`RateLimiter::check`]. Await it for the [`Verdict`].
+/// A check; from [`RateLimiter::check`]. Resolves to the [`Verdict`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Check<'a> {
@@ -234,7 +234,7 @@ impl<'a> IntoFuture for Check<'a> {
     }
 }
 
-/// A check whose refusal is an error; from [`RateLimiter::check_or_err`]. Await it for the [`Verdict`].
+/// A check whose refusal is an error; from [`RateLimiter::check_or_err`]. Resolves to the [`Verdict`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct CheckOrErr<'a> {
@@ -252,7 +252,7 @@ impl<'a> IntoFuture for CheckOrErr<'a> {
     }
 }
 
-/// A look that changes nothing; from [`RateLimiter::peek`]. Await it for the [`Verdict`].
+/// A read that changes nothing; from [`RateLimiter::peek`]. Resolves to the [`Verdict`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Peek<'a> {
@@ -269,7 +269,7 @@ impl<'a> IntoFuture for Peek<'a> {
     }
 }
 
-/// A request to forget an identifier; from [`RateLimiter::reset`]. Await it for whether there was anything.
+/// A request to forget an identifier; from [`RateLimiter::reset`]. Resolves to whether there were any counts.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Reset<'a> {

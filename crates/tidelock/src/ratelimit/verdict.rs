@@ -17,11 +17,11 @@ use crate::word::words;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DecidedBy {
-    /// The backend, as it should be.
+    /// The backend: the normal case.
     Backend,
     /// A limiter of this process, while the backend was unavailable.
     Local,
-    /// Nobody: the backend was unavailable, and the limiter is told what to assume.
+    /// Nobody: the backend was unavailable, and the limiter's policy assumed an answer.
     Assumed,
 }
 
@@ -29,8 +29,8 @@ words!(DecidedBy: Self::Backend => "backend", Self::Local => "local", Self::Assu
 
 /// The answer of a limiter.
 ///
-/// `limit`, `remaining` and `reset_in` are those of one limit: when refused, of the one that refuses longest; otherwise
-/// of the one with the least remaining. [`parts`](Self::parts) tells of each. Times are serialized in milliseconds.
+/// `limit`, `remaining` and `reset_in` are those of one limit: if refused, of the one that refuses longest; otherwise
+/// of the one with the least remaining. [`parts`](Self::parts) has each of them. Times are serialized in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 #[must_use = "a refusal is a value, not an error"]
@@ -44,7 +44,7 @@ pub struct Verdict {
     /// Time until the window ends, or until the bucket is full again.
     #[serde(serialize_with = "millis")]
     pub reset_in: Duration,
-    /// Time until the same request passes if nothing else is counted; zero when not limited.
+    /// Time until the same request passes, if nothing else is counted; zero when not limited.
     #[serde(serialize_with = "millis")]
     pub retry_after: Duration,
     /// Who decided.
@@ -52,7 +52,7 @@ pub struct Verdict {
     parts: Parts,
 }
 
-/// What one limit said.
+/// The result of one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     name: Arc<str>,
@@ -135,14 +135,14 @@ impl Verdict {
         self
     }
 
-    /// What each limit said, in the order in which they were declared.
+    /// The result of each limit, in the order of their declaration.
     pub fn parts(&self) -> &[Part] {
         self.parts.as_slice()
     }
 
-    /// Header fields for an HTTP answer: `RateLimit-Policy`, `RateLimit` and, when limited, `Retry-After`.
+    /// Header fields for an HTTP response: `RateLimit-Policy`, `RateLimit` and, when limited, `Retry-After`.
     ///
-    /// Whole seconds, rounded up; one item per limit. The first two follow the IETF draft
+    /// In whole seconds, rounded up; one item per limit. The first two follow the IETF draft
     /// `draft-ietf-httpapi-ratelimit-headers`.
     ///
     /// ```

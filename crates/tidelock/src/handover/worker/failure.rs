@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::error::BoxError;
 
-/// Why a handler failed, and what is to be done about it.
+/// Why a handler failed, and what to do about it.
 ///
-/// Any error becomes one by `?`, and then means: again, by the worker's backoff.
+/// Any error converts into one with `?`, which means: retry with the worker's backoff.
 pub struct HandlerError {
     pub(crate) error: BoxError,
     pub(crate) remedy: Remedy,
@@ -27,8 +27,8 @@ impl HandlerError {
         Self { error: error.into(), remedy: Remedy::None }
     }
 
-    /// The message is to be handed out again after `delay` (at most the handle's `max_nack_delay`), whatever the
-    /// backoff says.
+    /// The message is to be delivered again after `delay` (at most the handle's `max_nack_delay`), regardless of the
+    /// backoff.
     pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
         Self { error: error.into(), remedy: Remedy::After(delay) }
     }

@@ -11,42 +11,42 @@ use crate::handover::store::{Action, Settled};
 #[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct WorkerReport {
-    /// Handled, and gone.
+    /// Processed and acknowledged.
     pub acked: u64,
     /// Failed, and returned for another delivery.
     pub nacked: u64,
     /// Failed for good, expired while held, or undecodable: now dead letters.
     pub dead: u64,
-    /// Not held any more when they were settled; somebody else has or had them.
+    /// No longer held when they were settled; another consumer has or had them.
     pub stale: u64,
     /// Returned unused: not started, or not finished in time after the stop signal.
     pub given_back: u64,
-    /// What the backend had not confirmed five seconds after the grace, because it was away: settled by then, or delivered
-    /// again when its lease is over.
+    /// Not confirmed by the backend five seconds after the grace, because it was away: settled by then, or delivered
+    /// again when the lease ends.
     pub left: u64,
-    /// Why the worker ended before it was told to; [`run_until`](crate::Worker::run_until) returns it instead. Serialized
-    /// as its text.
+    /// Why the worker ended before it was told to; [`run_until`](crate::Worker::run_until) returns it instead.
+    /// Serialized as text.
     #[serde(serialize_with = "as_optional_text")]
     pub error: Option<Error>,
 }
 
-/// What a running worker has done so far, and what it does now.
+/// What a running worker has done so far, and what it is doing now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WorkerStats {
-    /// Handled, and gone.
+    /// Processed and acknowledged.
     pub acked: u64,
     /// Failed, and returned for another delivery.
     pub nacked: u64,
     /// Failed for good, expired while held, or undecodable: now dead letters.
     pub dead: u64,
-    /// Not held any more when they were settled; somebody else has or had them.
+    /// No longer held when they were settled; another consumer has or had them.
     pub stale: u64,
     /// Returned unused: not started, or not finished in time after the stop signal.
     pub given_back: u64,
-    /// Handlers that run.
+    /// Handlers that are running.
     pub running: usize,
-    /// Messages taken ahead.
+    /// Prefetched messages.
     pub prefetched: usize,
 }
 

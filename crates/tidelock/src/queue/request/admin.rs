@@ -36,10 +36,10 @@ pub(crate) fn counted(site: &Site, operation: &str, changes: Changes) -> Result<
     }
 }
 
-/// Stops hand-over in all processes. Gives [`Changed`].
+/// Pauses delivery in all processes. Resolves to [`Changed`].
 ///
-/// Sends, settles, due times, lease ends and expiry go on; receivers stay waiting. A second pause replaces the end and
-/// the reason of the first. Dropping the future withdraws it unless it was sent.
+/// Sends, settles, due times, lease ends and expiry continue; receivers keep waiting. A second pause replaces the end
+/// and the reason of the first. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is paused until it is awaited"]
 pub struct Pause {
@@ -53,7 +53,7 @@ impl Pause {
         Self { site: Arc::clone(site), for_at_most: None, reason: None }
     }
 
-    /// The pause ends by itself after so long: 1 ms..=10 years. Default: it lasts until resumed.
+    /// Ends the pause automatically after this time: 1 ms..=10 years. Default: it lasts until resumed.
     pub fn for_at_most(mut self, time: Duration) -> Self {
         self.for_at_most = Some(time);
         self
@@ -113,9 +113,9 @@ impl Remove {
     }
 }
 
-/// Removes all ready and delayed messages that are there when it begins. Gives their number.
+/// Removes all ready and delayed messages that exist when it begins. Resolves to their number.
 ///
-/// It goes in bounded steps. Dropping the future ends it with the step under way.
+/// It proceeds in bounded steps. Dropping the future ends it after the current step.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct Purge(pub(crate) Arc<Site>);
@@ -127,11 +127,11 @@ impl Purge {
     }
 }
 
-/// Removes the queue and all about it: messages, leases, dead letters, dedup keys, pause. Gives whether anything was
-/// there.
+/// Deletes the queue and everything in it: messages, leases, dead letters, deduplication keys, pause. Resolves to
+/// whether anything existed.
 ///
-/// Its numbers go on where they were, so no old receipt fits a new message. Dropping the future withdraws it unless it
-/// was sent.
+/// Ids and fences continue from where they were, so no old receipt matches a new message. Dropping the future withdraws
+/// the request unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is deleted until it is awaited"]
 pub struct Delete(pub(crate) Arc<Site>);

@@ -46,7 +46,7 @@ impl Eye {
     }
 }
 
-/// The queue as a whole, at one instant. Gives [`QueueStats`]. Dropping the future does nothing.
+/// Statistics of the queue at one instant. Resolves to [`QueueStats`]. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Stats(Arc<Site>);
@@ -64,8 +64,8 @@ impl Stats {
     }
 }
 
-/// One unfinished message. Gives `Option<MessageInfo>`; `None`: finished, dead, or never there. Dropping the future
-/// does nothing.
+/// Reads one unfinished message. Resolves to `Option<MessageInfo>`; `None` if it is finished, dead, or never existed.
+/// Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Get {
@@ -86,10 +86,10 @@ impl Get {
     }
 }
 
-/// The messages of one state, page by page. Gives [`Page<MessageInfo>`].
+/// Lists the messages in one state, page by page. Resolves to [`Page<MessageInfo>`].
 ///
-/// Ready ones in hand-out order and then the blocked ones by key, delayed ones by due time, leased ones by lease end.
-/// Dropping the future does nothing.
+/// Ready messages are in delivery order, followed by the blocked ones by key; delayed ones by due time, leased ones by
+/// lease end. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct List {
@@ -110,7 +110,7 @@ impl List {
         self
     }
 
-    /// Continues behind an earlier page: its `next`.
+    /// Continues after an earlier page: pass its `next`.
     pub fn after(mut self, page: &PageToken) -> Self {
         self.after = Some(page.clone());
         self
@@ -124,8 +124,8 @@ impl List {
     }
 }
 
-/// The first deliverable messages in hand-out order, without the blocked ones. Gives `Vec<MessageInfo>`. Dropping the
-/// future does nothing.
+/// The next deliverable messages in delivery order, without the blocked ones. Resolves to `Vec<MessageInfo>`. Dropping
+/// the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Peek {

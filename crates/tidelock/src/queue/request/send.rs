@@ -15,20 +15,20 @@ use crate::queue::{Queue, store_of};
 use crate::request::{awaitable, opaque};
 use crate::time::Timestamp;
 
-/// What a send gave.
+/// The result of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Sent {
-    /// The message; of a duplicate, the first one with its key.
+    /// The message's id; of a duplicate, that of the first message with its key.
     pub id: MessageId,
-    /// Whether a message with this dedup key was accepted before, so that this send wrote nothing.
+    /// Whether a message with this deduplication key had been accepted before, so that this send wrote nothing.
     pub duplicate: bool,
 }
 
-/// A message on its way into a queue. Gives [`Sent`].
+/// A message to be sent to a queue. Resolves to [`Sent`].
 ///
-/// Sends that are awaited at the same time share round trips. Dropping the future before it was sent withdraws it; after
-/// that it may take effect.
+/// Sends that are awaited at the same time share round trips. Dropping the future before it was sent withdraws it;
+/// after that it may take effect.
 #[must_use = "nothing is sent until it is awaited"]
 pub struct SendRequest<T> {
     queue: Queue<T>,
@@ -41,14 +41,14 @@ impl<T: Value> SendRequest<T> {
         Self { draft: Draft::new(queue.options.border.encode(value)), queue: queue.clone(), when: When::default() }
     }
 
-    /// First due so long after it was accepted: 0..=10 years, default now. Not together with [`at`](Self::at).
+    /// Delays its first delivery: 0..=10 years after it was accepted, default none. Not together with [`at`](Self::at).
     pub fn delay(mut self, delay: Duration) -> Self {
         self.when.delay = Some(delay);
         self
     }
 
-    /// First due at this instant of the backend's clock, at most 10 years ahead; one in the past is now. Not together
-    /// with [`delay`](Self::delay).
+    /// Due at this instant of the backend's clock, at most 10 years ahead; one in the past means now. Not together with
+    /// [`delay`](Self::delay).
     pub fn at(mut self, at: impl Into<Timestamp>) -> Self {
         self.when.at = Some(at.into());
         self
@@ -60,32 +60,33 @@ impl<T: Value> SendRequest<T> {
         self
     }
 
-    /// Messages with one key are handed out in the order of their sends and one at a time: 1..=512 bytes.
+    /// Messages with the same key are delivered in send order and one at a time: 1..=512 bytes.
     pub fn ordering_key(mut self, key: &str) -> Self {
         self.draft.ordering_key = Some(key.into());
         self
     }
 
-    /// One message per key and window ([`dedup_for`](Self::dedup_for)): 1..=512 bytes. A later send with the key
-    /// writes nothing and gives the first one's id, whatever became of that message.
+    /// At most one message per key and window ([`dedup_for`](Self::dedup_for)): 1..=512 bytes. A later send with the
+    /// same key writes nothing and returns the first one's id, whatever happened to that message.
     pub fn dedup_key(mut self, key: &str) -> Self {
         self.draft.dedup_key = Some(key.into());
         self
     }
 
-    /// How long the dedup key is remembered from the first acceptance on: 1 ms..=10 years, default 7 days.
+    /// How long the deduplication key is remembered after its first use: 1 ms..=10 years, default 7 days.
     pub fn dedup_for(mut self, window: Duration) -> Self {
         self.draft.dedup_for = Some(window);
         self
     }
 
-    /// Attaches a JSON value under a name; it is handed over unchanged and counts towards the payload limit.
+    /// Attaches a JSON value under a name; it is delivered unchanged and counts towards the payload limit.
     pub fn meta(mut self, name: &str, value: &impl Serialize) -> Self {
         self.draft.attach(name, value);
         self
     }
 
-    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels beside the meta and counts towards no limit.
+    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels separately from the metadata and
+    /// counts towards no limit.
     pub fn traceparent(mut self, context: &str) -> Self {
         self.draft.trace = Some(context.into());
         self
@@ -135,10 +136,10 @@ pub(crate) fn full(depth: u64, limit: u64) -> Error {
     Error::new(ErrorKind::CapacityReached, text).retryable()
 }
 
-/// Several messages, stored all or none. Gives a [`Sent`] for each, in order.
+/// Several messages, stored all or none. Resolves to a [`Sent`] for each, in order.
 ///
-/// 1..=1,000 items of one queue and tenant and at most 16 MiB together. Dropping the future before it was sent withdraws
-/// it; after that it may take effect.
+/// 1..=1,000 items of one queue and tenant, and at most 16 MiB together. Dropping the future before it was sent
+/// withdraws it; after that it may take effect.
 #[must_use = "nothing is sent until it is awaited"]
 pub struct SendMany<T> {
     queue: Queue<T>,
