@@ -137,10 +137,10 @@ use crate::error::Result;
 use crate::handover::{Receivers, Site};
 use crate::name::Address;
 
-/// A door to the jobs of one name, with inputs `I` and results `O`. Cloned freely; every handle with the same tenant and id,
-/// in any process, is a door to the same jobs.
+/// A handle to the jobs of one name, with inputs `I` and results `O`. Cloned freely; all handles with the same tenant
+/// and id, in any process, refer to the same jobs.
 ///
-/// Made by [`Tidelock::job`](crate::Tidelock::job). The [module](self) tells how jobs behave.
+/// Created by [`Tidelock::job`](crate::Tidelock::job). How jobs behave is described in the [module](self).
 pub struct Job<I, O> {
     options: Arc<Options<I>>,
     receivers: Arc<Receivers>,
@@ -152,14 +152,14 @@ impl<I, O> Job<I, O> {
         &self.receivers.site
     }
 
-    /// The id that it was built with.
+    /// The name of the jobs.
     pub fn id(&self) -> &str {
         &self.site().address.id
     }
 }
 
 impl<I: Value, O: Value> Job<I, O> {
-    /// The jobs of the same id of another tenant, with the same options. Tenants share nothing.
+    /// The jobs with the same id and options of another tenant. Tenants share no data.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
@@ -168,22 +168,23 @@ impl<I: Value, O: Value> Job<I, O> {
         Self { options: Arc::clone(&self.options), receivers, result: PhantomData }
     }
 
-    /// A job with this input. The input is encoded here, once; what is wrong with it is told when it is awaited.
+    /// Submits a job with this input. The input is encoded here, once; a failure to encode it is reported when the
+    /// request is awaited.
     pub fn submit(&self, input: &I) -> Submit<I> {
         Submit::new(&self.receivers, &self.options, input)
     }
 
-    /// Several jobs at once, all or nothing: each item is a [`submit`](Job::submit) of this name.
+    /// Submits several jobs at once, all or nothing: each item is a [`submit`](Job::submit) of this name.
     pub fn submit_many(&self, items: impl IntoIterator<Item = Submit<I>>) -> SubmitMany<I> {
         SubmitMany::new(&self.receivers, items)
     }
 
-    /// Waits for the end of a job and gives its result.
+    /// Waits for the end of a job and returns its result.
     pub fn join(&self, id: impl Into<JobId>) -> Join<O> {
         Join::new(self.site(), self.options.border.codec, id.into())
     }
 
-    /// Ends a job for good, whether it waits or runs.
+    /// Cancels a job for good, whether it is waiting or running.
     pub fn cancel(&self, id: impl Into<JobId>) -> Cancel {
         Cancel::new(self.site(), id.into())
     }
@@ -193,27 +194,27 @@ impl<I: Value, O: Value> Job<I, O> {
         Retry::new(self.site(), id.into(), self.options.max_depth)
     }
 
-    /// Removes a job that does not run, and all about it.
+    /// Removes a job that is not running, with everything about it.
     pub fn remove(&self, id: impl Into<JobId>) -> Remove {
         Remove::new(self.site(), id.into())
     }
 
-    /// One job.
+    /// Reads one job.
     pub fn get(&self, id: impl Into<JobId>) -> Get {
         Get::new(self.site(), self.options.border.codec, id.into())
     }
 
-    /// The jobs that a filter finds.
+    /// Lists the jobs that match a filter.
     pub fn list(&self, filter: JobFilter) -> List {
         List::new(self.site(), self.options.border.codec, filter)
     }
 
-    /// What happened, and happens, to one job.
+    /// The past and future events of one job.
     pub fn events(&self, id: impl Into<JobId>) -> JobEvents {
         JobEvents::new(self.site(), self.options.border.codec, id.into())
     }
 
-    /// Stops the start of runs in all processes.
+    /// Pauses the start of runs in all processes.
     pub fn pause(&self) -> Pause {
         Pause::new(self.site())
     }
@@ -223,12 +224,12 @@ impl<I: Value, O: Value> Job<I, O> {
         Resume(Arc::clone(self.site()))
     }
 
-    /// All jobs of the name.
+    /// Statistics of all jobs of this name.
     pub fn stats(&self) -> Stats {
         Stats(Arc::clone(self.site()))
     }
 
-    /// Removes all jobs of the name and all about them, running ones too.
+    /// Deletes all jobs of this name with everything about them, including running ones.
     pub fn delete(&self) -> Delete {
         Delete(Arc::clone(self.site()))
     }

@@ -127,32 +127,32 @@ use crate::time::Timestamp;
 pub enum Start {
     /// Just before the first retained event.
     Earliest,
-    /// Behind the newest event.
+    /// After the newest event.
     Latest,
-    /// Behind this place. If events there are no longer retained, the gap is told first.
+    /// After this position. If events there are no longer retained, the gap is delivered first.
     After(Cursor),
-    /// Just before the first retained event that was published at or after this instant, else as `Latest`.
+    /// Just before the first retained event that was published at or after this instant; if there is none, as `Latest`.
     At(Timestamp),
 }
 
-/// A door to one topic of values of type `T`. Cloned freely; every handle with the same tenant and id, in any process, is
-/// a door to the same topic.
+/// A handle to a topic of values of type `T`. Cloned freely; all handles with the same tenant and id, in any process,
+/// refer to the same topic.
 ///
-/// Made by [`Tidelock::topic`](crate::Tidelock::topic). The [module](self) tells how a topic behaves.
+/// Created by [`Tidelock::topic`](crate::Tidelock::topic). How a topic behaves is described in the [module](self).
 pub struct Topic<T> {
     pub(crate) options: Arc<Options<T>>,
     pub(crate) site: Arc<Site>,
 }
 
 impl<T> Topic<T> {
-    /// The id that it was built with.
+    /// The topic's id.
     pub fn id(&self) -> &str {
         &self.site.address.id
     }
 }
 
 impl<T: Value> Topic<T> {
-    /// The topic of the same id of another tenant, with the same options. Tenants share nothing.
+    /// The topic with the same id and options of another tenant. Tenants share no data.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
@@ -160,47 +160,48 @@ impl<T: Value> Topic<T> {
         Self { options: Arc::clone(&self.options), site: Site::at(&self.site.world, &address) }
     }
 
-    /// An event with this value. The value is encoded here, once; what is wrong with it is told when it is awaited.
+    /// Publishes an event with this value. The value is encoded here, once; a failure to encode it is reported when the
+    /// request is awaited.
     pub fn publish(&self, event: &T) -> Publish<T> {
         Publish::new(self, event)
     }
 
-    /// Several events at once, all or nothing: each item is a [`publish`](Topic::publish) of this topic.
+    /// Publishes several events at once, all or nothing: each item is a [`publish`](Topic::publish) of this topic.
     pub fn publish_many(&self, items: impl IntoIterator<Item = Publish<T>>) -> PublishMany<T> {
         PublishMany::new(self, items)
     }
 
-    /// Begins to define a reader of a group.
+    /// Starts the definition of a reader of a group.
     pub fn reader(&self, group: &str) -> ReaderBuilder<T> {
         ReaderBuilder::new(self, group)
     }
 
-    /// Every event in order, from a place on; no group, nothing to commit.
+    /// Follows every event in order, from a position on; no group, nothing to commit.
     pub fn follow(&self) -> Follow<T> {
         Follow::new(self)
     }
 
-    /// The retained events, page by page; does not wait.
+    /// Reads the retained events, page by page; does not wait.
     pub fn read(&self) -> ReadPage<T> {
         ReadPage::new(self)
     }
 
-    /// The place behind the newest event ever published.
+    /// The position after the newest event ever published.
     pub fn latest_cursor(&self) -> LatestCursor {
         LatestCursor(Arc::clone(&self.site))
     }
 
-    /// The groups: looking at them, creating, moving, pausing, removing.
+    /// The groups: to inspect, create, move, pause or remove them.
     pub fn groups(&self) -> Groups {
         Groups(Arc::clone(&self.site))
     }
 
-    /// The topic as a whole.
+    /// Statistics of the topic.
     pub fn stats(&self) -> Stats {
         Stats(Arc::clone(&self.site))
     }
 
-    /// Removes log, groups, dead letters and dedup keys.
+    /// Deletes log, groups, dead letters and deduplication keys.
     pub fn delete(&self) -> Delete {
         Delete(Arc::clone(&self.site))
     }

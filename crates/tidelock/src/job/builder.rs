@@ -101,8 +101,8 @@ pub(super) struct Options<I> {
 
 /// Defines a job: options with defaults, checked by [`build`](JobBuilder::build).
 ///
-/// What concerns runs is stored with each job when it is submitted: a worker obeys the job, not its own handle. Durations
-/// count whole milliseconds, fractions rounded up; the longest is 10 years unless it says otherwise.
+/// The options that govern runs are stored with each job when it is submitted: workers follow the job, not their own
+/// handle. Durations are in whole milliseconds, fractions rounded up; the longest is 10 years unless stated otherwise.
 #[must_use = "a builder does nothing until it is built"]
 pub struct JobBuilder<I, O> {
     world: Arc<World>,
@@ -144,35 +144,34 @@ impl<I, O> JobBuilder<I, O> {
         }
     }
 
-    /// Runs that may fail: 1..=1,000,000, default 1. The failure that reaches it ends the job. Runs that are given back or
-    /// rescheduled, and those that end by a lost lease, do not count.
+    /// The number of failed runs after which a job ends: 1..=1,000,000, default 1, so that the first failure ends it.
+    /// Runs that are given back or rescheduled, and those that end by a lost lease, do not count.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.run.attempts = attempts;
         self
     }
 
-    /// The pause before the next run, by the number of failures: base and max 0..=7 days, factor 1..=10. Default: again at
-    /// once.
+    /// The pause before the next run, by the number of failures: base and max 0..=7 days, factor 1..=10. Default: none.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.run.backoff = Some(backoff);
         self
     }
 
-    /// Runs that may end by a lost lease, as when a process dies: 1..=1,000, default 5.
+    /// The number of runs that may end by a lost lease, as when a process dies: 1..=1,000, default 5.
     pub fn max_crashes(mut self, crashes: u32) -> Self {
         self.run.max_crashes = crashes;
         self
     }
 
-    /// How long a worker that is not heard of keeps a job: 100 ms..=10 years, default 30 s; with
-    /// [`manual_heartbeat`](Self::manual_heartbeat) 1 ms..=10 years. It is renewed every third of it.
+    /// How long a worker keeps a job without renewing its lease: 100 ms..=10 years, default 30 s; with
+    /// [`manual_heartbeat`](Self::manual_heartbeat) 1 ms..=10 years. It is renewed every third of its length.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.run.lease = lease;
         self
     }
 
-    /// Only the handler renews its lease, by [`heartbeat`](super::JobContext::heartbeat). Default: the worker does, also
-    /// while a handler is stuck.
+    /// Only the handler renews its lease, by calling [`heartbeat`](super::JobContext::heartbeat). Default: the worker
+    /// does, even while a handler hangs.
     pub fn manual_heartbeat(mut self) -> Self {
         self.run.manual_heartbeat = true;
         self
@@ -186,52 +185,53 @@ impl<I, O> JobBuilder<I, O> {
         self
     }
 
-    /// The longest run, from its claim to its end: 1 ms..=10 years, default none. Heartbeats do not move it.
+    /// The longest run, from its claim to its end: 1 ms..=10 years, default none. Heartbeats do not extend it.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.run.timeout = timeout.into();
         self
     }
 
-    /// From the stop token of a run to the drop of its handler's future: 0..=10 minutes, default 5 s.
+    /// The time from a run's stop token to the drop of its handler's future: 0..=10 minutes, default 5 s.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.run.stop_grace = grace;
         self
     }
 
-    /// A job that was not started so long after its present due time ends as `EXPIRED`: 1 ms..=10 years or `None`, default
-    /// 7 days.
+    /// A job that has not started this long after its current due time ends as `EXPIRED`: 1 ms..=10 years or `None`,
+    /// default 7 days.
     pub fn max_wait(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.run.max_wait = wait.into();
         self
     }
 
-    /// How long record, result, steps and events of a job are kept after its end: 1 ms..=10 years, default 7 days.
+    /// How long the record, result, steps and events of a job are kept after its end: 1 ms..=10 years, default 7 days.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.run.retention = retention;
         self
     }
 
-    /// The shortest life of a dedup key, from its submit: 1 ms..=10 years, default 7 days. It lives at least as long as
-    /// the record of its job.
+    /// The minimum life of a deduplication key, from its submit: 1 ms..=10 years, default 7 days. It lives at least as
+    /// long as the record of its job.
     pub fn dedup_for(mut self, window: Duration) -> Self {
         self.dedup_for = window;
         self
     }
 
-    /// The most bytes of input and meta of one job, of a result, and of what one step keeps: 1..=16 MiB, default 131,072.
+    /// The maximum size of input and metadata of one job, of a result, and of the value of one step: 1..=16 MiB,
+    /// default 131,072 bytes.
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.border.limit = bytes;
         self
     }
 
-    /// Submits and retries that would make more than this ready and delayed are refused (*capacity reached*): 1..=2^53−1 or
-    /// `None`, default `None`. Runs that come back are never refused.
+    /// Submits and retries that would exceed this number of ready and delayed jobs are refused (*capacity reached*):
+    /// 1..=2^53−1 or `None`, default `None`. Runs that are returned are never refused.
     pub fn max_depth(mut self, max: impl Into<Option<u64>>) -> Self {
         self.max_depth = max.into();
         self
     }
 
-    /// How inputs, results and what steps keep become bytes. Default JSON.
+    /// How inputs, results and values of steps are encoded. Default JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.border.codec = codec;
         self
@@ -252,9 +252,9 @@ impl<I, O> JobBuilder<I, O> {
         self.check(|input: &I| input.validate())
     }
 
-    /// Checks the options and makes the handle. Does no I/O, and starts nothing.
+    /// Checks the options and creates the handle. Does no I/O, and starts nothing.
     ///
-    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
+    /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL, or an option is out of its range.
     pub fn build(self) -> Result<Job<I, O>>
     where
         I: Value,

@@ -18,12 +18,12 @@ use crate::queue::Removed;
 use crate::request::awaitable;
 use crate::word::words;
 
-/// What became of a cancel.
+/// The outcome of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CancelOutcome {
-    /// It is cancelled now. A run under way is told, and whatever it still says counts no more.
+    /// It is cancelled now. A run under way is told to stop, and whatever it returns is ignored.
     Cancelled,
     /// It had ended before, in this state; nothing changed.
     AlreadyFinished(JobState),
@@ -31,16 +31,16 @@ pub enum CancelOutcome {
     NotFound,
 }
 
-/// What became of a retry.
+/// The outcome of a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RetryOutcome {
-    /// It waits for its next run, due now.
+    /// It is waiting for its next run, due now.
     Submitted,
     /// Only a failed, timed out or cancelled job can be retried, but it is in this state; nothing changed.
     NotRetryable(JobState),
-    /// Its dedup key belongs to this other job by now; nothing changed.
+    /// Its deduplication key now belongs to this other job; nothing changed.
     KeyTaken(JobId),
     /// There is no such job.
     NotFound,
@@ -51,9 +51,9 @@ words!(CancelOutcome: Self::Cancelled => "cancelled", Self::AlreadyFinished(_) =
 words!(RetryOutcome: Self::Submitted => "submitted", Self::NotRetryable(_) => "not_retryable",
     Self::KeyTaken(_) => "key_taken", Self::NotFound => "not_found");
 
-/// Ends a job for good, whether it waits or runs. Gives [`CancelOutcome`].
+/// Cancels a job for good, whether it is waiting or running. Resolves to [`CancelOutcome`].
 ///
-/// A handler that runs is told by its stop token. Dropping the future withdraws it unless it was sent.
+/// A running handler is notified by its stop token. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is cancelled until it is awaited"]
 pub struct Cancel {
@@ -67,7 +67,8 @@ impl Cancel {
         Self { site: Arc::clone(site), id, reason: None }
     }
 
-    /// Shown to whoever joins or looks; cut at 1,024 bytes. The reason of the cancel that ended the job stays.
+    /// Shown to whoever joins or inspects the job; cut at 1,024 bytes. The reason of the cancel that ended the job is
+    /// kept.
     pub fn reason(mut self, reason: &str) -> Self {
         self.reason = cut_or_none(reason, MAX_REASON);
         self
@@ -84,10 +85,10 @@ impl Cancel {
     }
 }
 
-/// Runs a failed, timed out or cancelled job again, due now. Gives [`RetryOutcome`].
+/// Runs a failed, timed out or cancelled job again, due now. Resolves to [`RetryOutcome`].
 ///
-/// Attempts, failures and crashes begin anew; what its steps have kept stays. Fails with *capacity reached* at `max_depth`.
-/// Dropping the future withdraws it unless it was sent.
+/// Attempts, failures and crashes start from 0; the values of its steps are kept. Fails with *capacity reached* at
+/// `max_depth`. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is retried until it is awaited"]
 pub struct Retry {
@@ -113,8 +114,8 @@ impl Retry {
     }
 }
 
-/// Removes a job that does not run: record, dedup key, events and what its steps have kept. Gives [`Removed`]; `Held`
-/// means that it runs. Dropping the future withdraws it unless it was sent.
+/// Removes a job that is not running: its record, deduplication key, events and step values. Resolves to [`Removed`];
+/// `Held` means that it is running. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct Remove {
@@ -138,10 +139,10 @@ impl Remove {
     }
 }
 
-/// Stops the start of runs in all processes. Gives [`Changed`].
+/// Pauses the start of runs in all processes. Resolves to [`Changed`].
 ///
-/// Runs under way go on, submits are accepted, due times and `max_wait` count on. A second pause replaces the end and the
-/// reason of the first. Dropping the future withdraws it unless it was sent.
+/// Runs under way continue, submits are accepted, due times and `max_wait` keep counting. A second pause replaces the
+/// end and the reason of the first. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is paused until it is awaited"]
 pub struct Pause {
@@ -194,11 +195,11 @@ fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
     }
 }
 
-/// Removes all jobs of the name and all about them, running ones too: their runs count no more. Gives whether anything was
-/// there.
+/// Deletes all jobs of this name with everything about them. Running ones are included: their results are ignored.
+/// Resolves to whether anything existed.
 ///
-/// Numbers go on where they were, so no old id or fence fits a new job. Dropping the future withdraws it unless it was
-/// sent.
+/// Ids and fences continue from where they were, so no old one matches a new job. Dropping the future withdraws it
+/// unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is deleted until it is awaited"]
 pub struct Delete(pub(super) Arc<Site>);

@@ -24,35 +24,35 @@ use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
 /// Longest progress, in bytes.
 const MAX_PROGRESS: usize = 4_096;
 
-/// One run of a job, as its handler has it. Clones are of the same run.
+/// One run of a job, as its handler sees it. Clones refer to the same run.
 #[derive(Clone)]
 pub struct JobContext {
     pub(super) held: Arc<Held>,
 }
 
 impl JobContext {
-    /// The job's number.
+    /// The job's id.
     pub fn id(&self) -> JobId {
         JobId(self.held.run.id)
     }
 
-    /// Which run of the job this is, from 1.
+    /// The number of this run of the job, from 1.
     pub fn attempt(&self) -> u64 {
         self.held.run.attempt
     }
 
-    /// How many runs have failed before this one.
+    /// How many earlier runs have failed.
     pub fn failures(&self) -> u32 {
         self.held.run.failures
     }
 
-    /// How many runs have ended by a lost lease before this one.
+    /// How many earlier runs have ended by a lost lease.
     pub fn crashes(&self) -> u32 {
         self.held.run.crashes
     }
 
-    /// The number of this run among all of its job name: a later run of any of these jobs has a higher one, so storage that
-    /// remembers it tells a late writer from the current one.
+    /// The fencing token of this run: a later run of any job of this name has a greater one, so storage that remembers
+    /// it can tell a late writer from the current one.
     pub fn fence(&self) -> u64 {
         self.held.run.fence
     }
@@ -72,7 +72,7 @@ impl JobContext {
         std::str::from_utf8(&self.held.run.content.trace).ok().filter(|text| !text.is_empty())
     }
 
-    /// The slot or trigger of a schedule whose run this is; `None` for a job that somebody submitted.
+    /// The slot or trigger of the schedule that started this run; `None` for a submitted job.
     pub fn slot(&self) -> Option<&Slot> {
         self.held.slot()
     }
@@ -87,38 +87,40 @@ impl JobContext {
         Timestamp::from_millis(self.held.run.submitted_at)
     }
 
-    /// How long the lease can still be proven: never longer than it holds, and not at all when the handler has ended.
+    /// How long the lease can still be proven: never longer than it really lasts, and zero when the handler has ended.
     pub fn lease_left(&self) -> Duration {
         if self.held.is_over() { Duration::ZERO } else { self.held.lease_left() }
     }
 
-    /// Resolves when the run is to stop, and says why. The handler then has the job's `stop_grace` (after
-    /// [`StopReason::Shutdown`] the shutdown's) until its future is dropped.
+    /// Resolves when the run should stop, and says why. The handler then has the job's `stop_grace` (after
+    /// [`StopReason::Shutdown`] the shutdown's grace) before its future is dropped.
     ///
     /// Dropping the future does nothing.
     pub async fn cancelled(&self) -> StopReason {
         self.held.stopped().await
     }
 
-    /// Why the run is to stop, if it is.
+    /// Why the run should stop, if it should.
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.held.stop_reason()
     }
 
-    /// Renews the lease now. What [`manual_heartbeat`](super::JobBuilder::manual_heartbeat) asks for; otherwise the worker
-    /// renews by itself, and this serves to change the lease.
+    /// Renews the lease now. Required with [`manual_heartbeat`](super::JobBuilder::manual_heartbeat); otherwise the
+    /// worker renews by itself, and this is only needed to change the lease.
     pub fn heartbeat(&self) -> Heartbeat {
         Heartbeat { held: Arc::clone(&self.held), lease: None }
     }
 
-    /// The kept value of a step of this job, or what `body` gives, which is kept before this returns.
+    /// Runs a step: returns its stored value, or runs `body` and stores its value before returning it.
     ///
-    /// `body` runs at least once, and never again after its value was kept: not in a retry, not after a crash, not after
-    /// [`Job::retry`](super::Job::retry). Its errors are not kept. The id is 1..=256 bytes; two calls with one id at the
-    /// same time are refused, a later one gives the kept value. A job keeps up to 1,000 values of 4 MiB together.
+    /// `body` runs at least once, and never again after its value was stored: not in a retry, not after a crash, not
+    /// after [`Job::retry`](super::Job::retry). Its errors are not stored. The id is 1..=256 bytes; of two concurrent
+    /// calls with the same id the second is refused, a later one returns the stored value. A job stores up to 1,000
+    /// values of 4 MiB together.
     ///
-    /// Fails with what `body` fails with, *payload too large*, and *lease lost* when the run is over. A kept value that is
-    /// no `T` ends the job as `UNDECODABLE`. Dropping the future drops `body`, and may lose its value.
+    /// Fails with the error of `body`, *payload too large*, or *lease lost* when the run is over. A stored value that
+    /// cannot be decoded to `T` ends the job as `UNDECODABLE`. Dropping the future drops `body`, and may lose its
+    /// value.
     pub async fn step<T, F, Fut>(&self, id: &str, body: F) -> Result<T, JobError>
     where
         T: Value,
@@ -128,10 +130,11 @@ impl JobContext {
         step::step(&self.held, id, body).await
     }
 
-    /// Says how far the run is: up to 4,096 encoded bytes, shown by whoever looks and among the job's events.
+    /// Reports the progress of the run: up to 4,096 encoded bytes, shown when the job is inspected and among its
+    /// events.
     ///
-    /// Returns at once. The latest value wins; it is sent at most each 100 ms, and the last one with the end of the run.
-    /// Fails with *payload too large*, *cannot encode*, and *lease lost* when the run is over.
+    /// Returns at once. The latest value wins; it is sent at most every 100 ms, and the last one at the end of the run.
+    /// Fails with *payload too large*, *cannot encode*, or *lease lost* when the run is over.
     pub fn progress<P: Serialize + ?Sized>(&self, value: &P) -> Result<()> {
         const OPERATION: &str = "progress";
         let site = &self.held.site;
@@ -162,11 +165,11 @@ impl fmt::Debug for JobContext {
     }
 }
 
-/// Renews the lease of a run, now. Gives nothing; fails with *lease lost* if the run is over.
+/// Renews the lease of a run, now. Fails with *lease lost* if the run is over.
 ///
-/// From the run's timeout and `stop_grace` on it does not move the end of the lease any more. Dropping the future withdraws it
-/// unless it was sent. One that was sent may take effect although its answer is not seen: until another one is answered, the
-/// shorter of both leases counts for the run.
+/// Beyond the run's timeout and `stop_grace` it no longer extends the lease. Dropping the future withdraws it unless it
+/// was sent. One that was sent may take effect even if its answer is not seen: until another one is answered, the
+/// shorter of both leases applies to the run.
 #[derive(Debug)]
 #[must_use = "nothing is renewed until it is awaited"]
 pub struct Heartbeat {
@@ -175,7 +178,8 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// The lease of this run from now on: 100 ms..=10 years, with `manual_heartbeat` 1 ms..=10 years. Default as it was.
+    /// The lease of this run from now on: 100 ms..=10 years, with `manual_heartbeat` 1 ms..=10 years. Default:
+    /// unchanged.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self

@@ -24,7 +24,7 @@ use crate::page::{Page, PageToken, page_limit};
 use crate::request::awaitable;
 use crate::time::Timestamp;
 
-/// Something that happened to a job.
+/// An event in the history of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobEvent {
@@ -32,18 +32,18 @@ pub struct JobEvent {
     pub job: JobId,
     /// When it happened.
     pub at: Timestamp,
-    /// The place behind the event.
+    /// The position after the event.
     pub cursor: JobCursor,
     /// What happened.
     pub kind: JobEventKind,
 }
 
-/// What happened to a job.
+/// The kind of a job's event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobEventKind {
-    /// It was accepted, or is to be run again after its end.
+    /// It was accepted, or will run again after its end.
     Submitted,
     /// A run began.
     Started {
@@ -51,7 +51,7 @@ pub enum JobEventKind {
         attempt: u64,
         /// Its fence.
         fence: u64,
-        /// Who runs it.
+        /// The name of the worker.
         worker: String,
     },
     /// A handler renewed its lease itself.
@@ -59,23 +59,23 @@ pub enum JobEventKind {
         /// The run.
         attempt: u64,
     },
-    /// How far a run is. Of what a handler says, at most one each 100 ms, and the last before the end.
+    /// A run's progress: at most one every 100 ms, and the last one before its end.
     Progress {
-        /// What the handler said.
+        /// The reported value.
         value: Encoded,
     },
-    /// The value of a step was kept.
+    /// The value of a step was stored.
     Step {
         /// The step.
         id: String,
     },
-    /// A run ended, and the job is to be run again.
+    /// A run ended, and the job will run again.
     Retry {
         /// The run that ended.
         attempt: u64,
         /// Why.
         reason: RetryReason,
-        /// What the error said.
+        /// The text of the error.
         message: String,
         /// When it is due.
         next_at: Timestamp,
@@ -84,11 +84,11 @@ pub enum JobEventKind {
     Completed,
     /// It ended by a failure or a timeout.
     Failed {
-        /// What kind of failure.
+        /// The kind of failure.
         code: FailureCode,
-        /// What the error said.
+        /// The text of the error.
         message: String,
-        /// The run that failed; 0 of a job that was never started.
+        /// The run that failed; 0 if the job was never started.
         attempt: u64,
     },
     /// It was cancelled.
@@ -117,20 +117,20 @@ impl JobEventKind {
         }
     }
 
-    /// Whether the job has ended with it. Events come after it only if the job is retried.
+    /// Whether the job has ended with it. Further events follow only if the job is retried.
     pub const fn is_terminal(&self) -> bool {
         matches!(self, Self::Completed | Self::Failed { .. } | Self::Cancelled { .. })
     }
 }
 
-/// What comes next among a job's events.
+/// The next item among a job's events.
 // Exhaustive: every reader takes it apart, and what it passes over by a wildcard would be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item<E> {
     /// An event.
     Event(E),
-    /// Events that are no longer kept, told once before the event that follows them: a job keeps its last 1,000.
+    /// Events that are no longer kept, reported once before the event that follows them: a job keeps its last 1,000.
     Gap(Gap),
 }
 
@@ -144,15 +144,15 @@ impl<E> Item<E> {
     }
 }
 
-/// Events of a job that can no longer be got.
+/// Events of a job that are no longer available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Gap {
     /// Before the first event that was missed.
     pub from: JobCursor,
-    /// Behind the last event that was missed.
+    /// After the last event that was missed.
     pub to: JobCursor,
-    /// How many events were missed. Of a group's gap: those between that it had committed, or holds, are not among them.
+    /// How many events were missed, not counting those that the group has committed or holds.
     pub missed: u64,
 }
 
@@ -162,15 +162,15 @@ pub enum Start {
     /// Before the first event that is kept.
     #[default]
     Earliest,
-    /// Behind the last event.
+    /// After the last event.
     Latest,
-    /// Behind this place. If events there are no longer kept, the gap is told first.
+    /// After this position. If events there are no longer kept, the gap is delivered first.
     After(JobCursor),
 }
 
-/// The events of one job. Made by [`Job::events`](super::Job::events).
+/// The events of one job. Created by [`Job::events`](super::Job::events).
 ///
-/// They stand in the order of what happened, begin with `submitted`, and live as long as the record of their job.
+/// They are in order of occurrence, begin with `submitted`, and are kept as long as the record of their job.
 #[derive(Clone)]
 pub struct JobEvents {
     site: Arc<Site>,
@@ -184,8 +184,8 @@ impl JobEvents {
         Self { owner: Owner::of("job", &site.address), site: Arc::clone(site), codec, id }
     }
 
-    /// Defines a reader of a group: readers with the same group share the events, and each event comes again until it is
-    /// committed. Checked by [`build`](ReaderBuilder::build); the name of a group is 1..=256 bytes without NUL.
+    /// Defines a reader of a group: readers with the same group share the events, and each event is redelivered until
+    /// it is committed. Checked by [`build`](ReaderBuilder::build); the name of a group is 1..=256 bytes without NUL.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -218,17 +218,17 @@ impl JobEvents {
         ReaderBuilder::new(self, group)
     }
 
-    /// Each event as it happens, until the job has ended.
+    /// Follows each event as it happens, until the job has ended.
     pub fn follow(&self) -> Follow {
         Follow::new(self)
     }
 
-    /// The events that are kept, page by page; does not wait.
+    /// Reads the events that are kept, page by page; does not wait.
     pub fn read(&self) -> Read {
         Read { events: self.clone(), limit: 100, after: None }
     }
 
-    /// The place behind the last event.
+    /// The position after the last event.
     pub fn latest_cursor(&self) -> LatestCursor {
         LatestCursor(self.clone())
     }
@@ -271,10 +271,10 @@ impl fmt::Debug for JobEvents {
     }
 }
 
-/// The events of a job that are kept, page by page, oldest first; does not wait. Gives [`Page<Item<JobEvent>>`](Page); a
-/// job that is not there has none.
+/// Reads the kept events of a job, page by page, oldest first; does not wait. Resolves to
+/// [`Page<Item<JobEvent>>`](Page); an unknown job has none.
 ///
-/// A gap behind the place it began at is the first item. Dropping the future does nothing.
+/// A gap after the starting position is the first item. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is read until it is awaited"]
 pub struct Read {
@@ -290,8 +290,7 @@ impl Read {
         self
     }
 
-    /// Begins behind this place: a [`JobCursor`], or the `next` of an earlier page. Default: at the first event that is
-    /// kept.
+    /// Begins after this position: a [`JobCursor`], or the `next` of an earlier page. Default: at the first kept event.
     pub fn after(mut self, place: impl Into<PageToken>) -> Self {
         self.after = Some(place.into());
         self
@@ -336,8 +335,8 @@ impl From<JobCursor> for PageToken {
     }
 }
 
-/// The place behind the last event of a job. Gives `Option<JobCursor>`; `None`: there is no such job. Dropping the future
-/// does nothing.
+/// The position after the last event of a job. Resolves to `Option<JobCursor>`; `None` if there is no such job.
+/// Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct LatestCursor(JobEvents);

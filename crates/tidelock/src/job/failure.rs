@@ -9,10 +9,10 @@ use crate::error::{BoxError, Error};
 use crate::handover::{MAX_ERROR, cut, in_one_line};
 use crate::time::{TEN_YEARS, whole_millis};
 
-/// Why a run did not end with a result, and what is to be done about it.
+/// Why a run ended without a result, and what to do about it.
 ///
-/// Any error becomes one by `?`, and then means: a failed run, tried again by the job's backoff as long as its attempts
-/// last.
+/// Any error converts into one with `?`, which means: a failed run, retried with the job's backoff as long as attempts
+/// are left.
 pub struct JobError {
     /// `None`: nothing went wrong, the job is to be run again later.
     error: Option<BoxError>,
@@ -37,14 +37,14 @@ impl JobError {
         Self { error: Some(error.into()), remedy: Remedy::End(FailureCode::Fatal) }
     }
 
-    /// A failure like any other, but the next run is due after exactly `delay`, whatever the backoff says. Above 10 years
-    /// counts as 10 years.
+    /// A failure like any other, but the next run is due after exactly `delay`, regardless of the backoff. More than 10
+    /// years counts as 10 years.
     pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
         Self { error: Some(error.into()), remedy: Remedy::After(millis(delay)) }
     }
 
-    /// No failure: the job is to be run again after `delay`, with its failures and crashes counted anew. Above 10 years
-    /// counts as 10 years.
+    /// Not a failure: the job runs again after `delay`, with its failures and crashes counted from 0. More than 10
+    /// years counts as 10 years.
     pub fn reschedule(delay: Duration) -> Self {
         Self { error: None, remedy: Remedy::Reschedule(millis(delay)) }
     }
@@ -60,7 +60,7 @@ impl JobError {
         Self { error: Some(error.into()), remedy: Remedy::End(FailureCode::Undecodable) }
     }
 
-    /// The error that it was made from; a reschedule has none.
+    /// The original error; a reschedule has none.
     pub fn error(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.error.as_deref()
     }

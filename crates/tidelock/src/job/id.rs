@@ -9,7 +9,7 @@ use crate::check;
 use crate::cursor::{Owner, decode, encode};
 use crate::error::{Error, Result};
 
-/// The number of a job. It grows with each job of its name and never repeats, not even after the object was deleted.
+/// The id of a job. Ids of a name only grow and never repeat, not even after the jobs were deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub(crate) u64);
@@ -36,10 +36,11 @@ impl FromStr for JobId {
     }
 }
 
-/// A place in the events of one job, behind an event. Opaque text: it can be stored, and read in another process.
+/// A position in the events of one job, just after an event. Opaque text: it can be stored, and used in another
+/// process.
 ///
-/// A cursor belongs to one job; given to another one it is refused. It stays valid as long as the job is kept: what is no
-/// longer there behind it is told as a gap.
+/// A cursor belongs to one job; any other one refuses it. It stays valid as long as the job is kept: events after it
+/// that no longer exist are reported as a gap.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct JobCursor {
     owner: Owner,

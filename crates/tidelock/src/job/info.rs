@@ -13,7 +13,7 @@ use crate::meta::Meta;
 use crate::pause::Paused;
 use crate::time::{Timestamp, optional_millis};
 
-/// Stored bytes of a value, and how to read them. Serialized as text where the bytes are text.
+/// The stored bytes of a value, and how to decode them. Serialized as text if the bytes are text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
     raw: Vec<u8>,
@@ -30,7 +30,7 @@ impl Encoded {
         &self.raw
     }
 
-    /// The value, by the codec of the handle that looked.
+    /// Decodes the value, with the codec of the handle that read it.
     pub fn decode<T: Value>(&self) -> Result<T> {
         codec::decode(self.codec, &self.raw)
     }
@@ -52,11 +52,11 @@ impl fmt::Debug for Encoded {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobFailure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub code: FailureCode,
-    /// What the error said; cut at 4,096 bytes.
+    /// The text of the error; cut at 4,096 bytes.
     pub message: String,
-    /// The run that failed; 0 of a job that was never started.
+    /// The run that failed; 0 if the job was never started.
     pub attempt: u64,
     /// When.
     pub at: Timestamp,
@@ -96,69 +96,69 @@ impl fmt::Display for FailureCode {
     }
 }
 
-/// Who runs a job.
+/// The worker that runs a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RunLease {
     /// The name of the worker.
     pub worker: String,
-    /// When the lease is over unless renewed.
+    /// When the lease ends unless it is renewed.
     pub end: Timestamp,
 }
 
-/// A job as a listing shows it: without input, result and all but its last failure.
+/// A job as shown in a listing: without input, result and all but its last failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobSummary {
-    /// Its number.
+    /// Its id.
     pub id: JobId,
-    /// Where it is in its life.
+    /// Its state.
     pub state: JobState,
-    /// Due, but behind another job of its ordering key.
+    /// Due, but waiting for another job with the same ordering key.
     pub blocked: bool,
     /// 0..=9, higher first.
     pub priority: u8,
-    /// Runs so far, also those that were given back; counted anew after [`Job::retry`](crate::Job::retry).
+    /// Runs so far, including those that were given back; counted from 0 after [`Job::retry`](crate::Job::retry).
     pub attempt: u64,
-    /// Runs that failed, of `attempts`.
+    /// Failed runs so far, out of `attempts`.
     pub failures: u32,
-    /// Runs that may fail.
+    /// The number of failed runs after which it ends.
     pub attempts: u32,
-    /// Runs that ended by a lost lease, of `max_crashes`.
+    /// Runs that ended by a lost lease, out of `max_crashes`.
     pub crashes: u32,
-    /// Runs that may end by a lost lease.
+    /// The number of runs that may end by a lost lease.
     pub max_crashes: u32,
     /// How often a handler asked for another run later.
     pub reschedules: u32,
     /// When it was accepted.
     pub submitted_at: Timestamp,
-    /// Its present due time.
+    /// Its current due time.
     pub due: Timestamp,
-    /// When its last run was started.
+    /// When its last run started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// When it ends as `EXPIRED` unless it is started before.
     pub expires_at: Option<Timestamp>,
-    /// Until when an ended one is kept.
+    /// How long it is kept after its end.
     pub kept_until: Option<Timestamp>,
-    /// The key under which it was submitted once.
+    /// Its deduplication key.
     pub dedup_key: Option<String>,
     /// In whose line it stands.
     pub ordering_key: Option<String>,
     /// What the submitter attached.
     pub meta: Meta,
-    /// Who runs it, while it runs.
+    /// Its worker, while it runs.
     pub lease: Option<RunLease>,
-    /// The number of its last run among all of its job name; 0 before the first.
+    /// The fencing token of its last run; 0 before the first.
     pub fence: u64,
-    /// How many steps are kept.
+    /// The number of stored steps.
     pub steps: u64,
-    /// What its handler said last about how far it is.
+    /// The last progress that its handler reported.
     pub progress: Option<Encoded>,
     /// Why its last failed run failed.
     pub last_failure: Option<JobFailure>,
-    /// Why it was cancelled, if somebody said so.
+    /// The reason for the cancel, if one was given.
     pub cancel_reason: Option<String>,
 }
 
@@ -202,20 +202,20 @@ impl JobSummary {
     }
 }
 
-/// A job as it is now. Reads as its [`JobSummary`] (`Deref`).
+/// The current state of a job. It dereferences to its [`JobSummary`] (`Deref`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobInfo {
-    /// What a listing shows too.
+    /// The part shown in listings.
     #[serde(flatten)]
     pub summary: JobSummary,
     /// Why its last runs failed, oldest first; at most 10.
     pub last_failures: Vec<JobFailure>,
-    /// What it was submitted with.
+    /// Its input.
     pub input: Encoded,
-    /// What a completed one gave.
+    /// Its result, if it has completed.
     pub result: Option<Encoded>,
-    /// Bytes of input and meta: what counts towards the payload limit.
+    /// The size of input and metadata in bytes, as counted towards the payload limit.
     pub size: usize,
 }
 
@@ -244,13 +244,13 @@ impl std::ops::Deref for JobInfo {
     }
 }
 
-/// All jobs of a name at one instant.
+/// Statistics of all jobs of a name at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobStats {
     /// Due and not running.
     pub ready: u64,
-    /// Part of `ready`: behind another job of their ordering key.
+    /// Part of `ready`: waiting for another job with the same ordering key.
     pub blocked: u64,
     /// Not due yet, for the first time or again.
     pub delayed: u64,
@@ -264,14 +264,14 @@ pub struct JobStats {
     pub cancelled: u64,
     /// Ended by a timeout, and kept.
     pub timed_out: u64,
-    /// How long the oldest job that could be started has been ready. Serialized in milliseconds.
+    /// How long the oldest startable job has been ready. Serialized in milliseconds.
     #[serde(serialize_with = "optional_millis")]
     pub oldest_ready_age: Option<Duration>,
-    /// The earliest instant at which a delayed job leaves that state.
+    /// The earliest instant at which a delayed job becomes ready.
     pub next_due: Option<Timestamp>,
     /// The pause in force.
     pub paused: Option<Paused>,
-    /// What has happened since the object came into being.
+    /// Totals since the first job of this name.
     pub totals: Totals,
     /// More was overdue than one look carries out: the numbers are those of its last step.
     pub settling: bool,

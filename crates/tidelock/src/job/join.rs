@@ -26,27 +26,28 @@ use crate::time::SECOND;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Joined<O> {
-    /// With a result.
+    /// It completed, with this result.
     Completed(O),
-    /// By failures; the last one.
+    /// It failed; this is the last failure.
     Failed(JobFailure),
-    /// By a timeout of its last run.
+    /// Its last run exceeded its timeout.
     TimedOut(JobFailure),
-    /// By a cancel.
+    /// It was cancelled.
     Cancelled {
         /// Why, if somebody said so.
         reason: Option<String>,
     },
-    /// The wait is over, and the job is not: it was in this state.
+    /// The wait is over, but the job is not: it was in this state.
     StillRunning(JobState),
-    /// There is no such job: it never was, was removed, or its retention is over.
+    /// There is no such job: it never existed, was removed, or its retention is over.
     NotFound,
 }
 
-/// Waits for the end of a job and gives its result. Gives [`Joined<O>`].
+/// Waits for the end of a job. Resolves to [`Joined<O>`].
 ///
-/// Ended and unknown jobs are answered at once. An outage is waited out as long as the wait lasts, and then is an error; a
-/// result that is no `O` is an error of kind *decode* that has its bytes. Dropping the future does nothing.
+/// Ended and unknown jobs are answered at once. An outage is waited out as long as the wait lasts, and is then an
+/// error; a result that cannot be decoded to `O` is an error of kind *decode* that carries its bytes. Dropping the
+/// future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Join<O> {
     site: Arc<Site>,
@@ -61,7 +62,7 @@ impl<O: Value> Join<O> {
         Self { site: Arc::clone(site), codec, id, wait: Wait::DEFAULT, result: PhantomData }
     }
 
-    /// The longest wait: 0..=10 years, default 30 s. 0 looks once.
+    /// The longest wait: 0..=10 years, default 30 s. With 0 it asks once.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Wait::AtMost(wait);
         self

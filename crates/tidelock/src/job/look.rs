@@ -12,7 +12,7 @@ use crate::handover::Site;
 use crate::page::{Page, PageToken, page_limit};
 use crate::request::awaitable;
 
-/// All jobs of the name, at one instant. Gives [`JobStats`]. Dropping the future does nothing.
+/// Statistics of all jobs of the name, at one instant. Resolves to [`JobStats`]. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Stats(pub(super) Arc<Site>);
@@ -26,8 +26,8 @@ impl Stats {
     }
 }
 
-/// One job. Gives `Option<JobInfo>`; `None`: it was removed, its retention is over, or it never was. Dropping the future
-/// does nothing.
+/// Reads one job. Resolves to `Option<JobInfo>`; `None` if it was removed, its retention is over, or it never existed.
+/// Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Get {
@@ -49,11 +49,11 @@ impl Get {
     }
 }
 
-/// The jobs that a filter finds, page by page. Gives [`Page<JobSummary>`].
+/// Lists the jobs that match a filter, page by page. Resolves to [`Page<JobSummary>`].
 ///
-/// Ready ones in the order in which they will be started (those that wait for another of their ordering key come last),
-/// delayed ones by due time, running ones by start, ended ones newest first. What leaves a listing while it is paged is
-/// missing, and nothing is shown twice. Dropping the future does nothing.
+/// Ready ones are in the order in which they will start (those waiting for another job with their ordering key come
+/// last), delayed ones by due time, running ones by start, ended ones newest first. Jobs that change state while a
+/// listing is paged may be missing, and none is shown twice. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct List {

@@ -4,18 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::word::words;
 
-/// Why a run is to stop. If several causes meet, the first in this order counts.
+/// Why a run should stop. If there are several reasons, the first in this order applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
-    /// The lease cannot be proven any more: somebody else may run the job now. What the handler returns counts for nothing.
+    /// The lease can no longer be proven: another worker may run the job now. Whatever the handler returns is ignored.
     LeaseLost,
-    /// The job was cancelled. What the handler returns counts for nothing.
+    /// The job was cancelled. Whatever the handler returns is ignored.
     Cancelled,
-    /// The run has taken as long as it may. It ends as a timeout, whatever the handler returns.
+    /// The run has reached its timeout, and ends as such whatever the handler returns.
     Timeout,
-    /// The worker ends. A result still counts; anything else gives the run back, without using an attempt.
+    /// The worker is shutting down. A result still counts; anything else gives the run back, without using an attempt.
     Shutdown,
 }
 

@@ -18,20 +18,20 @@ use crate::handover::{Receivers, Site};
 use crate::request::{awaitable, opaque};
 use crate::time::{Timestamp, whole_millis};
 
-/// What a submit gave.
+/// The result of a submit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Submitted {
-    /// The job; of a duplicate, the first one with its key.
+    /// The job's id; of a duplicate, that of the first job with its key.
     pub id: JobId,
-    /// Whether a job with this dedup key was accepted before, so that this submit wrote nothing.
+    /// Whether a job with this deduplication key had been accepted before, so that this submit wrote nothing.
     pub duplicate: bool,
 }
 
-/// A job on its way. Gives [`Submitted`].
+/// A job to be submitted. Resolves to [`Submitted`].
 ///
-/// Submits that are awaited at the same time share round trips. Dropping the future before it was sent withdraws it; after
-/// that it may take effect.
+/// Submits that are awaited at the same time share round trips. Dropping the future before it was sent withdraws it;
+/// after that it may take effect.
 #[must_use = "nothing is submitted until it is awaited"]
 pub struct Submit<I> {
     receivers: Arc<Receivers>,
@@ -59,19 +59,19 @@ impl<I: Value> Submit<I> {
         self.run.get_or_insert_with(|| Box::new(self.options.run.clone()))
     }
 
-    /// Runs that may fail: 1..=1,000,000, default that of the definition.
+    /// The number of failed runs after which the job ends: 1..=1,000,000, default that of the definition.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.run_options().attempts = attempts;
         self
     }
 
-    /// The pause before the next run, in place of the definition's as a whole.
+    /// The pause before the next run, replacing the definition's backoff as a whole.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.run_options().backoff = Some(backoff);
         self
     }
 
-    /// How long a worker that is not heard of keeps the job, in the range and with the default of the definition.
+    /// How long a worker keeps the job without renewing its lease, in the range and with the default of the definition.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.run_options().lease = lease;
         self
@@ -83,20 +83,20 @@ impl<I: Value> Submit<I> {
         self
     }
 
-    /// Not started so long after its present due time, the job ends as `EXPIRED`: 1 ms..=10 years or `None`, default that
-    /// of the definition.
+    /// If it has not started this long after its current due time, the job ends as `EXPIRED`: 1 ms..=10 years or
+    /// `None`, default that of the definition.
     pub fn max_wait(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.run_options().max_wait = wait.into();
         self
     }
 
-    /// First due so long after it was accepted: 0..=10 years, default now. Not together with [`at`](Self::at).
+    /// Delays its first run: 0..=10 years after it was accepted, default none. Not together with [`at`](Self::at).
     pub fn delay(mut self, delay: Duration) -> Self {
         self.when.delay = Some(delay);
         self
     }
 
-    /// First due at this instant of the backend's clock, at most 10 years ahead; one in the past is now. Not together with
+    /// Due at this instant of the backend's clock, at most 10 years ahead; one in the past means now. Not together with
     /// [`delay`](Self::delay).
     pub fn at(mut self, at: impl Into<Timestamp>) -> Self {
         self.when.at = Some(at.into());
@@ -109,27 +109,27 @@ impl<I: Value> Submit<I> {
         self
     }
 
-    /// Jobs with one key run one at a time, in the order of their submits: 1..=512 bytes.
+    /// Jobs with the same key run one at a time, in submit order: 1..=512 bytes.
     pub fn ordering_key(mut self, key: &str) -> Self {
         self.draft.ordering_key = Some(key.into());
         self
     }
 
-    /// One job per key: 1..=512 bytes. A later submit with the key writes nothing and gives the first one's id, also when
-    /// that job is over. The key is bound while the record of its job exists and at least for
+    /// At most one job per key: 1..=512 bytes. A later submit with the same key writes nothing and returns the first
+    /// one's id, even if that job has ended. The key is bound while the record of its job exists, and at least for
     /// [`dedup_for`](Self::dedup_for), unless it is [`dedup_while_active`](Self::dedup_while_active).
     pub fn dedup_key(mut self, key: &str) -> Self {
         self.draft.dedup_key = Some(key.into());
         self
     }
 
-    /// The shortest life of the dedup key, from this submit: 1 ms..=10 years, default that of the definition.
+    /// The minimum life of the deduplication key, from this submit: 1 ms..=10 years, default that of the definition.
     pub fn dedup_for(mut self, window: Duration) -> Self {
         self.draft.dedup_for = Some(window);
         self
     }
 
-    /// The dedup key ends with its job instead: the next submit after that is a new job. Not together with
+    /// The deduplication key becomes free when its job ends: the next submit after that is a new job. Not together with
     /// [`dedup_for`](Self::dedup_for).
     pub fn dedup_while_active(mut self) -> Self {
         self.while_active = true;
@@ -216,10 +216,10 @@ async fn submit(site: &Site, operation: &str, batch: Vec<NewJob>) -> Result<Vec<
     }
 }
 
-/// Several jobs, accepted all or none. Gives a [`Submitted`] for each, in order.
+/// Several jobs, accepted all or none. Resolves to a [`Submitted`] for each, in order.
 ///
-/// 1..=1,000 items of one job name and tenant and at most 16 MiB together. Dropping the future before it was sent withdraws
-/// it; after that it may take effect.
+/// 1..=1,000 items of one job name and tenant, and at most 16 MiB together. Dropping the future before it was sent
+/// withdraws it; after that it may take effect.
 #[must_use = "nothing is submitted until it is awaited"]
 pub struct SubmitMany<I> {
     receivers: Arc<Receivers>,

@@ -49,14 +49,14 @@ struct Plan {
     shutdown_grace: Duration,
 }
 
-/// A handler and how it is to be run. Made by [`Job::process`].
+/// A handler and how to run it. Created by [`Job::process`].
 ///
-/// What the handler answers ends the run: `Ok` completes the job; an error or a panic makes it run again after the job's
+/// The handler's result ends the run: `Ok` completes the job; an error or a panic makes it run again after the job's
 /// backoff until its attempts are used up; [`JobError::retry_after`] sets that pause, [`JobError::fatal`] ends the job,
-/// [`JobError::reschedule`] runs it again later without counting a failure. Leases are renewed while a handler runs, and its
-/// stop token ([`JobContext::cancelled`]) tells it when it is to stop.
+/// [`JobError::reschedule`] runs it again later without counting a failure. Leases are renewed while a handler runs, and its stop
+/// token ([`JobContext::cancelled`]) tells it when to stop.
 ///
-/// A job is claimed only for a handler that is free: nothing waits unstarted in a worker.
+/// A job is claimed only when a handler is free: no job sits unstarted in a worker.
 #[must_use = "a worker does nothing until it is run"]
 pub struct JobWorker<I, O> {
     line: Arc<Receivers>,
@@ -72,8 +72,8 @@ pub struct JobWorker<I, O> {
 impl<I: Value, O: Value> Job<I, O> {
     /// Runs `handler` for each job, see [`JobWorker`].
     ///
-    /// A handle runs nothing by itself: each call makes one more worker, with a handler and slots of its own, and all
-    /// workers of one name, in any process, share the jobs.
+    /// A handle runs nothing by itself: each call creates one more worker, with its own handler and concurrency, and
+    /// all workers of one name, in any process, share the jobs.
     pub fn process<F, Fut>(&self, handler: F) -> JobWorker<I, O>
     where
         F: Fn(JobContext, I) -> Fut + Send + Sync + 'static,
@@ -130,8 +130,8 @@ impl<I, O> JobWorker<I, O> {
         self
     }
 
-    /// How long handlers may go on after the stop signal: 0..=1 h, default 30 s. Those that are left are dropped and their
-    /// runs given back, without using an attempt.
+    /// How long handlers may continue after the stop signal: 0..=1 h, default 30 s. Handlers that still run then are
+    /// dropped, and their runs are given back without using an attempt.
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.shutdown_grace = grace;
         self
@@ -145,19 +145,19 @@ impl<I, O> JobWorker<I, O> {
 
     /// Runs until `stop` resolves and the worker has drained.
     ///
-    /// On the stop signal it starts no more, fires the stop tokens with
-    /// [`StopReason::Shutdown`](super::StopReason::Shutdown), waits `shutdown_grace` for its handlers, drops the others and
-    /// gives their runs back, which may be claimed again at once. [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a
-    /// stop signal too. Outages are waited out: this fails only for options out of range, and for what waiting does not
-    /// cure, such as access denied. Dropping the future is the stop signal without waiting for the end.
+    /// After the stop signal it starts no more runs, fires the stop tokens with
+    /// [`StopReason::Shutdown`](super::StopReason::Shutdown), waits `shutdown_grace` for its handlers, drops the others
+    /// and gives their runs back, which may be claimed again at once. [`Tidelock::shutdown`](crate::Tidelock::shutdown)
+    /// is a stop signal too. Outages are waited out: this fails only for options out of range, and for errors that
+    /// waiting does not cure, such as access denied. Dropping the future is a stop signal without waiting for the end.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<JobWorkerReport> {
         self.start()?.run_until(stop).await
     }
 
-    /// Runs in the background. Dropping the result is the stop signal without waiting for the end.
+    /// Runs in the background. Dropping the result is a stop signal without waiting for the end.
     ///
-    /// Options out of range, and what [`run_until`](Self::run_until) fails for, are in the report of
-    /// [`RunningJobWorker::shutdown`], and an error event tells them at once.
+    /// Options out of range, and the errors of [`run_until`](Self::run_until), are in the report of
+    /// [`RunningJobWorker::shutdown`], and an error event reports them at once.
     pub fn spawn(self) -> RunningJobWorker {
         let line = Arc::clone(&self.line);
         RunningJobWorker(self.start().unwrap_or_else(|error| {

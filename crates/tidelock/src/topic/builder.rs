@@ -25,7 +25,7 @@ pub(crate) struct Options<T> {
 /// Defines a topic: options with defaults, checked by [`build`](TopicBuilder::build).
 ///
 /// `retention` and `max_len` are stored with the topic by publishing: those of the latest publish are in force for
-/// everybody. Durations count whole milliseconds, fractions rounded up; the longest is 10 years.
+/// everybody. Durations are in whole milliseconds, fractions rounded up; the longest is 10 years.
 #[must_use = "a builder does nothing until it is built"]
 pub struct TopicBuilder<T> {
     world: Arc<World>,
@@ -48,13 +48,13 @@ impl<T> TopicBuilder<T> {
         }
     }
 
-    /// How long an event can be read, from its publication: 1 ms..=10 years or `None`, default 7 days.
+    /// How long an event can be read after its publication: 1 ms..=10 years or `None`, default 7 days.
     pub fn retention(mut self, retention: impl Into<Option<Duration>>) -> Self {
         self.retention = retention.into();
         self
     }
 
-    /// Only so many of the newest events can be read: 1..=2^53−1 or `None`, default `None`.
+    /// Limits the log to this number of newest events: 1..=2^53−1 or `None`, default `None`.
     pub fn max_len(mut self, events: impl Into<Option<u64>>) -> Self {
         self.max_len = events.into();
         self

@@ -9,10 +9,10 @@ use super::store::Position;
 use crate::cursor::{Owner, decode, encode};
 use crate::error::{Error, Result};
 
-/// A place in the log of one topic, behind an event. Opaque text: it can be stored, and read in another process.
+/// A position in the log of one topic, just after an event. Opaque text: it can be stored, and used in another process.
 ///
-/// A cursor belongs to one topic of one tenant; given to another one it is refused. It stays valid for ever: what is no
-/// longer there behind it is told as a [`Gap`](super::Gap).
+/// A cursor belongs to one topic of one tenant; any other one refuses it. It stays valid for ever: events after it that
+/// no longer exist are reported as a [`Gap`](super::Gap).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     pub(crate) owner: Owner,
@@ -70,13 +70,13 @@ impl<'de> Deserialize<'de> for Cursor {
     }
 }
 
-/// What an event is told from all others by. Its text is that of the [`Cursor`] behind the event.
+/// The identity of an event. Its text is that of the [`Cursor`] after the event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(pub(crate) Cursor);
 
 impl EventId {
-    /// The place behind the event.
+    /// The position after the event.
     pub fn cursor(&self) -> Cursor {
         self.0
     }

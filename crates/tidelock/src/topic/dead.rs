@@ -28,11 +28,11 @@ use crate::time::Timestamp;
 pub struct DeadLetter<T> {
     /// The event.
     pub event_id: EventId,
-    /// The place behind it.
+    /// The position after it.
     pub cursor: Cursor,
-    /// Why it is here.
+    /// Why it is a dead letter.
     pub reason: DeadReason,
-    /// What the reader said about it.
+    /// The reason that the reader gave.
     pub note: Option<String>,
     /// The last error that a reader reported.
     pub last_error: Option<String>,
@@ -40,7 +40,7 @@ pub struct DeadLetter<T> {
     pub attempts: u64,
     /// When it was published.
     pub published_at: Timestamp,
-    /// When it came here.
+    /// When it became a dead letter.
     pub moved_at: Timestamp,
     /// Until when it is kept; `None`: until it is removed.
     pub kept_until: Option<Timestamp>,
@@ -80,7 +80,8 @@ impl<T> DeadLetter<T> {
         }
     }
 
-    /// The value, by the codec of the handle that looked. An error of kind *decode* keeps [`raw`](Self::raw) as it is.
+    /// Decodes the value, with the codec of the handle that read it. An error of kind *decode* leaves
+    /// [`raw`](Self::raw) as it is.
     pub fn decode(&self) -> Result<T>
     where
         T: Value,
@@ -129,7 +130,7 @@ impl<T: Value> DeadLetters<T> {
         GetDead { reader: self.reader.clone(), id }
     }
 
-    /// Hands a dead letter to this group again, from its copy, with attempts from 0.
+    /// Delivers a dead letter to this group again, from its copy, with attempts from 0.
     pub fn requeue(&self, id: EventId) -> Requeue {
         Requeue { letters: Letters::of(&self.reader), id, delay: Duration::ZERO }
     }
@@ -256,11 +257,11 @@ impl<T: Value> GetDead<T> {
     }
 }
 
-/// Hands a dead letter to its group again. Gives whether it did; `false`: it was not there, or its event is open in the
-/// group again.
+/// Delivers a dead letter to its group again. Resolves to `false` if it did not exist, or if its event is already open
+/// in the group again.
 ///
-/// It comes from the copy, by its position, without regard to retention; attempts begin at 0. Dropping the future
-/// withdraws it unless it was sent.
+/// It is delivered from the copy, by its position and regardless of retention; attempts start from 0. Dropping the
+/// future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is requeued until it is awaited"]
 pub struct Requeue {
@@ -285,9 +286,9 @@ impl Requeue {
     }
 }
 
-/// Hands many dead letters to their group again, oldest first. Gives their number.
+/// Delivers many dead letters to their group again, oldest first. Resolves to their number.
 ///
-/// Each entry moves in one step of its own. Dropping the future ends it with the step under way.
+/// Each dead letter moves in a step of its own. Dropping the future ends it after the current step.
 #[derive(Debug)]
 #[must_use = "nothing is requeued until it is awaited"]
 pub struct RequeueAll {

@@ -19,16 +19,16 @@ use crate::meta::Meta;
 use crate::time::Timestamp;
 use crate::word::words;
 
-/// What comes next in a log.
+/// The next item of a log.
 // Exhaustive: every reader takes it apart, and what it passes over by a wildcard would be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item<E> {
     /// An event.
     Event(E),
-    /// Events that can no longer be got; told once, before the event that follows them.
+    /// Events that are no longer available; reported once, before the event that follows them.
     Gap(Gap),
-    /// An event whose bytes are no value of the handle's type. In a group it is in the dead letters now.
+    /// An event whose bytes cannot be decoded to the handle's type. In a group it is now in the dead letters.
     Undecodable(RawEvent),
 }
 
@@ -46,13 +46,13 @@ impl<E> Item<E> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Gap {
-    /// The place that was held.
+    /// The position before the gap.
     pub from: Cursor,
-    /// Just before the event that comes next.
+    /// The position just before the next event.
     pub to: Cursor,
-    /// How many events lie between; `None` where nobody knows.
+    /// The number of events in between; `None` if unknown.
     pub missed: Option<u64>,
-    /// Why.
+    /// The cause.
     pub cause: GapCause,
 }
 
@@ -67,26 +67,27 @@ impl Gap {
     }
 }
 
-/// Why events can no longer be got.
+/// Why events are no longer available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GapCause {
     /// They were no longer retained.
     Trimmed,
-    /// The log is another one: deleted, forgotten or lost with its server, or a failover lost its newest events.
+    /// This is another log (the old one was deleted, forgotten or lost with its server), or a failover lost its newest
+    /// events.
     Replaced,
 }
 
 words!(GapCause: Self::Trimmed => "trimmed", Self::Replaced => "replaced");
 
-/// An event that does not decode.
+/// An event that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RawEvent {
     /// The event.
     pub event_id: EventId,
-    /// The place behind it.
+    /// The position after it.
     pub cursor: Cursor,
     /// When it was published.
     pub published_at: Timestamp,
@@ -97,7 +98,7 @@ pub struct RawEvent {
     /// The stored bytes.
     #[serde(serialize_with = "readable")]
     pub raw: Vec<u8>,
-    /// Why they are no value.
+    /// Why they cannot be decoded.
     pub error: String,
 }
 
@@ -121,7 +122,7 @@ pub(super) fn published_at(position: Position) -> Timestamp {
     Timestamp::from_millis(position.at / 1_000)
 }
 
-/// An event of a topic. Reads as the value itself (`Deref`).
+/// An event of a topic. It dereferences to its value (`Deref`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event<T> {
     data: T,
@@ -148,17 +149,17 @@ impl<T> Event<T> {
         &self.data
     }
 
-    /// The value alone.
+    /// The value, by ownership.
     pub fn into_data(self) -> T {
         self.data
     }
 
-    /// What the event is told from all others by.
+    /// The identity of the event.
     pub fn event_id(&self) -> EventId {
         EventId(self.cursor)
     }
 
-    /// The place behind the event: reading after it goes on with the next one.
+    /// The position after the event: reading after it continues with the next one.
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }
@@ -211,9 +212,9 @@ impl<T: Serialize> Serialize for Event<T> {
     }
 }
 
-/// An event that was handed to a reader of a group. Reads as the [`Event`], and that as its value.
+/// An event delivered to a reader of a group. It dereferences to the [`Event`], and that to its value.
 ///
-/// A handler of a worker gets it; a receive gives it inside an [`EventDelivery`].
+/// A worker's handler gets it as is; a receive returns it inside an [`EventDelivery`].
 pub struct GroupEvent<T> {
     event: Event<T>,
     pub(crate) held: Arc<Held>,
@@ -232,17 +233,17 @@ impl<T> GroupEvent<T> {
         self.event
     }
 
-    /// Event and hand-over in one text, told from all others of the topic.
+    /// Event and delivery in one text, unique within the topic.
     pub fn delivery_id(&self) -> String {
         self.held.delivery_id()
     }
 
-    /// Which delivery of the event in this group this is, from 1. A delivery that was given back does not count.
+    /// The number of this delivery of the event in this group, from 1. Deliveries that were given back do not count.
     pub fn attempt(&self) -> u64 {
         self.attempt
     }
 
-    /// The number of this hand-over: it only grows, so it tells a late writer from the current one.
+    /// The fencing token of this delivery: it only grows, so it tells a late writer from the current one.
     pub fn fence(&self) -> u64 {
         self.held.fence
     }
@@ -257,7 +258,7 @@ impl<T> GroupEvent<T> {
         self.held.lease_left()
     }
 
-    /// Resolves once the lease cannot be proven any more: somebody else may have the event now.
+    /// Resolves once the lease can no longer be proven: another reader may have the event now.
     ///
     /// Dropping the future does nothing.
     pub async fn lost(&self) {
@@ -284,12 +285,12 @@ impl<T: fmt::Debug> fmt::Debug for GroupEvent<T> {
     }
 }
 
-/// An event that is this reader's until it is settled or its lease is over.
+/// An event held by this reader until it is settled or its lease ends.
 ///
 /// Settle it by value: [`commit`](EventDelivery::commit), [`nack`](EventDelivery::nack),
-/// [`dead_letter`](EventDelivery::dead_letter) or [`give_back`](EventDelivery::give_back). Dropping it sends nothing: the
-/// lease runs out, and the attempt counts. At the end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given
-/// back.
+/// [`dead_letter`](EventDelivery::dead_letter) or [`give_back`](EventDelivery::give_back). Dropping it sends nothing:
+/// the lease runs out, and the attempt counts. At the end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is
+/// given back.
 #[must_use = "dropping it settles nothing: the lease runs out, and the attempt counts"]
 pub struct EventDelivery<T> {
     event: GroupEvent<T>,
@@ -302,7 +303,8 @@ impl<T> EventDelivery<T> {
         Self { event, hold }
     }
 
-    /// The work is done: the group gets the event no more. Answers `false` if the delivery was not held any more.
+    /// The work is done: the group does not get the event again. Resolves to `false` if the delivery was no longer
+    /// held.
     pub fn commit(self) -> Commit {
         Commit::new(self.settlement())
     }
@@ -312,13 +314,13 @@ impl<T> EventDelivery<T> {
         Nack::new(self.settlement())
     }
 
-    /// The event is refused for good: it becomes a dead letter of the group with this note. Answers `false` if the
-    /// delivery was not held any more.
+    /// Rejects the event for good: it becomes a dead letter of the group with this reason. Resolves to `false` if the
+    /// delivery was no longer held.
     pub fn dead_letter(self, reason: &str) -> Bury {
         Bury::new(self.settlement(), reason)
     }
 
-    /// Returns the event unused: the attempt does not count. Answers `false` if the delivery was not held any more.
+    /// Returns the event unused: the attempt does not count. Resolves to `false` if the delivery was no longer held.
     pub fn give_back(self) -> GiveBack {
         GiveBack::new(self.settlement())
     }

@@ -67,10 +67,10 @@ impl Log for Tail {
     }
 }
 
-/// Fixes where a follower begins. Gives a [`Follower`].
+/// Fixes where a follower begins. Resolves to a [`Follower`].
 ///
-/// When it is awaited the place is settled: what is published after that, even at once, arrives. Dropping the future
-/// does nothing.
+/// Once this has been awaited, the position is fixed: everything published afterwards, even at once, arrives. Dropping
+/// the future does nothing.
 #[must_use = "nothing is followed until it is awaited"]
 pub struct Follow<T> {
     topic: Topic<T>,
@@ -90,7 +90,7 @@ impl<T: Value> Follow<T> {
         self
     }
 
-    /// Begins behind this place: replays what is retained there and goes over into following, without a seam. Not
+    /// Begins after this position: replays what is retained there, and continues seamlessly with live events. Not
     /// together with [`start`](Self::start).
     pub fn after(mut self, cursor: &Cursor) -> Self {
         self.after = Some(*cursor);
@@ -148,12 +148,11 @@ impl<T, S: Stream<Item = Result<Item<Event<T>>>> + Send> Items<T> for S {}
 
 /// Every event of a topic in order: a [`Stream`] of `Result<Item<Event<T>>>`.
 ///
-/// It waits on at the end of the log and survives outages: it backs off and goes on where it was. Events that it can no
-/// longer get are told by one [`Item::Gap`] before the next event; one that does not decode is an
-/// [`Item::Undecodable`]. An `Err` item is something that waiting does not cure: it is told again every second for as long
-/// as it lasts, and the stream goes on when it is over. Only after that of a shutdown it ends. A follower that reads slowly
-/// holds up nobody and keeps nothing. Dropping it lets go of its place; the cursor of the last event is where another one
-/// can go on.
+/// It waits at the end of the log, and survives outages by reconnecting with backoff and resuming where it was. Events
+/// that it can no longer get are reported by one [`Item::Gap`] before the next event; one that cannot be decoded is an
+/// [`Item::Undecodable`]. An `Err` item is an error that waiting does not cure; it is repeated every second for as long as it
+/// lasts, and the stream continues when it is over. Only a shutdown ends the stream. A slow follower holds up nobody
+/// and retains nothing. To resume later, start another follower after the cursor of the last event.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Follower<T> {
     topic: Address,

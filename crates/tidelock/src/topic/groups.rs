@@ -17,23 +17,23 @@ use crate::pause::{Paused, pause_time};
 use crate::request::awaitable;
 use crate::time::Timestamp;
 
-/// A group at one instant: `lag = unread + in_flight + waiting + set_aside`.
+/// The state of a group at one instant: `lag = unread + in_flight + waiting + set_aside`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GroupInfo {
     /// Its name.
     pub name: String,
-    /// How far it has come in the log.
+    /// Its position in the log.
     pub position: Cursor,
-    /// Events that the group is not done with.
+    /// Events that the group has not finished.
     pub lag: u64,
-    /// Retained events behind its position.
+    /// Retained events after its position.
     pub unread: u64,
     /// Held by readers.
     pub in_flight: u64,
-    /// Returned, and not taken again yet.
+    /// Returned, and not yet delivered again.
     pub waiting: u64,
-    /// Passed over because an earlier event of their ordering key is not done.
+    /// Set aside because an earlier event with their ordering key is unfinished.
     pub set_aside: u64,
     /// In its dead letters.
     pub dead: u64,
@@ -106,7 +106,7 @@ impl Groups {
         Pause { group: self.named(group), for_at_most: None, reason: None }
     }
 
-    /// Ends a pause.
+    /// Resumes a paused group.
     pub fn resume(&self, group: &str) -> Resume {
         Resume(self.named(group))
     }
@@ -166,7 +166,8 @@ impl ListGroups {
     }
 }
 
-/// One group. Gives `Option<GroupInfo>`; `None`: there is no such group. Dropping the future does nothing.
+/// Reads one group. Resolves to `Option<GroupInfo>`; `None` if there is no such group. Dropping the future does
+/// nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct GetGroup(Named);
@@ -183,10 +184,10 @@ impl GetGroup {
     }
 }
 
-/// Creates a group. Gives whether it did; `false`: it exists, and stays where it is.
+/// Creates a group. Resolves to whether it did; `false` if it exists, in which case it keeps its position.
 ///
-/// A topic has at most 1,000 groups; one more is refused (*capacity reached*). Dropping the future withdraws it unless it
-/// was sent.
+/// A topic has at most 1,000 groups; one more is refused (*capacity reached*). Dropping the future withdraws it unless
+/// it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is created until it is awaited"]
 pub struct Create {
@@ -201,7 +202,7 @@ impl Create {
     }
 }
 
-/// Sets the position of a group. Gives whether the group existed.
+/// Sets the position of a group. Resolves to whether the group existed.
 ///
 /// Everything open in it ends: held deliveries become stale, and attempts start again. Dead letters stay, and so do
 /// events that were requeued from them. Dropping the future withdraws it unless it was sent.
@@ -219,9 +220,9 @@ impl Seek {
     }
 }
 
-/// Removes a group with its dead letters. Gives whether it existed.
+/// Removes a group with its dead letters. Resolves to whether it existed.
 ///
-/// A reader that still receives creates it anew, at the reader's start. Dropping the future withdraws it unless it was
+/// A reader that still receives creates it again, at the reader's start. Dropping the future withdraws it unless it was
 /// sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
@@ -233,10 +234,10 @@ impl Remove {
     }
 }
 
-/// Stops hand-over to a group in all processes. Gives [`Changed`].
+/// Pauses delivery to a group in all processes. Resolves to [`Changed`].
 ///
-/// Publishing, leases and retention go on; readers stay waiting. A second pause replaces the end and the reason of the
-/// first. Dropping the future withdraws it unless it was sent.
+/// Publishing, leases and retention continue; readers keep waiting. A second pause replaces the end and the reason of
+/// the first. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is paused until it is awaited"]
 pub struct Pause {

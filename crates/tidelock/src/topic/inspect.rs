@@ -16,15 +16,15 @@ use crate::page::{Page, PageToken, page_limit};
 use crate::request::{awaitable, opaque};
 use crate::time::{Timestamp, optional_millis};
 
-/// A topic at one instant.
+/// Statistics of a topic at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TopicStats {
     /// Events that can be read.
     pub events: u64,
-    /// The place behind the first of them.
+    /// The position after the first of them.
     pub first: Option<Cursor>,
-    /// The place behind the newest event ever published, retained or not.
+    /// The position after the newest event ever published, retained or not.
     pub latest: Cursor,
     /// When the first of them was published.
     pub oldest_at: Option<Timestamp>,
@@ -32,10 +32,11 @@ pub struct TopicStats {
     pub published_total: u64,
     /// Groups that exist.
     pub groups: u64,
-    /// How long an event can be read; `None`: without end, or nothing was published yet. Serialized in milliseconds.
+    /// How long an event can be read; `None` means without end, or that nothing was published yet. Serialized in
+    /// milliseconds.
     #[serde(serialize_with = "optional_millis")]
     pub retention: Option<Duration>,
-    /// How many of the newest events can be read; `None`: all, or nothing was published yet.
+    /// How many of the newest events can be read; `None` means all, or that nothing was published yet.
     pub max_len: Option<u64>,
 }
 
@@ -55,7 +56,7 @@ impl TopicStats {
     }
 }
 
-/// The topic as a whole, at one instant. Gives [`TopicStats`]. Dropping the future does nothing.
+/// Statistics of the topic at one instant. Resolves to [`TopicStats`]. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Stats(pub(super) Arc<Site>);
@@ -69,10 +70,10 @@ impl Stats {
     }
 }
 
-/// The place behind the newest event ever published, retained or not. Gives a [`Cursor`].
+/// The position after the newest event ever published, retained or not. Resolves to a [`Cursor`].
 ///
-/// On a topic never written to it stands before the first event. To pair a snapshot of own data with the log: take this
-/// cursor, read the data, follow after the cursor. Dropping the future does nothing.
+/// On a topic that was never written to, it is before the first event. To pair a snapshot of your own data with the
+/// log: take this cursor, read the data, and follow after the cursor. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct LatestCursor(pub(super) Arc<Site>);
@@ -86,10 +87,9 @@ impl LatestCursor {
     }
 }
 
-/// The retained events, page by page; does not wait. Gives [`Page<Item<Event<T>>>`](Page).
+/// Reads the retained events, page by page; does not wait. Resolves to [`Page<Item<Event<T>>>`](Page).
 ///
-/// In a page that is read oldest first, a gap behind the place it began at is the first item. Dropping the future does
-/// nothing.
+/// When reading oldest first, a gap after the starting position is the first item. Dropping the future does nothing.
 #[must_use = "nothing is read until it is awaited"]
 pub struct ReadPage<T> {
     topic: Topic<T>,
@@ -103,8 +103,8 @@ impl<T: Value> ReadPage<T> {
         Self { topic: topic.clone(), after: None, newest_first: false, limit: 100 }
     }
 
-    /// Begins beyond this place in the direction of reading: a [`Cursor`], or the `next` of an earlier page. Default: at
-    /// the first retained event, or with [`newest_first`](Self::newest_first) at the last one.
+    /// Begins beyond this position in the direction of reading: a [`Cursor`], or the `next` of an earlier page.
+    /// Default: at the first retained event, or with [`newest_first`](Self::newest_first) at the last one.
     pub fn after(mut self, place: impl Into<PageToken>) -> Self {
         self.after = Some(place.into());
         self
@@ -158,9 +158,9 @@ impl From<&Self> for PageToken {
     }
 }
 
-/// Removes log, groups, dead letters and dedup keys. Gives whether anything was there.
+/// Deletes log, groups, dead letters and deduplication keys. Resolves to whether anything existed.
 ///
-/// Readers and followers go on waiting, and begin anew, after a gap, with what is published next. Dropping the future
+/// Readers and followers keep waiting, and continue, after a gap, with what is published next. Dropping the future
 /// withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is deleted until it is awaited"]

@@ -15,19 +15,19 @@ use crate::draft::{self, Draft};
 use crate::error::{Error, Result};
 use crate::request::{awaitable, opaque};
 
-/// What a publish gave.
+/// The result of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Published {
-    /// The event; of a duplicate, the first one with its key.
+    /// The event's id; of a duplicate, that of the first event with its key.
     pub event_id: EventId,
-    /// The place behind it.
+    /// The position after it.
     pub cursor: Cursor,
-    /// Whether an event with this dedup key was published before, so that this publish appended nothing.
+    /// Whether an event with this deduplication key had been published before, so that this publish appended nothing.
     pub duplicate: bool,
 }
 
-/// An event on its way into a topic. Gives [`Published`].
+/// An event to be published to a topic. Resolves to [`Published`].
 ///
 /// Publishes that are awaited at the same time share round trips. Dropping the future before it was sent withdraws it;
 /// after that it may take effect.
@@ -42,20 +42,20 @@ impl<T: Value> Publish<T> {
         Self { draft: Draft::new(topic.options.border.encode(event)), topic: topic.clone() }
     }
 
-    /// Within each group, events with one key are handed out in the order of the log and one at a time: 1..=512 bytes.
+    /// Within each group, events with the same key are delivered in log order and one at a time: 1..=512 bytes.
     pub fn ordering_key(mut self, key: &str) -> Self {
         self.draft.ordering_key = Some(key.into());
         self
     }
 
-    /// One event per key and window ([`dedup_for`](Self::dedup_for)): 1..=512 bytes. A later publish with the key appends
-    /// nothing and gives the first one's id, as long as that event is retained.
+    /// At most one event per key and window ([`dedup_for`](Self::dedup_for)): 1..=512 bytes. A later publish with the
+    /// same key appends nothing and returns the first one's id, as long as that event is retained.
     pub fn dedup_key(mut self, key: &str) -> Self {
         self.draft.dedup_key = Some(key.into());
         self
     }
 
-    /// How long the dedup key is remembered from the first publish on: 1 ms..=10 years, default 7 days.
+    /// How long the deduplication key is remembered after its first publish: 1 ms..=10 years, default 7 days.
     pub fn dedup_for(mut self, window: Duration) -> Self {
         self.draft.dedup_for = Some(window);
         self

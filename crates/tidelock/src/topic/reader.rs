@@ -34,8 +34,8 @@ struct Options {
 
 /// Defines a reader of a group: options with defaults, checked by [`build`](ReaderBuilder::build).
 ///
-/// Readers of one group may have different options: they are written into the group's books by the take that uses them.
-/// Durations count whole milliseconds, fractions rounded up; the longest is 10 years.
+/// Readers of one group may have different options: each receive uses those of its own reader. Durations are in whole
+/// milliseconds, fractions rounded up; the longest is 10 years.
 #[must_use = "a builder does nothing until it is built"]
 pub struct ReaderBuilder<T> {
     topic: Topic<T>,
@@ -64,36 +64,38 @@ impl<T: Value> ReaderBuilder<T> {
         }
     }
 
-    /// Where the group begins if it does not exist yet; default [`Start::Earliest`]. It does not move a group that
-    /// exists.
+    /// Where the group begins if it does not exist yet; default [`Start::Earliest`]. It does not move an existing
+    /// group.
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// How long a delivered event is its reader's: 1 ms..=10 years, default 60 s. A receive may ask for its own.
+    /// How long a delivered event belongs to its reader: 1 ms..=10 years, default 60 s. A receive may ask for its own
+    /// lease.
     ///
-    /// Workers and prefetching streams renew their leases and need at least 100 ms.
+    /// Workers and prefetching streams renew their leases, and need at least 100 ms.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How often an event is handed out to the group at most: 1..=2^53−1 or `None`, default 10. A delivery that was given
-    /// back unused does not count.
+    /// How often an event is delivered to the group at most: 1..=2^53−1 or `None`, default 10. A delivery that was
+    /// given back unused does not count.
     pub fn max_deliveries(mut self, max: impl Into<Option<u64>>) -> Self {
         self.max_deliveries = max.into();
         self
     }
 
-    /// This reader takes no new event while so many of the group are in flight or waiting: 1..=100,000, default 10,000.
+    /// This reader takes no new event while this many events of the group are in flight or waiting: 1..=100,000,
+    /// default 10,000.
     pub fn max_in_flight(mut self, events: u64) -> Self {
         self.max_in_flight = events;
         self
     }
 
-    /// Whether ordering keys count for this reader; default `true`. With `false` it takes events of a key although
-    /// earlier ones are not done.
+    /// Whether this reader respects ordering keys; default `true`. With `false` it takes events of a key even while
+    /// earlier ones are unfinished.
     pub fn ordered(mut self, ordered: bool) -> Self {
         self.ordered = ordered;
         self
@@ -111,10 +113,10 @@ impl<T: Value> ReaderBuilder<T> {
         self
     }
 
-    /// Checks the options and makes the handle. Does no I/O.
+    /// Checks the options and creates the handle. Does no I/O.
     ///
-    /// Fails with *invalid configuration* if the name of the group is not 1..=256 bytes without NUL, an option is out of
-    /// its range, or `start` has a cursor of another topic.
+    /// Fails with *invalid configuration* if the name of the group is not 1..=256 bytes without NUL, an option is out
+    /// of its range, or `start` is a cursor of another topic.
     pub fn build(self) -> Result<Reader<T>> {
         let Self { topic, group, .. } = &self;
         let site = &topic.site;
@@ -171,9 +173,9 @@ impl<T> fmt::Debug for ReaderBuilder<T> {
     }
 }
 
-/// A door to one group of a topic: readers with the same group, in any process, share its events. Cloned freely.
+/// A handle to one group of a topic: readers with the same group, in any process, share its events. Cloned freely.
 ///
-/// Made by [`Topic::reader`]. The first receive creates the group unless it exists.
+/// Created by [`Topic::reader`]. The first receive creates the group unless it exists.
 pub struct Reader<T> {
     pub(super) topic: Topic<T>,
     group: Arc<str>,
@@ -193,7 +195,7 @@ impl<T> Reader<T> {
 }
 
 impl<T: Value> Reader<T> {
-    /// What ended in this group without a commit.
+    /// The events that ended in this group without a commit.
     pub fn dead_letters(&self) -> DeadLetters<T> {
         DeadLetters::of(self)
     }
@@ -213,7 +215,7 @@ impl<T: Value> Reader<T> {
         RecvMany::new(self, max)
     }
 
-    /// Events as they come.
+    /// A stream of events as they arrive.
     pub fn stream(&self) -> Deliveries<T> {
         Deliveries::new(self)
     }
@@ -238,7 +240,7 @@ impl<T: Value> Reader<T> {
         Touch::new(self.settlement(receipt))
     }
 
-    /// Refuses the event of a receipt for good, in this group.
+    /// Moves the event of a receipt to this group's dead letters.
     pub fn dead_letter(&self, receipt: &Receipt, reason: &str) -> Bury {
         Bury::new(self.settlement(receipt), reason)
     }

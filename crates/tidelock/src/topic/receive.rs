@@ -20,10 +20,10 @@ use crate::handover::{
 use crate::page::page_limit;
 use crate::request::awaitable;
 
-/// Waits for one event of the group. Gives `Option<Item<EventDelivery<T>>>`: `None` means that nothing was deliverable
-/// until the end of the wait; a broken connection is an error.
+/// Waits for one event of the group. Resolves to `Option<Item<EventDelivery<T>>>`: `None` means that nothing was
+/// deliverable before the end of the wait; a broken connection is an error.
 ///
-/// Receives of one process are served in order of arrival. Dropping the future gives back what was claimed for it, so
+/// Receives of one process are served in order of arrival. Dropping the future gives back an event claimed for it, so
 /// nothing is lost and no attempt is used.
 #[must_use = "nothing is received until it is awaited"]
 pub struct Recv<T> {
@@ -41,11 +41,11 @@ pub struct TryRecv<T> {
     wish: Wish,
 }
 
-/// Waits for the first event and takes with it what else is deliverable, up to a number. Gives
-/// `Vec<Item<EventDelivery<T>>>`; a gap is the first item, and counts. Empty means that nothing was deliverable until the
-/// end of the wait.
+/// Waits for the first event and takes with it whatever else is deliverable, up to a number. Resolves to
+/// `Vec<Item<EventDelivery<T>>>`; a gap is the first item, and counts. If empty, nothing was deliverable before the end
+/// of the wait.
 ///
-/// Dropping the future gives back what was claimed for it.
+/// Dropping the future gives back the events claimed for it.
 #[must_use = "nothing is received until it is awaited"]
 pub struct RecvMany<T> {
     reader: Reader<T>,
@@ -104,11 +104,11 @@ awaitable! {
 
 shown!(Recv, TryRecv, RecvMany);
 
-/// Events of a group as they come: a [`Stream`] of `Result<Item<EventDelivery<T>>>`.
+/// Events of a group as they arrive: a [`Stream`] of `Result<Item<EventDelivery<T>>>`.
 ///
-/// It waits on when there is nothing and survives outages: it backs off and goes on. An `Err` item is something
-/// that waiting does not cure: it is told again every second for as long as it lasts; only after that of a shutdown the
-/// stream ends. Options are set before the first poll. Dropping the stream gives back what it took ahead.
+/// It keeps waiting while there is nothing, and survives outages by reconnecting with backoff. An `Err` item is an
+/// error that waiting does not cure; it is repeated every second for as long as it lasts, and only a shutdown ends the
+/// stream after it. Set options before the first poll. Dropping the stream gives back what it has prefetched.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries<T> {
     incoming: Incoming<Reader<T>, Item<EventDelivery<T>>>,
@@ -136,12 +136,12 @@ impl<T> fmt::Debug for Deliveries<T> {
     }
 }
 
-/// A handler and how it is to be run. Made by [`Reader::process`].
+/// A handler and how to run it. Created by [`Reader::process`].
 ///
-/// What the handler answers settles the event: `Ok` commits it; an error or a panic returns it after a pause
-/// ([`backoff`](Worker::backoff)) until its deliveries are used up; [`HandlerError::retry_after`] sets that pause;
+/// The handler's result settles the event: `Ok` commits it; an error or a panic returns it with a delay
+/// ([`backoff`](Worker::backoff)) until its deliveries are used up; [`HandlerError::retry_after`] sets that delay;
 /// [`HandlerError::fatal`] makes it a dead letter of the group. Leases are renewed while a handler runs. A gap goes to
-/// [`on_gap`](Worker::on_gap); an event that does not decode is told by a tracing event and a counter.
+/// [`on_gap`](Worker::on_gap); an event that cannot be decoded is reported by a tracing event and a counter.
 #[must_use = "a worker does nothing until it is run"]
 pub struct Worker<T> {
     crew: Crew,
@@ -181,8 +181,7 @@ impl<T: Value> Reader<T> {
 impl<T: Value> Worker<T> {
     crew_options!();
 
-    /// What is called with each gap, before any event behind it is handled. It must not block. Default: a tracing
-    /// warning.
+    /// Called with each gap, before any event after it is handled. It must not block. Default: a tracing warning.
     pub fn on_gap(mut self, tell: impl Fn(Gap) + Send + Sync + 'static) -> Self {
         let owner = self.reader.topic.site.owner;
         self.crew.on_gap = Arc::new(move |gap| tell(Gap::new(owner, gap)));

@@ -134,10 +134,10 @@ fn size(happened: &Happened) -> usize {
     }
 }
 
-/// Fixes where a follower of a job's events begins. Gives a [`Follower`].
+/// Fixes where a follower of a job's events begins. Resolves to a [`Follower`].
 ///
-/// When it is awaited the place is settled: what happens after that, even at once, arrives. Dropping the future does
-/// nothing.
+/// Once this has been awaited, the position is fixed: everything that happens afterwards, even at once, arrives.
+/// Dropping the future does nothing.
 #[must_use = "nothing is followed until it is awaited"]
 pub struct Follow {
     events: JobEvents,
@@ -157,8 +157,8 @@ impl Follow {
         self
     }
 
-    /// Begins behind this place: replays what is kept there and goes over into following, without a seam. Not together with
-    /// [`start`](Self::start).
+    /// Begins after this position: replays what is kept there, and continues seamlessly with live events. Not together
+    /// with [`start`](Self::start).
     pub fn after(mut self, cursor: &JobCursor) -> Self {
         self.after = Some(*cursor);
         self
@@ -210,10 +210,9 @@ type Items = Pin<Box<dyn Stream<Item = Result<Item<JobEvent>>> + Send>>;
 
 /// Each event of a job in order: a [`Stream`] of `Result<Item<JobEvent>>`.
 ///
-/// It ends after the terminal event, or when the job is removed. Outages are waited out: it goes on where it was. Events
-/// that are no longer kept are told by one [`Item::Gap`]. An `Err` item is something that waiting does not cure, or a
-/// shutdown, after which the stream ends. Dropping it lets go of its place; the cursor of the last event is where another
-/// one can go on.
+/// It ends after the terminal event, or when the job is removed. It waits out outages and resumes where it was. Events
+/// that are no longer kept are reported by one [`Item::Gap`]. An `Err` item is an error that waiting does not cure, or
+/// a shutdown, after which the stream ends. To resume later, start another follower after the cursor of the last event.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Follower {
     events: JobEvents,

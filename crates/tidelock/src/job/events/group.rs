@@ -42,17 +42,17 @@ impl ReaderBuilder {
         Self { events: events.clone(), group: group.into(), lease: MINUTE }
     }
 
-    /// How long a delivered event is its reader's: 1 ms..=10 years, default 60 s; whole milliseconds, fractions rounded
-    /// up. A receive may ask for its own.
+    /// How long a delivered event belongs to its reader: 1 ms..=10 years, default 60 s; whole milliseconds, fractions
+    /// rounded up. A receive may ask for its own lease.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Checks the options and makes the handle. Does no I/O.
+    /// Checks the options and creates the handle. Does no I/O.
     ///
-    /// Fails with *invalid configuration* if the name of the group is not 1..=256 bytes without NUL, or the lease is out
-    /// of its range.
+    /// Fails with *invalid configuration* if the name of the group is not 1..=256 bytes without NUL, or the lease is
+    /// out of its range.
     pub fn build(self) -> Result<Reader> {
         const CONFIGURATION: fn(String) -> Error = Error::configuration;
         let Self { events, group, lease } = self;
@@ -81,21 +81,23 @@ impl fmt::Debug for ReaderBuilder {
     }
 }
 
-/// A door to one group on the events of a job: readers with the same group, in any process, share the events. Cloned
-/// freely. Made by [`JobEvents::reader`].
+/// A handle to one group on the events of a job: readers with the same group, in any process, share the events. Cloned
+/// freely. Created by [`JobEvents::reader`].
 ///
-/// The first receive makes the group: it begins at the first event that is kept, and lives as long as the record of the
-/// job. A job has room for 100 groups; one more is refused with *capacity reached*.
+/// The first receive creates the group: it begins at the first event that is kept, and lives as long as the record of
+/// the job. A job can have 100 groups; one more is refused with *capacity reached*.
 ///
-/// Each event goes to one reader at a time, the earliest that may be handed out first. Until it is committed it comes
-/// again, when its lease is over or when it was returned, however often: there is no last delivery and no dead letter.
-/// Several may be out at once, and be committed in any order; with 1,000 out, the group takes no new one.
+/// Each event goes to one reader at a time, the earliest deliverable one first. It is redelivered until it is
+/// committed, when its lease expires or when it was returned, without limit: there is no last delivery and no dead
+/// letter. Several events may be in flight at once, and be committed in any order; with 1,000 in flight, the group
+/// takes no new one.
 ///
-/// A job keeps its last 1,000 events. Those that went before the group had committed them are told to one reader, by one
-/// [`Item::Gap`] before the events that follow; what is held when it goes can still be committed.
+/// A job keeps its last 1,000 events. Those dropped before the group had committed them are reported to one reader, by
+/// one
+/// [`Item::Gap`] before the events that follow; an event that is held when it is dropped can still be committed.
 ///
-/// Nothing comes any more when the job is not there, or has ended and the group has committed all: then a receive answers
-/// `None` at once, and a stream ends. After a [`retry`](crate::job::Job::retry) of the job more comes.
+/// No more events come when the job does not exist, or has ended and the group has committed all of them: then a
+/// receive returns `None` at once, and a stream ends. A [`retry`](crate::job::Job::retry) of the job brings new events.
 #[derive(Clone)]
 pub struct Reader {
     events: JobEvents,
@@ -120,7 +122,7 @@ impl Reader {
         TryRecv::new(self)
     }
 
-    /// Events as they come, until the job has ended.
+    /// A stream of events as they arrive, until the job has ended.
     pub fn stream(&self) -> Deliveries {
         Deliveries::new(self)
     }

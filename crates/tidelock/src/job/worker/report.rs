@@ -13,31 +13,31 @@ use crate::job::store::{Action, JobState, Settled};
 pub struct JobWorkerReport {
     /// Runs that ended their job with a result.
     pub completed: u64,
-    /// Runs after which the job is to be run again: failed, timed out, or rescheduled by the handler.
+    /// Runs after which the job will run again: failed, timed out, or rescheduled by the handler.
     pub retried: u64,
     /// Runs that ended their job without a result.
     pub failed: u64,
     /// Runs that were over before they were settled: cancelled, or their lease was lost.
     pub stale: u64,
-    /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer than
-    /// the lease.
+    /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer
+    /// than the lease.
     pub given_back: u64,
-    /// Runs whose end the backend had not confirmed five seconds after the grace, because it was away: each is over by then,
-    /// or its job is run again when its lease is.
+    /// Runs whose end the backend had not confirmed five seconds after the grace, because it was away: settled by then,
+    /// or run again when the lease ends.
     pub left: u64,
-    /// Why the worker ended before it was told to; [`run_until`](crate::JobWorker::run_until) returns it instead. Serialized
-    /// as its text.
+    /// Why the worker ended before it was told to; [`run_until`](crate::JobWorker::run_until) returns it instead.
+    /// Serialized as text.
     #[serde(serialize_with = "as_optional_text")]
     pub error: Option<Error>,
 }
 
-/// What a running worker of jobs has done so far, and what it does now.
+/// What a running worker of jobs has done so far, and what it is doing now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobWorkerStats {
     /// Runs that ended their job with a result.
     pub completed: u64,
-    /// Runs after which the job is to be run again: failed, timed out, or rescheduled by the handler.
+    /// Runs after which the job will run again: failed, timed out, or rescheduled by the handler.
     pub retried: u64,
     /// Runs that ended their job without a result.
     pub failed: u64,
@@ -46,7 +46,7 @@ pub struct JobWorkerStats {
     /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer than
     /// the lease.
     pub given_back: u64,
-    /// Handlers that run.
+    /// Handlers that are running.
     pub running: usize,
 }
 

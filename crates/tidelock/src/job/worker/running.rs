@@ -12,7 +12,7 @@ pub struct RunningJobWorker(pub(super) Background<JobWorkerStats, JobWorkerRepor
 
 impl RunningJobWorker {
     /// Starts no more runs, fires the stop tokens, waits up to `grace` for the handlers, drops and gives back the rest,
-    /// sends all settles for at most five seconds more, and reports.
+    /// sends all settles for at most five more seconds, and reports.
     ///
     /// `grace` overrides the option `shutdown_grace`. Dropping the future leaves the worker draining.
     pub async fn shutdown(self, grace: Duration) -> JobWorkerReport {
@@ -24,8 +24,8 @@ impl RunningJobWorker {
         self.0.stats()
     }
 
-    /// Resolves when the worker has ended: by a stop, or by what waiting does not cure, such as access that is denied. Then
-    /// [`shutdown`](Self::shutdown) gives its report at once.
+    /// Resolves when the worker has ended: by a stop, or by an error that waiting does not cure, such as access denied.
+    /// After that [`shutdown`](Self::shutdown) returns its report at once.
     ///
     /// Dropping the future changes nothing.
     pub async fn ended(&mut self) {
