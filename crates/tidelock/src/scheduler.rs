@@ -112,10 +112,11 @@ use crate::error::Result;
 use crate::job::{Job, JobBuilder};
 use crate::runtime::Listener;
 
-/// A door to one scheduler. Cloned freely; every handle with the same tenant and id, in any process, is a door to the same
+/// A handle to a scheduler. Cloned freely; all handles with the same tenant and id, in any process, refer to the same
 /// schedules, and clones of one handle share its instance.
 ///
-/// Made by [`Tidelock::scheduler`](crate::Tidelock::scheduler). The [module](self) tells how a scheduler behaves.
+/// Created by [`Tidelock::scheduler`](crate::Tidelock::scheduler). How a scheduler behaves is described in the
+/// [module](self).
 #[derive(Clone)]
 pub struct Scheduler {
     core: Arc<Core>,
@@ -157,13 +158,13 @@ impl Core {
 }
 
 impl Scheduler {
-    /// The id that it was built with.
+    /// The scheduler's id.
     pub fn id(&self) -> &str {
         self.core.site.id()
     }
 
-    /// The scheduler of the same id of another tenant, with the same options and handlers, and an instance of its own that
-    /// is not started. Tenants share nothing.
+    /// The scheduler with the same id, options and handlers of another tenant, with an instance of its own that is not
+    /// started. Tenants share no data.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
@@ -173,7 +174,7 @@ impl Scheduler {
         Self { core: Arc::new(Core::new(site, options, handlers, targets, observer.clone())) }
     }
 
-    /// Creates a schedule, or puts it in the place of the one with its id (1..=256 bytes). Needs no started instance.
+    /// Creates a schedule, or replaces the one with this id (1..=256 bytes). Needs no started instance.
     pub fn register(&self, id: &str, schedule: Schedule) -> Register {
         Register::new(&self.core, id, schedule)
     }
@@ -183,27 +184,27 @@ impl Scheduler {
         Unregister::new(&self.core, id)
     }
 
-    /// Runs a schedule now. Needs no started instance.
+    /// Triggers a run of a schedule now. Needs no started instance.
     pub fn trigger_now(&self, id: &str) -> TriggerNow {
         TriggerNow::new(&self.core, id)
     }
 
-    /// Lets the slots of a schedule pass.
+    /// Pauses a schedule: its slots do not run.
     pub fn pause(&self, id: &str) -> Pause {
         Pause::new(&self.core, id)
     }
 
-    /// Ends a pause.
+    /// Resumes a paused schedule.
     pub fn resume(&self, id: &str) -> Resume {
         Resume::new(&self.core, id)
     }
 
-    /// One schedule.
+    /// Reads one schedule.
     pub fn get(&self, id: &str) -> Get {
         Get::new(&self.core, id)
     }
 
-    /// All schedules.
+    /// Lists all schedules.
     pub fn list(&self) -> List {
         List::new(&self.core)
     }
@@ -213,7 +214,7 @@ impl Scheduler {
         Upcoming::new(&self.core, id)
     }
 
-    /// What was decided about a schedule.
+    /// The past decisions about a schedule.
     pub fn history(&self, id: &str) -> History {
         History::new(&self.core, id)
     }
@@ -223,22 +224,22 @@ impl Scheduler {
         DispatchDeadLetters(Arc::clone(&self.core))
     }
 
-    /// The runs of a handler, to get, list, cancel, retry or join. Inputs are read as they are encoded.
+    /// The runs of a handler, to get, list, cancel, retry or join. Inputs are returned in encoded form.
     pub fn runs(&self, handler: &str) -> Job<Raw, ()> {
         self.core.runs(handler)
     }
 
-    /// The scheduler as its fleet sees it.
+    /// Statistics of the scheduler across the fleet.
     pub fn stats(&self) -> Stats {
         Stats(Arc::clone(&self.core))
     }
 
-    /// Removes the scheduler and all about it.
+    /// Deletes the scheduler and everything in it.
     pub fn delete(&self) -> Delete {
         Delete(Arc::clone(&self.core))
     }
 
-    /// What this handle has done since it was built. Asks nobody.
+    /// The counters of this handle since it was built. Does no I/O.
     pub fn metrics(&self) -> SchedulerMetrics {
         self.core.watcher.snapshot()
     }
@@ -253,31 +254,31 @@ impl Scheduler {
         site.wake();
     }
 
-    /// Starts the instance of this handle: it may become the leader, and it runs the handlers that the handle brings.
+    /// Starts the instance of this handle: it may become the leader, and it runs the handlers of this handle.
     ///
-    /// Resolves when the backend has heard of it, or is known to be away; outages are waited out. Fails with what waiting
-    /// does not cure, such as access denied, and then nothing is started. On a started instance it does nothing; during a
-    /// [`stop`](Self::stop) it waits for that and starts. The instance runs until `stop` or
-    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown), also when all handles are dropped. Dropping the future may leave
-    /// it started.
+    /// Resolves when the backend has registered it, or is known to be away; outages are waited out. Fails with errors
+    /// that waiting does not cure, such as access denied, and then nothing is started. On a started instance it does
+    /// nothing; during a [`stop`](Self::stop) it waits for that and then starts. The instance runs until `stop` or
+    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown), even if all handles are dropped. Dropping the future may
+    /// leave it started.
     pub async fn start(&self) -> Result<()> {
         leader::start(&self.core).await
     }
 
-    /// Stops the instance: the trip under way ends, or is left to the next leader after a `lease`; nothing more is decided,
-    /// leadership and handlers are given up, and runs of its handlers that are not over after `stop_grace` are given back,
-    /// without using an attempt.
+    /// Stops the instance. The request under way ends, or is left to the next leader after a `lease`. No more decisions
+    /// are made, leadership and handlers are given up, and runs of its handlers that have not ended after `stop_grace`
+    /// are given back, without using an attempt.
     ///
-    /// When it has resolved no handler of the instance starts or runs. On an instance that was not started it does nothing.
-    /// Dropping the future leaves it stopping.
+    /// Once it has resolved, no handler of the instance starts or runs. On an instance that was not started it does
+    /// nothing. Dropping the future leaves it stopping.
     pub async fn stop(&self) -> Result<StopReport> {
         Ok(leader::stop(&self.core).await)
     }
 
     /// Starts, waits for `stop` to resolve, and stops.
     ///
-    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too, and so is dropping the future, without waiting for
-    /// the end. Signals are heard while it starts, too.
+    /// [`Tidelock::shutdown`](crate::Tidelock::shutdown) is a stop signal too, and so is dropping the future, without
+    /// waiting for the end. Signals are observed during the start, too.
     pub async fn run_until(&self, stop: impl Future<Output = ()>) -> Result<StopReport> {
         leader::run_until(&self.core, stop).await
     }

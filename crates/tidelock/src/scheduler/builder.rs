@@ -52,7 +52,7 @@ pub(super) type Handlers = BTreeMap<Arc<str>, Start>;
 
 /// Defines a scheduler: options with defaults, checked by [`build`](SchedulerBuilder::build).
 ///
-/// The options concern what this handle does, and the scheduler as a whole while its instance leads. Durations count whole
+/// The options govern what this handle does, and the whole scheduler while its instance leads. Durations are in whole
 /// milliseconds, fractions rounded up.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
@@ -109,11 +109,11 @@ impl SchedulerBuilder {
         }
     }
 
-    /// A handler for the schedules that name it ([`Schedule::handler`](super::Schedule::handler)). Started instances that
-    /// have it share its runs.
+    /// Adds a handler for the schedules that name it ([`Schedule::handler`](super::Schedule::handler)). Started
+    /// instances that have it share its runs.
     ///
-    /// A run is a job with the defaults of [`job`](crate::job) (one attempt, a lease of 30 s that renews itself); the closure
-    /// is that of a job, and [`JobContext::slot`] tells the slot. What it answers is what a job's handler answers.
+    /// A run is a job with the defaults of [`job`](crate::job) (one attempt, a lease of 30 s that is renewed
+    /// automatically). The closure works like that of a job worker, and [`JobContext::slot`] returns the slot.
     pub fn handler<I, F, Fut>(mut self, name: &str, handler: F) -> Self
     where
         I: Value,
@@ -131,21 +131,22 @@ impl SchedulerBuilder {
         self
     }
 
-    /// How long a leader that is not heard of leads: 500 ms..=5 min, default 5 s. After a crash another one leads within
-    /// this time and half a second.
+    /// How long a leader keeps the leadership without renewing it: 500 ms..=5 min, default 5 s. After a crash another
+    /// one leads within this time plus half a second.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How often the leader renews: 100 ms..=a third of the lease, default 500 ms, or a third of the lease if that is less.
+    /// The interval of the leader's renewals: 100 ms..=a third of the lease, default 500 ms, or a third of the lease if
+    /// that is less.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
         self.heartbeat = Some(heartbeat);
         self
     }
 
-    /// The longest sleep of a leader: 50 ms..=60 s, default 500 ms. Due instants and changes wake it exactly; this covers
-    /// wake-ups that were lost.
+    /// The longest sleep of a leader: 50 ms..=60 s, default 500 ms. Due slots and changes wake it exactly; this covers
+    /// lost wake-ups.
     pub fn tick(mut self, tick: Duration) -> Self {
         self.tick = tick;
         self
@@ -158,19 +159,19 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Due schedules of one pass: 1..=1,000, default 200. The next pass follows at once while more are due.
+    /// The number of due schedules per pass: 1..=1,000, default 200. The next pass follows at once while more are due.
     pub fn batch(mut self, schedules: usize) -> Self {
         self.batch = schedules;
         self
     }
 
-    /// Submissions of one pass: 1..=10,000, default 500.
+    /// The number of submits per pass: 1..=10,000, default 500.
     pub fn max_submits_per_tick(mut self, submits: usize) -> Self {
         self.max_submits = submits;
         self
     }
 
-    /// More tries of a submission in one round: 0..=100, default 3.
+    /// Repeated tries of a submit in one round: 0..=100, default 3.
     pub fn submit_retries(mut self, retries: u32) -> Self {
         self.submit_retries = retries;
         self
@@ -183,59 +184,61 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Failed rounds after which a slot is given up and becomes a dead letter: 1..=1,000, default 5. Rounds are 1 s apart,
-    /// doubling up to 60 s, ±25 %.
+    /// The number of failed rounds after which a slot is given up and becomes a dead letter: 1..=1,000, default 5.
+    /// Rounds are 1 s apart, doubling up to 60 s, ±25 %.
     pub fn max_dispatch_failures(mut self, rounds: u32) -> Self {
         self.max_dispatch_failures = rounds;
         self
     }
 
-    /// How long targets remember the last slot of a schedule and its triggers: 60 s..=10 years, default 90 days.
+    /// How long targets remember the newest slots of a schedule and its triggers: 60 s..=10 years, default 90 days.
     pub fn slot_memory(mut self, memory: Duration) -> Self {
         self.slot_memory = memory;
         self
     }
 
-    /// Dead letters that are kept: 1..=100,000, default 5,000. The oldest go, and each after 7 days.
+    /// The number of dead letters kept: 1..=100,000, default 5,000. The oldest are removed first, and each after 7
+    /// days.
     pub fn max_dead_letters(mut self, letters: u64) -> Self {
         self.max_letters = letters;
         self
     }
 
-    /// Entries of history that each schedule keeps: 0..=1,000, default 20.
+    /// The number of history entries kept per schedule: 0..=1,000, default 20.
     pub fn history(mut self, entries: u64) -> Self {
         self.history = entries;
         self
     }
 
-    /// What happens to slots whose handler no started instance has. Strict (the default): they wait undecided, the schedule
-    /// is *unserved*, and its misfire policy judges them when an instance with the handler appears. Otherwise they are
-    /// skipped, and triggers are rejected.
+    /// What happens to slots whose handler no started instance has. Strict (the default): they wait undecided, the
+    /// schedule is *unserved*, and its misfire policy judges them when an instance with the handler appears. Otherwise
+    /// they are skipped, and triggers are rejected.
     pub fn strict_handlers(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// How many runs of one handler this instance runs at once: 1..=10,000, default 16.
+    /// How many runs of one handler this instance executes at once: 1..=10,000, default 16.
     pub fn handler_concurrency(mut self, runs: usize) -> Self {
         self.handler_concurrency = runs;
         self
     }
 
-    /// How long handlers may go on after [`stop`](super::Scheduler::stop): 0..=1 h, default 30 s.
+    /// How long handlers may continue after [`stop`](super::Scheduler::stop): 0..=1 h, default 30 s.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.stop_grace = grace;
         self
     }
 
-    /// A register that would make more schedules is refused (*capacity reached*): 1..=10,000,000, default 1,000,000.
+    /// A register that would exceed this number of schedules is refused (*capacity reached*): 1..=10,000,000, default
+    /// 1,000,000.
     pub fn max_schedules(mut self, schedules: u64) -> Self {
         self.max_schedules = schedules;
         self
     }
 
-    /// Told of what the handle does and sees. It is called beside the work: one that is slow, hangs or panics changes
-    /// nothing, and loses events beyond 1,024 that wait, which
+    /// Called with each event of this handle. It runs separately from the work: a slow, hanging or panicking observer
+    /// changes nothing, but loses events when more than 1,024 are waiting, which
     /// [`events_lost`](super::SchedulerMetrics::events_lost) counts.
     pub fn on_event(mut self, observer: impl Fn(&SchedulerEvent) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(Listener::new(OBSERVER_ROOM, move |event| observer(&event))));
@@ -249,10 +252,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Checks the options and makes the handle. Does no I/O, and starts no instance.
+    /// Checks the options and creates the handle. Does no I/O, and starts no instance.
     ///
-    /// Fails with *invalid configuration* if the id or the name of a handler is not 1..=256 bytes without NUL, a handler is
-    /// there twice, or an option is out of its range.
+    /// Fails with *invalid configuration* if the id or the name of a handler is not 1..=256 bytes without NUL, a
+    /// handler is given twice, or an option is out of its range.
     pub fn build(self) -> Result<Scheduler> {
         self.check().map_err(|error| error.in_context(format_args!("scheduler {:?}", self.id)))?;
         let (base, max) = self.submit_backoff;

@@ -15,80 +15,80 @@ use crate::job::store::Overlapping;
 use crate::meta::Meta;
 use crate::time::{Timestamp, millis, optional_millis};
 
-/// A schedule at one instant.
+/// The state of a schedule at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ScheduleInfo {
     /// Its id.
     pub id: String,
-    /// What was registered; `None` if this version, or its time zone database, cannot read it.
+    /// The registered definition; `None` if this version, or its time zone database, cannot read it.
     pub spec: Option<ScheduleSpec>,
-    /// What it does now.
+    /// Its current state.
     pub state: ScheduleState,
-    /// The next slot that is not decided.
+    /// The next undecided slot.
     pub next: Option<Timestamp>,
-    /// When that is due: the slot and its jitter.
+    /// When that is due: the slot plus its jitter.
     pub next_due: Option<Timestamp>,
     /// The last slot that a target accepted.
     pub last: Option<LastDispatch>,
-    /// Slots that are decided and not submitted yet.
+    /// Slots that are decided but not yet submitted.
     pub planned: usize,
-    /// The last run number that was given, to a slot or a trigger; 0 before the first.
+    /// The last run number assigned to a slot or trigger; 0 before the first.
     pub run: u64,
     /// When it was first registered.
     pub created_at: Timestamp,
-    /// When it was last registered with something new, paused or resumed.
+    /// When it was last changed by a register, a pause or a resume.
     pub updated_at: Timestamp,
     /// Grows with each change.
     pub revision: u64,
 }
 
-/// What was registered.
+/// The registered definition of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ScheduleSpec {
-    /// When.
+    /// Its timing.
     pub timing: ScheduleTiming,
-    /// The longest distance from slot to due instant. Serialized in milliseconds.
+    /// The maximum jitter. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub jitter: Duration,
-    /// What becomes of missed slots.
+    /// The policy for missed slots.
     pub misfire: Misfire,
-    /// With [`Misfire::CatchUpAll`]: how many of them are run.
+    /// With [`Misfire::CatchUpAll`]: the maximum number of missed slots that run.
     pub max_catch_up_runs: Option<u32>,
-    /// Its own tolerance; `None`: that of the leader. Serialized in milliseconds.
+    /// Its own tolerance; `None` for the leader's. Serialized in milliseconds.
     #[serde(serialize_with = "optional_millis")]
     pub tolerance: Option<Duration>,
-    /// What becomes of runs that meet an earlier one.
+    /// The policy for overlapping runs.
     pub overlap: Overlap,
-    /// With [`Overlap::Queue`]: how many may wait.
+    /// With [`Overlap::Queue`]: how many runs may wait.
     pub max_queued: Option<u64>,
-    /// What is run.
+    /// Its target.
     pub target: ScheduleTarget,
-    /// What was attached.
+    /// The attached metadata.
     pub meta: Meta,
     /// The encoded input.
     pub input: Vec<u8>,
 }
 
-/// When the slots of a schedule are.
+/// The timing of a schedule's slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]
 pub enum ScheduleTiming {
     /// By a cron expression.
     Cron {
-        /// The expression, macros written out, in upper case.
+        /// The normalised expression: macros expanded, upper case.
         expression: String,
-        /// The zone whose clocks it is about.
+        /// The time zone.
         zone: String,
     },
     /// At equal distances from the Unix epoch.
     Every {
-        /// The distance. Serialized in milliseconds.
+        /// The period. Serialized in milliseconds.
         #[serde(serialize_with = "millis")]
         period: Duration,
-        /// How far slots are moved. Serialized in milliseconds.
+        /// The offset of the slots. Serialized in milliseconds.
         #[serde(serialize_with = "millis")]
         offset: Duration,
     },
@@ -99,7 +99,7 @@ pub enum ScheduleTiming {
     },
 }
 
-/// What a schedule runs.
+/// The target of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]
@@ -116,79 +116,79 @@ pub enum ScheduleTarget {
     },
 }
 
-/// What a schedule does now.
+/// The current state of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 #[non_exhaustive]
 pub enum ScheduleState {
     /// Slots are decided when they are due.
     Active,
-    /// Slots pass.
+    /// It is paused; its slots do not run.
     Paused {
         /// Why, if somebody said so.
         reason: Option<String>,
-        /// From when on.
+        /// Since when.
         since: Timestamp,
-        /// When it ends by itself; `None`: when resumed.
+        /// When it ends by itself; `None` if it lasts until resumed.
         until: Option<Timestamp>,
     },
-    /// Nobody alive has its handler; slots wait.
+    /// No living instance has its handler; slots wait.
     Unserved {
-        /// From when on.
+        /// Since when.
         since: Timestamp,
     },
-    /// The target did not accept a slot; it is tried again.
+    /// The target did not accept a slot; the submit will be retried.
     Failing {
-        /// Rounds of tries that failed.
+        /// Failed rounds so far.
         rounds: u32,
-        /// When the next begins.
+        /// When the next round begins.
         retry_at: Timestamp,
-        /// Why the last one failed.
+        /// The error of the last round.
         error: String,
     },
     /// The leader cannot read it.
     Quarantined {
-        /// Why.
+        /// The reason.
         error: String,
-        /// From when on.
+        /// Since when.
         since: Timestamp,
     },
-    /// No slot is left; it is removed after 7 days.
+    /// It has no more slots; it is removed after 7 days.
     Finished {
-        /// From when on.
+        /// Since when.
         since: Timestamp,
     },
 }
 
-/// The last slot that a target accepted.
+/// The last slot accepted by a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LastDispatch {
     /// The slot.
     pub slot: Timestamp,
-    /// The job that it became.
+    /// The job created for it.
     pub job: JobId,
     /// From the due instant to the acceptance. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub lateness: Duration,
 }
 
-/// Something that was decided about a schedule.
+/// A past decision about a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HistoryEntry {
     /// When it was written.
     pub at: Timestamp,
-    /// What.
+    /// The decision.
     pub event: HistoryEvent,
 }
 
-/// What was decided about a schedule.
+/// A decision about a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]
 pub enum HistoryEvent {
-    /// A slot was run, or not.
+    /// A slot was decided.
     Slot {
         /// Its run number.
         run: u64,
@@ -200,10 +200,10 @@ pub enum HistoryEvent {
         decided_at: Timestamp,
         /// Whether it was decided in time; otherwise it was caught up.
         on_time: bool,
-        /// What became of it.
+        /// Its outcome.
         outcome: Outcome,
     },
-    /// Somebody triggered a run.
+    /// A run was triggered manually.
     Trigger {
         /// Its run number.
         run: u64,
@@ -211,75 +211,75 @@ pub enum HistoryEvent {
         key: Option<String>,
         /// When it was accepted.
         accepted_at: Timestamp,
-        /// What became of it.
+        /// Its outcome.
         outcome: Outcome,
     },
-    /// So many slots were missed and are not run; counted up to 10,000.
+    /// Slots were missed and do not run; counted up to 10,000.
     Missed {
         /// How many.
         count: u64,
     },
-    /// So many slots were in a pause; counted up to 10,000.
+    /// Slots fell into a pause; counted up to 10,000.
     Paused {
         /// How many.
         count: u64,
     },
-    /// For so many slots nobody had the handler.
+    /// Slots for which no instance had the handler.
     MissingHandler {
         /// How many.
         count: u64,
     },
 }
 
-/// What became of a slot or trigger.
+/// The outcome of a slot or trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 #[non_exhaustive]
 pub enum Outcome {
     /// The target accepted it.
     Submitted {
-        /// The job that it became.
+        /// The job created for it.
         job: JobId,
-        /// From the due instant to the acceptance, in milliseconds.
+        /// The time from the due instant to the acceptance, in milliseconds.
         lateness_ms: u64,
     },
-    /// An earlier run was not over.
+    /// An earlier run had not ended.
     Overlapped {
-        /// The oldest such.
+        /// The oldest such run.
         active: JobId,
     },
-    /// It is a dead letter.
+    /// It was given up and became a dead letter.
     GivenUp {
-        /// Why.
+        /// The error.
         error: String,
     },
 }
 
-/// A slot or trigger that its target did not accept: what [`dead_letters`](super::Scheduler::dead_letters) lists.
+/// A slot or trigger that its target did not accept: an item of [`dead_letters`](super::Scheduler::dead_letters).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DispatchLetter {
-    /// Names it.
+    /// Its id.
     pub id: DispatchLetterId,
     /// The schedule.
     pub schedule: String,
-    /// The run number that it got.
+    /// Its run number.
     pub run: u64,
     /// The slot; `None` for a trigger.
     pub slot: Option<Timestamp>,
-    /// Of a trigger: the key, if one was given.
+    /// The key of a trigger, if one was given.
     pub key: Option<String>,
     /// Why it was given up.
     pub error: String,
-    /// Rounds of tries.
+    /// The number of failed rounds.
     pub rounds: u32,
-    /// The epoch of the leader that gave it up.
+    /// The epoch of the leader that gave up on it.
     pub epoch: u64,
     /// When it was given up. It is removed 7 days later.
     pub at: Timestamp,
 }
 
-/// The number of a dead letter: a later one has a higher number.
+/// The id of a dead letter: later ones have higher ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DispatchLetterId(pub(crate) u64);

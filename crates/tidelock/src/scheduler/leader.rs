@@ -32,7 +32,7 @@ use crate::tidelock::process_name;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StopReport {
-    /// Runs of its handlers that were not over by the end of the grace, and are somebody else's now.
+    /// Runs of its handlers that had not ended by the end of the grace, and were given back to others.
     pub given_back: u64,
 }
 

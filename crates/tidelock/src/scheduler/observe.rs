@@ -13,17 +13,17 @@ use crate::job::JobId;
 use crate::runtime::Listener;
 use crate::time::Timestamp;
 
-/// Something that a scheduler handle did or saw, for [`on_event`](super::SchedulerBuilder::on_event).
+/// An event of a scheduler handle, for [`on_event`](super::SchedulerBuilder::on_event).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SchedulerEvent {
     /// When, by the clock of this process.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     pub what: Happening,
 }
 
-/// What a scheduler handle did or saw.
+/// What happened to a scheduler handle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]
@@ -31,29 +31,29 @@ pub struct SchedulerEvent {
 pub enum Happening {
     /// The instance leads.
     LeaderAcquired { epoch: u64 },
-    /// It leads no more.
+    /// The instance no longer leads.
     LeaderLost { epoch: u64, reason: LostBy },
-    /// A trip to the backend failed; it is tried again.
+    /// A request to the backend failed; it will be retried.
     TickError { message: String },
-    /// A register created the schedule, or found it as it was.
+    /// A register created the schedule, or found it unchanged.
     ScheduleRegistered { schedule: String, created: bool },
     /// A register changed the schedule.
     ScheduleUpdated { schedule: String },
     /// The schedule was removed.
     ScheduleUnregistered { schedule: String },
-    /// Nobody alive has its handler.
+    /// No living instance has its handler.
     ScheduleUnserved { schedule: String },
-    /// It cannot be read by this leader.
+    /// This leader cannot read it.
     ScheduleQuarantined { schedule: String, message: String },
-    /// The target accepted the slot so many milliseconds after it was due.
+    /// The target accepted the slot, this many milliseconds after it was due.
     DispatchSubmitted { schedule: String, slot: Timestamp, job: JobId, lateness: u64 },
-    /// So many slots are not run.
+    /// This number of slots does not run.
     DispatchSkipped { schedule: String, count: u64, reason: SkippedBy },
     /// A round of tries failed.
     DispatchFailed { schedule: String, message: String },
-    /// The slot was given up: it is a dead letter now.
+    /// The slot was given up and became a dead letter.
     DispatchDlq { schedule: String, slot: Timestamp, message: String },
-    /// After so many failed rounds the schedule goes on with the slot after this.
+    /// After this number of failed rounds the schedule continues with the slot after this one.
     DispatchAdvancedAfterFailures { schedule: String, slot: Timestamp, failures: u32 },
     /// The target accepted a trigger.
     TriggerSubmitted { schedule: String, job: JobId },
@@ -74,59 +74,58 @@ pub enum LostBy {
     Stop,
 }
 
-/// Why a slot is not run.
+/// Why a slot does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SkippedBy {
-    /// Nobody had its handler, and the scheduler is not strict about that.
+    /// No instance had its handler, and the scheduler is not strict about that.
     MissingHandler,
-    /// The schedule was changed meanwhile: it is judged anew.
+    /// The schedule was changed meanwhile: it will be judged again.
     CasStale,
     /// It was decided too late.
     Missed,
-    /// An earlier run was not over.
+    /// An earlier run had not ended.
     Overlap,
-    /// It was in a pause.
+    /// It fell into a pause.
     Paused,
 }
 
-/// What a scheduler handle has done since it was built. Numbers of this handle alone; those of the fleet are in
-/// [`stats`](super::Scheduler::stats).
+/// The counters of a scheduler handle since it was built. For the whole fleet see [`stats`](super::Scheduler::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SchedulerMetrics {
     /// Whether this instance leads.
     pub is_leader: bool,
-    /// The last epoch that it held; 0 before the first.
+    /// The last epoch in which it led; 0 before the first.
     pub leader_epoch: u64,
-    /// How often it began or ceased to lead.
+    /// How often it became or ceased to be the leader.
     pub leader_changes: u64,
     /// Slots that their target accepted.
     pub dispatch_submitted: u64,
     /// Rounds of tries that failed.
     pub dispatch_failed: u64,
-    /// Tries that were repeats.
+    /// Repeated tries.
     pub dispatch_retried: u64,
-    /// Slots that are not run, for whatever reason.
+    /// Slots that do not run, for any reason.
     pub dispatch_skipped: u64,
     /// Slots that were given up.
     pub dispatch_dlq: u64,
-    /// Triggers that their target accepted, duplicates included.
+    /// Triggers accepted by their target, duplicates included.
     pub trigger_submitted: u64,
     /// Triggers that could not be submitted.
     pub trigger_failed: u64,
     /// Triggers that were refused.
     pub trigger_rejected: u64,
-    /// Trips to the backend that failed.
+    /// Requests to the backend that failed.
     pub tick_errors: u64,
     /// When it last heard of the backend, by the backend's clock.
     pub last_tick_at: Option<Timestamp>,
-    /// Of the skipped: those decided too late.
+    /// Skipped slots that were decided too late.
     pub missed: u64,
-    /// Of the skipped: those that met an earlier run.
+    /// Skipped slots that overlapped an earlier run.
     pub overlapped: u64,
-    /// Writes of a leadership that was over; they changed nothing.
+    /// Writes from a past leadership; they changed nothing.
     pub stale_writes: u64,
     /// Events that the observer did not get because it was too slow.
     pub events_lost: u64,

@@ -21,36 +21,37 @@ use crate::time::{DAY, HOUR, SECOND, TEN_YEARS, Timestamp, check_duration, whole
 /// The most bytes of input and meta of a handler's run.
 const HANDLER_LIMIT: usize = 131_072;
 
-/// What becomes of slots that were missed: decided later after they were due than the tolerance allows.
+/// The policy for missed slots: those decided later after they were due than the tolerance allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Misfire {
-    /// None of them is run.
+    /// None of them runs.
     #[default]
     Skip,
-    /// The latest of them is run, unless a slot that is on time runs anyway.
+    /// The latest of them runs, unless a slot that is on time runs anyway.
     CatchUpOne,
-    /// The latest `max_catch_up_runs` of them are run, oldest first.
+    /// The latest `max_catch_up_runs` of them run, oldest first.
     CatchUpAll,
 }
 
-/// What becomes of a run when an earlier one of the schedule is not over: waits, runs or backs off. Triggers count too.
+/// The policy for a run when an earlier one of the schedule has not ended: it waits, runs or backs off. Triggers count
+/// too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// It runs beside it.
+    /// Both run at once.
     #[default]
     Allow,
-    /// It is skipped.
+    /// The new run is skipped.
     Skip,
-    /// It waits for its turn, one run at a time in the order of the slots; with `max_queued` waiting it is skipped.
+    /// The new run waits for its turn, one at a time in slot order; if `max_queued` are waiting, it is skipped.
     Queue,
 }
 
-/// A schedule: when, what, and what becomes of slots that cannot be run in time. A plain value; whatever is wrong with it is
-/// told by [`register`](super::Scheduler::register).
+/// A schedule: when to run, what to run, and what to do with slots that were missed. A plain value; errors in it are
+/// reported by [`register`](super::Scheduler::register).
 ///
-/// Durations count whole milliseconds, fractions rounded up.
+/// Durations are in whole milliseconds, fractions rounded up.
 ///
 /// ```
 /// use tidelock::{HOUR, Misfire, Schedule, Tidelock};
@@ -101,18 +102,18 @@ struct Aim {
 }
 
 impl Schedule {
-    /// Slots by a cron expression of five or six fields, see [`cron`](mod@crate::cron); in UTC unless [`tz`](Self::tz) says
-    /// otherwise.
+    /// Slots by a cron expression of five or six fields, see [`guide::cron`](crate::guide::cron); in UTC unless
+    /// [`tz`](Self::tz) says otherwise.
     pub fn cron(expression: &str) -> Self {
         Self::new(Wanted::Cron(expression.to_owned()))
     }
 
-    /// Slots each `period` from the Unix epoch on, whatever clocks on walls do: 1 s..=10 years.
+    /// Slots every `period` since the Unix epoch, unaffected by daylight saving time: 1 s..=10 years.
     pub fn every(period: Duration) -> Self {
         Self::new(Wanted::Every(period))
     }
 
-    /// One slot. An instant further back than the tolerance is over before it began: the schedule is finished.
+    /// One slot. If the instant is further in the past than the tolerance, the schedule is finished at once.
     pub fn once(at: impl Into<Timestamp>) -> Self {
         Self::new(Wanted::Once(at.into()))
     }
@@ -133,20 +134,20 @@ impl Schedule {
         }
     }
 
-    /// The zone whose clocks a cron expression is about: an IANA name in any case, or `±HH:MM`. Default UTC.
+    /// The time zone of a cron expression: an IANA name in any case, or `±HH:MM`. Default UTC.
     pub fn tz(mut self, zone: &str) -> Self {
         self.tz = Some(zone.to_owned());
         self
     }
 
-    /// Moves the slots of [`every`](Self::every): 0 up to less than the period. Default 0.
+    /// Shifts the slots of [`every`](Self::every): 0 up to less than the period. Default 0.
     pub fn offset(mut self, offset: Duration) -> Self {
         self.offset = Some(offset);
         self
     }
 
-    /// Each slot becomes a job of `job` with this input, and with the options that the handle has now. The tenant of the job
-    /// has to be that of the scheduler.
+    /// Each slot becomes a job of `job` with this input, and with the current options of the handle. The job must
+    /// belong to the same tenant as the scheduler.
     ///
     /// The input is checked and encoded here, once.
     pub fn job<I: Value, O: Value>(mut self, job: &Job<I, O>, input: &I) -> Self {
@@ -157,9 +158,9 @@ impl Schedule {
         self
     }
 
-    /// Each slot is run by the handler of this name, which instances of the scheduler bring
-    /// ([`SchedulerBuilder::handler`](super::SchedulerBuilder::handler)). Input and meta have at most 131,072 bytes; the
-    /// input travels as JSON, and [`Raw`] as it is.
+    /// Each slot is run by the handler of this name, provided by instances of the scheduler
+    /// ([`SchedulerBuilder::handler`](super::SchedulerBuilder::handler)). Input and metadata have at most 131,072
+    /// bytes; the input is encoded as JSON, and [`Raw`] passes as it is.
     pub fn handler<T: Serialize + 'static>(mut self, name: &str, input: &T) -> Self {
         let encoded = Codec::Json.encode(input).map_err(|source| {
             let text = format!("the input of handler {name:?} cannot be encoded as JSON: {source}");
@@ -170,19 +171,20 @@ impl Schedule {
         self
     }
 
-    /// What becomes of missed slots. Default [`Misfire::Skip`].
+    /// The policy for missed slots. Default [`Misfire::Skip`].
     pub fn misfire(mut self, misfire: Misfire) -> Self {
         self.misfire = misfire;
         self
     }
 
-    /// How many missed slots one decision runs: 1..=10,000, default 100. Only with [`Misfire::CatchUpAll`].
+    /// The maximum number of missed slots run by one decision: 1..=10,000, default 100. Only with
+    /// [`Misfire::CatchUpAll`].
     pub fn max_catch_up_runs(mut self, runs: u32) -> Self {
         self.max_catch_up_runs = Some(runs);
         self
     }
 
-    /// What becomes of a run when an earlier one is not over. Default [`Overlap::Allow`].
+    /// The policy for a run when an earlier one has not ended. Default [`Overlap::Allow`].
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.overlap = overlap;
         self
@@ -194,21 +196,21 @@ impl Schedule {
         self
     }
 
-    /// Each slot is due up to so long after it: 0..=1 day, default 0. How long is fixed by the names of scheduler and
-    /// schedule and by the slot, and always before the next slot.
+    /// Each slot is due up to this much later: 0..=1 day, default 0. The amount is derived from the names of scheduler
+    /// and schedule and from the slot, and never reaches the next slot.
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// A slot that is decided less than this after it was due is on time, a later one is missed: 0..=1 h, default that of
-    /// the scheduler. With 0 any delay makes it missed.
+    /// A slot that is decided less than this after it was due is on time, a later one is missed: 0..=1 h, default that
+    /// of the scheduler. With 0 any delay makes it missed.
     pub fn tolerance(mut self, tolerance: Duration) -> Self {
         self.tolerance = Some(tolerance);
         self
     }
 
-    /// Attaches a JSON value to each run's meta. Those that name scheduler, schedule and slot are added to it.
+    /// Attaches a JSON value to the metadata of each run. The names of scheduler, schedule and slot are added to it.
     pub fn meta(mut self, name: &str, value: &impl Serialize) -> Self {
         self.draft.attach(name, value);
         self

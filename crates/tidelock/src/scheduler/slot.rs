@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// The slot or trigger of a schedule whose run a job is: what [`JobContext::slot`](crate::JobContext::slot) gives.
+/// The slot or trigger of a schedule that started a job's run: see [`JobContext::slot`](crate::JobContext::slot).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Slot {
@@ -12,17 +12,17 @@ pub struct Slot {
     pub scheduler: String,
     /// The id of the schedule.
     pub schedule: String,
-    /// The instant that the schedule names; of a trigger, when it was accepted.
+    /// The scheduled instant; for a trigger, when it was accepted.
     pub slot: Timestamp,
-    /// When it was due: the slot and its jitter; of a trigger, when it was accepted.
+    /// When it was due: the slot plus its jitter; for a trigger, when it was accepted.
     pub due: Timestamp,
     /// Why it runs.
     pub trigger: Trigger,
-    /// Grows with each run of the schedule, from 1, triggers included. No number comes twice; that of a decided slot that is
-    /// not run in the end is left out.
+    /// Grows with each run of the schedule, from 1, triggers included. No number is used twice; that of a decided slot
+    /// that does not run in the end is left out.
     pub run: u64,
-    /// Slots before it that were missed and are not run, counted up to 10,000. Told with the first run of the decision that
-    /// missed them; of a decision that runs none only the history tells.
+    /// Slots before it that were missed and do not run, counted up to 10,000. Reported with the first run of the
+    /// decision that missed them; if a decision runs none, only the history shows them.
     pub missed: u32,
 }
 
@@ -33,11 +33,11 @@ pub struct Slot {
 pub enum Trigger {
     /// Its slot was decided in time.
     OnTime,
-    /// Its slot was missed, and is run by the schedule's [`Misfire`](super::Misfire).
+    /// Its slot was missed, and runs because of the schedule's [`Misfire`](super::Misfire).
     CatchUp,
-    /// Somebody asked for it.
+    /// It was triggered manually.
     Manual {
-        /// The key that was given.
+        /// The key, if one was given.
         key: Option<String>,
     },
 }

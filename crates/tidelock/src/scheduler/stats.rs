@@ -8,53 +8,53 @@ use super::info::text;
 use super::store::StatsView;
 use crate::time::{Timestamp, millis, optional_millis};
 
-/// A scheduler at one instant, as its fleet sees it.
+/// Statistics of a scheduler at one instant, across the fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SchedulerStats {
     /// Schedules whose slots are decided when they are due.
     pub active: u64,
-    /// Paused ones.
+    /// Paused schedules.
     pub paused: u64,
-    /// Those whose handler nobody alive has.
+    /// Schedules whose handler no living instance has.
     pub unserved: u64,
-    /// Those whose target does not accept a slot.
+    /// Schedules whose target does not accept a slot.
     pub failing: u64,
-    /// Those that the leader cannot read.
+    /// Schedules that the leader cannot read.
     pub quarantined: u64,
-    /// Those without a slot left.
+    /// Schedules without further slots.
     pub finished: u64,
     /// Schedules that are due now.
     pub due_now: u64,
-    /// How long the most overdue undecided slot is due: the sign of health, also without a leader. Serialized in
-    /// milliseconds.
+    /// How long the most overdue undecided slot has been due: the number to alert on, valid even without a leader.
+    /// Serialized in milliseconds.
     #[serde(serialize_with = "optional_millis")]
     pub most_overdue: Option<Duration>,
-    /// Who leads.
+    /// The current leader.
     pub leader: Option<Leader>,
-    /// The last epoch that was held; 0 before the first.
+    /// The last epoch; 0 before the first.
     pub epoch: u64,
-    /// The earliest due instant that is ahead.
+    /// The next due instant.
     pub next_due: Option<Timestamp>,
-    /// Slots and triggers that were given up and are kept.
+    /// Slots and triggers that were given up and are still kept.
     pub dead_letters: u64,
-    /// Those that went because there were too many.
+    /// Dead letters that were removed because there were too many.
     pub dead_letters_lost: u64,
     /// The time zone database with which stored slots were computed.
     pub zone_database: Option<String>,
-    /// Handlers that somebody alive has.
+    /// Handlers that some living instance has.
     pub handlers: Vec<String>,
 }
 
-/// Who leads.
+/// The leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Leader {
-    /// The name of the instance: that of its process, and more that is new at each start.
+    /// The name of the instance: that of its process, with a suffix that is new at each start.
     pub instance: String,
-    /// The number of its leadership: a later one has a higher number.
+    /// The number of its leadership; later ones are higher.
     pub epoch: u64,
-    /// How long it leads if it does not renew. Serialized in milliseconds.
+    /// How long it still leads if it does not renew. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub lease_left: Duration,
 }

@@ -25,16 +25,16 @@ use crate::word::words;
 /// Longest stored reason, in bytes.
 const MAX_REASON: usize = 1_024;
 
-/// What became of a register.
+/// The outcome of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Registered {
-    /// There was none of this id.
+    /// There was no schedule with this id.
     Created,
-    /// It was another one before.
+    /// It replaced a different definition.
     Updated,
-    /// It was this one before; nothing was written.
+    /// The definition was the same; nothing was written.
     Unchanged,
 }
 
@@ -46,15 +46,16 @@ pub(super) fn check_id(core: &Core, operation: &str, id: &str) -> Result<()> {
     name::check(Error::argument, "schedule id", id, name::MAX_ID).map_err(|error| core.site.context(operation, error))
 }
 
-/// Creates a schedule, or puts it in the place of the one with its id. Gives [`Registered`].
+/// Creates a schedule, or replaces the one with its id. Resolves to [`Registered`].
 ///
-/// One step: there is no moment without the schedule. A new one has its first slot after now. With the same timing (the
-/// parsed expression, zone, period, offset, instant, jitter) the next slot stays, also an overdue one; with another one it is
-/// the first after now. Creation time, pause, run number and history stay.
+/// It is atomic: at no moment is there no schedule. A new one has its first slot after now. If the timing is the same
+/// (the parsed expression, zone, period, offset, instant, jitter), the next slot is kept, even an overdue one;
+/// otherwise it is the first after now. Creation time, pause, run number and history are kept.
 ///
-/// Fails with *invalid argument* for a bad id, expression, zone or range, without a target or with two, and for an option that
-/// does not apply; with *validation*, *cannot encode* and *payload too large* by the target's rules; with *capacity reached*
-/// at `max_schedules`. A refused register changes nothing. Dropping the future withdraws it unless it was sent.
+/// Fails with *invalid argument* for a bad id, expression, zone or range, for no target or two, and for an option that
+/// does not apply; with *validation*, *cannot encode* and *payload too large* by the target's rules; with *capacity
+/// reached* at `max_schedules`. A refused register changes nothing. Dropping the future withdraws it unless it was
+/// sent.
 #[derive(Debug)]
 #[must_use = "nothing is registered until it is awaited"]
 pub struct Register {
@@ -135,9 +136,9 @@ fn too_slow() -> Error {
     Error::new(ErrorKind::Timeout, format!("the backend's now was another one in each of {TRIES} tries"))
 }
 
-/// Removes a schedule with its plan, history and dead letters. Gives whether it was there.
+/// Removes a schedule with its plan, history and dead letters. Resolves to whether it existed.
 ///
-/// Runs that were submitted go on. Dropping the future withdraws it unless it was sent.
+/// Runs that were submitted continue. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct Unregister {
@@ -165,11 +166,11 @@ impl Unregister {
     }
 }
 
-/// Lets the slots of a schedule pass, until it is resumed or [`for_at_most`](Self::for_at_most). Gives [`Changed`].
+/// Pauses a schedule, until it is resumed or [`for_at_most`](Self::for_at_most). Resolves to [`Changed`].
 ///
-/// Slots that are decided and not submitted yet are dropped. The slots of the pause are counted in the history and never
-/// caught up; triggers work. A second pause replaces the end and the reason of the first, unless that is over by itself:
-/// then it is a new one. Dropping the future withdraws it unless it was sent.
+/// Slots that are decided but not yet submitted are dropped. The slots of the pause are counted in the history and
+/// never caught up; triggers work. A second pause replaces the end and the reason of the first, unless that has ended
+/// by itself: then it is a new one. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is paused until it is awaited"]
 pub struct Pause {
@@ -214,13 +215,13 @@ fn changed(core: &Core, operation: &str, changes: &Changes) -> Result<Changed> {
     }
 }
 
-/// Ends a pause: the schedule goes on with the first slot after now. Gives [`Changed`].
+/// Ends a pause: the schedule continues with the first slot after now. Resolves to [`Changed`].
 ///
-/// A pause that is over by its own end is none: the schedule goes on with the first slot after that end, and what is late of
-/// its slots by then is judged by its [`Misfire`](crate::Misfire).
+/// A pause that has ended by itself no longer counts: the schedule continues with the first slot after that end, and
+/// its [`Misfire`](crate::Misfire) judges the slots that are late by then.
 ///
-/// Fails with *incompatible data format* if this version cannot read the schedule. Dropping the future withdraws it unless it
-/// was sent.
+/// Fails with *incompatible data format* if this version cannot read the schedule. Dropping the future withdraws it
+/// unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is resumed until it is awaited"]
 pub struct Resume {
@@ -289,11 +290,11 @@ async fn paused(core: &Core, operation: &str, id: &Arc<str>) -> Result<Paused> {
     Ok(Paused::It(view, Box::new(spec)))
 }
 
-/// Removes the scheduler and all about it: schedules, history, dead letters, leadership, and the runs of the handlers that
-/// this handle or a started instance has. Gives whether anything was there.
+/// Deletes the scheduler and everything in it: schedules, history, dead letters, leadership, and the runs of the
+/// handlers that this handle or a started instance has. Resolves to whether anything existed.
 ///
-/// Started instances go on, with nothing to do. Jobs of other names that schedules submitted stay. Dropping the future ends
-/// it with the step under way.
+/// Started instances continue, with nothing to do. Jobs of other names that schedules submitted stay. Dropping the
+/// future ends it after the current step.
 #[derive(Debug)]
 #[must_use = "nothing is deleted until it is awaited"]
 pub struct Delete(pub(in crate::scheduler) Arc<Core>);

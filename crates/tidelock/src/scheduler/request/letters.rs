@@ -13,18 +13,18 @@ use crate::scheduler::dispatch::{Cause, Dispatch, Landed};
 use crate::scheduler::info::{DispatchLetter, DispatchLetterId};
 use crate::scheduler::store::{Change, Changes, LetterView, Look, ScheduleView, View};
 
-/// The slots and triggers of a scheduler that were given up. Made by
+/// The slots and triggers of a scheduler that were given up. Created by
 /// [`Scheduler::dead_letters`](crate::Scheduler::dead_letters).
 #[derive(Clone, Debug)]
 pub struct DispatchDeadLetters(pub(in crate::scheduler) Arc<Core>);
 
 impl DispatchDeadLetters {
-    /// Them, newest first.
+    /// Lists them, newest first.
     pub fn list(&self) -> ListLetters {
         ListLetters { core: Arc::clone(&self.0), limit: 100, after: None }
     }
 
-    /// Submits one to the present target of its schedule.
+    /// Submits one to the current target of its schedule.
     pub fn retry(&self, id: DispatchLetterId) -> RetryLetter {
         RetryLetter { core: Arc::clone(&self.0), id }
     }
@@ -78,12 +78,14 @@ impl ListLetters {
     }
 }
 
-/// Submits a dead letter's slot to the present target of its schedule, and removes the entry. Gives [`Triggered`].
+/// Submits a dead letter's slot to the current target of its schedule, and removes the dead letter. Resolves to
+/// [`Triggered`].
 ///
-/// It goes under the entry's own identity: asked twice, it runs once. A slot that its target had accepted, without an answer in
-/// time, is known again while it is among the newest eight of its schedule. An entry that overlaps an earlier run stays. Fails with
-/// *not found* if the entry or its schedule is gone, and if the target does not accept it in a round of tries; the entry stays
-/// then. Dropping the future after it was sent may still run it.
+/// It keeps its own identity: requested twice, it runs once. A slot that its target had accepted, without an answer in
+/// time, is recognised while it is among the newest eight of its schedule. If it overlaps an earlier run, the dead
+/// letter stays. Fails with *not found* if the dead letter or its schedule is gone, or with the target's error if the
+/// target does not accept it in a round of tries; the dead letter then stays. Dropping the future after it was sent may
+/// still run it.
 #[derive(Debug)]
 #[must_use = "nothing is retried until it is awaited"]
 pub struct RetryLetter {
@@ -154,9 +156,9 @@ impl RemoveLetter {
     }
 }
 
-/// Removes all dead letters of dispatch that are there when it begins. Gives their number.
+/// Removes all dead letters of dispatch that exist when it begins. Resolves to their number.
 ///
-/// It goes in bounded steps. Dropping the future ends it with the step under way.
+/// It proceeds in bounded steps. Dropping the future ends it after the current step.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct PurgeLetters(Arc<Core>);

@@ -21,7 +21,7 @@ async fn schedule(core: &Core, operation: &str, id: &Arc<str>) -> Result<Option<
     }
 }
 
-/// One schedule. Gives `Option<ScheduleInfo>`. Dropping the future does nothing.
+/// Reads one schedule. Resolves to `Option<ScheduleInfo>`. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Get {
@@ -79,10 +79,10 @@ impl List {
     }
 }
 
-/// The next slots of a schedule, in order. Gives `Vec<Timestamp>`.
+/// The next slots of a schedule, in order. Resolves to `Vec<Timestamp>`.
 ///
-/// It begins with the first that is not decided, which may be overdue; of a paused schedule, with the first after now. None
-/// for a schedule that is absent, finished, or cannot be read. Dropping the future does nothing.
+/// It begins with the first undecided slot, which may be overdue; for a paused schedule, with the first after now. It
+/// is empty for a schedule that is absent, finished, or cannot be read. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Upcoming {
@@ -121,8 +121,8 @@ impl Upcoming {
     }
 }
 
-/// What was decided about a schedule, newest first. Gives `Vec<HistoryEntry>`, none for a schedule that is absent. Dropping
-/// the future does nothing.
+/// The past decisions about a schedule, newest first. Resolves to `Vec<HistoryEntry>`, empty for an absent schedule.
+/// Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct History {
@@ -146,7 +146,7 @@ impl History {
     }
 }
 
-/// The scheduler as a whole, at one instant. Gives [`SchedulerStats`]. Dropping the future does nothing.
+/// Statistics of the scheduler at one instant. Resolves to [`SchedulerStats`]. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Stats(pub(in crate::scheduler) Arc<Core>);

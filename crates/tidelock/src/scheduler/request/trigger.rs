@@ -15,21 +15,21 @@ use crate::scheduler::dispatch::{Cause, Dispatch, Landed, is_curable, stored};
 use crate::scheduler::observe::Happening;
 use crate::scheduler::store::{Change, Changes, Dispatched, Look, TriggerView, View};
 
-/// What became of a trigger.
+/// The outcome of a trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Triggered {
-    /// Its run is a job now.
+    /// Its run was submitted as a job.
     Submitted {
-        /// The job; of a duplicate, the first one with its key.
+        /// The job's id; of a duplicate, that of the first job with its key.
         id: JobId,
-        /// Whether the key was given before, so that nothing new runs.
+        /// Whether the key had been used before, so that nothing new runs.
         duplicate: bool,
     },
-    /// An earlier run of the schedule is not over, and the schedule is one that skips then.
+    /// An earlier run of the schedule has not ended, and its overlap policy skips this one.
     Overlapping {
-        /// The oldest such.
+        /// The oldest such run.
         active: JobId,
     },
     /// Nothing was triggered.
@@ -45,18 +45,19 @@ pub enum Rejected {
     MissingSchedule,
     /// It is quarantined, or this version cannot read it.
     InvalidSchedule {
-        /// Why.
+        /// The reason.
         error: String,
     },
-    /// Nobody alive has its handler, and the scheduler does not wait for one.
+    /// No living instance has its handler, and the scheduler does not wait for one.
     MissingHandler,
 }
 
-/// Runs a schedule now, also while it is paused or nothing was started. Gives [`Triggered`].
+/// Triggers a run of a schedule now, even while it is paused or no instance is started. Resolves to [`Triggered`].
 ///
-/// It never touches the next slot, missed slots or failures. It is accepted in one step and then submitted by this call; if
-/// that dies in between, a leader does it. Fails if the target does not accept the run in a round of tries; what may still be
-/// cured is then tried again by a leader. Dropping the future after it was sent may still run it.
+/// It never affects the next slot, missed slots or failures. The trigger is stored in one step and then submitted by
+/// this call; if this process dies in between, a leader submits it. Fails if the target does not accept the run in a
+/// round of tries; if retrying can still help, a leader then tries again. Dropping the future after it was sent may
+/// still run it.
 #[derive(Debug)]
 #[must_use = "nothing is triggered until it is awaited"]
 pub struct TriggerNow {
@@ -70,8 +71,8 @@ impl TriggerNow {
         Self { core: Arc::clone(core), id: id.into(), key: None }
     }
 
-    /// One run per key and schedule: 1..=512 bytes. A later trigger with the key gives the same job, as long as the key is
-    /// remembered: `slot_memory` from its last use.
+    /// At most one run per key and schedule: 1..=512 bytes. A later trigger with the same key returns the same job, as
+    /// long as the key is remembered: `slot_memory` from its last use.
     pub fn key(mut self, key: &str) -> Self {
         self.key = Some(key.into());
         self
