@@ -52,21 +52,21 @@ pub use crate::keyed::look::{Bounds, Delete, SnapshotRequest, Stats, StoreStats}
 pub use self::builder::EphemeralBuilder;
 pub use self::request::{Get, Upsert};
 
-/// A door to one ephemeral store of values of type `T`. Cloned freely; every handle with the same tenant and id, in any
-/// process, is a door to the same store.
+/// A handle to an ephemeral store of values of type `T`. Cloned freely; all handles with the same tenant and id, in any
+/// process, refer to the same store.
 ///
-/// Made by [`Tidelock::ephemeral`](crate::Tidelock::ephemeral). The [module](self) tells how it behaves.
+/// Created by [`Tidelock::ephemeral`](crate::Tidelock::ephemeral). How it behaves is described in the [module](self).
 pub struct Ephemeral<T> {
     handle: Handle<T>,
 }
 
 impl<T> Ephemeral<T> {
-    /// The id that it was built with.
+    /// The store's id.
     pub fn id(&self) -> &str {
         self.handle.site.id()
     }
 
-    /// The store of the same id of another tenant, with the same options. Tenants share nothing.
+    /// The store with the same id and options of another tenant. Tenants share no data.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
@@ -83,29 +83,29 @@ impl<T> Ephemeral<T> {
         Remove::new(&self.handle, key)
     }
 
-    /// The store as a whole.
+    /// Statistics of the store.
     pub fn stats(&self) -> Stats {
         Stats(Arc::clone(&self.handle.site))
     }
 
-    /// Removes the store and all about it.
+    /// Deletes the store and everything in it.
     pub fn delete(&self) -> Delete {
         Delete(Arc::clone(&self.handle.site))
     }
 }
 
 impl<T: Value> Ephemeral<T> {
-    /// Stores a value. It is encoded here, once; what is wrong with it is told when the request is awaited.
+    /// Stores a value. It is encoded here, once; a failure to encode it is reported when the request is awaited.
     pub fn upsert(&self, key: &str, value: &T) -> Upsert<T> {
         Upsert::new(&self.handle, key, value)
     }
 
-    /// One record.
+    /// Reads one record.
     pub fn get(&self, key: &str) -> Get<T> {
         Get::new(&self.handle, key)
     }
 
-    /// All records at one instant.
+    /// Reads all records at one instant.
     pub fn snapshot(&self) -> SnapshotRequest<T> {
         SnapshotRequest::new(&self.handle)
     }

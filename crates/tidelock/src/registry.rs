@@ -76,40 +76,41 @@ pub use self::builder::RegistryBuilder;
 pub use self::membership::{Left, Membership, Register, TryRegister};
 pub use self::request::{CasRequest, Get, List, Upsert};
 
-/// What became of a swap.
+/// The outcome of a compare-and-swap.
 // Exhaustive: swapped or not; every caller takes it apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[must_use = "a conflict is a value, not an error"]
 pub enum Cas<T> {
-    /// The record now holds the value: this is it.
+    /// The record now holds the value; this is the new record.
     Swapped(Entry<T>),
     /// This is the active record under the key, if there is one. Nothing changed.
     Conflict(Option<Entry<T>>),
 }
 
-/// A door to one registry of values of type `T`. Cloned freely; every handle with the same tenant and id, in any process,
-/// is a door to the same registry.
+/// A handle to a registry of values of type `T`. Cloned freely; all handles with the same tenant and id, in any
+/// process, refer to the same registry.
 ///
-/// Made by [`Tidelock::registry`](crate::Tidelock::registry). The [module](self) tells how a registry behaves.
+/// Created by [`Tidelock::registry`](crate::Tidelock::registry). How a registry behaves is described in the
+/// [module](self).
 pub struct Registry<T> {
     handle: Handle<T>,
 }
 
 impl<T> Registry<T> {
-    /// The id that it was built with.
+    /// The registry's id.
     pub fn id(&self) -> &str {
         self.handle.site.id()
     }
 
-    /// The registry of the same id of another tenant, with the same options. Tenants share nothing.
+    /// The registry with the same id and options of another tenant. Tenants share no data.
     ///
     /// A bad name (empty, over 256 bytes, with NUL) is refused by the first request.
     pub fn tenant(&self, tenant: &str) -> Self {
         Self { handle: self.handle.with_tenant(tenant) }
     }
 
-    /// Restarts the life of a record.
+    /// Restarts the time to live of a record.
     pub fn touch(&self, key: &str) -> TouchRequest {
         TouchRequest::new(&self.handle, key)
     }
@@ -119,49 +120,49 @@ impl<T> Registry<T> {
         Remove::new(&self.handle, key)
     }
 
-    /// The registry as a whole.
+    /// Statistics of the registry.
     pub fn stats(&self) -> Stats {
         Stats(Arc::clone(&self.handle.site))
     }
 
-    /// Removes the registry and all about it.
+    /// Deletes the registry and everything in it.
     pub fn delete(&self) -> Delete {
         Delete(Arc::clone(&self.handle.site))
     }
 }
 
 impl<T: Value> Registry<T> {
-    /// Stores a value. It is encoded here, once; what is wrong with it is told when the request is awaited.
+    /// Stores a value. It is encoded here, once; a failure to encode it is reported when the request is awaited.
     pub fn upsert(&self, key: &str, value: &T) -> Upsert<T> {
         Upsert::new(&self.handle, key, value)
     }
 
-    /// Stores a value if the record is as expected: active with this version, or `None`, nothing active.
+    /// Stores a value if the record is as expected: active with this version, or, with `None`, not active.
     pub fn cas(&self, key: &str, expected: impl Into<Option<Version>>, value: &T) -> CasRequest<T> {
         CasRequest::new(&self.handle, key, expected.into(), value)
     }
 
-    /// One record.
+    /// Reads one record.
     pub fn get(&self, key: &str) -> Get<T> {
         Get::new(&self.handle, key)
     }
 
-    /// Records, page by page.
+    /// Lists records, page by page.
     pub fn list(&self) -> List<T> {
         List::new(&self.handle)
     }
 
-    /// All records at one instant.
+    /// Reads all records at one instant.
     pub fn snapshot(&self) -> SnapshotRequest<T> {
         SnapshotRequest::new(&self.handle)
     }
 
-    /// Stores a record that renews itself, and takes the key over from whoever has it.
+    /// Stores a record that is renewed automatically, and takes the key over from whoever has it.
     pub fn register(&self, key: &str, value: &T) -> Register<T> {
         Register::new(&self.handle, key, value)
     }
 
-    /// Stores a record that renews itself, unless the key is taken.
+    /// Stores a record that is renewed automatically, unless the key is taken.
     pub fn try_register(&self, key: &str, value: &T) -> TryRegister<T> {
         TryRegister::new(&self.handle, key, value)
     }

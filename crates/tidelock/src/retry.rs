@@ -43,12 +43,12 @@ use self::course::Course;
 use self::observe::Observe;
 use crate::tidelock::{Tidelock, World};
 
-/// Runs `op` until it succeeds, fails for good, or a limit is reached. Await the result to begin.
+/// Runs `op` until it succeeds, fails permanently, or a limit is reached. Await the result to begin.
 ///
-/// `op` is called with the [`Attempt`] that it makes; `async |attempt| …` fits. The error must be [`Retryable`], or be
-/// classified with [`Retry::when`]. With no options, [`RetryPolicy::DEFAULT`] holds: 8 attempts, pauses from 100 ms
-/// doubling up to 2 s. Pauses and limits use the runtime's timer (tokio's; the host's in a browser), which must be
-/// there once a pause or a limit is needed.
+/// `op` is called with its [`Attempt`]; an async closure `async |attempt| …` works. The error must be [`Retryable`], or
+/// be classified with [`Retry::when`]. Without options, [`RetryPolicy::DEFAULT`] applies: 8 attempts, pauses from 100
+/// ms doubling up to 2 s. Pauses and limits use the runtime's timer (tokio's; the host's in a browser), which must
+/// exist once a pause or a limit is needed.
 ///
 /// ```
 /// use std::io;
@@ -68,11 +68,12 @@ use crate::tidelock::{Tidelock, World};
 ///
 /// # Errors
 ///
-/// [`RetryError`], which holds the last error of `op` as it was. A panic of `op` goes through.
+/// [`RetryError`], which contains the last error of `op` unchanged. A panic of `op` is not caught.
 ///
 /// # Dropping
 ///
-/// Dropping the call, awaited or not, drops the running attempt and ends everything; nothing runs on.
+/// Dropping the call, awaited or not, drops the running attempt and ends everything; nothing continues in the
+/// background.
 pub fn retry<F, Fut, T, E>(op: F) -> Retry<F>
 where
     F: FnMut(Attempt) -> Fut,
@@ -82,10 +83,10 @@ where
 }
 
 impl Tidelock {
-    /// [`retry`](crate::retry()) on the clock of this `Tidelock`, ending with
+    /// Like [`retry`](crate::retry()), with the clock of this `Tidelock`, and ending with
     /// [`GaveUp::ShuttingDown`](crate::GaveUp::ShuttingDown) when it is shut down.
     ///
-    /// Each attempt is a new request: give a call that must not take effect twice a `dedup_key`, a `key` or the like.
+    /// Each attempt is a new request: if a call must not take effect twice, give it a `dedup_key`, a `key` or the like.
     pub fn retry<F, Fut, T, E>(&self, op: F) -> Retry<F>
     where
         F: FnMut(Attempt) -> Fut,
@@ -94,19 +95,21 @@ impl Tidelock {
         Retry::new(op, Some(Arc::clone(&self.world)))
     }
 
-    /// Begins to define a retry budget that all processes on this backend share. It is named by tenant and id.
+    /// Starts the definition of a retry budget shared by all processes on this backend. It is identified by tenant and
+    /// id.
     ///
-    /// Taking a token is one step on the backend, waited for at most 100 ms; where the backend does not answer, a
-    /// bucket of this process with the same numbers decides. Successes are added up here and sent with the next taking,
+    /// Taking a token is one request to the backend, waited for at most 100 ms; if the backend does not answer, a
+    /// bucket in this process with the same numbers decides. Successes are added up here and sent with the next token,
     /// or at most once per second.
     pub fn retry_budget(&self, id: &str) -> RetryBudgetBuilder {
         RetryBudgetBuilder::on(self, id)
     }
 }
 
-/// A call to be retried, and its options; awaited, it runs. Made by [`retry`](crate::retry()) and [`Tidelock::retry`].
+/// A call to be retried, and its options; await it to run it. Created by [`retry`](crate::retry()) and
+/// [`Tidelock::retry`].
 ///
-/// The types after the first stand for the closures and the future given as options.
+/// The type parameters after the first are the closures and the future given as options.
 #[must_use = "nothing runs until it is awaited"]
 pub struct Retry<F, W = ByType, H = ByType, N = Unobserved, S = Pending<()>> {
     op: F,
@@ -157,23 +160,25 @@ where
     F: FnMut(Attempt) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    /// Classifies errors in place of [`Retryable`], which `E` then need not be. Hints come from [`Retry::hint`] alone.
+    /// Classifies errors instead of [`Retryable`], which `E` then need not implement. Hints then come only from
+    /// [`Retry::hint`].
     ///
-    /// Not asked about an attempt that was cut off: that is always worth a repeat.
+    /// It is not asked about an attempt that was cut off: that is always retried.
     pub fn when<W2: Fn(&E) -> bool>(self, when: W2) -> Retry<F, W2, H, N, S> {
         let Self { op, when: _, hint, observer, stop, course } = self;
         Retry { op, when, hint, observer, stop, course }
     }
 
-    /// Finds in an error how long the server wants to be left alone, in place of [`Retryable::retry_after`].
+    /// Extracts the pause that the server asked for from an error, instead of [`Retryable::retry_after`].
     ///
-    /// The next attempt starts no earlier; jitter only adds. See [`max_hint`](RetryPolicyBuilder::max_hint).
+    /// The next attempt starts no earlier; jitter only adds to it. See [`max_hint`](RetryPolicyBuilder::max_hint).
     pub fn hint<H2: Fn(&E) -> Option<Duration>>(self, hint: H2) -> Retry<F, W, H2, N, S> {
         let Self { op, when, hint: _, observer, stop, course } = self;
         Retry { op, when, hint, observer, stop, course }
     }
 
-    /// Sees every retry before its pause begins. It changes nothing: a panic in it is caught and reported as a warning.
+    /// Called with each retry before its pause begins. It changes nothing: a panic in it is caught and reported as a
+    /// warning.
     pub fn on_retry<N2: FnMut(&Retrying<'_, E>)>(self, observer: N2) -> Retry<F, W, H, N2, S> {
         let Self { op, when, hint, observer: _, stop, course } = self;
         Retry { op, when, hint, observer, stop, course }

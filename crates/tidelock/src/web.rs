@@ -28,15 +28,15 @@ pub use crate::runtime::{Begun, Pending, begin, pause};
 use crate::tidelock::Tidelock;
 use crate::time::{Clock, whole_millis};
 
-/// The numbers in a [`delivery_id`](crate::queue::Message::delivery_id): of the message and of the hand-over. `None`: the
-/// text is no delivery id.
+/// The numbers in a [`delivery_id`](crate::queue::Message::delivery_id): of the message and of the delivery. `None`:
+/// the text is no delivery id.
 pub fn delivery_numbers(delivery_id: &str) -> Option<(u64, u64)> {
     let (message, fence) = delivery_id.split_once('.')?;
     Some((message.parse().ok()?, fence.parse().ok()?))
 }
 
-/// The receipt of a delivery of a queue, or of a group's, by the numbers of message and hand-over and the lease that it was
-/// taken with.
+/// The receipt of a delivery of a queue, or of a group's, by the numbers of message and delivery and the lease that it
+/// was taken with.
 pub fn receipt(tenant: &str, object: &str, group: Option<&str>, (id, fence): (u64, u64), lease: Duration) -> Receipt {
     Receipt {
         tenant: tenant.into(),
@@ -70,7 +70,8 @@ pub fn follow_after<T: Value>(follow: Follow<T>, revision: u64) -> Follow<T> {
     follow.after_revision(revision)
 }
 
-/// As [`Follower::recv`], for several callers at once, who are served in the order of their calls. `None` waits for ever.
+/// Like [`Follower::recv`], for several callers at once, who are served in the order of their calls. `None` waits for
+/// ever.
 pub fn recv_in_line<T: Value>(
     follower: &Follower<T>,
     wait: Option<Duration>,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::error::Error;
 
-/// A field of a cron expression. It is printed as it is called in errors: `day-of-month`.
+/// A field of a cron expression. Displayed as in error messages: `day-of-month`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CronField {
@@ -36,9 +36,9 @@ impl fmt::Display for CronField {
     }
 }
 
-/// Why a cron text or the name of a time zone was refused.
+/// Why a cron expression or the name of a time zone was refused.
 ///
-/// The message names the field, the part of the text and the byte at which it stands. Where the library gives its own
+/// The message names the field, the part of the text and its byte position. Where the library returns its own
 /// [`Error`], this is its source, and the kind is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CronError {
@@ -52,12 +52,12 @@ impl CronError {
         Self { message: message.into(), field, position }
     }
 
-    /// The field that is wrong; none where the text as a whole is, or the time zone.
+    /// The invalid field; `None` if the text as a whole or the time zone is invalid.
     pub fn field(&self) -> Option<CronField> {
         self.field
     }
 
-    /// Where the wrong part begins: a byte offset into the text as it was given.
+    /// Where the invalid part begins: a byte offset into the original text.
     pub fn position(&self) -> usize {
         self.position
     }

@@ -12,10 +12,10 @@ use crate::request::cloned;
 use crate::tidelock::Tidelock;
 
 /// Defines an ephemeral store: options with defaults, checked by [`build`](EphemeralBuilder::build). Only the
-/// [`ttl`](EphemeralBuilder::ttl) has none.
+/// [`ttl`](EphemeralBuilder::ttl) has no default.
 ///
-/// The bounds on entries and events are stored with the object: those of the handle that wrote last are in force for
-/// everybody. Durations count whole milliseconds, parts of one rounded up; the longest is 10 years.
+/// The bounds on entries and events are stored with the store itself: those of the handle that wrote last are in force
+/// for everybody. Durations are in whole milliseconds, fractions rounded up; the longest is 10 years.
 #[must_use = "a builder does nothing until it is built"]
 pub struct EphemeralBuilder<T> {
     setup: Setup<T>,
@@ -27,15 +27,15 @@ impl<T> EphemeralBuilder<T> {
         Self { setup: Setup::new(tide, Kind::Ephemeral, id, 4_096), ttl: None }
     }
 
-    /// How long a record lives from its upsert, unless that says otherwise: 1 ms..=10 years. Required.
+    /// How long a record lives after an upsert that has no ttl of its own: 1 ms..=10 years. Required.
     ///
-    /// A default of this handle: it changes no record that is there.
+    /// A default of this handle: it does not change existing records.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// The most bytes of an encoded value: 1..=16,777,216, default 4,096.
+    /// The maximum size of an encoded value: 1..=16,777,216 bytes, default 4,096.
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.setup.border.limit = bytes;
         self
@@ -43,10 +43,10 @@ impl<T> EphemeralBuilder<T> {
 
     shared_options!(setup);
 
-    /// Checks the options and makes the handle. Does no I/O.
+    /// Checks the options and creates the handle. Does no I/O.
     ///
-    /// Fails with *invalid configuration* if there is no ttl, the id is not 1..=256 bytes without NUL, or an option is out
-    /// of its range.
+    /// Fails with *invalid configuration* if there is no ttl, the id is not 1..=256 bytes without NUL, or an option is
+    /// out of its range.
     pub fn build(self) -> Result<Ephemeral<T>>
     where
         T: Value,

@@ -11,9 +11,9 @@ use crate::keyed::site::Call;
 use crate::keyed::store::Life;
 use crate::request::{awaitable, opaque};
 
-/// Stores a value under a key, whatever is there. Gives [`Entry`].
+/// Stores a value under a key, whatever is there. Resolves to [`Entry`].
 ///
-/// Value, ttl and deadline are set anew; `created_at` stays while the record lives. Dropping the future withdraws it
+/// It sets value, ttl and deadline; `created_at` is kept while the record lives. Dropping the future withdraws it
 /// unless it was sent.
 #[must_use = "nothing is stored until it is awaited"]
 pub struct Upsert<T> {
@@ -44,10 +44,10 @@ impl<T: Value> Upsert<T> {
     }
 }
 
-/// The record of a key. Gives `Option<Entry<T>>`; `None`: none that lives.
+/// Reads the record of a key. Resolves to `Option<Entry<T>>`; `None` if there is no live one.
 ///
-/// A record that does not decode is an error of kind *decode*, whose [`raw`](crate::Error::raw) are its bytes. Dropping
-/// the future does nothing.
+/// A record that cannot be decoded is an error of kind *decode*, whose [`raw`](crate::Error::raw) returns its bytes.
+/// Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Get<T> {
     handle: Handle<T>,

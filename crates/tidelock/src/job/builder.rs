@@ -237,13 +237,13 @@ impl<I, O> JobBuilder<I, O> {
         self
     }
 
-    /// A check of inputs: one that fails is refused before anything is sent.
+    /// A check of inputs: one that fails it is refused before anything is sent.
     pub fn check<E: Into<BoxError>>(mut self, check: impl Fn(&I) -> Result<(), E> + Send + Sync + 'static) -> Self {
         self.border.set_check(check);
         self
     }
 
-    /// Checks inputs by their `garde::Validate`.
+    /// Validates inputs with their `garde::Validate`.
     #[cfg(feature = "garde")]
     pub fn check_garde(self) -> Self
     where

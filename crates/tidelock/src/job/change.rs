@@ -156,7 +156,7 @@ impl Pause {
         Self { site: Arc::clone(site), for_at_most: None, reason: None }
     }
 
-    /// The pause ends by itself after so long: 1 ms..=10 years. Default: it lasts until resumed.
+    /// Ends the pause automatically after this time: 1 ms..=10 years. Default: it lasts until resumed.
     pub fn for_at_most(mut self, time: Duration) -> Self {
         self.for_at_most = Some(time);
         self
@@ -175,7 +175,7 @@ impl Pause {
     }
 }
 
-/// Ends a pause. Gives [`Changed`]. Dropping the future withdraws it unless it was sent.
+/// Ends a pause. Resolves to [`Changed`]. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is resumed until it is awaited"]
 pub struct Resume(pub(super) Arc<Site>);

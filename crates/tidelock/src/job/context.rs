@@ -62,7 +62,7 @@ impl JobContext {
         self.held.run.priority
     }
 
-    /// What the submitter attached.
+    /// The metadata that the submitter attached.
     pub fn meta(&self) -> &Meta {
         self.held.meta()
     }
@@ -77,7 +77,7 @@ impl JobContext {
         self.held.slot()
     }
 
-    /// The key in whose line the job stands.
+    /// Its ordering key.
     pub fn ordering_key(&self) -> Option<&str> {
         self.held.run.content.ordering_key.as_deref()
     }

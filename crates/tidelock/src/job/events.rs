@@ -93,7 +93,7 @@ pub enum JobEventKind {
     },
     /// It was cancelled.
     Cancelled {
-        /// Why, if somebody said so.
+        /// The reason, if one was given.
         reason: Option<String>,
     },
 }

@@ -144,9 +144,9 @@ pub struct JobSummary {
     pub kept_until: Option<Timestamp>,
     /// Its deduplication key.
     pub dedup_key: Option<String>,
-    /// In whose line it stands.
+    /// Its ordering key.
     pub ordering_key: Option<String>,
-    /// What the submitter attached.
+    /// The metadata that the submitter attached.
     pub meta: Meta,
     /// Its worker, while it runs.
     pub lease: Option<RunLease>,
@@ -273,7 +273,7 @@ pub struct JobStats {
     pub paused: Option<Paused>,
     /// Totals since the first job of this name.
     pub totals: Totals,
-    /// More was overdue than one look carries out: the numbers are those of its last step.
+    /// More was overdue than one request processes: the numbers are those after its last step.
     pub settling: bool,
 }
 

@@ -34,7 +34,7 @@ pub enum Joined<O> {
     TimedOut(JobFailure),
     /// It was cancelled.
     Cancelled {
-        /// Why, if somebody said so.
+        /// The reason, if one was given.
         reason: Option<String>,
     },
     /// The wait is over, but the job is not: it was in this state.

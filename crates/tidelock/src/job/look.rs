@@ -75,7 +75,7 @@ impl List {
         self
     }
 
-    /// Continues behind an earlier page: its `next`.
+    /// Continues after an earlier page: pass its `next`.
     pub fn after(mut self, page: &PageToken) -> Self {
         self.after = Some(page.clone());
         self

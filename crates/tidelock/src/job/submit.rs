@@ -136,14 +136,14 @@ impl<I: Value> Submit<I> {
         self
     }
 
-    /// Attaches a JSON value under a name; it is handed over unchanged and counts towards the payload limit.
+    /// Attaches a JSON value under a name; it is delivered unchanged and counts towards the payload limit.
     pub fn meta(mut self, name: &str, value: &impl Serialize) -> Self {
         self.draft.attach(name, value);
         self
     }
 
-    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels beside the meta and counts towards no
-    /// limit.
+    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels separately from the metadata and
+    /// counts towards no limit.
     pub fn traceparent(mut self, context: &str) -> Self {
         self.draft.trace = Some(context.into());
         self

@@ -102,7 +102,7 @@ impl<I: Value, O: Value> Job<I, O> {
         }
     }
 
-    /// As [`process`](Job::process), with a clone of `state` for each run.
+    /// Like [`process`](Job::process), with a clone of `state` for each run.
     pub fn process_with<S, F, Fut>(&self, state: S, handler: F) -> JobWorker<I, O>
     where
         S: Clone + Send + Sync + 'static,
@@ -137,7 +137,8 @@ impl<I, O> JobWorker<I, O> {
         self
     }
 
-    /// The name of the worker, for those who look: 1..=256 bytes. Default: the name of the process, new at each start.
+    /// The name of the worker, as shown by inspections: 1..=256 bytes. Default: the name of the process, new at each
+    /// start.
     pub fn worker_name(mut self, name: &str) -> Self {
         self.name = name.into();
         self

@@ -91,41 +91,40 @@ pub(crate) fn duration(option: &str, value: Duration) -> Result<()> {
 /// The options that both definitions have.
 macro_rules! shared_options {
     ($setup:ident) => {
-        /// The most active records: 1..=1,000,000, default 10,000. A new key beyond it is refused (*capacity reached*); a
-        /// change of an active record never is. Stored with the object.
+        /// The maximum number of active records: 1..=1,000,000, default 10,000. A new key beyond it is refused
+        /// (*capacity reached*); a change of an active record never is. Stored with the object.
         pub fn max_entries(mut self, max: u64) -> Self {
             self.$setup.max_entries = max;
             self
         }
 
-        /// Age up to which an event can be read, from the instant it was written: 1 ms..=10 years, default 5 min. Stored
-        /// with the object.
+        /// How long an event can be read after it was written: 1 ms..=10 years, default 5 min. Stored with the object.
         pub fn event_retention(mut self, retention: Duration) -> Self {
             self.$setup.event_retention = retention;
             self
         }
 
-        /// The most events that can be read, the newest: 1..=10,000,000, default 50,000. Touches do not count. Stored
+        /// The number of newest events that can be read: 1..=10,000,000, default 50,000. Touches do not count. Stored
         /// with the object.
         pub fn max_events(mut self, max: u64) -> Self {
             self.$setup.max_events = max;
             self
         }
 
-        /// The most bytes of values of the events that can be read, the newest: 1 MiB..=4 GiB, default 64 MiB. Stored
-        /// with the object.
+        /// The total size of the values of events that can be read: 1 MiB..=4 GiB, default 64 MiB. Stored with the
+        /// object.
         pub fn max_event_bytes(mut self, max: u64) -> Self {
             self.$setup.max_event_bytes = max;
             self
         }
 
-        /// How values become bytes. Default JSON.
+        /// How values are encoded. Default JSON.
         pub fn codec(mut self, codec: $crate::Codec) -> Self {
             self.$setup.border.codec = codec;
             self
         }
 
-        /// A check of each value before it is encoded; what it refuses is an error of kind *validation*, and nothing is
+        /// A check of each value before it is encoded; a refused value is an error of kind *validation*, and nothing is
         /// sent.
         pub fn check<E: Into<$crate::BoxError>>(
             mut self,
@@ -135,7 +134,7 @@ macro_rules! shared_options {
             self
         }
 
-        /// Checks values by their `garde::Validate`.
+        /// Validates values with their `garde::Validate`.
         #[cfg(feature = "garde")]
         pub fn check_garde(self) -> Self
         where

@@ -18,36 +18,36 @@ use crate::request::awaitable;
 use crate::time::Timestamp;
 use crate::word::words;
 
-/// What became of a touch.
+/// The outcome of a touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Touch {
-    /// The record lives on.
+    /// The record's life was extended.
     Extended {
-        /// Its version: in a registry the one that it had, in an ephemeral store a new one.
+        /// Its version: in a registry unchanged, in an ephemeral store a new one.
         version: Version,
-        /// When it ends now.
+        /// When it expires now.
         expires_at: Timestamp,
     },
     /// There is no active record. Nothing changed.
     Absent,
-    /// The record is permanent and no ttl was given. Nothing changed. Does not occur in an ephemeral store.
+    /// The record is permanent, and no ttl was given. Nothing changed. Does not occur in an ephemeral store.
     Permanent,
-    /// The record has this version, not the one that was asked for. Nothing changed.
+    /// The record has this version, not the requested one. Nothing changed.
     Conflict(Version),
 }
 
-/// What became of a removal.
+/// The outcome of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Removal {
-    /// The record was active and is gone.
+    /// The record was active, and has been removed.
     Removed,
     /// There was no active record. Nothing changed.
     Absent,
-    /// The record has this version, not the one that was asked for. Nothing changed.
+    /// The record has this version, not the requested one. Nothing changed.
     Conflict(Version),
 }
 
@@ -55,10 +55,10 @@ words!(Touch: Self::Extended { .. } => "extended", Self::Absent => "absent", Sel
     Self::Conflict(_) => "conflict");
 words!(Removal: Self::Removed => "removed", Self::Absent => "absent", Self::Conflict(_) => "conflict");
 
-/// Restarts the life of an active record. Gives [`Touch`].
+/// Restarts the time to live of an active record. Resolves to [`Touch`].
 ///
-/// The value is untouched, so an upsert that runs at the same time is never undone.
-/// Dropping the future withdraws it unless it was sent.
+/// The value is not rewritten, so a concurrent upsert is never undone. Dropping the future withdraws it unless it was
+/// sent.
 #[derive(Debug)]
 #[must_use = "nothing is touched until it is awaited"]
 pub struct TouchRequest {
@@ -72,8 +72,8 @@ impl TouchRequest {
         Self { target: Target::new(handle, key), ttl: None, if_version: None }
     }
 
-    /// The record's life from now on, and its own ttl for later touches: 1 ms..=10 years. Default: the record's own, that
-    /// of its last upsert or of the last touch that named one. In a registry it gives a permanent record an end.
+    /// The record's time to live from now on, also for later touches: 1 ms..=10 years. Default: the record's own, that
+    /// of its last upsert or of the last touch with a ttl. In a registry it gives a permanent record an end.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -104,7 +104,7 @@ impl TouchRequest {
     }
 }
 
-/// Removes an active record. Gives [`Removal`].
+/// Removes an active record. Resolves to [`Removal`].
 ///
 /// An expired record counts as absent. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
@@ -120,14 +120,14 @@ impl Remove {
         Self { target: Target::new(handle, key), reason: None, if_version: None }
     }
 
-    /// Told to followers with the event, and kept nowhere else; up to 1,024 bytes, cut with `…`. An empty
-    /// text is none.
+    /// Delivered to followers with the event, and stored nowhere else; up to 1,024 bytes, cut with `…`. An empty text
+    /// counts as none.
     pub fn reason(mut self, reason: &str) -> Self {
         self.reason = cut_or_none(reason, MAX_REASON);
         self
     }
 
-    /// Only if the record still has this version: the record of a successor stays.
+    /// Only if the record still has this version: a successor's record stays.
     pub fn if_version(mut self, version: Version) -> Self {
         self.if_version = Some(version);
         self

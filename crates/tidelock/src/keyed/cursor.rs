@@ -10,11 +10,11 @@ use crate::check;
 use crate::cursor::{self, Owner};
 use crate::error::{Error, Result};
 
-/// A place in the log of changes of one object, between two events.
+/// A position in the change log of one object, between two events.
 ///
-/// Opaque: it names its object, so that of another object or tenant is refused. As text (`Display`, `FromStr`, serde) it
-/// can be kept and sent around. It fits every selection of its object, and survives restarts; one that has fallen behind
-/// what can still be read gives an [`Overflow`](super::event::EventKind::Overflow).
+/// Opaque: it names its object, so any other object or tenant refuses it. As text (`Display`, `FromStr`, serde) it can
+/// be stored and passed around. It is valid for every selection of its object, and survives restarts; one that has
+/// fallen behind what can still be read gives an [`Overflow`](super::event::EventKind::Overflow).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     owner: Owner,
@@ -59,10 +59,11 @@ impl FromStr for Cursor {
     }
 }
 
-/// Names one state of a record: it grows with every change and never comes back.
+/// Identifies one state of a record: it grows with every change and never repeats.
 ///
-/// In a registry the revision of the last change of its value, in an ephemeral store of its last change of any kind,
-/// a touch too. Versions of one object are comparable over all of its keys. As text a decimal number below 2^53.
+/// In a registry it is the revision of the last change of its value, in an ephemeral store of its last change of any
+/// kind, even a touch. Versions of one object are comparable across all of its keys. As text it is a decimal number
+/// below 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub(crate) u64);
 

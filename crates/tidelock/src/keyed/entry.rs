@@ -17,62 +17,62 @@ use crate::word::words;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Entry<T> {
-    /// Its name.
+    /// Its key.
     pub key: String,
-    /// What it holds.
+    /// Its value.
     pub value: T,
-    /// Names this state of it, for conditional calls.
+    /// The version of this state, for conditional calls.
     pub version: Version,
-    /// Whether it is in force. In an ephemeral store always `Active`.
+    /// Whether it is active. In an ephemeral store always `Active`.
     pub status: Status,
-    /// When this life of the record began; it stays while the record is active.
+    /// When this life of the record began; unchanged while the record is active.
     pub created_at: Timestamp,
-    /// Its last change, a touch too.
+    /// When it was last changed or touched.
     pub updated_at: Timestamp,
-    /// The life that a touch restarts; `None`: permanent. Serialized in milliseconds.
+    /// The time to live that a touch restarts; `None` if permanent. Serialized in milliseconds.
     #[serde(serialize_with = "optional_millis")]
     pub ttl: Option<Duration>,
-    /// When it ends unless it is touched; `None`: permanent.
+    /// When it expires unless it is touched; `None` if permanent.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Whether a record is in force.
+/// Whether a record is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
-    /// Its deadline, if it has one, is to come.
+    /// Its deadline, if it has one, has not come.
     Active,
-    /// Its deadline is over; it can still be looked at, and counts as absent everywhere else.
+    /// Its deadline has passed; it can still be inspected, and counts as absent everywhere else.
     Expired,
 }
 
 words!(Status: Self::Active => "active", Self::Expired => "expired");
 
-/// A record whose bytes are no value of the handle's type.
+/// A record whose bytes cannot be decoded to the handle's type.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct RawEntry {
-    /// Its name.
+    /// Its key.
     pub key: String,
-    /// As that of an [`Entry`]: with it the record can be swapped or removed.
+    /// Its version, like that of an [`Entry`]: with it the record can be swapped or removed.
     pub version: Version,
     /// The stored bytes.
     #[serde(serialize_with = "readable")]
     pub raw: Vec<u8>,
-    /// Why they do not decode. Serialized as its text.
+    /// Why they cannot be decoded. Serialized as text.
     #[serde(serialize_with = "as_text")]
     pub error: Error,
 }
 
-/// What stands under a key of a listing.
+/// An item of a listing.
 // Exhaustive: it decodes or it does not; every caller takes it apart.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Listed<T> {
     /// A record.
     Entry(Entry<T>),
-    /// A record that does not decode.
+    /// A record that cannot be decoded.
     Raw(RawEntry),
 }
 
@@ -93,7 +93,7 @@ impl<T> Listed<T> {
         }
     }
 
-    /// The record, if it decodes.
+    /// The record, if it can be decoded.
     pub fn entry(&self) -> Option<&Entry<T>> {
         match self {
             Self::Entry(entry) => Some(entry),
@@ -101,7 +101,8 @@ impl<T> Listed<T> {
         }
     }
 
-    /// The record; one that does not decode is an error of kind *decode*, whose [`raw`](Error::raw) are its bytes.
+    /// The record; one that cannot be decoded is an error of kind *decode*, whose [`raw`](Error::raw) returns its
+    /// bytes.
     pub fn into_entry(self) -> Result<Entry<T>> {
         match self {
             Self::Entry(entry) => Ok(entry),
@@ -110,37 +111,37 @@ impl<T> Listed<T> {
     }
 }
 
-/// A page of records in byte order of their keys, and the place of the log at the very same instant.
+/// A page of records in byte order of their keys, and the position of the log at the same instant.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Listing<T> {
     /// The records.
     pub items: Vec<Listed<T>>,
-    /// From here the changes since this page can be followed.
+    /// The position from which changes since this page can be followed.
     pub cursor: Cursor,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<PageToken>,
 }
 
-/// All records, or those under a prefix, in byte order of their keys, and the place of the log at the very same instant.
+/// All records, or those under a prefix, in byte order of their keys, and the position of the log at the same instant.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot<T> {
     /// The records.
     pub items: Vec<Listed<T>>,
-    /// From here the changes since this snapshot can be followed: nothing is missing between the two.
+    /// The position from which changes since this snapshot can be followed, without a gap.
     pub cursor: Cursor,
 }
 
 macro_rules! entries {
     ($($type:ident),*) => {$(
         impl<T> $type<T> {
-            /// The records that decode.
+            /// The records that can be decoded.
             pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
                 self.items.iter().filter_map(Listed::entry)
             }
 
-            /// The records that decode, by value.
+            /// The records that can be decoded, by value.
             pub fn into_entries(self) -> impl Iterator<Item = Entry<T>> {
                 self.items.into_iter().filter_map(|item| item.into_entry().ok())
             }

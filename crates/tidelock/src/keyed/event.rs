@@ -9,80 +9,79 @@ use crate::codec::{Border, Value, readable};
 use crate::error::{Error, as_text};
 use crate::time::Timestamp;
 
-/// A change, or what a follower has to know about its place.
+/// A change, or information about the follower's position.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Event<T> {
-    /// Numbers the changes of the object; it only grows. Of an overflow the revision of the place where the follower
-    /// goes on.
+    /// The revision: changes of the object are numbered in order. For an overflow, the revision from which the follower
+    /// continues.
     pub revision: u64,
-    /// The place behind this event.
+    /// The position after this event.
     pub cursor: Cursor,
-    /// When it happened: of an expiry the deadline, however late it was carried out. Of an overflow the instant that its
-    /// revision stands for.
+    /// When it happened: for an expiry the deadline, however late it was swept; for an overflow the instant of its
+    /// revision.
     pub at: Timestamp,
     /// What happened.
     pub kind: EventKind<T>,
 }
 
-/// What happened.
+/// The kind of a change.
 // Exhaustive: views are kept by it, and a kind that falls to a wildcard would be missing there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind<T> {
-    /// A record was stored: all of it, as it was then.
+    /// A record was stored; this is the whole record at that time.
     Upsert(Entry<T>),
-    /// A record was stored whose bytes are no value of this handle's type.
+    /// A record was stored whose bytes cannot be decoded to this handle's type.
     Undecodable {
-        /// Its name.
+        /// Its key.
         key: String,
         /// Its version.
         version: Version,
         /// The stored bytes.
         #[serde(serialize_with = "readable")]
         raw: Vec<u8>,
-        /// Why they do not decode. Serialized as its text.
+        /// Why they cannot be decoded. Serialized as text.
         #[serde(serialize_with = "as_text")]
         error: Error,
     },
-    /// The life of a record was restarted. Of several touches in a row a follower that is behind may get the last one
-    /// only.
+    /// The life of a record was extended. Of several touches in a row, a follower that is behind may get only the last.
     Touch {
-        /// Its name.
+        /// Its key.
         key: String,
         /// Its version: in a registry that of its value, in an ephemeral store a new one.
         version: Version,
-        /// When it ends now.
+        /// When it expires now.
         expires_at: Timestamp,
     },
     /// A record was removed.
     Delete {
-        /// Its name.
+        /// Its key.
         key: String,
-        /// The version that it had.
+        /// Its last version.
         version: Version,
-        /// What the caller said about it.
+        /// The reason that the caller gave.
         reason: Option<String>,
     },
     /// The deadline of a record has passed. Ignore it for a key that is not in your view.
     Expire {
-        /// Its name.
+        /// Its key.
         key: String,
-        /// The version that it had.
+        /// Its last version.
         version: Version,
     },
-    /// The log no longer holds everything behind the follower's place, or is that of an emptied store. List again and
-    /// replace your view; the follower goes on behind the event's cursor.
+    /// The log no longer holds everything after the follower's position, or belongs to an emptied store. List again and
+    /// replace your view; the follower continues after the event's cursor.
     Overflow {
-        /// The place that has fallen behind.
+        /// The position that has fallen behind.
         after: Cursor,
-        /// The cursor of the oldest event that can still be read; if there is none, the latest place.
+        /// The cursor of the oldest event that can still be read; if there is none, the latest position.
         first_available: Cursor,
     },
 }
 
 impl<T> EventKind<T> {
-    /// The key that it is about; none for an overflow.
+    /// The key of the changed record; `None` for an overflow.
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Upsert(entry) => Some(&entry.key),

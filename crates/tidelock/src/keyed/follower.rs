@@ -64,10 +64,10 @@ enum From {
     Both,
 }
 
-/// Begins to follow the changes. Gives a [`Follower`].
+/// Starts to follow changes. Resolves to a [`Follower`].
 ///
-/// Its place is fixed before the future is done: after the given cursor, before the oldest change that can be read, or
-/// now. Dropping the future does nothing.
+/// Its position is fixed before the future resolves: after the given cursor, before the oldest change that can be read,
+/// or now. Dropping the future does nothing.
 #[must_use = "nothing is followed until it is awaited"]
 pub struct Follow<T> {
     handle: Handle<T>,
@@ -87,27 +87,27 @@ impl<T: Value> Follow<T> {
         self
     }
 
-    /// Only changes of keys that begin with it: of a registry a path that ends in `/`, of an ephemeral store any text. An
-    /// empty one means all.
+    /// Only changes of keys with this prefix: for a registry a path that ends in `/`, for an ephemeral store any text.
+    /// An empty one means all.
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.filter = if matches!(self.filter, Filter::All) { Filter::Prefix(prefix.into()) } else { Filter::Both };
         self
     }
 
-    /// Changes behind this place.
+    /// Changes after this position.
     pub fn after(mut self, cursor: impl Borrow<Cursor>) -> Self {
         let after = || From::After(cursor.borrow().clone());
         self.from = if matches!(self.from, From::Now) { after() } else { From::Both };
         self
     }
 
-    /// All changes that can still be read, and then those to come.
+    /// All changes that can still be read, and then new ones.
     pub fn from_start(mut self) -> Self {
         self.from = if matches!(self.from, From::Now) { From::Start } else { From::Both };
         self
     }
 
-    /// Ends following when `stop` resolves: the stream ends, and `recv` gives `None`.
+    /// Stops following when `stop` resolves: the stream ends, and `recv` returns `None`.
     pub fn until(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.until = Some(Box::pin(stop));
         self
@@ -153,12 +153,12 @@ impl<T: Value> Follow<T> {
     }
 }
 
-/// One that follows the changes of an object: all, or those of a key or prefix, in the order of their revisions, each
-/// once.
+/// Follows the changes of an object: all of them, or those of a key or prefix, in order of their revisions, each once.
 ///
-/// Also a [`Stream`] of `Result<Event<T>>`. It survives outages without a gap, and what it can no longer get it reports
-/// as one [`Overflow`](EventKind::Overflow). An `Err` is something that waiting does not cure: the stream tells it again
-/// every second for as long as it lasts, and goes on when it is over. Only after that of a shutdown it ends. All followers of an object in one process share one read of its log; a slow one holds up nobody.
+/// It is also a [`Stream`] of `Result<Event<T>>`. It survives outages without a gap, and reports changes that it can no
+/// longer get as one [`Overflow`](EventKind::Overflow). An `Err` is an error that waiting does not cure; the stream
+/// repeats it every second for as long as it lasts, and continues when it is over. Only a shutdown ends it. All
+/// followers of an object in one process share one read of its log; a slow one holds up nobody.
 ///
 /// Dropping it ends it.
 #[must_use = "dropping it ends the following"]
@@ -183,13 +183,13 @@ struct Inner<T> {
 }
 
 impl<T: Value> Follower<T> {
-    /// Waits for the next change. Gives `Option<Event<T>>`: `None` means that there was none until the end of the wait,
-    /// or that it was told to stop; a broken connection is an error.
+    /// Waits for the next change. Resolves to `Option<Event<T>>`: `None` means that there was none before the end of
+    /// the wait, or that it was told to stop; a broken connection is an error.
     pub fn recv(&mut self) -> Recv<'_, T> {
         Recv { follower: self, wait: Some(30 * SECOND) }
     }
 
-    /// The next change, if there is one now. Gives `Option<Event<T>>`.
+    /// Takes the next change, if there is one now. Resolves to `Option<Event<T>>`.
     pub fn try_recv(&mut self) -> TryRecv<'_, T> {
         TryRecv { follower: self }
     }
@@ -233,9 +233,9 @@ impl<T: Value> Follower<T> {
 }
 
 impl<T> Follower<T> {
-    /// The place behind all that was handed out or passed over: follow from here later, and nothing is missed.
+    /// The position after everything that was delivered or skipped: follow from here later, and nothing is missed.
     ///
-    /// A follower of a key or prefix moves over all other changes, so this is ahead of the cursor of its last event.
+    /// A follower of a key or prefix skips all other changes, so this can be ahead of the cursor of its last event.
     pub fn cursor(&self) -> Cursor {
         self.handle.site.cursor(*lock(&self.place))
     }
@@ -352,9 +352,9 @@ impl<T> fmt::Debug for Follower<T> {
     }
 }
 
-/// Waits for the next change; made by [`Follower::recv`].
+/// Waits for the next change; created by [`Follower::recv`].
 ///
-/// Dropping the future loses nothing: the next call gives what this one would have given.
+/// Dropping the future loses nothing: the next call returns what this one would have returned.
 #[must_use = "nothing is received until it is awaited"]
 pub struct Recv<'a, T> {
     follower: &'a mut Follower<T>,
@@ -363,7 +363,7 @@ pub struct Recv<'a, T> {
 }
 
 impl<T: Value> Recv<'_, T> {
-    /// The longest wait: 0..=10 years, default 30 s. 0 gives only what is there now.
+    /// The longest wait: 0..=10 years, default 30 s. With 0 it takes only what is available now.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
         self
@@ -388,7 +388,7 @@ impl<T: Value> Recv<'_, T> {
     }
 }
 
-/// Takes the next change if there is one now; made by [`Follower::try_recv`].
+/// Takes the next change if there is one now; created by [`Follower::try_recv`].
 ///
 /// Dropping the future loses nothing.
 #[must_use = "nothing is received until it is awaited"]

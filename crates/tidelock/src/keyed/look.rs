@@ -17,11 +17,11 @@ use crate::error::Result;
 use crate::request::{awaitable, opaque};
 use crate::time::{Timestamp, millis};
 
-/// All active records, or those under a prefix, at one instant. Gives [`Snapshot`].
+/// Reads all active records, or those under a prefix, at one instant. Resolves to [`Snapshot`].
 ///
-/// Followed from its cursor, nothing is missing in between. What does not fit one answer is read in pages and then
-/// brought to one instant by the changes since the first page; if the log does not reach back so far any more, all
-/// begins anew, and after three times it is an error of kind *timeout*. Dropping the future does nothing.
+/// Following from its cursor misses nothing. If the records do not fit one answer, they are read in pages and brought
+/// to one instant by the changes since the first page; if the log no longer reaches back that far, it starts again, and
+/// fails after three times with an error of kind *timeout*. Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct SnapshotRequest<T> {
     handle: Handle<T>,
@@ -33,7 +33,7 @@ impl<T: Value> SnapshotRequest<T> {
         Self { handle: handle.clone(), prefix: "".into() }
     }
 
-    /// Only keys that begin with it: of a registry a path that ends in `/`, of an ephemeral store any text of up to 512
+    /// Only keys with this prefix: for a registry a path that ends in `/`, for an ephemeral store any text of up to 512
     /// bytes. Default, and if it is empty: all.
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
@@ -52,7 +52,7 @@ impl<T: Value> SnapshotRequest<T> {
     }
 }
 
-/// The object as a whole, at one instant. Gives [`StoreStats`]. Dropping the future does nothing.
+/// Statistics of the object at one instant. Resolves to [`StoreStats`]. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Stats(pub(crate) Arc<Site>);
@@ -66,10 +66,10 @@ impl Stats {
     }
 }
 
-/// Removes the object: all records, the log, the bounds. Gives whether there was anything.
+/// Deletes the object: all records, the log, the bounds. Resolves to whether anything existed.
 ///
-/// Followers get an [`Overflow`](super::event::EventKind::Overflow) when they read next. Versions go on growing, so none from
-/// before ever matches again. Dropping the future withdraws it unless it was sent.
+/// Followers get an [`Overflow`](super::event::EventKind::Overflow) when they read next. Versions continue to grow, so
+/// none from before ever matches again. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is deleted until it is awaited"]
 pub struct Delete(pub(crate) Arc<Site>);
@@ -84,19 +84,19 @@ impl Delete {
     }
 }
 
-/// A registry or ephemeral store at one instant.
+/// Statistics of a registry or ephemeral store at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StoreStats {
     /// Active records.
     pub active: u64,
-    /// Part of `active`: those without an end.
+    /// Part of `active`: records that do not expire.
     pub permanent: u64,
-    /// Expired records that can still be looked at; none in an ephemeral store.
+    /// Expired records that can still be inspected; none in an ephemeral store.
     pub expired: u64,
-    /// Events that can be read, without touches.
+    /// Events that can be read, not counting touches.
     pub events: u64,
-    /// Sum of the bytes of their values.
+    /// Total size of their values in bytes.
     pub event_bytes: u64,
     /// Touches that can be read: at most one per active record.
     pub touches: u64,
@@ -104,13 +104,13 @@ pub struct StoreStats {
     pub revision: u64,
     /// The newest revision that can no longer be read; 0 while nothing is.
     pub compacted: u64,
-    /// Behind the latest event.
+    /// The position after the latest event.
     pub cursor: Cursor,
-    /// The earliest end of an active record.
+    /// When the next active record expires.
     pub next_deadline: Option<Timestamp>,
     /// The bounds in force: those of the latest writer. `None` before the first one.
     pub bounds: Option<Bounds>,
-    /// More was overdue than one look carries out: the numbers are those of its last step.
+    /// More was overdue than one request processes: the numbers are those after its last step.
     pub settling: bool,
 }
 
@@ -118,16 +118,16 @@ pub struct StoreStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Bounds {
-    /// The most active records.
+    /// The maximum number of active records.
     pub max_entries: u64,
-    /// Age up to which an event can be read. Serialized in milliseconds.
+    /// How long an event can be read. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub event_retention: Duration,
-    /// The most events that can be read, without touches.
+    /// The maximum number of events that can be read, not counting touches.
     pub max_events: u64,
-    /// The most bytes of values of events that can be read.
+    /// The maximum total size of the values of readable events, in bytes.
     pub max_event_bytes: u64,
-    /// How long an expired record can be looked at, from its deadline; of no meaning in an ephemeral store.
+    /// How long an expired record can be inspected after its deadline; without meaning in an ephemeral store.
     /// Serialized in milliseconds.
     #[serde(serialize_with = "millis")]
     pub tombstone_retention: Duration,

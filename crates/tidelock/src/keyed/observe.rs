@@ -30,7 +30,7 @@ pub(crate) fn span(site: &Site, call: &Call<'_>) -> tracing::Span {
 pub(crate) enum Counter {
     /// Changes that were answered, by the call.
     Calls(&'static str),
-    /// Events handed out.
+    /// Events delivered.
     Events,
     /// Followers that had fallen behind.
     Overflows,

@@ -20,7 +20,7 @@ pub(crate) struct Options {
     pub(crate) owner: Arc<str>,
 }
 
-/// Defines a [`Mutex`]; made by [`Tidelock::mutex`].
+/// Defines a [`Mutex`]; created by [`Tidelock::mutex`].
 ///
 /// | option | default | valid |
 /// |---|---|---|

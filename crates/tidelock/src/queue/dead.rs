@@ -38,9 +38,9 @@ pub struct DeadLetter<T> {
     pub enqueued_at: Timestamp,
     /// When it became a dead letter.
     pub moved_at: Timestamp,
-    /// Until when it is kept; `None`: until it is removed.
+    /// How long it is kept; `None` means until it is removed.
     pub kept_until: Option<Timestamp>,
-    /// What the sender attached.
+    /// The metadata that the sender attached.
     pub meta: Meta,
     /// The ordering key of the message.
     pub ordering_key: Option<String>,

@@ -87,7 +87,7 @@ pub struct MessageInfo {
     pub lease: Option<Lease>,
     /// Its ordering key.
     pub ordering_key: Option<String>,
-    /// What the sender attached.
+    /// The metadata that the sender attached.
     pub meta: Meta,
     /// Its size, as counted towards the payload limit, in bytes.
     pub size: usize,

@@ -99,7 +99,7 @@ impl<T> Message<T> {
         self.held.fence
     }
 
-    /// What the sender attached.
+    /// The metadata that the sender attached.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }

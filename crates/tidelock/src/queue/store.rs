@@ -102,7 +102,7 @@ pub(crate) struct Take {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
-    /// Due, and handed out in its turn; *blocked* while an earlier message of its ordering key is unfinished.
+    /// Due, and delivered in its turn; *blocked* while an earlier message of its ordering key is unfinished.
     Ready,
     /// Waiting for its due time.
     Delayed,

@@ -13,8 +13,8 @@ use crate::tidelock::Tidelock;
 
 /// Defines a registry: options with defaults, checked by [`build`](RegistryBuilder::build).
 ///
-/// The bounds on entries, events and tombstones are stored with the registry: those of the handle that wrote last are in
-/// force for everybody. Durations count whole milliseconds, parts of one rounded up; the longest is 10 years.
+/// The bounds on entries, events and tombstones are stored with the registry: those of the handle that wrote last are
+/// in force for everybody. Durations are in whole milliseconds, fractions rounded up; the longest is 10 years.
 #[must_use = "a builder does nothing until it is built"]
 pub struct RegistryBuilder<T> {
     setup: Setup<T>,
@@ -25,14 +25,14 @@ impl<T> RegistryBuilder<T> {
         Self { setup: Setup::new(tide, Kind::Registry, id, 131_072) }
     }
 
-    /// The most bytes of an encoded value: 1..=16,777,216, default 131,072.
+    /// The maximum size of an encoded value: 1..=16,777,216 bytes, default 131,072.
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.setup.border.limit = bytes;
         self
     }
 
-    /// How long an expired record can still be looked at, from its deadline: 1 ms..=10 years, default 5 min. Of the
-    /// expired records only the `max_entries` with the latest deadlines are there. Stored with the object.
+    /// How long an expired record can still be inspected after its deadline: 1 ms..=10 years, default 5 min. Only the
+    /// `max_entries` expired records with the latest deadlines are kept. Stored with the registry.
     pub fn tombstone_retention(mut self, retention: Duration) -> Self {
         self.setup.tombstone_retention = retention;
         self
@@ -40,7 +40,7 @@ impl<T> RegistryBuilder<T> {
 
     shared_options!(setup);
 
-    /// Checks the options and makes the handle. Does no I/O.
+    /// Checks the options and creates the handle. Does no I/O.
     ///
     /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
     pub fn build(self) -> Result<Registry<T>>

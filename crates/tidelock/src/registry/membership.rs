@@ -20,14 +20,14 @@ use crate::sent::{Sent, in_task};
 use crate::time::{SECOND, whole_millis};
 use crate::word::words;
 
-/// What a member found when it left.
+/// The state of a member's record when it left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Left {
-    /// Its record was there until now.
+    /// Its record existed until now.
     Left,
-    /// Its record was no longer there: it had expired, or the key was taken over.
+    /// Its record no longer existed: it had expired, or the key was taken over.
     WasLost,
 }
 
@@ -74,9 +74,10 @@ impl<T: Value> Registration<T> {
     }
 }
 
-/// Stores a record that renews itself, and takes the key over from whoever has it. Gives [`Membership`].
+/// Stores a record that is renewed automatically, and takes the key over from whoever has it. Resolves to
+/// [`Membership`].
 ///
-/// Dropping the future withdraws it unless it was sent; a record that was stored nevertheless ends with its ttl.
+/// Dropping the future withdraws it unless it was sent; a record that was stored anyway ends with its ttl.
 #[must_use = "nothing is registered until it is awaited"]
 pub struct Register<T>(Registration<T>);
 
@@ -85,7 +86,7 @@ impl<T: Value> Register<T> {
         Self(Registration::new(handle, key, value))
     }
 
-    /// How long the record outlives its process: 1 s..=10 years, default 15 s. It is renewed at each third of it.
+    /// How long the record outlives its process: 1 s..=10 years, default 15 s. It is renewed every third of it.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.0.ttl = ttl;
         self
@@ -98,10 +99,10 @@ impl<T: Value> Register<T> {
     }
 }
 
-/// Stores a record that renews itself, if nothing is active under the key. Gives `Option<Membership<T>>`; `None`: the key
-/// is taken.
+/// Stores a record that is renewed automatically, if no record is active under the key. Resolves to
+/// `Option<Membership<T>>`; `None` if the key is taken.
 ///
-/// Dropping the future withdraws it unless it was sent; a record that was stored nevertheless ends with its ttl.
+/// Dropping the future withdraws it unless it was sent; a record that was stored anyway ends with its ttl.
 #[must_use = "nothing is registered until it is awaited"]
 pub struct TryRegister<T>(Registration<T>);
 
@@ -110,7 +111,7 @@ impl<T: Value> TryRegister<T> {
         Self(Registration::new(handle, key, value))
     }
 
-    /// How long the record outlives its process: 1 s..=10 years, default 15 s. It is renewed at each third of it.
+    /// How long the record outlives its process: 1 s..=10 years, default 15 s. It is renewed every third of it.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.0.ttl = ttl;
         self
@@ -121,15 +122,16 @@ impl<T: Value> TryRegister<T> {
     }
 }
 
-/// A record of this process that renews itself every third of its ttl, together with the others of its registry: up to 256
-/// in one request.
+/// A record of this process, renewed automatically every third of its ttl, together with the others of its registry: up
+/// to 256 in one request.
 ///
-/// If the record is gone at a renewal (the process stood still for longer than the ttl, or the server lost it), it is
-/// registered again. If somebody else has the key by then, the membership is lost, and nothing is written any more. Where
-/// the answer to registering again or to an update was lost, a record with that value and its own ttl that nobody has
-/// renewed yet counts as its own: members of different owners should differ in their values.
+/// If the record is gone at a renewal (the process was paused for longer than the ttl, or the server lost it), it is
+/// registered again. If somebody else has the key by then, the membership is lost, and writes nothing more. If the
+/// answer to registering again or to an update was lost, a record with that value and its own ttl that nobody has
+/// renewed yet counts as its own: members of different owners should have different values.
 ///
-/// Dropping it removes the record in the background, never that of a successor; so does the beginning of a shutdown.
+/// Dropping it removes the record in the background, but never that of a successor; so does the beginning of a
+/// shutdown.
 #[must_use = "dropping it ends the membership and removes the record"]
 pub struct Membership<T> {
     /// `None` once it left.
@@ -153,9 +155,9 @@ impl<T> Membership<T> {
         Version(self.member().version())
     }
 
-    /// How long the record certainly still lives, by the clocks of this machine: 0 no later than its deadline, and 0 when
-    /// the membership is over. Counted from before the last renewal that was confirmed, less a margin of a hundredth of
-    /// the ttl (at least 1 ms, at most 1 min).
+    /// How long the record certainly still lives, by this machine's clock: 0 no later than its deadline, and 0 when the
+    /// membership is over. Counted from before the last confirmed renewal was sent, less a margin of 1 % of the ttl (at
+    /// least 1 ms, at most 1 min).
     pub fn valid_for(&self) -> Duration {
         self.member().valid_for()
     }
@@ -166,18 +168,18 @@ impl<T> Membership<T> {
         self.member().lost().await;
     }
 
-    /// How often the record was gone and was registered again.
+    /// How often the record was gone and had to be registered again.
     pub fn rejoins(&self) -> u64 {
         self.member().rejoins()
     }
 }
 
 impl<T: Value> Membership<T> {
-    /// Stores another value, if the record is still the one that this membership stored last. `false`: it is not;
-    /// nothing was written.
+    /// Stores another value, if the record is still the one that this membership stored last. Returns `false` if it is
+    /// not; nothing was written then.
     ///
-    /// Once polled it is sent even if the future is dropped. After an error of kind *timeout* it may have taken effect;
-    /// the next renewal finds out.
+    /// Once polled, it is sent even if the future is dropped. After an error of kind *timeout* it may have taken
+    /// effect; the next renewal finds out.
     pub async fn update(&self, value: &T) -> Result<bool> {
         let (site, call) = (&self.handle.site, Call::on("update", self.key()));
         site.check(&call)?;

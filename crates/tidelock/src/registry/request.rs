@@ -48,10 +48,10 @@ impl Wish {
     }
 }
 
-/// Stores a value under a key, whatever is there. Gives [`Entry`].
+/// Stores a value under a key, whatever is there. Resolves to [`Entry`].
 ///
-/// Without an option the record is permanent, also one that had a ttl before. Dropping the future withdraws it unless it
-/// was sent.
+/// Without an option the record becomes permanent, even if it had a ttl before. Dropping the future withdraws it unless
+/// it was sent.
 #[must_use = "nothing is stored until it is awaited"]
 pub struct Upsert<T> {
     handle: Handle<T>,
@@ -65,13 +65,13 @@ impl<T: Value> Upsert<T> {
         Self { handle: handle.clone(), key: key.into(), value: handle.encode(value), wish: Wish::Unsaid }
     }
 
-    /// The record ends after so long unless it is touched: 1 ms..=10 years.
+    /// The record expires after this time unless it is touched: 1 ms..=10 years.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.wish = self.wish.with(Wish::For(ttl));
         self
     }
 
-    /// Keeps the ttl of the active record, and restarts it. A record that is new, or permanent, is permanent.
+    /// Keeps the ttl of the active record, and restarts it. A new or permanent record is permanent.
     pub fn keep_ttl(mut self) -> Self {
         self.wish = self.wish.with(Wish::Other);
         self
@@ -87,12 +87,12 @@ impl<T: Value> Upsert<T> {
     }
 }
 
-/// Stores a value if the record is active and has the expected version; or, with `None`, if nothing is active under the
-/// key. Gives [`Cas`].
+/// Stores a value if the record is active and has the expected version; or, with `None`, if no record is active under
+/// the key. Resolves to [`Cas`].
 ///
-/// Of contenders with one expectation exactly one swaps. Without an option the record keeps its ttl, restarted in full; a
-/// new one is permanent. A conflict changes nothing. If the record that was in the way does not decode, that is an error
-/// of kind *decode*. Dropping the future withdraws it unless it was sent.
+/// Of several contenders with the same expectation exactly one swaps. Without an option the record keeps its ttl,
+/// restarted in full; a new one is permanent. A conflict changes nothing. If the conflicting record cannot be decoded,
+/// the error is of kind *decode*. Dropping the future withdraws it unless it was sent.
 #[must_use = "nothing is stored until it is awaited"]
 pub struct CasRequest<T> {
     handle: Handle<T>,
@@ -107,13 +107,13 @@ impl<T: Value> CasRequest<T> {
         Self { handle: handle.clone(), key: key.into(), expected, value: handle.encode(value), wish: Wish::Unsaid }
     }
 
-    /// The record ends after so long unless it is touched: 1 ms..=10 years.
+    /// The record expires after this time unless it is touched: 1 ms..=10 years.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.wish = self.wish.with(Wish::For(ttl));
         self
     }
 
-    /// The record has no end.
+    /// The record does not expire.
     pub fn permanent(mut self) -> Self {
         self.wish = self.wish.with(Wish::Other);
         self
@@ -136,10 +136,10 @@ impl<T: Value> CasRequest<T> {
     }
 }
 
-/// The record of a key. Gives `Option<Entry<T>>`; `None`: nothing active.
+/// Reads the record of a key. Resolves to `Option<Entry<T>>`; `None` if no record is active.
 ///
-/// A record that does not decode is an error of kind *decode*, whose [`raw`](Error::raw) are its bytes. Dropping the
-/// future does nothing.
+/// A record that cannot be decoded is an error of kind *decode*, whose [`raw`](Error::raw) returns its bytes. Dropping
+/// the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Get<T> {
     handle: Handle<T>,
@@ -152,7 +152,7 @@ impl<T: Value> Get<T> {
         Self { handle: handle.clone(), key: key.into(), include_expired: false }
     }
 
-    /// Also an expired record, for as long as it can be looked at (`tombstone_retention`).
+    /// Includes an expired record, for as long as it can be inspected (`tombstone_retention`).
     pub fn include_expired(mut self) -> Self {
         self.include_expired = true;
         self
@@ -163,11 +163,11 @@ impl<T: Value> Get<T> {
     }
 }
 
-/// A page of records, in byte order of their keys. Gives [`Listing`].
+/// A page of records, in byte order of their keys. Resolves to [`Listing`].
 ///
-/// A page ends at its limit or when its values pass 4 MiB, with at least one record. Pages of one listing are different
-/// instants: follow from the cursor of the *first* page and ignore events whose revision a listed record already has, or
-/// take a [`snapshot`](super::Registry::snapshot). Dropping the future does nothing.
+/// A page ends at its limit, or when its values pass 4 MiB, with at least one record. Pages of one listing are read at
+/// different instants: follow from the cursor of the *first* page and ignore events whose revision a listed record
+/// already has, or take a [`snapshot`](super::Registry::snapshot). Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct List<T> {
     handle: Handle<T>,
@@ -196,7 +196,7 @@ impl<T: Value> List<T> {
         self
     }
 
-    /// The expired records that can still be looked at, instead of the active ones.
+    /// Lists the expired records that can still be inspected, instead of the active ones.
     pub fn expired(mut self) -> Self {
         self.expired = true;
         self
@@ -208,13 +208,13 @@ impl<T: Value> List<T> {
         self
     }
 
-    /// Continues behind an earlier page: its `next`.
+    /// Continues after an earlier page: pass its `next`.
     pub fn after(mut self, page: &PageToken) -> Self {
         self.after = Some(page.clone());
         self
     }
 
-    /// Begins behind this key, which must lie under the prefix; there need be no such record.
+    /// Begins after this key, which must be under the prefix; the record need not exist.
     pub fn after_key(mut self, key: &str) -> Self {
         self.after_key = Some(key.into());
         self

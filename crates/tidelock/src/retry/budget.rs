@@ -20,12 +20,12 @@ use crate::time::{Clock, SECOND, Tick, Timestamp};
 
 const MOST_TOKENS: u32 = 1_000_000;
 
-/// Limits retries over all calls that share it: a bucket of tokens, full at first.
+/// Limits retries across all calls that share it: a token bucket, full at first.
 ///
-/// A retry takes one token when it is decided, before its pause; where there is none, the call gives up with
-/// [`GaveUp::Budget`](crate::GaveUp::Budget). The bucket gains by time and by each call that succeeds. First attempts
-/// take nothing and are never refused. So a dependency that is down gets few repeats however many calls fail at once,
-/// and one that is well can be retried freely. A clone is the same budget.
+/// A retry takes one token when it is decided, before its pause; if there is none, the call gives up with
+/// [`GaveUp::Budget`](crate::GaveUp::Budget). Time and successful calls refill the bucket. First attempts take no token
+/// and are never refused. So a dependency that is down gets few retries however many calls fail at once, and one that
+/// is healthy can be retried freely. A clone is the same budget.
 ///
 /// ```
 /// use tidelock::{RetryBudget, retry};
@@ -79,7 +79,7 @@ pub(crate) enum Taking {
 }
 
 impl RetryBudget {
-    /// Begins to define a budget of this process.
+    /// Starts the definition of a budget for this process.
     pub fn builder() -> RetryBudgetBuilder {
         RetryBudgetBuilder { capacity: 100, per_second: 10.0, per_success: 0.1, door: None }
     }
@@ -245,27 +245,27 @@ impl RetryBudgetBuilder {
         Self { door: Some((tide.clone(), id.to_owned())), ..RetryBudget::builder() }
     }
 
-    /// The most tokens it holds, and what it begins with: 1..=1,000,000. Default 100.
+    /// Its capacity and initial number of tokens: 1..=1,000,000. Default 100.
     pub fn capacity(mut self, tokens: u32) -> Self {
         self.capacity = tokens;
         self
     }
 
-    /// Tokens gained by time: 0..=1,000,000 per second. Default 10. Kept to the millionth.
+    /// Tokens refilled per second: 0..=1,000,000. Default 10. Precise to the millionth.
     pub fn per_second(mut self, tokens: f64) -> Self {
         self.per_second = tokens;
         self
     }
 
-    /// Tokens gained by each call that succeeds: 0..=1. Default 0.1. Kept to the thousandth.
+    /// Tokens refilled per successful call: 0..=1. Default 0.1. Precise to the thousandth.
     pub fn per_success(mut self, tokens: f64) -> Self {
         self.per_success = tokens;
         self
     }
 
-    /// Makes the budget. Does no I/O.
+    /// Creates the budget. Does no I/O.
     ///
-    /// Refuses values out of range, and a bad id or tenant, as
+    /// Values out of range, and a bad id or tenant, are refused as
     /// [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
     pub fn build(self) -> Result<RetryBudget> {
         if !(1..=MOST_TOKENS).contains(&self.capacity) {

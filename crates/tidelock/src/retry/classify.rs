@@ -107,11 +107,11 @@ fn judge(error: &BoxError) -> Option<&dyn Retryable> {
     None
 }
 
-/// The classifier and the hint are those of the error's [`Retryable`].
+/// Classification and hints by the error's [`Retryable`].
 #[derive(Clone, Copy, Debug)]
 pub struct ByType;
 
-/// Decides about an error of type `E`: [`ByType`], or the closure given to `when`.
+/// Decides about an error of type `E`: [`ByType`], or the closure passed to `when`.
 pub trait Classify<E> {
     fn is_retryable(&self, error: &E) -> bool;
     /// The wish of a server as far as the classifier knows it.
@@ -138,7 +138,7 @@ impl<E, W: Fn(&E) -> bool> Classify<E> for W {
     }
 }
 
-/// Finds the wish of a server in an error: [`ByType`] asks the classifier, a closure decides alone.
+/// Extracts a server's hint from an error: [`ByType`] asks the classifier, a closure decides alone.
 pub trait FindHint<E> {
     fn hint<W: Classify<E>>(&self, error: &E, classifier: &W) -> Option<Duration>;
 }

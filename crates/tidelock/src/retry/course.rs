@@ -7,7 +7,7 @@ use crate::retry::{GaveUp, RetryBudget, RetryPolicy};
 use crate::tidelock::World;
 use crate::time::{Clock, Tick};
 
-/// One run of the operation, as it is told to the operation itself.
+/// One run of the operation, as passed to the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,
@@ -17,12 +17,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Counts from 1; with unlimited attempts it stops at 2^32-1.
+    /// The number of the attempt, from 1; with unlimited attempts it stops at 2^32-1.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Whether no attempt follows, however this one ends.
+    /// Whether no attempt will follow, however this one ends.
     pub fn is_last(&self) -> bool {
         self.last
     }
@@ -32,8 +32,8 @@ impl Attempt {
         self.elapsed
     }
 
-    /// The time this attempt has, measured at its start: up to its timeout or the deadline, whichever is earlier.
-    /// `None` where neither is set.
+    /// The time this attempt has, measured at its start: until its timeout or the deadline, whichever is earlier.
+    /// `None` if neither is set.
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
     }

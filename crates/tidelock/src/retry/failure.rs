@@ -14,15 +14,15 @@ use crate::time::millis;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GaveUp {
-    /// The error says that a repeat is of no use.
+    /// The error is permanent.
     NotRetryable,
-    /// The last of the allowed attempts failed.
+    /// The last allowed attempt failed.
     Attempts,
-    /// The deadline came, or nothing could be done before it.
+    /// The deadline has passed, or leaves no time for another attempt.
     Deadline,
-    /// The server wants to be left alone for longer than the policy waits.
+    /// The server asked for a longer pause than the policy allows.
     HintTooLong,
-    /// The budget had no token for one more retry.
+    /// The retry budget is exhausted.
     Budget,
     /// The stop future resolved.
     Stopped,
@@ -44,14 +44,14 @@ impl fmt::Display for GaveUp {
     }
 }
 
-/// A call that gave up, and everything that is known about it.
+/// A call that gave up, with everything known about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RetryError<E> {
-    /// The last error that the operation returned, as it was, also when later attempts were cut off. `None` if it
-    /// never returned one.
+    /// The last error that the operation returned, unchanged, even if later attempts were cut off. `None` if it never
+    /// returned one.
     pub error: Option<E>,
-    /// Attempts that were started; with unlimited attempts it stops at 2^32-1.
+    /// The number of attempts started; with unlimited attempts it stops at 2^32-1.
     pub attempts: u32,
     /// Time since the first poll. Serialized in milliseconds.
     #[serde(serialize_with = "millis")]

@@ -18,9 +18,9 @@ use crate::runtime::BoxFuture;
 use crate::time::Tick;
 
 pin_project! {
-    /// A call that is run again until it succeeds or gives up: what awaiting a [`Retry`] polls.
+    /// The future of a [`Retry`]: runs a call again until it succeeds or gives up.
     ///
-    /// Dropping it drops the running attempt and ends everything; nothing runs on.
+    /// Dropping it drops the running attempt and ends everything; nothing continues in the background.
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct RetryFuture<F, Fut, E, W, H, N, S> {
         op: F,

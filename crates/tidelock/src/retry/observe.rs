@@ -12,7 +12,7 @@ use crate::counters::Counters;
 pub struct Retrying<'a, E> {
     /// The number of the attempt that failed, from 1.
     pub attempt: u32,
-    /// What it returned; `None` if it was cut off.
+    /// Its error; `None` if it was cut off.
     pub error: Option<&'a E>,
     /// The pause that begins now.
     pub delay: Duration,
@@ -20,11 +20,11 @@ pub struct Retrying<'a, E> {
     pub elapsed: Duration,
 }
 
-/// Nobody looks.
+/// No observer.
 #[derive(Clone, Copy, Debug)]
 pub struct Unobserved;
 
-/// Sees the retries of a call: [`Unobserved`], or the closure given to `on_retry`.
+/// Observes the retries of a call: [`Unobserved`], or the closure passed to `on_retry`.
 pub trait Observe<E> {
     fn retrying(&mut self, retrying: &Retrying<'_, E>);
 }

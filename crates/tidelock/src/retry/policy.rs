@@ -7,9 +7,9 @@ use crate::check;
 use crate::error::{Error, Result};
 use crate::time::{MINUTE, TEN_YEARS, check_duration};
 
-/// The limits and pauses of a retried call. A plain value: make it once, use it for any number of calls.
+/// The limits and pauses of a retried call. A plain value: create it once, use it for any number of calls.
 ///
-/// After failure `k` the pause is `c = min(max_delay, min_delay * factor^(k-1))`, drawn evenly from
+/// After failure `k` the pause is `c = min(max_delay, min_delay * factor^(k-1))`, drawn uniformly from
 /// `c * (1 - jitter) ..= min(max_delay, c * (1 + jitter))`.
 ///
 /// ```
@@ -33,7 +33,7 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// 8 attempts; pauses from 100 ms, doubling up to 2 s, ±20 %; no time limit; hints up to 1 min are waited for.
+    /// 8 attempts; pauses from 100 ms, doubling up to 2 s, ±20 %; no time limit; hints honoured up to 1 min.
     pub const DEFAULT: Self = Self {
         attempts: Some(8),
         backoff: Backoff::exponential(Duration::from_millis(100)).max(Duration::from_secs(2)),
@@ -42,7 +42,7 @@ impl RetryPolicy {
         max_hint: MINUTE,
     };
 
-    /// Begins with [`RetryPolicy::DEFAULT`].
+    /// Starts from [`RetryPolicy::DEFAULT`].
     pub const fn builder() -> RetryPolicyBuilder {
         RetryPolicyBuilder { policy: Self::DEFAULT }
     }
@@ -62,13 +62,13 @@ pub struct RetryPolicyBuilder {
 }
 
 impl RetryPolicyBuilder {
-    /// Runs of the operation, the first included; at least 1. Default 8.
+    /// The number of attempts, including the first; at least 1. Default 8.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = Some(attempts);
         self
     }
 
-    /// No limit of attempts: only a deadline, a budget, a stop or an error that is not retryable ends the call.
+    /// No limit on attempts: only a deadline, a budget, a stop or a permanent error ends the call.
     pub const fn unlimited(mut self) -> Self {
         self.policy.attempts = None;
         self
@@ -80,7 +80,7 @@ impl RetryPolicyBuilder {
         self
     }
 
-    /// No computed pause is longer, jitter included: `min_delay`..=10 years. Default 2 s. Only a hint may pass it.
+    /// The longest computed pause, including jitter: `min_delay`..=10 years. Default 2 s. Only a hint may exceed it.
     pub const fn max_delay(mut self, delay: Duration) -> Self {
         self.policy.backoff = self.policy.backoff.max(delay);
         self
@@ -98,13 +98,13 @@ impl RetryPolicyBuilder {
         self
     }
 
-    /// Draws each pause from nothing up to its computed length, in place of a spread around it.
+    /// Draws each pause from zero up to its computed length, instead of from a range around it.
     pub const fn full_jitter(mut self) -> Self {
         self.policy.backoff = self.policy.backoff.full_jitter();
         self
     }
 
-    /// Cuts an attempt off after this time, which counts as a failure that may pass: 1 ms..=10 years. Default none.
+    /// Cuts an attempt off after this time, which counts as a transient failure: 1 ms..=10 years. Default none.
     ///
     /// The attempt's future is dropped.
     pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
@@ -112,25 +112,25 @@ impl RetryPolicyBuilder {
         self
     }
 
-    /// The whole call, pauses included, is over at this time after its first poll: 1 ms..=10 years. Default none.
+    /// The whole call, including pauses, ends this long after its first poll: 1 ms..=10 years. Default none.
     ///
-    /// A pause that would reach the deadline is halved into what is left, for one final attempt.
+    /// A pause that would reach the deadline is cut to half of the time that is left, for one final attempt.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.policy.deadline = Some(deadline);
         self
     }
 
-    /// The longest wish of a server that is waited for: 0..=10 years. Default 1 min.
+    /// The longest pause that a server may ask for: 0..=10 years. Default 1 min.
     ///
-    /// The call gives up at once where the server asks for more, and leaves the decision to the caller.
+    /// If the server asks for more, the call gives up at once and leaves the decision to the caller.
     pub const fn max_hint(mut self, hint: Duration) -> Self {
         self.policy.max_hint = hint;
         self
     }
 
-    /// Makes the policy.
+    /// Creates the policy.
     ///
-    /// Refuses values out of range as [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
+    /// Values out of range are refused as [`InvalidConfiguration`](crate::ErrorKind::InvalidConfiguration).
     pub fn build(self) -> Result<RetryPolicy> {
         const LIMITS: Limits = Limits { base: "min_delay", max: "max_delay", longest: TEN_YEARS, steepest: 1_000.0 };
         let policy = self.policy;

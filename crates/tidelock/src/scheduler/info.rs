@@ -125,7 +125,7 @@ pub enum ScheduleState {
     Active,
     /// It is paused; its slots do not run.
     Paused {
-        /// Why, if somebody said so.
+        /// The reason, if one was given.
         reason: Option<String>,
         /// Since when.
         since: Timestamp,

@@ -60,25 +60,25 @@ impl<T> TopicBuilder<T> {
         self
     }
 
-    /// The most bytes of value and meta of one event: 1..=16 MiB, default 131,072.
+    /// The maximum size of value and metadata of one event: 1..=16 MiB, default 131,072.
     pub fn payload_limit(mut self, bytes: usize) -> Self {
         self.border.limit = bytes;
         self
     }
 
-    /// How values become bytes. Default JSON.
+    /// How values are encoded. Default JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.border.codec = codec;
         self
     }
 
-    /// A check of values: one that fails is refused before anything is sent.
+    /// A check of values: one that fails it is refused before anything is sent.
     pub fn check<E: Into<BoxError>>(mut self, check: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static) -> Self {
         self.border.set_check(check);
         self
     }
 
-    /// Checks values by their `garde::Validate`.
+    /// Validates values with their `garde::Validate`.
     #[cfg(feature = "garde")]
     pub fn check_garde(self) -> Self
     where
@@ -87,7 +87,7 @@ impl<T> TopicBuilder<T> {
         self.check(|value: &T| value.validate())
     }
 
-    /// Checks the options and makes the handle. Does no I/O.
+    /// Checks the options and creates the handle. Does no I/O.
     ///
     /// Fails with *invalid configuration* if the id is not 1..=256 bytes without NUL or an option is out of its range.
     pub fn build(self) -> Result<Topic<T>>

@@ -42,11 +42,11 @@ pub struct DeadLetter<T> {
     pub published_at: Timestamp,
     /// When it became a dead letter.
     pub moved_at: Timestamp,
-    /// Until when it is kept; `None`: until it is removed.
+    /// How long it is kept; `None` means until it is removed.
     pub kept_until: Option<Timestamp>,
-    /// What the publisher attached.
+    /// The metadata that the publisher attached.
     pub meta: Meta,
-    /// The key in whose order it stood.
+    /// Its ordering key.
     pub ordering_key: Option<String>,
     /// The stored bytes of the value.
     #[serde(serialize_with = "readable")]
@@ -135,7 +135,7 @@ impl<T: Value> DeadLetters<T> {
         Requeue { letters: Letters::of(&self.reader), id, delay: Duration::ZERO }
     }
 
-    /// The same for all that the filters find and that are there when it begins, oldest first.
+    /// Does the same for all that match the filters and exist when it begins, oldest first.
     pub fn requeue_all(&self) -> RequeueAll {
         let (letters, filter) = (Letters::of(&self.reader), DeadFilter::default());
         RequeueAll { letters, filter, limit: None, delay: Duration::ZERO }
@@ -146,7 +146,7 @@ impl<T: Value> DeadLetters<T> {
         RemoveDead { letters: Letters::of(&self.reader), id }
     }
 
-    /// Removes all that the filters find and that are there when it begins, oldest first.
+    /// Removes all that match the filters and exist when it begins, oldest first.
     pub fn purge(&self) -> PurgeDead {
         PurgeDead { letters: Letters::of(&self.reader), filter: DeadFilter::default(), limit: None }
     }
@@ -197,7 +197,7 @@ impl Letters {
     }
 }
 
-/// A listing of dead letters, newest first. Gives [`Page<DeadLetter<T>>`]. Dropping the future does nothing.
+/// A listing of dead letters, newest first. Resolves to [`Page<DeadLetter<T>>`]. Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct ListDead<T> {
     reader: Reader<T>,
@@ -215,7 +215,7 @@ impl<T: Value> ListDead<T> {
         self
     }
 
-    /// Continues behind an earlier page: its `next`.
+    /// Continues after an earlier page: pass its `next`.
     pub fn after(mut self, page: &PageToken) -> Self {
         self.after = Some(page.clone());
         self
@@ -237,7 +237,7 @@ impl<T: Value> ListDead<T> {
     }
 }
 
-/// One dead letter. Gives `Option<DeadLetter<T>>`. Dropping the future does nothing.
+/// One dead letter. Resolves to `Option<DeadLetter<T>>`. Dropping the future does nothing.
 #[must_use = "nothing is asked until it is awaited"]
 pub struct GetDead<T> {
     reader: Reader<T>,
@@ -271,7 +271,7 @@ pub struct Requeue {
 }
 
 impl Requeue {
-    /// Due so long after now: 0..=10 years, default 0.
+    /// Delays it from now: 0..=10 years, default 0.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -301,13 +301,13 @@ pub struct RequeueAll {
 impl RequeueAll {
     dead_filters!();
 
-    /// At most so many. Default: all.
+    /// The maximum number. Default: all.
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Due so long after now: 0..=10 years, default 0.
+    /// Delays it from now: 0..=10 years, default 0.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -322,7 +322,7 @@ impl RequeueAll {
     }
 }
 
-/// Removes a dead letter for good. Gives whether it was there. Dropping the future withdraws it unless it was sent.
+/// Removes a dead letter for good. Resolves to whether it existed. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct RemoveDead {
@@ -339,8 +339,8 @@ impl RemoveDead {
     }
 }
 
-/// Removes many dead letters for good, oldest first. Gives their number. Dropping the future ends it with the step
-/// under way.
+/// Removes many dead letters for good, oldest first. Resolves to their number. Dropping the future ends it after the
+/// current step.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct PurgeDead {
@@ -352,7 +352,7 @@ pub struct PurgeDead {
 impl PurgeDead {
     dead_filters!();
 
-    /// At most so many. Default: all.
+    /// The maximum number. Default: all.
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self

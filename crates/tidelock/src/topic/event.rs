@@ -91,9 +91,9 @@ pub struct RawEvent {
     pub cursor: Cursor,
     /// When it was published.
     pub published_at: Timestamp,
-    /// The key in whose order it stands.
+    /// Its ordering key.
     pub ordering_key: Option<String>,
-    /// What the publisher attached.
+    /// The metadata that the publisher attached.
     pub meta: Meta,
     /// The stored bytes.
     #[serde(serialize_with = "readable")]
@@ -169,12 +169,12 @@ impl<T> Event<T> {
         published_at(self.cursor.position)
     }
 
-    /// The key in whose order it stands.
+    /// Its ordering key.
     pub fn ordering_key(&self) -> Option<&str> {
         self.ordering_key.as_deref()
     }
 
-    /// What the publisher attached.
+    /// The metadata that the publisher attached.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
@@ -253,7 +253,7 @@ impl<T> GroupEvent<T> {
         self.last_error.as_deref()
     }
 
-    /// How long the lease can still be proven: never longer than it holds.
+    /// How long the lease can still be proven: never longer than it really lasts.
     pub fn lease_left(&self) -> Duration {
         self.held.lease_left()
     }
@@ -309,7 +309,7 @@ impl<T> EventDelivery<T> {
         Commit::new(self.settlement())
     }
 
-    /// The work failed: the event will be handed out again, unless this was its last delivery.
+    /// The work failed: the event will be delivered again, unless this was its last delivery.
     pub fn nack(self) -> Nack {
         Nack::new(self.settlement())
     }
@@ -325,17 +325,17 @@ impl<T> EventDelivery<T> {
         GiveBack::new(self.settlement())
     }
 
-    /// The lease begins anew, with its full length. Answers `false` if the delivery was not held any more.
+    /// Restarts the lease with its full length. Resolves to `false` if the delivery was no longer held.
     pub fn touch(&self) -> Touch {
         Touch::new(Settlement::of(&self.event.held, None))
     }
 
-    /// What is needed to settle this delivery from elsewhere.
+    /// Everything needed to settle this delivery from elsewhere.
     pub fn receipt(&self) -> Receipt {
         self.event.held.receipt()
     }
 
-    /// The value, and what is needed to settle its delivery later. From here on a shutdown does not give it back.
+    /// The value, and everything needed to settle its delivery later. A shutdown will not give it back.
     pub fn into_parts(self) -> (T, Receipt) {
         let receipt = self.receipt();
         (self.event.event.data, receipt)

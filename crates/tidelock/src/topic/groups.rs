@@ -45,7 +45,7 @@ pub struct GroupInfo {
     pub oldest_open_holder: Option<String>,
     /// The pause in force.
     pub paused: Option<Paused>,
-    /// More was overdue than one look carries out: the numbers are those of its last step.
+    /// More was overdue than one request processes: the numbers are those after its last step.
     pub settling: bool,
 }
 
@@ -101,7 +101,7 @@ impl Groups {
         Remove(self.named(group))
     }
 
-    /// Stops hand-over to a group in all processes.
+    /// Pauses delivery to a group in all processes.
     pub fn pause(&self, group: &str) -> Pause {
         Pause { group: self.named(group), for_at_most: None, reason: None }
     }
@@ -152,7 +152,7 @@ impl Named {
     }
 }
 
-/// All groups, by name. Gives `Vec<GroupInfo>`. Dropping the future does nothing.
+/// All groups, by name. Resolves to `Vec<GroupInfo>`. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct ListGroups(Arc<Site>);
@@ -247,7 +247,7 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// The pause ends by itself after so long: 1 ms..=10 years. Default: it lasts until resumed.
+    /// Ends the pause automatically after this time: 1 ms..=10 years. Default: it lasts until resumed.
     pub fn for_at_most(mut self, time: Duration) -> Self {
         self.for_at_most = Some(time);
         self
@@ -266,7 +266,7 @@ impl Pause {
     }
 }
 
-/// Ends a pause. Gives [`Changed`]. Dropping the future withdraws it unless it was sent.
+/// Ends a pause. Resolves to [`Changed`]. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is resumed until it is awaited"]
 pub struct Resume(Named);

@@ -61,14 +61,14 @@ impl<T: Value> Publish<T> {
         self
     }
 
-    /// Attaches a JSON value under a name; it is handed over unchanged and counts towards the payload limit.
+    /// Attaches a JSON value under a name; it is delivered unchanged and counts towards the payload limit.
     pub fn meta(mut self, name: &str, value: &impl Serialize) -> Self {
         self.draft.attach(name, value);
         self
     }
 
-    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels beside the meta and counts towards
-    /// no limit.
+    /// Attaches a W3C trace context (`00-<32 hex>-<16 hex>-<2 hex>`), which travels separately from the metadata and
+    /// counts towards no limit.
     pub fn traceparent(mut self, context: &str) -> Self {
         self.draft.trace = Some(context.into());
         self
@@ -133,10 +133,10 @@ fn published(site: &Site, settings: Settings, appended: Appended) -> Vec<Publish
     published.collect()
 }
 
-/// Several events, appended all or none. Gives a [`Published`] for each, in order.
+/// Several events, appended all or none. Resolves to a [`Published`] for each, in order.
 ///
-/// 1..=1,000 items of one topic and tenant and at most 16 MiB together. Dropping the future before it was sent withdraws
-/// it; after that it may take effect.
+/// 1..=1,000 items of one topic and tenant and at most 16 MiB together. Dropping the future before it was sent
+/// withdraws it; after that it may take effect.
 #[must_use = "nothing is published until it is awaited"]
 pub struct PublishMany<T> {
     topic: Topic<T>,

@@ -235,7 +235,7 @@ impl<T: Value> Reader<T> {
         Nack::new(self.settlement(receipt))
     }
 
-    /// Begins the lease of a receipt's delivery anew.
+    /// Restarts the lease of a receipt's delivery.
     pub fn touch(&self, receipt: &Receipt) -> Touch {
         Touch::new(self.settlement(receipt))
     }

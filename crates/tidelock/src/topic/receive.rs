@@ -32,9 +32,9 @@ pub struct Recv<T> {
     wait: Wait,
 }
 
-/// Takes one event if one is deliverable now. Gives `Option<Item<EventDelivery<T>>>`.
+/// Takes one event if one is deliverable now. Resolves to `Option<Item<EventDelivery<T>>>`.
 ///
-/// Dropping the future gives back what was claimed for it.
+/// Dropping the future gives back whatever was claimed for it.
 #[must_use = "nothing is received until it is awaited"]
 pub struct TryRecv<T> {
     reader: Reader<T>,
@@ -167,7 +167,7 @@ impl<T: Value> Reader<T> {
         Worker { crew, reader: self.clone(), value: PhantomData }
     }
 
-    /// As [`process`](Reader::process), with a clone of `state` for each event.
+    /// Like [`process`](Reader::process), with a clone of `state` for each event.
     pub fn process_with<S, F, Fut>(&self, state: S, handler: F) -> Worker<T>
     where
         S: Clone + Send + Sync + 'static,

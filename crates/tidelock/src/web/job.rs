@@ -14,7 +14,7 @@ pub fn job_ends(code: FailureCode, error: impl Into<BoxError>) -> JobError {
     JobError::ending(code, error)
 }
 
-/// As [`JobContext::progress`], of a value whose bytes are known, and whose size was judged by who made them.
+/// Like [`JobContext::progress`], of a value whose bytes are known, and whose size was judged by who made them.
 pub fn job_progress(context: &JobContext, value: Vec<u8>) -> Result<()> {
     context.progress_encoded(value)
 }

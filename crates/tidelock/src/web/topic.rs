@@ -15,8 +15,8 @@ use crate::topic::{EventDelivery, EventId, Gap, Item, Publish, Published, Reader
 
 /// Publishes an event once its id is recorded: what `record` refuses is not published, and its error is given back.
 ///
-/// `record` may call anything, this topic too. If it publishes there, it is called once more, with the id that the event
-/// has got then, and cannot refuse any more. A dedup key of the request counts for nothing.
+/// `record` may call anything, this topic too. If it publishes there, it is called once more, with the id that the
+/// event has got then, and cannot refuse any more. A deduplication key of the request counts for nothing.
 pub fn publish_recorded<E>(
     publish: Publish<Raw>,
     mut record: impl FnMut(EventId) -> Result<(), E>,
@@ -33,10 +33,10 @@ pub fn publish_recorded<E>(
     Ok(published.ok_or_else(|| refused.expect("what is not published was refused")))
 }
 
-/// Waits for an event of a group, without `wait` for ever. Gives `None` if none was deliverable until then.
+/// Waits for an event of a group, without `wait` for ever. Resolves to `None` if none was deliverable until then.
 ///
 /// Gaps are told to `on_gap`, before what comes behind them, and cost nobody the place in the line. Dropping the future
-/// gives back what was claimed for it.
+/// gives back whatever was claimed for it.
 pub async fn recv_event(
     reader: Reader<Raw>,
     wait: Option<Duration>,

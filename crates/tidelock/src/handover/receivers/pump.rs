@@ -52,7 +52,7 @@ struct Pump {
     receivers: Arc<Receivers>,
     bell: Arc<Bell>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
-    /// What has its answer while an older order is under way: handed out after it, so that the line is served in order.
+    /// What has its answer while an older order is under way: delivered after it, so that the line is served in order.
     early: Vec<Landed>,
     /// Take again at this instant of the clock.
     due: Option<(u64, BoxFuture<'static, ()>)>,

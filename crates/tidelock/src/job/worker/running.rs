@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::report::{JobWorkerReport, JobWorkerStats};
 use crate::handover::Background;
 
-/// A worker of jobs in the background. Dropping it is the stop signal without waiting for the end.
+/// A worker of jobs in the background. Dropping it is a stop signal without waiting for the end.
 #[derive(Debug)]
 #[must_use = "dropping it stops the worker, without waiting for its end"]
 pub struct RunningJobWorker(pub(super) Background<JobWorkerStats, JobWorkerReport>);
@@ -19,7 +19,7 @@ impl RunningJobWorker {
         self.0.shutdown(grace).await
     }
 
-    /// What it has done so far, and what it does now.
+    /// What it has done so far, and what it is doing now.
     pub fn stats(&self) -> JobWorkerStats {
         self.0.stats()
     }

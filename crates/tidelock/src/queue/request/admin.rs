@@ -81,7 +81,7 @@ fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
     }
 }
 
-/// Ends a pause. Gives [`Changed`]. Dropping the future withdraws it unless it was sent.
+/// Ends a pause. Resolves to [`Changed`]. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is resumed until it is awaited"]
 pub struct Resume(pub(crate) Arc<Site>);
@@ -92,7 +92,7 @@ impl Resume {
     }
 }
 
-/// Removes one ready or delayed message. Gives [`Removed`]. Dropping the future withdraws it unless it was sent.
+/// Removes one ready or delayed message. Resolves to [`Removed`]. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct Remove {

@@ -185,7 +185,7 @@ impl Pause {
         Self { core: Arc::clone(core), id: id.into(), for_at_most: None, reason: None }
     }
 
-    /// The pause ends by itself after so long: 1 ms..=10 years. Default: it lasts until resumed.
+    /// Ends the pause automatically after this time: 1 ms..=10 years. Default: it lasts until resumed.
     pub fn for_at_most(mut self, time: Duration) -> Self {
         self.for_at_most = Some(time);
         self

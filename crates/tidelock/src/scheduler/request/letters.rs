@@ -40,7 +40,8 @@ impl DispatchDeadLetters {
     }
 }
 
-/// Dead letters of dispatch, newest first, page by page. Gives [`Page<DispatchLetter>`]. Dropping the future does nothing.
+/// Dead letters of dispatch, newest first, page by page. Resolves to [`Page<DispatchLetter>`]. Dropping the future does
+/// nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct ListLetters {
@@ -56,7 +57,7 @@ impl ListLetters {
         self
     }
 
-    /// Continues behind an earlier page: its `next`.
+    /// Continues after an earlier page: pass its `next`.
     pub fn after(mut self, page: &PageToken) -> Self {
         self.after = Some(page.clone());
         self
@@ -137,7 +138,8 @@ async fn find(core: &Core, operation: &str, number: u64) -> Result<(LetterView, 
     Ok((*letter, *schedule))
 }
 
-/// Removes a dead letter of dispatch. Gives whether it was there. Dropping the future withdraws it unless it was sent.
+/// Removes a dead letter of dispatch. Resolves to whether it existed. Dropping the future withdraws it unless it was
+/// sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
 pub struct RemoveLetter {

@@ -39,7 +39,7 @@ impl Get {
     }
 }
 
-/// All schedules by id, page by page. Gives [`Page<ScheduleInfo>`]. Dropping the future does nothing.
+/// All schedules by id, page by page. Resolves to [`Page<ScheduleInfo>`]. Dropping the future does nothing.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct List {
@@ -59,7 +59,7 @@ impl List {
         self
     }
 
-    /// Continues behind an earlier page: its `next`.
+    /// Continues after an earlier page: pass its `next`.
     pub fn after(mut self, page: &PageToken) -> Self {
         self.after = Some(page.clone());
         self

@@ -49,12 +49,12 @@ impl EventDelivery {
         self.attempt
     }
 
-    /// The number of this hand-over: it only grows, so it tells a late writer from the current one.
+    /// The fencing token of this delivery: it only grows, so it tells a late writer from the current one.
     pub fn fence(&self) -> u64 {
         self.held.fence
     }
 
-    /// How long the lease can still be proven: never longer than it holds.
+    /// How long the lease can still be proven: never longer than it really lasts.
     pub fn lease_left(&self) -> Duration {
         self.held.lease_left()
     }
@@ -66,22 +66,22 @@ impl EventDelivery {
         self.held.until_lost().await;
     }
 
-    /// The work is done: the group gets the event no more. Answers `false` if the delivery was not held any more.
+    /// The work is done: the group gets the event no more. Resolves to `false` if the delivery was no longer held.
     pub fn commit(self) -> Commit {
         Commit::new(self.settlement())
     }
 
-    /// The work failed: the event will be handed out again.
+    /// The work failed: the event will be delivered again.
     pub fn nack(self) -> Nack {
         Nack { settlement: self.settlement(), delay: Duration::ZERO }
     }
 
-    /// Returns the event unused: the attempt does not count. Answers `false` if the delivery was not held any more.
+    /// Returns the event unused: the attempt does not count. Resolves to `false` if the delivery was no longer held.
     pub fn give_back(self) -> GiveBack {
         GiveBack::new(self.settlement())
     }
 
-    /// The lease begins anew, with its full length. Answers `false` if the delivery was not held any more.
+    /// Restarts the lease with its full length. Resolves to `false` if the delivery was no longer held.
     pub fn touch(&self) -> Touch {
         Touch::new(Settlement::of(&self.held, None))
     }
@@ -109,7 +109,8 @@ impl fmt::Debug for EventDelivery {
     }
 }
 
-/// Returns an event of a job after a failure: the attempt counts. Gives `false` if the delivery was not held any more.
+/// Returns an event of a job after a failure: the attempt counts. Resolves to `false` if the delivery was no longer
+/// held.
 ///
 /// Once polled it is sent even if the future is dropped.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ pub struct Nack {
 }
 
 impl Nack {
-    /// Not handed out again before so long: 0..=7 days, default 0.
+    /// Not delivered again before so long: 0..=7 days, default 0.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self

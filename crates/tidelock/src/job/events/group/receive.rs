@@ -14,11 +14,11 @@ use crate::handover::{Incoming, Wait, Wish, receive, waits};
 use crate::job::events::Item;
 use crate::request::awaitable;
 
-/// Waits for one event of the job on behalf of the group. Gives `Option<Item<EventDelivery>>`: `None` means that nothing
-/// was deliverable until the end of the wait, or that nothing comes any more; a broken connection is an error.
+/// Waits for one event of the job on behalf of the group. Resolves to `Option<Item<EventDelivery>>`: `None` means that
+/// nothing was deliverable until the end of the wait, or that nothing comes any more; a broken connection is an error.
 ///
-/// Receives of one process are served in order of arrival. Dropping the future gives back what was claimed for it, so
-/// nothing is lost and no attempt is used.
+/// Receives of one process are served in order of arrival. Dropping the future gives back whatever was claimed for it,
+/// so nothing is lost and no attempt is used.
 #[derive(Debug)]
 #[must_use = "nothing is received until it is awaited"]
 pub struct Recv {
@@ -27,9 +27,9 @@ pub struct Recv {
     wait: Wait,
 }
 
-/// Takes one event if one is deliverable now. Gives `Option<Item<EventDelivery>>`.
+/// Takes one event if one is deliverable now. Resolves to `Option<Item<EventDelivery>>`.
 ///
-/// Dropping the future gives back what was claimed for it.
+/// Dropping the future gives back whatever was claimed for it.
 #[derive(Debug)]
 #[must_use = "nothing is received until it is awaited"]
 pub struct TryRecv {
@@ -78,11 +78,11 @@ awaitable! {
 
 /// Events of a job as they come to a group: a [`Stream`] of `Result<Item<EventDelivery>>`.
 ///
-/// It ends after the terminal event was handed out here; where another reader got it, when the group has committed all;
-/// and when the job is gone. Until then it waits when there is nothing, and survives outages: it backs off and goes on. An
-/// `Err` item is something that waiting does not cure: it is told again every second for as long as it lasts; only after
-/// that of a shutdown the stream ends. Options are set before the first poll. Dropping the stream gives back what was
-/// claimed for it and not handed out.
+/// It ends after the terminal event was delivered here; where another reader got it, when the group has committed all;
+/// and when the job is gone. Until then it waits when there is nothing, and survives outages: it backs off and goes on.
+/// An `Err` item is something that waiting does not cure: it is told again every second for as long as it lasts; only
+/// after that of a shutdown the stream ends. Options are set before the first poll. Dropping the stream gives back
+/// whatever was claimed for it and not delivered.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries {
     incoming: Incoming<Reader, Item<EventDelivery>>,
