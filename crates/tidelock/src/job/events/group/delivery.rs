@@ -15,11 +15,11 @@ use crate::lifecycle::Hold;
 use crate::request::awaitable;
 use crate::time::{check_duration, whole_millis};
 
-/// An event of a job that is this reader's until it is settled or its lease is over. Reads as the [`JobEvent`].
+/// An event of a job held by this reader until it is settled or its lease ends. It dereferences to the [`JobEvent`].
 ///
 /// Settle it by value: [`commit`](EventDelivery::commit), [`nack`](EventDelivery::nack) or
-/// [`give_back`](EventDelivery::give_back). Dropping it sends nothing: the lease runs out, and the attempt counts. At the
-/// end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given back.
+/// [`give_back`](EventDelivery::give_back). Dropping it sends nothing: the lease runs out, and the attempt counts. At
+/// the end of [`Tidelock::shutdown`](crate::Tidelock::shutdown) it is given back.
 #[must_use = "dropping it settles nothing: the lease runs out, and the attempt counts"]
 pub struct EventDelivery {
     event: JobEvent,
@@ -39,12 +39,12 @@ impl EventDelivery {
         &self.event
     }
 
-    /// The event alone. The delivery is as if it was dropped.
+    /// The event alone, as if the delivery had been dropped.
     pub fn into_event(self) -> JobEvent {
         self.event
     }
 
-    /// Which delivery of the event in this group this is, from 1. A delivery that was given back does not count.
+    /// The number of this delivery of the event in this group, from 1. Deliveries that were given back do not count.
     pub fn attempt(&self) -> u64 {
         self.attempt
     }
@@ -59,14 +59,15 @@ impl EventDelivery {
         self.held.lease_left()
     }
 
-    /// Resolves once the lease cannot be proven any more: somebody else may have the event now.
+    /// Resolves once the lease can no longer be proven: another reader may have the event now.
     ///
     /// Dropping the future does nothing.
     pub async fn lost(&self) {
         self.held.until_lost().await;
     }
 
-    /// The work is done: the group gets the event no more. Resolves to `false` if the delivery was no longer held.
+    /// The work is done: the group does not get the event again. Resolves to `false` if the delivery was no longer
+    /// held.
     pub fn commit(self) -> Commit {
         Commit::new(self.settlement())
     }
@@ -121,7 +122,7 @@ pub struct Nack {
 }
 
 impl Nack {
-    /// Not delivered again before so long: 0..=7 days, default 0.
+    /// The delay before it is delivered again: 0..=7 days, default 0.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self

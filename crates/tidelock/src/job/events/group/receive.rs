@@ -15,10 +15,10 @@ use crate::job::events::Item;
 use crate::request::awaitable;
 
 /// Waits for one event of the job on behalf of the group. Resolves to `Option<Item<EventDelivery>>`: `None` means that
-/// nothing was deliverable until the end of the wait, or that nothing comes any more; a broken connection is an error.
+/// nothing was deliverable before the end of the wait, or that no more events come; a broken connection is an error.
 ///
-/// Receives of one process are served in order of arrival. Dropping the future gives back whatever was claimed for it,
-/// so nothing is lost and no attempt is used.
+/// Receives of one process are served in order of arrival. Dropping the future gives back an event claimed for it, so
+/// nothing is lost and no attempt is used.
 #[derive(Debug)]
 #[must_use = "nothing is received until it is awaited"]
 pub struct Recv {
@@ -42,7 +42,7 @@ impl Recv {
         Self { reader: reader.clone(), wish: Wish::default(), wait: Wait::DEFAULT }
     }
 
-    /// How long what is taken is this receiver's: 1 ms..=10 years, default that of the reader.
+    /// The lease of whatever is received: 1 ms..=10 years, default that of the reader.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.wish.lease = Some(lease);
         self
@@ -60,7 +60,7 @@ impl TryRecv {
         Self { reader: reader.clone(), wish: Wish::default() }
     }
 
-    /// How long what is taken is this receiver's: 1 ms..=10 years, default that of the reader.
+    /// The lease of whatever is received: 1 ms..=10 years, default that of the reader.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.wish.lease = Some(lease);
         self
@@ -76,13 +76,13 @@ awaitable! {
     TryRecv => Option<Item<EventDelivery>>;
 }
 
-/// Events of a job as they come to a group: a [`Stream`] of `Result<Item<EventDelivery>>`.
+/// Events of a job as they arrive in a group: a [`Stream`] of `Result<Item<EventDelivery>>`.
 ///
-/// It ends after the terminal event was delivered here; where another reader got it, when the group has committed all;
-/// and when the job is gone. Until then it waits when there is nothing, and survives outages: it backs off and goes on.
-/// An `Err` item is something that waiting does not cure: it is told again every second for as long as it lasts; only
-/// after that of a shutdown the stream ends. Options are set before the first poll. Dropping the stream gives back
-/// whatever was claimed for it and not delivered.
+/// It ends after the terminal event was delivered here; if another reader got that, when the group has committed
+/// everything; and when the job is gone. Until then it waits, and survives outages by reconnecting with backoff. An
+/// `Err` item is an error that waiting does not cure; it is repeated every second for as long as it lasts, and only a
+/// shutdown ends the stream after it. Set options before the first poll. Dropping the stream gives back whatever was
+/// claimed for it and not delivered.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries {
     incoming: Incoming<Reader, Item<EventDelivery>>,
@@ -93,7 +93,7 @@ impl Deliveries {
         Self { incoming: Incoming::new(reader.clone()) }
     }
 
-    /// How long what is taken is this receiver's: 1 ms..=10 years, default that of the reader.
+    /// The lease of whatever is received: 1 ms..=10 years, default that of the reader.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.incoming.set(|setup| setup.wish.lease = Some(lease));
         self
