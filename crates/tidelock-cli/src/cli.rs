@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{demo, ephemeral, job, ping, queue, registry, schedule, topic};
 
-/// Coordination primitives for fleets: see them work, and look into queues, topics, jobs and records.
+/// Coordination primitives for fleets: run a demo, and inspect and manage queues, topics, jobs, schedules and records.
 #[derive(Parser)]
 #[command(name = "tidelock", version, after_help = AFTER_HELP, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -19,34 +19,34 @@ pub(crate) enum Command {
     /// One worker process of a demo; its parent tells it what to do on stdin.
     #[command(hide = true)]
     DemoWorker,
-    /// Ask the server, and tell how long the answer took.
+    /// Ping the server, and print how long the answer took.
     Ping(ping::Args),
-    /// Look into a queue, and repair it.
+    /// Inspect a queue, send messages, manage dead letters.
     Queue {
         #[command(subcommand)]
         verb: queue::Verb,
     },
-    /// Publish events, follow a topic, look at its groups.
+    /// Publish events, follow a topic, inspect its groups.
     Topic {
         #[command(subcommand)]
         verb: topic::Verb,
     },
-    /// Look at jobs, and change what becomes of them.
+    /// Inspect, submit, retry, cancel and remove jobs.
     Job {
         #[command(subcommand)]
         verb: job::Verb,
     },
-    /// Look at the schedules of a fleet, and change them.
+    /// Inspect, add, pause, trigger and remove schedules.
     Schedule {
         #[command(subcommand)]
         verb: schedule::Verb,
     },
-    /// Look at the records of a registry, and watch them.
+    /// List and watch the records of a registry.
     Registry {
         #[command(subcommand)]
         verb: registry::Verb,
     },
-    /// Look at the records of an ephemeral store, and watch them.
+    /// List and watch the records of an ephemeral store.
     Ephemeral {
         #[command(subcommand)]
         verb: ephemeral::Verb,
@@ -57,7 +57,7 @@ const AFTER_HELP: &str = "\
 Examples:
   tidelock demo                                       everything in this process, no server needed
   tidelock demo --redis redis://127.0.0.1 --processes 4 --chaos
-  export TIDELOCK_URL=redis://127.0.0.1               said once instead of --redis each time
+  export TIDELOCK_URL=redis://127.0.0.1               instead of --redis each time
   tidelock ping
   tidelock queue stats mail
   tidelock queue dead-letters mail --json | jq .items[0]
@@ -67,14 +67,14 @@ Examples:
   tidelock schedule ls platform
   tidelock registry watch services --prefix apps/mail/
 
-Servers (--redis or TIDELOCK_URL; the variable keeps a password out of the list of processes):
+Servers (--redis or TIDELOCK_URL; the variable keeps a password out of the process list):
   redis://[user[:password]@]host[:port][/db]          Redis 6.2 or later, Valkey (also valkey://)
   redis-cluster://host:port,host:port                 some nodes of a cluster
-  redis-sentinel://host:port,host:port?master=name    sentinels and the name of what they watch
+  redis-sentinel://host:port,host:port?master=name    sentinels and the name of the primary they watch
   rediss://, rediss-cluster://, rediss-sentinel://    the same over TLS
-  redis+unix:///path[?db=0&user=name&pass=password]   a socket of this machine (also unix://)
-What they ask for beside: TIDELOCK_ROOT_CERTIFICATE, TIDELOCK_CLIENT_CERTIFICATE and TIDELOCK_CLIENT_KEY name PEM files,
-TIDELOCK_SENTINEL_USER and TIDELOCK_SENTINEL_PASSWORD are for the sentinels themselves; each is an option, too.
+  redis+unix:///path[?db=0&user=name&pass=password]   a socket on this machine (also unix://)
+Also from the environment: TIDELOCK_ROOT_CERTIFICATE, TIDELOCK_CLIENT_CERTIFICATE and TIDELOCK_CLIENT_KEY name PEM files;
+TIDELOCK_SENTINEL_USER and TIDELOCK_SENTINEL_PASSWORD are for the sentinels themselves. Each is an option, too.
 
 Exit codes:
   0    done; the answer is yes

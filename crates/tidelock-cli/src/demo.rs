@@ -40,29 +40,29 @@ FILE has one order per line, as JSON:
   quantity       1..=1000000
   amount_cents   1..=1000000000
   work_ms        optional: how long packing takes, up to 60000
-  fail_attempts  optional: the first so many attempts to charge fail; 5 are made in all
-Other fields are ignored. Blank lines are skipped, lines over 16 MiB refused; both are counted. Every other line is
-a job with the line as it was read: what is no order fails, with its bytes and the reason.
+  fail_attempts  optional: the first N attempts to charge fail; 5 are made in all
+Other fields are ignored. Blank lines are skipped, lines over 16 MiB refused; both are counted. Every other line becomes
+a job with the line as its input: a line that is not an order fails, with its bytes and the reason.
 
-Each order is a job. One step of it takes a call out of the payment provider's limit (--rate), locks the shelf, packs, and
-charges in a ledger that knows order ids and fences; once stored, the step is not run again. What became of the order is an event of a topic, which two groups add up to the
-revenue and to what left the stock. Each worker process is a member of a registry, and keeps a heartbeat. At the end
-the witnesses are compared: what was submitted, what the ledger shows, what the jobs count, what the topic holds, what the
-groups made of it, and who was seen.
+Each order is a job. One of its steps waits for the payment provider's rate limit (--rate), locks the shelf, packs, and
+charges in a ledger that checks order ids and fences; once stored, the step is not run again. The outcome of the order is
+published to a topic, where two groups add the events up to the revenue and to the items sold. Each worker process is a
+member of a registry, and keeps a heartbeat. At the end these are compared: what was submitted, what the ledger shows,
+what the jobs count, what the topic holds, what the groups made of it, and which members were seen.
   accepted = settled + dead   (+ unfinished, after Ctrl-C)
   events     one for each order that was settled or died, however often it was run
   lost       accepted, but neither charged nor failed
   double     two holders of one lock at once, one order accepted twice, or one run handled twice
   replayed   run again after a charge and not charged again: what at least once means
 
-A schedule sends a digest each second. Every process registers it and may lead; each slot is one run, whoever falls.
+A schedule sends a digest each second. Every process registers it and may lead; each slot is one run, whoever crashes.
 
-When a third of the orders is done, the reader of the stock falls with events in hand, and another one goes on; and one of
-the workers is told to stop, and gives back what it has not finished.
+When a third of the orders is done, the reader that counts items crashes with events in hand, and another one takes over;
+and one of the workers is told to stop, and gives back what it has not finished.
 
 --processes starts worker processes; --chaos kills the first of them with SIGKILL when a third of the orders is done.
-Nobody replaces it: the others take over what it held when its leases of 3 s have run out. The locks and the limit of
-a run leave the server by themselves within an hour or so; all else of it is deleted at the end.
+It is not replaced: the others take over its work when its leases of 3 s have expired. The locks and the limit of a run
+expire from the server within about an hour; everything else is deleted at the end.
 
 Examples:
   tidelock demo
@@ -70,40 +70,41 @@ Examples:
   tidelock demo --print-orders > my-orders.ndjson
   tidelock demo --redis redis://127.0.0.1 --processes 4 --chaos
 
-Exit code 0 if the account adds up, 4 if not (or if a worker process died by itself), 130 after Ctrl-C (which lets the workers finish what they hold).";
+Exit code 0 if the account adds up, 4 if not (or if a worker process died by itself), 130 after Ctrl-C (which lets the
+workers finish what they hold).";
 
 /// Arguments of `tidelock demo`.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
 pub(crate) struct Args {
-    /// Orders to take, `-` for stdin [default: about 5,000 that are built in].
+    /// A file of orders, `-` for stdin [default: about 5,000 built-in orders].
     file: Option<PathBuf>,
     /// Keep jobs, topic, locks and records on this server instead of in this process.
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
-    /// What all keys begin with.
+    /// The prefix of all keys.
     #[arg(long, value_name = "TEXT", default_value = "tidelock", requires = "redis")]
     prefix: String,
-    /// Trust the authorities in this PEM file, and no others.
+    /// Trust only the authorities in this PEM file.
     #[arg(long, value_name = "FILE", requires = "redis")]
     root_certificate: Option<PathBuf>,
-    /// Start so many worker processes [default: work in this one].
+    /// The number of worker processes to start [default: work in this process].
     #[arg(long, value_name = "COUNT", requires = "redis", value_parser = clap::value_parser!(u16).range(1..=64))]
     processes: Option<u16>,
     /// Kill a worker process midway; takes at least two.
     #[arg(long, requires = "processes")]
     chaos: bool,
-    /// Orders at once in each process.
+    /// The number of concurrent orders per process.
     #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrency: u16,
-    /// What the payment provider allows: charges per second in all.
+    /// The payment provider's limit: total charges per second.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
     /// Do not delete the jobs, the topic and the records at the end.
     #[arg(long, requires = "redis")]
     keep: bool,
-    /// Print the account as one JSON object, and nothing else on stdout.
+    /// Print the final accounts as one JSON object, and nothing else on stdout.
     #[arg(long)]
     json: bool,
     /// Print the built-in orders and do nothing else.

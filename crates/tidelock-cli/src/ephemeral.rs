@@ -11,9 +11,9 @@ use crate::server::RecordServer;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Show the records that live now, in the order of their keys.
+    /// Show the live records, in order of their keys.
     Ls(List),
-    /// Show the records, and then every change of them.
+    /// Show the records, and then every change.
     Watch(Follow),
 }
 
@@ -47,8 +47,8 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
 }
 
 const LIST_HELP: &str = "\
-All records at one instant; in JSON, `cursor` is the place of the log at that instant. A prefix is any text that keys
-begin with: `room-1` finds `room-1/ada` and `room-12/bob`. No records are an answer: exit code 0.
+Shows all records at one instant; in JSON, `cursor` is the position of the log at that instant. A prefix is any text that
+keys begin with: `room-1` finds `room-1/ada` and `room-12/bob`. An empty list is an answer: exit code 0.
 
 Examples:
   tidelock ephemeral ls presence
@@ -59,7 +59,7 @@ Examples:
 pub(crate) struct List {
     #[command(flatten)]
     target: Target,
-    /// Only keys that begin with it.
+    /// Only keys with this prefix.
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
 }
@@ -76,10 +76,10 @@ impl List {
 }
 
 const WATCH_HELP: &str = "\
-Shows what is there and then each change, with nothing missed between the two. With --json each line is an object; its
-`kind` is `listed` for a record that is there, `following` once all are shown, then `upsert`, `touch`, `delete`,
-`expire`, or `overflow` when changes were missed because they are no longer kept: all records follow once more.
-It goes on until Ctrl-C, which is exit code 0.
+Shows the current records and then each change, with nothing missed in between. With --json each line is an object; its
+`kind` is `listed` for a current record, `following` once all are shown, then `upsert`, `touch`, `delete`, `expire`, or
+`overflow` if changes were missed because they are no longer kept: all records are then listed again. Runs until Ctrl-C
+(exit code 0).
 
 Examples:
   tidelock ephemeral watch presence

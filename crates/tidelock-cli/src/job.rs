@@ -22,19 +22,19 @@ pub(crate) enum Verb {
     Show(show::Show),
     /// Submit a job.
     Submit(submit::Submit),
-    /// Run jobs again that failed, timed out or were cancelled.
+    /// Retry jobs that failed, timed out or were cancelled.
     Retry(change::Retry),
-    /// Cancel jobs, whether they wait or run.
+    /// Cancel waiting or running jobs.
     Cancel(change::Cancel),
-    /// Remove jobs that do not run, and all about them.
+    /// Remove jobs that are not running.
     Rm(change::Remove),
-    /// Follow what happens to a job.
+    /// Follow the events of a job.
     Events(events::Events),
-    /// How many jobs there are in which state, and what has happened so far.
+    /// Show the number of jobs in each state, and totals.
     Stats(state::Stats),
-    /// Start no jobs, in all processes.
+    /// Stop starting jobs, in all processes.
     Pause(state::Pause),
-    /// Start jobs again.
+    /// Resume starting jobs.
     Resume(state::Resume),
 }
 

@@ -16,21 +16,21 @@ pub(crate) const MAX_BODY: usize = 16 * 1_024 * 1_024;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// How many messages there are in which state.
+    /// Show the number of messages in each state.
     Stats(state::Stats),
-    /// Show the messages that are next; nothing is taken.
+    /// Show the next messages without taking them.
     Peek(messages::Peek),
     /// Send messages.
     Send(messages::Send),
     /// Show the dead letters, newest first.
     DeadLetters(dead::List),
-    /// Make dead letters messages again.
+    /// Turn dead letters back into messages.
     Requeue(dead::Requeue),
-    /// Remove the messages that nobody holds, or the dead letters.
+    /// Remove the messages that are not held, or the dead letters.
     Purge(dead::Purge),
-    /// Stop handing out messages, in all processes.
+    /// Pause delivery, in all processes.
     Pause(state::Pause),
-    /// Hand out messages again.
+    /// Resume delivery.
     Resume(state::Resume),
 }
 

@@ -22,13 +22,13 @@ pub(crate) enum Store {
 /// Which records are watched, and for how long.
 #[derive(Args)]
 pub(crate) struct Watch {
-    /// Only keys that begin with it.
+    /// Only keys with this prefix.
     #[arg(long, value_name = "PREFIX", conflicts_with = "key")]
     prefix: Option<String>,
     /// Only this key.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// End after so many changes; the records that are there at first do not count.
+    /// End after this number of changes, not counting the records listed first.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }

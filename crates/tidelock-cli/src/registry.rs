@@ -12,11 +12,11 @@ use crate::server::RecordServer;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Show the records in the order of their keys.
+    /// Show the records in order of their keys.
     Ls(List),
     /// Show one record.
     Get(Get),
-    /// Show the records, and then every change of them.
+    /// Show the records, and then every change.
     Watch(Follow),
 }
 
@@ -50,13 +50,13 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
 }
 
 const LIST_HELP: &str = "\
-A prefix is a path that ends in `/`. In JSON, `next` goes into --after for the next page and is null at the end, and
-`cursor` is the place of the log at the instant of the page. No records are an answer: exit code 0.
+A prefix is a path that ends in `/`. In JSON, pass `next` to --after for the next page (null at the end);
+`cursor` is the position of the log at the instant of the page. An empty list is an answer: exit code 0.
 
 Examples:
   tidelock registry ls services
   tidelock registry ls services --prefix apps/mail/ --json | jq -r '.items[].key'
-  tidelock registry ls services --expired                  who was there until lately";
+  tidelock registry ls services --expired                  records that expired recently";
 
 #[derive(Args)]
 #[command(after_help = LIST_HELP)]
@@ -66,13 +66,13 @@ pub(crate) struct List {
     /// Only keys under this path, which ends in `/`.
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// The expired records that can still be looked at, instead of the active ones.
+    /// Show the expired records that are still kept, instead of the active ones.
     #[arg(long)]
     expired: bool,
-    /// Show at most so many: 1..=1000.
+    /// The maximum number to show: 1..=1000.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: usize,
-    /// Go on where an earlier page ended.
+    /// Continue after an earlier page: its `next`.
     #[arg(long, value_name = "TOKEN")]
     after: Option<String>,
 }
@@ -112,7 +112,7 @@ pub(crate) struct Get {
     target: Target,
     /// The key.
     key: String,
-    /// Show it also if it has expired and can still be looked at.
+    /// Show it even if it has expired, while it is still kept.
     #[arg(long)]
     expired: bool,
 }
@@ -132,10 +132,10 @@ impl Get {
 }
 
 const WATCH_HELP: &str = "\
-Shows what is there and then each change, with nothing missed between the two. With --json each line is an object; its
-`kind` is `listed` for a record that is there, `following` once all are shown, then `upsert`, `touch`, `delete`,
-`expire`, or `overflow` when changes were missed because they are no longer kept: all records follow once more.
-A prefix is a path that ends in `/`. It goes on until Ctrl-C, which is exit code 0.
+Shows the current records and then each change, with nothing missed in between. With --json each line is an object; its
+`kind` is `listed` for a current record, `following` once all are shown, then `upsert`, `touch`, `delete`, `expire`, or
+`overflow` if changes were missed because they are no longer kept: all records are then listed again. A prefix is a path
+that ends in `/`. Runs until Ctrl-C (exit code 0).
 
 Examples:
   tidelock registry watch services

@@ -15,21 +15,21 @@ use crate::server::Server;
 pub(crate) enum Verb {
     /// List the schedules, by id.
     Ls(look::List),
-    /// Create a schedule, or put it in the place of the one with its id.
+    /// Create a schedule, or replace the one with its id.
     Add(add::Add),
-    /// Remove schedules; runs that were started go on.
+    /// Remove schedules; runs under way continue.
     Rm(change::Remove),
-    /// Let slots pass until resumed.
+    /// Pause a schedule: its slots do not run.
     Pause(change::Pause),
-    /// Go on with the first slot from now.
+    /// Resume a schedule with the first slot from now.
     Resume(change::Resume),
     /// Run a schedule now.
     Trigger(change::Trigger),
     /// Show the next slots.
     Next(look::Next),
-    /// Show what was decided about past slots, newest first.
+    /// Show the decisions about past slots, newest first.
     History(look::History),
-    /// The scheduler as a whole: who leads, what is overdue.
+    /// Show the whole scheduler: its leader, overdue slots.
     Stats(look::Stats),
 }
 

@@ -15,7 +15,7 @@ use crate::value::duration;
 pub(crate) struct Server {
     #[command(flatten)]
     connection: Connection,
-    /// What all keys on the server begin with.
+    /// The prefix of all keys on the server.
     #[arg(long, value_name = "TEXT", default_value = "tidelock", visible_alias = "key-prefix")]
     prefix: String,
 }
@@ -36,7 +36,7 @@ impl Server {
 pub(crate) struct RecordServer {
     #[command(flatten)]
     connection: Connection,
-    /// What all keys on the server begin with.
+    /// The prefix of all keys on the server.
     #[arg(long, value_name = "TEXT", default_value = "tidelock")]
     key_prefix: String,
 }
@@ -57,15 +57,15 @@ struct Connection {
     /// The server; `tidelock --help` lists the forms.
     #[arg(long = "redis", value_name = "URL", env = "TIDELOCK_URL", hide_env_values = true)]
     url: Option<String>,
-    /// Whose objects to look at.
+    /// The tenant.
     #[arg(long, value_name = "NAME", default_value = "default")]
     tenant: String,
     #[command(flatten)]
     access: Access,
-    /// How long to try.
+    /// How long to try before giving up.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     timeout: Duration,
-    /// Print JSON for machines.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -85,19 +85,19 @@ impl Connection {
 /// What some servers ask for beside the URL.
 #[derive(Args)]
 struct Access {
-    /// Trust the authorities in this PEM file, and no others.
+    /// Trust only the authorities in this PEM file.
     #[arg(long, value_name = "FILE", env = "TIDELOCK_ROOT_CERTIFICATE")]
     root_certificate: Option<PathBuf>,
-    /// Show the certificate in this PEM file to servers that ask for one.
+    /// The client certificate, a PEM file, for servers that require one.
     #[arg(long, value_name = "FILE", env = "TIDELOCK_CLIENT_CERTIFICATE", requires = "client_key")]
     client_certificate: Option<PathBuf>,
-    /// The private key of that certificate, a PEM file, too.
+    /// The private key of the client certificate, a PEM file.
     #[arg(long, value_name = "FILE", env = "TIDELOCK_CLIENT_KEY", requires = "client_certificate")]
     client_key: Option<PathBuf>,
-    /// The user that the sentinels know this command by.
+    /// The user name for the sentinels.
     #[arg(long, value_name = "NAME", env = "TIDELOCK_SENTINEL_USER", requires = "sentinel_password")]
     sentinel_user: Option<String>,
-    /// The password that the sentinels ask for; that of the URL is for the servers that they name.
+    /// The password for the sentinels; the password in the URL is for the data servers.
     #[arg(long, value_name = "PASSWORD", env = "TIDELOCK_SENTINEL_PASSWORD", hide_env_values = true)]
     sentinel_password: Option<String>,
 }

@@ -16,11 +16,11 @@ use crate::server::Server;
 pub(crate) enum Verb {
     /// Publish events.
     Publish(publish::Publish),
-    /// Show the events as they come.
+    /// Show the events as they arrive.
     Tail(tail::Tail),
-    /// Show how far each group has come.
+    /// Show the position and lag of each group.
     Groups(groups::List),
-    /// Show how far one group is behind.
+    /// Show the lag of one group.
     Lag(groups::Lag),
 }
 

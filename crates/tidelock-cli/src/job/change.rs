@@ -60,8 +60,8 @@ fn word(state: JobState) -> String {
 }
 
 const RETRY_HELP: &str = "\
-They wait for their turn again, with new attempts and with the steps that they have stored. Exit code 1: at least one
-could not be run again, because it has not ended, has completed, is not there, or its key belongs to another job by now.
+The jobs are queued again, with fresh attempts; the values of completed steps are kept. Exit code 1: at least one could
+not be retried, because it has not ended, has completed, does not exist, or its key now belongs to another job.
 
 Example:
   tidelock job ls mail.send --state failed --json | jq -r '.items[].id' | xargs tidelock job retry mail.send";
@@ -94,8 +94,8 @@ impl Retry {
 }
 
 const CANCEL_HELP: &str = "\
-A job that waits never starts; one that runs is told, and what its handler says from then on changes nothing. Exit code 1:
-at least one had ended before, or is not there.
+A waiting job never starts; a running one is told to stop, and whatever its handler returns is ignored. Exit code 1: at
+least one had already ended, or does not exist.
 
 Example:
   tidelock job cancel report.build 1767225600000000 --reason 'wrong month'";
@@ -105,7 +105,7 @@ Example:
 pub(crate) struct Cancel {
     #[command(flatten)]
     jobs: Ids,
-    /// Shown by `show` and to whoever waits for the job.
+    /// The reason, shown by `show` and to whoever waits for the job.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -134,7 +134,8 @@ impl Cancel {
 }
 
 const REMOVE_HELP: &str = "\
-Record, key, steps, events and result go. What runs stays: cancel it first. Exit code 1: at least one runs, or is not there.
+Record, key, steps, events and result are deleted. Running jobs stay: cancel them first. Exit code 1: at least one is
+running, or does not exist.
 
 Example:
   tidelock job rm mail.send 1767225600000000";

@@ -11,9 +11,8 @@ use crate::value::{SHOWN, count, cut, instant, line, plain};
 use crate::{output, stop};
 
 const HELP: &str = "\
-One line for each event, from the first that is kept until the job has ended; it ends then, or at Ctrl-C. With --json each
-line is an object; its `kind` is that of the event, or `gap` for events that are no longer kept. Exit code 1: there is no
-such job.
+Prints one line per event, from the first kept one until the job has ended, or until Ctrl-C. With --json each line is an
+object; its `kind` is that of the event, or `gap` for events that are no longer kept. Exit code 1: there is no such job.
 
 Examples:
   tidelock job events mail.send 1767225600000000

@@ -11,8 +11,8 @@ use crate::output;
 use crate::value::{SHOWN, cut, instant, plain, table};
 
 const HELP: &str = "\
-Ready jobs come in the order in which they are started, those behind another job of their ordering key last; delayed ones
-by their due time; running ones by their start; ended ones newest first. Exit code 1: there is none.
+Ready jobs are listed in the order in which they will start, those waiting for another job with their ordering key last;
+delayed ones by due time; running ones by start; ended ones newest first. Exit code 1: there are none.
 
 Examples:
   tidelock job ls mail.send --state failed
@@ -52,10 +52,10 @@ pub(crate) struct List {
     /// Which jobs.
     #[arg(long, value_enum, default_value = "ready")]
     state: State,
-    /// Show at most so many: 1..=1000.
+    /// The maximum number to show: 1..=1000.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     limit: usize,
-    /// Go on behind a page: the `next` that it showed.
+    /// Continue after a page: the `next` that it showed.
     #[arg(long, value_name = "TOKEN")]
     after: Option<PageToken>,
 }

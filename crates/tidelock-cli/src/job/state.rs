@@ -11,10 +11,10 @@ use crate::output;
 use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
-ready      due, and started in turn; blocked ones wait for another job of their ordering key
-delayed    waiting for their time, or for another attempt
-running    in the hands of a worker
-The other states count what is still kept; the totals count all there ever were. A name that nobody used is all zeros.
+ready      due; blocked ones wait for another job with the same ordering key
+delayed    waiting for their due time, or for another attempt
+running    being run by a worker
+The other states count jobs that are still kept; the totals count all jobs ever. A name that was never used is all zeros.
 
 Examples:
   tidelock job stats mail.send
@@ -71,8 +71,8 @@ fn human(stats: &JobStats) -> String {
 }
 
 const PAUSE_HELP: &str = "\
-Submits, running jobs and due times go on; only starts stop. A second pause replaces end and reason.
-Exit code 1: it was paused just so already.
+Submits, running jobs and due times continue; only starts stop. A second pause replaces end and reason.
+Exit code 1: it was already paused in the same way.
 
 Examples:
   tidelock job pause mail.send --reason 'provider down'
@@ -83,10 +83,10 @@ Examples:
 pub(crate) struct Pause {
     #[command(flatten)]
     target: Target,
-    /// End by itself after this time.
+    /// End the pause after this time.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     at_most: Option<Duration>,
-    /// Shown by `stats`.
+    /// The reason, shown by `stats`.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }

@@ -13,8 +13,8 @@ use crate::output;
 use crate::value::{duration, meta};
 
 const HELP: &str = "\
-The bytes of the input go as they are: what workers decode as JSON has to be JSON. Without an input it is read from stdin
-to its end. A dedup key that was used before is no failure: the answer says `duplicate`.
+The input is sent byte for byte: if workers decode JSON, it has to be JSON. Without an input, stdin is read to its end. A
+duplicate of an earlier dedup key is not a failure: the answer says `duplicate`.
 
 Examples:
   tidelock job submit mail.send '{\"to\":\"ada@example.com\"}'
@@ -25,7 +25,7 @@ Examples:
 pub(crate) struct Submit {
     #[command(flatten)]
     target: Target,
-    /// The input; without it, stdin.
+    /// The input; read from stdin if omitted.
     input: Option<String>,
     /// Due after this time.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -33,19 +33,19 @@ pub(crate) struct Submit {
     /// 0..=9, higher first.
     #[arg(long, value_name = "NUMBER")]
     priority: Option<u8>,
-    /// Jobs of one key run in order, one at a time.
+    /// Jobs with the same key run in order, one at a time.
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
-    /// Answered with the first job if this key was used before.
+    /// Return the first job if this key was used before.
     #[arg(long, value_name = "KEY")]
     dedup_key: Option<String>,
-    /// Runs that may fail [default: 1].
+    /// The number of failed runs that ends the job [default: 1].
     #[arg(long, value_name = "COUNT")]
     attempts: Option<u32>,
     /// The longest run.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     run_timeout: Option<Duration>,
-    /// Metadata; a value that is no JSON is taken as text.
+    /// Metadata; a value that is not JSON is taken as text.
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
 }

@@ -34,8 +34,8 @@ impl From<Reason> for DeadReason {
 }
 
 const LIST_HELP: &str = "\
-The raw bytes of a message are kept with the reason, whatever they were. In JSON, `next` goes into --after for the
-next page, and is null at the end. Exit code 1: there are none.
+The raw bytes of each message are kept, with the reason. In JSON, pass `next` to --after for the next page; it is null at
+the end. Exit code 1: there are none.
 
 Examples:
   tidelock queue dead-letters mail
@@ -49,10 +49,10 @@ pub(crate) struct List {
     /// Only those with this reason.
     #[arg(long)]
     reason: Option<Reason>,
-    /// Show at most so many: 1..=1000.
+    /// The maximum number to show: 1..=1000.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: usize,
-    /// Go on where an earlier page ended.
+    /// Continue after an earlier page: its `next`.
     #[arg(long, value_name = "TOKEN")]
     after: Option<String>,
 }
@@ -105,7 +105,7 @@ fn human(letter: &DeadLetter<Raw>) -> String {
 }
 
 const REQUEUE_HELP: &str = "\
-A requeued message keeps its id, body, metadata, priority and ordering key, and starts again with no attempts.
+A requeued message keeps its id, body, metadata, priority and ordering key, and its attempts start from 0.
 Exit code 1: nothing was requeued.
 
 Examples:
@@ -127,7 +127,7 @@ pub(crate) struct Requeue {
     /// With --all: only those with this reason.
     #[arg(long, requires = "all")]
     reason: Option<Reason>,
-    /// With --all: at most so many.
+    /// With --all: the maximum number.
     #[arg(long, value_name = "COUNT", requires = "all")]
     limit: Option<u64>,
     /// Due after this time.
@@ -160,8 +160,8 @@ impl Requeue {
 }
 
 const PURGE_HELP: &str = "\
-Removes the ready and delayed messages; with --dead the dead letters instead. What a consumer holds stays. There is no
-way back, so it asks for --yes. Exit code 1: there was nothing.
+Removes the ready and delayed messages, or with --dead the dead letters. Messages held by consumers stay. This cannot be
+undone, so it requires --yes. Exit code 1: there was nothing to remove.
 
 Examples:
   tidelock queue purge mail --yes
@@ -178,7 +178,7 @@ pub(crate) struct Purge {
     /// With --dead: only those with this reason.
     #[arg(long, requires = "dead")]
     reason: Option<Reason>,
-    /// Yes, remove them.
+    /// Confirm the removal.
     #[arg(long, required = true)]
     yes: bool,
 }

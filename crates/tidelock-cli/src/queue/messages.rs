@@ -26,7 +26,7 @@ Examples:
 pub(crate) struct Peek {
     #[command(flatten)]
     target: Target,
-    /// Show at most so many: 1..=1000.
+    /// The maximum number to show: 1..=1000.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     max: usize,
 }
@@ -78,9 +78,9 @@ fn human(message: &MessageInfo) -> String {
 }
 
 const SEND_HELP: &str = "\
-The bytes go as they are: what consumers decode as JSON has to be JSON. Without a body one message is read from stdin
-to its end; with --lines each line of stdin is a message, and blank lines are left out. A dedup key that was used
-before is no failure: the answer says `duplicate`.
+The body is sent byte for byte: if consumers decode JSON, it has to be JSON. Without a body, stdin is read to its end as
+one message; with --lines each line of stdin is a message, and blank lines are skipped. A duplicate of an earlier dedup
+key is not a failure: the answer says `duplicate`.
 
 Examples:
   tidelock queue send mail '{\"to\":\"ada@example.com\"}'
@@ -93,7 +93,7 @@ Examples:
 pub(crate) struct Send {
     #[command(flatten)]
     target: Target,
-    /// The body; without it, stdin.
+    /// The body; read from stdin if omitted.
     #[arg(conflicts_with = "lines")]
     body: Option<String>,
     /// Send each line of stdin as a message.
@@ -105,16 +105,16 @@ pub(crate) struct Send {
     /// 0..=9, higher first.
     #[arg(long, value_name = "NUMBER")]
     priority: Option<u8>,
-    /// Messages of one key are handed out in order, one at a time.
+    /// Messages with the same key are delivered in order, one at a time.
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
-    /// Refused as a duplicate if this key was used within the window.
+    /// Treat as a duplicate if this key was used within the window.
     #[arg(long, value_name = "KEY")]
     dedup_key: Option<String>,
     /// The window of --dedup-key [default: 7d].
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "dedup_key")]
     dedup_for: Option<Duration>,
-    /// Metadata; a value that is no JSON is taken as text.
+    /// Metadata; a value that is not JSON is taken as text.
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
 }

@@ -12,13 +12,13 @@ use crate::output;
 use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
-ready      due, and handed out in turn; blocked ones wait for an earlier message of their ordering key
-delayed    waiting for their time, or for another attempt
-leased     in the hands of a consumer
+ready      due; blocked ones wait for an earlier message with the same ordering key
+delayed    waiting for their due time, or for another attempt
+leased     held by a consumer
 dead       dead letters
-accepted   all that were ever sent, without duplicates
+accepted   all messages ever sent, without duplicates
 settled    acknowledged, removed, or ended as dead letters
-At every instant: ready + delayed + leased + dead = accepted - settled. A queue that nobody used is all zeros.
+At every instant: ready + delayed + leased + dead = accepted - settled. A queue that was never used is all zeros.
 
 Examples:
   tidelock queue stats mail
@@ -81,8 +81,8 @@ fn human(stats: &QueueStats) -> String {
 }
 
 const PAUSE_HELP: &str = "\
-Sends, acknowledgements and due times go on; only the hand-over stops. A second pause replaces end and reason.
-Exit code 1: it was paused just so already.
+Sends, acknowledgements and due times continue; only delivery stops. A second pause replaces end and reason.
+Exit code 1: it was already paused in the same way.
 
 Examples:
   tidelock queue pause mail --reason 'provider down'
@@ -93,10 +93,10 @@ Examples:
 pub(crate) struct Pause {
     #[command(flatten)]
     target: Target,
-    /// End by itself after this time.
+    /// End the pause after this time.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     at_most: Option<Duration>,
-    /// Shown by `stats`.
+    /// The reason, shown by `stats`.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }

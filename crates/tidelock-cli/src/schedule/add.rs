@@ -15,10 +15,10 @@ use crate::value::{duration, meta, plain};
 
 const HELP: &str = "\
 Each slot becomes a job of that name; workers of the job run it, and a started scheduler of this name decides the slots.
-Without --input the job's input is read from stdin to its end. Adding what is there already changes nothing.
+Without --input, the job's input is read from stdin to its end. Adding an identical schedule changes nothing.
 
---misfire says what becomes of slots that nobody decided in time: none is run, the latest, or all up to a number.
---overlap says what becomes of a run when an earlier one is not over: it runs beside it, is skipped, or waits.
+--misfire: which of the slots that were not decided in time run: none, the latest, or all up to a number.
+--overlap: what happens to a run while an earlier one has not ended: it runs at the same time, is skipped, or waits.
 
 Examples:
   tidelock schedule add platform digest --cron '0 7 * * MON-FRI' --tz Europe/Berlin --job mail.digest --input '{}'
@@ -30,16 +30,16 @@ Examples:
 pub(crate) struct Add {
     #[command(flatten)]
     schedule: One,
-    /// Five fields (six with seconds first), or a word such as @daily.
+    /// A cron expression of five fields (six with seconds first), or a macro such as @daily.
     #[arg(long, value_name = "EXPRESSION")]
     cron: Option<String>,
-    /// The zone whose clocks the expression is about [default: UTC].
+    /// The time zone of the expression [default: UTC].
     #[arg(long, value_name = "ZONE", requires = "cron")]
     tz: Option<String>,
-    /// A slot each so often, counted from 1970.
+    /// The interval between slots, aligned to the Unix epoch.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     every: Option<Duration>,
-    /// Shifts the slots of --every.
+    /// Shift the slots of --every.
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "every")]
     offset: Option<Duration>,
     /// One slot, at this time in UTC.
@@ -48,22 +48,22 @@ pub(crate) struct Add {
     /// The name of the job to submit.
     #[arg(long, value_name = "NAME")]
     job: String,
-    /// Its input; without it, stdin.
+    /// Its input; read from stdin if omitted.
     #[arg(long, value_name = "TEXT")]
     input: Option<String>,
-    /// Runs of each job that may fail [default: 1].
+    /// The number of failed runs that ends a job [default: 1].
     #[arg(long, value_name = "COUNT")]
     attempts: Option<u32>,
-    /// What becomes of missed slots.
+    /// The policy for missed slots.
     #[arg(long, value_enum, default_value = "skip")]
     misfire: Missed,
-    /// What becomes of a run when an earlier one is not over.
+    /// The policy for a run while an earlier one has not ended.
     #[arg(long, value_enum, default_value = "allow")]
     overlap: Beside,
-    /// Spreads the slots over this time.
+    /// Spread the slots over this time.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     jitter: Option<Duration>,
-    /// Metadata of the jobs; a value that is no JSON is taken as text.
+    /// Metadata of the jobs; a value that is not JSON is taken as text.
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
 }

@@ -12,7 +12,7 @@ use crate::output;
 use crate::value::{duration, plain};
 
 const REMOVE_HELP: &str = "\
-Definition, plan and history go. Exit code 1: at least one was not there.
+Definition, plan and history are deleted. Exit code 1: at least one did not exist.
 
 Example:
   tidelock schedule rm platform digest";
@@ -43,8 +43,8 @@ impl Remove {
 }
 
 const PAUSE_HELP: &str = "\
-Slots of a pause are counted and never caught up; triggers work on. A second pause replaces end and reason. Exit code 1: it
-was paused just so already, or is not there.
+Slots during a pause are counted and never caught up; triggers still work. A second pause replaces end and reason. Exit
+code 1: it was already paused in the same way, or does not exist.
 
 Examples:
   tidelock schedule pause platform digest --reason 'holidays'
@@ -55,10 +55,10 @@ Examples:
 pub(crate) struct Pause {
     #[command(flatten)]
     schedule: One,
-    /// End by itself after this time.
+    /// End the pause after this time.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     at_most: Option<Duration>,
-    /// Shown by `ls`.
+    /// The reason, shown by `ls`.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
@@ -83,7 +83,7 @@ impl Pause {
 }
 
 const RESUME_HELP: &str = "\
-Exit code 1: it was not paused, or is not there.
+Exit code 1: it was not paused, or does not exist.
 
 Example:
   tidelock schedule resume platform digest";
@@ -108,7 +108,7 @@ impl Resume {
 }
 
 const TRIGGER_HELP: &str = "\
-It runs also while it is paused, and whoever leads. With a key the same run is answered however often it is asked for. Exit
+This works even while the schedule is paused or there is no leader. With a key, repeated calls return the same run. Exit
 code 1: nothing was triggered.
 
 Examples:
@@ -120,7 +120,7 @@ Examples:
 pub(crate) struct Trigger {
     #[command(flatten)]
     schedule: One,
-    /// One run per key.
+    /// Run at most once per key.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 }

@@ -24,10 +24,10 @@ Examples:
 pub(crate) struct List {
     #[command(flatten)]
     target: Target,
-    /// Show at most so many: 1..=1000.
+    /// The maximum number to show: 1..=1000.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: usize,
-    /// Go on behind a page: the `next` that it showed.
+    /// Continue after a page: the `next` that it showed.
     #[arg(long, value_name = "TOKEN")]
     after: Option<PageToken>,
 }
@@ -102,8 +102,8 @@ fn state(state: &ScheduleState) -> String {
 }
 
 const NEXT_HELP: &str = "\
-They are what the schedule's timing says from now on, whether or not it is paused. Exit code 1: there is no such schedule,
-or no slot is left.
+These follow from the schedule's timing, from now on, whether or not it is paused. Exit code 1: there is no such
+schedule, or no slot is left.
 
 Examples:
   tidelock schedule next platform digest
@@ -114,7 +114,7 @@ Examples:
 pub(crate) struct Next {
     #[command(flatten)]
     schedule: One,
-    /// Show so many: 1..=1000.
+    /// The number to show: 1..=1000.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     count: usize,
 }
@@ -131,7 +131,7 @@ impl Next {
 }
 
 const HISTORY_HELP: &str = "\
-Exit code 1: there is nothing.
+Exit code 1: there is no history.
 
 Example:
   tidelock schedule history platform digest --json | jq '.[0]'";
@@ -182,7 +182,7 @@ fn outcome_text(outcome: &Outcome) -> String {
 }
 
 const STATS_HELP: &str = "\
-`most overdue` is the sign of health, also where nobody leads: how long the most overdue slot has been due.
+`most overdue` is the number to alert on: how long the most overdue slot has been due, even if there is no leader.
 
 Examples:
   tidelock schedule stats platform

@@ -9,15 +9,15 @@ use crate::output;
 use crate::value::{count, instant, paused, plain, table};
 
 const GROUPS_HELP: &str = "\
-lag         events that the group is not done with: the next four together
-unread      kept events behind its position
+lag         events that the group has not finished: the sum of the next four
+unread      kept events after its position
 in flight   held by readers
-waiting     returned, and not taken again yet
-set aside   passed over because an earlier event of their ordering key is not done
+waiting     returned, and not yet delivered again
+set aside   waiting for an earlier event with the same ordering key
 dead        in its dead letters
-missed      no longer kept when the group came to them, so far
-position    how far it has come; `topic tail --from` shows what is behind it
-No groups are an answer: exit code 0.
+missed      no longer kept when the group got to them, so far
+position    its position in the log; `topic tail --from` shows the events after it
+An empty list is an answer: exit code 0.
 
 Examples:
   tidelock topic groups orders
@@ -40,7 +40,7 @@ impl List {
 }
 
 const LAG_HELP: &str = "\
-The numbers are those of `tidelock topic groups`. Exit code 1: there is no such group.
+The numbers mean the same as in `tidelock topic groups`. Exit code 1: there is no such group.
 
 Examples:
   tidelock topic lag orders billing

@@ -17,12 +17,12 @@ use crate::value::{count, duration, meta};
 const STDIN: &str = "-";
 
 const PUBLISH_HELP: &str = "\
-The bytes go as they are: what readers decode as JSON has to be JSON. Several bodies are several events, all of them
-or none. `-` publishes each line of stdin, and blank lines are left out; without a body one event is read from stdin to
-its end. A dedup key that was used before is no failure: the answer says `duplicate`.
+The body is sent byte for byte: if readers decode JSON, it has to be JSON. Several bodies are several events, published
+all or none. `-` publishes each line of stdin and skips blank lines; without a body, stdin is read to its end as one
+event. A duplicate of an earlier dedup key is not a failure: the answer says `duplicate`.
 
-A topic keeps its events as long as its latest publisher said. This command leaves that as it is; the first event of a
-new topic sets 7 days.
+The retention of a topic is that of its latest publisher. This command does not change it; the first event of a new topic
+sets 7 days.
 
 Examples:
   tidelock topic publish orders '{\"id\":\"o-1\"}' --key o-1
@@ -34,19 +34,19 @@ Examples:
 pub(crate) struct Publish {
     #[command(flatten)]
     target: Target,
-    /// The bodies; `-` for the lines of stdin, without any one event from stdin.
+    /// The bodies; `-` for one event per line of stdin; read from stdin as one event if omitted.
     #[arg(value_name = "BODY")]
     bodies: Vec<String>,
-    /// Within each group events of one key are handed out in order, one at a time.
+    /// Within each group, events with the same key are delivered in order, one at a time.
     #[arg(long, value_name = "KEY", visible_alias = "key")]
     ordering_key: Option<String>,
-    /// Nothing is published if this key was used within the window.
+    /// Publish nothing if this key was used within the window.
     #[arg(long, value_name = "KEY", visible_alias = "dedup")]
     dedup_key: Option<String>,
     /// The window of --dedup-key [default: 7d].
     #[arg(long, value_name = "DURATION", value_parser = duration, requires = "dedup_key")]
     dedup_for: Option<Duration>,
-    /// Metadata; a value that is no JSON is taken as text.
+    /// Metadata; a value that is not JSON is taken as text.
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
 }

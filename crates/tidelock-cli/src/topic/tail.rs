@@ -14,13 +14,13 @@ use crate::value::{SHOWN, body, count, cut, instant, line, plain};
 use crate::{output, stop};
 
 const TAIL_HELP: &str = "\
-One line for each event: its cursor, when it was published, its ordering key, and its body; what is not UTF-8 is shown
-as base64 and marked. With --json each line is an object; its `kind` is `event`, `gap` (events that can no longer be
-got: `missed` is their number, where it is known) or `undecodable`. It goes on until Ctrl-C, which is exit code 0. It
-belongs to no group and takes nothing from any.
+Prints one line per event: its cursor, time of publication, ordering key, and body; bytes that are not UTF-8 are shown as
+base64 and marked. With --json each line is an object; its `kind` is `event`, `gap` (events that are no longer available:
+`missed` is their number, if known) or `undecodable`. Runs until Ctrl-C (exit code 0). It belongs to no group and takes
+no events from any.
 
---from: `latest` begins with what is published from now on, `earliest` with the first event that is still kept, a cursor
-behind the event that showed it, a time with the first event published at or after it.
+--from: `latest` begins with the next event published, `earliest` with the first event that is still kept, a cursor after
+the event it was shown with, a time with the first event published at or after it.
 
 Examples:
   tidelock topic tail orders
@@ -35,7 +35,7 @@ pub(crate) struct Tail {
     /// Where to begin: `earliest`, `latest`, a cursor, or a time in UTC.
     #[arg(long, value_name = "PLACE", default_value = "latest", value_parser = start)]
     from: Start,
-    /// End after so many events.
+    /// End after this number of events.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
