@@ -1,4 +1,4 @@
-//! Who is in the room. Runs in this process; give it a URL to run it on a server:
+//! Presence: who is in the room. Runs in this process; give it a URL to run it on a server:
 //! `cargo run --example ephemeral -- redis://127.0.0.1`.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ async fn main() -> tidelock::Result<()> {
     let presence: Ephemeral<String> = tide.ephemeral("example.presence").ttl(Duration::from_millis(500)).build()?;
     presence.delete().await?;
 
-    // A view: a snapshot, and then every change since its very instant.
+    // A view: a snapshot, and then every change since that instant.
     let room = presence.snapshot().prefix("room-1/").await?;
     let mut changes = presence.follow().prefix("room-1/").after(&room.cursor).await?;
     let mut view: BTreeMap<_, _> = room.into_entries().map(|entry| (entry.key, entry.value)).collect();
@@ -22,7 +22,7 @@ async fn main() -> tidelock::Result<()> {
     presence.upsert("room-1/bob", &"typing".to_owned()).await?;
     presence.upsert("room-2/carol", &"elsewhere".to_owned()).await?;
 
-    // A heartbeat; whoever was silent for too long has to come in again.
+    // A heartbeat; a user who was silent for too long has to enter again.
     if let Touch::Absent = presence.touch("room-1/alice").ttl(SECOND).await? {
         presence.upsert("room-1/alice", &"back".to_owned()).await?;
     }

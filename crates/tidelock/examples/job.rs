@@ -1,4 +1,4 @@
-//! A report that is built in the background: it fails once, goes on where it was, tells how far it is, and is joined.
+//! A report built in the background: it fails once, continues after its stored step, reports progress, and is joined.
 //!
 //! `cargo run --example job`, or with a server: `cargo run --example job -- redis://127.0.0.1`.
 
@@ -21,7 +21,7 @@ async fn main() -> tidelock::Result<()> {
 
     let worker = reports.process(build).concurrency(4).spawn();
 
-    // The same month twice is one report.
+    // Submitting the same month twice gives one report.
     let report = reports.submit(&202_611).dedup_key("2026-11").await?;
     let again = reports.submit(&202_611).dedup_key("2026-11").await?;
     assert!(again.duplicate && again.id == report.id);
@@ -43,7 +43,7 @@ async fn main() -> tidelock::Result<()> {
         other => println!("no report: {other:?}"),
     }
 
-    // One that is not wanted any more; its handler is told, and whatever it says counts no more.
+    // Cancel a report: its handler is told to stop, and whatever it returns is ignored.
     let unwanted = reports.submit(&0).await?;
     reports.cancel(unwanted.id).reason("not wanted").await?;
     println!("{:?}", reports.join(unwanted.id).await?);
@@ -53,7 +53,7 @@ async fn main() -> tidelock::Result<()> {
     Ok(())
 }
 
-/// The first run fails after the rows were read: the second one does not read them again.
+/// The first run fails after the rows were read; the second one does not read them again.
 async fn build(run: JobContext, month: u32) -> Result<String, JobError> {
     if month == 0 {
         let reason = run.cancelled().await;

@@ -1,4 +1,4 @@
-//! Three workers share one resource: who has it writes under its fence, and who is stale is refused.
+//! Three workers share one resource: the holder writes under its fence, and a stale holder is refused.
 //!
 //! `cargo run --example mutex`, or with a server: `cargo run --example mutex -- redis://127.0.0.1`.
 

@@ -1,4 +1,4 @@
-//! Settings, members and who follows them. Runs in this process; give it a URL to run it on a server:
+//! Settings, memberships, and a follower of their changes. Runs in this process; give it a URL to run it on a server:
 //! `cargo run --example registry -- redis://127.0.0.1`.
 
 use tidelock::registry::{Cas, EventKind};
@@ -16,12 +16,12 @@ async fn main() -> tidelock::Result<()> {
     let services: Registry<Service> = tide.registry("example.services").build()?;
     services.delete().await?;
 
-    // A member renews itself, and is gone when its process is.
+    // A membership renews itself, and ends with its process.
     let first = Service { address: "10.0.0.1:80".into(), load: 10 };
     let me = services.register("apps/mail/i-1", &first).ttl(15 * SECOND).await?;
     println!("registered {} for the next {:?}", me.key(), me.valid_for());
 
-    // A listing, and every change since its very instant.
+    // A listing, and every change since that instant.
     let listing = services.list().prefix("apps/mail/").await?;
     for entry in listing.entries() {
         println!("{} is at {}", entry.key, entry.value.address);
@@ -37,7 +37,7 @@ async fn main() -> tidelock::Result<()> {
     }
     me.leave().await?;
 
-    // The end of the second one is nobody's call: it comes with time.
+    // Nobody removes the second one: it expires.
     while let Some(event) = changes.recv().wait(5 * SECOND).await? {
         match event.kind {
             EventKind::Upsert(entry) => println!("event: {} has load {}", entry.key, entry.value.load),

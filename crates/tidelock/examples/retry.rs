@@ -1,4 +1,4 @@
-//! A client of a flaky service: a policy, a budget, and what is known when a call gives up.
+//! A client of a flaky service: a policy, a budget, and the details of a call that gave up.
 //!
 //! `cargo run -p tidelock --example retry`
 
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     println!("got {user}");
 
-    // The service goes down for good; two tokens are left for everybody who shares the budget.
+    // The service goes down for good; two tokens are left for all calls that share the budget.
     let failed = retry(async |_| fetch(0).await).policy(policy).budget(&budget).await.unwrap_err();
     println!("{failed}");
     assert_eq!((failed.reason, failed.attempts), (GaveUp::Budget, 3));

@@ -1,4 +1,4 @@
-//! Schedules with a job and a handler, a trigger, and a look. Runs in this process; give it a URL to run it on a server:
+//! Schedules with a job and a handler, a manual trigger, and statistics. Runs in this process; give it a URL to run it on a server:
 //! `cargo run --example scheduler -- redis://127.0.0.1`. Start it several times on one server: one of them leads.
 
 use tidelock::scheduler::Happening;

@@ -37,7 +37,7 @@ async fn main() -> tidelock::Result<()> {
     });
     let worker = worker.concurrency(4).on_gap(|gap| println!("missed {:?} payments", gap.missed)).spawn();
 
-    // A follower sees all of them in order, commits nothing, and tells what it can no longer get.
+    // A follower sees all of them in order, commits nothing, and reports a gap for events it can no longer get.
     let mut third = None;
     for number in 1..=6 {
         match live.next().await.transpose()? {
@@ -58,7 +58,7 @@ async fn main() -> tidelock::Result<()> {
         println!("{:?} is dead: {}", letter.decode()?, letter.last_error.as_deref().unwrap_or_default());
     }
 
-    // A cursor is a place to go on from: for a page, a follower, or a group that is moved.
+    // A cursor is a position to continue from: for a page, a follower, or a group that is moved.
     if let Some(cursor) = third {
         println!("{} events stand behind the third one", payments.read().after(cursor).await?.items.len());
         payments.groups().seek("ledger", Start::After(cursor)).await?;
