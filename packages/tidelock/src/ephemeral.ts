@@ -1,4 +1,4 @@
-/** Ephemeral stores: short-lived records that vanish unless they are touched, and every change to follow. */
+/** Ephemeral stores: short-lived records that expire unless they are touched, and a stream of changes. */
 
 import { called } from "./called.js";
 import { configuredTenant, name, number, options, tenant, text } from "./check.js";
@@ -9,22 +9,22 @@ import { schemaOf, type Infer, type Schema } from "./schema.js";
 
 export type { Infer, Schema } from "./schema.js";
 
-/** How an ephemeral store is defined. */
+/** The definition of an ephemeral store. */
 export type EphemeralConfig<S extends Schema> = {
   /** 1 to 256 characters. */
   id: string;
-  /** What each value must be. */
+  /** The schema of each value. */
   schema: S;
-  /** How long a record lives unless it is touched, in ms. */
+  /** The time to live of a record unless it is touched, in ms. */
   ttlMs: number;
-  /** Whose records they are, unless a call says another; default `default`. Tenants share nothing. */
+  /** The tenant, unless a call names another; default `default`. Tenants share no data. */
   tenantId?: string;
   limits?: {
-    /** Records; default 10,000. */
+    /** The maximum number of records; default 10,000. */
     maxEntries?: number;
-    /** Bytes of a value; default 4,096. */
+    /** The maximum size of a value in bytes; default 4,096. */
     maxPayloadBytes?: number;
-    /** Age up to which an event can be read, in ms; default 300,000. */
+    /** How long an event can be read, in ms; default 300,000. */
     eventRetentionMs?: number;
     /** How many of the newest events can be read; default 50,000. */
     eventMaxLen?: number;
@@ -36,15 +36,15 @@ export type EphemeralUpsertConfig<T> = {
   /** Any text of up to 512 bytes. */
   key: string;
   value: T;
-  /** How long it lives unless it is touched, in ms; default that of the store. */
+  /** Its time to live unless it is touched, in ms; default that of the store. */
   ttlMs?: number;
   tenantId?: string;
 };
 
-/** A record that is to live on. */
+/** A record to be touched. */
 export type EphemeralTouchConfig = {
   key: string;
-  /** From now on, in ms; default the record's own. */
+  /** The time to live from now on, in ms; default the record's own. */
   ttlMs?: number;
   tenantId?: string;
 };
@@ -52,7 +52,7 @@ export type EphemeralTouchConfig = {
 /** A record to be removed. */
 export type EphemeralRemoveConfig = {
   key: string;
-  /** Told with the event. */
+  /** The reason, delivered with the event. */
   reason?: string;
   tenantId?: string;
 };
@@ -61,9 +61,9 @@ export type EphemeralRemoveConfig = {
 export type EphemeralEntry<T> = {
   key: string;
   value: T;
-  /** The number of its last change, a touch too. */
+  /** The version of its last change, including touches. */
   version: string;
-  /** Epoch ms of that. */
+  /** When that was, in epoch ms. */
   updatedAt: number;
   /** Epoch ms. */
   expiresAt: number;
@@ -72,20 +72,20 @@ export type EphemeralEntry<T> = {
 /** All records at one instant, in byte order of their keys. */
 export type EphemeralSnapshot<T> = {
   entries: EphemeralEntry<T>[];
-  /** From here the changes since can be followed. */
+  /** The position from which later changes can be followed. */
   cursor: string;
 };
 
 /** How to wait for a change. */
 export type EphemeralRecvConfig = {
-  /** Whether to wait until something comes; default true. */
+  /** Whether to wait until something arrives; default true. */
   wait?: boolean;
   /** The longest wait in ms; default 30,000, `Infinity` until aborted. */
   timeoutMs?: number;
   signal?: AbortSignal;
 };
 
-/** A change, or `overflow`: the reader has missed some, take a snapshot again. `cursor` is the place behind it. */
+/** A change, or `overflow`: the reader has missed changes, take a snapshot again. `cursor` is the position after it. */
 export type EphemeralEvent<T> = { cursor: string } & (
   | { type: "upsert"; entry: EphemeralEntry<T> }
   | { type: "touch"; key: string; version: string; expiresAt: number }
@@ -94,27 +94,27 @@ export type EphemeralEvent<T> = { cursor: string } & (
   | { type: "overflow"; after: string; firstAvailable: string }
 );
 
-/** Gives changes in their order, each once. */
+/** Delivers changes in order, each once. */
 export type EphemeralReader<T> = {
-  /** The next change, or `null`: nothing came in time. */
+  /** The next change, or `null`: nothing arrived in time. */
   recv(cfg?: EphemeralRecvConfig): Promise<EphemeralEvent<T> | null>;
-  /** Changes as they come. */
+  /** Changes as they arrive. */
   stream(cfg?: EphemeralRecvConfig): AsyncIterable<EphemeralEvent<T>>;
 };
 
 /** An ephemeral store. */
 export type EphemeralStore<T> = {
   upsert(cfg: EphemeralUpsertConfig<T>): Promise<EphemeralEntry<T>>;
-  /** False: there was no record. */
+  /** False if there was no record. */
   remove(cfg: EphemeralRemoveConfig): Promise<boolean>;
-  /** Exactly `{ ok: false }`: there is no record; nothing but an upsert brings it back. */
+  /** `{ ok: false }` if there is no record; only an upsert brings it back. */
   touch(cfg: EphemeralTouchConfig): Promise<{ ok: boolean; version?: string; expiresAt?: number }>;
   snapshot(cfg?: { tenantId?: string }): Promise<EphemeralSnapshot<T>>;
-  /** Changes from now on, behind a cursor, or from the oldest that is kept (`"0"`). */
+  /** Changes from now on, after a cursor, or from the oldest kept one (`"0"`). */
   reader(cfg?: { after?: string; tenantId?: string }): EphemeralReader<T>;
 };
 
-/** There are as many records as there may be. */
+/** The maximum number of records is reached. */
 export class EphemeralCapacityError extends Error {
   static {
     called(this, "EphemeralCapacityError");
@@ -127,7 +127,7 @@ export class EphemeralCapacityError extends Error {
   }
 }
 
-/** A value is larger than it may be. */
+/** A value is too large. */
 export class EphemeralPayloadTooLargeError extends Error {
   static {
     called(this, "EphemeralPayloadTooLargeError");
@@ -143,7 +143,7 @@ export class EphemeralPayloadTooLargeError extends Error {
 /** Overdue records that are settled before the page gets a turn. */
 const STEP = 200;
 
-/** Makes an ephemeral store of this page. */
+/** Creates an ephemeral store in this page. */
 export function ephemeral<S extends Schema>(config: EphemeralConfig<S>): EphemeralStore<Infer<S>> {
   type T = Infer<S>;
   name(config.id, "config.id");

@@ -17,123 +17,126 @@ import {
 } from "./page.js";
 import { give } from "./value.js";
 
-/** Where a job is in its life. The last four are ends. */
+/** The state of a job. The last four are final. */
 export type JobState = "submitted" | "running" | "completed" | "failed" | "cancelled" | "timed_out";
 
-/** Which jobs a listing shows: those that are due and those that are not yet, running ones, and ended ones by their end. */
+/** The jobs shown in a listing: due ones, delayed ones, running ones, or those that ended in a certain way. */
 export type JobFilter = "ready" | "delayed" | Exclude<JobState, "submitted">;
 
-/** Why a run failed. */
+/** A failure of a run. */
 export type JobFailure = {
   message: string;
-  /** An ordinary error has none. */
+  /** Ordinary errors have no code. */
   code?: string;
-  /** The run, from 1; 0 of a job that was never started. */
+  /** The run, from 1; 0 if the job was never started. */
   attempt: number;
   /** Epoch ms. */
   at: number;
 };
 
-/** A job as a listing shows it. Instants are epoch ms; `null`: there is none. */
+/** A job as shown in a listing. Instants are in epoch ms, or `null` if there is none. */
 export type JobSummary = {
   id: string;
   state: JobState;
-  /** Runs so far; counted anew after `retry`. */
+  /** Runs so far; counted from 0 after `retry`. */
   attempt: number;
-  /** Runs that failed, of `maxAttempts`. */
+  /** Failed runs so far, out of `maxAttempts`. */
   failures: number;
   maxAttempts: number;
   submittedAt: number;
   /** When it may start, for the first time or again. */
   due: number;
-  /** When its last run was started. */
+  /** When its last run started. */
   startedAt: number | null;
   finishedAt: number | null;
-  /** When it fails as `EXPIRED`, unless it is started before. */
+  /** When it fails as `EXPIRED` unless it is started before. */
   expiresAt: number | null;
-  /** Until when an ended one is kept. */
+  /** How long it is kept after its end. */
   keptUntil: number | null;
-  /** The key under which it was submitted; of one above 200 bytes its digest. */
+  /** The key under which it was submitted; if that is longer than 200 bytes, its digest. */
   key: string | null;
-  /** Who runs it, and when that run is over unless there is a heartbeat. */
+  /** Its worker, and when its run expires unless there is a heartbeat. */
   lease: { worker: string; end: number } | null;
-  /** The number of its last run among all of its job id, 0 before the first. */
+  /** The fencing token of its last run, 0 before the first. */
   fence: number;
-  /** How many steps are kept. */
+  /** The number of stored steps. */
   steps: number;
-  /** What its handler said last about how far it is; `undefined`: nothing. */
+  /** The last progress that its handler reported; `undefined` if none. */
   progress?: unknown;
-  /** Why its last failed run failed. */
+  /** Its last failure. */
   lastFailure: JobFailure | null;
   cancelReason: string | null;
 };
 
-/** A job as it is now. */
+/** The current state of a job. */
 export type JobInfo<Input, Result> = JobSummary & {
-  /** As it was submitted. */
+  /** The input as submitted. */
   input: Input;
   meta?: Record<string, unknown>;
-  /** What a completed one gave. */
+  /** The result, if it has completed. */
   result?: Result;
-  /** Why its last runs failed, the oldest first; at most 10. */
+  /** Its latest failures, oldest first; at most 10. */
   lastFailures: JobFailure[];
 };
 
-/** All jobs of an id at one instant. */
+/** Statistics of all jobs of an id at one instant. */
 export type JobStats = {
   /** Due, and not running. */
   ready: number;
   /** Not due yet. */
   delayed: number;
   running: number;
-  /** Ended and kept, by their ends. */
+  /** Ended and still kept, by outcome. */
   completed: number;
   failed: number;
   cancelled: number;
   timedOut: number;
-  /** How long the oldest job that could be started has been ready; `null`: there is none. */
+  /** How long the oldest startable job has been ready; `null` if there is none. */
   oldestReadyAgeMs: number | null;
-  /** When the next delayed job is due, in epoch ms; `null`: there is none. */
+  /** When the next delayed job is due, in epoch ms; `null` if there is none. */
   nextDue: number | null;
-  /** The pause in force. */
+  /** The current pause. */
   paused: Paused | null;
-  /** More was overdue than one look carries out: the numbers are those of its last step. */
+  /** More was overdue than one call processes: the numbers are those after its last step. */
   settling: boolean;
-  /** What has happened so far. */
+  /** Totals so far. */
   totals: {
-    /** Without those whose key was known. */
+    /** Not counting duplicates. */
     submitted: number;
     completed: number;
     failed: number;
     cancelled: number;
     timedOut: number;
-    /** Runs that failed or timed out and were not the last. */
+    /** Runs that failed or timed out and were followed by another. */
     retries: number;
-    /** Runs that came to something when they were over already. */
+    /** Runs that were already over when they reported a result. */
     stale: number;
   };
 };
 
-/** What became of a retry. `not_retryable`: it has not ended, or completed, and nothing has changed. */
+/** The outcome of a retry. `not_retryable`: it has not ended, or has completed; nothing changed. */
 export type JobRetryOutcome = { outcome: "submitted" | "not_found" } | { outcome: "not_retryable"; state: JobState };
 
-/** Jobs seen from outside. Looking changes nothing, and nothing here starts a worker. */
+/** Inspection and administration of jobs. Nothing here starts a worker. */
 export type JobLook<Input, Result> = {
-  /** `null`: there is no such job, or no more. */
+  /** `null` if there is no such job, or no longer. */
   get(id: string): Promise<JobInfo<Input, Result> | null>;
-  /** Ready ones as they will be started, delayed ones by due time, running ones by start, ended ones newest first. */
+  /**
+   * Ready ones in the order in which they will start, delayed ones by due time, running ones by start, ended ones
+   * newest first.
+   */
   list(filter: JobFilter, cfg?: PageConfig): Promise<Page<JobSummary>>;
   stats(): Promise<JobStats>;
   /**
-   * Lets a failed, timed out or cancelled job run again, at once, with its attempts counted anew; what its steps gave is kept.
-   * It is run where a worker is: by a handle that has submitted and was not stopped.
+   * Runs a failed, timed out or cancelled job again at once, with its attempts counted from 0 and its step values kept.
+   * It needs a worker: a handle that has submitted and was not stopped.
    */
   retry(id: string): Promise<JobRetryOutcome>;
-  /** Removes a job that does not run, with all about it. `held`: it runs, and nothing has changed. */
+  /** Removes a job that is not running, with everything about it. `held`: it is running; nothing changed. */
   remove(id: string): Promise<"removed" | "held" | "absent">;
   /**
-   * No run is started any more in the page, until `resume` or for `forAtMostMs`; submits are accepted and runs go on. A second
-   * pause replaces end and reason of the first. `reason` is shown by `stats`.
+   * Stops starting runs in the page, until `resume` or for `forAtMostMs`; submits are accepted and runs under way
+   * continue. A second pause replaces end and reason of the first. `reason` is shown by `stats`.
    */
   pause(cfg?: PauseConfig): Promise<Changed>;
   /** Ends a pause. */

@@ -29,37 +29,37 @@ export type { JobFailure, JobFilter, JobInfo, JobLook, JobRetryOutcome, JobState
 export type { Changed, Page, PageConfig, PauseConfig, Paused } from "./page.js";
 export type { Infer, Schema } from "./schema.js";
 
-/** Names a job; a decimal number. */
+/** The id of a job; a decimal number. */
 export type JobId = string;
 
 /** How a job has ended. */
 export type JobStatus = "completed" | "failed" | "cancelled" | "timed_out";
 
-/** How a job is defined. */
+/** The definition of a job. */
 export type JobDefinition<S extends Schema, Result = unknown> = {
   /** 1 to 256 characters. All handles of one id in a page share the jobs. */
   id: string;
-  /** What each input must be: checked when it is submitted, and parsed again for `process`. */
+  /** The schema of inputs: checked on submit, and parsed again for `process`. */
   schema: S;
-  /** What submits of this handle leave out. */
+  /** Defaults for submits of this handle. */
   defaults?: Omit<SubmitOptions, "key" | "delayMs" | "at" | "meta">;
-  /** Does the work. What it returns is the result; an error is tried again as long as there are attempts. */
+  /** Does the work. Its return value is the result; an error is retried as long as attempts are left. */
   process: (cfg: { ctx: JobContext; input: Infer<S> }) => Promise<Result> | Result;
 };
 
-/** How a job is to be run. */
+/** The options of a job's runs. */
 export type SubmitOptions = {
-  /** A second submit with this key gives the first one's id, and nothing is run for it. */
+  /** A deduplication key: a second submit with it returns the first one's id and starts nothing. */
   key?: string;
-  /** How long the key is remembered at least, in ms; default 7 days, at least 1,000. */
+  /** The minimum time for which the key is remembered, in ms; default 7 days, at least 1,000. */
   keyTtlMs?: number;
-  /** Ms before it may start; default 0. */
+  /** The delay before it may start, in ms; default 0. */
   delayMs?: number;
-  /** When it may start, in epoch ms; wins over `delayMs`. */
+  /** When it may start, in epoch ms; takes precedence over `delayMs`. */
   at?: number;
-  /** Runs that may fail; default 1. */
+  /** The number of failed runs that ends the job; default 1. */
   maxAttempts?: number;
-  /** The longest run without a heartbeat, in ms; default 30,000. */
+  /** The lease: the longest run without a heartbeat, in ms; default 30,000. */
   leaseMs?: number;
   /** The pause before the next attempt; default none. */
   backoff?: {
@@ -67,24 +67,24 @@ export type SubmitOptions = {
     kind: "fixed" | "exp";
     /** In ms. */
     baseMs: number;
-    /** No pause is longer, in ms; default 1 hour. */
+    /** The longest pause, in ms; default 1 hour. */
     maxMs?: number;
-    /** Spread around the pause, as a part of it: 0 to 1, default 0. */
+    /** The spread around the pause, as a fraction of it: 0 to 1, default 0. */
     jitter?: number;
   };
-  /** Kept with the job. */
+  /** Metadata, stored with the job. */
   meta?: Record<string, unknown>;
 };
 
 /** How to wait for the end of a job. */
 export type JoinOptions = {
-  /** The longest wait in ms, 0 looks once; default until it has ended. */
+  /** The longest wait in ms, 0 checks once; default until the job has ended. */
   timeoutMs?: number;
 };
 
 /** How to cancel. */
 export type CancelOptions = {
-  /** Shown as the job's error. */
+  /** The reason, shown as the job's error. */
   reason?: string;
 };
 
@@ -92,22 +92,22 @@ export type CancelOptions = {
 export type JobTerminal<Result = unknown> = {
   id: JobId;
   status: JobStatus;
-  /** What `process` returned. */
+  /** The return value of `process`. */
   result?: Result;
-  /** Why there is no result; an ordinary error has no code. */
+  /** The error, if there is no result; ordinary errors have no code. */
   error?: { message: string; code?: string };
   /** Epoch ms. */
   finishedAt: number;
 };
 
-/** Something that happened to a job. `ts` and `nextAt` are epoch ms; `attempt` counts from 1. */
+/** An event of a job. `ts` and `nextAt` are in epoch ms; `attempt` counts from 1. */
 export type JobEvent = { id: JobId; ts: number } & (
   | { type: "submitted" }
   | { type: "started"; runId: string; attempt: number }
   | { type: "heartbeat"; runId: string }
-  /** What the handler said about how far it is: at most one each 100 ms, and the last one before the run ends. */
+  /** Progress reported by the handler: at most one every 100 ms, and the last one before the run ends. */
   | { type: "progress"; value: unknown }
-  /** What a step gave was kept. A step id above 200 bytes is shown by its digest. */
+  /** The value of a step was stored. A step id longer than 200 bytes is shown as its digest. */
   | { type: "step"; stepId: string }
   | { type: "completed" }
   | { type: "retry"; runId: string; nextAt: number; reason?: string }
@@ -115,18 +115,24 @@ export type JobEvent = { id: JobId; ts: number } & (
   | { type: "cancelled"; reason?: string }
 );
 
-/** The events of one job: the reading side of a topic. `live` goes on until its signal aborts. */
+/** The events of one job: the reading side of a topic. `live` continues until its signal aborts. */
 export type JobEvents = Pick<Topic<JobEvent>, "reader" | "live">;
 
-/** What `process` has of its run. */
+/** The context of a run, passed to `process`. */
 export type JobContext = {
   /** Aborted by a cancel, a timeout, or a failure of the run; not by `stop()`. */
   signal: AbortSignal;
-  /** What a step of this id has given once in this job, also in an earlier attempt; else what `run` gives, which is kept. */
+  /**
+   * The stored value of the step with this id, even from an earlier attempt; otherwise the result of `run`, which is
+   * stored.
+   */
   step<T>(cfg: { id: string; run: () => Promise<T> | T }): Promise<T>;
-  /** The limit of this run begins anew, with this length in ms from now on. */
+  /** Restarts the lease of this run, with this length in ms from now on. */
   heartbeat(cfg?: { leaseMs?: number }): Promise<void>;
-  /** Says how far the run is: shown by `get` and `list`, and among the events. The last value counts; at most 4,096 bytes. */
+  /**
+   * Reports the progress of the run: shown by `get` and `list`, and among the events. The last value counts; at most
+   * 4,096 bytes.
+   */
   progress(value: unknown): Promise<void>;
 };
 
@@ -134,18 +140,18 @@ export type JobContext = {
 export type JobHandle<Input, Result = unknown> = JobLook<Input, Result> & {
   id: string;
   /**
-   * Accepts a job and starts the worker of this handle, which runs one job at a time. When nobody has the handle any more, it
-   * works until no job of this id is left to be run. `process` must not refer to the handle for that.
+   * Submits a job and starts the worker of this handle, which runs one job at a time. When the handle is no longer
+   * referenced, the worker continues until no job of this id is left; for that, `process` must not refer to the handle.
    */
   submit(cfg: { input: Input } & SubmitOptions): Promise<JobId>;
   /** Throws the schema's error. */
   validateInput(input: unknown): void;
   /** Waits for the end of a job. */
   join(cfg: { id: JobId } & JoinOptions): Promise<JobTerminal<Result>>;
-  /** Ends a job that has not ended. */
+  /** Cancels a job that has not ended. */
   cancel(cfg: { id: JobId } & CancelOptions): Promise<void>;
   events(id: JobId): JobEvents;
-  /** Ends the worker after its present run; the next `submit` starts it again. */
+  /** Stops the worker after its current run; the next `submit` starts it again. */
   stop(): void;
 };
 
@@ -173,7 +179,7 @@ type Lost = [cursor: null, from: string, to: string, missed: number];
 /** What a run has come to: the result, or why there is none. */
 type Outcome = string | [message: string, code?: string];
 
-/** Makes a handle of jobs of this page. */
+/** Creates a handle of jobs in this page. */
 export function job<S extends Schema, Result = unknown>(
   definition: JobDefinition<S, Result>,
 ): JobHandle<Infer<S>, Result> {

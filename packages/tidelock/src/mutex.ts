@@ -1,4 +1,4 @@
-/** Locks: one holder per resource, for a time, first come, first served. */
+/** Locks: one holder per resource, by lease, first come, first served. */
 
 import { called } from "./called.js";
 import { callable, keyPrefix, name, number, storeOf, TEN_YEARS } from "./check.js";
@@ -10,19 +10,22 @@ import { linesOf } from "./waiters.js";
 
 export type { Store } from "./store.js";
 
-/** How a mutex is defined. */
+/** The definition of a mutex. */
 export type MutexConfig = {
   /** 1 to 256 characters. */
   id: string;
-  /** Before the names of resources; default `sync:mutex`. */
+  /** The prefix of resource names; default `sync:mutex`. */
   prefix?: string;
-  /** A lock is waited for at most `retryCount` times (`retryDelay` + 100) ms; whole; default 10, 0: ask once. */
+  /** A lock is waited for at most `retryCount` times (`retryDelay` + 100) ms; whole; default 10, 0 tries once. */
   retryCount?: number;
-  /** A given store is looked at again after so many ms, and up to 100 more; default 200. */
+  /** How often a given store is checked again, in ms, plus up to 100; default 200. */
   retryDelay?: number;
-  /** How long a lock lasts unless a call says so, in ms; default 10,000. */
+  /** How long a lock lasts unless a call says otherwise, in ms; default 10,000. */
   defaultTtl?: number;
-  /** Where locks are kept; those of equal prefix and id in one store exclude each other. Default: its own, in memory. */
+  /**
+   * Where locks are stored; mutexes with the same prefix and id in one store exclude each other. Default: its own, in
+   * memory.
+   */
   store?: Store;
 };
 
@@ -30,31 +33,34 @@ export type MutexConfig = {
 export type Lock = {
   /** `<prefix>:<id>:<resource>`. */
   resource: string;
-  /** Names this lock; 32 hex digits. */
+  /** The token of this lock; 32 hex digits. */
   value: string;
   /** Ms. */
   ttl: number;
   /** When it ends unless it is extended, epoch ms. */
   expiration: number;
-  /** Greater than that of every lock before, for what is protected to refuse a smaller one than it has seen. */
+  /**
+   * The fencing token: greater than that of every earlier lock. Let the protected storage refuse a smaller one than it
+   * has seen.
+   */
   fence: number;
 };
 
 /** A mutex. */
 export type Mutex = {
   id: string;
-  /** Waits for a lock, in order of arrival; `ttl` ms, default `defaultTtl`. `null`: not in time. */
+  /** Waits for a lock, in order of arrival; it lasts `ttl` ms, default `defaultTtl`. `null` if not acquired in time. */
   acquire(resource: string, ttl?: number): Promise<Lock | null>;
-  /** Gives a lock back. False: it was no longer held. */
+  /** Releases a lock. False if it was no longer held. */
   release(lock: Lock): Promise<boolean>;
-  /** Sets what is left to `ttl` ms, default `defaultTtl`, also in the object. False: it was no longer held. */
+  /** Sets the remaining time to `ttl` ms, default `defaultTtl`, also in the object. False if it was no longer held. */
   extend(lock: Lock, ttl?: number): Promise<boolean>;
   /**
-   * Runs `fn` under a lock that is renewed meanwhile (from 100 ms on), by `ttl` or what it was extended by last. `null`: not
-   * acquired, `fn` did not run.
+   * Runs `fn` under a lock that is renewed meanwhile (if its ttl is at least 100 ms), by `ttl` or by its last
+   * extension. `null` if not acquired; `fn` did not run then.
    */
   withLock<T>(resource: string, fn: (lock: Lock) => Promise<T> | T, ttl?: number): Promise<T | null>;
-  /** The same; not acquired, it throws a `LockError`. */
+  /** The same, but throws a `LockError` if the lock is not acquired. */
   withLockOrThrow<T>(resource: string, fn: (lock: Lock) => Promise<T> | T, ttl?: number): Promise<T>;
 };
 
@@ -64,7 +70,7 @@ export class LockError extends Error {
     called(this, "LockError");
   }
 
-  /** As it was given. */
+  /** The resource, as passed to the call. */
   readonly resource: string;
 
   constructor(resource: string) {
@@ -80,7 +86,7 @@ const MIN_RENEWED = 100;
 /** The most that is added to a look's delay. */
 const SPREAD = 100;
 
-/** Makes a mutex of this page. */
+/** Creates a mutex in this page. */
 export function mutex(config: MutexConfig): Mutex {
   const id = name(config.id, "config.id");
   const retries = number("retryCount", config.retryCount, { otherwise: 10, whole: true, orZero: true });

@@ -17,11 +17,11 @@ import {
   type ShownPause,
 } from "./page.js";
 
-/** A queue at one instant: `ready + delayed + leased + dead` are `accepted - settled`. */
+/** Statistics of a queue at one instant: `ready + delayed + leased + dead = accepted - settled`. */
 export type QueueStats = {
-  /** Due, and nobody's. */
+  /** Due, and not held. */
   ready: number;
-  /** Part of `ready`: behind an unfinished message of their ordering key. */
+  /** Part of `ready`: waiting for an unfinished message with the same ordering key. */
   blocked: number;
   /** Not due yet. */
   delayed: number;
@@ -29,60 +29,60 @@ export type QueueStats = {
   leased: number;
   /** Dead letters. */
   dead: number;
-  /** Sends so far that were not duplicates. */
+  /** Sends so far, not counting duplicates. */
   accepted: number;
   /** Acked, removed, purged, and dead letters that ended. */
   settled: number;
-  /** How long the oldest message that could be received has been ready; `null`: there is none. */
+  /** How long the oldest deliverable message has been ready; `null` if there is none. */
   oldestReadyAgeMs: number | null;
-  /** When the next delayed message is due, in epoch ms; `null`: there is none. */
+  /** When the next delayed message is due, in epoch ms; `null` if there is none. */
   nextDue: number | null;
-  /** The pause in force. */
+  /** The current pause. */
   paused: Paused | null;
-  /** More was overdue than one look carries out: the numbers are those of its last step. */
+  /** More was overdue than one call processes: the numbers are those after its last step. */
   settling: boolean;
 };
 
-/** A message that is not finished, as it is now. Instants are epoch ms. */
+/** The current state of an unfinished message. Instants are in epoch ms. */
 export type QueueMessageInfo<T> = {
   data: T;
   messageId: string;
   state: QueueState;
-  /** Ready, but behind an unfinished message of its ordering key. */
+  /** Ready, but waiting for an unfinished message with the same ordering key. */
   blocked: boolean;
   /** Deliveries so far. */
   attempts: number;
   /** When it was sent. */
   enqueuedAt: number;
-  /** When it is due; of a ready or leased one, where it stands in the order. */
+  /** When it is due; if ready or leased, the time that determines its order. */
   due: number;
-  /** When it becomes a dead letter, unless it is finished. */
+  /** When it becomes a dead letter unless it is finished. */
   expiresAt: number | null;
   /** The `reason` of the last nack that had one. */
   note: string | null;
   /** The `error` of the last nack that had one. */
   lastError: string | null;
-  /** Who holds it, while it is leased: the number of the hand-over, when it is over unless touched, and the holder. */
+  /** Its lease, if it is leased: the fencing token of the delivery, when it ends unless touched, and the holder. */
   lease: { fence: number; end: number; consumer: string } | null;
   orderingKey?: string;
   meta?: Record<string, unknown>;
 };
 
-/** Where an unfinished message is: due, not due yet, or in the hands of a receiver. */
+/** The state of an unfinished message: due, not due yet, or held by a receiver. */
 export type QueueState = "ready" | "delayed" | "leased";
 
-/** Why a message is a dead letter: older than allowed, its last delivery failed, or refused by its receiver. */
+/** Why a message is a dead letter: too old, its last delivery failed, or rejected by its receiver. */
 export type QueueDeadReason = "expired" | "max_deliveries_exceeded" | "rejected" | "undecodable";
 
-/** A message that ended without an ack. Instants are epoch ms. */
+/** A message that ended without an ack. Instants are in epoch ms. */
 export type QueueDeadLetter<T> = {
   data: T;
-  /** That of the message, which has it again when it is requeued. */
+  /** The message's id, which it keeps when it is requeued. */
   messageId: string;
   reason: QueueDeadReason;
-  /** The `reason` that a receiver gave last. */
+  /** The last `reason` that a receiver gave. */
   note: string | null;
-  /** The `error` that a receiver gave last. */
+  /** The last `error` that a receiver gave. */
   lastError: string | null;
   /** How often it was delivered. */
   attempts: number;
@@ -90,13 +90,13 @@ export type QueueDeadLetter<T> = {
   enqueuedAt: number;
   /** When it became a dead letter. */
   movedAt: number;
-  /** Until when it is kept. */
+  /** How long it is kept. */
   keptUntil: number | null;
   orderingKey?: string;
   meta?: Record<string, unknown>;
 };
 
-/** Which dead letters; all that are given must hold. */
+/** A filter of dead letters; all given conditions must hold. */
 export type QueueDeadFilter = {
   reason?: QueueDeadReason;
   /** Moved before this instant, in epoch ms. */
@@ -105,50 +105,55 @@ export type QueueDeadFilter = {
   movedAfter?: number;
 };
 
-/** The dead letters of a queue. Several at once are those that are there when the call begins, the oldest first. */
+/** The dead letters of a queue. Calls on several affect those that exist when the call begins, oldest first. */
 export type QueueDeadLetters<T> = {
-  /** The newest first, page by page. */
+  /** Newest first, page by page. */
   list(cfg?: QueueDeadFilter & PageConfig): Promise<Page<QueueDeadLetter<T>>>;
-  /** `null`: there is no such dead letter. */
+  /** `null` if there is no such dead letter. */
   get(messageId: string): Promise<QueueDeadLetter<T> | null>;
   /**
-   * Makes it a message again, with its id and all it had, its attempts counted anew, due after `delayMs` (default 0). False:
-   * it was not there.
+   * Turns it back into a message with the same id and attributes, attempts from 0, due after `delayMs` (default 0).
+   * False if it did not exist.
    */
   requeue(messageId: string, cfg?: { delayMs?: number }): Promise<boolean>;
-  /** The same for several, at most `limit` (default all). Gives their number. */
+  /** The same for several, at most `limit` (default all). Resolves to their number. */
   requeueAll(cfg?: QueueDeadFilter & { limit?: number; delayMs?: number }): Promise<number>;
-  /** False: it was not there. */
+  /** False if it did not exist. */
   remove(messageId: string): Promise<boolean>;
-  /** Removes several, at most `limit` (default all). Gives their number. */
+  /** Removes several, at most `limit` (default all). Resolves to their number. */
   purge(cfg?: QueueDeadFilter & { limit?: number }): Promise<number>;
 };
 
 type TenantConfig = { tenantId?: string };
 
-/** A queue as a whole. Looking changes nothing. */
+/** Inspection and administration of a queue. */
 export type QueueAdmin<T> = {
   stats(cfg?: TenantConfig): Promise<QueueStats>;
-  /** The next messages that would be received, at most `max` (whole, 1 to 1,000), without those that are blocked. */
+  /** The next messages that would be received, at most `max` (whole, 1 to 1,000), without blocked ones. */
   peek(max: number, cfg?: TenantConfig): Promise<QueueMessageInfo<T>[]>;
-  /** Those of one state: ready ones in their order and blocked ones behind, delayed by due time, leased by lease end. */
+  /**
+   * The messages in one state: ready ones in order and blocked ones after them, delayed by due time, leased by lease
+   * end.
+   */
   list(state: QueueState, cfg?: PageConfig & TenantConfig): Promise<Page<QueueMessageInfo<T>>>;
-  /** `null`: finished, a dead letter, or never there. */
+  /** `null` if it is finished, a dead letter, or never existed. */
   get(messageId: string, cfg?: TenantConfig): Promise<QueueMessageInfo<T> | null>;
-  /** Removes a message that nobody holds. `held`: somebody does, and nothing has changed. */
+  /** Removes a message that is not held. `held`: it is held; nothing changed. */
   remove(messageId: string, cfg?: TenantConfig): Promise<"removed" | "held" | "absent">;
-  /** Removes all ready and delayed messages. Gives their number. */
+  /** Removes all ready and delayed messages. Resolves to their number. */
   purge(cfg?: TenantConfig): Promise<number>;
-  /** Removes the queue with all about it: messages, leases, dead letters, keys, pause. False: there was nothing. */
+  /**
+   * Deletes the queue and everything in it: messages, leases, dead letters, keys, pause. False if there was nothing.
+   */
   delete(cfg?: TenantConfig): Promise<boolean>;
   /**
-   * No message is handed out any more, until `resume` or for `forAtMostMs`; all else goes on, and receivers wait. A second
-   * pause replaces end and reason of the first. `reason` is shown by `stats`.
+   * Pauses delivery until `resume` or for `forAtMostMs`; everything else continues, and receivers wait. A second pause
+   * replaces end and reason of the first. `reason` is shown by `stats`.
    */
   pause(cfg?: PauseConfig & TenantConfig): Promise<Changed>;
   /** Ends a pause. */
   resume(cfg?: TenantConfig): Promise<Changed>;
-  /** What ended without an ack. Throws at once. */
+  /** The messages that ended without an ack. Throws synchronously. */
   deadLetters(cfg?: TenantConfig): QueueDeadLetters<T>;
 };
 

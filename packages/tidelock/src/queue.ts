@@ -20,26 +20,29 @@ export type {
 } from "./queue-admin.js";
 export type { Infer, Schema } from "./schema.js";
 
-/** How a queue is defined. */
+/** The definition of a queue. */
 export type QueueConfig<S extends Schema> = {
   /** 1 to 256 characters. */
   id: string;
-  /** What each message must be. */
+  /** The schema of each message. */
   schema: S;
-  /** Whose messages they are, unless a call says another; default `default`. Tenants share nothing. */
+  /** The tenant, unless a call names another; default `default`. Tenants share no data. */
   tenantId?: string;
   /** A label; default `sync:queue`. */
   prefix?: string;
   ordering?: {
-    /** `ordering_key_partitioned` (default): messages of one key one at a time, in order. `best_effort`: a key is a label. */
+    /**
+     * `ordering_key_partitioned` (default): messages with the same key one at a time, in order. `best_effort`: a key is
+     * only a label.
+     */
     mode?: "best_effort" | "ordering_key_partitioned";
-    /** Lanes that keys are spread over; default: one for each key. */
+    /** The number of lanes over which keys are spread; default: one per key. */
     partitions?: number;
   };
   limits?: {
-    /** Bytes of value and metadata; default 131,072. */
+    /** The maximum size of value and metadata in bytes; default 131,072. */
     payloadBytes?: number;
-    /** How long a message is kept from its first due time on, in ms; default 7 days. */
+    /** How long a message is kept after its first due time, in ms; default 7 days. */
     maxMessageAgeMs?: number;
     /** Default 7 days. */
     maxNackDelayMs?: number;
@@ -47,7 +50,7 @@ export type QueueConfig<S extends Schema> = {
     dlqRetentionMs?: number;
   };
   delivery?: {
-    /** How long a received message is its receiver's, in ms; default 30,000. */
+    /** The lease of a received message, in ms; default 30,000. */
     defaultLeaseMs?: number;
     /** Deliveries of a message before it becomes a dead letter; default 10. */
     maxDeliveries?: number;
@@ -57,63 +60,63 @@ export type QueueConfig<S extends Schema> = {
 /** A message to be sent. */
 export type QueueSendConfig<T> = {
   data: T;
-  /** Ms before it can be received; default 0. */
+  /** The delay before it can be received, in ms; default 0. */
   delayMs?: number;
-  /** Messages of one key are received one at a time, in order. */
+  /** Messages with the same key are received one at a time, in order. */
   orderingKey?: string;
-  /** A second message with this key is not sent: the answer is that of the first. */
+  /** A second message with this key is not sent; its answer is that of the first. */
   idempotencyKey?: string;
   /** How long the key is remembered, in ms; default 7 days. */
   idempotencyTtlMs?: number;
-  /** Travels with the message. */
+  /** Metadata that travels with the message. */
   meta?: Record<string, unknown>;
   tenantId?: string;
 };
 
-/** How to receive. */
+/** Options of a receive. */
 export type QueueRecvConfig = {
-  /** Whether to wait until something comes; default true. */
+  /** Whether to wait until something arrives; default true. */
   wait?: boolean;
   /** The longest wait in ms; default 30,000, `Infinity` until aborted. */
   timeoutMs?: number;
-  /** How long the message is this receiver's, in ms; default that of the queue. */
+  /** The lease of the message, in ms; default that of the queue. */
   leaseMs?: number;
   signal?: AbortSignal;
-  /** Shown as its holder. */
+  /** The name of the holder, for inspections. */
   consumerId?: string;
   tenantId?: string;
 };
 
-/** A message that was received. Nobody else gets it until its lease is over. */
+/** A received message. Nobody else gets it until its lease ends. */
 export type QueueReceived<T> = {
   data: T;
   messageId: string;
-  /** Names this hand-over. */
+  /** The id of this delivery. */
   deliveryId: string;
-  /** Hand-overs of the message so far, from 1. */
+  /** The number of this delivery of the message, from 1. */
   attempt: number;
-  /** Epoch ms, as it was at the hand-over. */
+  /** The end of the lease when it was delivered, in epoch ms. */
   leaseUntil: number;
   orderingKey?: string;
   meta?: Record<string, unknown>;
-  /** It is done. False: its lease was over. */
+  /** The work is done. False if the lease had ended. */
   ack(): Promise<boolean>;
-  /** Begins its lease anew. False: it was over. */
+  /** Restarts its lease. False if it had ended. */
   touch(cfg?: { leaseMs?: number }): Promise<boolean>;
-  /** It failed: it comes again, or becomes a dead letter. False: its lease was over. */
+  /** The work failed: the message is delivered again, or becomes a dead letter. False if the lease had ended. */
   nack(cfg?: { delayMs?: number; reason?: string; error?: string }): Promise<boolean>;
 };
 
 /** Receives messages; all readers of a queue share them. */
 export type QueueReader<T> = {
-  /** The next message, or `null`: nothing came in time. */
+  /** The next message, or `null`: nothing arrived in time. */
   recv(cfg?: QueueRecvConfig): Promise<QueueReceived<T> | null>;
   /**
-   * Waits for the first message and takes with it what else can be received then, up to `max` (whole, 1 to 1,000) and one
-   * of each ordering key. None: nothing came in time.
+   * Waits for the first message and takes with it whatever else can be received then, up to `max` (whole, 1 to 1,000)
+   * and one per ordering key. Empty if nothing arrived in time.
    */
   recvMany(max: number, cfg?: QueueRecvConfig): Promise<QueueReceived<T>[]>;
-  /** Messages as they come. */
+  /** Messages as they arrive. */
   stream(cfg?: QueueRecvConfig): AsyncIterable<QueueReceived<T>>;
 };
 
@@ -129,11 +132,11 @@ export type Queue<T> = QueueReader<T> &
       items: readonly Omit<QueueSendConfig<T>, "tenantId">[],
       cfg?: { tenantId?: string },
     ): Promise<{ messageId: string; duplicate: boolean }[]>;
-    /** Acks up to 1,000 messages that this queue gave to one tenant. False for those whose lease was over. */
+    /** Acks up to 1,000 messages received from this queue for one tenant. False for those whose lease had ended. */
     ackMany(received: readonly QueueReceived<T>[]): Promise<boolean[]>;
-    /** Refuses for good what this queue gave: it becomes a dead letter with this note. False: its lease was over. */
+    /** Rejects a received message for good: it becomes a dead letter with this reason. False if its lease had ended. */
     deadLetter(received: QueueReceived<T>, reason?: string, cfg?: { error?: string }): Promise<boolean>;
-    /** Takes back what this queue gave as if it had not: the hand-over was no attempt. False: its lease was over. */
+    /** Returns a received message unused: the delivery does not count as an attempt. False if its lease had ended. */
     giveBack(received: QueueReceived<T>): Promise<boolean>;
     reader(): QueueReader<T>;
   };
@@ -196,7 +199,7 @@ class Received<T> implements QueueReceived<T> {
   }
 }
 
-/** Makes a queue of this page. */
+/** Creates a queue in this page. */
 export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>> {
   type T = Infer<S>;
   name(config.id, "config.id");

@@ -1,4 +1,4 @@
-/** Rate limits: so many units per sliding window, for each identifier. */
+/** Rate limits: a number of units per window, for each identifier. */
 
 import { called } from "./called.js";
 import { keyPrefix, name, number, oneOf, options, signalOf, storeOf, string, TEN_YEARS } from "./check.js";
@@ -10,7 +10,7 @@ import { MemoryStore, type Store } from "./store.js";
 
 export type { Store } from "./store.js";
 
-/** How a limit is defined. */
+/** The definition of a limit. */
 export type RateLimitConfig = {
   /** 1 to 256 characters. */
   id: string;
@@ -18,15 +18,20 @@ export type RateLimitConfig = {
   limit: number;
   /** Length of the window in seconds, whole milliseconds; default 1. */
   windowSecs?: number;
-  /** Whether a refused check is counted too, so that who keeps asking stays out; default false. */
+  /** Whether a refused check counts too, so that a caller who keeps asking stays out; default false. */
   countRefused?: boolean;
-  /** Before the keys of the store; default `sync:ratelimit`. */
+  /** The prefix of keys in the store; default `sync:ratelimit`. */
   prefix?: string;
-  /** Where the counts are kept; limits of equal prefix and id in one store share them. Default: its own, in memory. */
+  /**
+   * Where counts are stored; limits with the same prefix and id in one store share them. Default: its own, in memory.
+   */
   store?: Store;
 };
 
-/** How several limits are defined that are judged together: a check passes if all of them let it pass, or counts in none. */
+/**
+ * The definition of several limits that are checked together: a check passes if all of them let it pass, and otherwise
+ * counts in none.
+ */
 export type RateLimitsConfig = Omit<RateLimitConfig, "limit" | "windowSecs"> & {
   /** 1 to 8, no two with the same algorithm and window, nor with the same name. */
   limits: RateLimitRule[];
@@ -36,26 +41,29 @@ export type RateLimitsConfig = Omit<RateLimitConfig, "limit" | "windowSecs"> & {
 export type RateLimitRule = {
   /** Units per window; whole, from 1. */
   limit: number;
-  /** Length of the window in seconds, whole milliseconds; default 1. Of a bucket: the time in which `limit` tokens come back. */
+  /**
+   * The length of the window in seconds, whole milliseconds; default 1. For a bucket, the time in which `limit` tokens
+   * are refilled.
+   */
   windowSecs?: number;
   /**
-   * `sliding` (default): `limit` in each window of the clock, less what the one before still weighs, so that a span across
-   * their border may see nearly twice as many. `fixed`: `limit` in each window of the clock. `token_bucket`: `burst` at once,
-   * and then evenly.
+   * `sliding` (default): `limit` in each clock-aligned window, less the weighted remainder of the previous one, so that
+   * a span across their boundary may see nearly twice as many. `fixed`: `limit` in each clock-aligned window.
+   * `token_bucket`: `burst` at once, and then evenly.
    */
   algorithm?: "sliding" | "fixed" | "token_bucket";
-  /** Tokens that a bucket holds; whole, from 1; default `limit`. */
+  /** The capacity of a bucket; whole, from 1; default `limit`. */
   burst?: number;
-  /** What results call it: 1 to 64 of `A-Z a-z 0-9 _ . -`; default algorithm and window, as `sliding-60s`. */
+  /** Its name in results: 1 to 64 of `A-Z a-z 0-9 _ . -`; default algorithm and window, such as `sliding-60s`. */
   name?: string;
 };
 
-/** What one of several limits says. */
+/** The result of one of several limits. */
 export type RateLimitPart = {
   name: string;
   /** Whether this one refuses. */
   refused: boolean;
-  /** Units per window, or what its bucket holds. */
+  /** Units per window, or the capacity of its bucket. */
   limit: number;
   remaining: number;
   /** Ms to the end of the window, or until the bucket is full. */
@@ -64,10 +72,13 @@ export type RateLimitPart = {
   retryAfter: number;
 };
 
-/** What a limit says. Of several, it is the one that refuses longest, or else the one with the least remaining. */
+/**
+ * The result of a check. With several limits, it is that of the one that refuses longest, or else of the one with the
+ * least remaining.
+ */
 export type RateLimitResult = {
   limited: boolean;
-  /** Units that are free now. */
+  /** Units still available now. */
   remaining: number;
   /** Ms to the end of the window. */
   resetIn: number;
@@ -75,24 +86,24 @@ export type RateLimitResult = {
   limit: number;
   /** Ms until the same check passes, if nothing else is counted; 0 if not limited. */
   retryAfter: number;
-  /** Of `limits`: what each says, in their order. */
+  /** With `limits`: the result of each, in order. */
   parts?: RateLimitPart[];
 };
 
 /** A rate limit. A refused check consumes nothing, unless `countRefused` is set. */
 export type RateLimiter = {
   id: string;
-  /** Consumes `cost` units (default 1), if that many are free. */
+  /** Consumes `cost` units (default 1), if that many are available. */
   check(identifier: string, opts?: { cost?: number }): Promise<RateLimitResult>;
-  /** The same; refused, it throws a `RateLimitError`. */
+  /** The same, but throws a `RateLimitError` if refused. */
   checkOrThrow(identifier: string, opts?: { cost?: number }): Promise<RateLimitResult>;
-  /** What a check would say. Consumes nothing. */
+  /** The result that a check would have. Consumes nothing. */
   peek(identifier: string, opts?: { cost?: number }): Promise<RateLimitResult>;
-  /** Forgets the identifier. True: something was counted. */
+  /** Forgets the identifier. True if something had been counted. */
   reset(identifier: string): Promise<boolean>;
   /**
    * A check that waits until it passes, in order of arrival; at most `timeoutMs` (default 30,000; `Infinity`: until
-   * aborted). If it cannot pass in time it is the refusal, and aborted `null`.
+   * aborted). If it cannot pass in time, it resolves to the refusal; if aborted, to `null`.
    */
   acquire(
     identifier: string,
@@ -142,7 +153,7 @@ interface Judges {
   reset(key: string): boolean;
 }
 
-/** Makes a rate limit of this page. */
+/** Creates a rate limit in this page. */
 export function ratelimit(config: RateLimitConfig | RateLimitsConfig): RateLimiter {
   const id = name(config.id, "config.id");
   const store = storeOf(config.store) ?? new MemoryStore();

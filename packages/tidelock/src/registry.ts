@@ -1,4 +1,4 @@
-/** Registries: named records with versions, compare-and-swap, a time to live if wanted, and every change to follow. */
+/** Registries: named records with versions, compare-and-swap, an optional time to live, and a stream of changes. */
 
 import { called } from "./called.js";
 import { configuredTenant, name, number, options, tenant, text } from "./check.js";
@@ -9,46 +9,46 @@ import { schemaOf, type Infer, type Schema } from "./schema.js";
 
 export type { Infer, Schema } from "./schema.js";
 
-/** How a registry is defined. */
+/** The definition of a registry. */
 export type RegistryConfig<S extends Schema> = {
   /** 1 to 256 characters. */
   id: string;
-  /** What each value must be. */
+  /** The schema of each value. */
   schema: S;
-  /** Whose records they are, unless a call says another; default `default`. Tenants share nothing. */
+  /** The tenant, unless a call names another; default `default`. Tenants share no data. */
   tenantId?: string;
   /** A label; default `sync:registry`. */
   prefix?: string;
   limits?: {
-    /** Active records; default 10,000. */
+    /** The maximum number of active records; default 10,000. */
     maxEntries?: number;
-    /** Bytes of a value; default 131,072. */
+    /** The maximum size of a value in bytes; default 131,072. */
     maxPayloadBytes?: number;
-    /** Age up to which an event can be read, in ms; default 300,000. */
+    /** How long an event can be read, in ms; default 300,000. */
     eventRetentionMs?: number;
     /** How many of the newest events can be read; default 50,000. */
     eventMaxLen?: number;
-    /** How long an expired record can be looked at, in ms from its deadline; default 300,000. */
+    /** How long an expired record can be inspected after its deadline, in ms; default 300,000. */
     tombstoneRetentionMs?: number;
-    /** Records that are over and are settled before the page gets a turn; default 200. */
+    /** The number of expired records swept before other tasks of the page get a turn; default 200. */
     reconcileBatchSize?: number;
   };
 };
 
 /** A record to be stored, whatever is there. */
 export type RegistryUpsertConfig<T> = {
-  /** 1 to 8 segments between `/`, up to 512 bytes. */
+  /** 1 to 8 segments separated by `/`, up to 512 bytes. */
   key: string;
   value: T;
-  /** How long it lives unless it is touched, in ms; default: it is permanent. */
+  /** Its time to live unless it is touched, in ms; default: permanent. */
   ttlMs?: number;
   tenantId?: string;
 };
 
-/** A record that is to live on. */
+/** A record to be touched. */
 export type RegistryTouchConfig = {
   key: string;
-  /** From now on, in ms; default the record's own. A permanent record gets an end. */
+  /** The time to live from now on, in ms; default the record's own. It gives a permanent record an end. */
   ttlMs?: number;
   tenantId?: string;
 };
@@ -56,28 +56,30 @@ export type RegistryTouchConfig = {
 /** A record to be removed. */
 export type RegistryRemoveConfig = {
   key: string;
-  /** Told with the event. */
+  /** The reason, delivered with the event. */
   reason?: string;
   tenantId?: string;
 };
 
-/** A record to be looked at. */
+/** A record to be read. */
 export type RegistryGetConfig = {
   key: string;
-  /** Also when it has expired; default false. */
+  /** Whether to include an expired record; default false. */
   includeExpired?: boolean;
   tenantId?: string;
 };
 
-/** Records to be looked at. */
+/** Records to be listed. */
 export type RegistryListConfig = {
   /** A path that ends in `/`; default: all. */
   prefix?: string;
   /** Default `active`. */
   status?: "active" | "expired";
-  /** Records of a page; default 1,000. It ends before that when its values pass 4 MiB: follow `nextKey`, not the count. */
+  /**
+   * Records per page; default 1,000. A page ends earlier if its values exceed 4 MiB: follow `nextKey`, not the count.
+   */
   limit?: number;
-  /** Begins behind this key: the last one of the page before. */
+  /** Begins after this key: the last one of the previous page. */
   afterKey?: string;
   tenantId?: string;
 };
@@ -94,12 +96,12 @@ export type RegistryCasConfig<T> = {
 export type RegistryEntry<T> = {
   key: string;
   value: T;
-  /** The number of the last change of its value. */
+  /** The version of the last change of its value. */
   version: string;
   status: "active" | "expired";
   /** Epoch ms. */
   createdAt: number;
-  /** Epoch ms of its last change, a touch too. */
+  /** When it was last changed or touched, in epoch ms. */
   updatedAt: number;
   /** `null`: permanent. */
   ttlMs: number | null;
@@ -110,7 +112,7 @@ export type RegistryEntry<T> = {
 /** A page of records, in byte order of their keys. */
 export type RegistrySnapshot<T> = {
   entries: RegistryEntry<T>[];
-  /** From here the changes since this page can be followed. */
+  /** The position from which changes since this page can be followed. */
   cursor: string;
   /** The first key of the next page; absent on the last. */
   nextKey?: string;
@@ -118,14 +120,14 @@ export type RegistrySnapshot<T> = {
 
 /** How to wait for a change. */
 export type RegistryRecvConfig = {
-  /** Whether to wait until something comes; default true. */
+  /** Whether to wait until something arrives; default true. */
   wait?: boolean;
   /** The longest wait in ms; default 30,000, `Infinity` until aborted. */
   timeoutMs?: number;
   signal?: AbortSignal;
 };
 
-/** A change, or `overflow`: the reader has missed some, list again. `cursor` is the place behind it. */
+/** A change, or `overflow`: the reader has missed changes, list again. `cursor` is the position after it. */
 export type RegistryEvent<T> = { cursor: string } & (
   | { type: "upsert"; entry: RegistryEntry<T> }
   | { type: "touch"; key: string; version: string; updatedAt: number; expiresAt: number }
@@ -134,11 +136,11 @@ export type RegistryEvent<T> = { cursor: string } & (
   | { type: "overflow"; after: string; firstAvailable: string }
 );
 
-/** Gives changes in their order, each once. */
+/** Delivers changes in order, each once. */
 export type RegistryReader<T> = {
-  /** The next change, or `null`: nothing came in time. */
+  /** The next change, or `null`: nothing arrived in time. */
   recv(cfg?: RegistryRecvConfig): Promise<RegistryEvent<T> | null>;
-  /** Changes as they come. */
+  /** Changes as they arrive. */
   stream(cfg?: RegistryRecvConfig): AsyncIterable<RegistryEvent<T>>;
 };
 
@@ -146,18 +148,18 @@ export type RegistryReader<T> = {
 export type Registry<T> = {
   upsert(cfg: RegistryUpsertConfig<T>): Promise<RegistryEntry<T>>;
   get(cfg: RegistryGetConfig): Promise<RegistryEntry<T> | null>;
-  /** Exactly `{ ok: false }`: absent, or permanent without `ttlMs`. */
+  /** `{ ok: false }` if it is absent, or if it is permanent and there is no `ttlMs`. */
   touch(cfg: RegistryTouchConfig): Promise<{ ok: boolean; version?: string; expiresAt?: number }>;
-  /** False: there was no active record. */
+  /** False if there was no active record. */
   remove(cfg: RegistryRemoveConfig): Promise<boolean>;
   list(cfg?: RegistryListConfig): Promise<RegistrySnapshot<T>>;
-  /** Exactly `{ ok: false }`: absent, or another version. */
+  /** `{ ok: false }` if it is absent or has another version. */
   cas(cfg: RegistryCasConfig<T>): Promise<{ ok: boolean; entry?: RegistryEntry<T> }>;
-  /** Changes of a key, of a prefix, or all; from now on, behind a cursor, or from the oldest that is kept (`"0"`). */
+  /** Changes of a key, of a prefix, or all; from now on, after a cursor, or from the oldest kept one (`"0"`). */
   reader(cfg?: { key?: string; prefix?: string; after?: string; tenantId?: string }): RegistryReader<T>;
 };
 
-/** There are as many active records as there may be. */
+/** The maximum number of active records is reached. */
 export class RegistryCapacityError extends Error {
   static {
     called(this, "RegistryCapacityError");
@@ -170,7 +172,7 @@ export class RegistryCapacityError extends Error {
   }
 }
 
-/** A value is larger than it may be. */
+/** A value is too large. */
 export class RegistryPayloadTooLargeError extends Error {
   static {
     called(this, "RegistryPayloadTooLargeError");
@@ -183,7 +185,7 @@ export class RegistryPayloadTooLargeError extends Error {
   }
 }
 
-/** Makes a registry of this page. */
+/** Creates a registry in this page. */
 export function registry<S extends Schema>(config: RegistryConfig<S>): Registry<Infer<S>> {
   type T = Infer<S>;
   name(config.id, "config.id");

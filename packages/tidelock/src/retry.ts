@@ -1,57 +1,57 @@
-/** Running something again: only after errors that may pass, with growing, capped, jittered pauses. */
+/** Retries: only after transient errors, with growing, capped, jittered pauses. */
 
 import { callable, callables, signalOf, TEN_YEARS } from "./check.js";
 import { isPromise, named, NONE, RawRetry, RawRetryBudget, tell } from "./core.js";
 import { final, mark } from "./mark.js";
 import { after, pause } from "./timer.js";
 
-/** How a call is retried. */
+/** The options of a retried call. */
 export type RetryOptions = {
-  /** Runs of the function, the first included; from 1, `Infinity` is allowed; default 8. */
+  /** The number of attempts, including the first; from 1, `Infinity` is allowed; default 8. */
   attempts?: number;
   /** The pause after the first failure, before jitter, in ms; default 100. */
   minDelayMs?: number;
-  /** No pause is longer, jitter included, in ms; default 2,000. */
+  /** The longest pause, including jitter, in ms; default 2,000. */
   maxDelayMs?: number;
   /** Growth of the pause with each failure, 1 to 1,000; default 2. */
   factor?: number;
   /** Spread around the pause as a fraction of it, 0 to 1; default 0.2. */
   jitter?: number;
-  /** Aborted, it ends the call: before an attempt, during one, and in a pause. A value that is there by then wins. */
+  /** Ends the call when aborted: before, during or between attempts. A value that is ready by then is returned. */
   signal?: AbortSignal;
-  /** Whether the same call may succeed later, said at once; default `isRetryableTransportError`. */
+  /** Whether the same call may succeed later (synchronous); default `isRetryableTransportError`. */
   retryIf?: (error: unknown) => boolean;
-  /** Ms until an attempt is cut off, which counts as a failure that may pass; default never. */
+  /** The time after which an attempt is cut off, in ms, which counts as a transient failure; default none. */
   attemptTimeoutMs?: number;
-  /** Ms until the whole call is over, pauses included; default never. */
+  /** The time after which the whole call ends, including pauses, in ms; default none. */
   deadlineMs?: number;
-  /** Limits the retries of all calls that are given this same object. */
+  /** Limits the retries of all calls that share this object. */
   budget?: RetryBudget;
-  /** Sees each pause before it begins. `error` is `null` after an attempt that was cut off. */
+  /** Called before each pause. `error` is `null` after an attempt that was cut off. */
   onRetry?: (retrying: { attempt: number; error: unknown; delayMs: number; elapsedMs: number }) => void;
-  /** Sees why the call gives up. `error`: the last one of the function, `null` if there was none. */
+  /** Called when the call gives up. `error` is the last one of the function, or `null` if there was none. */
   onGiveUp?: (failure: { attempts: number; elapsedMs: number; reason: RetryGaveUp; error: unknown }) => void;
 };
 
 type RetryGaveUp = "not_retryable" | "attempts" | "deadline" | "hint_too_long" | "budget" | "stopped";
 
 /**
- * What many calls may retry together: a bucket of tokens, full at first. A retry takes one before its pause; where there
- * is none, the call gives up. First attempts take none. It is the object that calls share, so keep one and give it to
- * each of them; its numbers count as they are at its first use.
+ * A retry budget shared by many calls: a token bucket, full at first. A retry takes one token before its pause; if
+ * there is none, the call gives up. First attempts take none. Calls share the object itself, so keep one and pass it to
+ * each of them; its numbers are read at its first use.
  */
 export type RetryBudget = {
-  /** The most tokens that it holds: whole, 1 to 1,000,000; default 100. */
+  /** Its capacity in tokens: whole, 1 to 1,000,000; default 100. */
   readonly capacity?: number;
-  /** Tokens that come back by time, 0 to 1,000,000 per second; default 10. */
+  /** Tokens refilled per second, 0 to 1,000,000; default 10. */
   readonly perSecond?: number;
-  /** Tokens that come back with each call that succeeds, 0 to 1; default 0.1. */
+  /** Tokens refilled per successful call, 0 to 1; default 0.1. */
   readonly perSuccess?: number;
 };
 
 /** What an attempt is told beside its number. */
 type Control = {
-  /** Fires when nobody waits for the attempt any more: it was cut off, or the call was aborted. */
+  /** Fires when the attempt was cut off or the call was aborted. */
   readonly signal: AbortSignal;
 };
 
@@ -68,7 +68,7 @@ const MOST_TOKENS = 1_000_000;
 const TEXTS =
   /(?<![\p{L}\p{N}_])(?:econnreset|etimedout|connection|socket|broken pipe|network|loading|tryagain|clusterdown)/iu;
 
-/** Whether an error, or one that caused it, is one of a connection that may be there again. */
+/** Whether an error, or one of its causes, is a connection error that may be transient. */
 export function isRetryableTransportError(error: unknown): boolean {
   const known = mark(error);
   if (known !== undefined) return known.passes;
@@ -84,7 +84,7 @@ export function isRetryableTransportError(error: unknown): boolean {
   return typeof message === "string" && TEXTS.test(message);
 }
 
-/** How calls are retried that say nothing else. */
+/** The defaults of a retried call. */
 export const DEFAULT_RETRY_OPTIONS: {
   readonly attempts: 8;
   readonly minDelayMs: 100;
@@ -105,8 +105,8 @@ export const DEFAULT_RETRY_OPTIONS: {
 const GRACE = 10;
 
 /**
- * Runs `fn` until it gives a value, fails for good, or a limit is reached; `attempt` counts from 1. It gives the value,
- * or throws the very last error of `fn`; aborted, an `AbortError` with that one as `lastError`.
+ * Runs `fn` until it returns a value, fails permanently, or a limit is reached; `attempt` counts from 1. It returns the
+ * value, or throws the last error of `fn`; if aborted, an `AbortError` with that error as `lastError`.
  */
 export async function retry<T>(
   fn: (attempt: number, control: Control) => Promise<T> | T,

@@ -1,4 +1,4 @@
-/** Schedulers: cron slots, each handed once to what does the work. */
+/** Schedulers: cron slots, each submitted once to the job that does the work. */
 
 import { callables, key as keyOf, keyPrefix, name, number, storeOf, string } from "./check.js";
 import { mapped, nameOf, NONE, RawScheduler, settled, tell, textOf, wrong_cron, wrong_zone } from "./core.js";
@@ -7,16 +7,16 @@ import { synchronous } from "./schema.js";
 import type { Store } from "./store.js";
 import { give, json, take, type Taken } from "./value.js";
 
-/** How a scheduler is defined. */
+/** The definition of a scheduler. */
 export type SchedulerConfig = {
   /** 1 to 256 characters. All schedulers of one prefix and id in a page share the schedules. */
   id: string;
   /** Default `sync:scheduler`. */
   prefix?: string;
-  /** Whether a slot waits for a started scheduler that has its target, or else is passed; default true. */
+  /** Whether a slot waits for a started scheduler that has its target (default true), or is skipped. */
   strictHandlers?: boolean;
   leader?: {
-    /** How long a leader that is not heard of leads, in ms; default 5,000, at least 500. */
+    /** How long a leader keeps the leadership without renewing it, in ms; default 5,000, at least 500. */
     leaseMs?: number;
     /** How often it renews, in ms; default 500, at least 100 and at most a third of the lease. */
     heartbeatMs?: number;
@@ -24,26 +24,29 @@ export type SchedulerConfig = {
   dispatch?: {
     /** The longest sleep of a leader in ms; default 500, at least 50. Slots wake it exactly. */
     tickMs?: number;
-    /** Due schedules of one pass; default 200. */
+    /** Due schedules per pass; default 200. */
     batchSize?: number;
-    /** Submissions of one pass; default 500. */
+    /** Submits per pass; default 500. */
     maxSubmitsPerTick?: number;
-    /** More tries of a submission in one round; default 3. */
+    /** Repeated tries of a submit in one round; default 3. */
     submitRetries?: number;
     /** The first pause between them in ms, doubled each time; default 100, at least 10. */
     submitBackoffBaseMs?: number;
-    /** The longest one in ms; default 2,000. */
+    /** The longest pause between them in ms; default 2,000. */
     submitBackoffMaxMs?: number;
-    /** How long a target is to remember the key of a slot or trigger, in ms; default 90 days, at least 60,000. */
+    /** How long a target should remember the key of a slot or trigger, in ms; default 90 days, at least 60,000. */
     scheduledJobKeyTtlMs?: number;
-    /** Slots that were given up and are remembered; default 5,000. */
+    /** The number of given-up slots that are remembered; default 5,000. */
     dlqMaxEntries?: number;
     /** Rounds that may fail before a slot is given up; default 5. */
     maxConsecutiveDispatchFailures?: number;
   };
-  /** Told of what this scheduler does and sees. What it throws is swallowed. */
+  /** Called with each event of this scheduler. Exceptions it throws are ignored. */
   onMetric?: (metric: SchedulerMetric) => void;
-  /** Keeps the last decided slot of each schedule, so that those missed while the page was closed are judged; default: own. */
+  /**
+   * Stores the last decided slot of each schedule, so that slots missed while the page was closed are judged; default:
+   * its own.
+   */
   store?: Store;
 };
 
@@ -53,11 +56,11 @@ export type SchedulerRegisterConfig = {
   id: string;
   /** Five fields, or six with seconds first. */
   cron: string;
-  /** The zone whose clocks it is about: an IANA name or `±HH:MM`; default `UTC`. */
+  /** The time zone: an IANA name or `±HH:MM`; default `UTC`. */
   tz?: string;
-  /** What each run gets. */
+  /** The input of each run. */
   input: unknown;
-  /** What does the work: a job's handle, or anything of this shape. */
+  /** The target: a job handle, or anything of this shape. */
   job: {
     id: string;
     validateInput?(input: unknown): void;
@@ -70,11 +73,11 @@ export type SchedulerRegisterConfig = {
       meta?: Record<string, unknown>;
     }): Promise<string>;
   };
-  /** What becomes of slots that were missed by 60 s and more: none is run (default), the latest, or all. */
+  /** Which of the slots missed by 60 s or more run: none (default), the latest, or all. */
   misfire?: "skip" | "catch_up_one" | "catch_up_all";
-  /** How many missed slots `catch_up_all` runs; default 100. */
+  /** The maximum number of missed slots that `catch_up_all` runs; default 100. */
   maxCatchUpRuns?: number;
-  /** Handed on to each run, beside what names schedule and slot. */
+  /** Metadata passed to each run, in addition to the names of schedule and slot. */
   meta?: Record<string, unknown>;
 };
 
@@ -82,7 +85,7 @@ export type SchedulerUnregisterConfig = { id: string };
 export type SchedulerGetConfig = { id: string };
 export type SchedulerTriggerNowConfig = {
   id: string;
-  /** The same key gives the same run. */
+  /** A deduplication key: the same key gives the same run. */
   key?: string;
 };
 
@@ -94,13 +97,13 @@ export type SchedulerInfo = {
   misfire: "skip" | "catch_up_one" | "catch_up_all";
   maxCatchUpRuns: number;
   jobId: string;
-  /** The next slot that is not decided; it may lie in the past. */
+  /** The next undecided slot; it may be in the past. */
   nextRunAt: number;
   createdAt: number;
   updatedAt: number;
 };
 
-/** Something that a scheduler did or saw. `ts` and `slotTs` are epoch ms. */
+/** An event of a scheduler. `ts` and `slotTs` are in epoch ms. */
 export type SchedulerMetric = { ts: number } & (
   | { type: "leader_acquired" }
   | { type: "leader_lost"; reason: "extend_failed" | "stop" }
@@ -118,19 +121,19 @@ export type SchedulerMetric = { ts: number } & (
   | { type: "trigger_rejected"; scheduleId: string; reason: "missing_schedule" | "missing_handler" | "invalid_schedule" }
 );
 
-/** What a scheduler has done since it was made. */
+/** The counters of a scheduler since its creation. */
 export type SchedulerMetricsSnapshot = {
   isLeader: boolean;
-  /** Of its last leadership; 0 before the first. */
+  /** The epoch of its last leadership; 0 before the first. */
   leaderEpoch: number;
-  /** How often it began or ceased to lead. */
+  /** How often it became or ceased to be the leader. */
   leaderChanges: number;
   dispatchSubmitted: number;
   /** Rounds of tries that failed. */
   dispatchFailed: number;
-  /** Tries that were repeats. */
+  /** Repeated tries. */
   dispatchRetried: number;
-  /** Slots that were not run, for whatever reason. */
+  /** Slots that did not run, for any reason. */
   dispatchSkipped: number;
   /** Slots that were given up. */
   dispatchDlq: number;
@@ -140,25 +143,25 @@ export type SchedulerMetricsSnapshot = {
   tickErrors: number;
   /** Epoch ms. */
   lastTickAt: number | null;
-  /** Of the skipped: those that were missed. */
+  /** Skipped slots that were missed. */
   missed: number;
 };
 
 /** A scheduler. */
 export type Scheduler = {
   id: string;
-  /** From now on it leads if nobody else of its id does, and its targets are called. */
+  /** Starts the scheduler: it leads if no other one with its id does, and its targets are called. */
   start(): void;
   /**
-   * Gives up leadership at once; resolves when the submission under way has ended, but after `leaseMs` at the latest: it may
-   * be submitted again then.
+   * Gives up leadership at once. Resolves when the submit under way has ended, or after `leaseMs` at the latest, in
+   * which case it may be submitted again.
    */
   stop(): Promise<void>;
   metrics(): SchedulerMetricsSnapshot;
-  /** Creates a schedule, or puts it in the place of the one with its id. */
+  /** Creates a schedule, or replaces the one with its id. */
   register(cfg: SchedulerRegisterConfig): Promise<{ created: boolean; updated: boolean }>;
   unregister(cfg: SchedulerUnregisterConfig): Promise<void>;
-  /** Runs a schedule now, and gives the job's id. Needs no start, but the target in this scheduler. */
+  /** Triggers a run now, and resolves to the job's id. The scheduler need not be started, but must have the target. */
   triggerNow(cfg: SchedulerTriggerNowConfig): Promise<string>;
   get(cfg: SchedulerGetConfig): Promise<SchedulerInfo | null>;
   /** All schedules by id. */
@@ -363,7 +366,7 @@ function own(): Slots {
   };
 }
 
-/** Makes a scheduler of this page. */
+/** Creates a scheduler in this page. */
 export function scheduler(config: SchedulerConfig): Scheduler {
   const id = name(config.id, "config.id");
   const { strictHandlers = true, onMetric } = config;

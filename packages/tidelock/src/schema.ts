@@ -4,7 +4,7 @@ import { instead } from "./check.js";
 import { isPromise, textOf } from "./core.js";
 import { final } from "./mark.js";
 
-/** What checks values: an object with `safeParse`, or `parse`, or a Standard Schema; looked for in this order. */
+/** A validator of values: an object with `safeParse`, or `parse`, or a Standard Schema; checked in this order. */
 export type Schema<Out = unknown> =
   | { safeParse(value: unknown): { success: true; data: Out } | { success: false; error: unknown } }
   | { parse(value: unknown): Out }
@@ -17,7 +17,7 @@ export type Schema<Out = unknown> =
       };
     };
 
-/** What comes out of a schema. */
+/** The output type of a schema. */
 export type Infer<S extends Schema> = S extends {
   readonly "~standard": { readonly types?: infer Types };
 }

@@ -1,18 +1,21 @@
-/** Stores: where counts, locks, remembered keys and slots are kept, and what may outlive a page. */
+/** Stores: where counts, locks, remembered keys and slots are kept, in memory or beyond the life of a page. */
 
 import { called } from "./called.js";
 import { heapPop, heapPush, type Due } from "./heap.js";
 import { forget, letGo, LONGEST_STEP } from "./timer.js";
 
-/** Where values are kept by key. Each operation is over when it returns. Anybody may implement it. */
+/** A synchronous key-value store. You can implement your own. */
 export interface Store {
   /** The value; `undefined`: missing or expired. `null` is a value. */
   get(key: string): unknown | undefined;
-  /** Replaces value and expiry. `ttlMs`: ms until it expires; absent, not above 0 or not finite: never. */
+  /**
+   * Replaces value and expiry. `ttlMs` is the time until it expires; if absent, not above 0 or not finite, it never
+   * does.
+   */
   set(key: string, value: unknown, ttlMs?: number): void;
-  /** Nothing happens if it is missing. */
+  /** Deletes a key; does nothing if it is missing. */
   del(key: string): void;
-  /** The keys that are there and begin with `prefix`. */
+  /** The existing keys that begin with `prefix`. */
   keys(prefix?: string): string[];
 }
 
@@ -45,7 +48,7 @@ function bind<T extends Store & { clear(): void }>(store: T): void {
   }
 }
 
-/** Keeps values in memory, by reference, in the order in which their keys came. */
+/** Keeps values in memory, by reference, in insertion order of their keys. */
 export class MemoryStore implements Store {
   static {
     called(this, "MemoryStore");
@@ -93,7 +96,7 @@ export class MemoryStore implements Store {
     return keys;
   }
 
-  /** Removes all there is. */
+  /** Removes everything. */
   clear(): void {
     this.#entries.clear();
     this.#due = [];
@@ -173,7 +176,7 @@ export class LocalStorageStore implements Store {
   readonly #prefix: string;
   #passed = -Infinity;
 
-  /** `prefix`: before all keys; default `sync`. Stores of one prefix are one. */
+  /** `prefix` is put before all keys; default `sync`. Stores with the same prefix share their values. */
   constructor(prefix = "sync") {
     this.#prefix = `${prefix.replaceAll("%", "%25").replaceAll(":", "%3A")}:`;
     bind(this);
@@ -204,7 +207,7 @@ export class LocalStorageStore implements Store {
     return live.map((name) => name.slice(this.#prefix.length));
   }
 
-  /** Removes all of this prefix. */
+  /** Removes everything with this prefix. */
   clear(): void {
     for (const name of this.#items("")) storage().removeItem(name);
   }
@@ -256,12 +259,12 @@ function isOver({ expiresAt }: Item): boolean {
   return typeof expiresAt === "number" && expiresAt <= Date.now();
 }
 
-/** Makes a store in memory. */
+/** Creates a store in memory. */
 export function createMemoryStore(): MemoryStore {
   return new MemoryStore();
 }
 
-/** Makes a store in `localStorage`. `prefix`: before all keys; default `sync`. */
+/** Creates a store in `localStorage`. `prefix` is put before all keys; default `sync`. */
 export function createLocalStorageStore(prefix?: string): LocalStorageStore {
   return new LocalStorageStore(prefix);
 }

@@ -23,67 +23,67 @@ import type { Store } from "./store.js";
 
 export type { Infer, Schema } from "./schema.js";
 
-/** How a topic is defined. */
+/** The definition of a topic. */
 export type TopicConfig<S extends Schema> = {
   /** 1 to 256 characters. */
   id: string;
-  /** What each event must be. */
+  /** The schema of each event. */
   schema: S;
-  /** Whose events they are, unless a call says another; default `default`. Tenants share nothing. */
+  /** The tenant, unless a call names another; default `default`. Tenants share no data. */
   tenantId?: string;
   /** What the keys in `store` begin with; default `sync:topic`. */
   prefix?: string;
   limits?: {
-    /** Bytes of value and metadata of an event; default 131,072. */
+    /** The maximum size of value and metadata of an event in bytes; default 131,072. */
     payloadBytes?: number;
   };
-  /** How long an event can be read, from its publication, in ms; default 7 days. */
+  /** How long an event can be read after its publication, in ms; default 7 days. */
   retentionMs?: number;
-  /** Where idempotency keys are remembered, and nothing else; default: with the topic. */
+  /** Where idempotency keys (and nothing else) are remembered; default: with the topic. */
   store?: Store;
 };
 
 /** An event to be published. */
 export type TopicPubConfig<T> = {
   data: T;
-  /** A group gets events of one key one at a time, in order. */
+  /** A group gets events with the same key one at a time, in order. */
   orderingKey?: string;
-  /** A second event with this key is not published: the answer is that of the first. */
+  /** A second event with this key is not published; its answer is that of the first. */
   idempotencyKey?: string;
-  /** How long the key is remembered, in ms, while its event is; default 7 days. */
+  /** How long the key is remembered, in ms, at most as long as its event; default 7 days. */
   idempotencyTtlMs?: number;
-  /** Travels with the event. */
+  /** Metadata that travels with the event. */
   meta?: Record<string, unknown>;
   tenantId?: string;
 };
 
 type Observers = {
-  /** Called with events that were lost before they were read, ahead of the event that comes next. */
+  /** Called with a gap of events that were lost before they were read, before the next event. */
   onGap?: (gap: {
-    /** The place that was held. */
+    /** The position before the gap. */
     from: string;
-    /** Just before the event that comes next. */
+    /** The position just before the next event. */
     to: string;
-    /** How many events lie between; `null` where nobody knows. */
+    /** The number of events in between; `null` if unknown. */
     missed: number | null;
-    /** They were no longer retained, or the place is of another log. */
+    /** They were no longer retained, or the position belongs to another log. */
     cause: "trimmed" | "replaced";
   }) => void;
-  /** Called with an event whose stored value cannot be read. In a group it is a dead letter. */
+  /** Called with an event whose stored value cannot be decoded. In a group it becomes a dead letter. */
   onInvalid?: (event: {
     eventId: string;
     cursor: string;
     publishedAt: number;
     /** As stored, in UTF-8. */
     raw: Uint8Array;
-    /** Why it cannot be read. */
+    /** Why it cannot be decoded. */
     error: string;
   }) => void;
 };
 
 /** How to receive in a group. */
 export type TopicRecvConfig = Observers & {
-  /** Whether to wait until something comes; default true. */
+  /** Whether to wait until something arrives; default true. */
   wait?: boolean;
   /** The longest wait in ms; default 30,000, `Infinity` until aborted. */
   timeoutMs?: number;
@@ -93,11 +93,14 @@ export type TopicRecvConfig = Observers & {
 
 /** How to follow. */
 export type TopicLiveConfig = Observers & {
-  /** A cursor to go on after. `"0"`, `"0-0"`: from the oldest event kept; `"$"`, or none: from the call on. */
+  /**
+   * The cursor to continue after. `"0"` and `"0-0"` begin with the oldest kept event; `"$"`, or none, with the next
+   * one.
+   */
   after?: string;
   /** Ends it. */
   signal?: AbortSignal;
-  /** Without effect. */
+  /** Has no effect. */
   timeoutMs?: number;
   tenantId?: string;
 };
@@ -106,7 +109,7 @@ export type TopicLiveConfig = Observers & {
 export type TopicLiveEvent<T> = {
   data: T;
   eventId: string;
-  /** The place behind it, which is its id. Opaque. */
+  /** The position after it, which is also its id. Opaque. */
   cursor: string;
   orderingKey?: string;
   /** Epoch ms. */
@@ -114,29 +117,29 @@ export type TopicLiveEvent<T> = {
   meta?: Record<string, unknown>;
 };
 
-/** An event that a group was given. Without a commit within 60 s the group gets it again. */
+/** An event delivered to a group. Without a commit within 60 s it is delivered again. */
 export type TopicDelivery<T> = TopicLiveEvent<T> & {
-  /** Names this hand-over. */
+  /** The id of this delivery. */
   deliveryId: string;
-  /** It is done. False: it was done before, or its 60 s were over. */
+  /** The work is done. False if it was committed before, or its 60 s were over. */
   commit(): Promise<boolean>;
 };
 
 /** Receives events in a group; all its readers share them. */
 export type TopicReader<T> = {
   group: string;
-  /** The next event, or `null`: nothing came in time. */
+  /** The next event, or `null`: nothing arrived in time. */
   recv(cfg?: TopicRecvConfig): Promise<TopicDelivery<T> | null>;
-  /** Events as they come. */
+  /** Events as they arrive. */
   stream(cfg?: TopicRecvConfig): AsyncIterable<TopicDelivery<T>>;
 };
 
 /** A topic. */
 export type Topic<T> = {
   pub(cfg: TopicPubConfig<T>): Promise<{ eventId: string; cursor: string; duplicate: boolean }>;
-  /** A reader of a group; default `default`. A new group begins at the oldest event kept. */
+  /** A reader of a group; default `default`. A new group begins at the oldest kept event. */
   reader(group?: string): TopicReader<T>;
-  /** Every event from a place on. The place is fixed when this returns. */
+  /** Every event from a position on. The position is fixed when this returns. */
   live(cfg?: TopicLiveConfig): AsyncIterable<TopicLiveEvent<T>>;
 };
 
@@ -145,7 +148,7 @@ type Seen = [value: string, event: string, at: number];
 type Delivered = [...Seen, delivery: string];
 type Lost = [value: null, from: string, to: string, missed: number | null, cause: "trimmed" | "replaced"];
 
-/** Makes a topic of this page. */
+/** Creates a topic in this page. */
 export function topic<S extends Schema>(config: TopicConfig<S>): Topic<Infer<S>> {
   type T = Infer<S>;
   const limits = options("limits", config.limits);
