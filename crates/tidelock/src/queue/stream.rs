@@ -15,8 +15,8 @@ use crate::handover::{Incoming, incoming_options};
 /// Deliveries as they arrive: a [`Stream`] of `Result<Delivery<T>>`.
 ///
 /// It keeps waiting while the queue is empty, and survives outages by reconnecting with backoff. An `Err` item is an
-/// error that waiting does not cure; it is repeated every second for as long as it lasts, and only a shutdown ends the
-/// stream after it. Set options before the first poll. Dropping the stream gives back what it has prefetched.
+/// error that waiting does not cure; it is repeated every second for as long as it lasts. Only the error of a shutdown
+/// ends the stream. Set options before the first poll. Dropping the stream gives back what it has prefetched.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries<T> {
     incoming: Incoming<Queue<T>, Delivery<T>>,

@@ -80,8 +80,8 @@ awaitable! {
 ///
 /// It ends after the terminal event was delivered here; if another reader got that, when the group has committed
 /// everything; and when the job is gone. Until then it waits, and survives outages by reconnecting with backoff. An
-/// `Err` item is an error that waiting does not cure; it is repeated every second for as long as it lasts, and only a
-/// shutdown ends the stream after it. Set options before the first poll. Dropping the stream gives back whatever was
+/// `Err` item is an error that waiting does not cure; it is repeated every second for as long as it lasts. Only the
+/// error of a shutdown ends the stream. Set options before the first poll. Dropping the stream gives back whatever was
 /// claimed for it and not delivered.
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries {
