@@ -16,7 +16,7 @@ use crate::time::{Clock, HOUR, ManualClock, check_duration};
 use crate::weak_map::WeakMap;
 
 impl Tidelock {
-    /// Opens a backend on Redis, Valkey or Dragonfly. Await the result to connect.
+    /// Opens a backend on Redis or Valkey (Dragonfly should work, but is not tested). Await the result to connect.
     ///
     /// | URL | deployment |
     /// |---|---|
