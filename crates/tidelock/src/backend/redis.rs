@@ -10,6 +10,7 @@ mod content;
 mod dial;
 mod failure;
 mod gate;
+mod home;
 mod lanes;
 mod node;
 mod objects;
@@ -39,7 +40,8 @@ pub(crate) use bytes::{Bytes, Text, foreign};
 pub(crate) use call::Repeat;
 pub(crate) use content::{push_content, read_content};
 pub(crate) use failure::Failure;
-pub(crate) use lanes::{Carrier, Lane, Lanes, MANY_ITEMS, Request, answers_key, refuse};
+pub(crate) use home::Home;
+pub(crate) use lanes::{Carrier, Lane, Lanes, MANY_ITEMS, Request, refuse};
 #[cfg(test)]
 pub(crate) use objects::UNSWEPT;
 pub(crate) use objects::{Object, Objects};
@@ -196,26 +198,11 @@ impl Place {
     }
 }
 
-/// Room for what a common trip has beside its keys: arguments, and bytes of each.
-const ROOM: (usize, usize) = (32, 16);
-
 impl Server {
     /// The key of one part of an object: `prefix:{tag}:part`.
     pub(crate) fn key(&self, place: &Place, part: &str) -> String {
         // Joined in one piece: this runs several times for each request.
         [&self.prefix, ":{", &place.tag, "}:", part].concat()
-    }
-
-    /// Keys and pinned time, as scripts begin. `answers` is a sender's own memory.
-    pub(crate) fn arguments(&self, keys: &[String], answers: Option<&str>) -> Arguments {
-        let (count, bytes) = ROOM;
-        let bytes = keys.iter().map(String::len).sum::<usize>() + count * bytes;
-        let mut arguments = Arguments::with_capacity(keys.len() + count, bytes);
-        for key in keys.iter().map(String::as_str).chain(answers) {
-            arguments.key(key);
-        }
-        self.push_now(&mut arguments);
-        arguments
     }
 
     /// The pinned time as scripts take it: milliseconds, or nothing where the server's clock decides.

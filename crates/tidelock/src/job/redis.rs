@@ -8,7 +8,6 @@ mod stored;
 mod trip;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::trip::Request;
 use super::ears::{Ears, News};
@@ -16,7 +15,7 @@ use super::store::{
     Accepted, Change, Changes, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, JobStore, Look, NewJob, Settle,
     Settled, View,
 };
-use crate::backend::redis::{Bytes, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
+use crate::backend::redis::{Bytes, Carrier, Home, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::error::Result;
 use crate::name::Address;
 use crate::runtime::BoxFuture;
@@ -50,77 +49,53 @@ pub(super) const PARTS: [&str; 22] = [
 /// All jobs on the server that this process has to do with.
 #[derive(Debug)]
 pub(crate) struct RedisJob {
-    server: Arc<Server>,
     objects: Objects<Address, Remote>,
 }
 
 /// The jobs of one name on the server, as this process uses them.
 #[derive(Debug)]
 struct Remote {
-    server: Arc<Server>,
-    place: Place,
-    keys: Vec<String>,
+    home: Home,
     lanes: Lanes<Request>,
     changes: Series,
     ears: Arc<Ears>,
-    /// The next deadline that the server told, in ms; 0 for none.
-    next: AtomicU64,
 }
 
 impl RedisJob {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), objects: Objects::new(server) }
+        Self { objects: Objects::new(server) }
     }
 
     /// The jobs at `address`. Using them is what keeps them swept.
     fn remote(&self, address: &Address) -> Arc<Remote> {
-        self.objects.get(address, || Remote::new(&self.server, address))
+        self.objects.get(address, Remote::new)
     }
 }
 
 impl Remote {
     fn new(server: &Arc<Server>, address: &Address) -> Arc<Self> {
-        let place = Place::of("job", address, None);
-        let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
-        let remote = Arc::new(Self {
-            server: Arc::clone(server),
-            keys,
-            lanes: Lanes::new(server, &place),
-            changes: Series::new(server, &place),
-            ears: Arc::default(),
-            next: AtomicU64::new(0),
-            place,
-        });
-        let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
-        server.wakes.register(&remote.place.tag, waiter);
+        let home = Home::new(server, Place::of("job", address, None), &PARTS);
+        let remote =
+            Arc::new(Self { lanes: Lanes::new(&home), changes: Series::new(&home), ears: Arc::default(), home });
+        remote.home.wake(&remote);
         remote
     }
 
     /// 0 is no news: an answer from memory tells none, and the next sweep finds out.
     fn told_next(&self, next: u64) {
         if next > 0 {
-            self.next.store(next, Ordering::Relaxed);
+            self.home.told_next(next);
         }
     }
 }
 
-impl Drop for Remote {
-    fn drop(&mut self) {
-        self.server.wakes.forget(&self.place.tag);
-    }
-}
-
 impl Object for Remote {
-    fn tag(&self) -> &str {
-        &self.place.tag
+    fn home(&self) -> &Home {
+        &self.home
     }
 
     fn is_waited_for(&self) -> bool {
         Arc::strong_count(&self.ears) > 1 || self.ears.is_used()
-    }
-
-    fn next_deadline(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
     }
 
     async fn sweep(self: Arc<Self>) -> Result<()> {

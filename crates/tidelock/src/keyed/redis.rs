@@ -9,15 +9,15 @@ mod trip;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use self::get::Gets;
 use self::trip::{Changes, Request};
 use super::store::{
-    Change, Changed, Get, KeyedStore, Kind, List, Listing, Object, Places, Read, RecordView, Span, StatsView,
+    Change, Changed, Get, KeyedStore, List, Listing, Object, Places, Read, RecordView, Span, StatsView,
 };
 use crate::backend::redis::Object as Used;
-use crate::backend::redis::{Answer, Arguments, Carrier, Objects, Place, Repeat, Script, Server, Wakeable};
+use crate::backend::redis::{Carrier, Home, Objects, Place, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::runtime::BoxFuture;
@@ -29,7 +29,6 @@ const PARTS: [&str; 10] =
 /// All keyed stores on the server that this process uses.
 #[derive(Debug)]
 pub(crate) struct RedisKeyed {
-    server: Arc<Server>,
     objects: Objects<Object, Remote>,
 }
 
@@ -44,23 +43,19 @@ struct Remote {
 /// Where an object is.
 #[derive(Debug)]
 struct Site {
-    server: Arc<Server>,
-    kind: Kind,
-    place: Place,
-    keys: Vec<String>,
+    /// No deadline that the server told since the last sweep is earlier than the one that it knows.
+    home: Home,
     bell: Arc<Bell>,
-    /// No deadline that the server told since the last sweep is earlier, in ms; 0 for none.
-    next: AtomicU64,
 }
 
 impl RedisKeyed {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), objects: Objects::new(server) }
+        Self { objects: Objects::new(server) }
     }
 
     /// The object of that name. Using it is what keeps it swept.
     fn remote(&self, object: &Object) -> Arc<Remote> {
-        self.objects.get(object, || Remote::new(&self.server, object))
+        self.objects.get(object, Remote::new)
     }
 
     /// Asks with a script call of its own.
@@ -76,43 +71,18 @@ impl RedisKeyed {
 impl Remote {
     fn new(server: &Arc<Server>, object: &Object) -> Arc<Self> {
         let place = Place::of(object.kind.word(), &object.address, None);
-        let site = Arc::new(Site {
-            server: Arc::clone(server),
-            kind: object.kind,
-            keys: PARTS.iter().map(|part| server.key(&place, part)).collect(),
-            bell: Arc::default(),
-            next: AtomicU64::new(0),
-            place,
-        });
-        let waiter: std::sync::Weak<Site> = Arc::downgrade(&site);
-        server.wakes.register(&site.place.tag, waiter);
+        let home = Home::new(server, place, &PARTS).of_kind(object.kind.word());
+        let site = Arc::new(Site { home, bell: Arc::default() });
+        site.home.wake(&site);
         Arc::new(Self { changes: Changes::new(&site), gets: Gets::new(&site), site })
     }
 }
 
 impl Site {
-    /// Keys, pinned time and kind, as every script takes them. `answers` is the sender's own memory.
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = self.server.arguments(&self.keys, answers);
-        arguments.push(self.kind.word().as_bytes());
-        arguments
-    }
-
-    /// Runs a script whose repeat changes nothing; its answer is a list.
-    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<Answer> {
-        self.run_as(script, arguments, Repeat::Safe).await
-    }
-
-    async fn run_as(&self, script: &'static Script, arguments: &Arguments, repeat: Repeat<'_>) -> Result<Answer> {
-        let within = self.server.request_timeout;
-        let answer = self.server.run(script, self.place.slot, arguments, repeat, within).await;
-        Answer::read("keyed", answer.map_err(|failure| failure.into_error(&self.place.tag))?)
-    }
-
     /// Answers come in any order, so none of them puts an earlier deadline off: only a sweep does.
     fn told_next(&self, next: u64) {
         let earlier = |known| (next != 0 && (known == 0 || next < known)).then_some(next);
-        let _ = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
+        let _ = self.home.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
     }
 }
 
@@ -126,23 +96,13 @@ impl Wakeable for Site {
     }
 }
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.server.wakes.forget(&self.place.tag);
-    }
-}
-
 impl Used for Remote {
-    fn tag(&self) -> &str {
-        &self.site.place.tag
+    fn home(&self) -> &Home {
+        &self.site.home
     }
 
     fn is_waited_for(&self) -> bool {
         Arc::strong_count(&self.site.bell) > 1
-    }
-
-    fn next_deadline(&self) -> u64 {
-        self.site.next.load(Ordering::Relaxed)
     }
 
     async fn sweep(self: Arc<Self>) -> Result<()> {

@@ -6,11 +6,10 @@ mod stored;
 mod trip;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::trip::Request;
 use super::store::{Accepted, Change, Changes, Look, NewMessage, QueueStore, Settle, Settled, Take, Taken, View};
-use crate::backend::redis::{Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
+use crate::backend::redis::{Carrier, Home, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
@@ -24,74 +23,46 @@ const PARTS: [&str; 12] = [
 /// All queues on the server that this process uses.
 #[derive(Debug)]
 pub(crate) struct RedisQueue {
-    server: Arc<Server>,
     queues: Objects<Address, Remote>,
 }
 
 /// One queue on the server, as this process uses it.
 #[derive(Debug)]
 struct Remote {
-    server: Arc<Server>,
-    place: Place,
-    keys: Vec<String>,
+    home: Home,
     lanes: Lanes<Request>,
     changes: Series,
     bell: Arc<Bell>,
-    /// The next deadline that the server told, in ms; 0 for none.
-    next: AtomicU64,
 }
 
 impl RedisQueue {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), queues: Objects::new(server) }
+        Self { queues: Objects::new(server) }
     }
 
     /// The queue at `address`. Using it is what keeps it swept.
     fn remote(&self, address: &Address) -> Arc<Remote> {
-        self.queues.get(address, || Remote::new(&self.server, address))
+        self.queues.get(address, Remote::new)
     }
 }
 
 impl Remote {
     fn new(server: &Arc<Server>, address: &Address) -> Arc<Self> {
-        let place = Place::of("queue", address, None);
-        let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
-        let remote = Arc::new(Self {
-            server: Arc::clone(server),
-            keys,
-            lanes: Lanes::new(server, &place),
-            changes: Series::new(server, &place),
-            bell: Arc::default(),
-            next: AtomicU64::new(0),
-            place,
-        });
-        let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
-        server.wakes.register(&remote.place.tag, waiter);
+        let home = Home::new(server, Place::of("queue", address, None), &PARTS);
+        let remote =
+            Arc::new(Self { lanes: Lanes::new(&home), changes: Series::new(&home), bell: Arc::default(), home });
+        remote.home.wake(&remote);
         remote
-    }
-
-    fn told_next(&self, next: u64) {
-        self.next.store(next, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Remote {
-    fn drop(&mut self) {
-        self.server.wakes.forget(&self.place.tag);
     }
 }
 
 impl Object for Remote {
-    fn tag(&self) -> &str {
-        &self.place.tag
+    fn home(&self) -> &Home {
+        &self.home
     }
 
     fn is_waited_for(&self) -> bool {
         Arc::strong_count(&self.bell) > 1
-    }
-
-    fn next_deadline(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
     }
 
     async fn sweep(self: Arc<Self>) -> Result<()> {

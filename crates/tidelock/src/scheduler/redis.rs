@@ -8,16 +8,14 @@ mod tests;
 mod write;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
 use super::store::{
     Beat, Beaten, Busy, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written,
 };
-use crate::backend::redis::{
-    Answer, Arguments, Object, Objects, Place, Repeat, Script, Server, Wakeable, answers_key, script,
-};
+use crate::backend::redis::{Answer, Arguments, Home, Object, Objects, Place, Script, Server, Wakeable, script};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
@@ -60,22 +58,17 @@ const UNDER_WAY: usize = 64;
 /// All schedulers on the server that this process uses.
 #[derive(Debug)]
 pub(crate) struct RedisScheduler {
-    server: Arc<Server>,
     objects: Objects<Address, Remote>,
 }
 
 /// One scheduler on the server, as this process uses it.
 #[derive(Debug)]
 struct Remote {
-    server: Arc<Server>,
-    place: Place,
-    keys: Vec<String>,
+    home: Home,
     /// Series of requests of which none is under way.
     idle: Mutex<Vec<Series>>,
     room: Semaphore,
     bell: Arc<Bell>,
-    /// The next deadline that the server told, in ms; 0 for none.
-    next: AtomicU64,
 }
 
 /// Numbered requests of which one at most is under way: the script remembers the answer to the last one.
@@ -87,42 +80,25 @@ struct Series {
 
 impl RedisScheduler {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), objects: Objects::new(server) }
+        Self { objects: Objects::new(server) }
     }
 
     /// The object of that name. Using it is what keeps it swept.
     fn remote(&self, scheduler: &Address) -> Arc<Remote> {
-        self.objects.get(scheduler, || Remote::new(&self.server, scheduler))
+        self.objects.get(scheduler, Remote::new)
     }
 }
 
 impl Remote {
     fn new(server: &Arc<Server>, scheduler: &Address) -> Arc<Self> {
-        let place = Place::of("scheduler", scheduler, None);
         let remote = Arc::new(Self {
-            server: Arc::clone(server),
-            keys: PARTS.iter().map(|part| server.key(&place, part)).collect(),
+            home: Home::new(server, Place::of("scheduler", scheduler, None), &PARTS),
             idle: Mutex::default(),
             room: Semaphore::new(UNDER_WAY),
             bell: Arc::default(),
-            next: AtomicU64::new(0),
-            place,
         });
-        let waiter: Weak<Self> = Arc::downgrade(&remote);
-        server.wakes.register(&remote.place.tag, waiter);
+        remote.home.wake(&remote);
         remote
-    }
-
-    /// Keys and pinned time, as every script takes them. `answers` is the sender's own memory.
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        self.server.arguments(&self.keys, answers)
-    }
-
-    /// Runs a script whose repeat changes nothing; its answer is a list.
-    async fn run(&self, script: &'static Script, arguments: &Arguments) -> Result<Answer> {
-        let within = self.server.request_timeout;
-        let answer = self.server.run(script, self.place.slot, arguments, Repeat::Safe, within).await;
-        Answer::read("scheduler", answer.map_err(|failure| failure.into_error(&self.place.tag))?)
     }
 
     /// Runs a script that remembers its answer, under the next number of a series that nobody else uses meanwhile. A
@@ -130,23 +106,19 @@ impl Remote {
     async fn run_once(&self, script: &'static Script, push: impl FnOnce(&mut Arguments)) -> Result<Answer> {
         let _room = self.room.acquire().await;
         let idle = self.lock().pop();
-        let mut series = idle.unwrap_or_else(|| Series { answers: answers_key(&self.server, &self.place), number: 0 });
+        let mut series = idle.unwrap_or_else(|| Series { answers: self.home.answers_key(), number: 0 });
         series.number += 1;
-        let mut arguments = self.arguments(Some(&series.answers));
+        let mut arguments = self.home.arguments(Some(&series.answers));
         arguments.number(series.number);
         push(&mut arguments);
-        let mut answer = self.run(script, &arguments).await?;
+        let mut answer = self.home.show("scheduler", script, &arguments).await?;
         self.lock().push(series);
-        self.told_next(answer.count()?);
+        self.home.told_next(answer.count()?);
         Ok(answer)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Series>> {
         self.idle.lock().expect("no code panics while it holds this lock")
-    }
-
-    fn told_next(&self, next: u64) {
-        self.next.store(next, Ordering::Relaxed);
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten> {
@@ -183,9 +155,9 @@ impl Remote {
     async fn beat_as(&self, wish: &str, [lease, epoch]: [u64; 2], beat: &Beat) -> Result<Answer> {
         // Over all schedulers of the process: an instance lives as long as the process at most.
         static BEATS: AtomicU64 = AtomicU64::new(1);
-        let mut arguments = self.arguments(None);
+        let mut arguments = self.home.arguments(None);
         arguments.number(BEATS.fetch_add(1, Ordering::Relaxed));
-        for part in [&*beat.instance, &self.server.channel, wish] {
+        for part in [&*beat.instance, &self.home.server.channel, wish] {
             arguments.push(part.as_bytes());
         }
         for number in [lease, epoch, beat.batch as u64] {
@@ -200,29 +172,19 @@ impl Remote {
         for (born, run) in &beat.busy.triggers {
             arguments.push(&[born.to_be_bytes(), run.to_be_bytes()].concat());
         }
-        let mut answer = self.run(&BEAT, &arguments).await?;
-        self.told_next(answer.count()?);
+        let mut answer = self.home.show("scheduler", &BEAT, &arguments).await?;
+        self.home.told_next(answer.count()?);
         Ok(answer)
     }
 }
 
-impl Drop for Remote {
-    fn drop(&mut self) {
-        self.server.wakes.forget(&self.place.tag);
-    }
-}
-
 impl Object for Remote {
-    fn tag(&self) -> &str {
-        &self.place.tag
+    fn home(&self) -> &Home {
+        &self.home
     }
 
     fn is_waited_for(&self) -> bool {
         Arc::strong_count(&self.bell) > 1
-    }
-
-    fn next_deadline(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
     }
 
     async fn sweep(self: Arc<Self>) -> Result<()> {

@@ -8,7 +8,6 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use self::group::{GroupRequest, RemoteGroup};
@@ -16,7 +15,7 @@ use self::publish::Publish;
 use super::store::{
     Appended, Change, Changes, Look, NewEvent, Read, Settings, Settle, Settled, Span, Take, Taken, TopicStore, View,
 };
-use crate::backend::redis::{Arguments, Carrier, Lanes, Object, Objects, Place, Series, Server, Wakeable};
+use crate::backend::redis::{Carrier, Home, Lanes, Object, Objects, Place, Series, Server, Wakeable};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::hash::HashMap;
@@ -33,82 +32,63 @@ const GROUP_PARTS: [&str; 11] =
 /// All topics on the server that this process uses.
 #[derive(Debug)]
 pub(crate) struct RedisTopic {
-    server: Arc<Server>,
     topics: Objects<Address, Remote>,
 }
 
 /// One topic on the server, as this process uses it.
 #[derive(Debug)]
 struct Remote {
-    server: Arc<Server>,
-    place: Place,
-    keys: Vec<String>,
+    home: Home,
     lanes: Lanes<Publish>,
     changes: Series,
     groups: Mutex<HashMap<Arc<str>, Arc<RemoteGroup>>>,
     /// Rings for those who follow the log.
     bell: Arc<Bell>,
-    /// The next deadline of the log that the server told, in ms; 0 for none.
-    next: AtomicU64,
 }
 
 impl RedisTopic {
     pub(crate) fn new(server: &Arc<Server>) -> Self {
-        Self { server: Arc::clone(server), topics: Objects::new(server) }
+        Self { topics: Objects::new(server) }
     }
 
     /// The topic at `address`. Using it is what keeps it swept.
     fn remote(&self, address: &Address) -> Arc<Remote> {
-        self.topics.get(address, || Remote::new(&self.server, address))
+        self.topics.get(address, Remote::new)
     }
 }
 
 impl Remote {
     fn new(server: &Arc<Server>, address: &Address) -> Arc<Self> {
-        let place = Place::of("topic", address, None);
-        let keys = PARTS.iter().map(|part| server.key(&place, part)).collect();
+        let home = Home::new(server, Place::of("topic", address, None), &PARTS);
         let remote = Arc::new(Self {
-            server: Arc::clone(server),
-            keys,
-            lanes: Lanes::new(server, &place),
-            changes: Series::new(server, &place),
+            lanes: Lanes::new(&home),
+            changes: Series::new(&home),
             groups: Mutex::default(),
             bell: Arc::default(),
-            next: AtomicU64::new(0),
-            place,
+            home,
         });
-        let waiter: std::sync::Weak<Self> = Arc::downgrade(&remote);
-        server.wakes.register(&remote.place.tag, waiter);
+        remote.home.wake(&remote);
         remote
     }
 
-    /// Keys and pinned time, as the scripts of the topic take them. `answers` is the sender's own memory.
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        self.server.arguments(&self.keys, answers)
-    }
-
     fn group(&self, name: &Arc<str>) -> Arc<RemoteGroup> {
-        let now = self.server.clock.tick();
+        let now = self.home.server.clock.tick();
         let mut groups = self.lock();
-        let group = groups.entry(Arc::clone(name)).or_insert_with(|| {
-            Arc::new(RemoteGroup::new(&self.server, &self.place, &self.keys, Arc::clone(name), now))
-        });
+        let group = groups
+            .entry(Arc::clone(name))
+            .or_insert_with(|| Arc::new(RemoteGroup::new(&self.home, Arc::clone(name), now)));
         group.used(now);
         Arc::clone(group)
     }
 
     /// The keys of a group alone.
-    fn group_keys(server: &Server, place: &Place, name: &str) -> impl Iterator<Item = String> {
+    fn group_keys(topic: &Home, name: &str) -> impl Iterator<Item = String> {
         let name = name::escape(name).into_owned();
-        GROUP_PARTS.iter().map(move |part| server.key(place, &format!("{part}:{name}")))
+        GROUP_PARTS.iter().map(move |part| topic.server.key(&topic.place, &format!("{part}:{name}")))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<RemoteGroup>>> {
         self.groups.lock().expect("no code panics while it holds this lock")
-    }
-
-    fn operation(&self) -> String {
-        self.place.tag.to_string()
     }
 }
 
@@ -132,8 +112,8 @@ impl Wakeable for Remote {
 }
 
 impl Object for Remote {
-    fn tag(&self) -> &str {
-        &self.place.tag
+    fn home(&self) -> &Home {
+        &self.home
     }
 
     fn is_waited_for(&self) -> bool {
@@ -142,19 +122,19 @@ impl Object for Remote {
 
     fn next_deadline(&self) -> u64 {
         let groups = self.lock();
-        let all = groups.values().map(|group| group.next_deadline()).chain([self.next.load(Ordering::Relaxed)]);
+        let all = groups.values().map(|group| group.next_deadline()).chain([self.home.next_deadline()]);
         all.filter(|next| *next != 0).min().unwrap_or(0)
     }
 
     async fn sweep(self: Arc<Self>) -> Result<()> {
-        let (now, tick) = (self.server.clock.now(), self.server.clock.tick());
+        let (now, tick) = (self.home.server.clock.now(), self.home.server.clock.tick());
         let overdue: Vec<_> = {
             let mut groups = self.lock();
             groups
                 .retain(|_, group| group.is_waited_for() || Arc::strong_count(group) > 1 || group.unused(tick) < HOUR);
             groups.values().filter(|group| is_overdue(group.next_deadline(), now)).cloned().collect()
         };
-        if is_overdue(self.next.load(Ordering::Relaxed), now) {
+        if is_overdue(self.home.next_deadline(), now) {
             self.sweep_log().await?;
         }
         for group in overdue {
@@ -166,12 +146,6 @@ impl Object for Remote {
 
 fn is_overdue(next: u64, now: Timestamp) -> bool {
     next != 0 && next <= now.as_millis()
-}
-
-impl Drop for Remote {
-    fn drop(&mut self) {
-        self.server.wakes.forget(&self.place.tag);
-    }
 }
 
 impl TopicStore for RedisTopic {

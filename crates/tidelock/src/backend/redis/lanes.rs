@@ -6,16 +6,15 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{oneshot, watch};
 
 use super::call::Repeat;
 use super::gate::{Gate, Turn};
-use super::{Place, Server};
+use super::{Home, Server};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{BoxFuture, Spawner, yield_now};
+use crate::runtime::{BoxFuture, yield_now};
 
 /// The most requests and bytes that share a trip; one larger request travels alone.
 const MAX_REQUESTS: usize = 256;
@@ -67,7 +66,6 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
     type Request: Request;
 
     fn lanes(&self) -> &Lanes<Self::Request>;
-    fn spawner(&self) -> &Spawner;
     /// Makes one trip and answers all its requests.
     fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Self::Request>) -> impl Future<Output = ()> + Send;
 
@@ -113,7 +111,7 @@ struct Driver<C: Carrier> {
 impl<C: Carrier> Driver<C> {
     fn start(carrier: &Arc<C>, lane: Lane) {
         let driver = Self { carrier: Arc::clone(carrier), lane: Some(lane), aboard: 0 };
-        carrier.spawner().spawn(driver.drive());
+        carrier.lanes().server.spawner.spawn(driver.drive());
     }
 
     /// Makes trips while there is something to carry.
@@ -174,14 +172,14 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(server: &Server, place: &Place) -> Self {
-        Self { answers: answers_key(server, place), number: 0, turn: None }
+    pub(crate) fn new(home: &Home) -> Self {
+        Self { answers: home.answers_key(), number: 0, turn: None }
     }
 
     /// Leaves the trip under way behind, unanswered, with the key and the number under which it can still be asked for. What
     /// comes next is a series of its own.
-    pub(crate) fn leave_behind(&mut self, server: &Server, place: &Place) -> (String, u64) {
-        let answers = std::mem::replace(&mut self.answers, answers_key(server, place));
+    pub(crate) fn leave_behind(&mut self, home: &Home) -> (String, u64) {
+        let answers = std::mem::replace(&mut self.answers, home.answers_key());
         (answers, std::mem::take(&mut self.number))
     }
 
@@ -199,13 +197,6 @@ impl Drop for LeftBehind {
     fn drop(&mut self) {
         self.0.send_modify(|unanswered| *unanswered -= 1);
     }
-}
-
-/// The key of a new series of requests. Each has its own: what one remembers is never taken for an answer to another,
-/// also where a process lets go of an object and comes back to it.
-pub(crate) fn answers_key(server: &Server, place: &Place) -> String {
-    static SERIES: AtomicU64 = AtomicU64::new(0);
-    server.key(place, &format!("answers:{}:{}", server.process, SERIES.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// The requests of one object that wait for a trip, and the lanes that are free.
@@ -245,11 +236,11 @@ impl<R: Request> State<R> {
 }
 
 impl<R: Request> Lanes<R> {
-    pub(crate) fn new(server: &Arc<Server>, place: &Place) -> Self {
-        let idle = (0..LANES).map(|_| Lane::new(server, place)).collect();
+    pub(crate) fn new(home: &Home) -> Self {
+        let idle = (0..LANES).map(|_| Lane::new(home)).collect();
         let state = Mutex::new(State { waiting: VecDeque::new(), idle, under_way: 0, leaving: 0, last_load: 0 });
         let (gate, unanswered) = (Gate::default(), watch::Sender::default());
-        Self { state, gate, unanswered, server: Arc::clone(server), slot: place.slot }
+        Self { state, gate, unanswered, server: Arc::clone(&home.server), slot: home.place.slot }
     }
 
     /// Waits until no trip is left behind unanswered.

@@ -7,19 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use super::Server;
+use super::{Home, Server};
 use crate::error::Result;
 use crate::hash::HashMap;
 use crate::time::{HOUR, SECOND, Tick, Timestamp};
 
 /// An object on a server, as this process uses it.
 pub(crate) trait Object: Send + Sync + 'static {
-    /// Its hash tag.
-    fn tag(&self) -> &str;
+    fn home(&self) -> &Home;
     /// Whether somebody in this process waits for something of it.
     fn is_waited_for(&self) -> bool;
     /// The next deadline that the server told, in ms; 0 for none. The local clock only chooses when to ask again.
-    fn next_deadline(&self) -> u64;
+    fn next_deadline(&self) -> u64 {
+        self.home().next_deadline()
+    }
     /// Carries out a bounded part of what is overdue, unless some process did within the last second.
     fn sweep(self: Arc<Self>) -> impl Future<Output = Result<()>> + Send;
 }
@@ -47,7 +48,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, O: Object> Objects<K, O> {
     }
 
     /// The object of that name. Using it is what keeps it swept.
-    pub(crate) fn get(&self, name: &K, make: impl FnOnce() -> Arc<O>) -> Arc<O> {
+    pub(crate) fn get(&self, name: &K, make: impl FnOnce(&Arc<Server>, &K) -> Arc<O>) -> Arc<O> {
         let at = self.server.clock.tick();
         let object = match lock(&self.known).entry(name.clone()) {
             std::collections::hash_map::Entry::Occupied(mut known) => {
@@ -55,7 +56,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, O: Object> Objects<K, O> {
                 Arc::clone(&known.get().object)
             }
             std::collections::hash_map::Entry::Vacant(place) => {
-                Arc::clone(&place.insert(Used { object: make(), at }).object)
+                Arc::clone(&place.insert(Used { object: make(&self.server, name), at }).object)
             }
         };
         self.start();
@@ -145,7 +146,7 @@ async fn round<K: Eq + Hash, O: Object>(
     };
     drop(known);
     let sweeps = overdue.into_iter().map(|object| async {
-        let tag = object.tag().to_owned();
+        let tag = Arc::clone(&object.home().place.tag);
         if let Err(error) = object.sweep().await {
             tracing::debug!(object = %tag, %error, "an object could not be swept");
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, oneshot};
 
-use super::{Arguments, Failure, Place, Repeat, Script, Server, answers_key};
+use super::{Arguments, Failure, Home, Repeat, Script};
+use crate::error::Result;
 
 /// The changes that this process makes of one object.
 #[derive(Debug)]
@@ -16,12 +17,17 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    pub(crate) fn new(server: &Server, place: &Place) -> Self {
-        Self { last: Arc::default(), answers: answers_key(server, place) }
+    pub(crate) fn new(home: &Home) -> Self {
+        Self { last: Arc::default(), answers: home.answers_key() }
     }
 
     pub(crate) fn answers(&self) -> &str {
         &self.answers
+    }
+
+    /// Makes a change that says `rest`, as scripts of changes begin.
+    pub(crate) async fn change(&self, home: &Home, script: &'static Script, rest: Arguments) -> Result<redis::Value> {
+        self.run(home, script, home.arguments(Some(&self.answers)), rest).await
     }
 
     /// Runs a script with the next number, which stands behind `arguments` and before `rest`.
@@ -29,15 +35,15 @@ impl Series {
     /// In a task: a caller that was polled once and then left alone would hold up those behind it.
     pub(crate) async fn run(
         &self,
-        server: &Arc<Server>,
-        slot: u16,
+        home: &Home,
         script: &'static Script,
         mut arguments: Arguments,
         rest: Arguments,
-    ) -> Result<redis::Value, Failure> {
+    ) -> Result<redis::Value> {
         let (tell, told) = oneshot::channel();
-        let (last, runs) = (Arc::clone(&self.last), Arc::clone(server));
-        server.spawner.spawn(async move {
+        let (last, runs) = (Arc::clone(&self.last), Arc::clone(&home.server));
+        let slot = home.place.slot;
+        home.server.spawner.spawn(async move {
             let mut last = last.lock().await;
             if tell.is_closed() {
                 // Withdrawn before it was sent.
@@ -48,6 +54,7 @@ impl Series {
             arguments.append(&rest);
             let _ = tell.send(runs.run(script, slot, &arguments, Repeat::Safe, runs.request_timeout).await);
         });
-        told.await.unwrap_or_else(|_| Err(Failure::Unknown("the runtime was shut down".to_owned())))
+        let answer = told.await.unwrap_or_else(|_| Err(Failure::Unknown("the runtime was shut down".to_owned())));
+        answer.map_err(|failure| failure.into_error(home.name()))
     }
 }

@@ -7,7 +7,7 @@ use redis::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{REPEATABLE, Repeat};
-use super::{Arguments, Carrier, Failure, Lane, Place, Request, Script, Server};
+use super::{Arguments, Carrier, Failure, Home, Lane, Request, Script};
 use crate::error::Result;
 use crate::time::Timestamp;
 
@@ -17,13 +17,8 @@ pub(crate) trait Taker: Carrier {
     /// The requests of a trip, and the steps that they became.
     type Plan: Send + 'static;
 
-    fn server(&self) -> &Arc<Server>;
-    fn place(&self) -> &Place;
-    /// What the trip is for, as errors name it.
-    fn operation(&self) -> String;
+    fn home(&self) -> &Home;
     fn script(&self) -> &'static Script;
-    /// What the scripts of this object are called with first. `answers` is the sender's own memory.
-    fn arguments(&self, answers: Option<&str>) -> Arguments;
     fn plan(&self, load: Vec<Self::Request>, arguments: &mut Arguments) -> Self::Plan;
     fn requests(plan: &mut Self::Plan) -> &mut [Self::Request];
     /// Whether something may be handed over for it.
@@ -38,9 +33,9 @@ pub(crate) trait Taker: Carrier {
         load: Vec<Self::Request>,
     ) -> impl Future<Output = Option<(Self::Plan, Failure)>> + Send {
         async move {
-            let server = self.server();
+            let (home, server) = (self.home(), &self.home().server);
             let pinned = server.clock.pinned();
-            let mut arguments = self.arguments(Some(&lane.answers));
+            let mut arguments = home.arguments(Some(&lane.answers));
             arguments.number(lane.number);
             let mut plan = self.plan(load, &mut arguments);
             let begun = Instant::now();
@@ -48,7 +43,7 @@ pub(crate) trait Taker: Carrier {
             if timeout_at(begun + server.request_timeout, self.lanes().all_answered()).await.is_err() {
                 return Some((plan, Failure::NotSent("an earlier request has no answer yet".to_owned())));
             }
-            let (slot, within) = (self.place().slot, server.request_timeout.saturating_sub(begun.elapsed()));
+            let (slot, within) = (home.place.slot, server.request_timeout.saturating_sub(begun.elapsed()));
             let failure = match server.run(self.script(), slot, &arguments, lane.repeat(), within).await {
                 Ok(answer) => {
                     // The server told times from its now: a pinned one is that of the request, else it is this moment.
@@ -68,7 +63,7 @@ pub(crate) trait Taker: Carrier {
 
     /// Answers the requests of a trip that failed.
     fn fail(&self, plan: &mut Self::Plan, failure: Failure) {
-        let error = failure.into_error(&self.operation());
+        let error = failure.into_error(self.home().name());
         for request in Self::requests(plan) {
             request.fail(&error);
         }
@@ -77,13 +72,14 @@ pub(crate) trait Taker: Carrier {
     /// Leaves the trip under way behind and asks for its answer, as long as that is remembered. With nothing aboard, the
     /// question does nothing if the trip never came to the server, and the trip does nothing if it comes later.
     fn find_out(self: &Arc<Self>, lane: &mut Lane, plan: Self::Plan) {
-        let (answers, number) = lane.leave_behind(self.server(), self.place());
+        let (answers, number) = lane.leave_behind(self.home());
         let (taker, left_behind) = (Arc::clone(self), self.lanes().left_behind());
-        self.spawner().spawn(async move {
+        self.home().server.spawner.spawn(async move {
             let _left_behind = left_behind;
-            let mut arguments = taker.arguments(Some(&answers));
+            let (home, server) = (taker.home(), &taker.home().server);
+            let mut arguments = home.arguments(Some(&answers));
             arguments.number(number);
-            let (server, slot) = (taker.server(), taker.place().slot);
+            let slot = home.place.slot;
             if let Ok(answer) = server.run(taker.script(), slot, &arguments, Repeat::Safe, REPEATABLE).await {
                 let now = server.clock.now();
                 taker.deliver(plan, answer, now);
@@ -91,17 +87,15 @@ pub(crate) trait Taker: Carrier {
         });
     }
 
-    /// One empty trip: carries out what is overdue, unless some process did within the last second. `answers` is the key of
-    /// an answer that is never asked for again.
-    fn sweep_trip(&self, answers: &str) -> impl Future<Output = Result<Value>> + Send {
+    /// One empty trip: carries out what is overdue, unless some process did within the last second. Its answer is never
+    /// asked for again, so that any key may stand for where it is remembered.
+    fn sweep_trip(&self) -> impl Future<Output = Result<Value>> + Send {
         async move {
-            let server = self.server();
-            let mut arguments = self.arguments(Some(answers));
+            let home = self.home();
+            let mut arguments = home.arguments(Some(&home.keys[0]));
             arguments.number(0);
             arguments.push(b"sweep");
-            let slot = self.place().slot;
-            let answer = server.run(self.script(), slot, &arguments, Repeat::Safe, server.request_timeout).await;
-            answer.map_err(|failure| failure.into_error(&self.operation()))
+            home.run(self.script(), &arguments, Repeat::Safe).await
         }
     }
 }

@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::state_of;
-use crate::backend::redis::{Answer, Arguments, Script, Taker as _, script, unexpected, until_settled};
+use crate::backend::redis::{Answer, Arguments, Script, script, unexpected, until_settled};
 use crate::error::Result;
 use crate::job::store::{Change, Changes};
 
@@ -87,11 +87,10 @@ impl Remote {
     pub(super) async fn change(&self, change: Change) -> Result<Changes> {
         let change = &change;
         let changes = until_settled(|last| async move {
-            let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
+            let mut rest = Arguments::default();
             rest.push(if last { b"1" } else { b"0" });
             push(change, &mut rest);
-            let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
-            let (next, changes) = read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            let (next, changes) = read(self.changes.change(&self.home, &CHANGE, rest).await?)?;
             self.told_next(next);
             Ok((changes.is_none(), changes))
         });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Remote;
 use super::stored::{Shown, Stored, content_of, events_of, failures_of, line_bytes, line_text, state_of};
-use crate::backend::redis::{Answer, Arguments, Bytes, Repeat, Script, Taker as _, foreign, script, until_settled};
+use crate::backend::redis::{Answer, Arguments, Bytes, Script, foreign, script, until_settled};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::job::store::{
@@ -82,14 +82,11 @@ impl Remote {
     async fn show_all(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Showing> {
         let push = &push;
         until_settled(|last| async move {
-            let mut arguments = self.arguments(None);
+            let mut arguments = self.home.arguments(None);
             arguments.push(if last { b"1" } else { b"0" });
             arguments.push(what.as_bytes());
             push(&mut arguments);
-            let within = self.server.request_timeout;
-            let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
-            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-            let mut answer = Answer::read("look", answer)?;
+            let mut answer = self.home.show("look", &LOOK, &arguments).await?;
             let (settling, now) = (answer.flag()?, answer.count()?);
             self.told_next(answer.count()?);
             Ok((settling, Showing { settling, now, answer }))
@@ -244,7 +241,7 @@ impl Remote {
 
     fn push_watch(&self, park: bool, arguments: &mut Arguments) {
         arguments.push(if park { b"1" } else { b"0" });
-        arguments.push(self.server.channel.as_bytes());
+        arguments.push(self.home.server.channel.as_bytes());
     }
 
     async fn join(&self, id: u64, park: bool) -> Result<View> {

@@ -4,7 +4,6 @@
 //! claims, then what groups do that read events: settles, then takes; each in the order in which they were made.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use redis::Value;
 use tokio::sync::oneshot;
@@ -12,14 +11,13 @@ use tokio::sync::oneshot;
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
 use crate::backend::redis::{
-    self as server, Arguments, Carrier, Lane, Lanes, MANY_ITEMS, Place, Request as _, Script, Server, Taker, script,
+    self as server, Arguments, Carrier, Home, Lane, Lanes, MANY_ITEMS, Request as _, Script, Taker, script,
 };
 use crate::error::Result;
 use crate::hash::HashMap;
 use crate::job::store::{
     Accepted, Action, Claim, Claimed, GroupSettle, GroupTake, GroupTaken, NewJob, Run, Settle, Settled,
 };
-use crate::runtime::Spawner;
 use crate::time::Timestamp;
 
 static TRIP: Script = script!(
@@ -136,10 +134,6 @@ impl Carrier for Remote {
         &self.lanes
     }
 
-    fn spawner(&self) -> &Spawner {
-        &self.server.spawner
-    }
-
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
         if let Some((mut plan, failure)) = self.make_trip(lane, load).await {
             self.fail(&mut plan, failure);
@@ -150,28 +144,16 @@ impl Carrier for Remote {
 impl Taker for Remote {
     type Plan = Plan;
 
-    fn server(&self) -> &Arc<Server> {
-        &self.server
-    }
-
-    fn place(&self) -> &Place {
-        &self.place
-    }
-
-    fn operation(&self) -> String {
-        self.place.tag.to_string()
+    fn home(&self) -> &Home {
+        &self.home
     }
 
     fn script(&self) -> &'static Script {
         &TRIP
     }
 
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        self.server.arguments(&self.keys, answers)
-    }
-
     fn plan(&self, load: Vec<Request>, arguments: &mut Arguments) -> Plan {
-        Plan::make(load, arguments, &self.server.channel)
+        Plan::make(load, arguments, &self.home.server.channel)
     }
 
     fn requests(plan: &mut Plan) -> &mut [Request] {
@@ -198,8 +180,7 @@ impl Taker for Remote {
 impl Remote {
     /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep_once(&self) -> Result<()> {
-        let reply = Reply::read(self.sweep_trip(&self.keys[0]).await?)?;
-        self.next.store(reply.next, Ordering::Relaxed);
+        self.home.told_next(Reply::read(self.sweep_trip().await?)?.next);
         Ok(())
     }
 

@@ -10,7 +10,6 @@ use crate::Error;
 use crate::backend::redis::{self as server, Answer, Carrier, Lane, Lanes, Script, script};
 use crate::error::Result;
 use crate::keyed::store::{Get, Places, Position, RecordView};
-use crate::runtime::Spawner;
 
 static GET: Script = script!("keyed.get", "../../lua/time.lua", "../lua/store.lua", "../lua/log.lua", "../lua/get.lua");
 
@@ -44,17 +43,17 @@ pub(super) struct Gets {
 
 impl Gets {
     pub(super) fn new(site: &Arc<Site>) -> Arc<Self> {
-        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place) })
+        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.home) })
     }
 
     async fn make_trip(&self, load: &[Request]) -> Result<Answer> {
-        let mut arguments = self.site.arguments(None);
+        let mut arguments = self.site.home.arguments(None);
         let flags: Vec<u8> = load.iter().map(|one| if one.get.include_expired { b'1' } else { b'0' }).collect();
         arguments.push(&flags);
         for request in load {
             arguments.push(request.get.key.as_bytes());
         }
-        self.site.run(&GET, &arguments).await
+        self.site.home.show("keyed", &GET, &arguments).await
     }
 }
 
@@ -63,10 +62,6 @@ impl Carrier for Gets {
 
     fn lanes(&self) -> &Lanes<Request> {
         &self.lanes
-    }
-
-    fn spawner(&self) -> &Spawner {
-        &self.site.server.spawner
     }
 
     async fn carry(self: &Arc<Self>, _lane: &mut Lane, load: Vec<Request>) {
@@ -92,9 +87,9 @@ impl Carrier for Gets {
 
 impl Site {
     pub(super) async fn places(&self) -> Result<Places> {
-        let mut arguments = self.arguments(None);
+        let mut arguments = self.home.arguments(None);
         arguments.push(b"places");
-        let mut answer = self.run(&GET, &arguments).await?;
+        let mut answer = self.home.show("keyed", &GET, &arguments).await?;
         let incarnation = answer.count()?;
         let mut place =
             || -> Result<Position> { Ok(Position { incarnation, revision: answer.count()?, event: answer.count()? }) };

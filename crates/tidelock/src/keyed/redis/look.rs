@@ -31,10 +31,10 @@ pub(super) struct Shown {
 
 impl Site {
     async fn look(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Shown> {
-        let mut arguments = self.arguments(None);
+        let mut arguments = self.home.arguments(None);
         arguments.push(what.as_bytes());
         push(&mut arguments);
-        let mut answer = self.run(&LOOK, &arguments).await?;
+        let mut answer = self.home.show("keyed", &LOOK, &arguments).await?;
         let settling = answer.flag()?;
         self.told_next(answer.count()?);
         let mut next = || answer.count();
@@ -44,7 +44,7 @@ impl Site {
 
     /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep(&self) -> Result<()> {
-        let before = self.next.swap(0, Ordering::Relaxed);
+        let before = self.home.next.swap(0, Ordering::Relaxed);
         let swept = self.sweep_now().await;
         if swept.is_err() {
             self.told_next(before);
@@ -103,13 +103,13 @@ impl Site {
             arguments.number(read.after.event);
             arguments.number(read.max as u64);
             arguments.push(if read.park { b"1" } else { b"0" });
-            arguments.push(self.server.channel.as_bytes());
+            arguments.push(self.home.server.channel.as_bytes());
         };
         self.look("read", push).await
     }
 
     pub(super) async fn read(&self, read: &Read) -> Result<Span> {
-        let pinned = self.server.clock.pinned();
+        let pinned = self.home.server.clock.pinned();
         let Shown { latest, mut answer, .. } = self.look_into(read).await?;
         let overflown = answer.count()?;
         if overflown != 0 {
@@ -120,7 +120,7 @@ impl Site {
         let (next, server_now) = (answer.count()?, answer.count()?);
         let events = merged(&mut answer, read.max)?;
         // The server told times of its clock: a pinned one is that of the request, else its now is this moment.
-        let now = pinned.unwrap_or_else(|| self.server.clock.now()).as_millis();
+        let now = pinned.unwrap_or_else(|| self.home.server.clock.now()).as_millis();
         let next = some(next).map(|next| (now + next).saturating_sub(server_now));
         let end = events.iter().fold(read.after, |place, event| place.behind(latest.incarnation, event));
         Ok(Span { overflow: None, events, end, next })

@@ -12,7 +12,7 @@ use super::*;
 use crate::Tidelock;
 use crate::backend::redis::{Access, Lane, Redis, Settings, UNSWEPT};
 use crate::error::ErrorKind;
-use crate::keyed::store::{Action, Bounds, Happened, Life, Outcome, Position};
+use crate::keyed::store::{Action, Bounds, Happened, Kind, Life, Outcome, Position};
 use crate::lifecycle::Lifecycle;
 use crate::name::Address;
 use crate::runtime::Spawner;
@@ -330,7 +330,7 @@ async fn a_trip_that_is_made_again_gives_the_first_answer_and_changes_nothing() 
         let store = stage.store();
         let server = stage.server().await;
         let remote = Remote::new(&server, &stage.object);
-        let mut lane = Lane::new(&server, &remote.site.place);
+        let mut lane = Lane::new(&remote.site.home);
         let request = |key: &str, action| {
             let change = Change { key: key.into(), action, bounds: BOUNDS };
             Request::Change { change, reply: oneshot::channel().0 }

@@ -13,7 +13,6 @@ use crate::backend::redis::{
 };
 use crate::error::Result;
 use crate::keyed::store::{Action, Bounds, Change, Changed, Life, Outcome, RecordView};
-use crate::runtime::Spawner;
 
 static TRIP: Script = script!(
     "keyed.trip",
@@ -96,15 +95,16 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn new(site: &Arc<Site>) -> Arc<Self> {
-        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.server, &site.place) })
+        Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.home) })
     }
 
     /// Carries the requests under the lane's number; answers what the script said of each.
     pub(super) async fn make_trip(&self, lane: &Lane, load: &[Request]) -> Result<Answer> {
-        let mut arguments = self.site.arguments(Some(&lane.answers));
+        let mut arguments = self.site.home.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         push_changes(load, &mut arguments);
-        let mut answer = self.site.run_as(&TRIP, &arguments, lane.repeat()).await?;
+        let answer = self.site.home.run(&TRIP, &arguments, lane.repeat()).await?;
+        let mut answer = Answer::read("keyed", answer)?;
         self.site.told_next(answer.count()?);
         Ok(answer)
     }
@@ -115,10 +115,6 @@ impl Carrier for Changes {
 
     fn lanes(&self) -> &Lanes<Request> {
         &self.lanes
-    }
-
-    fn spawner(&self) -> &Spawner {
-        &self.site.server.spawner
     }
 
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {

@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::Remote;
 use super::stored::Stored;
-use crate::backend::redis::{Answer, Arguments, Repeat, Script, Taker as _, reason_letter, script, until_settled};
+use crate::backend::redis::{Answer, Arguments, Script, reason_letter, script, until_settled};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
 use crate::queue::store::{
@@ -76,13 +76,10 @@ impl Remote {
     async fn show_all(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Shown> {
         let push = &push;
         until_settled(|_| async move {
-            let mut arguments = self.arguments(None);
+            let mut arguments = self.home.arguments(None);
             arguments.push(what.as_bytes());
             push(&mut arguments);
-            let within = self.server.request_timeout;
-            let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
-            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-            let mut answer = Answer::read("look", answer)?;
+            let mut answer = self.home.show("look", &LOOK, &arguments).await?;
             let (settling, now) = (answer.flag()?, answer.count()?);
             Ok((settling, Shown { settling, now, answer }))
         })
@@ -305,12 +302,11 @@ impl Remote {
 
     /// `now`: even if more is overdue than one step carries out.
     async fn change_step(&self, what: &str, now: bool, push: impl FnOnce(&mut Arguments)) -> Result<Changed> {
-        let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
+        let mut rest = Arguments::default();
         rest.push(if now { b"1" } else { b"0" });
         rest.push(what.as_bytes());
         push(&mut rest);
-        let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
-        Changed::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)
+        Changed::read(self.changes.change(&self.home, &CHANGE, rest).await?)
     }
 
     pub(super) async fn change(&self, change: Change) -> Result<Changes> {

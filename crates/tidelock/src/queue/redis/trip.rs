@@ -11,12 +11,10 @@ use tokio::sync::oneshot;
 use super::Remote;
 use super::plan::{Outcome, Plan, Reply};
 use crate::backend::redis::{
-    self as server, Arguments, Carrier, Failure, Lane, Lanes, MANY_ITEMS, Place, Request as _, Script, Server, Taker,
-    script,
+    self as server, Arguments, Carrier, Failure, Home, Lane, Lanes, MANY_ITEMS, Request as _, Script, Taker, script,
 };
 use crate::error::Result;
 use crate::queue::store::{Accepted, Action, Handed, NewMessage, Settle, Settled, Take, Taken};
-use crate::runtime::Spawner;
 use crate::time::Timestamp;
 
 static TRIP: Script = script!(
@@ -98,10 +96,6 @@ impl Carrier for Remote {
         &self.lanes
     }
 
-    fn spawner(&self) -> &Spawner {
-        &self.server.spawner
-    }
-
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) {
         if let Some(rest) = self.try_to_carry(lane, load).await {
             self.try_to_carry(lane, rest).await;
@@ -112,28 +106,16 @@ impl Carrier for Remote {
 impl Taker for Remote {
     type Plan = Plan;
 
-    fn server(&self) -> &Arc<Server> {
-        &self.server
-    }
-
-    fn place(&self) -> &Place {
-        &self.place
-    }
-
-    fn operation(&self) -> String {
-        self.place.tag.to_string()
+    fn home(&self) -> &Home {
+        &self.home
     }
 
     fn script(&self) -> &'static Script {
         &TRIP
     }
 
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        self.server.arguments(&self.keys, answers)
-    }
-
     fn plan(&self, load: Vec<Request>, arguments: &mut Arguments) -> Plan {
-        Plan::make(load, arguments, &self.server.channel)
+        Plan::make(load, arguments, &self.home.server.channel)
     }
 
     fn requests(plan: &mut Plan) -> &mut [Request] {
@@ -146,7 +128,7 @@ impl Taker for Remote {
 
     fn deliver(self: &Arc<Self>, mut plan: Plan, answer: Value, now: Timestamp) {
         let outcome = Reply::read(answer).and_then(|mut reply| {
-            self.told_next(reply.next);
+            self.home.told_next(reply.next);
             let (settling, overdue) = (reply.settling, reply.overdue);
             let read = plan.steps.iter().map(|step| step.read(&mut reply)).collect::<Result<Vec<_>>>();
             read.map(|read| (read, settling, overdue))
@@ -175,7 +157,7 @@ impl Remote {
 
     /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep_once(&self) -> Result<()> {
-        self.told_next(Reply::read(self.sweep_trip(&self.keys[0]).await?)?.next);
+        self.home.told_next(Reply::read(self.sweep_trip().await?)?.next);
         Ok(())
     }
 

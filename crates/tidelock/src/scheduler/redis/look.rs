@@ -13,11 +13,11 @@ impl Remote {
     pub(super) async fn look(&self, look: Look) -> Result<View> {
         let look = &look;
         let answer = until_settled(|_| async move {
-            let mut arguments = self.arguments(None);
+            let mut arguments = self.home.arguments(None);
             push_look(look, &mut arguments);
-            let mut answer = self.run(&LOOK, &arguments).await?;
+            let mut answer = self.home.show("scheduler", &LOOK, &arguments).await?;
             let settling = answer.flag()?;
-            self.told_next(answer.count()?);
+            self.home.told_next(answer.count()?);
             Ok((settling, answer))
         });
         view(look, &mut answer.await?)
@@ -25,11 +25,11 @@ impl Remote {
 
     /// One step of what is overdue.
     pub(super) async fn sweep_once(&self) -> Result<()> {
-        let mut arguments = self.arguments(None);
+        let mut arguments = self.home.arguments(None);
         arguments.push(b"sweep");
-        let mut answer = self.run(&LOOK, &arguments).await?;
+        let mut answer = self.home.show("scheduler", &LOOK, &arguments).await?;
         let _settling = answer.count()?;
-        self.told_next(answer.count()?);
+        self.home.told_next(answer.count()?);
         Ok(())
     }
 }

@@ -163,14 +163,14 @@ async fn a_repeated_request_is_answered_from_memory() {
     for stage in Stage::all().await {
         stage.register("a").await;
         let remote = &stage.remote;
-        let answers = answers_key(&remote.server, &remote.place);
+        let answers = remote.home.answers_key();
         let ask = |number: u64| {
-            let mut arguments = remote.arguments(Some(&answers));
+            let mut arguments = remote.home.arguments(Some(&answers));
             arguments.number(number);
             for part in ["trigger", "a", "0", "", "1", "60000"] {
                 arguments.push(part.as_bytes());
             }
-            async move { remote.run(&changes::CHANGE, &arguments).await.map(items) }
+            async move { remote.home.show("scheduler", &changes::CHANGE, &arguments).await.map(items) }
         };
         let first = ask(1).await.unwrap();
         assert_eq!(first, ask(1).await.unwrap());
@@ -186,12 +186,12 @@ async fn a_repeated_beat_takes_leadership_once() {
     for stage in Stage::all().await {
         let remote = &stage.remote;
         let lead = |number: u64| {
-            let mut arguments = remote.arguments(None);
+            let mut arguments = remote.home.arguments(None);
             arguments.number(number);
             for part in ["one", "channel", "lead", "5000", "0", "10", "0", "0"] {
                 arguments.push(part.as_bytes());
             }
-            async move { items(remote.run(&BEAT, &arguments).await.unwrap())[3].clone() }
+            async move { items(remote.home.show("scheduler", &BEAT, &arguments).await.unwrap())[3].clone() }
         };
         let first = lead(5).await;
         assert_eq!(first, lead(5).await);

@@ -8,7 +8,7 @@ use super::Remote;
 use super::group::RemoteGroup;
 use super::look::{pair, push_filter};
 use super::stored::begin_bytes;
-use crate::backend::redis::{Answer, Arguments, Script, Taker as _, script, until_settled};
+use crate::backend::redis::{Answer, Arguments, Script, script, until_settled};
 use crate::error::Result;
 use crate::topic::store::{Begin, Change, Changes, DeadFilter};
 
@@ -91,16 +91,14 @@ impl Remote {
         let mut names: Vec<Arc<str>> = Vec::new();
         loop {
             let (mut arguments, mut rest) = (Arguments::default(), Arguments::default());
-            let of_groups: Vec<_> =
-                names.iter().flat_map(|name| Self::group_keys(&self.server, &self.place, name)).collect();
-            let keys = self.keys.iter().map(String::as_str).chain([self.changes.answers()]);
+            let of_groups: Vec<_> = names.iter().flat_map(|name| Self::group_keys(&self.home, name)).collect();
+            let keys = self.home.keys.iter().map(String::as_str).chain([self.changes.answers()]);
             keys.chain(of_groups.iter().map(String::as_str)).for_each(|key| arguments.key(key));
-            self.server.push_now(&mut arguments);
+            self.home.server.push_now(&mut arguments);
             for name in &names {
                 rest.push(name.as_bytes());
             }
-            let answer = self.changes.run(&self.server, self.place.slot, &DELETE, arguments, rest).await;
-            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
+            let answer = self.changes.run(&self.home, &DELETE, arguments, rest).await?;
             let mut answer = Answer::read("delete", answer)?;
             match answer.bytes()?.as_slice() {
                 b"yes" => return Ok(Changes::Did(true)),
@@ -116,12 +114,11 @@ impl RemoteGroup {
     async fn step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changed> {
         let push = &push;
         until_settled(|last| async move {
-            let (arguments, mut rest) = (self.arguments(Some(self.changes.answers())), Arguments::default());
+            let mut rest = Arguments::default();
             rest.push(if last { b"1" } else { b"0" });
             rest.push(what.as_bytes());
             push(&mut rest);
-            let answer = self.changes.run(&self.server, self.place.slot, &CHANGE, arguments, rest).await;
-            let changed = Changed::read(answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            let changed = Changed::read(self.changes.change(&self.home, &CHANGE, rest).await?)?;
             Ok((&*changed.word == "settling", changed))
         })
         .await

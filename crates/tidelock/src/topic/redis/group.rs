@@ -1,7 +1,6 @@
 //! One group of a topic on the server: its takes and settles share trips.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,12 +10,11 @@ use tokio::sync::oneshot;
 use super::Remote;
 use super::stored::{Stored, begin_bytes, gap, place, place_bytes};
 use crate::backend::redis::{
-    Answer, Arguments, Bytes, Carrier, Lane, Lanes, MANY_ITEMS, Place, Request, Script, Series, Server, Settles, Taker,
-    refuse, script,
+    Answer, Arguments, Bytes, Carrier, Home, Lane, Lanes, MANY_ITEMS, Request, Script, Series, Settles, Taker, refuse,
+    script,
 };
 use crate::bell::Bell;
 use crate::error::{Error, Result};
-use crate::runtime::Spawner;
 use crate::time::{Tick, Timestamp};
 use crate::topic::store::{Action, GapView, Handed, MAX_GROUPS, Settle, Settled, Take, Taken, too_many_groups};
 
@@ -44,15 +42,11 @@ static TRIP: Script = script!(
 /// One group, as this process uses it.
 #[derive(Debug)]
 pub(super) struct RemoteGroup {
-    pub(super) server: Arc<Server>,
-    pub(super) place: Place,
+    pub(super) home: Home,
     pub(super) name: Arc<str>,
-    keys: Vec<String>,
     lanes: Lanes<GroupRequest>,
     pub(super) changes: Series,
     pub(super) bell: Arc<Bell>,
-    /// The next deadline that the server told, in ms; 0 for none.
-    next: AtomicU64,
     used: Mutex<Tick>,
     /// What the group has missed, and the answer came too late for those who asked: it goes to the next.
     untold: Mutex<VecDeque<GapView>>,
@@ -94,19 +88,17 @@ impl Request for GroupRequest {
 }
 
 impl RemoteGroup {
-    pub(super) fn new(server: &Arc<Server>, place: &Place, topic: &[String], name: Arc<str>, now: Tick) -> Self {
-        let keys = topic.iter().cloned().chain(Remote::group_keys(server, place, &name)).collect();
+    pub(super) fn new(topic: &Home, name: Arc<str>, now: Tick) -> Self {
+        let called = format!("group {name:?} of {}", topic.place.tag).into();
+        let home = topic.part(Remote::group_keys(topic, &name), &name, called);
         Self {
-            server: Arc::clone(server),
-            place: place.clone(),
-            keys,
-            lanes: Lanes::new(server, place),
-            changes: Series::new(server, place),
+            lanes: Lanes::new(&home),
+            changes: Series::new(&home),
             bell: Arc::default(),
-            next: AtomicU64::new(0),
             used: Mutex::new(now),
             untold: Mutex::default(),
             name,
+            home,
         }
     }
 
@@ -124,12 +116,12 @@ impl RemoteGroup {
     }
 
     pub(super) fn next_deadline(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
+        self.home.next_deadline()
     }
 
     /// Carries out what is overdue, unless some process did within the last second.
     pub(super) async fn sweep(&self) -> Result<()> {
-        self.begin_reply(self.sweep_trip(&self.keys[0]).await?)?;
+        self.begin_reply(self.sweep_trip().await?)?;
         Ok(())
     }
 
@@ -137,7 +129,7 @@ impl RemoteGroup {
     fn begin_reply(&self, answer: Value) -> Result<(bool, Answer)> {
         let mut items = Answer::read("group", answer)?;
         let settling = items.flag()?;
-        self.next.store(items.count()?, Ordering::Relaxed);
+        self.home.told_next(items.count()?);
         Ok((settling, items))
     }
 }
@@ -161,10 +153,6 @@ impl Carrier for RemoteGroup {
         &self.lanes
     }
 
-    fn spawner(&self) -> &Spawner {
-        &self.server.spawner
-    }
-
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<GroupRequest>) {
         if let Some((mut plan, failure)) = self.make_trip(lane, load).await {
             self.fail(&mut plan, failure);
@@ -181,31 +169,16 @@ pub(super) struct Plan {
 impl Taker for RemoteGroup {
     type Plan = Plan;
 
-    fn server(&self) -> &Arc<Server> {
-        &self.server
-    }
-
-    fn place(&self) -> &Place {
-        &self.place
-    }
-
-    fn operation(&self) -> String {
-        format!("group {:?} of {}", self.name, self.place.tag)
+    fn home(&self) -> &Home {
+        &self.home
     }
 
     fn script(&self) -> &'static Script {
         &TRIP
     }
 
-    /// Keys, pinned time and name, as the scripts of a group take them.
-    fn arguments(&self, answers: Option<&str>) -> Arguments {
-        let mut arguments = self.server.arguments(&self.keys, answers);
-        arguments.push(self.name.as_bytes());
-        arguments
-    }
-
     fn plan(&self, load: Vec<GroupRequest>, arguments: &mut Arguments) -> Plan {
-        let steps = push_steps(&load, arguments, &self.server.channel);
+        let steps = push_steps(&load, arguments, &self.home.server.channel);
         Plan { requests: load, steps }
     }
 

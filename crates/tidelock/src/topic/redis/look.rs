@@ -1,14 +1,13 @@
 //! Looking at a topic and its groups, and reading its log.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::future::try_join_all;
 
 use super::Remote;
 use super::group::RemoteGroup;
 use super::stored::{Stored, begin_bytes, event, gap, place, place_bytes};
-use crate::backend::redis::{Answer, Arguments, Repeat, Script, Taker as _, reason_letter, script, until_settled};
+use crate::backend::redis::{Answer, Arguments, Script, reason_letter, script, until_settled};
 use crate::error::Result;
 use crate::topic::store::{
     Begin, DeadFilter, DeadView, GroupView, Look, MAX_BYTES, PauseView, Position, READ_BYTES, Read, Settings, Span,
@@ -55,12 +54,10 @@ struct Reading<'a> {
 
 impl Remote {
     async fn show(&self, what: &str, push: impl FnOnce(&mut Arguments)) -> Result<Answer> {
-        let mut arguments = self.arguments(None);
+        let mut arguments = self.home.arguments(None);
         arguments.push(what.as_bytes());
         push(&mut arguments);
-        let within = self.server.request_timeout;
-        let answer = self.server.run(&LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
-        Answer::read("look", answer.map_err(|failure| failure.into_error(&self.operation()))?)
+        self.home.show("look", &LOOK, &arguments).await
     }
 
     pub(super) async fn look(&self, look: Look) -> Result<View> {
@@ -113,7 +110,7 @@ impl Remote {
         let life = shown.count()?;
         let gap = shown.unpacked(gap)?.0;
         let more = shown.flag()?;
-        self.next.store(shown.count()?, Ordering::Relaxed);
+        self.home.told_next(shown.count()?);
         let mut events = Vec::with_capacity(shown.left() / 2);
         while !shown.is_over() {
             let ordinal = shown.count()?;
@@ -123,7 +120,7 @@ impl Remote {
     }
 
     pub(super) async fn read(&self, read: Read) -> Result<Span> {
-        let process = if read.park { &*self.server.channel } else { "" };
+        let process = if read.park { &*self.home.server.channel } else { "" };
         let reading = Reading { what: "read", from: Some(read.after), max: read.max, bytes: READ_BYTES, process };
         self.read_log(reading).await
     }
@@ -155,12 +152,10 @@ impl RemoteGroup {
     async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<(bool, u64, Answer)> {
         let push = &push;
         until_settled(|_| async move {
-            let mut arguments = self.arguments(None);
+            let mut arguments = self.home.arguments(None);
             arguments.push(what.as_bytes());
             push(&mut arguments);
-            let within = self.server.request_timeout;
-            let answer = self.server.run(&GROUP_LOOK, self.place.slot, &arguments, Repeat::Safe, within).await;
-            let mut shown = Answer::read("look", answer.map_err(|failure| failure.into_error(&self.operation()))?)?;
+            let mut shown = self.home.show("look", &GROUP_LOOK, &arguments).await?;
             let settling = shown.flag()?;
             let life = shown.count()?;
             Ok((settling, (settling, life, shown)))

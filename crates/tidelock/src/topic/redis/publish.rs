@@ -1,7 +1,6 @@
 //! Publishing: the publishes that were waiting when a lane became free, carried by one call of one script.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use redis::Value;
 use tokio::sync::oneshot;
@@ -10,10 +9,9 @@ use super::Remote;
 use super::stored::{PLACE, place};
 use crate::backend::SETTLING_STEPS;
 use crate::backend::redis::{
-    Answer, Arguments, Bytes, Carrier, Lane, Lanes, MANY_ITEMS, Repeat, Request, Script, push_content, refuse, script,
+    Answer, Arguments, Bytes, Carrier, Lane, Lanes, MANY_ITEMS, Request, Script, push_content, refuse, script,
 };
 use crate::error::{Error, Result};
-use crate::runtime::Spawner;
 use crate::topic::store::{Appended, NewEvent, Position, Settings};
 
 static PUBLISH: Script = script!(
@@ -64,21 +62,13 @@ impl Carrier for Remote {
         &self.lanes
     }
 
-    fn spawner(&self) -> &Spawner {
-        &self.server.spawner
-    }
-
     async fn carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Publish>) {
-        let mut arguments = self.arguments(Some(&lane.answers));
+        let mut arguments = self.home.arguments(Some(&lane.answers));
         arguments.number(lane.number);
         arguments.push(b"");
         let runs = push_runs(&load, &mut arguments);
-        let within = self.server.request_timeout;
-        let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, lane.repeat(), within).await;
-        let read = answer
-            .map_err(|failure| failure.into_error(&self.operation()))
-            .and_then(|answer| self.read_published(answer, &runs, &load));
-        match read {
+        let answer = self.home.run(&PUBLISH, &arguments, lane.repeat()).await;
+        match answer.and_then(|answer| self.read_published(answer, &runs, &load)) {
             Ok(appended) => load.into_iter().zip(appended).for_each(|(publish, appended)| {
                 let _ = publish.reply.send(Ok(appended));
             }),
@@ -142,7 +132,7 @@ fn push_run(load: &[Publish], run: &mut Vec<(usize, &NewEvent)>, arguments: &mut
 impl Remote {
     fn read_published(&self, answer: Value, runs: &[Run], load: &[Publish]) -> Result<Vec<Appended>> {
         let mut answer = Answer::read("publish", answer)?;
-        self.next.store(answer.count()?, Ordering::Relaxed);
+        self.home.told_next(answer.count()?);
         let mut appended: Vec<_> = load
             .iter()
             .map(|publish| Appended { events: Vec::with_capacity(publish.batch.len()), replaced: None })
@@ -158,14 +148,11 @@ impl Remote {
     /// Frees what is not retained any more: empty trips, at most as many as a look waits for.
     pub(super) async fn sweep_log(&self) -> Result<()> {
         for _ in 0..SETTLING_STEPS {
-            let mut arguments = self.arguments(Some(&self.keys[0]));
+            let mut arguments = self.home.arguments(Some(&self.home.keys[0]));
             arguments.number(0);
             arguments.push(b"sweep");
-            let within = self.server.request_timeout;
-            let answer = self.server.run(&PUBLISH, self.place.slot, &arguments, Repeat::Safe, within).await;
-            let answer = answer.map_err(|failure| failure.into_error(&self.operation()))?;
-            let next = Answer::read("publish", answer)?.count()?;
-            self.next.store(next, Ordering::Relaxed);
+            let next = self.home.show("publish", &PUBLISH, &arguments).await?.count()?;
+            self.home.told_next(next);
             if next != NOW {
                 break;
             }
