@@ -18,3 +18,32 @@ pub(crate) use self::on::{Counters, Going, MEASURES};
 
 /// The name of something that is measured, and its labels.
 pub(crate) type Named = (Cow<'static, str>, Vec<(&'static str, Arc<str>)>);
+
+/// What is measured of an object: how many measures there are, which is the length of their [`Counters`], and the name of each,
+/// which is its number too.
+macro_rules! measures {
+    (
+        $(#[$of_all:meta])*
+        $vis:vis enum $type:ident: $name:ty {
+            $($(#[$of:meta])* $measure:ident = $called:expr,)+
+        }
+    ) => {
+        $(#[$of_all])*
+        #[derive(Clone, Copy, Debug)]
+        $vis enum $type {
+            $($(#[$of])* $measure,)+
+        }
+
+        impl $type {
+            $vis const COUNT: usize = [$(Self::$measure),+].len();
+
+            fn name(self) -> $name {
+                match self {
+                    $(Self::$measure => $called,)+
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use measures;

@@ -127,7 +127,7 @@ pub use crate::pause::Paused;
 pub use crate::queue::Removed;
 
 pub(crate) use self::events::JobLog;
-pub(crate) use self::observe::COUNTERS;
+pub(crate) use self::observe::Measure;
 
 use self::builder::Options;
 use self::site::receivers;

@@ -51,7 +51,6 @@ use self::fallback::Local;
 use self::line::Lines;
 use self::request::Ask;
 use self::store::LimiterStore;
-use crate::counters::Counters;
 use crate::name::Address;
 use crate::tidelock::World;
 
@@ -83,7 +82,7 @@ struct Inner {
     limits: RwLock<Limits>,
     options: Options,
     local: Option<Local>,
-    counters: Counters<{ observe::COUNTERS }>,
+    meter: observe::Meter,
 }
 
 impl RateLimiter {

@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::site::{Object, Site};
 use super::store::Handed;
-use crate::counters::{Going, Named};
+use crate::counters::{Going, Named, measures};
 use crate::error::{Error, Result};
 use crate::name;
 use crate::time::{Clock, Timestamp};
@@ -118,17 +118,24 @@ pub(crate) fn worker_failed(site: &Site, error: &Error) {
     );
 }
 
-/// What is counted of a queue or group.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Counter {
-    Sent,
-    Received,
-    Acked,
-    Nacked,
-    DeadLettered,
-    GivenBack,
-    Stale,
-    Undecodable,
+measures! {
+    /// What is measured of a queue or group: its name of a queue, of a topic, and of the events of jobs, if it can be.
+    pub(crate) enum Measure: (&'static str, &'static str, Option<&'static str>) {
+        Sent = ("tidelock.queue.sent", "tidelock.topic.published", None),
+        Received = ("tidelock.queue.received", "tidelock.topic.received", Some("tidelock.job.events.received")),
+        Acked = ("tidelock.queue.acked", "tidelock.topic.committed", Some("tidelock.job.events.committed")),
+        Nacked = ("tidelock.queue.nacked", "tidelock.topic.nacked", Some("tidelock.job.events.nacked")),
+        DeadLettered = ("tidelock.queue.dead_lettered", "tidelock.topic.dead_lettered", None),
+        GivenBack = ("tidelock.queue.given_back", "tidelock.topic.given_back", Some("tidelock.job.events.given_back")),
+        Stale = ("tidelock.queue.stale", "tidelock.topic.stale", Some("tidelock.job.events.stale")),
+        Undecodable = ("tidelock.queue.undecodable", "tidelock.topic.undecodable", None),
+        /// Handlers.
+        Running = ("tidelock.queue.running", "tidelock.topic.running", None),
+        /// For a handler.
+        Waited = ("tidelock.queue.wait.duration", "tidelock.topic.wait.duration", None),
+        /// By a handler; counted apart, by how it ended.
+        Processed = ("tidelock.queue.process.duration", "tidelock.topic.process.duration", None),
+    }
 }
 
 /// How the run of a handler ended.
@@ -166,53 +173,32 @@ impl Ended {
     }
 }
 
-/// The numbers of the gauge of handlers that run, of how long was waited for them, and of how long they took.
-const RUNNING: usize = Counter::Undecodable as usize + 1;
-const WAITED: usize = RUNNING + 1;
-const PROCESSED: usize = WAITED + 1;
-/// How much is measured.
-pub(crate) const COUNTERS: usize = PROCESSED + Ended::COUNT;
-
 /// Adds to a counter, labelled with the queue, with topic and group, or with job and group.
-pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
-    site.counters.add(counter as usize, by, || named(site, counter));
+pub(crate) fn count(site: &Site, what: Measure, by: usize) {
+    site.counters.add(what as usize, by, || named(site, what, None));
 }
 
-fn named(site: &Site, counter: Counter) -> Option<Named> {
-    let (queue, topic) = match counter {
-        Counter::Sent => ("tidelock.queue.sent", "tidelock.topic.published"),
-        Counter::Received => ("tidelock.queue.received", "tidelock.topic.received"),
-        Counter::Acked => ("tidelock.queue.acked", "tidelock.topic.committed"),
-        Counter::Nacked => ("tidelock.queue.nacked", "tidelock.topic.nacked"),
-        Counter::DeadLettered => ("tidelock.queue.dead_lettered", "tidelock.topic.dead_lettered"),
-        Counter::GivenBack => ("tidelock.queue.given_back", "tidelock.topic.given_back"),
-        Counter::Stale => ("tidelock.queue.stale", "tidelock.topic.stale"),
-        Counter::Undecodable => ("tidelock.queue.undecodable", "tidelock.topic.undecodable"),
-    };
+fn named(site: &Site, what: Measure, ended: Option<Ended>) -> Option<Named> {
+    let (queue, topic, events) = what.name();
     let id: Arc<str> = name::shown(&site.address.id).into();
-    match &site.object {
-        Object::Queue | Object::Jobs => Some((queue.into(), vec![("queue", id)])),
-        Object::Group(group) => Some((topic.into(), vec![("topic", id), ("group", Arc::clone(group))])),
-        Object::JobGroup(_, group) => {
-            let events = match counter {
-                Counter::Received => "tidelock.job.events.received",
-                Counter::Acked => "tidelock.job.events.committed",
-                Counter::Nacked => "tidelock.job.events.nacked",
-                Counter::GivenBack => "tidelock.job.events.given_back",
-                Counter::Stale => "tidelock.job.events.stale",
-                Counter::Sent | Counter::DeadLettered | Counter::Undecodable => return None,
-            };
-            Some((events.into(), vec![("job", id), ("group", Arc::clone(group))]))
-        }
-    }
+    let (name, mut labels) = match &site.object {
+        Object::Queue => (queue, vec![("queue", id)]),
+        Object::Group(group) => (topic, vec![("topic", id), ("group", Arc::clone(group))]),
+        Object::JobGroup(_, group) => (events?, vec![("job", id), ("group", Arc::clone(group))]),
+        // Runs are measured by the worker of jobs.
+        Object::Jobs => return None,
+    };
+    labels.extend(ended.map(|ended| ("outcome", ended.text().into())));
+    Some((name.into(), labels))
 }
 
 /// A handler begins. A first delivery tells how long its message has waited for that.
 pub(super) fn begin(site: &Site, handed: &Handed) -> Option<Going> {
-    let running = site.counters.begin(RUNNING, site.clock(), || timed(site, "running", None))?;
+    let running =
+        site.counters.begin(Measure::Running as usize, site.clock(), || named(site, Measure::Running, None))?;
     if handed.attempt == 1 {
         let waited = || waited(site.clock(), handed.enqueued_at);
-        site.counters.record(WAITED, || timed(site, "wait.duration", None), waited);
+        site.counters.record(Measure::Waited as usize, || named(site, Measure::Waited, None), waited);
     }
     Some(running)
 }
@@ -225,27 +211,14 @@ pub(crate) fn waited(clock: &Clock, accepted: u64) -> Duration {
 /// A handler has ended.
 pub(super) fn end(site: &Site, running: Option<Going>, ended: Ended) {
     if let Some(running) = running {
-        let called = || timed(site, "process.duration", Some(ended));
-        site.counters.record(PROCESSED + ended as usize, called, || running.elapsed(site.clock()));
+        let called = || named(site, Measure::Processed, Some(ended));
+        site.processed.record(ended as usize, called, || running.elapsed(site.clock()));
     }
-}
-
-fn timed(site: &Site, what: &str, ended: Option<Ended>) -> Option<Named> {
-    let (kind, group) = match &site.object {
-        Object::Queue => ("queue", None),
-        Object::Group(group) => ("topic", Some(("group", Arc::clone(group)))),
-        // The handlers of jobs are measured by their own worker, and no worker reads their events.
-        Object::Jobs | Object::JobGroup(..) => return None,
-    };
-    let mut labels = vec![(kind, name::shown(&site.address.id).into())];
-    labels.extend(group);
-    labels.extend(ended.map(|ended| ("outcome", ended.text().into())));
-    Some((format!("tidelock.{kind}.{what}").into(), labels))
 }
 
 /// Reports a message that was dead-lettered because its bytes are no value of the consumer's type.
 pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
-    count(site, Counter::Undecodable, 1);
+    count(site, Measure::Undecodable, 1);
     tracing::warn!(
         messaging.destination.name = %name::shown(&site.address.id),
         messaging.message.id = id,

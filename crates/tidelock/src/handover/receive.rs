@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::held::Held;
-use super::observe::{self, Counter, Operation};
+use super::observe::{self, Measure, Operation};
 use super::receivers::{Receivers, Terms, WaitEnd};
 use super::settle::{MAX_ERROR, cut};
 use super::site::{Claims, Site};
@@ -151,7 +151,7 @@ pub(crate) async fn receive<O: Opening>(
     let span = observe::span(site, Operation::Receive, max, None);
     let received = observe::within(span, receive_as(handle, &terms, wait, max)).await?;
     if !received.is_empty() {
-        observe::count(site, Counter::Received, received.len());
+        observe::count(site, Measure::Received, received.len());
     }
     Ok(received)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::held::{Held, Receipt};
-use super::observe::{self, Counter, Operation};
+use super::observe::{self, Measure, Operation};
 use super::site::{Object, Site};
 use super::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
 use crate::check::LARGEST;
@@ -100,7 +100,7 @@ impl Settlement {
     }
 
     /// Settles; whether the delivery was still held.
-    pub(crate) async fn finish(mut self, operation: &'static str, action: Action, counter: Counter) -> Result<bool> {
+    pub(crate) async fn finish(mut self, operation: &'static str, action: Action, counter: Measure) -> Result<bool> {
         self.check(operation)?;
         let site = Arc::clone(&self.site);
         let settled = self.run(operation, action).await?;
@@ -191,13 +191,13 @@ impl Ack {
 
     async fn run(self) -> Result<bool> {
         let (verb, _) = done(&self.0.site);
-        self.0.finish(verb, Action::Ack, Counter::Acked).await
+        self.0.finish(verb, Action::Ack, Measure::Acked).await
     }
 }
 
-fn counted(site: &Site, counter: Counter, settled: Settled) -> bool {
+fn counted(site: &Site, counter: Measure, settled: Settled) -> bool {
     let done = settled == Settled::Done;
-    observe::count(site, if done { counter } else { Counter::Stale }, 1);
+    observe::count(site, if done { counter } else { Measure::Stale }, 1);
     done
 }
 
@@ -214,7 +214,7 @@ impl GiveBack {
     }
 
     async fn run(self) -> Result<bool> {
-        self.0.finish("give_back", Action::GiveBack, Counter::GivenBack).await
+        self.0.finish("give_back", Action::GiveBack, Measure::GivenBack).await
     }
 }
 
@@ -242,7 +242,7 @@ impl Bury {
 
     async fn run(self) -> Result<bool> {
         let action = Action::Bury { reason: DeadReason::Rejected, note: self.note, error: self.error };
-        self.settlement.finish("dead_letter", action, Counter::DeadLettered).await
+        self.settlement.finish("dead_letter", action, Measure::DeadLettered).await
     }
 }
 
@@ -296,9 +296,9 @@ impl Nack {
             Settled::Stale | Settled::Done => Nacked::Stale,
         };
         let counter = match nacked {
-            Nacked::Requeued { .. } => Counter::Nacked,
-            Nacked::DeadLettered => Counter::DeadLettered,
-            Nacked::Stale => Counter::Stale,
+            Nacked::Requeued { .. } => Measure::Nacked,
+            Nacked::DeadLettered => Measure::DeadLettered,
+            Nacked::Stale => Measure::Stale,
         };
         observe::count(&site, counter, 1);
         Ok(nacked)
@@ -375,7 +375,7 @@ impl AckMany {
         let span = observe::span(&site, Operation::Settle(verb), receipts.len(), None);
         let settled = observe::within(span, site.settle(receipts.iter().map(ack).collect())).await;
         let settled = settled.map_err(|error| site.context(operation, error))?;
-        Ok(settled.into_iter().map(|settled| counted(&site, Counter::Acked, settled)).collect())
+        Ok(settled.into_iter().map(|settled| counted(&site, Measure::Acked, settled)).collect())
     }
 }
 

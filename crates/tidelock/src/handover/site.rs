@@ -6,12 +6,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::observe;
+use super::observe::{Ended, Measure};
 use super::receivers::Terms;
 use super::store::{Action, Handed, Settle, Settled, Taken};
 use crate::bell::Bell;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
+use crate::job;
 use crate::lifecycle::Hold;
 use crate::name::{self, Address};
 use crate::proof::Moment;
@@ -60,9 +61,11 @@ pub(crate) struct Site {
     untold: Mutex<VecDeque<GapView>>,
     /// Whether there is any: read without the lock.
     any_untold: AtomicBool,
-    pub(super) counters: Counters<{ observe::COUNTERS }>,
+    pub(super) counters: Counters<{ Measure::COUNT }>,
     /// Of jobs.
-    pub(crate) job_counters: Counters<{ crate::job::COUNTERS }>,
+    pub(crate) job_counters: Counters<{ job::Measure::COUNT }>,
+    /// Of handlers, by how they ended.
+    pub(crate) processed: Counters<{ Ended::COUNT }>,
 }
 
 impl Site {
@@ -79,6 +82,7 @@ impl Site {
             any_untold,
             counters: Counters::new(),
             job_counters: Counters::new(),
+            processed: Counters::new(),
         }
     }
 

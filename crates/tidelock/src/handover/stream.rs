@@ -13,7 +13,7 @@ use futures_util::{FutureExt, stream};
 
 use self::prefetch::Prefetched;
 use super::held::Held;
-use super::observe::{self, Counter};
+use super::observe::{self, Measure};
 use super::receive::{Opening, Wish, claim_now, open_one};
 use super::receivers::{Receivers, Terms, WaitEnd};
 use super::site::Claims;
@@ -191,7 +191,7 @@ impl<O: Opening> Source<O> {
                 }
             };
             if let Some(item) = item {
-                observe::count(self.handle.site(), Counter::Received, 1);
+                observe::count(self.handle.site(), Measure::Received, 1);
                 return Some(Ok(item));
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::held::Held;
-use crate::counters::{Going, Named};
+use crate::counters::{Going, Named, measures};
 use crate::error::Error;
 use crate::handover::Site;
 pub(super) use crate::handover::observe::{Ended, failed, within, worker_failed};
@@ -22,69 +22,60 @@ pub(super) fn process_span(held: &Held) -> tracing::Span {
     messaging_span!("tidelock::job", "job", names, "", held.site, 1_usize, run.id, &run.content.trace)
 }
 
-/// What is counted of jobs.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Counter {
-    Submitted,
-    Started,
-    Completed,
-    Retried,
-    Failed,
-    Stale,
-    GivenBack,
-    Undecodable,
+measures! {
+    /// What is measured of jobs.
+    pub(crate) enum Measure: &'static str {
+        Submitted = "tidelock.job.submitted",
+        Started = "tidelock.job.started",
+        Completed = "tidelock.job.completed",
+        Retried = "tidelock.job.retried",
+        Failed = "tidelock.job.failed",
+        Stale = "tidelock.job.stale",
+        GivenBack = "tidelock.job.given_back",
+        Undecodable = "tidelock.job.undecodable",
+        /// Handlers.
+        Running = "tidelock.job.running",
+        /// For a handler.
+        Waited = "tidelock.job.wait.duration",
+        /// By a handler; counted apart, by how it ended.
+        Processed = "tidelock.job.process.duration",
+    }
 }
-
-/// The numbers of the gauge of handlers that run, of how long was waited for them, and of how long they took.
-const RUNNING: usize = Counter::Undecodable as usize + 1;
-const WAITED: usize = RUNNING + 1;
-const PROCESSED: usize = WAITED + 1;
-/// How much is measured.
-pub(crate) const COUNTERS: usize = PROCESSED + Ended::COUNT;
 
 /// Adds to a counter, labelled with the job's name.
-pub(super) fn count(site: &Site, counter: Counter, by: usize) {
-    let name = match counter {
-        Counter::Submitted => "tidelock.job.submitted",
-        Counter::Started => "tidelock.job.started",
-        Counter::Completed => "tidelock.job.completed",
-        Counter::Retried => "tidelock.job.retried",
-        Counter::Failed => "tidelock.job.failed",
-        Counter::Stale => "tidelock.job.stale",
-        Counter::GivenBack => "tidelock.job.given_back",
-        Counter::Undecodable => "tidelock.job.undecodable",
-    };
-    site.job_counters.add(counter as usize, by, || Some(named(site, name, None)));
+pub(super) fn count(site: &Site, what: Measure, by: usize) {
+    site.job_counters.add(what as usize, by, || Some(named(site, what, None)));
 }
 
-fn named(site: &Site, name: &'static str, ended: Option<Ended>) -> Named {
+fn named(site: &Site, what: Measure, ended: Option<Ended>) -> Named {
     let mut labels = vec![("job", name::shown(&site.address.id).into())];
     labels.extend(ended.map(|ended| ("outcome", ended.text().into())));
-    (name.into(), labels)
+    (what.name().into(), labels)
 }
 
 /// A handler begins. A first attempt tells how long its job has waited for that.
 pub(super) fn begin(held: &Held) -> Option<Going> {
     let (site, run) = (&held.site, &held.run);
     let counters = &site.job_counters;
-    let running = counters.begin(RUNNING, site.clock(), || Some(named(site, "tidelock.job.running", None)))?;
+    let running =
+        counters.begin(Measure::Running as usize, site.clock(), || Some(named(site, Measure::Running, None)))?;
     if run.attempt == 1 {
-        let called = || Some(named(site, "tidelock.job.wait.duration", None));
-        counters.record(WAITED, called, || waited(site.clock(), run.submitted_at));
+        let called = || Some(named(site, Measure::Waited, None));
+        counters.record(Measure::Waited as usize, called, || waited(site.clock(), run.submitted_at));
     }
     Some(running)
 }
 
 /// A handler has ended.
 pub(super) fn end(site: &Site, running: &Going, ended: Ended) {
-    let called = || Some(named(site, "tidelock.job.process.duration", Some(ended)));
-    site.job_counters.record(PROCESSED + ended as usize, called, || running.elapsed(site.clock()));
+    let called = || Some(named(site, Measure::Processed, Some(ended)));
+    site.processed.record(ended as usize, called, || running.elapsed(site.clock()));
 }
 
 /// Reports a job that ends because its input is no value of the worker's type.
 pub(super) fn undecodable(held: &Held, error: &str) {
     let site = &held.site;
-    count(site, Counter::Undecodable, 1);
+    count(site, Measure::Undecodable, 1);
     tracing::warn!(
         messaging.destination.name = %name::shown(&site.address.id),
         messaging.message.id = held.run.id,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::{Options, RunOptions};
 use super::id::JobId;
-use super::observe::{self, Counter};
+use super::observe::{self, Measure};
 use super::site::{full, misfit, store_of};
 use super::store::{Acceptance, Accepted, Key, KeyKind, KeyLife, MAX_BATCH, NewJob};
 use crate::backoff::Backoff;
@@ -199,7 +199,7 @@ async fn submit(site: &Site, operation: &str, batch: Vec<NewJob>) -> Result<Vec<
     let accepted = observe::within(span, store_of(site).submit(&site.address, batch)).await;
     match accepted.map_err(|error| site.context(operation, error))? {
         Accepted::All(accepted) => {
-            observe::count(site, Counter::Submitted, count);
+            observe::count(site, Measure::Submitted, count);
             let submitted = accepted.into_iter().map(|acceptance| match acceptance {
                 Acceptance::New { id } => Ok(Submitted { id: JobId(id), duplicate: false }),
                 Acceptance::Duplicate { id } => Ok(Submitted { id: JobId(id), duplicate: true }),

@@ -10,7 +10,7 @@ use crate::counters::{Going, MEASURES};
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::mutex::agenda::{Entry, Item};
-use crate::mutex::observe::{Counter, Meter};
+use crate::mutex::observe::{Measure, Meter};
 use crate::mutex::room::{Entered, RETRY, Room};
 use crate::mutex::seat::{Grant, Seat};
 use crate::mutex::store::{Effort, Outcome, Step};
@@ -127,13 +127,13 @@ impl Holding {
     fn ended(&self, now: Moment) -> Option<GrantEnd> {
         let end = self.lock().end(now);
         if end.is_some_and(|end| end != GrantEnd::Finished) {
-            self.over(Some(Counter::Lost));
+            self.over(Some(Measure::Lost));
         }
         end
     }
 
     /// It is held no more; with `counter`, what has become of it, of which the first counts.
-    fn over(&self, counter: Option<Counter>) {
+    fn over(&self, counter: Option<Measure>) {
         if !MEASURES {
             return;
         }
@@ -175,7 +175,7 @@ impl Holding {
         let lost = state.end != Some(GrantEnd::Finished);
         let planned = state.planned.take();
         drop(state);
-        self.over(lost.then_some(Counter::Lost));
+        self.over(lost.then_some(Measure::Lost));
         if let Some(entry) = planned {
             self.room.unplan(entry);
         }
@@ -217,7 +217,7 @@ impl Holding {
         drop(changing);
         match answer {
             Ok(Some(left)) => {
-                self.meter.count(Counter::Renewed);
+                self.meter.count(Measure::Renewed);
                 self.confirmed(start, left, lease);
             }
             Ok(None) => self.not_owner(),
@@ -297,7 +297,7 @@ impl Holding {
         drop(changing);
         match answer {
             Ok(Some(left)) => {
-                self.meter.count(Counter::Extended);
+                self.meter.count(Measure::Extended);
                 self.confirmed(start, left, lease);
                 Ok(self.ended_by_now().is_none())
             }
@@ -323,14 +323,14 @@ impl Holding {
         match self.release_once().await {
             Ok(release) => {
                 let was_lost = release == Release::WasLost;
-                self.over(Some(if was_lost { Counter::Lost } else { Counter::Released }));
+                self.over(Some(if was_lost { Measure::Lost } else { Measure::Released }));
                 self.room.forget(self.seat.ask.token);
                 drop(hold);
                 Ok(release)
             }
             Err(error) => {
                 // What the repeated release finds is not told.
-                self.over(Some(Counter::Released));
+                self.over(Some(Measure::Released));
                 let room = Arc::clone(&self.room);
                 room.background(self.release_later(hold));
                 Err(error)

@@ -3,40 +3,39 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::counters::{Counters, Going, Named};
+use crate::counters::{Counters, Going, Named, measures};
 use crate::name;
 use crate::time::Clock;
 
-/// What is counted of a mutex.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Counter {
-    Acquired,
-    /// Asked once, and somebody else had it.
-    Refused,
-    /// Waited in vain.
-    TimedOut,
-    Released,
-    Extended,
-    Renewed,
-    Lost,
+measures! {
+    /// What is measured of a mutex.
+    pub(super) enum Measure: &'static str {
+        Acquired = "tidelock.mutex.acquired",
+        /// Asked once, and somebody else had it.
+        Refused = "tidelock.mutex.refused",
+        /// Waited in vain.
+        TimedOut = "tidelock.mutex.timed_out",
+        Released = "tidelock.mutex.released",
+        Extended = "tidelock.mutex.extended",
+        Renewed = "tidelock.mutex.renewed",
+        Lost = "tidelock.mutex.lost",
+        Held = "tidelock.mutex.held",
+        HeldFor = "tidelock.mutex.hold.duration",
+    }
 }
-
-/// The numbers of what is measured beside them.
-const HELD: usize = Counter::Lost as usize + 1;
-const HELD_FOR: usize = HELD + 1;
-const WAITED: usize = HELD_FOR + 1;
-const COUNT: usize = WAITED + 2;
 
 /// The counters of a mutex, all labelled with its id.
 #[derive(Debug)]
 pub(crate) struct Meter {
     id: Arc<str>,
-    counters: Counters<COUNT>,
+    counters: Counters<{ Measure::COUNT }>,
+    /// By what came of it.
+    waited: Counters<2>,
 }
 
 impl Meter {
     pub(super) fn new(id: &Arc<str>) -> Self {
-        Self { id: Arc::clone(id), counters: Counters::new() }
+        Self { id: Arc::clone(id), counters: Counters::new(), waited: Counters::new() }
     }
 
     /// The id of the mutex.
@@ -44,36 +43,27 @@ impl Meter {
         &self.id
     }
 
-    pub(super) fn count(&self, counter: Counter) {
-        let name = match counter {
-            Counter::Acquired => "tidelock.mutex.acquired",
-            Counter::Refused => "tidelock.mutex.refused",
-            Counter::TimedOut => "tidelock.mutex.timed_out",
-            Counter::Released => "tidelock.mutex.released",
-            Counter::Extended => "tidelock.mutex.extended",
-            Counter::Renewed => "tidelock.mutex.renewed",
-            Counter::Lost => "tidelock.mutex.lost",
-        };
-        self.counters.add(counter as usize, 1, || Some(self.named(name, None)));
+    pub(super) fn count(&self, what: Measure) {
+        self.counters.add(what as usize, 1, || Some(self.named(what.name(), None)));
     }
 
     /// A call that was to wait has its answer.
     pub(super) fn waited(&self, acquired: bool, waited: impl FnOnce() -> Duration) {
         let outcome = if acquired { "acquired" } else { "timed_out" };
         let called = || Some(self.named("tidelock.mutex.wait.duration", Some(outcome)));
-        self.counters.record(WAITED + usize::from(acquired), called, waited);
+        self.waited.record(usize::from(acquired), called, waited);
     }
 
     /// A grant begins.
     pub(super) fn held(&self, clock: &Clock) -> Option<Going> {
-        self.counters.begin(HELD, clock, || Some(self.named("tidelock.mutex.held", None)))
+        self.counters.begin(Measure::Held as usize, clock, || Some(self.named(Measure::Held.name(), None)))
     }
 
     /// A grant is over.
     pub(super) fn over(&self, held: Option<Going>, clock: &Clock) {
         if let Some(held) = held {
-            let called = || Some(self.named("tidelock.mutex.hold.duration", None));
-            self.counters.record(HELD_FOR, called, || held.elapsed(clock));
+            let called = || Some(self.named(Measure::HeldFor.name(), None));
+            self.counters.record(Measure::HeldFor as usize, called, || held.elapsed(clock));
         }
     }
 

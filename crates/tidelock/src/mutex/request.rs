@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::guard::Guard;
 use crate::mutex::holding::Holding;
-use crate::mutex::observe::Counter;
+use crate::mutex::observe::Measure;
 use crate::mutex::room::{Entered, Room};
 use crate::mutex::seat::{Grant, Standing, State};
 use crate::mutex::store::{Ask, Effort, MAX_WAITING, Spot, Step, Token};
@@ -71,9 +71,9 @@ impl Question {
         let waits = self.wait.is_some_and(|wait| !wait.is_zero());
         let acquired = matches!(locked, Locked::Guard(_));
         meter.count(match (acquired, waits) {
-            (true, _) => Counter::Acquired,
-            (false, true) => Counter::TimedOut,
-            (false, false) => Counter::Refused,
+            (true, _) => Measure::Acquired,
+            (false, true) => Measure::TimedOut,
+            (false, false) => Measure::Refused,
         });
         if waits {
             meter.waited(acquired, || room.clock().tick().since(start));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::fallback::Local;
 use super::limit::{Limit, Limits};
+use super::observe::Meter;
 use super::{Inner, RateLimiter};
-use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::name::{self, Address};
 use crate::tidelock::{Tidelock, World};
@@ -149,7 +149,7 @@ impl Inner {
             address,
             options,
             local,
-            counters: Counters::new(),
+            meter: Meter::new(),
         }
     }
 }

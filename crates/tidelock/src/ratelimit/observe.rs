@@ -4,33 +4,43 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::verdict::{DecidedBy, Verdict};
-use crate::counters::{Going, Named};
+use crate::counters::{Counters, Going, Named};
 
-/// Verdicts, by outcome and by who decided, come first; the rest is of calls that wait.
-const WAITING: usize = 6;
-const WAITED: usize = WAITING + 1;
-/// How much is measured.
-pub(super) const COUNTERS: usize = WAITED + 2;
+/// Who may decide.
+const DECIDERS: usize = DecidedBy::Assumed as usize + 1;
+
+/// What is measured of a limiter.
+#[derive(Debug)]
+pub(super) struct Meter {
+    /// By who decided, and by outcome.
+    verdicts: [Counters<2>; DECIDERS],
+    waiting: Counters<1>,
+    /// By outcome.
+    waited: Counters<2>,
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        Self { verdicts: [const { Counters::new() }; DECIDERS], waiting: Counters::new(), waited: Counters::new() }
+    }
+}
 
 /// Says to the outside what was decided.
 pub(super) fn tell(inner: &Inner, verdict: &Verdict) {
     let id = &*inner.address.id;
     tracing::trace!(limiter = id, limited = verdict.limited, decided_by = ?verdict.decided_by, "rate limit judged");
-    let number = 2 * verdict.decided_by as usize + usize::from(verdict.limited);
-    inner.counters.add(number, 1, || {
-        let decided_by = match verdict.decided_by {
-            DecidedBy::Backend => "backend",
-            DecidedBy::Local => "local",
-            DecidedBy::Assumed => "assumed",
-        };
-        let labels = vec![("outcome", outcome(verdict).into()), ("decided_by", decided_by.into())];
+    let verdicts = &inner.meter.verdicts[verdict.decided_by as usize];
+    verdicts.add(usize::from(verdict.limited), 1, || {
+        let decided_by = verdict.decided_by.to_string().into();
+        let labels = vec![("outcome", outcome(verdict).into()), ("decided_by", decided_by)];
         Some(named(inner, "tidelock.ratelimit.verdicts", labels))
     });
 }
 
 /// An `acquire` begins.
 pub(super) fn begin(inner: &Inner) -> Option<Going> {
-    inner.counters.begin(WAITING, &inner.world.clock, || Some(named(inner, "tidelock.ratelimit.waiting", Vec::new())))
+    let called = || Some(named(inner, "tidelock.ratelimit.waiting", Vec::new()));
+    inner.meter.waiting.begin(0, &inner.world.clock, called)
 }
 
 /// An `acquire` has its verdict.
@@ -39,7 +49,7 @@ pub(super) fn end(inner: &Inner, waiting: Option<Going>, verdict: &Verdict) {
         let labels = || vec![("outcome", outcome(verdict).into())];
         let called = || Some(named(inner, "tidelock.ratelimit.wait.duration", labels()));
         let elapsed = || waiting.elapsed(&inner.world.clock);
-        inner.counters.record(WAITED + usize::from(verdict.limited), called, elapsed);
+        inner.meter.waited.record(usize::from(verdict.limited), called, elapsed);
     }
 }
 

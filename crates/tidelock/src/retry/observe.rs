@@ -41,21 +41,20 @@ impl<E, N: FnMut(&Retrying<'_, E>)> Observe<E> for N {
     }
 }
 
-/// Of all calls of the process: a call that is retried has no name.
-static COUNTERS: Counters<{ GAVE_UP + 7 }> = Counters::new();
-
-const ATTEMPTS: usize = 0;
-const RETRIES: usize = 1;
-const GAVE_UP: usize = 2;
+// Of all calls of the process: a call that is retried has no name.
+static ATTEMPTS: Counters<1> = Counters::new();
+static RETRIES: Counters<1> = Counters::new();
+/// By the reason.
+static GAVE_UP: Counters<{ GaveUp::ShuttingDown as usize + 1 }> = Counters::new();
 
 /// An attempt begins.
 pub(super) fn attempted() {
-    COUNTERS.add(ATTEMPTS, 1, || Some(("tidelock.retry.attempts".into(), Vec::new())));
+    ATTEMPTS.add(0, 1, || Some(("tidelock.retry.attempts".into(), Vec::new())));
 }
 
 /// An attempt has failed and is going to be repeated.
 pub(super) fn retried() {
-    COUNTERS.add(RETRIES, 1, || Some(("tidelock.retry.retries".into(), Vec::new())));
+    RETRIES.add(0, 1, || Some(("tidelock.retry.retries".into(), Vec::new())));
 }
 
 /// A call has given up.
@@ -70,5 +69,5 @@ pub(super) fn gave_up(reason: GaveUp) {
         GaveUp::ShuttingDown => "shutting_down",
     };
     let called = || Some(("tidelock.retry.gave_up".into(), vec![("reason", word.into())]));
-    COUNTERS.add(GAVE_UP + reason as usize, 1, called);
+    GAVE_UP.add(reason as usize, 1, called);
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::error::{Error, as_optional_text};
 use crate::handover::background::Report;
-use crate::handover::observe::Counter;
+use crate::handover::observe::Measure;
 use crate::handover::store::{Action, Settled};
 
 /// What a worker did, from its start to its end.
@@ -58,12 +58,12 @@ impl Report for WorkerReport {
 
 impl WorkerStats {
     /// Counts what became of a message.
-    pub(super) fn count(&mut self, counter: Counter) {
+    pub(super) fn count(&mut self, counter: Measure) {
         let field = match counter {
-            Counter::Stale => &mut self.stale,
-            Counter::Nacked => &mut self.nacked,
-            Counter::DeadLettered => &mut self.dead,
-            Counter::GivenBack => &mut self.given_back,
+            Measure::Stale => &mut self.stale,
+            Measure::Nacked => &mut self.nacked,
+            Measure::DeadLettered => &mut self.dead,
+            Measure::GivenBack => &mut self.given_back,
             _ => &mut self.acked,
         };
         *field += 1;
@@ -76,12 +76,12 @@ impl WorkerStats {
 }
 
 /// What the outcome of a settle is counted as.
-pub(super) fn counted_as(action: &Action, settled: Settled) -> Counter {
+pub(super) fn counted_as(action: &Action, settled: Settled) -> Measure {
     match (action, settled) {
-        (_, Settled::Stale) => Counter::Stale,
-        (_, Settled::Requeued { .. }) => Counter::Nacked,
-        (_, Settled::DeadLettered) | (Action::Bury { .. }, _) => Counter::DeadLettered,
-        (Action::GiveBack, _) => Counter::GivenBack,
-        _ => Counter::Acked,
+        (_, Settled::Stale) => Measure::Stale,
+        (_, Settled::Requeued { .. }) => Measure::Nacked,
+        (_, Settled::DeadLettered) | (Action::Bury { .. }, _) => Measure::DeadLettered,
+        (Action::GiveBack, _) => Measure::GivenBack,
+        _ => Measure::Acked,
     }
 }

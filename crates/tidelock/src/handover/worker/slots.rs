@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::handover::background::Control;
 use crate::handover::ending::StopOrder;
 use crate::handover::held::Held;
-use crate::handover::observe::{self, Counter, Ended};
+use crate::handover::observe::{self, Ended, Measure};
 use crate::handover::receive::undecodable;
 use crate::handover::receivers::Receivers;
 use crate::handover::settle::{MAX_ERROR, cut_or_none};
@@ -322,7 +322,7 @@ impl Shared {
             observe::failed(&told, ended.text());
         }
         observe::end(site, running, ended);
-        observe::count(site, Counter::Received, 1);
+        observe::count(site, Measure::Received, 1);
         Some(action)
     }
 

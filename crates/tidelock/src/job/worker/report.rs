@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::error::{Error, as_optional_text};
 use crate::handover::Report;
-use crate::job::observe::Counter;
+use crate::job::observe::Measure;
 use crate::job::store::{Action, JobState, Settled};
 
 /// What a worker of jobs did, from its start to its end.
@@ -58,12 +58,12 @@ impl Report for JobWorkerReport {
 
 impl JobWorkerStats {
     /// Counts what became of a run.
-    pub(super) fn count(&mut self, counter: Counter) {
+    pub(super) fn count(&mut self, counter: Measure) {
         let field = match counter {
-            Counter::Stale => &mut self.stale,
-            Counter::Completed => &mut self.completed,
-            Counter::Failed => &mut self.failed,
-            Counter::GivenBack => &mut self.given_back,
+            Measure::Stale => &mut self.stale,
+            Measure::Completed => &mut self.completed,
+            Measure::Failed => &mut self.failed,
+            Measure::GivenBack => &mut self.given_back,
             _ => &mut self.retried,
         };
         *field += 1;
@@ -76,12 +76,12 @@ impl JobWorkerStats {
 }
 
 /// What the outcome of the settle that ended a run is counted as.
-pub(super) fn counted_as(action: &Action, settled: Settled) -> Counter {
+pub(super) fn counted_as(action: &Action, settled: Settled) -> Measure {
     match (settled, action) {
-        (Settled::Stale | Settled::Cancelled, _) => Counter::Stale,
-        (Settled::Ended(JobState::Completed), _) => Counter::Completed,
-        (Settled::Ended(_), _) => Counter::Failed,
-        (_, Action::Release) => Counter::GivenBack,
-        _ => Counter::Retried,
+        (Settled::Stale | Settled::Cancelled, _) => Measure::Stale,
+        (Settled::Ended(JobState::Completed), _) => Measure::Completed,
+        (Settled::Ended(_), _) => Measure::Failed,
+        (_, Action::Release) => Measure::GivenBack,
+        _ => Measure::Retried,
     }
 }

@@ -15,7 +15,7 @@ use crate::counters::Going;
 use crate::handover::{Control, Receivers, Signal, Site, StopOrder};
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
-use crate::job::observe::{self, Counter};
+use crate::job::observe::{self, Measure};
 use crate::job::site::store_of;
 use crate::job::stop::StopReason;
 use crate::job::store::{Action, FailureCode, JobStore, Run, Settle, Settled};
@@ -119,9 +119,9 @@ impl Shared {
         let mut older = Vec::new();
         for (&(_, other), run) in state.running.range((id, 0)..=(id, u64::MAX)) {
             if other > fence {
-                state.stats.count(Counter::Stale);
+                state.stats.count(Measure::Stale);
                 drop(state);
-                observe::count(self.site(), Counter::Stale, 1);
+                observe::count(self.site(), Measure::Stale, 1);
                 return None;
             }
             older.push(Arc::clone(run));
@@ -134,7 +134,7 @@ impl Shared {
         held.begin();
         let listener = Arc::downgrade(&held) as Weak<dyn Cancellable>;
         self.ears.listen(fence, listener);
-        observe::count(self.site(), Counter::Started, 1);
+        observe::count(self.site(), Measure::Started, 1);
         Some(Beginning { held, older })
     }
 
@@ -157,13 +157,13 @@ impl Shared {
                 let settle = held.settle_with(end.progress, action);
                 state.outbox.push(Finished { held: Arc::clone(held), settle });
             } else {
-                state.stats.count(Counter::Stale);
+                state.stats.count(Measure::Stale);
                 stale = true;
             }
         }
         drop(state);
         if stale {
-            observe::count(self.site(), Counter::Stale, 1);
+            observe::count(self.site(), Measure::Stale, 1);
         }
         self.changed.notify_one();
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::codec::Value;
 use crate::draft::{self, Draft, When};
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::observe::{self, Counter, Operation};
+use crate::handover::observe::{self, Measure, Operation};
 use crate::queue::message::MessageId;
 use crate::queue::store::{Accepted, MAX_BATCH, NewMessage};
 use crate::queue::{Queue, store_of};
@@ -122,7 +122,7 @@ impl<T: Value> SendRequest<T> {
         match accepted.map_err(|error| site.context("send", error))? {
             Accepted::All(sent) => {
                 let (id, duplicate) = *sent.first().expect("a batch of one has one answer");
-                observe::count(site, Counter::Sent, usize::from(!duplicate));
+                observe::count(site, Measure::Sent, usize::from(!duplicate));
                 Ok(Sent { id: MessageId(id), duplicate })
             }
             Accepted::Full { depth, limit, .. } => Err(site.context("send", full(depth, limit))),
@@ -178,7 +178,7 @@ impl<T: Value> SendMany<T> {
         let accepted = observe::within(span, store_of(site).send(&site.address, batch)).await;
         match accepted.map_err(|error| site.context("send_many", error))? {
             Accepted::All(sent) => {
-                observe::count(site, Counter::Sent, sent.iter().filter(|(_, duplicate)| !duplicate).count());
+                observe::count(site, Measure::Sent, sent.iter().filter(|(_, duplicate)| !duplicate).count());
                 Ok(sent.into_iter().map(|(id, duplicate)| Sent { id: MessageId(id), duplicate }).collect())
             }
             Accepted::Full { index, depth, limit } => {

@@ -4,50 +4,26 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::{Happening, SkippedBy};
-use crate::counters::{Counters, Going, Named};
+use crate::counters::{Counters, Going, Named, measures};
 use crate::name;
 use crate::time::Clock;
 
-/// What is measured, by number.
-#[derive(Clone, Copy, Debug)]
-enum Number {
-    Leading,
-    LeaderChanges,
-    Submitted,
-    Lateness,
-    Failed,
-    Retried,
-    DeadLettered,
-    TriggersSubmitted,
-    TriggersFailed,
-    TriggersRejected,
-    TickErrors,
-    StaleWrites,
-    EventsLost,
-    /// The first of them, one for each reason.
-    Skipped,
-}
-
-const COUNT: usize = Number::Skipped as usize + 5;
-
-impl Number {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Leading => "tidelock.scheduler.leading",
-            Self::LeaderChanges => "tidelock.scheduler.leader_changes",
-            Self::Submitted => "tidelock.scheduler.dispatch.submitted",
-            Self::Lateness => "tidelock.scheduler.dispatch.lateness",
-            Self::Failed => "tidelock.scheduler.dispatch.failed",
-            Self::Retried => "tidelock.scheduler.dispatch.retried",
-            Self::DeadLettered => "tidelock.scheduler.dispatch.dead_lettered",
-            Self::Skipped => "tidelock.scheduler.dispatch.skipped",
-            Self::TriggersSubmitted => "tidelock.scheduler.trigger.submitted",
-            Self::TriggersFailed => "tidelock.scheduler.trigger.failed",
-            Self::TriggersRejected => "tidelock.scheduler.trigger.rejected",
-            Self::TickErrors => "tidelock.scheduler.tick_errors",
-            Self::StaleWrites => "tidelock.scheduler.stale_writes",
-            Self::EventsLost => "tidelock.scheduler.events_lost",
-        }
+measures! {
+    /// What is measured of a scheduler.
+    enum Measure: &'static str {
+        Leading = "tidelock.scheduler.leading",
+        LeaderChanges = "tidelock.scheduler.leader_changes",
+        Submitted = "tidelock.scheduler.dispatch.submitted",
+        Lateness = "tidelock.scheduler.dispatch.lateness",
+        Failed = "tidelock.scheduler.dispatch.failed",
+        Retried = "tidelock.scheduler.dispatch.retried",
+        DeadLettered = "tidelock.scheduler.dispatch.dead_lettered",
+        TriggersSubmitted = "tidelock.scheduler.trigger.submitted",
+        TriggersFailed = "tidelock.scheduler.trigger.failed",
+        TriggersRejected = "tidelock.scheduler.trigger.rejected",
+        TickErrors = "tidelock.scheduler.tick_errors",
+        StaleWrites = "tidelock.scheduler.stale_writes",
+        EventsLost = "tidelock.scheduler.events_lost",
     }
 }
 
@@ -55,55 +31,56 @@ impl Number {
 #[derive(Debug)]
 pub(super) struct Meter {
     id: Arc<str>,
-    counters: Counters<COUNT>,
+    counters: Counters<{ Measure::COUNT }>,
+    /// By the reason.
+    skipped: Counters<{ SkippedBy::Paused as usize + 1 }>,
     /// While it leads, if somebody listens.
     leading: Mutex<Option<Going>>,
 }
 
 impl Meter {
     pub(super) fn new(id: &Arc<str>) -> Self {
-        Self { id: Arc::clone(id), counters: Counters::new(), leading: Mutex::default() }
+        Self { id: Arc::clone(id), counters: Counters::new(), skipped: Counters::new(), leading: Mutex::default() }
     }
 
     pub(super) fn retried(&self, repeats: u32) {
         if repeats > 0 {
-            self.add(Number::Retried, u64::from(repeats));
+            self.add(Measure::Retried, u64::from(repeats));
         }
     }
 
     pub(super) fn stale_write(&self) {
-        self.add(Number::StaleWrites, 1);
+        self.add(Measure::StaleWrites, 1);
     }
 
     pub(super) fn event_lost(&self) {
-        self.add(Number::EventsLost, 1);
+        self.add(Measure::EventsLost, 1);
     }
 
     pub(super) fn tell(&self, what: &Happening) {
         match what {
             Happening::LeaderAcquired { .. } => {
-                self.add(Number::LeaderChanges, 1);
-                let number = Number::Leading;
+                self.add(Measure::LeaderChanges, 1);
+                let called = || Some(self.named(Measure::Leading.name(), None));
                 // Nobody asks how long it has led: what counts is that it does.
-                let going = self.counters.begin(number as usize, &Clock::System, || Some(self.named(number, None)));
-                self.lead(going);
+                self.lead(self.counters.begin(Measure::Leading as usize, &Clock::System, called));
             }
             Happening::LeaderLost { .. } => {
-                self.add(Number::LeaderChanges, 1);
+                self.add(Measure::LeaderChanges, 1);
                 self.lead(None);
             }
-            Happening::TickError { .. } => self.add(Number::TickErrors, 1),
+            Happening::TickError { .. } => self.add(Measure::TickErrors, 1),
             Happening::DispatchSubmitted { lateness, .. } => {
-                self.add(Number::Submitted, 1);
-                let (number, lateness) = (Number::Lateness, Duration::from_millis(*lateness));
-                self.counters.record(number as usize, || Some(self.named(number, None)), || lateness);
+                self.add(Measure::Submitted, 1);
+                let called = || Some(self.named(Measure::Lateness.name(), None));
+                self.counters.record(Measure::Lateness as usize, called, || Duration::from_millis(*lateness));
             }
             Happening::DispatchSkipped { count, reason, .. } => self.skipped(*count, *reason),
-            Happening::DispatchFailed { .. } => self.add(Number::Failed, 1),
-            Happening::DispatchDlq { .. } => self.add(Number::DeadLettered, 1),
-            Happening::TriggerSubmitted { .. } => self.add(Number::TriggersSubmitted, 1),
-            Happening::TriggerFailed { .. } => self.add(Number::TriggersFailed, 1),
-            Happening::TriggerRejected { .. } => self.add(Number::TriggersRejected, 1),
+            Happening::DispatchFailed { .. } => self.add(Measure::Failed, 1),
+            Happening::DispatchDlq { .. } => self.add(Measure::DeadLettered, 1),
+            Happening::TriggerSubmitted { .. } => self.add(Measure::TriggersSubmitted, 1),
+            Happening::TriggerFailed { .. } => self.add(Measure::TriggersFailed, 1),
+            Happening::TriggerRejected { .. } => self.add(Measure::TriggersRejected, 1),
             Happening::ScheduleRegistered { .. }
             | Happening::ScheduleUpdated { .. }
             | Happening::ScheduleUnregistered { .. }
@@ -130,18 +107,18 @@ impl Meter {
             SkippedBy::Overlap => "overlap",
             SkippedBy::Paused => "paused",
         };
-        let (number, count) = (Number::Skipped, usize::try_from(count).unwrap_or(usize::MAX));
-        self.counters.add(number as usize + by as usize, count, || Some(self.named(number, Some(reason))));
+        let called = || Some(self.named("tidelock.scheduler.dispatch.skipped", Some(reason)));
+        self.skipped.add(by as usize, usize::try_from(count).unwrap_or(usize::MAX), called);
     }
 
-    fn add(&self, number: Number, by: u64) {
+    fn add(&self, what: Measure, by: u64) {
         let by = usize::try_from(by).unwrap_or(usize::MAX);
-        self.counters.add(number as usize, by, || Some(self.named(number, None)));
+        self.counters.add(what as usize, by, || Some(self.named(what.name(), None)));
     }
 
-    fn named(&self, number: Number, reason: Option<&'static str>) -> Named {
+    fn named(&self, name: &'static str, reason: Option<&'static str>) -> Named {
         let mut labels = vec![("scheduler", name::shown(&self.id).into())];
         labels.extend(reason.map(|reason| ("reason", reason.into())));
-        (number.name().into(), labels)
+        (name.into(), labels)
     }
 }

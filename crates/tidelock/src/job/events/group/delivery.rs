@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::MAX_NACK_DELAY;
 use crate::error::{Error, Result};
-use crate::handover::observe::Counter;
+use crate::handover::observe::Measure;
 use crate::handover::store::Action;
 use crate::handover::{Ack as Commit, GiveBack, Held, Settlement, Touch};
 use crate::job::events::JobEvent;
@@ -133,7 +133,7 @@ impl Nack {
         check_duration(Error::argument, "delay", delay, Duration::ZERO, MAX_NACK_DELAY)
             .map_err(|error| settlement.context("nack", error))?;
         let action = Action::Nack { delay: whole_millis(delay), note: None, error: None };
-        settlement.finish("nack", action, Counter::Nacked).await
+        settlement.finish("nack", action, Measure::Nacked).await
     }
 }
 
