@@ -38,6 +38,12 @@ impl Address {
         Self { tenant: Arc::clone(&self.tenant), id: format!("{}\0{name}", self.id).into() }
     }
 
+    /// Refuses a bad id or tenant as an option of the builder that makes this object.
+    pub(crate) fn check_built(&self) -> Result<()> {
+        check(Error::configuration, "id", &self.id, MAX_ID)?;
+        check(Error::configuration, "tenant", &self.tenant, MAX_ID)
+    }
+
     /// Refuses a bad tenant or id as an argument of the call that is made. Of a [`part`](Self::part) each name counts for
     /// itself; ids of users were refused by their builders if they have a NUL.
     pub(crate) fn check(&self) -> Result<()> {

@@ -153,7 +153,7 @@ impl Core {
     /// The runs of a handler.
     fn runs(&self, handler: &str) -> Job<Raw, ()> {
         let address = self.site.address.part(handler);
-        JobBuilder::within(&self.site.world, &address.tenant, &address.id).at(&address)
+        JobBuilder::within(&self.site.world, address).handle()
     }
 }
 

@@ -65,6 +65,9 @@ cloned!(EphemeralBuilder<T> { setup, ttl });
 
 impl<T> fmt::Debug for EphemeralBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EphemeralBuilder").field("id", &self.setup.id).field("ttl", &self.ttl).finish_non_exhaustive()
+        f.debug_struct("EphemeralBuilder")
+            .field("id", &self.setup.object.address.id)
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
     }
 }

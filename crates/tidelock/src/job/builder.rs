@@ -13,7 +13,7 @@ use crate::backoff::{self, Backoff};
 use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
-use crate::name::{self, Address};
+use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, MINUTE, SECOND, TEN_YEARS, check_duration, whole_millis};
@@ -106,8 +106,7 @@ pub(super) struct Options<I> {
 #[must_use = "a builder does nothing until it is built"]
 pub struct JobBuilder<I, O> {
     world: Arc<World>,
-    tenant: Arc<str>,
-    id: String,
+    address: Address,
     border: Border<I>,
     run: RunOptions,
     dedup_for: Duration,
@@ -117,14 +116,13 @@ pub struct JobBuilder<I, O> {
 
 impl<I, O> JobBuilder<I, O> {
     pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
-        Self::within(&tide.world, &tide.tenant, id)
+        Self::within(&tide.world, Address::new(&tide.tenant, id))
     }
 
-    pub(crate) fn within(world: &Arc<World>, tenant: &Arc<str>, id: &str) -> Self {
+    pub(crate) fn within(world: &Arc<World>, address: Address) -> Self {
         Self {
             world: Arc::clone(world),
-            tenant: Arc::clone(tenant),
-            id: id.to_owned(),
+            address,
             border: Border::new(131_072),
             run: RunOptions {
                 attempts: 1,
@@ -260,9 +258,8 @@ impl<I, O> JobBuilder<I, O> {
         I: Value,
         O: Value,
     {
-        self.check_options().map_err(|error| error.in_context(format_args!("job {:?}", self.id)))?;
-        let address = Address::new(&self.tenant, &self.id);
-        Ok(self.at(&address))
+        self.check_options().map_err(|error| error.in_context(format_args!("job {:?}", self.address.id)))?;
+        Ok(self.handle())
     }
 
     /// What is stored with a job of these options.
@@ -270,21 +267,20 @@ impl<I, O> JobBuilder<I, O> {
         self.run.rules()
     }
 
-    /// The handle at an address that is not one of a user's: the handlers of schedulers are jobs beside them.
-    pub(crate) fn at(self, address: &Address) -> Job<I, O>
+    /// The handle, unchecked: the handlers of schedulers are jobs at addresses that no user may give.
+    pub(crate) fn handle(self) -> Job<I, O>
     where
         I: Value,
         O: Value,
     {
-        let receivers = receivers(&self.world, address);
+        let receivers = receivers(&self.world, &self.address);
         let Self { border, run, dedup_for, max_depth, .. } = self;
         let options = Options { border, rules: run.rules(), run, dedup_for, max_depth };
         Job { options: Arc::new(options), receivers, result: PhantomData }
     }
 
     fn check_options(&self) -> Result<()> {
-        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
-        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        self.address.check_built()?;
         self.run.check(Error::configuration)?;
         check_duration(Error::configuration, "dedup_for", self.dedup_for, Duration::from_millis(1), TEN_YEARS)?;
         self.border.check_limit()?;
@@ -292,10 +288,11 @@ impl<I, O> JobBuilder<I, O> {
     }
 }
 
-cloned!(JobBuilder<I, O> { world, tenant, id, border, run, dedup_for, max_depth, result });
+cloned!(JobBuilder<I, O> { world, address, border, run, dedup_for, max_depth, result });
 
 impl<I, O> fmt::Debug for JobBuilder<I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobBuilder").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()
+        let Address { tenant, id } = &self.address;
+        f.debug_struct("JobBuilder").field("id", id).field("tenant", tenant).finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use crate::backend::most;
 use crate::check;
 use crate::codec::Border;
 use crate::error::{Error, Result};
-use crate::name::{self, Address};
+use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{MINUTE, TEN_YEARS, check_duration, whole_millis};
@@ -18,9 +18,7 @@ use crate::time::{MINUTE, TEN_YEARS, check_duration, whole_millis};
 /// Options with their defaults, not checked yet.
 pub(crate) struct Setup<T> {
     world: Arc<World>,
-    tenant: Arc<str>,
-    kind: Kind,
-    pub(crate) id: String,
+    pub(crate) object: Object,
     pub(crate) border: Border<T>,
     pub(crate) max_entries: u64,
     pub(crate) event_retention: Duration,
@@ -30,7 +28,7 @@ pub(crate) struct Setup<T> {
 }
 
 cloned!(Setup<T> {
-    world, tenant, kind, id, border, max_entries, event_retention, max_events, max_event_bytes,
+    world, object, border, max_entries, event_retention, max_events, max_event_bytes,
     tombstone_retention,
 });
 
@@ -38,9 +36,7 @@ impl<T> Setup<T> {
     pub(crate) fn new(tide: &Tidelock, kind: Kind, id: &str, payload_limit: usize) -> Self {
         Self {
             world: Arc::clone(&tide.world),
-            tenant: Arc::clone(&tide.tenant),
-            kind,
-            id: id.to_owned(),
+            object: Object { kind, address: Address::new(&tide.tenant, id) },
             border: Border::new(payload_limit),
             max_entries: 10_000,
             event_retention: 5 * MINUTE,
@@ -52,7 +48,7 @@ impl<T> Setup<T> {
 
     /// Says what the definition is about.
     pub(crate) fn context(&self, error: Error) -> Error {
-        error.in_context(format_args!("{} {:?}", self.kind.word(), self.id))
+        error.in_context(format_args!("{} {:?}", self.object.kind.word(), self.object.address.id))
     }
 
     /// Checks the options and makes the handle.
@@ -65,14 +61,12 @@ impl<T> Setup<T> {
             max_event_bytes: self.max_event_bytes,
             tombstone_retention: whole_millis(self.tombstone_retention),
         };
-        let object = Object { kind: self.kind, address: Address::new(&self.tenant, &self.id) };
         let options = Options { border: self.border, bounds, ttl: ttl.map(whole_millis) };
-        Ok(Handle { site: Site::at(&self.world, &object), options: Arc::new(options) })
+        Ok(Handle { site: Site::at(&self.world, &self.object), options: Arc::new(options) })
     }
 
     fn check(&self) -> Result<()> {
-        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
-        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        self.object.address.check_built()?;
         let number = |option: &str, value, min, max| check::range(Error::configuration, option, value, min, max);
         number("max_entries", self.max_entries, 1, most(1_000_000))?;
         number("payload_limit", self.border.limit as u64, 1, most(16 << 20))?;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Tidelock;
 use crate::error::{Error, Result};
 use crate::mutex::observe::Meter;
 use crate::mutex::room::Room;
 use crate::mutex::{Mutex, check_lease};
 use crate::name::{self, Address, MAX_ID};
+use crate::tidelock::{Tidelock, World};
 use crate::time::{SECOND, TEN_YEARS, check_duration};
 
 /// What `lock` and `try_lock` do unless they are told otherwise.
@@ -31,7 +31,7 @@ pub(crate) struct Options {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct MutexBuilder {
-    tide: Tidelock,
+    world: Arc<World>,
     address: Address,
     options: Options,
 }
@@ -40,7 +40,7 @@ impl MutexBuilder {
     pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
         let options =
             Options { lease: 10 * SECOND, wait: 3 * SECOND, renews: true, owner: Arc::clone(&tide.world.process) };
-        Self { tide: tide.clone(), address: Address::new(&tide.tenant, id), options }
+        Self { world: Arc::clone(&tide.world), address: Address::new(&tide.tenant, id), options }
     }
 
     /// How long a grant lasts unless it is renewed, and so how long others wait for a holder that died.
@@ -73,16 +73,15 @@ impl MutexBuilder {
     ///
     /// *Invalid configuration*, with the option and its value.
     pub fn build(self) -> Result<Mutex> {
-        let Self { tide, address, options } = self;
+        let Self { world, address, options } = self;
         let check = || {
-            name::check(Error::configuration, "id", &address.id, MAX_ID)?;
-            name::check(Error::configuration, "tenant", &address.tenant, MAX_ID)?;
+            address.check_built()?;
             name::check(Error::configuration, "owner", &options.owner, MAX_ID)?;
             check_lease(Error::configuration, options.lease, options.renews)?;
             check_duration(Error::configuration, "wait", options.wait, Duration::ZERO, TEN_YEARS)
         };
         check().map_err(|error| error.in_context(format!("mutex {:?}", address.id)))?;
         let (options, meter) = (Arc::new(options), Arc::new(Meter::new(&address.id)));
-        Ok(Mutex { room: Room::of(&tide.world), address, options, meter, world: tide.world })
+        Ok(Mutex { room: Room::of(&world), address, options, meter, world })
     }
 }

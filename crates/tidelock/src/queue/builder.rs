@@ -10,7 +10,7 @@ use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
 use crate::handover::Terms;
-use crate::name::{self, Address};
+use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, SECOND, TEN_YEARS, check_duration, whole_millis};
@@ -34,8 +34,7 @@ pub(crate) struct Options<T> {
 #[must_use = "a builder does nothing until it is built"]
 pub struct QueueBuilder<T> {
     world: Arc<World>,
-    tenant: Arc<str>,
-    id: String,
+    address: Address,
     border: Border<T>,
     lease: Duration,
     max_deliveries: Option<u64>,
@@ -50,8 +49,7 @@ impl<T> QueueBuilder<T> {
     pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
         Self {
             world: Arc::clone(&tide.world),
-            tenant: Arc::clone(&tide.tenant),
-            id: id.to_owned(),
+            address: Address::new(&tide.tenant, id),
             border: Border::new(131_072),
             lease: 30 * SECOND,
             max_deliveries: Some(10),
@@ -146,18 +144,15 @@ impl<T> QueueBuilder<T> {
     where
         T: Value,
     {
-        let context = format!("queue {:?}", self.id);
-        let Self { world, tenant, id, .. } = &self;
-        let checked = self.check_options();
-        checked.map_err(|error| error.in_context(&context))?;
+        self.check_options().map_err(|error| error.in_context(format_args!("queue {:?}", self.address.id)))?;
         let terms = Terms {
             lease: whole_millis(self.lease),
-            consumer: Arc::clone(&world.process),
+            consumer: Arc::clone(&self.world.process),
             max_deliveries: self.max_deliveries,
             place: self.place,
             reader: None,
         };
-        let receivers = receivers(world, &Address::new(tenant, id));
+        let receivers = receivers(&self.world, &self.address);
         let options = Options {
             border: self.border,
             max_age: self.max_age.map(whole_millis),
@@ -174,8 +169,7 @@ impl<T> QueueBuilder<T> {
         let duration = |option: &str, value: Duration, min: Duration| {
             check_duration(Error::configuration, option, value, min, TEN_YEARS)
         };
-        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
-        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        self.address.check_built()?;
         duration("lease", self.lease, millisecond)?;
         if let Some(age) = self.max_age {
             duration("max_age", age, millisecond)?;
@@ -191,11 +185,12 @@ impl<T> QueueBuilder<T> {
 }
 
 cloned!(QueueBuilder<T> {
-    world, tenant, id, border, lease, max_deliveries, max_age, retention, max_nack_delay, max_depth, place,
+    world, address, border, lease, max_deliveries, max_age, retention, max_nack_delay, max_depth, place,
 });
 
 impl<T> fmt::Debug for QueueBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueBuilder").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()
+        let Address { tenant, id } = &self.address;
+        f.debug_struct("QueueBuilder").field("id", id).field("tenant", tenant).finish_non_exhaustive()
     }
 }

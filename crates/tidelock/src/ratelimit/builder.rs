@@ -8,7 +8,7 @@ use super::limit::{Limit, Limits};
 use super::observe::Meter;
 use super::{Inner, RateLimiter};
 use crate::error::{Error, Result};
-use crate::name::{self, Address};
+use crate::name::Address;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{MINUTE, SECOND, check_duration};
 
@@ -115,8 +115,7 @@ impl RateLimiterBuilder {
     }
 
     fn check(address: &Address, limits: Vec<Limit>, set: Option<Limits>, options: Options) -> Result<Limits> {
-        name::check(Error::configuration, "id", &address.id, name::MAX_ID)?;
-        name::check(Error::configuration, "tenant", &address.tenant, name::MAX_ID)?;
+        address.check_built()?;
         let millisecond = Duration::from_millis(1);
         check_duration(Error::configuration, "answer_within", options.answer_within, millisecond, MINUTE)?;
         match options.on_unavailable {

@@ -55,6 +55,6 @@ cloned!(RegistryBuilder<T> { setup });
 
 impl<T> fmt::Debug for RegistryBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryBuilder").field("id", &self.setup.id).finish_non_exhaustive()
+        f.debug_struct("RegistryBuilder").field("id", &self.setup.object.address.id).finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use crate::check;
 use crate::counters::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Lifecycle;
-use crate::name::{self, Address};
+use crate::name::Address;
 use crate::retry::model::Bucket;
 use crate::retry::store::{BudgetStore, Numbers, TOKEN, Take};
 use crate::runtime::{BoxFuture, Spawner};
@@ -287,12 +287,12 @@ impl RetryBudgetBuilder {
 
 impl Remote {
     fn new(tide: &Tidelock, id: &str) -> Result<Self> {
-        name::check(Error::configuration, "tenant", &tide.tenant, name::MAX_ID)?;
-        name::check(Error::configuration, "id", id, name::MAX_ID)?;
+        let address = Address::new(&tide.tenant, id);
+        address.check_built()?;
         Ok(Self {
             store: tide.world.backend.retry_budget(),
             local: tide.world.local().retry_budget(),
-            address: Address::new(&tide.tenant, id),
+            address,
             lifecycle: tide.world.lifecycle.clone(),
             spawner: Arc::clone(&tide.world.spawner),
             earned: AtomicU64::new(0),

@@ -58,8 +58,7 @@ pub(super) type Handlers = BTreeMap<Arc<str>, Start>;
 #[must_use = "a builder does nothing until it is built"]
 pub struct SchedulerBuilder {
     world: Arc<World>,
-    tenant: Arc<str>,
-    id: String,
+    address: Address,
     lease: Duration,
     heartbeat: Option<Duration>,
     tick: Duration,
@@ -85,8 +84,7 @@ impl SchedulerBuilder {
     pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
         Self {
             world: Arc::clone(&tide.world),
-            tenant: Arc::clone(&tide.tenant),
-            id: id.to_owned(),
+            address: Address::new(&tide.tenant, id),
             lease: 5 * SECOND,
             heartbeat: None,
             tick: Duration::from_millis(500),
@@ -122,7 +120,7 @@ impl SchedulerBuilder {
     {
         let handler = Arc::new(handler);
         let start = move |world: &Arc<World>, address: &Address, options: &Options| {
-            let job = JobBuilder::<I, ()>::within(world, &address.tenant, &address.id).at(address);
+            let job = JobBuilder::<I, ()>::within(world, address.clone()).handle();
             let handler = Arc::clone(&handler);
             let worker = job.process(move |context, input| handler(context, input));
             worker.concurrency(options.handler_concurrency).shutdown_grace(options.stop_grace).spawn()
@@ -257,7 +255,7 @@ impl SchedulerBuilder {
     /// Fails with *invalid configuration* if the id or the name of a handler is not 1..=256 bytes without NUL, a
     /// handler is given twice, or an option is out of its range.
     pub fn build(self) -> Result<Scheduler> {
-        self.check().map_err(|error| error.in_context(format_args!("scheduler {:?}", self.id)))?;
+        self.check().map_err(|error| error.in_context(format_args!("scheduler {:?}", self.address.id)))?;
         let (base, max) = self.submit_backoff;
         let options = Options {
             lease: self.lease,
@@ -277,7 +275,7 @@ impl SchedulerBuilder {
             max_schedules: self.max_schedules,
         };
         let handlers = self.handlers.into_iter().map(|(name, start)| (name.into(), start)).collect();
-        let site = Site::of(&self.world, &Address::new(&self.tenant, &self.id));
+        let site = Site::of(&self.world, &self.address);
         Ok(Scheduler { core: Arc::new(Core::new(site, options, handlers, self.targets, self.observer)) })
     }
 
@@ -290,8 +288,7 @@ impl SchedulerBuilder {
         let duration = |option: &str, value: Duration, min: Duration, max: Duration| {
             check_duration(Error::configuration, option, value, min, max)
         };
-        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
-        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        self.address.check_built()?;
         duration("lease", self.lease, ms(500), 5 * MINUTE)?;
         duration("heartbeat", self.beat(), ms(100), self.lease / 3)?;
         duration("tick", self.tick, ms(50), MINUTE)?;
@@ -325,7 +322,8 @@ impl SchedulerBuilder {
 
 impl fmt::Debug for SchedulerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SchedulerBuilder").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()
+        let Address { tenant, id } = &self.address;
+        f.debug_struct("SchedulerBuilder").field("id", id).field("tenant", tenant).finish_non_exhaustive()
     }
 }
 

@@ -111,7 +111,7 @@ impl Dispatch<'_> {
         let (rules, max_depth) = match &self.content.target {
             Target::Job { rules, max_depth, .. } => (rules.clone(), *max_depth),
             Target::Handler { .. } => {
-                let defaults = JobBuilder::<(), ()>::within(world, &self.scheduler.tenant, self.schedule);
+                let defaults = JobBuilder::<(), ()>::within(world, self.scheduler.clone());
                 (defaults.rules(), None)
             }
         };

@@ -10,7 +10,7 @@ use super::store::Settings;
 use crate::check;
 use crate::codec::{Border, Codec, Value};
 use crate::error::{BoxError, Error, Result};
-use crate::name::{self, Address};
+use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, TEN_YEARS, check_duration, whole_millis};
@@ -29,8 +29,7 @@ pub(crate) struct Options<T> {
 #[must_use = "a builder does nothing until it is built"]
 pub struct TopicBuilder<T> {
     world: Arc<World>,
-    tenant: Arc<str>,
-    id: String,
+    address: Address,
     border: Border<T>,
     retention: Option<Duration>,
     max_len: Option<u64>,
@@ -40,8 +39,7 @@ impl<T> TopicBuilder<T> {
     pub(crate) fn new(tide: &Tidelock, id: &str) -> Self {
         Self {
             world: Arc::clone(&tide.world),
-            tenant: Arc::clone(&tide.tenant),
-            id: id.to_owned(),
+            address: Address::new(&tide.tenant, id),
             border: Border::new(131_072),
             retention: Some(7 * DAY),
             max_len: None,
@@ -94,15 +92,14 @@ impl<T> TopicBuilder<T> {
     where
         T: Value,
     {
-        self.check_options().map_err(|error| error.in_context(format_args!("topic {:?}", self.id)))?;
+        self.check_options().map_err(|error| error.in_context(format_args!("topic {:?}", self.address.id)))?;
         let settings = Settings { retention: self.retention.map(whole_millis), max_len: self.max_len };
-        let site = Site::at(&self.world, &Address::new(&self.tenant, &self.id));
+        let site = Site::at(&self.world, &self.address);
         Ok(Topic { options: Arc::new(Options { border: self.border, settings }), site })
     }
 
     fn check_options(&self) -> Result<()> {
-        name::check(Error::configuration, "id", &self.id, name::MAX_ID)?;
-        name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
+        self.address.check_built()?;
         if let Some(retention) = self.retention {
             check_duration(Error::configuration, "retention", retention, Duration::from_millis(1), TEN_YEARS)?;
         }
@@ -111,10 +108,11 @@ impl<T> TopicBuilder<T> {
     }
 }
 
-cloned!(TopicBuilder<T> { world, tenant, id, border, retention, max_len });
+cloned!(TopicBuilder<T> { world, address, border, retention, max_len });
 
 impl<T> fmt::Debug for TopicBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TopicBuilder").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()
+        let Address { tenant, id } = &self.address;
+        f.debug_struct("TopicBuilder").field("id", id).field("tenant", tenant).finish_non_exhaustive()
     }
 }
