@@ -133,6 +133,11 @@ impl Error {
         Self::new(ErrorKind::InvalidConfiguration, message)
     }
 
+    /// An answer of the backend that does not fit its question: it is of another version.
+    pub(crate) fn misfit() -> Self {
+        Self::new(ErrorKind::IncompatibleFormat, "the backend's answer does not fit the question")
+    }
+
     pub(crate) fn shutting_down(operation: &str) -> Self {
         Self::shut_down().in_context(operation)
     }

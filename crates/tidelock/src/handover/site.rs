@@ -121,6 +121,11 @@ impl Site {
         error.in_context(format_args!("{operation} on {}", self.called()))
     }
 
+    /// The backend's answer does not fit what was asked.
+    pub(crate) fn misfit(&self, operation: &str) -> Error {
+        self.context(operation, Error::misfit())
+    }
+
     /// What it is called in errors.
     pub(crate) fn called(&self) -> impl fmt::Display {
         let id = name::shown(&self.address.id);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::id::JobId;
-use super::site::{change, misfit};
+use super::site::change;
 use super::store::{Change, Changes, JobState};
 use crate::changed::Changed;
 use crate::error::Result;
@@ -80,7 +80,7 @@ impl Cancel {
             Changes::Done => Ok(CancelOutcome::Cancelled),
             Changes::Refused(state) => Ok(CancelOutcome::AlreadyFinished(state)),
             Changes::Absent => Ok(CancelOutcome::NotFound),
-            _ => Err(misfit(&site, "cancel")),
+            _ => Err(site.misfit("cancel")),
         }
     }
 }
@@ -109,7 +109,7 @@ impl Retry {
             Changes::Refused(state) => Ok(RetryOutcome::NotRetryable(state)),
             Changes::KeyTaken(other) => Ok(RetryOutcome::KeyTaken(JobId(other))),
             Changes::Absent => Ok(RetryOutcome::NotFound),
-            _ => Err(misfit(&site, "retry")),
+            _ => Err(site.misfit("retry")),
         }
     }
 }
@@ -134,7 +134,7 @@ impl Remove {
             Changes::Done => Ok(Removed::Removed),
             Changes::Refused(_) => Ok(Removed::Held),
             Changes::Absent => Ok(Removed::Absent),
-            _ => Err(misfit(&site, "remove")),
+            _ => Err(site.misfit("remove")),
         }
     }
 }
@@ -191,7 +191,7 @@ fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
         Changes::Done => Ok(Changed::Yes),
         Changes::Nothing => Ok(Changed::No),
         Changes::Absent => Ok(Changed::Absent),
-        _ => Err(misfit(site, operation)),
+        _ => Err(site.misfit(operation)),
     }
 }
 
@@ -209,7 +209,7 @@ impl Delete {
         match change(&self.0, "delete", Change::Delete).await? {
             Changes::Done => Ok(true),
             Changes::Nothing | Changes::Absent => Ok(false),
-            _ => Err(misfit(&self.0, "delete")),
+            _ => Err(self.0.misfit("delete")),
         }
     }
 }

@@ -14,7 +14,7 @@ pub use self::group::{Deliveries, EventDelivery, Nack, Reader, ReaderBuilder, Re
 
 use super::id::{JobCursor, JobId};
 use super::info::Encoded;
-use super::site::{look, misfit};
+use super::site::look;
 use super::store::{EventView, EventsView, FailureCode, Happened, Look, RetryReason, View};
 use crate::codec::Codec;
 use crate::cursor::Owner;
@@ -260,7 +260,7 @@ impl JobEvents {
     async fn places(&self, operation: &str) -> Result<Option<(u64, u64)>> {
         match look(&self.site, operation, Look::Places { id: self.id.0 }).await? {
             View::Places(places) => Ok(places),
-            _ => Err(misfit(&self.site, operation)),
+            _ => Err(self.site.misfit(operation)),
         }
     }
 }
@@ -311,7 +311,7 @@ impl Read {
             },
         };
         let asked = Look::Events { id: events.id.0, after: from, max, park: false };
-        let View::Events(view) = look(site, OPERATION, asked).await? else { return Err(misfit(site, OPERATION)) };
+        let View::Events(view) = look(site, OPERATION, asked).await? else { return Err(site.misfit(OPERATION)) };
         let EventsView { missed, events: views, ended, .. } = view;
         let more = views.len() == max && !ended;
         let next = views.last().filter(|_| more).map(|(number, _)| PageToken::from(&events.cursor(*number)));

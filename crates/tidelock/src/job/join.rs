@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ears::{Ears, Joint};
 use super::id::JobId;
 use super::info::JobFailure;
-use super::site::{misfit, store_of};
+use super::site::store_of;
 use super::store::{EndView, JobState, JobStore, Look, View};
 use crate::backoff::pause_after;
 use crate::codec::{self, Codec, Value};
@@ -108,14 +108,14 @@ fn joined<O: Value>(site: &Site, codec: Codec, view: EndView) -> Result<Joined<O
         },
         (JobState::Failed, _, Some(failure)) => Ok(Joined::Failed(failure)),
         (JobState::TimedOut, _, Some(failure)) => Ok(Joined::TimedOut(failure)),
-        (JobState::Completed | JobState::Failed | JobState::TimedOut, ..) => Err(misfit(site, "join")),
+        (JobState::Completed | JobState::Failed | JobState::TimedOut, ..) => Err(site.misfit("join")),
     }
 }
 
 async fn ask(site: &Site, store: &Arc<dyn JobStore>, id: JobId, park: bool) -> Result<Option<EndView>> {
     match store.look(&site.address, Look::Join { id: id.0, park }).await? {
         View::Joined(view) => Ok(view.map(|view| *view)),
-        _ => Err(misfit(site, "join")),
+        _ => Err(site.misfit("join")),
     }
 }
 

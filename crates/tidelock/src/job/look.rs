@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::id::JobId;
 use super::info::{JobInfo, JobStats, JobSummary};
-use super::site::{look, misfit};
+use super::site::look;
 use super::store::{JobFilter, Look, View};
 use crate::codec::Codec;
 use crate::error::Result;
@@ -21,7 +21,7 @@ impl Stats {
     async fn run(self) -> Result<JobStats> {
         match look(&self.0, "stats", Look::Stats).await? {
             View::Stats(stats) => Ok(stats.into()),
-            _ => Err(misfit(&self.0, "stats")),
+            _ => Err(self.0.misfit("stats")),
         }
     }
 }
@@ -44,7 +44,7 @@ impl Get {
     async fn run(self) -> Result<Option<JobInfo>> {
         match look(&self.site, "get", Look::Get { id: self.id.0 }).await? {
             View::Job(view) => Ok(view.map(|view| JobInfo::new(*view, self.codec))),
-            _ => Err(misfit(&self.site, "get")),
+            _ => Err(self.site.misfit("get")),
         }
     }
 }
@@ -90,7 +90,7 @@ impl List {
                 let items = jobs.into_iter().map(|view| JobSummary::new(view, codec)).collect();
                 Ok(Page { items, next: next.map(PageToken) })
             }
-            _ => Err(misfit(&site, "list")),
+            _ => Err(site.misfit("list")),
         }
     }
 }

@@ -47,11 +47,6 @@ pub(super) fn full(depth: u64, limit: u64) -> Error {
     Error::new(ErrorKind::CapacityReached, text).retryable()
 }
 
-/// An answer that does not fit its question: the backend is of another version.
-pub(super) fn misfit(site: &Site, operation: &str) -> Error {
-    site.context(operation, Error::new(ErrorKind::IncompatibleFormat, "the backend's answer does not fit the question"))
-}
-
 /// What hands over the runs of one object of jobs.
 #[derive(Debug)]
 struct Runs {

@@ -149,7 +149,7 @@ async fn ask(held: &Arc<Held>) -> Result<Option<Stored>> {
         let looked = held.store.look(&site.address, Look::Memos { id: run.id, fence: run.fence }).await;
         match looked.map_err(|error| site.context(OPERATION, error)) {
             Ok(View::Memos(memos)) => return Ok(memos),
-            Ok(_) => return Err(super::site::misfit(site, OPERATION)),
+            Ok(_) => return Err(site.misfit(OPERATION)),
             Err(error) if error.is_retryable() && !held.lease_left().is_zero() => {
                 runtime::sleep(pauses.next()).await;
             }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Options, RunOptions};
 use super::id::JobId;
 use super::observe::{self, Measure};
-use super::site::{full, misfit, store_of};
+use super::site::{full, store_of};
 use super::store::{Acceptance, Accepted, Key, KeyKind, KeyLife, MAX_BATCH, NewJob};
 use crate::backoff::Backoff;
 use crate::codec::Value;
@@ -189,7 +189,7 @@ impl<I: Value> Submit<I> {
         site.check(OPERATION)?;
         let job = self.into_job().map_err(|error| site.context(OPERATION, error))?;
         let submitted = submit(site, OPERATION, vec![job]).await?;
-        submitted.into_iter().next().ok_or_else(|| misfit(site, OPERATION))
+        submitted.into_iter().next().ok_or_else(|| site.misfit(OPERATION))
     }
 }
 
@@ -204,7 +204,7 @@ async fn submit(site: &Site, operation: &str, batch: Vec<NewJob>) -> Result<Vec<
                 Acceptance::New { id } => Ok(Submitted { id: JobId(id), duplicate: false }),
                 Acceptance::Duplicate { id } => Ok(Submitted { id: JobId(id), duplicate: true }),
                 // Only runs of a schedule can overlap others.
-                Acceptance::Overlapping { .. } => Err(misfit(site, operation)),
+                Acceptance::Overlapping { .. } => Err(site.misfit(operation)),
             });
             submitted.collect()
         }

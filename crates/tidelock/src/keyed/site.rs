@@ -113,10 +113,9 @@ impl Site {
         );
     }
 
-    /// An answer that does not fit its question: the backend is of another version.
+    /// The backend's answer does not fit what was asked.
     pub(crate) fn misfit(&self, call: &Call<'_>) -> Error {
-        let text = "the backend's answer does not fit the question";
-        self.context(call, Error::new(ErrorKind::IncompatibleFormat, text))
+        self.context(call, Error::misfit())
     }
 
     pub(crate) fn cursor(&self, position: Position) -> Cursor {

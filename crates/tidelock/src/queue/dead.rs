@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Queue;
 use super::message::MessageId;
-use super::request::{change, counted, look, misfit};
+use super::request::{change, counted, look};
 use super::store::{Change, DeadFilter, DeadReason, DeadView, Look, Requeue as RequeueTerms, View};
 use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
@@ -190,7 +190,7 @@ impl<T: Value> ListDead<T> {
                 let items = views.into_iter().map(|view| DeadLetter::new(view, codec)).collect();
                 Ok(Page { items, next: next.map(PageToken) })
             }
-            _ => Err(misfit(&site, OPERATION)),
+            _ => Err(site.misfit(OPERATION)),
         }
     }
 }
@@ -208,7 +208,7 @@ impl<T: Value> GetDead<T> {
         let site = Arc::clone(self.queue.site());
         match look(&site, OPERATION, Look::GetDead { id: self.id.0 }).await? {
             View::Dead(view) => Ok(view.map(|view| DeadLetter::new(view, self.queue.options.border.codec))),
-            _ => Err(misfit(&site, OPERATION)),
+            _ => Err(site.misfit(OPERATION)),
         }
     }
 }

@@ -9,4 +9,4 @@ pub use looks::{Get, List, Peek, Stats};
 pub use send::{SendMany, SendRequest, Sent};
 
 pub(crate) use admin::{change, counted};
-pub(crate) use looks::{look, misfit};
+pub(crate) use looks::look;

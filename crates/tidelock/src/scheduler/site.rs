@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use tokio::sync::Notify;
 
 use super::store::{Change, Changes, Look, SchedulerStore, View};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::tidelock::World;
 
@@ -68,10 +68,9 @@ impl Site {
         self.store().change(&self.address, change).await.map_err(|error| self.context(operation, error))
     }
 
-    /// An answer that does not fit its question: the backend is of another version.
+    /// The backend's answer does not fit what was asked.
     pub(crate) fn misfit(&self, operation: &str) -> Error {
-        let error = Error::new(ErrorKind::IncompatibleFormat, "the backend's answer does not fit the question");
-        self.context(operation, error)
+        self.context(operation, Error::misfit())
     }
 
     /// From now on the instance is woken with the others of this process.

@@ -8,7 +8,7 @@ use super::store::{Begin, Change, Changes, Look, Position, TopicStore, View};
 use super::{Start, store};
 use crate::counters::Counters;
 use crate::cursor::Owner;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::follow::Hub;
 use crate::name::Address;
 use crate::tidelock::World;
@@ -83,10 +83,9 @@ impl Site {
         }
     }
 
-    /// An answer that does not fit its question: the backend is of another version.
+    /// The backend's answer does not fit what was asked.
     pub(crate) fn misfit(&self, operation: &str) -> Error {
-        let text = "the backend's answer does not fit the question";
-        self.context(operation, Error::new(ErrorKind::IncompatibleFormat, text))
+        self.context(operation, Error::misfit())
     }
 }
 

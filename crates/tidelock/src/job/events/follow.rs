@@ -98,8 +98,7 @@ impl Log for Tail {
         let reading = self.store.look(&self.address, Look::Events { id: self.id, after, max: READ_EVENTS, park });
         Box::pin(async move {
             let View::Events(view) = reading.await? else {
-                let text = "the backend's answer does not fit the question";
-                return Err(Error::new(ErrorKind::IncompatibleFormat, text));
+                return Err(Error::misfit());
             };
             let behind_gap = after + view.missed;
             let last = view.events.last().map_or(behind_gap, |(number, _)| *number);

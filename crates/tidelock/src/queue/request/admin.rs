@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::looks::misfit;
 use super::send::full;
 use crate::changed::Changed;
 use crate::error::Result;
@@ -32,7 +31,7 @@ pub(crate) fn counted(site: &Site, operation: &str, changes: Changes) -> Result<
         Changes::Count(count) => Ok(count),
         Changes::Removed(removed) => Ok(u64::from(removed == Removed::Removed)),
         Changes::Did(did) => Ok(u64::from(did)),
-        Changes::Full { .. } => Err(misfit(site, operation)),
+        Changes::Full { .. } => Err(site.misfit(operation)),
     }
 }
 
@@ -77,7 +76,7 @@ fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
     match changes {
         Changes::Did(true) => Ok(Changed::Yes),
         Changes::Did(false) => Ok(Changed::No),
-        _ => Err(misfit(site, operation)),
+        _ => Err(site.misfit(operation)),
     }
 }
 
@@ -108,7 +107,7 @@ impl Remove {
     async fn run(self) -> Result<Removed> {
         match change(&self.site, "remove", Change::Remove { id: self.id.0 }).await? {
             Changes::Removed(removed) => Ok(removed),
-            _ => Err(misfit(&self.site, "remove")),
+            _ => Err(self.site.misfit("remove")),
         }
     }
 }
@@ -140,7 +139,7 @@ impl Delete {
     async fn run(self) -> Result<bool> {
         match change(&self.0, "delete", Change::Delete).await? {
             Changes::Did(existed) => Ok(existed),
-            _ => Err(misfit(&self.0, "delete")),
+            _ => Err(self.0.misfit("delete")),
         }
     }
 }

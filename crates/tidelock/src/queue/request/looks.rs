@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::handover::Site;
 use crate::page::{Page, PageToken, page_limit};
 use crate::queue::Queue;
@@ -12,11 +12,6 @@ use crate::queue::store::{Look, State, View};
 use crate::queue::store_of;
 use crate::request::awaitable;
 use crate::{Codec, Value};
-
-/// An answer that does not fit its question: the backend is of another version.
-pub(crate) fn misfit(site: &Site, operation: &str) -> Error {
-    site.context(operation, Error::new(ErrorKind::IncompatibleFormat, "the backend's answer does not fit the question"))
-}
 
 pub(crate) async fn look(site: &Site, operation: &str, look: Look) -> Result<View> {
     site.check(operation)?;
@@ -41,7 +36,7 @@ impl Eye {
                 let infos = messages.into_iter().map(|view| MessageInfo::new(view, self.codec)).collect();
                 Ok((infos, next.map(PageToken)))
             }
-            _ => Err(misfit(&self.site, operation)),
+            _ => Err(self.site.misfit(operation)),
         }
     }
 }
@@ -59,7 +54,7 @@ impl Stats {
     async fn run(self) -> Result<QueueStats> {
         match look(&self.0, "stats", Look::Stats).await? {
             View::Stats(stats) => Ok(stats.into()),
-            _ => Err(misfit(&self.0, "stats")),
+            _ => Err(self.0.misfit("stats")),
         }
     }
 }
@@ -81,7 +76,7 @@ impl Get {
     async fn run(self) -> Result<Option<MessageInfo>> {
         match look(&self.eye.site, "get", Look::Get { id: self.id.0 }).await? {
             View::Message(view) => Ok(view.map(|view| MessageInfo::new(view, self.eye.codec))),
-            _ => Err(misfit(&self.eye.site, "get")),
+            _ => Err(self.eye.site.misfit("get")),
         }
     }
 }
