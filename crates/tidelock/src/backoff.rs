@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::check;
 use crate::error::{Error, Result};
-use crate::time::{HOUR, SECOND, check_duration};
+use crate::time::{HOUR, SECOND};
 
 /// How long to wait before something that failed is retried.
 ///
@@ -107,8 +107,8 @@ impl Backoff {
     /// The same for builders (`Error::configuration`) and calls (`Error::argument`) alike.
     pub(crate) fn check_as(&self, error: fn(String) -> Error, limits: &Limits) -> Result<()> {
         let Limits { base, max, longest, steepest } = *limits;
-        check_duration(error, base, self.base, Duration::ZERO, longest)?;
-        check_duration(error, max, self.cap(), self.base, longest)?;
+        check::range(error, base, self.base, Duration::ZERO, longest)?;
+        check::range(error, max, self.cap(), self.base, longest)?;
         check::range(error, "factor", self.factor, 1.0, steepest)?;
         match self.jitter {
             Jitter::Around(jitter) => check::range(error, "jitter", jitter, 0.0, 1.0),

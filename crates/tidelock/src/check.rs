@@ -1,6 +1,6 @@
 //! Checks of options and arguments that several primitives have. A refusal says what was expected and what came.
 
-use std::fmt::Display;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -11,9 +11,9 @@ pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 /// The shortest lease that is renewed in time.
 const SHORTEST_RENEWED: Duration = Duration::from_millis(100);
 
-/// Checks `min <= value <= max`, which no NaN passes, for builders (`Error::configuration`) and calls
+/// Checks `min <= value <= max` of a number or a time, which no NaN passes, for builders (`Error::configuration`) and calls
 /// (`Error::argument`) alike.
-pub(crate) fn range<N: Copy + PartialOrd + Display>(
+pub(crate) fn range<N: Copy + PartialOrd + Debug>(
     error: fn(String) -> Error,
     option: &str,
     value: N,
@@ -23,7 +23,7 @@ pub(crate) fn range<N: Copy + PartialOrd + Display>(
     if value >= min && value <= max {
         return Ok(());
     }
-    Err(error(format!("{option} must be {min}..={max}, but is {value}")))
+    Err(error(format!("{option} must be {min:?}..={max:?}, but is {value:?}")))
 }
 
 /// Checks an option of a builder that counts something, or bounds nothing.

@@ -4,15 +4,16 @@ use std::future::IntoFuture;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-#[cfg(feature = "tls")]
 use crate::backend::redis::Identity;
 use crate::backend::redis::{Access, Credentials, Redis, Settings};
+#[cfg(feature = "tls")]
+use crate::check;
 use crate::error::{Error, Result};
 use crate::lifecycle::Lifecycle;
 use crate::name;
 use crate::runtime::{BoxFuture, Spawner};
 use crate::tidelock::{DEFAULT_TENANT, Tidelock, World, process_name};
-use crate::time::{Clock, HOUR, ManualClock, check_duration};
+use crate::time::{Clock, HOUR, ManualClock};
 use crate::weak_map::WeakMap;
 
 impl Tidelock {
@@ -144,7 +145,7 @@ impl Connect {
         check("name", self.name.as_deref().unwrap_or("process"), &plain)?;
         name::check(Error::configuration, "tenant", &self.tenant, name::MAX_ID)?;
         let min = Duration::from_millis(10);
-        check_duration(Error::configuration, "request_timeout", self.request_timeout, min, HOUR)
+        check::range(Error::configuration, "request_timeout", self.request_timeout, min, HOUR)
     }
 
     async fn open(self) -> Result<Tidelock> {

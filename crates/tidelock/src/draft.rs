@@ -13,7 +13,7 @@ use crate::handover::store::{Content, Dedup, MAX_BATCH, MAX_BYTES};
 use crate::meta::Meta;
 use crate::name;
 use crate::queue::store::Due;
-use crate::time::{Clock, DAY, TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::time::{Clock, DAY, TEN_YEARS, Timestamp, whole_millis};
 
 /// A value, encoded, and what goes with it.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Draft {
             name::check(Error::argument, "dedup_key", key, name::MAX_KEY)?;
         }
         if let Some(window) = self.dedup_for {
-            check_duration(Error::argument, "dedup_for", window, Duration::from_millis(1), TEN_YEARS)?;
+            check::range(Error::argument, "dedup_for", window, Duration::from_millis(1), TEN_YEARS)?;
             if self.dedup_key.is_none() {
                 return Err(Error::argument(format!("dedup_for ({window:?}) needs a dedup_key")));
             }
@@ -109,7 +109,7 @@ impl When {
     /// Refuses arguments that are out of their range on the backend's clock.
     pub(crate) fn check(&self, clock: &Clock) -> Result<()> {
         if let Some(delay) = self.delay {
-            check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
+            check::range(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
         }
         if let (Some(delay), Some(at)) = (self.delay, self.at) {
             return Err(Error::argument(format!("either delay or at, but both came: {delay:?} and {at}")));

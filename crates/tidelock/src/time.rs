@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::calendar::Date;
 use crate::check::LARGEST;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::runtime;
 
 /// The last instant of a pinned clock, a day before the microseconds that number events and fences pass 2^53.
@@ -156,20 +156,6 @@ pub(crate) fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Resul
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 pub(crate) fn optional_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(whole_millis).serialize(serializer)
-}
-
-/// Checks `min <= value <= max`, for builders (`Error::configuration`) and calls (`Error::argument`) alike.
-pub(crate) fn check_duration(
-    error: fn(String) -> Error,
-    option: &str,
-    value: Duration,
-    min: Duration,
-    max: Duration,
-) -> Result<()> {
-    if value >= min && value <= max {
-        return Ok(());
-    }
-    Err(error(format!("{option} must be {min:?}..={max:?}, but is {value:?}")))
 }
 
 /// A clock that stands still until a test moves it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::check::{self, LARGEST};
 use crate::error::{Error, Result};
-use crate::time::{TEN_YEARS, check_duration, whole_millis};
+use crate::time::{TEN_YEARS, whole_millis};
 
 /// The filters that requests on many dead letters share, for types with a field `filter`.
 macro_rules! dead_filters {
@@ -33,7 +33,7 @@ pub(crate) use dead_filters;
 
 /// The delay of a requeue, checked, in milliseconds.
 pub(crate) fn requeue_delay(delay: Duration) -> Result<u64> {
-    check_duration(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
+    check::range(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
     Ok(whole_millis(delay))
 }
 

@@ -10,10 +10,11 @@ use super::receivers::{Receivers, Terms, WaitEnd};
 use super::settle::{MAX_ERROR, cut};
 use super::site::{Claims, Site};
 use super::store::{Action, DeadReason, Handed, Settle, Settled};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::name;
 use crate::runtime::or_never;
-use crate::time::{SECOND, TEN_YEARS, check_duration, whole_millis};
+use crate::time::{SECOND, TEN_YEARS, whole_millis};
 use crate::topic::store::GapView;
 
 /// A handle that receives, and what it makes of what was handed over.
@@ -50,7 +51,7 @@ impl Wish {
     /// Checked, and completed from the handle's.
     pub(crate) fn terms(&self, handle: &Arc<Terms>) -> Result<Arc<Terms>> {
         if let Some(lease) = self.lease {
-            check_duration(Error::argument, "lease", lease, Duration::from_millis(1), TEN_YEARS)?;
+            check::range(Error::argument, "lease", lease, Duration::from_millis(1), TEN_YEARS)?;
         }
         if let Some(consumer) = &self.consumer {
             name::check(Error::argument, "consumer", consumer, name::MAX_ID)?;
@@ -78,7 +79,7 @@ impl Wait {
 
     pub(crate) fn check(self) -> Result<Self> {
         if let Self::AtMost(wait) = self {
-            check_duration(Error::argument, "wait", wait, Duration::ZERO, TEN_YEARS)?;
+            check::range(Error::argument, "wait", wait, Duration::ZERO, TEN_YEARS)?;
         }
         Ok(self)
     }

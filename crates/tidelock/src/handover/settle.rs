@@ -13,12 +13,13 @@ use super::held::{Held, Receipt};
 use super::observe::{self, Measure, Operation};
 use super::site::{Object, Site};
 use super::store::{Action, DeadReason, MAX_BATCH, Settle, Settled};
+use crate::check;
 use crate::check::LARGEST;
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
 use crate::queue::MessageId;
 use crate::request::awaitable;
-use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::time::{TEN_YEARS, Timestamp, whole_millis};
 use crate::word::words;
 
 /// Longest stored reason, in bytes.
@@ -331,7 +332,7 @@ impl Touch {
         let site = Arc::clone(&self.settlement.site);
         let mut lease = self.settlement.lease;
         if let Some(wish) = self.lease {
-            check_duration(Error::argument, "lease", wish, Duration::from_millis(1), TEN_YEARS)
+            check::range(Error::argument, "lease", wish, Duration::from_millis(1), TEN_YEARS)
                 .map_err(|error| site.context("touch", error))?;
             lease = whole_millis(wish);
         }

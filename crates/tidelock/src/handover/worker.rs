@@ -27,7 +27,7 @@ use crate::backoff::{Backoff, Limits};
 use crate::check;
 use crate::error::{Error, Result};
 use crate::runtime::BoxFuture;
-use crate::time::{HOUR, SECOND, TEN_YEARS, check_duration};
+use crate::time::{HOUR, SECOND, TEN_YEARS};
 use crate::topic::store::GapView;
 
 /// A handler without its types: decodes a message and runs on it. An error says that it does not decode.
@@ -182,9 +182,9 @@ impl Crew {
         let prefetch = self.prefetch.unwrap_or(concurrency);
         check::range(Error::argument, "prefetch", prefetch, 0, 10_000)?;
         if let Some(timeout) = timeout {
-            check_duration(Error::argument, "timeout", timeout, Duration::from_millis(1), TEN_YEARS)?;
+            check::range(Error::argument, "timeout", timeout, Duration::from_millis(1), TEN_YEARS)?;
         }
-        check_duration(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
+        check::range(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
         backoff.check(&BACKOFF)?;
         Ok(Plan { handler, on_gap, terms, concurrency, prefetch, backoff, timeout, shutdown_grace, max_nack_delay })
     }

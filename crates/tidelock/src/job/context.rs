@@ -14,12 +14,13 @@ use super::id::JobId;
 use super::step;
 use super::stop::StopReason;
 use super::store::Action;
+use crate::check;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::meta::Meta;
 use crate::request::awaitable;
 use crate::scheduler::Slot;
-use crate::time::{TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::time::{TEN_YEARS, Timestamp, whole_millis};
 
 /// Longest progress, in bytes.
 const MAX_PROGRESS: usize = 4_096;
@@ -189,7 +190,7 @@ impl Heartbeat {
         const OPERATION: &str = "heartbeat";
         let Self { held, lease } = self;
         if let Some(lease) = lease {
-            check_duration(Error::argument, "lease", lease, Duration::from_millis(1), TEN_YEARS)
+            check::range(Error::argument, "lease", lease, Duration::from_millis(1), TEN_YEARS)
                 .and_then(|()| check_renewed(Error::argument, lease, held.policy.manual_heartbeat))
                 .map_err(|error| held.site.context(OPERATION, error))?;
         }

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::handover::{Background, Receivers, Terms};
 use crate::name;
 use crate::runtime::BoxFuture;
-use crate::time::{HOUR, SECOND, check_duration};
+use crate::time::{HOUR, SECOND};
 
 /// A handler without its types: decodes the input and runs on it. An error says that it does not decode.
 type Handler = Arc<dyn Fn(JobContext) -> Result<BoxFuture<'static, Outcome>> + Send + Sync + 'static>;
@@ -177,7 +177,7 @@ impl<I, O> JobWorker<I, O> {
     fn plan(self) -> Result<Plan> {
         let Self { handler, codec, limit, name, concurrency, shutdown_grace, .. } = self;
         check::range(Error::argument, "concurrency", concurrency, 1, 10_000)?;
-        check_duration(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
+        check::range(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
         name::check(Error::argument, "worker_name", &name, name::MAX_ID)?;
         // How long a run may be kept is said by its job.
         let terms = Arc::new(Terms { consumer: name, ..Terms::default() });

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
-use crate::time::{MINUTE, TEN_YEARS, check_duration, whole_millis};
+use crate::time::{MINUTE, TEN_YEARS, whole_millis};
 
 /// Options with their defaults, not checked yet.
 pub(crate) struct Setup<T> {
@@ -79,7 +79,7 @@ impl<T> Setup<T> {
 
 /// Checks an option of a definition: 1 ms..=10 years.
 pub(crate) fn duration(option: &str, value: Duration) -> Result<()> {
-    check_duration(Error::configuration, option, value, Duration::from_millis(1), TEN_YEARS)
+    check::range(Error::configuration, option, value, Duration::from_millis(1), TEN_YEARS)
 }
 
 /// The options that both definitions have.

@@ -19,12 +19,13 @@ use super::key::check_key;
 use super::observe::{self, Counter};
 use super::site::{Call, ChangeLog, Gap, Site};
 use super::store::{EventView, Position};
+use crate::check;
 use crate::codec::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{self, Next, within};
 use crate::request::{awaitable, opaque};
 use crate::runtime::{self, BoxFuture};
-use crate::time::{SECOND, TEN_YEARS, Timestamp, check_duration};
+use crate::time::{SECOND, TEN_YEARS, Timestamp};
 
 #[cfg(target_family = "wasm")]
 mod line;
@@ -378,7 +379,7 @@ impl<T: Value> Recv<'_, T> {
     async fn run(self) -> Result<Option<Event<T>>> {
         let call = Call::whole("recv");
         if let Some(wait) = self.wait {
-            let checked = check_duration(Error::argument, "wait", wait, Duration::ZERO, TEN_YEARS);
+            let checked = check::range(Error::argument, "wait", wait, Duration::ZERO, TEN_YEARS);
             checked.map_err(|error| self.follower.handle.site.context(&call, error))?;
             if wait.is_zero() {
                 return self.follower.receive_now().await;

@@ -8,9 +8,10 @@ use super::key::check_prefix;
 use super::observe;
 use super::site::{Call, Site};
 use super::store::{Action, Bounds, Change, Get, Kind, Life, Object, Outcome, RecordView};
+use crate::check;
 use crate::codec::{Border, Value};
 use crate::error::{Error, Result};
-use crate::time::{TEN_YEARS, check_duration, whole_millis};
+use crate::time::{TEN_YEARS, whole_millis};
 
 /// The options of a handle, checked.
 #[derive(Debug)]
@@ -121,6 +122,6 @@ impl<T: Value> Handle<T> {
 
 /// Checks a ttl that a call names, and gives it in milliseconds.
 pub(crate) fn ttl_millis(ttl: std::time::Duration) -> Result<u64> {
-    check_duration(Error::argument, "ttl", ttl, std::time::Duration::from_millis(1), TEN_YEARS)?;
+    check::range(Error::argument, "ttl", ttl, std::time::Duration::from_millis(1), TEN_YEARS)?;
     Ok(whole_millis(ttl))
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::mutex::observe::Meter;
 use crate::mutex::room::Room;
 use crate::mutex::{Mutex, check_lease};
 use crate::name::{self, Address, MAX_ID};
 use crate::tidelock::{Tidelock, World};
-use crate::time::{SECOND, TEN_YEARS, check_duration};
+use crate::time::{SECOND, TEN_YEARS};
 
 /// What `lock` and `try_lock` do unless they are told otherwise.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl MutexBuilder {
             address.check_built()?;
             name::check(Error::configuration, "owner", &options.owner, MAX_ID)?;
             check_lease(Error::configuration, options.lease, options.renews)?;
-            check_duration(Error::configuration, "wait", options.wait, Duration::ZERO, TEN_YEARS)
+            check::range(Error::configuration, "wait", options.wait, Duration::ZERO, TEN_YEARS)
         };
         check().map_err(|error| error.in_context(format!("mutex {:?}", address.id)))?;
         let (options, meter) = (Arc::new(options), Arc::new(Meter::new(&address.id)));

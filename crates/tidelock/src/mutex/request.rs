@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::guard::Guard;
 use crate::mutex::holding::Holding;
@@ -17,7 +18,7 @@ use crate::mutex::{Holder, Holding as Look, Locked, Mutex, NotAcquired, Scoped, 
 use crate::name::digest_if_long;
 use crate::proof::Moment;
 use crate::runtime::{self, BoxFuture};
-use crate::time::{SECOND, TEN_YEARS, Tick, check_duration, whole_millis};
+use crate::time::{SECOND, TEN_YEARS, Tick, whole_millis};
 
 /// How long a call whose time is over waits for the backend to hear of it, of real time.
 const PATIENCE: Duration = SECOND;
@@ -37,7 +38,7 @@ pub(crate) struct Question {
 impl Question {
     fn check(&self) -> Result<Spot> {
         check_lease(Error::argument, self.lease, self.renews)?;
-        check_duration(Error::argument, "timeout", self.wait.unwrap_or_default(), Duration::ZERO, TEN_YEARS)?;
+        check::range(Error::argument, "timeout", self.wait.unwrap_or_default(), Duration::ZERO, TEN_YEARS)?;
         spot(&self.mutex, &self.resource)
     }
 

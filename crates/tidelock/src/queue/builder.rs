@@ -13,7 +13,7 @@ use crate::handover::Terms;
 use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
-use crate::time::{DAY, SECOND, TEN_YEARS, check_duration, whole_millis};
+use crate::time::{DAY, SECOND, TEN_YEARS, whole_millis};
 
 /// The options of a handle, checked.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ impl<T> QueueBuilder<T> {
     fn check_options(&self) -> Result<()> {
         let millisecond = Duration::from_millis(1);
         let duration = |option: &str, value: Duration, min: Duration| {
-            check_duration(Error::configuration, option, value, min, TEN_YEARS)
+            check::range(Error::configuration, option, value, min, TEN_YEARS)
         };
         self.address.check_built()?;
         duration("lease", self.lease, millisecond)?;

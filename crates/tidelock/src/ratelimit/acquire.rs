@@ -11,10 +11,11 @@ use super::observe;
 use super::request::{Ask, options};
 use super::store::Mode;
 use super::verdict::Verdict;
+use crate::check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{BoxFuture, or_never};
 use crate::tidelock::World;
-use crate::time::{TEN_YEARS, Tick, check_duration};
+use crate::time::{TEN_YEARS, Tick};
 
 /// How long after its timeout an `acquire` waits for the answer to a check that it made just in time.
 const AFTER_TIMEOUT: Duration = Duration::from_millis(4);
@@ -41,7 +42,7 @@ impl Acquire<'_> {
     async fn run(self) -> Result<Verdict> {
         let limits = self.ask.check()?;
         if let Some(timeout) = self.timeout {
-            check_duration(Error::argument, "timeout", timeout, Duration::ZERO, TEN_YEARS)?;
+            check::range(Error::argument, "timeout", timeout, Duration::ZERO, TEN_YEARS)?;
         }
         let inner = &self.ask.limiter.inner;
         let waiting = observe::begin(inner);

@@ -7,10 +7,11 @@ use super::fallback::Local;
 use super::limit::{Limit, Limits};
 use super::observe::Meter;
 use super::{Inner, RateLimiter};
+use crate::check;
 use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::tidelock::{Tidelock, World};
-use crate::time::{MINUTE, SECOND, check_duration};
+use crate::time::{MINUTE, SECOND};
 
 /// What a limiter answers when its backend does not.
 ///
@@ -117,7 +118,7 @@ impl RateLimiterBuilder {
     fn check(address: &Address, limits: Vec<Limit>, set: Option<Limits>, options: Options) -> Result<Limits> {
         address.check_built()?;
         let millisecond = Duration::from_millis(1);
-        check_duration(Error::configuration, "answer_within", options.answer_within, millisecond, MINUTE)?;
+        check::range(Error::configuration, "answer_within", options.answer_within, millisecond, MINUTE)?;
         match options.on_unavailable {
             OnUnavailable::Local { share } if !(share > 0.0 && share <= 1.0) => {
                 return Err(Error::configuration(format!("share must be above 0 and at most 1, but is {share}")));

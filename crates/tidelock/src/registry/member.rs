@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::membership::Left;
+use crate::check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::observe::{self, Counter};
 use crate::keyed::site::{Call, Site};
@@ -14,7 +15,7 @@ use crate::keyed::store::{Action, Bounds, Change, Get, Life, Outcome, RecordView
 use crate::lifecycle::{GiveBack, Hold};
 use crate::proof::{Moment, Proof};
 use crate::runtime::BoxFuture;
-use crate::time::{SECOND, TEN_YEARS, Tick, check_duration};
+use crate::time::{SECOND, TEN_YEARS, Tick};
 
 /// A record that is kept alive.
 #[derive(Debug)]
@@ -373,7 +374,7 @@ impl GiveBack for Member {
 
 /// Refuses a ttl that cannot be renewed in time.
 pub(crate) fn check_life(ttl: Duration) -> Result<()> {
-    check_duration(Error::argument, "ttl of a membership", ttl, SECOND, TEN_YEARS)
+    check::range(Error::argument, "ttl of a membership", ttl, SECOND, TEN_YEARS)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::backoff::{Backoff, Limits};
 use crate::check;
 use crate::error::{Error, Result};
-use crate::time::{MINUTE, TEN_YEARS, check_duration};
+use crate::time::{MINUTE, TEN_YEARS};
 
 /// The limits and pauses of a retried call. A plain value: create it once, use it for any number of calls.
 ///
@@ -140,9 +140,9 @@ impl RetryPolicyBuilder {
         policy.backoff.check(&LIMITS)?;
         let limits = [("attempt_timeout", policy.attempt_timeout), ("deadline", policy.deadline)];
         for (option, limit) in limits.into_iter().filter_map(|(option, limit)| Some((option, limit?))) {
-            check_duration(Error::configuration, option, limit, Duration::from_millis(1), TEN_YEARS)?;
+            check::range(Error::configuration, option, limit, Duration::from_millis(1), TEN_YEARS)?;
         }
-        check_duration(Error::configuration, "max_hint", policy.max_hint, Duration::ZERO, TEN_YEARS)?;
+        check::range(Error::configuration, "max_hint", policy.max_hint, Duration::ZERO, TEN_YEARS)?;
         Ok(policy)
     }
 }

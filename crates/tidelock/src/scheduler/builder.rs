@@ -19,7 +19,7 @@ use crate::job::{JobBuilder, JobContext, JobError, RunningJobWorker};
 use crate::name::{self, Address};
 use crate::runtime::Listener;
 use crate::tidelock::{Tidelock, World};
-use crate::time::{DAY, HOUR, MINUTE, SECOND, TEN_YEARS, check_duration, whole_millis};
+use crate::time::{DAY, HOUR, MINUTE, SECOND, TEN_YEARS, whole_millis};
 
 /// Events that may wait for an observer.
 const OBSERVER_ROOM: usize = 1_024;
@@ -286,7 +286,7 @@ impl SchedulerBuilder {
     fn check(&self) -> Result<()> {
         let ms = Duration::from_millis;
         let duration = |option: &str, value: Duration, min: Duration, max: Duration| {
-            check_duration(Error::configuration, option, value, min, max)
+            check::range(Error::configuration, option, value, min, max)
         };
         self.address.check_built()?;
         duration("lease", self.lease, ms(500), 5 * MINUTE)?;

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::job::store::Overlapping;
 use crate::name::{self, Address};
-use crate::time::{DAY, HOUR, SECOND, TEN_YEARS, Timestamp, check_duration, whole_millis};
+use crate::time::{DAY, HOUR, SECOND, TEN_YEARS, Timestamp, whole_millis};
 
 /// The most bytes of input and meta of a handler's run.
 const HANDLER_LIMIT: usize = 131_072;
@@ -263,7 +263,7 @@ impl Schedule {
         if self.offset.is_some() && !matches!(self.rhythm, Wanted::Every(_)) {
             return Err(only("offset", "every"));
         }
-        check_duration(Error::argument, "jitter", self.jitter, Duration::ZERO, DAY)?;
+        check::range(Error::argument, "jitter", self.jitter, Duration::ZERO, DAY)?;
         let rhythm = match &self.rhythm {
             Wanted::Cron(expression) => {
                 let cron = Cron::parse(expression)?;
@@ -273,7 +273,7 @@ impl Schedule {
                 })
             }
             Wanted::Every(period) => {
-                check_duration(Error::argument, "period", *period, SECOND, TEN_YEARS)?;
+                check::range(Error::argument, "period", *period, SECOND, TEN_YEARS)?;
                 let offset = self.offset.unwrap_or_default();
                 if offset >= *period {
                     let text = format!("offset must be less than the period ({period:?}), but is {offset:?}");
@@ -304,7 +304,7 @@ impl Schedule {
         counted("max_catch_up_runs", self.max_catch_up_runs, all, "Misfire::CatchUpAll")?;
         counted("max_queued", self.max_queued, self.overlap == Overlap::Queue, "Overlap::Queue")?;
         if let Some(tolerance) = self.tolerance {
-            check_duration(Error::argument, "tolerance", tolerance, Duration::ZERO, HOUR)?;
+            check::range(Error::argument, "tolerance", tolerance, Duration::ZERO, HOUR)?;
         }
         Ok(())
     }

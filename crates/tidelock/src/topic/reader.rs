@@ -21,7 +21,7 @@ use crate::handover::{
 use crate::name::{self, Address};
 use crate::request::cloned;
 use crate::runtime::BoxFuture;
-use crate::time::{DAY, MINUTE, TEN_YEARS, check_duration, whole_millis};
+use crate::time::{DAY, MINUTE, TEN_YEARS, whole_millis};
 use crate::topic::store::GapView;
 
 /// The options of a reader, checked.
@@ -149,7 +149,7 @@ impl<T: Value> ReaderBuilder<T> {
         const CONFIGURATION: fn(String) -> Error = Error::configuration;
         let millisecond = Duration::from_millis(1);
         let duration =
-            |option: &str, value: Duration, min: Duration| check_duration(CONFIGURATION, option, value, min, TEN_YEARS);
+            |option: &str, value: Duration, min: Duration| check::range(CONFIGURATION, option, value, min, TEN_YEARS);
         name::check(CONFIGURATION, "group", &self.group, name::MAX_ID)?;
         duration("lease", self.lease, millisecond)?;
         if let Some(retention) = self.retention {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::MAX_NACK_DELAY;
+use crate::check;
 use crate::error::{Error, Result};
 use crate::handover::observe::Measure;
 use crate::handover::store::Action;
@@ -13,7 +14,7 @@ use crate::handover::{Ack as Commit, GiveBack, Held, Settlement, Touch};
 use crate::job::events::JobEvent;
 use crate::lifecycle::Hold;
 use crate::request::awaitable;
-use crate::time::{check_duration, whole_millis};
+use crate::time::whole_millis;
 
 /// An event of a job held by this reader until it is settled or its lease ends. It dereferences to the [`JobEvent`].
 ///
@@ -130,7 +131,7 @@ impl Nack {
 
     async fn run(self) -> Result<bool> {
         let Self { settlement, delay } = self;
-        check_duration(Error::argument, "delay", delay, Duration::ZERO, MAX_NACK_DELAY)
+        check::range(Error::argument, "delay", delay, Duration::ZERO, MAX_NACK_DELAY)
             .map_err(|error| settlement.context("nack", error))?;
         let action = Action::Nack { delay: whole_millis(delay), note: None, error: None };
         settlement.finish("nack", action, Measure::Nacked).await
