@@ -27,7 +27,6 @@ mod builder;
 mod differential;
 mod guard;
 mod halls;
-mod holding;
 pub(crate) mod memory;
 mod model;
 mod observe;
@@ -37,6 +36,7 @@ mod request;
 mod room;
 mod seat;
 pub(crate) mod store;
+mod tenure;
 
 use std::fmt;
 use std::sync::Arc;

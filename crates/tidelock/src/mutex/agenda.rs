@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
-use crate::mutex::holding::Holding;
 use crate::mutex::room::Room;
 use crate::mutex::store::Spot;
+use crate::mutex::tenure::Tenure;
 use crate::runtime::Spawner;
 use crate::time::{Clock, Tick};
 
@@ -19,7 +19,7 @@ pub(crate) enum Item {
     /// See that an offer or a short grant that this process gave or has does not lapse unnoticed.
     Watch(Spot),
     /// Renew a grant.
-    Renew(Weak<Holding>),
+    Renew(Weak<Tenure>),
 }
 
 /// Names an item on the agenda.

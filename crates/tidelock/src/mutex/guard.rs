@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lifecycle::Hold;
-use crate::mutex::holding::Holding;
+use crate::mutex::tenure::Tenure;
 use crate::mutex::{GrantEnd, Release, check_lease};
 use crate::runtime::BoxFuture;
 
@@ -23,15 +23,15 @@ use crate::runtime::BoxFuture;
 /// be reached, the release is repeated until the lease must have run out.
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct Guard {
-    holding: Arc<Holding>,
+    tenure: Arc<Tenure>,
     resource: Arc<str>,
     /// `None` once it is released.
     hold: Option<Hold>,
 }
 
 impl Guard {
-    pub(crate) fn new(holding: Arc<Holding>, resource: &Arc<str>, hold: Hold) -> Self {
-        Self { holding, resource: Arc::clone(resource), hold: Some(hold) }
+    pub(crate) fn new(tenure: Arc<Tenure>, resource: &Arc<str>, hold: Hold) -> Self {
+        Self { tenure, resource: Arc::clone(resource), hold: Some(hold) }
     }
 
     /// The resource, as passed to `lock`.
@@ -46,13 +46,13 @@ impl Guard {
     /// It could repeat only if the server's clock were set back by more than the hour for which a record outlives its
     /// use.
     pub fn fence(&self) -> u64 {
-        self.holding.fence()
+        self.tenure.fence()
     }
 
     /// Whether the grant ended before the guard was released: the backend said so, or the last answer no longer proves
     /// it. Final.
     pub fn is_lost(&self) -> bool {
-        self.holding.is_lost()
+        self.tenure.is_lost()
     }
 
     /// How long this process can still prove that it holds the lock; zero once it is lost.
@@ -60,7 +60,7 @@ impl Guard {
     /// Counted from before the last confirmed request was sent, less a margin (1 % of the lease, at least 1 ms, at most
     /// 1 min), so it is never longer than the truth. Time during which the machine was suspended counts.
     pub fn valid_for(&self) -> Duration {
-        self.holding.valid_for()
+        self.tenure.valid_for()
     }
 
     /// Resolves when the grant ends, whether or not the backend can be reached; see [`GrantEnd`].
@@ -68,7 +68,7 @@ impl Guard {
     /// The future borrows nothing and may outlive the guard: it then resolves to [`GrantEnd::Finished`]. Dropping it
     /// does nothing.
     pub fn lost(&self) -> Lost {
-        Lost(Box::pin(Arc::clone(&self.holding).lost()))
+        Lost(Box::pin(Arc::clone(&self.tenure).lost()))
     }
 
     /// Sets the rest of the lease to `lease`, which may shorten it: whole milliseconds, 1 ms (100 ms if it is renewed
@@ -80,8 +80,8 @@ impl Guard {
     ///
     /// If the future is dropped after its first poll, the request is still sent.
     pub async fn extend(&self, lease: Duration) -> Result<bool> {
-        check_lease(Error::argument, lease, self.holding.renews()).map_err(|error| self.failed("extend", error))?;
-        let answer = self.holding.extend(lease).await;
+        check_lease(Error::argument, lease, self.tenure.renews()).map_err(|error| self.failed("extend", error))?;
+        let answer = self.tenure.extend(lease).await;
         answer.map_err(|error| self.failed("extend", error))
     }
 
@@ -93,20 +93,20 @@ impl Guard {
     /// If the future is dropped, the lock is released in the background.
     pub async fn release(mut self) -> Result<Release> {
         let hold = self.hold.take();
-        let room = self.holding.room();
-        let answer = room.sent(Arc::clone(&self.holding).release(hold)).await;
+        let room = self.tenure.room();
+        let answer = room.sent(Arc::clone(&self.tenure).release(hold)).await;
         answer.map_err(|error| self.failed("release", error))
     }
 
     fn failed(&self, operation: &str, error: Error) -> Error {
-        error.in_context(format!("{operation} {:?} of mutex {:?}", self.resource, self.holding.mutex()))
+        error.in_context(format!("{operation} {:?} of mutex {:?}", self.resource, self.tenure.mutex()))
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(hold) = self.hold.take() {
-            Arc::clone(&self.holding).release_in_background(Some(hold));
+            Arc::clone(&self.tenure).release_in_background(Some(hold));
         }
     }
 }
@@ -114,7 +114,7 @@ impl Drop for Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
-            .field("mutex", &self.holding.mutex())
+            .field("mutex", &self.tenure.mutex())
             .field("resource", &self.resource)
             .field("fence", &self.fence())
             .finish_non_exhaustive()

@@ -9,12 +9,12 @@ use futures_util::FutureExt;
 use crate::check;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutex::guard::Guard;
-use crate::mutex::holding::Holding;
 use crate::mutex::observe::Measure;
 use crate::mutex::room::{Entered, Room};
 use crate::mutex::seat::{Grant, Standing, State};
 use crate::mutex::store::{Ask, Effort, MAX_WAITING, Spot, Step, Token};
-use crate::mutex::{Holder, Holding as Look, Locked, Mutex, NotAcquired, Scoped, check_lease};
+use crate::mutex::tenure::Tenure;
+use crate::mutex::{Holder, Holding, Locked, Mutex, NotAcquired, Scoped, check_lease};
 use crate::name::digest_if_long;
 use crate::proof::Moment;
 use crate::runtime::{self, BoxFuture};
@@ -177,9 +177,9 @@ impl Question {
     }
 
     fn guard(&self, entered: &Entered, grant: Grant) -> Guard {
-        let holding = Holding::new(entered, &self.mutex.meter, grant, self.lease, self.renews);
+        let tenure = Tenure::new(entered, &self.mutex.meter, grant, self.lease, self.renews);
         let hold = entered.room.lifecycle().hold("lock", &self.mutex.address.id);
-        Guard::new(holding, &self.resource, hold)
+        Guard::new(tenure, &self.resource, hold)
     }
 }
 
@@ -339,7 +339,7 @@ fn question(operation: &'static str, mutex: &Mutex, resource: &str, wait: Option
 
 /// Reads the state of a resource; created by [`Mutex::describe`].
 ///
-/// Resolves to [`Holding`](Look). It changes nothing. Dropping the future does nothing.
+/// Resolves to [`Holding`]. It changes nothing. Dropping the future does nothing.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct Describe {
@@ -352,7 +352,7 @@ impl Describe {
         Self { mutex: mutex.clone(), resource: resource.into() }
     }
 
-    async fn look(self) -> Result<Look> {
+    async fn look(self) -> Result<Holding> {
         let about = format!("describe {:?} of mutex {:?}", self.resource, self.mutex.id());
         let room = &self.mutex.room;
         let seen = match room.lifecycle().check_not_closed().and_then(|()| spot(&self.mutex, &self.resource)) {
@@ -365,13 +365,13 @@ impl Describe {
             fence: seen.last_fence.unwrap_or_default(),
             lease_left: Duration::from_millis(left),
         });
-        Ok(Look { holder, waiting: seen.waiting, last_fence: seen.last_fence })
+        Ok(Holding { holder, waiting: seen.waiting, last_fence: seen.last_fence })
     }
 }
 
 impl IntoFuture for Describe {
-    type Output = Result<Look>;
-    type IntoFuture = BoxFuture<'static, Result<Look>>;
+    type Output = Result<Holding>;
+    type IntoFuture = BoxFuture<'static, Result<Holding>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.look())

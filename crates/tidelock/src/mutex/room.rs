@@ -109,9 +109,9 @@ impl Room {
         match item {
             Item::Refresh(tag) => self.background(self.this().refresh(tag)),
             Item::Watch(spot) => self.background(self.this().watched(spot)),
-            Item::Renew(holding) => {
-                if let Some(holding) = holding.upgrade() {
-                    self.background(holding.renew());
+            Item::Renew(tenure) => {
+                if let Some(tenure) = tenure.upgrade() {
+                    self.background(tenure.renew());
                 }
             }
         }

@@ -20,7 +20,7 @@ use crate::time::{SECOND, Tick};
 
 /// One grant.
 #[derive(Debug)]
-pub(crate) struct Holding {
+pub(crate) struct Tenure {
     room: Arc<Room>,
     seat: Arc<Seat>,
     meter: Arc<Meter>,
@@ -64,7 +64,7 @@ impl State {
     }
 }
 
-impl Holding {
+impl Tenure {
     pub(crate) fn new(entered: &Entered, meter: &Arc<Meter>, grant: Grant, lease: Duration, renews: bool) -> Arc<Self> {
         let Entered { room, seat } = entered;
         let state = State {
@@ -78,7 +78,7 @@ impl Holding {
             held: meter.held(room.clock()),
             counted: false,
         };
-        let holding = Arc::new(Self {
+        let tenure = Arc::new(Self {
             room: Arc::clone(room),
             seat: Arc::clone(seat),
             meter: Arc::clone(meter),
@@ -89,8 +89,8 @@ impl Holding {
             changing: tokio::sync::Mutex::default(),
         });
         // What is left may be less than the lease, where the answer to the first question was lost.
-        holding.plan(grant.start.tick.plus(grant.left.saturating_sub(lease / 3 * 2)));
-        holding
+        tenure.plan(grant.start.tick.plus(grant.left.saturating_sub(lease / 3 * 2)));
+        tenure
     }
 
     pub(crate) fn room(&self) -> &Arc<Room> {
@@ -357,7 +357,7 @@ impl Holding {
         drop(hold);
     }
 
-    /// As [`Holding::release`], for a guard that is dropped.
+    /// As [`Tenure::release`], for a guard that is dropped.
     pub(crate) fn release_in_background(self: Arc<Self>, hold: Option<Hold>) {
         let room = Arc::clone(&self.room);
         // Before the request, so that nobody sees it held by a guard that is gone.
