@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::store::{
     Beat, Beaten, Busy, Change, Changes, DueView, Look, Role, SchedulerStore, View, Wish, Write, Written,
 };
-use crate::backend::redis::{Answer, Arguments, Home, Object, Objects, Place, Script, Server, Wakeable, script};
+use crate::backend::redis::{Answer, Arguments, Home, Lane, Object, Objects, Place, Script, Server, Wakeable, script};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
@@ -65,17 +65,10 @@ pub(crate) struct RedisScheduler {
 #[derive(Debug)]
 struct Remote {
     home: Home,
-    /// Series of requests of which none is under way.
-    idle: Mutex<Vec<Series>>,
+    /// Lanes without a request under way: the script remembers the answer to the last one of each.
+    idle: Mutex<Vec<Lane>>,
     room: Semaphore,
     bell: Arc<Bell>,
-}
-
-/// Numbered requests of which one at most is under way: the script remembers the answer to the last one.
-#[derive(Debug)]
-struct Series {
-    answers: String,
-    number: u64,
 }
 
 impl RedisScheduler {
@@ -101,23 +94,23 @@ impl Remote {
         remote
     }
 
-    /// Runs a script that remembers its answer, under the next number of a series that nobody else uses meanwhile. A
-    /// request that is dropped takes its series with it.
+    /// Runs a script that remembers its answer, under the next number of a lane that nobody else uses meanwhile. A
+    /// request that is dropped takes its lane with it.
     async fn run_once(&self, script: &'static Script, push: impl FnOnce(&mut Arguments)) -> Result<Answer> {
         let _room = self.room.acquire().await;
         let idle = self.lock().pop();
-        let mut series = idle.unwrap_or_else(|| Series { answers: self.home.answers_key(), number: 0 });
-        series.number += 1;
-        let mut arguments = self.home.arguments(Some(&series.answers));
-        arguments.number(series.number);
+        let mut lane = idle.unwrap_or_else(|| Lane::new(&self.home));
+        lane.number += 1;
+        let mut arguments = self.home.arguments(Some(&lane.answers));
+        arguments.number(lane.number);
         push(&mut arguments);
         let mut answer = self.home.show("scheduler", script, &arguments).await?;
-        self.lock().push(series);
+        self.lock().push(lane);
         self.home.told_next(answer.count()?);
         Ok(answer)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Series>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Lane>> {
         self.idle.lock().expect("no code panics while it holds this lock")
     }
 
