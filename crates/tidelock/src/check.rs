@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::time::TEN_YEARS;
 
 /// No number that is counted is larger: scripts and pages count in doubles, which are exact up to here.
 pub(crate) const LARGEST: u64 = (1 << 53) - 1;
@@ -24,6 +25,14 @@ pub(crate) fn range<N: Copy + PartialOrd + Debug>(
         return Ok(());
     }
     Err(error(format!("{option} must be {min:?}..={max:?}, but is {value:?}")))
+}
+
+/// Checks a time that passes, where there is one: 1 ms..=10 years.
+pub(crate) fn lasting(error: fn(String) -> Error, option: &str, value: impl Into<Option<Duration>>) -> Result<()> {
+    match value.into() {
+        Some(value) => range(error, option, value, Duration::from_millis(1), TEN_YEARS),
+        None => Ok(()),
+    }
 }
 
 /// Checks an option of a builder that counts something, or bounds nothing.

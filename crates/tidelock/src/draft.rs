@@ -67,7 +67,7 @@ impl Draft {
             name::check(Error::argument, "dedup_key", key, name::MAX_KEY)?;
         }
         if let Some(window) = self.dedup_for {
-            check::range(Error::argument, "dedup_for", window, Duration::from_millis(1), TEN_YEARS)?;
+            check::lasting(Error::argument, "dedup_for", window)?;
             if self.dedup_key.is_none() {
                 return Err(Error::argument(format!("dedup_for ({window:?}) needs a dedup_key")));
             }

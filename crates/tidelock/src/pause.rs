@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::check;
 use crate::error::{Error, Result};
 use crate::handover::store::PauseView;
-use crate::time::{TEN_YEARS, Timestamp, whole_millis};
+use crate::time::{Timestamp, whole_millis};
 
 /// A pause that is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,8 +27,6 @@ impl From<PauseView> for Paused {
 
 /// The time of a pause that ends by itself, checked, in milliseconds.
 pub(crate) fn pause_time(for_at_most: Option<Duration>) -> Result<Option<u64>> {
-    if let Some(time) = for_at_most {
-        check::range(Error::argument, "for_at_most", time, Duration::from_millis(1), TEN_YEARS)?;
-    }
+    check::lasting(Error::argument, "for_at_most", for_at_most)?;
     Ok(for_at_most.map(whole_millis))
 }

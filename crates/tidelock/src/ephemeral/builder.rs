@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Ephemeral;
+use crate::check;
 use crate::codec::Value;
 use crate::error::{Error, Result};
-use crate::keyed::builder::{Setup, duration, shared_options};
+use crate::keyed::builder::{Setup, shared_options};
 use crate::keyed::store::Kind;
 use crate::request::cloned;
 use crate::tidelock::Tidelock;
@@ -53,7 +54,7 @@ impl<T> EphemeralBuilder<T> {
     {
         let Self { setup, ttl } = self;
         let checked = match ttl {
-            Some(ttl) => duration("ttl", ttl),
+            Some(ttl) => check::lasting(Error::configuration, "ttl", ttl),
             None => Err(Error::configuration("ttl is required: every record of an ephemeral store has an end")),
         };
         checked.map_err(|error| setup.context(error))?;

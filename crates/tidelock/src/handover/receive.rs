@@ -50,9 +50,7 @@ pub(crate) struct Wish {
 impl Wish {
     /// Checked, and completed from the handle's.
     pub(crate) fn terms(&self, handle: &Arc<Terms>) -> Result<Arc<Terms>> {
-        if let Some(lease) = self.lease {
-            check::range(Error::argument, "lease", lease, Duration::from_millis(1), TEN_YEARS)?;
-        }
+        check::lasting(Error::argument, "lease", self.lease)?;
         if let Some(consumer) = &self.consumer {
             name::check(Error::argument, "consumer", consumer, name::MAX_ID)?;
         }

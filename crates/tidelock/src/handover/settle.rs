@@ -332,8 +332,7 @@ impl Touch {
         let site = Arc::clone(&self.settlement.site);
         let mut lease = self.settlement.lease;
         if let Some(wish) = self.lease {
-            check::range(Error::argument, "lease", wish, Duration::from_millis(1), TEN_YEARS)
-                .map_err(|error| site.context("touch", error))?;
+            check::lasting(Error::argument, "lease", wish).map_err(|error| site.context("touch", error))?;
             lease = whole_millis(wish);
         }
         Ok(self.settlement.run("touch", Action::Touch { lease }).await? == Settled::Done)

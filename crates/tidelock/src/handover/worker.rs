@@ -181,9 +181,7 @@ impl Crew {
         check::range(Error::argument, "concurrency", concurrency, 1, 10_000)?;
         let prefetch = self.prefetch.unwrap_or(concurrency);
         check::range(Error::argument, "prefetch", prefetch, 0, 10_000)?;
-        if let Some(timeout) = timeout {
-            check::range(Error::argument, "timeout", timeout, Duration::from_millis(1), TEN_YEARS)?;
-        }
+        check::lasting(Error::argument, "timeout", timeout)?;
         check::range(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
         backoff.check(&BACKOFF)?;
         Ok(Plan { handler, on_gap, terms, concurrency, prefetch, backoff, timeout, shutdown_grace, max_nack_delay })

@@ -16,7 +16,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
-use crate::time::{DAY, MINUTE, SECOND, TEN_YEARS, whole_millis};
+use crate::time::{DAY, MINUTE, SECOND, whole_millis};
 
 const BACKOFF: backoff::Limits = backoff::Limits {
     base: "backoff base",
@@ -44,23 +44,17 @@ pub(super) struct RunOptions {
 impl RunOptions {
     /// Refuses values out of range: of a builder (`Error::configuration`) or of a submit (`Error::argument`).
     pub(super) fn check(&self, error: fn(String) -> Error) -> Result<()> {
-        let millisecond = Duration::from_millis(1);
-        let duration = |option: &str, value: Duration| check::range(error, option, value, millisecond, TEN_YEARS);
         check::range(error, "attempts", self.attempts, 1, 1_000_000)?;
         check::range(error, "max_crashes", self.max_crashes, 1, 1_000)?;
         if let Some(backoff) = &self.backoff {
             backoff.check_as(error, &BACKOFF)?;
         }
-        duration("lease", self.lease)?;
+        check::lasting(error, "lease", self.lease)?;
         check_renewed(error, self.lease, self.manual_heartbeat)?;
-        if let Some(timeout) = self.timeout {
-            duration("timeout", timeout)?;
-        }
+        check::lasting(error, "timeout", self.timeout)?;
         check::range(error, "stop_grace", self.stop_grace, Duration::ZERO, 10 * MINUTE)?;
-        if let Some(wait) = self.max_wait {
-            duration("max_wait", wait)?;
-        }
-        duration("retention", self.retention)
+        check::lasting(error, "max_wait", self.max_wait)?;
+        check::lasting(error, "retention", self.retention)
     }
 
     /// As they are stored with a job.
@@ -282,7 +276,7 @@ impl<I, O> JobBuilder<I, O> {
     fn check_options(&self) -> Result<()> {
         self.address.check_built()?;
         self.run.check(Error::configuration)?;
-        check::range(Error::configuration, "dedup_for", self.dedup_for, Duration::from_millis(1), TEN_YEARS)?;
+        check::lasting(Error::configuration, "dedup_for", self.dedup_for)?;
         self.border.check_limit()?;
         check::count("max_depth", self.max_depth)
     }

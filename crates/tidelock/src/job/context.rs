@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::meta::Meta;
 use crate::request::awaitable;
 use crate::scheduler::Slot;
-use crate::time::{TEN_YEARS, Timestamp, whole_millis};
+use crate::time::{Timestamp, whole_millis};
 
 /// Longest progress, in bytes.
 const MAX_PROGRESS: usize = 4_096;
@@ -190,7 +190,7 @@ impl Heartbeat {
         const OPERATION: &str = "heartbeat";
         let Self { held, lease } = self;
         if let Some(lease) = lease {
-            check::range(Error::argument, "lease", lease, Duration::from_millis(1), TEN_YEARS)
+            check::lasting(Error::argument, "lease", lease)
                 .and_then(|()| check_renewed(Error::argument, lease, held.policy.manual_heartbeat))
                 .map_err(|error| held.site.context(OPERATION, error))?;
         }

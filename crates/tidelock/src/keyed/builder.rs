@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
-use crate::time::{MINUTE, TEN_YEARS, whole_millis};
+use crate::time::{MINUTE, whole_millis};
 
 /// Options with their defaults, not checked yet.
 pub(crate) struct Setup<T> {
@@ -70,16 +70,11 @@ impl<T> Setup<T> {
         let number = |option: &str, value, min, max| check::range(Error::configuration, option, value, min, max);
         number("max_entries", self.max_entries, 1, most(1_000_000))?;
         number("payload_limit", self.border.limit as u64, 1, most(16 << 20))?;
-        duration("event_retention", self.event_retention)?;
+        check::lasting(Error::configuration, "event_retention", self.event_retention)?;
         number("max_events", self.max_events, 1, most(10_000_000))?;
         number("max_event_bytes", self.max_event_bytes, 1 << 20, 4 << 30)?;
-        duration("tombstone_retention", self.tombstone_retention)
+        check::lasting(Error::configuration, "tombstone_retention", self.tombstone_retention)
     }
-}
-
-/// Checks an option of a definition: 1 ms..=10 years.
-pub(crate) fn duration(option: &str, value: Duration) -> Result<()> {
-    check::range(Error::configuration, option, value, Duration::from_millis(1), TEN_YEARS)
 }
 
 /// The options that both definitions have.

@@ -165,19 +165,11 @@ impl<T> QueueBuilder<T> {
     }
 
     fn check_options(&self) -> Result<()> {
-        let millisecond = Duration::from_millis(1);
-        let duration = |option: &str, value: Duration, min: Duration| {
-            check::range(Error::configuration, option, value, min, TEN_YEARS)
-        };
         self.address.check_built()?;
-        duration("lease", self.lease, millisecond)?;
-        if let Some(age) = self.max_age {
-            duration("max_age", age, millisecond)?;
-        }
-        if let Some(retention) = self.retention {
-            duration("dead_letter_retention", retention, millisecond)?;
-        }
-        duration("max_nack_delay", self.max_nack_delay, Duration::ZERO)?;
+        check::lasting(Error::configuration, "lease", self.lease)?;
+        check::lasting(Error::configuration, "max_age", self.max_age)?;
+        check::lasting(Error::configuration, "dead_letter_retention", self.retention)?;
+        check::range(Error::configuration, "max_nack_delay", self.max_nack_delay, Duration::ZERO, TEN_YEARS)?;
         self.border.check_limit()?;
         check::count("max_deliveries", self.max_deliveries)?;
         check::count("max_depth", self.max_depth)

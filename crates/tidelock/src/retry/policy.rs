@@ -138,10 +138,8 @@ impl RetryPolicyBuilder {
             check::range(Error::configuration, "attempts", attempts, 1, u32::MAX)?;
         }
         policy.backoff.check(&LIMITS)?;
-        let limits = [("attempt_timeout", policy.attempt_timeout), ("deadline", policy.deadline)];
-        for (option, limit) in limits.into_iter().filter_map(|(option, limit)| Some((option, limit?))) {
-            check::range(Error::configuration, option, limit, Duration::from_millis(1), TEN_YEARS)?;
-        }
+        check::lasting(Error::configuration, "attempt_timeout", policy.attempt_timeout)?;
+        check::lasting(Error::configuration, "deadline", policy.deadline)?;
         check::range(Error::configuration, "max_hint", policy.max_hint, Duration::ZERO, TEN_YEARS)?;
         Ok(policy)
     }

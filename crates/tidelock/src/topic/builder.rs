@@ -13,7 +13,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::name::Address;
 use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
-use crate::time::{DAY, TEN_YEARS, whole_millis};
+use crate::time::{DAY, whole_millis};
 
 /// The options of a handle, checked.
 #[derive(Debug)]
@@ -100,9 +100,7 @@ impl<T> TopicBuilder<T> {
 
     fn check_options(&self) -> Result<()> {
         self.address.check_built()?;
-        if let Some(retention) = self.retention {
-            check::range(Error::configuration, "retention", retention, Duration::from_millis(1), TEN_YEARS)?;
-        }
+        check::lasting(Error::configuration, "retention", self.retention)?;
         check::count("max_len", self.max_len)?;
         self.border.check_limit()
     }

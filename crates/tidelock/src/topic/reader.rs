@@ -147,15 +147,10 @@ impl<T: Value> ReaderBuilder<T> {
 
     fn check(&self) -> Result<Begin> {
         const CONFIGURATION: fn(String) -> Error = Error::configuration;
-        let millisecond = Duration::from_millis(1);
-        let duration =
-            |option: &str, value: Duration, min: Duration| check::range(CONFIGURATION, option, value, min, TEN_YEARS);
         name::check(CONFIGURATION, "group", &self.group, name::MAX_ID)?;
-        duration("lease", self.lease, millisecond)?;
-        if let Some(retention) = self.retention {
-            duration("dead_letter_retention", retention, millisecond)?;
-        }
-        duration("max_nack_delay", self.max_nack_delay, Duration::ZERO)?;
+        check::lasting(CONFIGURATION, "lease", self.lease)?;
+        check::lasting(CONFIGURATION, "dead_letter_retention", self.retention)?;
+        check::range(CONFIGURATION, "max_nack_delay", self.max_nack_delay, Duration::ZERO, TEN_YEARS)?;
         check::count("max_deliveries", self.max_deliveries)?;
         check::range(CONFIGURATION, "max_in_flight", self.max_in_flight, 1, 100_000)?;
         let foreign = |_| Error::configuration(format!("start {:?} is of another topic or tenant", self.start));

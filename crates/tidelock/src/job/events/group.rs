@@ -23,7 +23,7 @@ use crate::job::store::{
 };
 use crate::name::{self, Address};
 use crate::runtime::{self, BoxFuture};
-use crate::time::{DAY, MINUTE, TEN_YEARS, whole_millis};
+use crate::time::{DAY, MINUTE, whole_millis};
 use crate::topic::store::{GapView, Position};
 
 /// The longest pause after a nack.
@@ -58,7 +58,7 @@ impl ReaderBuilder {
         const CONFIGURATION: fn(String) -> Error = Error::configuration;
         let Self { events, group, lease } = self;
         let checked = name::check(CONFIGURATION, "group", &group, name::MAX_ID)
-            .and_then(|()| check::range(CONFIGURATION, "lease", lease, Duration::from_millis(1), TEN_YEARS));
+            .and_then(|()| check::lasting(CONFIGURATION, "lease", lease));
         let site = &events.site;
         checked.map_err(|error| {
             let id = name::shown(&site.address.id);
