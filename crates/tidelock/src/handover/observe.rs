@@ -114,7 +114,7 @@ pub(crate) fn worker_failed(site: &Site, error: &Error) {
     tracing::error!(
         messaging.destination.name = %name::shown(&site.address.id),
         %error,
-        "the worker ends: waiting does not cure this"
+        "the worker stops: retrying cannot cure this error"
     );
 }
 
@@ -223,7 +223,7 @@ pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
         messaging.destination.name = %name::shown(&site.address.id),
         messaging.message.id = id,
         error,
-        "a message does not decode and goes to the dead letters"
+        "a message cannot be decoded and is dead-lettered"
     );
 }
 

@@ -55,7 +55,7 @@ async fn renew(site: &Arc<Site>, lease: u64, held: Vec<Arc<Held>>) -> bool {
                     messaging.destination.name = %crate::name::shown(&site.address.id),
                     messaging.batch.message_count = part.len(),
                     %error,
-                    "leases could not be renewed; trying again"
+                    "leases could not be renewed; retrying"
                 );
                 false
             }

@@ -199,7 +199,7 @@ impl Drop for Site {
             tracing::warn!(
                 messaging.destination.name = %crate::name::shown(&self.address.id),
                 missed = gap.missed,
-                "a gap could not be told: its receive was dropped, and nobody has received since"
+                "a gap could not be reported: its receive was dropped, and nothing has been received since"
             );
         }
     }

@@ -80,7 +80,7 @@ pub(super) fn undecodable(held: &Held, error: &str) {
         messaging.destination.name = %name::shown(&site.address.id),
         messaging.message.id = held.run.id,
         error,
-        "the input of a job does not decode: the job fails, and its input stays readable"
+        "the input of a job cannot be decoded: the job fails, and its input stays readable"
     );
 }
 
@@ -91,7 +91,7 @@ pub(super) fn late(held: &Held) {
         messaging.message.id = held.run.id,
         fence = held.run.fence,
         lease = ?Duration::from_millis(held.run.rules.lease),
-        "the answer to a claim took longer than the lease: the run is given back"
+        "the reply to a claim took longer than the lease: the run is given back"
     );
 }
 
@@ -101,7 +101,7 @@ pub(super) fn stale(held: &Held) {
         messaging.destination.name = %name::shown(&held.site.address.id),
         messaging.message.id = held.run.id,
         fence = held.run.fence,
-        "a run was over before it was settled: the job was cancelled, or is somebody else's"
+        "a run lost its lease before it was settled: the job was cancelled, or another worker has it"
     );
 }
 
@@ -111,7 +111,7 @@ pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
         messaging.destination.name = %name::shown(&site.address.id),
         messaging.batch.message_count = count,
         %error,
-        "leases or progress could not be sent; trying again"
+        "lease renewals or progress could not be sent; retrying"
     );
 }
 

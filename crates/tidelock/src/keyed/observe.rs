@@ -84,6 +84,6 @@ pub(crate) fn undecodable(site: &Site, key: &str, version: u64, error: &Error) {
         object.key = key,
         version,
         %error,
-        "a record does not decode"
+        "a record cannot be decoded"
     );
 }

@@ -109,7 +109,7 @@ impl Site {
             object.id = %self.id(),
             ?before,
             ?now,
-            "the bounds of a store were changed by this writer's"
+            "this writer has changed the limits of the store"
         );
     }
 

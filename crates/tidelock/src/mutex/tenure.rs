@@ -364,7 +364,7 @@ impl Tenure {
         self.finish(GrantEnd::Finished);
         room.background(async move {
             if let Err(error) = self.release(hold).await {
-                tracing::warn!(%error, "a dropped lock could not be released yet");
+                tracing::warn!(%error, "a dropped lock has not been released yet");
             }
         });
     }

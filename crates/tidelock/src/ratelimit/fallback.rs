@@ -61,7 +61,7 @@ impl Ask<'_> {
         match error.kind() {
             ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Server => {}
             ErrorKind::IncompatibleFormat => {
-                tracing::warn!(limiter, %error, "a count cannot be read; it blocks its identifier until reset");
+                tracing::warn!(limiter, %error, "a stored count cannot be read; its identifier is blocked until it is reset");
                 return Err(error);
             }
             _ => return Err(error),

@@ -201,7 +201,7 @@ impl Member {
         let Err(error) = self.touch().await else { return false };
         tracing::warn!(
             object.id = %self.site.id(), object.key = %self.key, %error,
-            "a membership could not be renewed; trying again"
+            "a membership could not be renewed; retrying"
         );
         self.site.members.plan_again(self.number, now);
         true
@@ -275,7 +275,7 @@ impl Member {
         observe::count(&self.site, Counter::Rejoins, 1);
         tracing::info!(
             object.id = %self.site.id(), object.key = %self.key,
-            "a membership was gone and has registered again"
+            "a membership had expired and was registered again"
         );
     }
 
@@ -360,7 +360,7 @@ impl Member {
         if let Err(error) = Arc::clone(&self).leave().await {
             tracing::warn!(
                 object.id = %self.site.id(), object.key = %self.key, %error,
-                "a membership could not be removed; its record ends with its ttl"
+                "a membership could not be removed; its record expires with its ttl"
             );
         }
     }

@@ -201,13 +201,13 @@ impl Remote {
         match answer {
             Ok(answer) => {
                 if was_away {
-                    tracing::info!(budget = id, "the backend decides about the retry budget again");
+                    tracing::info!(budget = id, "the retry budget is shared through the backend again");
                 }
                 Some(answer.taken)
             }
             Err(error) => {
                 if !was_away {
-                    tracing::warn!(budget = id, %error, "this process decides about the retry budget by itself");
+                    tracing::warn!(budget = id, %error, "this process falls back to a retry budget of its own");
                 }
                 if error.kind() != ErrorKind::Timeout {
                     // It was not sent, or refused, so it is still to be sent.

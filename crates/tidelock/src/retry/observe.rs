@@ -36,7 +36,7 @@ impl<E> Observe<E> for Unobserved {
 impl<E, N: FnMut(&Retrying<'_, E>)> Observe<E> for N {
     fn retrying(&mut self, retrying: &Retrying<'_, E>) {
         if catch_unwind(AssertUnwindSafe(|| self(retrying))).is_err() {
-            tracing::warn!(attempt = retrying.attempt, "on_retry panicked; the call goes on");
+            tracing::warn!(attempt = retrying.attempt, "on_retry panicked; the call continues");
         }
     }
 }

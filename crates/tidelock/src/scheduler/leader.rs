@@ -317,7 +317,7 @@ async fn leave(engine: &Engine) {
     if let Err(error) = site.store().leave(&site.address, Arc::clone(&engine.name)).await {
         tracing::warn!(
             target: "tidelock::scheduler", scheduler = %site.id(), %error,
-            "a stopped instance could not say so; its lease ends by time"
+            "an instance that stopped could not release its lease, which will expire"
         );
     }
 }

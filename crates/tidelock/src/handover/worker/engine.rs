@@ -271,7 +271,7 @@ fn report(site: &Site, Finished { held, action }: &Finished, settled: &Settled) 
             messaging.destination.name = %name::shown(&site.address.id),
             messaging.message.id = held.id,
             fence = held.fence,
-            "a message was not held any more when it was settled: it is somebody else's, or gone"
+            "a message's lease was lost before it was settled: another consumer has it, or it is gone"
         ),
         // It was reported when it was found out.
         (_, Action::Bury { reason: DeadReason::Undecodable, .. }) => {}

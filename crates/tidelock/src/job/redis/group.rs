@@ -98,7 +98,7 @@ impl Remote {
             // The receive was dropped while its take was under way, or its time was over.
             if let Some(Lost { from, to, missed }) = taken.gap {
                 let (id, group) = (take.id, &take.group);
-                tracing::warn!(job = %self.home.place.tag, id, %group, from, to, missed, "a group has missed events of a job, and nobody was left to be told");
+                tracing::warn!(job = %self.home.place.tag, id, %group, from, to, missed, "a group has missed events of a job, and no reader was left to report it to");
             }
             let give_back = |event: HandedEvent| GroupSettle {
                 id: take.id,
