@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::backend::most;
-use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::error::{BoxError, Error, ErrorKind, Result, panic_text};
 use crate::handover::store::MAX_BYTES;
 
 /// A type that can be the value of a queue, topic, job or record.
@@ -146,11 +147,15 @@ impl<T> Border<T> {
 
 /// Decodes `bytes`; the error names the type, the codec and the size of what came.
 pub(crate) fn decode<T: Value>(codec: Codec, bytes: &[u8]) -> Result<T> {
-    codec.decode(bytes).map_err(|source| {
-        let value = std::any::type_name::<T>();
-        let message = format!("{} stored bytes are no {value} in {codec:?}: {source}", bytes.len());
-        Error::new(ErrorKind::Decode, message).with_source(source)
-    })
+    // A panic would come again with each hand-over.
+    let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(bytes)));
+    decoded.unwrap_or_else(|panic| Err(format!("decoding panicked: {}", panic_text(&*panic)).into())).map_err(
+        |source| {
+            let value = std::any::type_name::<T>();
+            let message = format!("{} stored bytes are no {value} in {codec:?}: {source}", bytes.len());
+            Error::new(ErrorKind::Decode, message).with_source(source)
+        },
+    )
 }
 
 /// Bytes as text where they are text, else as a list of numbers.

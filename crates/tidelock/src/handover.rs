@@ -41,4 +41,4 @@ pub(crate) use self::settle::{MAX_ERROR, MAX_REASON, Settlement, cut, cut_or_non
 pub(crate) use self::signal::{Companion, Signal};
 pub(crate) use self::site::{Claims, Object, Site, Source};
 pub(crate) use self::stream::{Incoming, incoming_options};
-pub(crate) use self::worker::{Crew, crew_options, in_one_line, panic_text};
+pub(crate) use self::worker::{Crew, crew_options, in_one_line};

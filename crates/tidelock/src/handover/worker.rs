@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::failure::in_one_line;
-pub(crate) use self::slots::panic_text;
 
 pub use self::failure::HandlerError;
 pub use self::report::{WorkerReport, WorkerStats};

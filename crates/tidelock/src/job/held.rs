@@ -415,7 +415,7 @@ impl Held {
         let mut pauses = Pauses::OUTAGE;
         loop {
             match self.act(operation, action.clone()).await {
-                Err(error) if error.is_retryable() && !self.lease_left().is_zero() => {
+                Err(error) if error.may_pass() && !self.lease_left().is_zero() => {
                     runtime::sleep(pauses.next()).await;
                 }
                 answer => return answer,

@@ -149,7 +149,7 @@ impl Joining<'_> {
             };
             let answer = match looked {
                 Ok(Some(view)) if !view.state.is_terminal() => Ok(Some(view)),
-                Err(error) if error.is_retryable() => Err(error),
+                Err(error) if error.may_pass() => Err(error),
                 ended => {
                     if alone {
                         // Nobody was told: the others learn it from here.

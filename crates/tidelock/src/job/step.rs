@@ -150,7 +150,7 @@ async fn ask(held: &Arc<Held>) -> Result<Option<Stored>> {
         match looked.map_err(|error| site.context(OPERATION, error)) {
             Ok(View::Memos(memos)) => return Ok(memos),
             Ok(_) => return Err(site.misfit(OPERATION)),
-            Err(error) if error.is_retryable() && !held.lease_left().is_zero() => {
+            Err(error) if error.may_pass() && !held.lease_left().is_zero() => {
                 runtime::sleep(pauses.next()).await;
             }
             Err(error) => return Err(error),

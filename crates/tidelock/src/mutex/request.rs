@@ -161,7 +161,7 @@ impl Question {
             }
         };
         match left {
-            Err(error) if error.is_retryable() => Err(error),
+            Err(error) if error.may_pass() => Err(error),
             _ => Ok(self.not_acquired(room, start, standing)),
         }
     }

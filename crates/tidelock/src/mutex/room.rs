@@ -191,7 +191,7 @@ impl Room {
             let (token, step) = (ask.token, Step::Leave { ask });
             if let Err(error) = room.step(&spot, step.clone(), Effort::USUAL).await {
                 tracing::debug!(tag = %spot.tag, ?token, %error, "a waiter that left is still in the queue");
-                if error.is_retryable() {
+                if error.may_pass() {
                     room.insist(&spot, &step, || over).await;
                 }
             }
@@ -208,7 +208,7 @@ impl Room {
                 () = self.lifecycle.closed() => return,
             }
             match self.step(spot, step.clone(), Effort::USUAL).await {
-                Err(error) if error.is_retryable() => {}
+                Err(error) if error.may_pass() => {}
                 _ => return,
             }
         }
@@ -285,7 +285,7 @@ impl Room {
             Ok(Outcome::Held { left, waiting }) => seat.settle(State::Held(standing(left, waiting))),
             Ok(Outcome::Full { waiting }) => seat.settle(State::Full(waiting)),
             Ok(_) => seat.settle(State::Refused(Error::new(ErrorKind::IncompatibleFormat, "not an answer to a lock"))),
-            Err(error) if error.is_retryable() => seat.settle(State::Failing(error)),
+            Err(error) if error.may_pass() => seat.settle(State::Failing(error)),
             Err(error) => seat.settle(State::Refused(error)),
         }
     }

@@ -229,7 +229,7 @@ impl Round {
 
 /// Whether the same submit may be accepted later.
 pub(crate) fn is_curable(error: &Error) -> bool {
-    error.is_retryable() || error.kind() == ErrorKind::CapacityReached
+    error.may_pass() || error.kind() == ErrorKind::CapacityReached
 }
 
 async fn submit(world: &Arc<World>, target: &Address, job: NewJob) -> Result<Landed> {

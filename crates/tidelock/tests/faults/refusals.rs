@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidelock::registry::EventKind;
-use tidelock::{ErrorKind, Job, Joined, Queue, Registry, Tidelock};
+use tidelock::{ErrorKind, Job, JobContext, Joined, Misfire, Queue, Registry, Schedule, Tidelock};
 use tidelock_testkit::{Binary, Flavour, Proxy, Server};
 use tokio::sync::Semaphore;
 
@@ -173,6 +173,78 @@ async fn a_follower_goes_on_when_the_server_takes_writes_again() {
         let event = within(waiting).await.expect("it waits it out").expect("there is an event");
         assert!(matches!(&event.kind, EventKind::Upsert(entry) if entry.value == value), "{event:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_is_stored_when_the_server_takes_writes_again() {
+    let Some(stage) = Stage::start("step").await else { return };
+    let job: Job<u64, u64> = open(&stage.proxy.url()).await.job("j").build().unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let worker = job.process_with(held, async |gate, context: JobContext, input| {
+        let charged = context.step("charge", async || {
+            gate.acquire().await.map_err(|error| error.to_string())?.forget();
+            Ok(input * 2)
+        });
+        Ok(charged.await?)
+    });
+    let worker = worker.spawn();
+    for refusal in REFUSALS {
+        let submitted = job.submit(&1).await.unwrap();
+        until("it runs", async || worker.stats().running == 1).await;
+        stage.refuse(refusal).await;
+        let before = stage.refused();
+        gate.add_permits(1);
+        until("the step is refused", async || stage.refused() > before + 2).await;
+        stage.serve(refusal);
+        let joined = within(job.join(submitted.id).wait(WAIT)).await.unwrap();
+        assert_eq!(joined, Joined::Completed(2), "what its attempts are for has not happened");
+    }
+    let report = within(worker.shutdown(WAIT)).await;
+    assert!(report.error.is_none() && report.completed == 2 && report.retried == 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_are_released_when_the_server_takes_writes_again() {
+    let Some(stage) = Stage::start("mutex").await else { return };
+    let mutex = open(&stage.proxy.url()).await.mutex("m").lease(Duration::from_secs(600)).build().unwrap();
+    for refusal in REFUSALS {
+        let dropped = mutex.lock("dropped").await.unwrap().guard().unwrap();
+        let released = mutex.lock("released").await.unwrap().guard().unwrap();
+        stage.refuse(refusal).await;
+        let before = stage.refused();
+        drop(dropped);
+        released.release().await.expect_err("the server refuses");
+        until("both are refused", async || stage.refused() > before + 2).await;
+        stage.serve(refusal);
+        for resource in ["dropped", "released"] {
+            let locked = within(mutex.lock(resource).timeout(WAIT)).await.unwrap();
+            assert!(locked.guard().is_some(), "{resource} is not held until its lease ends");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_runs_when_the_server_takes_writes_again() {
+    let Some(stage) = Stage::start("slot").await else { return };
+    let tide = open(&stage.proxy.url()).await;
+    let job: Job<String, ()> = tide.job("j").build().unwrap();
+    let scheduler = tide.scheduler("s").build().unwrap();
+    // What is decided is stored before it is submitted: for the job itself there is no room then.
+    let schedule = Schedule::every(Duration::from_secs(2)).misfire(Misfire::CatchUpAll);
+    within(scheduler.register("every", schedule.job(&job, &"x".repeat(120_000)))).await.unwrap();
+    within(scheduler.start()).await.unwrap();
+    // Past the first slot, so that what registering took for a moment is free again.
+    let jobs = async || job.stats().await.unwrap().ready;
+    until("a slot has its job", async || jobs().await > 0).await;
+    let memory = stage.server.command(&["INFO", "memory"]).unwrap();
+    let used: u64 = memory.field("used_memory").unwrap().parse().unwrap();
+    let before = jobs().await;
+    stage.set("maxmemory", &(used + 60_000).to_string());
+    until("the slot is refused", async || stage.refused() > 0).await;
+    stage.serve(Refusal::Full);
+    until("the slot has its job", async || jobs().await > before).await;
+    assert!(scheduler.dead_letters().list().await.unwrap().items.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

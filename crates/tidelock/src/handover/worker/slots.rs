@@ -3,7 +3,6 @@
 //! A slot runs one handler after the other and ends when the buffer is empty, so that a busy worker pays for no task per
 //! message and an idle one has none.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +18,7 @@ use tokio::sync::futures::Notified;
 use super::Plan;
 use super::failure::{HandlerError, Remedy};
 use super::report::WorkerStats;
-use crate::error::Error;
+use crate::error::{Error, panic_text};
 use crate::handover::background::Control;
 use crate::handover::ending::StopOrder;
 use crate::handover::held::Held;
@@ -252,15 +251,16 @@ impl Shared {
             }
             state.prefetching = true;
         }
-        let next = if state.aborted { None } else { state.buffer.pop_front() };
+        let next = if state.aborted { None } else { state.next_provable() };
         match &next {
             Some(ready) => {
                 state.running.insert(ready.held.fence, Arc::clone(&ready.held));
             }
             None => state.slots -= 1,
         }
+        let gave_back = !state.outbox.is_empty();
         drop(state);
-        if finishing || next.is_none() {
+        if finishing || next.is_none() || gave_back {
             self.changed.notify_one();
         }
         next
@@ -350,16 +350,22 @@ impl Shared {
 }
 
 impl State {
+    /// The next message that is surely held still: after a pause of the process or an outage somebody else may have the others,
+    /// which are given back, as the backend may still wait for this worker.
+    fn next_provable(&mut self) -> Option<Ready> {
+        loop {
+            let ready = self.buffer.pop_front()?;
+            if !ready.held.proven_left().is_zero() {
+                return Some(ready);
+            }
+            self.outbox.push(Finished { held: ready.held, action: Action::GiveBack });
+        }
+    }
+
     /// Something is settled: it is not renewed any more.
     pub(super) fn settled(&mut self, held: &Held) {
         self.held.remove(&held.fence);
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
 
 impl Control<WorkerStats> for Shared {

@@ -10,8 +10,8 @@ use tracing::Instrument;
 
 use super::shared::{Beginning, Shared};
 use crate::counters::Going;
-use crate::error::Error;
-use crate::handover::{MAX_ERROR, cut, panic_text};
+use crate::error::{Error, panic_text};
+use crate::handover::{MAX_ERROR, cut};
 use crate::job::context::JobContext;
 use crate::job::failure::{JobError, Remedy};
 use crate::job::held::Held;
@@ -88,6 +88,10 @@ async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Out
             if held.stop_reason().is_some() {
                 return Outcome::Dropped;
             }
+        }
+        // It was cancelled, or lost, before it began.
+        if matches!(held.stop_reason(), Some(StopReason::Cancelled | StopReason::LeaseLost)) {
+            return Outcome::Dropped;
         }
         match (shared.plan.handler)(context) {
             Ok(handler) => handler.await,

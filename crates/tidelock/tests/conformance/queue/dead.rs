@@ -132,6 +132,40 @@ conformance!(one_undecodable_message_stops_nobody, async |world: World| {
     assert_eq!((stats.dead, stats.settled, stats.leased), (1, 500, 0));
 });
 
+/// A number whose decoding panics where it is 13.
+#[cfg(not(target_family = "wasm"))]
+#[derive(Debug, serde::Serialize)]
+struct Unlucky(u64);
+
+#[cfg(not(target_family = "wasm"))]
+impl<'de> serde::Deserialize<'de> for Unlucky {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        assert!(number != 13, "what bad luck");
+        Ok(Self(number))
+    }
+}
+
+conformance!(
+    // A panic ends the page.
+    #[cfg(not(target_family = "wasm"))]
+    a_message_whose_decoding_panics_is_undecodable,
+    async |world: World| {
+        let queue = world.open().await.queue::<Unlucky>("numbers").build().unwrap();
+        for number in [1, 13, 2] {
+            queue.send(&Unlucky(number)).await.unwrap();
+        }
+        for number in [1, 2] {
+            let delivery = within(queue.recv()).await.unwrap().unwrap();
+            assert_eq!(delivery.0, number);
+            assert!(delivery.ack().await.unwrap());
+        }
+        let dead = queue.dead_letters().list().await.unwrap().items;
+        assert_eq!((dead.len(), dead[0].raw.as_slice(), dead[0].reason), (1, &b"13"[..], DeadReason::Undecodable));
+        assert!(dead[0].last_error.as_deref().unwrap().contains("decoding panicked: what bad luck"));
+    }
+);
+
 conformance!(changes_see_what_is_long_overdue_as_what_it_is, async |mut world: World| {
     let clock = world.pin();
     let queue = world.open().await.queue::<String>("texts").max_age(MINUTE).build().unwrap();

@@ -224,6 +224,31 @@ conformance!(a_prefetched_message_that_waits_for_long_is_given_back, async |mut 
     until(async || worker.stats().acked == 3).await;
 });
 
+conformance!(a_worker_starts_nothing_that_it_may_have_lost, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    for text in ["a", "b", "c"] {
+        send(&queue, text).await;
+    }
+    let (taken, starts) = (Arc::new(Notify::new()), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let with = (clock.clone(), Arc::clone(&taken), Arc::clone(&starts));
+    let worker = queue.process_with(with, async |(clock, taken, starts), message| {
+        starts.lock().unwrap().push((message.attempt(), message.lease_left().is_zero()));
+        if message.as_str() == "a" && message.attempt() == 1 {
+            taken.notified().await;
+            // As if the process had been stopped for so long: nothing is renewed before the next one begins.
+            clock.advance(MINUTE);
+        }
+        Ok(())
+    });
+    let worker = worker.concurrency(1).prefetch(2).spawn();
+    until(async || worker.stats().running == 1 && worker.stats().prefetched == 2).await;
+    taken.notify_one();
+    until(async || worker.stats().acked == 3).await;
+    let starts = starts.lock().unwrap();
+    assert!(starts.iter().all(|(_, is_lost)| !is_lost), "{starts:?}");
+});
+
 conformance!(an_undecodable_message_does_not_stop_a_worker, async |world: World| {
     let tide = world.open().await;
     let numbers = tide.queue::<u64>("numbers").build().unwrap();
