@@ -109,9 +109,9 @@ impl Backoff {
         let Limits { base, max, longest, steepest } = *limits;
         check::range(error, base, self.base, Duration::ZERO, longest)?;
         check::range(error, max, self.cap(), self.base, longest)?;
-        check::range(error, "factor", self.factor, 1.0, steepest)?;
+        check::parts(error, "factor", self.factor, 1.0, steepest)?;
         match self.jitter {
-            Jitter::Around(jitter) => check::range(error, "jitter", jitter, 0.0, 1.0),
+            Jitter::Around(jitter) => check::parts(error, "jitter", jitter, 0.0, 1.0),
             Jitter::Full => Ok(()),
         }
     }

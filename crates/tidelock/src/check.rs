@@ -12,7 +12,7 @@ pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 /// The shortest lease that is renewed in time.
 const SHORTEST_RENEWED: Duration = Duration::from_millis(100);
 
-/// Checks `min <= value <= max` of a number or a time, which no NaN passes, for builders (`Error::configuration`) and calls
+/// Checks `min <= value <= max` of a whole number or a time, for builders (`Error::configuration`) and calls
 /// (`Error::argument`) alike.
 pub(crate) fn range<N: Copy + PartialOrd + Debug>(
     error: fn(String) -> Error,
@@ -25,6 +25,14 @@ pub(crate) fn range<N: Copy + PartialOrd + Debug>(
         return Ok(());
     }
     Err(error(format!("{option} must be {min:?}..={max:?}, but is {value:?}")))
+}
+
+/// The same of a number with parts, which no NaN passes. A whole one is shown without them.
+pub(crate) fn parts(error: fn(String) -> Error, option: &str, value: f64, min: f64, max: f64) -> Result<()> {
+    if value >= min && value <= max {
+        return Ok(());
+    }
+    Err(error(format!("{option} must be {min}..={max}, but is {value}")))
 }
 
 /// Checks a time that passes, where there is one: 1 ms..=10 years.
