@@ -86,6 +86,7 @@ mod lifecycle;
 mod meta;
 pub mod mutex;
 mod name;
+mod opaque;
 mod page;
 mod pause;
 mod proof;

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::error::{Error, Result};
 use crate::hash::HashMap;
 use crate::name;
+use crate::opaque::opaque;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{Clock, SECOND, Tick};
 
@@ -83,10 +84,12 @@ struct Held {
 }
 
 /// Something held that a shutdown can return when its grace is over.
-pub(crate) trait GiveBack: std::fmt::Debug + Send + Sync {
+pub(crate) trait GiveBack: Send + Sync {
     /// Returns it. The backend is let go of when this has ended, or a second later.
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()>;
 }
+
+opaque!(GiveBack);
 
 impl Lifecycle {
     pub(crate) fn new(clock: Clock) -> Self {

@@ -16,6 +16,7 @@ use crate::keyed::memory::{MemoryKeyed, Pace};
 use crate::keyed::store::KeyedStore;
 use crate::mutex::memory::MemoryMutex;
 use crate::mutex::store::MutexStore;
+use crate::opaque::opaque;
 use crate::queue::memory::MemoryQueue;
 use crate::queue::store::QueueStore;
 use crate::ratelimit::memory::MemoryRatelimit;
@@ -127,10 +128,12 @@ impl Memory {
 }
 
 /// A store with deadlines in it.
-pub(crate) trait Sweep: fmt::Debug + Send + Sync {
+pub(crate) trait Sweep: Send + Sync {
     /// Carries out a bounded part of what is overdue at `now`; answers the next deadline, which may be `now` itself.
     fn sweep(&self, now: Timestamp) -> Option<Timestamp>;
 }
+
+opaque!(Sweep);
 
 const NO_PANIC: &str = "no code panics while it holds this lock";
 /// No deadline is known.

@@ -1,6 +1,5 @@
 //! A worker in the background, as its owner has it: seen, stopped, and asked for its report.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,13 +9,16 @@ use tokio::sync::oneshot;
 
 use super::site::Site;
 use crate::error::{Error, Result};
+use crate::opaque::opaque;
 
 /// What a running worker is seen and stopped by, without its value type.
-pub(crate) trait Control<Stats>: fmt::Debug + Send + Sync {
+pub(crate) trait Control<Stats>: Send + Sync {
     /// The stop signal; `grace` overrides `shutdown_grace`, and that of an earlier signal if it ends sooner.
     fn stop(&self, grace: Option<Duration>);
     fn stats(&self) -> Stats;
 }
+
+opaque!(Control<Stats>);
 
 /// What a worker tells at its end.
 pub(crate) trait Report: Default + Send + 'static {

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::job;
 use crate::lifecycle::Hold;
 use crate::name::{self, Address};
+use crate::opaque::opaque;
 use crate::proof::Moment;
 use crate::runtime::BoxFuture;
 use crate::sent::Sent;
@@ -23,7 +24,7 @@ use crate::time::{Clock, Tick};
 use crate::topic::store::GapView;
 
 /// What hands over: a queue, a group of a topic or of a job's events, or the jobs of one name.
-pub(crate) trait Source: fmt::Debug + Send + Sync {
+pub(crate) trait Source: Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool;
     /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing, says that this process waits no more,
@@ -35,6 +36,8 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// What rings when this process should take again. One per source and process.
     fn bell(&self) -> Arc<Bell>;
 }
+
+opaque!(Source);
 
 /// What a site is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -20,6 +20,7 @@ use super::ears::Ears;
 use crate::error::Result;
 pub(crate) use crate::handover::store::{Content, MAX_BATCH, MAX_BYTES, PauseView, STEP};
 use crate::name::Address;
+use crate::opaque::opaque;
 pub(crate) use crate::queue::store::Due;
 use crate::runtime::BoxFuture;
 use crate::word::words;
@@ -36,7 +37,7 @@ pub(crate) const MAX_MEMO_BYTES: usize = 4 * 1_024 * 1_024;
 ///
 /// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is repeated
 /// after a lost reply until it is answered or the request timeout is over.
-pub(crate) trait JobStore: std::fmt::Debug + Send + Sync {
+pub(crate) trait JobStore: Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool {
         false
@@ -66,6 +67,8 @@ pub(crate) trait JobStore: std::fmt::Debug + Send + Sync {
     /// What this process hears of the object. One per object and process, alive while somebody holds it.
     fn ears(&self, jobs: &Address) -> Arc<Ears>;
 }
+
+opaque!(JobStore);
 
 /// A job to be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
+use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
 /// The most records of one page, and events of one read.
@@ -24,7 +25,7 @@ pub(crate) const STEP: usize = 200;
 /// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
 /// repeated after a lost reply until it is answered or the request timeout is over. Keys, prefixes, ranges and sizes
 /// were checked before.
-pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
+pub(crate) trait KeyedStore: Send + Sync {
     /// Changes one record, or tells why not. Calls that are made together travel together, in the order of the calls.
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>>;
     /// The record of a key. Writes nothing.
@@ -50,6 +51,8 @@ pub(crate) trait KeyedStore: std::fmt::Debug + Send + Sync {
     /// it.
     fn bell(&self, object: &Object) -> Arc<Bell>;
 }
+
+opaque!(KeyedStore);
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

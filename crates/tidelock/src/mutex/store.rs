@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::mutex::room::Room;
 use crate::name::Address;
+use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
 /// How long an offer stands before it goes to the next waiter.
@@ -196,7 +197,7 @@ impl fmt::Debug for Door {
 }
 
 /// The store.
-pub(crate) trait MutexStore: fmt::Debug + Send + Sync {
+pub(crate) trait MutexStore: Send + Sync {
     /// Where a resource is. The address is checked; the resource is as it stands in keys.
     fn spot(&self, address: &Address, resource: &str) -> Spot;
     /// Carries out one step. The future may be polled by another task than the one that made it.
@@ -207,3 +208,5 @@ pub(crate) trait MutexStore: fmt::Debug + Send + Sync {
     fn is_shared(&self) -> bool;
     fn door(&self) -> &Door;
 }
+
+opaque!(MutexStore);

@@ -13,6 +13,7 @@ pub(crate) use crate::handover::store::{
 };
 pub use crate::handover::store::{DeadReason, Place};
 use crate::name::Address;
+use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 use crate::word::words;
 
@@ -20,7 +21,7 @@ use crate::word::words;
 ///
 /// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
 /// repeated after a lost reply until it is answered or the request timeout is over.
-pub(crate) trait QueueStore: std::fmt::Debug + Send + Sync {
+pub(crate) trait QueueStore: Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool {
         false
@@ -38,6 +39,8 @@ pub(crate) trait QueueStore: std::fmt::Debug + Send + Sync {
     /// What rings when this process should take again. One per queue and process, alive while somebody holds it.
     fn bell(&self, queue: &Address) -> Arc<Bell>;
 }
+
+opaque!(QueueStore);
 
 /// When a message is first due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

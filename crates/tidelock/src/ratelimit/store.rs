@@ -1,7 +1,6 @@
 //! What a backend must do for this primitive: judge limits for an identifier, and forget an identifier.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::line::Lines;
 use crate::error::Result;
 use crate::name::Address;
+use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
 /// How a limit counts.
@@ -86,7 +86,7 @@ impl Outcome {
 }
 
 /// All limiters of one backend.
-pub(crate) trait RatelimitStore: fmt::Debug + Send + Sync {
+pub(crate) trait RatelimitStore: Send + Sync {
     /// The counts of the limiter at `address`; no I/O.
     fn limiter(&self, address: &Address) -> Arc<dyn LimiterStore>;
 
@@ -94,8 +94,10 @@ pub(crate) trait RatelimitStore: fmt::Debug + Send + Sync {
     fn lines(&self) -> &Arc<Lines>;
 }
 
+opaque!(RatelimitStore);
+
 /// The counts of one limiter.
-pub(crate) trait LimiterStore: fmt::Debug + Send + Sync {
+pub(crate) trait LimiterStore: Send + Sync {
     /// Judges at once, where that needs no waiting.
     fn judge_now(&self, judge: &Judge<'_>) -> Option<Outcome>;
 
@@ -105,3 +107,5 @@ pub(crate) trait LimiterStore: fmt::Debug + Send + Sync {
     /// Forgets the identifier; whether there was anything.
     fn reset<'a>(&'a self, identifier: &'a str, within: Duration) -> BoxFuture<'a, Result<bool>>;
 }
+
+opaque!(LimiterStore);

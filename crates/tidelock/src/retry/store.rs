@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::name::Address;
+use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
 /// One token, in the unit in which levels are kept.
@@ -38,7 +39,9 @@ pub(crate) struct Taken {
 }
 
 /// The store of retry budgets.
-pub(crate) trait BudgetStore: std::fmt::Debug + Send + Sync {
+pub(crate) trait BudgetStore: Send + Sync {
     /// Credits, then takes. Asked once and answered soon: an error is no reason to ask again.
     fn take<'a>(&'a self, budget: &'a Address, take: Take) -> BoxFuture<'a, Result<Taken>>;
 }
+
+opaque!(BudgetStore);

@@ -15,6 +15,7 @@ pub(crate) use self::past::{Happened, HistoryView, LetterView};
 use crate::bell::Bell;
 use crate::error::Result;
 use crate::name::Address;
+use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
 /// How long handlers are announced by one beat.
@@ -36,7 +37,7 @@ pub(crate) const MAX_BYTES: usize = 4 * 1_024 * 1_024;
 ///
 /// Every method is one atomic step on the backend; a mutating one is repeated after a lost reply until it is answered or
 /// the request timeout is over.
-pub(crate) trait SchedulerStore: std::fmt::Debug + Send + Sync {
+pub(crate) trait SchedulerStore: Send + Sync {
     /// A sign of life of a started instance: leads, announces its handlers, and as the leader takes what is due.
     fn beat(&self, scheduler: &Address, beat: Beat) -> BoxFuture<'static, Result<Beaten>>;
     /// A started instance stops: gives up what it leads, and withdraws its handlers. Other instances are rung for.
@@ -52,6 +53,8 @@ pub(crate) trait SchedulerStore: std::fmt::Debug + Send + Sync {
     /// holds it.
     fn bell(&self, scheduler: &Address) -> Arc<Bell>;
 }
+
+opaque!(SchedulerStore);
 
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

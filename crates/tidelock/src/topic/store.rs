@@ -12,6 +12,7 @@ pub(crate) use crate::handover::store::{
     Action, Content, DeadFilter, DeadReason, Dedup, MAX_BATCH, MAX_BYTES, PauseView, STEP, Settle, Settled,
 };
 use crate::name::Address;
+use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
 /// The most groups of one topic.
@@ -25,7 +26,7 @@ pub(crate) const READ_BYTES: usize = 1_024 * 1_024;
 ///
 /// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
 /// repeated after a lost reply until it is answered or the request timeout is over.
-pub(crate) trait TopicStore: std::fmt::Debug + Send + Sync {
+pub(crate) trait TopicStore: Send + Sync {
     /// Whether every answer is there at the first poll.
     fn is_local(&self) -> bool {
         false
@@ -66,6 +67,8 @@ pub(crate) trait TopicStore: std::fmt::Debug + Send + Sync {
     /// topic, group and process, alive while somebody holds it.
     fn bell(&self, topic: &Address, group: Option<&Arc<str>>) -> Arc<Bell>;
 }
+
+opaque!(TopicStore);
 
 /// A place in a log, between two events: behind the event that it names.
 ///
