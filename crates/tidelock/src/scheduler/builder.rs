@@ -1,6 +1,5 @@
 //! Defining a scheduler.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -47,8 +46,8 @@ pub(super) struct Options {
 /// Starts a worker for the runs of a handler at an address.
 pub(super) type Start = Arc<dyn Fn(&Arc<World>, &Address, &Options) -> RunningJobWorker + Send + Sync>;
 
-/// The handlers that a handle brings, by name.
-pub(super) type Handlers = BTreeMap<Arc<str>, Start>;
+/// The handlers that a handle brings, each with a name of its own.
+pub(super) type Handlers = Vec<(Arc<str>, Start)>;
 
 /// Defines a scheduler: options with defaults, checked by [`build`](SchedulerBuilder::build).
 ///

@@ -344,7 +344,9 @@ impl Model {
     /// Rings for all known instances but this one.
     fn ring_others(&mut self, instance: &str) {
         let others = self.instances.iter().filter(|(name, _)| &***name != instance);
-        let processes: BTreeSet<_> = others.map(|(_, other)| Arc::clone(&other.process)).collect();
+        // One by one: a set that is collected is sorted first, and they are few.
+        let mut processes = BTreeSet::new();
+        processes.extend(others.map(|(_, other)| Arc::clone(&other.process)));
         self.news.extend(processes);
     }
 

@@ -52,7 +52,8 @@ struct Pump {
     receivers: Arc<Receivers>,
     bell: Arc<Bell>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
-    /// What has its answer while an older order is under way: delivered after it, so that the line is served in order.
+    /// What has its answer while an older order is under way, by place: delivered after it, so that the line is served in
+    /// order.
     early: Vec<Landed>,
     /// Take again at this instant of the clock.
     due: Option<(u64, BoxFuture<'static, ()>)>,
@@ -158,13 +159,13 @@ impl Pump {
     fn land(&mut self, landed: Landed) {
         // A wake-up that could not be passed on is made up for by the safety check of whoever waits.
         let Some(number) = landed.number() else { return };
-        self.early.push(landed);
+        let behind = self.early.partition_point(|other| other.place() <= landed.place());
+        self.early.insert(behind, landed);
         let oldest = self.receivers.lock().landed(number).unwrap_or(u64::MAX);
-        let (mut ready, early) = std::mem::take(&mut self.early)
+        let (ready, early) = std::mem::take(&mut self.early)
             .into_iter()
             .partition::<Vec<_>, _>(|landed| landed.number().is_none_or(|number| number < oldest));
         self.early = early;
-        ready.sort_by_key(Landed::place);
         for landed in ready {
             self.serve(landed);
         }

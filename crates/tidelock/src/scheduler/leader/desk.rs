@@ -203,7 +203,8 @@ impl Desk {
         // Those that only catch up wait for all others.
         let catches_up =
             |view: &ScheduleView| view.plan.as_ref().is_some_and(|plan| plan.slots.iter().any(|slot| !slot.on_time));
-        plans.sort_by_key(|view| catches_up(view));
+        let (late, mut plans): (Vec<_>, Vec<_>) = plans.into_iter().partition(catches_up);
+        plans.extend(late);
         let mut budget = self.engine.core.options.max_submits;
         for schedule in plans {
             let planned = schedule.plan.as_ref().map_or(0, |plan| plan.slots.len());

@@ -122,7 +122,7 @@ impl Pulse {
         };
         let beat = Beat {
             instance: Arc::clone(&self.engine.name),
-            handlers: core.handlers.keys().cloned().collect(),
+            handlers: core.handlers.iter().map(|(name, _)| Arc::clone(name)).collect(),
             wish,
             batch: if term.is_none() { core.options.batch } else { self.desk.room() },
             busy: if term.is_none() { Busy::default() } else { self.desk.under_way() },

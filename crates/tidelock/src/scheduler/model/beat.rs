@@ -1,5 +1,6 @@
 //! Started instances: who leads, who has which handler, and what the leader is shown.
 
+use std::iter;
 use std::sync::Arc;
 
 use super::super::store::{ANNOUNCED, Beat, Beaten, Busy, DueView, MAX_BYTES, Role, STEP, TriggerView, Wish};
@@ -152,10 +153,16 @@ impl Model {
     fn first_due(&self, now: Now, batch: usize, busy: &HashSet<&Arc<str>>) -> (Vec<(u64, Arc<str>)>, u64) {
         let (behind, late) = ((now.ms + 1, Arc::from("")), (LATE, Arc::from("")));
         let is_free = |(_, id): &&(u64, Arc<str>)| !busy.contains(id);
-        let plain = self.due.range(..behind.clone()).filter(is_free).take(batch + 1);
-        let early = self.again.range(..behind.clone()).filter(is_free).take(batch + 1);
-        let mut found: Vec<_> = plain.chain(early).cloned().collect();
-        found.sort();
+        let mut plain = self.due.range(..behind.clone()).filter(is_free).peekable();
+        let mut early = self.again.range(..behind.clone()).filter(is_free).peekable();
+        let mut found: Vec<_> = iter::from_fn(|| match (plain.peek(), early.peek()) {
+            (Some(due), Some(again)) if again < due => early.next(),
+            (None, _) => early.next(),
+            _ => plain.next(),
+        })
+        .take(batch + 1)
+        .cloned()
+        .collect();
         let late = self.again.range(late..).filter(is_free).take(batch + 1);
         found.extend(late.map(|(_, id)| (now.ms, Arc::clone(id))));
         if let Some((at, _)) = found.get(batch) {

@@ -310,7 +310,8 @@ impl Delete {
             Changes::Unchanged | Changes::Absent | Changes::Count(0) => false,
             _ => return Err(site.misfit(OPERATION)),
         };
-        let mut handlers: Vec<_> = stats.handlers.into_iter().chain(core.handlers.keys().cloned()).collect();
+        let mut handlers: Vec<_> =
+            stats.handlers.into_iter().chain(core.handlers.iter().map(|(name, _)| Arc::clone(name))).collect();
         handlers.sort_unstable();
         handlers.dedup();
         for handler in handlers {
