@@ -133,7 +133,7 @@ struct Job {
     reason: Option<Arc<str>>,
     log: Log,
     /// Who reads the log in groups.
-    groups: BTreeMap<Arc<str>, Group>,
+    groups: BTreeMap<Arc<str>, Box<Group>>,
     kind: Kind,
 }
 

@@ -37,11 +37,11 @@ pub(crate) struct Model {
     /// Those of the latest writer, from the first change of this life on.
     bounds: Option<Bounds>,
     /// Records that were active when they were last written, overdue ones among them.
-    live: BTreeMap<Arc<str>, Record>,
+    live: BTreeMap<Arc<str>, Box<Record>>,
     /// (deadline, key) of those of them that are not permanent.
     deadlines: BTreeSet<(u64, Arc<str>)>,
     /// Expired records.
-    tombs: BTreeMap<Arc<str>, Record>,
+    tombs: BTreeMap<Arc<str>, Box<Record>>,
     /// (deadline, key) of them.
     buried: BTreeSet<(u64, Arc<str>)>,
     log: Log,
@@ -120,7 +120,7 @@ impl Model {
                 (!fits).then(|| Outcome::Conflict(active.map(|record| record.view(&key.into(), false))))
             }
             Action::Touch { if_version, .. } | Action::Remove { if_version, .. } => {
-                let Some(Record { stamp, .. }) = active else { return Some(Outcome::Absent) };
+                let Some(stamp) = active.map(|record| &record.stamp) else { return Some(Outcome::Absent) };
                 if if_version.is_some_and(|version| version != stamp.version) {
                     return Some(Outcome::Stale { version: stamp.version });
                 }
@@ -179,7 +179,7 @@ impl Model {
         let value = Arc::new(value);
         let happened = Happened::Upsert { stamp, value: Vec::new() };
         self.append(now, now.ms, Arc::clone(&key), happened, Some(Arc::clone(&value)));
-        self.put_in(key, Record { value, stamp, touch: None });
+        self.put_in(key, Box::new(Record { value, stamp, touch: None }));
         Outcome::Stored(stamp)
     }
 
@@ -211,7 +211,7 @@ impl Model {
     }
 
     /// Adds a record to the live ones.
-    fn put_in(&mut self, key: Arc<str>, record: Record) {
+    fn put_in(&mut self, key: Arc<str>, record: Box<Record>) {
         if let Some(deadline) = record.stamp.expires_at {
             self.deadlines.insert((deadline, Arc::clone(&key)));
         }
@@ -219,7 +219,7 @@ impl Model {
     }
 
     /// Takes a record out of the live ones. Whatever happens to it next, its touch is no longer the latest thing.
-    fn take_out(&mut self, key: &Arc<str>) -> Record {
+    fn take_out(&mut self, key: &Arc<str>) -> Box<Record> {
         let mut record = self.live.remove(key).expect("the caller has seen the record");
         if let Some(deadline) = record.stamp.expires_at {
             self.deadlines.remove(&(deadline, Arc::clone(key)));

@@ -42,7 +42,7 @@ pub(crate) struct Model {
     /// The earliest instant at which this step made something due.
     earliest: u64,
     zones: Option<Arc<str>>,
-    schedules: BTreeMap<Arc<str>, Entry>,
+    schedules: BTreeMap<Arc<str>, Box<Entry>>,
     /// How many are in each state, in the order of [`StateView`].
     states: [u64; 6],
     /// Active ones without open plan by their next due instant.
@@ -57,13 +57,13 @@ pub(crate) struct Model {
     unserved: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Handlers that appeared, while schedules wait for them.
     awakening: BTreeSet<Arc<str>>,
-    triggers: BTreeMap<(u64, u64), Trigger>,
+    triggers: BTreeMap<(u64, u64), Box<Trigger>>,
     /// (instant, born, run): when an accepted trigger is a leader's to submit.
     waiting: BTreeSet<(u64, u64, u64)>,
     keys: HashMap<(u64, Arc<str>), Key>,
     /// Keys whose trigger was submitted, by when they are forgotten.
     key_ends: BTreeSet<(u64, u64, Arc<str>)>,
-    letters: BTreeMap<u64, LetterView>,
+    letters: BTreeMap<u64, Box<LetterView>>,
     letters_lost: u64,
     /// As the last leader wished.
     max_letters: u64,
@@ -71,7 +71,7 @@ pub(crate) struct Model {
     owned: BTreeSet<(u64, Owned)>,
     /// Schedules that are gone, while something of theirs is left.
     buried: BTreeSet<u64>,
-    instances: BTreeMap<Arc<str>, Instance>,
+    instances: BTreeMap<Arc<str>, Box<Instance>>,
     /// Instances by when they are forgotten.
     alive: BTreeSet<(u64, Arc<str>)>,
     /// Until when somebody has announced each handler.
@@ -283,7 +283,7 @@ impl Model {
     }
 
     /// Takes a schedule out, so that it can be changed.
-    fn take_out(&mut self, id: &str) -> Option<Entry> {
+    fn take_out(&mut self, id: &str) -> Option<Box<Entry>> {
         let entry = self.schedules.remove(id)?;
         self.states[index_of(&entry.state)] -= 1;
         for (index, at) in
@@ -306,7 +306,7 @@ impl Model {
     }
 
     /// Puts a schedule where it belongs.
-    fn put(&mut self, entry: Entry) {
+    fn put(&mut self, entry: Box<Entry>) {
         self.states[index_of(&entry.state)] += 1;
         for (index, at) in [(&mut self.due, entry.due()), (&mut self.again, entry.again())] {
             if let Some(at) = at {

@@ -28,7 +28,7 @@ pub(crate) struct Model {
     /// By key: the event, and when the window ends.
     dedup: HashMap<Arc<str>, (Position, u64)>,
     dedup_ends: BTreeSet<(u64, Arc<str>)>,
-    groups: BTreeMap<Arc<str>, Group>,
+    groups: BTreeMap<Arc<str>, Box<Group>>,
     /// Whether somebody waits to read the log on.
     follower_parked: bool,
     /// Groups for which somebody waits to take; how many were in flight or waiting, if that was too many to take more.
@@ -118,8 +118,9 @@ impl Model {
     ///
     /// `with_groups`: nor do groups count that would begin anew where they are.
     pub(crate) fn is_idle_since(&self, with_groups: bool) -> Option<u64> {
-        let is_idle = |group: &Group| with_groups && group.is_idle_at(self.log.newest());
-        let idle = self.log.is_empty() && self.dedup.is_empty() && self.groups.values().all(is_idle);
+        let idle = self.log.is_empty()
+            && self.dedup.is_empty()
+            && self.groups.values().all(|group| with_groups && group.is_idle_at(self.log.newest()));
         idle.then_some(self.touched)
     }
 }

@@ -76,7 +76,10 @@ impl Model {
         }
         let (first, last) = job.log.places();
         let state = job.state();
-        let group = job.groups.entry(Arc::clone(&take.group)).or_insert(Group { read: first, open: BTreeMap::new() });
+        let group = job
+            .groups
+            .entry(Arc::clone(&take.group))
+            .or_insert_with(|| Box::new(Group { read: first, open: BTreeMap::new() }));
         let gap = group.lose(first, now.ms);
         let numbers = group.deliverable(last, take.max - usize::from(gap.is_some()), now.ms);
         let mut events = Vec::with_capacity(numbers.len());

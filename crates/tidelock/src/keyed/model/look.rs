@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::store::{Get, Kind, List, Listing, MAX_BYTES, Places, RecordView, StatsView};
 use super::{Model, Now, Record};
 
-type Records = BTreeMap<Arc<str>, Record>;
+type Records = BTreeMap<Arc<str>, Box<Record>>;
 
 impl Model {
     pub(crate) fn get(&self, now: Now, get: &Get) -> Option<RecordView> {
@@ -103,7 +103,8 @@ fn within<'a>(records: &'a Records, list: &List) -> impl Iterator<Item = (&'a Ar
         _ => Bound::Included(Arc::clone(&list.prefix)),
     };
     let prefix = Arc::clone(&list.prefix);
-    records.range((from, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(&*prefix))
+    let records = records.range((from, Bound::Unbounded)).map(|(key, record)| (key, &**record));
+    records.take_while(move |(key, _)| key.starts_with(&*prefix))
 }
 
 /// Two rows of records as one, in the order of their keys.

@@ -53,12 +53,12 @@ impl Model {
         let announced = now.ms + ANNOUNCED;
         // It may wait for the end of a lease without a word.
         let lease_end = self.leading(now).map_or(0, |leader| leader.until);
-        let instance = Instance {
+        let instance = Box::new(Instance {
             process: Arc::clone(process),
             handlers: beat.handlers.clone(),
             announced,
             until: announced.max(lease_end + ANNOUNCED),
-        };
+        });
         let until = instance.until;
         let before = self.instances.insert(Arc::clone(&beat.instance), instance);
         if let Some(before) = before {

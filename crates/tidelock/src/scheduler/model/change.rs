@@ -116,7 +116,7 @@ impl Model {
 
     fn create(&mut self, now: Now, id: &Arc<str>, definition: Definition, guess: Guess) {
         let revision = self.next_revision(now);
-        let mut entry = Entry {
+        let mut entry = Box::new(Entry {
             id: Arc::clone(id),
             born: revision,
             revision,
@@ -130,7 +130,7 @@ impl Model {
             plan: None,
             last: None,
             history: VecDeque::new(),
-        };
+        });
         entry.rest(now.ms);
         self.put(entry);
     }

@@ -27,13 +27,13 @@ impl Model {
                     .range::<u64, _>(older)
                     .rev()
                     .take(limit + 1)
-                    .map(|(_, letter)| letter.clone())
+                    .map(|(_, letter)| (**letter).clone())
                     .collect();
                 let more = found.len() > *limit;
                 found.truncate(*limit);
                 View::Letters(found, more)
             }
-            Look::Letter { number } => View::Letter(self.letters.get(number).map(|letter| Box::new(letter.clone()))),
+            Look::Letter { number } => View::Letter(self.letters.get(number).cloned()),
             Look::Awaits { id, born, run } => View::Awaits(self.awaits(id, *born, *run)),
             Look::Stats => View::Stats(self.stats(now)),
         }

@@ -106,7 +106,7 @@ impl Model {
         let due = now.ms + TRIGGER_PATIENCE;
         self.waiting.insert((due, born, run));
         self.earliest = self.earliest.min(due);
-        self.triggers.insert((born, run), Trigger { view: view.clone(), due });
+        self.triggers.insert((born, run), Box::new(Trigger { view: view.clone(), due }));
         self.owned.insert((born, Owned::Trigger(run)));
         if let Some(key) = key {
             // One whose time is over was perhaps not removed yet.
@@ -173,8 +173,20 @@ impl Model {
         let GivenUp { schedule, born, timing_revision, run, slot, key, missed, rounds } = given_up;
         let (error, epoch, at) = (Arc::clone(error), self.epoch, now.ms);
         self.owned.insert((born, Owned::Letter(number)));
-        let letter =
-            LetterView { number, schedule, born, timing_revision, run, slot, key, missed, error, rounds, epoch, at };
+        let letter = Box::new(LetterView {
+            number,
+            schedule,
+            born,
+            timing_revision,
+            run,
+            slot,
+            key,
+            missed,
+            error,
+            rounds,
+            epoch,
+            at,
+        });
         self.letters.insert(number, letter);
         for _ in 0..STEP {
             if self.letters.len() as u64 <= self.max_letters {

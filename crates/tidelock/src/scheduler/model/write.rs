@@ -58,8 +58,8 @@ impl Model {
                 may
             }),
             Step::Resume { id, revision, next, passed } => {
-                let over = |entry: &Entry| entry.revision == *revision && entry.is_over(now.ms);
-                let over = self.schedules.get(id).is_some_and(over);
+                let entry = self.schedules.get(id);
+                let over = entry.is_some_and(|entry| entry.revision == *revision && entry.is_over(now.ms));
                 if over {
                     self.go_on(now, id, *next, *passed, history);
                 }

@@ -84,7 +84,7 @@ impl Model {
     }
 
     fn with_group(&mut self, name: &str, absent: Changes, change: impl FnOnce(&mut Group) -> Changes) -> Changes {
-        self.groups.get_mut(name).map_or(absent, change)
+        self.groups.get_mut(name).map_or(absent, |group| change(group))
     }
 
     fn create(&mut self, now: Now, name: Arc<str>, begin: Begin) -> Changes {
@@ -95,7 +95,7 @@ impl Model {
             return Changes::Full;
         }
         let position = self.log.resolve(now, begin);
-        self.groups.insert(name, Group { position, ..Group::default() });
+        self.groups.insert(name, Box::new(Group { position, ..Group::default() }));
         Changes::Did(true)
     }
 }

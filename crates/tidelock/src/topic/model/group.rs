@@ -16,7 +16,7 @@ pub(super) struct Group {
     pub(super) missed: u64,
     pub(super) pause: Option<Pause>,
     /// Open events by position: in flight, waiting or set aside.
-    pub(super) open: BTreeMap<u64, Open>,
+    pub(super) open: BTreeMap<u64, Box<Open>>,
     /// In flight, by lease end.
     pub(super) leased: BTreeSet<(u64, u64)>,
     /// Waiting and not due yet, by due time.
@@ -31,7 +31,7 @@ pub(super) struct Group {
     pub(super) idle: BTreeSet<u64>,
     /// Keys of which an event is open that others wait for.
     pub(super) busy: HashSet<Arc<str>>,
-    pub(super) dead: BTreeMap<u64, Dead>,
+    pub(super) dead: BTreeMap<u64, Box<Dead>>,
     /// Dead letters by (moved at, position), and by the end of their retention.
     pub(super) moved: BTreeSet<(u64, u64)>,
     pub(super) kept: BTreeSet<(u64, u64)>,
@@ -80,7 +80,7 @@ pub(super) enum Kind {
 /// A dead letter.
 #[derive(Clone, Debug)]
 pub(super) struct Dead {
-    pub(super) event: Open,
+    pub(super) event: Box<Open>,
     pub(super) reason: DeadReason,
     pub(super) moved_at: u64,
     pub(super) kept_until: Option<u64>,
@@ -134,7 +134,7 @@ impl Group {
     }
 
     /// Takes an open event out of all indexes; its key stays busy.
-    pub(super) fn remove(&mut self, at: u64) -> Option<Open> {
+    pub(super) fn remove(&mut self, at: u64) -> Option<Box<Open>> {
         let open = self.open.remove(&at)?;
         match &open.kind {
             Kind::InFlight { end, .. } => {
@@ -157,7 +157,7 @@ impl Group {
     }
 
     /// Stores an event as waiting until `due`.
-    pub(super) fn wait(&mut self, now: Now, mut open: Open, due: u64) {
+    pub(super) fn wait(&mut self, now: Now, mut open: Box<Open>, due: u64) {
         let at = open.at;
         open.kind = Kind::Waiting { due };
         if due <= now.ms {
@@ -169,7 +169,7 @@ impl Group {
     }
 
     /// Stores an event as set aside behind its busy key.
-    pub(super) fn set_aside(&mut self, mut open: Open, due: u64) {
+    pub(super) fn set_aside(&mut self, mut open: Box<Open>, due: u64) {
         open.kind = Kind::Aside { due };
         if let Some(key) = open.key() {
             self.aside.insert((Arc::clone(key), open.at));
@@ -177,7 +177,7 @@ impl Group {
         self.store_idle(open);
     }
 
-    fn store_idle(&mut self, open: Open) {
+    fn store_idle(&mut self, open: Box<Open>) {
         if !open.is_copy {
             self.idle.insert(open.at);
         }
@@ -185,7 +185,7 @@ impl Group {
     }
 
     /// Puts a requeued copy where it belongs: waiting, or behind its key.
-    pub(super) fn admit_copy(&mut self, now: Now, copy: Open, due: u64) {
+    pub(super) fn admit_copy(&mut self, now: Now, copy: Box<Open>, due: u64) {
         match copy.key() {
             Some(key) if self.busy.contains(key) => self.set_aside(copy, due),
             key => {
@@ -219,7 +219,7 @@ impl Group {
     }
 
     /// Moves an event, already out of all indexes, to the dead letters. It replaces an earlier death of the same event.
-    pub(super) fn bury(&mut self, now: Now, open: Open, reason: DeadReason, moved_at: u64) {
+    pub(super) fn bury(&mut self, now: Now, open: Box<Open>, reason: DeadReason, moved_at: u64) {
         self.free_key(now, &open);
         self.lay_down(open, reason, moved_at);
     }
@@ -230,17 +230,17 @@ impl Group {
         is_aside && !self.freed.contains(&at)
     }
 
-    pub(super) fn lay_down(&mut self, open: Open, reason: DeadReason, moved_at: u64) {
+    pub(super) fn lay_down(&mut self, open: Box<Open>, reason: DeadReason, moved_at: u64) {
         self.remove_dead(open.at);
         let kept_until = open.dead_retention.map(|retention| moved_at + retention);
         self.moved.insert((moved_at, open.at));
         if let Some(until) = kept_until {
             self.kept.insert((until, open.at));
         }
-        self.dead.insert(open.at, Dead { event: open, reason, moved_at, kept_until });
+        self.dead.insert(open.at, Box::new(Dead { event: open, reason, moved_at, kept_until }));
     }
 
-    pub(super) fn remove_dead(&mut self, at: u64) -> Option<Dead> {
+    pub(super) fn remove_dead(&mut self, at: u64) -> Option<Box<Dead>> {
         let dead = self.dead.remove(&at)?;
         self.moved.remove(&(dead.moved_at, at));
         if let Some(until) = dead.kept_until {
@@ -255,7 +255,7 @@ impl Group {
         &mut self,
         now: Now,
         log: &Log,
-        open: Open,
+        open: Box<Open>,
         (instant, delay): (u64, u64),
         max_deliveries: Option<u64>,
     ) -> Option<u64> {

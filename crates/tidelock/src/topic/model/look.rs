@@ -17,8 +17,10 @@ impl Model {
             Look::Resolve { begin } => View::Place(self.log.resolve(now, *begin)),
             Look::Page { after, limit } => View::Span(self.page(now, *after, *limit)),
             Look::PageBack { before, limit } => View::Span(self.page_back(now, *before, *limit)),
-            Look::Group { group } => View::Group(self.groups.get_key_value(group).map(|found| self.view(now, found))),
-            Look::Groups => View::Groups(self.groups.iter().map(|found| self.view(now, found)).collect()),
+            Look::Group { group } => {
+                View::Group(self.groups.get_key_value(group).map(|(name, group)| self.view(now, name, group)))
+            }
+            Look::Groups => View::Groups(self.groups.iter().map(|(name, group)| self.view(now, name, group)).collect()),
             Look::GetDead { group, at } => {
                 let dead = self.groups.get(group).and_then(|group| group.dead.get(at));
                 View::Dead(dead.map(|dead| dead.view(&self.log)))
@@ -76,7 +78,7 @@ impl Model {
         }
     }
 
-    fn view(&self, now: Now, (name, group): (&Arc<str>, &Group)) -> GroupView {
+    fn view(&self, now: Now, name: &Arc<str>, group: &Group) -> GroupView {
         let unread = self.log.after(now, group.position).map_or(0, |(first, _)| self.log.newest().ordinal + 1 - first);
         let oldest = group.open.values().next();
         let holder = oldest.and_then(|open| match &open.kind {

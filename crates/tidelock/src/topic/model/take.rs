@@ -40,7 +40,7 @@ impl Model {
                 return None;
             }
             let position = lost.unwrap_or_else(|| self.log.resolve(now, take.reader.begin));
-            self.groups.insert(Arc::clone(name), Group { position, ..Group::default() });
+            self.groups.insert(Arc::clone(name), Box::new(Group { position, ..Group::default() }));
         }
         let group = self.groups.get_mut(name).expect("it was just made");
         let mut hand = Hand { now, log: &self.log, fence: &mut self.fence, take, bytes: 0, set_aside: 0 };
@@ -148,7 +148,7 @@ impl Group {
         true
     }
 
-    fn hand_over(&mut self, hand: &mut Hand<'_>, mut open: Open) -> Handed {
+    fn hand_over(&mut self, hand: &mut Hand<'_>, mut open: Box<Open>) -> Handed {
         let end = hand.now.ms + hand.take.lease;
         *hand.fence = hand.now.next_number(*hand.fence);
         open.fence = *hand.fence;
@@ -176,8 +176,8 @@ impl Hand<'_> {
         self.bytes == 0 || self.bytes + size <= MAX_BYTES
     }
 
-    fn open(&self, place: Position, stored: &Stored, keyed: bool) -> Open {
-        Open {
+    fn open(&self, place: Position, stored: &Stored, keyed: bool) -> Box<Open> {
+        Box::new(Open {
             at: place.at,
             ordinal: place.ordinal,
             attempts: 0,
@@ -189,6 +189,6 @@ impl Hand<'_> {
             last_error: None,
             content: Arc::clone(&stored.content),
             kind: Kind::Aside { due: 0 },
-        }
+        })
     }
 }
