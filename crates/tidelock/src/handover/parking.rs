@@ -2,7 +2,7 @@
 //!
 //! One of those that wait keeps the next deadline: it is told to no other, so that one process takes when it comes.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How long a parked process is remembered without parking again. A page is never forgotten: it is the only one there, it
@@ -12,8 +12,8 @@ pub(crate) const PARKED: u64 = if cfg!(target_family = "wasm") { u64::MAX / 4 } 
 /// The processes that wait for something to be handed out.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
-    /// (keeps the next deadline, remembered until, process).
-    parked: BTreeSet<(bool, u64, Arc<str>)>,
+    /// (keeps the next deadline, remembered until, process), in that order: who parks looks through all of them anyway.
+    parked: VecDeque<(bool, u64, Arc<str>)>,
     /// The deadline told to the process that keeps it; `None` if there was none to tell.
     told: Option<u64>,
     /// The earliest deadline that this step added.
@@ -30,7 +30,9 @@ impl Parking {
     pub(crate) fn park(&mut self, now: u64, process: &Arc<str>, next: impl FnOnce() -> Option<u64>) -> Option<u64> {
         self.parked.retain(|(_, until, parked)| *until > now && parked != process);
         let keeps = !self.parked.iter().any(|(keeps, _, _)| *keeps);
-        self.parked.insert((keeps, now + PARKED, Arc::clone(process)));
+        let parked = (keeps, now + PARKED, Arc::clone(process));
+        let place = self.parked.partition_point(|other| *other < parked);
+        self.parked.insert(place, parked);
         if !keeps {
             return None;
         }
@@ -50,7 +52,7 @@ impl Parking {
     ) -> Vec<Arc<str>> {
         let mut woken = Vec::new();
         while deliverable > 0 {
-            let Some((_, until, process)) = self.parked.pop_first() else { break };
+            let Some((_, until, process)) = self.parked.pop_front() else { break };
             if until > now && listening(&process) {
                 deliverable -= 1;
                 woken.push(process);
@@ -59,7 +61,7 @@ impl Parking {
         // What was told and has passed is kept by nobody: whoever kept it may have found enough and not have parked since.
         let told = self.told.filter(|told| *told > now);
         if self.soonest.take().is_some_and(|soonest| told.is_none_or(|told| soonest < told)) {
-            while let Some((_, until, process)) = self.parked.pop_last() {
+            while let Some((_, until, process)) = self.parked.pop_back() {
                 if until > now && listening(&process) {
                     woken.push(process);
                     // Nobody keeps anything until it parks anew, or another one does because it finds enough.

@@ -4,6 +4,7 @@
 //! (1986); paying retries from one that successes fill is the retry budget of Finagle.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hash::HashMap;
@@ -83,9 +84,9 @@ impl Bucket {
 /// All budgets of one backend. A full one needs no record.
 #[derive(Debug, Default)]
 pub(crate) struct Budgets {
-    records: HashMap<Address, Record>,
+    records: HashMap<Arc<Address>, Record>,
     /// Records by their `until`, the number telling apart those of one instant.
-    ends: BTreeMap<(Timestamp, u64), Address>,
+    ends: BTreeMap<(Timestamp, u64), Arc<Address>>,
     next: u64,
 }
 
@@ -102,16 +103,15 @@ impl Budgets {
         let mut bucket = known.map_or_else(|| Bucket::full(&take.numbers, now), |record| record.bucket);
         let (taken, changed) = bucket.take(now, take, DAY);
         if changed {
-            if let Some(record) = known {
-                self.ends.remove(&record.end);
-            }
+            let named = known.and_then(|record| self.ends.remove(&record.end));
             if bucket.level >= take.numbers.capacity {
                 self.records.remove(budget);
             } else {
                 let end = (bucket.until, self.next);
                 self.next += 1;
-                self.ends.insert(end, budget.clone());
-                self.records.insert(budget.clone(), Record { bucket, end });
+                let named = named.unwrap_or_else(|| Arc::new(budget.clone()));
+                self.ends.insert(end, Arc::clone(&named));
+                self.records.insert(named, Record { bucket, end });
             }
         }
         taken
