@@ -179,7 +179,7 @@ const WORKS = {
   schedule,
   async ordered(_library, _task, begin) {
     await begin();
-    return { items: 0, seconds: 0, unsupported: "order by keys is in BullMQ Pro only" };
+    return { items: 0, seconds: 0, unsupported: "per-key order only in BullMQ Pro" };
   },
   async loaded(library, task, begin) {
     const [jobs, seen, departures, calls] = [library.open(), new Seen(0), [], []];

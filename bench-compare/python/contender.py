@@ -176,8 +176,8 @@ async def loaded(library, task, begin):
 
 WORKS = {
     **{work.__name__: work for work in (enqueue, fill, delay, process, flow, idle, loaded)},
-    "bulk": unsupported("no call that enqueues many"),
-    "ordered": unsupported("no order by keys"),
+    "bulk": unsupported("no bulk enqueue"),
+    "ordered": unsupported("no per-key order"),
     "paced": unsupported("no rate limit"),
     "held": unsupported("no rate limit"),
 }

@@ -37,7 +37,7 @@ pub(crate) trait Jobs: Clone + Send + Sync + 'static {
 
     /// Enqueues an item that runs after all earlier ones of its key have ended.
     fn enqueue_ordered(&self, _payload: String, _key: &str) -> impl Future<Output = Result<()>> + Send {
-        async { bail!("no order by keys") }
+        async { bail!("no per-key order") }
     }
 
     /// Whether it has an order by keys.
@@ -151,7 +151,7 @@ pub(crate) async fn run(contender: &str, stage: &mut Stage, task: &Task) -> Resu
 async fn work<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     match task.work.as_str() {
         "enqueue" => enqueue::<J>(stage, task).await,
-        "bulk" if !J::BULK => Ok(Outcome::unsupported("no call that enqueues many")),
+        "bulk" if !J::BULK => Ok(Outcome::unsupported("no bulk enqueue")),
         "bulk" | "fill" => fill::<J>(stage, task, None).await,
         "delay" => fill::<J>(stage, task, Some(Duration::from_hours(1))).await,
         "process" => process::<J>(stage, task).await,
@@ -159,7 +159,7 @@ async fn work<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
         "paced" => process_paced::<J>(stage, task).await,
         "held" => held::<J>(stage, task).await,
         "flow" => flow::<J>(stage, task).await,
-        "ordered" if !J::ORDERED => Ok(Outcome::unsupported("no order by keys")),
+        "ordered" if !J::ORDERED => Ok(Outcome::unsupported("no per-key order")),
         "ordered" => flow_by_keys::<J>(stage, task).await,
         "idle" => idle::<J>(stage, task).await,
         "loaded" => loaded::<J>(stage, task).await,

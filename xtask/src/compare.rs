@@ -191,7 +191,7 @@ impl Comparison {
         if let Some(rate) = self.fills.get(&(contender.name, work.command))
             && items / rate > LONGEST_FILL
         {
-            let reason = format!("left out: at its {rate:.0} a second it takes {:.0} s", items / rate);
+            let reason = format!("left out: takes {:.0} s at {rate:.0} per second", items / rate);
             samples.push(Trial::failed(&reason));
         } else if let Kind::Memory(_) = work.kind {
             // The scripts that the server keeps are no memory of items.

@@ -44,14 +44,14 @@ const fn apalis(lacks: &'static str) -> Contender {
 
 /// N.
 pub(super) static NO_OP: Contender =
-    contender(LIMIT, "no-op script (N)", Language::Rust, "redis", "anything: the limit of one connection");
+    contender(LIMIT, "no-op script (N)", Language::Rust, "redis", "any work: this is the limit of one connection");
 
 const SIDEKIQ: Contender = contender(
     "rusty-sidekiq",
     "rusty-sidekiq",
     Language::Rust,
     "rusty-sidekiq",
-    "no ack: what a dead worker held is lost; no state, no result",
+    "no ack: a dead worker loses its items; no state, no result",
 );
 
 const TASKIQ: Contender = contender(
@@ -59,11 +59,11 @@ const TASKIQ: Contender = contender(
     "taskiq",
     Language::Python,
     "taskiq",
-    "no state beside queued and done; what was worked off stays in the stream; delays need a process of their own",
+    "no state except queued and done; processed items stay in the stream; delays need a separate process",
 );
 
 const ARQ: Contender =
-    contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state beside queued and done");
+    contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state except queued and done");
 
 /// Those that take work from one process to another; the first is what the others are set against.
 pub(super) static JOBS: [Contender; 9] = [
@@ -74,20 +74,20 @@ pub(super) static JOBS: [Contender; 9] = [
         "BullMQ (Node.js)",
         Language::Node,
         "bullmq",
-        "retries only if asked for; a lost answer of an enqueue may make a second job",
+        "retries only on request; a lost reply to an enqueue can create a duplicate job",
     ),
     contender(
         "bullmq-official",
         "BullMQ (Rust)",
         Language::Rust,
         "bullmq-official",
-        "as BullMQ; no waiting for a result",
+        "like BullMQ (Node.js); cannot wait for a result",
     ),
-    apalis("polls, here every 0.1 s; fails when over some 8,000 items are due; no ordering keys"),
+    apalis("polls (here every 0.1 s); fails when more than about 8,000 items are due; no ordering keys"),
     SIDEKIQ,
     TASKIQ,
     ARQ,
-    contender("arq-10ms", "arq, polling every 10 ms", Language::Python, "arq", "no state beside queued and done"),
+    contender("arq-10ms", "arq, polling every 10 ms", Language::Python, "arq", "no state except queued and done"),
 ];
 
 /// The same, where it is about the limit of a rate.
@@ -97,18 +97,18 @@ pub(super) static LIMITED: [Contender; 8] = [
         "Tidelock job, ratelimit",
         Language::Rust,
         "tidelock",
-        "no limit of the job: its handler asks a rate limiter and waits, which holds a handler",
+        "jobs have no limit: the handler waits for a rate limiter, which occupies a handler",
     ),
     contender(
         "tidelock-queue",
         "Tidelock queue, ratelimit",
         Language::Rust,
         "tidelock",
-        "as the job; no state, result or events per item",
+        "like the job; no state, result or events per item",
     ),
-    contender("bullmq", "BullMQ (Node.js)", Language::Node, "bullmq", "one limit for a queue, a fixed window"),
-    contender("bullmq-official", "BullMQ (Rust)", Language::Rust, "bullmq-official", "as BullMQ"),
-    apalis("limits each worker and not all of them; a fixed window"),
+    contender("bullmq", "BullMQ (Node.js)", Language::Node, "bullmq", "one limit per queue; fixed window"),
+    contender("bullmq-official", "BullMQ (Rust)", Language::Rust, "bullmq-official", "like BullMQ (Node.js)"),
+    apalis("limits each worker separately; fixed window"),
     SIDEKIQ,
     TASKIQ,
     ARQ,
@@ -124,14 +124,14 @@ pub(super) static LOCKS: [Contender; 3] = [
         "rslock",
         Language::Rust,
         "rslock",
-        "no order of waiters, no fence, no renewal; waiting is asking again every 0 to 4 ms (200 by default)",
+        "no waiter order, no fence, no renewal; waiters poll every 0 to 4 ms (200 by default)",
     ),
     contender(
         "set-nx",
         "SET NX in a loop",
         Language::Rust,
         "redis",
-        "no order of waiters, no fence, no renewal; waiting is asking again every 1 to 3 ms",
+        "no waiter order, no fence, no renewal; waiters poll every 1 to 3 ms",
     ),
 ];
 
@@ -142,14 +142,14 @@ pub(super) static CHECKS: [Contender; 3] = [
         "rate-limiter-flexible (Node.js)",
         Language::Node,
         "rate-limiter-flexible",
-        "fixed windows only; several limits are several calls",
+        "fixed windows only; one call per limit",
     ),
     contender(
         "incr",
         "INCR and EXPIRE",
         Language::Rust,
         "redis",
-        "fixed windows that begin at the first call; one limit a check; counts refusals",
+        "fixed windows that start at the first call; one limit per check; counts refusals",
     ),
 ];
 
@@ -160,7 +160,7 @@ pub(super) static LOCAL_CHECKS: [Contender; 2] = [
         "governor",
         Language::Rust,
         "governor",
-        "one limit a check; its keys stay until it is told to shrink",
+        "one limit per check; keys stay until it is told to shrink",
     ),
 ];
 
@@ -171,13 +171,13 @@ pub(super) static TOPICS: [Contender; 2] = [
         "bare streams",
         Language::Rust,
         "redis",
-        "no retention, leases, retries, dead letters, order by keys or gaps told; a connection for each follower",
+        "no retention, leases, retries, dead letters, per-key order or gap reports; one connection per follower",
     ),
 ];
 
 pub(super) static RETRIES: [Contender; 2] = [
     contender("tidelock-retry", "Tidelock retry", Language::Rust, "tidelock", ""),
-    contender("backon", "backon", Language::Rust, "backon", "no budget, no limit of an attempt's time, no stop"),
+    contender("backon", "backon", Language::Rust, "backon", "no budget, no timeout per attempt, no stop signal"),
 ];
 
 pub(super) static CRONS: [Contender; 2] = [
@@ -192,7 +192,7 @@ pub(super) static SCHEDULERS: [Contender; 2] = [
         "BullMQ job schedulers (Node.js)",
         Language::Node,
         "bullmq",
-        "no history, no missed slots told or caught up",
+        "no history; missed slots are neither reported nor caught up",
     ),
 ];
 

@@ -41,7 +41,7 @@ pub(super) fn tables(rows: &[Row], limit: &str, missing: &[String]) -> String {
 }
 
 fn rates(rows: &[Row]) -> String {
-    let head = ["contender", "version", "per second", "least to most", "ratio", "of N", "server µs", "client µs"];
+    let head = ["contender", "version", "per second", "min to max", "ratio", "of N", "server µs", "client µs"];
     table(rows, &head, |row| {
         let figures = &row.figures;
         vec![
@@ -56,7 +56,7 @@ fn rates(rows: &[Row]) -> String {
 }
 
 fn local_rates(rows: &[Row]) -> String {
-    table(rows, &["contender", "version", "per second", "least to most", "ratio", "ns each"], |row| {
+    table(rows, &["contender", "version", "per second", "min to max", "ratio", "ns each"], |row| {
         let figures = &row.figures;
         vec![
             figures.ops_per_s.map(thousands).unwrap_or_default(),
@@ -68,7 +68,7 @@ fn local_rates(rows: &[Row]) -> String {
 }
 
 fn held(rows: &[Row]) -> String {
-    table(rows, &["contender", "version", "per second", "least to most", "of the limit"], |row| {
+    table(rows, &["contender", "version", "per second", "min to max", "of the limit"], |row| {
         let figures = &row.figures;
         vec![figures.ops_per_s.map(thousands).unwrap_or_default(), range(figures), number(figures.share_of_limit, 3)]
     })
@@ -97,7 +97,7 @@ fn latencies(rows: &[Row]) -> String {
 }
 
 fn memory(rows: &[Row]) -> String {
-    table(rows, &["contender", "version", "items", "bytes an item", "ratio", "made per second"], |row| {
+    table(rows, &["contender", "version", "items", "bytes per item", "ratio", "created per second"], |row| {
         let figures = &row.figures;
         vec![
             row.items.to_string(),

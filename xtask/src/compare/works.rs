@@ -67,45 +67,45 @@ const LOCK: Work = Work { contenders: &LOCKS, ..JOB };
 const TOPIC: Work = Work { contenders: &TOPICS, callers: 64, ..JOB };
 
 const fn fill(name: &'static str, items: usize, contenders: &'static [Contender]) -> Work {
-    let title = "Memory of queued items of 100 bytes, by their number";
+    let title = "Memory of queued 100-byte items, by count";
     Work { name, title, kind: Kind::Memory(items), command: "fill", batch: 1_000, contenders, ..JOB }
 }
 
 const fn delay(name: &'static str, items: usize) -> Work {
     Work {
-        title: "Memory of delayed items of 100 bytes, by their number",
+        title: "Memory of delayed 100-byte items, by count",
         command: "delay",
         ..fill(name, items, SENDERS)
     }
 }
 
 const fn schedules(name: &'static str, items: usize) -> Work {
-    let title = "Memory of schedules, by their number";
+    let title = "Memory of schedules, by count";
     Work { title, command: "schedule", ..fill(name, items, &SCHEDULERS) }
 }
 
 const fn records(name: &'static str, items: usize) -> Work {
-    let title = "Memory of records of a registry, by their number";
+    let title = "Memory of registry records, by count";
     Work { title, command: "register", ..fill(name, items, &REGISTRIES) }
 }
 
 pub(super) static WORKS: [Work; 42] = [
     Work { name: "job.enqueue_1", title: "Enqueue one by one, one caller", ..ENQUEUE },
     Work { name: "job.enqueue_64", title: "Enqueue one by one, 64 callers", callers: 64, ..ENQUEUE },
-    Work { name: "job.bulk", title: "Enqueue in bulk, 100 a call, one caller", command: "bulk", ..ENQUEUE },
+    Work { name: "job.bulk", title: "Enqueue in bulk, 100 per call, one caller", command: "bulk", ..ENQUEUE },
     Work { name: "job.process_1", title: "Process, one handler", ..PROCESS },
     Work { name: "job.process_10", title: "Process, 10 handlers", callers: 10, ..PROCESS },
     Work { name: "job.process_64", title: "Process, 64 handlers", callers: 64, ..PROCESS },
     Work {
         name: "job.limit_far",
-        title: "Process, 10 handlers, with a limit that nothing reaches: 100,000 a second",
+        title: "Process, 10 handlers, rate limit never reached: 100,000 per second",
         command: "paced",
         limit: Some(RateLimit { items: 100_000, window_ms: 1_000 }),
         ..PACED
     },
     Work {
         name: "job.limit_reached",
-        title: "Process, 10 handlers, with a limit that holds them back: 100 in each tenth of a second",
+        title: "Process, 10 handlers, rate limit always reached: 100 per 100 ms",
         kind: Kind::Held,
         command: "held",
         limit: Some(RateLimit { items: 100, window_ms: 100 }),
@@ -114,7 +114,7 @@ pub(super) static WORKS: [Work; 42] = [
     Work { name: "job.flow", title: "64 callers enqueue, 64 handlers process", command: "flow", callers: 64, ..JOB },
     Work {
         name: "job.ordered",
-        title: "The same, the items of each of 100 keys in order",
+        title: "The same, with 100 ordering keys",
         command: "ordered",
         callers: 64,
         ..JOB
@@ -128,14 +128,14 @@ pub(super) static WORKS: [Work; 42] = [
     },
     Work {
         name: "job.latency_loaded",
-        title: "From enqueue to handler, at half of the rate that it has from end to end",
+        title: "From enqueue to handler, at half of the end-to-end rate",
         command: "loaded",
         callers: 64,
         ..LATENCY
     },
     Work {
         name: "mutex.uncontended",
-        title: "Lock and unlock, 64 callers, a resource for each lock",
+        title: "Lock and unlock, 64 callers, a separate resource for each lock",
         command: "uncontended",
         callers: 64,
         ..LOCK
@@ -149,7 +149,7 @@ pub(super) static WORKS: [Work; 42] = [
     },
     Work {
         name: "ratelimit.check",
-        title: "May this user do this? 64 callers, 1,000 users",
+        title: "Rate limit check, 64 callers, 1,000 users",
         command: "check",
         callers: 64,
         contenders: &CHECKS,
@@ -157,7 +157,7 @@ pub(super) static WORKS: [Work; 42] = [
     },
     Work {
         name: "ratelimit.in_process",
-        title: "The same in one process, one caller",
+        title: "The same in process, one caller",
         kind: Kind::LocalRate,
         command: "check",
         contenders: &LOCAL_CHECKS,
@@ -178,10 +178,10 @@ pub(super) static WORKS: [Work; 42] = [
         command: "fan-out",
         ..TOPIC
     },
-    Work { name: "topic.memory", title: "Memory of events of 100 bytes", command: "log", ..fill("", 20_000, &TOPICS) },
+    Work { name: "topic.memory", title: "Memory of 100-byte events", command: "log", ..fill("", 20_000, &TOPICS) },
     Work {
         name: "retry.call",
-        title: "A call that succeeds at once, with retry around it",
+        title: "A call that succeeds at once, wrapped in a retry",
         kind: Kind::LocalRate,
         command: "retry",
         contenders: &RETRIES,
