@@ -11,11 +11,11 @@ use crate::fleet::name_program;
 use crate::npm::bench as pages;
 use crate::setup;
 
-/// Where the table looks for a server that runs already.
+/// The variable in which the table looks for the port of a running server.
 const PORT: &str = "TIDELOCK_BENCH_PORT";
 
-/// Runs the benchmark table, and behind it the rows of pages; the table's exit code is ours. Without a port it starts its own
-/// servers, undisturbed by others.
+/// Runs the benchmark table, followed by the rows of pages, and returns the table's exit code. Without a port, it
+/// starts its own servers.
 pub(crate) fn run(json: bool, only: Option<&str>, port: Option<u16>) -> Result<ExitCode> {
     let table = command(json, only, port)?.stderr(Stdio::inherit()).output().context("cannot run cargo bench")?;
     if !table.status.success() {
@@ -31,7 +31,7 @@ pub(crate) fn run(json: bool, only: Option<&str>, port: Option<u16>) -> Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command that runs the table.
+/// The command that runs the benchmark table.
 pub(crate) fn command(json: bool, only: Option<&str>, port: Option<u16>) -> Result<Command> {
     let mut command = cargo(["bench", "--package=tidelock", "--bench=table", "--"]);
     if json {
@@ -47,7 +47,7 @@ pub(crate) fn command(json: bool, only: Option<&str>, port: Option<u16>) -> Resu
     Ok(command)
 }
 
-/// Prints the table with these rows behind its own.
+/// Prints the table with these rows appended.
 fn print(table: &str, rows: Vec<Value>, json: bool) -> Result<()> {
     if !json {
         print!("{table}");

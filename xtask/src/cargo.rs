@@ -1,4 +1,4 @@
-//! Running programs, Cargo above all.
+//! Running programs, mainly Cargo.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -21,7 +21,7 @@ pub(crate) fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// Shows the command, runs it, and fails if it does.
+/// Prints the command, runs it, and fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
     eprintln!("$ {line}");
@@ -30,7 +30,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command unseen, and gives what it printed; a failure shows what it complained about.
+/// Runs the command silently and returns its stdout; an error contains its stderr.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = line(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {line}"))?;
@@ -39,24 +39,24 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What Cargo says of the workspace.
+/// Cargo's metadata of the workspace.
 fn metadata() -> Result<Value> {
     Ok(serde_json::from_str(&output(&mut cargo(["metadata", "--format-version=1", "--no-deps"]))?)?)
 }
 
-/// Where Cargo puts what it builds.
+/// Cargo's target folder.
 pub(crate) fn target_folder() -> Result<PathBuf> {
     Ok(metadata()?["target_directory"].as_str().context("no target folder in the metadata")?.into())
 }
 
-/// The features of the library, and what is needed to choose among them.
+/// The features of the library, and what each of them turns on.
 #[derive(Debug)]
 pub(crate) struct Features {
     table: serde_json::Map<String, Value>,
 }
 
 impl Features {
-    /// Asks Cargo, so that no list has to be kept here.
+    /// Asks Cargo, so that no list has to be maintained here.
     pub(crate) fn of_library() -> Result<Self> {
         let metadata = metadata()?;
         let packages = metadata["packages"].as_array().context("no packages in the metadata")?;
@@ -65,17 +65,17 @@ impl Features {
         Ok(Self { table: table.clone() })
     }
 
-    /// All but the default set.
+    /// All features except `default`.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.table.keys().map(String::as_str).filter(|name| *name != "default")
     }
 
-    /// Those that bring in no connection to a server, and so must work in a browser.
+    /// Features that need no connection to a server, and therefore must work in a browser.
     pub(crate) fn without_server(&self) -> Vec<&str> {
         self.names().filter(|name| !self.enabled_by(name).contains("redis")).collect()
     }
 
-    /// The feature itself and all that it turns on, directly or not.
+    /// The feature itself and everything that it turns on, directly or indirectly.
     fn enabled_by<'a>(&'a self, name: &'a str) -> BTreeSet<&'a str> {
         let mut enabled = BTreeSet::from([name]);
         let mut open = vec![name];

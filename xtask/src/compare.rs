@@ -1,7 +1,7 @@
-//! `cargo xtask compare`: the same work, done by Tidelock and by other libraries, on one server in one run.
+//! `cargo xtask compare`: the same workloads for Tidelock and other libraries, on one server in one run.
 //!
-//! The work itself is in `bench-compare/`, a workspace of its own; here is who does what, in which order, what is read
-//! from server and processes meanwhile, and the tables.
+//! The workloads themselves are in `bench-compare/`, a separate workspace. This module decides who runs what and in
+//! which order, measures server and processes, and writes the tables.
 
 mod benchmark;
 mod contenders;
@@ -36,31 +36,31 @@ pub(crate) struct Options {
     /// Print the rows as JSON, and nothing else to stdout.
     #[arg(long)]
     json: bool,
-    /// A check of one or two minutes that everything runs; its figures say nothing.
+    /// Only check that everything runs, in one or two minutes; the figures mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Run only the works whose names begin with this.
+    /// Run only the workloads whose names begin with this.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Put the tables into `docs/benchmarks.md`.
+    /// Write the tables into `docs/benchmarks.md`.
     #[arg(long, conflicts_with_all = ["quick", "only"])]
     write: bool,
 }
 
-/// How much of it.
+/// How much to measure.
 #[derive(Clone, Copy, Debug)]
 struct Scale {
     rounds: usize,
-    /// How long one trial is meant to take.
+    /// Target duration of one trial.
     seconds: f64,
-    /// Items of the trial that finds out how many that is.
+    /// Items of the probe that determines how many items a trial gets.
     probe: usize,
-    /// The largest number of items that a work of a fixed size has.
+    /// The maximum number of items of a workload of fixed size.
     most: usize,
 }
 
 impl Scale {
-    /// Seconds of a trial that goes by the clock and not by items.
+    /// Seconds of a trial that is limited by time instead of items.
     fn timed(&self) -> f64 {
         self.seconds * 2.5
     }
@@ -69,7 +69,7 @@ impl Scale {
 const FULL: Scale = Scale { rounds: 3, seconds: 0.6, probe: 600, most: 1_000_000 };
 const QUICK: Scale = Scale { rounds: 1, seconds: 0.1, probe: 150, most: 1_000 };
 
-/// Seconds; what would take longer to fill is not filled.
+/// Seconds; a fill that would take longer is left out.
 const LONGEST_FILL: f64 = 30.0;
 
 /// Everything that a run needs.
@@ -79,11 +79,11 @@ struct Comparison {
     programs: Programs,
     server: Server,
     folder: PathBuf,
-    /// Half of what each contender brings from end to end is the load at which its latency is measured.
+    /// End-to-end rate of each contender. Its latency is measured at half of that load.
     through: BTreeMap<&'static str, f64>,
-    /// Items per second of each contender at works of a fixed size so far.
+    /// Items per second of each contender so far, in workloads of fixed size.
     fills: BTreeMap<(&'static str, &'static str), f64>,
-    /// A millisecond before the server.
+    /// A proxy that adds a millisecond to each round trip.
     proxy: Proxy,
     _runtime: Runtime,
 }
@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::write(path, serde_json::to_string_pretty(&raw)?)?;
         rows.extend(measured);
         if options.write {
-            // One that is interrupted has not run for nothing.
+            // So that an interrupted run keeps its results.
             page::write(&page::tables(&rows, &limit, &comparison.programs.missing))?;
         }
     }
@@ -127,13 +127,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 impl Comparison {
-    /// What the server's own benchmark says of it, or why it says nothing.
+    /// The results of the server's own benchmark, or why there are none.
     fn limit(&self) -> String {
         let requests = if self.scale.rounds > 1 { 100_000 } else { 1_000 };
         benchmark::table(&self.server, requests).unwrap_or_else(|reason| format!("Not measured: {reason:#}\n"))
     }
 
-    /// All contenders in turn, and that several times: what disturbs the machine disturbs all of them.
+    /// Runs all contenders in turn, several times over, so that a disturbance of the machine hits all of them.
     fn measure(&mut self, work: &'static Work) -> Result<(Vec<Row>, serde_json::Value)> {
         eprintln!("\n== {}", work.name);
         let mut samples: Vec<Samples> = Vec::new();
@@ -167,7 +167,8 @@ impl Comparison {
         Ok((rows, raw))
     }
 
-    /// As many items as the contender does in the time of a trial, so that nobody's figure is made of its first moments.
+    /// Probes how many items the contender does in the time of a trial, so that nobody's figure reflects only its
+    /// warm-up.
     fn begin(&self, work: &Work, contender: &'static Contender) -> Result<Samples> {
         if !matches!(work.kind, Kind::Rate | Kind::LocalRate) {
             return self.sized(work, contender);
@@ -183,7 +184,7 @@ impl Comparison {
         Ok(samples)
     }
 
-    /// A number of items that is part of the work; left out if it would take minutes.
+    /// Uses the number of items that the workload prescribes, or leaves the contender out if that would take too long.
     fn sized(&self, work: &Work, contender: &'static Contender) -> Result<Samples> {
         let mut samples = Samples::new(contender, work.size(self.scale.most, self.scale.timed()));
         #[expect(clippy::cast_precision_loss, reason = "at most some millions")]
@@ -194,7 +195,7 @@ impl Comparison {
             let reason = format!("left out: takes {:.0} s at {rate:.0} per second", items / rate);
             samples.push(Trial::failed(&reason));
         } else if let Kind::Memory(_) = work.kind {
-            // The scripts that the server keeps are no memory of items.
+            // Cached scripts must not count as memory of items.
             self.trial(work, contender, 10)?;
         }
         Ok(samples)

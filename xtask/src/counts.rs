@@ -1,7 +1,7 @@
-//! `cargo xtask counts`: the instructions that the primitives take in process, counted by Valgrind.
+//! `cargo xtask counts`: the instructions of the primitives in process, counted by Valgrind.
 //!
-//! Times say little on a machine that others use too; instructions are the same wherever the same program runs. So a path
-//! that became longer is found in CI, and not in production.
+//! Times mean little on a shared machine, but the same program executes the same instructions everywhere. So CI finds a
+//! code path that became longer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,15 +14,15 @@ use crate::cargo::{cargo, output, root, run, target_folder};
 use crate::report::Report;
 use crate::setup;
 
-/// Compilers and C libraries differ by less.
+/// Compilers and C libraries make a smaller difference than this.
 const TOLERANCE: f64 = 0.10;
-/// How often each work is done: start and end of the program are in both, and cancel out.
+/// How often each workload runs. Both counts include start and end of the program, which cancel out.
 const TIMES: [u64; 2] = [1_000, 3_000];
 
-/// Instructions of one operation, by name of the work.
+/// Instructions per operation, by name of the workload.
 type Counts = BTreeMap<String, u64>;
 
-/// Counts, and fails where there is more than what is written down; with `update`, writes it down.
+/// Counts, and fails if a count exceeds the recorded one; with `update`, records the counts.
 pub(crate) fn counts(report: &mut Report, update: bool) -> Result<()> {
     if let Err(reason) = setup::valgrind() {
         return report.skip(format!("counts: valgrind: {reason:#}"));
@@ -62,7 +62,7 @@ fn all(program: &Path, work: &str, times: u64) -> Result<u64> {
     Ok(total.trim().parse()?)
 }
 
-/// Fails where nothing can have been counted.
+/// Fails if the count cannot be right.
 fn check(counted: &Counts) -> Result<()> {
     ensure!(!counted.is_empty(), "the program names no work");
     for (work, instructions) in counted {

@@ -1,4 +1,4 @@
-//! The servers that one run of the tests shares.
+//! The servers that all tests of a run share.
 
 use std::io::{self, Read as _};
 use std::process::Command;
@@ -12,7 +12,8 @@ use crate::setup;
 /// Enough for keys to land on different nodes.
 const MASTERS: u16 = 3;
 
-/// One server of each flavour and a cluster; all gone when dropped, or when this process ends in any way.
+/// One server of each flavour, and a cluster. All of them end when this is dropped or the process ends, in whatever
+/// way.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     servers: Vec<Server>,
@@ -20,7 +21,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts what the machine has; fetches what it lacks, or reports it as skipped.
+    /// Starts the servers that the machine has. Fetches missing ones, or reports them as skipped.
     pub(crate) fn start(report: &mut Report) -> Result<Self> {
         let binaries = setup::servers(report)?;
         let start = |binary: &Binary| Server::start(binary).with_context(|| format!("start {}", binary.flavour()));
@@ -35,7 +36,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// What tests look into: where the servers are, and which programs to start more of.
+    /// The environment variables for tests: where the servers are, and which programs start more of them.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let words: Vec<_> = self.urls().map(|(name, url)| format!("{name}={url}")).collect();
         let mut variables = vec![(SHARED_SERVERS, words.join(" "))];
@@ -49,13 +50,13 @@ impl Fleet {
     }
 }
 
-/// Lets a command and its children start this server.
+/// Tells a command and its children which program starts this server.
 pub(crate) fn name_program<'a>(command: &'a mut Command, binary: &Binary) -> &'a mut Command {
     let (variable, path) = program_variable(binary);
     command.env(variable, path)
 }
 
-/// Starts the servers for somebody who runs `cargo test` by hand.
+/// Starts the servers for running `cargo test` by hand.
 pub(crate) fn keep(report: &mut Report) -> Result<()> {
     let fleet = Fleet::start(report)?;
     for (name, value) in fleet.variables() {

@@ -1,4 +1,5 @@
-//! Sections that run beside the others: they wait for pages and for programs of one thread, and leave a core idle.
+//! Sections that run in parallel with the others. They wait for pages and single-threaded programs, and leave a core
+//! idle.
 
 use std::env;
 use std::fs::{self, File};
@@ -11,11 +12,12 @@ use anyhow::{Context as _, Result, ensure};
 use crate::cargo::target_folder;
 use crate::report::Report;
 
-/// Waits until its input ends, which happens at the latest when this process is gone; then ends the whole lane. It ignores
-/// the signals that a terminal sends to everybody.
+/// Waits until its input ends, at the latest when this process is gone, and then kills the whole lane. It ignores the
+/// signals that a terminal sends to all processes.
 const WATCHER: &str = r#"trap "" INT TERM HUP; read -r _; kill -s KILL -- "-$0""#;
 
-/// A process of its own for some sections, so that what they say comes in one piece. All that it started ends with this value.
+/// A separate process for some sections, so that their output stays in one piece. Everything that it started ends with
+/// this value.
 #[derive(Debug)]
 pub(crate) struct Lane {
     child: Child,
@@ -24,7 +26,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Begins `cargo xtask test --only` with these sections; what they say goes to a file.
+    /// Starts `cargo xtask test --only` with these sections; their output goes to a file.
     pub(crate) fn start(sections: &str) -> Result<Self> {
         let folder = target_folder()?;
         fs::create_dir_all(&folder)?;
@@ -43,7 +45,7 @@ impl Lane {
         }
     }
 
-    /// Fails if the lane has failed by now.
+    /// Fails if the lane has already failed.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             Some(status) if !status.success() => self.told(status).map(|_| ()),
@@ -51,7 +53,7 @@ impl Lane {
         }
     }
 
-    /// Waits for its end, shows what it said, and reports what it skipped.
+    /// Waits for its end, prints its output, and reports what it skipped.
     pub(crate) fn join(mut self, report: &mut Report) -> Result<()> {
         let status = self.child.wait()?;
         report.adopt(&self.told(status)?);
@@ -67,8 +69,8 @@ impl Lane {
 }
 
 impl Drop for Lane {
-    /// The watcher kills what is left of the lane as its input ends, before the child is reaped: until then no other group
-    /// of processes can have got the number that the watcher knows.
+    /// The watcher kills the rest of the lane when its input ends, before the child is reaped. Until then, no other
+    /// process group can have the id that the watcher knows.
     fn drop(&mut self) {
         drop(self.watcher.stdin.take());
         let _ = self.watcher.wait();
@@ -89,7 +91,7 @@ mod tests {
     use std::io::Read as _;
     use std::os::unix::process::CommandExt as _;
 
-    /// A lane of this shell text, whose output is given.
+    /// A lane that runs this shell script, and its output.
     fn lane(text: &str) -> (Lane, std::process::ChildStdout) {
         let mut command = Command::new("sh");
         let mut child: Child = command.args(["-c", text]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
@@ -104,7 +106,7 @@ mod tests {
         let mut begun = [0; 6];
         output.read_exact(&mut begun).unwrap();
         drop(lane);
-        // The sleeper has the other end: this ends when it does.
+        // The sleeping process holds the other end, so this returns when that process ends.
         assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
     }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask`: set-up, tests, benchmarks and release checks of Tidelock.
 //!
-//! What it says goes to stderr, so that stdout belongs to what is asked for: exports, or a benchmark's JSON.
+//! Progress goes to stderr. Stdout is reserved for results: exports, or a benchmark's JSON.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -37,41 +37,41 @@ enum Task {
     Setup,
     /// Run every check: format, lints, targets, features, documentation, tests.
     Test {
-        /// Run only this section, or these in their order, with commas between them.
+        /// Run only these sections, in this order, separated by commas.
         #[arg(long, value_name = "SECTIONS", value_delimiter = ',')]
         only: Vec<suite::Section>,
-        /// Given to `cargo test`; with `--only page`, a part of the names of its cases.
+        /// Arguments for `cargo test`; with `--only page`, a part of the names of its cases.
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
     },
-    /// Start the servers of the tests and keep them until Ctrl-C, or until stdin ends.
+    /// Start the test servers, and keep them running until Ctrl-C or the end of stdin.
     Servers,
     /// Run the benchmark table.
     Bench {
         /// Print the table as JSON, and nothing else to stdout.
         #[arg(long)]
         json: bool,
-        /// Run only the lines with this name.
+        /// Run only the rows with this name.
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
-        /// Use the server on this loopback port, which has to be empty, instead of starting one.
+        /// Use the server on this loopback port instead of starting one. It must be empty.
         #[arg(long)]
         port: Option<u16>,
-        /// Show where the time goes: flame graphs of both sides in `target/profile`, and the server's commands.
+        /// Profile: flame graphs of client and server in `target/profile`, and the time per server command.
         #[arg(long, conflicts_with_all = ["json", "port"])]
         profile: bool,
     },
-    /// Count the instructions of the primitives in process, and compare them with what is written down.
+    /// Count the instructions of the primitives in process, and compare them with the recorded counts.
     Counts {
-        /// Write down what was counted.
+        /// Record the new counts.
         #[arg(long)]
         update: bool,
     },
-    /// Do the same work with Tidelock and with other libraries, and print the tables.
+    /// Benchmark Tidelock against other libraries, and print the tables.
     Compare(compare::Options),
     /// Run the tests with all their repetitions, in release mode.
     Soak {
-        /// Given to `cargo test`.
+        /// Arguments for `cargo test`.
         #[arg(last = true, value_name = "ARGS")]
         args: Vec<String>,
     },
@@ -80,14 +80,14 @@ enum Task {
         /// Print the path of the tarball and its size as JSON, and nothing else to stdout.
         #[arg(long)]
         json: bool,
-        /// Test what was packed, too: in Node, Bun, Deno and Chromium, and in new projects of two bundlers.
+        /// Also test the packed package: in Node, Bun, Deno and Chromium, and in new projects of two bundlers.
         #[arg(long)]
         test: bool,
-        /// With the repetitions that are promised of what must not grow: some minutes more.
+        /// Run the memory growth tests with all their repetitions, which takes some minutes more.
         #[arg(long, requires = "test")]
         long: bool,
     },
-    /// Check what a release must not get wrong: licences, sources, and the promises of the version number.
+    /// Check a release: licences, dependency sources, and the API against the version number.
     ReleaseCheck,
 }
 

@@ -1,6 +1,7 @@
-//! `bindgen INPUT NAME FOLDER`: makes `NAME.js` and `NAME_bg.wasm` in the folder, for every runtime that has WebAssembly.
+//! `bindgen INPUT NAME FOLDER`: writes `NAME.js` and `NAME_bg.wasm` into the folder, for every runtime with
+//! WebAssembly.
 //!
-//! A program of its own, so that `cargo xtask` does not have to be built with it.
+//! A separate program, so that `cargo xtask` does not have to build its dependencies.
 #![forbid(unsafe_code)]
 
 use std::env;

@@ -1,4 +1,4 @@
-//! The server's own benchmark, for those who want to set the figures beside ones that they know.
+//! The server's own benchmark, for readers who want to compare with figures that they know.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,10 +11,10 @@ use tidelock_testkit::Server;
 
 use crate::cargo::output;
 
-/// Stands for the hash of the script.
+/// Placeholder for the hash of the script.
 const HASH: &str = "HASH";
 
-/// What it does, as people write it, and its arguments.
+/// Label and arguments of each run.
 const RUNS: [(&str, &[&str]); 4] = [
     ("PING, 1 connection", &["-c", "1", "PING"]),
     ("PING, 64 connections", &["-c", "64", "PING"]),
@@ -22,7 +22,7 @@ const RUNS: [(&str, &[&str]); 4] = [
     ("PING, 64 connections, 16 in a pipeline", &["-c", "64", "-P", "16", "PING"]),
 ];
 
-/// A table of its figures.
+/// The table of its figures.
 pub(super) fn table(server: &Server, requests: usize) -> Result<String> {
     let program = find(server.binary().path()).context("there is no redis-benchmark beside the server")?;
     let loaded = server.command(&["SCRIPT", "LOAD", "return 1"])?;
@@ -51,7 +51,7 @@ fn fields(printed: &str) -> Option<Vec<(&str, &str)>> {
     Some(cells(names).zip(cells(values)).collect())
 }
 
-/// Beside the server, where it was unpacked, or on the path.
+/// Looks next to the server, where it was unpacked, or on the path.
 fn find(server: &Path) -> Option<PathBuf> {
     let folder = server.parent()?;
     let beside = [folder.join("root/usr/bin/redis-benchmark"), folder.join("redis-benchmark")];
@@ -60,7 +60,7 @@ fn find(server: &Path) -> Option<PathBuf> {
     beside.into_iter().chain(on_path).find(|program| program.is_file())
 }
 
-/// Where a program that was unpacked and not installed has its libraries.
+/// The libraries of a program that was unpacked instead of installed.
 fn libraries(program: &Path) -> OsString {
     let folder = program.parent().map(|bin| bin.join("../lib"));
     let entries = folder.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();

@@ -1,6 +1,6 @@
-//! Who is compared, and what they do less.
+//! Who is compared, and what each of them does not do.
 
-/// What a contender is written for, and so what runs it.
+/// The language of a contender, which determines how to run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Language {
     Rust,
@@ -8,23 +8,23 @@ pub(super) enum Language {
     Python,
 }
 
-/// One library in one way of using it.
+/// One library, used in one way.
 #[derive(Debug)]
 pub(super) struct Contender {
-    /// As `bench-compare` knows it.
+    /// Its name in `bench-compare`.
     pub(super) name: &'static str,
-    /// As people know it.
+    /// Its name in the tables.
     pub(super) label: &'static str,
     pub(super) language: Language,
-    /// The package whose version is told.
+    /// The package whose version is shown.
     pub(super) package: &'static str,
-    /// What it does not do of what the work is about.
+    /// What it does not do, for the last column of the tables.
     pub(super) lacks: &'static str,
-    /// More items than this at once are more than it can take.
+    /// The most items that it can take at once.
     pub(super) most: usize,
 }
 
-/// The contender that is the measure of the server rather than a library.
+/// The contender that measures the server instead of a library.
 pub(super) const LIMIT: &str = "no-op";
 
 const fn contender(
@@ -37,12 +37,12 @@ const fn contender(
     Contender { name, label, language, package, lacks, most: usize::MAX }
 }
 
-/// It makes one call of all items that are due, and Lua takes some 8,000 arguments.
+/// It moves all due items in one call, and Lua accepts some 8,000 arguments.
 const fn apalis(lacks: &'static str) -> Contender {
     Contender { most: 5_000, ..contender("apalis-redis", "apalis-redis", Language::Rust, "apalis-redis", lacks) }
 }
 
-/// N.
+/// N, the reference rate.
 pub(super) static NO_OP: Contender =
     contender(LIMIT, "no-op script (N)", Language::Rust, "redis", "any work: this is the limit of one connection");
 
@@ -65,7 +65,7 @@ const TASKIQ: Contender = contender(
 const ARQ: Contender =
     contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state except queued and done");
 
-/// Those that take work from one process to another; the first is what the others are set against.
+/// Libraries that hand work from one process to another. The others are compared with the first.
 pub(super) static JOBS: [Contender; 9] = [
     contender("tidelock-job", "Tidelock job", Language::Rust, "tidelock", ""),
     contender("tidelock-queue", "Tidelock queue", Language::Rust, "tidelock", "no state, result or events per item"),
@@ -90,7 +90,7 @@ pub(super) static JOBS: [Contender; 9] = [
     contender("arq-10ms", "arq, polling every 10 ms", Language::Python, "arq", "no state except queued and done"),
 ];
 
-/// The same, where it is about the limit of a rate.
+/// The same, for workloads with a rate limit.
 pub(super) static LIMITED: [Contender; 8] = [
     contender(
         "tidelock-job",
@@ -114,7 +114,7 @@ pub(super) static LIMITED: [Contender; 8] = [
     ARQ,
 ];
 
-/// Those among them who differ in how they enqueue: the last one is arq again, and works otherwise.
+/// Without the last one, which differs from the other arq only in how it processes, not in how it enqueues.
 pub(super) static SENDERS: &[Contender] = JOBS.split_at(JOBS.len() - 1).0;
 
 pub(super) static LOCKS: [Contender; 3] = [

@@ -10,11 +10,11 @@ use crate::cargo::root;
 use super::rows::{Figures, Row};
 use super::works::Kind;
 
-/// What stands between these lines of the page is written by the command.
+/// The command generates everything between these two lines of the page.
 const BEGIN: &str = "<!-- tables: made by `cargo xtask compare --write` -->";
 const END: &str = "<!-- end of the tables -->";
 
-/// A table for each work.
+/// One table per title of a workload.
 pub(super) fn tables(rows: &[Row], limit: &str, missing: &[String]) -> String {
     let mut text = format!("### The server alone\n\n{limit}\n");
     for table in rows.chunk_by(|one, next| one.work.title == next.work.title) {
@@ -140,7 +140,7 @@ fn thousands(figure: f64) -> String {
     text
 }
 
-/// Puts the tables between the two lines of the page, and leaves its words as they are.
+/// Writes the tables between the two lines of the page, and leaves its prose as it is.
 pub(super) fn write(tables: &str) -> Result<()> {
     let path = root().join("docs/benchmarks.md");
     let page = fs::read_to_string(&path)?;

@@ -1,4 +1,4 @@
-//! What runs the contenders, built and installed from lock files; the system stays as it is.
+//! The programs that run the contenders, built and installed from lock files; the system is not changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,18 +13,18 @@ use crate::npm;
 
 use super::contenders::{Contender, LIMIT, Language};
 
-/// What there is to run, and why the rest is not there.
+/// The programs that can run, and why the others cannot.
 #[derive(Debug)]
 pub(super) struct Programs {
     rust: PathBuf,
     node: Option<PathBuf>,
-    /// The environments of Python by the library that each is for: they cannot be installed beside each other.
+    /// Python environments by library: the libraries cannot be installed side by side.
     python: BTreeMap<&'static str, PathBuf>,
     /// What could not be installed, with the reason.
     pub(super) missing: Vec<String>,
 }
 
-/// The libraries on PyPI.
+/// The libraries from PyPI.
 const PYTHON: [&str; 2] = ["arq", "taskiq"];
 
 fn sources() -> PathBuf {
@@ -81,12 +81,12 @@ fn rust(build: &Path) -> Result<PathBuf> {
     Ok(build.join("release").join(format!("bench-compare{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// A folder of its own, because modules are looked for beside the file that imports them.
+/// A separate folder, because Node looks for modules next to the file that imports them.
 fn node(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
     for name in ["package.json", "package-lock.json", "contender.mjs"] {
         let (text, there) = (fs::read(sources().join("node").join(name))?, folder.join(name));
-        // One that was not changed keeps its time, by which an installation is known to be good.
+        // An unchanged file keeps its modification time, which tells whether the installation is up to date.
         if fs::read(&there).ok().as_ref() != Some(&text) {
             fs::write(there, text)?;
         }
@@ -95,7 +95,7 @@ fn node(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// The lock file of a library for Python.
+/// The lock file of a Python library.
 fn requirements(library: &str) -> PathBuf {
     sources().join("python").join(format!("{library}.txt"))
 }
@@ -114,7 +114,7 @@ fn python(library: &str, folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// The version that the lock file of its language names.
+/// The version in the lock file of its language.
 pub(super) fn version(contender: &Contender) -> Result<String> {
     let found = match contender.language {
         Language::Rust => {
@@ -135,7 +135,7 @@ pub(super) fn version(contender: &Contender) -> Result<String> {
     found.with_context(|| format!("no lock file names {}", contender.package))
 }
 
-/// The version of the server's client library is no version of a library that is compared.
+/// The version for the tables. For the no-op script it is that of the client library, and labelled so.
 pub(super) fn shown_version(contender: &Contender) -> Result<String> {
     ensure!(!contender.package.is_empty(), "{} has no package", contender.name);
     Ok(if contender.name == LIMIT { format!("redis-rs {}", version(contender)?) } else { version(contender)? })

@@ -1,4 +1,4 @@
-//! What several trials of one contender come to, and the rows of the tables.
+//! Summaries of several trials of one contender, and the rows of the tables.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::programs::shown_version;
 use super::trial::Trial;
 use super::works::{Kind, Work};
 
-/// The trials of one contender at one work.
+/// The trials of one contender in one workload.
 #[derive(Debug)]
 pub(super) struct Samples {
     pub(super) contender: &'static Contender,
@@ -27,7 +27,7 @@ impl Samples {
         self.trials.push(trial);
     }
 
-    /// What has failed once is not tried again.
+    /// A contender that has failed once is not tried again.
     pub(super) fn goes_on(&self) -> bool {
         self.failure().is_none()
     }
@@ -50,7 +50,7 @@ impl Samples {
         self.median(Trial::ops_per_s).unwrap_or_default()
     }
 
-    /// The median of the ratios of trials that stood beside each other.
+    /// The median of the ratios of adjacent trials.
     fn ratio(&self, other: &Self, figure: impl Fn(&Trial) -> Option<f64>) -> Option<f64> {
         let pairs = self.trials.iter().zip(&other.trials);
         let mut ratios: Vec<_> = pairs.filter_map(|(ours, theirs)| Some(figure(ours)? / figure(theirs)?)).collect();
@@ -68,14 +68,14 @@ fn median(sorted: &[f64]) -> Option<f64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-/// One line of a table. What was not measured, or says nothing about the work, is left empty.
+/// One row of a table. What was not measured, or is irrelevant to the workload, is left empty.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) work: &'static Work,
     pub(super) contender: &'static Contender,
     pub(super) version: String,
     pub(super) figures: Figures,
-    /// Why there are none.
+    /// Why there are no figures.
     pub(super) failure: Option<String>,
     pub(super) items: usize,
     runs: usize,
@@ -85,11 +85,11 @@ pub(super) struct Row {
 pub(super) struct Figures {
     pub(super) ops_per_s: Option<f64>,
     pub(super) range: Option<(f64, f64)>,
-    /// Against the first contender of the work.
+    /// Relative to the first contender of the workload.
     pub(super) ratio: Option<f64>,
-    /// Of what a limit allows.
+    /// Relative to what a limit allows.
     pub(super) share_of_limit: Option<f64>,
-    /// Against the no-op script.
+    /// Relative to the no-op script.
     pub(super) ratio_to_n: Option<f64>,
     pub(super) p50_ms: Option<f64>,
     pub(super) p99_ms: Option<f64>,
@@ -99,7 +99,7 @@ pub(super) struct Figures {
     pub(super) startup_ms: Option<f64>,
 }
 
-/// A row for each contender that was there.
+/// A row for each contender that ran.
 pub(super) fn rows(work: &'static Work, samples: &[Samples]) -> Result<Vec<Row>> {
     let limit = samples.iter().find(|sample| sample.contender.name == LIMIT);
     let first = samples.first();
@@ -169,7 +169,7 @@ impl Row {
         })
     }
 
-    /// For those who watch.
+    /// The row as progress output.
     pub(super) fn line(&self) -> String {
         let figures = &self.figures;
         let mut line = format!("{:<26}", self.contender.label);

@@ -1,4 +1,4 @@
-//! One work of one contender in one process, and what server and process spend on it.
+//! One workload of one contender in one process, and what server and process spend on it.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,23 +15,23 @@ use tidelock_testkit::Server;
 use super::contenders::Contender;
 use super::programs::Programs;
 
-/// What takes longer is no figure any more.
+/// A trial that takes longer has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Clock ticks of `/proc` in a second, on every Linux that Rust runs on.
+/// Clock ticks of `/proc` per second, on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
 
-/// Where contenders run.
+/// The environment in which contenders run.
 #[derive(Debug)]
 pub(super) struct Site<'a> {
     pub(super) server: &'a Server,
-    /// Where they find it: the server itself, or a proxy before it.
+    /// Where they connect: the server itself, or a proxy in front of it.
     pub(super) url: String,
     pub(super) programs: &'a Programs,
-    /// What contenders complain about.
+    /// Their stderr.
     pub(super) log: PathBuf,
 }
 
-/// What one run was like; `outcome` as the contender told it.
+/// The result of one run; `outcome` is what the contender reported.
 #[derive(Debug)]
 pub(super) struct Trial {
     outcome: Value,
@@ -39,12 +39,12 @@ pub(super) struct Trial {
     /// Seconds of CPU.
     server_cpu: f64,
     client_cpu: Option<f64>,
-    /// What the server holds more than before.
+    /// By how much the server's memory grew.
     bytes: i64,
 }
 
 impl Trial {
-    /// What was not run, or went wrong.
+    /// A trial that was not run, or failed.
     pub(super) fn failed(reason: &str) -> Self {
         let outcome = json!({ "failed": reason });
         Self { outcome, startup: Duration::ZERO, server_cpu: 0.0, client_cpu: None, bytes: 0 }
@@ -101,12 +101,12 @@ impl Trial {
 }
 
 impl Site<'_> {
-    /// Leaves the server empty, with the scripts that it knows.
+    /// Empties the server, but keeps its cached scripts.
     pub(super) fn clear(&self) -> Result<()> {
         self.server.command(&["FLUSHALL", "SYNC"]).map(drop)
     }
 
-    /// Runs a work to its end. A contender that fails has no figure, and the others go on.
+    /// Runs a workload to its end. A contender that fails has no figure, and the others continue.
     pub(super) fn run(&self, contender: &Contender, work: &str, arguments: &[String]) -> Result<Trial> {
         let before = self.info("used_memory")?;
         let clients = self.info("connected_clients")?;
@@ -151,14 +151,14 @@ impl Site<'_> {
         Ok(Trial { outcome, startup, server_cpu: self.server_cpu()? - server_cpu, client_cpu, bytes: 0 })
     }
 
-    /// The error of a contender that ended, in what was written to the log from this byte on.
+    /// The error that a contender wrote to the log, from this byte on.
     fn complaint(&self, from: u64) -> Option<String> {
         let log = fs::read(&self.log).ok()?;
         let new = String::from_utf8_lossy(log.get(usize::try_from(from).ok()?..)?).into_owned();
         new.lines().rev().find_map(|line| line.strip_prefix("Error: ")).map(str::to_owned)
     }
 
-    /// Buffers of connections would be counted as memory of items.
+    /// Connection buffers would be counted as memory of items.
     fn wait_for_clients(&self, clients: f64) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(5);
         while self.info("connected_clients")? > clients && Instant::now() < deadline {
@@ -178,7 +178,7 @@ impl Site<'_> {
     }
 }
 
-/// The lines of a child, as they come; none any more when it has ended.
+/// The stdout of a child, line by line, until it ends.
 fn lines(stdout: ChildStdout) -> Receiver<String> {
     let (line, lines) = channel();
     thread::spawn(move || {
@@ -195,7 +195,7 @@ fn next(lines: &Receiver<String>) -> Result<String> {
     lines.recv_timeout(PATIENCE).context("it ended, or took too long")
 }
 
-/// It ends with its input, which is closed by now; what does not is ended.
+/// A child ends when its input is closed, as it is by now; one that does not is killed.
 fn end(child: &mut Child) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(5);
     while child.try_wait()?.is_none() {
@@ -207,7 +207,7 @@ fn end(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Seconds of CPU that a process has used, where the system tells it.
+/// CPU seconds that a process has used, if the system reports them.
 fn cpu(process: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);

@@ -5,47 +5,47 @@ use super::contenders::{
     TOPICS,
 };
 
-/// What a work is about.
+/// What a workload measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Items per second; as many items as fill the time of a trial.
+    /// Items per second, with as many items as fill the time of a trial.
     Rate,
-    /// The same where no server is asked.
+    /// The same without a server.
     LocalRate,
-    /// Items per second that a limit lets through, of those that it allows.
+    /// Items per second that get through under a limit, relative to those that it allows.
     Held,
-    /// Milliseconds.
+    /// Latency in milliseconds.
     Latency,
-    /// Bytes of the server for an item, at this many.
+    /// Bytes of server memory per item, with this many items.
     Memory(usize),
 }
 
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) name: &'static str,
-    /// What is done, for the heading of its table. Works with the same one share a table.
+    /// The heading of its table. Workloads with the same title share a table.
     pub(super) title: &'static str,
     pub(super) kind: Kind,
-    /// What `bench-compare` calls it.
+    /// Its name in `bench-compare`.
     pub(super) command: &'static str,
     callers: usize,
     batch: usize,
     limit: Option<RateLimit>,
-    /// The work that makes what this one works on.
+    /// The workload that prepares the items of this one.
     pub(super) prepare: Option<&'static str>,
-    /// Whether each trip to the server and back takes a millisecond more.
+    /// Whether each round trip to the server takes a millisecond more.
     pub(super) far: bool,
     contenders: &'static [Contender],
 }
 
-/// So many items in each window.
+/// A number of items per window.
 #[derive(Clone, Copy, Debug)]
 struct RateLimit {
     items: u32,
     window_ms: u32,
 }
 
-/// One caller, nothing prepared, items by the time they take.
+/// The defaults: one caller, nothing prepared, as many items as fit the time.
 const JOB: Work = Work {
     name: "",
     title: "",
@@ -225,19 +225,19 @@ pub(super) static WORKS: [Work; 42] = [
 ];
 
 impl Work {
-    /// Those who do it, the one that the others are set against first; N is beside everything that has a rate.
+    /// Its contenders, the one that the others are compared with first. Everything with a rate also has N.
     pub(super) fn contenders(&self) -> impl Iterator<Item = &'static Contender> {
         let limit = (self.kind == Kind::Rate).then_some(&NO_OP);
         self.contenders.iter().chain(limit)
     }
 
-    /// Bytes are the same each time.
+    /// Memory is measured once, because it is the same each time.
     pub(super) fn rounds(&self, rounds: usize) -> usize {
         if let Kind::Memory(_) = self.kind { 1 } else { rounds }
     }
 
-    /// Items where they are not for the contender to decide; a latency is sampled as often as there is time for, and
-    /// a limit has twice as many before it as it may let through in that time.
+    /// The number of items if it does not depend on the contender. A latency is sampled as often as time permits; a
+    /// limit gets twice as many items as it may let through in that time.
     pub(super) fn size(&self, most: usize, seconds: f64) -> usize {
         match self.kind {
             Kind::Memory(items) => items.min(most),
@@ -247,17 +247,17 @@ impl Work {
         }
     }
 
-    /// What its limit allows; without one, all.
+    /// The rate that its limit allows; infinite without one.
     pub(super) fn allowed_per_s(&self) -> f64 {
         self.limit.map_or(f64::INFINITY, |limit| f64::from(limit.items) * 1_000.0 / f64::from(limit.window_ms))
     }
 
-    /// Items above which a rate does not become better known.
+    /// The number of items above which a rate does not become more precise.
     pub(super) fn most(&self) -> usize {
         if self.kind == Kind::LocalRate { 20_000_000 } else { 200_000 }
     }
 
-    /// Whether its rate is that of items on their whole way.
+    /// Whether its rate is end to end.
     pub(super) fn is_flow(&self) -> bool {
         self.command == "flow"
     }
