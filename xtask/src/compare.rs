@@ -117,7 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             page::write(&page::tables(&rows, &limit, &comparison.programs.missing))?;
         }
     }
-    ensure!(!rows.is_empty(), "no work has a name that begins like this");
+    ensure!(!rows.is_empty(), "no workload has a name that begins with this");
     if options.json {
         println!("{}", json!({ "rows": rows.iter().map(Row::json).collect::<Vec<_>>() }));
     } else {

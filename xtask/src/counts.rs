@@ -35,7 +35,7 @@ pub(crate) fn counts(report: &mut Report, update: bool) -> Result<()> {
     check(&counted)?;
     if update {
         let text = serde_json::to_string_pretty(&counted)?;
-        return fs::write(written_down(), text + "\n").context("cannot write the counts down");
+        return fs::write(written_down(), text + "\n").context("cannot write the counts");
     }
     compare(&counted, &serde_json::from_str(&fs::read_to_string(written_down())?)?)
 }
@@ -58,13 +58,13 @@ fn all(program: &Path, work: &str, times: u64) -> Result<u64> {
     command.args(["--tool=callgrind", "--quiet"]).arg(format!("--callgrind-out-file={}", out.display()));
     output(command.arg(program).arg(work).arg(times.to_string()))?;
     let counted = fs::read_to_string(out)?;
-    let total = counted.lines().find_map(|line| line.strip_prefix("totals: ")).context("valgrind told no total")?;
+    let total = counted.lines().find_map(|line| line.strip_prefix("totals: ")).context("valgrind reported no total")?;
     Ok(total.trim().parse()?)
 }
 
 /// Fails if the count cannot be right.
 fn check(counted: &Counts) -> Result<()> {
-    ensure!(!counted.is_empty(), "the program names no work");
+    ensure!(!counted.is_empty(), "the program lists no workload");
     for (work, instructions) in counted {
         ensure!(*instructions > 0, "{work} took no instruction");
     }
@@ -74,12 +74,12 @@ fn check(counted: &Counts) -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn compare(counted: &Counts, before: &Counts) -> Result<()> {
     for work in before.keys() {
-        ensure!(counted.contains_key(work), "{work} is written down and was not counted; `--update` forgets it");
+        ensure!(counted.contains_key(work), "{work} is recorded but was not counted; `--update` removes it");
     }
     let mut longer = Vec::new();
     eprintln!("{:<12}{:>10}{:>10}", "", "before", "now");
     for (work, now) in counted {
-        let known = before.get(work).with_context(|| format!("{work} is not written down; `--update` does it"))?;
+        let known = before.get(work).with_context(|| format!("{work} has no recorded count; `--update` adds it"))?;
         let change = *now as f64 / *known as f64 - 1.0;
         eprintln!("{work:<12}{known:>10}{now:>10} {:>+6.1} %", change * 100.0);
         if change > TOLERANCE {
@@ -88,7 +88,7 @@ fn compare(counted: &Counts, before: &Counts) -> Result<()> {
     }
     ensure!(
         longer.is_empty(),
-        "{} took over {:.0} % more instructions; if it has to be so, `cargo xtask counts --update` writes it down",
+        "{} took over {:.0} % more instructions; if that is intended, record it with `cargo xtask counts --update`",
         longer.join(", "),
         TOLERANCE * 100.0
     );

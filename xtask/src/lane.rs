@@ -35,7 +35,7 @@ impl Lane {
         let mut command = Command::new(env::current_exe()?);
         command.args(["test", "--only", sections]).process_group(0);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let mut child = command.spawn().with_context(|| format!("cannot begin {sections}"))?;
+        let mut child = command.spawn().with_context(|| format!("cannot start {sections}"))?;
         match watch(&child) {
             Ok(watcher) => Ok(Self { child, watcher, log }),
             Err(error) => {

@@ -21,12 +21,12 @@ use crate::cargo::{self, cargo, output, root, target_folder};
 use crate::report::Report;
 use crate::setup::WASM;
 
-/// What all JavaScript of the package may take at most, minified and compressed by gzip.
+/// Size limit of all JavaScript of the package, minified and compressed by gzip.
 const BUDGET: u64 = 512 * 1024;
-/// The same for the stores alone, which do without the WebAssembly.
+/// The same for the stores alone, which do not need the WebAssembly.
 const STORE_BUDGET: u64 = 3 * 1024;
 
-/// What wasm-opt may use: what every runtime that the package is for has had for years.
+/// Features that wasm-opt may use: every supported runtime has had them for years.
 const WASM_FEATURES: [&str; 6] = [
     "--enable-bulk-memory",
     "--enable-mutable-globals",
@@ -36,33 +36,26 @@ const WASM_FEATURES: [&str; 6] = [
     "--enable-multivalue",
 ];
 
-/// What wasm-opt does. What has one caller is smaller where it is, once compressed, and as fast. Functions of like names are made
-/// from the same generic code, and compress better beside each other.
-const WASM_PASSES: [&str; 6] = [
-    "-Oz",
-    "--one-caller-inline-max-function-size",
-    "0",
-    "--reorder-functions-by-name",
-    "--strip-debug",
-    "--strip-producers",
-];
+/// Passes of wasm-opt. Functions with similar names come from the same generic code, and compress better next to each
+/// other.
+const WASM_PASSES: [&str; 4] = ["-Oz", "--reorder-functions-by-name", "--strip-debug", "--strip-producers"];
 
-/// How often the tests of what must not grow repeat it.
+/// Number of repetitions of the memory growth tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repetitions {
-    /// A leak shows.
+    /// Enough to show a leak.
     Few,
-    /// As many as are promised.
+    /// As many as are guaranteed.
     All,
 }
 
-/// The package that was built.
+/// A built package.
 #[derive(Debug)]
 struct Built {
-    /// Where Cargo puts what it builds, and this its packages and projects.
+    /// Cargo's target folder, which also holds the packages and test projects.
     target: PathBuf,
     tarball: PathBuf,
-    /// Files of JavaScript, with their sizes as they are and compressed.
+    /// JavaScript files, with their plain and compressed sizes.
     files: Vec<(String, u64, u64)>,
 }
 
@@ -71,7 +64,7 @@ impl Built {
         self.files.iter().map(|(.., gzip)| gzip).sum()
     }
 
-    /// Shows the sizes, and fails if they are above the budget.
+    /// Prints the sizes, and fails if they exceed the budget.
     fn check(&self) -> Result<()> {
         for (name, bytes, gzip) in &self.files {
             eprintln!("{name:<32}{bytes:>9} bytes{gzip:>9} gzip");
@@ -85,7 +78,7 @@ impl Built {
     }
 }
 
-/// The section of `cargo xtask test`: goes on without what cannot be installed.
+/// The section of `cargo xtask test`. Skips what cannot be installed.
 pub(crate) fn section(report: &mut Report) -> Result<()> {
     match tests::installed() {
         Ok(()) => npm(report, false, Some(Repetitions::Few)),
@@ -93,12 +86,12 @@ pub(crate) fn section(report: &mut Report) -> Result<()> {
     }
 }
 
-/// Where the package is made.
+/// The source folder of the package.
 fn folder() -> PathBuf {
     root().join("packages/tidelock")
 }
 
-/// Builds and packs it, and tests it if that is asked for; with `json`, one object goes to stdout.
+/// Builds and packs it, and tests it if requested; with `json`, prints one object to stdout.
 pub(crate) fn npm(report: &mut Report, json: bool, test: Option<Repetitions>) -> Result<()> {
     let built = build()?;
     if let Some(repetitions) = test {
@@ -126,7 +119,7 @@ fn build() -> Result<Built> {
     Ok(Built { target, tarball, files })
 }
 
-/// Installs what a folder's lock file names, unless that is there.
+/// Installs the packages in a folder's lock file, unless they are installed.
 pub(crate) fn install(folder: &Path) -> Result<()> {
     output(Command::new("node").arg("--version")).context("Node.js 20 or newer is needed")?;
     let changed = |file: &str| fs::metadata(folder.join(file)).and_then(|file| file.modified());
@@ -137,7 +130,7 @@ pub(crate) fn install(folder: &Path) -> Result<()> {
     run(npm_command(folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
 }
 
-/// Runs a command whose words go to stderr: stdout belongs to what is asked for.
+/// Runs a command with its output on stderr, because stdout is reserved for results.
 fn run(command: &mut Command) -> Result<()> {
     cargo::run(command.stdout(io::stderr()))
 }
@@ -155,7 +148,7 @@ fn tool(folder: &Path, name: &str) -> Command {
     command
 }
 
-/// The library for pages, with the JavaScript around it: in `wasm/`.
+/// Builds the library for pages, and its JavaScript glue, in `wasm/`.
 fn webassembly(package: &Path, target: &Path) -> Result<()> {
     let triple = format!("--target={WASM}");
     run(&mut cargo(["build", "--package=tidelock-wasm", "--profile=page", &triple]))?;
@@ -177,13 +170,13 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a module of JavaScript around what was built.
+/// Generates the JavaScript module around the built WebAssembly.
 fn bindgen(built: &Path, name: &str, folder: &Path) -> Result<()> {
     run(cargo(["run", "--quiet", "--package=bindgen", "--"]).arg(built).arg(name).arg(folder))
 }
 
-/// Makes in a folder what comes of a file, unless that was made of the same bytes. Dates would not tell: what Cargo has built
-/// before, it puts back with its old date.
+/// Generates output in a folder from a file, unless it was generated from the same bytes. Dates do not tell: Cargo
+/// restores earlier builds with their old date.
 fn once_for(file: &Path, folder: &Path, make: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut hasher = DefaultHasher::new();
     hasher.write(&fs::read(file)?);
@@ -191,21 +184,21 @@ fn once_for(file: &Path, folder: &Path, make: impl FnOnce() -> Result<()>) -> Re
     if fs::read_to_string(&made).is_ok_and(|known| known == hash) {
         return Ok(());
     }
-    // What is half made belongs to neither.
+    // Half-finished output belongs to neither version.
     fs::write(&made, "")?;
     make()?;
     Ok(fs::write(made, hash)?)
 }
 
-/// Printable ASCII that needs no escape in any literal, and no care in a page.
+/// Printable ASCII that needs no escape in any literal, nor in a page.
 fn characters() -> String {
     (' '..=LAST_CHARACTER).filter(|character| !matches!(character, '"' | '\'' | '`' | '\\' | '$' | '<')).collect()
 }
 
-/// The characters behind it stand before those of less frequent bytes.
+/// The characters after this one are prefixes of less frequent bytes.
 const LAST_CHARACTER: char = '|';
 
-/// All bytes, the frequent ones first.
+/// All bytes, the most frequent first.
 fn by_frequency(bytes: &[u8]) -> Vec<u8> {
     let mut count = [0_usize; 256];
     for &byte in bytes {
@@ -216,11 +209,11 @@ fn by_frequency(bytes: &[u8]) -> Vec<u8> {
     all
 }
 
-/// A module that gives the bytes: one character for each frequent byte, two for the others. The way to a page compresses them
-/// nearly as well as the bytes themselves, and they are read in a few milliseconds; base64 of what is compressed already is as
-/// long on the way, longer where that compresses better than gzip, and took ten times as long to unpack. Plain ASCII, which
-/// comes through every bundler into pages of any encoding. A loop, since a function for each byte takes longer than the
-/// compiler.
+/// A module that returns the bytes, encoded as one character for each frequent byte and two for the others. Transport
+/// compression handles this nearly as well as the bytes themselves, and decoding takes a few milliseconds. Base64 of
+/// compressed bytes is as long with gzip, longer with better compression, and took ten times as long to unpack. Plain
+/// ASCII passes every bundler into pages of any encoding. The decoder is a loop, because a function call per byte takes
+/// longer than compiling the module.
 fn bytes_module(bytes: &[u8]) -> String {
     let (order, characters) = (by_frequency(bytes), characters());
     let mut codes = vec![String::new(); order.len()];
@@ -256,7 +249,7 @@ fn bytes_module(bytes: &[u8]) -> String {
     )
 }
 
-/// The names of the entries: what `exports` leads to.
+/// The names of the entry points, from `exports`.
 fn entries(package: &Path) -> Result<Vec<String>> {
     let manifest: Value = serde_json::from_slice(&fs::read(package.join("package.json"))?)?;
     let exports = manifest["exports"].as_object().context("package.json has no exports")?;
@@ -265,7 +258,7 @@ fn entries(package: &Path) -> Result<Vec<String>> {
     files.map(|file| name(file).with_context(|| format!("{file} is no ./dist/<name>.js"))).collect()
 }
 
-/// One file for each entry, and what they share.
+/// Bundles one file per entry point, and the chunks that they share.
 fn javascript(package: &Path, entries: &[String]) -> Result<()> {
     let dist = package.join("dist");
     if dist.exists() {
@@ -276,7 +269,7 @@ fn javascript(package: &Path, entries: &[String]) -> Result<()> {
     run(tool(package, "esbuild").args(sources).args(options).args(["--chunk-names=core-[hash]", "--log-level=warning"]))
 }
 
-/// The declarations of the entries, and of what they name.
+/// Emits the declarations of the entry points, and of everything that they refer to.
 fn declarations(package: &Path, entries: &[String]) -> Result<()> {
     run(tool(package, "tsc").args(["--project", "."]))?;
     let dist = package.join("dist");

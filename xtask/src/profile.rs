@@ -1,7 +1,7 @@
-//! `cargo xtask bench --profile`: where the time of a row goes, on both sides.
+//! `cargo xtask bench --profile`: where a row spends its time, on both sides.
 //!
-//! The table runs under `perf`, with frame pointers; flame graphs of the client and of the server are drawn, and the server
-//! tells what its commands took.
+//! Runs the table under `perf` with frame pointers, draws flame graphs of client and server, and prints the server's
+//! time per command.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::bench;
 use crate::cargo::{cargo, output, root, run, target_folder};
 use crate::setup;
 
-/// Samples a second: no divisor of what runs by itself.
+/// Samples per second; a prime, so that it does not beat with periodic tasks.
 const FREQUENCY: &str = "-F997";
 
 /// Runs the table under `perf`, and writes flame graphs into `target/profile`.
@@ -27,7 +27,7 @@ pub(crate) fn profile(only: Option<&str>) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let server = Server::start(&setup::server(Flavour::Redis70)?)?;
     let port = Some(server.port());
-    // Built before it is watched.
+    // Build before profiling starts.
     run(with_frames(&mut cargo(["bench", "--package=tidelock", "--bench=table", "--no-run"])))?;
     let pid = server.pid().context("the server does not run")?.to_string();
     let watching = perf(&folder, "server").args(["--pid", &pid]).stdout(Stdio::null()).spawn()?;
@@ -51,15 +51,15 @@ fn perf(folder: &Path, side: &str) -> Command {
     command
 }
 
-/// Without frame pointers no stack is complete.
+/// Stacks are incomplete without frame pointers.
 fn with_frames(command: &mut Command) -> &mut Command {
     command.env("RUSTFLAGS", "-Cforce-frame-pointers=yes")
 }
 
-/// Lets `perf` write what it has seen.
+/// Lets `perf` finish its output.
 fn end(mut watching: Child) -> Result<()> {
     output(Command::new("kill").args(["-INT", &watching.id().to_string()]))?;
-    // Ended by a signal, as it was told.
+    // It ends by the signal, so its status says nothing.
     watching.wait()?;
     Ok(())
 }
@@ -77,13 +77,13 @@ fn draw(folder: &Path, side: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the server spent on which command, the dearest first.
+/// Prints the server's time per command, the most expensive first.
 fn tell(server: &Server) -> Result<()> {
     let info = server.command(&["INFO", "commandstats"])?;
-    let Some(text) = info.text() else { bail!("the server tells nothing of its commands") };
+    let Some(text) = info.text() else { bail!("the server reports no command statistics") };
     let mut commands: Vec<_> = text.lines().filter_map(read_command).collect();
     commands.sort_by_key(|(_, _, micros)| std::cmp::Reverse(*micros));
-    eprintln!("{:<20}{:>12}{:>14}{:>12}", "command", "calls", "µs", "µs a call");
+    eprintln!("{:<20}{:>12}{:>14}{:>12}", "command", "calls", "µs", "µs per call");
     for (name, calls, micros) in commands {
         #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
         let each = micros as f64 / calls as f64;
@@ -92,7 +92,7 @@ fn tell(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Name, calls and microseconds, of a line such as `cmdstat_get:calls=1,usec=2,…`.
+/// Name, calls and microseconds from a line such as `cmdstat_get:calls=1,usec=2,…`.
 fn read_command(line: &str) -> Option<(&str, u64, u64)> {
     let (name, fields) = line.strip_prefix("cmdstat_")?.split_once(':')?;
     let field = |wanted: &str| {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::cargo::{cargo, output, root, run};
 use crate::report::Report;
 
-/// Licences and sources of all dependencies, then the public API against the last release.
+/// Checks licences and sources of all dependencies, then the public API against the last release.
 pub(crate) fn check(report: &mut Report) -> Result<()> {
     report.section("deny", |_| {
         if output(&mut cargo(["deny", "--version"])).is_err() {
@@ -30,7 +30,7 @@ fn semver(report: &mut Report) -> Result<()> {
     run(&mut cargo(["semver-checks", "--package=tidelock", "--baseline-rev", &tag]))
 }
 
-/// The tag of the last release before this one, if there was any. Only a clone with all commits can tell that there was none.
+/// The tag of the previous release, if there is one. Only a complete clone can tell that there is none.
 fn last_release(clone: &Path) -> Result<Option<String>> {
     let git = |args: &[&str]| output(Command::new("git").current_dir(clone).args(args));
     if git(&["tag", "--list", "v*"])?.is_empty() {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tidelock_testkit::is_ci;
 
-/// The line above a summary, and the beginning of each line that tells what was skipped.
+/// The line above a summary, and the prefix of each line that reports something skipped.
 const SUMMARY: &str = "== summary";
 const SKIPPED: &str = "skipped: ";
 
-/// Collected while a task runs, for the summary at its end.
+/// Collects what a task does, for the summary at its end.
 #[derive(Debug)]
 pub(crate) struct Report {
     start: Instant,
@@ -22,7 +22,7 @@ impl Report {
         Self { start: Instant::now(), sections: Vec::new(), skipped: Vec::new() }
     }
 
-    /// Runs one part under a heading; its failure carries its name.
+    /// Runs one section under a heading; its error contains its name.
     pub(crate) fn section<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         eprintln!("\n== {name}");
         let start = Instant::now();
@@ -32,7 +32,7 @@ impl Report {
         Ok(outcome)
     }
 
-    /// Goes on without something; in CI, where nothing is skipped, fails instead.
+    /// Records that something is skipped; fails in CI, where nothing is skipped.
     pub(crate) fn skip(&mut self, what_and_why: String) -> Result<()> {
         if is_ci() {
             bail!("{what_and_why} (nothing is skipped in CI)");
@@ -41,13 +41,13 @@ impl Report {
         Ok(())
     }
 
-    /// Goes on without something that cannot be had anywhere yet, also in CI.
+    /// Records that something is skipped because it is not available anywhere yet, not even in CI.
     pub(crate) fn leave_out(&mut self, what_and_why: String) {
         eprintln!("{SKIPPED}{what_and_why}");
         self.skipped.push(what_and_why);
     }
 
-    /// Takes over what a run of other sections skipped, from what it said: its summary ends that.
+    /// Adopts what a run of other sections skipped, from the summary at the end of its output.
     pub(crate) fn adopt(&mut self, said: &str) {
         let (_, summary) = said.rsplit_once(SUMMARY).unwrap_or_default();
         self.skipped.extend(summary.lines().filter_map(|line| line.strip_prefix(SKIPPED)).map(str::to_owned));
@@ -80,7 +80,7 @@ mod tests {
     fn what_others_skipped_is_reported_once() {
         let mut report = Report::new();
         report.adopt("== npm\nskipped: bun\n== summary\nnpm 1.0 s\nskipped: bun\nskipped: deno\n");
-        report.adopt("it told no summary");
+        report.adopt("it printed no summary");
         assert_eq!(report.skipped, ["bun", "deno"]);
     }
 }

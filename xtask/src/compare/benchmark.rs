@@ -24,7 +24,7 @@ const RUNS: [(&str, &[&str]); 4] = [
 
 /// The table of its figures.
 pub(super) fn table(server: &Server, requests: usize) -> Result<String> {
-    let program = find(server.binary().path()).context("there is no redis-benchmark beside the server")?;
+    let program = find(server.binary().path()).context("there is no redis-benchmark next to the server")?;
     let loaded = server.command(&["SCRIPT", "LOAD", "return 1"])?;
     let hash = loaded.text().context("SCRIPT LOAD gives no hash")?;
     let mut text = "| `redis-benchmark` | per second | p50 ms | p99 ms |\n|---|--:|--:|--:|\n".to_owned();

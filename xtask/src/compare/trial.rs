@@ -141,7 +141,7 @@ impl Site<'_> {
         let mut stdin = child.stdin.take().context("the child has a stdin")?;
         let ready = next(lines)?;
         if ready != "ready" {
-            bail!("it says {ready:?} instead of being ready");
+            bail!("it printed {ready:?} instead of `ready`");
         }
         let startup = start.elapsed();
         let (server_cpu, client_cpu) = (self.server_cpu()?, cpu(child.id()));

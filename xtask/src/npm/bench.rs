@@ -1,4 +1,4 @@
-//! The rows of the speed table that are about pages: in Chromium, and in Node.
+//! The rows of the benchmark table that are about pages: in Chromium, and in Node.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use super::{build, install};
 use crate::cargo::output;
 use crate::setup;
 
-/// What the rows are called.
+/// The names of the rows.
 const ROWS: [&str; 4] = ["ratelimit.check", "queue.send", "queue.recv_ack", "page.import"];
 
 /// Whether there is a row of this name.
@@ -18,7 +18,7 @@ pub(crate) fn has(name: &str) -> bool {
     ROWS.contains(&name)
 }
 
-/// The rows, as the table has them. A browser that is not there leaves its rows out.
+/// The rows, in the format of the table. Without a browser, its rows are left out.
 pub(crate) fn rows(only: Option<&str>) -> Result<Vec<Value>> {
     let built = build()?;
     let tests = tests_folder();
@@ -39,7 +39,7 @@ pub(crate) fn rows(only: Option<&str>) -> Result<Vec<Value>> {
     Ok(rows)
 }
 
-/// The rows that a program prints, with what they leave open.
+/// The rows that a program prints, completed with the missing fields.
 fn measured(program: &mut Command, backend: &str) -> Result<Vec<Value>> {
     let printed: Vec<Value> = serde_json::from_str(&output(program)?).context("a benchmark prints its rows")?;
     let rounded = |number: &Value, digits: f64| number.as_f64().map(|number| (number * digits).round() / digits);
@@ -59,7 +59,7 @@ fn measured(program: &mut Command, backend: &str) -> Result<Vec<Value>> {
     Ok(printed.iter().map(row).collect())
 }
 
-/// A row as the table shows it to people.
+/// A row in the text form of the table.
 pub(crate) fn text(row: &Value) -> String {
     let word = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let number = |name: &str| match row[name].as_f64() {

@@ -1,4 +1,4 @@
-//! The conformance suite of the library, compiled for pages: in Node, and in a browser.
+//! The conformance suite of the library, compiled for pages, in Node and in a browser.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use crate::cargo::{cargo, output};
 use crate::report::Report;
 use crate::setup::{self, WASM};
 
-/// The section of `cargo xtask test`: the cases whose names contain a text, or all. Goes on without what cannot be installed.
+/// The section of `cargo xtask test`: runs the cases whose names contain a text, or all. Skips what cannot be
+/// installed.
 pub(crate) fn conformance(report: &mut Report, filter: &str) -> Result<()> {
     let tests = tests_folder();
     match install(&folder()).and_then(|()| install(&tests)) {
@@ -34,18 +35,18 @@ fn run_cases(report: &mut Report, tests: &Path, filter: &str) -> Result<()> {
     }
 }
 
-/// Makes the suite a module of JavaScript in a folder.
+/// Compiles the suite to a JavaScript module in a folder.
 fn compile(folder: &Path) -> Result<()> {
     let triple = format!("--target={WASM}");
     let suite = ["build", "--package=tidelock", "--no-default-features", "--test=conformance", &triple];
-    // What the compiler says goes to stderr, and what it built to us.
+    // Diagnostics go to stderr; the list of artifacts comes to us.
     let messages = ["--message-format=json-render-diagnostics"];
     let built = executable(&output(cargo(suite.into_iter().chain(messages)).stderr(Stdio::inherit()))?)?;
     fs::create_dir_all(folder)?;
     once_for(&built, folder, || bindgen(&built, "conformance", folder))
 }
 
-/// The one program among the messages of Cargo.
+/// The executable among Cargo's messages.
 fn executable(messages: &str) -> Result<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut programs = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));

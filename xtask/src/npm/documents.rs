@@ -1,4 +1,4 @@
-//! The TypeScript in documents, as files that a compiler reads.
+//! The TypeScript in documents, written to files for the compiler.
 
 use std::fs;
 use std::path::Path;
@@ -7,15 +7,15 @@ use anyhow::{Result, ensure};
 
 use crate::cargo::root;
 
-/// Documents with TypeScript, and what its files are called.
+/// Documents with TypeScript, and the names of the resulting files.
 const DOCUMENTS: [(&str, &str); 2] = [("docs/guide/browser.md", "guide"), ("packages/tidelock/README.md", "readme")];
-/// For a block without an import, which goes on from those before it.
+/// Prepended to a block without an import, which continues those before it.
 const EVERYTHING: &str = "import { createLocalStorageStore, ephemeral, job, mutex, queue, ratelimit, registry, retry, \
                           scheduler, topic } from \"tidelock/browser\";";
-/// For any other: it has imported all that it uses.
+/// Prepended to any other block, which imports everything that it uses.
 const NOTHING: &str = "export {};";
 
-/// Writes each block into a file of its own in the folder, at the lines where the document has it.
+/// Writes each block into a separate file in the folder, at the same line numbers as in the document.
 pub(super) fn write_blocks(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
@@ -32,7 +32,8 @@ pub(super) fn write_blocks(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The blocks of TypeScript, behind as many empty lines as the document has before them; each with the line of its fence.
+/// The TypeScript blocks, each with the line of its fence, preceded by as many empty lines as the document has before
+/// it.
 fn blocks(document: &str) -> Vec<(usize, String)> {
     let mut blocks: Vec<(usize, String)> = Vec::new();
     let mut is_inside = false;

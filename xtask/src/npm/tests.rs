@@ -1,4 +1,4 @@
-//! What was packed is what is tested: in each runtime, in a browser, in new projects of two bundlers, in the example.
+//! Tests of the packed package: in each runtime, in a browser, in new projects of two bundlers, in the example.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use crate::cargo::{cargo, root, target_folder};
 use crate::report::Report;
 use crate::setup::{self, WASM};
 
-/// The entry points in a project that bundles nothing, and two that do, each with the folder of what it gives a page.
+/// Test projects: one without a bundler, and two with one, each with the folder that it serves to a page.
 const PROJECTS: [(&str, &str); 3] = [("plain", "."), ("vite", "dist"), ("webpack", ".")];
-/// How modules are found: by a bundler, and by Node.
+/// Module resolution of bundlers, and of Node.
 const RESOLUTIONS: [(&str, &str); 2] = [("ESNext", "bundler"), ("Node16", "node16")];
 
-/// Where the tests are.
+/// The folder of the tests.
 pub(super) fn tests_folder() -> PathBuf {
     folder().join("test")
 }
 
-/// Installs all that the tests need.
+/// Installs everything that the tests need.
 pub(super) fn installed() -> Result<()> {
     let target = target_folder()?;
     install(&folder())?;
@@ -33,7 +33,7 @@ pub(super) fn installed() -> Result<()> {
     Ok(())
 }
 
-/// The projects to be built, and what they are called.
+/// The projects to build, and their names.
 fn projects() -> impl Iterator<Item = (PathBuf, &'static str)> {
     let own = PROJECTS.iter().map(|&(name, _)| (tests_folder().join("projects").join(name), name));
     own.chain([(root().join("examples/browser"), "board")])
@@ -62,8 +62,8 @@ pub(super) fn run_all(report: &mut Report, built: &Built, repetitions: Repetitio
     }
 }
 
-/// Types: of the tests, of every declaration as a project sees it, and of what the documents show, by the oldest compiler
-/// that is promised and by ours.
+/// Checks the types of the tests, of every declaration as a project sees it, and of the code in documents, with the
+/// oldest supported compiler and with ours.
 fn types(tests: &Path) -> Result<()> {
     let ours = folder();
     write_blocks(&tests.join("types/documents"))?;
@@ -96,7 +96,7 @@ fn in_browser(tests: &Path, browser: &Path, built: &Built, count: &str) -> Resul
     open(tests, browser, "rust-page.mjs", &rust_page(&built.target)?, &[&screenshot.to_string_lossy()])
 }
 
-/// Builds the example written in Rust, fast rather than small; gives its folder.
+/// Builds the Rust example in debug mode, which is faster to build, and returns its folder.
 fn rust_page(target: &Path) -> Result<PathBuf> {
     let page = root().join("examples/rust-page");
     run(&mut cargo(["build", "--package=rust-page", &format!("--target={WASM}")]))?;
@@ -104,7 +104,7 @@ fn rust_page(target: &Path) -> Result<PathBuf> {
     Ok(page)
 }
 
-/// Installs the tarball itself, as a user would.
+/// Installs the tarball, as a user would.
 pub(super) fn take(folder: &Path, built: &Built) -> Result<()> {
     let there = folder.join("node_modules/tidelock");
     if there.exists() {
@@ -116,7 +116,7 @@ pub(super) fn take(folder: &Path, built: &Built) -> Result<()> {
 }
 
 pub(super) fn bundle(folder: &Path, from: &str, to: &str, options: &[&str]) -> Result<()> {
-    // Of the library for pinned timers, a part for Node asks for a module that pages do not have.
+    // The library for pinned timers has a Node part that imports a module which pages do not have.
     let common = ["--bundle", "--format=esm", "--target=es2022", "--alias:util=./no-util.cjs", "--log-level=warning"];
     run(tool(&folder.join(".."), "esbuild")
         .current_dir(folder)
@@ -126,7 +126,7 @@ pub(super) fn bundle(folder: &Path, from: &str, to: &str, options: &[&str]) -> R
         .arg(format!("--outfile={to}")))
 }
 
-/// Makes a page in `dist/` that runs a module; gives its name.
+/// Creates a page in `dist/` that runs a module, and returns its name.
 pub(super) fn page(tests: &Path, module: &str) -> Result<String> {
     bundle(tests, &format!("{module}.ts"), &format!("dist/{module}.js"), &[])?;
     let page = format!("{module}.html");
@@ -135,7 +135,7 @@ pub(super) fn page(tests: &Path, module: &str) -> Result<String> {
     Ok(page)
 }
 
-/// A runtime beside browsers, and what it is called with to run a file.
+/// A runtime other than browsers, and its arguments to run a file.
 struct Runtime {
     program: PathBuf,
     arguments: &'static [&'static str],
@@ -149,7 +149,7 @@ impl Runtime {
     }
 }
 
-/// The runtimes that this machine has.
+/// The runtimes on this machine.
 fn runtimes(report: &mut Report, tests: &Path) -> Result<Vec<Runtime>> {
     let mut runtimes = vec![Runtime { program: "node".into(), arguments: &[] }];
     let deno: &[&str] = &["run", "--quiet", "--allow-read", "--allow-env", "--node-modules-dir=manual"];
@@ -162,33 +162,33 @@ fn runtimes(report: &mut Report, tests: &Path) -> Result<Vec<Runtime>> {
     Ok(runtimes)
 }
 
-/// The program of the one package of a scope that was made for this platform. The package that users name would put it in
-/// its place by a script of its own when it is installed, and no such script runs here.
+/// The program from the package of a scope that is built for this platform. Normally an install script of the main
+/// package would link it, but install scripts do not run here.
 fn platform_program(scope: &Path, path: &str) -> Result<PathBuf> {
     let packages = fs::read_dir(scope).with_context(|| format!("there is no {}", scope.display()))?;
     let mut programs = packages.flatten().map(|package| package.path().join(path));
     programs.find(|program| program.is_file()).context("there is none for this platform")
 }
 
-/// Opens what is in the folder in the browser, by one of the drivers.
+/// Opens a folder in the browser with one of the drivers.
 fn open(tests: &Path, browser: &Path, driver: &str, folder: &Path, arguments: &[&str]) -> Result<()> {
     run(&mut driven(tests, browser, driver, folder, arguments))
 }
 
-/// A driver of the browser.
+/// The command of a browser driver.
 pub(super) fn driven(tests: &Path, browser: &Path, driver: &str, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("node");
     command.current_dir(tests).env("TIDELOCK_CHROMIUM", browser).arg(driver).arg(folder).args(arguments);
     command
 }
 
-/// A new project with all that it needs but the package.
+/// A new project with all its dependencies except the package.
 fn new_project(from: &Path, folder: &Path) -> Result<()> {
     copy(from, folder)?;
     if folder.join("package-lock.json").exists() { install(folder) } else { Ok(()) }
 }
 
-/// Takes the package from the tarball into a project, and builds that as its bundler does.
+/// Installs the package from the tarball into a project, and builds it with its bundler.
 fn build_project(name: &str, built: &Built) -> Result<PathBuf> {
     let folder = built.target.join("npm/projects").join(name);
     fs::copy(tests_folder().join("projects/smoke.js"), folder.join("smoke.js"))?;
@@ -199,7 +199,7 @@ fn build_project(name: &str, built: &Built) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Copies the files of a folder that are not as new in the other, without what is installed or built there.
+/// Copies files that are newer than in the other folder, except what is installed or built there.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

