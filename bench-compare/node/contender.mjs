@@ -1,5 +1,5 @@
-// What `src/main.rs` is for libraries in Rust: one process does one work once, for libraries on npm. The conversation is
-// the same: it says `ready`, waits for a line, works, prints one line of JSON, and ends with its input.
+// The counterpart of `src/main.rs` for libraries from npm: one process runs one workload once. The protocol is the same: it
+// prints `ready`, waits for a line, runs, prints one line of JSON, and ends when its input does.
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";

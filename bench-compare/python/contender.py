@@ -1,6 +1,6 @@
-"""What `src/main.rs` is for libraries in Rust: one process does one work once, for libraries on PyPI.
+"""The counterpart of `src/main.rs` for libraries from PyPI: one process runs one workload once.
 
-The conversation is the same: it says `ready`, waits for a line, works, prints one line of JSON, and ends with its input.
+The protocol is the same: it prints `ready`, waits for a line, runs, prints one line of JSON, and ends when its input does.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from datetime import timedelta
 
 PAYLOAD = 100
 PATIENCE_S = 30
-# How long a rate is measured at most.
+# The longest time for which a rate is measured.
 ENOUGH_S = 3
 
 
-# Each in a module of its own, because they cannot be installed beside each other.
+# Each in a separate module, because they cannot be installed side by side.
 LIBRARIES = {
     "arq": ("with_arq", {}),
     "arq-10ms": ("with_arq", {"poll_s": 0.01}),
@@ -33,7 +33,7 @@ def library(contender, url):
 
 
 class Seen:
-    """What the handlers of a worker have seen."""
+    """What the handlers of a worker have received."""
 
     def __init__(self, wanted):
         self.wanted = wanted
@@ -46,7 +46,7 @@ class Seen:
             self.all.set()
 
     async def wait_for_all(self):
-        """Waits until all came, or for as long as a rate is worth waiting for; tells how many came."""
+        """Waits until all items have arrived, or for the longest time of a rate; returns their number."""
         try:
             await asyncio.wait_for(self.all.wait(), ENOUGH_S)
         except asyncio.TimeoutError:
@@ -83,7 +83,7 @@ def latencies(samples, start):
 
 
 async def spread(items, callers, call):
-    """Calls for each number below `items`; callers take the next number when their last call is answered."""
+    """Calls for each number below `items`; a caller takes the next number when its last call is answered."""
     numbers = iter(range(items))
 
     async def caller():
@@ -109,7 +109,7 @@ def unsupported(reason):
 
 
 async def enqueue_many(library, payloads, delay):
-    """As many at once as is usual, where no call takes many."""
+    """As many concurrent calls as is usual, since there is no bulk call."""
     for first in range(0, len(payloads), 64):
         some = payloads[first : first + 64]
         await asyncio.gather(*(library.enqueue(payload, delay) for payload in some))
@@ -212,7 +212,7 @@ async def main():
     outcome = await WORKS[task.work](library(task.contender, task.url), task, begin)
     print(json.dumps(outcome), flush=True)
     sys.stdin.readline()
-    # A worker that waits for more would have to be cancelled; it goes with the process.
+    # A worker that waits for more would have to be cancelled; instead, it ends with the process.
     os._exit(0)
 
 

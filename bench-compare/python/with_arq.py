@@ -1,4 +1,4 @@
-"""arq with its defaults, or with a shorter pause between two looks at the queue."""
+"""arq with its defaults, or with a shorter poll interval."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""taskiq over the broker of taskiq-redis that acknowledges, with results that expire, as its manual advises."""
+"""taskiq with the acknowledging broker of taskiq-redis, and results that expire, as its manual advises."""
 
 import asyncio
 from datetime import datetime, timezone
@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from taskiq.api import run_receiver_task
 from taskiq_redis import ListRedisScheduleSource, RedisAsyncResultBackend, RedisStreamBroker
 
-# As long as arq keeps them.
+# As long as arq keeps results.
 RESULTS_S = 3_600
 
 
@@ -15,7 +15,7 @@ class Library:
         self.url = url
 
     def broker(self, handle):
-        """A broker with connections of its own, and the task that it knows."""
+        """A broker with its own connections, and its task."""
         results = RedisAsyncResultBackend(redis_url=self.url, result_ex_time=RESULTS_S)
         broker = RedisStreamBroker(url=self.url).with_result_backend(results)
         return broker, broker.task(task_name="handle")(handle)
@@ -25,7 +25,7 @@ class Library:
             raise NotImplementedError("only the worker has it")
 
         broker, self.task = self.broker(handle)
-        # What is sent before there is a group is not seen by it.
+        # A group does not see what is sent before it exists.
         await broker.startup()
         self.delayed = ListRedisScheduleSource(self.url)
 

@@ -1,4 +1,4 @@
-//! What needs no server: running something again, and the next slot of a cron expression.
+//! Workloads without a server: a retried call, and the next slot of a cron expression.
 
 use std::hint::black_box;
 use std::io;
@@ -13,7 +13,7 @@ use tidelock::Timestamp;
 
 use crate::protocol::{Outcome, Stage, Task};
 
-/// Every quarter of an hour of working days, in a zone that changes its clocks.
+/// Every quarter of an hour on working days, in a zone with daylight saving time.
 const EXPRESSION: &str = "*/15 8-17 * * MON-FRI";
 const ZONE: &str = "Europe/Berlin";
 /// 2026-01-01.
@@ -41,7 +41,7 @@ pub(crate) async fn run(contender: &str, stage: &mut Stage, task: &Task) -> Resu
     Ok(Outcome::rate(task.items, start.elapsed()))
 }
 
-/// Succeeds at once, as most calls do: what is measured is what the wrapping costs.
+/// Succeeds at once, as most calls do, so that the cost of the wrapper is measured.
 fn operation(call: usize) -> std::future::Ready<Result<usize, io::Error>> {
     std::future::ready(Ok(call))
 }

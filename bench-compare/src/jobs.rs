@@ -1,4 +1,4 @@
-//! Handing work over: what each library does of it, and the works, written once for all of them.
+//! Handing over work: the operations that each library implements, and the workloads, written once for all of them.
 
 mod apalis;
 mod bullmq;
@@ -16,40 +16,40 @@ use tokio::sync::Notify;
 
 use crate::protocol::{Outcome, Pace, Stage, Task};
 
-/// Bytes of one payload.
+/// Payload size in bytes.
 const PAYLOAD: usize = 100;
-/// How long a rate is measured at most.
+/// The longest time for which a rate is measured.
 const ENOUGH: Duration = Duration::from_secs(3);
-/// A load or an end that takes longer than this is a failure, not a figure.
+/// Setting up or finishing must not take longer than this; otherwise the trial has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A library that hands items from those who enqueue to those who work, with the defaults that it recommends.
+/// A library that hands items from producers to workers, with its recommended defaults.
 pub(crate) trait Jobs: Clone + Send + Sync + 'static {
-    /// Whether many items can be enqueued by one call.
+    /// Whether one call can enqueue many items.
     const BULK: bool = true;
 
     fn open(url: &str) -> impl Future<Output = Result<Self>> + Send;
 
     fn enqueue(&self, payload: String) -> impl Future<Output = Result<()>> + Send;
 
-    /// Enqueues all of them, to be worked on when the delay is over.
+    /// Enqueues all of them, to be processed after the delay.
     fn enqueue_many(&self, payloads: Vec<String>, delay: Option<Duration>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Enqueues an item that runs after all earlier ones of its key have ended.
+    /// Enqueues an item that runs only when all earlier ones of its key have ended.
     fn enqueue_ordered(&self, _payload: String, _key: &str) -> impl Future<Output = Result<()>> + Send {
         async { bail!("no per-key order") }
     }
 
-    /// Whether it has an order by keys.
+    /// Whether it supports per-key order.
     const ORDERED: bool = false;
 
-    /// Starts a worker with connections of its own; it works until what is returned is dropped.
+    /// Starts a worker with its own connections; it runs until the returned value is dropped.
     fn work(url: &str, handlers: usize, seen: Arc<Seen>) -> impl Future<Output = Result<Box<dyn Any>>>;
 
-    /// Whether items can be held to a rate.
+    /// Whether it supports a rate limit.
     const PACED: bool = false;
 
-    /// The same, with no more items than the limit allows.
+    /// The same, with a rate limit.
     fn work_paced(
         _url: &str,
         _handlers: usize,
@@ -60,12 +60,12 @@ pub(crate) trait Jobs: Clone + Send + Sync + 'static {
     }
 }
 
-/// What the handlers of a worker have seen.
+/// What the handlers of a worker have received.
 #[derive(Debug)]
 pub(crate) struct Seen {
     wanted: usize,
     count: AtomicUsize,
-    /// When each item came, if that is asked for.
+    /// When each item arrived, if requested.
     arrivals: Option<Mutex<Vec<(usize, Instant)>>>,
     first: Mutex<Option<Instant>>,
     all: Notify,
@@ -85,7 +85,7 @@ impl Seen {
         Arc::new(Self { wanted, count, arrivals, first, all })
     }
 
-    /// The whole of what a handler does.
+    /// Everything that a handler does.
     pub(crate) fn handle(&self, payload: &str) {
         if let Some(arrivals) = &self.arrivals {
             let number = payload.split('-').next().and_then(|number| number.parse().ok());
@@ -101,12 +101,12 @@ impl Seen {
         }
     }
 
-    /// Waits until all came, or for as long as a rate is worth waiting for; tells how many came.
+    /// Waits until all items have arrived, or for the longest time of a rate; returns their number.
     async fn all(&self) -> Result<usize> {
-        // What is too slow for its number of items has a rate all the same.
+        // A contender that is too slow for all its items still has a rate.
         let _ = tokio::time::timeout(ENOUGH, self.all.notified()).await;
         let count = self.count.load(Ordering::Relaxed);
-        ensure!(count > 1, "{count} of {} items came", self.wanted);
+        ensure!(count > 1, "{count} of {} items arrived", self.wanted);
         Ok(count.min(self.wanted))
     }
 
@@ -114,7 +114,7 @@ impl Seen {
         *self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When each item came, the first one first.
+    /// The arrival times, in order.
     fn times(&self) -> Vec<Instant> {
         let arrivals = self.arrivals.iter();
         let arrivals = arrivals.flat_map(|arrivals| arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone());
@@ -123,7 +123,7 @@ impl Seen {
         times
     }
 
-    /// How long each item was on its way; items are numbered in the order of their departures.
+    /// The latency of each item; items are numbered in the order of their departures.
     fn delays(&self, departures: &[Instant]) -> Vec<Duration> {
         let arrivals =
             self.arrivals.iter().flat_map(|arrivals| arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone());
@@ -163,11 +163,11 @@ async fn work<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
         "ordered" => flow_by_keys::<J>(stage, task).await,
         "idle" => idle::<J>(stage, task).await,
         "loaded" => loaded::<J>(stage, task).await,
-        other => bail!("there is no work {other}"),
+        other => bail!("there is no workload {other}"),
     }
 }
 
-/// Runs `call` for each number below `items`; callers take the next number when their last call is answered.
+/// Runs `call` for each number below `items`; a caller takes the next number when its last call is answered.
 pub(crate) async fn spread<F, Fut>(items: usize, callers: usize, call: F) -> Result<()>
 where
     F: Fn(usize) -> Fut + Clone + Send + 'static,
@@ -222,7 +222,7 @@ async fn fill<J: Jobs>(stage: &mut Stage, task: &Task, delay: Option<Duration>) 
     Ok(Outcome::rate(task.items, start.elapsed()))
 }
 
-/// Works off what is there, from the first item to the last.
+/// Processes prepared items, from the first to the last.
 async fn process<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     stage.ready()?;
     let seen = Seen::counting(task.items);
@@ -240,11 +240,11 @@ async fn process_paced<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcom
 
 async fn worked_off(seen: &Seen) -> Result<Outcome> {
     let count = seen.all().await?;
-    let elapsed = seen.first().context("nothing came")?.elapsed();
+    let elapsed = seen.first().context("nothing arrived")?.elapsed();
     Ok(Outcome::rate(count, elapsed))
 }
 
-/// What a rate limit lets through when there is always more.
+/// What a rate limit lets through when there is always more work.
 async fn held<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     stage.ready()?;
     let (seen, pace) = (Seen::timing(0), task.pace());
@@ -252,20 +252,20 @@ async fn held<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     came(&seen, 1).await?;
     tokio::time::sleep(pace.window + task.duration()).await;
     let times = seen.times();
-    ensure!(times.len() < task.items, "all {} items came: no limit holds them", task.items);
-    let (items, elapsed) = steady(&times, pace.items as usize).context("less than two windows came")?;
+    ensure!(times.len() < task.items, "all {} items arrived: no limit holds them back", task.items);
+    let (items, elapsed) = steady(&times, pace.items as usize).context("fewer than two windows arrived")?;
     Ok(Outcome::rate(items, elapsed))
 }
 
-/// Items and time from where a second window begins to where the last one does, whether a limit lets the items of a
-/// window through at once or one by one. The first window may be a part of one.
+/// Items and time from the start of the second window to the start of the last one, so that it makes no difference
+/// whether a limit lets the items of a window through at once or one by one. The first window may be partial.
 fn steady(times: &[Instant], window: usize) -> Option<(usize, Duration)> {
     let last = times.len().checked_sub(1)? / window * window;
     let items = last.checked_sub(window).filter(|items| *items > 0)?;
     Some((items, times[last] - times[window]))
 }
 
-/// From the first enqueue to the last handler, both at once.
+/// From the first enqueue to the last handler, with enqueueing and processing at the same time.
 async fn flow<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     let jobs = J::open(&task.url).await?;
     let seen = Seen::counting(task.items);
@@ -277,7 +277,7 @@ async fn flow<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     Ok(Outcome::rate(count, start.elapsed()))
 }
 
-/// The same with an order of the items of each of a hundred keys.
+/// The same with a hundred ordering keys.
 async fn flow_by_keys<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     let jobs = J::open(&task.url).await?;
     let seen = Seen::counting(task.items);
@@ -293,7 +293,7 @@ async fn flow_by_keys<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome
     Ok(Outcome::rate(count, start.elapsed()))
 }
 
-/// From the start of an enqueue to the start of its handler at a worker that had nothing to do.
+/// Latency from the start of an enqueue to the start of its handler, with an idle worker.
 async fn idle<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     const PAUSE: Duration = Duration::from_millis(5);
     let jobs = J::open(&task.url).await?;
@@ -314,19 +314,20 @@ async fn idle<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     Ok(Outcome::latencies(delays, start.elapsed()))
 }
 
-/// Waits until so many items came; looking often is what wakes nobody on the way that is measured.
+/// Waits until this many items have arrived. It polls often, because a notification would wake a task on the measured
+/// path.
 async fn came(seen: &Seen, items: usize) -> Result<()> {
     let start = Instant::now();
     while seen.count.load(Ordering::Relaxed) < items {
         if start.elapsed() > PATIENCE {
-            bail!("item {items} did not come");
+            bail!("item {items} did not arrive");
         }
         tokio::time::sleep(Duration::from_micros(500)).await;
     }
     Ok(())
 }
 
-/// The same way at a given load: items depart by the clock, whatever becomes of those before them.
+/// The same at a given load: items depart by the clock, whatever happens to those before them.
 async fn loaded<J: Jobs>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     let jobs = J::open(&task.url).await?;
     let seen = Seen::timing(0);

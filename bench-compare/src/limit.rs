@@ -25,7 +25,7 @@ pub(crate) async fn run(stage: &mut Stage, task: &Task) -> Result<Outcome> {
         let (mut connection, hash) = (connection.clone(), hash.clone());
         async move {
             let answer: i64 = redis::cmd("EVALSHA").arg(hash).arg(1).arg("no-op").query_async(&mut connection).await?;
-            ensure!(answer == 1, "the script says {answer}");
+            ensure!(answer == 1, "the script returned {answer}");
             Ok(())
         }
     })

@@ -1,4 +1,4 @@
-//! Rate limits: may one of a thousand users do this now?
+//! Rate limits: checks for a thousand users.
 
 use std::future::Future;
 use std::num::NonZeroU32;
@@ -16,7 +16,7 @@ use crate::limit::connect;
 use crate::protocol::{Outcome, Stage, Task};
 
 const USERS: usize = 1_000;
-/// More in a second than anybody asks for: what is measured is the question, not the refusal.
+/// More per second than anybody requests, so that checks are measured, not refusals.
 const LIMIT: u32 = 1_000_000;
 
 trait Limiter: Clone + Send + Sync + 'static {
@@ -44,7 +44,7 @@ async fn check<L: Limiter>(stage: &mut Stage, task: &Task) -> Result<Outcome> {
         let (limiter, users) = (limiter.clone(), Arc::clone(&users));
         async move {
             if !limiter.admits(&users[number % USERS]).await? {
-                bail!("it is far below the limit");
+                bail!("refused, although it is far below the limit");
             }
             Ok(())
         }
@@ -93,7 +93,7 @@ impl Limiter for Governor {
     }
 }
 
-/// What many write themselves: a counter for each second that expires.
+/// What many programs build by hand: a counter per second that expires.
 #[derive(Clone)]
 struct Incr(MultiplexedConnection);
 

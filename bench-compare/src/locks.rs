@@ -1,4 +1,4 @@
-//! Locks: taken and given back by callers that have a resource each, or fight for one.
+//! Locks: acquired and released by callers with a resource each, or contending for one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::jobs::{PATIENCE, spread};
 use crate::limit::connect;
 use crate::protocol::{Outcome, Stage, Task};
 
-/// How long a holder may be silent.
+/// The lease of a holder.
 const LEASE: Duration = Duration::from_secs(10);
-/// How long the waiters that ask again pause between two tries.
+/// The pause of polling waiters between two attempts.
 const PAUSE: Duration = Duration::from_millis(2);
 
 trait Locks: Clone + Send + Sync + 'static {
     fn open(url: &str) -> impl Future<Output = Result<Self>> + Send;
 
-    /// Waits for the lock, holds it while `held` runs, and gives it back.
+    /// Waits for the lock, holds it while `held` runs, and releases it.
     fn hold(&self, resource: &str, held: impl Future<Output = ()> + Send) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -39,7 +39,7 @@ async fn take_turns<L: Locks>(stage: &mut Stage, task: &Task) -> Result<Outcome>
     let contended = match task.work.as_str() {
         "uncontended" => false,
         "contended" => true,
-        other => bail!("there is no work {other}"),
+        other => bail!("there is no workload {other}"),
     };
     let turns = Arc::new(AtomicUsize::new(0));
     stage.ready()?;
@@ -57,11 +57,15 @@ async fn take_turns<L: Locks>(stage: &mut Stage, task: &Task) -> Result<Outcome>
     .await?;
     let elapsed = start.elapsed();
     let counted = taken.load(Ordering::Relaxed);
-    ensure!(!contended || counted == task.items, "{counted} of {} turns count: two held at once", task.items);
+    ensure!(
+        !contended || counted == task.items,
+        "{counted} of {} turns were counted: two callers held the lock at once",
+        task.items
+    );
     Ok(Outcome::rate(task.items, elapsed))
 }
 
-/// Adds one in two steps, so that a count is lost if two do it at once.
+/// Increments in two steps, so that an increment is lost if two callers do it at the same time.
 async fn turn(turns: &AtomicUsize) {
     let before = turns.load(Ordering::Relaxed);
     tokio::task::yield_now().await;
@@ -90,7 +94,7 @@ struct RsLock(rslock::LockManager);
 impl Locks for RsLock {
     async fn open(url: &str) -> Result<Self> {
         let mut locks = rslock::LockManager::new(vec![url.to_owned()]);
-        // Its pauses are drawn between nothing and this.
+        // Its pauses are random, between zero and this.
         locks.set_retry(100_000, 2 * PAUSE);
         Ok(Self(locks))
     }
@@ -103,7 +107,7 @@ impl Locks for RsLock {
     }
 }
 
-/// What many write themselves: `SET NX`, asked again, and a script that deletes only what is ours.
+/// What many programs build by hand: polling with `SET NX`, and a script that deletes only their own lock.
 #[derive(Clone)]
 struct SetNx {
     connection: MultiplexedConnection,

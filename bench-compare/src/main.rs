@@ -1,7 +1,8 @@
-//! The work of `cargo xtask compare`, done by one contender: Tidelock, another library, or the bare server.
+//! The workloads of `cargo xtask compare` for one contender: Tidelock, another library, or the bare server.
 //!
-//! A process does one work once. It connects, says `ready`, and waits for a line, so that the one who measures can look
-//! at the server and at this process before and after. Then it works, prints one line of JSON, and ends with its input.
+//! A process runs one workload once. It connects, prints `ready`, and waits for a line, so that the measuring process
+//! can inspect the server and this process before and after. Then it runs, prints one line of JSON, and ends when its
+//! input does.
 #![forbid(unsafe_code)]
 
 mod in_process;
@@ -18,10 +19,10 @@ use clap::Parser;
 
 use crate::protocol::{Stage, Task};
 
-/// What is to be done, and by whom.
+/// The workload and the contender.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Who does it.
+    /// The contender.
     contender: String,
     #[command(flatten)]
     task: Task,

@@ -1,4 +1,4 @@
-//! What this process and the one that measures it say to each other.
+//! The protocol between this process and the one that measures it.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::time::Duration;
@@ -7,33 +7,33 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-/// One work with its measures; each work looks at those that concern it.
+/// One workload with its parameters; each workload uses those that concern it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Task {
-    /// What is done.
+    /// The name of the workload.
     pub(crate) work: String,
-    /// Where the server is.
+    /// The URL of the server.
     #[arg(long)]
     pub(crate) url: String,
-    /// How many items.
+    /// The number of items.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) items: usize,
-    /// How many callers that each await one call after the other, or how many handlers at once.
+    /// The number of callers, each with one call at a time, or of parallel handlers.
     #[arg(long, default_value_t = 1)]
     pub(crate) callers: usize,
-    /// Items of one call in bulk.
+    /// Items per bulk call.
     #[arg(long, default_value_t = 100)]
     pub(crate) batch: usize,
-    /// Items per second, where the work is about latency at a load.
+    /// Items per second, for latency under load.
     #[arg(long, default_value_t = 100.0)]
     pub(crate) rate: f64,
-    /// How long a work goes on that is not counted in items.
+    /// Duration in seconds of a workload that is not limited by items.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) seconds: f64,
-    /// How many items a rate limit allows in each of its windows.
+    /// Items that a rate limit allows per window.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) limit: u32,
-    /// Milliseconds of one window of the rate limit.
+    /// Window of the rate limit in milliseconds.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) window: u32,
 }
@@ -48,14 +48,14 @@ impl Task {
     }
 }
 
-/// A rate limit: so many items in each window.
+/// A rate limit: a number of items per window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     pub(crate) items: u32,
     pub(crate) window: Duration,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) items: usize,
@@ -64,7 +64,7 @@ pub(crate) struct Outcome {
     pub(crate) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p99_ms: Option<f64>,
-    /// Why it was not done.
+    /// Why it was not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unsupported: Option<String>,
 }
@@ -78,7 +78,7 @@ impl Outcome {
         Self { unsupported: Some(reason.to_owned()), ..Self::default() }
     }
 
-    /// Percentiles of the samples, and their number as items.
+    /// A result with the percentiles of the samples, and their number as items.
     pub(crate) fn latencies(mut samples: Vec<Duration>, elapsed: Duration) -> Self {
         samples.sort();
         Self {
@@ -89,7 +89,7 @@ impl Outcome {
     }
 }
 
-/// The value below which so many percent of the sorted samples lie, in milliseconds.
+/// A percentile of the sorted samples, in milliseconds.
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get((last * percent).div_ceil(100)).map_or(0.0, |sample| sample.as_secs_f64() * 1_000.0)
@@ -102,19 +102,20 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Says that everything is connected, and waits to be told to begin.
+    /// Reports that everything is connected, and waits for the signal to begin.
     pub(crate) fn ready(&mut self) -> Result<()> {
         println!("ready");
         io::stdout().flush()?;
         let mut line = String::new();
         if io::stdin().lock().read_line(&mut line)? == 0 {
-            bail!("the one who measures has gone");
+            bail!("the measuring process has gone");
         }
         self.begun = true;
         Ok(())
     }
 
-    /// Tells the outcome, and stays as it is until it was looked at. Workers that still wait go with the process.
+    /// Prints the outcome, and keeps everything as it is until it has been inspected. Workers that still wait end with
+    /// the process.
     pub(crate) fn finish(mut self, outcome: &Outcome) -> Result<()> {
         if !self.begun {
             self.ready()?;

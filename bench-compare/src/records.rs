@@ -1,4 +1,4 @@
-//! What stays: records of a registry, and schedules.
+//! Permanent data: records of a registry, and schedules.
 
 use std::time::Instant;
 
@@ -9,9 +9,9 @@ use crate::jobs::{payload, spread};
 use crate::protocol::{Outcome, Stage, Task};
 
 const NAME: &str = "compare";
-/// As many as a registry can be told to take; it takes 10,000 unless it is told.
+/// The largest capacity that a registry can be configured with; the default is 10,000.
 const MOST_RECORDS: u64 = 1_000_000;
-/// Requests that are under way at once; those to one object share trips.
+/// Requests in flight at once; requests to one object share round trips.
 const CALLERS: usize = 64;
 
 pub(crate) async fn run(contender: &str, stage: &mut Stage, task: &Task) -> Result<Outcome> {

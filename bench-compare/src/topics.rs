@@ -1,4 +1,4 @@
-//! Event logs: publishing, the work of a group, and the way to everybody who follows.
+//! Event logs: publishing, consuming in a group, and fan-out to followers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,7 +50,7 @@ async fn publish(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     Ok(Outcome::rate(task.items, start.elapsed()))
 }
 
-/// Fills a log in bulk.
+/// Fills a log with bulk publishes.
 async fn log(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     let topic = topic(&task.url).await?;
     stage.ready()?;
@@ -100,7 +100,7 @@ async fn fan_out(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     to_all(stage, task, sight, publish).await
 }
 
-/// From the start of a publish to the last of the followers.
+/// Latency from the start of a publish to the last follower.
 async fn to_all<Fut: Future<Output = Result<()>>>(
     stage: &mut Stage,
     task: &Task,
@@ -110,7 +110,7 @@ async fn to_all<Fut: Future<Output = Result<()>>>(
     stage.ready()?;
     let (begin, mut samples) = (Instant::now(), Vec::new());
     while samples.len() < task.items && begin.elapsed() < task.duration() {
-        // Followers are back where they wait.
+        // Give the followers time to wait again.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let start = Instant::now();
         publish(samples.len()).await?;
@@ -157,7 +157,7 @@ async fn log_bare(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     Ok(Outcome::rate(task.items, start.elapsed()))
 }
 
-/// What a loop of one's own does: reads 100, and acknowledges them together.
+/// What a hand-written loop does: reads 100 events, and acknowledges them together.
 async fn consume_bare(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     let mut connection = connect(&task.url).await?;
     let mut create = redis::cmd("XGROUP");
@@ -169,7 +169,7 @@ async fn consume_bare(stage: &mut Stage, task: &Task) -> Result<Outcome> {
         read.arg("GROUP").arg(GROUP).arg("consumer").arg("COUNT").arg(100).arg("STREAMS").arg(NAME).arg(">");
         let ids = ids(&read.query_async(&mut connection).await?);
         if ids.is_empty() {
-            bail!("{seen} of {} events came", task.items);
+            bail!("{seen} of {} events arrived", task.items);
         }
         seen += ids.len();
         redis::cmd("XACK").arg(NAME).arg(GROUP).arg(ids).query_async::<()>(&mut connection).await?;
@@ -192,7 +192,7 @@ fn ids(reply: &Value) -> Vec<Vec<u8>> {
     entries.filter_map(id).collect()
 }
 
-/// A connection for each follower: a blocking read holds one.
+/// One connection per follower, because a blocking read occupies it.
 async fn fan_out_bare(stage: &mut Stage, task: &Task) -> Result<Outcome> {
     let connection = connect(&task.url).await?;
     let (seen, sight) = unbounded_channel();

@@ -119,10 +119,7 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     if let Some(program) = found() {
         return Ok(program);
     }
-    ensure!(
-        cfg!(target_os = "linux"),
-        "it is installed only on Debian; elsewhere, set TIDELOCK_CHROMIUM to its path"
-    );
+    ensure!(cfg!(target_os = "linux"), "it is installed only on Debian; elsewhere, set TIDELOCK_CHROMIUM to its path");
     debian::install("chromium").context("it cannot be installed; set TIDELOCK_CHROMIUM to its path")?;
     found().context("it was installed, but is in none of the usual places")
 }

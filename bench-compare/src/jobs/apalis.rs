@@ -13,8 +13,8 @@ use super::{Jobs, Seen};
 use crate::protocol::Pace;
 
 const QUEUE: &str = "compare";
-/// Without an interval, a worker that found nothing looks again only when its heartbeat comes round: what is pushed
-/// meanwhile wakes nobody, also with the storage that listens to published messages.
+/// Without an interval, a worker that found nothing looks again only at its next heartbeat: items that are pushed in
+/// the meantime wake nobody, even with the storage that listens to published messages.
 const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ const QUEUE: &str = "compare";
 #[derive(Clone, Debug)]
 pub(super) struct Sidekiq(RedisPool);
 
-/// A pool in which nobody waits for a connection: a worker blocks one for each handler, and needs more beside them.
+/// A pool large enough that nobody waits for a connection: a worker blocks one per handler, and needs more in addition.
 async fn pool(url: &str, size: u32) -> Result<RedisPool> {
     Ok(bb8::Pool::builder().max_size(size).build(RedisConnectionManager::new(url)?).await?)
 }

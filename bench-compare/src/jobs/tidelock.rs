@@ -1,4 +1,4 @@
-//! Tidelock: a job with state, result, retries and events, and a queue that hands over at least once.
+//! Tidelock: a job with state, result, retries and events, and a queue with at-least-once delivery.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::{Jobs, Seen};
 use crate::protocol::Pace;
 
 const NAME: &str = "compare";
-/// Whom the limit is for: all handlers ask for the same.
+/// The rate limit's identifier, which all handlers share.
 const ALL: &str = "all";
 
-/// A job has no limit of its own: a handler asks one before its work, and waits until it passes.
+/// A job has no limit of its own: a handler acquires from a rate limiter before its work.
 async fn limiter(url: &str, pace: Pace) -> Result<RateLimiter> {
     let limit = Limit::new(pace.items.into()).window(pace.window);
     Ok(Tidelock::connect(url).await?.ratelimit(NAME).limit(limit).build()?)
@@ -108,7 +108,7 @@ impl Jobs for Queue {
             async { Ok(()) }
         });
         let worker = worker.concurrency(handlers);
-        // The process ends long before.
+        // Longer than the process runs.
         Ok(Box::new(tokio::spawn(worker.run_until(tokio::time::sleep(HOUR)).into_future())))
     }
     const PACED: bool = true;

@@ -1,7 +1,8 @@
-//! `counts <work> <times>`: does one kind of work in process, so often, on one thread. `cargo xtask counts` runs it under a
-//! processor that counts instructions; the difference between two numbers of times is what one of them costs.
+//! `counts <work> <times>`: does one kind of work in process, this many times, on one thread. `cargo xtask counts` runs
+//! it under Valgrind, which counts instructions; the difference between two runs gives the cost of one operation.
 //!
-//! Times drift on shared machines, instructions do not: a change that makes a path longer is seen wherever it is tested.
+//! Times vary on shared machines, instructions do not: a change that makes a code path longer is visible on any
+//! machine.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -15,7 +16,7 @@ use tidelock::{Raw, SECOND, Tidelock, Timestamp};
 
 type Work = fn(u64) -> Pin<Box<dyn Future<Output = Result<()>>>>;
 
-/// What can be counted, by name.
+/// The workloads that can be counted, by name.
 const WORKS: [(&str, Work); 9] = [
     ("queue", |times| Box::pin(queue(times))),
     ("topic", |times| Box::pin(topic(times))),
@@ -31,7 +32,7 @@ const WORKS: [(&str, Work); 9] = [
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let Some(name) = arguments.next() else {
-        // What there is, for whoever counts.
+        // Without arguments: lists the workloads.
         for (name, _) in WORKS {
             println!("{name}");
         }
@@ -39,7 +40,7 @@ fn main() -> Result<()> {
     };
     let times = arguments.next().context("how many times?")?.parse()?;
     let (_, work) =
-        WORKS.iter().find(|(known, _)| *known == name).with_context(|| format!("no work is named {name}"))?;
+        WORKS.iter().find(|(known, _)| *known == name).with_context(|| format!("no workload is named {name}"))?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work(times))
 }
 

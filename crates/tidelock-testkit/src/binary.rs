@@ -1,4 +1,4 @@
-//! Server programs: which ones there are, and where they are found.
+//! Server programs: which ones exist, and where to find them.
 
 use std::env;
 use std::fmt;
@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::environment::is_ci;
 
-/// The servers that Tidelock is tested with.
+/// The servers that Tidelock is tested against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavour {
-    /// The oldest server that is supported.
+    /// The oldest supported server.
     Redis62,
-    /// The last Redis under its first licence, as distributions carry it.
+    /// The last Redis under its original licence, as shipped by distributions.
     Redis70,
-    /// The fork.
+    /// The Valkey fork.
     Valkey8,
 }
 
@@ -24,7 +24,7 @@ impl Flavour {
     /// All of them, oldest first.
     pub const ALL: [Self; 3] = [Self::Redis62, Self::Redis70, Self::Valkey8];
 
-    /// The short name, as used in [`shared_servers`](crate::shared_servers) and for folders.
+    /// The short name, used in [`shared_servers`](crate::shared_servers) and for folders.
     pub fn name(self) -> &'static str {
         match self {
             Self::Redis62 => "redis62",
@@ -50,12 +50,12 @@ impl Flavour {
         }
     }
 
-    /// Where `cargo xtask setup` puts the program when the machine has none.
+    /// Where `cargo xtask setup` puts the program if the machine has none.
     pub fn cached_program(self) -> Option<PathBuf> {
         Some(cache_dir()?.join("servers").join(self.name()).join(self.program()))
     }
 
-    /// What the program's version starts with.
+    /// The prefix of the program's version.
     fn version_prefix(self) -> &'static str {
         match self {
             Self::Redis62 => "6.2.",
@@ -84,9 +84,9 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Looks into the flavour's environment variable, then on `PATH`, then into the cache folder.
+    /// Looks in the flavour's environment variable, then on `PATH`, then in the cache folder.
     ///
-    /// The variable is an order: when it is set, nothing else is looked at. The error says what was seen and where.
+    /// The variable is binding: if it is set, nothing else is tried. The error says what was found and where.
     pub fn find(flavour: Flavour) -> Result<Self> {
         if let Some(path) = env::var_os(flavour.variable()) {
             return Self::at(flavour, Path::new(&path)).with_context(|| format!("{} is set", flavour.variable()));
@@ -102,17 +102,17 @@ impl Binary {
         bail!("no {flavour} here ({}): `cargo xtask setup` fetches it", seen.join("; "))
     }
 
-    /// The program at `path`, if that is one of this flavour.
+    /// The program at `path`, if it is of this flavour.
     pub fn at(flavour: Flavour, path: &Path) -> Result<Self> {
         let output =
             Command::new(path).arg("--version").output().with_context(|| format!("cannot run {}", path.display()))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = parse_version(&text).with_context(|| format!("{} tells no version: {text}", path.display()))?;
+        let version = parse_version(&text).with_context(|| format!("{} reports no version: {text}", path.display()))?;
         ensure!(version.starts_with(flavour.version_prefix()), "{} is version {version}", path.display());
         Ok(Self { flavour, path: path.to_owned(), version: version.to_owned() })
     }
 
-    /// For tests: the program, or `None` after a line that says why the test is skipped.
+    /// For tests: the program, or `None` after printing why the test is skipped.
     ///
     /// # Panics
     ///
@@ -128,12 +128,12 @@ impl Binary {
         }
     }
 
-    /// Which server it is.
+    /// Its flavour.
     pub fn flavour(&self) -> Flavour {
         self.flavour
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -144,7 +144,7 @@ impl Binary {
     }
 }
 
-/// The folder for what is fetched once and outlives a checkout: `$TIDELOCK_CACHE`, or `tidelock` in the user's cache.
+/// The folder for downloads that outlive a checkout: `$TIDELOCK_CACHE`, or `tidelock` in the user's cache.
 pub fn cache_dir() -> Option<PathBuf> {
     let folder = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     folder("TIDELOCK_CACHE")

@@ -1,4 +1,4 @@
-//! Several servers that share one key space.
+//! Several servers that form one cluster.
 
 use anyhow::{Result, ensure};
 
@@ -8,7 +8,7 @@ use crate::wait;
 
 const SLOTS: u16 = 16_384;
 
-/// Node addresses are given as they are, and nodes forgive each other a second or two on a loaded machine.
+/// Node addresses are announced as they are, and nodes tolerate a second or two of silence on a loaded machine.
 const DEFAULTS: [&str; 4] = [
     "cluster-enabled yes",
     "cluster-config-file nodes.conf",
@@ -23,7 +23,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts that many masters and returns when all of them call the cluster complete.
+    /// Starts that many masters, and returns when all of them report a complete cluster.
     pub fn start(binary: &Binary, masters: u16) -> Result<Self> {
         Self::start_with(binary, masters, |builder| builder)
     }
@@ -43,7 +43,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Where clients connect: all nodes in one URL.
+    /// The URL for clients, with all nodes.
     pub fn url(&self) -> String {
         let addresses: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.client_port())).collect();
         format!("{}-cluster://{}", self.nodes[0].scheme(), addresses.join(","))
@@ -53,7 +53,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// When there are not as many.
+    /// If there are not that many nodes.
     pub fn node(&self, index: usize) -> &Server {
         &self.nodes[index]
     }
@@ -63,7 +63,7 @@ impl Cluster {
         &self.nodes
     }
 
-    /// The node that holds a slot, as long as the slots are where they were at the start.
+    /// The node that owns a slot, as long as no slot has moved since the start.
     pub fn owner(&self, slot: u16) -> &Server {
         let masters = self.nodes.len();
         let index = (0..masters).find(|&index| slot < share_end(index, masters)).unwrap_or(masters - 1);
@@ -74,11 +74,11 @@ impl Cluster {
         let mut first = 0;
         for (index, node) in self.nodes.iter().enumerate() {
             let end = share_end(index, masters.into());
-            // The range form of this command is newer than the oldest server.
+            // The range form of this command is too new for the oldest server.
             let mut command = vec!["CLUSTER".to_owned(), "ADDSLOTS".to_owned()];
             command.extend((first..end).map(|slot| slot.to_string()));
             node.command(&command)?;
-            // Equal epochs would have to be settled between the nodes first.
+            // With equal epochs, the nodes would first have to resolve the conflict.
             node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
             first = end;
         }
@@ -105,7 +105,7 @@ impl Cluster {
     }
 }
 
-/// The slot after the last one of the node with this index.
+/// The slot after the last one of the node at this index.
 fn share_end(index: usize, masters: usize) -> u16 {
     let end = usize::from(SLOTS) * (index + 1) / masters;
     u16::try_from(end).unwrap_or(SLOTS)

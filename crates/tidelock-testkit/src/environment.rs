@@ -1,28 +1,28 @@
-//! What the surrounding run tells a test by environment variables.
+//! What the test run passes to a test in environment variables.
 
 use std::env;
 
-/// Variable that holds the servers of this run as `name=url` words, set by `cargo xtask test`.
+/// The variable with the servers of this run as `name=url` words, set by `cargo xtask test`.
 pub const SHARED_SERVERS: &str = "TIDELOCK_TEST_SERVERS";
 
-/// Name and URL of each server that was started for the whole run; empty when nobody started any.
+/// Name and URL of each server that was started for the whole run; empty if there are none.
 ///
-/// All tests of all processes share these servers at the same time, so a test keeps to a namespace of its own.
+/// All tests of all processes share these servers at the same time, so each test must use a namespace of its own.
 pub fn shared_servers() -> Vec<(String, String)> {
     parse_servers(&env::var(SHARED_SERVERS).unwrap_or_default())
 }
 
-/// Whether this is a run where a missing server is a failure and not a reason to skip.
+/// Whether a missing server is a failure in this run, and not a reason to skip.
 pub fn is_ci() -> bool {
     is_set("CI")
 }
 
-/// Whether this run takes its time: set by `cargo xtask soak`.
+/// Whether this is a soak run, set by `cargo xtask soak`.
 pub fn soak() -> bool {
     is_set("TIDELOCK_SOAK")
 }
 
-/// How many of `full` repetitions to run: all in a soak run, else a tenth, but at least one.
+/// How many of `full` repetitions to run: all in a soak run, otherwise a tenth, but at least one.
 pub fn scale(full: usize) -> usize {
     if soak() { full } else { (full / 10).max(1) }
 }

@@ -5,8 +5,8 @@
 //! - [`Proxy`] stands between client and server and breaks the connection at a chosen byte.
 //! - [`shared_servers`] names the servers that `cargo xtask test` started for the whole run.
 //!
-//! Servers are driven by blocking calls: a test that starts one waits for nothing else meanwhile. The proxy lives in
-//! the test's own tokio runtime, because it must keep forwarding while the test goes on.
+//! Servers are controlled by blocking calls, which a test can afford while it starts one. The proxy runs in the test's
+//! tokio runtime, because it must keep forwarding while the test continues.
 #![forbid(unsafe_code)]
 
 mod binary;

@@ -1,4 +1,4 @@
-//! A child process in a folder of its own, of which nothing is left behind: not even when this process is killed.
+//! A child process in a folder of its own, which leaves nothing behind, even when this process is killed.
 
 use std::env;
 use std::fs::{self, File};
@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::wait;
 
-/// Waits until its input ends, which happens at the latest when the owner of the other end is gone; then does what no
-/// destructor could do any more. It ignores the signals that a terminal sends to everybody.
+/// Waits until its input ends, at the latest when the owner of the other end is gone, and then cleans up where no
+/// destructor could run any more. It ignores the signals that a terminal sends to all processes.
 const WATCHER: &str = r#"trap "" INT TERM HUP; read -r _; kill -KILL "$0" 2>/dev/null; test -n "$1" && rm -rf "$1""#;
 
 /// A temporary folder, removed on drop.
@@ -21,7 +21,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes a new one whose name contains `purpose`.
+    /// Creates a folder whose name contains `purpose`.
     pub(crate) fn new(purpose: &str) -> Result<Self> {
         let name = format!("tidelock-{purpose}-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = env::temp_dir().join(name);
@@ -33,7 +33,7 @@ impl Folder {
         &self.path
     }
 
-    /// Where the process of this folder writes its log.
+    /// The log of the process of this folder.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }
@@ -41,7 +41,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A folder that is already gone is fine, and one that resists is not worth a panic in a destructor.
+        // A folder that is already gone is fine, and a failure to remove it is not worth a panic in a destructor.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -54,7 +54,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command` inside `folder`; everything it prints goes to the folder's log, which starts empty.
+    /// Starts `command` inside `folder`. Its output goes to the folder's log, which starts empty.
     pub(crate) fn start(command: &mut Command, folder: &Folder) -> Result<Self> {
         let log = File::create(folder.log())?;
         let mut child = command
@@ -77,18 +77,18 @@ impl Process {
         self.child.id()
     }
 
-    /// The status with which the child ended by itself, if it did.
+    /// The exit status, if the child has ended by itself.
     pub(crate) fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Stops the child where it is, as if its machine hung; returns when it stands still.
+    /// Freezes the child, as if its machine hung; returns when it has stopped.
     pub(crate) fn freeze(&self) -> Result<()> {
         self.signal("STOP")?;
         wait::until("the process stands still", || Ok(self.state().is_none_or(|state| state == 'T').then_some(())))
     }
 
-    /// Lets a frozen child go on.
+    /// Resumes a frozen child.
     pub(crate) fn thaw(&self) -> Result<()> {
         self.signal("CONT")
     }
@@ -99,7 +99,7 @@ impl Process {
         Ok(())
     }
 
-    /// The kernel's letter for what the child is doing; `None` on systems without `/proc`.
+    /// The kernel's letter for the state of the child; `None` on systems without `/proc`.
     fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
         stat.rsplit_once(") ")?.1.chars().next()
@@ -107,8 +107,8 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Kills the child, frozen or not. The watcher goes before the child is reaped: until then no other process can
-    /// have got the number that the watcher knows.
+    /// Kills the child, frozen or not. The watcher ends before the child is reaped: until then, no other process can
+    /// have the id that the watcher knows.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.watcher.kill();

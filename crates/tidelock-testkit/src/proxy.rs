@@ -1,4 +1,4 @@
-//! A proxy between client and server that loses, delays and cuts at a chosen byte.
+//! A proxy between client and server that drops replies, delays traffic and cuts connections at a chosen byte.
 
 mod clock;
 mod frames;
@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 
 use self::clock::Clock;
 
-/// Forwards every connection to one upstream port, and does to all of them what the test says.
+/// Forwards every connection to one upstream port, and applies the faults that the test sets.
 ///
-/// Faults are set while traffic flows and hold for the connections of then and later. Replies are forwarded only whole,
-/// so a client never sees half of one. Dropping the proxy closes everything.
+/// Faults can be set while traffic flows, and apply to existing and later connections. Replies are forwarded only as a
+/// whole, so a client never sees half of one. Dropping the proxy closes everything.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -28,7 +28,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts forwarding to a port of this machine, inside the current tokio runtime.
+    /// Starts forwarding to a local port, inside the current tokio runtime.
     pub async fn start(upstream_port: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("bind the proxy's port")?;
         let port = listener.local_addr()?.port();
@@ -37,72 +37,72 @@ impl Proxy {
         Ok(Self { port, shared, acceptor })
     }
 
-    /// Where clients connect instead.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where clients connect instead, as a URL.
+    /// The URL for clients.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Closes all connections there are; new ones are welcome.
+    /// Closes all existing connections; new ones are accepted.
     pub fn cut(&self) {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// While on, closes each new connection as soon as it is accepted. Those there are stay.
+    /// While on, closes each new connection as soon as it is accepted. Existing ones stay.
     pub fn refuse(&self, on: bool) {
         self.shared.refusing.store(on, Ordering::SeqCst);
     }
 
-    /// While on, forwards nothing in either direction. What arrives meanwhile is forwarded afterwards.
+    /// While on, forwards nothing in either direction. What arrives in the meantime is forwarded afterwards.
     pub fn stall(&self, on: bool) {
         self.shared.stalled.send_replace(on);
     }
 
-    /// Makes each round trip take this much longer, half of it on either way, to a tenth of a
-    /// millisecond. Order and bandwidth stay.
+    /// Makes each round trip take this much longer, half of it in each direction, to a tenth of a millisecond. Order
+    /// and bandwidth stay the same.
     pub fn latency(&self, round_trip: Duration) {
         self.shared.plan().latency = round_trip / 2;
     }
 
-    /// Lets the server carry out everything, but swallows the `n`th reply from now, counted from 1 over all
-    /// connections, and closes the connection that it was for. The replies after that pass again.
+    /// Lets the server carry out everything, but drops the `n`th reply from now, counted from 1 over all connections,
+    /// and closes its connection. Later replies pass again.
     ///
-    /// Pushes of RESP3 are not counted. Published messages on a RESP2 connection are: nothing tells them from replies.
+    /// RESP3 pushes are not counted. Published messages on a RESP2 connection are, because they look like replies.
     ///
     /// # Panics
     ///
-    /// When `n` is zero.
+    /// If `n` is zero.
     pub fn drop_reply_after(&self, n: u64) {
         assert!(n > 0, "replies are counted from 1");
         self.shared.plan().replies_until_drop = Some(n);
     }
 
-    /// Forwards only this many more bytes of requests, counted over all connections, and closes the connection that
-    /// has more to send. The requests after that pass again.
+    /// Forwards only this many more bytes of requests, counted over all connections, and then closes the connection
+    /// that sends more. Later requests pass again.
     pub fn cut_after_request_bytes(&self, n: usize) {
         self.shared.plan().request_budget = Some(n);
     }
 
-    /// How many connections clients have opened so far, refused ones included.
+    /// The number of connections that clients have opened so far, including refused ones.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many connections are open now.
+    /// The number of open connections.
     pub fn open_connections(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// How many bytes of requests have reached the server.
+    /// The number of request bytes that have reached the server.
     pub fn bytes_up(&self) -> u64 {
         self.shared.bytes_up.load(Ordering::SeqCst)
     }
 
-    /// How many replies the server has given, swallowed ones included.
+    /// The number of replies that the server has sent, including dropped ones.
     pub fn replies(&self) -> u64 {
         self.shared.replies.load(Ordering::SeqCst)
     }
@@ -115,7 +115,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What the test sets and the connections read, and the other way round.
+/// The state that the test and the connections share.
 #[derive(Debug)]
 struct Shared {
     upstream: u16,
@@ -123,7 +123,7 @@ struct Shared {
     stalled: watch::Sender<bool>,
     refusing: AtomicBool,
     plan: Mutex<Plan>,
-    /// Only a delay needs it.
+    /// Used only for delays.
     clock: LazyLock<Clock>,
     connections: AtomicUsize,
     open: AtomicUsize,
@@ -134,7 +134,7 @@ struct Shared {
 /// Faults that are consumed as bytes pass.
 #[derive(Debug, Default)]
 struct Plan {
-    /// Of one way.
+    /// In one direction.
     latency: Duration,
     replies_until_drop: Option<u64>,
     request_budget: Option<usize>,
@@ -157,11 +157,11 @@ impl Shared {
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
-        // A plan is whole after every assignment.
+        // A plan is consistent after every assignment.
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the reply that has just come is the one to swallow.
+    /// Whether the reply that has just arrived is the one to drop.
     fn swallows_reply(&self) -> bool {
         self.replies.fetch_add(1, Ordering::SeqCst);
         let mut plan = self.plan();
@@ -169,7 +169,7 @@ impl Shared {
         plan.replies_until_drop.take_if(|left| *left == 0).is_some()
     }
 
-    /// How many of these bytes of requests may pass; if not all, it is the end of their connection.
+    /// How many of these request bytes may pass; if not all, their connection ends.
     fn admits_requests(&self, bytes: usize) -> usize {
         let mut plan = self.plan();
         match plan.request_budget {
@@ -187,7 +187,7 @@ impl Shared {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // An error here is the listener's end; the test sees refused connections.
+    // An error here means that the listener has ended; the test sees refused connections.
     while let Ok((client, _)) = listener.accept().await {
         shared.connections.fetch_add(1, Ordering::SeqCst);
         if !shared.refusing.load(Ordering::SeqCst) {
@@ -204,7 +204,7 @@ async fn serve(mut client: TcpStream, shared: Arc<Shared>, mut cuts: watch::Rece
     };
     tokio::select! {
         _ = cuts.changed() => {}
-        // How a connection ends is for the two sides to see; here it has just ended.
+        // The two sides see how a connection ended; here it only matters that it did.
         _ = forward => {}
     }
     drop(client);

@@ -1,4 +1,4 @@
-//! A client of a few lines, for commands about the server: tests must not depend on the client that they test.
+//! A minimal client for commands to the server: tests must not depend on the client that they test.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -7,21 +7,21 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::wait::PATIENCE;
 
-/// What a server answers. An error reply is an `Err` instead.
+/// A reply of a server. An error reply is an `Err` instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Nothing there.
+    /// Null.
     Nil,
-    /// A number.
+    /// An integer.
     Int(i64),
     /// A status or a value; bytes that are not UTF-8 are replaced.
     Text(String),
-    /// Several replies.
+    /// A list of replies.
     List(Vec<Reply>),
 }
 
 impl Reply {
-    /// The number, also if it came as text.
+    /// The integer, also if it was sent as text.
     pub fn int(&self) -> Option<i64> {
         match self {
             Self::Int(number) => Some(*number),
@@ -30,7 +30,7 @@ impl Reply {
         }
     }
 
-    /// The text, if it is one.
+    /// The text, if it is text.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -38,7 +38,7 @@ impl Reply {
         }
     }
 
-    /// The replies of a list; none if it is something else.
+    /// The elements of a list; empty for anything else.
     pub fn items(&self) -> &[Reply] {
         match self {
             Self::List(items) => items,
@@ -59,7 +59,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to a port of this machine.
+    /// Connects to a local port.
     pub fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("connect to {port}"))?;
         stream.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! A primary with a replica, and the sentinels that put the replica in its place.
+//! A primary with a replica, and the sentinels that promote the replica.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,7 +11,7 @@ use crate::wait;
 /// The name under which the sentinels know the primary.
 const NAME: &str = "tidelock";
 
-/// An odd number, so that one can be lost and the others still decide.
+/// An odd number, so that one can fail and the others still have a majority.
 const SENTINELS: usize = 3;
 const QUORUM: usize = 2;
 
@@ -24,17 +24,18 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
-    /// Starts everything; returns when a failover would succeed.
+    /// Starts all of them, and returns when a failover would succeed.
     pub fn start(binary: &Binary) -> Result<Self> {
         Self::start_with(binary, None, None)
     }
 
-    /// The same where everybody speaks TLS with everybody.
+    /// The same with TLS on all connections.
     pub fn start_with_tls(binary: &Binary, tls: &Tls) -> Result<Self> {
         Self::start_with(binary, None, Some(tls))
     }
 
-    /// The same with a password of the data servers, which [`Sentinel::url`] gives, and another one of the sentinels.
+    /// The same with a password for the data servers, which [`Sentinel::url`] contains, and another one for the
+    /// sentinels.
     pub fn start_with_passwords(binary: &Binary, data: &str, sentinels: &str) -> Result<Self> {
         Self::start_with(binary, Some((data, sentinels)), None)
     }
@@ -63,7 +64,7 @@ impl Sentinel {
         Ok(set)
     }
 
-    /// Where clients connect: the sentinels in one URL, with the name of the primary.
+    /// The URL for clients, with all sentinels and the name of the primary.
     pub fn url(&self) -> String {
         let addresses: Vec<_> =
             self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.client_port())).collect();
@@ -71,12 +72,12 @@ impl Sentinel {
         format!("{}-sentinel://{}{}/?master={NAME}", primary.scheme(), primary.login(), addresses.join(","))
     }
 
-    /// The server that takes writes.
+    /// The server that accepts writes.
     pub fn primary(&self) -> &Server {
         &self.data[self.primary.load(Ordering::SeqCst)]
     }
 
-    /// The other data server: it follows, or is the former primary, dead since [`Sentinel::fail_over`].
+    /// The other data server: the replica, or the former primary, dead since [`Sentinel::fail_over`].
     pub fn replica(&self) -> &Server {
         &self.data[1 - self.primary.load(Ordering::SeqCst)]
     }
@@ -86,7 +87,7 @@ impl Sentinel {
         &self.sentinels
     }
 
-    /// Kills the primary; returns when all sentinels name the replica instead, and it takes writes.
+    /// Kills the primary, and returns when all sentinels name the replica instead and it accepts writes.
     pub fn fail_over(&self) -> Result<()> {
         let promoted = self.replica();
         self.primary().kill();
@@ -98,7 +99,7 @@ impl Sentinel {
         Ok(())
     }
 
-    /// Sentinels learn of each other and of the replica through the primary, and elect nobody before they did.
+    /// Sentinels discover each other and the replica through the primary, and elect nobody before that.
     fn wait_until_acquainted(&self) -> Result<()> {
         let expected = [("num-slaves", 1), ("num-other-sentinels", SENTINELS - 1)];
         for sentinel in &self.sentinels {

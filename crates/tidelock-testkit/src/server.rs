@@ -12,10 +12,10 @@ use crate::process::{Folder, Process};
 use crate::resp::{Connection, Reply};
 use crate::wait;
 
-/// How often to try another port when somebody else was quicker to take the one that looked free.
+/// How often to try another port when another process took the one that looked free.
 const PORT_ATTEMPTS: usize = 8;
 
-/// What to start, before it runs.
+/// The configuration of a server that has not been started.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -26,20 +26,20 @@ pub struct Builder {
     tls: Option<Tls>,
 }
 
-/// What a server shows to those who reach it by TLS, and whom it trusts: paths of PEM files.
+/// The TLS certificates of a server, and whom it trusts: paths of PEM files.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// The certificate of the server.
     pub certificate: String,
     /// Its private key.
     pub key: String,
-    /// The authority that vouches for the server and for its clients.
+    /// The certificate authority of the server and of its clients.
     pub authority: String,
-    /// Whether clients have to show a certificate.
+    /// Whether clients have to present a certificate.
     pub asks_clients: bool,
 }
 
-/// What the program is started as.
+/// The role in which the program is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Data,
@@ -53,7 +53,7 @@ impl Builder {
         self
     }
 
-    /// Asks everybody for a password; [`Server::url`] and [`Server::command`] give it.
+    /// Requires a password; [`Server::url`] and [`Server::command`] include it.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         let password = password.into();
         self.lines.push(format!("requirepass {password}"));
@@ -61,31 +61,31 @@ impl Builder {
         self
     }
 
-    /// Listens on a socket in the server's folder, too; [`Server::socket`] tells where.
+    /// Also listens on a Unix socket in the server's folder; see [`Server::socket`].
     pub fn socket(self) -> Self {
-        // Servers start in their folder.
+        // Servers start in their own folder.
         self.config(format!("unixsocket {SOCKET}"))
     }
 
-    /// Speaks TLS with clients and with other servers, on a port of its own that [`Server::client_port`] tells. Commands of
-    /// the test go to the other port.
+    /// Uses TLS with clients and other servers, on a separate port, see [`Server::client_port`]. Commands of the test
+    /// use the plain port.
     pub fn tls(mut self, tls: &Tls) -> Self {
         self.tls = Some(tls.clone());
         self
     }
 
-    /// Writes every change to disk before it is answered, so that the data survives [`Server::kill`].
+    /// Writes every change to disk before replying, so that the data survives [`Server::kill`].
     pub fn durable(self) -> Self {
         self.config("appendonly yes").config("appendfsync always")
     }
 
-    /// Runs as a monitor of other servers instead of holding data.
+    /// Runs as a sentinel that monitors other servers, instead of holding data.
     pub(crate) fn sentinel(mut self) -> Self {
         self.mode = Mode::Sentinel;
         self
     }
 
-    /// Starts the server on a free loopback port; returns when it accepts connections.
+    /// Starts the server on a free loopback port, and returns when it accepts connections.
     pub fn start(self) -> Result<Server> {
         let mut attempts = 0..PORT_ATTEMPTS;
         loop {
@@ -129,13 +129,13 @@ impl Builder {
 const CONFIG: &str = "server.conf";
 const SOCKET: &str = "socket";
 
-/// No persistence, a replica that attaches at once, and `DEBUG` where it has to be asked for.
+/// No persistence, replicas that attach at once, and `DEBUG` where it has to be enabled.
 fn data_defaults(flavour: Flavour) -> impl Iterator<Item = &'static str> {
     let debug = (flavour != Flavour::Redis62).then_some("enable-debug-command local");
     ["save \"\"", "appendonly no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0"].into_iter().chain(debug)
 }
 
-/// With whom TLS is spoken: clients, the primary of a replica, and the servers that a sentinel watches.
+/// Enables TLS with clients, with the primary of a replica, and with the servers that a sentinel monitors.
 fn tls_lines(tls: &Tls, port: u16) -> [String; 6] {
     let asks = if tls.asks_clients { "yes" } else { "no" };
     [
@@ -148,7 +148,7 @@ fn tls_lines(tls: &Tls, port: u16) -> [String; 6] {
     ]
 }
 
-/// A private server on a loopback port, with a temporary folder; both are gone when the value is dropped.
+/// A private server on a loopback port, with a temporary folder; both are removed when the value is dropped.
 #[derive(Debug)]
 pub struct Server {
     binary: Binary,
@@ -156,7 +156,7 @@ pub struct Server {
     password: Option<String>,
     port: u16,
     tls_port: Option<u16>,
-    // Before the folder, so that the process is dropped while its folder still exists.
+    // Declared before the folder, so that the process is dropped while its folder still exists.
     process: Mutex<Option<Process>>,
     folder: Folder,
 }
@@ -167,70 +167,70 @@ impl Server {
         Self::builder(binary).start()
     }
 
-    /// A server without password or persistence, to be configured.
+    /// A builder for a server, by default without password and persistence.
     pub fn builder(binary: &Binary) -> Builder {
         Builder { binary: binary.clone(), mode: Mode::Data, lines: Vec::new(), password: None, tls: None }
     }
 
-    /// Where clients connect, with the password if there is one.
+    /// The URL for clients, with the password if there is one.
     pub fn url(&self) -> String {
         format!("{}://{}127.0.0.1:{}", self.scheme(), self.login(), self.client_port())
     }
 
-    /// What a URL begins with.
+    /// The scheme of the URL.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls_port.is_some() { "rediss" } else { "redis" }
     }
 
-    /// What stands before the host in a URL.
+    /// The credentials in front of the host in the URL.
     pub(crate) fn login(&self) -> String {
         self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default()
     }
 
-    /// The port without TLS, the same for the whole life of the value.
+    /// The plain port, the same for the whole life of the value.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where clients and other servers connect: the port of TLS, where it was built with [TLS](Builder::tls).
+    /// The port for clients and other servers: the TLS port if it was built with [TLS](Builder::tls).
     pub fn client_port(&self) -> u16 {
         self.tls_port.unwrap_or(self.port)
     }
 
-    /// The path of its socket, where it was built with [one](Builder::socket).
+    /// The path of its socket, if it was built with [one](Builder::socket).
     pub fn socket(&self) -> String {
         self.folder.path().join(SOCKET).display().to_string()
     }
 
-    /// The process, unless it was killed.
+    /// The process id, unless it was killed.
     pub fn pid(&self) -> Option<u32> {
         self.process().as_ref().map(Process::id)
     }
 
-    /// Which program it runs.
+    /// The program that it runs.
     pub fn binary(&self) -> &Binary {
         &self.binary
     }
 
-    /// Ends the process at once, as a crash would. Does nothing if it is dead already.
+    /// Kills the process, as a crash would. Does nothing if it is already dead.
     pub fn kill(&self) {
         *self.process() = None;
     }
 
-    /// Starts the server again on the same port, after killing it if it still runs. It comes back empty, unless it
-    /// was built [`durable`](Builder::durable).
+    /// Restarts the server on the same port, killing it first if it is running. It comes back empty, unless it was
+    /// built [`durable`](Builder::durable).
     pub fn restart(&self) -> Result<()> {
         self.kill();
         *self.process() = Some(self.launch()?);
         Ok(())
     }
 
-    /// Stops the process in the middle of whatever it does: its connections stay open, and nothing answers.
+    /// Freezes the process: its connections stay open, and nothing answers.
     pub fn freeze(&self) -> Result<()> {
         self.process().as_ref().context("the server is killed")?.freeze()
     }
 
-    /// Lets a frozen process go on.
+    /// Resumes a frozen process.
     pub fn thaw(&self) -> Result<()> {
         self.process().as_ref().context("the server is killed")?.thaw()
     }
@@ -244,18 +244,18 @@ impl Server {
         Ok(connection)
     }
 
-    /// Runs one command on a connection of its own.
+    /// Runs one command on a new connection.
     pub fn command<S: AsRef<str>>(&self, words: &[S]) -> Result<Reply> {
         self.connect()?.command(words)
     }
 
-    /// What the server has printed since it was last started.
+    /// The output of the server since it was last started.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.log()).unwrap_or_default()
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Process>> {
-        // The value is whole at every step, so a test that panicked elsewhere does not spoil it.
+        // The value is consistent at every step, so a panic elsewhere in the test does not corrupt it.
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -271,7 +271,7 @@ impl Server {
         Ok(process)
     }
 
-    /// Readiness is read from the server's own log first: on the port alone, somebody else's server might answer.
+    /// Reads readiness from the server's own log first: on the port alone, a foreign server might answer.
     fn wait_until_ready(&self, process: &mut Process) -> Result<()> {
         let ready = match self.mode {
             Mode::Data => "Ready to accept connections",

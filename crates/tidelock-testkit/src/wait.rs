@@ -1,16 +1,16 @@
-//! Waiting for a fact about another process, which can only be polled.
+//! Waiting for a condition of another process, which can only be polled.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Long enough for a loaded machine; nothing gets slower by it, only a failure is told later.
+/// Long enough for a loaded machine. It slows down nothing; a failure is only reported later.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Asks `probe` again and again until it has an answer; fails, naming `what`, when [`PATIENCE`] has run out.
+/// Polls `probe` until it has an answer; fails, naming `what`, after [`PATIENCE`].
 pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! The proxy's faults, seen from both of its sides.
+//! The proxy's faults, seen from both sides.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use tokio::time::timeout;
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const PONG: &[u8] = b"+PONG\r\n";
 
-/// Long enough for anything that is going to happen.
+/// Long enough for anything that will happen.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Long enough to see that nothing comes, where the test cannot fail by being slow.
+/// Long enough to see that nothing arrives; the test cannot fail by being slow here.
 const NOTHING: Duration = Duration::from_millis(50);
 
-/// A server that answers each request with `PONG` and tells what it received.
+/// A server that answers each request with `PONG` and reports what it received.
 async fn stub() -> (u16, mpsc::UnboundedReceiver<Vec<u8>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
     let port = listener.local_addr().expect("address").port();
@@ -61,7 +61,7 @@ async fn pong(stream: &mut TcpStream) {
     assert_eq!(reply, PONG);
 }
 
-/// Everything up to the end of the connection, which may end with a reset.
+/// Reads up to the end of the connection, which may be a reset.
 async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = timeout(SOON, stream.read_to_end(&mut bytes)).await.expect("the connection ends");

@@ -1,4 +1,4 @@
-//! Real servers, started and broken.
+//! Starting real servers and breaking them.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn a_frozen_server_answers_after_it_is_thawed() {
     server.freeze().expect("freeze");
     let answer = std::thread::scope(|scope| {
         let asked = scope.spawn(|| server.command(&["PING"]));
-        // Given time to answer, so that a server that is not frozen would be found out.
+        // Enough time to answer for a server that is not frozen.
         std::thread::park_timeout(Duration::from_millis(50));
         assert!(!asked.is_finished(), "a frozen server answered");
         server.thaw().expect("thaw");
@@ -96,7 +96,7 @@ fn sentinels_promote_the_replica() {
     }
 }
 
-/// Runs in a process of its own, which then dies with a server of its own: see the test after it.
+/// Runs in a separate process, which dies while its server runs: see the next test.
 const STARTS_AND_ABORTS: &str = "TESTKIT_STARTS_AND_ABORTS";
 
 #[test]

@@ -72,11 +72,7 @@ const fn fill(name: &'static str, items: usize, contenders: &'static [Contender]
 }
 
 const fn delay(name: &'static str, items: usize) -> Work {
-    Work {
-        title: "Memory of delayed 100-byte items, by count",
-        command: "delay",
-        ..fill(name, items, SENDERS)
-    }
+    Work { title: "Memory of delayed 100-byte items, by count", command: "delay", ..fill(name, items, SENDERS) }
 }
 
 const fn schedules(name: &'static str, items: usize) -> Work {
@@ -112,13 +108,7 @@ pub(super) static WORKS: [Work; 42] = [
         ..PACED
     },
     Work { name: "job.flow", title: "64 callers enqueue, 64 handlers process", command: "flow", callers: 64, ..JOB },
-    Work {
-        name: "job.ordered",
-        title: "The same, with 100 ordering keys",
-        command: "ordered",
-        callers: 64,
-        ..JOB
-    },
+    Work { name: "job.ordered", title: "The same, with 100 ordering keys", command: "ordered", callers: 64, ..JOB },
     Work {
         name: "job.latency_idle",
         title: "From enqueue to handler, worker idle",

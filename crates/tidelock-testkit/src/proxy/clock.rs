@@ -1,5 +1,5 @@
-//! Waiting to a tenth of a millisecond. Timers of tokio go by whole milliseconds and are rounded up: half a millisecond
-//! becomes one to two.
+//! Waiting with a precision of a tenth of a millisecond. Timers of tokio are rounded up to whole milliseconds: half a
+//! millisecond becomes one to two.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-/// A thread that sleeps until the earliest of the instants that are waited for, and ends with this handle.
+/// A thread that sleeps until the earliest awaited instant, and ends with this handle.
 #[derive(Debug)]
 pub(super) struct Clock {
     alarms: Sender<Alarm>,
@@ -27,10 +27,10 @@ impl Clock {
         Self { alarms }
     }
 
-    /// Resolves at `due`, or later by what it takes to wake a thread and a task.
+    /// Resolves at `due`, plus the time that it takes to wake a thread and a task.
     pub(super) async fn sleep_until(&self, due: Instant) {
         let (ring, rung) = oneshot::channel();
-        // The thread lives for as long as this handle.
+        // The thread lives as long as this handle.
         let _ = self.alarms.send(Alarm { due, ring });
         let _ = rung.await;
     }
@@ -41,7 +41,7 @@ fn ring_all(wanted: &Receiver<Alarm>) {
     loop {
         while let Some(earliest) = alarms.first_entry().filter(|earliest| *earliest.key() <= Instant::now()) {
             for ring in earliest.remove() {
-                // Whoever does not wait any more was cut off.
+                // A receiver that is gone belonged to a closed connection.
                 let _ = ring.send(());
             }
         }

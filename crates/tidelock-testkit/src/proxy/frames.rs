@@ -1,28 +1,28 @@
-//! Finds where one reply of a server ends and the next begins, in RESP2 and RESP3.
+//! Finds the boundaries of server replies, in RESP2 and RESP3.
 
-/// Splits a stream of bytes, arriving in pieces of any size, into frames.
+/// Splits a byte stream that arrives in pieces of any size into frames.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// How many elements each enclosing list still lacks, outermost first.
+    /// The number of missing elements of each enclosing list, outermost first.
     lacking: Vec<u64>,
-    /// The header line that is being read, without its end.
+    /// The current header line, without its end.
     header: Vec<u8>,
-    /// How many bytes of a value are still to come.
+    /// The number of missing bytes of a value.
     body: u64,
     pushed: bool,
 }
 
-/// What has just ended.
+/// The kind of the frame that has just ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// The answer to a request. (Published messages too, on a RESP2 connection: they look the same there.)
+    /// The reply to a request. On a RESP2 connection also a published message, which looks the same.
     Reply,
-    /// Something the server sent by itself, on a RESP3 connection.
+    /// A push of the server, on a RESP3 connection.
     Push,
 }
 
 impl Frames {
-    /// Takes the next byte; tells if a frame ends with it.
+    /// Takes the next byte, and returns the frame that ends with it.
     pub(super) fn take(&mut self, byte: u8) -> Option<Frame> {
         if self.body > 0 {
             self.body -= 1;
@@ -41,7 +41,7 @@ impl Frames {
         if self.lacking.is_empty() {
             self.pushed = kind == b'>';
         }
-        // Nothing there (-1) counts as an empty value without a body.
+        // Null (-1) counts as an empty value without a body.
         let length = || std::str::from_utf8(&header[1..]).ok()?.trim_end().parse::<u64>().ok();
         let elements = match kind {
             b'$' | b'=' | b'!' => {
@@ -50,7 +50,7 @@ impl Frames {
             }
             b'*' | b'~' | b'>' => length().unwrap_or(0),
             b'%' => length().unwrap_or(0) * 2,
-            // Attributes stand before the element they belong to, and are of no use without it.
+            // Attributes precede the element that they belong to, and are no frame of their own.
             b'|' => length().unwrap_or(0) * 2 + 1,
             _ => 0,
         };

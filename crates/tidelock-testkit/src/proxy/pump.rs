@@ -1,4 +1,4 @@
-//! One connection of the proxy: two directions, each a reader that decides and a writer that waits.
+//! One connection of the proxy: two directions, each with a reader that decides and a writer that waits.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -14,22 +14,22 @@ use super::frames::{Frame, Frames};
 
 const CHUNK: usize = 16 * 1024;
 
-/// How many chunks may be on their way, which is also how much a stalled connection reads ahead.
+/// The number of chunks in transit, which is also how much a stalled connection reads ahead.
 const CHUNKS_UNDERWAY: usize = 64;
 
-/// Bytes on their way, and when they may arrive.
+/// Bytes in transit, and when they may arrive.
 struct Chunk {
     bytes: Vec<u8>,
     due: Instant,
 }
 
-/// What a reader decided about the bytes it read.
+/// What a reader decided about the bytes that it read.
 struct Verdict {
     forward: Vec<u8>,
     close: bool,
 }
 
-/// Forwards until either side closes or a fault does; then both are closed by the caller.
+/// Forwards until either side or a fault closes the connection; the caller then closes both sides.
 pub(super) async fn both_ways(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -78,7 +78,7 @@ async fn one_way(
             if chunk.due > Instant::now() {
                 shared.clock.sleep_until(chunk.due).await;
             }
-            // The sender lives in `shared`, so this ends only by the stall's end.
+            // The sender lives in `shared`, so this returns only when the stall ends.
             let _ = stalled.wait_for(|stalled| !stalled).await;
             to.write_all(&chunk.bytes).await?;
             written(chunk.bytes.len() as u64);
@@ -93,7 +93,7 @@ fn judge_requests(shared: &Shared, bytes: &[u8]) -> Verdict {
     Verdict { forward: bytes[..admitted].to_vec(), close: admitted < bytes.len() }
 }
 
-/// Holds a reply back until it is whole, because only then it can be swallowed without a trace.
+/// Holds a reply back until it is complete, because only then can it be dropped without a trace.
 struct ReplyFilter<'a> {
     shared: &'a Shared,
     frames: Frames,
