@@ -219,6 +219,7 @@ impl Model {
     }
 
     /// Takes a record out of the live ones. Whatever happens to it next, its touch is no longer the latest thing.
+    #[expect(clippy::unnecessary_box_returns, reason = "it goes from tree to tree in its box")]
     fn take_out(&mut self, key: &Arc<str>) -> Box<Record> {
         let mut record = self.live.remove(key).expect("the caller has seen the record");
         if let Some(deadline) = record.stamp.expires_at {

@@ -182,11 +182,11 @@ async fn a_step_is_stored_when_the_server_takes_writes_again() {
     let gate = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&gate);
     let worker = job.process_with(held, async |gate, context: JobContext, input| {
-        let charged = context.step("charge", async || {
+        let charge = async || {
             gate.acquire().await.map_err(|error| error.to_string())?.forget();
             Ok(input * 2)
-        });
-        Ok(charged.await?)
+        };
+        context.step("charge", charge).await
     });
     let worker = worker.spawn();
     for refusal in REFUSALS {
@@ -207,7 +207,7 @@ async fn a_step_is_stored_when_the_server_takes_writes_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_are_released_when_the_server_takes_writes_again() {
     let Some(stage) = Stage::start("mutex").await else { return };
-    let mutex = open(&stage.proxy.url()).await.mutex("m").lease(Duration::from_secs(600)).build().unwrap();
+    let mutex = open(&stage.proxy.url()).await.mutex("m").lease(Duration::from_mins(10)).build().unwrap();
     for refusal in REFUSALS {
         let dropped = mutex.lock("dropped").await.unwrap().guard().unwrap();
         let released = mutex.lock("released").await.unwrap().guard().unwrap();
