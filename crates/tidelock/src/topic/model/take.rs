@@ -134,7 +134,7 @@ impl Group {
         if key.is_some_and(|key| self.busy.contains(key)) {
             self.position = place;
             hand.set_aside += 1;
-            let open = hand.open(place, stored, true);
+            let open = Box::new(hand.open(place, stored, true));
             self.set_aside(open, 0);
             return true;
         }
@@ -142,7 +142,7 @@ impl Group {
             return false;
         }
         self.position = place;
-        let open = hand.open(place, stored, key.is_some());
+        let open = Box::new(hand.open(place, stored, key.is_some()));
         self.busy.extend(key.cloned());
         taken.events.push(self.hand_over(hand, open));
         true
@@ -176,8 +176,8 @@ impl Hand<'_> {
         self.bytes == 0 || self.bytes + size <= MAX_BYTES
     }
 
-    fn open(&self, place: Position, stored: &Stored, keyed: bool) -> Box<Open> {
-        Box::new(Open {
+    fn open(&self, place: Position, stored: &Stored, keyed: bool) -> Open {
+        Open {
             at: place.at,
             ordinal: place.ordinal,
             attempts: 0,
@@ -189,6 +189,6 @@ impl Hand<'_> {
             last_error: None,
             content: Arc::clone(&stored.content),
             kind: Kind::Aside { due: 0 },
-        })
+        }
     }
 }
