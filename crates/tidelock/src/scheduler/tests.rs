@@ -243,7 +243,7 @@ async fn a_job_gets_input_meta_and_slot() {
         }
     };
     let joined = mail.join(job).forever().await.unwrap();
-    assert_eq!(joined, Joined::Completed(format!("ada {0} \"digest\" {0}", at(30))));
+    assert_eq!(joined, Joined::Completed(format!("ada {} \"digest\" {}", at(30), at(30).as_millis())));
     worker.shutdown(SECOND).await;
     // A job that nobody scheduled has no slot.
     let own = mail.submit(&"bob".to_owned()).await.unwrap();
