@@ -4,9 +4,9 @@ use std::future::IntoFuture;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
 use crate::backend::redis::Identity;
 use crate::backend::redis::{Access, Credentials, Redis, Settings};
-#[cfg(feature = "tls")]
 use crate::check;
 use crate::error::{Error, Result};
 use crate::lifecycle::Lifecycle;
