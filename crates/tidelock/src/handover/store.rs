@@ -107,7 +107,7 @@ pub(crate) struct Settle {
     pub(crate) action: Action,
 }
 
-#[cfg(feature = "redis")]
+#[cfg(all(feature = "redis", not(target_family = "wasm")))]
 impl Settle {
     /// About how many bytes it makes a trip longer.
     pub(crate) fn bytes(&self) -> usize {
