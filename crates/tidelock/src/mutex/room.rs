@@ -285,7 +285,7 @@ impl Room {
             Ok(Outcome::Held { left, waiting }) => seat.settle(State::Held(standing(left, waiting))),
             Ok(Outcome::Full { waiting }) => seat.settle(State::Full(waiting)),
             Ok(_) => seat.settle(State::Refused(Error::new(ErrorKind::IncompatibleFormat, "not an answer to a lock"))),
-            Err(error) if error.may_pass() => seat.settle(State::Failing(error)),
+            Err(error) if error.is_retryable() => seat.settle(State::Failing(error)),
             Err(error) => seat.settle(State::Refused(error)),
         }
     }
