@@ -148,14 +148,13 @@ impl<T> Border<T> {
 /// Decodes `bytes`; the error names the type, the codec and the size of what came.
 pub(crate) fn decode<T: Value>(codec: Codec, bytes: &[u8]) -> Result<T> {
     // A panic would come again with each hand-over.
-    let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(bytes)));
-    decoded.unwrap_or_else(|panic| Err(format!("decoding panicked: {}", panic_text(&*panic)).into())).map_err(
-        |source| {
-            let value = std::any::type_name::<T>();
-            let message = format!("{} stored bytes are no {value} in {codec:?}: {source}", bytes.len());
-            Error::new(ErrorKind::Decode, message).with_source(source)
-        },
-    )
+    let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(bytes)))
+        .unwrap_or_else(|panic| Err(format!("decoding panicked: {}", panic_text(&*panic)).into()));
+    decoded.map_err(|source| {
+        let value = std::any::type_name::<T>();
+        let message = format!("{} stored bytes are no {value} in {codec:?}: {source}", bytes.len());
+        Error::new(ErrorKind::Decode, message).with_source(source)
+    })
 }
 
 /// Bytes as text where they are text, else as a list of numbers.

@@ -95,12 +95,9 @@ async fn a_lost_reply_appends_no_second_event_and_commits_stay_true() {
     account(&topic, &server).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gap_whose_reply_is_lost_is_told_all_the_same() {
-    let Some(server) = server() else { return };
-    let proxy = Proxy::start(server.port()).await.unwrap();
-    let tide = open(&proxy.url()).await;
-    let topic = tide.topic::<u64>("t").max_len(2).build().unwrap();
+/// A group that has missed three events of five, and its reader.
+async fn with_a_gap(tide: &Tidelock) -> (Topic<u64>, Reader<u64>) {
+    let topic = tide.topic("t").max_len(2).build().unwrap();
     topic.groups().create("g", Start::Earliest).await.unwrap();
     let reader = topic.reader("g").build().unwrap();
     // From here on the server knows the script.
@@ -108,6 +105,15 @@ async fn a_gap_whose_reply_is_lost_is_told_all_the_same() {
     for value in 1..=5 {
         publish(&topic, value).await;
     }
+    (topic, reader)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_whose_reply_is_lost_is_told_all_the_same() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let tide = open(&proxy.url()).await;
+    let (_topic, reader) = with_a_gap(&tide).await;
     proxy.drop_reply_after(1);
     assert_eq!(gap(&reader).await.missed, Some(3));
     assert_eq!(*event(&reader).await.data(), 4);
@@ -118,14 +124,7 @@ async fn a_gap_of_a_take_that_was_given_up_is_told_to_the_next() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
     let tide = hasty(&proxy.url(), 500 * MS).await;
-    let topic = tide.topic::<u64>("t").max_len(2).build().unwrap();
-    topic.groups().create("g", Start::Earliest).await.unwrap();
-    let reader = topic.reader("g").build().unwrap();
-    // From here on the server knows the script.
-    assert!(within(reader.recv().wait(Duration::ZERO)).await.unwrap().is_none());
-    for value in 1..=5 {
-        publish(&topic, value).await;
-    }
+    let (topic, reader) = with_a_gap(&tide).await;
     let replies = proxy.replies();
     proxy.drop_reply_after(1);
     let first = tokio::spawn(reader.recv().wait(WAIT).into_future());
