@@ -1,6 +1,7 @@
 //! The in-process backend: the pure models, a lock around each, and one timer at the next deadline.
 
 pub(crate) mod cells;
+pub(crate) mod deadlines;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

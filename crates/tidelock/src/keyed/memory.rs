@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::model::{Model, NUMBERS_KEPT};
 use super::store::{
-    Change, Changed, Get, KeyedStore, List, Listing, Object, Places, Position, Read, RecordView, STEP, Span, StatsView,
+    Change, Changed, Get, KeyedStore, Kind, List, Listing, Object, Places, Position, Read, RecordView, STEP, Span,
+    StatsView,
 };
 use crate::backend::SETTLING_STEPS;
+use crate::backend::memory::cells::give_back_room;
+use crate::backend::memory::deadlines::{Deadlines, Mark};
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
@@ -22,7 +25,8 @@ use crate::weak_map::WeakSlot;
 
 /// All keyed stores of this process.
 pub(crate) struct MemoryKeyed {
-    timer: Arc<Timer>,
+    /// One for each kind.
+    due: [Deadlines; 2],
     pace: Pace,
     objects: RwLock<HashMap<Object, Arc<Cell>>>,
     /// The latest revision of all objects that were forgotten: behind it the numbers of new ones begin, so that none
@@ -61,6 +65,7 @@ impl fmt::Debug for MemoryKeyed {
 struct Cell {
     state: Mutex<State>,
     bell: WeakSlot<Bell>,
+    mark: Mark,
 }
 
 #[derive(Debug)]
@@ -90,11 +95,12 @@ impl State {
 
 impl MemoryKeyed {
     pub(crate) fn new(timer: &Arc<Timer>, pace: Pace) -> Self {
-        Self { timer: Arc::clone(timer), pace, objects: RwLock::default(), forgotten: AtomicU64::new(0) }
+        let due = [Deadlines::new(timer), Deadlines::new(timer)];
+        Self { due, pace, objects: RwLock::default(), forgotten: AtomicU64::new(0) }
     }
 
     fn now(&self) -> Now {
-        Now::from_millis(self.timer.clock().now().as_millis())
+        self.due[0].now()
     }
 
     fn find(&self, object: &Object) -> Option<Arc<Cell>> {
@@ -108,7 +114,7 @@ impl MemoryKeyed {
         let mut objects = self.objects.write().expect("no code panics while it holds this lock");
         Arc::clone(objects.entry(object.clone()).or_insert_with(|| {
             let state = State { model: self.fresh(object), parked: false, stepped: None };
-            Arc::new(Cell { state: Mutex::new(state), bell: WeakSlot::default() })
+            Arc::new(Cell { state: Mutex::new(state), bell: WeakSlot::default(), mark: Mark::default() })
         }))
     }
 
@@ -124,7 +130,7 @@ impl MemoryKeyed {
         let mut state = cell.lock();
         let before = state.model.end();
         let outcome = operation(&mut state, now);
-        self.end_step(&cell, state, before, now);
+        self.end_step(object, &cell, state, before, now);
         outcome
     }
 
@@ -183,7 +189,7 @@ impl MemoryKeyed {
 
 impl MemoryKeyed {
     /// Wakes whom the step concerns, and sets the timer. `before`: the end of the log before it.
-    fn end_step(&self, cell: &Cell, mut state: MutexGuard<'_, State>, before: Position, now: Now) {
+    fn end_step(&self, object: &Object, cell: &Cell, mut state: MutexGuard<'_, State>, before: Position, now: Now) {
         let wakes = state.parked && state.model.end() != before;
         state.parked &= !wakes;
         if !state.model.is_overdue(now) {
@@ -195,8 +201,16 @@ impl MemoryKeyed {
             cell.ring();
         }
         if let Some(next) = next {
-            self.timer.arm(self.at_turn(next, now));
+            self.file(object, cell, self.at_turn(next, now));
         }
+    }
+
+    fn file(&self, object: &Object, cell: &Cell, at: u64) {
+        self.due[object.kind as usize].file(&cell.mark, &object.address, at);
+    }
+
+    fn set_aside(&self, object: &Object, cell: &Cell) {
+        self.due[object.kind as usize].set_aside(&cell.mark, &object.address);
     }
 
     /// When the numbers of an object are forgotten.
@@ -205,9 +219,9 @@ impl MemoryKeyed {
     }
 
     /// When the timer carries out what is due at `next`: what is overdue, behind a pause.
-    fn at_turn(&self, next: u64, now: Now) -> Timestamp {
+    fn at_turn(&self, next: u64, now: Now) -> u64 {
         let pause = self.pace.pause;
-        Timestamp::from_millis(if pause == 0 { next } else { next.max(now.ms + pause) })
+        if pause == 0 { next } else { next.max(now.ms + pause) }
     }
 }
 
@@ -285,62 +299,63 @@ impl KeyedStore for MemoryKeyed {
     }
 
     fn bell(&self, object: &Object) -> Arc<Bell> {
-        self.cell(object).bell.get_or_default()
+        let cell = self.cell(object);
+        // A step would file it; who only waits makes none.
+        self.set_aside(object, &cell);
+        cell.bell.get_or_default()
     }
 }
 
 impl Sweep for MemoryKeyed {
     fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
         let now = Now::from_millis(now.as_millis());
-        let mut next = None::<u64>;
-        let mut forgotten = Vec::new();
-        let objects = self.objects.read().expect("no code panics while it holds this lock");
-        for (object, cell) in objects.iter() {
-            let mut state = cell.lock();
-            let due = match (state.model.next_deadline(), self.forgotten_at(&state.model)) {
-                (Some(at), _) if at <= now.ms => {
-                    let before = state.model.end();
-                    state.settle(now, self.pace);
-                    let due = state.model.next_deadline().or_else(|| self.forgotten_at(&state.model));
-                    self.end_step(cell, state, before, now);
-                    due.map(|due| self.at_turn(due, now).as_millis())
-                }
-                (None, Some(at)) if at <= now.ms => {
-                    forgotten.push(object.clone());
-                    None
-                }
-                (Some(at), _) | (None, Some(at)) => Some(at),
-                (None, None) => None,
-            };
-            next = next.into_iter().chain(due).min();
-        }
-        drop(objects);
-        let stayed = self.forget(&forgotten, now).then_some(now.ms + NUMBERS_KEPT);
-        next.into_iter().chain(stayed).min().map(Timestamp::from_millis)
+        let kinds = [Kind::Registry, Kind::Ephemeral];
+        kinds.into_iter().filter_map(|kind| self.sweep_kind(kind, now)).min()
     }
 }
 
 impl MemoryKeyed {
-    /// Lets go of objects that stayed empty; one that is in use stays. Answers whether one did.
-    fn forget(&self, names: &[Object], now: Now) -> bool {
+    fn sweep_kind(&self, kind: Kind, now: Now) -> Option<Timestamp> {
+        let due = &self.due[kind as usize];
+        let mut forgotten = Vec::new();
+        for (at, address) in due.take_due(now) {
+            let object = Object { kind, address };
+            let Some(cell) = self.find(&object) else { continue };
+            cell.mark.take_off(at);
+            let mut state = cell.lock();
+            match (state.model.next_deadline(), self.forgotten_at(&state.model)) {
+                (Some(at), _) if at <= now.ms => {
+                    let before = state.model.end();
+                    state.settle(now, self.pace);
+                    self.end_step(&object, &cell, state, before, now);
+                }
+                (None, Some(at)) if at <= now.ms => forgotten.push(object),
+                (Some(at), _) | (None, Some(at)) => self.file(&object, &cell, at),
+                (None, None) => {}
+            }
+        }
+        self.forget(&forgotten, now);
+        due.next()
+    }
+
+    /// Lets go of objects that stayed empty; one that is in use stays.
+    fn forget(&self, names: &[Object], now: Now) {
         if names.is_empty() {
-            return false;
+            return;
         }
         let mut objects = self.objects.write().expect("no code panics while it holds this lock");
-        let before = objects.len();
         for name in names {
-            let unused = objects.get(name).is_some_and(|cell| {
-                // Whoever got the cell before this lock was taken may be about to use it.
-                let in_use = cell.bell.is_held() || Arc::strong_count(cell) > 1;
-                let forgotten_at = self.forgotten_at(&cell.lock().model);
-                !in_use && forgotten_at.is_some_and(|at| at <= now.ms)
-            });
-            if unused && let Some(cell) = objects.remove(name) {
+            let Some(cell) = objects.get(name) else { continue };
+            // Whoever got the cell before this lock was taken may be about to use it.
+            let in_use = cell.bell.is_held() || Arc::strong_count(cell) > 1;
+            let forgotten_at = self.forgotten_at(&cell.lock().model);
+            if in_use || forgotten_at.is_none_or(|at| at > now.ms) {
+                self.set_aside(name, cell);
+            } else if let Some(cell) = objects.remove(name) {
                 self.forgotten.fetch_max(cell.lock().model.end().revision, Ordering::AcqRel);
             }
         }
-        objects.shrink_to_fit();
-        before - objects.len() < names.len()
+        give_back_room(&mut objects);
     }
 
     /// Objects that are stored.

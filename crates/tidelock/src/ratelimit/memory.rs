@@ -12,12 +12,14 @@ use foldhash::fast::RandomState;
 use super::line::Lines;
 use super::model::Counts;
 use super::store::{Judge, LimiterStore, Outcome, RatelimitStore};
+use crate::backend::memory::cells::give_back_room;
+use crate::backend::memory::deadlines::{Deadlines, Mark};
 use crate::backend::memory::{Sweep, Timer};
 use crate::error::Result;
 use crate::hash::HashMap;
 use crate::name::{Address, Digested, MAX_KEY, digest_if_long};
 use crate::runtime::BoxFuture;
-use crate::time::Timestamp;
+use crate::time::{Now, Timestamp};
 
 /// Locks per limiter: enough for callers on many threads to rarely meet.
 const SHARDS: usize = 16;
@@ -28,14 +30,14 @@ const SWEEP_AT_ONCE: usize = 500;
 
 /// The counts of this process.
 pub(crate) struct MemoryRatelimit {
-    timer: Arc<Timer>,
+    due: Arc<Deadlines>,
     limiters: Mutex<HashMap<Address, Arc<Limiter>>>,
     lines: Arc<Lines>,
 }
 
 impl MemoryRatelimit {
     pub(crate) fn new(timer: &Arc<Timer>) -> Self {
-        Self { timer: Arc::clone(timer), limiters: Mutex::default(), lines: Arc::default() }
+        Self { due: Arc::new(Deadlines::new(timer)), limiters: Mutex::default(), lines: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Address, Arc<Limiter>>> {
@@ -52,7 +54,7 @@ impl RatelimitStore for MemoryRatelimit {
         if limiters.len() >= 64 && limiters.len().is_power_of_two() {
             forget_unused(&mut limiters);
         }
-        let limiter = Arc::new(Limiter::new(&self.timer));
+        let limiter = Arc::new(Limiter::new(&self.due, address));
         limiters.insert(address.clone(), Arc::clone(&limiter));
         limiter as _
     }
@@ -64,17 +66,35 @@ impl RatelimitStore for MemoryRatelimit {
 
 impl Sweep for MemoryRatelimit {
     fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
-        let limiters: Vec<_> = self.lock().values().cloned().collect();
-        let next = limiters.iter().filter_map(|limiter| limiter.sweep(now)).min();
-        drop(limiters);
-        forget_unused(&mut self.lock());
-        next
+        for (at, address) in self.due.take_due(Now::from_millis(now.as_millis())) {
+            let Some(limiter) = self.lock().get(&address).cloned() else { continue };
+            limiter.mark.take_off(at);
+            let next = limiter.sweep(now);
+            drop(limiter);
+            let mut limiters = self.lock();
+            let Some(limiter) = limiters.get(&address) else { continue };
+            match next {
+                Some(next) => limiter.file(next),
+                None if is_unused(limiter) => {
+                    limiters.remove(&address);
+                    give_back_room(&mut limiters);
+                }
+                // There is a handle to it.
+                None => self.due.set_aside(&limiter.mark, &address),
+            }
+        }
+        self.due.next()
     }
 }
 
-/// Forgets what counts nothing and what no handle points to: nobody can find it while the map is locked.
+/// Counts nothing, and no handle points to it: nobody can find it while the map is locked.
+fn is_unused(limiter: &Arc<Limiter>) -> bool {
+    Arc::strong_count(limiter) == 1 && limiter.is_empty()
+}
+
+/// What never counted anything has no deadline.
 fn forget_unused(limiters: &mut HashMap<Address, Arc<Limiter>>) {
-    limiters.retain(|_, limiter| Arc::strong_count(limiter) > 1 || !limiter.is_empty());
+    limiters.retain(|_, limiter| !is_unused(limiter));
 }
 
 impl fmt::Debug for MemoryRatelimit {
@@ -85,17 +105,24 @@ impl fmt::Debug for MemoryRatelimit {
 
 /// The counts of one limiter.
 struct Limiter {
-    timer: Arc<Timer>,
+    due: Arc<Deadlines>,
+    address: Address,
+    mark: Mark,
     /// Spreads identifiers over the shards, which use the same.
     spread: RandomState,
     shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Limiter {
-    fn new(timer: &Arc<Timer>) -> Self {
+    fn new(due: &Arc<Deadlines>, address: &Address) -> Self {
         let spread = RandomState::default();
         let shard = || Mutex::new(Shard { entries: HashMap::with_hasher(spread.clone()), ..Shard::default() });
-        Self { timer: Arc::clone(timer), shards: std::array::from_fn(|_| shard()), spread }
+        let shards = std::array::from_fn(|_| shard());
+        Self { due: Arc::clone(due), address: address.clone(), mark: Mark::default(), spread, shards }
+    }
+
+    fn file(&self, at: Timestamp) {
+        self.due.file(&self.mark, &self.address, at.as_millis());
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
@@ -114,7 +141,7 @@ impl Limiter {
 
     fn judged(&self, judge: &Judge<'_>) -> Outcome {
         let key = key(&judge.identifier);
-        let now = self.timer.clock().now();
+        let now = self.due.timer().clock().now();
         let mut shard = self.shard(&key);
         if let Some(entry) = shard.entries.get_mut(&*key) {
             let outcome = entry.counts.judge(now, judge);
@@ -123,7 +150,7 @@ impl Limiter {
                 entry.step = step;
                 shard.file_earlier(&key, step);
                 drop(shard);
-                self.timer.arm(due(step));
+                self.file(due(step));
             }
             return outcome;
         }
@@ -132,7 +159,7 @@ impl Limiter {
         if !counts.is_empty(now) {
             let due = shard.insert(&key, counts);
             drop(shard);
-            self.timer.arm(due);
+            self.file(due);
         }
         outcome
     }
@@ -149,7 +176,7 @@ impl LimiterStore for Limiter {
 
     fn reset<'a>(&'a self, identifier: &'a str, _within: Duration) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
-            let now = self.timer.clock().now();
+            let now = self.due.timer().clock().now();
             let key = key(identifier);
             let removed = self.shard(&key).remove(&key);
             Ok(removed.is_some_and(|counts| !counts.is_empty(now)))

@@ -10,7 +10,8 @@ use super::store::{
     TopicStore, View, read_dead_cursor,
 };
 use crate::backend::SETTLING_STEPS;
-use crate::backend::memory::cells::{self, Cells};
+use crate::backend::memory::cells::{self, Cell as _, Cells};
+use crate::backend::memory::deadlines::Mark;
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
 use crate::error::Result;
@@ -33,6 +34,7 @@ pub(crate) struct MemoryTopic {
 struct Cell {
     model: Mutex<Model>,
     bells: Mutex<Bells>,
+    mark: Mark,
 }
 
 /// What rings for those who wait: of a group, or (`None`) of those who follow.
@@ -56,14 +58,8 @@ impl MemoryTopic {
             None => model.next_log_deadline(),
         };
         cell.end_step(model, woken);
-        self.arm(next);
+        self.cells.file_or_set_aside(topic, &cell, next);
         outcome
-    }
-
-    fn arm(&self, next: Option<u64>) {
-        if let Some(next) = next {
-            self.cells.timer().arm(Timestamp::from_millis(next));
-        }
     }
 
     /// Steps until nothing is overdue, as often as a look waits for.
@@ -77,7 +73,7 @@ impl MemoryTopic {
 
     fn publish_now(
         &self,
-        cell: &Cell,
+        (topic, cell): (&Address, &Cell),
         mut model: MutexGuard<'_, Model>,
         now: Now,
         settings: Settings,
@@ -88,7 +84,7 @@ impl MemoryTopic {
         let woken = model.wake_after_publish(now);
         let next = model.next_log_deadline();
         cell.end_step(model, woken);
-        self.arm(next);
+        self.cells.file(topic, cell, next);
         appended
     }
 
@@ -155,7 +151,7 @@ impl cells::Cell for Cell {
         (model.next_deadline(), model.is_idle_since(FORGETS_GROUPS))
     }
 
-    fn sweep(&self, now: Now, _timer: &Arc<Timer>) -> Option<u64> {
+    fn sweep(&self, now: Now) -> Option<u64> {
         let mut model = self.lock();
         for group in model.overdue_groups(now) {
             model.advance(now, Some(&group));
@@ -165,6 +161,10 @@ impl cells::Cell for Cell {
         let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since(FORGETS_GROUPS)));
         self.end_step(model, woken);
         next
+    }
+
+    fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     fn is_waited_for(&self) -> bool {
@@ -187,7 +187,7 @@ impl TopicStore for MemoryTopic {
         let cell = self.cells.get(topic);
         let now = self.cells.now();
         let model = cell.lock();
-        ready(Ok(self.publish_now(&cell, model, now, settings, batch)))
+        ready(Ok(self.publish_now((topic, &cell), model, now, settings, batch)))
     }
 
     #[cfg(target_family = "wasm")]
@@ -203,7 +203,7 @@ impl TopicStore for MemoryTopic {
         let now = self.cells.now();
         let place = cell.lock().next_place(now);
         // It may call anything: nothing is locked.
-        record(place).then(|| self.publish_now(&cell, cell.lock(), now, settings, vec![event]))
+        record(place).then(|| self.publish_now((topic, &cell), cell.lock(), now, settings, vec![event]))
     }
 
     fn take(&self, topic: &Address, group: &Arc<str>, take: Take) -> BoxFuture<'static, Result<Taken>> {
@@ -240,7 +240,7 @@ impl TopicStore for MemoryTopic {
     }
 
     fn bell(&self, topic: &Address, group: Option<&Arc<str>>) -> Arc<Bell> {
-        let cell = self.cells.get(topic);
+        let cell = self.cells.get_to_wait(topic);
         let mut bells = cell.bells.lock().expect("no code panics while it holds this lock");
         if let Some(bell) = bells.get(&group.cloned()).and_then(Weak::upgrade) {
             return bell;

@@ -1,10 +1,15 @@
 //! Objects of one primitive in process, by address: made when they are used, swept when something is due, let go of when
 //! they stayed empty.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::Timer;
+use super::deadlines::{Deadlines, Mark};
 use crate::backend::SETTLING_STEPS;
 use crate::hash::HashMap;
 use crate::name::Address;
@@ -18,8 +23,10 @@ pub(crate) trait Cell: Default {
 
     /// When something is due next, and since when nothing is left that anybody could ask for.
     fn deadlines(&self) -> (Option<u64>, Option<u64>);
-    /// Carries out a bounded part of what is overdue; answers the next deadline.
-    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64>;
+    /// Carries out a bounded part of what is overdue; answers when it is to be looked at again.
+    fn sweep(&self, now: Now) -> Option<u64>;
+    /// Where it stands among the deadlines.
+    fn mark(&self) -> &Mark;
     /// Whether somebody in this process waits for something of it.
     fn is_waited_for(&self) -> bool;
 
@@ -54,6 +61,7 @@ pub(crate) trait Object: Default {
 pub(crate) struct Whole<O: Object> {
     model: Mutex<O>,
     bell: WeakSlot<O::Bell>,
+    mark: Mark,
 }
 
 impl<O: Object> Whole<O> {
@@ -61,16 +69,15 @@ impl<O: Object> Whole<O> {
         self.model.lock().expect("the model does not panic")
     }
 
-    fn end_step(&self, mut model: MutexGuard<'_, O>, now: Now, timer: &Arc<Timer>) {
+    /// Answers when the object is to be looked at again.
+    fn end_step(&self, mut model: MutexGuard<'_, O>, now: Now) -> Option<u64> {
         let heard = model.end_step(now, &self.bell);
         let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
         drop(model);
         if let Some((bell, news)) = heard {
             O::ring(&bell, news);
         }
-        if let Some(next) = next {
-            timer.arm(Timestamp::from_millis(next));
-        }
+        next
     }
 }
 
@@ -82,12 +89,14 @@ impl<O: Object> Cell for Whole<O> {
         (model.next_deadline(), model.is_idle_since())
     }
 
-    fn sweep(&self, now: Now, timer: &Arc<Timer>) -> Option<u64> {
+    fn sweep(&self, now: Now) -> Option<u64> {
         let mut model = self.lock();
         model.advance(now);
-        let due = model.next_deadline();
-        self.end_step(model, now, timer);
-        due
+        self.end_step(model, now)
+    }
+
+    fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     fn is_waited_for(&self) -> bool {
@@ -102,7 +111,8 @@ impl<O: Object> Cells<Whole<O>> {
         let mut model = cell.lock();
         let now = self.now();
         let outcome = operation(&mut model, now);
-        cell.end_step(model, now, &self.timer);
+        let next = cell.end_step(model, now);
+        self.file(address, &cell, next);
         outcome
     }
 
@@ -121,13 +131,13 @@ impl<O: Object> Cells<Whole<O>> {
 
     /// What rings for those in this process who wait for something of the object.
     pub(crate) fn bell(&self, address: &Address) -> Arc<O::Bell> {
-        self.get(address).bell.get_or_default()
+        self.get_to_wait(address).bell.get_or_default()
     }
 }
 
 /// All objects of a primitive.
 pub(crate) struct Cells<C> {
-    timer: Arc<Timer>,
+    due: Deadlines,
     known: RwLock<HashMap<Address, Arc<C>>>,
 }
 
@@ -140,49 +150,77 @@ impl<C> fmt::Debug for Cells<C> {
 
 impl<C: Cell> Cells<C> {
     pub(crate) fn new(timer: &Arc<Timer>) -> Self {
-        Self { timer: Arc::clone(timer), known: RwLock::default() }
-    }
-
-    pub(crate) fn timer(&self) -> &Arc<Timer> {
-        &self.timer
+        Self { due: Deadlines::new(timer), known: RwLock::default() }
     }
 
     pub(crate) fn now(&self) -> Now {
-        Now::from_millis(self.timer.clock().now().as_millis())
+        self.due.now()
+    }
+
+    /// Objects that are stored; how many of them have a deadline, and how many were set aside.
+    #[cfg(test)]
+    pub(crate) fn stored(&self) -> (usize, (usize, usize)) {
+        (self.known.read().expect("no code panics while it holds this lock").len(), self.due.len())
+    }
+
+    fn find(&self, address: &Address) -> Option<Arc<C>> {
+        self.known.read().expect("no code panics while it holds this lock").get(address).cloned()
     }
 
     /// The object at `address`.
     pub(crate) fn get(&self, address: &Address) -> Arc<C> {
-        if let Some(cell) = self.known.read().expect("no code panics while it holds this lock").get(address) {
-            return Arc::clone(cell);
+        if let Some(cell) = self.find(address) {
+            return cell;
         }
         let mut known = self.known.write().expect("no code panics while it holds this lock");
         Arc::clone(known.entry(address.clone()).or_default())
     }
 
-    /// Sweeps what is due; answers the next deadline.
+    /// The object at `address`, for a caller that only waits. A step would file it.
+    pub(crate) fn get_to_wait(&self, address: &Address) -> Arc<C> {
+        let cell = self.get(address);
+        self.due.set_aside(cell.mark(), address);
+        cell
+    }
+
+    /// After each step: when the object is to be looked at again.
+    pub(crate) fn file(&self, address: &Address, cell: &C, next: Option<u64>) {
+        if let Some(next) = next {
+            self.due.file(cell.mark(), address, next);
+        }
+    }
+
+    /// The same where an object without a deadline may be empty: it goes when another one is swept.
+    pub(crate) fn file_or_set_aside(&self, address: &Address, cell: &C, next: Option<u64>) {
+        match next {
+            Some(next) => self.due.file(cell.mark(), address, next),
+            None => self.due.set_aside(cell.mark(), address),
+        }
+    }
+
+    /// Sweeps some of what is due; answers when there is more.
     pub(crate) fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
         let now = Now::from_millis(now.as_millis());
-        let mut next = None::<u64>;
         let mut forgotten = Vec::new();
-        let known = self.known.read().expect("no code panics while it holds this lock");
-        for (address, cell) in known.iter() {
-            let due = match cell.deadlines() {
-                (Some(at), _) if at <= now.ms => cell.sweep(now, &self.timer),
+        for (at, address) in self.due.take_due(now) {
+            let Some(cell) = self.find(&address) else { continue };
+            cell.mark().take_off(at);
+            let next = match cell.deadlines() {
+                (Some(at), _) if at <= now.ms => cell.sweep(now),
                 (Some(at), _) => Some(at),
                 (None, idle) => match C::forgotten_at(idle) {
                     Some(at) if at <= now.ms => {
-                        forgotten.push(address.clone());
-                        None
+                        forgotten.push(address);
+                        continue;
                     }
                     at => at,
                 },
             };
-            next = next.into_iter().chain(due).min();
+            // What is still overdue comes behind what others have to do by now.
+            self.file(&address, &cell, next.map(|next| next.max(now.ms)));
         }
-        drop(known);
         self.forget(&forgotten, now);
-        next.map(Timestamp::from_millis)
+        self.due.next()
     }
 
     /// Lets go of objects that stayed empty; one that was used since it was looked at stays.
@@ -192,15 +230,22 @@ impl<C: Cell> Cells<C> {
         }
         let mut known = self.known.write().expect("no code panics while it holds this lock");
         for address in addresses {
-            let unused = known.get(address).is_some_and(|cell| {
-                let over = C::forgotten_at(cell.deadlines().1).is_some_and(|at| at <= now.ms);
-                // Whoever got the cell before this lock was taken may be about to use it.
-                over && !cell.is_waited_for() && Arc::strong_count(cell) == 1
-            });
-            if unused {
+            let Some(cell) = known.get(address) else { continue };
+            let over = C::forgotten_at(cell.deadlines().1).is_some_and(|at| at <= now.ms);
+            // Whoever got the cell before this lock was taken may be about to use it.
+            if over && !cell.is_waited_for() && Arc::strong_count(cell) == 1 {
                 known.remove(address);
+            } else {
+                self.due.set_aside(cell.mark(), address);
             }
         }
+        give_back_room(&mut known);
+    }
+}
+
+/// After some were let go of. Rarely, as it moves all that stay.
+pub(crate) fn give_back_room<K: Eq + Hash, V>(known: &mut HashMap<K, V>) {
+    if known.capacity() > 4 * known.len() + 64 {
         known.shrink_to_fit();
     }
 }

@@ -1,0 +1,161 @@
+//! An index of the objects of a store by their next deadline, so that the cost of a deadline does not grow with the number
+//! of objects.
+//!
+//! An object is filed at most once, at its next deadline or earlier: a deadline that moves away, as a lease does with
+//! each message, leaves the index alone. The sweep that finds the object too early files it again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{NEVER, NO_PANIC, Timer};
+use crate::name::Address;
+use crate::time::{Now, Timestamp};
+
+/// Objects per sweep, so that a timer with much to do lets other tasks run.
+const AT_ONCE: usize = 100;
+/// Objects per sweep of those that were set aside.
+const ASIDE_AT_ONCE: usize = 10;
+
+/// The deadlines of the objects of one store.
+pub(crate) struct Deadlines {
+    timer: Arc<Timer>,
+    filed: Mutex<Filed>,
+}
+
+#[derive(Default)]
+struct Filed {
+    /// The number tells apart the objects of one instant.
+    entries: BTreeMap<(Timestamp, u64), Address>,
+    /// Numbers given to objects.
+    numbers: u64,
+    /// Empty objects that are in use, the one that was checked longest ago first. They have no deadline: a page in which
+    /// a receiver waits for days has no timer for its empty queue. So they are checked when another deadline comes.
+    aside: VecDeque<Address>,
+}
+
+/// The place of one object in the index; part of the object.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    /// [`NEVER`] while it is not filed.
+    at: AtomicU64,
+    /// 0 until it is filed for the first time.
+    number: AtomicU64,
+    is_aside: AtomicBool,
+}
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self { at: AtomicU64::new(NEVER), number: AtomicU64::new(0), is_aside: AtomicBool::new(false) }
+    }
+}
+
+/// Without what is filed, which may be much.
+impl fmt::Debug for Deadlines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadlines").finish_non_exhaustive()
+    }
+}
+
+impl Deadlines {
+    pub(crate) fn new(timer: &Arc<Timer>) -> Self {
+        Self { timer: Arc::clone(timer), filed: Mutex::default() }
+    }
+
+    pub(crate) fn timer(&self) -> &Arc<Timer> {
+        &self.timer
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now::from_millis(self.timer.clock().now().as_millis())
+    }
+
+    /// Has the object swept at `at` or earlier. Called after each step; costs two atomic loads unless `at` is earlier than
+    /// what is filed.
+    ///
+    /// No deadline is lost to a race: a sweep clears the mark before it locks the object, and a step files after it has
+    /// locked the object. A step that still finds the old mark has therefore locked the object before the sweep, which
+    /// sees what the step did.
+    pub(crate) fn file(&self, mark: &Mark, address: &Address, at: u64) {
+        let filed = mark.at.load(Ordering::Relaxed);
+        if at < filed {
+            self.file_earlier(mark, address, at);
+        }
+        // Also what was filed long ago: the timer may have ended with its runtime.
+        self.timer.arm(Timestamp::from_millis(at.min(filed)));
+    }
+
+    #[cold]
+    fn file_earlier(&self, mark: &Mark, address: &Address, at: u64) {
+        let mut filed = self.lock();
+        let before = mark.at.load(Ordering::Relaxed);
+        if at >= before {
+            return;
+        }
+        let mut number = mark.number.load(Ordering::Relaxed);
+        if number == 0 {
+            filed.numbers += 1;
+            number = filed.numbers;
+            mark.number.store(number, Ordering::Relaxed);
+        }
+        let known = filed.entries.remove(&(Timestamp::from_millis(before), number));
+        let address = known.unwrap_or_else(|| address.clone());
+        filed.entries.insert((Timestamp::from_millis(at), number), address);
+        mark.at.store(at, Ordering::Relaxed);
+    }
+
+    /// Has an object that is in use checked when another one is swept, unless it is filed itself.
+    pub(crate) fn set_aside(&self, mark: &Mark, address: &Address) {
+        let is_filed = mark.at.load(Ordering::Relaxed) != NEVER;
+        if !is_filed && !mark.is_aside.swap(true, Ordering::Relaxed) {
+            self.lock().aside.push_back(address.clone());
+        }
+    }
+
+    /// Takes out some of the objects that are due or were set aside, with the time at which they were filed. The caller
+    /// calls [`Mark::take_off`], sweeps the object and files it again.
+    pub(crate) fn take_due(&self, now: Now) -> Vec<(u64, Address)> {
+        let mut filed = self.lock();
+        let mut due = Vec::new();
+        while due.len() < AT_ONCE {
+            let first = filed.entries.first_entry().filter(|first| first.key().0.as_millis() <= now.ms);
+            let Some(first) = first else { break };
+            let ((at, _), address) = first.remove_entry();
+            due.push((at.as_millis(), address));
+        }
+        let aside = filed.aside.len().min(ASIDE_AT_ONCE);
+        due.extend(filed.aside.drain(..aside).map(|address| (NEVER, address)));
+        if filed.aside.is_empty() {
+            filed.aside = VecDeque::new();
+        }
+        due
+    }
+
+    /// The next deadline.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.lock().entries.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Filed> {
+        self.filed.lock().expect(NO_PANIC)
+    }
+
+    /// Objects that have a deadline, and objects that were set aside.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> (usize, usize) {
+        let filed = self.lock();
+        (filed.entries.len(), filed.aside.len())
+    }
+}
+
+impl Mark {
+    /// Clears the mark of an object that [`Deadlines::take_due`] returned with `at`, unless it was filed again since.
+    pub(crate) fn take_off(&self, at: u64) {
+        if at == NEVER {
+            self.is_aside.store(false, Ordering::Relaxed);
+            return;
+        }
+        _ = self.at.compare_exchange(at, NEVER, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
