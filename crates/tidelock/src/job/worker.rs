@@ -46,6 +46,7 @@ struct Plan {
     /// Who runs.
     terms: Arc<Terms>,
     concurrency: usize,
+    prefetch: usize,
     shutdown_grace: Duration,
 }
 
@@ -56,7 +57,8 @@ struct Plan {
 /// [`JobError::reschedule`] runs it again later without counting a failure. Leases are renewed while a handler runs, and its stop
 /// token ([`JobContext::cancelled`]) tells it when to stop.
 ///
-/// A job is claimed only when a handler is free: no job sits unstarted in a worker.
+/// By default a job is claimed only when a handler is free: no job sits unstarted in a worker. For short handlers,
+/// [`prefetch`](JobWorker::prefetch) hides the round trip of the claim.
 #[must_use = "a worker does nothing until it is run"]
 pub struct JobWorker<I, O> {
     line: Arc<Receivers>,
@@ -65,6 +67,7 @@ pub struct JobWorker<I, O> {
     limit: usize,
     name: Arc<str>,
     concurrency: usize,
+    prefetch: usize,
     shutdown_grace: Duration,
     types: PhantomData<fn(I) -> O>,
 }
@@ -97,6 +100,7 @@ impl<I: Value, O: Value> Job<I, O> {
             codec,
             limit,
             concurrency: 1,
+            prefetch: 0,
             shutdown_grace: 30 * SECOND,
             types: PhantomData,
         }
@@ -127,6 +131,17 @@ impl<I, O> JobWorker<I, O> {
     /// How many handlers run at once: 1..=10,000, default 1.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = handlers;
+        self
+    }
+
+    /// How many jobs to claim ahead of free handlers: 0..=10,000, default 0.
+    ///
+    /// It pays where handlers take about as long as a round trip to the backend, or less. A prefetched job counts as
+    /// running: its lease and its timeout start with the claim, and `cancel` and `remove` treat it as a job that runs.
+    /// A job that was not started within 1 s, or a quarter of its lease if that is shorter, is given back, and no more
+    /// are prefetched until a handler has ended.
+    pub fn prefetch(mut self, jobs: usize) -> Self {
+        self.prefetch = jobs;
         self
     }
 
@@ -175,13 +190,14 @@ impl<I, O> JobWorker<I, O> {
     }
 
     fn plan(self) -> Result<Plan> {
-        let Self { handler, codec, limit, name, concurrency, shutdown_grace, .. } = self;
+        let Self { handler, codec, limit, name, concurrency, prefetch, shutdown_grace, .. } = self;
         check::range(Error::argument, "concurrency", concurrency, 1, 10_000)?;
+        check::range(Error::argument, "prefetch", prefetch, 0, 10_000)?;
         check::range(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
         name::check(Error::argument, "worker_name", &name, name::MAX_ID)?;
         // How long a run may be kept is said by its job.
         let terms = Arc::new(Terms { consumer: name, ..Terms::default() });
-        Ok(Plan { handler, codec, limit, terms, concurrency, shutdown_grace })
+        Ok(Plan { handler, codec, limit, terms, concurrency, prefetch, shutdown_grace })
     }
 }
 

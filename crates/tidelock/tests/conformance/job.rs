@@ -10,6 +10,7 @@ mod keys;
 mod leases;
 mod options;
 mod order;
+mod prefetching;
 mod races;
 mod retries;
 mod running;

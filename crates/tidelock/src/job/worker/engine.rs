@@ -1,6 +1,5 @@
 //! The engine of a worker: the one task that asks for runs, starts them, settles them, and brings the worker to its end.
 
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -35,9 +34,8 @@ pub(super) struct Engine {
     awaited: usize,
     /// Runs that were asked for, up to those that have been started.
     asked: usize,
-    /// What came and is about to be started, or given back by one that is stopping: when no claim is under way any more, which
-    /// would bring it again.
-    waiting: VecDeque<Claims>,
+    /// When a run that waits for a slot may have waited for too long.
+    impatience: Option<BoxFuture<'static, ()>>,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// How many are in them.
     sent: usize,
@@ -57,7 +55,7 @@ impl Engine {
             asks: FuturesUnordered::new(),
             awaited: 0,
             asked: 0,
-            waiting: VecDeque::new(),
+            impatience: None,
             settles: FuturesUnordered::new(),
             sent: 0,
             departing: false,
@@ -82,6 +80,10 @@ impl Engine {
                 self.stop();
             }
             self.ending.shorten(&site, &shared.stopping);
+            if self.stopping && self.asks.is_empty() {
+                // Not earlier: a claim under way would bring them again.
+                shared.give_back_waiting();
+            }
             if !site.source.is_local() && shared.are_ending() {
                 // Handlers that are about to end share the trip.
                 runtime::yield_now().await;
@@ -89,9 +91,8 @@ impl Engine {
             // What has ended, and the claim for the slots that this frees, travel together.
             self.settle();
             self.ask();
-            if self.stopping && self.asks.is_empty() {
-                self.waiting.clear();
-            }
+            self.watch_waiting();
+            let can_start = !self.stopping && shared.can_start();
             if self.stopping && self.asks.is_empty() && self.left() == 0 {
                 break;
             }
@@ -112,7 +113,8 @@ impl Engine {
                     self.departing = false;
                     shared.store.depart(&site.address);
                 }
-                () = std::future::ready(()), if !self.waiting.is_empty() && !self.stopping => self.begin(),
+                () = std::future::ready(()), if can_start => self.begin(),
+                () = runtime::or_never(self.impatience.as_mut()) => self.give_back_stale(),
             }
         }
         drop(renewal);
@@ -126,15 +128,15 @@ impl Engine {
         self.sent + self.shared.left()
     }
 
-    /// Asks for as many runs as there are free slots: none waits unstarted.
+    /// Asks for as many runs as there are free slots, and for those that are prefetched.
     fn ask(&mut self) {
-        if self.shared.free(self.asked) < 0 {
+        if self.shared.room(self.asked) < 0 {
             // A settle did not get through: what was asked for in its place is withdrawn.
             self.asks.clear();
             self.asked -= std::mem::take(&mut self.awaited);
         }
         while !self.stopping && self.asks.len() < FLIGHTS {
-            let free = self.shared.free(self.asked).max(0).cast_unsigned().min(MAX_BATCH);
+            let free = self.shared.room(self.asked).max(0).cast_unsigned().min(MAX_BATCH);
             if free == 0 {
                 return;
             }
@@ -156,11 +158,12 @@ impl Engine {
         self.asked -= asked;
         self.awaited -= asked;
         match came {
-            Ok(claims) if self.stopping || self.shared.stopping.is_given() => self.waiting.push_back(claims),
             Ok(claims) => {
                 self.asked += claims.messages().len();
-                self.waiting.push_back(claims);
-                self.begin();
+                self.shared.wait(claims);
+                if !self.stopping && !self.shared.stopping.is_given() {
+                    self.begin();
+                }
             }
             Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
             // Told by a wait that ended while the servers were away: the stop signal was given.
@@ -173,11 +176,7 @@ impl Engine {
     /// their trip is under way while the others run.
     fn begin(&mut self) {
         let half = self.shared.plan.concurrency.div_ceil(FLIGHTS).max(SHARE);
-        let Some(mut waiting) = self.waiting.pop_front() else { return };
-        let claims = waiting.split(half);
-        if !waiting.is_empty() {
-            self.waiting.push_front(waiting);
-        }
+        let Some(claims) = self.shared.next(half) else { return };
         self.asked -= claims.messages().len();
         let asked = claims.start;
         let shared = &self.shared;
@@ -187,6 +186,23 @@ impl Engine {
             // Where there is no runtime any more, the task is dropped and its slot gives the run back.
             shared.site().world.spawner.spawn(run::run(Arc::clone(shared), beginning));
         }
+    }
+
+    /// Prepares to wake when a run that waits for a slot has waited for too long.
+    fn watch_waiting(&mut self) {
+        if self.impatience.is_some() || self.shared.plan.prefetch == 0 {
+            return;
+        }
+        if let Some(at) = self.shared.stale_at() {
+            let clock = self.shared.site().clock().clone();
+            self.impatience = Some(Box::pin(async move { clock.sleep_until(at).await }));
+        }
+    }
+
+    fn give_back_stale(&mut self) {
+        self.impatience = None;
+        let given_back = self.shared.give_back_stale(self.shared.site().tick());
+        self.asked -= given_back;
     }
 
     /// Sends the settles that have come up.

@@ -19,8 +19,8 @@ pub struct JobWorkerReport {
     pub failed: u64,
     /// Runs that were over before they were settled: cancelled, or their lease was lost.
     pub stale: u64,
-    /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer
-    /// than the lease.
+    /// Runs that were given back: prefetched and not started in time, not finished in time after the stop signal, or
+    /// claimed by a request that took longer than the lease.
     pub given_back: u64,
     /// Runs whose end the backend had not confirmed five seconds after the grace, because it was away: settled by then,
     /// or run again when the lease ends.
@@ -43,11 +43,13 @@ pub struct JobWorkerStats {
     pub failed: u64,
     /// Runs that were over before they were settled: cancelled, or their lease was lost.
     pub stale: u64,
-    /// Runs that were given back: not finished in time after the stop signal, or claimed by a request that took longer than
-    /// the lease.
+    /// Runs that were given back: prefetched and not started in time, not finished in time after the stop signal, or
+    /// claimed by a request that took longer than the lease.
     pub given_back: u64,
     /// Handlers that are running.
     pub running: usize,
+    /// Runs that were claimed and have not been started.
+    pub prefetched: usize,
 }
 
 impl Report for JobWorkerReport {

@@ -1,6 +1,6 @@
 //! What the engine and the handlers of a worker share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::agenda::Agenda;
 use super::report::{JobWorkerStats, counted_as};
 use super::run::{Outcome, ended, verdict};
 use crate::counters::Going;
-use crate::handover::{Control, Receivers, Signal, Site, StopOrder};
+use crate::handover::{Claims, Control, Receivers, Signal, Site, StopOrder};
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
 use crate::job::observe::{self, Measure};
@@ -22,6 +22,7 @@ use crate::job::store::{Action, FailureCode, JobStore, Run, Settle, Settled};
 use crate::lifecycle::GiveBack;
 use crate::proof::Moment;
 use crate::runtime::BoxFuture;
+use crate::time::{SECOND, Tick};
 
 pub(super) struct Shared {
     pub(super) line: Arc<Receivers>,
@@ -45,14 +46,31 @@ pub(super) struct Finished {
     pub(super) settle: Settle,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Runs that were claimed and have not been started.
+    waiting: VecDeque<Claims>,
+    /// Whether runs may be claimed ahead of a free slot.
+    prefetching: bool,
     /// Runs whose handlers' futures live or wait for that of an earlier run of their job, by job and fence.
     running: BTreeMap<(u64, u64), Arc<Held>>,
     outbox: Vec<Finished>,
     /// Settles that were sent without success and are being sent again.
     repeated: usize,
     stats: JobWorkerStats,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            prefetching: true,
+            running: BTreeMap::new(),
+            outbox: Vec::new(),
+            repeated: 0,
+            stats: JobWorkerStats::default(),
+        }
+    }
 }
 
 /// A run that begins, and the earlier runs of its job whose handlers have to end first.
@@ -70,7 +88,7 @@ impl Shared {
             store,
             plan,
             agenda: Arc::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State::default()),
             changed: Notify::new(),
             stopping: StopOrder::default(),
             ended: Signal::default(),
@@ -85,13 +103,93 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// How many slots are free for runs that were not asked for; below zero, too many were asked for. A slot is not free,
-    /// until what its run said was sent, and answered if it has to be sent again: a claim that overtakes it would get the
-    /// next job, where a failed one is to run again.
-    pub(super) fn free(&self, asked: usize) -> isize {
+    /// How many more runs there is room for, and whether to claim them now; below zero, too many were asked for. `asked`:
+    /// runs that were asked for and have not been started.
+    ///
+    /// A slot is not free until the settle of its last run was sent, and answered if it has to be sent again: a claim that
+    /// overtakes the settle of a failed run would get the next job instead of that one.
+    ///
+    /// A few runs at a time would make small trips, so prefetching waits until half of all room is free.
+    pub(super) fn room(&self, asked: usize) -> isize {
         let state = self.lock();
+        let ahead = if state.prefetching { self.plan.prefetch } else { 0 };
+        let most = self.plan.concurrency + ahead;
         let taken = state.running.len() + state.outbox.len() + state.repeated + asked;
-        self.plan.concurrency.cast_signed() - taken.cast_signed()
+        let room = most.cast_signed() - taken.cast_signed();
+        let is_hungry = state.running.len() < self.plan.concurrency && asked == 0;
+        let is_worth_a_trip = ahead == 0 || is_hungry || room >= most.div_ceil(2).cast_signed();
+        if is_worth_a_trip { room } else { room.min(0) }
+    }
+
+    /// Keeps claimed runs until slots are free for them.
+    pub(super) fn wait(&self, claims: Claims) {
+        if !claims.is_empty() {
+            self.lock().waiting.push_back(claims);
+        }
+    }
+
+    /// The next runs to start, at most so many and as many as slots are free.
+    pub(super) fn next(&self, at_most: usize) -> Option<Claims> {
+        let mut state = self.lock();
+        let free = self.plan.concurrency.saturating_sub(state.running.len()).min(at_most);
+        if free == 0 {
+            return None;
+        }
+        let mut claims = state.waiting.pop_front()?;
+        let next = claims.split(free);
+        if !claims.is_empty() {
+            state.waiting.push_front(claims);
+        }
+        Some(next)
+    }
+
+    /// Whether a run waits for which there is a free slot.
+    pub(super) fn can_start(&self) -> bool {
+        let state = self.lock();
+        !state.waiting.is_empty() && state.running.len() < self.plan.concurrency
+    }
+
+    /// When a run will have waited for too long.
+    pub(super) fn stale_at(&self) -> Option<Tick> {
+        self.lock().waiting.iter().map(stale_at).min()
+    }
+
+    /// Gives back the runs that have waited for too long at `now`, and prefetches no more until a handler has ended.
+    /// Answers how many there were.
+    pub(super) fn give_back_stale(&self, now: Tick) -> usize {
+        let mut state = self.lock();
+        let (stale, waiting) =
+            std::mem::take(&mut state.waiting).into_iter().partition(|claims| stale_at(claims) <= now);
+        state.waiting = waiting;
+        let given_back = self.give_back_all(&mut state, stale);
+        state.prefetching &= given_back == 0;
+        given_back
+    }
+
+    /// Gives back all runs that wait.
+    pub(super) fn give_back_waiting(&self) {
+        let mut state = self.lock();
+        let waiting = std::mem::take(&mut state.waiting);
+        self.give_back_all(&mut state, waiting);
+    }
+
+    fn give_back_all(&self, state: &mut State, claims: VecDeque<Claims>) -> usize {
+        let before = state.outbox.len();
+        for claims in claims {
+            let asked = claims.start;
+            let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
+            state.outbox.extend(runs.map(|run| {
+                let held = self.hold(run, asked);
+                let settle = held.settle_with(None, Action::Release);
+                Finished { held, settle }
+            }));
+        }
+        state.outbox.len() - before
+    }
+
+    fn hold(&self, run: Arc<Run>, asked: Moment) -> Arc<Held> {
+        let values = (self.plan.codec, self.plan.limit);
+        Held::new(self.site(), &self.store, run, asked, values, &self.agenda)
     }
 
     /// So many settles are being sent again, or have their answers after that.
@@ -106,8 +204,7 @@ impl Shared {
     /// dropped. `None`: it was claimed so long ago that its lease cannot be proven, and is given back, as the backend may
     /// still wait for this worker; or a later run of its job came before it.
     pub(super) fn begin(&self, run: Arc<Run>, asked: Moment) -> Option<Beginning> {
-        let values = (self.plan.codec, self.plan.limit);
-        let held = Held::new(self.site(), &self.store, run, asked, values, &self.agenda);
+        let held = self.hold(run, asked);
         if held.lease_left().is_zero() {
             observe::late(&held);
             let settle = held.settle_with(None, Action::Release);
@@ -151,6 +248,7 @@ impl Shared {
         let action = verdict(held, end.reason, outcome);
         let mut stale = false;
         let mut state = self.lock();
+        state.prefetching = true;
         // Unless it was given up meanwhile.
         if state.running.remove(&(id, fence)).is_some() {
             if let Some(action) = action {
@@ -232,11 +330,20 @@ impl Shared {
         !state.outbox.is_empty() && !state.running.is_empty()
     }
 
-    /// How many runs are going on or left to be settled.
+    /// How many runs wait, are going on or are left to be settled.
     pub(super) fn left(&self) -> usize {
         let state = self.lock();
-        state.running.len() + state.outbox.len()
+        state.waiting.iter().map(|claims| claims.messages().len()).sum::<usize>()
+            + state.running.len()
+            + state.outbox.len()
     }
+}
+
+/// When claimed runs will have waited for too long: before others could have run them, had they not been claimed.
+fn stale_at(claims: &Claims) -> Tick {
+    let leases = claims.messages().filter_map(|handed| handed.run.as_ref()).map(|run| run.rules.lease);
+    let quarter = Duration::from_millis(leases.min().unwrap_or_default()) / 4;
+    claims.start.tick.plus(quarter.min(SECOND))
 }
 
 /// The bytes of a settle that a user chose.
@@ -258,7 +365,8 @@ impl Control<JobWorkerStats> for Shared {
 
     fn stats(&self) -> JobWorkerStats {
         let state = self.lock();
-        JobWorkerStats { running: state.running.len(), ..state.stats }
+        let prefetched = state.waiting.iter().map(|claims| claims.messages().len()).sum();
+        JobWorkerStats { running: state.running.len(), prefetched, ..state.stats }
     }
 }
 

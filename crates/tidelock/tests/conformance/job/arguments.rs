@@ -99,6 +99,7 @@ conformance!(a_refused_argument_changes_nothing_and_uses_no_number, async |mut w
     refused(job.list(JobFilter::Ready).after(&"nonsense".parse().unwrap()), "page token").await;
     refused(job.process(echo).concurrency(0).run_until(std::future::pending()), "concurrency 0").await;
     refused(job.process(echo).concurrency(10_001).run_until(std::future::pending()), "concurrency").await;
+    refused(job.process(echo).prefetch(10_001).run_until(std::future::pending()), "prefetch 10001").await;
     refused(job.process(echo).shutdown_grace(3_601 * SECOND).run_until(std::future::pending()), "grace").await;
     refused(job.process(echo).worker_name("").run_until(std::future::pending()), "name").await;
 
