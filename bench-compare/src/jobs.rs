@@ -139,7 +139,8 @@ pub(crate) fn payload(number: usize) -> String {
 
 pub(crate) async fn run(contender: &str, stage: &mut Stage, task: &Task) -> Result<Outcome> {
     match contender {
-        "tidelock-job" => work::<tidelock::Job>(stage, task).await,
+        "tidelock-job" => work::<tidelock::Job<0>>(stage, task).await,
+        "tidelock-job-prefetch" => work::<tidelock::Job<64>>(stage, task).await,
         "tidelock-queue" => work::<tidelock::Queue>(stage, task).await,
         "bullmq-official" => work::<bullmq::BullMq>(stage, task).await,
         "apalis-redis" => work::<apalis::Apalis>(stage, task).await,

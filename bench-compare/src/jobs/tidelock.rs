@@ -27,10 +27,11 @@ async fn turn(limiter: &RateLimiter) -> tidelock::Result<()> {
     Ok(())
 }
 
+/// By default, a worker of jobs prefetches none.
 #[derive(Clone, Debug)]
-pub(super) struct Job(tidelock::job::Job<String, ()>);
+pub(super) struct Job<const PREFETCH: usize>(tidelock::job::Job<String, ()>);
 
-impl Jobs for Job {
+impl<const PREFETCH: usize> Jobs for Job<PREFETCH> {
     const ORDERED: bool = true;
 
     async fn open(url: &str) -> Result<Self> {
@@ -59,7 +60,7 @@ impl Jobs for Job {
             seen.handle(&payload);
             async { Ok(()) }
         });
-        Ok(Box::new(worker.concurrency(handlers).spawn()))
+        Ok(Box::new(worker.concurrency(handlers).prefetch(PREFETCH).spawn()))
     }
 
     const PACED: bool = true;
@@ -71,7 +72,7 @@ impl Jobs for Job {
             seen.handle(&payload);
             Ok(())
         });
-        Ok(Box::new(worker.concurrency(handlers).spawn()))
+        Ok(Box::new(worker.concurrency(handlers).prefetch(PREFETCH).spawn()))
     }
 }
 

@@ -66,7 +66,7 @@ const ARQ: Contender =
     contender("arq", "arq", Language::Python, "arq", "polls every 0.5 s; no state except queued and done");
 
 /// Libraries that hand work from one process to another. The others are compared with the first.
-pub(super) static JOBS: [Contender; 9] = [
+pub(super) static JOBS: [Contender; 10] = [
     contender("tidelock-job", "Tidelock job", Language::Rust, "tidelock", ""),
     contender("tidelock-queue", "Tidelock queue", Language::Rust, "tidelock", "no state, result or events per item"),
     contender(
@@ -88,10 +88,17 @@ pub(super) static JOBS: [Contender; 9] = [
     TASKIQ,
     ARQ,
     contender("arq-10ms", "arq, polling every 10 ms", Language::Python, "arq", "no state except queued and done"),
+    contender(
+        "tidelock-job-prefetch",
+        "Tidelock job, prefetch 64",
+        Language::Rust,
+        "tidelock",
+        "jobs can wait up to 1 s in a busy worker",
+    ),
 ];
 
 /// The same, for workloads with a rate limit.
-pub(super) static LIMITED: [Contender; 8] = [
+pub(super) static LIMITED: [Contender; 9] = [
     contender(
         "tidelock-job",
         "Tidelock job, ratelimit",
@@ -112,10 +119,17 @@ pub(super) static LIMITED: [Contender; 8] = [
     SIDEKIQ,
     TASKIQ,
     ARQ,
+    contender(
+        "tidelock-job-prefetch",
+        "Tidelock job, prefetch 64, ratelimit",
+        Language::Rust,
+        "tidelock",
+        "like the job; jobs can wait up to 1 s in a busy worker",
+    ),
 ];
 
-/// Without the last one, which differs from the other arq only in how it processes, not in how it enqueues.
-pub(super) static SENDERS: &[Contender] = JOBS.split_at(JOBS.len() - 1).0;
+/// Without the last two, which process differently from others of the same library, but do not enqueue differently.
+pub(super) static SENDERS: &[Contender] = JOBS.split_at(JOBS.len() - 2).0;
 
 pub(super) static LOCKS: [Contender; 3] = [
     contender("tidelock-mutex", "Tidelock mutex", Language::Rust, "tidelock", ""),
