@@ -10,7 +10,7 @@ use super::store::{
     TopicStore, View, read_dead_cursor,
 };
 use crate::backend::SETTLING_STEPS;
-use crate::backend::memory::cells::{self, Cell as _, Cells};
+use crate::backend::memory::cells::{self, Cells};
 use crate::backend::memory::deadlines::Mark;
 use crate::backend::memory::{Sweep, Timer};
 use crate::bell::Bell;
