@@ -1,4 +1,4 @@
-//! What one process has to do for its mutexes at a given time: one task, however many guards and waiters there are.
+//! The timed work of one process for its mutexes: a single task, however many guards and waiters there are.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -11,21 +11,21 @@ use crate::mutex::tenure::Tenure;
 use crate::runtime::Spawner;
 use crate::time::{Clock, Tick};
 
-/// Something to do.
+/// A piece of timed work.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// Say that the waiters of the resource with this tag are alive, and look how they stand.
+    /// Refresh the waiters of the resource with this tag, and learn their place.
     Refresh(Arc<str>),
-    /// See that an offer or a short grant that this process gave or has does not lapse unnoticed.
+    /// Check that an offer made by this process, or a short grant that it made or has, does not lapse unnoticed.
     Watch(Spot),
     /// Renew a grant.
     Renew(Weak<Tenure>),
 }
 
-/// Names an item on the agenda.
+/// Identifies an item on the agenda.
 pub(crate) type Entry = (Tick, u64);
 
-/// What is to be done, by time.
+/// The work to be done, by time.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     entries: Mutex<Entries>,
@@ -37,7 +37,7 @@ struct Entries {
     by_time: BTreeMap<Entry, Item>,
     next: u64,
     running: bool,
-    /// What the task sleeps until; only something earlier is worth waking it.
+    /// The instant until which the task sleeps. Only an earlier item has to wake it.
     asleep: Option<Tick>,
 }
 
@@ -63,7 +63,7 @@ impl Agenda {
         self.lock().by_time.remove(&entry);
     }
 
-    /// Ends the task: the room is gone.
+    /// Ends the task because the room is gone.
     pub(crate) fn close(&self) {
         self.lock().by_time.clear();
         self.earlier.notify_one();
@@ -80,12 +80,12 @@ impl Agenda {
     }
 }
 
-/// The running task. Dropped with its runtime, it leaves the agenda ready to be started on another.
+/// The running task. If it is dropped with its runtime, the agenda can be started again on another runtime.
 struct Turn {
     agenda: Arc<Agenda>,
     room: Weak<Room>,
     clock: Clock,
-    /// Whether it ended because there was nothing left to do; there may then be another task already.
+    /// Whether the task ended because no work was left. Another task may have started since then.
     ended: bool,
 }
 
@@ -93,7 +93,7 @@ impl Turn {
     async fn run(mut self, lifecycle: crate::lifecycle::Lifecycle) {
         tokio::select! {
             () = self.work() => {}
-            // At the end of a shutdown nothing is renewed any more.
+            // After a shutdown nothing is renewed any more.
             () = lifecycle.closed() => {}
         }
     }

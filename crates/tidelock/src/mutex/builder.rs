@@ -12,7 +12,7 @@ use crate::name::{self, Address, MAX_ID};
 use crate::tidelock::{Tidelock, World};
 use crate::time::{SECOND, TEN_YEARS};
 
-/// What `lock` and `try_lock` do unless they are told otherwise.
+/// The defaults of `lock` and `try_lock`.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) lease: Duration,

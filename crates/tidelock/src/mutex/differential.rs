@@ -1,7 +1,7 @@
 //! Random steps of several processes at pinned times: the model against real servers.
 //!
-//! Compared are every answer, every grant and fence, every place, what a look shows, and which process was woken for
-//! which token. `TIDELOCK_SEED` repeats a run.
+//! The test compares every answer, grant, fence and place, what a query shows, and which process was woken for which
+//! token. `TIDELOCK_SEED` repeats a run.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::Tidelock;
 use crate::name::Address;
 use crate::time::{ManualClock, SECOND, Timestamp};
 
-/// Steps over all servers, unless it is a soak.
+/// Steps over all servers, except in a soak.
 const STEPS: usize = 100_000;
 const PROCESSES: usize = 3;
 const RESOURCES: usize = 4;
 const TOKENS: usize = 12;
-/// A round begins with empty resources and new tokens.
+/// Steps per round. A round begins with empty resources and new tokens.
 const ROUND: usize = 250;
 
-/// Notes which tokens were woken.
+/// Records which tokens were woken.
 struct Bell(mpsc::UnboundedSender<Token>);
 
 impl Hears for Bell {
@@ -37,14 +37,14 @@ impl Hears for Bell {
     fn missed(&self) {}
 }
 
-/// One process: its connections, and what it was woken for.
+/// One process: its connections, and the wake-ups that it received.
 struct Process {
     tide: Tidelock,
     store: Arc<dyn MutexStore>,
-    /// What the model calls it.
+    /// Its name in the model.
     name: String,
     heard: mpsc::UnboundedReceiver<Token>,
-    /// What it was woken for before.
+    /// Tokens for which it was woken before.
     known: HashSet<Token>,
     _bell: Arc<Bell>,
 }
@@ -61,7 +61,8 @@ impl Process {
         Self { tide, store, name, heard, known: HashSet::new(), _bell: bell }
     }
 
-    /// Waits for the wake-up that the model told of. In a cluster each node passes messages on, so older ones come again.
+    /// Waits for the wake-up that the model predicted. In a cluster each node forwards messages, so older ones arrive
+    /// again.
     async fn is_woken_for(&mut self, token: Token, what: &str) {
         loop {
             let heard = tokio::time::timeout(Duration::from_secs(20), self.heard.recv()).await;
@@ -75,7 +76,7 @@ impl Process {
     }
 }
 
-/// What the generator knows about a token: enough to make releases that are right, repeated or wrong.
+/// What the generator knows about a token: enough to make correct, repeated and wrong releases.
 #[derive(Clone, Debug)]
 struct Caller {
     ask: Ask,
@@ -103,7 +104,7 @@ struct Run<'a> {
     clock: ManualClock,
     url: &'a str,
     prefix: String,
-    /// Requests about several resources share trips.
+    /// Whether requests about several resources share trips.
     shares: bool,
     processes: Vec<Process>,
     models: Vec<Resource>,
@@ -129,18 +130,18 @@ impl Run<'_> {
         self.callers = (0..RESOURCES).map(|_| (0..TOKENS).map(|_| caller()).collect()).collect();
     }
 
-    /// A process ends, and another starts in its place: nobody listens for the waiters of the old one.
+    /// Ends a process and starts another in its place. After that nobody listens for the waiters of the old one.
     async fn replace_process(&mut self, index: usize) {
         let new = Process::start(self.url, &self.prefix, &self.clock).await;
         let old = std::mem::replace(&mut self.processes[index], new);
         let channel = format!("{}:wake:{}", self.prefix, old.name);
         old.tide.world.backend.close();
         drop(old);
-        // The new process asks for itself.
+        // The new process uses tokens of its own.
         for caller in self.callers.iter_mut().flatten().filter(|caller| caller.process == index) {
             (caller.ask.token, caller.fence) = (Token(self.random.u128(..)), 0);
         }
-        // The server sees the end of a connection when it gets to it.
+        // The server notices a closed connection only after a while.
         let mut look = look_at(self.url);
         let deaf =
             |reply: tidelock_testkit::Reply| reply.items().get(1).and_then(tidelock_testkit::Reply::int) == Some(0);
@@ -176,7 +177,7 @@ impl Run<'_> {
         };
         self.clock.advance(Duration::from_millis(elapsed));
         let burst = if self.shares && self.random.u8(..4) == 0 { self.random.usize(2..8) } else { 1 };
-        // Locks and releases that one process makes at once share a trip, and take effect in their order.
+        // Locks and releases that one process sends at once share a trip, and take effect in order.
         let mut chosen = vec![self.choose()];
         for next in (1..burst).map(|_| self.choose()).collect::<Vec<_>>() {
             if chosen[0].is_shared() && next.is_shared() && next.process == chosen[0].process {
@@ -186,7 +187,8 @@ impl Run<'_> {
         self.carry_out(number, &chosen).await;
     }
 
-    /// Makes the steps at once, by the first one's process, and compares their answers with the model's, which it gives.
+    /// Sends the steps at once, from the process of the first one, and compares the answers with those of the model,
+    /// which it returns.
     async fn carry_out(&mut self, number: usize, chosen: &[Chosen]) -> Vec<Answer> {
         let now = self.clock.now();
         let names: Vec<_> = self.processes.iter().map(|process| process.name.clone()).collect();
@@ -219,7 +221,7 @@ impl Run<'_> {
         expected
     }
 
-    /// So many releases of one resource, and each of them repeated.
+    /// Makes more releases of one resource than are remembered, and repeats each of them.
     async fn repeat_releases(&mut self) {
         const RELEASES: usize = REMEMBERED + 10;
         let mut ask = self.callers[0][0].ask.clone();
@@ -243,7 +245,7 @@ impl Run<'_> {
     fn choose(&mut self) -> Chosen {
         let (resource, caller) = (self.random.usize(..RESOURCES), self.random.usize(..TOKENS));
         let step = self.step(resource, caller);
-        // A token belongs to one process; only a fence that another has learnt may come from there.
+        // A token belongs to one process. Only a fence that another process has learnt may be used from there.
         let foreign = matches!(step, Step::Release { .. } | Step::Extend { .. }) && self.random.u8(..5) == 0;
         let process = if foreign { 0 } else { self.callers[resource][caller].process };
         Chosen { resource, caller, process, step }
@@ -254,7 +256,7 @@ impl Run<'_> {
         if let Outcome::Granted { fence, .. } = answer.outcome {
             callers[caller].fence = fence;
         }
-        // What it asks late is told no; now and then it asks anew.
+        // A late request with the old token is refused; half of the time the caller draws a new token.
         if answer.outcome == Outcome::Released(true) && self.random.bool() {
             callers[caller].ask.token = Token(self.random.u128(..));
         }
@@ -292,7 +294,7 @@ async fn compare(name: &str, url: &str, seed: u64, steps: usize) {
             run.begin_round(number / ROUND);
             run.clock.advance(SECOND);
         }
-        // In a cluster each node would have to be asked who still listens.
+        // In a cluster, each node would have to be asked whether it still has a listener.
         if !clustered && run.random.u16(..400) == 0 {
             let index = run.random.usize(..PROCESSES);
             run.replace_process(index).await;

@@ -1,4 +1,4 @@
-//! Who of this process waits for which resource, where other processes wait too.
+//! The waiters of this process by resource, where other processes can wait too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,11 +13,11 @@ use crate::mutex::seat::{Seat, Standing};
 use crate::mutex::store::{Effort, Outcome, REFRESH, Spot, Step, Token, WAITER_LEASE};
 use crate::time::{Tick, whole_millis};
 
-/// Between the refreshes of neighbours in the queue once the holder's deadline has passed.
+/// Distance between the refreshes of neighbours in the queue once the holder's deadline has passed.
 const STAGGER: Duration = Duration::from_millis(10);
-/// The last of them, after the deadline.
+/// The longest such delay after the deadline.
 const STAGGERED: Duration = Duration::from_secs(1);
-/// Pauses between refreshes that are not answered.
+/// The shortest and longest pause between refreshes that get no answer.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -25,9 +25,10 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Halls {
     by_tag: Mutex<HashMap<Arc<str>, Hall>>,
-    /// Resources at whose deadline this process will look again, for waiters of others that do not know of it.
+    /// Resources at whose deadline this process will refresh, for waiters of other processes that do not know that
+    /// deadline.
     watched: Mutex<HashSet<Arc<str>>>,
-    /// How many resources are waited for: a call that never waited need not look.
+    /// How many resources have waiters. At zero, a call that never waited need not take the lock.
     count: AtomicUsize,
 }
 
@@ -36,12 +37,13 @@ pub(crate) struct Halls {
 struct Hall {
     spot: Spot,
     tokens: HashSet<Token>,
-    /// Place of the first of them.
+    /// The place of the first of them.
     place: u64,
-    /// Of the holder, as far as it is known. Counted from before the request whose answer told it: to ask a little early
-    /// costs one more question, and the way to the backend takes as long again.
+    /// The holder's deadline as far as it is known. It counts from before the request that reported it: asking a
+    /// little early costs one more request, and asking in time matters because the request itself takes as long
+    /// again.
     deadline: Tick,
-    /// When a request that kept them alive was sent.
+    /// When the last request that kept these waiters alive was sent.
     said: Tick,
     failures: u32,
     plan: Plan,
@@ -51,7 +53,7 @@ struct Hall {
 enum Plan {
     None,
     At(Entry),
-    /// A refresh is under way, and whether another is to follow at once.
+    /// A refresh is in flight; `again` if another must follow at once.
     Busy {
         again: bool,
     },
@@ -64,10 +66,10 @@ impl Hall {
         staggered.min(self.said.plus(REFRESH))
     }
 
-    /// The holder's deadline is this now, as was just heard.
+    /// Records the holder's deadline from a recent answer.
     fn heard(&mut self, deadline: Tick) {
         if let Plan::Busy { again } = &mut self.plan {
-            // The answer under way may be older.
+            // The refresh in flight may report an older deadline.
             *again |= deadline < self.deadline;
         }
         self.deadline = deadline;
@@ -89,7 +91,7 @@ impl Halls {
         self.by_tag.lock().expect("no code panics while it holds this lock")
     }
 
-    /// A request sent at `said` found this call in the queue.
+    /// Registers a call that a request sent at `said` found in the queue.
     pub(crate) fn join(&self, room: &Room, seat: &Seat, place: u64, deadline: Tick, said: Tick) {
         if !room.store().is_shared() {
             return;
@@ -110,12 +112,12 @@ impl Halls {
         hall.replan(hall.due(), room);
         self.count.store(halls.len(), Ordering::Release);
         if !seat.is_waiting() {
-            // It left while its answer was being read, and may have found nothing to remove.
+            // The call left while its answer was being read, so its `remove` may have found nothing.
             self.take_out(halls, room, &seat.spot.tag, seat.ask.token);
         }
     }
 
-    /// A call does not wait any more.
+    /// Removes a call that no longer waits.
     pub(crate) fn remove(&self, room: &Room, tag: &str, token: Token) {
         if self.count.load(Ordering::Acquire) > 0 {
             self.take_out(self.lock(), room, tag, token);
@@ -134,16 +136,16 @@ impl Halls {
         }
     }
 
-    /// A waiter of this process has the resource, for what was left at `start`.
+    /// A waiter of this process got the resource; at `start`, `left` remained of the lease.
     pub(crate) fn granted(&self, room: &Room, spot: &Spot, start: Tick, left: Duration) {
         self.holder_until(room, &spot.tag, start.plus(left));
         if left < REFRESH && room.store().is_shared() {
-            // Those who wait elsewhere may know of the deadline before this one alone.
+            // Waiters of other processes may only know the deadline before this one.
             self.watch(room, spot, left);
         }
     }
 
-    /// This process heard until when the resource is held.
+    /// Records the deadline of the holder.
     pub(crate) fn holder_until(&self, room: &Room, tag: &str, deadline: Tick) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
@@ -154,7 +156,7 @@ impl Halls {
         }
     }
 
-    /// Something may have been missed: looks at once.
+    /// Refreshes all resources at once, because wake-ups may have been missed.
     pub(crate) fn refresh_all(&self, room: &Room) {
         let now = room.clock().tick();
         for hall in self.lock().values_mut() {
@@ -165,8 +167,9 @@ impl Halls {
         }
     }
 
-    /// A step of this process gave the resource to somebody. Those who wait behind do not know of it, so the one who
-    /// made the step looks after it: once for all that it gave until then.
+    /// Plans a refresh for when a grant or an offer that a step of this process made lapses. The waiters behind it do
+    /// not know its deadline, so the process that ran the step checks. One check covers everything that was given
+    /// until then.
     pub(crate) fn watch(&self, room: &Room, spot: &Spot, lapses: Duration) {
         let new = self.lock_watched().insert(Arc::clone(&spot.tag));
         if new {
@@ -192,7 +195,7 @@ impl Halls {
         self.lock().get(tag).map(|hall| hall.tokens.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Plans the next refresh after one that was answered, or not.
+    /// Plans the next refresh after an answer, or after none.
     fn finish(&self, room: &Room, tag: &str, answer: Option<(u64, Tick, Tick)>) {
         let mut halls = self.lock();
         let Some(hall) = halls.get_mut(tag) else { return };
@@ -215,8 +218,8 @@ impl Halls {
 }
 
 impl Room {
-    /// Says that the waiters here are alive, and learns how they stand. Where the backend knows none of them, they ask for
-    /// themselves, and this is asked again after a pause, as if it had not been answered.
+    /// Keeps the waiters of this process alive, and learns their place. If the backend knows none of them, each asks
+    /// again for itself, and the refresh is repeated after a pause, as after a failure.
     pub(crate) async fn refresh(self: Arc<Self>, tag: Arc<str>) {
         let Some(spot) = self.halls.begin(&tag) else { return };
         let start = self.clock().tick();
@@ -235,15 +238,16 @@ impl Room {
         self.halls.finish(&self, &tag, answer);
     }
 
-    /// Looks at what was to be watched, now that it may have ended.
+    /// Refreshes a watched resource, now that its grant or offer may have lapsed.
     pub(crate) async fn watched(self: Arc<Self>, spot: Spot) {
         self.halls.lock_watched().remove(&spot.tag);
         match self.step(&spot, Step::Refresh, Effort::ONCE).await {
-            // A later deadline than the one that was to be watched. One that is further off, waiters hear of in time.
+            // There is a later deadline now. If it is further off than a refresh interval, the waiters learn of it by
+            // themselves.
             Ok(Outcome::Waiters { left, waiting, .. }) if waiting > 0 && left < whole_millis(REFRESH) => {
                 self.halls.watch(&self, &spot, Duration::from_millis(left));
             }
-            // Without an answer the waiters' own refreshes will notice.
+            // Without an answer, the waiters' own refreshes will notice.
             _ => {}
         }
     }
@@ -254,7 +258,7 @@ impl Room {
             if listed.contains(&seat.ask.token) {
                 seat.stand(standing, start);
             } else if seat.waited_before(start) {
-                // It has an offer, or the backend forgot it: the same question tells.
+                // It has an offer, or the backend forgot it. Repeating its request tells which.
                 self.background(Arc::clone(self).ask(seat, Duration::ZERO));
             }
         }

@@ -1,4 +1,4 @@
-//! In process: the model of each resource behind one lock, and the backend's timer for what expires.
+//! In process: the model of each resource behind one lock. The backend's timer handles deadlines.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::name::{self, Address};
 use crate::runtime::{self, BoxFuture};
 use crate::time::Timestamp;
 
-/// Deadlines carried out before others get their turn.
+/// Deadlines handled before other callers get their turn.
 const SWEEP: usize = 100;
 
 /// The state of this process.
@@ -23,7 +23,7 @@ pub(crate) struct MemoryMutex {
     door: Door,
 }
 
-/// Without what is stored, which may be much.
+/// Omits the stored state, which may be large.
 impl fmt::Debug for MemoryMutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryMutex").finish_non_exhaustive()
@@ -37,7 +37,7 @@ struct Records {
 }
 
 impl Records {
-    /// Runs `change` on the resource and keeps `due` in step with it.
+    /// Runs `change` on the resource and updates `due` to match.
     fn change<T>(&mut self, tag: &Arc<str>, change: impl FnOnce(&mut Resource) -> T) -> (T, Option<Timestamp>) {
         let resource = self.resources.entry(Arc::clone(tag)).or_default();
         let before = resource.due();
@@ -66,7 +66,7 @@ impl Records {
     }
 }
 
-/// A step of the only process there is: every hand-over is at once.
+/// Runs a step of the only process there is: every hand-over is immediate.
 fn with_turn<T>(now: Timestamp, run: impl FnOnce(&mut Turn<'_>) -> T) -> T {
     let mut nobody_else = |_: &str, _: Token| false;
     run(&mut Turn { now, process: "", wake: &mut nobody_else, waiters_die: false, offered: false })
@@ -86,7 +86,7 @@ impl MemoryMutex {
         let mut records = self.lock();
         let (answer, due) = records.change(tag, |resource| with_turn(now, |turn| resource.apply(step, turn)));
         drop(records);
-        // Also an expiry that nobody waits for is carried out, so that the record itself ends.
+        // The timer also runs for a deadline that nobody waits for, so that the record itself expires.
         if let Some(due) = due {
             self.timer.arm(due);
         }

@@ -1,7 +1,7 @@
 //! The specification: one resource as a pure state machine.
 //!
-//! The in-process backend runs it, and the Redis scripts are tested against it. Time, the process that runs a step and
-//! whether another process listens come in with the step.
+//! The in-process backend runs it, and the Redis scripts are tested against it. The step brings along the time, the
+//! process that runs it, and whether another process listens.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,9 +18,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: Timestamp,
     /// The process that runs the step.
     pub(crate) process: &'a str,
-    /// Wakes a waiter of another process, and answers whether anybody there listens.
+    /// Wakes a waiter of another process. Returns whether that process listens.
     pub(crate) wake: &'a mut dyn FnMut(&str, Token) -> bool,
-    /// Whether waiters must be kept alive. In one process they are parked futures and leave by themselves.
+    /// Whether waiters must be kept alive. Within one process they are parked futures, which leave the queue by
+    /// themselves.
     pub(crate) waiters_die: bool,
     /// Set by the step if it offered the resource to another process.
     pub(crate) offered: bool,
@@ -55,19 +56,20 @@ pub(crate) struct Resource {
     state: State,
     last_fence: u64,
     queue: VecDeque<Waiter>,
-    /// Until when the waiters of a process live.
+    /// The instant until which the waiters of a process live.
     alive: BTreeMap<String, Timestamp>,
     releases: VecDeque<u64>,
-    /// While nobody has it: the token that released or left last, of which a question may still be on its way.
+    /// While the resource is free: the token that released or left last. A request of this token may still be in
+    /// flight.
     ended: Option<Token>,
-    /// Number of the last change of the deadline of this grant.
+    /// The number of the last change of this grant's deadline.
     changes: u32,
     /// The last instant at which anything was held, offered or changed.
     last_use: Option<Timestamp>,
 }
 
 impl Resource {
-    /// Carries out one step.
+    /// Runs one step.
     pub(crate) fn apply(&mut self, step: &Step, turn: &mut Turn<'_>) -> Answer {
         let mut handed = self.settle(turn);
         let outcome = match step {
@@ -88,7 +90,7 @@ impl Resource {
                 } else if let Some(place) = self.place(ask.token) {
                     self.queue.remove(place);
                     if place == 0 {
-                        // Who is first now believes that others look before it.
+                        // The new first waiter assumes that others ask before it does.
                         self.tell(None, turn);
                     }
                 }
@@ -98,14 +100,14 @@ impl Resource {
             Step::Refresh => self.refresh(turn),
         };
         if matches!(step, Step::Lock { ask, .. } if handed.is_some_and(|handed| handed.token == ask.token)) {
-            // It is the answer itself.
+            // The outcome tells this already.
             handed = None;
         }
         self.last_use = Some(turn.now.max(self.deadline().unwrap_or(turn.now)));
         Answer { outcome, handed, offered: turn.offered && matches!(self.state, State::Offered { .. }) }
     }
 
-    /// What a look shows.
+    /// What a query shows.
     pub(crate) fn describe(&self, now: Timestamp) -> Seen {
         let holder = match &self.state {
             State::Held { owner, deadline, .. } | State::Offered { owner, deadline, .. } if now < *deadline => {
@@ -117,17 +119,17 @@ impl Resource {
         Seen { holder, waiting: self.queue.len() as u64, last_fence }
     }
 
-    /// When to look again: at the deadline, and then when the record has outlived its use.
+    /// When the timer must run next: at the deadline, and then when the record has outlived its use.
     pub(crate) fn due(&self) -> Option<Timestamp> {
         self.deadline().or_else(|| Some(self.last_use? + KEEP))
     }
 
-    /// Whether nothing would be lost if the record were gone.
+    /// Whether the record can be deleted without losing anything.
     pub(crate) fn is_past_use(&self, now: Timestamp) -> bool {
         self.state == State::Free && self.queue.is_empty() && self.last_use.is_none_or(|last| now >= last + KEEP)
     }
 
-    /// What every step begins with; in process also the timer, when the deadline has come.
+    /// Ends what has expired. Every step begins with this; in process, the timer runs it too.
     pub(crate) fn settle(&mut self, turn: &mut Turn<'_>) -> Option<Handed> {
         if turn.now < self.deadline()? {
             return None;
@@ -139,12 +141,12 @@ impl Resource {
         self.next(turn)
     }
 
-    /// Gives the resource to the first waiter that is there.
+    /// Gives the resource to the first waiter that is alive.
     fn next(&mut self, turn: &mut Turn<'_>) -> Option<Handed> {
-        // An hour counts from the deadline that has just passed, or from now if it was ended before.
+        // The hour counts from the deadline that has just passed, or from now if the grant was ended early.
         self.last_use = Some(turn.now);
         let before = match self.state {
-            // Of an offer nobody was told.
+            // No waiter was told about an offer.
             State::Offered { .. } => None,
             _ => self.deadline(),
         };
@@ -171,8 +173,9 @@ impl Resource {
         None
     }
 
-    /// The first waiter would look at `before`, or nobody knows when. If that is after the deadline, one in another process
-    /// is woken unless it would ask in time by itself: asking, it learns its place and the deadline.
+    /// Wakes the first waiter if it belongs to another process and would ask too late. It plans to ask at `before`,
+    /// or at an unknown time. It needs no wake-up if that is not after the deadline or if its regular refresh comes
+    /// before the deadline. When it asks, it learns its place and the deadline.
     fn tell(&self, before: Option<Timestamp>, turn: &mut Turn<'_>) {
         let comes_late = |deadline| before.is_none_or(|before| deadline < before) && deadline < turn.now + REFRESH;
         if self.deadline().is_some_and(comes_late)
@@ -190,7 +193,7 @@ impl Resource {
 
     fn lock(&mut self, ask: &Ask, wait: bool, turn: &mut Turn<'_>) -> Outcome {
         let deadline = match &self.state {
-            // This question was late.
+            // This request arrived late.
             State::Free if self.ended == Some(ask.token) => return Outcome::Held { left: 0, waiting: 0 },
             State::Free => {
                 let fence = self.draw_fence(turn.now);

@@ -1,4 +1,4 @@
-//! What a mutex tells `metrics`, with that feature. Costs next to nothing when nobody listens.
+//! What a mutex reports to `metrics`, with that feature. Costs next to nothing without a recorder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::name;
 use crate::time::Clock;
 
 measures! {
-    /// What is measured of a mutex.
+    /// The metrics of a mutex.
     pub(super) enum Measure: &'static str {
         Acquired = "tidelock.mutex.acquired",
-        /// Asked once, and somebody else had it.
+        /// A call that does not wait found the resource held.
         Refused = "tidelock.mutex.refused",
-        /// Waited in vain.
+        /// A waiting call timed out.
         TimedOut = "tidelock.mutex.timed_out",
         Released = "tidelock.mutex.released",
         Extended = "tidelock.mutex.extended",
@@ -29,7 +29,7 @@ measures! {
 pub(crate) struct Meter {
     id: Arc<str>,
     counters: Counters<{ Measure::COUNT }>,
-    /// By what came of it.
+    /// By outcome.
     waited: Counters<2>,
 }
 
@@ -47,19 +47,19 @@ impl Meter {
         self.counters.add(what as usize, 1, || Some(self.named(what.name(), None)));
     }
 
-    /// A call that was to wait has its answer.
+    /// Records how long a waiting call took until its answer.
     pub(super) fn waited(&self, acquired: bool, waited: impl FnOnce() -> Duration) {
         let outcome = if acquired { "acquired" } else { "timed_out" };
         let called = || Some(self.named("tidelock.mutex.wait.duration", Some(outcome)));
         self.waited.record(usize::from(acquired), called, waited);
     }
 
-    /// A grant begins.
+    /// Records that a grant begins.
     pub(super) fn held(&self, clock: &Clock) -> Option<Going> {
         self.counters.begin(Measure::Held as usize, clock, || Some(self.named(Measure::Held.name(), None)))
     }
 
-    /// A grant is over.
+    /// Records that a grant ended.
     pub(super) fn over(&self, held: Option<Going>, clock: &Clock) {
         if let Some(held) = held {
             let called = || Some(self.named(Measure::HeldFor.name(), None));

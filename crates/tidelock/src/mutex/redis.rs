@@ -13,7 +13,7 @@ use crate::mutex::store::{Answer, Door, Effort, Handed, MutexStore, Outcome, See
 use crate::name::Address;
 use crate::runtime::BoxFuture;
 
-/// What the first line of a wake-up of this primitive says.
+/// The first line of a wake-up of this primitive.
 const WAKE: &str = "mutex";
 
 /// Locks and releases, which share trips.
@@ -67,7 +67,7 @@ pub(crate) struct RedisMutex {
     door: Arc<Door>,
 }
 
-/// Takes wake-ups to whoever hears.
+/// Passes wake-ups on to the listener of the door.
 #[derive(Debug)]
 struct Bell {
     door: Arc<Door>,
@@ -80,7 +80,7 @@ impl RedisMutex {
         Self { server: Arc::clone(server), trips, bell: OnceLock::new(), door: Arc::default() }
     }
 
-    /// Hears wake-ups from the first use on.
+    /// Registers for wake-ups at the first use.
     fn listen(&self) {
         self.bell.get_or_init(|| {
             let bell = Arc::new(Bell { door: Arc::clone(&self.door) });
@@ -137,7 +137,7 @@ impl RedisMutex {
 
 /// How a step reaches the server.
 enum Way {
-    /// Packed, with others.
+    /// Packed, together with others.
     Shared(Vec<u8>),
     Alone(&'static Script, Arguments),
 }
@@ -240,7 +240,7 @@ fn unpack(step: &Step, packed: &[u8]) -> Option<Answer> {
     Some(Answer { outcome, handed, offered })
 }
 
-/// The answer to a step that travelled alone.
+/// The answer to a step that was sent on its own.
 fn decode(step: &Step, value: &Value) -> Option<Answer> {
     let Value::Array(items) = value else { return None };
     let (outcome, rest) = match step {

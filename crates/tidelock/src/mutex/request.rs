@@ -20,10 +20,10 @@ use crate::proof::Moment;
 use crate::runtime::{self, BoxFuture};
 use crate::time::{SECOND, TEN_YEARS, Tick, whole_millis};
 
-/// How long a call whose time is over waits for the backend to hear of it, of real time.
+/// How long, in real time, a call whose timeout has passed waits for the backend to confirm that it left the queue.
 const PATIENCE: Duration = SECOND;
 
-/// A question for a resource, its options as they were said.
+/// A request for a resource, with its options as the caller gave them.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     operation: &'static str,
@@ -66,7 +66,7 @@ impl Question {
         Ok(locked)
     }
 
-    /// Counts what was answered.
+    /// Counts the result.
     fn tell(&self, locked: &Locked, start: Tick) {
         let Mutex { meter, room, .. } = &self.mutex;
         let waits = self.wait.is_some_and(|wait| !wait.is_zero());
@@ -81,27 +81,28 @@ impl Question {
         }
     }
 
-    /// Puts the question, and has it answered.
+    /// Sends the request and waits for the answer.
     async fn put(&self, entered: &Entered, within: Duration) -> Result<()> {
         let Entered { room, seat } = entered;
         let asked = room.sent(Arc::clone(room).ask(Arc::clone(seat), within));
         tokio::select! {
             biased;
             () = asked => {}
-            // Until then a handler that is to finish may take what is free.
+            // Until the shutdown ends, a handler that is to finish may still take a free resource.
             () = room.lifecycle().closed() => return Err(Error::shut_down()),
         }
         seat.failure().map_or(Ok(()), Err)
     }
 
-    /// Waits for the grant; the first question is answered.
+    /// Waits for the grant. The first request has been answered.
     async fn wait(&self, entered: &Entered, start: Tick, limit: Tick) -> Result<Locked> {
         let Entered { room, seat } = entered;
         let mut asked_again = false;
         loop {
             let standing = match seat.look() {
                 State::Granted(grant) if !asked_again && grant.ran_out(Moment::of(room.clock())) => {
-                    // This call was not polled for that long. The same question tells what is left, or asks anew.
+                    // The call was not polled for so long that the proof ran out. The same request tells what is left
+                    // of the grant, or asks anew.
                     asked_again = true;
                     seat.reopen();
                     self.put(entered, limit.since(room.clock().tick())).await?;
@@ -114,7 +115,7 @@ impl Question {
                 State::Waiting { standing, .. } => Ok(standing),
                 State::Failing(error) => Err(error),
                 State::Asking => {
-                    // It was asked again while another question was under way, which tells as well.
+                    // It was asked again while another request was in flight, whose answer also tells.
                     tokio::select! {
                         biased;
                         () = seat.changed() => continue,
@@ -136,7 +137,8 @@ impl Question {
         }
     }
 
-    /// Says no at the time that was set, once the backend knows that this call waits no more; without it nobody can say it.
+    /// Returns `NotAcquired` once the backend has confirmed that the call left the queue. If the backend does not
+    /// answer, this is an error: only the backend knows whether the call still waits.
     async fn give_up(&self, entered: &Entered, start: Tick, standing: Standing) -> Result<Locked> {
         let Entered { room, seat } = entered;
         let (inner, ours) = (Arc::clone(room), Arc::clone(seat));
@@ -148,7 +150,7 @@ impl Question {
             answer
         });
         let left = (&mut leaving).now_or_never();
-        // A grant that is here by now is given back all the same, when the call leaves the room.
+        // A grant that has arrived by now is still given back, when the call leaves the room.
         let _ = seat.settle(State::Held(standing));
         let left = if let Some(left) = left {
             left

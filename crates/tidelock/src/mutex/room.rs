@@ -1,4 +1,4 @@
-//! The waiting room of one process: who asks, who waits, and who is handed what.
+//! The waiting room of one process: its calls that ask or wait, and the delivery of grants to them.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,12 +21,12 @@ use crate::sent::{Sent, in_task};
 use crate::tidelock::World;
 use crate::time::{Clock, SECOND, Tick};
 
-/// The first pause after a request that was not answered; it doubles.
+/// The first pause after a request without an answer; it doubles.
 pub(crate) const RETRY: Duration = Duration::from_millis(50);
 
 type Seats = HashMap<Token, Arc<Seat>, BuildHasherDefault<TokenHasher>>;
 
-/// Tokens are random already.
+/// A hasher for tokens, which are random already.
 #[derive(Debug, Default)]
 struct TokenHasher(u64);
 
@@ -42,7 +42,7 @@ impl Hasher for TokenHasher {
     }
 
     fn write_u128(&mut self, token: u128) {
-        // The half that the operating system's keys went into.
+        // The half that depends on the keys of the operating system.
         self.0 = u64::try_from(token >> 64).unwrap_or_default();
     }
 }
@@ -54,7 +54,7 @@ pub(crate) struct Room {
     clock: Clock,
     lifecycle: Lifecycle,
     spawner: Arc<Spawner>,
-    /// Every call that asks, waits or has a guard: what comes for another token is given back.
+    /// Every call that asks, waits or has a guard. A grant for any other token is given back.
     seats: Mutex<Seats>,
     pub(crate) halls: Halls,
     agenda: Arc<Agenda>,
@@ -104,7 +104,7 @@ impl Room {
         self.agenda.remove(entry);
     }
 
-    /// Carries out what is due.
+    /// Starts a piece of work from the agenda.
     pub(crate) fn attend(&self, item: Item) {
         match item {
             Item::Refresh(tag) => self.background(self.this().refresh(tag)),
@@ -117,11 +117,11 @@ impl Room {
         }
     }
 
-    /// Runs `future` to its end, whoever goes on meanwhile. In process it ends before this returns, so that a guard can
-    /// be dropped on a thread without a runtime.
+    /// Runs `future` to its end, independently of the caller. In process it ends before this returns, so that a guard
+    /// can be dropped on a thread without a runtime.
     pub(crate) fn background(&self, future: impl Future<Output = ()> + Send + 'static) {
         if self.store.is_shared() {
-            // Without a runtime, which is gone then, the lease ends what cannot be told.
+            // If the runtime is gone, the backend is not told, and the lease ends the grant.
             self.spawner.spawn(future);
             return;
         }
@@ -131,7 +131,7 @@ impl Room {
         }
     }
 
-    /// A request that, once polled, is carried out even if nobody polls it again.
+    /// Runs a request that, once polled, completes even if nobody polls it again.
     pub(crate) async fn in_task<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T>> + Send + 'static,
@@ -139,12 +139,12 @@ impl Room {
         in_task(&self.spawner, Box::pin(future)).await
     }
 
-    /// A request that, once polled, is carried out even if it is dropped.
+    /// Runs a request that, once polled, completes even if it is dropped.
     pub(crate) fn sent<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Sent<T> {
         Sent::new(Box::pin(future), &self.spawner)
     }
 
-    /// Carries out a step and hands on what it gave to a waiter of this process.
+    /// Runs a step and delivers the grant if the step gave the resource to a waiter of this process.
     pub(crate) async fn step(&self, spot: &Spot, step: Step, effort: Effort) -> Result<Outcome> {
         let start = Moment::of(&self.clock);
         let Answer { outcome, handed, offered } = self.store.step(spot, step, effort).await?;
@@ -162,7 +162,7 @@ impl Room {
         let grant = Grant { fence: handed.fence, left, start, answered: Moment::of(&self.clock) };
         let unwanted = match self.seat(handed.token) {
             None => Unwanted::GiveBack,
-            // Its own question tells what is left of the grant now.
+            // Repeating the waiter's request tells what is left of the grant now.
             Some(seat) if grant.is_stale() => {
                 self.background(self.this().ask(seat, Duration::ZERO));
                 Unwanted::No
@@ -175,7 +175,8 @@ impl Room {
         self.halls.granted(self, spot, start.tick, left);
     }
 
-    /// Leaves the queue, the offer or the grant that a forgotten token may have for so long.
+    /// Takes a token without a call out of the queue, and gives back an offer or grant that it may have. `lasts`
+    /// bounds how long it may have one.
     pub(crate) fn give_back(&self, spot: &Spot, token: Token, lasts: Duration) {
         self.leave(spot, Ask { token, lease: 0, owner: String::new() }, lasts);
     }
@@ -184,7 +185,8 @@ impl Room {
         self.leave(&seat.spot, seat.ask.clone(), Duration::from_millis(seat.ask.lease));
     }
 
-    /// Leaves in the background: until that is answered, or whatever the token may have is over, which `lasts` from now.
+    /// Leaves in the background. Retries until there is an answer, or until `lasts` has passed, when nothing that the
+    /// token may have is left.
     fn leave(&self, spot: &Spot, ask: Ask, lasts: Duration) {
         let (room, spot, over) = (self.this(), spot.clone(), self.clock.tick().plus(lasts));
         self.background(async move {
@@ -198,7 +200,7 @@ impl Room {
         });
     }
 
-    /// Repeats a step that ends a grant until it is answered, or the grant is over by itself.
+    /// Retries a step that ends a grant until there is an answer or the grant has ended by itself.
     pub(crate) async fn insist(&self, spot: &Spot, step: &Step, over: impl Fn() -> Tick + Send) {
         let mut pauses = Pauses::new(RETRY, SECOND);
         while self.clock.tick() < over() {
@@ -218,7 +220,7 @@ impl Room {
         self.seats().get(&token).cloned()
     }
 
-    /// Forgets a call: its guard, if it had one, is finished.
+    /// Forgets a call whose guard, if it had one, is finished.
     pub(crate) fn forget(&self, token: Token) {
         self.seats().remove(&token);
     }
@@ -227,12 +229,13 @@ impl Room {
         self.seats.lock().expect("no code panics while it holds this lock")
     }
 
-    /// The end of the holder's lease came nearer by a request of this process. Whoever is asking may be told the later one yet.
+    /// A request of this process shortened the holder's lease. A request in flight may still be answered with the
+    /// later deadline.
     pub(crate) fn came_nearer(&self, tag: &str) {
         self.seats().values().filter(|seat| *seat.spot.tag == *tag).for_each(|seat| seat.doubt_answer());
     }
 
-    /// Asks for the resource on behalf of a call, and again while that is called for.
+    /// Requests the resource on behalf of a call, and repeats that while necessary.
     pub(crate) async fn ask(self: Arc<Self>, seat: Arc<Seat>, within: Duration) {
         if !seat.begin_asking() {
             return;
@@ -242,7 +245,7 @@ impl Room {
         loop {
             let (mut answer, mut answered) = self.ask_once(&seat, start, limit).await;
             if is_stale(&answer, start, answered) {
-                // What was granted is still ours; this answer tells what is left of it.
+                // The resource is still granted to this call; the second answer tells how much of the lease is left.
                 start = answered;
                 seat.has_grant();
                 (answer, answered) = self.ask_once(&seat, start, limit).await;
@@ -290,7 +293,7 @@ impl Room {
         }
     }
 
-    /// Enters the room; the call leaves it when the returned value is dropped.
+    /// Registers a call. It leaves the room when the returned value is dropped.
     pub(crate) fn enter(&self, spot: Spot, ask: Ask, wait: bool) -> Entered {
         let seat = Arc::new(Seat::new(spot, ask, wait));
         self.seats().insert(seat.ask.token, Arc::clone(&seat));
@@ -321,7 +324,7 @@ impl Drop for Room {
     }
 }
 
-/// Whether it is a grant whose answer took so long that it proves hardly anything.
+/// Whether this is a grant whose answer took so long that it proves hardly anything.
 fn is_stale(answer: &Result<Outcome>, start: Moment, answered: Moment) -> bool {
     match *answer {
         Ok(Outcome::Granted { fence, left }) => {
@@ -331,7 +334,7 @@ fn is_stale(answer: &Result<Outcome>, start: Moment, answered: Moment) -> bool {
     }
 }
 
-/// A call that is in the room.
+/// A call that is in the room; dropping it leaves the room.
 #[derive(Debug)]
 pub(crate) struct Entered {
     pub(crate) room: Arc<Room>,

@@ -1,4 +1,4 @@
-//! One waiting `lock` call, as the call and the library's tasks share it.
+//! One `lock` or `try_lock` call, shared by the call and the library's tasks.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,55 +10,55 @@ use crate::mutex::store::{Ask, Spot};
 use crate::proof::{Moment, Proof};
 use crate::time::Tick;
 
-/// A grant as an answer told it.
+/// A grant, as an answer reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) fence: u64,
     pub(crate) left: Duration,
-    /// Before the request whose answer it is was sent.
+    /// Before the request was sent.
     pub(crate) start: Moment,
-    /// When the answer was here: what the backend calls the deadline is not after `answered + left`.
+    /// When the answer arrived. The backend's deadline is not after `answered + left`.
     pub(crate) answered: Moment,
 }
 
 impl Grant {
-    /// Whether the answer took so long that its proof is over, or as good as over: longer than is left of it.
+    /// Whether the answer took longer than its proof still lasts: the proof is over, or nearly so.
     pub(crate) fn is_stale(&self) -> bool {
         let proof = Proof::new(self.start, self.left);
         proof.left(self.answered) < proof.left(self.start) / 2
     }
 
-    /// Whether its proof ended since the answer was here.
+    /// Whether the proof ended after the answer had arrived.
     pub(crate) fn ran_out(&self, now: Moment) -> bool {
         let proof = Proof::new(self.start, self.left);
         proof.left(now).is_zero() && !proof.left(self.answered).is_zero()
     }
 }
 
-/// How a waiter stood when the backend was last heard.
+/// A waiter's situation, as of the backend's last answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// Of the holder, as far as it is known.
+    /// The holder's deadline as far as it is known.
     pub(crate) deadline: Tick,
     pub(crate) waiting: u64,
 }
 
-/// Where a call stands.
+/// The state of a call.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// The first question is not answered.
+    /// The first request has no answer yet.
     Asking,
-    /// In the queue since a request that began at `since`.
+    /// In the queue since a request that was sent at `since`.
     Waiting { standing: Standing, since: Tick },
-    /// The backend could not be asked.
+    /// The backend could not be reached.
     Failing(Error),
     /// The backend refused.
     Refused(Error),
     /// Not granted, and not in the queue.
     Held(Standing),
-    /// The queue has no place.
+    /// The queue is full.
     Full(u64),
-    /// Granted, and not yet taken by the call.
+    /// Granted, but the call has not picked up the grant yet.
     Granted(Grant),
     /// The call has a guard with this fence.
     Taken(u64),
@@ -79,15 +79,16 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 struct Talk {
     state: State,
-    /// A question is under way. There is never more than one: a late second could take the resource after its release.
+    /// Whether a request is in flight. There is never more than one: a late second request could take the resource
+    /// after its release.
     asking: bool,
-    /// The answer under way may be older than an offer that came meanwhile.
+    /// Whether to repeat the request, because the answer in flight may be older than an offer that came meanwhile.
     again: bool,
-    /// A question of it may have reached the backend.
+    /// Whether a request of this call may have reached the backend.
     sent: bool,
 }
 
-/// What to do with an answer that the call does not want any more.
+/// What to do with an answer for a call that no longer wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unwanted {
     No,
@@ -100,7 +101,7 @@ impl Seat {
         Self { spot, ask, wait, state: Mutex::new(talk), changed: Notify::new() }
     }
 
-    /// Whether the caller may ask now. If not, the one who asks does it again.
+    /// Whether the caller may send a request now. If one is in flight already, its sender repeats it.
     pub(crate) fn begin_asking(&self) -> bool {
         let mut talk = self.lock();
         let over = matches!(talk.state, State::Taken(_) | State::Granted(_) | State::Gone);
@@ -110,13 +111,13 @@ impl Seat {
         may
     }
 
-    /// The answer on its way may be older than what was heard since: then it is asked again.
+    /// The answer in flight may be older than what has been learnt since: repeat the request after it.
     pub(crate) fn doubt_answer(&self) {
         let mut talk = self.lock();
         talk.again |= talk.asking;
     }
 
-    /// Whether to ask once more.
+    /// Whether to send the request once more.
     pub(crate) fn end_asking(&self) -> bool {
         let mut talk = self.lock();
         let again = talk.again && matches!(talk.state, State::Waiting { .. } | State::Failing(_));
@@ -131,7 +132,7 @@ impl Seat {
             State::Taken(fence) => {
                 return if grant.fence > *fence { Unwanted::GiveBack } else { Unwanted::No };
             }
-            // Two answers about one grant: the first proves as much.
+            // Two answers about the same grant: the first one proves as much.
             State::Granted(known) if grant.fence <= known.fence => return Unwanted::No,
             state => *state = State::Granted(grant),
         }
@@ -139,7 +140,7 @@ impl Seat {
         Unwanted::No
     }
 
-    /// An answer told of a grant that it proves no more: the next one will.
+    /// An answer reported a grant that it no longer proves. The next answer will.
     pub(crate) fn has_grant(&self) {
         self.lock().sent = true;
     }
@@ -152,7 +153,7 @@ impl Seat {
         let is_out = !talk.sent || matches!(answer, State::Held(_) | State::Full(_));
         match &mut talk.state {
             State::Gone => return if is_out { Unwanted::No } else { Unwanted::GiveBack },
-            // An answer from before the hand-over; leaving now would end the grant.
+            // This answer is older than the hand-over. Leaving now would end the grant.
             State::Granted(_) | State::Taken(_) => return Unwanted::No,
             state => *state = answer,
         }
@@ -160,12 +161,13 @@ impl Seat {
         Unwanted::No
     }
 
-    /// Whether it stood in the queue, as far as is known.
+    /// Whether the call is in the queue, as far as is known.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.lock().state, State::Waiting { .. } | State::Failing(_))
     }
 
-    /// Whether it stood in the queue before `start`, and so an answer to a request of then must name it.
+    /// Whether the call was in the queue before `start`, so that the answer to a request sent at `start` must list
+    /// it.
     pub(crate) fn waited_before(&self, start: Tick) -> bool {
         match self.lock().state {
             State::Waiting { since, .. } => since <= start,
@@ -174,7 +176,7 @@ impl Seat {
         }
     }
 
-    /// Tells a waiter how it stands now.
+    /// Tells a waiter its current situation.
     pub(crate) fn stand(&self, standing: Standing, since: Tick) {
         let mut talk = self.lock();
         if matches!(talk.state, State::Waiting { .. } | State::Failing(_)) {
@@ -182,7 +184,7 @@ impl Seat {
         }
     }
 
-    /// Tells a waiter that the backend could not be asked.
+    /// Tells a waiter that the backend could not be reached.
     pub(crate) fn fail(&self, error: &Error) {
         let mut talk = self.lock();
         if matches!(talk.state, State::Waiting { .. } | State::Failing(_)) {
@@ -190,7 +192,7 @@ impl Seat {
         }
     }
 
-    /// What the call goes on with: a state that ends it is taken out.
+    /// The state in which the call continues. A grant or a refusal is taken out.
     pub(crate) fn look(&self) -> State {
         let mut talk = self.lock();
         match &mut talk.state {
@@ -210,12 +212,12 @@ impl Seat {
         }
     }
 
-    /// The grant that the call took is over: it is about to ask again.
+    /// The grant that the call picked up has run out, and the call is about to ask again.
     pub(crate) fn reopen(&self) {
         self.lock().state = State::Asking;
     }
 
-    /// The error of a first question that was not answered.
+    /// The error of a first request that was not answered.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.lock().state {
             State::Failing(error) => Some(error.duplicate()),
@@ -223,7 +225,7 @@ impl Seat {
         }
     }
 
-    /// Ends the call; answers whether the backend may know of it.
+    /// Ends the call. The answer says whether the backend may still have it in the queue or as holder.
     pub(crate) fn vacate(&self) -> Unwanted {
         let mut talk = self.lock();
         match std::mem::replace(&mut talk.state, State::Gone) {
@@ -232,7 +234,7 @@ impl Seat {
                 Unwanted::No
             }
             State::Held(_) | State::Full(_) => Unwanted::No,
-            // The answer under way is given back when it is here.
+            // When the answer in flight arrives, its grant is given back.
             State::Asking if talk.asking => Unwanted::No,
             State::Failing(_) if !talk.sent => Unwanted::No,
             _ => Unwanted::GiveBack,

@@ -1,6 +1,7 @@
-//! What a backend must do for a mutex: carry out single steps on the record of a resource.
+//! The backend's part of a mutex: single atomic steps on the record of a resource.
 //!
-//! Waiting, waking, renewing and proving are made of these steps, once for all backends, in the modules beside this.
+//! Waiting, waking, renewal and proof of the lease are built from these steps, once for all backends, in the sibling
+//! modules.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -18,23 +19,23 @@ use crate::runtime::BoxFuture;
 
 /// How long an offer stands before it goes to the next waiter.
 pub(crate) const CLAIM_WINDOW: Duration = Duration::from_millis(500);
-/// How long the waiters of a process live after its last word.
+/// How long the waiters of a process stay in the queue after its last request.
 pub(crate) const WAITER_LEASE: Duration = Duration::from_secs(15);
-/// How often a process says that its waiters are alive.
+/// How often a process refreshes its waiters, so that their lease does not run out.
 pub(crate) const REFRESH: Duration = Duration::from_secs(5);
 /// Waiters per resource.
 pub(crate) const MAX_WAITING: usize = 10_000;
-/// Releases per resource whose repeat is answered as the first.
+/// How many releases per resource are remembered, so that a repeated release gets the same answer as the first.
 pub(crate) const REMEMBERED: usize = 64;
 /// How long a record outlives its last deadline or waiter lease.
 pub(crate) const KEEP: Duration = crate::time::HOUR;
 
-/// 128 random bits that name one `lock` or `try_lock` call, the same in each repeat of it.
+/// 128 random bits that identify one `lock` or `try_lock` call. Retries of the call carry the same token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Token(pub(crate) u128);
 
 impl Token {
-    /// A token that nobody else has: 64 bits of a hash keyed by the operating system, 64 of the process's generator.
+    /// Draws a unique token: 64 bits of a hash keyed by the operating system, 64 of the process's generator.
     pub(crate) fn draw() -> Self {
         static KEYED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         static DRAWN: AtomicU64 = AtomicU64::new(0);
@@ -52,13 +53,13 @@ impl fmt::Debug for Token {
 /// One resource of one mutex, as a backend finds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Spot {
-    /// Injective in tenant, mutex id and resource.
+    /// Injective in tenant, mutex id and resource: two different resources never share a tag.
     pub(crate) tag: Arc<str>,
-    /// The cluster slot; zero where there is none.
+    /// The cluster slot; zero without a cluster.
     pub(crate) slot: u16,
 }
 
-/// Who asks for a resource, and for how long.
+/// A request for a resource: the caller's token, the lease it wants, and its owner name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ask {
     pub(crate) token: Token,
@@ -70,42 +71,43 @@ pub(crate) struct Ask {
 /// One atomic step. Durations are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
-    /// Take it, or join the queue if `wait`. While nobody has it, the token that released it or left last is told no: its
-    /// question was late.
+    /// Take the resource, or join the queue if `wait`. While the resource is free, the token that released it or left
+    /// last is refused: its request arrived late.
     Lock { ask: Ask, wait: bool },
     /// End the grant.
     Release { token: Token, fence: u64 },
-    /// Set the deadline of the grant to now + `lease`. The changes of one grant are numbered: one that arrives after a
-    /// later one changes nothing.
+    /// Set the deadline of the grant to now + `lease`. The changes of one grant are numbered: one that arrives after
+    /// a later one changes nothing.
     Extend { token: Token, fence: u64, lease: u64, number: u32 },
-    /// Out of the queue, or give back what the token has. A lease of 0 says that only the token is known.
+    /// Leave the queue, or give back the grant or offer of this token. A lease of 0 means that only the token is
+    /// known.
     Leave { ask: Ask },
-    /// The waiters of this process are alive.
+    /// Keep the waiters of this process alive.
     Refresh,
 }
 
-/// What a step answers.
+/// The answer of a step to its caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
-    /// [`Step::Lock`]: held under this fence, for `left` more.
+    /// [`Step::Lock`]: held under this fence, for another `left`.
     Granted { fence: u64, left: u64 },
     /// [`Step::Lock`]: in the queue, `place` waiters ahead.
     Waiting { place: u64, left: u64, waiting: u64 },
-    /// [`Step::Lock`]: not free, and not in the queue.
+    /// [`Step::Lock`]: held by somebody else, and the caller did not join the queue.
     Held { left: u64, waiting: u64 },
-    /// [`Step::Lock`]: no place in the queue.
+    /// [`Step::Lock`]: the queue is full.
     Full { waiting: u64 },
-    /// [`Step::Release`]: whether it was held until now, or until an earlier call of the same release.
+    /// [`Step::Release`]: whether the grant was held until now, or until an earlier attempt of the same release.
     Released(bool),
-    /// [`Step::Extend`]: what is left, or `None` if it is not held under this fence.
+    /// [`Step::Extend`]: what is left of the lease, or `None` if the resource is not held under this fence.
     Extended(Option<u64>),
     /// [`Step::Leave`].
     Left,
-    /// [`Step::Refresh`]: the tokens of this process that wait, in order, and the place of the first.
+    /// [`Step::Refresh`]: the tokens of this process that are in the queue, in order, and the place of the first.
     Waiters { tokens: Vec<Token>, place: u64, left: u64, waiting: u64 },
 }
 
-/// A grant that a step gave to a waiter of the process that ran it.
+/// A grant that a step gave to a waiter of the process that ran the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handed {
     pub(crate) token: Token,
@@ -122,31 +124,31 @@ pub(crate) struct Answer {
     pub(crate) offered: bool,
 }
 
-/// What a look at a resource shows.
+/// The state of a resource, as a query shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen {
-    /// Owner and what is left of the lease.
+    /// Owner, and what is left of the lease.
     pub(crate) holder: Option<(String, u64)>,
     pub(crate) waiting: u64,
     pub(crate) last_fence: Option<u64>,
 }
 
-/// How long a step may take, in real time, and whether it is sent again when its outcome is unknown.
+/// How long a step may take, in real time, and whether it is retried when its outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Effort {
-    /// Beyond the backend's request timeout, if longer.
+    /// At least this long, and at least the backend's request timeout.
     pub(crate) within: Duration,
     pub(crate) repeat: bool,
 }
 
 impl Effort {
-    /// Repeated until the request timeout.
+    /// Retried until the request timeout.
     pub(crate) const USUAL: Self = Self { within: Duration::ZERO, repeat: true };
-    /// Sent once, if there is a connection.
+    /// Sent once, and only if there is a connection.
     pub(crate) const ONCE: Self = Self { within: Duration::ZERO, repeat: false };
 }
 
-/// Hears of what happens to waiters without their asking.
+/// Receives the wake-ups for waiters of this process.
 #[cfg_attr(
     any(not(feature = "redis"), target_family = "wasm"),
     expect(dead_code, reason = "one process offers nothing to another")
@@ -154,13 +156,14 @@ impl Effort {
 pub(crate) trait Hears: Send + Sync {
     /// The waiter was given the resource.
     fn handed(&self, spot: &Spot, handed: Handed);
-    /// The resource is kept for the waiter for a short while.
+    /// The resource is reserved for the waiter for a short while.
     fn offered(&self, spot: &Spot, token: Token);
     /// Offers may have been missed.
     fn missed(&self);
 }
 
-/// Who hears, and the room that all mutexes of one opened `Tidelock` share.
+/// Connects a store to the room that all mutexes of one opened `Tidelock` share, and to the listener for its
+/// wake-ups.
 #[derive(Default)]
 pub(crate) struct Door {
     hears: Mutex<Option<Weak<dyn Hears>>>,
@@ -176,7 +179,7 @@ impl Door {
         self.hears.lock().expect("no code panics while it holds this lock").as_ref()?.upgrade()
     }
 
-    /// The room there is, or the one that `make` makes.
+    /// The existing room, or else the one that `make` creates.
     pub(crate) fn room(&self, make: impl FnOnce() -> Arc<Room>) -> Arc<Room> {
         let mut room = self.room.lock().expect("no code panics while it holds this lock");
         if let Some(room) = room.upgrade() {
@@ -196,15 +199,15 @@ impl fmt::Debug for Door {
     }
 }
 
-/// The store.
+/// What a backend implements for the mutex.
 pub(crate) trait MutexStore: Send + Sync {
-    /// Where a resource is. The address is checked; the resource is as it stands in keys.
+    /// Where a resource is stored. The address has been checked; the resource is already in the form that keys use.
     fn spot(&self, address: &Address, resource: &str) -> Spot;
-    /// Carries out one step. The future may be polled by another task than the one that made it.
+    /// Runs one step. The future may be polled by a task other than the one that created it.
     fn step(&self, spot: &Spot, step: Step, effort: Effort) -> BoxFuture<'static, Result<Answer>>;
-    /// Looks, and changes nothing.
+    /// Reads the state of the resource and changes nothing.
     fn describe(&self, spot: &Spot) -> BoxFuture<'static, Result<Seen>>;
-    /// Whether other processes wait too, so that this one must say that it is alive.
+    /// Whether other processes can wait too, so that this one must refresh its waiters.
     fn is_shared(&self) -> bool;
     fn door(&self) -> &Door;
 }

@@ -1,4 +1,4 @@
-//! A grant as its guard and the library's tasks share it: its proof, its renewal, its end.
+//! A grant, shared by its guard and the library's tasks: its proof, its renewal, its end.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct Tenure {
     renews: bool,
     state: Mutex<State>,
     changed: Notify,
-    /// One change of the lease at a time, so that the proof follows the order of the backend.
+    /// Serializes changes of the lease, so that the proof follows the backend's order.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -43,19 +43,19 @@ struct State {
     end: Option<GrantEnd>,
     failures: u32,
     planned: Option<Entry>,
-    /// While it is held, if somebody listens.
+    /// The running measurement of how long it is held, if there is a recorder.
     held: Option<Going>,
     /// Whether it was counted as released or lost.
     counted: bool,
 }
 
 impl State {
-    /// A change that was not answered by now may have been carried out until now.
+    /// A change without an answer may have been carried out at any time until now.
     fn in_doubt(&mut self, now: Tick, lease: Duration) {
         self.over = self.over.max(now.plus(lease));
     }
 
-    /// How it ended, if it did by now.
+    /// How the grant ended, if it has ended by now.
     fn end(&mut self, now: Moment) -> Option<GrantEnd> {
         if self.end.is_none() && self.proof.left(now).is_zero() {
             self.end = Some(GrantEnd::Unproven);
@@ -88,7 +88,7 @@ impl Tenure {
             changed: Notify::new(),
             changing: tokio::sync::Mutex::default(),
         });
-        // What is left may be less than the lease, where the answer to the first question was lost.
+        // Less than the lease may be left if the answer to the first request was lost.
         tenure.plan(grant.start.tick.plus(grant.left.saturating_sub(lease / 3 * 2)));
         tenure
     }
@@ -123,7 +123,7 @@ impl Tenure {
         self.ended(Moment::of(self.room.clock()))
     }
 
-    /// How it ended, if it did by `now`. Whoever sees first that it is lost counts it.
+    /// How the grant ended, if it has by `now`. The first caller that sees the loss counts it.
     fn ended(&self, now: Moment) -> Option<GrantEnd> {
         let end = self.lock().end(now);
         if end.is_some_and(|end| end != GrantEnd::Finished) {
@@ -132,7 +132,7 @@ impl Tenure {
         end
     }
 
-    /// It is held no more; with `counter`, what has become of it, of which the first counts.
+    /// Records that the grant is over. Only the first `counter` is counted.
     fn over(&self, counter: Option<Measure>) {
         if !MEASURES {
             return;
@@ -156,7 +156,7 @@ impl Tenure {
                 return end;
             }
             let until = self.lock().proof.until();
-            // Looks once a second, because timers stand still while a machine sleeps.
+            // Checks once a second, because timers stop while a machine sleeps.
             let next = until.min(now.tick.plus(SECOND));
             tokio::select! {
                 biased;
@@ -166,7 +166,7 @@ impl Tenure {
         }
     }
 
-    /// Ends it for a reason that is not known yet; the first reason stays.
+    /// Ends the grant with this reason, unless it has ended already.
     fn finish(&self, end: GrantEnd) {
         let mut state = self.lock();
         if state.end(Moment::of(self.room.clock())).is_none() {
@@ -207,7 +207,7 @@ impl Tenure {
             return;
         }
         let Ok(changing) = self.changing.try_lock() else {
-            // An extension is under way, and will have planned the next renewal.
+            // An extension is in flight. If it succeeds, it plans the next renewal itself.
             self.plan(self.room.clock().tick().plus(RETRY));
             return;
         };
@@ -229,7 +229,7 @@ impl Tenure {
                     state.failures += 1;
                     state.failures
                 };
-                // It doubles up to a sixth of the lease.
+                // The pause doubles up to a sixth of the lease.
                 let longest = (lease / 6).max(Duration::from_millis(1));
                 let pause = RETRY.saturating_mul(1 << failures.min(16)).min(longest);
                 self.plan(self.room.clock().tick().plus(spread(pause)));
@@ -266,7 +266,7 @@ impl Tenure {
             self.room.came_nearer(tag);
         }
         self.room.halls.holder_until(&self.room, tag, start.tick.plus(left));
-        // Who sleeps until the old end looks again.
+        // Wakes tasks that sleep until the previous deadline.
         self.changed.notify_waiters();
         self.plan(start.tick.plus(lease / 3));
     }
@@ -276,7 +276,7 @@ impl Tenure {
         self.finish(GrantEnd::NotOwner);
     }
 
-    /// Sets the lease anew; the request is carried out even if the returned future is dropped once it was polled.
+    /// Sets the lease anew. Once polled, the request completes even if the returned future is dropped.
     pub(crate) async fn extend(self: &Arc<Self>, lease: Duration) -> Result<bool> {
         self.room.in_task(Arc::clone(self).extend_in_turn(lease)).await
     }
@@ -290,7 +290,8 @@ impl Tenure {
             return Ok(false);
         }
         let start = Moment::of(self.room.clock());
-        // From when it is sent it may be carried out: until the answer, the shorter of both leases is what is certain.
+        // The extension may take effect at any time from when it is sent. Until the answer, only the shorter of the
+        // two leases is certain.
         self.lock().proof.shorten(start, lease);
         self.changed.notify_waiters();
         let answer = self.extend_to(lease, Effort::USUAL).await;
@@ -306,7 +307,7 @@ impl Tenure {
                 Ok(false)
             }
             Err(error) => {
-                // It may have been carried out, or may yet be.
+                // The extension may have been carried out, or may be carried out later.
                 let mut state = self.lock();
                 state.in_doubt(self.room.clock().tick(), lease);
                 state.lease = state.lease.min(lease);
@@ -317,7 +318,7 @@ impl Tenure {
         }
     }
 
-    /// Ends the grant, and asks the backend whether it lasted until now.
+    /// Ends the grant, and asks the backend whether the lease lasted until now.
     pub(crate) async fn release(self: Arc<Self>, hold: Option<Hold>) -> Result<Release> {
         self.finish(GrantEnd::Finished);
         match self.release_once().await {
@@ -329,7 +330,7 @@ impl Tenure {
                 Ok(release)
             }
             Err(error) => {
-                // What the repeated release finds is not told.
+                // The outcome of the repeated release is reported to nobody, so count a release.
                 self.over(Some(Measure::Released));
                 let room = Arc::clone(&self.room);
                 room.background(self.release_later(hold));
@@ -360,7 +361,7 @@ impl Tenure {
     /// As [`Tenure::release`], for a guard that is dropped.
     pub(crate) fn release_in_background(self: Arc<Self>, hold: Option<Hold>) {
         let room = Arc::clone(&self.room);
-        // Before the request, so that nobody sees it held by a guard that is gone.
+        // Ends the grant before the request is sent, so that nobody sees it held by a guard that is gone.
         self.finish(GrantEnd::Finished);
         room.background(async move {
             if let Err(error) = self.release(hold).await {

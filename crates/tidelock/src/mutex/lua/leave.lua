@@ -27,13 +27,13 @@ elseif waiting > 0 then
     waiting, changed = waiting - 1, true
     forget_queue()
     if was_first then
-      -- Who is first now believes that others look before it.
+      -- The new first waiter assumes that others ask before it does.
       tell(math.huge, here)
     end
   end
 end
 if state == FREE then
-  -- A question of it that is still on its way comes too late.
+  -- A request of this token that is still in flight will arrive too late.
   token, changed = ARGV[2], true
 end
 if changed then

@@ -2,7 +2,8 @@
 --       answers who is ahead. Needs one.lua and queue.lua.
   settle(here)
 
-  -- Who was chosen by this step: a waiter of the same process, which hears of it by the reply alone, or one of another.
+  -- The waiter that this step chose: one of the same process, which learns of it only from this reply, or one of
+  -- another process.
   local function chosen()
     return handed and struct.pack('>c16I8I8', handed[1], handed[2], handed[3]) or (offered and '\1' or '')
   end

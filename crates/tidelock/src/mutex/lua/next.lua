@@ -1,6 +1,7 @@
 -- part: the answer of a step that may have chosen who is next. Needs queue.lua.
 
--- Adds who was chosen by this step: a waiter of the same process, which hears of it by the reply alone, or one of another.
+-- Appends the waiter that this step chose: one of the same process, which learns of it only from this reply, or one
+-- of another process.
 local function with_next(reply)
   if handed then
     reply[#reply + 1] = handed[1]

@@ -30,8 +30,9 @@ local function first_waiter()
   return redis.call('ZRANGEBYSCORE', QUEUE, '1', '+inf', 'LIMIT', '0', '1')[1]
 end
 
--- The first waiter would look at `before`. If that is after the deadline, one in another process is woken unless it would
--- ask in time by itself: asking, it learns its place and the deadline.
+-- Wakes the first waiter if it belongs to another process and would ask too late. It plans to ask at `before`. It
+-- needs no wake-up if that is not after the deadline, or if its regular refresh comes before the deadline. When it
+-- asks, it learns its place and the deadline.
 local function tell(before, here)
   if waiting == 0 or deadline >= before or deadline - now >= REFRESH then
     return
@@ -45,9 +46,9 @@ local function tell(before, here)
   end
 end
 
--- Gives the resource to the first waiter that is there. `here` is the channel of the process that runs this step.
+-- Gives the resource to the first waiter that is alive. `here` is the channel of the process that runs this step.
 local function next_holder(here)
-  -- Of an offer nobody was told.
+  -- No waiter was told about an offer.
   local before = state == OFFERED and math.huge or deadline
   state, token, process, owner = FREE, NOBODY, '', ''
   handed, offered, changed = nil, false, true
@@ -82,7 +83,7 @@ local function next_holder(here)
   forget_queue()
 end
 
--- What every step begins with.
+-- Ends what has expired. Every step begins with this.
 local function settle(here)
   if state == FREE then
     if waiting > 0 then
@@ -106,7 +107,7 @@ local function settle(here)
   next_holder(here)
 end
 
--- The waiters of the process live for a while more.
+-- Keeps the waiters of the process alive for another waiter lease.
 local function keep_alive(here)
   redis.call('ZREMRANGEBYSCORE', QUEUE, -now, '0')
   redis.call('ZADD', QUEUE, -(now + WAITER_LEASE), here)

@@ -1,8 +1,9 @@
 -- part: the record of one resource as it is stored. Needs time.lua. Defines no function: the plain cases, which go without
 --       queue.lua, would pay for it.
 -- LOCK     prefix:{tag}:lock: version, state, last fence, deadline in ms, number of waiters, last place given, token of
---          the holder, or, where there is none, the one that released or left last, fence of the last release, number of
---          those before it modulo 63, number of the last change of the deadline, channel of the process it is offered to, owner
+--          the holder, or, while there is none, of the caller that released or left last, fence of the last release,
+--          number of releases before that one modulo 63, number of the last change of the deadline, channel of the process
+--          it is offered to, owner
 -- QUEUE    prefix:{tag}:queue: a waiter by its place (score >= 1: token, lease in ms, channel of its process, owner), or
 --          a process by its channel (score < 0: minus the instant in ms until which its waiters live)
 local FREE, HELD, OFFERED = 0, 1, 2
@@ -18,7 +19,7 @@ if stored then
   end
   state, fence, deadline, waiting, places, token, freed, turn, changes, process, owner = struct.unpack(RECORD, stored, 2)
 else
-  -- A record that was evicted leaves its queue behind; the waiters in it still come first.
+  -- If a record was evicted, its queue remains; the waiters in it still come first.
   waiting = redis.call('ZCOUNT', QUEUE, '1', '+inf')
   if waiting > 0 then
     places = tonumber(redis.call('ZREVRANGE', QUEUE, '0', '0', 'WITHSCORES')[2])

@@ -1,6 +1,6 @@
 -- part: release where it is not plain: ends a grant and gives the resource to the next waiter. Needs one.lua and lock.lua,
 --       which ends the other requests.
-  -- No grant has the fence 0, which stands for none.
+  -- No grant has fence 0; a release with fence 0 matches nothing.
   local released = releases or (number > 0 and freed == number)
   if releases then
     next_holder(here)

@@ -1,15 +1,15 @@
-//! The table of the contract, line by line; the differential test compares the rest.
+//! The rules of the contract, one by one. The differential test covers the rest.
 
 use super::*;
 use crate::time::SECOND;
 
 const START: u64 = 1_000_000_000_000;
-/// The process that runs the steps, one that listens, and one that does not.
+/// The process that runs the steps, one that listens for wake-ups, and one that does not.
 const HERE: &str = "here";
 const THERE: &str = "there";
 const DEAF: &str = "deaf";
 
-/// A resource, the time, and who was woken.
+/// A resource, the time, and the wake-ups so far.
 #[derive(Default)]
 struct Bench {
     resource: Resource,
@@ -141,7 +141,7 @@ fn a_lapsed_offer_takes_all_waiters_of_its_process_out() {
     let answer = bench.by(HERE, &Step::Refresh);
     assert_eq!(answer.handed.map(|handed| handed.token), Some(Token(4)));
     assert_eq!(bench.seen().waiting, 0);
-    // Thawed, the process joins at the end.
+    // After it thaws, the process joins at the end of the queue.
     assert_eq!(bench.lock(THERE, 3), waits(0, 10_000, 1));
 }
 
@@ -230,7 +230,7 @@ fn a_question_that_comes_after_the_release_is_told_no() {
     let fence = bench.fence(HERE, 1);
     bench.release(HERE, 1, fence);
     assert_eq!(bench.lock(HERE, 1), Outcome::Held { left: 0, waiting: 0 });
-    // One that was given up before it arrived.
+    // The same holds for a call that was given up before its request arrived.
     bench.by(HERE, &Step::Leave { ask: ask(2) });
     assert_eq!(bench.lock(HERE, 2), Outcome::Held { left: 0, waiting: 0 });
     assert_eq!((bench.seen().holder, bench.seen().waiting), (None, 0));
@@ -257,7 +257,7 @@ fn who_waits_elsewhere_is_woken_when_the_deadline_comes_nearer() {
         std::mem::take(&mut bench.woken).len()
     };
     assert_eq!([extend(1, 60_000), extend(2, 5_000), extend(3, 4_999), extend(4, 5_000)], [0, 0, 1, 0]);
-    // The next one here has it for a shorter time than those behind it know of.
+    // The next holder in this process has it for less time than the waiters behind it expect.
     let mut bench = Bench::default();
     let fence = bench.fence(HERE, 1);
     bench.by(HERE, &Step::Lock { ask: Ask { lease: 100, ..ask(2) }, wait: true });
