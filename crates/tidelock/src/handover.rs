@@ -1,9 +1,9 @@
-//! Hand-over under leases: who waits, who holds, who works.
+//! Hand-over under leases: waiters, holders and workers.
 //!
-//! Written once for all that hands things over: a queue its messages, a group its events (of a topic, or of a job). Here
-//! all are *messages*. Between this and a primitive stands one small trait, [`Source`], with one instance per queue and
-//! per group and process. Jobs use the receiving half of it: the line of those who wait, and the pump that takes for
-//! them.
+//! Written once for everything that is handed over: the messages of a queue, and the events of a group (of a topic,
+//! or of a job). Here all of them are called *messages*. A primitive implements one small trait, [`Source`], with one
+//! instance per process for each queue or group. Jobs use only the receiving half: the line of waiters and the pump
+//! that takes for them.
 
 mod background;
 pub(crate) mod cursor;

@@ -1,4 +1,4 @@
-//! A worker in the background, as its owner has it: seen, stopped, and asked for its report.
+//! A worker in the background, as its owner sees it: its statistics, stopping it, and its final report.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,18 +11,19 @@ use super::site::Site;
 use crate::error::{Error, Result};
 use crate::opaque::opaque;
 
-/// What a running worker is seen and stopped by, without its value type.
+/// Statistics and stop signal of a running worker, without its value type.
 pub(crate) trait Control<Stats>: Send + Sync {
-    /// The stop signal; `grace` overrides `shutdown_grace`, and that of an earlier signal if it ends sooner.
+    /// Gives the stop signal. `grace` overrides `shutdown_grace`, and the grace of an earlier signal if it ends
+    /// sooner.
     fn stop(&self, grace: Option<Duration>);
     fn stats(&self) -> Stats;
 }
 
 opaque!(Control<Stats>);
 
-/// What a worker tells at its end.
+/// A worker's final report.
 pub(crate) trait Report: Default + Send + 'static {
-    /// Why it ended before it was told to.
+    /// Why the worker ended before it was told to.
     fn error(&mut self) -> &mut Option<Error>;
 
     fn of_failure(error: Error) -> Self {
@@ -32,10 +33,10 @@ pub(crate) trait Report: Default + Send + 'static {
     }
 }
 
-/// A worker that runs as a task. Dropping it is the stop signal without waiting for the end.
+/// A worker that runs as a task. Dropping it gives the stop signal without waiting for the end.
 #[derive(Debug)]
 pub(crate) struct Background<Stats, R> {
-    /// `None`: it did not start.
+    /// `None` if it did not start.
     control: Option<Arc<dyn Control<Stats>>>,
     end: End<R>,
 }
@@ -56,7 +57,7 @@ impl<Stats: Default, R: Report> Background<Stats, R> {
         let (ended, end) = oneshot::channel();
         let started = site.world.spawner.spawn(async move {
             let report = engine.await;
-            // Nobody waits for the report of a worker that was dropped.
+            // Nobody waits for the report of a worker whose handle was dropped.
             let _ = ended.send(report);
         });
         if started {
@@ -66,12 +67,12 @@ impl<Stats: Default, R: Report> Background<Stats, R> {
         Err(site.context("process", error))
     }
 
-    /// One that did not start.
+    /// A worker that did not start.
     pub(crate) fn failed(error: Error) -> Self {
         Self { control: None, end: End::Come(Some(R::of_failure(error))) }
     }
 
-    /// Waits for `stop`, and for the end.
+    /// Waits until `stop` resolves, then for the worker's end.
     pub(crate) async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<R> {
         let mut stop = pin!(stop);
         tokio::select! {
@@ -95,10 +96,10 @@ impl<Stats: Default, R: Report> Background<Stats, R> {
         self.control.as_ref().map(|control| control.stats()).unwrap_or_default()
     }
 
-    /// Resolves when it has ended.
+    /// Resolves when the worker has ended.
     pub(crate) async fn ended(&mut self) {
         if let End::Awaited(end) = &mut self.end {
-            // Without a report its runtime has ended, and the worker with it.
+            // Without a report, its runtime has ended, and the worker with it.
             let report = end.await.unwrap_or_else(|_| R::of_failure(Error::shutting_down("process")));
             self.end = End::Come(Some(report));
         }

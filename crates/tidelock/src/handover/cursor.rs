@@ -1,18 +1,18 @@
-//! Where a listing goes on: the place of its last item.
+//! Where a listing continues: the position of its last item.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// The place of the last item of a page, written into page tokens.
+/// The position of the last item of a page, written into page tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cursor {
-    /// Deliverable: priority rank (0 is highest), standing time, order among those of the same time.
+    /// Deliverable: priority rank (0 is highest), standing time, order among those with the same time.
     Ready(u8, u64, u64),
-    /// Blocked: the order in which it joined, its ordering key.
+    /// Blocked: the order in which it joined its line, its ordering key.
     Blocked(u64, String),
-    /// Delayed, leased, ended: the instant it is listed by, id.
+    /// Delayed, leased, ended: the instant that the listing is sorted by, id.
     At(u64, u64),
 }
 

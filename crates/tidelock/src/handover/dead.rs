@@ -1,4 +1,4 @@
-//! What requests on dead letters have in common.
+//! What requests on dead letters share.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How a worker comes to its end: the order to stop, the grace of its handlers, and the time for its last settles.
+//! How a worker ends: the order to stop, the grace of its handlers, and the time for its last settles.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,12 +8,13 @@ use super::site::Site;
 use crate::runtime::{self, BoxFuture};
 use crate::time::Tick;
 
-/// How long handlers that are dropped may take to let go, of real time: one that never yields cannot be dropped.
+/// How long dropped handlers may take to let go, in real time. A handler that never yields cannot be dropped.
 const LET_GO: Duration = Duration::from_millis(500);
-/// How long the last settles may take after the grace, of real time: a server that is away is not waited for any longer.
+/// How long the last settles may take after the grace, in real time, so that an unreachable server does not delay the
+/// end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// The order to take nothing more, given by a handle, a failure or a shutdown.
+/// The order to take no more work, given by a handle, a failure or a shutdown.
 #[derive(Debug, Default)]
 pub(crate) struct StopOrder {
     signal: Signal,
@@ -25,7 +26,7 @@ impl StopOrder {
         self.signal.give();
     }
 
-    /// With a grace that overrides that of the plan, and that of an earlier order if it ends sooner.
+    /// Gives the order with a grace that overrides that of the plan, and that of an earlier order if it ends sooner.
     pub(crate) fn give_with(&self, site: &Site, grace: Option<Duration>) {
         if let Some(grace) = grace {
             let end = site.tick().plus(grace);
@@ -43,42 +44,42 @@ impl StopOrder {
         self.signal.given().await;
     }
 
-    /// When the handlers are to be dropped, where an order said it.
+    /// When the handlers must be dropped, if an order said so.
     fn drop_at(&self) -> Option<Tick> {
         *self.drop_at.lock().expect("no code panics while it holds this lock")
     }
 }
 
-/// The end of a worker, as far as it has come.
+/// The phase of a worker's end.
 #[derive(Default)]
 pub(crate) enum Ending {
     #[default]
     None,
-    /// The handlers may go on until then.
+    /// Handlers may continue until this instant.
     Grace(Tick, BoxFuture<'static, ()>),
-    /// They may let go until then.
+    /// Dropped handlers may let go until the timer fires.
     LetGo(BoxFuture<'static, ()>),
-    /// What they said may be settled until then.
+    /// Remaining settles may be sent until the timer fires.
     LastWords(BoxFuture<'static, ()>),
 }
 
-/// What is over.
+/// The phase that has ended, and what follows.
 pub(crate) enum Over {
-    /// The handlers are dropped, and what each had is given back when it is gone.
+    /// The handlers are dropped, and each one's message is given back when the handler is gone.
     Grace,
-    /// What the others have is given back all the same.
+    /// The messages of the handlers that remain are given back anyway.
     LetGo,
-    /// What could not be settled is left.
+    /// What has not been settled by now stays unsettled.
     LastWords,
 }
 
 impl Ending {
-    /// The grace begins; `usual` counts where the order said nothing.
+    /// Starts the grace; `usual` applies if the order had no grace of its own.
     pub(crate) fn begin(&mut self, site: &Site, order: &StopOrder, usual: Duration) {
         self.grace_until(site, order.drop_at().unwrap_or_else(|| site.tick().plus(usual)));
     }
 
-    /// A shutdown of everything, or a second order, may leave less time than the first one did.
+    /// Shortens the grace: a shutdown of everything, or a second order, may leave less time than the first order.
     pub(crate) fn shorten(&mut self, site: &Site, order: &StopOrder) {
         let Self::Grace(until, _) = self else { return };
         let until = *until;
@@ -93,7 +94,7 @@ impl Ending {
         *self = Self::Grace(until, Box::pin(async move { clock.sleep_until(until).await }));
     }
 
-    /// Resolves when the next part of it is over. Nothing is lost if the future is dropped.
+    /// Resolves when the current phase is over. Nothing is lost if the future is dropped.
     pub(crate) async fn over(&mut self) -> Over {
         match self {
             Self::None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! What a holder has: one hand-over, until when its lease can be proven, and the receipt for it.
+//! A holder's side of a hand-over: how long its lease can be proven, and its receipt.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -23,12 +23,12 @@ pub struct Receipt {
     /// The queue, or the topic.
     #[serde(alias = "queue", alias = "topic")]
     pub(crate) object: Arc<str>,
-    /// Of a topic's.
+    /// Only for groups of a topic.
     #[serde(default)]
     pub(crate) group: Option<Arc<str>>,
     pub(crate) id: MessageId,
     pub(crate) fence: u64,
-    /// As taken, in milliseconds.
+    /// The lease with which it was taken, in milliseconds.
     pub(crate) lease: u64,
 }
 
@@ -49,15 +49,15 @@ impl Receipt {
     }
 }
 
-/// One hand-over in this process: under which fence, and until when that can be proven.
+/// One hand-over in this process: its fence, and how long its lease can be proven.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) site: Arc<Site>,
     pub(crate) id: u64,
     pub(crate) fence: u64,
-    /// As taken, in milliseconds.
+    /// The lease with which it was taken, in milliseconds.
     pub(crate) lease: u64,
-    /// Of the handle that took it.
+    /// From the handle that took it.
     pub(crate) max_nack_delay: Duration,
     state: Mutex<State>,
     moved: Notify,
@@ -65,16 +65,16 @@ pub(crate) struct Held {
 
 #[derive(Debug)]
 struct State {
-    /// Until it was seen to be over.
+    /// `None` once it was seen to be over.
     right: Option<Right>,
-    /// What it was held for has ended, or is given back: from when that is sent, somebody else may have it.
+    /// The holder has finished or given it back. From the moment that this is sent, somebody else may hold it.
     ended: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Right {
     proof: Proof,
-    /// When its lease was last asked to be set.
+    /// When the last request to set its lease was sent.
     asked: Tick,
 }
 
@@ -94,7 +94,7 @@ impl Held {
         }
     }
 
-    /// Message and hand-over in one text.
+    /// Message and hand-over as one text.
     pub(crate) fn delivery_id(&self) -> String {
         format!("{}.{}", self.id, self.fence)
     }
@@ -112,7 +112,7 @@ impl Held {
         }
     }
 
-    /// Makes a shutdown wait for it, and give it back at the end of its grace.
+    /// Makes a shutdown wait for this hand-over, and give it back at the end of the grace.
     pub(crate) fn hold(self: &Arc<Self>) -> Hold {
         let at_close = Arc::clone(self) as Arc<dyn lifecycle::GiveBack>;
         self.site.world.lifecycle.hold_until_closed("delivery", &self.site.address.id, at_close)
@@ -122,7 +122,7 @@ impl Held {
         Settle { id: self.id, fence: self.fence, action }
     }
 
-    /// A touch is about to be sent: until its answer the shorter of both leases counts.
+    /// A touch is about to be sent. Until its answer, only the shorter of the two leases is certain.
     pub(crate) fn touching(&self, asked: Moment, lease: u64) {
         if let Some(right) = &mut self.lock().right {
             right.proof.shorten(asked, Duration::from_millis(lease));
@@ -131,7 +131,7 @@ impl Held {
         self.moved.notify_waiters();
     }
 
-    /// The answer of a touch that was sent at `asked`.
+    /// Records the answer of a touch that was sent at `asked`.
     pub(crate) fn touched(&self, asked: Moment, lease: u64, held: bool) {
         let mut state = self.lock();
         // A right that was seen to be over never comes back.
@@ -139,7 +139,7 @@ impl Held {
         if !held {
             state.right = None;
         } else if asked.tick < right.asked {
-            // Another was sent since, and nobody knows which of both was carried out last.
+            // Another touch was sent since, and the order in which both were carried out is unknown.
             right.proof.shorten(asked, Duration::from_millis(lease));
         } else {
             right.proof = proof(asked, lease);
@@ -153,18 +153,18 @@ impl Held {
         self.moved.notify_waiters();
     }
 
-    /// Its holder is done with it, or is taken for it: what ends it is about to be sent.
+    /// The holder has finished, or is treated as finished: the settle that ends the hand-over is about to be sent.
     pub(crate) fn end(&self) {
         self.lock().ended = true;
         self.moved.notify_waiters();
     }
 
-    /// How long its holder may still act.
+    /// How much longer the holder may act.
     pub(crate) fn lease_left(&self) -> Duration {
         if self.lock().ended { Duration::ZERO } else { self.proven_left() }
     }
 
-    /// How long it is certain that nobody else has it before what ends it is carried out.
+    /// How long it is certain that nobody else holds it, unless the settle that ends it is carried out earlier.
     pub(crate) fn proven_left(&self) -> Duration {
         let now = Moment::of(self.site.clock());
         self.lock().right.map_or(Duration::ZERO, |right| right.proof.left(now))
@@ -179,7 +179,7 @@ impl Held {
                 state.right.filter(|right| !state.ended && !right.proof.left(now).is_zero())
             };
             let Some(Right { proof, .. }) = right else { return };
-            // Looks once a second, because timers stand still while a machine sleeps.
+            // Checks once a second, because timers stop while a machine sleeps.
             let next = proof.until().min(now.tick.plus(SECOND));
             tokio::select! {
                 () = self.site.clock().sleep_until(next) => {}
@@ -201,7 +201,7 @@ impl lifecycle::GiveBack for Held {
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             self.end();
-            // The process ends; what this leaves undone ends with the lease.
+            // The process is ending. If this fails, the lease ends the hand-over.
             let _ = self.site.settle(vec![self.settle(Action::GiveBack)]).await;
         })
     }

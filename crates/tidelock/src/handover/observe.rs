@@ -1,5 +1,5 @@
-//! What queues, groups of topics and groups on the events of jobs tell `tracing` and, with the feature, `metrics`. Costs
-//! next to nothing when nobody listens.
+//! What queues, groups of topics and groups on the events of jobs report to `tracing` and, with the feature, to
+//! `metrics`. Costs next to nothing without a subscriber or recorder.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::name;
 use crate::time::{Clock, Timestamp};
 
-/// A step of a message's way, by the names of the OpenTelemetry messaging conventions.
+/// A step in the life of a message, named by the OpenTelemetry messaging conventions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
     Send,
@@ -36,8 +36,8 @@ impl Operation {
     }
 }
 
-/// A span by the names of the OpenTelemetry messaging conventions; `of` stands between the operation's name and the
-/// destination's. `trace` is the W3C trace context of a single message, or nothing.
+/// A span named by the OpenTelemetry messaging conventions; `of` stands between the operation's name and the
+/// destination's. `trace` is the W3C trace context of a single message, or empty.
 macro_rules! messaging_span {
     (
         $target:literal, $span:literal, $names:expr, $of:literal, $site:expr, $count:expr, $id:expr, $trace:expr
@@ -66,7 +66,7 @@ macro_rules! messaging_span {
 
 pub(crate) use messaging_span;
 
-/// The span of an operation on `count` messages; `id` is that of a single known one.
+/// The span of an operation on `count` messages; `id` is the message's if there is a single known one.
 pub(crate) fn span(site: &Site, operation: Operation, count: usize, id: Option<u64>) -> tracing::Span {
     span_with(site, operation, count, id, &[])
 }
@@ -90,12 +90,12 @@ fn span_with(site: &Site, operation: Operation, count: usize, id: Option<u64>, t
     }
 }
 
-/// What a span shows of a trace context.
+/// The part of a trace context that a span shows.
 pub(crate) fn traceparent(trace: &[u8]) -> Option<&str> {
     std::str::from_utf8(trace).ok().filter(|text| !text.is_empty())
 }
 
-/// Runs a request inside `span`, which is told why it failed. No `async fn`: that would keep room for the future twice.
+/// Runs a request inside `span` and records its failure there. Not an `async fn`, which would store the future twice.
 pub(crate) fn within<T, F>(span: tracing::Span, future: F) -> impl Future<Output = Result<T>>
 where
     F: Future<Output = Result<T>>,
@@ -104,12 +104,12 @@ where
     future.inspect_err(move |error| failed(&told, error.kind().text())).instrument(span)
 }
 
-/// Tells a span why what it is of has failed.
+/// Records in a span why its operation failed.
 pub(crate) fn failed(span: &tracing::Span, why: &str) {
     span.record("error.type", why).record("otel.status_code", "ERROR");
 }
 
-/// Tells at once why a worker cannot go on.
+/// Logs at once why a worker cannot continue.
 pub(crate) fn worker_failed(site: &Site, error: &Error) {
     tracing::error!(
         messaging.destination.name = %name::shown(&site.address.id),
@@ -119,7 +119,8 @@ pub(crate) fn worker_failed(site: &Site, error: &Error) {
 }
 
 measures! {
-    /// What is measured of a queue or group: its name of a queue, of a topic, and of the events of jobs, if it can be.
+    /// The metrics of a queue or group: the name for a queue, for a topic, and for the events of jobs if it exists
+    /// there.
     pub(crate) enum Measure: (&'static str, &'static str, Option<&'static str>) {
         Sent = ("tidelock.queue.sent", "tidelock.topic.published", None),
         Received = ("tidelock.queue.received", "tidelock.topic.received", Some("tidelock.job.events.received")),
@@ -129,11 +130,11 @@ measures! {
         GivenBack = ("tidelock.queue.given_back", "tidelock.topic.given_back", Some("tidelock.job.events.given_back")),
         Stale = ("tidelock.queue.stale", "tidelock.topic.stale", Some("tidelock.job.events.stale")),
         Undecodable = ("tidelock.queue.undecodable", "tidelock.topic.undecodable", None),
-        /// Handlers.
+        /// Number of running handlers.
         Running = ("tidelock.queue.running", "tidelock.topic.running", None),
-        /// For a handler.
+        /// Time until a handler started.
         Waited = ("tidelock.queue.wait.duration", "tidelock.topic.wait.duration", None),
-        /// By a handler; counted apart, by how it ended.
+        /// Time in a handler; counted separately by outcome.
         Processed = ("tidelock.queue.process.duration", "tidelock.topic.process.duration", None),
     }
 }
@@ -145,9 +146,9 @@ pub(crate) enum Ended {
     Error,
     Timeout,
     Panic,
-    /// By a stop, before it was over.
+    /// Dropped by a stop before it had finished.
     Dropped,
-    /// The rest is of jobs.
+    /// Only jobs have the rest.
     Cancelled,
     LeaseLost,
     Rescheduled,
@@ -155,7 +156,7 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// How many there are.
+    /// The number of variants.
     pub(crate) const COUNT: usize = Self::Unencodable as usize + 1;
 
     pub(crate) fn text(self) -> &'static str {
@@ -173,7 +174,7 @@ impl Ended {
     }
 }
 
-/// Adds to a counter, labelled with the queue, with topic and group, or with job and group.
+/// Adds to a counter that is labelled with the queue, with topic and group, or with job and group.
 pub(crate) fn count(site: &Site, what: Measure, by: usize) {
     site.counters.add(what as usize, by, || named(site, what, None));
 }
@@ -185,14 +186,14 @@ fn named(site: &Site, what: Measure, ended: Option<Ended>) -> Option<Named> {
         Object::Queue => (queue, vec![("queue", id)]),
         Object::Group(group) => (topic, vec![("topic", id), ("group", Arc::clone(group))]),
         Object::JobGroup(_, group) => (events?, vec![("job", id), ("group", Arc::clone(group))]),
-        // Runs are measured by the worker of jobs.
+        // The worker of jobs measures runs itself.
         Object::Jobs => return None,
     };
     labels.extend(ended.map(|ended| ("outcome", ended.text().into())));
     Some((name.into(), labels))
 }
 
-/// A handler begins. A first delivery tells how long its message has waited for that.
+/// Records that a handler starts, and for a first delivery how long its message has waited.
 pub(super) fn begin(site: &Site, handed: &Handed) -> Option<Going> {
     let running =
         site.counters.begin(Measure::Running as usize, site.clock(), || named(site, Measure::Running, None))?;
@@ -203,12 +204,12 @@ pub(super) fn begin(site: &Site, handed: &Handed) -> Option<Going> {
     Some(running)
 }
 
-/// How long something has waited, by the clock of this process, since the backend accepted it.
+/// The time since the backend accepted something, by the clock of this process.
 pub(crate) fn waited(clock: &Clock, accepted: u64) -> Duration {
     clock.now().since(Timestamp::from_millis(accepted))
 }
 
-/// A handler has ended.
+/// Records that a handler has ended.
 pub(super) fn end(site: &Site, running: Option<Going>, ended: Ended) {
     if let Some(running) = running {
         let called = || named(site, Measure::Processed, Some(ended));
@@ -216,7 +217,7 @@ pub(super) fn end(site: &Site, running: Option<Going>, ended: Ended) {
     }
 }
 
-/// Reports a message that was dead-lettered because its bytes are no value of the consumer's type.
+/// Reports a message that was dead-lettered because its bytes do not decode to the consumer's type.
 pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
     count(site, Measure::Undecodable, 1);
     tracing::warn!(
@@ -227,7 +228,7 @@ pub(crate) fn undecodable(site: &Site, id: u64, error: &str) {
     );
 }
 
-/// What is told of a message that its handler did not finish.
+/// Logs a message that its handler did not finish.
 macro_rules! unfinished {
     ($level:ident, $site:expr, $id:expr, $error:expr, $text:literal) => {
         tracing::$level!(
@@ -241,12 +242,12 @@ macro_rules! unfinished {
     };
 }
 
-/// Reports a message that was handed out for the last time, or that its handler has given up.
+/// Reports a message that becomes a dead letter after its last delivery or because its handler rejected it.
 pub(super) fn dead_lettered(site: &Site, id: u64, error: &str) {
     unfinished!(warn, site, id, error, "a message goes to the dead letters");
 }
 
-/// Reports a message whose handler has failed, and that comes again.
+/// Reports a message that is delivered again because its handler failed.
 pub(super) fn returned(site: &Site, id: u64, error: &str) {
     unfinished!(debug, site, id, error, "a handler has failed: its message comes again");
 }

@@ -1,32 +1,34 @@
-//! Processes that wait, and who of them is woken. Part of pure models.
+//! Which processes wait, and which of them is woken. Part of pure models.
 //!
-//! One of those that wait keeps the next deadline: it is told to no other, so that one process takes when it comes.
+//! One of the waiting processes, the keeper, is responsible for the next deadline. Only the keeper is told it, so
+//! that a single process takes when the deadline comes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How long a parked process is remembered without parking again. A page is never forgotten: it is the only one there, it
-/// hears everything, and needs no timer to be heard of.
+/// How long a parked process is remembered unless it parks again. A browser page is never forgotten: it is the only
+/// process there, hears every wake-up, and so needs no timer to stay known.
 pub(crate) const PARKED: u64 = if cfg!(target_family = "wasm") { u64::MAX / 4 } else { 10_000 };
 
-/// The processes that wait for something to be handed out.
+/// The processes that wait for messages.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
-    /// (keeps the next deadline, remembered until, process), in that order: who parks looks through all of them anyway.
+    /// (is the keeper, remembered until, process), sorted. A linear search is fine: parking goes through all of them
+    /// anyway.
     parked: VecDeque<(bool, u64, Arc<str>)>,
-    /// The deadline told to the process that keeps it; `None` if there was none to tell.
+    /// The deadline that the keeper was told; `None` if there was none.
     told: Option<u64>,
     /// The earliest deadline that this step added.
     soonest: Option<u64>,
 }
 
 impl Parking {
-    /// This step added a deadline at which something may be handed out.
+    /// Records a deadline, added by this step, at which something may become deliverable.
     pub(crate) fn deadline(&mut self, at: u64) {
         self.soonest = Some(self.soonest.map_or(at, |soonest| soonest.min(at)));
     }
 
-    /// Notes that `process` waits. Answers the next deadline if it is the one that keeps it.
+    /// Registers `process` as waiting. Returns the next deadline if the process becomes the keeper.
     pub(crate) fn park(&mut self, now: u64, process: &Arc<str>, next: impl FnOnce() -> Option<u64>) -> Option<u64> {
         self.parked.retain(|(_, until, parked)| *until > now && parked != process);
         let keeps = !self.parked.iter().any(|(keeps, _, _)| *keeps);
@@ -37,13 +39,13 @@ impl Parking {
             return None;
         }
         self.told = next();
-        // What this very step added is part of what was told.
+        // A deadline that this step added is included in what was told.
         self.soonest = None;
         self.told
     }
 
-    /// Ends a step: wakes one process for each of `deliverable`, and the one that keeps the next deadline if this step
-    /// added an earlier one. `listening` tells whether a process still hears.
+    /// Ends a step: wakes one process for each of `deliverable`, and the keeper if this step added an earlier
+    /// deadline. `listening` tells whether a process still hears.
     pub(crate) fn wake(
         &mut self,
         now: u64,
@@ -58,13 +60,15 @@ impl Parking {
                 woken.push(process);
             }
         }
-        // What was told and has passed is kept by nobody: whoever kept it may have found enough and not have parked since.
+        // Nobody keeps a deadline that was told and has passed: its keeper may have found enough and not have parked
+        // again.
         let told = self.told.filter(|told| *told > now);
         if self.soonest.take().is_some_and(|soonest| told.is_none_or(|told| soonest < told)) {
             while let Some((_, until, process)) = self.parked.pop_back() {
                 if until > now && listening(&process) {
                     woken.push(process);
-                    // Nobody keeps anything until it parks anew, or another one does because it finds enough.
+                    // There is no keeper until this process parks again, or until another one becomes keeper because
+                    // this one finds enough and does not park.
                     self.told = None;
                     break;
                 }
@@ -73,7 +77,8 @@ impl Parking {
         woken
     }
 
-    /// Notes that `process` waits no more. If nobody keeps the next deadline then, this step has to find somebody.
+    /// Removes `process` from those that wait. If there is no keeper after that, this step has to wake a process for
+    /// the next deadline.
     pub(crate) fn leave(&mut self, now: u64, process: &Arc<str>, next: impl FnOnce() -> Option<u64>) {
         self.parked.retain(|(_, until, parked)| *until > now && parked != process);
         if !self.parked.iter().any(|(keeps, _, _)| *keeps) {
@@ -87,12 +92,12 @@ impl Parking {
         self.parked.is_empty()
     }
 
-    /// Ends a step where no process waits.
+    /// Ends a step while no process waits.
     pub(crate) fn nobody_waits(&mut self) {
         self.soonest = None;
     }
 
-    /// Forgets deadlines; who waits goes on waiting.
+    /// Forgets deadlines. Waiting processes go on waiting.
     pub(crate) fn clear_deadlines(&mut self) {
         self.soonest = None;
     }
@@ -117,7 +122,7 @@ mod tests {
         assert!(parking.wake(T, 0, |_| true).is_empty());
         parking.deadline(T + 40);
         assert_eq!(parking.wake(T, 0, |_| true), [process("keeper")]);
-        // Nobody keeps anything until one of them parks.
+        // There is no keeper until one of them parks.
         parking.deadline(T + 70);
         assert_eq!(parking.wake(T, 0, |_| true), [process("other")]);
         assert_eq!(parking.park(T, &process("other"), || Some(T + 40)), Some(T + 40));

@@ -1,4 +1,4 @@
-//! Receiving: one, several, or what is there now.
+//! Receiving: one message, several, or what is deliverable now.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::runtime::or_never;
 use crate::time::{SECOND, TEN_YEARS, whole_millis};
 use crate::topic::store::GapView;
 
-/// A handle that receives, and what it makes of what was handed over.
+/// A handle that receives, and how it turns what was handed over into items.
 pub(crate) trait Opening: Send + Sync + 'static {
-    /// What the stored bytes stand for.
+    /// What the stored bytes decode to.
     type Value: Send;
     /// What a receiver gets.
     type Item: Send;
 
     fn receivers(&self) -> &Arc<Receivers>;
-    /// What a receive without options of its own asks for.
+    /// The terms of a receive without options of its own.
     fn terms(&self) -> &Arc<Terms>;
     fn max_nack_delay(&self) -> Duration;
     fn decode(&self, bytes: &[u8]) -> Result<Self::Value>;
     fn item(&self, value: Self::Value, handed: Handed, held: Arc<Held>) -> Self::Item;
-    /// What a receiver gets of a message that does not decode and is in the dead letters now.
+    /// The item for a message that does not decode and has become a dead letter; `None` skips it.
     fn undecodable(&self, handed: Handed, error: &Error) -> Option<Self::Item>;
-    /// What a receiver gets of a gap.
+    /// The item for a gap; `None` skips it.
     fn gap(&self, gap: GapView) -> Option<Self::Item>;
 
     fn site(&self) -> &Arc<Site> {
@@ -48,7 +48,7 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// Checked, and completed from the handle's.
+    /// Checks the options and takes what is missing from the handle.
     pub(crate) fn terms(&self, handle: &Arc<Terms>) -> Result<Arc<Terms>> {
         check::lasting(Error::argument, "lease", self.lease)?;
         if let Some(consumer) = &self.consumer {
@@ -135,7 +135,8 @@ macro_rules! shown {
 
 pub(crate) use {shown, waits, wishes};
 
-/// Waits for the first item and takes up to `max` (at least 1) with it. Empty: nothing came until the end of the wait.
+/// Waits for the first item and takes up to `max` (at least 1) with it. The result is empty if nothing came within
+/// the wait.
 pub(crate) async fn receive<O: Opening>(
     handle: &O,
     operation: &str,
@@ -165,7 +166,7 @@ async fn receive_as<O: Opening>(handle: &O, terms: &Arc<Terms>, wait: Wait, max:
         Wait::Forever => None,
     };
     if site.source.is_local() && line.is_empty() {
-        // Nobody is overtaken, and the answer is there at the first poll.
+        // Nobody is overtaken, and the answer is ready at the first poll.
         let received = take_now(handle, terms, max).await?;
         if !received.is_empty() {
             return Ok(received);
@@ -188,7 +189,7 @@ async fn receive_as<O: Opening>(handle: &O, terms: &Arc<Terms>, wait: Wait, max:
     }
 }
 
-/// Takes what is deliverable now. What gives nothing to receive is passed over, however much.
+/// Takes what is deliverable now. Messages that yield no item are skipped, however many there are.
 async fn take_now<O: Opening>(handle: &O, terms: &Terms, max: usize) -> Result<Vec<O::Item>> {
     loop {
         let claims = claim_now(handle.site(), terms, max).await?;
@@ -216,13 +217,14 @@ pub(super) async fn claim_now(site: &Arc<Site>, terms: &Terms, max: usize) -> Re
     let claims = if site.source.is_local() {
         claiming.await
     } else {
-        // What a take brings is not lost if this future is dropped meanwhile: claims are given back, a gap is told to the next.
+        // If this future is dropped meanwhile, what the take brings is not lost: claims are given back, and the next
+        // receiver is told the gap.
         site.sent(Box::pin(claiming)).await
     };
     claims.map_err(|error| site.context("receive", error))
 }
 
-/// Decodes what was claimed. What does not decode goes to the dead letters.
+/// Decodes claimed messages. Those that do not decode become dead letters.
 async fn open<O: Opening>(handle: &O, claims: Claims) -> Vec<O::Item> {
     let mut values = Vec::with_capacity(claims.messages().len());
     let mut faults = Vec::new();
@@ -235,11 +237,11 @@ async fn open<O: Opening>(handle: &O, claims: Claims) -> Vec<O::Item> {
     if faults.is_empty() {
         return items(handle, claims, values);
     }
-    // Boxed: it is rare, and whoever receives would carry room for it.
+    // Boxed because it is rare: otherwise every receive future would reserve space for it.
     Box::pin(open_faulty(handle, claims, values, faults)).await
 }
 
-/// What receivers get of a gap, and of claims that all decode, to these values.
+/// The items of a gap and of claims that all decoded, to `values`.
 fn items<O: Opening>(handle: &O, mut claims: Claims, values: Vec<O::Value>) -> Vec<O::Item> {
     let gap = claims.take_gap().and_then(|gap| handle.gap(gap));
     let (asked, lease) = (claims.start, claims.lease);
@@ -252,7 +254,7 @@ fn items<O: Opening>(handle: &O, mut claims: Claims, values: Vec<O::Value>) -> V
     items
 }
 
-/// The same where some do not decode, in the order of the claims.
+/// The same if some do not decode, in the order of the claims.
 async fn open_faulty<O: Opening>(
     handle: &O,
     mut claims: Claims,
@@ -262,7 +264,7 @@ async fn open_faulty<O: Opening>(
     let buried = bury(handle, &mut claims, faults).await;
     let before = claims.messages().len();
     let mut items = items(handle, claims, values);
-    // A gap stands before all of them.
+    // The gap's item precedes all of them.
     let first = items.len() - before;
     let mut untold = 0;
     for (at, item) in buried {
@@ -274,7 +276,7 @@ async fn open_faulty<O: Opening>(
     items
 }
 
-/// Moves what does not decode to the dead letters, and gives what is to be told of it: place among the claims, item.
+/// Moves what does not decode to the dead letters. Returns for each its place among the claims and its item.
 async fn bury<O: Opening>(
     handle: &O,
     claims: &mut Claims,
@@ -285,7 +287,7 @@ async fn bury<O: Opening>(
     let bad = take_faulty(claims, &faults);
     let burials: Vec<Settle> =
         bad.iter().zip(&faults).map(|(handed, (_, error))| burial(site, handed, &error.to_string())).collect();
-    // A burial that fails ends with the lease: the message comes again.
+    // If a burial fails, the message is delivered again when its lease ends.
     let settled = site.settle(burials).await.unwrap_or_else(|_| vec![Settled::Stale; bad.len()]);
     let told = bad.into_iter().zip(faults).zip(settled);
     told.map(|((handed, (at, error)), settled)| {
@@ -307,25 +309,25 @@ fn take_faulty(claims: &mut Claims, faults: &[(usize, Error)]) -> Vec<Handed> {
     })
 }
 
-/// The item of one message, or what is told of one that does not decode and goes to the dead letters.
+/// The item of one message. If it does not decode, it becomes a dead letter, and this is the item for that.
 pub(super) async fn open_one<O: Opening>(handle: &O, handed: Handed, held: Arc<Held>) -> Option<O::Item> {
     match handle.decode(&handed.content.payload) {
         Ok(value) => Some(handle.item(value, handed, held)),
         Err(error) => {
             let site = handle.site();
-            // A burial that fails ends with the lease: the message comes again.
+            // If the burial fails, the message is delivered again when its lease ends.
             let settled = site.settle(vec![burial(site, &handed, &error.to_string())]).await.ok()?;
             if settled.first() == Some(&Settled::Done) { handle.undecodable(handed, &error) } else { None }
         }
     }
 }
 
-/// The settle of a message that does not decode, reported.
+/// The settle of a message that does not decode. Reports it.
 fn burial(site: &Site, handed: &Handed, error: &str) -> Settle {
     Settle { id: handed.id, fence: handed.fence, action: undecodable(site, handed.id, error) }
 }
 
-/// What is to be done with a message that does not decode; reported.
+/// The action for a message that does not decode. Reports it.
 pub(super) fn undecodable(site: &Site, id: u64, error: &str) -> Action {
     observe::undecodable(site, id, error);
     Action::Bury { reason: DeadReason::Undecodable, note: None, error: Some(cut(error, MAX_ERROR)) }

@@ -1,6 +1,6 @@
-//! The line of receivers of this process: who waits for messages of one queue or group, in order of arrival.
+//! The line of receivers of this process: those that wait for messages of one queue or group, in order of arrival.
 //!
-//! However many wait, one task takes for them: the pump (`receivers/pump.rs`). It runs while somebody waits.
+//! However many wait, one task takes for them: the pump (`receivers/pump.rs`). It runs while anybody waits.
 
 mod line;
 mod parcel;
@@ -26,37 +26,37 @@ use crate::runtime::BoxFuture;
 use crate::tidelock::World;
 use crate::topic::store::ReaderTerms;
 
-/// Takes under way at once: while one is answered, the next is on its way.
+/// Takes in flight at once: while one is being answered, the next is on its way.
 const FLIGHTS: usize = 2;
-/// For so many messages a take is made that costs no trip.
+/// The size of a take that costs no round trip.
 const LOCAL_BATCH: usize = 16;
-/// A take that was made so long ago still tells what there is: receivers whose waits are short do not ask twice.
+/// The result of a take still counts as current for this long. Receivers with short waits need not take again.
 const JUST_NOW: Duration = Duration::from_millis(250);
 
-/// How a receiver wants its messages.
+/// The conditions on which a receiver takes messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,
     pub(crate) max_deliveries: Option<u64>,
-    /// Where a message that is returned stands; of a queue's.
+    /// The place of a returned message. Only for queues.
     pub(crate) place: Place,
-    /// Of a group's readers.
+    /// Only for readers of a group.
     pub(crate) reader: Option<Arc<ReaderTerms>>,
 }
 
 impl Terms {
-    /// Whether a take finds something on these terms if it does on the others: what may be handed out depends on how a
-    /// group is read, and on nothing else that a receiver says.
+    /// Whether a take on these terms finds something exactly if one on the other terms does. What is deliverable
+    /// depends on how a group is read, and on nothing else in the terms.
     fn finds_with(&self, other: &Self) -> bool {
         self.reader == other.reader
     }
 }
 
-/// Why somebody waits no longer.
+/// Why a receiver stops waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitEnd {
-    /// The wait has run out: what is there now is wanted.
+    /// The wait has run out. What is there now is still wanted.
     RanOut,
     /// Nothing more is wanted.
     Stopped,
@@ -67,15 +67,15 @@ pub(crate) enum WaitEnd {
 pub(crate) struct Receivers {
     pub(crate) site: Arc<Site>,
     line: Mutex<Line>,
-    /// How many wait: read without the lock.
+    /// How many wait. Read without the lock.
     waiting: AtomicUsize,
-    /// Somebody joined.
+    /// Signals that somebody joined, or that the pump may end.
     arrived: Notify,
-    /// Takes that those who joined began themselves, until the pump gets to them.
+    /// Takes that newcomers started themselves, until the pump collects them.
     launched: Launched,
 }
 
-/// Takes that are under way.
+/// Takes in flight.
 #[derive(Default)]
 struct Launched(Mutex<Vec<BoxFuture<'static, Landed>>>);
 
@@ -101,18 +101,18 @@ struct Order {
     number: u64,
     terms: Arc<Terms>,
     max: usize,
-    /// The first and the last seat for which it looks, with others between them.
+    /// The first and the last seat that it takes for; others between them may not be included.
     asked: (u64, u64),
-    /// Whoever sits before this joined before the take began.
+    /// Receivers with a lower seat joined before the take began.
     seats: u64,
     rings: u64,
 }
 
-/// Replies to be sent when the line is no longer locked.
+/// Replies to send after the line is unlocked.
 type Replies = Vec<(oneshot::Sender<Result<Parcel>>, Result<Claims>)>;
 
 impl Receivers {
-    /// The line of `object` at `address`, which `source` serves. Handles share it: made once per process.
+    /// The line of `object` at `address`, which `source` serves. Created once per process and shared by its handles.
     pub(crate) fn new(world: &Arc<World>, address: Address, object: Object, source: Box<dyn Source>) -> Arc<Self> {
         Arc::new(Self {
             site: Arc::new(Site::new(world, address, object, source)),
@@ -123,12 +123,13 @@ impl Receivers {
         })
     }
 
-    /// Whether nobody waits, so that a newcomer may look for itself.
+    /// Whether nobody waits, so that a newcomer may take for itself.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Waits for up to `want` messages, at least one, until `end` tells why not for longer: then answers none.
+    /// Waits for up to `want` messages, at least one, until `end` resolves with the reason to stop. Then it returns
+    /// no claims.
     ///
     /// `seat` keeps the place in the line over several calls of one receiver. Dropping the future leaves the line and
     /// gives back what was claimed for it.
@@ -157,7 +158,7 @@ impl Receivers {
                     }
                 }
             };
-            // Without a reply the pump's runtime has ended; the next pump runs on this one.
+            // Without a reply, the pump's runtime has ended. The next pump runs on this one.
             if let Ok(outcome) = replied {
                 return outcome?.open().ok_or_else(|| self.site.shut_down("receive"));
             }
@@ -179,7 +180,8 @@ impl Receivers {
         let (reply, replied) = oneshot::channel();
         let mut line = self.lock();
         let seat = seat.unwrap_or_else(|| line.seat());
-        // Behind one for whom nothing was found, and nothing has come since. Of a server that is only known as long as it answers.
+        // It parks behind a receiver for whom nothing was found, if nothing has come since. Only in process: a
+        // server's state is known only while it answers.
         let parks = !over && line.pumped && self.site.source.is_local() && line.is_searched_for(terms);
         line.join(seat, Waiting { terms: Arc::clone(terms), want, asked: None, reply }, parks, over);
         self.waiting.store(line.len(), Ordering::Release);
@@ -188,8 +190,8 @@ impl Receivers {
             return Ok((ticket, replied));
         }
         if line.pumped {
-            // One who is alone begins its take itself, in the turn of the executor in which it asks. Of many, the pump makes
-            // one take.
+            // A lone receiver starts its take itself, at once and not only when the pump task gets to run. For a
+            // crowd, the pump makes one take.
             let begins = line.crowd <= 1 && !self.site.source.is_local();
             let order = if begins { line.order(self.most()) } else { None };
             drop(line);
@@ -212,22 +214,22 @@ impl Receivers {
         Err(self.site.context("receive", Error::configuration("waiting needs a tokio runtime, and there is none")))
     }
 
-    /// Of how many messages one take is, at most and if nobody wants more at once. Where a take costs no trip, it is only for
-    /// those who are likely to be served.
+    /// The size of a take, at most and if nobody wants more at once. A take that costs no round trip is only for
+    /// those that are likely to be served.
     fn most(&self) -> usize {
         if self.site.source.is_local() { LOCAL_BATCH } else { MAX_BATCH }
     }
 
-    /// Begins a take.
+    /// Starts a take.
     fn fly(&self, order: Order) -> BoxFuture<'static, Landed> {
         let asked = self.site.moment();
         let answer = self.site.source.take(&order.terms, order.max, true);
         Box::pin(async move { Landed { order: Some(order), asked, answer: answer.await } })
     }
 
-    /// Ends a wait: at once if a take has found nothing, otherwise (`None`) with the answer to a take that is on its way, or
-    /// that is made for it where the wait has run out and the take was not made just now: a dead link is not to be taken for
-    /// an empty queue.
+    /// Ends a wait. If a take has found nothing, the answer is here at once. Otherwise (`None`) it comes with a take
+    /// that is in flight, or with an extra one: that is made if the wait has run out and the last take is not recent,
+    /// because a dead connection must not look like an empty queue.
     fn leave_empty_handed(&self, seat: u64, end: WaitEnd) -> Option<Result<Claims>> {
         let mut line = self.lock();
         let trouble = line.trouble.as_ref().map(Error::duplicate);
@@ -271,7 +273,7 @@ impl Drop for Receivers {
     }
 }
 
-/// A place in the line, left when dropped.
+/// A place in the line. Dropping it leaves the line.
 #[derive(Debug)]
 struct Ticket<'a> {
     receivers: &'a Receivers,

@@ -11,9 +11,9 @@ use super::store::{Action, MAX_BATCH, Settled};
 use crate::runtime::BoxFuture;
 use crate::time::{SECOND, whole_millis};
 
-/// Renews what `held` gives, every third of `lease`, for ever.
+/// Renews everything that `held` returns, every third of `lease`, forever.
 ///
-/// Where a renewal fails, it is tried again well before the lease is over.
+/// A failed renewal is retried well before the lease ends.
 pub(crate) fn every(
     site: &Arc<Site>,
     lease: Duration,
@@ -28,17 +28,17 @@ pub(crate) fn every(
             let began = site.tick();
             let renewed = renew(&site, lease_ms, held()).await;
             let pause = if renewed { lease / 3 } else { (lease / 12).min(SECOND) };
-            // From where it began: a slow answer does not put off the next renewal.
+            // The interval starts when the renewal began, so that a slow answer does not delay the next one.
             next = began.plus(pause);
         }
     })
 }
 
-/// Answers whether everything was answered, whatever the answers were.
+/// Returns whether every request was answered, whatever the answers were.
 async fn renew(site: &Arc<Site>, lease: u64, held: Vec<Arc<Held>>) -> bool {
     let parts = held.chunks(MAX_BATCH).map(|part| async move {
         let asked = site.moment();
-        // It may end sooner by it: whoever holds it may have asked for a longer one.
+        // The renewal may shorten the lease, because a holder may have asked for a longer one.
         for held in part {
             held.touching(asked, lease);
         }

@@ -1,7 +1,7 @@
 //! Settling: ack, nack, dead letter, give back, touch.
 //!
-//! Once polled, a settle is sent even if its future is dropped. What is not held any more is *stale*: a value, and
-//! nothing changed.
+//! Once polled, a settle is sent even if its future is dropped. A settle of something no longer held is *stale*: that
+//! is a value and not an error, and nothing changes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) const MAX_REASON: usize = 1_024;
 pub(crate) const MAX_ERROR: usize = 4_096;
 
 /// The outcome of a nack.
-// Exhaustive: it comes again, it does not, or it was not held; whoever looks takes it apart.
+// Exhaustive: it is delivered again, is dead, or was not held. Callers match all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Nacked {
@@ -45,7 +45,7 @@ pub enum Nacked {
 
 words!(Nacked: Self::Requeued { .. } => "requeued", Self::DeadLettered => "dead_lettered", Self::Stale => "stale");
 
-/// What is to be settled: a delivery of this process, or a receipt from anywhere.
+/// A pending settle: of a delivery of this process, or of a receipt from anywhere.
 #[derive(Debug)]
 pub(crate) struct Settlement {
     site: Arc<Site>,
@@ -56,7 +56,7 @@ pub(crate) struct Settlement {
     held: Option<Arc<Held>>,
     /// Keeps a shutdown waiting until the settle is done.
     hold: Option<Hold>,
-    /// Why a receipt is refused.
+    /// Why the receipt is refused.
     fault: Option<Error>,
 }
 
@@ -95,12 +95,12 @@ impl Settlement {
         }
     }
 
-    /// Says what was asked of which object.
+    /// Adds the operation and the object to an error.
     pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
         self.site.context(operation, error)
     }
 
-    /// Settles; whether the delivery was still held.
+    /// Settles. Returns whether the delivery was still held.
     pub(crate) async fn finish(mut self, operation: &'static str, action: Action, counter: Measure) -> Result<bool> {
         self.check(operation)?;
         let site = Arc::clone(&self.site);
@@ -132,7 +132,7 @@ impl Settlement {
     }
 }
 
-/// A receipt of another queue or group settles nothing here.
+/// Refuses a receipt of another queue or group.
 fn belongs(site: &Site, receipt: &Receipt) -> Result<()> {
     let here = &site.address;
     let (MessageId(id), fence, lease) = (receipt.id, receipt.fence, receipt.lease);
@@ -151,7 +151,7 @@ fn belongs(site: &Site, receipt: &Receipt) -> Result<()> {
     Err(Error::argument(format!("the receipt is of {of}, not of {expected}")))
 }
 
-/// At most `max` bytes of a text, cut between characters; a mark says so.
+/// At most `max` bytes of a text, cut between characters and marked as cut.
 pub(crate) fn cut(text: &str, max: usize) -> Arc<str> {
     const MARK: &str = "…";
     if text.len() <= max {
@@ -161,7 +161,7 @@ pub(crate) fn cut(text: &str, max: usize) -> Arc<str> {
     format!("{}{MARK}", &text[..end]).into()
 }
 
-/// The same; an empty text is none.
+/// The same, but `None` for an empty text.
 pub(crate) fn cut_or_none(text: &str, max: usize) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| cut(text, max))
 }
@@ -170,7 +170,7 @@ fn text_of(error: &dyn fmt::Display) -> Option<Arc<str>> {
     cut_or_none(&error.to_string(), MAX_ERROR)
 }
 
-/// What the settle of done work is called: queues ack messages, groups commit events.
+/// The name for settling finished work: queues ack messages, groups commit events.
 fn done(site: &Site) -> (&'static str, &'static str) {
     match &site.object {
         Object::Queue | Object::Jobs => ("ack", "ack_many"),

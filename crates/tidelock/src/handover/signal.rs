@@ -1,4 +1,4 @@
-//! A signal that is given once and stays given, and a task that ends by it.
+//! A signal that is given once and stays given, and a task that it ends.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::runtime::Spawner;
 
-/// Given once; everybody who waits for it, now or later, goes on.
+/// Given once. Everybody who waits for it, now or later, continues.
 #[derive(Debug)]
 pub(crate) struct Signal(watch::Sender<bool>);
 
@@ -32,7 +32,7 @@ impl Signal {
     }
 }
 
-/// A task beside its owner, whom it does not wait for. Dropped, it ends.
+/// A background task of an owner that does not wait for it. Dropping this ends the task.
 #[derive(Debug)]
 pub(crate) struct Companion {
     stop: Arc<Signal>,

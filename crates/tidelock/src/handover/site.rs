@@ -1,5 +1,4 @@
-//! One queue, group or object of jobs as this process sees it: its address, what hands over for it, and the settles that
-//! must not be lost.
+//! One queue, group or object of jobs in this process: its address, its source, and settles that must not be lost.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,29 +22,29 @@ use crate::tidelock::World;
 use crate::time::{Clock, Tick};
 use crate::topic::store::GapView;
 
-/// What hands over: a queue, a group of a topic or of a job's events, or the jobs of one name.
+/// The source of what is handed over: a queue, a group of a topic or of a job's events, or the jobs of one name.
 pub(crate) trait Source: Send + Sync {
-    /// Whether every answer is there at the first poll.
+    /// Whether every answer is ready at the first poll.
     fn is_local(&self) -> bool;
-    /// Hands out what is first, now, at most `max`, a gap counted; 0 takes nothing, says that this process waits no more,
-    /// and passes a wake-up on to another one. `park`: if fewer were there, note that this process wants to be woken. Dropped
-    /// after it took something, it gives that back.
+    /// Hands out what comes first, now, at most `max` including a gap. 0 takes nothing, reports that this process
+    /// waits no more, and passes a wake-up on to another process. `park`: if there is less, register this process to
+    /// be woken. If the future is dropped after it took something, that is given back.
     fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>>;
-    /// Judges each settle on its own; outcomes in the same order.
+    /// Applies each settle on its own. Outcomes are in the same order.
     fn settle(&self, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;
-    /// What rings when this process should take again. One per source and process.
+    /// Rings when this process should take again. There is one per source and process.
     fn bell(&self) -> Arc<Bell>;
 }
 
 opaque!(Source);
 
-/// What a site is of.
+/// What a site stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Object {
     Queue,
     /// A group of the topic at the address.
     Group(Arc<str>),
-    /// Jobs of one name: what is handed over are runs.
+    /// The jobs of one name. What is handed over are runs.
     Jobs,
     /// A group that reads the events of one of the jobs at the address.
     JobGroup(u64, Arc<str>),
@@ -58,16 +57,16 @@ pub(crate) struct Site {
     pub(crate) source: Box<dyn Source>,
     pub(crate) address: Address,
     pub(crate) object: Object,
-    /// Whether the address is one that may be asked for.
+    /// Whether the address has been checked and found valid.
     fine: bool,
-    /// What the group has lost, taken for receives that were dropped before they could tell it.
+    /// Gaps of a group that were taken for receives which were dropped before they could report them.
     untold: Mutex<VecDeque<GapView>>,
-    /// Whether there is any: read without the lock.
+    /// Whether there are any. Read without the lock.
     any_untold: AtomicBool,
     pub(super) counters: Counters<{ Measure::COUNT }>,
-    /// Of jobs.
+    /// Only for jobs.
     pub(crate) job_counters: Counters<{ job::Measure::COUNT }>,
-    /// Of handlers, by how they ended.
+    /// Handlers, by outcome.
     pub(crate) processed: Counters<{ Ended::COUNT }>,
 }
 
@@ -101,7 +100,7 @@ impl Site {
         Moment::of(&self.world.clock)
     }
 
-    /// Refuses a bad address, and any call once a shutdown is over. Until then what is held may be finished.
+    /// Refuses a bad address, and any call once a shutdown is over. Until then, what is held may be settled.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
         if !self.fine {
             self.address.check().map_err(|error| self.context(operation, error))?;
@@ -109,7 +108,7 @@ impl Site {
         if self.world.lifecycle.is_closed() { Err(self.shut_down(operation)) } else { Ok(()) }
     }
 
-    /// Refuses what would take on more work, as soon as a shutdown has begun.
+    /// Refuses new work as soon as a shutdown has begun.
     pub(crate) fn check_taking(&self, operation: &str) -> Result<()> {
         self.check(operation)?;
         if self.world.lifecycle.is_closing() { Err(self.shut_down(operation)) } else { Ok(()) }
@@ -119,17 +118,17 @@ impl Site {
         self.context(operation, Error::shut_down())
     }
 
-    /// Says what was asked of which object.
+    /// Adds the operation and the object to an error.
     pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
         error.in_context(format_args!("{operation} on {}", self.called()))
     }
 
-    /// The backend's answer does not fit what was asked.
+    /// The error for an answer of the backend that does not fit the request.
     pub(crate) fn misfit(&self, operation: &str) -> Error {
         self.context(operation, Error::misfit())
     }
 
-    /// What it is called in errors.
+    /// The object's name in errors.
     pub(crate) fn called(&self) -> impl fmt::Display {
         let id = name::shown(&self.address.id);
         match &self.object {
@@ -140,7 +139,7 @@ impl Site {
         }
     }
 
-    /// The group, of a topic's.
+    /// The group, if this is a group of a topic.
     pub(crate) fn group(&self) -> Option<&Arc<str>> {
         match &self.object {
             Object::Queue | Object::Jobs | Object::JobGroup(..) => None,
@@ -148,24 +147,24 @@ impl Site {
         }
     }
 
-    /// Settles. Once polled it is sent, even if dropped.
+    /// Settles. Once polled, the request is sent even if the future is dropped.
     pub(crate) fn settle(&self, settles: Vec<Settle>) -> Sent<Result<Vec<Settled>>> {
         self.sent(self.source.settle(settles))
     }
 
-    /// Once polled it runs to its end, even if dropped; a shutdown waits for it.
+    /// A future that, once polled, runs to its end even if it is dropped. A shutdown waits for it.
     pub(super) fn sent<T: Send>(&self, future: BoxFuture<'static, T>) -> Sent<T> {
         Sent::new(future, &self.world.spawner).held(&self.world.lifecycle, "settle", &self.address.id)
     }
 
-    /// Settles in the background. What a failure leaves undone ends with its lease.
+    /// Settles in the background. If that fails, the leases end.
     pub(crate) fn settle_detached(&self, settles: Vec<Settle>) {
         if !settles.is_empty() {
             self.settle(settles).detach();
         }
     }
 
-    /// Something of it that a shutdown waits for.
+    /// Registers something that a shutdown waits for.
     pub(crate) fn hold(&self, kind: &'static str) -> Hold {
         self.world.lifecycle.hold(kind, &self.address.id)
     }
@@ -176,11 +175,11 @@ impl Site {
         untold.push_back(gap);
         self.any_untold.store(true, Ordering::Release);
         drop(untold);
-        // Who waits already is told at once.
+        // Receivers that wait already are told at once.
         self.source.bell().ring();
     }
 
-    /// A gap that is still to be told, for a receiver that tells it.
+    /// A gap that nobody was told yet, for a receiver that reports it.
     pub(super) fn untold(&self) -> Option<GapView> {
         if !self.any_untold.load(Ordering::Acquire) {
             return None;
@@ -208,16 +207,16 @@ impl Drop for Site {
     }
 }
 
-/// Messages that were taken and that nobody has seen yet. What is dropped is given back, and a gap is told to the next
-/// receiver.
+/// Messages that were taken and that no receiver has seen yet. Dropped ones are given back, and a dropped gap is kept
+/// for the next receiver.
 #[derive(Debug)]
 pub(crate) struct Claims {
     site: Arc<Site>,
     gap: Option<GapView>,
     messages: VecDeque<Handed>,
-    /// When the take was asked for: leases are proven from here.
+    /// When the take was requested. Leases are proven from this instant.
     pub(crate) start: Moment,
-    /// As asked for, in milliseconds.
+    /// The requested lease, in milliseconds.
     pub(crate) lease: u64,
 }
 
@@ -227,12 +226,12 @@ impl Claims {
         Self { site: Arc::clone(site), gap, messages: messages.into(), start, lease }
     }
 
-    /// Claims of nothing.
+    /// Empty claims.
     pub(crate) fn none(site: &Arc<Site>) -> Self {
         Self::new(site, Taken::default(), site.moment(), 0)
     }
 
-    /// A gap that is still to be told, if there is one.
+    /// Claims of a gap that nobody was told yet, if there is one.
     pub(crate) fn untold(site: &Arc<Site>) -> Option<Self> {
         let gap = site.untold()?;
         let mut claims = Self::none(site);
@@ -252,7 +251,7 @@ impl Claims {
         self.messages.iter()
     }
 
-    /// The first of them, at most `max`, as claims of their own. A gap is the first, and counts.
+    /// Splits off the first ones, at most `max`. A gap comes first, and counts.
     pub(crate) fn split(&mut self, max: usize) -> Self {
         let gap = self.gap.take();
         let count = (max - usize::from(gap.is_some())).min(self.messages.len());
@@ -266,25 +265,25 @@ impl Claims {
         Self { site: Arc::clone(&self.site), gap, messages, start: self.start, lease: self.lease }
     }
 
-    /// Takes the gap out; from here on it is the caller's to tell.
+    /// Takes the gap out. From here on the caller must report it.
     pub(crate) fn take_gap(&mut self) -> Option<GapView> {
         self.gap.take()
     }
 
-    /// Takes out what `test` finds; from here on it is the caller's to settle.
+    /// Takes out the messages that match `test`. From here on the caller must settle them.
     pub(crate) fn take_out(&mut self, test: impl FnMut(&Handed) -> bool) -> Vec<Handed> {
         let (found, rest) = std::mem::take(&mut self.messages).into_iter().partition(test);
         self.messages = rest;
         Vec::from(found)
     }
 
-    /// Gives all back; resolves when the backend has answered.
+    /// Gives everything back. Resolves when the backend has answered.
     pub(super) fn give_back(mut self) -> BoxFuture<'static, ()> {
         let settles = self.give_backs();
         let site = Arc::clone(&self.site);
         Box::pin(async move {
             if !settles.is_empty() {
-                // What a failure leaves undone ends with its lease.
+                // If this fails, the leases end.
                 drop(site.source.settle(settles).await);
             }
         })
@@ -295,7 +294,7 @@ impl Claims {
         self.messages.drain(..).map(give_back).collect()
     }
 
-    /// Hands all messages over; from here on they are the caller's to settle.
+    /// Takes all messages out. From here on the caller must settle them.
     pub(crate) fn into_messages(mut self) -> VecDeque<Handed> {
         std::mem::take(&mut self.messages)
     }

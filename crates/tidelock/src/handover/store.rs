@@ -1,6 +1,7 @@
-//! What is handed over and settled, as plain data: what the stores of queues and of topics have in common.
+//! What is handed over and settled, as plain data: the part that the stores of queues and topics share.
 //!
-//! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
+//! Times are milliseconds: durations are relative, and instants are those of the backend's clock since the Unix
+//! epoch.
 
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use crate::word::words;
 
 /// The most messages that one request sends, takes or lists.
 pub(crate) const MAX_BATCH: usize = 1_000;
-/// The most bytes that one request carries either way (one message may be as large on its own).
+/// The most bytes that one request carries in either direction. A single message may be as large on its own.
 pub(crate) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// Overdue transitions that one step carries out.
+/// How many overdue transitions one step carries out.
 pub(crate) const STEP: usize = 200;
 
 /// The place of a returned message without ordering key.
@@ -29,52 +30,53 @@ pub enum Place {
     Back,
 }
 
-/// The part of a message that never changes: opaque to every backend but for the ordering key.
+/// The part of a message that never changes. Opaque to every backend except for the ordering key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Content {
     pub(crate) payload: Vec<u8>,
-    /// A JSON object, or nothing.
+    /// A JSON object, or empty.
     pub(crate) meta: Vec<u8>,
-    /// W3C trace context, or nothing.
+    /// W3C trace context, or empty.
     pub(crate) trace: Vec<u8>,
     pub(crate) ordering_key: Option<Arc<str>>,
 }
 
 impl Content {
-    /// What counts towards limits, in bytes.
+    /// The size that counts towards limits, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.payload.len() + self.meta.len()
     }
 
-    /// What goes with a payload that was decoded.
+    /// The rest of the content, for a payload that was decoded.
     pub(crate) fn without_payload(&self) -> Self {
         let Self { meta, trace, ordering_key, .. } = self;
         Self { payload: Vec::new(), meta: meta.clone(), trace: trace.clone(), ordering_key: ordering_key.clone() }
     }
 }
 
-/// One message per key and window.
+/// Deduplication: one message per key and window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dedup {
     pub(crate) key: Arc<str>,
     pub(crate) window: u64,
 }
 
-/// What a take gave.
+/// The result of a take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Taken {
-    /// What a group has lost, told once; comes before the messages.
+    /// What a group has lost, told once. It precedes the messages.
     pub(crate) gap: Option<GapView>,
     pub(crate) messages: Vec<Handed>,
-    /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
-    /// of the fleet. One that is past: nobody was parked, because more was overdue than one step carries out.
+    /// Take again at this instant of this process's clock unless the bell rings before. At most one parked process of
+    /// the fleet is told an instant. If it is in the past, the process was not parked, because more was overdue than
+    /// one step carries out.
     pub(crate) next: Option<u64>,
-    /// Nothing comes any more: whoever waits is told so.
+    /// Nothing will come any more, and waiters are told so.
     pub(crate) ended: bool,
 }
 
 impl Taken {
-    /// What counts towards the most that a take asks for.
+    /// What counts towards the limit of a take.
     pub(crate) fn len(&self) -> usize {
         self.messages.len() + usize::from(self.gap.is_some())
     }
@@ -86,14 +88,14 @@ pub(crate) struct Handed {
     pub(crate) id: u64,
     pub(crate) fence: u64,
     pub(crate) attempt: u64,
-    /// Of a queue's message.
+    /// Only for messages of a queue.
     pub(crate) priority: u8,
     pub(crate) enqueued_at: u64,
-    /// Of an event: its place in the log.
+    /// Only for events: the position in the log.
     pub(crate) position: Position,
-    /// Of a job: the run, which is all there is of it.
+    /// Only for jobs: the run. The other content is empty.
     pub(crate) run: Option<Arc<Run>>,
-    /// Of a group that reads the events of a job: the event, which is all there is of it.
+    /// Only for groups that read the events of a job: the event. The other content is empty.
     pub(crate) event: Option<Arc<HandedEvent>>,
     pub(crate) last_error: Option<Arc<str>>,
     pub(crate) content: Content,
@@ -109,7 +111,7 @@ pub(crate) struct Settle {
 
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 impl Settle {
-    /// About how many bytes it makes a trip longer.
+    /// Roughly how many bytes it adds to a trip.
     pub(crate) fn bytes(&self) -> usize {
         let texts = match &self.action {
             Action::Nack { note, error, .. } | Action::Bury { note, error, .. } => [note, error],
@@ -119,7 +121,7 @@ impl Settle {
     }
 }
 
-/// What a holder does with its message.
+/// A holder's decision about its message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {
     Ack,
@@ -135,24 +137,24 @@ pub(crate) enum Action {
         note: Option<Arc<str>>,
         error: Option<Arc<str>>,
     },
-    /// Returned unused: place and attempt as before the take.
+    /// Returned unused, with place and attempt as before the take.
     GiveBack,
-    /// The lease ends so long after now.
+    /// The lease ends this long after now.
     Touch {
         lease: u64,
     },
 }
 
-/// What became of a settle.
+/// The outcome of a settle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Settled {
     /// Done: an ack, a dead letter, a give-back, a touch.
     Done,
     /// A nack: due again at this instant.
     Requeued { due: u64 },
-    /// A nack that was the last delivery, or came after the message's expiry.
+    /// A nack after the last delivery, or after the message's expiry.
     DeadLettered,
-    /// Not held any more under this fence; nothing changed.
+    /// No longer held under this fence; nothing changed.
     Stale,
 }
 
@@ -174,7 +176,7 @@ pub enum DeadReason {
 words!(DeadReason: Self::Expired => "expired", Self::MaxDeliveriesExceeded => "max_deliveries_exceeded",
     Self::Rejected => "rejected", Self::Undecodable => "undecodable");
 
-/// Which dead letters; empty finds all.
+/// Selects dead letters; empty selects all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeadFilter {
     pub(crate) reason: Option<DeadReason>,

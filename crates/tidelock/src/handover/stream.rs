@@ -1,4 +1,4 @@
-//! What comes as a stream: claims one by one, with some taken ahead if wished.
+//! Receiving as a stream: claims one by one, with prefetching if wished.
 
 mod prefetch;
 
@@ -25,7 +25,7 @@ use crate::runtime::{self, BoxFuture};
 use crate::time::SECOND;
 use crate::topic::store::GapView;
 
-/// Items as they come: a stream of results. Options are set before the first poll.
+/// The stream of received items as results. Options are set before the first poll.
 pub(crate) struct Incoming<O, I> {
     state: State<O, I>,
 }
@@ -92,7 +92,7 @@ impl<O: Opening> Incoming<O, O::Item> {
         Self { state: State::Set(Box::new(setup)) }
     }
 
-    /// Changes an option, as long as nothing was polled.
+    /// Changes an option, as long as the stream has not been polled.
     pub(crate) fn set(&mut self, change: impl FnOnce(&mut Setup<O>)) {
         if let State::Set(setup) = &mut self.state {
             change(setup);
@@ -147,12 +147,12 @@ struct Source<O> {
     ahead: Option<Prefetched>,
     until: Fuse<BoxFuture<'static, ()>>,
     drain: bool,
-    /// The last item was an error: the next look waits a little.
+    /// The last item was an error, so the next attempt waits a little.
     pause: bool,
     ended: bool,
 }
 
-/// What was claimed, or that there is nothing.
+/// What was claimed, if anything.
 #[derive(Debug)]
 enum Claimed {
     One(Box<Handed>, Arc<Held>),
@@ -184,7 +184,7 @@ impl<O: Opening> Source<O> {
                     None
                 }
                 Err(error) => {
-                    // Nothing comes of asking again.
+                    // Asking again would not help.
                     self.ended |= matches!(error.kind(), ErrorKind::ShuttingDown | ErrorKind::InvalidArgument);
                     self.pause = true;
                     return Some(Err(error));
@@ -221,7 +221,7 @@ impl<O: Opening> Source<O> {
                 WaitEnd::Stopped
             };
             let claims = line.receive(terms, 1, &mut None, pin!(end)).await;
-            // What a take under way still brought is handed out, and is the last.
+            // What a take in flight still brings is handed out as the last item.
             *ended = over;
             match claims {
                 Err(_) if over => return Ok(Claimed::Nothing),
@@ -242,7 +242,7 @@ impl<O: Opening> Source<O> {
     }
 }
 
-/// What is deliverable now; waits out what waiting cures.
+/// Claims what is deliverable now. Waits while an error may pass.
 async fn claim_through_outages(line: &Receivers, terms: &Terms, max: usize) -> Result<Claims> {
     let mut pauses = Pauses::OUTAGE;
     loop {

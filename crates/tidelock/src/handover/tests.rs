@@ -1,4 +1,4 @@
-//! The line of receivers and the worker above a source that answers when the test says so.
+//! The line of receivers and the worker above a source whose answers the test controls.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -22,7 +22,7 @@ use crate::runtime::{BoxFuture, ready};
 use crate::time::{Clock, ManualClock, SECOND, Timestamp};
 use crate::topic::store::{Begin, Position, ReaderTerms};
 
-/// A take that was asked for.
+/// A take that was requested.
 #[derive(Debug)]
 struct Asked {
     terms: Terms,
@@ -30,7 +30,7 @@ struct Asked {
     answer: oneshot::Sender<Result<Taken>>,
 }
 
-/// Settles that were asked for.
+/// Settles that were requested.
 #[derive(Debug)]
 struct Settling {
     settles: Vec<Settle>,
@@ -153,7 +153,7 @@ async fn a_worker_ends_when_all_that_it_took_is_given_back() {
     assert_eq!(asked.max, 2, "one to handle and one ahead");
     let mut report = pin!(worker.shutdown(Duration::ZERO));
     assert!(poll(report.as_mut()).is_pending());
-    // The worker hears of it before its take is answered.
+    // The worker gets the stop order before its take is answered.
     tokio::task::yield_now().await;
     asked.answer.send(Ok(Taken { messages: vec![handed(1), handed(2)], ..Taken::default() })).unwrap();
     let settling = tokio::select! {
@@ -175,7 +175,7 @@ async fn a_machine_that_slept_holds_nothing() {
     let now = Moment::of(site.clock());
     let awake = Held::new(site, &handed(1), now, 30_000, SECOND);
     assert!(awake.lease_left() > 25 * SECOND);
-    // As if the wall clock had gone on by an hour since, and the monotonic one had not.
+    // As if the wall clock had advanced by an hour since then, and the monotonic one had not.
     let before = site.clock().now().as_millis() - 3_600_000;
     let mut asked = Moment::of(&Clock::Manual(ManualClock::at(Timestamp::from_millis(before))));
     asked.tick = now.tick;
@@ -191,7 +191,7 @@ async fn of_two_touches_under_way_the_shorter_counts() {
     let mut later = now;
     later.tick = now.tick.plus(Duration::from_millis(1));
     let held = Held::new(&bench.line.site, &handed(1), now, 3_600_000, SECOND);
-    // The worker renews, and the handler asks for more meanwhile.
+    // The worker renews, and the handler extends the lease meanwhile.
     held.touching(now, 30_000);
     assert!(held.lease_left() <= 30 * SECOND, "it may be carried out even if its answer is lost");
     held.touching(later, 60_000);
@@ -199,7 +199,7 @@ async fn of_two_touches_under_way_the_shorter_counts() {
     assert!(held.lease_left() > 50 * SECOND);
     held.touched(now, 30_000, true);
     assert!(held.lease_left() <= 30 * SECOND, "it may have been carried out last");
-    // The other way round.
+    // The same the other way round.
     held.touching(later, 10_000);
     held.touched(now, 3_600_000, true);
     assert!(held.lease_left() <= 10 * SECOND, "the other may have been carried out last");
@@ -208,7 +208,7 @@ async fn of_two_touches_under_way_the_shorter_counts() {
     assert_eq!(held.lease_left(), Duration::ZERO, "a right that is over does not come back");
 }
 
-/// Tells when it is dropped.
+/// Signals when it is dropped.
 struct Told(std::sync::mpsc::Sender<()>);
 
 impl Drop for Told {
@@ -230,7 +230,7 @@ async fn what_a_handler_finishes_while_others_are_dropped_is_acknowledged() {
         let told = Told(go);
         started.send(()).map_err(|error| error.to_string())?;
         if *message == 0 {
-            // It cannot be dropped until the other one is.
+            // This handler cannot be dropped until the other one is.
             tokio::task::block_in_place(|| gone.lock().unwrap().recv())?;
             return Ok(());
         }

@@ -29,15 +29,15 @@ use crate::runtime::BoxFuture;
 use crate::time::{HOUR, SECOND, TEN_YEARS};
 use crate::topic::store::GapView;
 
-/// A handler without its types: decodes a message and runs on it. An error says that it does not decode.
+/// A handler without its types: decodes a message and runs on it. An error means that the message does not decode.
 type Handler =
     Arc<dyn Fn(Handed, Arc<Held>) -> Result<BoxFuture<'static, Result<(), HandlerError>>> + Send + Sync + 'static>;
-/// What is told of a gap.
+/// The callback for gaps.
 type OnGap = Arc<dyn Fn(GapView) + Send + Sync>;
 
 const BACKOFF: Limits = Limits { base: "backoff base", max: "backoff max", longest: TEN_YEARS, steepest: 10.0 };
 
-/// A handler and how it is to be run: what the workers of all primitives have in common.
+/// A handler and its options: what the workers of all primitives share.
 pub(crate) struct Crew {
     line: Arc<Receivers>,
     terms: Arc<Terms>,

@@ -12,7 +12,7 @@ function lines.first(key, count)
   return redis.call('ZRANGEBYLEX', LINES, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, count)
 end
 
--- The id of the first of a line, as bytes; false if nothing stands in it.
+-- The id of a line's head, as bytes; false if the line is empty.
 function lines.head(key)
   if lines.heads[key] == nil then
     local first = lines.first(key, 1)[1]
@@ -21,7 +21,7 @@ function lines.head(key)
   return lines.heads[key]
 end
 
--- Joins the end of a line: `join` is greater than that of all who joined before.
+-- Joins the end of a line. `join` must be greater than that of every earlier member.
 function lines.join(key, join, id_bytes)
   redis.call('ZADD', LINES, 0, lines.member(key, join, id_bytes))
   fresh[LINES] = true
@@ -30,7 +30,7 @@ function lines.join(key, join, id_bytes)
   end
 end
 
--- Leaves a line; answers who became its head by that, as bytes.
+-- Leaves a line. Returns the new head, as bytes, if there is one because of that.
 function lines.quit(key, join, id_bytes)
   local member, first = lines.member(key, join, id_bytes), lines.first(key, 2)
   redis.call('ZREM', LINES, member)

@@ -6,7 +6,7 @@ local FETCH = 50
 local fetched = {}
 local IN_LINE = #INDEXES + 1
 
--- The first overdue entry of an index as (instant, id), fetched some at a time.
+-- The first overdue entry of an index as (instant, id). Entries are fetched in batches.
 local function first_of(index)
   local list = fetched[index]
   if not list or (list.at > #list and #list == 2 * FETCH) then
@@ -34,7 +34,7 @@ local function first_overdue()
   return cause, at, id
 end
 
--- The exact next deadline, once the lower bound was reached.
+-- Finds the exact next deadline once the lower bound was reached.
 local function look_ahead()
   local earliest = r.line_expiry
   for index = 1, #INDEXES do
@@ -56,7 +56,7 @@ local function carry_out()
     if not cause then
       return look_ahead()
     end
-    -- A transition may make another overdue one: then its index is fetched again.
+    -- A transition may make another one overdue. Then all indexes are fetched again.
     r.next = 0
     if cause ~= IN_LINE then
       fetched[cause].at = fetched[cause].at + 2

@@ -2,14 +2,14 @@
 -- for the one that keeps the next deadline. A mirror of handover/parking.rs.
 local KEEPS = 4000000000000000
 
--- Publishes to a process; false if nobody listens there.
+-- Publishes to a process. Returns false if it does not listen.
 local function ring(process, detail)
   local tag = RECORD:match('{(.*)}')
   return redis.call('PUBLISH', process, detail and tag .. '\n' .. detail or tag) > 0
 end
 
--- Ends a step: wakes one parked process for each that may be handed out, and the one that keeps the next deadline if
--- this step added an earlier one.
+-- Ends a step: wakes one parked process for each deliverable item, and the keeper if this step added an earlier
+-- deadline.
 local function wake()
   local deliverable = is_paused() and 0 or r.ready
   while deliverable > 0 do
@@ -21,7 +21,7 @@ local function wake()
       deliverable = deliverable - 1
     end
   end
-  -- What was told and has passed is kept by nobody: whoever kept it may have found enough and not have parked since.
+  -- Nobody keeps a deadline that was told and has passed: its keeper may have found enough and not have parked again.
   if soonest and (r.told <= now or soonest < r.told) then
     while true do
       local popped = redis.call('ZPOPMAX', PARKED)
@@ -29,7 +29,8 @@ local function wake()
         return
       end
       if tonumber(popped[2]) % KEEPS > now and ring(popped[1]) then
-        -- Nobody keeps anything until it parks anew, or another one does because it finds enough.
+        -- There is no keeper until this process parks again, or until another one becomes keeper because this one
+        -- finds enough and does not park.
         r.told = 0
         return
       end
@@ -37,7 +38,7 @@ local function wake()
   end
 end
 
--- Takes a process out of those that wait; answers whether another one keeps the next deadline.
+-- Removes a process from those that wait. Returns whether another one is the keeper.
 local function unpark(process)
   redis.call('ZREM', PARKED, process)
   redis.call('ZREMRANGEBYSCORE', PARKED, '-inf', now)
@@ -49,13 +50,14 @@ local function unpark(process)
   return kept
 end
 
--- The first of the deadlines that `next_deadline()` gives and the end of the pause; 0 for none.
+-- The earlier of the deadline that `next_deadline()` gives and the end of the pause; 0 for none.
 local function first_told(next_deadline)
   local told = next_deadline()
   return r.paused > 0 and (told == 0 or r.paused < told) and r.paused or told
 end
 
--- Notes that the process waits no more. If nobody keeps the next deadline then, this step has to find somebody.
+-- Registers that the process waits no more. If there is no keeper after that, this step has to wake a process for the
+-- next deadline.
 local function leave(process, next_deadline)
   if not unpark(process) then
     local told = first_told(next_deadline)
@@ -63,8 +65,8 @@ local function leave(process, next_deadline)
   end
 end
 
--- Notes that the process waits. One of those that wait keeps the next deadline, which `next_deadline()` gives; answers
--- it to that one, else 0.
+-- Registers the process as waiting. If it becomes the keeper, returns the next deadline, which `next_deadline()`
+-- gives, else 0.
 local function park(process, next_deadline)
   local kept = unpark(process)
   local until_time = now + 10000
@@ -74,12 +76,12 @@ local function park(process, next_deadline)
     return 0
   end
   r.told = first_told(next_deadline)
-  -- What this very step added is part of what was told.
+  -- A deadline that this step added is included in what was told.
   soonest = nil
   return r.told
 end
 
--- What a process that parked is told, as the time from now: clocks of callers may be off. 8 bytes, 0 for nothing.
+-- The deadline for a parked process, as the time from now, because callers' clocks may be wrong. 8 bytes, 0 for none.
 local function told_after(told)
   return pack8(told > 0 and math.max(told - now, 1) or 0)
 end

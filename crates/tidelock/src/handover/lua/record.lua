@@ -4,11 +4,12 @@ local HOUR, SLACK = 3600000, 600000
 local MAX_BYTES = 16 * 1024 * 1024
 local STEP = 200
 
--- Numbers all, 8 bytes each, in the order of FIELDS: to read and write them one by one costs as much as a command for each
--- two of them. Every object has these: `ready`: how many may be handed out. `paused`: end of the pause, -1 for until
--- resumed. `next`: no deadline is earlier, 0 for none. `told`: deadline that a parked process keeps, 0 for none. `ends`:
--- latest deadline of anything stored that has one; where things without one are not counted (`endless`, `dead_endless`), -1
--- while one may be stored. `applied`: the end that expiries were set for, -1 for never.
+-- All fields are numbers, 8 bytes each, in the order of FIELDS. They are packed because reading and writing them one
+-- by one costs about one command for every two of them. Every object has these: `ready`: how many may be handed out.
+-- `paused`: end of the pause, -1 for until resumed. `next`: no deadline is earlier, 0 for none. `told`: the deadline
+-- that the keeper was told, 0 for none. `ends`: latest deadline of anything stored that has one; where things without
+-- one are not counted (`endless`, `dead_endless`), -1 while one may be stored. `applied`: the end that expiries were
+-- set for, -1 for never.
 local NUMBERS = '>' .. string.rep('i8', #FIELDS)
 local found = redis.call('HGET', RECORD, 'numbers')
 local known = found or string.rep('\0', 8 * #FIELDS)
@@ -20,7 +21,7 @@ for i = 1, #FIELDS do
   r[FIELDS[i]] = numbers[i]
 end
 
--- Keys that this step may have created, by name.
+-- Keys that this step may have created.
 local fresh = {}
 local soonest = nil
 local settling = false
@@ -33,18 +34,18 @@ local function unpack8(bytes, from)
   return (struct.unpack('>I8', bytes, from or 1))
 end
 
--- A whole number as text. Servers write a number that is an argument with all digits that a fraction might have, which
--- costs as much as many a command.
+-- A whole number as text. A number as an argument would be formatted by the server with full floating-point
+-- precision, which costs as much as many a command.
 local function number_text(number)
   return string.format('%d', number)
 end
 
--- A series that never repeats, whatever was forgotten in between.
+-- The next number of a series that never repeats, even if the previous number was forgotten.
 local function following(last)
   return math.max(last + 1, now_us)
 end
 
--- Where something that is due now stands: never before what came before it, also if the clock steps back.
+-- The standing time of something that is due now: never before an earlier one, even if the clock steps back.
 local function stand()
   if now > r.standing then
     r.standing = now
@@ -52,7 +53,7 @@ local function stand()
   return r.standing
 end
 
--- The object must live until `at`; nil: for ever.
+-- The object must live until `at`; nil: forever.
 local function live_until(at)
   if not at then
     r.ends = -1
@@ -79,7 +80,7 @@ local function is_paused()
   return r.paused == -1 or now < r.paused
 end
 
--- When all keys may go; -1: while something is stored that has no end, or a pause has none.
+-- When all keys may expire; -1 while something without an end is stored, or a pause has no end.
 local function end_of_all(unfinished, rest)
   if r.ends == -1 and unfinished == 0 then
     r.ends = math.max(now, rest, r.paused)
@@ -93,8 +94,9 @@ local function end_of_all(unfinished, rest)
   return r.ends
 end
 
--- Ends a step: the record, and the lifetime of every key that it may have made but the last one, PARKED. `unfinished`: how
--- many things are stored that may have no end; without them the object ends at `rest`, the latest deadline of all else.
+-- Ends a step: writes the record, and sets the lifetime of every key that it may have created except for the last
+-- one, PARKED. `unfinished`: how many things are stored that may have no end. Without any, the object ends at `rest`,
+-- the latest deadline of everything else.
 local function keep(unfinished, rest)
   local ends = end_of_all(unfinished, rest)
   local renew = ends ~= r.applied and (ends == -1 or r.applied == -1 or ends > r.applied + SLACK)
@@ -121,7 +123,7 @@ local function keep(unfinished, rest)
       end
     end
   elseif ends ~= -1 then
-    -- No longer than the record: nothing is read without its numbers.
+    -- Not longer than the record: without the record's numbers, nothing else is read.
     local left = math.max(r.applied + SLACK - now, 0) + HOUR
     for key in pairs(fresh) do
       redis.call('PEXPIRE', key, left)

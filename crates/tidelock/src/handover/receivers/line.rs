@@ -1,7 +1,7 @@
-//! Who waits, in order of arrival, and for whom a take has looked in vain.
+//! The line: who waits, in order of arrival, and for whom a take has found nothing.
 //!
-//! That nothing was found, or that there is reason to look again, is noted once for all whom it concerns and not at each of
-//! them: a message costs what those cost who get it, however many wait beside them.
+//! That nothing was found, or that there is a reason to look again, is recorded once for all receivers that it
+//! concerns and not for each. So the cost of a message does not depend on how many receivers wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,64 +18,64 @@ use crate::time::Tick;
 #[derive(Debug, Default)]
 pub(super) struct Line {
     waiting: BTreeMap<u64, Waiting>,
-    /// Those who wait, by what a take can find for them.
+    /// The waiting receivers, grouped by what a take can find for them.
     classes: Vec<Class>,
-    /// Who is to be looked for once more, although nothing has happened since a take found nothing.
+    /// Seats to take for once more, although nothing has happened since a take found nothing.
     anew: BTreeSet<u64>,
-    /// Whose wait is over: they leave with the next answer.
+    /// Seats whose wait is over. They leave with the next answer.
     over: BTreeSet<u64>,
-    /// How often there was reason to look again.
+    /// How often there was a reason to look again.
     looks: u64,
     next_seat: u64,
     next_order: u64,
-    /// The numbers of the orders under way, the oldest first.
+    /// The numbers of the orders in flight, the oldest first.
     under_way: VecDeque<u64>,
-    /// For how many receivers the last order was.
+    /// The number of receivers that the last order was for.
     pub(super) crowd: usize,
-    /// After a failure no take begins for a while.
+    /// After a failure, no take starts for a while.
     pub(super) pausing: bool,
-    /// How often the bell rang or a due time came: a take that began before must be repeated.
+    /// How often the bell rang or a due time came. A take that began before must be repeated.
     rings: u64,
-    /// A pump runs.
+    /// Whether a pump runs.
     pub(super) pumped: bool,
-    /// When the newest take was made that was answered.
+    /// When the newest answered take was made.
     pub(super) answered: Option<Tick>,
-    /// Why the last take failed, until one succeeds.
+    /// Why the last take failed. Reset when one succeeds.
     pub(super) trouble: Option<Error>,
 }
 
-/// One who waits.
+/// A waiting receiver.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) terms: Arc<Terms>,
     pub(super) want: usize,
-    /// The take with this number looks for it.
+    /// The number of the take that is for it.
     pub(super) asked: Option<u64>,
     pub(super) reply: oneshot::Sender<Result<Parcel>>,
 }
 
 impl Waiting {
-    /// Whether one take may serve both.
+    /// Whether one take can serve both.
     fn fits(&self, terms: &Arc<Terms>) -> bool {
         Arc::ptr_eq(&self.terms, terms) || self.terms == *terms
     }
 }
 
-/// Those for whom takes find the same.
+/// Receivers for which takes find the same.
 #[derive(Debug)]
 struct Class {
     terms: Arc<Terms>,
     members: usize,
-    /// The number of looks by then, and the last seat for which nothing was found.
+    /// The value of `looks` then, and the last seat for which nothing was found.
     searched: (u64, u64),
 }
 
-/// How it stands with one who waits.
+/// The state of a waiting receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// No take has looked for it since something may have changed.
+    /// No take has been made for it since something may have changed.
     Fresh,
-    /// A take is looking for it.
+    /// A take for it is in flight.
     Asked,
     /// A take found nothing; this process will be woken.
     Parked,
@@ -90,7 +90,7 @@ impl Line {
         self.waiting.len()
     }
 
-    /// The place of the class for which takes find the same as for these terms.
+    /// The index of the class to which receivers with these terms belong.
     fn class_of(&self, terms: &Terms) -> Option<usize> {
         self.classes.iter().position(|class| class.terms.finds_with(terms))
     }
@@ -101,7 +101,7 @@ impl Line {
         self.next_seat
     }
 
-    /// Somebody joins, parked or to be looked for.
+    /// Adds a receiver, either parked or to be taken for.
     pub(super) fn join(&mut self, seat: u64, waiting: Waiting, parks: bool, over: bool) {
         let looks = self.looks;
         let place = self.class_of(&waiting.terms).unwrap_or_else(|| {
@@ -122,7 +122,7 @@ impl Line {
         self.waiting.insert(seat, waiting);
     }
 
-    /// Somebody leaves, served or not.
+    /// Removes a receiver, served or not.
     pub(super) fn leave(&mut self, seat: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&seat)?;
         self.anew.remove(&seat);
@@ -148,14 +148,14 @@ impl Line {
         std::mem::take(&mut self.waiting).into_values()
     }
 
-    /// Notes that a wait is over; how it stands with it.
+    /// Marks a wait as over. Returns the state of the receiver.
     pub(super) fn wait_is_over(&mut self, seat: u64) -> Option<Stage> {
         let stage = self.stage(seat, self.waiting.get(&seat)?);
         self.over.insert(seat);
         Some(stage)
     }
 
-    /// Somebody is to be looked for once more.
+    /// Requests one more take for a receiver.
     pub(super) fn look_for(&mut self, seat: u64) {
         self.anew.insert(seat);
     }
@@ -172,11 +172,11 @@ impl Line {
         }
     }
 
-    /// The first in the line for whom a take is to look.
+    /// The first receiver in the line that needs a take.
     fn fresh(&self) -> Option<&Waiting> {
         let is_fresh = |seat: u64, waiting: &Waiting| self.stage(seat, waiting) == Stage::Fresh;
         let anew = self.anew.iter().find_map(|seat| Some((*seat, self.waiting.get(seat)?)));
-        // Up to there all were looked for.
+        // A take has been made for everybody up to this seat.
         let behind = |class: &Class| if class.searched.0 == self.looks { class.searched.1 + 1 } else { 0 };
         let from = self.classes.iter().map(behind).min().unwrap_or(0);
         let others = self.waiting.range(from..).find(|(seat, waiting)| is_fresh(**seat, waiting));
@@ -185,14 +185,14 @@ impl Line {
         anew.into_iter().chain(others).min_by_key(|(seat, _)| *seat).map(|(_, waiting)| waiting)
     }
 
-    /// A pump begins: what the one before it had under way is gone with it.
+    /// A pump starts. The takes that its predecessor had in flight are gone with it.
     pub(super) fn begin_anew(&mut self) {
         (self.pumped, self.pausing) = (true, false);
         self.under_way.clear();
     }
 
-    /// The take that the front of the line needs, for so many messages or a little more; none if enough are under way or the
-    /// last one found nothing.
+    /// The take that the front of the line needs, for `most` messages or somewhat more. None if enough are in flight
+    /// or if the last one found nothing.
     pub(super) fn order(&mut self, most: usize) -> Option<Order> {
         if self.under_way.len() == FLIGHTS || self.pausing {
             return None;
@@ -200,7 +200,7 @@ impl Line {
         let fresh = Arc::clone(&self.fresh()?.terms);
         self.next_order += 1;
         let number = self.next_order;
-        // Who waits longest on such terms goes first, even if nothing was found for it just now.
+        // The receiver that waits longest on such terms goes first, even if nothing was found for it just now.
         let is_next = |(_, waiting): &(&u64, &mut Waiting)| waiting.asked.is_none() && waiting.terms.finds_with(&fresh);
         let mut unasked = self.waiting.iter_mut().filter(is_next);
         let (&first, waiting) = unasked.next()?;
@@ -223,7 +223,7 @@ impl Line {
         Some(Order { number, terms, max: max.min(MAX_BATCH), asked, seats: self.next_seat, rings: self.rings })
     }
 
-    /// An order has its answer; the number of the oldest that has none.
+    /// Records that an order was answered. Returns the number of the oldest order in flight.
     pub(super) fn landed(&mut self, number: u64) -> Option<u64> {
         self.under_way.retain(|other| *other != number);
         self.under_way.front().copied()
@@ -233,13 +233,13 @@ impl Line {
         self.under_way.is_empty()
     }
 
-    /// Whether the last one in the line waits on such terms, and is to be woken when there is something.
+    /// Whether the last receiver in the line waits on such terms and is parked.
     pub(super) fn is_searched_for(&self, terms: &Terms) -> bool {
         let last = self.waiting.last_key_value();
         last.is_some_and(|(seat, last)| last.terms.finds_with(terms) && self.stage(*seat, last) == Stage::Parked)
     }
 
-    /// Whether a take is to be made for somebody, and others are about to join who may share it.
+    /// Whether a take is needed while others are about to join that can share it.
     pub(super) fn gathers(&self) -> bool {
         self.crowd > 1 && self.fresh().is_some()
     }
@@ -250,12 +250,12 @@ impl Line {
         self.looks += 1;
     }
 
-    /// What an order found is out of date: its answer is no reason to wait.
+    /// Marks what orders in flight find as outdated: receivers must not park because of it.
     pub(super) fn outdate(&mut self) {
         self.rings += 1;
     }
 
-    /// Hands out what an order brought, first come first served; what nobody waits for is left in `claims`.
+    /// Distributes what an order brought, first come first served. What nobody waits for stays in `claims`.
     pub(super) fn hand_out(&mut self, order: &Order, claims: &mut Claims) -> Replies {
         let mut served = Vec::new();
         while !claims.is_empty() {
@@ -267,7 +267,7 @@ impl Line {
         served
     }
 
-    /// An order looks for nobody any more.
+    /// Ends an order's claim on its receivers.
     fn recall(&mut self, order: &Order) {
         for (_, waiting) in self.waiting.range_mut(order.asked.0..=order.asked.1) {
             if waiting.asked == Some(order.number) {
@@ -282,8 +282,8 @@ impl Line {
         self.looks += 1;
     }
 
-    /// After an order that found less than it asked for: whoever sat in the line before it and would have found the same has
-    /// its answer. `ended`: there is nothing to wait for.
+    /// After an order that found less than it asked for. This answers everybody who joined before the order and for
+    /// whom it would have found the same. `ended`: there is nothing to wait for.
     pub(super) fn exhausted(&mut self, order: &Order, ended: bool, nothing: impl Fn() -> Claims) -> Replies {
         self.recall(order);
         let parked = self.rings == order.rings;
@@ -308,7 +308,7 @@ impl Line {
         leaving.map(|waiting| (waiting.reply, Ok(nothing()))).collect()
     }
 
-    /// After an order that failed. What waiting may cure is tried again, for those who still wait.
+    /// After an order that failed. If the error may pass, those who still wait are tried again.
     pub(super) fn failed(&mut self, order: &Order, error: Error) -> Replies {
         self.recall(order);
         self.looks += 1;
@@ -335,7 +335,7 @@ impl Class {
         self.searched.0 == looks && seat <= self.searched.1
     }
 
-    /// Nothing was found for those up to this seat.
+    /// Records that nothing was found for the receivers up to this seat.
     fn search(&mut self, looks: u64, seat: u64) {
         let before = if self.searched.0 == looks { self.searched.1 } else { 0 };
         self.searched = (looks, seat.max(before));

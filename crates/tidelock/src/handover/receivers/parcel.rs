@@ -1,4 +1,4 @@
-//! What is on its way from the pump to a receiver.
+//! Claims on their way from the pump to a receiver.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,12 +6,12 @@ use super::super::site::Claims;
 use crate::lifecycle::{GiveBack, Hold};
 use crate::runtime::{BoxFuture, ready};
 
-/// Claims that their receiver has not seen yet. It may not look for a long time, if its future is not polled: a shutdown
-/// waits for it, and gives them back when its grace is over. Dropped, they are given back too.
+/// Claims that their receiver has not seen yet. It may not see them for a long time if its future is not polled. A
+/// shutdown waits for it, and gives the claims back when the grace is over. Dropping a parcel gives them back too.
 #[derive(Debug)]
 pub(super) struct Parcel {
     unopened: Arc<Unopened>,
-    /// There is none around nothing.
+    /// `None` if there are no claims.
     hold: Option<Hold>,
 }
 
@@ -27,7 +27,7 @@ impl Parcel {
         Self { unopened, hold }
     }
 
-    /// What is in it, unless a shutdown is over.
+    /// Its claims, unless a shutdown is over.
     pub(super) fn open(self) -> Option<Claims> {
         self.unopened.take().filter(|claims| self.hold.is_none() || !claims.site().world.lifecycle.is_closed())
     }

@@ -1,4 +1,4 @@
-//! The pump: the one task of this process that takes from a queue or group for everybody who waits.
+//! The pump: the one task of this process that takes from a queue or group for all waiting receivers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,15 +22,15 @@ use crate::time::{Tick, Timestamp};
 /// How long the backend may remember that this process waits.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// Starts the pump of a line that has none. Answers `false` where there is no runtime to run it on.
+/// Starts the pump of a line that has none. Returns `false` if there is no runtime to run it on.
 pub(super) fn start(receivers: &Arc<Receivers>) -> bool {
     let pump = Pump::new(receivers);
     receivers.site.world.spawner.spawn(pump.run())
 }
 
-/// A take that has its answer, and when it was asked for.
+/// A take that was answered, and when it was requested.
 pub(super) struct Landed {
-    /// `None`: it only passed a wake-up on.
+    /// `None` if it only passed a wake-up on.
     pub(super) order: Option<Order>,
     pub(super) asked: Moment,
     pub(super) answer: Result<Taken>,
@@ -41,7 +41,7 @@ impl Landed {
         self.order.as_ref().map(|order| order.number)
     }
 
-    /// Two takes under way reach the backend in either order: the fences tell which was first.
+    /// Two takes in flight can reach the backend in either order. The fences tell which was first.
     fn place(&self) -> (u64, Option<u64>) {
         let first = self.answer.as_ref().ok().and_then(|taken| taken.messages.first());
         (first.map_or(u64::MAX, |message| message.fence), self.number())
@@ -52,18 +52,18 @@ struct Pump {
     receivers: Arc<Receivers>,
     bell: Arc<Bell>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
-    /// What has its answer while an older order is under way, by place: delivered after it, so that the line is served in
-    /// order.
+    /// Answers that arrived while an older order is in flight, by place. They are delivered after it, so that the
+    /// line is served in order.
     early: Vec<Landed>,
-    /// Take again at this instant of the clock.
+    /// Take again at this instant of the backend's clock.
     due: Option<(u64, BoxFuture<'static, ()>)>,
-    /// Looks whether a wake-up was lost, and keeps this process remembered as waiting.
+    /// Fires to check for a lost wake-up and to keep this process registered as waiting.
     safety: BoxFuture<'static, ()>,
-    /// Until when a wake-up may come for this process although nobody waits here, and on whose terms it parked.
+    /// How long wake-ups may come for this process although nobody waits here, and the terms on which it parked.
     remembered: Option<(Tick, Arc<Terms>)>,
-    /// The backend was told that nobody waits here.
+    /// Whether the backend was told that nobody waits here.
     said: bool,
-    /// It brought something since the last safety check: whoever got it is likely to ask again.
+    /// Messages have come since the last safety check. Whoever received them is likely to ask again.
     busy: bool,
     failures: u32,
     pause: Option<BoxFuture<'static, ()>>,
@@ -96,7 +96,7 @@ impl Pump {
         let mut closing = Box::pin(lifecycle.closing());
         loop {
             if !self.receivers.site.source.is_local() && self.receivers.lock().gathers() {
-                // Those who are about to join share this take.
+                // Receivers that are about to join share this take.
                 runtime::yield_now().await;
             }
             self.launch();
@@ -137,7 +137,7 @@ impl Pump {
         self.pause = pause;
     }
 
-    /// Gives those who wait what was taken for others and could not be told.
+    /// Gives waiting receivers the gaps that were taken for others and that nobody was told.
     fn tell(&self) {
         let site = &self.receivers.site;
         while !self.receivers.is_empty()
@@ -148,7 +148,7 @@ impl Pump {
         }
     }
 
-    /// A take of nothing, which lets another process look.
+    /// A take of nothing, which lets another process take.
     fn pass_on(&mut self, terms: &Terms) {
         let site = &self.receivers.site;
         let asked = site.moment();
@@ -157,7 +157,7 @@ impl Pump {
     }
 
     fn land(&mut self, landed: Landed) {
-        // A wake-up that could not be passed on is made up for by the safety check of whoever waits.
+        // If a wake-up could not be passed on, the safety checks of the other waiting processes make up for it.
         let Some(number) = landed.number() else { return };
         let behind = self.early.partition_point(|other| other.place() <= landed.place());
         self.early.insert(behind, landed);
@@ -173,7 +173,7 @@ impl Pump {
 
     fn serve(&mut self, landed: Landed) {
         let Landed { order: Some(order), asked, answer } = landed else { return };
-        // What was given back may be in this answer: the gap before it is told first.
+        // This answer may contain messages that were given back. The gap before them must be told first.
         self.tell();
         let replies = match answer {
             Ok(taken) => self.landed_well(&order, asked, taken),
@@ -218,7 +218,7 @@ impl Pump {
             line.filled(order);
         }
         replies
-        // What nobody waits for any more is given back here, after the line is unlocked.
+        // Claims that nobody waits for any more are given back here, after the line is unlocked.
     }
 
     fn expect(&mut self, next: u64) {
@@ -229,7 +229,7 @@ impl Pump {
         }
     }
 
-    /// Something may have become deliverable: look, or let another process look.
+    /// Something may have become deliverable: take, or let another process take.
     fn woken(&mut self) {
         let nobody = {
             let mut line = self.receivers.lock();
@@ -249,7 +249,7 @@ impl Pump {
         self.busy = false;
         let nobody = {
             let mut line = self.receivers.lock();
-            // Also for a take under way: what it parked with may be forgotten already when its answer comes.
+            // This also applies to a take in flight: its parking may be forgotten by the time that its answer comes.
             line.ring();
             line.is_empty()
         };
@@ -258,7 +258,7 @@ impl Pump {
             && let Some((_, terms)) = &self.remembered
             && !self.receivers.site.source.is_local()
         {
-            // It is another process that is to keep the next deadline.
+            // Another process should keep the next deadline.
             let terms = Arc::clone(terms);
             self.said = true;
             self.pass_on(&terms);
@@ -271,12 +271,12 @@ impl Pump {
             self.receivers.waiting.store(line.len(), Ordering::Release);
         }
         for (to, outcome) in replies {
-            // A receiver that left meanwhile drops its claims, and they are given back.
+            // If the receiver has left meanwhile, its claims are dropped and so given back.
             let _ = to.send(outcome.map(Parcel::of));
         }
     }
 
-    /// Whether nobody waits and no wake-up can be under way to this process.
+    /// Whether nobody waits and no wake-up can be on its way to this process.
     fn may_end(&mut self) -> bool {
         let mut line = self.receivers.lock();
         if !line.is_empty() || !line.is_idle() || !self.flights.is_empty() || !self.early.is_empty() {
@@ -292,7 +292,7 @@ impl Pump {
         true
     }
 
-    /// Ends all waits, and gives back what is still being taken.
+    /// Ends all waits, and gives back what takes in flight still bring.
     async fn close(&mut self) {
         let replies = self.receivers.lock().close(&self.receivers.site);
         self.reply(replies);
@@ -310,7 +310,8 @@ impl Pump {
 }
 
 impl Drop for Pump {
-    /// Also when its runtime ends: then whoever waits finds no reply, and starts a pump on its own runtime.
+    /// This also happens when its runtime ends. Then waiting receivers get no reply, and start a pump on their own
+    /// runtime.
     fn drop(&mut self) {
         if self.ended {
             return;

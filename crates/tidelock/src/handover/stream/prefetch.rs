@@ -1,4 +1,4 @@
-//! What a stream takes ahead: a task that fills a buffer, renews what waits in it, and gives back the rest.
+//! Prefetching of a stream: a task that fills a buffer, renews its leases, and gives back the rest.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -19,7 +19,7 @@ use crate::handover::store::{Action, Handed};
 use crate::runtime::{BoxFuture, or_never};
 use crate::topic::store::GapView;
 
-/// A buffer that a task fills. Dropped, it tells the task to end.
+/// A buffer that a task fills. Dropping it tells the task to end.
 #[derive(Debug)]
 pub(super) struct Prefetched {
     buffer: Arc<Buffer>,
@@ -28,7 +28,7 @@ pub(super) struct Prefetched {
 #[derive(Debug)]
 struct Buffer {
     line: Arc<Receivers>,
-    /// Of the handle that takes.
+    /// From the handle that takes.
     max_nack_delay: Duration,
     size: usize,
     inside: Mutex<Inside>,
@@ -84,7 +84,7 @@ impl Prefetched {
         Self { buffer }
     }
 
-    /// What comes next; nothing at the end of a drain. Dropping the future loses nothing.
+    /// The next claim; nothing at the end of a drain. Dropping the future loses nothing.
     pub(super) async fn next(&self) -> Result<Claimed> {
         loop {
             let filled = self.buffer.filled.notified();
@@ -149,7 +149,7 @@ impl Buffer {
         self.filled.notify_one();
     }
 
-    /// How many more may be taken; none while an error has not been seen.
+    /// How many more may be taken; none until the reader has seen an error.
     fn room(&self) -> usize {
         let inside = self.lock();
         if inside.end.is_some() { 0 } else { self.size - inside.ready.len().min(self.size) }
@@ -194,7 +194,7 @@ async fn fill(buffer: Arc<Buffer>, terms: Arc<Terms>, drain: bool) {
             () = &mut renewing => return,
         }
     }
-    // Ends the wait in line; what it still brings is given back when it is dropped.
+    // Ends the wait in the line. If that brings claims, they are given back when dropped.
     drop(asking);
     buffer.give_back();
 }

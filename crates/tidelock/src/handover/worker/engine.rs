@@ -1,4 +1,4 @@
-//! The engine of a worker: the one task that takes, settles, and brings it to its end.
+//! The engine of a worker: the one task that takes, settles, and ends the worker.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use crate::lifecycle::{GiveBack, Hold};
 use crate::name;
 use crate::runtime::{self, BoxFuture};
 
-/// Requests of one kind under way at once: while one is answered, the next is on its way.
+/// Requests of one kind in flight at once: while one is being answered, the next is on its way.
 const FLIGHTS: usize = 2;
 
-/// Settles that have their answers.
+/// Settles that were answered.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
-/// How many were asked for, and what came.
+/// How many messages were requested, and what came.
 type Came = (usize, Result<Claims>);
 
 pub(super) struct Engine {
@@ -37,7 +37,7 @@ pub(super) struct Engine {
     asks: FuturesUnordered<BoxFuture<'static, Came>>,
     asked: usize,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
-    /// When something in the buffer may have waited for too long.
+    /// Fires when something in the buffer may have waited for too long.
     impatience: Option<BoxFuture<'static, ()>>,
     ending: Ending,
     stopping: bool,
@@ -84,7 +84,7 @@ impl Engine {
             self.settle();
             self.ask();
             if self.open_slots() {
-                // More than one round of slots is wanted only while the ones that were started are busy.
+                // More than one round of slots is wanted only if those started already are busy.
                 runtime::yield_now().await;
                 continue;
             }
@@ -97,7 +97,7 @@ impl Engine {
                 Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
                 Some(came) = self.asks.next(), if !self.asks.is_empty() => self.came(came),
                 () = shared.changed.notified() => {}
-                // Also of one that is stopping already: there may be less time.
+                // Also for a worker that is stopping already: a shutdown may leave less time.
                 () = &mut closing => shared.stopping.give(),
                 over = self.ending.over() => match over {
                     Over::Grace => {
@@ -117,7 +117,7 @@ impl Engine {
         WorkerReport { left: left as u64, ..stats.report(self.error.take()) }
     }
 
-    /// Starts slots for what is in the buffer; answers whether more may be wanted.
+    /// Starts slots for what is in the buffer. Returns whether more may be wanted.
     fn open_slots(&self) -> bool {
         let more = self.shared.open_slots(self.slots_at_once);
         for _ in 0..more {
@@ -129,7 +129,7 @@ impl Engine {
         more == self.slots_at_once
     }
 
-    /// Asks for as much as there is room for.
+    /// Requests as many messages as there is room for.
     fn ask(&mut self) {
         while !self.stopping && self.asks.len() < FLIGHTS {
             let room = self.shared.room(self.asked).min(MAX_BATCH);
@@ -155,13 +155,13 @@ impl Engine {
             Ok(claims) if self.stopping => self.shared.refuse(claims),
             Ok(claims) => self.shared.put(claims),
             Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
-            // Told by a receive that ended while the servers were away: the stop signal was given.
+            // A receive that ended while the servers were unreachable fails like this; the stop signal was given.
             Err(_) if self.stopping || self.shared.stopping.is_given() => {}
             Err(error) => self.fail(error),
         }
     }
 
-    /// Sends the settles that have come up.
+    /// Sends the pending settles.
     fn settle(&mut self) {
         while self.settles.len() < FLIGHTS {
             let batch = {
@@ -188,7 +188,7 @@ impl Engine {
         for (finished, settled) in batch.iter().zip(answer.as_deref().unwrap_or_default()) {
             state.stats.count(counted_as(&finished.action, *settled));
         }
-        // Whoever listens is told without the lock.
+        // Recorders and subscribers are called without the lock.
         drop(state);
         match answer {
             Ok(settled) => {
@@ -202,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// Prepares to wake when the oldest message in the buffer has waited for too long.
+    /// Sets a timer for when the oldest message in the buffer has waited for too long.
     fn watch_buffer(&mut self) {
         if self.impatience.is_some() {
             return;
@@ -218,7 +218,7 @@ impl Engine {
         let now = self.shared.site().tick();
         if self.shared.give_back_stale(now) {
             self.shared.lock().prefetching = false;
-            // What they would bring could not be started either; it is given back.
+            // Their messages could not be started either, and are given back.
             self.asks.clear();
             self.asked = 0;
         }
@@ -239,7 +239,7 @@ impl Engine {
     }
 }
 
-/// Renews all leases from a task of its own, which no handler holds up as long as the runtime has a thread for it.
+/// Renews all leases in a separate task, so that no handler delays it as long as the runtime has a thread for it.
 fn renew(shared: &Arc<Shared>) -> Companion {
     let lease = Duration::from_millis(shared.plan.terms.lease);
     let held = Arc::clone(shared);
@@ -247,7 +247,7 @@ fn renew(shared: &Arc<Shared>) -> Companion {
     Companion::start(&shared.site().world.spawner, renewing)
 }
 
-/// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
+/// Settles. Retries while the error may pass and any of the leases can still be proven.
 async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<Vec<Settled>> {
     let mut pauses = Pauses::OUTAGE;
     loop {
@@ -264,7 +264,7 @@ async fn settle_through_outages(site: &Arc<Site>, batch: &[Finished]) -> Result<
     }
 }
 
-/// Tells the log what became of a message that was not acknowledged.
+/// Logs the outcome for messages that were not acknowledged.
 fn report(site: &Site, Finished { held, action }: &Finished, settled: &Settled) {
     match (settled, action) {
         (Settled::Stale, _) => tracing::warn!(
@@ -273,7 +273,7 @@ fn report(site: &Site, Finished { held, action }: &Finished, settled: &Settled) 
             fence = held.fence,
             "a message's lease was lost before it was settled: another consumer has it, or it is gone"
         ),
-        // It was reported when it was found out.
+        // This was reported when decoding failed.
         (_, Action::Bury { reason: DeadReason::Undecodable, .. }) => {}
         (Settled::Done, Action::Bury { error, .. }) | (Settled::DeadLettered, Action::Nack { error, .. }) => {
             observe::dead_lettered(site, held.id, error.as_deref().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! What a handler says about its failure.
+//! What a handler reports about its failure.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub struct HandlerError {
     pub(crate) remedy: Remedy,
 }
 
-/// What is to be done about a failure.
+/// The treatment of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
     ByBackoff,
@@ -44,7 +44,7 @@ pub(crate) fn in_one_line(error: &BoxError) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Some errors already say their cause.
+        // Some errors already include their cause.
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -57,7 +57,7 @@ impl Report for WorkerReport {
 }
 
 impl WorkerStats {
-    /// Counts what became of a message.
+    /// Counts the outcome of a message.
     pub(super) fn count(&mut self, counter: Measure) {
         let field = match counter {
             Measure::Stale => &mut self.stale,
@@ -75,7 +75,7 @@ impl WorkerStats {
     }
 }
 
-/// What the outcome of a settle is counted as.
+/// The counter for the outcome of a settle.
 pub(super) fn counted_as(action: &Action, settled: Settled) -> Measure {
     match (action, settled) {
         (_, Settled::Stale) => Measure::Stale,

@@ -1,7 +1,7 @@
 //! Where handlers run: tasks that share a buffer of messages.
 //!
-//! A slot runs one handler after the other and ends when the buffer is empty, so that a busy worker pays for no task per
-//! message and an idle one has none.
+//! A slot runs one handler after the other and ends when the buffer is empty. So a busy worker does not pay for a
+//! task per message, and an idle one has no tasks.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -41,13 +41,13 @@ pub(super) struct Shared {
     pub(super) line: Arc<Receivers>,
     pub(super) plan: Plan,
     state: Mutex<State>,
-    /// Something for the engine to do.
+    /// Wakes the engine.
     pub(super) changed: Notify,
-    /// Take no more.
+    /// The order to take no more.
     pub(super) stopping: StopOrder,
-    /// Drop the handlers.
+    /// The order to drop the handlers.
     abort: Notify,
-    /// The engine has ended.
+    /// Given when the engine has ended.
     pub(super) ended: Signal,
 }
 
@@ -69,17 +69,17 @@ pub(super) struct Finished {
 #[derive(Debug, Default)]
 pub(super) struct State {
     buffer: VecDeque<Ready>,
-    /// What is held and not settled, by fence: all of it is renewed.
+    /// Everything held and not settled, by fence. All of it is renewed.
     held: HashMap<u64, Arc<Held>>,
-    /// Fences of the messages whose handlers run.
+    /// By fence: the messages whose handlers run.
     running: HashMap<u64, Arc<Held>>,
     pub(super) outbox: Vec<Finished>,
-    /// Given back when no take is under way any more, which would bring it again.
+    /// Given back only once no take is in flight, because such a take would bring it again.
     leftover: Vec<Finished>,
     pub(super) stats: WorkerStats,
-    /// Slots that are alive.
+    /// Number of slots that are alive.
     slots: usize,
-    /// Whether messages may be taken ahead of a free slot.
+    /// Whether messages may be taken before a slot is free.
     pub(super) prefetching: bool,
     pub(super) aborted: bool,
 }
@@ -105,7 +105,7 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Tells a gap, and puts claimed messages where slots find them.
+    /// Reports a gap, and puts claimed messages into the buffer.
     pub(super) fn put(&self, mut claims: Claims) {
         if let Some(gap) = claims.take_gap() {
             self.tell(gap);
@@ -121,7 +121,7 @@ impl Shared {
         }
     }
 
-    /// Keeps what came too late to be started, to be given back. A gap is told to the next receiver.
+    /// Keeps messages that came too late to be started, so that they are given back. A gap goes to the next receiver.
     pub(super) fn refuse(&self, claims: Claims) {
         let (asked, lease) = (claims.start, claims.lease);
         let mut state = self.lock();
@@ -132,7 +132,7 @@ impl Shared {
         }
     }
 
-    /// Starts nothing more of what waits for a slot.
+    /// Moves the messages in the buffer to those that are given back.
     pub(super) fn start_no_more(&self) {
         let mut state = self.lock();
         let waiting = std::mem::take(&mut state.buffer);
@@ -147,7 +147,7 @@ impl Shared {
         state.outbox.extend(leftover);
     }
 
-    /// Tells what the group has lost, before anything that comes after it.
+    /// Reports a gap before the messages that come after it.
     fn tell(&self, gap: GapView) {
         if std::panic::catch_unwind(AssertUnwindSafe(|| (self.plan.on_gap)(gap))).is_err() {
             let id = name::shown(&self.site().address.id);
@@ -155,9 +155,10 @@ impl Shared {
         }
     }
 
-    /// How many more messages there is room for, and whether it should be asked for now.
+    /// How many more messages there is room for, or 0 if they should not be requested yet.
     ///
-    /// A few at a time would make small trips, so what is only for the buffer waits until half of all is free.
+    /// Requests for a few messages would make small trips. So the buffer is only refilled when half of all room is
+    /// free.
     pub(super) fn room(&self, asked: usize) -> usize {
         let state = self.lock();
         let ahead = if state.prefetching { self.plan.prefetch } else { 0 };
@@ -195,7 +196,7 @@ impl Shared {
         (Duration::from_millis(self.plan.terms.lease) / 4).min(SECOND)
     }
 
-    /// Gives back what has waited in the buffer for too long at `now`. Answers whether there was any.
+    /// Gives back messages that have waited in the buffer for too long at `now`. Returns whether there were any.
     pub(super) fn give_back_stale(&self, now: Tick) -> bool {
         let patience = self.patience();
         let mut state = self.lock();
@@ -212,13 +213,13 @@ impl Shared {
         any
     }
 
-    /// Drops the handlers that still run; their messages are given back when they are gone.
+    /// Drops the running handlers. Each one's message is given back when its handler is gone.
     pub(super) fn abort(&self) {
         self.lock().aborted = true;
         self.abort.notify_waiters();
     }
 
-    /// Gives back the messages of handlers that could not be dropped.
+    /// Gives back the messages of handlers that could not be dropped in time.
     pub(super) fn give_up(&self) {
         let mut state = self.lock();
         let running = std::mem::take(&mut state.running);
@@ -228,7 +229,7 @@ impl Shared {
         state.outbox.extend(running.into_values().map(|held| Finished { held, action: Action::GiveBack }));
     }
 
-    /// All that is held and not settled yet.
+    /// Everything that is held and not settled yet.
     pub(super) fn held(&self) -> Vec<Arc<Held>> {
         self.lock().held.values().cloned().collect()
     }
@@ -239,13 +240,13 @@ impl Shared {
         state.running.is_empty() && state.buffer.is_empty() && state.leftover.is_empty() && state.outbox.is_empty()
     }
 
-    /// The next message for a slot, after it has finished one; `None` ends the slot.
+    /// The next message for a slot, after the slot has finished one; `None` ends the slot.
     fn next(&self, finished: Option<Finished>) -> Option<Ready> {
         let mut state = self.lock();
         let finishing = finished.is_some();
         if let Some(finished) = finished {
             finished.held.end();
-            // One that could not be dropped in time has been given back already.
+            // If the handler could not be dropped in time, its message has been given back already.
             if state.running.remove(&finished.held.fence).is_some() {
                 state.outbox.push(finished);
             }
@@ -281,14 +282,14 @@ impl Shared {
         }
     }
 
-    /// What is to be done with a message, by what its handler says; `None` if the handler was dropped by an abort.
+    /// The action for a message, by its handler's result; `None` if the handler was dropped by an abort.
     async fn handle(&self, ready: Ready, abort: Pin<&mut Notified<'_>>) -> Option<Action> {
         let Ready { handed, held, .. } = ready;
         let (attempt, id, site) = (handed.attempt, handed.id, self.site());
         let span = observe::process_span(site, &handed);
         let running = observe::begin(site, &handed);
         let mut timed_out = false;
-        // A panic of the handler's closure is one of the handler too.
+        // A panic while the handler's future is created counts as a panic of the handler.
         let handler = async { Ok::<_, Error>((self.plan.handler)(handed, held)?.await) };
         let told = span.clone();
         let handler = AssertUnwindSafe(observe::within(span, handler)).catch_unwind();
@@ -302,7 +303,7 @@ impl Shared {
             }
             () = abort => None,
         };
-        // A panic of what it held, which the panic hook has told of, does not take the slot with it.
+        // A panic while the handler's values are dropped must not end the slot. The panic hook has reported it.
         let _ = catch_unwind(AssertUnwindSafe(|| handler.set(OptionFuture::default())));
         let Some(outcome) = outcome else {
             observe::end(site, running, Ended::Dropped);
@@ -311,7 +312,7 @@ impl Shared {
         let (ended, action) = match outcome {
             Ok(Ok(Ok(()))) => (Ended::Ok, Action::Ack),
             Ok(Ok(Err(error))) => (if timed_out { Ended::Timeout } else { Ended::Error }, self.failed(attempt, &error)),
-            // No handler has run.
+            // The message did not decode; no handler has run.
             Ok(Err(fault)) => return Some(undecodable(site, id, &fault.to_string())),
             Err(panic) => {
                 let error = HandlerError::from(format!("the handler panicked: {}", panic_text(&*panic)));
@@ -350,8 +351,9 @@ impl Shared {
 }
 
 impl State {
-    /// The next message that is surely held still: after a pause of the process or an outage somebody else may have the others,
-    /// which are given back, as the backend may still wait for this worker.
+    /// The next message that this worker surely still holds. After a pause of the process or an outage somebody else
+    /// may hold the others. They are given back anyway, because the backend may still consider this worker their
+    /// holder.
     fn next_provable(&mut self) -> Option<Ready> {
         loop {
             let ready = self.buffer.pop_front()?;
@@ -362,7 +364,7 @@ impl State {
         }
     }
 
-    /// Something is settled: it is not renewed any more.
+    /// Records that something was settled, so that it is no longer renewed.
     pub(super) fn settled(&mut self, held: &Held) {
         self.held.remove(&held.fence);
     }
@@ -381,7 +383,7 @@ impl Control<WorkerStats> for Shared {
 }
 
 impl GiveBack for Shared {
-    /// The grace of a shutdown is over: the engine gives back what is left and ends.
+    /// The grace of a shutdown is over: the engine gives back the rest and ends.
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             self.stop(Some(Duration::ZERO));

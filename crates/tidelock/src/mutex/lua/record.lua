@@ -2,8 +2,8 @@
 --       queue.lua, would pay for it.
 -- LOCK     prefix:{tag}:lock: version, state, last fence, deadline in ms, number of waiters, last place given, token of
 --          the holder, or, while there is none, of the caller that released or left last, fence of the last release,
---          number of releases before that one modulo 63, number of the last change of the deadline, channel of the process
---          it is offered to, owner
+--          number of releases before that one modulo 63, number of the last change of the deadline, channel of the
+--          process it is offered to, owner
 -- QUEUE    prefix:{tag}:queue: a waiter by its place (score >= 1: token, lease in ms, channel of its process, owner), or
 --          a process by its channel (score < 0: minus the instant in ms until which its waiters live)
 local FREE, HELD, OFFERED = 0, 1, 2
