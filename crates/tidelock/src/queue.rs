@@ -243,7 +243,7 @@ impl<T: Value> Queue<T> {
     }
 }
 
-/// The receivers of the queue at `address`: the same for all handles.
+/// The receivers of the queue at `address`, shared by all handles.
 fn receivers(world: &Arc<World>, address: &Address) -> Arc<Receivers> {
     world.receivers.get_or_insert(&(address.clone(), Object::Queue), || {
         let source = Hands { store: world.backend.queue(), address: address.clone() };
@@ -251,12 +251,12 @@ fn receivers(world: &Arc<World>, address: &Address) -> Arc<Receivers> {
     })
 }
 
-/// What a queue's requests ask.
+/// The store that a queue's requests use.
 fn store_of(site: &Site) -> Arc<dyn QueueStore> {
     site.world.backend.queue()
 }
 
-/// What hands over the messages of one queue.
+/// The source of one queue's messages.
 #[derive(Debug)]
 struct Hands {
     store: Arc<dyn QueueStore>,

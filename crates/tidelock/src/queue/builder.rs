@@ -23,7 +23,7 @@ pub(crate) struct Options<T> {
     pub(crate) retention: Option<u64>,
     pub(crate) max_nack_delay: Duration,
     pub(crate) max_depth: Option<u64>,
-    /// What a receive without options of its own asks for.
+    /// The terms of a receive without options of its own.
     pub(crate) terms: Arc<Terms>,
 }
 

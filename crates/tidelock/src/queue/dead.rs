@@ -148,7 +148,7 @@ impl<T: Value> DeadLetters<T> {
         PurgeDead { site: Arc::clone(self.queue.site()), filter: DeadFilter::default(), limit: None }
     }
 
-    /// What a requeued message gets from this handle; the delay is the request's.
+    /// The settings that this handle gives to a requeued message. The request adds the delay.
     fn terms(&self) -> RequeueTerms {
         let options = &self.queue.options;
         RequeueTerms { delay: 0, max_age: options.max_age, retention: options.retention, max_depth: options.max_depth }

@@ -1,4 +1,4 @@
-//! The model against real servers: the same random requests at the same pinned time give the same outcomes.
+//! The model against real servers: the same random requests at the same pinned times must have the same outcomes.
 //!
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
@@ -27,9 +27,9 @@ struct Run {
     process: Arc<str>,
     receipts: Vec<(u64, u64)>,
     ids: Vec<u64>,
-    /// Whether nothing is sent but what goes by the plain line, and little of it ever leaves that way.
+    /// Whether only plain messages are sent, and few of them ever leave the plain line.
     plain: bool,
-    /// `max_age` of what goes by the plain line.
+    /// `max_age` of the plain messages.
     age: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ impl Run {
         Now::from_millis(self.clock.now().as_millis())
     }
 
-    /// One step of the model, with what surrounds every operation.
+    /// One step of the model, with what every operation begins and ends with.
     fn on_model<T>(&mut self, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
         let now = self.now();
         self.model.advance(now);
@@ -115,7 +115,8 @@ impl Run {
         (0..count).filter_map(|_| self.one_settle()).collect()
     }
 
-    /// Answers whether what is overdue took the room: then it is carried out, and the send is judged again.
+    /// Also returns whether overdue messages took the room. Then these transitions are carried out, and the send is
+    /// repeated.
     fn send_on_model(&mut self, batch: &[NewMessage]) -> (Accepted, bool) {
         let expected = self.on_model(|model, now| model.send(now, batch.to_vec()));
         let again = matches!(expected, Accepted::Full { .. }) && self.model.is_settling();
@@ -167,8 +168,8 @@ impl Run {
         self.settled(&settles, &found);
     }
 
-    /// What is asked for at once makes one trip: sends first, then settles, then takes. On one thread: another one might begin
-    /// the trip with the first of them.
+    /// Requests made at once share a trip: sends first, then settles, then takes. This needs a single thread; another
+    /// one might start the trip with only the first of them.
     async fn together(&mut self) {
         let (batch, settles, take) = (self.batch(), self.settles(), self.a_take());
         let (taken, settled, sent) = tokio::join!(
@@ -271,7 +272,7 @@ impl Run {
         self.compare_pages(look).await;
     }
 
-    /// Follows a listing to its end.
+    /// Reads a listing to its end.
     async fn compare_pages(&mut self, mut look: Look) {
         loop {
             let cursor = match &look {
@@ -330,7 +331,7 @@ async fn run_on(url: &str, seed: u64) -> Run {
     }
 }
 
-/// So many steps, each queue for 500 of them. On such a way some replies are lost.
+/// Runs `steps` steps, with a new queue every 500. If there is a `way`, some replies are lost on it.
 async fn compare(mut run: Run, steps: usize, way: Option<&LostReplies>) {
     for round in 0..steps.div_ceil(500) {
         run.address = Address::new(&"default".into(), &format!("q{round}"));
@@ -356,7 +357,7 @@ async fn the_model_and_the_servers_agree() {
     on_every_server(STEPS, differential).await;
 }
 
-/// Replies that are lost: what is asked again gives the first answer, and nothing happens twice.
+/// Lost replies: a repeated request must get the first answer, and nothing may happen twice.
 async fn lossy(url: String, steps: usize, seed: u64) {
     let Some(way) = LostReplies::before(&url).await else { return };
     compare(run_on(&way.url(), seed).await, steps, Some(&way)).await;

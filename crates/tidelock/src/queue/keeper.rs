@@ -1,4 +1,4 @@
-//! Who keeps the next deadline among several processes on one server, step by step.
+//! Which of several processes on one server keeps the next deadline, step by step.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +40,12 @@ impl Process {
         self.store.send(&self.queue, vec![message]).await.unwrap();
     }
 
-    /// Takes one, and parks if there is none.
+    /// Takes one message, and parks if there is none.
     async fn take(&self) -> Taken {
         self.take_up_to(1).await
     }
 
-    /// Lets another process look: nobody waits here any more.
+    /// Lets another process take, because nobody waits here any more.
     async fn pass_on(&self) {
         assert!(self.take_up_to(0).await.messages.is_empty());
     }
@@ -77,7 +77,7 @@ async fn a_deadline_that_has_passed_is_kept_by_nobody() {
         assert_eq!(one.take().await.next, Some(T + 1_000));
         assert_eq!(other.take().await.next, None);
         clock.advance(Duration::from_secs(1));
-        // It finds enough, and does not park again.
+        // The process finds enough, and so does not park again.
         assert_eq!(one.take().await.messages.len(), 1);
         one.rung().await;
         one.pass_on().await;
@@ -102,7 +102,7 @@ async fn who_waits_no_more_hands_the_next_deadline_on() {
         one.pass_on().await;
         other.rung().await;
         assert_eq!(other.take().await.next, Some(T + 1_000));
-        // Also where it was not woken, and the time is that of another one.
+        // This also holds for a process that was not woken, at the deadline of another one.
         assert_eq!(one.take().await.next, None);
         other.pass_on().await;
         one.rung().await;

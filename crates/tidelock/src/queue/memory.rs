@@ -27,7 +27,7 @@ impl MemoryQueue {
         Self { cells: Cells::new(timer), process: "local".into() }
     }
 
-    /// One atomic step: what is overdue, the operation, the wake-ups.
+    /// One atomic step: overdue transitions, the operation, the wake-ups.
     fn step<T>(&self, queue: &Address, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
         self.cells.step(queue, |model, now| {
             model.advance(now);
@@ -40,7 +40,7 @@ impl MemoryQueue {
             let (mut taken, settling) =
                 self.step(queue, |model, now| (model.take(now, &self.process, take), model.is_settling()));
             if settling && taken.messages.len() < take.max {
-                // Nobody was parked: whoever waits looks again at once.
+                // The process was not parked, so its waiters take again at once.
                 taken.next = Some(0);
             }
             if !settling || !taken.messages.is_empty() || take.max == 0 {
@@ -102,7 +102,7 @@ impl QueueStore for MemoryQueue {
 
     fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>> {
         if batch.iter().any(|message| message.max_depth.is_some()) {
-            // What is overdue takes no room.
+            // Messages that are overdue to leave must not count towards the depth.
             self.cells.settle_down(queue);
         }
         ready(Ok(self.step(queue, |model, now| model.send(now, batch))))

@@ -30,7 +30,7 @@ impl fmt::Display for MessageId {
 impl FromStr for MessageId {
     type Err = Error;
 
-    /// Reads the decimal text of an id.
+    /// Reads an id from decimal text.
     fn from_str(text: &str) -> Result<Self> {
         let id = check::decimal(text).map(Self);
         id.ok_or_else(|| Error::argument(format!("a message id is a decimal below 2^53, but this is {text:?}")))

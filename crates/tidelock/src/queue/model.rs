@@ -1,7 +1,7 @@
 //! The queue as a pure state machine: the in-process backend, and the specification of the Redis scripts.
 //!
-//! A step is one atomic operation: [`Model::advance`] carries out what is overdue, one or more operations follow,
-//! [`Model::wake`] ends it. Time, processes and whether a process still listens come in from outside.
+//! A step is one atomic operation: [`Model::advance`] carries out what is overdue, one or more operations follow, and
+//! [`Model::wake`] ends the step. Time, processes, and whether a process still listens are inputs.
 
 mod advance;
 mod change;
@@ -18,7 +18,8 @@ use super::store::{Accepted, Content, DeadReason, NewMessage, Place};
 use crate::handover::{Parking, Places, Standing};
 use crate::hash::HashMap;
 
-/// How long after its window a dedupe record is kept: a clock that steps back a little reopens no window.
+/// How long after its window a dedup record is kept, so that a clock that steps back a little does not reopen the
+/// window.
 pub(crate) const DEDUP_KEPT: u64 = 1_000;
 
 pub(crate) use crate::time::Now;
@@ -28,14 +29,14 @@ pub(crate) use crate::time::Now;
 pub(crate) struct Model {
     last_id: u64,
     last_fence: u64,
-    /// Standing time of the last immediate send: later ones never stand before it.
+    /// The standing time of the last immediate send. Later ones never stand before it.
     last_standing: u64,
     accepted: u64,
     settled: u64,
     pause: Option<Pause>,
     messages: HashMap<u64, Message>,
     places: Places,
-    /// (instant, id) of the next transition by time, per state.
+    /// (instant, id) of the next timed transition, by state.
     delayed: BTreeSet<(u64, u64)>,
     leased: BTreeSet<(u64, u64)>,
     expiring: BTreeSet<(u64, u64)>,
@@ -44,9 +45,9 @@ pub(crate) struct Model {
     dead: BTreeSet<(u64, u64)>,
     dedup: HashMap<Arc<str>, (u64, u64)>,
     dedup_ends: BTreeSet<(u64, Arc<str>)>,
-    /// Processes that wait.
+    /// The processes that wait.
     parking: Parking,
-    /// More is overdue than one step carried out.
+    /// Whether more is overdue than one step carried out.
     settling: bool,
     touched: u64,
 }
@@ -68,8 +69,8 @@ struct Message {
     standing: u64,
     attempts: u64,
     fence: u64,
-    /// Its order among the messages of its ordering key. Without one: its order among those of the same standing time, once
-    /// it went to the back; before that it is 0 and the order is the id.
+    /// Its order among the messages of its ordering key. Without a key: its order among messages with the same
+    /// standing time once it went to the back; before that it is 0 and the id is the order.
     join: u64,
     note: Option<Arc<str>>,
     last_error: Option<Arc<str>>,
@@ -81,7 +82,7 @@ struct Message {
 enum Kind {
     Ready,
     Blocked,
-    /// `place` says where it stands when it is due again.
+    /// `place` decides where it stands when it is due again.
     Delayed {
         due: u64,
         place: Place,
@@ -103,14 +104,14 @@ impl Message {
         (9 - self.priority, self.standing, if self.join == 0 { self.id } else { self.join }, self.id)
     }
 
-    /// The instant at which a delayed message leaves the state: due, or expired before that.
+    /// The instant at which a delayed message leaves this state: when it is due, or when it expires before that.
     fn leaves_delay(&self, due: u64) -> u64 {
         self.expires_at.map_or(due, |expiry| expiry.min(due))
     }
 }
 
 impl Model {
-    /// Stores a batch, or nothing of it.
+    /// Stores a batch, all or nothing.
     pub(crate) fn send(&mut self, now: Now, batch: Vec<NewMessage>) -> Accepted {
         if let Some(full) = self.first_beyond_depth(now, &batch) {
             return full;
@@ -118,7 +119,7 @@ impl Model {
         Accepted::All(batch.into_iter().map(|message| self.send_one(now, message)).collect())
     }
 
-    /// Judges the depth of the whole batch before anything is written. Duplicates take no room.
+    /// Checks the depth for the whole batch before anything is written. Duplicates take no room.
     fn first_beyond_depth(&self, now: Now, batch: &[NewMessage]) -> Option<Accepted> {
         let mut depth = self.depth();
         let mut keys: Vec<&str> = Vec::new();
@@ -137,7 +138,7 @@ impl Model {
         None
     }
 
-    /// The id that an unexpired dedupe record holds.
+    /// The id in an unexpired dedup record.
     fn first_id(&self, now: Now, key: &str) -> Option<u64> {
         self.dedup.get(key).filter(|(_, until)| *until > now.ms).map(|(id, _)| *id)
     }
@@ -203,7 +204,7 @@ impl Model {
         self.messages.insert(message.id, message);
     }
 
-    /// Ready if it is the head of its key or has none, else blocked.
+    /// Makes the message ready if it is the head of its key's line or has no key, else blocked.
     fn store_ready(&mut self, mut message: Message) {
         if self.places.may_go(message.content.ordering_key.as_ref(), message.id) {
             message.kind = Kind::Ready;
@@ -218,7 +219,7 @@ impl Model {
         self.messages.insert(message.id, message);
     }
 
-    /// Takes a message out of its key's line; the next one becomes the head and, if it is due, deliverable.
+    /// Takes a message out of its key's line. The next one becomes the head and, if it is due, deliverable.
     fn leave_line(&mut self, message: &Message) {
         let Some(key) = &message.content.ordering_key else { return };
         let Some(head) = self.places.leave(key, message.join, message.id) else { return };
@@ -230,7 +231,7 @@ impl Model {
         }
     }
 
-    /// Takes a message out of the index of its state; it stays in its key's line.
+    /// Takes a message out of the index of its state. It stays in its key's line.
     fn leave_state(&mut self, message: &Message) {
         match message.kind {
             Kind::Ready => {
@@ -288,8 +289,8 @@ impl Model {
         self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now.ms < until))
     }
 
-    /// Ends a step: wakes one parked process per deliverable message, and the one that keeps the next deadline if
-    /// this step added an earlier one. `listening` tells whether a process still hears.
+    /// Ends a step: wakes one parked process per deliverable message, and the keeper if this step added an earlier
+    /// deadline. `listening` tells whether a process still hears.
     pub(crate) fn wake(&mut self, now: Now, listening: impl FnMut(&Arc<str>) -> bool) -> Vec<Arc<str>> {
         let deliverable = if self.is_paused(now) { 0 } else { self.places.ready.len() };
         self.parking.wake(now.ms, deliverable, listening)
@@ -299,12 +300,12 @@ impl Model {
         !self.parking.is_empty()
     }
 
-    /// Ends a step where no process waits.
+    /// Ends a step while no process waits.
     pub(crate) fn nobody_waits(&mut self) {
         self.parking.nobody_waits();
     }
 
-    /// The next instant at which something happens by time.
+    /// The instant of the next timed transition.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let pause = self.pause.as_ref().and_then(|pause| pause.until);
         let dedup = self.dedup_ends.first().map(|(until, _)| *until + DEDUP_KEPT);
@@ -312,7 +313,8 @@ impl Model {
         firsts.iter().filter_map(|set| set.first().map(|(at, _)| *at)).chain(pause).chain(dedup).min()
     }
 
-    /// Whether nothing is left that anybody could ask for: then the numbers are kept for an hour more.
+    /// When the queue was last touched, if it holds nothing that anybody could ask for. Its numbers are kept for
+    /// another hour.
     pub(crate) fn is_idle_since(&self) -> Option<u64> {
         let idle = self.messages.is_empty() && self.dedup.is_empty() && self.pause.is_none();
         idle.then_some(self.touched)

@@ -37,12 +37,12 @@ impl<T: Value> Opening for Queue<T> {
         Delivery::new(Message::new(value, handed, held))
     }
 
-    /// Passed over.
+    /// Skipped.
     fn undecodable(&self, _: Handed, _: &Error) -> Option<Delivery<T>> {
         None
     }
 
-    /// A queue has none.
+    /// A queue has no gaps.
     fn gap(&self, _: GapView) -> Option<Delivery<T>> {
         None
     }

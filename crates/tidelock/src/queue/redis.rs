@@ -26,7 +26,7 @@ pub(crate) struct RedisQueue {
     queues: Objects<Address, Remote>,
 }
 
-/// One queue on the server, as this process uses it.
+/// This process's client of one queue on the server.
 #[derive(Debug)]
 struct Remote {
     home: Home,
@@ -40,7 +40,7 @@ impl RedisQueue {
         Self { queues: Objects::new(server) }
     }
 
-    /// The queue at `address`. Using it is what keeps it swept.
+    /// The queue at `address`. Queues in use are swept.
     fn remote(&self, address: &Address) -> Arc<Remote> {
         self.queues.get(address, Remote::new)
     }

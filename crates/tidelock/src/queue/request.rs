@@ -1,4 +1,4 @@
-//! Requests: what a verb of a queue gives, run when awaited.
+//! Requests: what a queue's methods return, run when awaited.
 
 mod admin;
 mod looks;

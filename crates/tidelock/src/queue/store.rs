@@ -1,6 +1,7 @@
-//! What a backend must do for queues: requests and outcomes as plain data.
+//! What a backend implements for queues: requests and outcomes as plain data.
 //!
-//! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
+//! Times are milliseconds: durations are relative, and instants are those of the backend's clock since the Unix
+//! epoch.
 
 use std::sync::Arc;
 
@@ -17,26 +18,27 @@ use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 use crate::word::words;
 
-/// What a queue does for its handles.
+/// The operations of a queue.
 ///
-/// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
-/// repeated after a lost reply until it is answered or the request timeout is over.
+/// Every method is one atomic step on the backend (or several bounded ones where it says so). If a reply is lost, a
+/// mutating one is retried until it is answered or the request timeout is over.
 pub(crate) trait QueueStore: Send + Sync {
-    /// Whether every answer is there at the first poll.
+    /// Whether every answer is ready at the first poll.
     fn is_local(&self) -> bool {
         false
     }
-    /// Stores all of a batch or nothing of it.
+    /// Stores a batch, all or nothing.
     fn send(&self, queue: &Address, batch: Vec<NewMessage>) -> BoxFuture<'static, Result<Accepted>>;
-    /// Hands out what is first in order, now. Dropped after it took something, it gives that back.
+    /// Hands out the first messages in order, now. If the future is dropped after it took something, that is given
+    /// back.
     fn take(&self, queue: &Address, take: Take) -> BoxFuture<'static, Result<Taken>>;
-    /// Judges each settle on its own; outcomes in the same order.
+    /// Applies each settle on its own. Outcomes are in the same order.
     fn settle(&self, queue: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;
     /// Changes the queue as a whole, or a message that nobody holds.
     fn change(&self, queue: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
-    /// Looks, after carrying out what is overdue; changes no outcome.
+    /// Reads, after carrying out what is overdue. Changes no outcome.
     fn look(&self, queue: &Address, look: Look) -> BoxFuture<'static, Result<View>>;
-    /// What rings when this process should take again. One per queue and process, alive while somebody holds it.
+    /// Rings when this process should take again. There is one per queue and process, alive while somebody holds it.
     fn bell(&self, queue: &Address) -> Arc<Bell>;
 }
 
@@ -68,35 +70,35 @@ pub(crate) struct NewMessage {
     pub(crate) due: Due,
     pub(crate) priority: u8,
     pub(crate) dedup: Option<Dedup>,
-    /// Life of the unfinished message, from its first due time.
+    /// How long an unfinished message lives, from its first due time.
     pub(crate) max_age: Option<u64>,
-    /// Life as a dead letter.
+    /// How long it is kept as a dead letter.
     pub(crate) retention: Option<u64>,
-    /// Refuse if ready + delayed would exceed this.
+    /// Refuse the message if ready + delayed would exceed this.
     pub(crate) max_depth: Option<u64>,
 }
 
-/// What became of a batch.
+/// The outcome of a send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Accepted {
-    /// Id and whether it is that of an earlier message with the same key, in the order of the batch.
+    /// In the order of the batch: the id, and whether it belongs to an earlier message with the same dedup key.
     All(Vec<(u64, bool)>),
-    /// Item `index` would have been one too many; nothing was stored.
+    /// The item at `index` was the first without room. Nothing was stored.
     Full { index: usize, depth: u64, limit: u64 },
 }
 
-/// A wish for messages.
+/// A request for messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Take {
-    /// At most so many, 0..=[`MAX_BATCH`]. 0 takes nothing, says that the process waits no more, and passes a wake-up on to
-    /// another one.
+    /// At most this many, 0..=[`MAX_BATCH`]. 0 takes nothing, reports that the process waits no more, and passes a
+    /// wake-up on to another one.
     pub(crate) max: usize,
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,
-    /// The delivery whose attempt reaches this is the last.
+    /// A delivery whose attempt reaches this is the last.
     pub(crate) max_deliveries: Option<u64>,
     pub(crate) place: Place,
-    /// If fewer than `max` were there, note that this process wants to be woken: its bell rings.
+    /// If there are fewer than `max`, register this process to be woken: its bell rings.
     pub(crate) park: bool,
 }
 
@@ -118,7 +120,7 @@ words!(State: Self::Ready => "ready", Self::Delayed => "delayed", Self::Leased =
 /// A change of the queue as a whole, or of a message that nobody holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
-    /// Hand out nothing from here on, until `resume` or for so long.
+    /// Hand out nothing from now on, until `resume` or for at most this long.
     Pause {
         for_at_most: Option<u64>,
         reason: Option<Arc<str>>,
@@ -130,14 +132,15 @@ pub(crate) enum Change {
     },
     /// Remove all ready and delayed messages that were there when it began, in bounded steps.
     Purge,
-    /// Remove the queue and all about it.
+    /// Remove the queue with everything in it.
     Delete,
     /// Make a dead letter a message again.
     Requeue {
         id: u64,
         requeue: Requeue,
     },
-    /// The same for all that the filter finds and that were there when it began, oldest first, at most `limit`.
+    /// The same for all dead letters that match the filter and were there when it began, oldest first, at most
+    /// `limit`.
     RequeueAll {
         filter: DeadFilter,
         limit: Option<u64>,
@@ -152,7 +155,7 @@ pub(crate) enum Change {
     },
 }
 
-/// What a dead letter becomes: settings of the handle that requeues.
+/// The settings of a requeued dead letter, from the handle that requeues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Requeue {
     pub(crate) delay: u64,
@@ -161,16 +164,16 @@ pub(crate) struct Requeue {
     pub(crate) max_depth: Option<u64>,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Changes {
-    /// Of pause, resume and delete: whether anything was changed or was there.
+    /// Pause, resume, delete: whether anything was changed or existed.
     Did(bool),
-    /// Of a removal of one message.
+    /// Removal of one message.
     Removed(Removed),
-    /// Of a purge or requeue: how many (0 or 1 for one message).
+    /// Purge, requeue: how many (0 or 1 for one message).
     Count(u64),
-    /// A requeue would exceed `max_depth`; the entry stays.
+    /// A requeue would exceed `max_depth`; the dead letter stays.
     Full { depth: u64, limit: u64 },
 }
 
@@ -192,7 +195,7 @@ pub enum Removed {
 words!(Removed: Self::Removed => "removed", Self::Held => "held", Self::Absent => "absent",
     Self::Conflict => "conflict");
 
-/// A question.
+/// A query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Look {
     Stats,
@@ -200,8 +203,8 @@ pub(crate) enum Look {
     Get {
         id: u64,
     },
-    /// Unfinished messages of one state: ready in hand-out order and then the blocked ones by key, delayed by the
-    /// instant at which they leave the state, leased by lease end.
+    /// Unfinished messages in one state: ready ones in hand-out order, followed by the blocked ones by key; delayed
+    /// ones by the instant at which they leave the state; leased ones by lease end.
     List {
         state: State,
         limit: usize,
@@ -222,12 +225,12 @@ pub(crate) enum Look {
     },
 }
 
-/// An answer.
+/// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum View {
     Stats(StatsView),
     Message(Option<MessageView>),
-    /// Messages and where the next page begins.
+    /// Messages, and the cursor of the next page.
     Messages(Vec<MessageView>, Option<String>),
     Dead(Option<DeadView>),
     Deads(Vec<DeadView>, Option<String>),
@@ -244,16 +247,16 @@ pub(crate) struct StatsView {
     pub(crate) dead: u64,
     pub(crate) accepted: u64,
     pub(crate) settled: u64,
-    /// Age of the oldest message that could be handed out, from its standing time.
+    /// Age of the oldest deliverable message, from its standing time.
     pub(crate) oldest_ready_age: Option<u64>,
     /// The earliest instant at which a delayed message is due or expires.
     pub(crate) next_due: Option<u64>,
     pub(crate) paused: Option<PauseView>,
-    /// More is overdue than one look carries out.
+    /// More is overdue than one query carries out.
     pub(crate) settling: bool,
 }
 
-/// An unfinished message as it is now.
+/// An unfinished message at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MessageView {
     pub(crate) id: u64,
@@ -271,7 +274,7 @@ pub(crate) struct MessageView {
     pub(crate) content: Content,
 }
 
-/// Who holds a leased message.
+/// The holder of a leased message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LeaseView {
     pub(crate) fence: u64,

@@ -25,7 +25,7 @@ if before then
 end
 advance()
 
--- Messages that one step removes or moves.
+-- How many messages one step removes or moves.
 local MOST = 200
 
 -- ARGV[5]: longest time in ms, -1: until resumed. ARGV[6]: reason.
@@ -74,7 +74,7 @@ local function remove(id_bytes)
   return 'absent'
 end
 
--- Removes up to MOST of the line, of large ones fewer, that are not newer than `newest`.
+-- Removes up to MOST messages of the line that are not newer than `newest`; fewer if they are large.
 local function purge_line(newest)
   local most = math.max(1, math.min(MOST, math.floor(MAX_BYTES / (r.widest + 24))))
   local elements, removed = redis.call('LPOP', LINE, most) or {}, 0
@@ -95,7 +95,7 @@ local function purge_line(newest)
   r.ready, r.settled = r.ready - removed, r.settled + removed
 end
 
--- ARGV[5]: newest id to remove, 0 in the first step. Answers how many were removed, the newest id, 1 when done.
+-- ARGV[5]: newest id to remove, 0 in the first step. Returns how many were removed, the newest id, 1 when done.
 local function purge()
   local newest = ARGV[5] == '0' and r.id or tonumber(ARGV[5])
   local before = r.settled
@@ -106,7 +106,7 @@ local function purge()
   end
   for _, key in ipairs({ READY, DELAYED, LINES }) do
     local skipped = 0
-    -- The lines hold what is leased, too: they are not looked through for that alone.
+    -- The lines also hold leased messages. LINES is not searched if only those are left.
     while r.settled - before < MOST and r.ready + r.blocked + r.delayed > 0 do
       local members = key == LINES and redis.call('ZRANGEBYLEX', key, '-', '+', 'LIMIT', skipped, 50)
         or redis.call('ZRANGE', key, skipped, skipped + 49)
@@ -151,7 +151,7 @@ local function requeue(id_bytes, settings)
     return 'full', depth, limit
   end
   leave_state(m)
-  -- Behind all that are ready then, and behind all of its ordering key.
+  -- It stands behind all messages that are ready at that instant, and behind all of its ordering key.
   r.id = following(r.id)
   m.standing, m.join, m.attempts, m.note, m.failure = now + delay, r.id, 0, '', ''
   local expiry = age > 0 and m.standing + age or 0
@@ -172,9 +172,9 @@ local function remove_dead(id_bytes)
   return true
 end
 
--- Dead letters oldest first, one step. ARGV[5]: how many at most; [6], [7]: moved at and id to go on after, -1 at
--- the start; [8] to [10]: reason or empty, moved before, moved after (-1: none); [11]: settings of a requeue.
--- Answers how many, moved at and id of the last one seen, 1 when done.
+-- Dead letters oldest first, one step. ARGV[5]: how many at most; [6], [7]: moved at and id to continue after, -1 at
+-- the start; [8] to [10]: reason or empty, moved before, moved after (-1: none); [11]: settings of a requeue. Returns
+-- how many, moved at and id of the last one seen, 1 when done.
 local function each_dead(move)
   local most, at, id = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local reason, before, after = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])

@@ -1,6 +1,6 @@
 -- part: finding what is not indexed by what is asked for.
 
--- The index of the first line element for which `beyond(element)` holds; it holds for all behind it.
+-- The index of the first line element for which `beyond(element)` holds. It must hold for all later elements.
 local function search_line(beyond)
   local low, high = 0, redis.call('LLEN', LINE)
   while low < high do
@@ -14,7 +14,7 @@ local function search_line(beyond)
   return low
 end
 
--- A message of the plain line by id: its index and the message.
+-- Finds a message of the plain line by id: its index and the message.
 local function find_in_line(id)
   local index = search_line(function(element) return unpack8(element) >= id end)
   local element = redis.call('LINDEX', LINE, index)

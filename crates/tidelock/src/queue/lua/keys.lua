@@ -4,7 +4,7 @@ local DELAYED, LEASED, EXPIRING, KEPT, DEAD = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local DEDUP, PARKED = KEYS[11], KEYS[12]
 local OBJECT_KEYS = 12
 
--- `age`: max_age of the line, -1 for none; the others are told in docs/wire/queue.md.
+-- `age`: max_age of the line, -1 for none. The other fields are described in docs/wire/queue.md.
 local FIELDS = { 'id', 'fence', 'join', 'standing', 'ready', 'blocked', 'delayed', 'leased', 'dead', 'accepted',
   'settled', 'paused', 'age', 'widest', 'line_expiry', 'told', 'next', 'ends', 'dedup_ends', 'applied', 'swept', 'endless',
   'dead_endless' }

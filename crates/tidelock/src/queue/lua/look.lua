@@ -43,14 +43,14 @@ local function show_stats()
   reply[#reply + 1] = redis.call('HGET', RECORD, 'reason') or ''
 end
 
--- Bytes of messages that a list has read: it ends early with many, so that one step holds up the server no longer than a
--- take does.
+-- Bytes of messages that a list has read. It ends early when they are many, so that one step does not occupy the
+-- server longer than a take does.
 local read = 0
 local function is_full()
   return read >= MAX_BYTES
 end
 
--- A list that ended early ends with a 1.
+-- Marks a list that ended early with a final 1.
 local function to_be_continued()
   reply[#reply + 1] = '1'
 end
@@ -61,7 +61,7 @@ local function read_message(id)
   return value
 end
 
--- A stored message, its lease end (0 where it has none).
+-- Appends a stored message and its lease end (0 if it has none).
 local function show(value, id)
   local lease_end = value:byte(1) == 108 and redis.call('ZSCORE', LEASED, id .. value:sub(11, 18)) or '0'
   reply[#reply + 1] = value
@@ -79,8 +79,8 @@ local function show_one(id)
   end
 end
 
--- Deliverable messages after (rank, standing, order), in hand-out order, from the sorted set and the line. An order is an id,
--- or the number of one that went to the back.
+-- Deliverable messages after (rank, standing, order), in hand-out order, from the sorted set and the line. An order
+-- is an id, or the number of a message that went to the back.
 local function show_ready(limit, rank, standing, order)
   local from, index = 0, 0
   if rank >= 0 then
@@ -121,8 +121,8 @@ local function show_ready(limit, rank, standing, order)
   end
 end
 
--- Blocked messages after (key, order of joining), by key; looks at 1,000 unfinished ones at most. The last item of
--- the reply is the place to go on from, or empty at the end.
+-- Blocked messages after (key, order of joining), by key. Examines at most 1,000 unfinished ones. The last item of
+-- the reply is the place to continue from, or empty at the end.
 local function show_blocked(limit, key, join)
   local from = key == '' and '-' or '(' .. key .. '\0' .. pack8(join) .. string.rep('\255', 8)
   local members = redis.call('ZRANGEBYLEX', LINES, from, '+', 'LIMIT', 0, 1000)
@@ -130,7 +130,7 @@ local function show_blocked(limit, key, join)
   for i = 1, #members do
     local id = members[i]:sub(-8)
     local value = read_message(id)
-    -- What stands in the plain line is not among the messages.
+    -- Messages of the plain line are not in MESSAGES.
     if value and value:byte(1) == 98 then
       show(value, id)
       shown = shown + 1
@@ -143,8 +143,8 @@ local function show_blocked(limit, key, join)
   reply[#reply + 1] = #members == 1000 and members[1000]:sub(1, -9) or ''
 end
 
--- Of an index by time, whose members begin with an id; `behind` is not less than what stands behind an id. The long member of
--- the leases names no message.
+-- Lists an index by time whose members begin with an id. `behind` must not sort before anything that follows an id.
+-- The sentinel member of the leases names no message.
 local function show_timed(key, limit, at, id, behind)
   local from = at >= 0 and rank_after(key, at, pack8(id) .. behind) or 0
   local members = redis.call('ZRANGE', key, from, from + limit - 1)
@@ -160,7 +160,8 @@ local function show_timed(key, limit, at, id, behind)
   end
 end
 
--- Dead letters before (moved at, id), newest first; looks at 1,000 at most. Reason empty: any. Bounds in ms, -1: none.
+-- Dead letters before (moved at, id), newest first. Examines at most 1,000. Reason empty: any. Bounds in ms, -1:
+-- none.
 local function show_deads(limit, at, id, reason, before, after)
   local count = at >= 0 and rank_before(DEAD, at, pack8(id)) or redis.call('ZCARD', DEAD)
   local members = count > 0 and redis.call('ZRANGE', DEAD, math.max(0, count - 1000), count - 1) or {}

@@ -1,13 +1,13 @@
 -- part: moves of a message from state to state. A mirror of the model; see queue/model.rs.
 
--- Joins the line of an ordering key, by a number of the series of ids.
+-- Joins the line of an ordering key, with a number from the series of ids.
 local function join_key(key, join, id_bytes)
   r.join = join
   lines.join(key, join, id_bytes)
 end
 
--- Takes messages out of the lines of their keys. Where the first one went, the next becomes the head and, if it is due,
--- deliverable. `members`: of one message for each key.
+-- Takes messages out of the lines of their keys. Where the head went, the next one becomes the head and, if it is
+-- due, deliverable. `members`: one message for each key.
 local function leave_lines(members)
   local gone, ids, ready, places = {}, {}, {}, {}
   for key, member in pairs(members) do
@@ -20,12 +20,12 @@ local function leave_lines(members)
   local values = load_values(MESSAGES, ids)
   for i = 1, #ids do
     local value = values[i]
-    -- The head that there was is not blocked, and may stand in the plain line.
+    -- If the head did not change, it is not blocked, and may be in the plain line.
     if value and value:byte(1) == 98 then
       local join = value:sub(25, 32)
       ready[#ready + 1], ready[#ready + 2] = ids[i], 'r' .. value:sub(2)
       places[#places + 1] = 9 - value:byte(2)
-      -- As `place_of` says.
+      -- As in `place_of`.
       places[#places + 1] = value:sub(3, 10) .. (join ~= ids[i] and join or '') .. ids[i]
     end
   end
@@ -43,7 +43,7 @@ local function leave_line(m)
   end
 end
 
--- Takes a stored message out of the index of its state; it stays in its key's line.
+-- Takes a stored message out of the index of its state. It stays in its key's line.
 local function leave_state(m)
   local id = pack8(m.id)
   if m.kind ~= 'x' and is_endless(m) then
@@ -71,7 +71,8 @@ local function leave_state(m)
   end
 end
 
--- The latest instant at which anything of an unfinished message is left: dead from its expiry for its retention.
+-- Accounts for the latest instant at which anything of an unfinished message remains: it expires, then is dead for
+-- its retention.
 local function life_of(m)
   if is_endless(m) then
     r.endless = r.endless + 1
@@ -145,8 +146,8 @@ local function admit(m, due)
   end
 end
 
--- From now on it stands behind all that are ready at the instant `at`. Its number is of the series of ids: those that are
--- sent later in the same millisecond stand behind it.
+-- Moves a message behind all that are ready at the instant `at`. Its number is from the series of ids, so that
+-- messages sent later in the same millisecond stand behind it.
 local function go_back(m, at)
   if not m.key then
     r.id = following(r.id)
@@ -154,7 +155,8 @@ local function go_back(m, at)
   end
 end
 
--- A message comes back at the instant `at`: the first rule that applies. Answers when it is due again, nil if dead.
+-- A message comes back at the instant `at`. The first rule that applies decides. Returns when it is due again, nil if
+-- dead.
 local function returned(m, at, delay, max_deliveries, place)
   if max_deliveries > 0 and m.attempts >= max_deliveries then
     bury(m, 'm', at)
@@ -175,7 +177,7 @@ local function returned(m, at, delay, max_deliveries, place)
   return at
 end
 
--- What is overdue, by cause.
+-- The indexes of timed transitions, by cause.
 local INDEXES = { DELAYED, LEASED, EXPIRING, KEPT }
 local function overdue_of(index, count)
   return redis.call('ZRANGEBYSCORE', INDEXES[index], '-inf', now, 'WITHSCORES', 'LIMIT', 0, count)
@@ -236,8 +238,8 @@ end
 
 local SAMPLE = 500
 
--- Forgets dedup records whose window is over: all at once when the last window is, else those among `count` of them. They
--- are kept a second longer, so that a clock that steps back a little reopens no window.
+-- Forgets dedup records whose window is over: all at once if the last window is, else those among `count` of them.
+-- They are kept a second longer, so that a clock that steps back a little does not reopen a window.
 local function forget_dedup(count)
   if r.dedup_ends + 1000 <= now then
     if r.dedup_ends > 0 then

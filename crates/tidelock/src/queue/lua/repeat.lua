@@ -1,6 +1,6 @@
 -- part: the answer of a trip, remembered until the sender's next one, in case its reply is lost.
 
--- Of a take, ids and fences are remembered; the messages are still stored.
+-- For a take, only ids and fences are remembered; the messages are still stored.
 local function receipts_of(taken)
   local receipts = { 't', taken[1] }
   for i = 2, #taken do
@@ -11,11 +11,11 @@ local function receipts_of(taken)
   return table.concat(receipts)
 end
 
--- What was taken and is not held any more is left out: its settle would be stale.
+-- Messages that are no longer held are left out; their settle would be stale.
 local function taken_again(receipts)
   local ids, fences = split(receipts:sub(10))
   local values, out = load_values(MESSAGES, ids), { receipts:sub(2, 9) }
-  -- Nothing overdue was carried out before this: leases are judged by their end.
+  -- Nothing overdue was carried out before this, so leases are judged by their end.
   settling = true
   for i = 1, #ids do
     if is_held(values[i], ids[i], fences[i]) then
@@ -25,7 +25,7 @@ local function taken_again(receipts)
   return out
 end
 
--- Whether it parked its sender is not remembered: as if it had not, so that what waits there looks again.
+-- Whether the trip parked its sender is not remembered. The answer says no, so that its waiters take again.
 local function repeat_answer(answers)
   local reply = { 2, number_text(r.next) }
   for i = 1, #answers do

@@ -6,7 +6,7 @@ local function accept()
   return r.id
 end
 
--- One message that does not go by the plain line.
+-- One message that does not go into the plain line.
 local function send_apart(body, due, priority, age)
   local id = accept()
   local standing = due or stand()
@@ -17,9 +17,9 @@ local function send_apart(body, due, priority, age)
   return pack8(id)
 end
 
--- Plain messages: no delay and no priority. They stand in one list in order of their ids; all of a line have one max_age, so
--- that its head is the first to expire. One that follows others of its ordering key goes apart. Answers nil if the line has
--- another max_age, else what was sent.
+-- Plain messages have no delay and no priority. They are stored in one list in order of their ids. All of a line have
+-- the same max_age, so that its head is the first to expire. A message that follows others of its ordering key is
+-- stored separately. Returns nil if the line has another max_age, else what was sent.
 local PUSH = 500
 local function push_line(age, bodies)
   local length = redis.call('LLEN', LINE)
@@ -72,7 +72,7 @@ local function push_line(age, bodies)
   return ids
 end
 
--- One message by either way.
+-- Sends one message in either way.
 local function send_single(body, due_mode, due_number, priority, age)
   local due
   if due_mode == 'a' and due_number > 0 then
@@ -154,7 +154,7 @@ local function op_batch(at)
       end
     end
   end
-  -- More than were made, so that the records of windows that are over do not add up.
+  -- Checks more records than were made, so that records of past windows do not accumulate.
   forget_dedup(2 * remembered_keys)
   return last + 1, table.concat(results)
 end

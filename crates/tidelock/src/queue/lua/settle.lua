@@ -5,14 +5,14 @@ local function is_held(value, id, fence)
   if not value or value:byte(1) ~= 108 or value:sub(11, 18) ~= fence then
     return false
   end
-  -- Lapsed leases were carried out before this, unless there were more than one step takes.
+  -- Lapsed leases were carried out before this, unless there were more than one step carries out.
   return not settling or tonumber(redis.call('ZSCORE', LEASED, id .. fence)) > now
 end
 
--- ARGV[at]: receipts, 16 bytes each: id and fence. Answers y or s for each.
+-- ARGV[at]: receipts, 16 bytes each: id and fence. Returns y or s for each.
 local function op_ack(at)
   local ids, fences = split(ARGV[at])
-  -- If all that are unfinished have an end, or none has, what goes need not be read for it.
+  -- If all unfinished messages have an end, or none has, `endless` can be updated without reading what goes.
   local all_endless = r.endless > 0 and r.endless == r.ready + r.blocked + r.delayed + r.leased
   local alike = r.endless == 0 or all_endless
   if alike and not settling and redis.call('EXISTS', LINES) == 0 and end_at_once(LEASED, MESSAGES, ids, fences) then
@@ -51,7 +51,7 @@ local function op_ack(at)
   return at + 1, table.concat(results)
 end
 
--- ARGV[at]: lease in ms, receipts. Answers y or s for each.
+-- ARGV[at]: lease in ms, receipts. Returns y or s for each.
 local function op_touch(at)
   local lease_end = now + tonumber(ARGV[at])
   local ids, fences = split(ARGV[at + 1])
@@ -77,7 +77,7 @@ local function op_touch(at)
 end
 
 -- ARGV[at]: receipt, action (n nack, g give back, or the reason of a dead letter), delay in ms, flags, note, error.
--- Flags: 1 if a note, 2 if an error is given. Answers y, s, x (dead), or q with the due time.
+-- Flags: 1 if a note, 2 if an error is given. Returns y, s, x (dead), or q with the due time.
 local function op_return(at)
   local id, fence = ARGV[at]:sub(1, 8), ARGV[at]:sub(9, 16)
   local action, delay, flags = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])

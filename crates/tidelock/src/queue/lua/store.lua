@@ -1,16 +1,16 @@
 -- part: how a message is stored.
 
 -- A line element: id, enqueued, expiry, retention (8 bytes each, 0 for none), lengths of key and trace (2), of meta
--- (4), then key, trace, meta, payload. The first three are written here, the rest comes from the sender.
+-- (4), then key, trace, meta, payload. The script writes the first three; the rest comes from the sender.
 -- A stored message: state, then the element. Offsets 11..18 hold the fence.
--- What is left of a removed message in the line: id and standing time, by which it is searched.
+-- A removed message of the line leaves a tombstone: id and standing time, by which the line is searched.
 local TOMBSTONE = 16
 local STATE = '>c1BI8I8I6I8I8c1I2I2I2'
 local STATE_SIZE = 47
--- The order of joining of a message that has no ordering key, and the attempts of a first delivery.
+-- The order of joining of a message without an ordering key, and the attempts of a first delivery.
 local NO_KEY, FIRST = string.rep('\0', 8), '\0\0\0\0\0\1'
 
--- The ordering key of a message whose lengths stand at `at`, nil for none.
+-- The ordering key of a message whose lengths are at `at`, nil for none.
 local function key_at(bytes, at)
   local length = struct.unpack('>I2', bytes, at)
   return length > 0 and bytes:sub(at + 8, at + 7 + length) or nil
@@ -37,7 +37,7 @@ local function parse(value)
   return parse_element(m, value:sub(at + failure))
 end
 
--- A message of the plain line, as if it had been stored singly. It joined the line of its key when it got its id.
+-- A message of the plain line, in the form of a stored one. It joined the line of its key when it got its id.
 local function parse_line(element)
   local m = { kind = 'r', priority = 0, fence = 0, attempts = 0, join = 0, number = 0, tag = '-' }
   m.consumer, m.note, m.failure = '', '', ''
@@ -47,12 +47,12 @@ local function parse_line(element)
   return m
 end
 
--- Whether nothing says when an unfinished message is over at the latest.
+-- Whether an unfinished message may stay forever: it never expires, or its dead letter is never removed.
 local function is_endless(m)
   return m.expiry == 0 or m.retention == 0
 end
 
--- Where the element begins in a stored message.
+-- The position at which the element begins in a stored message.
 local function element_at(value)
   local consumer, note, failure = struct.unpack('>I2I2I2', value, 42)
   return STATE_SIZE + 1 + consumer + note + failure
@@ -73,13 +73,13 @@ local function load(id_bytes)
   return value and parse(value)
 end
 
--- What a holder shows of a leased message, and its member of the index of leases.
+-- The receipt of a leased message, which is also its member of the index of leases.
 local function receipt_of(m)
   return pack8(m.id) .. pack8(m.fence)
 end
 
--- Where a ready message stands among those of its priority: standing time and id. Of one that went to the back or was requeued
--- the number that it got then stands between them.
+-- Where a ready message stands among those of its priority: standing time and id. If it went to the back or was
+-- requeued, the number that it got then stands between them.
 local function place_of(m)
   local has_number = m.join > 0 and m.join ~= m.id
   return pack8(m.standing) .. (has_number and pack8(m.join) or '') .. pack8(m.id)

@@ -20,7 +20,7 @@ local function store_leases(lease_end, values, receipts)
   delivery_deadline(lease_end)
 end
 
--- Gives back to the head of the line what was popped and may not be handed out.
+-- Returns popped elements that may not be handed out to the head of the line.
 local function push_back(elements, from)
   for i = #elements, from, -1 do
     redis.call('LPUSH', LINE, elements[i])
@@ -28,12 +28,12 @@ local function push_back(elements, from)
   fresh[LINE] = true
 end
 
--- From the plain line alone: ids, elements and standing times are there, nothing is looked up.
+-- Takes from the plain line alone: ids, elements and standing times are in it, so nothing is looked up.
 local function take_line(want, lease_end, consumer, max_deliveries, place, out)
   local rest = struct.pack('>I8c1I2I2I2', max_deliveries, place, #consumer, 0, 0) .. consumer
   local values, receipts, bytes = {}, {}, 0
   while #receipts < want do
-    -- No more at once than fit for sure.
+    -- Pops no more at once than certainly fits.
     local fit = math.max(1, math.floor((MAX_BYTES - bytes) / (r.widest + 24)))
     local elements = redis.call('LPOP', LINE, math.min(want - #receipts, fit))
     if not elements or #elements == 0 then
@@ -63,7 +63,7 @@ local function take_line(want, lease_end, consumer, max_deliveries, place, out)
   store_leases(lease_end, values, receipts)
 end
 
--- The first message of the plain line: standing time, id and element; tombstones before it are dropped.
+-- The first message of the plain line: standing time, id and element. Drops tombstones before it.
 local function line_head()
   while true do
     local element = redis.call('LINDEX', LINE, 0)
@@ -77,7 +77,7 @@ local function line_head()
   end
 end
 
--- Whether what the plain line begins with goes before a member of the sorted set of everything else.
+-- Whether the head of the plain line goes before a member of the sorted set, which holds everything else.
 local function goes_first(standing, id, member, rank)
   if not member or tonumber(rank) ~= 9 then
     return not member
@@ -86,7 +86,7 @@ local function goes_first(standing, id, member, rank)
   return standing < other or (standing == other and id < unpack8(member, 9))
 end
 
--- Stored messages are read so many at a time: how large they are is seen when they are there.
+-- Stored messages are read in batches of this size, because their size is known only once they are read.
 local SOME = 16
 local function load_some(stored, members, at)
   if not stored[at] then
@@ -101,7 +101,7 @@ local function load_some(stored, members, at)
   return stored[at]
 end
 
--- From both the plain line and the sorted set of everything else, in order.
+-- Takes from the plain line and the sorted set of everything else, in order.
 local function take_merged(want, lease_end, consumer, max_deliveries, place, out)
   local state = struct.pack('>I8c1I2', max_deliveries, place, #consumer)
   local members, at = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES'), 1
@@ -131,7 +131,7 @@ local function take_merged(want, lease_end, consumer, max_deliveries, place, out
     end
     r.fence = following(r.fence)
     local fence, attempts = pack8(r.fence), struct.unpack('>I6', value, 19)
-    -- What is ready has no consumer.
+    -- A ready message has no consumer.
     value = 'l' .. value:sub(2, 10) .. fence .. struct.pack('>I6', attempts + 1) .. value:sub(25, 32) .. state
       .. value:sub(44, 47) .. consumer .. value:sub(48)
     receipts[#receipts + 1] = id_bytes .. fence
@@ -144,8 +144,8 @@ local function take_merged(want, lease_end, consumer, max_deliveries, place, out
   store_leases(lease_end, values, receipts)
 end
 
--- ARGV[at]: want, lease in ms, max_deliveries (0: none), place (o, b), consumer, 1 to park, then the process. Answers the
--- time in ms after which to take again (0: not told), then the messages.
+-- ARGV[at]: want, lease in ms, max_deliveries (0: none), place (o, b), consumer, 1 to park, then the process. Returns
+-- the time in ms after which to take again (0: not told), then the messages.
 local function op_take(at)
   local want, lease, max_deliveries = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local place, consumer, parks, process = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]

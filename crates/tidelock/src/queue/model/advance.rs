@@ -1,9 +1,9 @@
-//! What happens by time: due delays, lapsed leases, expiry, the end of retention.
+//! Timed transitions: due delays, lapsed leases, expiry, the end of retention.
 
 use super::super::store::{DeadReason, Place, STEP};
 use super::{DEDUP_KEPT, Kind, Message, Model, Now};
 
-/// Which index the earliest overdue transition is in. The order breaks ties between equal (instant, id).
+/// The index that holds the earliest overdue transition. The order breaks ties between equal (instant, id).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Due,
@@ -13,8 +13,8 @@ enum Cause {
 }
 
 impl Model {
-    /// Carries out at most [`STEP`] overdue transitions, in the order of their instants. Each counts as of its own
-    /// instant, not as of now.
+    /// Carries out at most [`STEP`] overdue transitions, in the order of their instants. Each takes effect as of its
+    /// own instant and not as of now.
     pub(crate) fn advance(&mut self, now: Now) {
         self.touched = now.ms;
         self.end_pause(now);
@@ -91,8 +91,8 @@ impl Model {
         self.store_ready(message);
     }
 
-    /// A message comes back at the instant `at`, by a nack or a lapsed lease: the first rule that applies. Answers
-    /// when it is due again, or `None` if it is dead.
+    /// A message comes back at the instant `at`, by a nack or a lapsed lease. The first rule that applies decides.
+    /// Returns when the message is due again, or `None` if it is dead.
     pub(super) fn returned(
         &mut self,
         now: Now,
@@ -121,8 +121,8 @@ impl Model {
         Some(at)
     }
 
-    /// From now on it stands behind all that are ready at the instant `at`. Its number is of the series of ids: those that
-    /// are sent later in the same millisecond stand behind it.
+    /// Moves a message behind all that are ready at the instant `at`. Its number is from the series of ids, so that
+    /// messages sent later in the same millisecond stand behind it.
     pub(super) fn go_back(&mut self, now: Now, message: &mut Message, at: u64) {
         if message.content.ordering_key.is_none() {
             self.last_id = now.next_number(self.last_id);

@@ -4,7 +4,7 @@ use super::super::store::{Change, Changes, DeadFilter, Removed, Requeue};
 use super::{Kind, Message, Model, Now, Pause};
 
 impl DeadFilter {
-    /// Whether a dead letter is one of those asked for.
+    /// Whether a dead letter matches.
     fn finds(&self, message: &Message) -> bool {
         let Kind::Dead { reason, moved_at } = message.kind else { return false };
         self.reason.is_none_or(|wanted| wanted == reason)
@@ -14,7 +14,7 @@ impl DeadFilter {
 }
 
 impl Model {
-    /// Carries out a change.
+    /// Applies a change.
     pub(crate) fn change(&mut self, now: Now, change: Change) -> Changes {
         match change {
             Change::Pause { for_at_most, reason } => {
@@ -59,7 +59,7 @@ impl Model {
         ids.into_iter().filter(|id| self.remove(*id) == Removed::Removed).count() as u64
     }
 
-    /// Keeps nothing but the numbers that must not repeat, and who waits.
+    /// Deletes everything except for the numbers that must not repeat and the waiting processes.
     fn delete(&mut self) -> bool {
         let existed = self.accepted > 0 || self.pause.is_some();
         let mut parking = std::mem::take(&mut self.parking);
@@ -86,7 +86,7 @@ impl Model {
         self.leave_state(&message);
         let standing = now.ms + requeue.delay;
         message.standing = standing;
-        // Behind all that are ready then, and behind all of its ordering key.
+        // It stands behind all messages that are ready at that instant, and behind all of its ordering key.
         self.last_id = now.next_number(self.last_id);
         message.join = self.last_id;
         message.expires_at = requeue.max_age.map(|age| standing + age);

@@ -1,4 +1,4 @@
-//! Looking: what the queue is at one instant. Nothing here changes anything.
+//! Queries: the queue at one instant. Nothing here changes anything.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -9,7 +9,7 @@ use super::{Kind, Message, Model, Now};
 use crate::handover::cursor::Cursor;
 
 impl Model {
-    /// Answers a question. `after` is the cursor of a listing, already read.
+    /// Answers a query. `after` is the parsed cursor of a listing.
     pub(crate) fn look(&self, now: Now, look: &Look, after: Option<Cursor>) -> View {
         match look {
             Look::Stats => View::Stats(self.stats(now)),
@@ -57,7 +57,7 @@ impl Model {
         }
     }
 
-    /// One item more than the page is looked for, to know whether there is a next page.
+    /// Reads one item more than the page holds, to know whether there is a next page.
     fn page(&self, state: State, limit: usize, after: Option<Cursor>) -> (Vec<u64>, Option<Cursor>) {
         let mut found: Vec<(Cursor, u64)> = match state {
             State::Ready => self.ready_after(after).take(limit + 1).collect(),

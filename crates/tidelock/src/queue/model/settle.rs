@@ -4,7 +4,7 @@ use super::super::store::{Action, Place, Settle, Settled};
 use super::{Kind, Model, Now};
 
 impl Model {
-    /// Judges each settle on its own, in order.
+    /// Applies each settle on its own, in order.
     pub(crate) fn settle(&mut self, now: Now, settles: Vec<Settle>) -> Vec<Settled> {
         settles.into_iter().map(|settle| self.settle_one(now, settle)).collect()
     }
@@ -34,7 +34,8 @@ impl Model {
             }
             Action::GiveBack => {
                 message.attempts -= 1;
-                // Its place is the one before the take, whatever the handle says about failures.
+                // It returns to the place that it had before the take, whatever the handle's setting for failed
+                // messages.
                 self.returned(now, message, now.ms, 0, None, Place::Original);
             }
             Action::Touch { .. } => unreachable!("handled above"),

@@ -7,7 +7,7 @@ use super::{Kind, Model, Now};
 use crate::topic::store::Position;
 
 impl Model {
-    /// Hands out what is first in order, and parks the process if that is less than it wanted.
+    /// Hands out the first messages in order, and parks the process if there are fewer than it wanted.
     pub(crate) fn take(&mut self, now: Now, process: &Arc<str>, take: &Take) -> Taken {
         let mut taken = Taken::default();
         let mut bytes = 0;
@@ -28,12 +28,14 @@ impl Model {
         taken
     }
 
-    /// `bytes` is what the answer holds already: it stays within [`MAX_BYTES`] unless one message is larger.
+    /// `bytes` is the size of the answer so far. The answer stays within [`MAX_BYTES`] unless a single message is
+    /// larger.
     fn hand_over_first(&mut self, now: Now, take: &Take, bytes: usize) -> Option<Handed> {
         let standing = *self.places.ready.first()?;
         let message = self.messages.get_mut(&standing.3).expect("an index holds stored messages");
         if message.expires_at.is_some_and(|expiry| expiry <= now.ms) {
-            // Only while more is overdue than one step carries out: never handed out.
+            // This happens only while more is overdue than one step carries out. Expired messages are never handed
+            // out.
             return None;
         }
         if bytes > 0 && bytes + message.content.payload.len() + message.content.meta.len() > MAX_BYTES {
@@ -69,7 +71,7 @@ impl Model {
         })
     }
 
-    /// The next instant at which something may become deliverable by time.
+    /// The next instant at which a timed transition may make something deliverable.
     fn next_delivery(&self) -> Option<u64> {
         let firsts = [self.delayed.first(), self.leased.first()].into_iter().flatten().map(|(at, _)| *at);
         firsts.chain(self.pause.as_ref().and_then(|pause| pause.until)).min()

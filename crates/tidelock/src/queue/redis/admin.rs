@@ -1,4 +1,4 @@
-//! Looking at a queue, and changing it as a whole: bounded steps of two scripts.
+//! Querying a queue, and changing it as a whole: bounded steps of two scripts.
 
 use std::sync::Arc;
 
@@ -47,14 +47,14 @@ static CHANGE: Script = script!(
     "../lua/change.lua",
 );
 
-/// What the look script showed.
+/// The reply of the look script.
 struct Shown {
     settling: bool,
     now: u64,
     answer: Answer,
 }
 
-/// The next message and its lease end; `None` at the end.
+/// The next message and its lease end; `None` after the last.
 fn message(answer: &mut Answer) -> Result<Option<(Stored, u64)>> {
     if answer.left() < 2 {
         return Ok(None);
@@ -66,13 +66,13 @@ fn messages(answer: &mut Answer) -> Result<Vec<(Stored, u64)>> {
     std::iter::from_fn(|| message(answer).transpose()).collect()
 }
 
-/// Messages of a list, and whether it ended early because they are large.
+/// The messages of a list, and whether it ended early because they are large.
 fn part(mut answer: Answer) -> Result<(Vec<(Stored, u64)>, bool)> {
     Ok((messages(&mut answer)?, !answer.is_over()))
 }
 
 impl Remote {
-    /// Asks the look script, again while more is overdue than one step carries out.
+    /// Calls the look script, and again while more is overdue than one step carries out.
     async fn show_all(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Shown> {
         let push = &push;
         until_settled(|_| async move {
@@ -159,7 +159,8 @@ impl Remote {
         }
     }
 
-    /// Deliverable messages, then blocked ones; one more than the page is asked for, to know whether there is more.
+    /// Deliverable messages, then blocked ones. Reads one more than the page holds, to know whether there is a next
+    /// page.
     async fn list_ready(&self, limit: usize, after: Option<Cursor>) -> Result<View> {
         let (mut found, mut line) = match after {
             Some(Cursor::Blocked(join, key)) => (Vec::new(), (key, join)),
@@ -232,7 +233,7 @@ impl Remote {
     }
 }
 
-/// Where a delayed or leased message stands in its list.
+/// The cursor of a delayed or leased message.
 fn cursor_of(message: &MessageView) -> Cursor {
     let leaves = message.expires_at.map_or(message.due, |expiry| expiry.min(message.due));
     Cursor::At(message.lease.as_ref().map_or(leaves, |lease| lease.end), message.id)
@@ -256,7 +257,7 @@ fn push_filter(arguments: &mut Arguments, filter: DeadFilter) {
     }
 }
 
-/// One answer of the change script.
+/// One reply of the change script.
 struct Changed {
     settling: bool,
     word: Arc<str>,
@@ -280,17 +281,17 @@ impl Changed {
     }
 }
 
-/// Where a change of many dead letters goes on.
+/// How far a change of many dead letters has come.
 struct Progress {
     done: u64,
     after: Option<Cursor>,
-    /// Dead letters that were moved later than this were not there when it began.
+    /// Dead letters moved later than this were not there when the change began.
     newest: Option<u64>,
 }
 
 impl Remote {
-    /// One step of a change that is judged by the state of messages: once all that is overdue was carried out, unless that
-    /// takes more steps than a look waits for.
+    /// One step of a change that depends on the state of messages. It waits until everything overdue was carried out,
+    /// unless that takes more steps than a query waits for.
     async fn judged_step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changed> {
         let push = &push;
         until_settled(|last| async move {
@@ -300,7 +301,7 @@ impl Remote {
         .await
     }
 
-    /// `now`: even if more is overdue than one step carries out.
+    /// `now`: apply it even if more is overdue than one step carries out.
     async fn change_step(&self, what: &str, now: bool, push: impl FnOnce(&mut Arguments)) -> Result<Changed> {
         let mut rest = Arguments::default();
         rest.push(if now { b"1" } else { b"0" });

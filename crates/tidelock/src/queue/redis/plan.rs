@@ -1,4 +1,4 @@
-//! What one call of the trip script carries, and how its answer is read.
+//! The contents of one call of the trip script, and how its answer is read.
 
 use redis::Value;
 
@@ -8,7 +8,7 @@ use crate::backend::redis::{Answer, Arguments, Settles, Slot};
 use crate::error::Result;
 use crate::queue::store::{Accepted, Due, NewMessage, Place, Settled, Take, Taken};
 
-/// One operation of the script, and whose results it gives.
+/// One operation of the script, with the requests that its results belong to.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Single plain sends, one result each.
@@ -26,7 +26,7 @@ pub(super) enum Outcome {
     Settled(Vec<(Slot, Settled)>),
 }
 
-/// Requests, and the operations that they became.
+/// Requests, and the script operations that they became.
 pub(super) struct Plan {
     pub(super) requests: Vec<Request>,
     pub(super) steps: Vec<Step>,
@@ -78,7 +78,7 @@ impl Plan {
     }
 }
 
-/// Whether a message goes by the plain line, where it follows no other of its ordering key.
+/// Whether a message goes into the plain line, provided that it follows no other message of its ordering key.
 fn is_plain(message: &NewMessage) -> bool {
     message.due == Due::Now && message.priority == 0 && message.dedup.is_none()
 }
@@ -87,7 +87,7 @@ fn same_line(one: &NewMessage, other: &NewMessage) -> bool {
     one.max_age == other.max_age && one.max_depth == other.max_depth
 }
 
-/// Messages of one `max_age` and one `max_depth`.
+/// Appends messages that share one `max_age` and one `max_depth`.
 fn push_plain<'a>(messages: impl Iterator<Item = &'a NewMessage> + Clone, whole: bool, arguments: &mut Arguments) {
     let keyed = messages.clone().any(|message| message.content.ordering_key.is_some());
     let Some(first) = messages.clone().next() else { return };
@@ -147,9 +147,9 @@ fn push_take(take: &Take, channel: &str, arguments: &mut Arguments) {
 
 /// The script's answer, read item by item.
 pub(super) struct Reply {
-    /// More is overdue than one step carries out; or the answer is one from before, and takes look again.
+    /// More is overdue than one step carries out, or this is a remembered answer; takes are then repeated.
     pub(super) settling: bool,
-    /// The former.
+    /// More is overdue than one step carries out.
     pub(super) overdue: bool,
     pub(super) next: u64,
     items: Answer,
@@ -193,7 +193,7 @@ impl Step {
     }
 }
 
-/// The limit that was reached is that of the message.
+/// The reported limit is a placeholder; the caller fills in that of the message.
 fn accepted(results: &[u8]) -> Accepted {
     if results[0] == b'F' {
         let index = results.get(9..17).map_or(0, number);
@@ -204,7 +204,7 @@ fn accepted(results: &[u8]) -> Accepted {
     Accepted::All(results.chunks_exact(9).map(one).collect())
 }
 
-/// `next` is still the time from now until then.
+/// `next` is still relative: the time from now.
 fn read_taken(item: Value) -> Result<Taken> {
     let mut items = Answer::read("take", item)?;
     let after = number(&items.bytes()?);

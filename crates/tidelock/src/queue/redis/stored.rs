@@ -1,4 +1,4 @@
-//! How a message stands in the server's keys; the other half is `lua/store.lua`, and both follow docs/wire.md.
+//! The format of a message in the server's keys. The other half is `lua/store.lua`; both follow docs/wire.md.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::handover::cursor::Cursor;
 use crate::queue::store::{Content, DeadView, Handed, LeaseView, MessageView, NewMessage, State};
 use crate::topic::store::Position;
 
-/// A stored message, read.
+/// A stored message, parsed.
 #[derive(Debug)]
 pub(super) struct Stored {
     state: Fixed,
@@ -22,7 +22,7 @@ pub(super) struct Stored {
     content: Content,
 }
 
-/// The part of a state that is always as long, with the lengths of the texts behind it.
+/// The fixed-size part of a state, with the lengths of the texts that follow.
 #[derive(Debug)]
 struct Fixed {
     kind: u8,
@@ -48,7 +48,7 @@ fn some(number: u64) -> Option<u64> {
     (number != 0).then_some(number)
 }
 
-/// Reads a message that a take brought. One that is not of this format is an error and changes nothing.
+/// Reads a message that a take returned. Another format is an error and changes nothing.
 pub(super) fn handed(value: Vec<u8>) -> Result<Handed> {
     let size = value.len();
     let parse = || {
@@ -57,7 +57,7 @@ pub(super) fn handed(value: Vec<u8>) -> Result<Handed> {
         bytes.take(state.consumer + state.note)?;
         let last_error = bytes.text_or_none(state.last_error)?.0;
         let (id, enqueued_at) = (bytes.number(8)?, bytes.number(8)?);
-        // Expiry and retention: nothing to its consumer.
+        // Expiry and retention, which a consumer does not need.
         bytes.take(16)?;
         Some(Handed {
             id,
@@ -94,7 +94,7 @@ impl Fixed {
 }
 
 impl Stored {
-    /// Reads a stored value; one that is not of this format is an error and changes nothing.
+    /// Reads a stored value. Another format is an error and changes nothing.
     pub(super) fn read(value: Vec<u8>) -> Result<Self> {
         let size = value.len();
         Self::parse(value).ok_or_else(|| foreign("message", size))
@@ -116,17 +116,17 @@ impl Stored {
         })
     }
 
-    /// Where a listing of ready messages goes on after this one.
+    /// The cursor with which a listing of ready messages continues after this one.
     pub(super) fn cursor(&self) -> Cursor {
         let Fixed { kind, priority, standing, join, .. } = self.state;
         match &self.content.ordering_key {
             Some(key) if kind == b'b' => Cursor::Blocked(join, key.to_string()),
-            // What has no number of its own stands by its id.
+            // A message without a number of its own is ordered by its id.
             _ => Cursor::Ready(9 - priority.min(9), standing, if join == 0 { self.id } else { join }),
         }
     }
 
-    /// As an unfinished message; `None` for a dead letter.
+    /// The view of an unfinished message; `None` for a dead letter.
     pub(super) fn into_view(self, lease_end: u64) -> Option<MessageView> {
         let Fixed { kind, priority, standing, fence, attempts, number, .. } = self.state;
         let (state, due, lease) = match kind {
@@ -154,7 +154,7 @@ impl Stored {
         })
     }
 
-    /// As a dead letter; `None` for an unfinished message.
+    /// The view of a dead letter; `None` for an unfinished message.
     pub(super) fn into_dead(self) -> Option<DeadView> {
         let Fixed { kind, priority, attempts, number, tag, .. } = self.state;
         let reason = reason_of(tag).filter(|_| kind == b'x')?;

@@ -1,7 +1,7 @@
-//! A trip: the requests that were waiting when a lane became free, carried by one call of one script.
+//! A trip: the requests that were waiting when a lane became free, sent as one call of one script.
 //!
-//! Requests of one trip are concurrent: nobody awaited one before making another. Sends go first, then settles, then
-//! takes, each in the order in which they were made.
+//! The requests of one trip are concurrent: no caller awaited one before making another. Sends go first, then
+//! settles, then takes, each in the order in which they were made.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub(super) enum Request {
 }
 
 impl server::Request for Request {
-    /// A few sends fill one trip while the other is under way; takes and large batches keep the server waiting.
+    /// A few sends fill one trip while the other is in flight. Takes and large batches keep the server busy.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Send { batch, .. } => batch.len() >= MANY_ITEMS,
@@ -71,7 +71,7 @@ impl server::Request for Request {
         }
     }
 
-    /// A settle is sent even if its caller went away.
+    /// A settle is sent even if its caller has gone.
     fn is_withdrawn(&self) -> bool {
         match self {
             Self::Send { reply, .. } => reply.is_closed(),
@@ -141,8 +141,8 @@ impl Taker for Remote {
 }
 
 impl Remote {
-    /// Makes a trip and answers its requests. Where the server has no memory for sends, they alone are refused: gives what is to
-    /// go again without them, under the same number, for nothing was written.
+    /// Makes a trip and answers its requests. If the server has no memory for sends, only these are refused. Returns
+    /// the rest, which is sent again under the same number, because nothing was written.
     async fn try_to_carry(self: &Arc<Self>, lane: &mut Lane, load: Vec<Request>) -> Option<Vec<Request>> {
         let (mut plan, failure) = self.make_trip(lane, load).await?;
         let is_send = |request: &mut Request| matches!(request, Request::Send { .. });
@@ -155,7 +155,7 @@ impl Remote {
         (!rest.is_empty()).then_some(rest)
     }
 
-    /// Carries out what is overdue, unless some process did within the last second.
+    /// Carries out what is overdue, unless another process did so within the last second.
     pub(super) async fn sweep_once(&self) -> Result<()> {
         self.home.told_next(Reply::read(self.sweep_trip().await?)?.next);
         Ok(())
@@ -190,13 +190,14 @@ impl Remote {
                     let mut accepted = sent[index].take().expect("each send has its step");
                     if let Accepted::Full { index, limit, .. } = &mut accepted {
                         if overdue && !reply.is_closed() {
-                            // What is overdue takes the room that this send wants.
+                            // Overdue messages take up the room that this send needs, so repeat it after they are
+                            // gone.
                             self.submit(Request::Send { batch, reply });
                             continue;
                         }
                         *limit = batch.get(*index).and_then(|message| message.max_depth).unwrap_or(0);
                     }
-                    // A caller that went away needs no answer.
+                    // A caller that has gone needs no answer.
                     let _ = reply.send(Ok(accepted));
                 }
                 Request::Settle { reply, .. } => {
@@ -221,15 +222,15 @@ impl Remote {
         settling: bool,
     ) {
         if settling && taken.messages.is_empty() && take.max > 0 && !reply.is_closed() {
-            // What is overdue stood between this take and a deliverable message.
+            // Overdue transitions stood between this take and a deliverable message.
             return self.submit(Request::Take { take, reply });
         }
         if settling && taken.messages.len() < take.max {
-            // Nobody was parked: whoever waits looks again at once.
+            // The process was not parked, so its waiters take again at once.
             taken.next = Some(0);
         }
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
-            // The receive was dropped while its take was under way.
+            // The receive was dropped while its take was in flight.
             let give_back = |message: Handed| Settle { id: message.id, fence: message.fence, action: Action::GiveBack };
             let settles: Vec<_> = taken.messages.into_iter().map(give_back).collect();
             if !settles.is_empty() {

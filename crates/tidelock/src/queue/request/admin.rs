@@ -15,7 +15,7 @@ use crate::queue::store::{Change, Changes, Removed};
 use crate::queue::store_of;
 use crate::request::awaitable;
 
-/// Makes a change; a full queue is an error.
+/// Applies a change. A full queue is an error.
 pub(crate) async fn change(site: &Site, operation: &str, change: Change) -> Result<Changes> {
     site.check(operation)?;
     let changes = store_of(site).change(&site.address, change).await;
@@ -25,7 +25,7 @@ pub(crate) async fn change(site: &Site, operation: &str, change: Change) -> Resu
     }
 }
 
-/// How many a change reached.
+/// How many messages a change affected.
 pub(crate) fn counted(site: &Site, operation: &str, changes: Changes) -> Result<u64> {
     match changes {
         Changes::Count(count) => Ok(count),

@@ -1,4 +1,4 @@
-//! Looking: changes no outcome.
+//! Queries: they change no outcome.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) async fn look(site: &Site, operation: &str, look: Look) -> Result<Vie
     store_of(site).look(&site.address, look).await.map_err(|error| site.context(operation, error))
 }
 
-/// Where a look goes, and how it reads what it finds.
+/// Where a query goes, and how it decodes what it finds.
 #[derive(Debug)]
 struct Eye {
     site: Arc<Site>,

@@ -130,7 +130,7 @@ impl<T: Value> SendRequest<T> {
     }
 }
 
-/// `max_depth` is reached: worth another try when something was consumed.
+/// The error for a reached `max_depth`. A retry helps once something was consumed.
 pub(crate) fn full(depth: u64, limit: u64) -> Error {
     let text = format!("max_depth is reached: {depth} messages are ready or delayed, limit {limit}");
     Error::new(ErrorKind::CapacityReached, text).retryable()
@@ -148,7 +148,7 @@ pub struct SendMany<T> {
 
 impl<T: Value> SendMany<T> {
     pub(crate) fn new(queue: &Queue<T>, items: impl IntoIterator<Item = SendRequest<T>>) -> Self {
-        // One more than is allowed, so that an endless iterator is refused and not collected.
+        // One more than allowed, so that an endless iterator is refused instead of collected.
         Self { queue: queue.clone(), items: items.into_iter().take(MAX_BATCH + 1).collect() }
     }
 

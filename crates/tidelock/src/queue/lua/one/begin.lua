@@ -6,7 +6,7 @@
 -- bodies; `ack`, receipts; `take`, seven more.
 local last = #ARGV
 local sends = ARGV[3] == 'plain' and tonumber(ARGV[4]) or 0
--- Where the acknowledgements and the take stand.
+-- Where the acknowledgements and the take begin.
 local ack_at = sends > 0 and 8 + sends or 3
 local acks = ARGV[ack_at] == 'ack'
 local take_at = acks and ack_at + 2 or ack_at
@@ -23,8 +23,8 @@ if nothing_else and sends <= 1000 and (not acks or #ARGV[ack_at + 1] <= 16000) t
       widest, line_expiry, told, next_deadline, lives_until, rest, applied, swept, endless, dead_endless =
         unpack_bytes(NUMBERS, record)
     local plain = paused == 0 and (next_deadline == 0 or now < next_deadline)
-    -- The earliest deadline that this step adds, the latest instant at which what it writes is over, the first at which
-    -- something becomes deliverable by it, and the keys that it may create.
+    -- The earliest deadline that this step adds, the latest instant at which something that it writes ends, the first
+    -- instant at which something becomes deliverable because of it, and the keys that it may create.
     local expiry, forgotten, soonest, made = nil, nil, nil, {}
     local process, parks = ARGV[last], false
     local answers, reply = {}, { 0, 0 }

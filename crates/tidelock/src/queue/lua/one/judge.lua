@@ -2,7 +2,7 @@
 -- `op_ack`, `op_take` and `take_line` do. Then the leases go, and tell by that whether all were held: the last that is judged
 -- is also the first that is written.
     local ids, ending, want, got = {}, acks and #ARGV[ack_at + 1] / 16 or 0, 0, 0
-    -- How many of those that are acknowledged have no end: all or none, or they have to be read.
+    -- How many of the acknowledged messages have no end: all or none; otherwise they have to be read.
     local endless_acks = endless > 0 and ending or 0
     plain = plain and (not acks or ((endless == 0 or endless == ready + blocked + delayed + leased)
       and (join == 0 or call('EXISTS', KEYS[5]) == 0)))
@@ -18,6 +18,6 @@
       for i = 1, ending do
         ids[i], ended_leases[i] = sub(receipts, 16 * i - 15, 16 * i - 8), sub(receipts, 16 * i - 15, 16 * i)
       end
-      -- If fewer go, `op_ack` judges each by what is stored of it, and would have ended these leases itself.
+      -- If fewer were removed, `op_ack` judges each by its stored value, and would have ended these leases itself.
       plain = call('ZREM', KEYS[7], unpack(ended_leases)) == ending
     end

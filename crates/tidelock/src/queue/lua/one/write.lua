@@ -45,7 +45,7 @@
           end
           for i = 1, #elements do
             local element = elements[i]
-            -- 16 bytes are what is left of a message that was removed.
+            -- A removed message leaves 16 bytes.
             if #element > 16 then
               last_fence = last_fence < now_us and now_us or last_fence + 1
               local id, fence, retention = sub(element, 1, 8), pack('>I8', last_fence), unpack_bytes('>I8', element, 25)
@@ -59,7 +59,7 @@
             end
           end
         end
-        -- Fewer than were counted, if the line was evicted.
+        -- There are fewer than counted if the line was evicted.
         got = #taken - 1
         if got > 0 then
           call('HSET', KEYS[3], unpack(values))
@@ -74,7 +74,7 @@
       if expiry and (next_deadline == 0 or expiry < next_deadline) then
         next_deadline = expiry
       end
-      -- While something has no end the keys stay; the latest end of all else is kept for when it is gone.
+      -- While something has no end the keys stay. The latest end of everything else is kept for when that is gone.
       local latest
       if endless + dead_endless > 0 then
         latest = forgotten and forgotten > lives_until and forgotten or lives_until
