@@ -235,7 +235,7 @@ impl<I: Value, O: Value> Job<I, O> {
     }
 }
 
-/// What a schedule keeps of a job and an input for it.
+/// What a schedule keeps of a job, and an input for it.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) address: Address,
@@ -247,7 +247,7 @@ pub(crate) struct Target {
 }
 
 impl<I: Value, O: Value> Job<I, O> {
-    /// What a submit of this input by this handle would use.
+    /// What a submit of this input through this handle would use.
     pub(crate) fn target(&self, input: &I) -> Target {
         let options = &self.options;
         Target {

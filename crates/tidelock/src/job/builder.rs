@@ -25,7 +25,7 @@ const BACKOFF: backoff::Limits = backoff::Limits {
     steepest: 10.0,
 };
 
-/// What concerns the runs of a job: of the definition, unless a submit says otherwise.
+/// The options of a job's runs: those of the definition, unless a submit overrides them.
 #[derive(Clone, Debug)]
 pub(super) struct RunOptions {
     pub(super) attempts: u32,
@@ -33,7 +33,7 @@ pub(super) struct RunOptions {
     pub(super) lease: Duration,
     pub(super) timeout: Option<Duration>,
     pub(super) max_wait: Option<Duration>,
-    /// Of the definition alone.
+    /// Only in the definition, not in a submit.
     manual_heartbeat: bool,
     lease_is_limit: bool,
     max_crashes: u32,
@@ -42,7 +42,8 @@ pub(super) struct RunOptions {
 }
 
 impl RunOptions {
-    /// Refuses values out of range: of a builder (`Error::configuration`) or of a submit (`Error::argument`).
+    /// Refuses values out of range, with the error of a builder (`Error::configuration`) or of a submit
+    /// (`Error::argument`).
     pub(super) fn check(&self, error: fn(String) -> Error) -> Result<()> {
         check::range(error, "attempts", self.attempts, 1, 1_000_000)?;
         check::range(error, "max_crashes", self.max_crashes, 1, 1_000)?;
@@ -57,7 +58,7 @@ impl RunOptions {
         check::lasting(error, "retention", self.retention)
     }
 
-    /// As they are stored with a job.
+    /// The options as they are stored with a job.
     pub(super) fn rules(&self) -> Rules {
         let Self { backoff, manual_heartbeat, lease_is_limit, .. } = *self;
         let policy = Policy { backoff, manual_heartbeat, lease_is_limit };
@@ -74,7 +75,7 @@ impl RunOptions {
     }
 }
 
-/// A lease that the worker renews leaves time for it.
+/// Refuses a lease that is too short for the worker to renew it in time.
 pub(super) fn check_renewed(error: fn(String) -> Error, lease: Duration, manual_heartbeat: bool) -> Result<()> {
     if manual_heartbeat {
         return Ok(());
@@ -87,7 +88,7 @@ pub(super) fn check_renewed(error: fn(String) -> Error, lease: Duration, manual_
 pub(super) struct Options<I> {
     pub(super) border: Border<I>,
     pub(super) run: RunOptions,
-    /// What follows from `run`.
+    /// Derived from `run`.
     pub(super) rules: Rules,
     pub(super) dedup_for: Duration,
     pub(super) max_depth: Option<u64>,
@@ -169,7 +170,8 @@ impl<I, O> JobBuilder<I, O> {
         self
     }
 
-    /// The lease is the limit of a run too, which only heartbeats move: its end is a timeout, settled in that instant.
+    /// The lease is also the limit of a run, and only heartbeats extend it. Its end is a timeout, settled at that
+    /// instant.
     #[cfg(target_family = "wasm")]
     pub(crate) fn lease_is_limit(mut self) -> Self {
         self.run.manual_heartbeat = true;
@@ -261,7 +263,7 @@ impl<I, O> JobBuilder<I, O> {
         self.run.rules()
     }
 
-    /// The handle, unchecked: the handlers of schedulers are jobs at addresses that no user may give.
+    /// The handle, unchecked: the handlers of schedulers are jobs at addresses that no user may choose.
     pub(crate) fn handle(self) -> Job<I, O>
     where
         I: Value,

@@ -1,4 +1,4 @@
-//! Changing one job from outside of its run, or the object as a whole.
+//! Changing one job from outside its run, or the object as a whole.
 //!
 //! Dropping one of these futures withdraws the request if it was not sent; once sent it may take effect.
 

@@ -1,4 +1,4 @@
-//! What a handler knows of its run, and does in it.
+//! A handler's view of its run, and what it can do in it.
 
 use std::fmt;
 use std::future::Future;
@@ -150,7 +150,7 @@ impl JobContext {
         self.progress_encoded(encoded)
     }
 
-    /// The same with what is encoded already, and was not too large.
+    /// The same for a value that is encoded already and is not too large.
     pub(crate) fn progress_encoded(&self, value: Vec<u8>) -> Result<()> {
         if self.held.progress(value) { Ok(()) } else { Err(self.held.lost("progress")) }
     }

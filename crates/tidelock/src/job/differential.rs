@@ -1,4 +1,4 @@
-//! The model against real servers: the same random requests at the same pinned time give the same outcomes.
+//! The model against real servers: the same random requests at the same pinned times must have the same outcomes.
 //!
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
@@ -40,9 +40,9 @@ struct Run {
     /// Ids and fences of runs.
     runs: Vec<(u64, u64)>,
     ids: Vec<u64>,
-    /// What groups were handed, as settles.
+    /// What groups were handed, in the form of settles.
     held: Vec<GroupSettle>,
-    /// What became of what groups did.
+    /// The outcomes of what groups did.
     happened: HashSet<&'static str>,
     news: Vec<News>,
     raw: Raw,
@@ -53,7 +53,7 @@ impl Run {
         Now::from_millis(self.clock.now().as_millis())
     }
 
-    /// One step of the model, with what surrounds every operation.
+    /// One step of the model, with what every operation begins and ends with.
     fn on_model<T>(&mut self, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
         let now = self.now();
         self.model.advance(now);
@@ -101,7 +101,7 @@ impl Run {
         }
     }
 
-    /// All but one that only pages have.
+    /// Any policy except for the one that only pages have.
     fn policy(&mut self) -> Vec<u8> {
         loop {
             let policy = self.bytes(10);
@@ -288,7 +288,7 @@ impl Run {
         self.compare_pages(look).await;
     }
 
-    /// Follows a listing, or the events of a job, to the end.
+    /// Reads a listing, or the events of a job, to the end.
     async fn compare_pages(&mut self, mut look: Look) {
         loop {
             let cursor = match &look {
@@ -329,7 +329,7 @@ impl Run {
 }
 
 impl Run {
-    /// Removes all jobs, lets all else come to its end, and looks that nothing is left.
+    /// Removes all jobs, lets everything else expire, and checks that nothing is left.
     async fn leave_nothing(&mut self) {
         self.raw.check_lifetimes(&self.address).await;
         for id in std::mem::take(&mut self.ids) {
@@ -397,7 +397,7 @@ async fn the_model_and_the_servers_agree() {
     on_every_server(STEPS, differential).await;
 }
 
-/// Replies that are lost: what is asked again gives the first answer, and nothing happens twice.
+/// Lost replies: a repeated request must get the first answer, and nothing may happen twice.
 async fn lossy(url: String, steps: usize, seed: u64) {
     let Some(way) = LostReplies::before(&url).await else { return };
     let mut run = run_on(&way.url(), seed, "lossy").await;

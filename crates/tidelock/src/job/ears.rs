@@ -1,4 +1,4 @@
-//! What a process hears of one object of jobs: work, the end of runs that it has, and news of jobs that it watches.
+//! What a process hears about one object of jobs: new work, the end of its runs, and news of jobs that it watches.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,24 +10,24 @@ use super::stop::StopReason;
 use crate::bell::Bell;
 use crate::hash::HashMap;
 
-/// A run of this process that can be told that its job was cancelled.
+/// A run of this process that can be told that it is over.
 pub(crate) trait Cancellable: Send + Sync {
-    /// It is over: the job was cancelled, or the lease has ended. Must not block.
+    /// The run is over, because the job was cancelled or the lease has ended. Must not block.
     fn over(&self, reason: StopReason);
-    /// News of it may have been lost: it is to ask the backend. Must not block.
+    /// News of it may have been lost, so it must ask the backend. Must not block.
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     fn ask(&self);
 }
 
-/// Ends of runs that are on their way to this process: the news may be faster than the claim's answer.
+/// How many ends of runs are kept for which nobody listens yet: news may arrive before the answer of the claim.
 const EARLY_ENDS: usize = 256;
 
-/// Those in this process who wait for the end of one job.
+/// The callers in this process that wait for the end of one job.
 #[derive(Debug, Default)]
 pub(crate) struct Joint {
-    /// Something happened to the job: all of them look.
+    /// Something happened to the job, so all of them must query it.
     pub(crate) news: Notify,
-    /// Held by the one that looks for lost news, for all.
+    /// Held by the caller that checks for lost news on behalf of all.
     pub(crate) driver: tokio::sync::Mutex<()>,
 }
 
@@ -35,37 +35,37 @@ pub(crate) struct Joint {
 #[derive(Default)]
 struct Runs {
     listening: HashMap<u64, Weak<dyn Cancellable>>,
-    /// Over before anybody listened, the newest last.
+    /// Runs that were over before anybody listened, the newest last.
     early: VecDeque<(u64, StopReason)>,
 }
 
-/// What a backend tells. One per object and process, alive while somebody holds it.
+/// News from a backend. There is one per object and process, alive while somebody holds it.
 #[derive(Default)]
 pub(crate) struct Ears {
     /// Rings when this process should claim again.
     pub(crate) work: Arc<Bell>,
     runs: Mutex<Runs>,
-    /// What rings for those who read the events of a job here, by id: one for each.
+    /// By job id: one bell for each reader of the job's events in this process.
     watched: Mutex<HashMap<u64, Vec<Weak<Bell>>>>,
-    /// Jobs that somebody here joins, by id.
+    /// Jobs that somebody in this process joins, by id.
     joined: Mutex<HashMap<u64, Weak<Joint>>>,
 }
 
-/// Something that a backend tells a process.
+/// News that a backend sends to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// There may be work.
     Work,
     /// The job of the run with this fence was cancelled.
     Cancelled(u64),
-    /// The lease of the run with this fence has ended. Only told of a lease that is the limit of its run.
+    /// The lease of the run with this fence has ended. Sent only if the lease is the limit of its run.
     Lapsed(u64),
     /// Something happened to the job with this id.
     Happened(u64),
 }
 
 impl Ears {
-    /// Hands news to whom it concerns.
+    /// Passes news on to those that it concerns.
     pub(crate) fn hear(&self, news: News) {
         match news {
             News::Work => self.work.ring(),
@@ -100,7 +100,7 @@ impl Ears {
         }
     }
 
-    /// News may have been lost: everybody looks.
+    /// News may have been lost, so everybody must query.
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn reset(&self) {
         self.work.ring();
@@ -118,7 +118,7 @@ impl Ears {
         }
     }
 
-    /// Whether somebody in this process waits for something of the object.
+    /// Whether anybody in this process waits for something of the object.
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.work) > 1
@@ -127,7 +127,7 @@ impl Ears {
             || lock(&self.runs).listening.values().any(|run| run.strong_count() > 0)
     }
 
-    /// From now on the run with this fence is told of its end, while it lives.
+    /// From now on the run with this fence is told of its end, while it is alive.
     pub(crate) fn listen(&self, fence: u64, run: Weak<dyn Cancellable>) {
         let mut runs = lock(&self.runs);
         let early = runs.early.iter().position(|(over, _)| *over == fence);
@@ -146,12 +146,12 @@ impl Ears {
         lock(&self.runs).listening.remove(&fence);
     }
 
-    /// What rings when something happens to the job, for one that reads its events: for all who follow them here, or for
-    /// those of one group.
+    /// A bell that rings when something happens to the job, for one reader of its events: either for all followers in
+    /// this process, or for those of one group.
     pub(crate) fn watch(&self, id: u64) -> Arc<Bell> {
         let mut watched = lock(&self.watched);
         if watched.len().is_power_of_two() {
-            // What nobody has any more goes each time their number has doubled.
+            // Unused entries are removed each time the number of entries has doubled.
             watched.retain(|_, bells| bells.iter().any(|bell| bell.strong_count() > 0));
         }
         let bell = Arc::<Bell>::default();
@@ -161,20 +161,20 @@ impl Ears {
         bell
     }
 
-    /// Where all that wait for the end of the job in this process meet.
+    /// The meeting point of all that wait for the end of the job in this process.
     pub(crate) fn join(&self, id: u64) -> Arc<Joint> {
         shared(&self.joined, id)
     }
 }
 
-/// The value of a job: the same for all who ask while one of them has it.
+/// The value of a job, shared as long as anybody holds it.
 fn shared<T: Default>(by_job: &Mutex<HashMap<u64, Weak<T>>>, id: u64) -> Arc<T> {
     let mut by_job = lock(by_job);
     if let Some(value) = by_job.get(&id).and_then(Weak::upgrade) {
         return value;
     }
     if by_job.len().is_power_of_two() {
-        // What nobody has any more goes each time their number has doubled.
+        // Unused entries are removed each time the number of entries has doubled.
         by_job.retain(|_, value| value.strong_count() > 0);
     }
     let value = Arc::<T>::default();

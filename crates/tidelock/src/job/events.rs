@@ -1,4 +1,4 @@
-//! What happened to a job: its events, read and followed.
+//! The events of a job, read and followed.
 
 mod follow;
 mod group;
@@ -237,7 +237,7 @@ impl JobEvents {
         JobCursor::new(self.owner, self.id.0, number)
     }
 
-    /// The number of the event before a place; a foreign cursor is refused.
+    /// The number of the event before a cursor. Refuses a cursor of another job.
     fn place(&self, cursor: JobCursor) -> Result<u64> {
         cursor.of(self.owner, self.id.0)
     }
@@ -256,7 +256,7 @@ impl JobEvents {
         Gap { from: self.cursor(from), to: self.cursor(to), missed }
     }
 
-    /// The places before the first and behind the last event; `None`: there is no such job.
+    /// The positions before the first and after the last event; `None` if there is no such job.
     async fn places(&self, operation: &str) -> Result<Option<(u64, u64)>> {
         match look(&self.site, operation, Look::Places { id: self.id.0 }).await? {
             View::Places(places) => Ok(places),
@@ -322,14 +322,14 @@ impl Read {
 }
 
 impl From<&JobCursor> for PageToken {
-    /// The place of a cursor, for a page of a job's events.
+    /// The position of a cursor, for a page of a job's events.
     fn from(cursor: &JobCursor) -> Self {
         Self(cursor.to_string())
     }
 }
 
 impl From<JobCursor> for PageToken {
-    /// The place of a cursor, for a page of a job's events.
+    /// The position of a cursor, for a page of a job's events.
     fn from(cursor: JobCursor) -> Self {
         Self(cursor.to_string())
     }
@@ -347,7 +347,7 @@ impl LatestCursor {
     }
 }
 
-/// Why a follower cannot begin.
+/// The error for conflicting start positions.
 fn either(start: Start, after: JobCursor) -> Error {
     Error::argument(format!("either start or after, but both came: {start:?} and {after}"))
 }

@@ -1,4 +1,4 @@
-//! What a handler says about its failure.
+//! What a handler reports about its failure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::time::{TEN_YEARS, whole_millis};
 /// Any error converts into one with `?`, which means: a failed run, retried with the job's backoff as long as attempts
 /// are left.
 pub struct JobError {
-    /// `None`: nothing went wrong, the job is to be run again later.
+    /// `None` if nothing went wrong and the job is to run again later.
     error: Option<BoxError>,
     pub(crate) remedy: Remedy,
 }
 
-/// What is to be done about a failure.
+/// The treatment of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
     ByBackoff,
-    /// Due again so long after now, in milliseconds.
+    /// Due again this long after now, in milliseconds.
     After(u64),
-    /// The same, and failures begin anew.
+    /// The same, and failures are counted from zero again.
     Reschedule(u64),
     /// The job ends.
     End(FailureCode),
@@ -49,13 +49,13 @@ impl JobError {
         Self { error: None, remedy: Remedy::Reschedule(millis(delay)) }
     }
 
-    /// The job ends with this code.
+    /// Ends the job with this code.
     #[cfg(target_family = "wasm")]
     pub(crate) fn ending(code: FailureCode, error: impl Into<BoxError>) -> Self {
         Self { error: Some(error.into()), remedy: Remedy::End(code) }
     }
 
-    /// A memo is no value of the type that was asked for.
+    /// A memo does not decode to the requested type.
     pub(crate) fn undecodable(error: Error) -> Self {
         Self { error: Some(error.into()), remedy: Remedy::End(FailureCode::Undecodable) }
     }
@@ -65,7 +65,7 @@ impl JobError {
         self.error.as_deref()
     }
 
-    /// The error and its causes, as they are stored.
+    /// The error and its causes, as stored.
     pub(crate) fn text(&self) -> Arc<str> {
         self.error.as_ref().map_or_else(|| "".into(), |error| cut(&in_one_line(error), MAX_ERROR))
     }

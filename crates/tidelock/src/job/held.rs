@@ -1,4 +1,5 @@
-//! A run that this process has: until when that can be proven, why it is to stop, and what it has yet to say.
+//! A run in this process: how long its lease can be proven, whether it must stop, and what is still to be sent for
+//! it.
 
 mod lease;
 
@@ -25,26 +26,26 @@ use crate::runtime;
 use crate::scheduler::Slot;
 use crate::time::{SECOND, Tick};
 
-/// Progress of one run is sent at most so often.
+/// The minimum interval between progress updates of one run.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// A run of this process.
 pub(crate) struct Held {
-    /// Itself, as the agenda has it.
+    /// Itself, for the agenda.
     me: Weak<Self>,
     pub(crate) site: Arc<Site>,
     pub(super) store: Arc<dyn JobStore>,
     pub(crate) run: Arc<Run>,
     pub(super) policy: Policy,
-    /// Those of the worker's handle: for what steps keep and progress says.
+    /// The codec and limit of the worker's handle, for memos and progress.
     pub(super) codec: Codec,
     pub(super) limit: usize,
     pub(super) memos: Memos,
     agenda: Arc<Agenda>,
-    /// The instant at which it has taken as long as it may.
+    /// The instant of its timeout.
     timeout_at: Option<Tick>,
     state: Mutex<State>,
-    /// The reason to stop, or the end of the grace, has changed.
+    /// Signals that the reason to stop, or the end of the grace, has changed.
     moved: Notify,
     meta: OnceLock<Meta>,
     slot: OnceLock<Option<Slot>>,
@@ -52,30 +53,30 @@ pub(crate) struct Held {
 
 struct State {
     reason: Option<StopReason>,
-    /// When the handler is dropped, once it is to stop for good.
+    /// When the handler is dropped, once it must stop for good.
     drop_at: Option<Tick>,
     lease: Lease,
-    /// `None`: only the handler renews, or a renewal is under way.
+    /// `None` if only the handler renews, or a renewal is in flight.
     renew_at: Option<Tick>,
-    /// When the backend is to be asked whether the run goes on: news of it may have been lost.
+    /// When to ask the backend whether the run is still current, because news of it may have been lost.
     ask_at: Option<Tick>,
-    /// What was not sent yet.
+    /// The latest progress that was not sent yet.
     progress: Option<Vec<u8>>,
     progress_from: Tick,
-    /// Under which instant it stands in the agenda.
+    /// The instant of its entry in the agenda.
     noted: Option<Tick>,
-    /// The handler has ended.
+    /// Whether the handler has ended.
     over: bool,
 }
 
-/// What is known of a run when its handler has ended.
+/// The state of a run when its handler ends.
 pub(super) struct End {
     pub(super) reason: Option<StopReason>,
     pub(super) progress: Option<Vec<u8>>,
 }
 
 impl Held {
-    /// The run, claimed by a request that began at `asked`.
+    /// The run, claimed by a request that was sent at `asked`.
     pub(super) fn new(
         site: &Arc<Site>,
         store: &Arc<dyn JobStore>,
@@ -121,13 +122,13 @@ impl Held {
         self.meta.get_or_init(|| Meta::new(self.run.content.meta.clone()))
     }
 
-    /// What a schedule told of the run. What another version wrote and this one cannot read counts as nothing.
+    /// What a schedule told the run. A value that another version wrote and this one cannot read counts as none.
     pub(super) fn slot(&self) -> Option<&Slot> {
         let read = || self.run.told.as_deref().and_then(Slot::read);
         self.slot.get_or_init(read).as_ref()
     }
 
-    /// Puts it into the agenda, where its worker finds what is to be done for it by time.
+    /// Puts the run into the agenda, in which its worker finds timed work.
     pub(super) fn begin(&self) {
         self.note(&mut self.lock());
     }
@@ -143,7 +144,7 @@ impl Held {
         }
     }
 
-    /// When something is to be done for it next.
+    /// When the next timed work for it is due.
     fn next(&self, state: &State) -> Option<Tick> {
         if state.reason.is_some_and(StopReason::is_over) {
             return None;
@@ -154,13 +155,13 @@ impl Held {
         [proven, state.renew_at, state.ask_at, timeout, progress].into_iter().flatten().min()
     }
 
-    /// Whether the end of its lease is judged here.
+    /// Whether the end of its lease is judged here; otherwise the backend reports it.
     pub(super) fn is_proven(&self) -> bool {
         !self.policy.lease_is_limit
     }
 
-    /// Its instant in the agenda has come: answers what is to be sent for it. `early`: renewals that are due within half of
-    /// their period go along, so that those of one worker meet.
+    /// Returns what to send for it, now that its instant in the agenda has come. `early`: renewals that are due
+    /// within half of their period are sent along, so that those of one worker go together.
     pub(super) fn due(&self, now: Moment, early: bool) -> Option<Settle> {
         let mut state = self.lock();
         self.judge(&mut state, now);
@@ -179,7 +180,7 @@ impl Held {
         if renews {
             state.renew_at = None;
         }
-        // Whatever is sent is answered by what became of the run.
+        // Every settle is answered with the state of the run, so it also answers this question.
         let asks = state.ask_at.take_if(|at| *at <= now).is_some();
         self.note(&mut state);
         match (renews, progress) {
@@ -189,14 +190,14 @@ impl Held {
         }
     }
 
-    /// Fires the token if it is to stop by now.
+    /// Fires the stop token if the run must stop by now.
     pub(super) fn look(&self, now: Moment) {
         let mut state = self.lock();
         self.judge(&mut state, now);
         self.note(&mut state);
     }
 
-    /// What was sent for it at `asked` has its answer.
+    /// Records the answer to what was sent for it at `asked`.
     pub(super) fn answered(&self, asked: Moment, action: &Action, settled: Settled) {
         let mut state = self.lock();
         if state.over {
@@ -217,7 +218,7 @@ impl Held {
         self.note(&mut state);
     }
 
-    /// What was sent for it was not answered: it is tried again well before the lease is over.
+    /// What was sent for it got no answer. It is retried well before the lease ends.
     pub(super) fn unanswered(&self, now: Tick, settle: &mut Settle) {
         let mut state = self.lock();
         let pause = (state.lease.period() / 4).min(SECOND);
@@ -233,7 +234,7 @@ impl Held {
         self.note(&mut state);
     }
 
-    /// A heartbeat is about to be sent: until its answer the shorter of both leases counts.
+    /// A heartbeat is about to be sent. Until its answer, only the shorter of the two leases is certain.
     fn asking(&self, asked: Moment, lease: u64) {
         let mut state = self.lock();
         state.lease.asking(asked, lease);
@@ -242,7 +243,7 @@ impl Held {
         self.note(&mut state);
     }
 
-    /// Keeps the latest progress, to be sent soon. Answers `false` if the run is over.
+    /// Keeps the latest progress, to be sent soon. Returns `false` if the run is over.
     pub(super) fn progress(&self, value: Vec<u8>) -> bool {
         let mut state = self.lock();
         self.judge(&mut state, self.now());
@@ -263,7 +264,7 @@ impl Held {
         }
     }
 
-    /// Fires the token for what has come by time.
+    /// Fires the stop token for a timeout or a lapsed lease.
     fn judge(&self, state: &mut State, now: Moment) {
         if state.over {
             return;
@@ -315,7 +316,7 @@ impl Held {
         }
     }
 
-    /// Why it is to stop, if it is; once its handler has ended, because it is over.
+    /// Why it must stop, if it must. If its handler has ended, the reason is that the run is over.
     pub(super) fn stop_reason(&self) -> Option<StopReason> {
         let mut state = self.lock();
         self.judge(&mut state, self.now());
@@ -323,7 +324,7 @@ impl Held {
         state.reason.or_else(|| state.over.then_some(StopReason::LeaseLost))
     }
 
-    /// Resolves when it is to stop.
+    /// Resolves when it must stop.
     pub(super) async fn stopped(&self) -> StopReason {
         loop {
             let moved = self.moved.notified();
@@ -334,7 +335,7 @@ impl Held {
         }
     }
 
-    /// Resolves when the handler is to be dropped.
+    /// Resolves when the handler must be dropped.
     pub(super) async fn dropped(&self) {
         loop {
             let moved = self.moved.notified();
@@ -350,7 +351,7 @@ impl Held {
         }
     }
 
-    /// The handler has ended: from here on nothing is done for it by time.
+    /// The handler has ended. From here on there is no timed work for it.
     pub(super) fn end(&self) -> End {
         let mut state = self.lock();
         self.judge(&mut state, self.now());
@@ -358,12 +359,12 @@ impl Held {
         self.note(&mut state);
         let end = End { reason: state.reason, progress: state.progress.take() };
         drop(state);
-        // Whoever still waits for the token is told that the run is over.
+        // Whoever still waits for the stop token is told that the run is over.
         self.moved.notify_waiters();
         end
     }
 
-    /// How long the lease can still be proven, also by the worker when the handler has ended.
+    /// How long the lease can still be proven. The worker also asks this after the handler has ended.
     pub(super) fn lease_left(&self) -> Duration {
         let state = self.lock();
         if state.reason.is_some_and(StopReason::is_over) {
@@ -382,7 +383,7 @@ impl Held {
         self.stop_reason().is_some_and(StopReason::is_over) || self.lock().over
     }
 
-    /// The run is over.
+    /// The error for a run that is over.
     pub(super) fn lost(&self, operation: &str) -> Error {
         let Run { id, attempt, fence, .. } = *self.run;
         let text = format!("run {attempt} of {id} (fence {fence}) is over");
@@ -393,7 +394,7 @@ impl Held {
         Settle { id: self.run.id, fence: self.run.fence, progress, action }
     }
 
-    /// Does one thing under the fence, now.
+    /// Sends one action under the fence, now.
     pub(super) async fn act(&self, operation: &str, action: Action) -> Result<Settled> {
         let asked = Moment::of(self.site.clock());
         if let Action::Heartbeat { lease: Some(lease) } = action {
@@ -410,7 +411,7 @@ impl Held {
         }
     }
 
-    /// The same, tried again while waiting may help and the lease can be proven.
+    /// The same, but retries while the error may pass and the lease can be proven.
     pub(super) async fn act_through_outages(&self, operation: &str, action: Action) -> Result<Settled> {
         let mut pauses = Pauses::OUTAGE;
         loop {

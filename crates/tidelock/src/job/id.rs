@@ -1,4 +1,4 @@
-//! What jobs, and places in their events, are called by.
+//! The names of jobs and of positions in their events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +29,7 @@ impl fmt::Display for JobId {
 impl FromStr for JobId {
     type Err = Error;
 
-    /// Reads the decimal text of an id.
+    /// Reads an id from decimal text.
     fn from_str(text: &str) -> Result<Self> {
         let id = check::decimal(text).map(Self);
         id.ok_or_else(|| Error::argument(format!("a job id is a decimal below 2^53, but this is {text:?}")))
@@ -45,7 +45,7 @@ impl FromStr for JobId {
 pub struct JobCursor {
     owner: Owner,
     job: u64,
-    /// Of the event before the place; 0 is before the first.
+    /// The number of the event before the position; 0 is before the first.
     number: u64,
 }
 
@@ -54,7 +54,7 @@ impl JobCursor {
         Self { owner, job, number }
     }
 
-    /// The place in the events of this job; a cursor of another one is refused.
+    /// The position in the events of this job. Refuses a cursor of another job.
     pub(crate) fn of(self, owner: Owner, job: u64) -> Result<u64> {
         if self.owner == owner && self.job == job {
             return Ok(self.number);

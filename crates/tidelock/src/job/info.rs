@@ -1,4 +1,4 @@
-//! What looking at jobs shows.
+//! The results of queries on jobs.
 
 use std::fmt;
 use std::time::Duration;

@@ -119,18 +119,19 @@ async fn ask(site: &Site, store: &Arc<dyn JobStore>, id: JobId, park: bool) -> R
     }
 }
 
-/// One that waits for the end of a job.
+/// One caller that waits for the end of a job.
 struct Joining<'a> {
     site: &'a Site,
     store: &'a Arc<dyn JobStore>,
     id: JobId,
     joint: Arc<Joint>,
-    /// What is heard of the job is heard as long as somebody has these.
+    /// News of the job arrives as long as somebody holds these.
     _ears: Arc<Ears>,
 }
 
 impl Joining<'_> {
-    /// Looks, sleeps until something is told of the job, and looks again; answers how the job stood when `over` resolved.
+    /// Queries the job, sleeps until there is news, and repeats. Returns the job's state at the time that `over`
+    /// resolved.
     async fn run(&self, over: impl Future<Output = ()>) -> Result<Option<EndView>> {
         let mut over = pin!(over);
         let lifecycle = self.site.world.lifecycle.clone();
@@ -138,13 +139,13 @@ impl Joining<'_> {
         let mut failures = 0;
         let mut alone = false;
         loop {
-            // Before the look: what is told from here on is not missed.
+            // Subscribes before the query, so that no news is missed after it.
             let news = self.joint.news.notified();
             let mut looking = pin!(ask(self.site, self.store, self.id, true));
             let looked = tokio::select! {
                 biased;
                 looked = &mut looking => looked,
-                // The answer that is on its way tells an outage from a job that runs.
+                // The answer in flight tells an outage from a job that still runs.
                 () = &mut over => return looking.await,
             };
             let answer = match looked {
@@ -152,7 +153,7 @@ impl Joining<'_> {
                 Err(error) if error.may_pass() => Err(error),
                 ended => {
                     if alone {
-                        // Nobody was told: the others learn it from here.
+                        // There was no news of the end, so the other callers learn it from here.
                         self.joint.news.notify_waiters();
                     }
                     return ended;
@@ -163,7 +164,7 @@ impl Joining<'_> {
                 biased;
                 () = &mut closing => return Err(Error::shut_down()),
                 () = news => alone = false,
-                // What was seen before the sleep does not tell an outage from a job that runs.
+                // A result from before the sleep does not tell an outage from a job that still runs.
                 () = &mut over => {
                     answer?;
                     return ask(self.site, self.store, self.id, false).await;
@@ -174,8 +175,8 @@ impl Joining<'_> {
         }
     }
 
-    /// Resolves now and then, for one of those who wait: a wake-up may have been lost, and the backend is to remember that
-    /// this process waits.
+    /// Resolves now and then, for one of the waiting callers. News may have been lost, and the backend must remember
+    /// that this process waits.
     async fn lost_news(&self) {
         let _driver = self.joint.driver.lock().await;
         self.site.clock().sleep(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())).await;

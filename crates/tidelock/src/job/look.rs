@@ -1,4 +1,4 @@
-//! Looking: changes no outcome.
+//! Queries: they change no outcome.
 
 use std::sync::Arc;
 

@@ -30,7 +30,7 @@ impl MemoryJob {
         Self { cells: Cells::new(timer), process: "local".into() }
     }
 
-    /// One atomic step: what is overdue, the operation, the wake-ups.
+    /// One atomic step: overdue transitions, the operation, the wake-ups.
     fn step<T>(&self, jobs: &Address, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
         self.cells.step(jobs, |model, now| {
             model.advance(now);
@@ -43,7 +43,7 @@ impl MemoryJob {
             let (mut claimed, settling) =
                 self.step(jobs, |model, now| (model.claim(now, &self.process, claim), model.is_settling()));
             if settling && claimed.runs.len() < claim.max {
-                // Nobody was parked: whoever waits looks again at once.
+                // The process was not parked, so its waiters claim again at once.
                 claimed.next = Some(0);
             }
             if !settling || !claimed.runs.is_empty() || claim.max == 0 {
@@ -101,7 +101,7 @@ impl JobStore for MemoryJob {
 
     fn submit(&self, jobs: &Address, batch: Vec<NewJob>) -> BoxFuture<'static, Result<Accepted>> {
         if batch.iter().any(|job| job.max_depth.is_some()) {
-            // What is overdue takes no room.
+            // Jobs that are overdue to leave must not count towards the depth.
             self.cells.settle_down(jobs);
         }
         ready(Ok(self.step(jobs, |model, now| model.submit(now, batch))))

@@ -1,8 +1,8 @@
 //! Jobs as a pure state machine: the in-process backend, and the specification of the Redis scripts.
 //!
 //! A step is one atomic operation: [`Model::advance`] carries out what is overdue, one or more operations follow,
-//! [`Model::wake`] ends it and [`Model::take_news`] tells what processes are to hear. Time, processes and whether a process
-//! still listens come in from outside.
+//! [`Model::wake`] ends the step, and [`Model::take_news`] returns what processes must hear. Time, processes, and
+//! whether a process still listens are inputs.
 
 mod advance;
 mod change;
@@ -34,35 +34,35 @@ pub(crate) use crate::time::Now;
 pub(crate) struct Model {
     last_id: u64,
     last_fence: u64,
-    /// Standing time of the last immediate submit: later ones never stand before it.
+    /// The standing time of the last immediate submit. Later ones never stand before it.
     last_standing: u64,
     totals: Totals,
     pause: Option<Pause>,
     jobs: HashMap<u64, Job>,
     places: Places,
-    /// The last order of joining a line.
+    /// The last number of joining a line.
     last_join: u64,
-    /// (instant, id) of the next transition by time, per state.
+    /// (instant, id) of the next timed transition, by state.
     delayed: BTreeSet<(u64, u64)>,
     running: BTreeSet<(u64, u64)>,
     expiring: BTreeSet<(u64, u64)>,
     kept: BTreeSet<(u64, u64)>,
     /// Running jobs by (start, id).
     started: BTreeSet<(u64, u64)>,
-    /// Ended jobs by (end, id), per state.
+    /// Ended jobs by (end, id), for each state.
     ended: [BTreeSet<(u64, u64)>; 4],
     keys: HashMap<(KeyKind, Arc<str>), Bound>,
-    /// Keys whose job is gone, by when they are forgotten.
+    /// Keys whose job is gone, by the instant at which they are forgotten.
     key_ends: BTreeSet<(u64, KeyKind, Arc<str>)>,
     series: HashMap<Arc<str>, Series>,
-    /// Series without unfinished runs, by when they are forgotten.
+    /// Series without unfinished runs, by the instant at which they are forgotten.
     series_ends: BTreeSet<(u64, Arc<str>)>,
-    /// Processes that wait for work.
+    /// The processes that wait for work.
     parking: Parking,
-    /// Processes that wait for news of a job.
+    /// The processes that wait for news of a job.
     watchers: HashMap<u64, Vec<Watcher>>,
     news: Vec<(Arc<str>, News)>,
-    /// More is overdue than one step carried out.
+    /// Whether more is overdue than one step carried out.
     settling: bool,
     touched: u64,
 }
@@ -73,13 +73,13 @@ struct Pause {
     reason: Option<Arc<str>>,
 }
 
-/// What a key is bound to.
+/// The binding of a key.
 #[derive(Clone, Debug)]
 struct Bound {
     id: u64,
     /// Submit + its shortest life; `None`: until the terminal step.
     until: Option<u64>,
-    /// The job is gone.
+    /// Whether the job is gone.
     gone: bool,
 }
 
@@ -92,10 +92,10 @@ struct Watcher {
     end_only: bool,
 }
 
-/// The longest that a lease lasts beyond timeout and grace of its run: more than the largest margin of a holder.
+/// The longest that a lease lasts beyond timeout and grace of its run. It exceeds the largest margin of a holder.
 const SETTLING: u64 = 120_000;
 
-/// How long a process that watches a job is remembered without asking again.
+/// How long a process that watches a job is remembered unless it asks again.
 pub(crate) const WATCHED: u64 = 60_000;
 
 /// A stored job.
@@ -104,22 +104,22 @@ struct Job {
     id: u64,
     priority: u8,
     submitted_at: u64,
-    /// Its first due time, or what it became by `retry`.
+    /// Its first due time, or what `retry` set.
     standing: u64,
-    /// Its present due time.
+    /// Its current due time.
     due: u64,
     attempt: u64,
     failures: u32,
     crashes: u32,
     reschedules: u32,
     fence: u64,
-    /// The run with `fence` ended by a settle of its own.
+    /// Whether a settle ended the run with `fence`.
     settled: bool,
     /// Its order among the jobs of its line.
     join: u64,
     line: Option<Arc<str>>,
     started_at: u64,
-    /// Whose last run it was.
+    /// The worker of its last run.
     worker: Arc<str>,
     key: Option<Key>,
     origin: Option<From>,
@@ -132,12 +132,12 @@ struct Job {
     result: Option<Vec<u8>>,
     reason: Option<Arc<str>>,
     log: Log,
-    /// Who reads the log in groups.
+    /// The groups that read the log.
     groups: BTreeMap<Arc<str>, Box<Group>>,
     kind: Kind,
 }
 
-/// The schedule that a job is a run of.
+/// The schedule that this job is a run of.
 #[derive(Clone, Debug)]
 struct From {
     series: Arc<str>,
@@ -166,13 +166,14 @@ impl Job {
         }
     }
 
-    /// When it is over unless it is started before.
+    /// When it expires unless it is started before.
     fn expires_at(&self) -> Option<u64> {
         self.rules.max_wait.map(|wait| self.due + wait)
     }
 
-    /// The latest end of a lease of so long that is renewed now; `None` if there is none. From timeout and grace on it is not
-    /// renewed, and until then what a worker can prove of it lasts beyond them, so that a timeout can be settled.
+    /// The latest end of a lease of length `lease` that is renewed now; `None` if there is no bound. From timeout and
+    /// grace on, the lease is no longer renewed. Until then a worker can prove a lease that extends beyond them, so
+    /// that it can settle the timeout.
     fn renewable_until(&self, now: u64, lease: u64) -> Option<u64> {
         let limit = self.started_at + self.rules.timeout? + self.rules.stop_grace;
         Some(if now < limit { limit + lease.min(SETTLING) } else { 0 })
@@ -197,12 +198,12 @@ fn index_of(state: JobState) -> usize {
 }
 
 impl Model {
-    /// Puts a job that waits for its turn where it belongs: delayed until `due`, ready, or behind its line.
+    /// Puts a job that waits for its turn into its state: delayed until `due`, ready, or blocked in its line.
     fn wait(&mut self, mut job: Job, due: u64, now: u64) {
         job.due = due;
         if due > now {
             job.kind = Kind::Delayed;
-            // `max_wait` counts from the due time: nothing is over before it is due.
+            // `max_wait` counts from the due time, so nothing expires before it is due.
             self.delayed.insert((due, job.id));
             self.parking.deadline(due);
             self.jobs.insert(job.id, job);
@@ -234,7 +235,7 @@ impl Model {
         }
     }
 
-    /// Leaves its line; the next one may go, if it is due.
+    /// Leaves its line. The next job becomes ready if it is due.
     fn leave_line(&mut self, job: &Job) {
         let Some(line) = &job.line else { return };
         let Some(head) = self.places.leave(line, job.join, job.id) else { return };
@@ -246,7 +247,7 @@ impl Model {
         }
     }
 
-    /// Takes a job out of the indexes of its state; it stays in its line.
+    /// Takes a job out of the indexes of its state. It stays in its line.
     fn leave_state(&mut self, job: &Job) {
         match &job.kind {
             Kind::Ready => {
@@ -305,7 +306,7 @@ impl Model {
         bound.is_some_and(|bound| bound.id == job.id && bound.until.is_none())
     }
 
-    /// Ends a job by a failure.
+    /// Ends a job with a failure.
     fn fail(&mut self, mut job: Job, code: FailureCode, message: &Arc<str>, at: u64) -> JobState {
         job.failed(code, message, at);
         let state = if code == FailureCode::Timeout { JobState::TimedOut } else { JobState::Failed };
@@ -314,7 +315,7 @@ impl Model {
         state
     }
 
-    /// Lets go of a job that is out of the indexes of its state and in no line. Its key stays while it has to.
+    /// Removes a job that is out of the indexes of its state and in no line. Its key is kept as long as required.
     fn forget(&mut self, job: &Job, now: u64) {
         if let Some(key) = &job.key {
             let key = (key.kind, Arc::clone(&key.text));
@@ -334,7 +335,7 @@ impl Model {
         self.watchers.remove(&job.id);
     }
 
-    /// Ready and delayed jobs.
+    /// The number of ready and delayed jobs.
     fn depth(&self) -> u64 {
         (self.places.ready.len() + self.delayed.len()) as u64 + self.places.blocked
     }
@@ -343,8 +344,8 @@ impl Model {
         self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now.ms < until))
     }
 
-    /// Ends a step: wakes one parked process per job that can be started, and the one that keeps the next deadline if this
-    /// step added an earlier one. `listening` tells whether a process still hears.
+    /// Ends a step: wakes one parked process per job that can be started, and the keeper if this step added an
+    /// earlier deadline. `listening` tells whether a process still hears.
     pub(crate) fn wake(&mut self, now: Now, listening: impl FnMut(&Arc<str>) -> bool) {
         let startable = if self.is_paused(now) { 0 } else { self.places.ready.len() };
         for process in self.parking.wake(now.ms, startable, listening) {
@@ -352,12 +353,12 @@ impl Model {
         }
     }
 
-    /// What processes are to hear because of this step.
+    /// What processes must hear because of this step.
     pub(crate) fn take_news(&mut self) -> Vec<(Arc<str>, News)> {
         std::mem::take(&mut self.news)
     }
 
-    /// Appends to the log of a job and tells those who watch it.
+    /// Appends to the log of a job and tells its watchers.
     fn log(&mut self, job: &mut Job, at: u64, happened: Happened) {
         let ends = matches!(happened, Happened::Completed | Happened::Failed { .. } | Happened::Cancelled { .. });
         job.log.push(at, happened);
@@ -373,7 +374,7 @@ impl Model {
         }
     }
 
-    /// The next instant at which something happens by time.
+    /// The instant of the next timed transition.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let pause = self.pause.as_ref().and_then(|pause| pause.until);
         let keys = self.key_ends.first().map(|(until, ..)| *until);
@@ -383,7 +384,8 @@ impl Model {
         firsts.chain(pause).chain(keys).chain(series).min()
     }
 
-    /// Whether nothing is left that anybody could ask for: then the numbers are kept for an hour more.
+    /// When the object was last touched, if it holds nothing that anybody could ask for. Its numbers are kept for
+    /// another hour.
     pub(crate) fn is_idle_since(&self) -> Option<u64> {
         let idle = self.jobs.is_empty() && self.keys.is_empty() && self.series.is_empty() && self.pause.is_none();
         idle.then_some(self.touched)

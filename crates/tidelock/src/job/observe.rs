@@ -1,4 +1,5 @@
-//! What jobs tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
+//! What jobs report to `tracing` and, with the feature, to `metrics`. Costs next to nothing without a subscriber or
+//! recorder.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(super) fn process_span(held: &Held) -> tracing::Span {
 }
 
 measures! {
-    /// What is measured of jobs.
+    /// The metrics of jobs.
     pub(crate) enum Measure: &'static str {
         Submitted = "tidelock.job.submitted",
         Started = "tidelock.job.started",
@@ -33,11 +34,11 @@ measures! {
         Stale = "tidelock.job.stale",
         GivenBack = "tidelock.job.given_back",
         Undecodable = "tidelock.job.undecodable",
-        /// Handlers.
+        /// Number of running handlers.
         Running = "tidelock.job.running",
-        /// For a handler.
+        /// Time until a handler started.
         Waited = "tidelock.job.wait.duration",
-        /// By a handler; counted apart, by how it ended.
+        /// Time in a handler; counted separately by outcome.
         Processed = "tidelock.job.process.duration",
     }
 }
@@ -53,7 +54,7 @@ fn named(site: &Site, what: Measure, ended: Option<Ended>) -> Named {
     (what.name().into(), labels)
 }
 
-/// A handler begins. A first attempt tells how long its job has waited for that.
+/// Records that a handler starts, and for a first attempt how long its job has waited.
 pub(super) fn begin(held: &Held) -> Option<Going> {
     let (site, run) = (&held.site, &held.run);
     let counters = &site.job_counters;
@@ -66,13 +67,13 @@ pub(super) fn begin(held: &Held) -> Option<Going> {
     Some(running)
 }
 
-/// A handler has ended.
+/// Records that a handler has ended.
 pub(super) fn end(site: &Site, running: &Going, ended: Ended) {
     let called = || Some(named(site, Measure::Processed, Some(ended)));
     site.processed.record(ended as usize, called, || running.elapsed(site.clock()));
 }
 
-/// Reports a job that ends because its input is no value of the worker's type.
+/// Reports a job that ends because its input does not decode to the worker's type.
 pub(super) fn undecodable(held: &Held, error: &str) {
     let site = &held.site;
     count(site, Measure::Undecodable, 1);
@@ -115,7 +116,7 @@ pub(super) fn not_renewed(site: &Site, count: usize, error: &Error) {
     );
 }
 
-/// What is told of a run that has failed.
+/// Logs a run that has failed.
 macro_rules! failure {
     ($level:ident, $held:expr, $error:expr, $text:literal) => {
         tracing::$level!(

@@ -1,8 +1,8 @@
-//! What is stored with a job for its workers alone: how long to wait after a failure, who renews the lease, and what its end
-//! means.
+//! The part of a job's rules that only its workers read: the pause after a failure, who renews the lease, and the
+//! meaning of its end.
 //!
-//! One byte that says which parts follow, then numbers of seven bits a byte, the low ones first, and fractions as they
-//! are in memory. Nothing at all stands for the defaults: no pause, and the worker renews.
+//! Encoding: a byte of flags for the parts that follow, then numbers in 7-bit groups, the low ones first, and
+//! fractions as little-endian IEEE bits. No bytes at all stand for the defaults: no pause, and the worker renews.
 
 use std::time::Duration;
 
@@ -18,28 +18,29 @@ const FULL_JITTER: u8 = 1 << 5;
 const LIMIT: u8 = 1 << 6;
 const KNOWN: u8 = MANUAL | BACKOFF | MAX | FACTOR | JITTER | FULL_JITTER | LIMIT;
 
-/// What stands where nothing is written.
+/// Values that are not written.
 const USUAL_FACTOR: f64 = 2.0;
 const USUAL_JITTER: f64 = 0.2;
 
-/// What only workers read of a job's rules.
+/// The part of a job's rules that only workers read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Policy {
-    /// `None`: again at once.
+    /// `None`: retry at once.
     pub(crate) backoff: Option<Backoff>,
     /// Only the handler renews the lease.
     pub(crate) manual_heartbeat: bool,
-    /// The lease is the limit of a run, which only heartbeats move: its end is a timeout and no crash. Only in process.
+    /// The lease is the limit of a run, and only heartbeats extend it. Its end is a timeout and not a crash. Only in
+    /// process.
     pub(crate) lease_is_limit: bool,
 }
 
 impl Policy {
-    /// Whether an encoded policy says so; costs nothing where it does not.
+    /// Whether an encoded policy has the lease as limit. Reads only the flags.
     pub(crate) fn limits(bytes: &[u8]) -> bool {
         bytes.first().is_some_and(|flags| flags & LIMIT != 0)
     }
 
-    /// The pause after the failure with this number, from 1, in milliseconds.
+    /// The pause after failure number `failures`, counted from 1, in milliseconds.
     pub(crate) fn delay(&self, failures: u32, random: f64) -> u64 {
         self.backoff.map_or(0, |backoff| whole_millis(backoff.delay(failures, random)))
     }
@@ -78,7 +79,8 @@ impl Policy {
         rest
     }
 
-    /// Reads what [`encode`](Self::encode) gave; `None` for anything else, such as what a later version wrote.
+    /// Decodes the output of [`encode`](Self::encode). `None` for anything else, such as the output of a later
+    /// version.
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let Some((&flags, rest)) = bytes.split_first() else { return Some(Self::default()) };
         bytes = rest;
@@ -103,12 +105,12 @@ impl Policy {
     }
 }
 
-/// Whether two fractions are the same number, bit for bit.
+/// Whether two fractions are equal bit for bit.
 fn same(one: f64, other: f64) -> bool {
     one.to_bits() == other.to_bits()
 }
 
-/// The durations of a checked backoff are below 2^64 ns.
+/// Durations of a checked backoff are below 2^64 ns, so this is exact.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

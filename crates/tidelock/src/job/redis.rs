@@ -46,13 +46,13 @@ pub(super) const PARTS: [&str; 22] = [
     "parked",
 ];
 
-/// All jobs on the server that this process has to do with.
+/// All jobs on the server that this process uses.
 #[derive(Debug)]
 pub(crate) struct RedisJob {
     objects: Objects<Address, Remote>,
 }
 
-/// The jobs of one name on the server, as this process uses them.
+/// This process's client of the jobs of one name on the server.
 #[derive(Debug)]
 struct Remote {
     home: Home,
@@ -66,7 +66,7 @@ impl RedisJob {
         Self { objects: Objects::new(server) }
     }
 
-    /// The jobs at `address`. Using them is what keeps them swept.
+    /// The jobs at `address`. Objects in use are swept.
     fn remote(&self, address: &Address) -> Arc<Remote> {
         self.objects.get(address, Remote::new)
     }
@@ -81,7 +81,7 @@ impl Remote {
         remote
     }
 
-    /// 0 is no news: an answer from memory tells none, and the next sweep finds out.
+    /// 0 means unknown: a remembered answer does not contain it, and the next sweep finds out.
     fn told_next(&self, next: u64) {
         if next > 0 {
             self.home.told_next(next);
@@ -104,14 +104,15 @@ impl Object for Remote {
 }
 
 impl Wakeable for Remote {
-    /// Nothing: there may be work. `c` and a fence: its job was cancelled. `w` and an id: something happened to that job.
+    /// Empty: there may be work. `c` and a fence: the run's job was cancelled. `w` and an id: something happened to
+    /// that job.
     fn woken(&self, detail: &[u8]) {
         let mut detail = Bytes(detail);
         let news = match (detail.byte(), detail.number(8)) {
             (None, _) => News::Work,
             (Some(b'c'), Some(fence)) => News::Cancelled(fence),
             (Some(b'w'), Some(id)) => News::Happened(id),
-            // Of a later version: at worst somebody looks too late.
+            // From a later version. At worst somebody queries too late.
             _ => return,
         };
         self.ears.hear(news);

@@ -1,4 +1,4 @@
-//! One object of jobs as this process sees it: who waits for runs here, and what its requests ask.
+//! One object of jobs in this process: its line of receivers, and its store.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use crate::runtime::BoxFuture;
 use crate::tidelock::World;
 use crate::topic::store::Position;
 
-/// The line of those who wait for runs of the jobs at `address`: the same for all handles.
+/// The line of receivers for runs of the jobs at `address`, shared by all handles.
 pub(super) fn receivers(world: &Arc<World>, address: &Address) -> Arc<Receivers> {
     world.receivers.get_or_insert(&(address.clone(), Object::Jobs), || {
         let source = Runs { store: world.backend.job(), address: address.clone(), ears: OnceLock::new() };
@@ -21,7 +21,7 @@ pub(super) fn receivers(world: &Arc<World>, address: &Address) -> Arc<Receivers>
     })
 }
 
-/// What requests ask.
+/// The store that requests use.
 pub(super) fn store_of(site: &Site) -> Arc<dyn JobStore> {
     site.world.backend.job()
 }
@@ -31,7 +31,7 @@ pub(super) async fn look(site: &Site, operation: &str, look: Look) -> Result<Vie
     store_of(site).look(&site.address, look).await.map_err(|error| site.context(operation, error))
 }
 
-/// Makes a change; a depth that is reached is an error.
+/// Applies a change. A reached depth is an error.
 pub(super) async fn change(site: &Site, operation: &str, change: Change) -> Result<Changes> {
     site.check(operation)?;
     let changes = store_of(site).change(&site.address, change).await;
@@ -41,18 +41,18 @@ pub(super) async fn change(site: &Site, operation: &str, change: Change) -> Resu
     }
 }
 
-/// `max_depth` is reached: worth another try when something was started.
+/// The error for a reached `max_depth`. A retry helps once something was started.
 pub(super) fn full(depth: u64, limit: u64) -> Error {
     let text = format!("max_depth is reached: {depth} jobs are ready or delayed, limit {limit}");
     Error::new(ErrorKind::CapacityReached, text).retryable()
 }
 
-/// What hands over the runs of one object of jobs.
+/// The source of the runs of one object of jobs.
 #[derive(Debug)]
 struct Runs {
     store: Arc<dyn JobStore>,
     address: Address,
-    /// Kept from the first use on, so that what rings is the same for all takes.
+    /// Kept from the first use on, so that all takes share one bell.
     ears: OnceLock<Arc<Ears>>,
 }
 
@@ -84,7 +84,7 @@ impl Source for Runs {
         })
     }
 
-    /// Only what was taken for nobody is settled here: it is released.
+    /// The line only settles runs that were claimed for nobody: they are released.
     fn settle(&self, settles: Vec<handover::Settle>) -> BoxFuture<'static, Result<Vec<handover::Settled>>> {
         let release = |settle: handover::Settle| {
             debug_assert_eq!(settle.action, handover::Action::GiveBack, "runs are settled by their worker");

@@ -1,4 +1,4 @@
-//! Steps: parts of a run whose results are kept, so that later runs of the job do not do them again.
+//! Steps: parts of a run whose results are kept, so that later runs of the job do not repeat them.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +17,7 @@ const OPERATION: &str = "step";
 /// Longest step id, in bytes.
 const MAX_STEP_ID: usize = 256;
 
-/// What the steps of a job have kept, as far as this run knows.
+/// The memos of a job, as far as this run knows them.
 #[derive(Debug)]
 pub(super) struct Memos {
     known: Mutex<Known>,
@@ -27,15 +27,15 @@ pub(super) struct Memos {
 
 #[derive(Debug)]
 struct Known {
-    /// There are memos of earlier runs that were not read yet.
+    /// Whether there are memos of earlier runs that were not read yet.
     unread: bool,
     values: HashMap<Arc<str>, Arc<[u8]>>,
-    /// Steps that are under way.
+    /// Steps in progress.
     busy: HashSet<Arc<str>>,
 }
 
 impl Memos {
-    /// Those of a job that has `stored` of them.
+    /// The memos of a job that has `stored` of them.
     pub(super) fn new(stored: u64) -> Self {
         let known = Known { unread: stored > 0, values: HashMap::default(), busy: HashSet::default() };
         Self { known: Mutex::new(known), reading: tokio::sync::Mutex::default() }
@@ -45,7 +45,7 @@ impl Memos {
         self.known.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Keeps others out of a step while it is under way.
+    /// Locks a step while it is in progress.
     fn enter(&self, id: &Arc<str>) -> Result<Busy<'_>> {
         if self.lock().busy.insert(Arc::clone(id)) {
             return Ok(Busy { memos: self, id: Arc::clone(id) });
@@ -62,7 +62,7 @@ impl Memos {
     }
 }
 
-/// A step that is under way.
+/// A step in progress.
 struct Busy<'a> {
     memos: &'a Memos,
     id: Arc<str>,
@@ -74,7 +74,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// The kept value of a step, or what `body` gives, kept.
+/// The memo of a step, or the result of `body`, which is then stored.
 pub(super) async fn step<T, F, Fut>(held: &Arc<Held>, id: &str, body: F) -> Result<T, JobError>
 where
     T: Value,
@@ -120,7 +120,7 @@ fn full(id: &str, size: usize, memos: u64, bytes: u64) -> Error {
     Error::new(ErrorKind::PayloadTooLarge, text)
 }
 
-/// Reads what earlier runs have kept, once.
+/// Reads the memos of earlier runs, once.
 async fn read(held: &Arc<Held>) -> Result<()> {
     if !held.memos.lock().unread {
         return Ok(());
@@ -141,7 +141,7 @@ async fn read(held: &Arc<Held>) -> Result<()> {
 
 type Stored = Vec<(Arc<str>, Vec<u8>)>;
 
-/// Tried again while waiting may help and the lease can be proven.
+/// Reads from the store. Retries while the error may pass and the lease can be proven.
 async fn ask(held: &Arc<Held>) -> Result<Option<Stored>> {
     let (site, run) = (&held.site, &held.run);
     let mut pauses = Pauses::OUTAGE;

@@ -1,4 +1,4 @@
-//! Why a run is to stop.
+//! Why a run must stop.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +23,12 @@ words!(StopReason: Self::LeaseLost => "lease_lost", Self::Cancelled => "cancelle
     Self::Shutdown => "shutdown");
 
 impl StopReason {
-    /// Which of two counts.
+    /// Which of two reasons takes precedence.
     pub(super) fn first(known: Option<Self>, new: Self) -> Self {
         known.map_or(new, |known| known.min(new))
     }
 
-    /// Whether the run is over for the backend, so that nothing may be sent for it.
+    /// Whether the backend considers the run over, so that nothing may be sent for it.
     pub(super) fn is_over(self) -> bool {
         self <= Self::Cancelled
     }

@@ -1,6 +1,7 @@
-//! What a backend must do for jobs: requests and outcomes as plain data.
+//! What a backend implements for jobs: requests and outcomes as plain data.
 //!
-//! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
+//! Times are milliseconds: durations are relative, and instants are those of the backend's clock since the Unix
+//! epoch.
 
 mod group;
 mod view;
@@ -25,46 +26,49 @@ pub(crate) use crate::queue::store::Due;
 use crate::runtime::BoxFuture;
 use crate::word::words;
 
-/// Events that a job keeps; the oldest go.
+/// How many events a job keeps; the oldest are dropped.
 pub(crate) const MAX_EVENTS: usize = 1_000;
-/// Failures that a job keeps; the oldest go.
+/// How many failures a job keeps; the oldest are dropped.
 pub(crate) const MAX_FAILURES: usize = 10;
-/// Memos of one job, and their bytes together.
+/// How many memos a job may have, and their total size in bytes.
 pub(crate) const MAX_MEMOS: usize = 1_000;
 pub(crate) const MAX_MEMO_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// What an object of jobs does for its handles. One object per tenant and job name.
+/// The operations of an object of jobs. There is one object per tenant and job name.
 ///
-/// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is repeated
-/// after a lost reply until it is answered or the request timeout is over.
+/// Every method is one atomic step on the backend (or several bounded ones where it says so). If a reply is lost, a
+/// mutating one is retried until it is answered or the request timeout is over.
 pub(crate) trait JobStore: Send + Sync {
-    /// Whether every answer is there at the first poll.
+    /// Whether every answer is ready at the first poll.
     fn is_local(&self) -> bool {
         false
     }
-    /// Accepts all of a batch or nothing of it.
+    /// Accepts a batch, all or nothing.
     fn submit(&self, jobs: &Address, batch: Vec<NewJob>) -> BoxFuture<'static, Result<Accepted>>;
-    /// Starts runs of what is first in order, now. Dropped after it started some, it releases them.
+    /// Starts runs of the first jobs in order, now. If the future is dropped after it started some, they are
+    /// released.
     fn claim(&self, jobs: &Address, claim: Claim) -> BoxFuture<'static, Result<Claimed>>;
-    /// Judges what runs do, each on its own; outcomes in the same order.
+    /// Applies what runs do, each on its own. Outcomes are in the same order.
     fn settle(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>>;
-    /// The same for a worker that is about to claim: it waits for the claim, to go with it, until [`depart`](Self::depart).
+    /// The same for a worker that is about to claim: the settles wait for the claim, to share its trip, until
+    /// [`depart`](Self::depart).
     fn settle_before_claim(&self, jobs: &Address, settles: Vec<Settle>) -> BoxFuture<'static, Result<Vec<Settled>>> {
         self.settle(jobs, settles)
     }
-    /// What still waits for a claim goes without it.
+    /// Sends settles that still wait for a claim.
     fn depart(&self, _jobs: &Address) {
         // Nothing waits in a store that answers at once.
     }
-    /// Changes the object as a whole, or one job from outside of its run.
+    /// Changes the object as a whole, or one job from outside its run.
     fn change(&self, jobs: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
-    /// Looks, after carrying out what is overdue; changes no outcome.
+    /// Reads, after carrying out what is overdue. Changes no outcome.
     fn look(&self, jobs: &Address, look: Look) -> BoxFuture<'static, Result<View>>;
-    /// Hands out events of a job to a group. Dropped after it took some, it gives them back.
+    /// Hands out events of a job to a group. If the future is dropped after it took some, they are given back.
     fn take_events(&self, jobs: &Address, take: GroupTake) -> BoxFuture<'static, Result<GroupTaken>>;
-    /// Judges what the holders of events do, each on its own: whether it was still held; in the same order.
+    /// Applies what the holders of events do, each on its own. Returns whether each event was still held, in the same
+    /// order.
     fn settle_events(&self, jobs: &Address, settles: Vec<GroupSettle>) -> BoxFuture<'static, Result<Vec<bool>>>;
-    /// What this process hears of the object. One per object and process, alive while somebody holds it.
+    /// The news of the object for this process. There is one per object and process, alive while somebody holds it.
     fn ears(&self, jobs: &Address) -> Arc<Ears>;
 }
 
@@ -79,34 +83,34 @@ pub(crate) struct NewJob {
     pub(crate) priority: u8,
     pub(crate) key: Option<Key>,
     pub(crate) rules: Rules,
-    /// The schedule whose run it is.
+    /// The schedule that this job is a run of.
     pub(crate) origin: Option<Origin>,
-    /// Refuse if ready + delayed would exceed this.
+    /// Refuse the job if ready + delayed would exceed this.
     pub(crate) max_depth: Option<u64>,
 }
 
-/// What concerns the runs of a job: stored with it, obeyed by every worker.
+/// The rules of a job's runs: stored with it, and followed by every worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rules {
-    /// Runs that may fail: the failure that reaches it ends the job.
+    /// How many runs may fail: the failure that reaches this ends the job.
     pub(crate) attempts: u32,
-    /// Runs that may end by a lapsed lease.
+    /// How many runs may end by a lapsed lease.
     pub(crate) max_crashes: u32,
     pub(crate) lease: u64,
-    /// The longest run; from claim + `timeout` + `stop_grace` on no lease is renewed, and none that was renewed before ends more
-    /// than a lease later.
+    /// The longest run. From claim + `timeout` + `stop_grace` on, no lease is renewed, and none that was renewed
+    /// before ends more than a lease later.
     pub(crate) timeout: Option<u64>,
     pub(crate) stop_grace: u64,
-    /// A job not started so long after its present due time is over.
+    /// A job that is not started within this time after its current due time fails.
     pub(crate) max_wait: Option<u64>,
-    /// Life after the end.
+    /// How long the record is kept after the end.
     pub(crate) retention: u64,
-    /// What is read by workers, and in process: backoff, who renews, what the end of the lease means. Opaque to servers, at
-    /// most 255 bytes.
+    /// What workers and the in-process backend read: backoff, who renews, the meaning of the lease's end. Opaque to
+    /// servers, at most 255 bytes.
     pub(crate) policy: Vec<u8>,
 }
 
-/// An idempotency key. Keys of callers and of triggers are apart.
+/// An idempotency key. Callers and triggers have separate key spaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Key {
     pub(crate) kind: KeyKind,
@@ -114,12 +118,12 @@ pub(crate) struct Key {
     pub(crate) life: KeyLife,
 }
 
-/// Whose key it is.
+/// The key space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum KeyKind {
-    /// Given by whoever submitted.
+    /// Given by the caller that submits.
     Caller,
-    /// Of a trigger of a schedule.
+    /// Of a schedule's trigger.
     Trigger,
 }
 
@@ -137,80 +141,81 @@ pub(crate) enum KeyLife {
 pub(crate) struct Origin {
     /// Scheduler and schedule, as one injective text of at most 1,024 bytes.
     pub(crate) series: Arc<str>,
-    /// Of a slot: accepted only if newer than all that the series remembers. With a key it comes late, when there are newer
-    /// ones: accepted unless the series remembers that it was. Of a trigger: nothing to compare.
+    /// For a slot: accepted only if it is newer than all slots that the series remembers. A slot with a key may come
+    /// late, when there are newer ones: then it is accepted unless the series remembers accepting it. A trigger has
+    /// no slot, and nothing to compare.
     pub(crate) slot: Option<SlotNumber>,
     pub(crate) overlap: Overlapping,
-    /// How long the series is remembered from its last use.
+    /// How long the series is remembered after its last use.
     pub(crate) memory: u64,
-    /// What the handler is told of its slot. Opaque to every backend.
+    /// What the handler is told about its slot. Opaque to every backend.
     pub(crate) told: Vec<u8>,
 }
 
-/// Slots of one schedule in their order: a later timing is newer than all slots of an earlier one.
+/// The order of a schedule's slots: a later timing is newer than all slots of an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct SlotNumber {
-    /// Of the timing.
+    /// The revision of the timing.
     pub(crate) revision: u64,
     pub(crate) slot: u64,
 }
 
-/// When an earlier run of the series is not over.
+/// What to do while an earlier run of the series is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Overlapping {
     Allow,
-    /// Refuse it.
+    /// Refuse the run.
     Skip,
-    /// One at a time in the order of acceptance; refuse it if so many wait already.
+    /// One run at a time, in the order of acceptance. Refuse the run if this many wait already.
     Queue {
         max: u64,
     },
 }
 
-/// What became of a batch.
+/// The outcome of a submit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Accepted {
     /// In the order of the batch.
     All(Vec<Acceptance>),
-    /// Item `index` would have been one too many; nothing was accepted.
+    /// The item at `index` was the first without room. Nothing was accepted.
     Full { index: usize, depth: u64, limit: u64 },
 }
 
-/// What became of one job of a batch.
+/// The outcome for one job of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Acceptance {
     New {
         id: u64,
     },
-    /// The key, or the slot, was accepted before: the id it got then. One of the newest eight slots is answered as it was
-    /// before; an older one has the id 0.
+    /// The key, or the slot, was accepted before, with this id. Only the newest eight slots are remembered with their
+    /// ids; for an older slot the id is 0.
     Duplicate {
         id: u64,
     },
-    /// An earlier run of the series is not over: the oldest such.
+    /// An earlier run of the series is not over. This is the oldest such run.
     Overlapping {
         active: u64,
     },
 }
 
-/// A wish for runs.
+/// A request for runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claim {
-    /// At most so many, 0..=[`MAX_BATCH`]. 0 starts nothing, says that this process waits no more, and passes a
+    /// At most this many, 0..=[`MAX_BATCH`]. 0 starts nothing, reports that this process waits no more, and passes a
     /// wake-up on to another one.
     pub(crate) max: usize,
-    /// Who runs them, for those who look.
+    /// The name of the worker, shown in queries.
     pub(crate) worker: Arc<str>,
-    /// If fewer than `max` were there, note that this process wants to be woken: its bell rings.
+    /// If there are fewer than `max`, register this process to be woken: its bell rings.
     pub(crate) park: bool,
 }
 
-/// What a claim gave.
+/// The result of a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claimed {
     pub(crate) runs: Vec<Run>,
-    /// Claim again at this instant of this process's clock if nothing rings before; told to at most one parked process
-    /// of the fleet.
+    /// Claim again at this instant of this process's clock unless the bell rings before. At most one parked process
+    /// of the fleet is told an instant.
     pub(crate) next: Option<u64>,
 }
 
@@ -226,66 +231,67 @@ pub(crate) struct Run {
     pub(crate) submitted_at: u64,
     pub(crate) rules: Rules,
     pub(crate) content: Content,
-    /// How many memos are stored.
+    /// The number of stored memos.
     pub(crate) memos: u64,
-    /// What the schedule told, of a scheduled run.
+    /// For a scheduled run: what the schedule told it.
     pub(crate) told: Option<Vec<u8>>,
 }
 
-/// One thing that a run does, under its fence.
+/// One action of a run, under its fence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settle {
     pub(crate) id: u64,
     pub(crate) fence: u64,
-    /// The latest progress that was not stored yet: stored before the action, with its event.
+    /// The latest progress that was not stored yet. It is stored before the action, with its event.
     pub(crate) progress: Option<Vec<u8>>,
     pub(crate) action: Action,
 }
 
-/// What a run does.
+/// An action of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {
     /// Ends the job as completed. Memos are dropped.
     Complete { result: Vec<u8> },
-    /// `Error` and `Timeout`: due again so long after now, or the end if that was the last attempt. Other codes end it.
+    /// `Error` and `Timeout`: due again after `delay`, or the end if this was the last attempt. Other codes end the
+    /// job.
     Fail { code: FailureCode, message: Arc<str>, delay: u64 },
-    /// Due again so long after now; failures and crashes begin anew.
+    /// Due again after `delay`; failures and crashes are counted from zero again.
     Reschedule { delay: u64 },
-    /// Given back: due now, nothing counts.
+    /// Given back: due now, and the run does not count as failure or crash.
     Release,
-    /// The lease begins anew.
+    /// Starts the lease anew.
     Renew,
-    /// The same, as an event; a lease given here is the run's from then on.
+    /// The same, with an event. If a lease is given, the run has that lease from then on.
     Heartbeat { lease: Option<u64> },
-    /// Nothing but the progress.
+    /// Only stores the progress.
     Progress,
     /// Stores a memo under a new step id.
     Step { id: Arc<str>, value: Vec<u8> },
 }
 
 impl Action {
-    /// Whether the run is over by it.
+    /// Whether this ends the run.
     pub(crate) fn ends_run(&self) -> bool {
         matches!(self, Self::Complete { .. } | Self::Fail { .. } | Self::Reschedule { .. } | Self::Release)
     }
 }
 
-/// What became of it.
+/// The outcome of a settle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Settled {
-    /// Of progress and step: stored.
+    /// Progress and step: stored.
     Stored,
-    /// Of renew and heartbeat: the lease ends so long after now.
+    /// Renew and heartbeat: the lease ends this long after now.
     Renewed { left: u64 },
     /// The run is over; the job is due again at this instant.
     Returned { due: u64 },
     /// The run is over, and the job with it.
     Ended(JobState),
-    /// There is no room for the memo: so many there are, and so many bytes.
+    /// There is no room for the memo; the number and total size of those that exist.
     Full { memos: u64, bytes: u64 },
     /// The run was over before; nothing changed.
     Stale,
-    /// The same, because the job was cancelled.
+    /// The same, and the job was cancelled.
     Cancelled,
 }
 
@@ -339,7 +345,7 @@ pub enum FailureCode {
     Unencodable,
 }
 
-/// A change of the object as a whole, or of one job from outside of its run.
+/// A change of the object as a whole, or of one job from outside its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
     Cancel {
@@ -353,28 +359,28 @@ pub(crate) enum Change {
     Remove {
         id: u64,
     },
-    /// Start nothing from here on, until `resume` or for so long.
+    /// Start nothing from now on, until `resume` or for at most this long.
     Pause {
         for_at_most: Option<u64>,
         reason: Option<Arc<str>>,
     },
     Resume,
-    /// Remove the object and all about it, running jobs too.
+    /// Remove the object with everything in it, including running jobs.
     Delete,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Changes {
-    /// It is done; of pause, resume and delete: something was changed or was there.
+    /// Done. For pause, resume and delete: something was changed or existed.
     Done,
-    /// Of pause, resume and delete: it was so already, or nothing was there.
+    /// Pause, resume and delete: it was so already, or nothing existed.
     Nothing,
-    /// Of a cancel and a retry: the state does not allow it. Of a remove: it runs.
+    /// Cancel and retry: the state does not allow it. Remove: the job is running.
     Refused(JobState),
-    /// Of a retry: its key belongs to another job by now.
+    /// Retry: the job's key now belongs to another job.
     KeyTaken(u64),
-    /// Of a retry: it would exceed `max_depth`.
+    /// Retry: it would exceed `max_depth`.
     Full { depth: u64, limit: u64 },
     /// There is no such job.
     Absent,

@@ -36,7 +36,7 @@ pub struct Submitted {
 pub struct Submit<I> {
     receivers: Arc<Receivers>,
     options: Arc<Options<I>>,
-    /// Those of the definition, changed; `None`: as they are there.
+    /// The options of the definition with changes; `None` if there are none.
     run: Option<Box<RunOptions>>,
     when: When,
     while_active: bool,
@@ -228,7 +228,7 @@ pub struct SubmitMany<I> {
 
 impl<I: Value> SubmitMany<I> {
     pub(super) fn new(receivers: &Arc<Receivers>, items: impl IntoIterator<Item = Submit<I>>) -> Self {
-        // One more than is allowed, so that an endless iterator is refused and not collected.
+        // One more than allowed, so that an endless iterator is refused instead of collected.
         Self { receivers: Arc::clone(receivers), items: items.into_iter().take(MAX_BATCH + 1).collect() }
     }
 

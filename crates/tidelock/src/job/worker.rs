@@ -34,16 +34,16 @@ use crate::name;
 use crate::runtime::BoxFuture;
 use crate::time::{HOUR, SECOND};
 
-/// A handler without its types: decodes the input and runs on it. An error says that it does not decode.
+/// A handler without its types: decodes the input and runs on it. An error means that the input does not decode.
 type Handler = Arc<dyn Fn(JobContext) -> Result<BoxFuture<'static, Outcome>> + Send + Sync + 'static>;
 
 /// The options of a worker, checked.
 struct Plan {
     handler: Handler,
-    /// Those of the handle, for what steps keep and progress says.
+    /// The codec and limit of the handle, for memos and progress.
     codec: Codec,
     limit: usize,
-    /// Who runs.
+    /// The name of the worker.
     terms: Arc<Terms>,
     concurrency: usize,
     prefetch: usize,
@@ -195,7 +195,7 @@ impl<I, O> JobWorker<I, O> {
         check::range(Error::argument, "prefetch", prefetch, 0, 10_000)?;
         check::range(Error::argument, "shutdown_grace", shutdown_grace, Duration::ZERO, HOUR)?;
         name::check(Error::argument, "worker_name", &name, name::MAX_ID)?;
-        // How long a run may be kept is said by its job.
+        // The job decides how long its runs may be held, so the terms contain no lease.
         let terms = Arc::new(Terms { consumer: name, ..Terms::default() });
         Ok(Plan { handler, codec, limit, terms, concurrency, prefetch, shutdown_grace })
     }
