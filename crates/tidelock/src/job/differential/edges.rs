@@ -1,4 +1,4 @@
-//! What random steps hardly reach: bounds, and who hears of what.
+//! Cases that random steps hardly reach: bounds, and which processes hear what.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::job::ears::{Cancellable, News};
 use crate::job::stop::StopReason;
 use crate::job::store::{Action, Change, Claim, Look, MAX_EVENTS, NewJob, Settle};
 
-/// Memos and events to their bounds and beyond.
+/// Fills memos and events to their bounds and beyond.
 async fn bounds(url: String, _: usize, seed: u64) {
     let mut run = run_on(&url, seed, "bounds").await;
     let mut job = run.job(true);
@@ -61,7 +61,7 @@ async fn memos_and_events_have_the_same_bounds() {
     on_every_server(1, bounds).await;
 }
 
-/// Marks that its job was cancelled.
+/// Records that its job was cancelled.
 #[derive(Default)]
 struct Told(tokio::sync::Notify);
 
@@ -74,7 +74,8 @@ impl Cancellable for Told {
     fn ask(&self) {}
 }
 
-/// What the model tells, a server publishes: a cancel to the run, an end to who joins, work to who waits.
+/// News that the model reports must be published by a server: a cancel to the run, an end to those that join, work to
+/// those that wait.
 async fn news(url: String, _: usize, seed: u64) {
     let mut run = run_on(&url, seed, "news").await;
     let ears = run.store.ears(&run.address);

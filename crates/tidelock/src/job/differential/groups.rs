@@ -1,4 +1,4 @@
-//! Groups that read the events of jobs: random steps, their bounds, and who hears of what they do.
+//! Groups that read the events of jobs: random steps, their bounds, and who hears what they do.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::job::store::{
     Action, GroupAction, GroupSettle, GroupTake, GroupTaken, MAX_EVENTS, MAX_GROUP_TAKE, MAX_GROUPS, MAX_OPEN, Settle,
 };
 
-/// What random steps must have shown, where there are enough of them.
+/// Outcomes that random steps must have shown if there are enough steps.
 const MUST_HAPPEN: &str = "event last again parked waits ended absent committed stale returned unused touched";
 
 impl Run {
@@ -32,7 +32,7 @@ impl Run {
         }
     }
 
-    /// Few jobs are read at a time, so that groups come to the end of what there is.
+    /// Reads few jobs at a time, so that groups reach the end of the events.
     fn some_read_id(&mut self) -> u64 {
         let recent = self.ids.len().saturating_sub(4);
         self.random.choice(&self.ids[recent..]).copied().unwrap_or(1)
@@ -93,17 +93,17 @@ impl Run {
         found
     }
 
-    /// That all must have happened by now.
+    /// Checks that all of them have happened.
     pub(super) fn check_happened(&self) {
         let missing: Vec<_> = MUST_HAPPEN.split_whitespace().filter(|what| !self.happened.contains(what)).collect();
-        // A rare outcome may be missing from so few random steps; from those of a soak it is not.
+        // A rare outcome may be missing after few random steps, but not after a soak.
         assert!(missing.is_empty() || !tidelock_testkit::soak(), "never seen: {missing:?}");
         if !missing.is_empty() {
             eprintln!("never seen in this run: {missing:?}");
         }
     }
 
-    /// A job that runs, and whose run may go on for long.
+    /// A job that is running, with a run that may last long.
     async fn long_run(&mut self) -> (u64, u64) {
         let mut job = self.job(true);
         (job.rules.lease, job.max_depth) = (1_000_000, None);
@@ -114,7 +114,7 @@ impl Run {
         self.runs[0]
     }
 
-    /// So many events more.
+    /// Adds `count` events.
     async fn heartbeats(&mut self, (id, fence): (u64, u64), count: usize) {
         let heartbeat = Settle { id, fence, progress: None, action: Action::Heartbeat { lease: None } };
         self.compare_settles(vec![heartbeat; count]).await;
@@ -125,7 +125,7 @@ impl Run {
     }
 }
 
-/// Groups to their number, open events to theirs, and events that go.
+/// Fills the number of groups and of open events, and makes events disappear.
 async fn bounds(url: String, _: usize, seed: u64) {
     let mut run = run_on(&url, seed, "groups").await;
     let of = run.long_run().await;
@@ -135,7 +135,8 @@ async fn bounds(url: String, _: usize, seed: u64) {
     assert!(run.take(of.0, "one more", 1).await.full);
     assert!(!run.take(of.0, "group 7", 1).await.full, "one that is there has room");
 
-    // Held when it goes, committed after that; the others are lost, at once or when their lease is over.
+    // An event that was held when it went is committed after that. The others are lost, at once or when their lease
+    // ends.
     run.heartbeats(of, MAX_EVENTS - 2).await;
     let held = run.held.clone();
     for _ in 0..MAX_OPEN.div_ceil(MAX_GROUP_TAKE) {
@@ -161,7 +162,8 @@ async fn groups_have_the_same_bounds() {
     on_every_server(1, bounds).await;
 }
 
-/// Who waits hears of what comes back, of what comes back earlier, and of the end; a plain commit concerns nobody.
+/// Waiting processes hear what is returned, what is returned earlier than planned, and the end; a plain commit wakes
+/// nobody.
 async fn news(url: String, _: usize, seed: u64) {
     let mut run = run_on(&url, seed, "group news").await;
     let (id, fence) = run.long_run().await;

@@ -1,4 +1,4 @@
-//! What is stored, as the servers tell it.
+//! The stored keys, as the servers report them.
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use crate::job::redis::PARTS;
 use crate::name::Address;
 
-/// What a server says of a key, by an inline command. Of a cluster nobody is asked.
+/// A server's information on a key, by an inline command. Not available in a cluster.
 pub(super) struct Raw {
     pub(super) stream: Option<BufStream<TcpStream>>,
     pub(super) prefix: String,
@@ -23,7 +23,7 @@ impl Raw {
         reply.trim_start_matches(':').trim_end().parse().unwrap_or_else(|_| panic!("{line} gives {reply}"))
     }
 
-    /// Every key that there is lives about as long as the record, or for ever with it.
+    /// Every existing key lives about as long as the record, or forever with it.
     pub(super) async fn check_lifetimes(&mut self, address: &Address) {
         if self.stream.is_none() {
             return;

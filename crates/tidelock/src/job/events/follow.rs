@@ -24,12 +24,12 @@ use crate::runtime::{self, BoxFuture};
 use crate::tidelock::World;
 use crate::time::SECOND;
 
-/// Events of one read. The store bounds their number in a job, and their size.
+/// Events per read. The store bounds their number per job, and their size.
 const READ_EVENTS: usize = 256;
-/// What an event takes in memory beside its bytes, about.
+/// The approximate memory of an event in addition to its bytes.
 const OVERHEAD: usize = 160;
 
-/// The events of one job, as they are followed in this process.
+/// The events of one job, as followed in this process.
 #[derive(Debug)]
 pub(crate) struct JobLog {
     world: Arc<World>,
@@ -38,7 +38,7 @@ pub(crate) struct JobLog {
 }
 
 impl JobLog {
-    /// The log of one job: the same for all that follow it.
+    /// The log of one job, shared by everybody who follows it.
     fn of(site: &Site, id: JobId) -> Arc<Self> {
         let key = (site.address.clone(), id.0);
         site.world.job_logs.get_or_insert(&key, || {
@@ -62,11 +62,11 @@ struct Tail {
     address: Address,
     id: u64,
     bell: Arc<Bell>,
-    /// What is heard of the job is heard as long as somebody has these.
+    /// News of the job arrives as long as somebody holds these.
     _ears: Arc<Ears>,
 }
 
-/// A place in a job's events: behind so many, and behind the end of them all.
+/// A position in a job's events: the number of events before it, and whether it is after the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     number: u64,
@@ -79,18 +79,18 @@ impl Place {
     }
 }
 
-/// What stands in the log.
+/// An entry of the log.
 #[derive(Debug)]
 enum Entry {
     Event(EventView),
-    /// Nothing comes any more: the job has ended, or is gone.
+    /// Nothing will come any more: the job has ended, or is gone.
     End,
 }
 
 impl Log for Tail {
     type Position = Place;
     type Event = Entry;
-    /// How many were missed.
+    /// The number of missed events.
     type Gap = u64;
 
     fn read(&self, after: &Place, park: bool) -> BoxFuture<'static, Result<Part<Self>>> {
@@ -120,7 +120,7 @@ impl Log for Tail {
     }
 }
 
-/// The bytes that others than this library chose.
+/// The size of the parts that users chose.
 fn size(happened: &Happened) -> usize {
     match happened {
         Happened::Progress { value } => value.len(),
@@ -179,7 +179,7 @@ impl Follow {
             (None, Some(after)) => Ok(Start::After(after)),
         };
         let start = start.map_err(|error| events.site.context(OPERATION, error))?;
-        // Of a job that is not there, the first read tells the end.
+        // If there is no such job, the first read reports the end.
         let number = match start {
             Start::After(cursor) => events.place(cursor).map_err(|error| events.site.context(OPERATION, error))?,
             Start::Earliest => events.places(OPERATION).await?.map_or(0, |(first, _)| first),
@@ -236,10 +236,10 @@ impl fmt::Debug for Follower {
 struct Source {
     events: JobEvents,
     follower: follow::Follower<Tail>,
-    /// Others that begin to follow share it.
+    /// Keeps the log, so that others that start to follow share it.
     _log: Arc<JobLog>,
     until: BoxFuture<'static, ()>,
-    /// The last item was an error: the next look waits a little.
+    /// The last item was an error, so the next attempt waits a little.
     pause: bool,
     ended: bool,
 }

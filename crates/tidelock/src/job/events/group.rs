@@ -1,4 +1,4 @@
-//! Groups of readers on the events of a job: who makes one, and what hands over to it.
+//! Groups of readers on the events of a job: building a reader, and the source of its events.
 
 mod delivery;
 mod receive;
@@ -136,7 +136,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Opening for Reader {
-    /// There is nothing to decode: the event comes as it is.
+    /// There is nothing to decode: the event is delivered as it is.
     type Value = ();
     type Item = Item<EventDelivery>;
 
@@ -172,14 +172,14 @@ impl Opening for Reader {
     }
 }
 
-/// What hands over the events of a job to one group.
+/// The source of a job's events for one group.
 #[derive(Debug)]
 struct Hands {
     store: Arc<dyn JobStore>,
     address: Address,
     id: u64,
     group: Arc<str>,
-    /// From the first use on: what is heard of the jobs, and what rings for this group.
+    /// Set on first use: the news of the jobs, and the bell of this group.
     heard: OnceLock<(Arc<Ears>, Arc<Bell>)>,
 }
 
@@ -190,7 +190,7 @@ impl Source for Hands {
 
     fn take(&self, terms: &Terms, max: usize, park: bool) -> BoxFuture<'static, Result<Taken>> {
         if max == 0 {
-            // News of a job go to every process that waits for them: none has to be passed on.
+            // News of a job goes to every waiting process, so there is no wake-up to pass on.
             return runtime::ready(Ok(Taken::default()));
         }
         let asked = max.min(MAX_GROUP_TAKE);
@@ -240,7 +240,7 @@ impl Source for Hands {
     }
 }
 
-/// An event in the words of the hand-over.
+/// An event as a message of the hand-over.
 fn message(event: HandedEvent) -> Handed {
     Handed {
         id: event.number,
@@ -256,7 +256,7 @@ fn message(event: HandedEvent) -> Handed {
     }
 }
 
-/// A gap in the words of the hand-over.
+/// A gap as a gap of the hand-over.
 fn gap_view(lost: Lost) -> GapView {
     let place = |ordinal| Position { ordinal, ..Position::default() };
     GapView { from: place(lost.from), to: place(lost.to), missed: Some(lost.missed) }

@@ -1,4 +1,4 @@
-//! The lease of a run as its worker knows it: until when it can be proven, and how soon it has to be renewed.
+//! The lease of a run as its worker knows it: how long it can be proven, and how soon it must be renewed.
 
 use std::time::Duration;
 
@@ -7,40 +7,40 @@ use crate::time::Tick;
 
 #[derive(Debug)]
 pub(super) struct Lease {
-    /// `None`: the backend tells its end, in that instant, and nobody else judges it.
+    /// `None` if the backend reports its end, at that instant, and nobody else judges it.
     proof: Option<Proof>,
-    /// What a renewal gives at least, in milliseconds.
+    /// The least that a renewal gives, in milliseconds.
     given: u64,
-    /// A heartbeat that may have set another lease, or may yet set it: when the last one was asked for.
+    /// When the last heartbeat was sent of those that may have set another lease, or may yet do so.
     doubt: Option<Tick>,
-    /// When the one was asked for that set the lease, or the claim.
+    /// When the request was sent that set the lease: a heartbeat or the claim.
     set_at: Tick,
 }
 
 impl Lease {
-    /// A lease that was asked for at that moment.
+    /// A lease that was requested at `asked`.
     pub(super) fn new(asked: Moment, given: u64, is_proven: bool) -> Self {
         let proof = is_proven.then(|| Proof::new(asked, Duration::from_millis(given)));
         Self { proof, given, doubt: None, set_at: asked.tick }
     }
 
-    /// How long it can still be proven.
+    /// How long the lease can still be proven.
     pub(super) fn left(&self, now: Moment) -> Duration {
         self.proof.map_or(Duration::MAX, |proof| proof.left(now))
     }
 
-    /// When its proof ends, unless the machine sleeps.
+    /// When the proof ends, unless the machine sleeps.
     pub(super) fn proven_until(&self) -> Option<Tick> {
         self.proof.map(|proof| proof.until())
     }
 
-    /// From one renewal to the next.
+    /// The interval between renewals.
     pub(super) fn period(&self) -> Duration {
         Duration::from_millis(self.given) / 3
     }
 
-    /// A heartbeat is about to be sent. Until one is answered the shorter of both leases counts: it may be carried out even
-    /// if its answer is never seen.
+    /// A heartbeat is about to be sent. Until one is answered, only the shorter of the two leases is certain: the
+    /// heartbeat may be carried out even if its answer is never seen.
     pub(super) fn asking(&mut self, asked: Moment, lease: u64) {
         self.given = self.given.min(lease);
         self.doubt = Some(asked.tick);
@@ -49,13 +49,13 @@ impl Lease {
         }
     }
 
-    /// A renewal that was asked for at that moment left so much; `set`: it was a heartbeat that set the lease.
+    /// Records the answer to a renewal that was sent at `asked`. `set`: it was a heartbeat that set the lease.
     pub(super) fn renewed(&mut self, asked: Moment, set: Option<u64>, mut left: u64) {
         let set = set.filter(|_| self.doubt.is_none_or(|since| since <= asked.tick));
         if let Some(set) = set {
             (self.given, self.doubt, self.set_at) = (set, None, asked.tick);
         } else if asked.tick < self.set_at {
-            // The heartbeat that was answered before may have been carried out after it.
+            // The heartbeat that was answered earlier may have been carried out after this renewal.
             return;
         }
         if self.doubt.is_some() {
@@ -64,8 +64,8 @@ impl Lease {
         }
         let Some(proof) = &mut self.proof else { return };
         let new = Proof::new(asked, Duration::from_millis(left));
-        // Only a heartbeat shortens a lease. A renewal beyond timeout and grace leaves its end where it is, and the longer its
-        // answer took, the less of it follows from the answer.
+        // Only a heartbeat shortens a lease. A renewal beyond timeout and grace leaves the end of the lease where it
+        // is; and the longer its answer took, the less the answer proves.
         if set.is_some() || new.until() > proof.until() {
             *proof = new;
         }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::time::{Clock, ManualClock, SECOND, Timestamp};
 
-    /// So many milliseconds after the claim, on both clocks of the machine.
+    /// The instant `elapsed` ms after the claim, on both clocks of the machine.
     fn at(elapsed: u64) -> Moment {
         Moment::of(&Clock::Manual(ManualClock::at(Timestamp::from_millis(1_000_000 + elapsed))))
     }
@@ -91,7 +91,8 @@ mod tests {
         let mut lease = lease();
         lease.asking(at(1_000), 1_000);
         assert_eq!((lease.left(at(1_000)), lease.period()), (990 * MS, SECOND / 3));
-        // A renewal that went first, one that went last, and one that knows nothing of the heartbeat.
+        // A renewal that was carried out first, one that was carried out last, and one from before the heartbeat's
+        // effect is known.
         for (asked, left) in [(500, 30_000), (1_300, 1_000), (1_600, 30_000)] {
             lease.renewed(at(asked), None, left);
             assert_eq!((lease.left(at(asked.max(1_000))), lease.period()), (990 * MS, SECOND / 3));

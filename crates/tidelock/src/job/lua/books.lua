@@ -10,7 +10,7 @@ local function waiting_for(writes, key)
   return waiting
 end
 
--- A member of a sorted set.
+-- Sets a member of a sorted set.
 local function put(key, score, member)
   waiting_for(set_writes, key)[member] = score
 end
@@ -19,7 +19,7 @@ local function drop(key, member)
   waiting_for(set_writes, key)[member] = false
 end
 
--- Fields that were read or written in this step: false for what is not there.
+-- Fields that were read or written in this step; false for those that do not exist.
 local fields = {}
 
 local function write_field(key, field, value)
@@ -41,7 +41,7 @@ local function read_field(key, field)
   return value
 end
 
--- Reads many at once.
+-- Reads many fields at once.
 local function preload(key, names)
   local known_fields, missing = waiting_for(fields, key), {}
   for i = 1, #names do
@@ -55,7 +55,7 @@ local function preload(key, names)
   end
 end
 
--- Which keys have their lifetime from the beginning.
+-- Keys that have had a lifetime since they were created, so that a write need not set one.
 local is_steady = {}
 for _, keys in ipairs({ STEADY_SETS, STEADY_HASHES }) do
   for i = 1, #keys do
@@ -63,7 +63,7 @@ for _, keys in ipairs({ STEADY_SETS, STEADY_HASHES }) do
   end
 end
 
--- What waits for a key, in pairs, and what goes.
+-- Splits what waits to be written to a key into what is set, in pairs, and what is removed.
 local function split_waiting(writes, key)
   local waiting, kept, gone, count, gone_count = writes[key], {}, {}, 0, 0
   writes[key] = nil
@@ -90,7 +90,7 @@ local function write_hash(key)
   end
 end
 
--- Scores as text: many of a step are the same, and to write a number costs as much as a command.
+-- Scores as text. Many in one step are equal, and formatting a number costs as much as a command.
 local score_texts = {}
 
 local function write_set(key)

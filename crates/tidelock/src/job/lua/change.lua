@@ -36,11 +36,11 @@ if before then
 end
 begin()
 
--- Elements that one step looks at, at most.
+-- The most elements that one step examines.
 local MOST, REBUILT = 1000, 10000
 
--- Keeps the plain line from filling with elements of jobs that left it: drops them from its end, and all of them where
--- they are the larger part.
+-- Keeps the plain line from filling up with elements of jobs that have left it. Drops them from its end, or all of
+-- them if they are the larger part.
 local function trim_line(j)
   for _ = 1, MOST do
     local last = r.plain > 0 and redis.call('LINDEX', LINE, -1)
@@ -78,7 +78,7 @@ local function trim_line(j)
   r.line, fresh[LINE] = #kept, true
 end
 
--- Takes a job out of all that its state has to do with.
+-- Takes a job out of everything that belongs to its state.
 local function leave(j)
   local was_plain = j.kind == 'p'
   leave_state(j)
@@ -184,7 +184,7 @@ local function resume()
   return paused and 'done' or 'nothing'
 end
 
--- Keeps nothing but the numbers that must not repeat, and who waits for work.
+-- Deletes everything except for the numbers that must not repeat and the processes that wait for work.
 local function delete()
   local existed = r.submitted > 0 or r.paused ~= 0
   write_all()

@@ -23,17 +23,17 @@ local function start(j, content, worker, process, out, receipts)
   receipts[#receipts + 1] = j.id .. pack8(j.fence)
 end
 
--- Only while more is overdue than one step carries out: never started.
+-- This happens only while more is overdue than one step carries out. Expired jobs are never started.
 local function is_expired(j)
   return settling and j.max_wait > 0 and expiry_of(j) <= now
 end
 
--- A job of the plain line that somebody watches, or that a schedule counts.
+-- Starts a job of the plain line that somebody watches, or that belongs to a schedule.
 local function start_one(id, content, worker, process, out, receipts)
   start(load(id), content, worker, process, out, receipts)
 end
 
--- Jobs are read so many at a time: how large their inputs are is seen when they are there.
+-- Jobs are read in batches of this size, because the size of their inputs is known only once they are read.
 local SOME = 16
 local function preload_some(members, at)
   local ids = {}
@@ -44,7 +44,7 @@ local function preload_some(members, at)
   preload(INPUTS, ids)
 end
 
--- From both the plain line and the sorted set of everything else, in order.
+-- Claims from the plain line and the sorted set of everything else, in order.
 local function claim_merged(want, worker, process, out, receipts)
   write_set(READY)
   local members, at, bytes = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES'), 1, 0

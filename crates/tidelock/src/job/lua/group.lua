@@ -6,7 +6,7 @@ local function group_operations()
   local MAX_GROUPS, MAX_OPEN = 100, 1000
   local HEAD, HEAD_SIZE, OPEN, OPEN_SIZE = '>I2I4I2', 8, '>I4I4I8I6', 22
 
-  -- The group, and where it stands in the list of all; nil without it, and how many there are.
+  -- The group, with its position in the list of all groups; nil if there is none, and the number of groups.
   local function find(list, name)
     local at, count = 1, 0
     while at <= #list do
@@ -40,8 +40,8 @@ local function group_operations()
     return one.fence ~= 0 and now < one.until_time
   end
 
-  -- Lets go of what the job does not keep any more, up to `first`. What is held stays: its commit counts. Answers the place
-  -- before the first that is lost, the one behind the last, and how many there are.
+  -- Drops events up to `first`, which the job no longer keeps. Held events stay, because their commit counts. Returns
+  -- the position before the first that is lost, the one after the last, and how many there are.
   local function lose(group, first)
     local kept, from, to, missed = {}, 0, 0, 0
     for i = 1, #group.open do
@@ -60,7 +60,7 @@ local function group_operations()
     return from, to, missed
   end
 
-  -- What is to be handed out next, lowest number first.
+  -- The events to hand out next, lowest number first.
   local function deliverable(group, last, room)
     local found = {}
     for i = 1, #group.open do
@@ -76,12 +76,12 @@ local function group_operations()
     return found
   end
 
-  -- Whether the job has ended and the group with it.
+  -- Whether the job has ended and the group has committed everything.
   local function is_read(j, group)
     return ENDED[j.kind] and group.read == j.last and #group.open == 0
   end
 
-  -- The chunks that hold some events: number before the first event, length, events.
+  -- The chunks that contain the given events: number before the first event, length, events.
   local function chunks_with(j, events)
     local firsts, parts, at = chunks_of(j), {}, 1
     for i = 1, #firsts + 1 do
@@ -98,9 +98,10 @@ local function group_operations()
     return table.concat(parts)
   end
 
-  -- ARGV[at]: id, how many at most, lease, 1 to park; the group; the channel of the process. Answers g, flags (1 ended, 2
-  -- no room for the group), the time after which to take again, the gap (from, to, how many; 0 for none), the number of
-  -- the event that the job ended with, how many events; of each number, attempt, fence; then the chunks that hold them.
+  -- ARGV[at]: id, how many at most, lease, 1 to park; the group; the channel of the process. Returns g, flags (1
+  -- ended, 2 no room for the group), the time after which to take again, the gap (from, to, how many; 0 for none),
+  -- the number of the event with which the job ended, how many events; for each number, attempt, fence; then the
+  -- chunks that contain them.
   local function take(at)
     local id, max, lease, parks = struct.unpack('>c8I2I8B', ARGV[at])
     local name, process = ARGV[at + 1], ARGV[at + 2]
@@ -138,8 +139,8 @@ local function group_operations()
       .. chunks_with(j, events)
   end
 
-  -- What a holder does with its event: c commits, n returns it after a pause, b returns it unused, t begins the lease anew.
-  -- Answers whether it was still held.
+  -- Applies a holder's action on its event: c commits, n returns it after a pause, b returns it unused, t starts the
+  -- lease anew. Returns whether the event was still held.
   local function settle_one(head, name)
     local id, number, fence, action, duration = struct.unpack('>c8I4I8c1I8', head)
     local j = load(id)
@@ -153,7 +154,7 @@ local function group_operations()
     if not one or one.number ~= number or one.fence ~= fence or not is_held(one) then
       return false
     end
-    -- Whether somebody who waits has to look.
+    -- Whether waiting processes must read again.
     local concerns = true
     if action == 'c' then
       concerns = #group.open == MAX_OPEN
@@ -174,7 +175,8 @@ local function group_operations()
     return true
   end
 
-  -- ARGV[at]: how many; of each a head (id, number, fence, action, duration in ms) and the group. Answers 1 or 0 for each.
+  -- ARGV[at]: how many; for each a head (id, number, fence, action, duration in ms) and the group. Returns 1 or 0 for
+  -- each.
   local function settle_events(at)
     local results = {}
     for i = 1, tonumber(ARGV[at]) do

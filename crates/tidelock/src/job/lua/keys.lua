@@ -7,8 +7,8 @@ local BOUND, KEY_ENDS, SERIES, SERIES_ENDS, ACTIVE = KEYS[16], KEYS[17], KEYS[18
 local WATCHERS, PARKED = KEYS[21], KEYS[22]
 local OBJECT_KEYS = 22
 
--- `plain`: ready jobs in the line; `line`: elements of the line; `steady`: 1 once the keys that stay have been made. The
--- others are told in docs/wire/job.md.
+-- `plain`: ready jobs in the line; `line`: elements of the line; `steady`: 1 once the permanent keys have been
+-- created. The other fields are described in docs/wire/job.md.
 local FIELDS = { 'id', 'fence', 'join', 'standing', 'ready', 'plain', 'line', 'blocked', 'delayed', 'running', 'paused',
   'age', 'widest', 'line_expiry', 'steady', 'told', 'next', 'ends', 'rest', 'applied', 'swept', 'submitted', 'completed',
   'failed', 'cancelled', 'timed_out', 'retries', 'crashes', 'stale' }

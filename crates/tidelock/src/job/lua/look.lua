@@ -65,19 +65,19 @@ local function lease_end_text(j)
   return j.kind == 'g' and redis.call('ZSCORE', RUNNING, j.id) or '0'
 end
 
--- Whether there is something: an empty progress is one.
+-- An optional value. An empty value differs from none.
 local function optional(value)
   return value and '1' .. value or '0'
 end
 
--- A list that has read many bytes of inputs ends early, with a 1, so that one step holds up the server no longer than a claim
--- does. One table: a script has room for 200 locals.
+-- A list that has read many bytes of inputs ends early, with a 1, so that one step does not occupy the server longer
+-- than a claim does. It is one table because a script has room for only 200 locals.
 local list = { read = 0 }
 function list.is_full()
   return list.read >= MAX_BYTES
 end
 
--- Id and state without events, lease end, progress, failures, input, result.
+-- Appends id and state without events, lease end, progress, failures, input, result.
 local function show(j, whole)
   local failures, content = read_field(DETAILS, 'f' .. j.id) or '', redis.call('HGET', INPUTS, j.id)
   list.read = list.read + #content
@@ -105,7 +105,7 @@ local function show_one()
   end
 end
 
--- The index of the first element of the plain line behind (standing, id).
+-- The index of the first element of the plain line after (standing, id).
 local function search_line(standing, id)
   local low, high = 0, redis.call('LLEN', LINE)
   while low < high do
@@ -121,7 +121,7 @@ local function search_line(standing, id)
   return low
 end
 
--- Ready jobs of the line from an index on, one by one; elements of jobs that left it are passed over.
+-- Iterates over the ready jobs of the line from an index on. Skips elements of jobs that have left it.
 local function line_from(index)
   local found, at = {}, 1
   return function()
@@ -142,7 +142,8 @@ local function line_from(index)
   end
 end
 
--- ARGV[4..7]: how many, rank (-1: from the beginning), standing, id to go on after. In the order in which they are started.
+-- ARGV[4..7]: how many, rank (-1: from the beginning), standing, id to continue after. In the order in which they are
+-- started.
 local function show_ready()
   local limit, rank, standing, id = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local from, index = 0, 0
@@ -171,8 +172,8 @@ local function show_ready()
   end
 end
 
--- ARGV[4..6]: how many, line and order of joining to go on after. By line; looks at 1,000 unfinished ones at most. The last
--- item of the reply is the place to go on from, or empty at the end.
+-- ARGV[4..6]: how many, line and order of joining to continue after. By line; examines at most 1,000 unfinished jobs.
+-- The last item of the reply is the place to continue from, or empty at the end.
 local function show_blocked()
   local limit, line, join = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
   local from = line == '' and '-' or '(' .. line .. '\0' .. pack8(join) .. string.rep('\255', 8)
@@ -200,7 +201,7 @@ local function show_members(members, first, last, step)
   end
 end
 
--- ARGV[4..6]: how many, instant (-1: from the beginning) and id to go on after.
+-- ARGV[4..6]: how many, instant (-1: from the beginning) and id to continue after.
 local function show_timed(key)
   local limit, at, id = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
   local from = at >= 0 and rank_after(key, at, pack8(id)) or 0
@@ -208,8 +209,8 @@ local function show_timed(key)
   show_members(members, 1, #members, 1)
 end
 
--- The same of running jobs, by start. No index has this order, as every start and end of a run would pay for it; they are at
--- most as many as all workers have slots.
+-- The same for running jobs, by start. There is no index in this order, because every start and end of a run would
+-- pay for it. There are at most as many running jobs as all workers have slots.
 local function show_running()
   local limit, at, after = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
   local ids, members = {}, redis.call('ZRANGE', RUNNING, 0, -1)
@@ -234,7 +235,7 @@ local function show_running()
   end
 end
 
--- Ended ones, newest first.
+-- Ended jobs, newest first.
 local function show_ended(key)
   local limit, at, id = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
   local count = at >= 0 and rank_before(key, at, pack8(id)) or redis.call('ZCARD', key)

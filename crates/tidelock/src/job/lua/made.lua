@@ -1,5 +1,5 @@
 -- part: ends what rest.lua begins.
-  -- What one operation of these left waiting is written before the next one that goes by the server's state.
+  -- Writes what one operation of these parts left pending, before the next operation that reads the server's state.
   local function flush()
     write_back()
     jobs, dirty, fields = {}, {}, {}

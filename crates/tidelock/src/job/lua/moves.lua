@@ -7,7 +7,7 @@ local function join_key(j)
   lines.join(j.queue, j.join, j.id)
 end
 
--- Leaves its line; the next one may go, if it is due.
+-- Leaves its line. The next job becomes ready if it is due.
 local function leave_line(j)
   local head = j.queue and lines.quit(j.queue, j.join, j.id)
   local first = head and load(head)
@@ -19,10 +19,10 @@ local function leave_line(j)
   end
 end
 
--- Takes a job out of the indexes of its state; it stays in its line.
+-- Takes a job out of the indexes of its state. It stays in its line.
 local function leave_state(j)
   if j.kind == 'p' then
-    -- Its element stays in the plain line, and is known there by this: the kind is never p again.
+    -- Its element stays in the plain line, and is recognized there as stale because the kind is never p again.
     r.ready, r.plain = r.ready - 1, r.plain - 1
   elseif j.kind == 'r' then
     r.ready = r.ready - 1
@@ -46,7 +46,8 @@ local function leave_state(j)
   end
 end
 
--- The latest instant at which anything is left of a job that waits from `at` on: expired, for its retention.
+-- Accounts for the latest instant at which anything is left of a job that waits from `at` on: it expires, and is kept
+-- for its retention.
 local function live_with(j, at)
   live_until(j.max_wait > 0 and math.max(at, now) + j.max_wait + j.retention or nil)
 end
@@ -70,7 +71,7 @@ local function be_ready(j)
   touch(j)
 end
 
--- Puts a job that waits for its turn where it belongs.
+-- Puts a job that waits for its turn into its state.
 local function wait(j, due, at)
   j.due = due
   if due <= at then
@@ -107,7 +108,7 @@ local function end_job(j, kind, at, letter, said)
   log(j, at, letter, said, true)
 end
 
--- Ends a job by a failure; answers its state.
+-- Ends a job with a failure. Returns its state.
 local function fail(j, code, message, at)
   add_failure(j, code, message, at)
   local kind = code == 't' and 'T' or 'F'
@@ -115,7 +116,7 @@ local function fail(j, code, message, at)
   return kind
 end
 
--- Lets go of a job that is out of the indexes of its state and in no line.
+-- Removes a job that is out of the indexes of its state and in no line.
 local function forget(j)
   if j.key then
     outlive(j)
@@ -127,7 +128,7 @@ local function forget(j)
   erase(j)
 end
 
--- A run is over and its job is not: it waits again, where it stood, from `at` until `due`.
+-- The run is over, but its job is not: the job waits again in its place, from `at` until `due`.
 local function come_back(j, reason, message, at, due)
   log(j, at, 'a', struct.pack('>I4c1I6', j.attempt, reason, due) .. pack_text(message), false)
   wait(j, due, at)
@@ -147,7 +148,7 @@ local function crashed(j, at)
   end
 end
 
--- The first job of the plain line; elements of jobs that left it are dropped.
+-- The first job of the plain line. Drops elements of jobs that have left it.
 local function line_head()
   while r.plain > 0 do
     local element = redis.call('LINDEX', LINE, 0)
@@ -168,7 +169,7 @@ local function pop_line()
   r.line = r.line - 1
 end
 
--- What is overdue, by cause.
+-- The indexes of timed transitions, by cause.
 local INDEXES = { DELAYED, RUNNING, EXPIRING, KEPT }
 local function overdue_of(index, count)
   write_set(INDEXES[index])

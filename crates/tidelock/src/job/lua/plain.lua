@@ -4,7 +4,7 @@
 local rest = nil
 local make_rest
 
--- The other parts, with nothing waiting to be written.
+-- The other parts, with nothing pending to be written.
 local function others()
   if not rest then
     rest = make_rest()
@@ -12,9 +12,9 @@ local function others()
   return rest
 end
 
--- ARGV[at]: count, rules of all, max_depth (0: none), 1 if all or nothing; then the contents. Answers the id of the first,
--- how many there was room for, and the depth then; the ids follow each other. Of all or nothing without room for all,
--- none is accepted.
+-- ARGV[at]: count, rules of all, max_depth (0: none), 1 if all or nothing; then the contents. Returns the id of the
+-- first, how many there was room for, and the depth then; the ids are consecutive. If all or nothing and there is no
+-- room for all, none is accepted.
 local function submit_plain(at)
   local count, rules, limit, whole = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
   local depth = r.ready + r.blocked + r.delayed
@@ -65,8 +65,8 @@ local function submit_plain(at)
   return behind, answer
 end
 
--- What the runs of jobs in the same state have in common: what stands before and behind their fences. False where a run is
--- counted or told to somebody. Jobs that were accepted together are in the same state.
+-- What the runs of jobs in the same state share: the bytes before and after their fences. False if a run is counted
+-- or reported to somebody. Jobs that were accepted together are in the same state.
 local function start_of(state, worker, process)
   local kind, _, flags = state:byte(1, 3)
   local length = struct.unpack('>I4', state, 78)
@@ -86,7 +86,7 @@ local function start_of(state, worker, process)
   }
 end
 
--- Starts the first jobs of the plain line. Answers by `out` id, state and input of each, and by `receipts` id and fence.
+-- Starts the first jobs of the plain line. Adds id, state and input of each to `out`, and id and fence to `receipts`.
 local function claim_line(want, worker, process, out, receipts)
   local name, sub, pack = struct.pack('>I2', #worker) .. worker, string.sub, struct.pack
   local starts, states, running, count = {}, {}, {}, 0
@@ -151,8 +151,9 @@ local function next_start()
   return earliest
 end
 
--- ARGV[at]: how many at most, 0: the process waits no more, worker, 1 to park, channel of the process. Answers the time after which to claim again, then
--- id, state and input of each run; and what is remembered of it: ids and fences, the jobs being stored.
+-- ARGV[at]: how many at most (0: the process waits no more), worker, 1 to park, channel of the process. Returns the
+-- time after which to claim again, then id, state and input of each run; and what is remembered of it: ids and
+-- fences, because the jobs are stored.
 local function claim(at)
   local want, worker, parks, process = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local out, receipts = { '' }, { 't', '' }
@@ -175,8 +176,8 @@ local function claim(at)
   return at + 4, out, table.concat(receipts)
 end
 
--- What runs that end have in common, by what stands in their states between the start and the events: false where more is
--- to be done than to write them.
+-- What ending runs share, by the part of their states between the start and the events. False if there is more to do
+-- than to write them.
 local function end_of(common)
   local memos = struct.unpack('>I2', common, 29)
   local last, closed, length, worker, note = struct.unpack('>I4I4I4I2I2', common, 35)
@@ -188,7 +189,7 @@ local function end_of(common)
   deadline(now + retention)
   rest_until(now + retention)
   return {
-    -- What may be there of events, so that one more is not too much.
+    -- How long the state may be so that one more event does not make the tail too long.
     longest = #common + 35 + CHUNK - 7,
     kept_until = number_text(now + retention),
     behind_start = now_bytes .. common:sub(7, 34) .. struct.pack('>I4I4I4I2I2', last + 1, closed, length, worker, 0)
@@ -198,7 +199,7 @@ end
 
 local COMPLETED = 'e' .. pack8(67)
 
--- ARGV[at]: ids and fences, 16 bytes each; then the result of each. Answers 9 bytes for each, as `settle` does.
+-- ARGV[at]: ids and fences, 16 bytes each; then the result of each. Returns 9 bytes for each, as `settle` does.
 local function complete(at)
   local ids, fences = split(ARGV[at])
   local values, results, ends, seen, later = load_values(JOBS, ids), {}, {}, {}, {}

@@ -1,6 +1,7 @@
 -- part: the answer of a trip as it is remembered.
 
--- A run that is over by now is left out: its settle would be stale. Nothing overdue was carried out before this.
+-- A run that is over by now is left out, because its settle would be stale. Nothing overdue was carried out before
+-- this.
 local function claimed_again(receipts)
   local ids, fences = split(receipts:sub(10))
   local states, inputs, out = load_values(JOBS, ids), load_values(INPUTS, ids), { receipts:sub(2, 9) }

@@ -1,6 +1,6 @@
 -- part: keys, and schedules whose runs come here. A mirror of job/model/series.rs.
 
--- What a key is bound to: id, until (0: until the terminal step), 1 if the job is gone.
+-- The binding of a key: id, until (0: until the terminal step), 1 if the job is gone.
 local function binding_of(key)
   local bound = read_field(BOUND, key)
   if not bound then
@@ -34,7 +34,7 @@ local function bind(j)
   rest_until(until_time)
 end
 
--- The key of a job that is over.
+-- Releases the key of a job that has ended.
 local function end_key(j)
   local id, until_time = binding_of(j.key)
   if id == j.id and until_time == 0 then
@@ -42,7 +42,7 @@ local function end_key(j)
   end
 end
 
--- The key of a job that is gone: it stays while it has to.
+-- The key of a job that is gone. It is kept as long as required.
 local function outlive(j)
   local id, until_time = binding_of(j.key)
   if id ~= j.id then
@@ -57,8 +57,9 @@ local function outlive(j)
   end
 end
 
--- A series: forgotten at, how many of its runs are not over, how many run; then the newest slots that were judged, in order:
--- each revision and slot (16 bytes), and what a repeat of it is answered (9 bytes). So many are remembered.
+-- A series: forgotten at, how many of its runs are not over, how many are running; then the newest slots that were
+-- judged, in order: for each, revision and slot (16 bytes) and the answer for its repeats (9 bytes). SLOTS of them
+-- are remembered.
 local SERIES_VALUE, SLOT_SIZE, SLOTS = '>I6I4I4', 25, 8
 local NO_ID = string.rep('\0', 8)
 
@@ -88,7 +89,7 @@ local function write_series(s)
   rest_until(s.until_time)
 end
 
--- Numbers of 16 bytes, too large for one number of Lua's: -1, 0 or 1.
+-- Compares numbers of 16 bytes, which are too large for a number of Lua: -1, 0 or 1.
 local function compare_slots(one, other)
   for at = 1, 16, 4 do
     local a, b = struct.unpack('>I4', one, at), struct.unpack('>I4', other, at)
@@ -99,7 +100,7 @@ local function compare_slots(one, other)
   return 0
 end
 
--- Where a job comes from: 1 if it has a slot, the slot, overlap (a allow, s skip, q queue), how many may wait, how long
+-- The origin of a job: 1 if it has a slot, the slot, overlap (a allow, s skip, q queue), how many may wait, how long
 -- the series is remembered.
 local function read_origin(bytes)
   local origin = {}
@@ -115,8 +116,8 @@ local function remember_slot(s, slot, answer)
   s.judged = (s.judged .. slot .. answer):sub(-SLOTS * SLOT_SIZE)
 end
 
--- What is against a run: a letter and an id; nil for nothing. Against one that comes late, with a key, it says nothing that
--- there are newer slots, or that it was refused before.
+-- Why a run is refused: a letter and an id; nil if it is not. A late run, one with a key, is not refused because
+-- there are newer slots or because it was refused before.
 local function judge_series(name, origin, is_late)
   local s = series_of(name)
   if not s then
@@ -141,14 +142,14 @@ local function judge_series(name, origin, is_late)
   return 'O' .. oldest:sub(-8)
 end
 
--- A use of the series, whatever became of it.
+-- Records a use of the series, whatever its outcome.
 local function use_series(name, origin)
   local s = series_of(name) or new_series(name)
   s.until_time = math.max(s.until_time, now + origin.memory)
   write_series(s)
 end
 
--- A run of the series was accepted, or is to be run again.
+-- Records that a run of the series was accepted, or will run again.
 local function join_series(j, origin)
   local s = series_of(j.series) or new_series(j.series)
   if redis.call('ZADD', ACTIVE, 0, j.series .. '\0' .. j.id) == 1 then
@@ -161,7 +162,7 @@ local function join_series(j, origin)
   write_series(s)
 end
 
--- A run was refused: its slot is judged with that, unless it was before.
+-- Records that a run was refused: that is the answer for its slot, unless it has one.
 local function refuse_slot(name, origin, answer)
   local s = series_of(name)
   if s and origin.has_slot == 1 and is_newer(s, origin.slot) then
@@ -170,7 +171,7 @@ local function refuse_slot(name, origin, answer)
   end
 end
 
--- One of its runs began or stopped to run.
+-- Counts one of its runs that started or stopped running.
 local function count_running(j, by)
   local s = series_of(j.series)
   if s then
@@ -179,7 +180,7 @@ local function count_running(j, by)
   end
 end
 
--- A job of the series is over, or gone.
+-- Records that a job of the series has ended or is gone.
 local function leave_series(j, at)
   local s = series_of(j.series)
   if not s then

@@ -6,12 +6,12 @@ local function lease_end_of(id)
   return waiting or lease_ends[id] or tonumber(redis.call('ZSCORE', RUNNING, id))
 end
 
--- What is answered to a run that does not hold its job; nil if it does.
+-- The answer to a run that does not hold its job; nil if it does.
 local function answer_if_over(j, fence)
   if not j or j.fence ~= fence then
     return 'x', 0
   elseif j.kind == 'g' then
-    -- Lapsed leases were carried out before this, unless there were more than one step takes.
+    -- Lapsed leases were carried out before this, unless there were more than one step carries out.
     if settling and lease_end_of(j.id) <= now then
       return 'x', 0
     end
@@ -57,7 +57,7 @@ local function renew(j, lease)
   local renewed = now + j.number
   local limit = renewable_until(j)
   if limit then
-    -- A lease that ends later than that was given before: a renewal does not shorten it.
+    -- A lease that ends later was given before: a renewal does not shorten it.
     renewed = math.min(renewed, math.max(limit, lease_end_of(j.id)))
   end
   put(RUNNING, renewed, j.id)
@@ -83,7 +83,7 @@ local function store_memo(j, step, value)
   return 's', 0
 end
 
--- What an action does with a job that its run holds: (job, number, first and second argument).
+-- The actions of a run on the job that it holds: (job, number, first and second argument).
 local ENDS_RUN = {
   c = complete,
   f = function(j, said, number) return fail_run(j, said, number) end,
@@ -108,10 +108,10 @@ local GOES_ON = {
   m = function(j, step, _, value) return store_memo(j, step, value) end,
 }
 
--- Arguments behind the head, by action.
+-- How many arguments follow the head, by action.
 local TAKES = { c = 1, f = 1, m = 2 }
 
--- Ends the run, or lets it go on; `progress`, `first` and `second` may be nil.
+-- Ends the run, or lets it continue; `progress`, `first` and `second` may be nil.
 local function act(id, fence, action, progress, number, lease, first, second)
   local j = load(id)
   local letter, answer = answer_if_over(j, fence)
@@ -135,7 +135,7 @@ local function act(id, fence, action, progress, number, lease, first, second)
   return letter .. pack8(answer)
 end
 
--- Completes a job that is not plain, or tells why not.
+-- Completes a job that is not plain, or returns why not.
 local function complete_one(id, fence, result)
   return act(id, unpack8(fence), 'c', nil, 0, nil, result)
 end
@@ -149,10 +149,10 @@ local function settle_one(at)
   return first + (TAKES[action] or 0), answer
 end
 
--- ARGV[at]: ids of all, 8 bytes each, and 1 if leases are renewed; then for each a head: id, fence, action, flags (1 with
--- progress, 2 with a lease), number (8 bytes: delay or lease in ms); behind it the progress if there is one, and what the
--- action takes: c the result, f code and message, m step id and value. Answers 9 bytes for each: s, x, c; n and the time
--- left; q and the due time; e and the state; f, memos and their bytes (4 each).
+-- ARGV[at]: ids of all, 8 bytes each, and 1 if leases are renewed; then for each a head: id, fence, action, flags (1
+-- with progress, 2 with a lease), number (8 bytes: delay or lease in ms); after it the progress if there is one, and
+-- the arguments of the action: c the result, f code and message, m step id and value. Returns 9 bytes for each: s, x,
+-- c; n and the time left; q and the due time; e and the state; f, memos and their bytes (4 each).
 local function settle(at)
   local packed, ids, results = ARGV[at], {}, {}
   for from = 1, #packed, 8 do

@@ -12,7 +12,7 @@ local function pack4(number)
   return struct.pack('>I4', number)
 end
 
--- Where a line, a key and a series stand in rules.
+-- The line, key and series in a job's rules.
 local function names_in(rules, kind, policy, line, key, series)
   local line_from = RULES_SIZE + policy + 1
   local key_from = line_from + line
@@ -21,8 +21,8 @@ local function names_in(rules, kind, policy, line, key, series)
     series > 0 and rules:sub(series_from, series_from + series - 1)
 end
 
--- A job as it is stored. Made at once and with no more than 32 fields: to fill a larger table costs as much again. What
--- few steps need stays in the rules.
+-- Parses a stored job. The table is made at once and with at most 32 fields, because filling a larger one costs as
+-- much again. What few steps need stays in the rules.
 local function parse(id, value)
   local kind, priority, flags, standing, due, submitted, fence, started, number, attempt, failures, crashes, reschedules,
     join, memos, memo_bytes, last, closed, rules_length, worker, note = struct.unpack(STATE, value)
@@ -43,12 +43,12 @@ local function parse(id, value)
     retention = retention, queue = line_name, key = key_name, series = series_name }
 end
 
--- Runs that may fail, and that may end by a lapsed lease.
+-- How many runs may fail, and how many may end by a lapsed lease.
 local function bounds_of(j)
   return struct.unpack('>I4I4', j.rules)
 end
 
--- The latest end of a lease that is renewed now; nil if there is none.
+-- The latest end of a lease that is renewed now; nil if there is no bound.
 local SETTLING = 120000
 local function renewable_until(j)
   local timeout, grace = struct.unpack('>I6I6', j.rules, 15)
@@ -76,7 +76,7 @@ local function load(id)
   return j
 end
 
--- Its state is written when the step ends.
+-- Marks its state to be written when the step ends.
 local function touch(j)
   dirty[j.id] = j
   j.value = false
@@ -94,12 +94,12 @@ local function place_of(j)
   return pack8(j.standing) .. j.id
 end
 
--- When it is over unless it is started before.
+-- When it expires unless it is started before.
 local function expiry_of(j)
   return j.max_wait > 0 and j.due + j.max_wait or nil
 end
 
--- Watchers of a job: flag (1 of the end only), forgotten at, length and name of the channel, one after the other.
+-- Watchers of a job: flag (1 for the end only), forgotten at, length and name of the channel, one after the other.
 local function read_watchers(id)
   local list, watchers, at = read_field(WATCHERS, id) or '', {}, 1
   while at <= #list do
@@ -140,7 +140,7 @@ local function tell_watchers(j, ends)
   write_watchers(j, rest)
 end
 
--- Notes that a process wants to hear of a job.
+-- Registers a process that wants news of a job.
 local function watch(j, end_only, process)
   local rest, watchers = {}, read_watchers(j.id)
   for i = 1, #watchers do
@@ -163,7 +163,7 @@ local function chunks_of(j)
   return firsts
 end
 
--- Moves the tail of the events out of the state, and lets go of what is beyond the last MAX_EVENTS.
+-- Moves the tail of the events out of the state, and drops what is beyond the last MAX_EVENTS.
 local function close_chunk(j)
   local firsts = chunks_of(j)
   firsts[#firsts + 1] = j.closed + 1
@@ -180,7 +180,7 @@ local function close_chunk(j)
   write_field(DETAILS, 'E' .. j.id, table.concat(list))
 end
 
--- Appends an event, a letter and what it says, and tells those who watch.
+-- Appends an event, a letter with its data, and tells the watchers.
 local function log(j, at, letter, said, ends)
   j.last = j.last + 1
   j.tail = j.tail .. letter .. (at == now and now_bytes or pack6(at)) .. said
@@ -208,7 +208,7 @@ local function add_failure(j, code, message, at)
   write_field(DETAILS, field, list:sub(1, from - 1))
 end
 
--- Memos by step id; their step ids in order in one list.
+-- Memos are stored by step id; one list holds the step ids in order.
 local function memo_ids(j)
   local list, ids, at = j.memos > 0 and read_field(DETAILS, 'M' .. j.id) or '', {}, 1
   while at <= #list do
@@ -230,7 +230,7 @@ local function drop_memos(j)
   end
 end
 
--- All that is stored of a job that is out of all indexes.
+-- Erases everything stored of a job that is out of all indexes.
 local function erase(j)
   drop_memos(j)
   local firsts = chunks_of(j)
@@ -245,7 +245,7 @@ local function erase(j)
   jobs[j.id], dirty[j.id] = false, nil
 end
 
--- Writes what waits.
+-- Writes what is pending.
 local function write_back()
   local states, count = {}, 0
   for id, j in pairs(dirty) do

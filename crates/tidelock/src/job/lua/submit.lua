@@ -27,7 +27,7 @@ local function next_id()
   return pack8(r.id)
 end
 
--- Accepts a job; `due`: nil for now. Answers its id.
+-- Accepts a job; `due`: nil for now. Returns its id.
 local function accept(rules, priority, due, content, origin)
   local id, standing = next_id(), due or stand()
   local j = parse(id, new_state(rules, priority, standing))
@@ -58,7 +58,7 @@ local function push_elements()
   elements = {}
 end
 
--- Plain jobs that the line does not take: contents of so many from ARGV[at] on.
+-- Accepts plain jobs that the line does not take: `count` contents from ARGV[at] on.
 local function accept_each(rules, at, count)
   for i = 0, count - 1 do
     accept(rules, 0, nil, ARGV[at + i], nil)
@@ -78,7 +78,7 @@ local function read_item(at)
   return item
 end
 
--- The index of the first item that would be one too many, and the depth there. Duplicates take no room.
+-- The index of the first item without room, and the depth there. Duplicates take no room.
 local function first_beyond_depth(items)
   local depth, seen = r.ready + r.blocked + r.delayed, {}
   for i = 1, #items do
@@ -119,8 +119,9 @@ local function submit_one(item)
   return 'N' .. accept(item.rules, item.priority, due, item.content, item.origin)
 end
 
--- ARGV[at]: count; then for each: head, rules, content, origin or nothing. All or nothing. Answers 9 bytes for each: N, D
--- (accepted before) or O (an earlier run is not over) and an id; or F, the depth and the index of the first beyond it.
+-- ARGV[at]: count; then for each: head, rules, content, origin or empty. All or nothing. Returns 9 bytes for each: N,
+-- D (accepted before) or O (an earlier run is not over) and an id; or F, the depth and the index of the first without
+-- room.
 local function submit_batch(at)
   local count, items, keys, results = tonumber(ARGV[at]), {}, {}, {}
   for i = 1, count do

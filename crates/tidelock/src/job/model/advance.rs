@@ -1,4 +1,4 @@
-//! What happens by time: due delays, lapsed leases, waiting for too long, the end of retention.
+//! Timed transitions: due delays, lapsed leases, `max_wait`, the end of retention.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use super::super::policy::Policy;
 use super::super::store::{FailureCode, RetryReason, STEP};
 use super::{Job, Kind, Model, Now};
 
-/// What a job that was never started in time says.
+/// The error of a job that was never started in time.
 pub(crate) const EXPIRED: &str = "not started within max_wait";
-/// What a job says whose worker was lost.
+/// The error of a job whose worker was lost.
 pub(crate) const CRASHED: &str = "the lease of the run ended without a settle";
-/// What a job says whose run reached its limit.
+/// The error of a job whose run reached its limit.
 const TIMED_OUT: &str = "job execution timed out";
 
-/// Which index the earliest overdue transition is in. The order breaks ties between equal (instant, id).
+/// The index that holds the earliest overdue transition. The order breaks ties between equal (instant, id).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     Due,
@@ -24,8 +24,8 @@ enum Cause {
 }
 
 impl Model {
-    /// Carries out at most [`STEP`] overdue transitions, in the order of their instants. Each counts as of its own instant,
-    /// not as of now.
+    /// Carries out at most [`STEP`] overdue transitions, in the order of their instants. Each takes effect as of its
+    /// own instant and not as of now.
     pub(crate) fn advance(&mut self, now: Now) {
         self.touched = now.ms;
         if self.pause.is_some() && !self.is_paused(now) {
@@ -107,7 +107,7 @@ impl Model {
         self.return_job(job, RetryReason::Crashed, message, at, at);
     }
 
-    /// The lease was the limit of the run: it is over in that instant, whatever its handler does.
+    /// The lease was the limit of the run, which is over at that instant, whatever its handler does.
     fn timed_out(&mut self, mut job: Job, at: u64) {
         if let Kind::Running { process, .. } = &job.kind {
             self.news.push((Arc::clone(process), News::Lapsed(job.fence)));
@@ -126,7 +126,7 @@ impl Model {
     }
 }
 
-/// A number of 0.0..1.0 that looks drawn, the same each time for one run: by the finalizer of SplitMix64.
+/// A pseudo-random number in 0.0..1.0, always the same for one run: the finalizer of SplitMix64.
 fn fraction(fence: u64) -> f64 {
     let mixed = (fence ^ (fence >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

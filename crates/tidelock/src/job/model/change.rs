@@ -1,4 +1,4 @@
-//! Changes of the object as a whole, and of jobs from outside of their runs.
+//! Changes of the object as a whole, and of jobs from outside their runs.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::super::store::{Change, Changes, Happened, JobState};
 use super::{Kind, Model, Now, Pause};
 
 impl Model {
-    /// Carries out a change.
+    /// Applies a change.
     pub(crate) fn change(&mut self, now: Now, change: Change) -> Changes {
         match change {
             Change::Cancel { id, reason } => self.cancel(now, id, reason),
@@ -95,14 +95,14 @@ impl Model {
         Changes::Done
     }
 
-    /// Keeps nothing but the numbers that must not repeat, and who waits for work.
+    /// Deletes everything except for the numbers that must not repeat and the processes that wait for work.
     fn delete(&mut self) -> bool {
         let existed = self.totals.submitted > 0 || self.pause.is_some();
         let ids: Vec<u64> = self.watchers.keys().copied().collect();
         for id in ids {
             self.tell_watchers(id, true);
         }
-        // Who runs something finds out by its next renewal.
+        // Workers of running jobs find out by their next renewal.
         let news = std::mem::take(&mut self.news);
         let mut parking = std::mem::take(&mut self.parking);
         parking.clear_deadlines();

@@ -6,7 +6,7 @@ use super::super::store::{Claim, Claimed, Happened, MAX_BYTES, Run};
 use super::{Kind, Model, Now};
 
 impl Model {
-    /// Starts what is first in order, and parks the process if that is less than it wanted.
+    /// Starts the first jobs in order, and parks the process if there are fewer than it wanted.
     pub(crate) fn claim(&mut self, now: Now, process: &Arc<str>, claim: &Claim) -> Claimed {
         let mut claimed = Claimed::default();
         let mut bytes = 0;
@@ -27,12 +27,12 @@ impl Model {
         claimed
     }
 
-    /// `bytes` is what the answer holds already: it stays within [`MAX_BYTES`] unless one job is larger.
+    /// `bytes` is the size of the answer so far. The answer stays within [`MAX_BYTES`] unless a single job is larger.
     fn start_first(&mut self, now: Now, process: &Arc<str>, worker: &Arc<str>, bytes: usize) -> Option<Run> {
         let id = self.places.ready.first()?.3;
         let job = &self.jobs[&id];
         if job.expires_at().is_some_and(|expiry| expiry <= now.ms) {
-            // Only while more is overdue than one step carries out: never started.
+            // This happens only while more is overdue than one step carries out. Expired jobs are never started.
             return None;
         }
         if bytes > 0 && bytes + job.content.size() > MAX_BYTES {

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use super::super::store::{GroupAction, GroupSettle, GroupTake, GroupTaken, HandedEvent, Lost, MAX_GROUPS, MAX_OPEN};
 use super::{Job, Model, Now};
 
-/// Where a group stands.
+/// The position of a group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    /// The last event that was handed out, or went before it could be.
+    /// The last event that was handed out, or disappeared before it could be.
     read: u64,
-    /// What was handed out and is not committed, by number. All else up to `read` is done with.
+    /// What was handed out and is not committed, by number. Everything else up to `read` is finished.
     open: BTreeMap<u64, Open>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
     attempt: u64,
-    /// Of the hand-over; 0: it was returned.
+    /// The fence of the hand-over; 0 if the event was returned.
     fence: u64,
-    /// The end of the lease, or of the pause before it is handed out again.
+    /// The end of the lease, or of the pause before the event is handed out again.
     until: u64,
 }
 
@@ -31,8 +31,8 @@ impl Open {
 }
 
 impl Group {
-    /// Lets go of what the job does not keep any more, `first` being the place before what it keeps. What is held stays:
-    /// its commit counts.
+    /// Drops events that the job no longer keeps; `first` is the position before those that it keeps. Held events
+    /// stay, because their commit counts.
     fn lose(&mut self, first: u64, now: u64) -> Option<Lost> {
         let mut lost: Vec<u64> =
             self.open.extract_if(..=first, |_, open| !open.is_held(now)).map(|(number, _)| number).collect();
@@ -42,7 +42,7 @@ impl Group {
         Some(Lost { from, to, missed: lost.len() as u64 })
     }
 
-    /// The numbers to be handed out next, lowest first.
+    /// The numbers of the events to hand out next, lowest first.
     fn deliverable(&mut self, last: u64, room: usize, now: u64) -> Vec<u64> {
         let returned = self.open.iter().filter(|(_, open)| open.until <= now).map(|(number, _)| *number);
         let mut numbers: Vec<u64> = returned.take(room).collect();
@@ -54,14 +54,14 @@ impl Group {
         numbers
     }
 
-    /// Whether nothing of what has happened so far will be handed out.
+    /// Whether nothing of what has happened so far remains to be handed out.
     fn is_done(&self, last: u64) -> bool {
         self.read == last && self.open.is_empty()
     }
 }
 
 impl Job {
-    /// Whether the job has ended and the group with it.
+    /// Whether the job has ended and the group has committed everything.
     fn is_read(&self, group: &Group) -> bool {
         self.state().is_terminal() && group.is_done(self.log.places().1)
     }
@@ -108,7 +108,7 @@ impl Model {
         taken
     }
 
-    /// Judges what holders do with their events, each on its own: whether it was still held.
+    /// Applies what holders do with their events, each on its own. Returns whether each was still held.
     pub(crate) fn settle_events(&mut self, now: Now, settles: &[GroupSettle]) -> Vec<bool> {
         settles.iter().map(|settle| self.settle_event(now.ms, settle)).collect()
     }
@@ -121,7 +121,7 @@ impl Model {
         if open.fence != settle.fence || !open.is_held(now) {
             return false;
         }
-        // Whether somebody who waits has to look.
+        // Whether waiting processes must read again.
         let concerns = match settle.action {
             GroupAction::Commit => {
                 group.open.remove(&settle.number);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::store::{EventView, EventsView, Happened, MAX_EVENTS};
 
-/// What happened to a job, in order. Events count from 1; the oldest go.
+/// The events of a job, in order. They are numbered from 1; the oldest are dropped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     /// The number of the last event.
@@ -21,19 +21,19 @@ impl Log {
         self.events.push_back(EventView { at, happened });
     }
 
-    /// The places before the first and behind the last event.
+    /// The positions before the first and after the last event.
     pub(super) fn places(&self) -> (u64, u64) {
         (self.last - self.events.len() as u64, self.last)
     }
 
-    /// The event with this number, which is kept.
+    /// The event with this number, which must still be kept.
     pub(super) fn get(&self, number: u64) -> EventView {
         let (first, _) = self.places();
         let at = usize::try_from(number - first - 1).expect("a log is short");
         self.events[at].clone()
     }
 
-    /// What stands behind a place. A place that is not reached yet counts as the end.
+    /// The events after a position. A position that is not reached yet counts as the end.
     pub(super) fn read(&self, after: u64, max: usize, ended: bool) -> EventsView {
         let (first, last) = self.places();
         let start = after.clamp(first, last);

@@ -1,4 +1,4 @@
-//! Looking: what the object is at one instant. Changes no outcome.
+//! Queries: the object at one instant. They change no outcome.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use super::{Job, Kind, Model, Now, WATCHED, Watcher};
 use crate::handover::cursor::Cursor;
 
 impl Model {
-    /// Answers a question of a process. `after` is the cursor of a listing, already read.
+    /// Answers a query of a process. `after` is the parsed cursor of a listing.
     pub(crate) fn look(&mut self, now: Now, process: &Arc<str>, look: &Look, after: Option<Cursor>) -> View {
         match look {
             Look::Stats => View::Stats(self.stats(now)),
@@ -48,7 +48,7 @@ impl Model {
         }
     }
 
-    /// Notes that a process wants to hear of a job.
+    /// Registers a process that wants news of a job.
     pub(super) fn watch(&mut self, now: Now, process: &Arc<str>, id: u64, end_only: bool) {
         let watchers = self.watchers.entry(id).or_default();
         watchers
@@ -79,7 +79,7 @@ impl Model {
         }
     }
 
-    /// One item more than the page is looked for, to know whether there is a next page.
+    /// Reads one item more than the page holds, to know whether there is a next page.
     fn page(&self, filter: JobFilter, limit: usize, after: Option<Cursor>) -> (Vec<u64>, Option<Cursor>) {
         let ended = |state| before(&self.ended[super::index_of(state)], after.as_ref()).take(limit + 1).collect();
         let mut found: Vec<(Cursor, u64)> = match filter {
@@ -97,7 +97,7 @@ impl Model {
         (found.into_iter().map(|(_, id)| id).collect(), next)
     }
 
-    /// Jobs that can be started in claim order, then the blocked ones by line and order of joining.
+    /// Jobs that can be started, in claim order, then the blocked ones by line and order of joining.
     fn ready_after(&self, after: Option<Cursor>) -> impl Iterator<Item = (Cursor, u64)> {
         let (ready, lines) = match after {
             Some(Cursor::Ready(rank, standing, order)) => (Bound::Excluded((rank, standing, order, u64::MAX)), None),
@@ -135,7 +135,7 @@ impl Job {
         self.shown((*self.content).clone(), self.result.clone(), last_failures)
     }
 
-    /// Without input, result and older failures.
+    /// The view without input, result and older failures.
     fn summary(&self) -> JobView {
         let last_failure = self.last_failures.back().cloned();
         self.shown(self.content.without_payload(), None, last_failure.into_iter().collect())

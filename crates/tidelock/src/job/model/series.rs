@@ -1,4 +1,4 @@
-//! What is remembered of schedules whose runs come here: the newest slots, and the runs that are not over.
+//! What is remembered of schedules whose runs are submitted here: the newest slots, and the runs that are not over.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::super::store::{Acceptance, Origin, Overlapping, SlotNumber};
 use super::{Job, Kind, Model};
 
-/// Slots that are remembered with their answers: as many as a scheduler submits before it confirms them.
+/// How many slots are remembered with their answers: as many as a scheduler submits before it confirms them.
 const SLOTS: usize = 8;
 
 /// One schedule, as its target knows it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
-    /// The newest slots that were judged, in order, and what a repeat of them is answered.
+    /// The newest slots that were judged, in order, and the answers for their repeats.
     judged: VecDeque<(SlotNumber, Acceptance)>,
     /// Runs that are not over, by id.
     active: BTreeSet<u64>,
-    /// Those of them that run.
+    /// How many of them are running.
     running: u64,
-    /// Forgotten then, unless runs are left.
+    /// When the series is forgotten, unless runs are left.
     until: u64,
 }
 
@@ -36,8 +36,8 @@ impl Series {
 }
 
 impl Model {
-    /// Judges the slot and the overlap rule of a run to be accepted; `None`: nothing is against it. Against one that comes
-    /// late, with a key, it says nothing that there are newer slots, or that it was refused before.
+    /// Judges the slot and the overlap rule of a run to be accepted; `None` accepts it. A late run, one with a key,
+    /// is not refused because there are newer slots or because it was refused before.
     pub(super) fn judge_series(&self, origin: &Origin, is_late: bool) -> Option<Acceptance> {
         let series = self.series.get(&origin.series)?;
         if let Some(slot) = origin.slot.filter(|slot| !series.is_newer(*slot)) {
@@ -56,7 +56,7 @@ impl Model {
         }
     }
 
-    /// A use of the series, whatever became of it: it is remembered from now on for its memory.
+    /// Records a use of the series, whatever its outcome: from now on the series is remembered for its `memory`.
     pub(super) fn use_series(&mut self, origin: &Origin, now: u64) {
         let series = self.series.entry(Arc::clone(&origin.series)).or_default();
         self.series_ends.remove(&(series.until, Arc::clone(&origin.series)));
@@ -66,7 +66,7 @@ impl Model {
         }
     }
 
-    /// A run of the series was accepted, or is to be run again.
+    /// Records that a run of the series was accepted, or will run again.
     pub(super) fn join_series(&mut self, name: &Arc<str>, slot: Option<SlotNumber>, id: u64) {
         let series = self.series.entry(Arc::clone(name)).or_default();
         self.series_ends.remove(&(series.until, Arc::clone(name)));
@@ -76,7 +76,7 @@ impl Model {
         }
     }
 
-    /// A run was refused: its slot is judged with that, unless it was before.
+    /// Records that a run was refused: that is the answer for its slot, unless it has one.
     pub(super) fn refuse_slot(&mut self, origin: &Origin, answer: Acceptance) {
         let Some(series) = self.series.get_mut(&origin.series) else { return };
         if let Some(slot) = origin.slot.filter(|slot| series.is_newer(*slot)) {
@@ -97,7 +97,7 @@ impl Model {
         }
     }
 
-    /// A job of the series is over, or gone.
+    /// Records that a job of the series has ended or is gone.
     pub(super) fn series_left(&mut self, job: &Job, at: u64) {
         let Some(from) = &job.origin else { return };
         let Some(series) = self.series.get_mut(&from.series) else { return };

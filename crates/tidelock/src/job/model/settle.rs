@@ -1,4 +1,4 @@
-//! What runs do, under their fence.
+//! The actions of runs, under their fences.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::super::store::{
 use super::{Job, Kind, Model, Now};
 
 impl Model {
-    /// Judges each on its own, in order.
+    /// Applies each settle on its own, in order.
     pub(crate) fn settle(&mut self, now: Now, settles: Vec<Settle>) -> Vec<Settled> {
         settles.into_iter().map(|settle| self.settle_one(now, settle)).collect()
     }
@@ -38,7 +38,7 @@ impl Model {
         settled
     }
 
-    /// Takes out the job that a run holds now; otherwise what is answered to the run.
+    /// Takes out the job that a run holds now. Otherwise the error is the answer to the run.
     fn held(&mut self, now: Now, id: u64, fence: u64) -> Result<Job, Settled> {
         let Some(job) = self.jobs.get(&id).filter(|job| job.fence == fence) else { return Err(Settled::Stale) };
         match job.kind {
@@ -50,7 +50,7 @@ impl Model {
         }
     }
 
-    /// What ends the run of a job that is out of the indexes of its state.
+    /// Ends the run of a job that is out of the indexes of its state.
     fn end_run(&mut self, now: Now, mut job: Job, action: Action) -> Settled {
         let (reason, message, delay) = match action {
             Action::Complete { result } => {
@@ -87,7 +87,7 @@ impl Model {
         Settled::Returned { due }
     }
 
-    /// A run is over and its job is not: it waits again, where it stood, from `at` until `due`.
+    /// The run is over, but its job is not: the job waits again in its place, from `at` until `due`.
     pub(super) fn return_job(&mut self, mut job: Job, reason: RetryReason, message: Arc<str>, at: u64, due: u64) {
         let attempt = job.attempt;
         self.log(&mut job, at, Happened::Retry { attempt, reason, message, next_at: due });
@@ -115,7 +115,7 @@ impl Model {
         let limit = job.renewable_until(now.ms, given);
         let (id, Kind::Running { end, lease, .. }) = (job.id, &mut job.kind) else { unreachable!("what is held runs") };
         *lease = given;
-        // A lease that ends later than that was given before: a renewal does not shorten it.
+        // A lease that ends later was given before: a renewal does not shorten it.
         let latest = limit.map_or(u64::MAX, |limit| limit.max(*end));
         let renewed = (now.ms + *lease).min(latest);
         self.running.remove(&(*end, id));

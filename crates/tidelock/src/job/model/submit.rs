@@ -7,7 +7,7 @@ use super::super::store::{Acceptance, Accepted, Happened, Key, KeyKind, KeyLife,
 use super::{Bound, From, Job, Kind, Log, Model, Now};
 
 impl Model {
-    /// Accepts a batch, or nothing of it.
+    /// Accepts a batch, all or nothing.
     pub(crate) fn submit(&mut self, now: Now, batch: Vec<NewJob>) -> Accepted {
         debug_assert!(batch.len() == 1 || batch.iter().all(|job| job.origin.is_none()), "scheduled runs come singly");
         if let Some(full) = self.first_beyond_depth(now, &batch) {
@@ -16,7 +16,7 @@ impl Model {
         Accepted::All(batch.into_iter().map(|job| self.submit_one(now, job)).collect())
     }
 
-    /// Judges the depth of the whole batch before anything is written. Duplicates take no room.
+    /// Checks the depth for the whole batch before anything is written. Duplicates take no room.
     fn first_beyond_depth(&self, now: Now, batch: &[NewJob]) -> Option<Accepted> {
         let mut depth = self.depth();
         let mut keys: Vec<(KeyKind, &str)> = Vec::new();
@@ -74,14 +74,14 @@ impl Model {
         self.log(&mut job, now.ms, Happened::Submitted);
         match due {
             Some(due) => self.wait(job, due, now.ms),
-            // Due when it stands, which is later than now where the clock stepped back: what comes later never expires
-            // earlier.
+            // Due at its standing time, which is later than now if the clock stepped back. So a later job never
+            // expires earlier.
             None => self.be_ready(job),
         }
         Acceptance::New { id }
     }
 
-    /// Where something that is due now stands: never before what came before it, also if the clock steps back.
+    /// The standing time of something that is due now: never before an earlier one, even if the clock steps back.
     pub(super) fn stand(&mut self, now: Now) -> u64 {
         self.last_standing = self.last_standing.max(now.ms);
         self.last_standing
@@ -102,7 +102,7 @@ impl Model {
 
 fn made(new: NewJob, id: u64, now: u64, standing: u64) -> Job {
     let queued = new.origin.as_ref().filter(|origin| matches!(origin.overlap, Overlapping::Queue { .. }));
-    // Lines of schedules begin with a NUL, which no ordering key has.
+    // Lines of schedules begin with a NUL, which no ordering key does.
     let line = queued.map(|origin| format!("\0{}", origin.series).into()).or_else(|| new.content.ordering_key.clone());
     Job {
         id,

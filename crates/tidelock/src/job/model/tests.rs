@@ -279,7 +279,7 @@ fn beyond_timeout_and_grace_no_lease_is_renewed() {
 
 #[test]
 fn a_lease_lasts_beyond_timeout_and_grace_for_long_enough_to_settle() {
-    // Lease, and how long it lasts beyond them.
+    // The lease, and how long it lasts beyond timeout and grace.
     for (lease, beyond) in [(200, 200), (5_000, 5_000), (600_000, 120_000)] {
         let mut bench = Bench::new();
         let rules = Rules { timeout: Some(lease * 3), lease, ..rules() };

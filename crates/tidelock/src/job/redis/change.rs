@@ -1,4 +1,4 @@
-//! Changing jobs from outside of their runs, and the object as a whole.
+//! Changing jobs from outside their runs, and the object as a whole.
 
 use redis::Value;
 
@@ -61,7 +61,7 @@ fn push(change: &Change, arguments: &mut Arguments) {
     }
 }
 
-/// The next deadline, and what became of the change; `None`: nothing was done, ask again.
+/// The next deadline, and the outcome of the change; `None` if nothing was done and the change must be repeated.
 fn read(answer: Value) -> Result<(u64, Option<Changes>)> {
     let mut answer = Answer::read("change", answer)?;
     let next = answer.count()?;
@@ -94,7 +94,7 @@ impl Remote {
             self.told_next(next);
             Ok((changes.is_none(), changes))
         });
-        // The last step was told to change whatever is overdue.
+        // The last step applies the change even if something is overdue.
         changes.await?.ok_or_else(|| unexpected("change", &Value::Nil))
     }
 }

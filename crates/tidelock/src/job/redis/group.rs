@@ -40,7 +40,7 @@ pub(super) fn settled(results: &[u8], count: usize) -> Option<Vec<bool>> {
     (results.len() == count).then(|| results.iter().map(|result| *result == b'1').collect())
 }
 
-/// `next` is still the time from now until then.
+/// `next` is still relative: the time from now.
 pub(super) fn taken(item: &[u8]) -> Result<GroupTaken> {
     let wrong = || unexpected("take", &Value::BulkString(item.to_vec()));
     let mut bytes = Bytes(item);
@@ -61,13 +61,13 @@ pub(super) fn taken(item: &[u8]) -> Result<GroupTaken> {
 
 struct Head {
     taken: GroupTaken,
-    /// The event that the job ended with; 0 if it has not.
+    /// The number of the event with which the job ended; 0 if it has not.
     last: u64,
     /// Numbers, attempts and fences.
     handed: Vec<(u64, u64, u64)>,
 }
 
-/// What an answer says before its chunks.
+/// The part of an answer before its chunks.
 fn read_head(bytes: &mut Bytes<'_>) -> Option<Head> {
     if bytes.byte()? != b'g' {
         return None;
@@ -95,7 +95,7 @@ impl Remote {
         reply: oneshot::Sender<Result<GroupTaken>>,
     ) {
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
-            // The receive was dropped while its take was under way, or its time was over.
+            // The receive was dropped while its take was in flight, or it timed out.
             if let Some(Lost { from, to, missed }) = taken.gap {
                 let (id, group) = (take.id, &take.group);
                 tracing::warn!(job = %self.home.place.tag, id, %group, from, to, missed, "a group has missed events of a job, and no reader was left to report it to");

@@ -1,4 +1,4 @@
-//! Looking at jobs, after what is overdue was carried out.
+//! Querying jobs, after carrying out what is overdue.
 
 use std::sync::Arc;
 
@@ -30,14 +30,14 @@ static LOOK: Script = script!(
     "../lua/look.lua",
 );
 
-/// What the script showed.
+/// The reply of the script.
 struct Showing {
     settling: bool,
     now: u64,
     answer: Answer,
 }
 
-/// Bytes behind a `1`; anything else stands for none.
+/// Bytes after a `1`; anything else means none.
 fn optional(answer: &mut Answer) -> Result<Option<Vec<u8>>> {
     Ok(answer.bytes()?.strip_prefix(b"1").map(<[u8]>::to_vec))
 }
@@ -51,7 +51,7 @@ fn state(answer: &mut Answer) -> Result<JobState> {
     kind.first().and_then(|kind| state_of(*kind)).ok_or_else(|| foreign("kind of job", kind.len()))
 }
 
-/// The next job; `None` at the end.
+/// The next job; `None` after the last.
 fn job(answer: &mut Answer) -> Result<Option<Shown>> {
     if answer.left() < 6 {
         return Ok(None);
@@ -72,13 +72,13 @@ fn jobs(answer: &mut Answer) -> Result<Vec<Shown>> {
     std::iter::from_fn(|| job(answer).transpose()).collect()
 }
 
-/// Jobs of a list, and whether it ended early because their inputs are large.
+/// The jobs of a list, and whether it ended early because their inputs are large.
 fn part(mut answer: Answer) -> Result<(Vec<Shown>, bool)> {
     Ok((jobs(&mut answer)?, !answer.is_over()))
 }
 
 impl Remote {
-    /// Asks the script, again while more is overdue than one step carries out.
+    /// Calls the script, and again while more is overdue than one step carries out.
     async fn show_all(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Showing> {
         let push = &push;
         until_settled(|last| async move {
@@ -159,7 +159,7 @@ impl Remote {
         })
     }
 
-    /// One more than the page is asked for, to know whether there is a next one.
+    /// Reads one more than the page holds, to know whether there is a next page.
     async fn list(&self, filter: JobFilter, limit: usize, after: Option<Cursor>) -> Result<View> {
         let mut found = match filter {
             JobFilter::Ready => self.list_ready(limit + 1, after).await?,
@@ -199,7 +199,7 @@ impl Remote {
         }
     }
 
-    /// Jobs that can be started, then those that wait behind another of their line.
+    /// Jobs that can be started, then those that wait for another job of their line.
     async fn list_ready(&self, wanted: usize, after: Option<Cursor>) -> Result<Vec<Shown>> {
         let (mut found, mut line) = match after {
             Some(Cursor::Blocked(join, line)) => (Vec::new(), (line_bytes(&line), join)),

@@ -1,4 +1,4 @@
-//! What one call of the trip script carries, and how its answer is read.
+//! The contents of one call of the trip script, and how its answer is read.
 
 use redis::Value;
 
@@ -9,12 +9,12 @@ use crate::backend::redis::{Answer, Arguments, Bytes, Slot, push_content, unexpe
 use crate::error::Result;
 use crate::job::store::{Acceptance, Accepted, Action, Claim, Claimed, Due, GroupTaken, NewJob, Settle, Settled};
 
-/// One operation of the script, and whose results it gives.
+/// One operation of the script, with the requests that its results belong to.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Single plain submits under one `max_depth`.
     Plain(Vec<usize>, u64),
-    /// One batch of so many plain ones under one `max_depth`, all or nothing.
+    /// One batch of plain submits under one `max_depth`, all or nothing: the request, and how many.
     PlainBatch(usize, usize, u64),
     /// One batch, all or nothing, and the `max_depth` of each.
     Batch(usize, Vec<u64>),
@@ -22,7 +22,7 @@ pub(super) enum Step {
     Settles(Vec<Slot>),
     Claim(usize),
     Take(usize),
-    /// Of one request, and how many.
+    /// The settles of one request, and how many.
     SettleEvents(usize, usize),
 }
 
@@ -35,13 +35,13 @@ pub(super) enum Outcome {
     SettledEvents(usize, Vec<bool>),
 }
 
-/// Requests, and the operations that they became.
+/// Requests, and the script operations that they became.
 pub(super) struct Plan {
     pub(super) requests: Vec<Request>,
     pub(super) steps: Vec<Step>,
 }
 
-/// Single plain submits in a row that have the same rules.
+/// Consecutive single plain submits with the same rules.
 struct PlainRun<'a> {
     rules: Vec<u8>,
     max_depth: u64,
@@ -115,7 +115,7 @@ impl Plan {
     }
 }
 
-/// Whether nothing sets a job apart but its rules.
+/// Whether a job has nothing special except for its rules.
 fn is_plain(job: &NewJob) -> bool {
     job.due == Due::Now
         && job.priority == 0
@@ -170,12 +170,12 @@ fn push_batch(request: usize, batch: &[NewJob], arguments: &mut Arguments) -> St
     Step::Batch(request, batch.iter().map(|job| job.max_depth.unwrap_or(0)).collect())
 }
 
-/// Whether all that is said of the run is its result.
+/// Whether the settle only delivers a result.
 fn is_plain_end(settle: &Settle) -> bool {
     settle.progress.is_none() && matches!(settle.action, Action::Complete { .. })
 }
 
-/// Either all of them are plain ends or none is.
+/// Appends settles. Either all of them are plain ends or none is.
 fn push_settles(settles: &[(Slot, &Settle)], arguments: &mut Arguments) {
     if is_plain_end(settles[0].1) {
         arguments.push(b"complete");
@@ -285,12 +285,12 @@ impl Step {
     }
 }
 
-/// What became of plain submits: their ids follow each other.
+/// The outcome of plain submits. Their ids are consecutive.
 struct Room {
     first: u64,
     /// How many there was room for.
     fitting: u64,
-    /// The depth with these.
+    /// The depth including these.
     depth: u64,
 }
 
@@ -300,7 +300,7 @@ impl Room {
         Some(Self { first: bytes.number(8)?, fitting: bytes.number(8)?, depth: bytes.number(8)? })
     }
 
-    /// So many from `at` on, all or none; `beyond` is the first of them for which there was no room.
+    /// The outcome for `count` submits from `at` on, all or nothing. `beyond` is the first of them without room.
     fn accepted(&self, at: usize, count: usize, limit: u64, beyond: usize) -> Accepted {
         let (from, behind) = (at as u64, (at + count) as u64);
         if behind > self.fitting {
@@ -310,7 +310,7 @@ impl Room {
     }
 }
 
-/// Results of 9 bytes each; of a batch that is full: F, the depth, the index of the first beyond it.
+/// Results of 9 bytes each. For a batch that does not fit: F, the depth, the index of the first without room.
 fn accepted(results: &[u8], limits: &[u64]) -> Option<Accepted> {
     if results.first() == Some(&b'F') {
         let mut bytes = Bytes(&results[1..]);
@@ -345,7 +345,7 @@ fn settled(result: &[u8]) -> Option<Settled> {
     })
 }
 
-/// `next` is still the time from now until then.
+/// `next` is still relative: the time from now.
 fn claimed(item: Value) -> Result<Claimed> {
     let mut items = Answer::read("claim", item)?;
     let after = items.unpacked(|told| told.number(8))?;

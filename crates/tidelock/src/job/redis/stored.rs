@@ -1,4 +1,4 @@
-//! How a job stands in the server's keys; the other half is `lua/store.lua`, and both follow docs/wire/job.md.
+//! The format of a job in the server's keys. The other half is `lua/store.lua`; both follow docs/wire/job.md.
 
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use crate::job::store::{
     LeaseView, NewJob, Origin, Overlapping, RetryReason, Rules, Run,
 };
 
-/// What stands for no text where an empty one would be one.
+/// Means no text, where an empty text is valid.
 const NO_TEXT: u64 = 0xffff;
 
-/// Names in indexes end at a NUL: in those of schedules it is written as two other bytes, in the same order.
+/// Names in indexes end with a NUL. In names of schedules, a NUL is therefore written as two other bytes that keep
+/// the order.
 pub(super) fn without_nul(name: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len() + 2);
     for byte in name.bytes() {
@@ -35,12 +36,12 @@ fn with_nul(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&name).into_owned()
 }
 
-/// The line of a cursor as the index has it: that of a schedule begins with a NUL.
+/// The line of a cursor, as in the index. The line of a schedule begins with a NUL.
 pub(super) fn line_bytes(line: &str) -> Vec<u8> {
     line.strip_prefix('\0').map_or_else(|| line.as_bytes().to_vec(), |series| [vec![0], without_nul(series)].concat())
 }
 
-/// The line that index bytes name.
+/// The line that index bytes stand for.
 pub(super) fn line_text(bytes: &[u8]) -> String {
     match bytes.split_first() {
         Some((0, series)) => format!("\0{}", with_nul(series)),
@@ -74,7 +75,7 @@ fn code_of(letter: u8) -> Option<FailureCode> {
     }
 }
 
-/// The state that a kind of stored job is.
+/// The job state for a kind of stored job.
 pub(super) fn state_of(kind: u8) -> Option<JobState> {
     match kind {
         b'p' | b'r' | b'b' | b'd' => Some(JobState::Submitted),
@@ -87,7 +88,7 @@ pub(super) fn state_of(kind: u8) -> Option<JobState> {
     }
 }
 
-/// What never changes of a job, as the scripts store it: rules, line, key, schedule.
+/// The immutable part of a job, as the scripts store it: rules, line, key, schedule.
 pub(super) fn rules_bytes(job: &NewJob) -> Vec<u8> {
     let NewJob { content, key, rules, origin, .. } = job;
     let queued = origin.as_ref().filter(|origin| matches!(origin.overlap, Overlapping::Queue { .. }));
@@ -100,7 +101,8 @@ pub(super) fn rules_bytes(job: &NewJob) -> Vec<u8> {
         None => (b'-', "", 0),
         Some(Key { kind, text, life }) => {
             let kind = if *kind == KeyKind::Caller { b'c' } else { b't' };
-            // 0 is taken, and a key that lives for no time is over when it is looked for all the same.
+            // 0 means `WhileActive`, so a life of 0 is stored as 1: the key is over anyway by the time that anybody
+            // looks for it.
             (kind, &**text, if let KeyLife::For(life) = life { (*life).max(1) } else { 0 })
         }
     };
@@ -126,7 +128,7 @@ pub(super) fn rules_bytes(job: &NewJob) -> Vec<u8> {
     bytes
 }
 
-/// Where a run comes from, for the step that accepts it.
+/// The origin of a run, for the step that accepts it.
 pub(super) fn origin_bytes(origin: Option<&Origin>) -> Vec<u8> {
     let Some(Origin { slot, overlap, memory, .. }) = origin else { return Vec::new() };
     let (overlap, most) = match overlap {
@@ -144,7 +146,7 @@ pub(super) fn origin_bytes(origin: Option<&Origin>) -> Vec<u8> {
     bytes
 }
 
-/// A stored job, read.
+/// A stored job, parsed.
 #[derive(Debug)]
 pub(super) struct Stored {
     id: u64,
@@ -211,7 +213,7 @@ fn fixed(bytes: &[u8]) -> Option<Fixed> {
 }
 
 impl Stored {
-    /// Reads id and state; what is not of this format is an error and changes nothing.
+    /// Parses id and state. Another format is an error and changes nothing.
     pub(super) fn read(id: &[u8], value: &[u8]) -> Result<Self> {
         Self::parse(id, value).ok_or_else(|| foreign("job", value.len()))
     }
@@ -226,7 +228,7 @@ impl Stored {
         let (failures, crashes) = (small(&mut bytes)?, small(&mut bytes)?);
         let reschedules = small(&mut bytes)?;
         let (join, memos) = (bytes.number(6)?, bytes.number(2)?);
-        // Bytes of memos, numbers of events: the scripts' own.
+        // The size of the memos and numbers of events: only the scripts use them.
         bytes.take(12)?;
         let (rules, worker, note) = (bytes.length(4)?, bytes.length(2)?, bytes.length(2)?);
         let Fixed { rules, line, key, told } = fixed(bytes.take(rules)?)?;
@@ -276,7 +278,7 @@ impl Stored {
     }
 }
 
-/// A job with all that a look shows of it.
+/// A job with everything that a query shows of it.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) stored: Stored,
@@ -288,7 +290,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// Where a listing goes on after this one.
+    /// The cursor with which a listing continues after this job.
     pub(super) fn cursor(&self, filter: JobFilter) -> Cursor {
         let Stored { id, kind, priority, standing, due, started_at, number, join, line, .. } = &self.stored;
         match filter {
@@ -348,7 +350,7 @@ fn text(bytes: &mut Bytes<'_>) -> Option<Arc<str>> {
     bytes.text(length)
 }
 
-/// Stored failures, which stand newest first, from the oldest on.
+/// Stored failures, oldest first. They are stored newest first.
 pub(super) fn failures_of(list: &[u8]) -> Result<Vec<FailureView>> {
     let mut bytes = Bytes(list);
     let mut failures = Vec::new();

@@ -1,7 +1,8 @@
-//! A trip: the requests that were waiting when a lane became free, carried by one call of one script.
+//! A trip: the requests that were waiting when a lane became free, sent as one call of one script.
 //!
-//! Requests of one trip are concurrent: nobody awaited one before making another. Submits go first, then settles, then
-//! claims, then what groups do that read events: settles, then takes; each in the order in which they were made.
+//! The requests of one trip are concurrent: no caller awaited one before making another. Submits go first, then
+//! settles, then claims, then the settles and takes of groups that read events; each in the order in which they were
+//! made.
 
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ pub(super) enum Request {
 }
 
 impl server::Request for Request {
-    /// A few submits fill one trip while the other is under way; claims and large batches keep the server waiting.
+    /// A few submits fill one trip while the other is in flight. Claims and large batches keep the server busy.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Submit { batch, .. } => batch.len() >= MANY_ITEMS,
@@ -78,7 +79,7 @@ impl server::Request for Request {
         }
     }
 
-    /// The ends of runs go with the claim for the slots that they free.
+    /// The ends of runs share a trip with the claim for the slots that they free.
     fn waits_for_company(&self) -> bool {
         matches!(self, Self::Settle { before_claim: true, .. })
     }
@@ -93,7 +94,7 @@ impl server::Request for Request {
         }
     }
 
-    /// The end of a run is sent even if its caller went away.
+    /// The end of a run is sent even if its caller has gone.
     fn is_withdrawn(&self) -> bool {
         match self {
             Self::Submit { reply, .. } => reply.is_closed(),
@@ -178,7 +179,7 @@ impl Taker for Remote {
 }
 
 impl Remote {
-    /// Carries out what is overdue, unless some process did within the last second.
+    /// Carries out what is overdue, unless another process did so within the last second.
     pub(super) async fn sweep_once(&self) -> Result<()> {
         self.home.told_next(Reply::read(self.sweep_trip().await?)?.next);
         Ok(())
@@ -209,11 +210,12 @@ impl Remote {
                 Request::Submit { batch, reply } => {
                     let accepted = submitted[index].take().expect("each submit has its step");
                     if settling && matches!(accepted, Accepted::Full { .. }) && !reply.is_closed() {
-                        // What is overdue takes the room that these jobs want.
+                        // Overdue jobs take up the room that these jobs need, so repeat the submit after they are
+                        // gone.
                         self.submit(Request::Submit { batch, reply });
                         continue;
                     }
-                    // A caller that went away needs no answer.
+                    // A caller that has gone needs no answer.
                     let _ = reply.send(Ok(accepted));
                 }
                 Request::Settle { reply, .. } => {
@@ -247,15 +249,15 @@ impl Remote {
         settling: bool,
     ) {
         if settling && claimed.runs.is_empty() && claim.max > 0 && !reply.is_closed() {
-            // What is overdue stood between this claim and a job that can be started.
+            // Overdue transitions stood between this claim and a job that can be started.
             return self.submit(Request::Claim { claim, reply });
         }
         if settling && claimed.runs.len() < claim.max {
-            // Nobody was parked: whoever waits looks again at once.
+            // The process was not parked, so its waiters claim again at once.
             claimed.next = Some(0);
         }
         if let Err(Ok(claimed)) = reply.send(Ok(claimed)) {
-            // The claim was dropped while it was under way.
+            // The claim was dropped while it was in flight.
             let release = |run: Run| Settle { id: run.id, fence: run.fence, progress: None, action: Action::Release };
             let settles: Vec<_> = claimed.runs.into_iter().map(release).collect();
             if !settles.is_empty() {

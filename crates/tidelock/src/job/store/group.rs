@@ -1,4 +1,4 @@
-//! Groups that read the events of a job: what is asked, and what becomes of it.
+//! Groups that read the events of a job: requests and outcomes.
 
 use std::sync::Arc;
 
@@ -6,48 +6,50 @@ use serde::{Deserialize, Serialize};
 
 use super::EventView;
 
-/// Groups that the events of one job may have.
+/// How many groups may read the events of one job.
 pub(crate) const MAX_GROUPS: usize = 100;
-/// Events that a group may have handed out without a commit; with so many it takes no new one.
+/// How many events a group may hold without a commit. At this number it takes no new ones.
 pub(crate) const MAX_OPEN: usize = 1_000;
-/// The most that one take asks for: answers are remembered for a while, in case they are lost.
+/// The most that one take may ask for. It is small because answers are remembered for a while, in case a reply is
+/// lost.
 pub(crate) const MAX_GROUP_TAKE: usize = 16;
 
-/// A wish for events of a job on behalf of a group.
+/// A request for events of a job on behalf of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GroupTake {
     /// The job.
     pub(crate) id: u64,
-    /// Made if it does not exist: it begins at the first event that is kept.
+    /// Created if it does not exist: it begins at the first event that is kept.
     pub(crate) group: Arc<str>,
-    /// At most so many, a gap counted: 1..=[`MAX_GROUP_TAKE`].
+    /// At most this many, including a gap: 1..=[`MAX_GROUP_TAKE`].
     pub(crate) max: usize,
     pub(crate) lease: u64,
-    /// If fewer than `max` were there and more may come, note that this process wants to hear of the job.
+    /// If there are fewer than `max` and more may come, register this process for news of the job.
     pub(crate) park: bool,
 }
 
-/// What it gave.
+/// The result of a take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GroupTaken {
-    /// Comes before the events.
+    /// Precedes the events.
     pub(crate) gap: Option<Lost>,
     pub(crate) events: Vec<HandedEvent>,
-    /// Of a take that parked: something comes back at this instant of this process's clock.
+    /// If the take parked: take again at this instant of this process's clock, because an event will be available
+    /// again.
     pub(crate) next: Option<u64>,
-    /// Nothing comes any more: the job is not there, or has ended and the group has committed all.
+    /// Nothing will come any more: there is no such job, or it has ended and the group has committed everything.
     pub(crate) ended: bool,
-    /// There is no room for one more group; nothing was done.
+    /// There is no room for another group; nothing was done.
     pub(crate) full: bool,
 }
 
-/// Events that went before the group had committed them.
+/// Events that were dropped before the group had committed them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lost {
-    /// The place before the first of them, and the one behind the last.
+    /// The position before the first of them, and the one after the last.
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// How many; those between them that were committed, or are held, are not among them.
+    /// How many there are, without those in between that were committed or are held.
     pub(crate) missed: u64,
 }
 
@@ -56,11 +58,11 @@ pub(crate) struct Lost {
 pub(crate) struct HandedEvent {
     /// Its number in the job.
     pub(crate) number: u64,
-    /// Of the series of the object's runs.
+    /// From the series of the object's runs.
     pub(crate) fence: u64,
     pub(crate) attempt: u64,
     pub(crate) event: EventView,
-    /// The job has ended with it.
+    /// Whether the job ended with this event.
     pub(crate) is_last: bool,
 }
 
@@ -74,16 +76,16 @@ pub(crate) struct GroupSettle {
     pub(crate) action: GroupAction,
 }
 
-/// What is done with an event.
+/// An action on an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum GroupAction {
     Commit,
-    /// Handed out again, so long after now at the earliest. `unused`: the attempt does not count.
+    /// Hand it out again, `delay` from now at the earliest. `unused`: the attempt does not count.
     Return {
         delay: u64,
         unused: bool,
     },
-    /// The lease ends so long after now.
+    /// The lease ends this long after now.
     Touch {
         lease: u64,
     },

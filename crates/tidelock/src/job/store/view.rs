@@ -1,4 +1,4 @@
-//! Questions, and what is shown of jobs.
+//! Queries on jobs, and their results.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Content, FailureCode, JobFilter, JobState, PauseView, Rules};
 
-/// A question.
+/// A query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Look {
     Stats,
@@ -18,20 +18,20 @@ pub(crate) enum Look {
         limit: usize,
         after: Option<String>,
     },
-    /// How the job ended. `park`: if it has not, note in the same step that this process wants to hear of its end.
+    /// How the job ended. `park`: if it has not, register this process, in the same step, for news of its end.
     Join {
         id: u64,
         park: bool,
     },
-    /// Events of a job behind a place, at most `max`. `park`: if there is none and the job has not ended, note in the same
-    /// step that this process wants to hear of the next.
+    /// Events of a job after a position, at most `max`. `park`: if there are none and the job has not ended, register
+    /// this process, in the same step, for news of the next.
     Events {
         id: u64,
         after: u64,
         max: usize,
         park: bool,
     },
-    /// Where a job's events begin and end.
+    /// The positions at which a job's events begin and end.
     Places {
         id: u64,
     },
@@ -42,30 +42,30 @@ pub(crate) enum Look {
     },
 }
 
-/// An answer.
+/// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum View {
     Stats(StatsView),
     Job(Option<Box<JobView>>),
-    /// Jobs without input and result, and where the next page begins.
+    /// Jobs without input and result, and the cursor of the next page.
     Jobs(Vec<JobView>, Option<String>),
     Joined(Option<Box<EndView>>),
     Events(EventsView),
-    /// Of a job that is there: the places before its first and behind its last event.
+    /// The positions before the first and after the last event; `None` if there is no such job.
     Places(Option<(u64, u64)>),
-    /// Step ids and values in the order in which they were stored; `None`: the run is over.
+    /// Step ids and values in the order in which they were stored; `None` if the run is over.
     Memos(Option<Vec<(Arc<str>, Vec<u8>)>>),
 }
 
-/// How a job stands for somebody who joins it.
+/// The state of a job for a caller that joins it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EndView {
     pub(crate) state: JobState,
-    /// Of a completed one.
+    /// Only if it completed.
     pub(crate) result: Option<Vec<u8>>,
-    /// Of a failed or timed out one.
+    /// Only if it failed or timed out.
     pub(crate) failure: Option<FailureView>,
-    /// Of a cancelled one.
+    /// Only if it was cancelled.
     pub(crate) reason: Option<Arc<str>>,
 }
 
@@ -78,12 +78,12 @@ pub(crate) struct FailureView {
     pub(crate) at: u64,
 }
 
-/// A job as it is now.
+/// A job at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JobView {
     pub(crate) id: u64,
     pub(crate) state: JobState,
-    /// Submitted, and waiting for another job of its ordering key.
+    /// Submitted, but waiting for another job of its ordering key.
     pub(crate) blocked: bool,
     pub(crate) priority: u8,
     pub(crate) attempt: u64,
@@ -91,32 +91,32 @@ pub(crate) struct JobView {
     pub(crate) crashes: u32,
     pub(crate) reschedules: u32,
     pub(crate) submitted_at: u64,
-    /// Its present due time.
+    /// Its current due time.
     pub(crate) due: u64,
-    /// Of the last run.
+    /// Start of the last run.
     pub(crate) started_at: Option<u64>,
     pub(crate) finished_at: Option<u64>,
-    /// When it ends unless it is started before.
+    /// When it expires unless it is started before.
     pub(crate) expires_at: Option<u64>,
-    /// Until when an ended one is kept.
+    /// For an ended job: when its record is removed.
     pub(crate) kept_until: Option<u64>,
     pub(crate) key: Option<Arc<str>>,
     pub(crate) lease: Option<LeaseView>,
-    /// Of the last run; 0 before the first.
+    /// Fence of the last run; 0 before the first.
     pub(crate) fence: u64,
     pub(crate) rules: Rules,
     pub(crate) memos: u64,
     pub(crate) progress: Option<Vec<u8>>,
-    /// The last ones, oldest first. In a listing: only the last.
+    /// The last ones, oldest first. A listing shows only the last one.
     pub(crate) last_failures: Vec<FailureView>,
-    /// Of a cancelled one.
+    /// Only if it was cancelled.
     pub(crate) reason: Option<Arc<str>>,
-    /// In a listing: without the input.
+    /// Without the input in a listing.
     pub(crate) content: Content,
     pub(crate) result: Option<Vec<u8>>,
 }
 
-/// Who runs a job.
+/// The holder of a running job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LeaseView {
     pub(crate) worker: Arc<str>,
@@ -135,13 +135,13 @@ pub(crate) struct StatsView {
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
     pub(crate) timed_out: u64,
-    /// Age of the oldest job that could be started, from its standing time.
+    /// Age of the oldest job that can be started, from its standing time.
     pub(crate) oldest_ready_age: Option<u64>,
     /// The earliest instant at which a delayed job is due or expires.
     pub(crate) next_due: Option<u64>,
     pub(crate) paused: Option<PauseView>,
     pub(crate) totals: Totals,
-    /// More is overdue than one look carries out.
+    /// More is overdue than one query carries out.
     pub(crate) settling: bool,
 }
 
@@ -167,16 +167,16 @@ pub struct Totals {
     pub stale: u64,
 }
 
-/// Events behind a place.
+/// Events after a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EventsView {
     /// There is no such job.
     pub(crate) absent: bool,
-    /// So many events behind the place are gone.
+    /// How many events after the position are no longer kept.
     pub(crate) missed: u64,
-    /// Each with its number: they count from 1 in a job.
+    /// Each with its number, counted from 1 within a job.
     pub(crate) events: Vec<(u64, EventView)>,
-    /// The last event there is, is among those up to the last shown, and the job has ended.
+    /// Whether the job has ended and no events follow those shown.
     pub(crate) ended: bool,
 }
 

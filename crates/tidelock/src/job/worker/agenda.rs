@@ -1,4 +1,4 @@
-//! What is to be done for the runs of a worker by time: one list in order of time, and one task that nothing holds up.
+//! Timed work for the runs of a worker: one list ordered by time, and one task that no handler delays.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 use crate::job::held::Held;
 use crate::time::{SECOND, Tick};
 
-/// The runs of a worker by the instant at which something is to be done for them.
+/// The runs of a worker by the instant of their next timed work.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     entries: Mutex<Entries>,
-    /// Something is to be done sooner than the task sleeps.
+    /// Wakes the task for an instant that is sooner than the one that it sleeps until.
     sooner: Notify,
 }
 
@@ -20,14 +20,14 @@ pub(crate) struct Agenda {
 struct Entries {
     /// By instant and fence.
     by_time: BTreeMap<(Tick, u64), Arc<Held>>,
-    /// Until when the task sleeps; `None`: until it is told.
+    /// The instant until which the task sleeps; `None` if it waits for a notification.
     asleep_until: Option<Tick>,
-    /// Nothing was noted while the task slept.
+    /// Nothing was added while the task slept.
     quiet: bool,
 }
 
 impl Agenda {
-    /// Moves a run from one instant to another; `None` is off the list.
+    /// Moves a run from one instant to another; `None` means not on the list.
     pub(crate) fn note(&self, held: &Arc<Held>, from: Option<Tick>, to: Option<Tick>) {
         let fence = held.run.fence;
         let mut entries = self.lock();
@@ -44,9 +44,9 @@ impl Agenda {
         }
     }
 
-    /// When something is to be done next, for a task that sleeps until then. While leases are to be proven that is within a
-    /// second of `now`, because timers stand still while a machine sleeps. With nothing on the list it is so once more: a worker
-    /// of short runs would have to wake the task for each of them.
+    /// The instant until which the task should sleep. While there are leases to prove, that is within a second of
+    /// `now`, because timers stop while a machine sleeps. After the list has become empty, one more such second
+    /// follows: otherwise a worker of short runs would have to wake the task for each of them.
     pub(super) fn next(&self, now: Tick) -> Option<Tick> {
         let mut entries = self.lock();
         let next = match entries.by_time.first_key_value() {
@@ -59,12 +59,12 @@ impl Agenda {
         next
     }
 
-    /// Resolves when something is to be done sooner than [`next`](Self::next) said.
+    /// Resolves when something is due sooner than [`next`](Self::next) returned.
     pub(super) async fn sooner(&self) {
         self.sooner.notified().await;
     }
 
-    /// The runs for which something is to be done at `now`.
+    /// The runs with work due at `now`.
     pub(super) fn due(&self, now: Tick) -> Vec<Arc<Held>> {
         let entries = self.lock();
         entries.by_time.range(..=(now, u64::MAX)).map(|(_, held)| Arc::clone(held)).collect()

@@ -1,4 +1,4 @@
-//! The engine of a worker: the one task that asks for runs, starts them, settles them, and brings the worker to its end.
+//! The engine of a worker: the one task that claims runs, starts them, settles them, and ends the worker.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,29 +17,29 @@ use crate::job::store::{MAX_BATCH, MAX_BYTES, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
 use crate::runtime::{self, BoxFuture};
 
-/// Requests of one kind under way at once: while one is answered, the next is on its way.
+/// Requests of one kind in flight at once: while one is being answered, the next is on its way.
 const FLIGHTS: usize = 2;
-/// Fewer runs than that are not worth a trip of their own.
+/// Fewer runs than this are not worth a separate trip.
 const SHARE: usize = 16;
 
-/// Settles that have their answers.
+/// Settles that were answered.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
-/// How many were asked for, and what came.
+/// How many runs were requested, and what came.
 type Came = (usize, Result<Claims>);
 
 pub(super) struct Engine {
     shared: Arc<Shared>,
     asks: FuturesUnordered<BoxFuture<'static, Came>>,
-    /// Runs that were asked for and did not come yet.
+    /// Runs that were requested and have not come yet.
     awaited: usize,
-    /// Runs that were asked for, up to those that have been started.
+    /// Runs that were requested and have not been started yet.
     asked: usize,
     /// When a run that waits for a slot may have waited for too long.
     impatience: Option<BoxFuture<'static, ()>>,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
-    /// How many are in them.
+    /// The number of settles in flight.
     sent: usize,
-    /// Some of them may still wait for a claim to go with.
+    /// Whether some of them may still wait for a claim to share its trip.
     departing: bool,
     ending: Ending,
     stopping: bool,
@@ -88,7 +88,7 @@ impl Engine {
                 // Handlers that are about to end share the trip.
                 runtime::yield_now().await;
             }
-            // What has ended, and the claim for the slots that this frees, travel together.
+            // The settles and the claim for the slots that they free go together.
             self.settle();
             self.ask();
             self.watch_waiting();
@@ -101,14 +101,14 @@ impl Engine {
                 Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
                 Some(came) = self.asks.next(), if !self.asks.is_empty() => self.came(came),
                 () = shared.changed.notified() => {}
-                // Also of one that is stopping already: there may be less time.
+                // Also for a worker that is stopping already: a shutdown may leave less time.
                 () = &mut closing => shared.stopping.give(),
                 over = self.ending.over() => match over {
                     Over::Grace => shared.abort(),
                     Over::LetGo => shared.give_up(),
                     Over::LastWords => break,
                 },
-                // By now the requests that were made above have been polled.
+                // By now the requests made above have been polled.
                 () = std::future::ready(()), if self.departing => {
                     self.departing = false;
                     shared.store.depart(&site.address);
@@ -123,7 +123,7 @@ impl Engine {
         JobWorkerReport { left: self.left() as u64, ..report }
     }
 
-    /// Runs that are going on, left to be settled, or on the way to it.
+    /// The number of runs in progress, waiting to be settled, or being settled.
     fn left(&self) -> usize {
         self.sent + self.shared.left()
     }
@@ -166,14 +166,14 @@ impl Engine {
                 }
             }
             Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
-            // Told by a wait that ended while the servers were away: the stop signal was given.
+            // A wait that ended while the servers were unreachable fails like this; the stop signal was given.
             Err(_) if self.stopping || self.shared.stopping.is_given() => {}
             Err(error) => self.fail(error),
         }
     }
 
-    /// Starts handlers of claimed runs, each as a task of its own, of half as many as may run at once: where they end soon,
-    /// their trip is under way while the others run.
+    /// Starts handlers of claimed runs, each as a separate task. It starts half as many as may run at once: if those
+    /// end soon, their trip is in flight while the others run.
     fn begin(&mut self) {
         let half = self.shared.plan.concurrency.div_ceil(FLIGHTS).max(SHARE);
         let Some(claims) = self.shared.next(half) else { return };
@@ -183,7 +183,7 @@ impl Engine {
         let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
         for claimed in runs {
             let Some(beginning) = shared.begin(claimed, asked) else { continue };
-            // Where there is no runtime any more, the task is dropped and its slot gives the run back.
+            // If the runtime is gone, the task is dropped and its slot gives the run back.
             shared.site().world.spawner.spawn(run::run(Arc::clone(shared), beginning));
         }
     }
@@ -230,7 +230,7 @@ impl Engine {
         }
     }
 
-    /// The stop signal: nothing more is started, and the handlers are told.
+    /// The stop signal: nothing more is started, and the handlers are notified.
     fn stop(&mut self) {
         self.stopping = true;
         self.shared.tell_shutdown();
@@ -245,7 +245,7 @@ impl Engine {
     }
 }
 
-/// Settles, and keeps trying while waiting may help and any of the leases can still be proven.
+/// Settles. Retries while the error may pass and any of the leases can still be proven.
 async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<Vec<Settled>> {
     let settles = || batch.iter().map(|finished| finished.settle.clone()).collect::<Vec<Settle>>();
     let jobs = &shared.site().address;

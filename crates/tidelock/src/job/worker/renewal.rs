@@ -1,6 +1,6 @@
-//! What happens to runs by time: leases renewed, timeouts and lost leases told, progress sent.
+//! Timed work for runs: renewing leases, reporting timeouts and lost leases, sending progress.
 //!
-//! One task per worker does it for all of its runs, whatever their handlers do.
+//! One task per worker does this for all of its runs, whatever their handlers do.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::proof::{Moment, Proof};
 use crate::runtime::{BoxFuture, or_never};
 use crate::time::TEN_YEARS;
 
-/// The task.
+/// Starts the task.
 pub(super) fn start(site: &Arc<Site>, store: &Arc<dyn JobStore>, agenda: &Arc<Agenda>) -> Companion {
     let keeper = Keeper {
         site: Arc::clone(site),
@@ -29,7 +29,7 @@ pub(super) fn start(site: &Arc<Site>, store: &Arc<dyn JobStore>, agenda: &Arc<Ag
     Companion::start(&site.world.spawner, keeper.run())
 }
 
-/// What was sent for runs, when, and what came of it.
+/// What was sent for runs, when, and the answer.
 struct Landed {
     asked: Moment,
     sent: Vec<(Arc<Held>, Settle)>,
@@ -40,9 +40,9 @@ struct Keeper {
     site: Arc<Site>,
     store: Arc<dyn JobStore>,
     agenda: Arc<Agenda>,
-    /// When it looked last.
+    /// When it last checked.
     looked: Moment,
-    /// Never waited for alone: other runs have their instants meanwhile.
+    /// Polled together with the timer, because other runs have timed work meanwhile.
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
 }
 
@@ -68,12 +68,12 @@ impl Keeper {
         let slept = Proof::new(self.looked, TEN_YEARS).left(now).is_zero();
         self.looked = now;
         if slept {
-            // No lease from before is proven.
+            // No earlier lease can be proven any more.
             self.agenda.all().into_iter().for_each(|held| held.look(now));
         }
         let mut sent = settles(self.agenda.due(now.tick), now, false);
         if sent.iter().any(|(_, settle)| settle.action == Action::Renew) {
-            // Renewals that are due soon go along, so that they meet from here on.
+            // Renewals that are due soon are sent along, so that from here on they go together.
             sent.extend(settles(self.agenda.all(), now, true));
         }
         while !sent.is_empty() {

@@ -59,7 +59,7 @@ impl Report for JobWorkerReport {
 }
 
 impl JobWorkerStats {
-    /// Counts what became of a run.
+    /// Counts the outcome of a run.
     pub(super) fn count(&mut self, counter: Measure) {
         let field = match counter {
             Measure::Stale => &mut self.stale,
@@ -77,7 +77,7 @@ impl JobWorkerStats {
     }
 }
 
-/// What the outcome of the settle that ended a run is counted as.
+/// The counter for the outcome of the settle that ended a run.
 pub(super) fn counted_as(action: &Action, settled: Settled) -> Measure {
     match (settled, action) {
         (Settled::Stale | Settled::Cancelled, _) => Measure::Stale,

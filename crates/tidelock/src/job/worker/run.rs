@@ -1,4 +1,4 @@
-//! One run: its handler in a task of its own, and what follows from how it ended.
+//! One run: its handler in a separate task, and what follows from its outcome.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -19,15 +19,15 @@ use crate::job::observe::{self, Ended};
 use crate::job::stop::StopReason;
 use crate::job::store::{Action, FailureCode};
 
-/// What a handler has come to.
+/// The outcome of a handler.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The encoded result.
     Done(Vec<u8>),
     Failed(JobError),
-    /// What the panic said.
+    /// The message of the panic.
     Panicked(String),
-    /// The input is no value of the worker's type.
+    /// The input does not decode to the worker's type.
     Undecodable(Error),
     /// The result cannot be encoded, or is too large.
     Unencodable(Error),
@@ -36,7 +36,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Why it is a failure, if it is one.
+    /// The reason if it is a failure.
     fn why(&self) -> Option<&'static str> {
         match self {
             Self::Done(_) => None,
@@ -49,12 +49,12 @@ impl Outcome {
     }
 }
 
-/// The place of a handler. It is free when the handler's future is gone, however that ended.
+/// The slot of a handler. It is freed when the handler's future is gone, however that ended.
 struct Slot {
     shared: Arc<Shared>,
     held: Arc<Held>,
     outcome: Outcome,
-    /// Of a handler that was begun, if somebody listens.
+    /// The running measurement of a handler that was started, if there is a recorder.
     running: Option<Going>,
 }
 
@@ -68,7 +68,8 @@ impl Drop for Slot {
     }
 }
 
-/// Runs the handler to its end, or until it is to be dropped. Dropped before it was polled, it frees its place, too.
+/// Runs the handler to its end, or until it must be dropped. Frees the slot even if it is dropped before it was
+/// polled.
 pub(super) fn run(shared: Arc<Shared>, Beginning { held, older }: Beginning) -> impl Future<Output = ()> + Send {
     let slot = Slot { shared, held, outcome: Outcome::Dropped, running: None };
     async move {
@@ -81,7 +82,7 @@ pub(super) fn run(shared: Arc<Shared>, Beginning { held, older }: Beginning) -> 
 async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Outcome {
     let span = observe::process_span(held);
     let context = JobContext { held: Arc::clone(held) };
-    // A panic of the handler's closure is one of the handler too.
+    // A panic while the handler's future is created counts as a panic of the handler.
     let handler = async {
         for earlier in older {
             earlier.gone().await;
@@ -89,7 +90,7 @@ async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Out
                 return Outcome::Dropped;
             }
         }
-        // It was cancelled, or lost, before it began.
+        // The run was cancelled, or lost, before it began.
         if matches!(held.stop_reason(), Some(StopReason::Cancelled | StopReason::LeaseLost)) {
             return Outcome::Dropped;
         }
@@ -111,7 +112,7 @@ async fn handle(shared: &Shared, held: &Arc<Held>, older: Vec<Arc<Held>>) -> Out
     outcome
 }
 
-/// How a handler has ended, for those who look; `None`: it was never called.
+/// A handler's outcome for metrics; `None` if it was never called.
 pub(super) fn ended(reason: Option<StopReason>, outcome: &Outcome) -> Option<Ended> {
     Some(match (reason, outcome) {
         (_, Outcome::Undecodable(_)) => return None,
@@ -127,7 +128,7 @@ pub(super) fn ended(reason: Option<StopReason>, outcome: &Outcome) -> Option<End
     })
 }
 
-/// What is to be sent for a run that has ended so; `None`: it was over before.
+/// The action to send for a run with this outcome; `None` if the run was over before.
 pub(super) fn verdict(held: &Held, reason: Option<StopReason>, outcome: Outcome) -> Option<Action> {
     match (reason, outcome) {
         (Some(StopReason::LeaseLost | StopReason::Cancelled), _) => None,
@@ -166,7 +167,7 @@ fn failed(code: FailureCode, message: &str, delay: u64) -> Action {
     Action::Fail { code, message: cut(message, MAX_ERROR), delay }
 }
 
-/// The pause after this failure, by the job's own backoff.
+/// The pause after this failure, by the job's backoff.
 fn backoff(held: &Held) -> u64 {
     held.policy.delay(held.run.failures.saturating_add(1), fastrand::f64())
 }

@@ -1,4 +1,4 @@
-//! A worker in the background, as its owner has it.
+//! A worker in the background, as its owner sees it.
 
 use std::time::Duration;
 

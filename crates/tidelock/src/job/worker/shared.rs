@@ -1,4 +1,4 @@
-//! What the engine and the handlers of a worker share.
+//! The state that the engine and the handlers of a worker share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -31,15 +31,15 @@ pub(super) struct Shared {
     pub(super) agenda: Arc<Agenda>,
     ears: Arc<Ears>,
     state: Mutex<State>,
-    /// Something for the engine to do.
+    /// Wakes the engine.
     pub(super) changed: Notify,
-    /// Start no more.
+    /// The order to start no more.
     pub(super) stopping: StopOrder,
-    /// The engine has ended.
+    /// Given when the engine has ended.
     pub(super) ended: Signal,
 }
 
-/// A run that has ended here, and what is to be sent for it.
+/// A run that has ended in this process, and the settle to send for it.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) held: Arc<Held>,
@@ -55,7 +55,7 @@ struct State {
     /// Runs whose handlers' futures live or wait for that of an earlier run of their job, by job and fence.
     running: BTreeMap<(u64, u64), Arc<Held>>,
     outbox: Vec<Finished>,
-    /// Settles that were sent without success and are being sent again.
+    /// Settles whose first request failed and that are being retried.
     repeated: usize,
     stats: JobWorkerStats,
 }
@@ -192,7 +192,7 @@ impl Shared {
         Held::new(self.site(), &self.store, run, asked, values, &self.agenda)
     }
 
-    /// So many settles are being sent again, or have their answers after that.
+    /// Adjusts the number of settles that are being retried.
     pub(super) fn repeats(&self, settles: isize) {
         let mut state = self.lock();
         state.repeated = state.repeated.saturating_add_signed(settles);
@@ -200,9 +200,10 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    /// A run begins: from here on it is renewed, and told of a cancel; earlier runs of its job are over, and their handlers are
-    /// dropped. `None`: it was claimed so long ago that its lease cannot be proven, and is given back, as the backend may
-    /// still wait for this worker; or a later run of its job came before it.
+    /// A run begins. From here on its lease is renewed and it is told of a cancel. Earlier runs of its job are over,
+    /// and their handlers are dropped. `None` if it was claimed so long ago that its lease cannot be proven: then it
+    /// is given back, because the backend may still consider this worker its holder. `None` also if a later run of
+    /// its job came before it.
     pub(super) fn begin(&self, run: Arc<Run>, asked: Moment) -> Option<Beginning> {
         let held = self.hold(run, asked);
         if held.lease_left().is_zero() {
@@ -235,7 +236,7 @@ impl Shared {
         Some(Beginning { held, older })
     }
 
-    /// A handler's future is gone. `running`: for how long it was there.
+    /// A handler's future is gone. `running` measures how long it ran.
     pub(super) fn finish(&self, held: &Arc<Held>, outcome: Outcome, running: Option<Going>) {
         let Run { id, fence, .. } = *held.run;
         self.ears.forget(fence);
@@ -266,7 +267,7 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    /// The next settles to be sent together.
+    /// The next settles to send together.
     pub(super) fn outgoing(&self, most: usize, most_bytes: usize) -> Vec<Finished> {
         let mut state = self.lock();
         let mut bytes = 0;
@@ -279,7 +280,7 @@ impl Shared {
         state.outbox.drain(..count).collect()
     }
 
-    /// Counts what became of settles, and tells it without the lock.
+    /// Counts the outcomes of settles, and reports them without the lock.
     pub(super) fn settled(&self, batch: &[Finished], settled: &[Settled]) {
         let outcomes = || batch.iter().zip(settled.iter().copied());
         let mut state = self.lock();
@@ -300,14 +301,14 @@ impl Shared {
         }
     }
 
-    /// Drops the handlers that still run; their runs are given back when they are gone.
+    /// Drops the running handlers. Each one's run is given back when its handler is gone.
     pub(super) fn abort(&self) {
         for held in self.running() {
             held.drop_now();
         }
     }
 
-    /// Gives back the runs of handlers that could not be dropped.
+    /// Gives back the runs of handlers that could not be dropped in time.
     pub(super) fn give_up(&self) {
         let running = std::mem::take(&mut self.lock().running);
         for held in running.into_values() {
@@ -324,7 +325,7 @@ impl Shared {
         self.lock().running.values().cloned().collect()
     }
 
-    /// Whether a run has ended beside others that may end as soon.
+    /// Whether a run has ended while others, which may end soon, are still running.
     pub(super) fn are_ending(&self) -> bool {
         let state = self.lock();
         !state.outbox.is_empty() && !state.running.is_empty()
@@ -353,7 +354,7 @@ fn size(settle: &Settle) -> usize {
         Action::Fail { message, .. } => message.len(),
         _ => 0,
     };
-    // At least 1, so that the first is told from the others.
+    // At least 1, because 0 marks the first settle of a batch.
     action + settle.progress.as_ref().map_or(1, |progress| progress.len().max(1))
 }
 
@@ -371,7 +372,7 @@ impl Control<JobWorkerStats> for Shared {
 }
 
 impl GiveBack for Shared {
-    /// The grace of a shutdown is over: the engine gives back what is left and ends.
+    /// The grace of a shutdown is over: the engine gives back the rest and ends.
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             self.stop(Some(Duration::ZERO));
@@ -386,11 +387,11 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Tells the log what became of a run that did not succeed.
+/// Logs the outcome for runs that did not succeed.
 fn report(Finished { held, settle }: &Finished, settled: Settled) {
     match (settled, &settle.action) {
         (Settled::Stale, _) => observe::stale(held),
-        // It was reported when it was found out.
+        // This was reported when decoding failed.
         (_, Action::Fail { code: FailureCode::Undecodable, .. }) => {}
         (Settled::Ended(_), Action::Fail { message, .. }) => observe::ended(held, message),
         (Settled::Returned { .. }, Action::Fail { message, .. }) => observe::returned(held, message),

@@ -1,4 +1,4 @@
-//! An event in the hands of a reader.
+//! An event held by a reader.
 
 use std::fmt;
 use std::ops::Deref;

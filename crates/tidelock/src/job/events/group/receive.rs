@@ -1,4 +1,4 @@
-//! Receiving the events of a job in a group: one, what is there now, a stream.
+//! Receiving the events of a job in a group: one event, what is deliverable now, or a stream.
 
 use std::fmt;
 use std::future::Future;

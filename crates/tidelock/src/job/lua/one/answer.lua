@@ -2,7 +2,7 @@
 -- short texts.
       local after = '\0\0\0\0\0\0\0\0'
       if keeps then
-        -- As `next_start`: the first of what is delayed or running.
+        -- Like `next_start`: the first of what is delayed or running.
         local due = call('ZRANGE', KEYS[8], '0', '0', 'WITHSCORES')[2] or 'inf'
         local lapse = call('ZRANGE', KEYS[9], '0', '0', 'WITHSCORES')[2] or 'inf'
         told = math.min(tonumber(due) or math.huge, tonumber(lapse) or math.huge)

@@ -7,7 +7,7 @@ local at, last = 3, #ARGV
 local count = ARGV[at] == 'plain' and tonumber(ARGV[at + 1]) or 0
 local submits = count > 0 and count <= 1000 and last == at + 4 + count
 local ends = ARGV[at] == 'complete' and #ARGV[at + 1] == 16 and (last == at + 2 or last == at + 7)
--- Where the claim stands.
+-- Where the claim begins.
 local claim_at = ends and at + 3 or at
 local claims = last == claim_at + 4 and ARGV[claim_at] == 'claim'
 if submits or claims or (ends and last == at + 2) then
@@ -24,8 +24,8 @@ if submits or claims or (ends and last == at + 2) then
     local now_bytes = pack('>I6', now)
     -- The first job that is submitted or the one that starts, and the one that ends.
     local id, state, input, fence, ended, ended_state, kept_until
-    -- The earliest deadline that this step adds, the latest instant at which what it writes is over, and the first at
-    -- which something becomes deliverable by it.
+    -- The earliest deadline that this step adds, the latest instant at which something that it writes ends, and the
+    -- first at which something becomes deliverable because of it.
     local expiry, forgotten, soonest
     local starts, process, parks = false, ARGV[last], false
     if claims then

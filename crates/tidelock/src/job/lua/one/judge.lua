@@ -3,7 +3,7 @@
     if plain and not submits then
       local value
       if starts then
-        -- Looked at here and taken when all is judged: what is not plain stays in the line.
+        -- Only read here, and taken once everything is judged: a job that is not plain stays in the line.
         local head = ready == in_line and call('LINDEX', KEYS[2], '0')
         plain = head and true
         id = head and sub(head, 9)
@@ -31,7 +31,7 @@
       if plain and ends then
         local event, closed, rules, worker, note = unpack_bytes('>I4I4I4I2I2', value, 70)
         local size = 85 + rules + worker + note
-        -- Of events there may be so many that one more is not too much.
+        -- There may be so many events that one more does not make the tail too long.
         plain = #value <= size + 1024 - 7
         kept_until = now + unpack_bytes('>I6', value, 118)
         ended_state = 'C' .. sub(value, 2, 2) .. '\1' .. sub(value, 4, 35) .. now_bytes .. sub(value, 42, 69)

@@ -9,7 +9,7 @@
       standing = now > standing and now or standing
       last_id = last_id < now_us and now_us or last_id + 1
       id = pack('>I8', last_id)
-      -- Between its times and the number of its last event stand 48 zeros.
+      -- Between its times and the number of its last event there are 48 zeros.
       state = 'p\0\0' .. pack('>I6I6I6', standing, standing, now)
         .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         .. pack('>I4I4I4I2I2', 1, 0, #rules, 0, 0) .. rules .. 's' .. now_bytes

@@ -1,4 +1,4 @@
-//! What is accepted, in which order it goes, and what is left of it.
+//! Accepting jobs: which are accepted, their order, and what remains of them.
 
 use super::*;
 
