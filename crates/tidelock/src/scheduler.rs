@@ -122,7 +122,7 @@ pub struct Scheduler {
     core: Arc<Core>,
 }
 
-/// What clones of a handle share.
+/// The state that clones of a handle share.
 pub(crate) struct Core {
     site: Arc<Site>,
     options: Options,
@@ -145,12 +145,12 @@ impl Core {
         Self { site, options, handlers, targets, watcher, observer, instance: Instance::default() }
     }
 
-    /// Counts what happened, and tells the observer.
+    /// Counts what happened, and notifies the observer.
     fn tell(&self, what: Happening) {
         self.watcher.tell(self.site.world.clock.now(), what);
     }
 
-    /// The runs of a handler.
+    /// The job of a handler's runs.
     fn runs(&self, handler: &str) -> Job<Raw, ()> {
         let address = self.site.address.part(handler);
         JobBuilder::within(&self.site.world, address).handle()
@@ -244,13 +244,13 @@ impl Scheduler {
         self.core.watcher.snapshot()
     }
 
-    /// Targets of these names have come: what waits for them is due again.
+    /// Targets with these names have appeared: schedules that wait for them are due again.
     #[cfg(target_family = "wasm")]
     pub(crate) fn appeared(&self, targets: Vec<Arc<str>>) {
         let site = &self.core.site;
-        // In a page it is done with the call.
+        // In a page, the change is done when the call returns.
         drop(site.store().change(&site.address, store::Change::Appeared { targets }));
-        // What was planned and could not be handed over is looked at with the next beat.
+        // Planned slots that could not be handed over are tried again with the next beat.
         site.wake();
     }
 

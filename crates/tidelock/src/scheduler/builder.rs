@@ -1,4 +1,4 @@
-//! Defining a scheduler.
+//! Building a scheduler.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::runtime::Listener;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, HOUR, MINUTE, SECOND, TEN_YEARS, whole_millis};
 
-/// Events that may wait for an observer.
+/// How many events may wait for an observer.
 const OBSERVER_ROOM: usize = 1_024;
 
 /// The options of a handle, checked. Numbers without a unit are milliseconds.
@@ -46,7 +46,7 @@ pub(super) struct Options {
 /// Starts a worker for the runs of a handler at an address.
 pub(super) type Start = Arc<dyn Fn(&Arc<World>, &Address, &Options) -> RunningJobWorker + Send + Sync>;
 
-/// The handlers that a handle brings, each with a name of its own.
+/// The handlers of a handle, each with its own name.
 pub(super) type Handlers = Vec<(Arc<str>, Start)>;
 
 /// Defines a scheduler: options with defaults, checked by [`build`](SchedulerBuilder::build).
@@ -242,7 +242,7 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Schedules that name a handler are run by calling these.
+    /// The functions that run schedules with a handler.
     #[cfg(target_family = "wasm")]
     pub(crate) fn targets(mut self, targets: Arc<dyn crate::web::Targets>) -> Self {
         self.targets = Targets::of(targets);

@@ -1,4 +1,4 @@
-//! Which of the slots that are due are run, which were missed, and which slot is next.
+//! Decides which due slots are run, which were missed, and which slot is next.
 
 use super::schedule::Misfire;
 use super::store::{Next, PlannedSlot};
@@ -7,21 +7,22 @@ use super::timing::{Timing, Whose};
 /// Missed slots are counted up to this number.
 pub(crate) const COUNTED: u64 = 10_000;
 
-/// What judges late slots.
+/// The policies for late slots.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// A slot decided less than this after it was due is on time; 0: one decided in the millisecond in which it is due.
+    /// A slot decided less than this after it was due is on time. With 0, it must be decided in the millisecond in
+    /// which it is due.
     pub(crate) tolerance: u64,
     pub(crate) misfire: Misfire,
     pub(crate) max_catch_up_runs: u64,
 }
 
-/// What is decided of a schedule.
+/// The decision on a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
     /// The slots to run, in order.
     pub(crate) slots: Vec<PlannedSlot>,
-    /// Slots that were missed and are not run, up to [`COUNTED`].
+    /// How many slots were missed and are not run, up to [`COUNTED`].
     pub(crate) missed: u64,
     /// The first slot that is not due yet.
     pub(crate) next: Option<Next>,
@@ -29,8 +30,9 @@ pub(crate) struct Decision {
 
 /// Decides the slots from `expected` on that are due at `now`.
 ///
-/// It goes backwards from the last one that is due, so a long outage costs no more than what can be run or counted. When a slot
-/// is due is computed for those that may run: each before a late one is late, too, as it is due before that.
+/// It goes backwards from the last slot that is due, so a long outage costs no more than what can be run or counted.
+/// The due instant is only computed for slots that may run. Every slot before a late one is late, too, because it was
+/// due earlier.
 pub(crate) fn decide(timing: &Timing, whose: Whose<'_>, expected: u64, now: u64, terms: Terms) -> Decision {
     let last_due = last_due(timing, whose, now).filter(|slot| *slot >= expected);
     let after = last_due.map_or_else(|| timing.first_from(expected), |slot| timing.next_after(slot));
@@ -69,13 +71,13 @@ pub(crate) fn decide(timing: &Timing, whose: Whose<'_>, expected: u64, now: u64,
     Decision { slots, missed, next }
 }
 
-/// The last slot that is due. A slot is due before the next one, so it is the last or the one before it.
+/// The last slot that is due. Each slot is due before the next slot, so it is the last slot or the one before it.
 fn last_due(timing: &Timing, whose: Whose<'_>, now: u64) -> Option<u64> {
     let slot = timing.last_before(now.saturating_add(1))?;
     if timing.due(whose, slot) <= now { Some(slot) } else { timing.last_before(slot) }
 }
 
-/// Slots from one backwards.
+/// Iterates over slots backwards.
 struct Backwards<'a> {
     timing: &'a Timing,
     earliest: u64,
@@ -151,7 +153,7 @@ mod tests {
         for misfire in POLICIES {
             let mut expected = at(9, 0, 0);
             for minute in 0..120 {
-                // Decided anywhere within its minute.
+                // Decided at some time within its minute.
                 let now = at(9, minute, minute % 60);
                 let decision = decide(&timing, WHOSE, expected, now, terms(misfire));
                 assert_eq!((slots(&decision), decision.missed), (vec![at(9, minute, 0)], 0), "{misfire:?} {minute}");
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_hour_missed_by_minutes_is_caught_up_once() {
-        // Created 09:59:30, nobody there until 10:05.
+        // Created at 09:59:30, and no leader until 10:05.
         let timing = cron("0 * * * *");
         let decision = decide(&timing, WHOSE, at(10, 0, 0), at(10, 5, 0), terms(Misfire::CatchUpOne));
         let slot = PlannedSlot { slot: at(10, 0, 0), due: at(10, 0, 0), on_time: false };
@@ -193,7 +195,7 @@ mod tests {
         let all = Terms { max_catch_up_runs: 10_000, ..terms(Misfire::CatchUpAll) };
         let all = decide(&timing, WHOSE, 1_000, now, all);
         assert!(before.elapsed() < Duration::from_secs(20), "took {:?}", before.elapsed());
-        // 60 on time: 0 to 59 s ago.
+        // 60 are on time: those of 0 to 59 s ago.
         assert_eq!((one.slots.len(), one.missed), (60, COUNTED));
         assert_eq!((all.slots.len(), all.missed), (10_060, COUNTED));
         assert!(all.slots.windows(2).all(|pair| pair[0].slot + 1_000 == pair[1].slot));

@@ -1,6 +1,7 @@
-//! What is stored of a schedule: in one canonical form, so that equal definitions are equal bytes.
+//! The stored form of a schedule. It is canonical, so that equal definitions are equal bytes.
 //!
-//! The content is a byte that names the form, four bytes with the length of a head, the head in JSON, and the input as it is.
+//! The content consists of a byte for the format, four bytes with the length of the head, the head in JSON, and the
+//! input unchanged.
 
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use super::timing::Timing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::store::{Overlapping, Rules};
 
-/// The form that is written here.
+/// The format that this version writes.
 const FORM: u8 = 1;
 
-/// A schedule, read.
+/// A schedule, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spec {
     pub(crate) timing: Timing,
@@ -26,21 +27,21 @@ pub(crate) struct Spec {
 /// Policies, target, input and meta.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Content {
-    /// How a cron expression was written, for those who look.
+    /// The original text of a cron expression, shown in queries.
     pub(crate) expression: Option<String>,
     pub(crate) misfire: Misfire,
     pub(crate) max_catch_up_runs: Option<u32>,
-    /// `None`: that of the leader.
+    /// `None`: the leader's setting.
     pub(crate) tolerance: Option<u64>,
     pub(crate) overlap: Overlapping,
     pub(crate) target: Target,
-    /// A JSON object, or nothing.
+    /// A JSON object, or empty.
     pub(crate) meta: String,
     #[serde(skip)]
     pub(crate) input: Vec<u8>,
 }
 
-/// What a slot becomes.
+/// The target of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
@@ -59,8 +60,8 @@ impl Spec {
         Definition { timing: self.timing.encode(), content: self.content.encode(), handler }
     }
 
-    /// Reads what is stored. Fails with *incompatible data format* for what this version cannot read, and for a time zone
-    /// that its database does not have.
+    /// Reads a stored definition. Fails with *incompatible data format* if this version cannot read it, or if its
+    /// time zone is not in the time zone database.
     pub(crate) fn read(definition: &Definition) -> Result<Self> {
         let content = Content::read(&definition.content)?;
         let timing = Timing::decode(&definition.timing, content.expression.as_deref())?;
@@ -94,7 +95,7 @@ impl Content {
         Ok(Self { input: input.to_vec(), ..content })
     }
 
-    /// What judges its late slots; `tolerance` is the leader's.
+    /// The policies for its late slots; `tolerance` is the leader's.
     pub(crate) fn terms(&self, tolerance: u64) -> Terms {
         Terms {
             tolerance: self.tolerance.unwrap_or(tolerance),
@@ -132,7 +133,7 @@ mod tests {
         let other = Schedule::cron(" 0  0 * * 0").handler("h", &1).meta("a", &1).meta("b", &2).max_queued(7);
         let [one, other] = [one, other].map(|schedule| spec(schedule.overlap(Overlap::Queue)).unwrap().definition());
         assert_eq!(one, other);
-        // The same slots, written otherwise: another content, not another timing.
+        // The same slots in another notation: the content differs, the timing does not.
         let weekly = spec(Schedule::cron("@weekly").handler("h", &1)).unwrap().definition();
         let sunday = spec(Schedule::cron("0 0 * * SUN").handler("h", &1)).unwrap().definition();
         assert_eq!(weekly.timing, sunday.timing);

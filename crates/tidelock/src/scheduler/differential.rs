@@ -1,4 +1,4 @@
-//! The model against real servers: the same random requests at the same pinned time give the same outcomes.
+//! The model against real servers: the same random requests at the same pinned times must have the same outcomes.
 //!
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
@@ -23,12 +23,12 @@ use crate::time::{ManualClock, Timestamp};
 
 /// Steps over all servers together.
 const STEPS: usize = 100_000;
-/// Steps on one object.
+/// Steps per object.
 const ROUND: usize = 500;
 
 const IDS: [&str; 9] = ["a", "a\u{1}", "a/b", "b", "B", "é", "\u{10ffff}", "z", "zz"];
 const HANDLERS: [&str; 4] = ["h", "h\u{1}", "hh", "é"];
-/// What has to have happened in a run, so that it says something.
+/// What must have happened in a run for it to be meaningful.
 const MUST_HAPPEN: &str = "\
     Decide:true Decide:false Confirm:true Confirm:false Fail:true Fail:false Unserve:true Unserve:false Quarantine:true \
     Quarantine:false Resume:true Resume:false Move:true Move:false Zones:true TriggerDone:true TriggerDone:false \
@@ -52,11 +52,11 @@ struct Run {
     triggers: Vec<TriggerView>,
     letters: Vec<u64>,
     bell: Arc<Bell>,
-    /// How often.
+    /// Outcomes, and how often each occurred.
     happened: BTreeMap<String, usize>,
 }
 
-/// The name of a variant.
+/// The name of an enum variant.
 fn word(value: &impl Debug) -> String {
     format!("{value:?}").trim_start_matches('"').chars().take_while(|c| c.is_alphanumeric()).collect()
 }
@@ -70,14 +70,14 @@ impl Run {
         *self.happened.entry(format!("{}:{}", word(what), word(outcome))).or_default() += 1;
     }
 
-    /// Whoever was to be rung for hears it.
+    /// If the model rings for somebody, waits until the bell of the process rings.
     async fn hear(&mut self, what: &str) {
         if !self.model.take_news().is_empty() {
             *self.happened.entry(format!("{what}:rung")).or_default() += 1;
             let rung = tokio::time::timeout(Duration::from_secs(10), self.bell.rung.notified()).await;
             assert!(rung.is_ok(), "nobody was rung for after {what}");
         }
-        // One that a ring left behind.
+        // Drops a ring left over from before.
         let _ = self.bell.rung.notified().now_or_never();
     }
 
@@ -93,7 +93,7 @@ impl Run {
         self.one_of(of).as_bytes().to_vec()
     }
 
-    /// The schedule of that id as it is.
+    /// The current state of the schedule with this id.
     fn known(&mut self, id: &Arc<str>) -> Option<ScheduleView> {
         let now = self.now();
         match self.model.look(now, &Look::Get { id: Arc::clone(id) }) {
@@ -102,14 +102,14 @@ impl Run {
         }
     }
 
-    /// An id, and how its schedule is: mostly of one that is due.
+    /// An id and its schedule's state, mostly of one that is due.
     fn some_schedule(&mut self) -> (Arc<str>, Option<ScheduleView>) {
         let id = self.one_of(&IDS);
         let known = self.known(&id);
         (id, known)
     }
 
-    /// Mostly one in such a state, if there is any: few are paused, unserved or quarantined at any time.
+    /// Mostly a schedule in such a state, if there is one: few are paused, unserved or quarantined at any time.
     fn some_that_is(&mut self, wanted: impl Fn(&StateView) -> bool) -> (Arc<str>, Option<ScheduleView>) {
         let mut found = self.some_schedule();
         for _ in 0..self.random.usize(..10) {
@@ -125,7 +125,7 @@ impl Run {
         self.some_that_is(|state| matches!(state, StateView::Paused { .. }))
     }
 
-    /// A number, sometimes another one.
+    /// This number, sometimes off by one.
     fn nearly(&mut self, number: u64) -> u64 {
         if self.random.u8(0..12) == 0 { number + 1 - 2 * self.random.u64(0..=1).min(number) } else { number }
     }
@@ -291,7 +291,8 @@ impl Run {
     fn resume(&mut self, history: u64) -> Change {
         let (id, known) = self.some_paused();
         let revision = known.map_or(1, |known| known.revision);
-        // Both are wrong more often than elsewhere, or they would hardly ever be of one that is paused.
+        // Both must be wrong more often than elsewhere. Otherwise wrong values would hardly ever meet a paused
+        // schedule.
         let revision = if self.random.u8(..4) == 0 { revision + 1 } else { revision };
         let guess = match self.guess() {
             guess if self.random.u8(..4) == 0 => Guess { until: guess.from, ..guess },
@@ -300,7 +301,7 @@ impl Run {
         Change::Resume { id, revision, guess, passed: self.random.u64(0..3), history }
     }
 
-    /// Often of the same schedule, so that keys are met again.
+    /// Often uses the same schedule, so that keys are repeated.
     fn trigger(&mut self, id: Arc<str>) -> Change {
         let id = match self.random.u8(..8) {
             0..4 => IDS[0].into(),
@@ -387,7 +388,7 @@ impl Run {
         self.compare(look).await;
     }
 
-    /// Compares an answer; a listing to its end.
+    /// Compares the result of a query; a listing to its end.
     async fn compare(&mut self, mut look: Look) {
         loop {
             let now = self.now();
@@ -423,7 +424,7 @@ impl Run {
         }
     }
 
-    /// Everything that can be seen.
+    /// Compares everything that can be queried.
     async fn compare_all(&mut self) {
         self.compare(Look::List { limit: 3, after: None }).await;
         self.compare(Look::Letters { limit: 3, before: None }).await;
@@ -444,7 +445,7 @@ impl Run {
             _ => {
                 let now = self.clock.now().as_millis();
                 let by = match self.random.u8(0..30) {
-                    // Finished schedules and dead letters go.
+                    // Finished schedules and dead letters are removed.
                     0 => 7 * 86_400_000 - self.random.u64(0..1_000),
                     // Instances are forgotten.
                     1..8 => self.random.u64(10_000..20_000),

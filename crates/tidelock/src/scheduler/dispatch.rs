@@ -1,4 +1,4 @@
-//! From a slot or a trigger to a job: what is submitted, and how often that is tried.
+//! From a slot or a trigger to a job: what is submitted, and how often it is tried.
 
 use std::future::Future;
 use std::pin::pin;
@@ -25,19 +25,19 @@ use crate::time::Timestamp;
 /// A run of a schedule, on its way to its target.
 #[derive(Debug)]
 pub(crate) struct Dispatch<'a> {
-    /// Of the scheduler.
+    /// The scheduler's address.
     pub(crate) scheduler: &'a Address,
     pub(crate) schedule: &'a str,
     /// The revision with which the schedule was created.
     pub(crate) born: u64,
     pub(crate) run: u64,
     pub(crate) content: &'a Content,
-    /// How long the target remembers it, in milliseconds.
+    /// How long the target remembers the series, in milliseconds.
     pub(crate) memory: u64,
     pub(crate) cause: Cause<'a>,
 }
 
-/// Why it is submitted, which is also how the target knows it again.
+/// Why it is submitted. The target also recognises a repeat by this.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cause<'a> {
     Slot {
@@ -49,8 +49,9 @@ pub(crate) enum Cause<'a> {
         key: Option<&'a str>,
         accepted_at: u64,
     },
-    /// A slot out of the dead letters: the target has newer ones by now, so it goes by a key, and by its number only if the
-    /// target remembers that: it may have accepted it although no answer came.
+    /// A slot from the dead letters. The target has seen newer slots by now, so the run is submitted with a key. Its
+    /// slot number only counts if the target still remembers it: the target may have accepted the slot although no
+    /// answer arrived.
     Late {
         slot: PlannedSlot,
         timing_revision: u64,
@@ -58,7 +59,7 @@ pub(crate) enum Cause<'a> {
     },
 }
 
-/// Where the target accepted it, or why not.
+/// The target's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Landed {
     Accepted { job: u64, duplicate: bool },
@@ -79,7 +80,7 @@ impl<'a> Cause<'a> {
 }
 
 impl Dispatch<'_> {
-    /// The object of jobs that it goes to.
+    /// The object of jobs that is the target.
     fn target(&self) -> Address {
         match &self.content.target {
             Target::Job { id, .. } => Address::new(&self.scheduler.tenant, id),
@@ -87,14 +88,14 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Scheduler and schedule as one text. The lengths keep apart what only looks alike.
+    /// Scheduler and schedule as one text. The lengths make it unambiguous.
     fn series(&self) -> String {
         let (scheduler, schedule) = (&self.scheduler.id, self.schedule);
         format!("{}:{scheduler}{}:{schedule}", scheduler.len(), schedule.len())
     }
 
-    /// Whether it is still to be submitted: its schedule was neither paused nor removed, and nobody else has done it. Without
-    /// an answer it is not.
+    /// Whether it must still be submitted: its schedule was neither paused nor removed, and nobody else has submitted
+    /// it. Without an answer from the backend this is false.
     pub(crate) async fn is_awaited(&self, core: &Core) -> bool {
         let look = Look::Awaits { id: self.schedule.into(), born: self.born, run: self.run };
         matches!(core.site.store().look(self.scheduler, look).await, Ok(View::Awaits(true)))
@@ -105,7 +106,7 @@ impl Dispatch<'_> {
         submit(world, &self.target(), self.job(world)).await
     }
 
-    /// What is submitted. The same each time: a repeat is known by it.
+    /// The job to submit. It is the same each time, so that the target recognises a repeat.
     fn job(&self, world: &Arc<World>) -> NewJob {
         let series = self.series();
         let (rules, max_depth) = match &self.content.target {
@@ -163,7 +164,7 @@ impl Dispatch<'_> {
         }
     }
 
-    /// The schedule's own, and what names scheduler, schedule and slot.
+    /// The schedule's own meta, and entries for scheduler, schedule and slot.
     fn meta(&self) -> Vec<u8> {
         let mut meta: Map<String, Json> = serde_json::from_str(&self.content.meta).unwrap_or_default();
         meta.insert("scheduleId".to_owned(), self.schedule.into());
@@ -183,19 +184,19 @@ impl Dispatch<'_> {
     }
 }
 
-/// How often a submit is tried in one go.
+/// How often a submit is tried in one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    /// After the first try.
+    /// Not counting the first try.
     pub(crate) retries: u32,
     pub(crate) backoff: Backoff,
 }
 
-/// How a round went: what came of it, and how many tries were repeats.
+/// The outcome of a round, and the number of retries.
 pub(crate) type Tried = (Result<Landed>, u32);
 
 impl Round {
-    /// Submits; what may be cured by waiting is tried again if `go_on` says so then, until `stop` resolves.
+    /// Submits, and retries errors that may pass as long as `go_on` allows it, until `stop` resolves.
     pub(crate) async fn submit<F: Future<Output = bool>>(
         &self,
         core: &Core,
@@ -248,12 +249,13 @@ async fn submit(world: &Arc<World>, target: &Address, job: NewJob) -> Result<Lan
     }
 }
 
-/// As much of an error as is stored of it. It may say whatever a target said, and a script writes its length in two bytes.
+/// The part of an error that is stored. The text may be arbitrarily long, and a script writes its length in two
+/// bytes.
 pub(crate) fn stored(error: &Error) -> Arc<str> {
     cut(&error.to_string(), MAX_ERROR)
 }
 
-/// The pause after so many failed rounds, in milliseconds.
+/// The pause after this many failed rounds, in milliseconds.
 pub(crate) fn round_delay(rounds: u32, random: f64) -> u64 {
     const ROUNDS: Backoff = Backoff::exponential(Duration::from_secs(1)).max(Duration::from_mins(1)).jitter(0.25);
     crate::time::whole_millis(ROUNDS.delay(rounds, random))
@@ -303,7 +305,7 @@ mod tests {
         let trigger = job("s", "d", Cause::Trigger { key: Some("k"), accepted_at: 5 });
         let late = job("s", "d", Cause::Late { slot: SLOT, timing_revision: 4, missed: 0 });
         assert_eq!(trigger.origin.as_ref().unwrap().slot, None);
-        // A dead letter goes by the key of its run, whatever the target has seen since.
+        // A dead letter uses the key of its run, whatever the target has seen since.
         assert_eq!(trigger.key, late.key);
     }
 
@@ -323,7 +325,7 @@ mod tests {
         let at = |run: u64| PlannedSlot { slot: run * 1_000, due: run * 1_000, on_time: true };
         let in_time = |run| submit(run, Cause::Slot { slot: at(run), timing_revision: 4, missed: 0 });
         let late = |run| submit(run, Cause::Late { slot: at(run), timing_revision: 4, missed: 0 });
-        // The answer to the first is lost, the second never comes to its target, and both are given up.
+        // The answer to the first is lost, the second never reaches its target, and both are given up.
         let (first, _) = in_time(1).await;
         for run in 3..=9 {
             in_time(run).await;

@@ -1,4 +1,4 @@
-//! What those who look are shown.
+//! The results of queries on schedules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -293,7 +293,7 @@ impl std::fmt::Display for DispatchLetterId {
 impl std::str::FromStr for DispatchLetterId {
     type Err = crate::Error;
 
-    /// Reads the decimal text of a number.
+    /// Reads a number from decimal text.
     fn from_str(text: &str) -> crate::Result<Self> {
         check::decimal(text).map(Self).ok_or_else(|| {
             crate::Error::argument(format!("the number of a dead letter is a decimal below 2^53, but this is {text:?}"))

@@ -1,7 +1,7 @@
-//! The running instance of a handle: it is heard of, leads if it may, and runs handlers.
+//! The running instance of a handle: it sends beats, leads if it may, and runs handlers.
 //!
-//! Three tasks: the *pulse* beats and keeps the lease, the *desk* decides and dispatches while the instance leads, and the
-//! one here starts and ends them. The pulse goes on whatever the desk waits for.
+//! It has three tasks: the *pulse* beats and keeps the lease, the *desk* decides and dispatches while the instance
+//! leads, and the task in this file starts and ends the other two. The pulse continues even while the desk waits.
 
 mod desk;
 mod entry;
@@ -36,13 +36,13 @@ pub struct StopReport {
     pub given_back: u64,
 }
 
-/// The instance of a handle, started or not.
+/// The instance of a handle, which may not be started.
 #[derive(Debug, Default)]
 pub(super) struct Instance {
     running: Mutex<Option<Arc<Control>>>,
 }
 
-/// What is known of an instance from outside.
+/// The externally visible state of an instance.
 #[derive(Debug, Default)]
 struct Control {
     stop: watch::Sender<bool>,
@@ -54,9 +54,9 @@ struct Control {
 enum Started {
     #[default]
     Pending,
-    /// It was heard of, or the backend is away.
+    /// The backend has answered a beat, or cannot be reached.
     Yes,
-    /// Waiting does not cure it.
+    /// An error that waiting does not cure.
     No(Error),
 }
 
@@ -69,7 +69,7 @@ impl Instance {
 impl Control {
     async fn ended(&self) -> StopReport {
         let mut ended = self.ended.subscribe();
-        // The sender is in `self`.
+        // The sender lives as long as `self`.
         ended.wait_for(Option::is_some).await.ok().and_then(|report| *report).unwrap_or_default()
     }
 
@@ -86,12 +86,12 @@ impl Control {
     }
 }
 
-/// Starts the instance, unless it is started.
+/// Starts the instance unless it is started already.
 pub(super) async fn start(core: &Arc<Core>) -> Result<()> {
     begin(core).await?.started().await
 }
 
-/// What is known of the instance, which is started unless it is.
+/// The state of the instance, which is started if necessary.
 async fn begin(core: &Arc<Core>) -> Result<Arc<Control>> {
     core.site.check_beginning("start")?;
     loop {
@@ -115,7 +115,7 @@ async fn begin(core: &Arc<Core>) -> Result<Arc<Control>> {
     }
 }
 
-/// Stops the instance, if it is started, and waits for its end.
+/// Stops the instance if it is started, and waits for its end.
 pub(super) async fn stop(core: &Core) -> StopReport {
     let control = core.instance.lock().clone();
     match control {
@@ -127,7 +127,7 @@ pub(super) async fn stop(core: &Core) -> StopReport {
     }
 }
 
-/// Starts it, waits, and stops it.
+/// Starts the instance, waits, and stops it.
 pub(super) async fn run_until(core: &Arc<Core>, until: impl Future<Output = ()>) -> Result<StopReport> {
     let mut until = pin!(until);
     let control = tokio::select! {
@@ -157,14 +157,14 @@ impl Drop for Signal {
     }
 }
 
-/// What the tasks of an instance share.
+/// The state that the tasks of an instance share.
 #[derive(Debug)]
 pub(super) struct Engine {
     core: Arc<Core>,
-    /// Names the instance: new at each start.
+    /// The name of the instance, new at each start.
     name: Arc<str>,
     office: Office,
-    /// What wakes the pulse beside the backend's bell.
+    /// Wakes the pulse, in addition to the backend's bell.
     nudge: Arc<Notify>,
     /// Nothing more is decided.
     closing: watch::Sender<bool>,
@@ -182,7 +182,7 @@ impl Engine {
         reached(&self.closing).await;
     }
 
-    /// Ends a leadership, if it is the present one.
+    /// Ends a leadership if it is the current one.
     fn lose(&self, term: &Arc<Term>, reason: LostBy) {
         if self.office.leave(term) {
             self.tell_end(term, reason);
@@ -197,11 +197,11 @@ impl Engine {
 }
 
 async fn reached(flag: &watch::Sender<bool>) {
-    // The sender is alive, so the wait ends only by the flag.
+    // The sender is alive, so the wait can only end because the flag is set.
     let _ = flag.subscribe().wait_for(|set| *set).await;
 }
 
-/// Runs an instance from its start to its end. Dropped with its runtime, it leaves the handle ready for another start.
+/// Runs an instance from its start to its end. If it is dropped with its runtime, the handle can be started again.
 struct Conductor {
     core: Arc<Core>,
     control: Arc<Control>,
@@ -245,7 +245,7 @@ impl Conductor {
             workers = self.start_workers();
             self.stopped().await;
         } else if self.control.is_stopping() {
-            // Whoever started it is not told that it failed.
+            // The caller that started it gets no error.
             self.control.started.send_if_modified(pulse::began);
         }
         self.control.stop.send_replace(true);
@@ -253,14 +253,14 @@ impl Conductor {
         if self.core.targets.are_called()
             && let Some(term) = engine.office.current()
         {
-            // Nothing is begun any more; only what is under way is written, before another one may lead.
+            // Nothing more is begun. Only what is in flight is still written, before another instance may lead.
             engine.tell_end(&term, LostBy::Stop);
         }
         let leaving = async {
             desk_ended(&engine, desk).await;
             engine.quiet.send_replace(true);
             let _ = pulse.await;
-            // What was sent may be heard of yet.
+            // Earlier beats may still reach the backend.
             if started != Some(false) {
                 leave(&engine).await;
             }
@@ -292,9 +292,9 @@ impl Conductor {
     }
 }
 
-/// Waits for the end of the desk's task, by itself or with its runtime; no longer than for a lease, after which somebody else
-/// may lead. A target that never answers would keep the instance from its end for as long, and all others from leading. What it
-/// answers later is not written any more: the next leader submits that again, as after a crash.
+/// Waits until the desk's task ends, by itself or with its runtime, but no longer than a lease. A target that never
+/// answers would otherwise delay the end of the instance, and with it the next leader. What the target answers later
+/// is not written any more: the next leader submits that slot again, as after a crash.
 async fn desk_ended(engine: &Engine, mut desk: oneshot::Receiver<()>) {
     let lease = engine.core.options.lease;
     tokio::select! {

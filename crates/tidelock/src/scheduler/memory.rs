@@ -61,7 +61,7 @@ impl Object for Model {
     }
 
     fn ring(bell: &Bell, (): ()) {
-        // Every instance of this process that waits, or the next one to wait.
+        // Wakes every instance of this process that waits, or the next one to wait.
         bell.rung.notify_waiters();
         bell.ring();
     }

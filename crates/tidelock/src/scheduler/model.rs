@@ -1,7 +1,7 @@
 //! Schedulers as a pure state machine: the in-process backend, and the specification of the Redis scripts.
 //!
 //! A step is one atomic operation: [`Model::advance`] carries out what is overdue, one operation follows, and
-//! [`Model::take_news`] tells which processes are to beat again. Time and processes come in from outside.
+//! [`Model::take_news`] returns the processes that must beat again. Time and processes are inputs.
 
 mod advance;
 mod beat;
@@ -24,20 +24,20 @@ use crate::hash::{HashMap, HashSet};
 
 pub(crate) use crate::time::Now;
 
-/// Added to the instant of a plan that begins with a catch-up run: it is due at once, behind all others.
+/// Added to the instant of a plan that begins with a catch-up run. Such a plan is due at once, but after all others.
 const LATE: u64 = 1 << 52;
-/// No instant at all.
+/// Greater than every instant.
 const NEVER: u64 = LATE;
 
 /// All schedules of one scheduler.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// The last epoch that was held.
+    /// The last epoch that was in force.
     epoch: u64,
-    /// The last revision: of schedules and of dead letters.
+    /// The last revision of schedules and dead letters.
     revision: u64,
     leader: Option<Leader>,
-    /// The leader looks again by then.
+    /// The instant by which the leader checks again.
     told: u64,
     /// The earliest instant at which this step made something due.
     earliest: u64,
@@ -45,36 +45,38 @@ pub(crate) struct Model {
     schedules: BTreeMap<Arc<str>, Box<Entry>>,
     /// How many are in each state, in the order of [`StateView`].
     states: [u64; 6],
-    /// Active ones without open plan by their next due instant.
+    /// Active schedules without an open plan, by their next due instant.
     due: BTreeSet<(u64, Arc<str>)>,
-    /// By when the leader is to look at them: those with a plan, failing ones, and paused ones with an end.
+    /// Schedules with a plan, failing ones, and paused ones with an end, by the instant at which the leader must
+    /// check them.
     again: BTreeSet<(u64, Arc<str>)>,
-    /// Those whose next slot is not in `due`, but for paused and quarantined ones: by its due instant.
+    /// Schedules whose next slot is not in `due`, except for paused and quarantined ones, by the due instant of that
+    /// slot.
     behind: BTreeSet<(u64, Arc<str>)>,
-    /// Finished ones by when they go.
+    /// Finished schedules by the instant of their removal.
     ended: BTreeSet<(u64, Arc<str>)>,
-    /// (handler, schedule) of unserved ones.
+    /// (handler, schedule) of unserved schedules.
     unserved: BTreeSet<(Arc<str>, Arc<str>)>,
-    /// Handlers that appeared, while schedules wait for them.
+    /// Handlers that appeared while schedules are waiting for them.
     awakening: BTreeSet<Arc<str>>,
     triggers: BTreeMap<(u64, u64), Box<Trigger>>,
-    /// (instant, born, run): when an accepted trigger is a leader's to submit.
+    /// (instant, born, run): when a leader must submit an accepted trigger.
     waiting: BTreeSet<(u64, u64, u64)>,
     keys: HashMap<(u64, Arc<str>), Key>,
-    /// Keys whose trigger was submitted, by when they are forgotten.
+    /// Keys whose trigger was submitted, by the instant at which they are forgotten.
     key_ends: BTreeSet<(u64, u64, Arc<str>)>,
     letters: BTreeMap<u64, Box<LetterView>>,
     letters_lost: u64,
-    /// As the last leader wished.
+    /// The last leader's setting.
     max_letters: u64,
-    /// What schedules have beside themselves, by the revision with which they were created.
+    /// Data that belongs to schedules, by the revision with which they were created.
     owned: BTreeSet<(u64, Owned)>,
-    /// Schedules that are gone, while something of theirs is left.
+    /// Schedules that are gone while some of their data is left.
     buried: BTreeSet<u64>,
     instances: BTreeMap<Arc<str>, Box<Instance>>,
-    /// Instances by when they are forgotten.
+    /// Instances by the instant at which they are forgotten.
     alive: BTreeSet<(u64, Arc<str>)>,
-    /// Until when somebody has announced each handler.
+    /// How long each handler is announced by some instance.
     served: BTreeMap<Arc<str>, u64>,
     news: Vec<Arc<str>>,
     touched: u64,
@@ -93,9 +95,9 @@ struct Leader {
 struct Instance {
     process: Arc<str>,
     handlers: Vec<Arc<str>>,
-    /// How long its handlers count.
+    /// How long its handlers count as announced.
     announced: u64,
-    /// How long it is remembered: beyond the lease of which it waits for the end.
+    /// How long it is remembered: longer than the lease whose end it waits for.
     until: u64,
 }
 
@@ -112,7 +114,7 @@ struct Entry {
     next: Option<Next>,
     run: u64,
     state: StateView,
-    /// Only active, failing and quarantined ones have a plan; a failing one has.
+    /// Only active, failing and quarantined ones can have a plan; a failing one always has one.
     plan: Option<Plan>,
     last: Option<LastView>,
     history: VecDeque<HistoryView>,
@@ -181,25 +183,25 @@ fn index_of(state: &StateView) -> usize {
 }
 
 impl Entry {
-    /// Whether its pause is over by its own end.
+    /// Whether its pause has reached its own end.
     fn is_over(&self, now: u64) -> bool {
         matches!(self.state, StateView::Paused { until: Some(until), .. } if until <= now)
     }
 
-    /// With nothing left to do it is finished.
+    /// Marks the schedule as finished if it has nothing left to do.
     fn rest(&mut self, now: u64) {
         if self.state == StateView::Active && self.plan.is_none() && self.next.is_none() {
             self.state = StateView::Finished { at: now };
         }
     }
 
-    /// Where it stands in `due`.
+    /// Its instant in `due`.
     fn due(&self) -> Option<u64> {
         let plain = self.state == StateView::Active && self.plan.is_none();
         self.next.filter(|_| plain).map(|next| next.due)
     }
 
-    /// Where it stands in `again`.
+    /// Its instant in `again`.
     fn again(&self) -> Option<u64> {
         match self.state {
             StateView::Active => {
@@ -213,7 +215,7 @@ impl Entry {
         }
     }
 
-    /// Where it stands in `behind`.
+    /// Its instant in `behind`.
     fn behind(&self) -> Option<u64> {
         let counts = match self.state {
             StateView::Active => self.plan.is_some(),
@@ -282,7 +284,7 @@ impl Model {
         self.served.get(handler).is_some_and(|until| now.ms < *until)
     }
 
-    /// Takes a schedule out, so that it can be changed.
+    /// Takes a schedule out of all indexes, so that it can be changed.
     fn take_out(&mut self, id: &str) -> Option<Box<Entry>> {
         let entry = self.schedules.remove(id)?;
         self.states[index_of(&entry.state)] -= 1;
@@ -305,7 +307,7 @@ impl Model {
         Some(entry)
     }
 
-    /// Puts a schedule where it belongs.
+    /// Puts a schedule into its indexes.
     fn put(&mut self, entry: Box<Entry>) {
         self.states[index_of(&entry.state)] += 1;
         for (index, at) in [(&mut self.due, entry.due()), (&mut self.again, entry.again())] {
@@ -329,7 +331,7 @@ impl Model {
         self.schedules.insert(Arc::clone(&entry.id), entry);
     }
 
-    /// Ends a step of anybody but the leader: it is rung for if something is due earlier than it knows.
+    /// Ends a step that is not the leader's: rings for the leader if something is due earlier than it knows.
     fn ring(&mut self, now: Now) {
         if self.told <= self.earliest {
             return;
@@ -341,21 +343,22 @@ impl Model {
         }
     }
 
-    /// Rings for all known instances but this one.
+    /// Rings for all known instances except for this one.
     fn ring_others(&mut self, instance: &str) {
         let others = self.instances.iter().filter(|(name, _)| &***name != instance);
-        // One by one: a set that is collected is sorted first, and they are few.
+        // Inserted one by one: collecting into a set sorts first, and there are few.
         let mut processes = BTreeSet::new();
         processes.extend(others.map(|(_, other)| Arc::clone(&other.process)));
         self.news.extend(processes);
     }
 
-    /// Processes whose instances should beat again because of this step.
+    /// The processes whose instances must beat again because of this step.
     pub(crate) fn take_news(&mut self) -> Vec<Arc<str>> {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether nothing is left that anybody could ask for: then the numbers are kept for an hour more.
+    /// When the object was last touched, if it holds nothing that anybody could ask for. Its numbers are kept for
+    /// another hour.
     pub(crate) fn is_idle_since(&self) -> Option<u64> {
         let idle = self.schedules.is_empty() && self.buried.is_empty() && self.instances.is_empty();
         idle.then(|| self.leader.as_ref().map_or(self.touched, |leader| self.touched.max(leader.until)))

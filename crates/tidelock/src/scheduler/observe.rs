@@ -1,4 +1,4 @@
-//! What a scheduler has done, for those who look: its own counters, events for an observer, and what goes to `metrics`.
+//! What a scheduler reports: its own counters, events for an observer, and metrics.
 
 mod measure;
 
@@ -131,7 +131,7 @@ pub struct SchedulerMetrics {
     pub events_lost: u64,
 }
 
-/// Counts, and tells an observer.
+/// Counts, and notifies an observer.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     metrics: Mutex<SchedulerMetrics>,
@@ -141,7 +141,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Of a handle of the scheduler `id`.
+    /// The watcher of a handle of the scheduler `id`.
     pub(super) fn new(id: &Arc<str>, observer: Option<Arc<Listener<SchedulerEvent>>>) -> Self {
         Self { metrics: Mutex::default(), lost: AtomicU64::new(0), observer, meter: Meter::new(id) }
     }
@@ -155,24 +155,24 @@ impl Watcher {
         count(&mut self.metrics.lock().expect("no code panics while it holds this lock"));
     }
 
-    /// So many tries were repeats.
+    /// Counts retries.
     pub(super) fn retried(&self, repeats: u32) {
         self.count(|metrics| metrics.dispatch_retried += u64::from(repeats));
         self.meter.retried(repeats);
     }
 
-    /// A write of a leadership that was over.
+    /// Counts a write of a leadership that was over.
     pub(super) fn stale_write(&self) {
         self.count(|metrics| metrics.stale_writes += 1);
         self.meter.stale_write();
     }
 
-    /// The backend was heard of, and says that it is `now`.
+    /// Records an answer of the backend, whose clock says `now`.
     pub(super) fn heard(&self, now: Timestamp) {
         self.count(|metrics| metrics.last_tick_at = Some(now));
     }
 
-    /// Counts what happened and hands it to the observer, if there is one and it keeps up.
+    /// Counts what happened and passes it to the observer, if there is one and it keeps up.
     pub(super) fn tell(&self, at: Timestamp, what: Happening) {
         tracing::debug!(target: "tidelock::scheduler", ?what, "scheduler");
         self.count(|metrics| metrics.add(&what));

@@ -1,4 +1,4 @@
-//! Schedulers on Redis: one script call for each request.
+//! Schedulers on Redis: one script call per request.
 
 mod changes;
 mod look;
@@ -52,7 +52,7 @@ const PARTS: [&str; 25] = [
     "served",
 ];
 
-/// Requests of one process to one object that may be under way at once.
+/// How many requests of one process to one object may be in flight at once.
 const UNDER_WAY: usize = 64;
 
 /// All schedulers on the server that this process uses.
@@ -61,11 +61,11 @@ pub(crate) struct RedisScheduler {
     objects: Objects<Address, Remote>,
 }
 
-/// One scheduler on the server, as this process uses it.
+/// This process's client of one scheduler on the server.
 #[derive(Debug)]
 struct Remote {
     home: Home,
-    /// Lanes without a request under way: the script remembers the answer to the last one of each.
+    /// Lanes without a request in flight. The script remembers the last answer of each lane.
     idle: Mutex<Vec<Lane>>,
     room: Semaphore,
     bell: Arc<Bell>,
@@ -76,7 +76,7 @@ impl RedisScheduler {
         Self { objects: Objects::new(server) }
     }
 
-    /// The object of that name. Using it is what keeps it swept.
+    /// The scheduler at this address. Objects in use are swept.
     fn remote(&self, scheduler: &Address) -> Arc<Remote> {
         self.objects.get(scheduler, Remote::new)
     }
@@ -94,8 +94,8 @@ impl Remote {
         remote
     }
 
-    /// Runs a script that remembers its answer, under the next number of a lane that nobody else uses meanwhile. A
-    /// request that is dropped takes its lane with it.
+    /// Runs a script that remembers its answer, under the next number of a lane that nobody else uses meanwhile. If
+    /// the request is dropped, its lane is dropped, too.
     async fn run_once(&self, script: &'static Script, push: impl FnOnce(&mut Arguments)) -> Result<Answer> {
         let _room = self.room.acquire().await;
         let idle = self.lock().pop();
@@ -135,7 +135,7 @@ impl Remote {
                 }
                 let mut triggers = Vec::new();
                 while !answer.is_over() {
-                    // One that is not understood holds nothing up.
+                    // A trigger that cannot be read must not block the others.
                     triggers.extend(stored::trigger(&answer.bytes()?));
                 }
                 let zones = Some(zones).filter(|zones| !zones.is_empty());
@@ -146,7 +146,7 @@ impl Remote {
     }
 
     async fn beat_as(&self, wish: &str, [lease, epoch]: [u64; 2], beat: &Beat) -> Result<Answer> {
-        // Over all schedulers of the process: an instance lives as long as the process at most.
+        // Shared by all schedulers of the process, because an instance never outlives its process.
         static BEATS: AtomicU64 = AtomicU64::new(1);
         let mut arguments = self.home.arguments(None);
         arguments.number(BEATS.fetch_add(1, Ordering::Relaxed));
@@ -187,7 +187,7 @@ impl Object for Remote {
 
 impl Wakeable for Remote {
     fn woken(&self, _detail: &[u8]) {
-        // Every instance of this process that waits, or the next one to wait if nobody does.
+        // Wakes every instance of this process that waits, or the next one to wait if none does.
         self.bell.rung.notify_waiters();
         self.bell.ring();
     }

@@ -10,5 +10,5 @@ pub use self::letters::{DispatchDeadLetters, ListLetters, PurgeLetters, RemoveLe
 pub use self::look::{Get, History, List, Stats, Upcoming};
 pub use self::trigger::{Rejected, TriggerNow, Triggered};
 
-/// How often a change is tried that is computed from what may change meanwhile.
+/// How often a change is tried if it is computed from values that may change meanwhile.
 const TRIES: u32 = 100;

@@ -1,4 +1,4 @@
-//! Defining a schedule.
+//! Building a schedule.
 
 use std::fmt;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ pub struct Schedule {
     max_catch_up_runs: Option<u32>,
     overlap: Overlap,
     max_queued: Option<u32>,
-    /// All that were named; it should be one.
+    /// All targets that were given. There should be one.
     targets: Vec<Aim>,
     draft: Draft,
 }
@@ -92,10 +92,10 @@ enum Wanted {
     Once(Timestamp),
 }
 
-/// A target, and what it allows.
+/// A target, and its limits.
 struct Aim {
     target: Target,
-    /// Of a job.
+    /// Only for a job.
     tenant: Option<Arc<str>>,
     limit: usize,
     input: Result<Vec<u8>>,
@@ -216,7 +216,7 @@ impl Schedule {
         self
     }
 
-    /// What is stored of it, for a scheduler of this tenant; fails for whatever is wrong with it.
+    /// What is stored of the schedule, for a scheduler of this tenant. Fails if anything in it is wrong.
     pub(super) fn into_spec(self, tenant: &str) -> Result<Spec> {
         let timing = self.timing()?;
         self.check_policies()?;
@@ -240,7 +240,7 @@ impl Schedule {
         let content = Content {
             expression,
             misfire,
-            // Another number for a policy that does not ask for it is no other definition.
+            // A number that the policy does not use must not make the definition different.
             max_catch_up_runs: (misfire == Misfire::CatchUpAll).then_some(max_catch_up_runs),
             tolerance: tolerance.map(whole_millis),
             overlap: match overlap {
@@ -283,7 +283,7 @@ impl Schedule {
                 Rhythm::Every { period, offset: whole_millis(offset).min(period - 1) }
             }
             Wanted::Once(at) => {
-                // The year 9999 is where cron ends too.
+                // Cron ends with the year 9999, too.
                 const LATEST: Timestamp = Timestamp::from_millis(253_402_300_799_999);
                 if *at > LATEST {
                     return Err(Error::argument(format!("once must be at most {LATEST}, but is {at}")));

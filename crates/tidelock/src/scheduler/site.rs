@@ -1,4 +1,4 @@
-//! One object of schedules as this process sees it: what its requests ask, and which of its instances run here.
+//! One object of schedules in this process: its requests, and its instances that run here.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -15,12 +15,12 @@ use crate::tidelock::World;
 pub(crate) struct Site {
     pub(crate) world: Arc<World>,
     pub(crate) address: Address,
-    /// What wakes each instance that runs here.
+    /// Wakes the instances that run in this process.
     instances: Mutex<Vec<Weak<Notify>>>,
 }
 
 impl Site {
-    /// The same for all handles of the process.
+    /// The site at this address, shared by all handles of the process.
     pub(crate) fn of(world: &Arc<World>, address: &Address) -> Arc<Self> {
         world.schedulers.get_or_insert(address, || {
             let (world, address) = (Arc::clone(world), address.clone());
@@ -36,19 +36,20 @@ impl Site {
         self.world.backend.scheduler()
     }
 
-    /// Refuses names that no object can have, and any call once a shutdown is over. Until then what is held may be finished.
+    /// Refuses names that no object can have, and any call once a shutdown is over. Until then, what is held may be
+    /// finished.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
         let checked = self.world.lifecycle.check_not_closed().and_then(|()| self.address.check());
         checked.map_err(|error| self.context(operation, error))
     }
 
-    /// Refuses what would begin something lasting, as soon as a shutdown has begun.
+    /// Refuses to begin something lasting once a shutdown has begun.
     pub(crate) fn check_beginning(&self, operation: &str) -> Result<()> {
         self.check(operation)?;
         self.world.lifecycle.check().map_err(|error| self.context(operation, error))
     }
 
-    /// Puts operation and object in front of an error's message.
+    /// Adds operation and object to an error.
     pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
         error.in_context(format_args!("{operation} on scheduler {:?}", self.address.id))
     }
@@ -68,19 +69,19 @@ impl Site {
         self.store().change(&self.address, change).await.map_err(|error| self.context(operation, error))
     }
 
-    /// The backend's answer does not fit what was asked.
+    /// The error for an answer of the backend that does not fit the request.
     pub(crate) fn misfit(&self, operation: &str) -> Error {
         self.context(operation, Error::misfit())
     }
 
-    /// From now on the instance is woken with the others of this process.
+    /// From now on the instance is woken together with the others of this process.
     pub(super) fn enlist(&self, instance: &Arc<Notify>) {
         let mut instances = self.lock();
         instances.retain(|other| other.strong_count() > 0);
         instances.push(Arc::downgrade(instance));
     }
 
-    /// The backend rings once for all instances of a process: the one that heard it tells the others.
+    /// The backend rings once for all instances of a process, so the instance that heard it wakes the others.
     pub(super) fn pass_on(&self, heard: &Arc<Notify>) {
         for other in self.lock().iter().filter_map(Weak::upgrade) {
             if !Arc::ptr_eq(&other, heard) {

@@ -1,4 +1,4 @@
-//! What a run is told of the slot that it is for.
+//! What a run is told about its slot.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +43,12 @@ pub enum Trigger {
 }
 
 impl Slot {
-    /// The bytes that travel with the job.
+    /// The bytes that are stored with the job.
     pub(crate) fn written(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("numbers and texts can be written")
     }
 
-    /// Reads them; `None` if another version wrote something else.
+    /// Reads these bytes; `None` if another version wrote something else.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }

@@ -1,4 +1,4 @@
-//! A scheduler as a whole, as those who look are shown it.
+//! The state of a scheduler as a whole.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! What a backend must do for schedulers: requests and outcomes as plain data.
+//! What a backend implements for schedulers: requests and outcomes as plain data.
 //!
-//! A backend knows no cron: slots are computed by whoever asks, from the backend's *now*, and stored by steps that compare
-//! what they were computed from. Times are milliseconds: durations as they were asked for, instants of the backend's clock
-//! since the Unix epoch. Revisions, epochs and run numbers are below 2^53.
+//! A backend knows no cron. The caller computes slots from the backend's *now*, and the steps that store them compare
+//! what they were computed from. Times are milliseconds: durations are relative, and instants are those of the
+//! backend's clock since the Unix epoch. Revisions, epochs and run numbers are below 2^53.
 
 mod past;
 
@@ -18,55 +18,57 @@ use crate::name::Address;
 use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
-/// How long handlers are announced by one beat.
+/// How long one beat announces its handlers.
 pub(crate) const ANNOUNCED: u64 = 15_000;
 /// How long a finished schedule is kept.
 pub(crate) const FINISHED_KEPT: u64 = 7 * 86_400_000;
 /// How long a dead letter is kept.
 pub(crate) const LETTER_KEPT: u64 = 7 * 86_400_000;
-/// An accepted trigger that was not confirmed for so long is a leader's to submit.
+/// How long an accepted trigger may remain unconfirmed. After that a leader must submit it.
 pub(crate) const TRIGGER_PATIENCE: u64 = 1_000;
-/// Dead letters that are kept before a leader has said how many.
+/// How many dead letters are kept before any leader has set the limit.
 pub(crate) const LETTERS_UNTOLD: u64 = 5_000;
-/// Overdue transitions that one step carries out.
+/// How many overdue transitions one step carries out.
 pub(crate) const STEP: usize = 200;
-/// The most bytes of definitions that one answer carries (one may be as large on its own).
+/// The most bytes of definitions in one answer. A single definition may be as large on its own.
 pub(crate) const MAX_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// What an object of schedules does for its handles. One object per tenant and scheduler name.
+/// The operations of an object of schedules. There is one object per tenant and scheduler name.
 ///
-/// Every method is one atomic step on the backend; a mutating one is repeated after a lost reply until it is answered or
-/// the request timeout is over.
+/// Every method is one atomic step on the backend. If a reply is lost, a mutating one is retried until it is answered
+/// or the request timeout is over.
 pub(crate) trait SchedulerStore: Send + Sync {
-    /// A sign of life of a started instance: leads, announces its handlers, and as the leader takes what is due.
+    /// The beat of a started instance: it requests or keeps leadership, announces its handlers, and as the leader
+    /// gets what is due.
     fn beat(&self, scheduler: &Address, beat: Beat) -> BoxFuture<'static, Result<Beaten>>;
-    /// A started instance stops: gives up what it leads, and withdraws its handlers. Other instances are rung for.
+    /// A started instance stops: it gives up leadership and withdraws its handlers. The bells of other instances
+    /// ring.
     fn leave(&self, scheduler: &Address, instance: Arc<str>) -> BoxFuture<'static, Result<()>>;
-    /// What the leader decided and did, each on its own, in order. With an older epoch nothing changes.
+    /// Stores what the leader decided and did, each on its own, in order. With an older epoch nothing changes.
     fn write(&self, scheduler: &Address, write: Write) -> BoxFuture<'static, Result<Written>>;
-    /// Changes schedules from outside of the leader.
+    /// Changes schedules on behalf of anybody but the leader.
     fn change(&self, scheduler: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
-    /// Looks, after carrying out what is overdue; changes no outcome.
+    /// Reads, after carrying out what is overdue. Changes no outcome.
     fn look(&self, scheduler: &Address, look: Look) -> BoxFuture<'static, Result<View>>;
-    /// What rings when a started instance of this process should beat again: for the leader because something is due
-    /// earlier than it knew, for the others because leadership is free. One per object and process, alive while somebody
-    /// holds it.
+    /// Rings when a started instance of this process should beat again: for the leader because something is due
+    /// earlier than it knew, for the others because leadership is free. There is one per object and process, alive
+    /// while somebody holds it.
     fn bell(&self, scheduler: &Address) -> Arc<Bell>;
 }
 
 opaque!(SchedulerStore);
 
-/// A sign of life.
+/// A beat of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Beat {
-    /// Names the instance: new at each start.
+    /// The name of the instance, new at each start.
     pub(crate) instance: Arc<str>,
-    /// Announced for [`ANNOUNCED`] from now. Schedules that waited for one of them are due again.
+    /// Announced for [`ANNOUNCED`] from now on. Schedules that waited for one of them are due again.
     pub(crate) handlers: Vec<Arc<str>>,
     pub(crate) wish: Wish,
-    /// Of a leader: at most so many schedules that are due.
+    /// For a leader: the most due schedules in the answer.
     pub(crate) batch: usize,
-    /// Of a leader: what it has under way, which is not shown.
+    /// For a leader: what it is working on, which is left out of the answer.
     pub(crate) busy: Busy,
 }
 
@@ -77,14 +79,14 @@ pub(crate) struct Busy {
     pub(crate) triggers: Vec<(u64, u64)>,
 }
 
-/// What an instance wishes to be.
+/// The role that an instance requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Wish {
-    /// The leader if there is none. Taking the lease and raising the epoch is one.
+    /// Become leader if there is none. This takes the lease and raises the epoch in one step.
     Lead { lease: u64 },
-    /// The leader that it is. Does not take leadership anew.
+    /// Remain leader. This never starts a new leadership.
     Renew { epoch: u64, lease: u64 },
-    /// Nothing but heard.
+    /// Only announce its handlers.
     Announce,
 }
 
@@ -96,28 +98,30 @@ pub(crate) struct Beaten {
     pub(crate) role: Role,
 }
 
-/// What an instance is.
+/// The role of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
     Leader {
         epoch: u64,
-        /// Active and failing ones that are due, earliest first, and paused ones whose pause is over; behind all of them those
-        /// whose open plan begins with a catch-up run.
+        /// Active and failing schedules that are due, earliest first, and paused ones whose pause is over. After all
+        /// of these come schedules whose open plan begins with a catch-up run.
         due: Vec<DueView>,
         /// Accepted triggers that nobody confirmed in time.
         triggers: Vec<TriggerView>,
-        /// When the next schedule or trigger is due, of those that are neither shown nor under way.
+        /// When the next schedule or trigger is due, of those neither shown nor in progress.
         next: Option<u64>,
-        /// The zone database that stored slots were computed with; `None` before the first leader said so.
+        /// The version of the time zone database that stored slots were computed with; `None` before the first leader
+        /// has stored it.
         zones: Option<Arc<str>>,
     },
-    /// Another one leads for so long, unless it renews. With a wish to renew: leadership is lost.
+    /// Another instance leads for this long, unless it renews. If this instance asked to renew, it has lost
+    /// leadership.
     Follower { left: u64 },
-    /// Nobody leads, and it did not wish to. With a wish to renew: leadership is lost.
+    /// Nobody leads, and the instance did not ask to. If it asked to renew, it has lost leadership.
     Free,
 }
 
-/// A schedule that is due, and whether somebody alive has its handler.
+/// A due schedule, and whether a living instance has its handler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DueView {
     pub(crate) schedule: ScheduleView,
@@ -125,25 +129,25 @@ pub(crate) struct DueView {
     pub(crate) served: bool,
 }
 
-/// What a schedule is, as its definition says: opaque to every backend but for equality and the name of its handler.
+/// The definition of a schedule. A backend only compares it, and reads the name of its handler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Definition {
     /// The parsed expression, zone, period, offset, instant, jitter: in one canonical form.
     pub(crate) timing: Vec<u8>,
     /// Policies, target, input, job options, meta: in one canonical form.
     pub(crate) content: Vec<u8>,
-    /// Of a handler target.
+    /// Only for a handler target.
     pub(crate) handler: Option<Arc<str>>,
 }
 
-/// The next slot, and when it is due: the slot and its jitter.
+/// The next slot, and its due instant: slot plus jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Next {
     pub(crate) slot: u64,
     pub(crate) due: u64,
 }
 
-/// A next slot that was computed from a guess of the backend's now: right if `from <= now < until`.
+/// A next slot that was computed from a guess of the backend's now. It is right if `from <= now < until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Guess {
     pub(crate) from: u64,
@@ -152,21 +156,22 @@ pub(crate) struct Guess {
     pub(crate) next: Option<Next>,
 }
 
-/// A schedule as it is now.
+/// A schedule at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ScheduleView {
     pub(crate) id: Arc<str>,
-    /// The revision with which it was created: tells it from others of that id.
+    /// The revision with which it was created. It distinguishes schedules that had the same id.
     pub(crate) born: u64,
-    /// Raised by each update, pause and resume. Revisions grow over all schedules of the object, and over unregistering.
+    /// Raised by each update, pause and resume. Revisions grow across all schedules of the object, and are not reset
+    /// by unregistering.
     pub(crate) revision: u64,
-    /// The revision of its present timing.
+    /// The revision of its current timing.
     pub(crate) timing_revision: u64,
     pub(crate) definition: Definition,
     pub(crate) created_at: u64,
     pub(crate) updated_at: u64,
     pub(crate) next: Option<Next>,
-    /// The last run number that was given.
+    /// The last run number that was assigned.
     pub(crate) run: u64,
     pub(crate) state: StateView,
     pub(crate) plan: Option<PlanView>,
@@ -188,23 +193,23 @@ pub(crate) enum StateView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PlanView {
     pub(crate) slots: Vec<PlannedSlot>,
-    /// The first of them has this number, the others follow.
+    /// The run number of the first slot; the others follow.
     pub(crate) first_run: u64,
-    /// Told with the first slot of the plan; 0 once that was confirmed.
+    /// Reported with the first slot of the plan; 0 once that was confirmed.
     pub(crate) missed: u64,
     pub(crate) decided_at: u64,
-    /// As at the decision: content and timing revision. An update does not change them.
+    /// Content and timing revision as of the decision. An update does not change them.
     pub(crate) content: Vec<u8>,
     pub(crate) handler: Option<Arc<str>>,
     pub(crate) timing_revision: u64,
 }
 
-/// A slot to be run.
+/// A slot to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PlannedSlot {
     pub(crate) slot: u64,
     pub(crate) due: u64,
-    /// Otherwise it is caught up.
+    /// Otherwise it is a catch-up run.
     pub(crate) on_time: bool,
 }
 
@@ -224,27 +229,27 @@ pub(crate) struct TriggerView {
     pub(crate) run: u64,
     pub(crate) key: Option<Arc<str>>,
     pub(crate) accepted_at: u64,
-    /// As at the acceptance.
+    /// As of the acceptance.
     pub(crate) content: Vec<u8>,
     pub(crate) handler: Option<Arc<str>>,
 }
 
-/// What a leader writes.
+/// A write of a leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Write {
     pub(crate) instance: Arc<str>,
     pub(crate) epoch: u64,
     pub(crate) steps: Vec<Step>,
-    /// Entries of history that a schedule keeps, and dead letters that the object keeps: the leader's options.
+    /// How many history entries a schedule keeps, and how many dead letters the object keeps: the leader's options.
     pub(crate) history: u64,
     pub(crate) max_letters: u64,
 }
 
-/// One thing that a leader decided or did.
+/// A decision or action of a leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Step {
-    /// Moves the next slot and stores the plan. Only at this revision, with this next slot, without an open plan, active
-    /// or failing or unserved. Gives each slot of the plan the next run number.
+    /// Moves the next slot and stores the plan. Requires this revision, this next slot, no open plan, and a state of
+    /// active, failing or unserved. Assigns run numbers to the slots of the plan.
     Decide {
         id: Arc<str>,
         revision: u64,
@@ -254,67 +259,68 @@ pub(crate) enum Step {
         /// `None`: there is no slot left; with an empty plan the schedule is finished.
         next: Option<Next>,
         slots: Vec<PlannedSlot>,
-        /// Slots that are not run because they were missed, or for which nobody has the handler.
+        /// Slots that are not run because they were missed, or because no instance has the handler.
         missed: u64,
         missing_handler: u64,
     },
-    /// Takes the first slot off the plan, if it is the one with this number; success clears failures.
+    /// Takes the first slot off the plan if it has this run number. Success clears failures.
     Confirm { id: Arc<str>, born: u64, run: u64, outcome: Dispatched },
-    /// A round of tries for the first slot of the plan failed: again so long after now.
+    /// A round of tries for the first slot of the plan failed. The next round begins after `delay`.
     Fail { id: Arc<str>, born: u64, run: u64, error: Arc<str>, delay: u64 },
-    /// Nobody has its handler: not due until somebody announces it.
+    /// No instance has its handler. It is not due until one announces the handler.
     Unserve { id: Arc<str>, revision: u64, handler: Arc<str> },
-    /// It cannot be read. A paused one only when its pause is over; not a finished one.
+    /// The schedule cannot be read. Applies to a paused one only if its pause is over, and not to a finished one.
     Quarantine { id: Arc<str>, revision: u64, error: Arc<str> },
-    /// Its pause is over: goes on with this slot. `passed` slots were in the pause.
+    /// Its pause is over: it continues with this slot. `passed` slots fell into the pause.
     Resume { id: Arc<str>, revision: u64, next: Option<Next>, passed: u64 },
-    /// The same timing has another next slot by a newer zone database. Also ends a quarantine, and a wait for a handler.
+    /// With a newer time zone database the same timing has another next slot. Also ends a quarantine, and a wait for
+    /// a handler.
     Move { id: Arc<str>, revision: u64, next: Option<Next> },
-    /// All stored slots are computed with this zone database.
+    /// All stored slots are now computed with this version of the time zone database.
     Zones { version: Arc<str> },
-    /// A round of tries for an accepted trigger failed: again so long after now.
+    /// A round of tries for an accepted trigger failed. The next round begins after `delay`.
     TriggerFail { id: Arc<str>, born: u64, run: u64, delay: u64 },
-    /// An accepted trigger was submitted, or refused in so many rounds.
+    /// An accepted trigger was submitted, or refused in this many rounds.
     TriggerDone { id: Arc<str>, born: u64, run: u64, outcome: Dispatched, rounds: u32 },
 }
 
-/// What became of a slot or trigger.
+/// The outcome of a slot or trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Dispatched {
-    /// The target accepted it so long after it was due.
+    /// The target accepted it this long after it was due.
     Submitted { job: u64, lateness: u64 },
-    /// An earlier run was not over.
+    /// An earlier run had not ended.
     Overlapped { active: u64 },
-    /// Repeating cannot cure it, or was tried often enough: a dead letter is written.
+    /// A retry cannot help, or there were enough of them: a dead letter is written.
     GivenUp { error: Arc<str> },
 }
 
-/// What became of a leader's steps.
+/// The outcome of a leader's steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Written {
-    /// Whether each was carried out; one that was not met something else than it expected.
+    /// Whether each was applied. A step was not applied if it met another state than it expected.
     Each(Vec<bool>),
-    /// Another epoch is in force, or the lease is over: nothing changed.
+    /// Another epoch is in force, or the lease has ended: nothing changed.
     Stale,
 }
 
-/// A change from outside of the leader.
+/// A change by anybody but the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
-    /// Creates or updates. `guess` is used where the timing is new.
+    /// Creates or updates. `guess` is used if the timing is new.
     Register {
         id: Arc<str>,
         definition: Definition,
         guess: Guess,
         max_schedules: u64,
     },
-    /// Goes on with this slot, unless slots before it are being run.
+    /// Continues with this slot, unless earlier slots are being run.
     #[cfg(target_family = "wasm")]
     Begin {
         id: Arc<str>,
         next: Option<Next>,
     },
-    /// Targets came that a page knows of: schedules that waited for one of them are due again.
+    /// Targets of a page have appeared: schedules that waited for one of them are due again.
     #[cfg(target_family = "wasm")]
     Appeared {
         targets: Vec<Arc<str>>,
@@ -328,7 +334,7 @@ pub(crate) enum Change {
         for_at_most: Option<u64>,
         reason: Option<Arc<str>>,
     },
-    /// Only at this revision. `passed` slots were in the pause.
+    /// Requires this revision. `passed` slots fell into the pause.
     Resume {
         id: Arc<str>,
         revision: u64,
@@ -336,15 +342,15 @@ pub(crate) enum Change {
         passed: u64,
         history: u64,
     },
-    /// Accepts a trigger and gives it a run number. Keys are remembered for `memory` from their last use; one whose trigger
-    /// was not submitted in the end is free again.
+    /// Accepts a trigger and assigns a run number. Keys are remembered for `memory` after their last use. If the
+    /// trigger is not submitted in the end, its key is free again.
     Trigger {
         id: Arc<str>,
         key: Option<Arc<str>>,
         strict: bool,
         memory: u64,
     },
-    /// As the leader's step, by whoever submitted the trigger.
+    /// Like the leader's step, but from the caller that submitted the trigger.
     TriggerDone {
         id: Arc<str>,
         born: u64,
@@ -357,37 +363,37 @@ pub(crate) enum Change {
     },
     /// Removes all that were there when it began, in bounded steps.
     PurgeLetters,
-    /// Removes the object and all about it.
+    /// Removes the object with everything in it.
     Delete,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Changes {
     Created,
     Updated,
-    /// Of a register, a pause or a resume: it was so already; of a delete: nothing was there.
+    /// Register, pause, resume: it was so already. Delete: nothing existed.
     Unchanged,
-    /// Of everything but a register: it is done.
+    /// Done; not used for register.
     Done,
     Count(u64),
     /// There is no such schedule or letter.
     Absent,
-    /// The guess was wrong: this is the backend's now.
+    /// The guess was wrong. This is the backend's now.
     Now(u64),
-    /// The schedule has another revision by now.
+    /// The schedule has another revision now.
     Conflict,
-    /// It would be one schedule too many.
+    /// There is no room for another schedule.
     Full {
         limit: u64,
     },
-    /// A trigger was accepted, or its key was known and its job not yet.
+    /// The trigger was accepted, or its key is known but not its job yet.
     Accepted(Box<TriggerView>),
-    /// The key of a trigger was known, and so is its job.
+    /// The key of the trigger is known, and so is its job.
     Known {
         job: u64,
     },
-    /// Nobody has the handler.
+    /// No instance has the handler.
     MissingHandler,
     /// The schedule is quarantined.
     Invalid {
@@ -395,15 +401,15 @@ pub(crate) enum Changes {
     },
 }
 
-/// A question.
+/// A query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Look {
-    /// Nothing but the backend's now.
+    /// Only the backend's now.
     Now,
     Get {
         id: Arc<str>,
     },
-    /// By id, behind this one.
+    /// By id, after this one.
     List {
         limit: usize,
         after: Option<Arc<str>>,
@@ -420,7 +426,7 @@ pub(crate) enum Look {
     Letter {
         number: u64,
     },
-    /// Whether a run is still to be submitted: in the open plan, or as an accepted trigger.
+    /// Whether a run must still be submitted: it is in the open plan, or an accepted trigger.
     Awaits {
         id: Arc<str>,
         born: u64,
@@ -429,7 +435,7 @@ pub(crate) enum Look {
     Stats,
 }
 
-/// An answer.
+/// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum View {
     Now(u64),
@@ -453,20 +459,20 @@ pub(crate) struct StatsView {
     pub(crate) quarantined: u64,
     pub(crate) finished: u64,
     pub(crate) due_now: u64,
-    /// How long the most overdue undecided slot is due, failing and unserved ones included.
+    /// How long ago the most overdue undecided slot was due, including those of failing and unserved schedules.
     pub(crate) most_overdue: Option<u64>,
     pub(crate) leader: Option<LeaderView>,
-    /// The last epoch that was held.
+    /// The last epoch that was in force.
     pub(crate) epoch: u64,
     pub(crate) next_due: Option<u64>,
     pub(crate) letters: u64,
-    /// Dead letters that went because there were too many.
+    /// Dead letters that were dropped because there were too many.
     pub(crate) letters_lost: u64,
     pub(crate) zones: Option<Arc<str>>,
     pub(crate) handlers: Vec<Arc<str>>,
 }
 
-/// Who leads.
+/// The current leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LeaderView {
     pub(crate) instance: Arc<str>,

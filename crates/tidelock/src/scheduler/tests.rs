@@ -63,7 +63,7 @@ fn note(schedule: Schedule) -> Schedule {
     schedule.handler("note", &())
 }
 
-/// Lets the tasks of the instance come to rest.
+/// Lets the tasks of the instance run until they are idle.
 async fn settle() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
@@ -155,7 +155,7 @@ async fn another_instance_takes_over_and_ends_what_was_begun() {
 
     one.stop().await.unwrap();
     settle().await;
-    // Without any time having passed.
+    // No time has passed.
     assert!(!one.metrics().is_leader && other.metrics().is_leader);
     assert!(other.metrics().leader_epoch > one.metrics().leader_epoch);
     bench.clock.set(at(90));
@@ -211,7 +211,7 @@ async fn a_pause_that_ends_by_itself_goes_on_where_it_ended() {
     scheduler.register("minute", note(Schedule::cron("* * * * *").misfire(Misfire::CatchUpAll))).await.unwrap();
     scheduler.start().await.unwrap();
     scheduler.pause("minute").for_at_most(100 * SECOND).await.unwrap();
-    // The slots at 30 s and 90 s are of the pause, those at 150 s and 210 s are not.
+    // The slots at 30 s and 90 s fall into the pause, those at 150 s and 210 s do not.
     bench.clock.set(at(215));
     for slot in [150, 210] {
         assert_eq!(bench.next_run().await.slot, at(slot));
@@ -245,7 +245,7 @@ async fn a_job_gets_input_meta_and_slot() {
     let joined = mail.join(job).forever().await.unwrap();
     assert_eq!(joined, Joined::Completed(format!("ada {} \"digest\" {}", at(30), at(30).as_millis())));
     worker.shutdown(SECOND).await;
-    // A job that nobody scheduled has no slot.
+    // A job without a schedule has no slot.
     let own = mail.submit(&"bob".to_owned()).await.unwrap();
     let worker = mail.process(async |run, _| Ok(format!("{:?}", run.slot()))).spawn();
     assert_eq!(mail.join(own.id).forever().await.unwrap(), Joined::Completed("None".to_owned()));
@@ -289,7 +289,7 @@ async fn what_no_target_accepts_is_tried_and_given_up() {
 
     assert!(scheduler.trigger_now("full").await.unwrap_err().is_retryable());
     for _ in 0..6 {
-        // A leadership goes on.
+        // The leadership continues.
         bench.clock.advance(2 * SECOND);
         settle().await;
     }
@@ -398,7 +398,7 @@ async fn what_nobody_can_read_is_set_aside_and_named() {
     assert_eq!((info.spec, scheduler.stats().await.unwrap().quarantined), (None, 1));
     let triggered = scheduler.trigger_now("aa").await.unwrap();
     assert!(matches!(triggered, Triggered::Rejected(Rejected::InvalidSchedule { .. })), "{triggered:?}");
-    // A register with what can be read ends it.
+    // Registering a readable definition ends the quarantine.
     scheduler.register("aa", note(Schedule::cron("* * * * *"))).await.unwrap();
     assert_eq!(scheduler.get("aa").await.unwrap().unwrap().state, ScheduleState::Active);
 }
@@ -417,7 +417,7 @@ fn a_plan_outlives_its_leader() {
         one.start().await.unwrap();
         settle().await;
     });
-    // Without a word to anybody.
+    // Nobody is told.
     drop(first);
 
     runtime().block_on(async {

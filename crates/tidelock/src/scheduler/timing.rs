@@ -1,4 +1,4 @@
-//! When the slots of a schedule are, and when each is due.
+//! The slots of a schedule, and when each is due.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -9,22 +9,22 @@ use crate::cron::{Cron, Written};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Timestamp;
 
-/// Later than all that a backend can count.
+/// Later than any instant that a backend can store.
 pub(crate) const END_OF_TIME: u64 = LARGEST;
 
 /// The slots of a schedule. Instants are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Timing {
     pub(crate) rhythm: Rhythm,
-    /// A slot is due up to so long after it.
+    /// A slot is due at most this long after its own instant.
     pub(crate) jitter: u64,
 }
 
-/// What the slots follow.
+/// The rule that the slots follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rhythm {
     Cron(Cron),
-    /// At `offset` and each `period` after it, from the Unix epoch on.
+    /// At `offset` and every `period` after it, from the Unix epoch on.
     Every {
         period: u64,
         offset: u64,
@@ -34,7 +34,7 @@ pub(crate) enum Rhythm {
     },
 }
 
-/// A timing as it is stored: equal timings give equal bytes, however they were written.
+/// A timing as it is stored. Equal timings give equal bytes, however they were written.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     rhythm: StoredRhythm,
@@ -49,7 +49,7 @@ enum StoredRhythm {
     Once { at: u64 },
 }
 
-/// Whose slots: what fixes their jitter.
+/// The owner of the slots, which determines their jitter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whose<'a> {
     pub(crate) scheduler: &'a str,
@@ -80,7 +80,7 @@ impl Timing {
 
     fn is_slot_at_zero(&self) -> bool {
         match &self.rhythm {
-            // The first instant of all is none that anybody waits for.
+            // Cron: nobody waits for a slot at the very first instant.
             Rhythm::Cron(_) => false,
             Rhythm::Every { offset, .. } => *offset == 0,
             Rhythm::Once { at } => *at == 0,
@@ -99,8 +99,9 @@ impl Timing {
         }
     }
 
-    /// When the slot is due: itself and a fraction, fixed by whose slot it is, of the jitter or of the distance to the next
-    /// slot if that is less. So it is the same in every process, and before the next slot.
+    /// When the slot is due: its own instant plus a fraction of the jitter, or of the distance to the next slot if
+    /// that is less. The fraction is determined by owner and slot. So the due instant is the same in every process,
+    /// and before the next slot.
     pub(crate) fn due(&self, whose: Whose<'_>, slot: u64) -> u64 {
         if self.jitter == 0 {
             return slot;
@@ -116,7 +117,7 @@ impl Timing {
         Next { slot, due: self.due(whose, slot) }
     }
 
-    /// The first slot later than `now`, and for which other instants that is the same.
+    /// The first slot later than `now`, and the range of instants for which it is the same.
     pub(crate) fn guess(&self, whose: Whose<'_>, now: u64) -> Guess {
         let next = self.next_after(now);
         Guess {
@@ -126,7 +127,7 @@ impl Timing {
         }
     }
 
-    /// The same for a schedule that is new: an instant that is given once still counts if it is no longer ago than
+    /// The same for a new schedule. The instant of a one-off schedule still counts if it is no longer ago than
     /// `tolerance`.
     pub(crate) fn first_guess(&self, whose: Whose<'_>, now: u64, tolerance: u64) -> Guess {
         let Rhythm::Once { at } = self.rhythm else { return self.guess(whose, now) };
@@ -155,7 +156,7 @@ impl Timing {
         matches!(&self.rhythm, Rhythm::Cron(cron) if cron.is_zoned())
     }
 
-    /// The bytes that stand for it. Equal timings have equal ones.
+    /// The stored form. Equal timings have equal bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let rhythm = match &self.rhythm {
             Rhythm::Cron(cron) => StoredRhythm::Cron(cron.written()),
@@ -165,7 +166,7 @@ impl Timing {
         serde_json::to_vec(&Stored { rhythm, jitter: self.jitter }).expect("numbers and texts can be written")
     }
 
-    /// Reads what was stored. `expression` is how a cron expression was written.
+    /// Reads the stored form. `expression` is the original text of a cron expression.
     pub(crate) fn decode(bytes: &[u8], expression: Option<&str>) -> Result<Self> {
         let unreadable = |why: String| Error::new(ErrorKind::IncompatibleFormat, format!("its timing: {why}"));
         let stored: Stored = serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
@@ -182,14 +183,14 @@ impl Timing {
     }
 }
 
-/// What stands for a timing, but for its jitter, which is written last.
+/// The stored form except for the jitter, which is written last.
 pub(crate) fn without_jitter(encoded: &[u8]) -> &[u8] {
     let end = encoded.iter().rposition(|byte| *byte == b',').unwrap_or(encoded.len());
     &encoded[..end]
 }
 
-/// 64 bits that look random and are always the same for this slot. The names go in with their lengths, so that no two
-/// pairs of names are alike.
+/// 64 bits that look random and are always the same for this slot. The names are hashed with their lengths, so that
+/// different pairs of names never look alike.
 fn fraction(whose: Whose<'_>, slot: u64) -> u64 {
     let mut digest = Sha256::new();
     for name in [whose.scheduler, whose.schedule] {
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn an_interval_keeps_its_distance_when_clocks_change() {
-        // The night of 2026-03-29 in Berlin: no slot is moved.
+        // The night of 2026-03-29 in Berlin: no slot moves.
         let timing = every(HOUR, 0);
         let mut slot = 1_774_735_200_000;
         for _ in 0..10 {
