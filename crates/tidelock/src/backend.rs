@@ -1,6 +1,6 @@
-//! The seam: everything that a backend must be able to do, in the words of the domain.
+//! The seam: everything that a backend must be able to do, in the terms of the domain.
 //!
-//! Nothing of a backend crosses it: no key, no connection, no script. It is sealed and may change in any release.
+//! No backend detail crosses it: no key, no connection, no script. It is sealed and may change in any release.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,29 +21,31 @@ pub(crate) mod memory;
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) mod redis;
 
-/// Steps of what is overdue that a look waits for before it shows what there is.
+/// How many steps of overdue transitions a query waits for before it shows what there is.
 pub(crate) const SETTLING_STEPS: usize = 50;
 
-/// The end of a range that spares servers, and those who share them. A page has all of its world for itself.
+/// The upper end of a range that protects servers and those who share them. A page has its store for itself, so it
+/// has no limit.
 pub(crate) const fn most(on_servers: u64) -> u64 {
     if cfg!(target_family = "wasm") { u64::MAX } else { on_servers }
 }
 
-/// The backend of a world. Where there is but one, it is that one itself: then what a program does not use of it is left out.
+/// The type of a world's backend. If there is only one, it is the concrete type, so that code that a program does not
+/// use is left out.
 #[cfg(all(feature = "redis", not(target_family = "wasm")))]
 pub(crate) type Chosen = dyn Backend;
 #[cfg(not(all(feature = "redis", not(target_family = "wasm"))))]
 pub(crate) type Chosen = memory::Memory;
 
-/// One backend: a store per primitive, and its own life.
+/// One backend: a store per primitive, and its own lifecycle.
 #[cfg_attr(
     not(all(feature = "redis", not(target_family = "wasm"))),
     expect(dead_code, reason = "the only backend there is, is used as it is")
 )]
 pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
-    /// The time that one question and its answer take.
+    /// The duration of one round trip.
     fn ping(&self) -> BoxFuture<'_, Result<Duration>>;
-    /// Lets go of connections and timers; nothing is asked afterwards.
+    /// Closes connections and timers. Nothing is requested afterwards.
     fn close(&self);
 
     fn ratelimit(&self) -> Arc<dyn RatelimitStore>;

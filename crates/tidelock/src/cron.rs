@@ -103,7 +103,8 @@ impl Cron {
     }
 }
 
-/// A cron expression as it is stored: what was parsed, and the name of its zone. Equal expressions have equal ones.
+/// A cron expression as it is stored: the parsed fields, and the name of its zone. Equal expressions have equal
+/// stored forms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
     /// The sets of seconds, minutes, hours, months, days of the month and days of the week.
@@ -113,13 +114,14 @@ pub(crate) struct Written {
 }
 
 impl Cron {
-    /// As it is stored.
+    /// The stored form.
     pub(crate) fn written(&self) -> Written {
         let (fields, interval_like) = self.fields.sets();
         Written { fields, interval_like, zone: self.zone().to_owned() }
     }
 
-    /// Reads what was stored; the text is for those who look. Fails if the zone is unknown here, or the fields are none.
+    /// Reads the stored form; the text is only for display. Fails if the zone is unknown here, or the fields are
+    /// invalid.
     pub(crate) fn read(written: &Written, text: &str) -> Result<Self, CronError> {
         let fields = Fields::from_sets(written.fields, written.interval_like)
             .ok_or_else(|| CronError::new(None, 0, "the stored fields are none of an expression"))?;
@@ -132,7 +134,7 @@ impl Cron {
     }
 }
 
-/// None of an instant before the Unix epoch.
+/// `None` for an instant before the Unix epoch.
 fn timestamp(second: i64) -> Option<Timestamp> {
     Some(Timestamp::from_millis(u64::try_from(second).ok()?.saturating_mul(1_000)))
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a cron text, and where.
+//! Errors in a cron text, with their positions.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,14 +1,14 @@
-//! The fields of an expression as sets of bits, and the search for readings of a clock that they match.
+//! The fields of an expression as bit sets, and the search for clock readings that they match.
 //!
 //! A *reading* is what a clock on the wall shows: date and time of day without a zone, counted in seconds as if the
-//! clock stood in UTC. The search goes by fields, never by trying one minute after the other.
+//! clock showed UTC. The search goes field by field and never tries one minute after the other.
 
 use crate::calendar::{self, Date};
 
-/// Readings after this year are no slots.
+/// Readings after this year are not slots.
 const LAST_YEAR: i64 = 9_999;
 const LAST_READING: i64 = 253_402_300_799;
-/// Instants begin with 1970, and no clock is much more than a day behind them.
+/// Instants begin with 1970, and no clock is much more than a day behind UTC.
 const FIRST_YEAR: i64 = 1_969;
 const FIRST_READING: i64 = -365 * DAY;
 
@@ -25,10 +25,10 @@ pub(super) struct Fields {
     pub(super) months: u64,
     /// Days of the month.
     days: u64,
-    /// Days of the week, Sunday being 0. A day matches by either of the two sets.
+    /// Days of the week, Sunday being 0. A day matches if it is in either of the two sets.
     weekdays: u64,
-    /// Whether second, minute or hour says *each*, or *each from*: such slots follow the time that passes, others the
-    /// time on the wall.
+    /// Whether second, minute or hour says *each*, or *each from*. Such slots follow elapsed time, all others follow
+    /// the wall clock.
     pub(super) interval_like: bool,
 }
 
@@ -40,8 +40,8 @@ pub(super) struct DayField {
 }
 
 impl Fields {
-    /// Brings the two day fields into one form, in which a day matches by either of two sets: equal rules are equal
-    /// values then.
+    /// Normalises the two day fields so that a day matches if it is in either of two sets. Then equal rules are equal
+    /// values.
     pub(super) fn new(time: [u64; 3], month: u64, (days, weekdays): (DayField, DayField), interval_like: bool) -> Self {
         let [seconds, minutes, hours] = time;
         let days_count = !days.free;
@@ -57,13 +57,13 @@ impl Fields {
         Self { seconds, minutes, hours, months: month, days, weekdays, interval_like }
     }
 
-    /// All of it, to be stored.
+    /// All fields, to be stored.
     pub(super) fn sets(&self) -> ([u64; 6], bool) {
         let Self { seconds, minutes, hours, months, days, weekdays, interval_like } = *self;
         ([seconds, minutes, hours, months, days, weekdays], interval_like)
     }
 
-    /// What was stored; `None` if it holds a value that no field can have, or names nothing.
+    /// Reads stored fields; `None` if they contain an invalid value, or match nothing.
     pub(super) fn from_sets(sets: [u64; 6], interval_like: bool) -> Option<Self> {
         const MINUTES: u64 = (1 << 60) - 1;
         const ALLOWED: [u64; 6] = [MINUTES, MINUTES, (1 << 24) - 1, 0x1ffe, ALL_DAYS, ALL_WEEKDAYS];
@@ -74,7 +74,7 @@ impl Fields {
         (known && named).then_some(fields)
     }
 
-    /// Whether there is a date that these fields match, in whichever year.
+    /// Whether there is a date, in any year, that these fields match.
     pub(super) fn name_a_date(&self) -> bool {
         let longest = |month| if month == 2 { 29 } else { calendar::days_in_month(1_970, month) };
         self.weekdays != 0
@@ -190,7 +190,7 @@ impl Fields {
         if self.weekdays != 0 {
             let first = calendar::weekday(Date { year, month, day: 1 }.number());
             let week = (self.weekdays >> first | self.weekdays << (7 - first)) & ALL_WEEKDAYS;
-            // Five weeks side by side, the first beginning with bit 1.
+            // Five weeks side by side, the first beginning at bit 1.
             days |= (week | week << 7 | week << 14 | week << 21 | week << 28) << 1;
         }
         days & up_to(calendar::days_in_month(year, month))

@@ -1,4 +1,4 @@
-//! From text to fields: what is allowed is read, everything else is refused with its place.
+//! Parsing text into fields. Anything not allowed is refused, with its position.
 
 use super::error::{CronError, CronField};
 use super::fields::{DayField, Fields};
@@ -19,7 +19,7 @@ const MACROS: [(&str, &str); 7] = [
 const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-/// The fields of a text, and the text that says the same: macros written out, in upper case, one blank between fields.
+/// The fields of a text, and its normalised text: macros expanded, upper case, one space between fields.
 pub(super) fn parse(text: &str) -> Result<(Fields, String), CronError> {
     if text.len() > LONGEST {
         let message = format!("cron must have at most {LONGEST} bytes, but has {}", text.len());
@@ -74,7 +74,7 @@ fn words(text: &str) -> Vec<Token<'_>> {
     Token { at: 0, text }.split(|c| SEPARATORS.contains(&c)).filter(|word| !word.text.is_empty()).collect()
 }
 
-/// A part of the text, and where it stands.
+/// A part of the text, and its position.
 #[derive(Clone, Copy, Debug)]
 struct Token<'a> {
     at: usize,
@@ -108,11 +108,11 @@ struct Field {
     set: u64,
     /// Written `*` or `*/1`.
     free: bool,
-    /// Says *each*, or *each from*: a `*` or an open step is in it.
+    /// Says *each*, or *each from*: it contains a `*` or an open step.
     each: bool,
 }
 
-/// One field while it is read.
+/// The state while one field is parsed.
 #[derive(Clone, Copy, Debug)]
 struct FieldReader {
     field: CronField,
@@ -138,7 +138,7 @@ fn parse_field(field: CronField, word: Token<'_>) -> Result<Field, CronError> {
         let values = reader.segment(segment)?;
         result.set |= values.set;
         result.each |= values.each;
-        // A list is not free, whatever is in it.
+        // A list never counts as free, whatever it contains.
         result.free = values.free && segment.text.len() == word.text.len();
     }
     Ok(result)
@@ -168,7 +168,7 @@ impl FieldReader {
         Ok(Field { set, free: is_star && step_size == 1, each: is_star || is_open })
     }
 
-    /// First and last value. A range that goes round ends beyond the full range, and so does one to Sunday as 7.
+    /// First and last value. A range that wraps around ends beyond the full range, and so does one to Sunday as 7.
     fn base(&self, segment: Token<'_>, base: Token<'_>, has_step: bool) -> Result<(u32, u32), CronError> {
         if base.text == "*" {
             return Ok((self.min, self.top));
@@ -219,7 +219,7 @@ impl FieldReader {
         self.error(at, format!("out-of-range {}: {}", self.field, segment.text))
     }
 
-    /// A step beyond the range gives the first value only, so that its size does not matter.
+    /// A step beyond the range yields only the first value, so its size does not matter.
     fn step(&self, segment: Token<'_>, step: Token<'_>) -> Result<u32, CronError> {
         if !is_digits(step.text) {
             return Err(self.error(step, format!("invalid {} step value: {}", self.field, step.text)));
@@ -231,7 +231,7 @@ impl FieldReader {
     }
 }
 
-/// Whether there is nothing but digits; true of nothing at all.
+/// Whether it contains nothing but digits; true for an empty text.
 fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }

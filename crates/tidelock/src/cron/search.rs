@@ -1,20 +1,20 @@
-//! From readings of the clocks of a zone to instants and back: which instants are slots.
+//! From clock readings in a zone to instants and back: which instants are slots.
 //!
-//! *Interval-like* expressions have a slot at each instant whose reading matches. A reading that the clocks skip has none,
-//! and one that they show twice has two.
+//! *Interval-like* expressions have a slot at each instant whose reading matches. A reading that the clocks skip has
+//! none, and one that they show twice has two.
 //!
 //! *Fixed-time* expressions have one slot for each matching reading: the first instant at which the clocks show that
-//! reading or a later one. That is the reading itself, its first showing where there are two, and the end of the gap
-//! where the clocks skip it. So a reading is over as soon as the highest reading shown so far has reached it, which is
-//! all that the search needs to know, whatever the clocks do.
+//! reading or a later one. That is the reading itself, its first showing if there are two, or the end of the gap if
+//! the clocks skip it. So a reading is past as soon as the highest reading shown so far has reached it. That is all
+//! that the search needs to know, however the clocks change.
 
 use super::fields::Fields;
 use super::zone::Zone;
 
-/// No clock is further from UTC, in seconds. Time zone data allow a bit less.
+/// No clock is further from UTC, in seconds. Time zone data allow slightly less.
 const WIDEST: i64 = 26 * 3_600;
-/// After this time, no clock shows a reading again. So if there is no change of clocks for so long, nothing is found
-/// before the clocks come near the next reading that matches, and the stretches up to there need no look.
+/// After this time, no clock shows a reading again. So if the clocks do not change for this long, there is no slot
+/// before they come near the next matching reading, and the stretches until then can be skipped.
 const REPEAT: i64 = 2 * WIDEST;
 
 /// The first slot at or after `from`. Instants are in seconds since the Unix epoch.
@@ -61,7 +61,8 @@ fn last_matching(fields: &Fields, zone: &Zone, mut until: i64) -> Option<i64> {
     }
 }
 
-/// The highest reading that the clocks showed up to `instant`. After they were put back it is above the present one.
+/// The highest reading that the clocks have shown up to `instant`. After they were put back, it is above the current
+/// one.
 fn highest_reading(zone: &Zone, instant: i64) -> i64 {
     let mut stretch = zone.stretch_at(instant);
     let mut highest = instant + stretch.offset;

@@ -1,6 +1,6 @@
-//! Time zones: how far its clocks are from UTC at which instants.
+//! Time zones: the offset of a zone's clocks from UTC at each instant.
 //!
-//! Both twins answer with the same stretches, natively from the database that is built in, in a page from the host.
+//! Both implementations return the same stretches: natively from the built-in database, in a page from the host.
 
 #[cfg(not(target_family = "wasm"))]
 #[path = "zone/native.rs"]
@@ -11,13 +11,13 @@ mod target;
 
 pub(super) use target::database;
 
-/// A time in which the clocks of a zone keep one distance from UTC. Instants and distances are in seconds.
+/// A period in which the clocks of a zone keep one offset from UTC. Instants and offsets are in seconds.
 ///
-/// The next stretch may have the same distance.
+/// The next stretch may have the same offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub(super) start: i64,
-    /// The first instant that is no more in it.
+    /// The first instant after it.
     pub(super) end: i64,
     /// Reading minus instant.
     pub(super) offset: i64,
@@ -27,13 +27,13 @@ pub(super) struct Stretch {
 const AGES: i64 = 1 << 40;
 
 impl Stretch {
-    /// Without beginning and end.
+    /// A stretch without beginning and end.
     fn endless(offset: i64) -> Self {
         Self { start: -AGES, end: AGES, offset }
     }
 }
 
-/// A zone that clocks keep to.
+/// A time zone.
 #[derive(Clone, Debug)]
 pub(super) enum Zone {
     Fixed { name: String, offset: i64 },
@@ -69,7 +69,7 @@ impl Zone {
         (hours <= 23 && minutes <= 59).then(|| Self::Fixed { name: name.to_owned(), offset })
     }
 
-    /// As the database writes it.
+    /// The spelling in the database.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Fixed { name, .. } => name,
@@ -77,7 +77,7 @@ impl Zone {
         }
     }
 
-    /// The stretch in which `instant` is.
+    /// The stretch that contains `instant`.
     pub(super) fn stretch_at(&self, instant: i64) -> Stretch {
         match self {
             Self::Fixed { offset, .. } => Stretch::endless(*offset),

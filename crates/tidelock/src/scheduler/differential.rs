@@ -291,8 +291,7 @@ impl Run {
     fn resume(&mut self, history: u64) -> Change {
         let (id, known) = self.some_paused();
         let revision = known.map_or(1, |known| known.revision);
-        // Both must be wrong more often than elsewhere. Otherwise wrong values would hardly ever meet a paused
-        // schedule.
+        // Both are wrong more often than elsewhere: otherwise few wrong values would meet a paused schedule.
         let revision = if self.random.u8(..4) == 0 { revision + 1 } else { revision };
         let guess = match self.guess() {
             guess if self.random.u8(..4) == 0 => Guess { until: guess.from, ..guess },

@@ -166,9 +166,9 @@ pub(super) struct Engine {
     office: Office,
     /// Wakes the pulse, in addition to the backend's bell.
     nudge: Arc<Notify>,
-    /// Nothing more is decided.
+    /// Set when nothing more may be decided.
     closing: watch::Sender<bool>,
-    /// The desk has ended: the pulse may stop.
+    /// Set when the desk has ended, so that the pulse may stop.
     quiet: watch::Sender<bool>,
     control: Arc<Control>,
 }

@@ -254,7 +254,7 @@ pub(crate) enum Step {
         id: Arc<str>,
         revision: u64,
         expected: u64,
-        /// The instant of which it was judged: when the plan was decided.
+        /// The instant for which the plan was decided.
         as_of: u64,
         /// `None`: there is no slot left; with an empty plan the schedule is finished.
         next: Option<Next>,

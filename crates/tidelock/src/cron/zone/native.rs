@@ -1,5 +1,5 @@
-//! Native twin: the time zone database that is built into the library, so that a fleet agrees whatever its machines have
-//! installed.
+//! Native implementation: the time zone database is built into the library, so that a fleet agrees whatever its
+//! machines have installed.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -21,8 +21,8 @@ pub(in crate::cron) struct Named {
     rules: TimeZone,
 }
 
-/// The zones that were asked for: a hundred thousand schedules have few zones. There is an end to it, as only names of
-/// the database come in.
+/// The zones that were used: even a hundred thousand schedules use few zones. The map is bounded because it only
+/// contains names of the database.
 static FOUND: Mutex<BTreeMap<&'static str, TimeZone>> = Mutex::new(BTreeMap::new());
 
 impl Named {
@@ -44,8 +44,8 @@ impl Named {
     pub(super) fn stretch_at(&self, instant: i64) -> Stretch {
         let at = timestamp(instant);
         let Stretch { mut start, mut end, offset } = Stretch::endless(i64::from(self.rules.to_offset(at).seconds()));
-        // Behind the last change that the database lists, where its rule for the future takes over, `preceding` gives
-        // a date of that rule although a listed change is later. So the change is only where to begin.
+        // After the last change that the database lists, its rule for the future applies. There, `preceding` returns
+        // a date of that rule even if a listed change is later. So its result is only a starting point.
         let changes = match self.rules.preceding(timestamp(instant + 1)).next() {
             Some(change) => {
                 start = change.timestamp().as_second();
@@ -65,7 +65,7 @@ impl Named {
     }
 }
 
-/// The last hours of the year 9999 are beyond what the database speaks of; no zone changes in them.
+/// The last hours of the year 9999 are outside the database's range. No zone changes in them.
 fn timestamp(instant: i64) -> Timestamp {
     let inside = instant.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
     Timestamp::from_second(inside).expect("clamped to the range")

@@ -1,8 +1,8 @@
-//! Browser twin: the host's time zones, by the parts of a formatted date.
+//! Browser implementation: the host's time zones, from the parts of a formatted date.
 //!
-//! The host tells what its clocks show at an instant, and nothing of their changes. So a stretch is looked for in a cell
-//! of five days: where both ends have one offset it is the whole cell, else the change is found by halving. No zone
-//! changed there and back within so short a time since 1970; Boa Vista took seven days in 2000.
+//! The host only tells what its clocks show at an instant, not when they change. So a stretch is searched for in a
+//! cell of five days: if both ends have the same offset it is the whole cell, else bisection finds the change. Since
+//! 1970 no zone has changed and changed back within so short a time; Boa Vista took seven days in 2000.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,15 +31,15 @@ extern "C" {
 }
 
 const CELL: i64 = 5 * 86_400;
-/// Cells that are remembered per zone: some thirty years. Beyond, all are forgotten.
+/// The most cells that are remembered per zone: some thirty years. Beyond that, all are dropped.
 const CELLS: usize = 2_048;
 
 std::thread_local! {
-    /// What was asked of the host, by zone.
+    /// The results from the host, by zone.
     static ASKED: RefCell<HashMap<Arc<str>, Host>> = RefCell::default();
 }
 
-/// The host gives no version of its database.
+/// The host does not report the version of its database.
 pub(in crate::cron) fn database() -> &'static str {
     "host"
 }
@@ -71,7 +71,7 @@ impl Named {
 
     pub(super) fn stretch_at(&self, instant: i64) -> Stretch {
         ASKED.with_borrow_mut(|asked| {
-            // A clone may have come from another thread, which has asked for itself.
+            // The zone may be a clone from another thread. Each thread queries the host itself.
             let host = asked.entry(self.name.clone());
             let host = host.or_insert_with_key(|name| Host::open(name).expect("the host named this zone itself"));
             host.stretch_at(instant)
@@ -115,7 +115,7 @@ impl Host {
         let mut offset = self.offset_at(start);
         let last = self.offset_at(end);
         while offset != last {
-            // The clocks show `offset` at `same` and another at `other`.
+            // The clocks show `offset` at `same` and another offset at `other`.
             let (mut same, mut other) = (start, end);
             while other - same > 1 {
                 let middle = same.midpoint(other);
@@ -130,7 +130,7 @@ impl Host {
         stretches
     }
 
-    /// Reading minus instant. What the host cannot say counts as UTC.
+    /// Reading minus instant. If the host cannot tell, UTC is assumed.
     fn offset_at(&self, instant: i64) -> i64 {
         self.reading_at(instant).map_or(0, |reading| reading - instant)
     }
@@ -146,7 +146,7 @@ impl Host {
                 "year" => date.year = number,
                 "month" => date.month = number,
                 "day" => date.day = number,
-                // Some hosts call midnight 24, whatever they were asked for.
+                // Some hosts format midnight as 24, whatever the options say.
                 "hour" => time += number % 24 * 3_600,
                 "minute" => time += number * 60,
                 "second" => time += number,

@@ -1,8 +1,9 @@
-//! What a leader does with what is due: decide, dispatch, confirm.
+//! What a leader does with due schedules: decide, dispatch, confirm.
 //!
-//! A pass: the pulse shows what is due; slots are decided, decisions and confirmations are written in one trip, and what was
-//! decided is shown with the next beat, as a plan, and dispatched. Dispatches are under way beside the passes, so that a
-//! target that does not answer holds up nobody else; at most one of a schedule at a time.
+//! In each pass, the pulse delivers what is due. Due slots are decided, and decisions and confirmations are written
+//! in one trip. The next beat shows decided slots as a plan, which is then dispatched. Dispatches run alongside the
+//! passes, so that a target that does not answer delays nothing else. There is at most one dispatch per schedule at a
+//! time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,15 +26,15 @@ use crate::scheduler::store::{Busy, DueView, Next, PlanView, ScheduleView, State
 use crate::scheduler::timing::Whose;
 use crate::time::SECOND;
 
-/// Steps of one write.
+/// The most steps in one write.
 const MAX_STEPS: usize = 500;
-/// Slots that are judged before everything else has its turn: a few milliseconds. A schedule that nobody looked at for long
-/// has thousands of them, and where all tasks share a thread the lease would end before a batch of such schedules is judged
-/// and written; the next leader would come no further.
+/// The number of slots that are judged before other work gets its turn; this takes a few milliseconds. A schedule
+/// that was not checked for long has thousands of them. If all tasks share a thread, the lease would otherwise end
+/// before a batch of such schedules is judged and written, and the next leader would get no further.
 const AT_A_STRETCH: u64 = 1_000;
-/// Dispatches under way at once, but for what one beat shows beyond it. Ten batches, so that targets that answer have enough
-/// to do; and no more, as each beat names to the backend all that is under way: where no target answers, that would grow with
-/// all that is due.
+/// The most dispatches in flight at once, except for what one beat shows beyond it. That is ten batches, so that
+/// targets that answer have enough to do. It is bounded because each beat lists to the backend everything in flight:
+/// if no target answers, the list would grow with everything that is due.
 const ALOFT: usize = 2_000;
 
 /// The task that decides and dispatches.
@@ -41,26 +42,26 @@ pub(super) struct Desk {
     engine: Arc<Engine>,
     inbox: In,
     flights: FuturesUnordered<BoxFuture<'static, Landing>>,
-    /// Under way, or landed and not written yet.
+    /// Dispatches in flight, and those that have landed but are not written yet.
     aloft: HashSet<Key>,
-    /// Landed and not written yet.
+    /// Dispatches that have landed but are not written yet.
     landed: Vec<Key>,
     pending: Vec<Entry>,
-    /// Due, without an open plan.
+    /// Due schedules without an open plan.
     unjudged: VecDeque<Unjudged>,
-    /// How often triggers failed.
+    /// How often each trigger failed.
     failures: HashMap<(u64, u64), u32>,
-    /// Plans, by birth and run number, whose target nobody has.
+    /// Plans, by birth and run number, whose target does not exist.
     unserved: HashSet<(u64, u64)>,
-    /// Something was done: what follows from it is to be seen.
+    /// Something was done, and a beat must show what follows from it.
     moved: bool,
-    /// Schedules whose next slot was decided since a page of the walk was begun: it knows an older one.
+    /// Schedules whose next slot was decided since a page of the walk was begun. The page contains an older slot.
     judged: HashSet<Arc<str>>,
-    /// A write failed, and with it perhaps slots that were moved: the walk through all schedules begins anew.
+    /// A write failed, and with it perhaps slots that were moved. The walk through all schedules starts again.
     walk_broken: bool,
 }
 
-/// A schedule that is due, whether its handler is announced, and the backend's now of that.
+/// A due schedule, whether its handler is announced, and the backend's now at that time.
 struct Unjudged {
     schedule: ScheduleView,
     served: bool,
@@ -104,7 +105,7 @@ impl Desk {
         }
     }
 
-    /// What an ended leadership has begun is finished by the next one.
+    /// Drops all work. The next leader finishes what this leadership has begun.
     fn clear(&mut self) {
         self.flights.clear();
         self.aloft.clear();
@@ -117,7 +118,7 @@ impl Desk {
         (self.moved, self.walk_broken) = (false, false);
     }
 
-    /// Works as the leader until that is over; gives the first work of another leadership.
+    /// Works as the leader until the leadership ends. Returns the first work of another leadership.
     async fn lead(&mut self, first: Work) -> Option<Work> {
         let engine = Arc::clone(&self.engine);
         let term = Arc::clone(&first.term);
@@ -132,7 +133,7 @@ impl Desk {
             }
             self.judge_some();
             self.flush(&term).await;
-            // A beat would show once more what waits to be judged.
+            // Otherwise a beat would show again what still waits to be judged.
             if self.unjudged.is_empty() {
                 let room = engine.core.options.batch.min(ALOFT.saturating_sub(self.aloft.len()));
                 self.inbox.want(room, self.under_way());
@@ -152,7 +153,7 @@ impl Desk {
                 self.land(landing);
             }
         }
-        // The trips in flight end.
+        // The trips in flight finish.
         loop {
             tokio::select! {
                 biased;
@@ -179,7 +180,7 @@ impl Desk {
     }
 
     fn begin(&mut self, work: &Work) {
-        // The beat may have been asked for by an earlier leadership, without what that one had under way.
+        // An earlier leadership may have requested this beat, and so it may not show what that one had in flight.
         self.moved = true;
         let is_known = work.zones.as_deref() == Some(Cron::zone_database());
         self.flights.push(Box::pin(zones::begin(Arc::clone(&self.engine), is_known)));
@@ -200,7 +201,7 @@ impl Desk {
                 self.unjudged.push_back(Unjudged { schedule, served, now: work.now });
             }
         }
-        // Those that only catch up wait for all others.
+        // Schedules that only catch up come after all others.
         let catches_up =
             |view: &ScheduleView| view.plan.as_ref().is_some_and(|plan| plan.slots.iter().any(|slot| !slot.on_time));
         let (late, mut plans): (Vec<_>, Vec<_>) = plans.into_iter().partition(catches_up);
@@ -217,7 +218,7 @@ impl Desk {
             let (engine, term) = (Arc::clone(&self.engine), Arc::clone(term));
             self.flights.push(Box::pin(flight::slots(engine, term, schedule, share, instants)));
         }
-        // What is called by whoever triggers it is nobody else's.
+        // In a page, the caller of a trigger also calls the target itself.
         let triggers = if self.engine.core.targets.are_called() { Vec::new() } else { work.triggers };
         for trigger in triggers {
             let key = Key::Trigger(trigger.born, trigger.run);
@@ -231,7 +232,7 @@ impl Desk {
         }
     }
 
-    /// Judges what is due, until that has taken long enough.
+    /// Judges due schedules until that has taken long enough.
     fn judge_some(&mut self) {
         let mut slots = 0;
         while slots < AT_A_STRETCH
@@ -245,7 +246,7 @@ impl Desk {
         }
     }
 
-    /// What is written of a schedule that is due and has no open plan. Counts the slots that it looks at.
+    /// What to write for a due schedule without an open plan. Counts the slots that it examines.
     fn judge(&self, view: &ScheduleView, served: bool, now: u64, slots_seen: &mut u64) -> Option<Entry> {
         let core = &self.engine.core;
         let (id, revision) = (Arc::clone(&view.id), view.revision);
@@ -280,14 +281,14 @@ impl Desk {
         let told: Vec<_> = told.collect();
         let refused = (!slots.is_empty()).then(|| skipped(slots.len() as u64, SkippedBy::CasStale));
         let (next, missed) = (decision.next, decision.missed);
-        // Slots that are run are decided when their target has them.
+        // Slots that are run count as decided only once their target has them.
         let last = || next.map_or(Some(expected), |next| spec.timing.last_before(next.slot));
         let decided = if slots.is_empty() { last() } else { None };
         let step = Step::Decide { id, revision, expected, as_of: now, next, slots, missed, missing_handler };
         Some(Entry { step, told, refused, decided })
     }
 
-    /// Whether the slots of a plan can be handed over; that they cannot is told once.
+    /// Whether the slots of a plan have a target that exists. If not, this is reported once.
     fn has_target(&mut self, view: &ScheduleView, plan: &PlanView) -> bool {
         let core = &self.engine.core;
         let known = (view.born, plan.first_run);
@@ -309,7 +310,7 @@ impl Desk {
                 self.pending.extend(entries);
                 return;
             }
-            // What a page moved was perhaps not written: from the beginning.
+            // Slots that a page of the walk moved may not have been written: start from the beginning.
             _ if std::mem::take(&mut self.walk_broken) => None,
             Walk::Behind(after) => {
                 self.extend_by_page(entries);
@@ -328,7 +329,7 @@ impl Desk {
         self.pending.extend(entries.into_iter().filter(|entry| !is_late(entry)));
     }
 
-    /// Writes what was decided and done.
+    /// Writes decisions and results.
     async fn flush(&mut self, term: &Arc<Term>) {
         while !self.pending.is_empty() && term.holds(&self.engine.core.site.world.clock) {
             let rest = self.pending.split_off(self.pending.len().min(MAX_STEPS));
@@ -357,7 +358,7 @@ impl Desk {
         }
     }
 
-    /// Answers whether it makes sense to go on.
+    /// Returns whether to continue.
     async fn write(&mut self, term: &Arc<Term>, mut entries: Vec<Entry>) -> bool {
         let engine = Arc::clone(&self.engine);
         let core = &engine.core;
@@ -365,7 +366,8 @@ impl Desk {
             if let Step::Unserve { revision, handler, .. } = &mut entry.step
                 && core.targets.serves(handler, false)
             {
-                // It came since, and would not come again: there is no such revision, and the schedule stays due.
+                // The handler has appeared since then, and would not be announced again. Revision 0 matches nothing,
+                // so the schedule stays due.
                 *revision = 0;
             }
         }
@@ -402,8 +404,8 @@ impl Desk {
             Err(error) => {
                 core.tell(Happening::TickError { message: error.to_string() });
                 self.walk_broken = true;
-                // In real time: what failed is not cured by a clock that stands still. What was not confirmed is done
-                // again, and known by its target.
+                // In real time, because a pinned clock does not cure a failure. What was not confirmed is submitted
+                // again, and its target recognises it.
                 tokio::select! {
                     () = runtime::sleep(SECOND.mul_f64(0.1 + fastrand::f64() * 0.3)) => {}
                     () = engine.closing() => {}
@@ -415,8 +417,8 @@ impl Desk {
     }
 }
 
-/// A pause is over by its own end: slots go on from there, and late ones are judged as ever. Slots before the next one were
-/// decided, or dropped as the timing was another one.
+/// A pause has reached its own end: the schedule continues from there, and late slots are judged as usual. Slots
+/// before the next one were decided, or dropped because the timing was different.
 fn resume(spec: &Spec, whose: Whose<'_>, view: &ScheduleView, until: u64, slots_seen: &mut u64) -> Entry {
     let next = match view.next {
         Some(next) if next.slot < until => spec.timing.first_from(until).map(|slot| spec.timing.next(whose, slot)),

@@ -1,4 +1,4 @@
-//! What a leader writes, and what is told of it.
+//! What a leader writes, and what it reports of it.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use crate::scheduler::dispatch::stored;
 use crate::scheduler::observe::Happening;
 use crate::scheduler::store::{ScheduleView, Step};
 
-/// A step to be written, and what is told of it.
+/// A step to write, and what to report.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) step: Step,
-    /// If it was carried out.
+    /// If the step was applied.
     pub(super) told: Vec<Happening>,
-    /// If it met something else.
+    /// If the step met another state than it expected.
     pub(super) refused: Option<Happening>,
-    /// With it nothing is to be decided of the schedule any more up to this slot.
+    /// Up to this slot, the schedule has nothing left to decide after this step.
     pub(super) decided: Option<u64>,
 }
 
@@ -24,12 +24,12 @@ impl Entry {
         Self { step, told: told.into_iter().collect(), refused: None, decided: None }
     }
 
-    /// The slot is decided with it.
+    /// Marks the slot as decided by this step.
     pub(super) fn deciding(self, slot: u64) -> Self {
         Self { decided: Some(slot), ..self }
     }
 
-    /// Whose slots it is about.
+    /// The schedule whose slots it is about.
     pub(super) fn schedule(&self) -> Option<&Arc<str>> {
         match &self.step {
             Step::Decide { id, .. } | Step::Confirm { id, .. } => Some(id),
@@ -38,7 +38,7 @@ impl Entry {
     }
 }
 
-/// What is written of a schedule that this leader cannot read.
+/// What to write for a schedule that this leader cannot read.
 pub(super) fn unreadable(view: &ScheduleView, error: &Error) -> Entry {
     let (id, revision) = (Arc::clone(&view.id), view.revision);
     let told = Happening::ScheduleQuarantined { schedule: view.id.as_ref().to_owned(), message: error.to_string() };

@@ -1,4 +1,4 @@
-//! Dispatches under way: rounds of tries for the first slots of a plan, and for accepted triggers.
+//! Dispatches in flight: rounds of tries for the first slots of a plan, and for accepted triggers.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::scheduler::observe::{Happening, SkippedBy};
 use crate::scheduler::store::{Dispatched, PlanView, PlannedSlot, ScheduleView, StateView, Step, TriggerView};
 use crate::time::{Clock, Tick, Timestamp, whole_millis};
 
-/// Slots of one plan that are submitted before they are confirmed: of so many a target knows what became of them.
+/// How many slots of one plan are submitted before they are confirmed. A target remembers the outcomes of this many.
 pub(super) const AT_ONCE: usize = 8;
 
-/// What is under way, of which there is one at a time.
+/// Identifies a dispatch. There is at most one per key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Schedule(Arc<str>),
@@ -24,7 +24,7 @@ pub(super) enum Key {
     Trigger(u64, u64),
 }
 
-/// What came of it.
+/// The outcome of a dispatch.
 #[derive(Debug, Default)]
 pub(super) struct Landing {
     pub(super) key: Option<Key>,
@@ -32,19 +32,19 @@ pub(super) struct Landing {
     pub(super) walk: Walk,
 }
 
-/// Of a walk through all schedules: how it goes on.
+/// How a walk through all schedules continues.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum Walk {
-    /// It is none.
+    /// This is not a walk.
     #[default]
     None,
-    /// Behind this schedule; from the beginning without one.
+    /// After this schedule; from the beginning if there is none.
     Behind(Option<Arc<str>>),
-    /// It has seen all.
+    /// It has seen all schedules.
     Ends,
 }
 
-/// The backend's now, and when it was heard.
+/// The backend's now, and when it was received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Instants {
     pub(super) now: u64,
@@ -88,7 +88,7 @@ pub(super) async fn slots(
             memory: engine.core.options.slot_memory,
             cause,
         };
-        // It may have been paused or removed meanwhile.
+        // The schedule may have been paused or removed meanwhile.
         if index > 0 && !dispatch.is_awaited(&engine.core).await {
             break;
         }
@@ -106,7 +106,8 @@ pub(super) async fn slots(
     landing
 }
 
-/// One round of tries; `None`: the leadership or the instance ended meanwhile, and nothing is concluded from it.
+/// One round of tries. `None` if the leadership or the instance ended meanwhile: then nothing follows from the
+/// outcome.
 async fn fly(engine: &Engine, term: &Arc<Term>, dispatch: &Dispatch<'_>) -> Option<Tried> {
     let core = &engine.core;
     let world = &core.site.world;
@@ -128,7 +129,7 @@ async fn fly(engine: &Engine, term: &Arc<Term>, dispatch: &Dispatch<'_>) -> Opti
     }
 }
 
-/// What is written of a slot after a round, and whether the next slot may follow.
+/// What to write for a slot after a round, and whether the next slot may follow.
 fn judge(
     engine: &Engine,
     view: &ScheduleView,
@@ -167,7 +168,7 @@ fn judge(
                 let failures = rounds;
                 told.push(Happening::DispatchAdvancedAfterFailures { schedule: schedule(), slot: at, failures });
             }
-            // The next slot has its own rounds.
+            // The next slot gets rounds of its own.
             let given_up = Entry::new(confirm(Dispatched::GivenUp { error: stored(&error) }), told);
             (given_up.deciding(slot.slot), false)
         }

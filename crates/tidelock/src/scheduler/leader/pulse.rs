@@ -1,4 +1,4 @@
-//! The pulse of an instance: it announces, leads or waits to lead, and hands what is due to the desk.
+//! The pulse of an instance: it announces handlers, leads or waits to lead, and hands due work to the desk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::scheduler::observe::{Happening, LostBy};
 use crate::scheduler::store::{Beat, Beaten, Busy, Role, Wish};
 use crate::time::{SECOND, Tick, Timestamp, whole_millis};
 
-/// How often handlers are announced by an instance that does not lead.
+/// How often an instance that does not lead announces its handlers.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
-/// Followers wake up to so long after the end of a lease, not all at once.
+/// Followers beat at a random time within this interval after the end of a lease, and not all at once.
 const SPREAD: Duration = Duration::from_millis(300);
 /// The pauses after trips that failed.
 const PAUSES: Backoff = Backoff::exponential(Duration::from_millis(100)).max(SECOND).jitter(0.5);
@@ -35,7 +35,7 @@ pub(super) struct Pulse {
 struct Plan {
     /// At the latest.
     at: Tick,
-    /// Of a leader: if the desk is free by then.
+    /// For a leader: when to beat if the desk is free by then.
     work: Option<Tick>,
 }
 
@@ -64,13 +64,13 @@ impl Pulse {
         }
     }
 
-    /// One beat; `None`: it is of no use to go on.
+    /// Sends one beat; `None` if there is no point in continuing.
     async fn beat(&mut self) -> Option<Plan> {
         let engine = Arc::clone(&self.engine);
         let core = &engine.core;
         let clock = &core.site.world.clock;
         let term = engine.office.current();
-        // What cannot be proven any more is over, even if the backend may not know yet.
+        // A leadership that can no longer be proven is over, even if the backend does not know that yet.
         let term = term.filter(|term| {
             let holds = term.holds(clock);
             if !holds {
@@ -97,7 +97,7 @@ impl Pulse {
                 engine.control.started.send_if_modified(began);
                 core.tell(Happening::TickError { message: error.to_string() });
                 self.failures += 1;
-                // In real time: what failed is not cured by a clock that stands still.
+                // In real time, because a pinned clock does not cure a failure.
                 let pause = runtime::sleep(PAUSES.delay(self.failures, fastrand::f64()));
                 match term {
                     Some(term) => tokio::select! {
@@ -111,7 +111,7 @@ impl Pulse {
         }
     }
 
-    /// Asks the backend, and ends a leadership whose time is over meanwhile.
+    /// Sends the beat, and ends a leadership whose proof runs out meanwhile.
     async fn ask(&self, term: Option<&Arc<Term>>) -> Result<Beaten> {
         let core = &self.engine.core;
         let lease = whole_millis(core.options.lease);
@@ -163,7 +163,7 @@ impl Pulse {
                     self.desk.hand_over(Work { term, now, heard, due, triggers, zones });
                 }
                 let tick = start.tick.plus(core.options.tick);
-                // Counted from before the question, as the time of its way must not make a slot late.
+                // Counted from before the request, so that its travel time does not make a slot late.
                 let next = next.map(|next| start.tick.plus(Duration::from_millis(next.saturating_sub(now))));
                 Plan {
                     at: start.tick.plus(core.options.heartbeat),
@@ -181,7 +181,7 @@ impl Pulse {
                 self.give_up(term);
                 soon
             }
-            // Nobody leads, and a wish was not heard: it is stopping.
+            // Nobody leads, and this instance did not ask to: it is stopping.
             Role::Free => Plan { at: clock.tick().plus(ANNOUNCE_EVERY), work: None },
         }
     }
@@ -205,7 +205,7 @@ impl Pulse {
             engine.core.site.pass_on(&engine.nudge);
         };
         let early = async {
-            // A leader whose desk is busy only renews.
+            // A leader with a busy desk only renews its lease.
             if plan.work.is_some() {
                 self.desk.free().await;
             }
@@ -232,7 +232,7 @@ pub(super) fn began(started: &mut Started) -> bool {
     pending
 }
 
-/// Whether waiting may cure it.
+/// Whether waiting may help.
 fn may_pass(error: &Error) -> bool {
     error.may_pass() || !matches!(error.kind(), ErrorKind::Server | ErrorKind::IncompatibleFormat)
 }

@@ -14,7 +14,7 @@ pub(super) struct Term {
     pub(super) epoch: u64,
     proof: Mutex<Proof>,
     over: AtomicBool,
-    /// That it is over was told.
+    /// Whether the end was reported.
     told: AtomicBool,
     ended: Notify,
 }
@@ -38,7 +38,7 @@ impl Term {
         *self.proof() = proof;
     }
 
-    /// Whether its end is yet to be told: once.
+    /// Whether the end must still be reported. Returns true once.
     pub(super) fn is_untold(&self) -> bool {
         !self.told.swap(true, Ordering::AcqRel)
     }
@@ -53,7 +53,7 @@ impl Term {
         !self.over.load(Ordering::Acquire) && !self.proof().left(Moment::of(clock)).is_zero()
     }
 
-    /// Resolves when it was ended.
+    /// Resolves when the leadership was ended.
     pub(super) async fn over(&self) {
         loop {
             let ended = self.ended.notified();
@@ -65,7 +65,7 @@ impl Term {
     }
 }
 
-/// The leadership that this instance has, if it has one.
+/// The current leadership of this instance, if any.
 #[derive(Debug, Default)]
 pub(super) struct Office {
     term: Mutex<Option<Arc<Term>>>,
@@ -84,7 +84,7 @@ impl Office {
         *self.lock() = Some(Arc::clone(term));
     }
 
-    /// Ends this leadership; no if it was over.
+    /// Ends this leadership. Returns false if it was over already.
     pub(super) fn leave(&self, term: &Arc<Term>) -> bool {
         let mut current = self.lock();
         let is_it = current.as_ref().is_some_and(|current| Arc::ptr_eq(current, term));

@@ -1,5 +1,5 @@
-//! The place between pulse and desk: what a beat showed lies there until the desk takes it, and the desk says how much more it
-//! would take.
+//! The tray between pulse and desk: what a beat showed stays there until the desk takes it, and the desk reports how
+//! much more it can take.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use crate::time::Tick;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) term: Arc<Term>,
-    /// The backend's now, and when it was heard.
+    /// The backend's now, and when it was received.
     pub(super) now: u64,
     pub(super) heard: Tick,
     pub(super) due: Vec<DueView>,
@@ -22,10 +22,10 @@ pub(super) struct Work {
     pub(super) zones: Option<Arc<str>>,
 }
 
-/// The place itself.
+/// The tray itself.
 #[derive(Debug, Default)]
 struct Tray {
-    /// How many due schedules the desk would take; 0: it is busy.
+    /// How many due schedules the desk can take; 0 if it is busy.
     room: AtomicUsize,
     freed: Notify,
     asked: Notify,
@@ -36,16 +36,16 @@ struct Tray {
 #[derive(Debug, Default)]
 struct Lying {
     work: Option<Work>,
-    /// What is under way, or landed and not written yet: a beat that was asked for before the write knows nothing of it, and a
-    /// slot that failed would be tried again at once.
+    /// What is in flight, or has landed but is not written yet. A beat sent before that write does not know about it,
+    /// and would show a failed slot for an immediate retry.
     under_way: Busy,
 }
 
-/// The end that the pulse has.
+/// The pulse's end.
 #[derive(Debug)]
 pub(super) struct Out(Arc<Tray>);
 
-/// The end that the desk has.
+/// The desk's end.
 #[derive(Debug)]
 pub(super) struct In(Arc<Tray>);
 
@@ -65,12 +65,12 @@ impl Out {
         self.0.room.load(Ordering::Acquire)
     }
 
-    /// What is not to be shown.
+    /// What a beat must not show.
     pub(super) fn under_way(&self) -> Busy {
         self.0.lock().under_way.clone()
     }
 
-    /// Hands over what a beat showed. What lay there is out of date.
+    /// Puts what a beat showed into the tray. Older work in it is outdated.
     pub(super) fn hand_over(&self, work: Work) {
         let mut lying = self.0.lock();
         self.0.room.store(0, Ordering::Release);
@@ -79,7 +79,7 @@ impl Out {
         self.0.arrived.notify_one();
     }
 
-    /// Resolves when the desk would take work.
+    /// Resolves when the desk can take work.
     pub(super) async fn free(&self) {
         loop {
             let freed = self.0.freed.notified();
@@ -107,8 +107,8 @@ impl In {
         }
     }
 
-    /// The desk would take so many beside what is under way. Not while something lies in the tray: that will be under way,
-    /// and a beat that is asked for before then would show it once more.
+    /// The desk can take `room` more in addition to what is in flight. Ignored while there is work in the tray: that
+    /// work will be in flight, and a beat sent before then would show it again.
     pub(super) fn want(&self, room: usize, under_way: Busy) {
         let mut lying = self.0.lock();
         if lying.work.is_some() {

@@ -1,6 +1,6 @@
-//! After taking over: slots that were computed with another time zone database, schedules that the former leader could not
-//! read, and those that it let wait for a handler where this one does not. All are looked at, page by page, beside the
-//! dispatches.
+//! After taking over, a leader walks through all schedules, page by page and alongside the dispatches. It looks for
+//! slots that were computed with another time zone database, schedules that the former leader could not read, and
+//! schedules that wait for a handler although this leader does not wait.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::scheduler::store::{Look, ScheduleView, StateView, Step, View};
 use crate::scheduler::timing::Whose;
 use crate::time::SECOND;
 
-/// Schedules of a page.
+/// Schedules per page.
 const PAGE: usize = 100;
 
-/// Whether there is something to look at. With the same database there is only if something is quarantined, or waits for what
-/// this leader does not wait for.
+/// Decides whether a walk is needed. With the same database it is needed only if a schedule is quarantined, or waits
+/// for a handler for which this leader does not wait.
 pub(super) async fn begin(engine: Arc<Engine>, is_known: bool) -> Landing {
     let walk = Landing { walk: Walk::Behind(None), ..Landing::default() };
     if !is_known {
@@ -33,7 +33,7 @@ pub(super) async fn begin(engine: Arc<Engine>, is_known: bool) -> Landing {
     }
 }
 
-/// Looks at one page.
+/// Processes one page.
 pub(super) async fn page(engine: Arc<Engine>, after: Option<Arc<str>>) -> Landing {
     let (views, more, now) = match read(&engine, after.clone()).await {
         Ok(page) => page,
@@ -70,7 +70,7 @@ async fn look(engine: &Engine, look: Look) -> Result<View> {
     site.store().look(&site.address, look).await
 }
 
-/// What is written of a schedule whose next slot is another one by this database, or that is to be looked at again.
+/// What to write for a schedule if this database gives another next slot, or if it must be judged again.
 fn moved(scheduler: &str, strict: bool, view: &ScheduleView, now: u64) -> Option<Entry> {
     let spec = Spec::read(&view.definition).ok()?;
     let whose = Whose { scheduler, schedule: &view.id };
@@ -80,7 +80,7 @@ fn moved(scheduler: &str, strict: bool, view: &ScheduleView, now: u64) -> Option
         StateView::Finished { .. } => return None,
         _ => (false, false),
     };
-    // An overdue slot is kept, and judged. One whose state could not be read has lost its slot.
+    // An overdue slot is kept and judged. A schedule whose state could not be read has lost its slot.
     let anew = match view.next {
         Some(next) => next.slot > now && spec.timing.is_zoned(),
         None => quarantined && view.plan.is_none(),

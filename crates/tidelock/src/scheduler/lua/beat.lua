@@ -57,7 +57,7 @@ local led, leader, led_until = is_led(), r.leader, r.lease_end
 local leads = false
 if wish == 'lead' then
   leads = not led or leader == name
-  -- A beat that is repeated, as its answer was lost, took this leadership.
+  -- A repeated beat, whose answer was lost, has taken this leadership already.
   if leads and not (led and number <= r.taken) then
     r.epoch, r.taken = math.max(r.epoch + 1, now_us), number
   end
@@ -68,7 +68,7 @@ if leads then
   r.leader, r.process, r.lease_end = name, process, now + lease
 end
 
--- Notes that the instance lives and has these handlers.
+-- Records that the instance is alive and has these handlers.
 local function announce()
   local announced = now + ANNOUNCED
   local ends = is_led() and math.max(announced, r.lease_end + ANNOUNCED) or announced
@@ -105,7 +105,7 @@ local function announce()
 end
 announce()
 
--- What the leader has under way: schedules, triggers, and how many of each.
+-- What the leader has in flight: schedules, triggers, and how many of each.
 local busy, busy_triggers, busy_count, busy_trigger_count = {}, {}, tonumber(ARGV[HANDLERS_END + 1]), 0
 for i = HANDLERS_END + 2, HANDLERS_END + 1 + busy_count do
   busy[ARGV[i]] = true
@@ -115,7 +115,7 @@ for i = HANDLERS_END + 2 + busy_count, #ARGV do
   busy_trigger_count = busy_trigger_count + 1
 end
 
--- So many members that are not under way, each with its score behind it.
+-- The first `count` members that are not in flight, each followed by its score.
 local function free_ones(key, low, high, count)
   local all = redis.call('ZRANGEBYSCORE', key, low, high, 'WITHSCORES', 'LIMIT', 0, count + busy_count)
   local free = {}
@@ -128,7 +128,7 @@ local function free_ones(key, low, high, count)
   return free
 end
 
--- The first so many that are due, and when there is more.
+-- The first `batch` schedules that are due, and when there will be more.
 local function first_due(batch)
   local function some(key, low, high)
     return free_ones(key, low, high, batch + 1)

@@ -54,7 +54,7 @@ local function is_right(from, until_time)
   return tonumber(from) <= now and now < tonumber(until_time)
 end
 
--- A timing as it is stored, but for its jitter, which stands last.
+-- A stored timing except for its jitter, which is last.
 local function without_jitter(timing)
   return timing:match('^(.*),') or timing
 end
@@ -84,9 +84,9 @@ local function register()
   end
   local before = redis.call('HGET', DEFINITIONS, id) or ''
   local same = before == definition and s.handler == handler
-  -- One whose state could not be read has lost its slot.
+  -- A schedule whose state could not be read has lost its slot.
   local lost = s.kind == 'q' and s.slot == 0 and not has_plan(s)
-  -- Another jitter does not bring back the slots of one that has had them all.
+  -- A different jitter does not bring back the slots of a schedule that has had all of them.
   local over = s.kind == 'x' and #before >= 4
     and without_jitter(before:sub(5, 4 + struct.unpack('>I4', before))) == without_jitter(timing)
   local anew = lost or (before:sub(1, #timing + 4) ~= definition:sub(1, #timing + 4) and not over)
@@ -154,7 +154,7 @@ local function resume()
   if not s then
     return 'absent'
   elseif s.kind ~= 'p' or is_over(s) then
-    -- One that is over by its own end goes on from there, as the leader says.
+    -- If the pause has reached its own end, the leader decides how to continue.
     return 'unchanged'
   elseif s.revision ~= tonumber(ARGV[5]) then
     return 'conflict'
@@ -165,7 +165,7 @@ local function resume()
   return 'done'
 end
 
--- Takes a trigger and gives it a run number.
+-- Accepts a trigger and assigns a run number.
 local function accept(s, key, memory)
   local definition = redis.call('HGET', DEFINITIONS, s.id) or ''
   if #definition < 4 then
@@ -235,7 +235,7 @@ local function letter()
   return remove_letter(pack8(tonumber(ARGV[4]))) and 'done' or 'absent'
 end
 
--- Answers how many were removed, the newest number, 1 when nothing is left of what was there.
+-- Returns how many were removed, the newest number, 1 when nothing is left of what was there.
 local function purge()
   local newest = tonumber(ARGV[4])
   if newest == 0 then
@@ -248,7 +248,7 @@ local function purge()
   return 'count', text(count), text(newest), #found < STEP and '1' or '0'
 end
 
--- Only the numbers stay, so that none of them repeats, and started instances beat anew.
+-- Keeps only the numbers, so that none of them repeats. Started instances beat again.
 local function delete()
   local was_there = redis.call('EXISTS', NAMES, NUMBERS) > 0
   ring_others('')

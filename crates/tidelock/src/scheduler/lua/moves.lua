@@ -1,6 +1,6 @@
 -- part: what schedules have beside themselves, started instances, what happens by time, and the end of a step.
 
--- Lets go of a key (k), dead letter (l) or trigger (t) of the schedule with this birth.
+-- Removes a key (k), dead letter (l) or trigger (t) of the schedule with this birth.
 local function disown(born8, owned)
   local kind, rest = owned:sub(1, 1), owned:sub(2)
   if kind == 'k' then
@@ -20,7 +20,7 @@ local function own(born8, owned)
   redis.call('ZADD', OWNED, 0, born8 .. owned)
 end
 
--- A range of members that begin so.
+-- The range of members with this prefix.
 local function beginning(prefix)
   return '[' .. prefix, '[' .. prefix .. string.rep('\255', 530)
 end
@@ -30,7 +30,7 @@ local function waiting_for(handler, count)
   return redis.call('ZRANGEBYLEX', UNSERVED, low, high, 'LIMIT', 0, count)
 end
 
--- Schedules whose handler appeared are due again. Answers how many steps are left of so many.
+-- Makes schedules due again whose handler has appeared. Returns how many of `left` steps remain.
 local function awaken(left)
   while left > 0 do
     local handler = redis.call('ZRANGE', AWAKENING, 0, 0)[1]
@@ -74,7 +74,7 @@ local function clear_buried(left)
   return left
 end
 
--- Removes a schedule; what it has beside itself goes at once or in the next steps.
+-- Removes a schedule. Its further data is removed at once or in the next steps.
 local function forget(id)
   local s = load(id)
   if not s then
@@ -96,7 +96,7 @@ local function forget(id)
   return true
 end
 
--- A started instance: how long its handlers count, how long it is remembered, its process, its handlers.
+-- A started instance: how long its handlers are announced, how long it is remembered, its process, its handlers.
 local function read_instance(bytes)
   local instance, at = {}, 1
   instance.announced, instance.ends, instance.process, at = struct.unpack('>I8I8I2c0', bytes)
@@ -109,8 +109,8 @@ local function read_instance(bytes)
   return instance
 end
 
--- Somebody has these handlers no more: what counts is what the others announced. It reads all instances, so it is called
--- once for all that a step removes.
+-- Recomputes how long these handlers are announced, by the instances that remain. Reads all instances, so it is
+-- called once for everything that a step removes.
 local function withdraw(handlers)
   if #handlers == 0 then
     return
@@ -132,7 +132,8 @@ local function withdraw(handlers)
   end
 end
 
--- Removes an instance; its handlers are withdrawn with those of others. Answers them behind those of before.
+-- Removes an instance, and appends its handlers to `handlers`. The caller withdraws them together with those of
+-- others.
 local function drop_instance(name, handlers)
   local bytes = redis.call('HGET', INSTANCES, name)
   redis.call('ZREM', ALIVE, name)
@@ -198,7 +199,7 @@ local function drop_instances(left)
   withdraw(handlers)
 end
 
--- The next instant at which something happens by time; 0 for none.
+-- The instant of the next timed transition; 0 for none.
 local function find_next()
   if redis.call('EXISTS', AWAKENING, BURIED) > 0 then
     return 1
@@ -233,7 +234,7 @@ end
 
 local TAG = RECORD:match('{(.*)}')
 
--- Ends a step of anybody but the leader: it is rung for if something is due earlier than it knows.
+-- Ends a step that is not the leader's: rings for the leader if something is due earlier than it knows.
 local function ring()
   if r.told <= earliest then
     return
@@ -244,7 +245,7 @@ local function ring()
   end
 end
 
--- Rings for all known instances but this one.
+-- Rings for all known instances except for this one.
 local function ring_others(name)
   local all, rung = redis.call('HGETALL', INSTANCES), {}
   for i = 1, #all, 2 do
@@ -256,7 +257,7 @@ local function ring_others(name)
   end
 end
 
--- Ends a step: the record, and the lifetime of all keys.
+-- Ends a step: writes the record, and sets the lifetime of all keys.
 local function finish()
   local lasts = redis.call('EXISTS', NAMES)
   local turned = lasts ~= r.lasts

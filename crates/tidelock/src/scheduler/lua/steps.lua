@@ -1,6 +1,6 @@
 -- part: what becomes of slots and triggers.
 
--- What became of a slot or trigger, as ARGV tells it: s job lateness, o active, g error. As it goes into the history.
+-- The outcome of a slot or trigger in ARGV, as the history stores it: s job lateness, o active, g error.
 local function outcome_of(at)
   local kind = ARGV[at]
   if kind == 's' then
@@ -11,7 +11,7 @@ local function outcome_of(at)
   return kind .. struct.pack('>I2', #ARGV[at + 1]) .. ARGV[at + 1]
 end
 
--- Writes a dead letter; the oldest go where they are too many.
+-- Writes a dead letter, and drops the oldest ones if there are too many.
 local function bury(letter, id, key, error_text)
   local number = next_revision()
   local number8, born8 = pack8(number), pack8(letter.born)
@@ -39,7 +39,7 @@ local function trigger_of(id, born, run)
   return is_its and body, s
 end
 
--- An accepted trigger is to be tried again then. Answers whether it was waiting for that.
+-- Schedules a retry of an accepted trigger. Returns whether the trigger was waiting for this.
 local function trigger_failed(id, born, run, due)
   if not trigger_of(id, born, run) then
     return false
@@ -49,7 +49,7 @@ local function trigger_failed(id, born, run, due)
   return true
 end
 
--- An accepted trigger was submitted, or refused. Answers whether it was waiting for that.
+-- An accepted trigger was submitted, or refused. Returns whether it was waiting for this.
 local function trigger_done(id, born, run, at, history)
   local born8, run8 = pack8(born), pack8(run)
   local body, s = trigger_of(id, born, run)
@@ -69,7 +69,7 @@ local function trigger_done(id, born, run, at, history)
       redis.call('ZADD', NAMED_ENDS, text(ends), born8 .. key)
       note(ends)
     else
-      -- Asked again under that key, it is tried again.
+      -- A new request with this key tries again.
       disown(born8, 'k' .. key)
     end
   end
@@ -81,7 +81,7 @@ local function trigger_done(id, born, run, at, history)
   return true
 end
 
--- Whether a pause is over by its own end.
+-- Whether a pause has reached its own end.
 local function is_over(s)
   return s.kind == 'p' and s.until_time ~= 0 and s.until_time <= now
 end

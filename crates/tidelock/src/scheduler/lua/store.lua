@@ -11,7 +11,7 @@ local ALL = 25
 local HOUR = 3600000
 local ANNOUNCED, PATIENCE, KEPT = 15000, 1000, 604800000
 local STEP, MAX_BYTES = 200, 4 * 1024 * 1024
--- Added to the instant of a plan that begins with a catch-up run; also no instant at all.
+-- Added to the instant of a plan that begins with a catch-up run. Also stands for no instant at all.
 local LATE = 4503599627370496
 
 -- A whole number as text. Concatenation would round it.
@@ -20,9 +20,9 @@ local function text(number)
   return string.format(WHOLE, number)
 end
 
--- Record. `leader` (instance, empty for none) with `process` leads until `lease_end` with `epoch`, taken by its beat `taken`;
--- it looks again by `told`. `next`: no overdue transition is earlier; 0 for none. `ends`: when the last lease or instance
--- ends. `lasts`: 1 where no key has an expiry.
+-- The record. The instance `leader` (empty for none) with `process` leads until `lease_end` with `epoch`, which its
+-- beat `taken` acquired; it checks again by `told`. `next`: no overdue transition is earlier; 0 for none. `ends`:
+-- when the last lease or instance ends. `lasts`: 1 if no key has an expiry.
 local FIELDS = { 'epoch', 'revision', 'told', 'lease_end', 'taken', 'max_letters', 'letters_lost', 'next', 'ends', 'lasts',
   'swept' }
 local TEXTS = { 'leader', 'process', 'zones' }
@@ -60,14 +60,14 @@ local function unpack8(bytes)
   return struct.unpack('>I8', bytes)
 end
 
--- The next transition by time may be this early.
+-- The next timed transition may be as early as `at`.
 local function note(at)
   if r.next == 0 or at < r.next then
     r.next = at
   end
 end
 
--- State of a schedule: all but its definition, the slots of its plan and its history.
+-- State of a schedule: everything except for its definition, the slots of its plan and its history.
 local STATE = '>I8I8I8I8I8I8I8I8c1I8I8I4I8I8I8I8I4I4I8I8I8I8c1c1I4I2I2'
 local STATE_SIZE = struct.size(STATE)
 local STATE_KINDS = { a = 0, p = 1, u = 2, f = 3, q = 4, x = 5 }
@@ -111,7 +111,7 @@ local function has_plan(s)
   return s.taken < s.count
 end
 
--- Where a schedule stands in each index; false for nowhere.
+-- The instant of a schedule in each index; false if it is not in the index.
 local function places(s)
   local kind, plan, next = s.kind, has_plan(s), s.slot ~= 0 and s.due
   local due = kind == 'a' and not plan and next
@@ -131,7 +131,7 @@ end
 local earliest = LATE
 local INDEXES = { due = DUE, again = AGAIN, behind = BEHIND, ended = ENDED }
 
--- Writes a schedule and where it stands.
+-- Writes a schedule and its index entries.
 local function save(s)
   local old, new = s.was, places(s)
   for name, key in pairs(INDEXES) do
@@ -168,7 +168,7 @@ end
 
 local loaded = {}
 
--- The schedule of that id, or false. One that is stored in no way that is understood becomes quarantined.
+-- The schedule with this id, or false. If its stored state cannot be read, it becomes quarantined.
 local function load(id)
   local s = loaded[id]
   if s ~= nil then
@@ -205,7 +205,7 @@ local function drop_plan(s)
   end
 end
 
--- With nothing left to do it is finished.
+-- Marks the schedule as finished if it has nothing left to do.
 local function rest(s)
   if s.kind == 'a' and not has_plan(s) and s.slot == 0 then
     s.kind, s.at = 'x', now
@@ -217,7 +217,8 @@ local function set_kind(s, kind, at, until_time, rounds, note_text)
   s.kind, s.at, s.until_time, s.rounds, s.note = kind, at or 0, until_time or 0, rounds or 0, note_text or false
 end
 
--- What an answer shows of a schedule: id, state, definition, slots of its plan, what the plan was decided with.
+-- Appends what an answer shows of a schedule: id, state, definition, slots of its plan, what the plan was decided
+-- with.
 local function show(reply, s)
   local slots, snapshot = '', ''
   if has_plan(s) then
@@ -243,7 +244,8 @@ local function lowest(key, from)
   return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 
--- Appends to the history of a schedule, which keeps so many entries: each its length, its instant, and what happened.
+-- Appends to the history of a schedule, which keeps the last `keep` entries: for each its length, its instant, and
+-- what happened.
 local function remember(id, keep, what)
   local entry = struct.pack('>I4I8', #what + 8, now) .. what
   local history, from, count, starts = (redis.call('HGET', HISTORY, id) or '') .. entry, 1, 0, {}
@@ -253,7 +255,7 @@ local function remember(id, keep, what)
     from = from + 4 + struct.unpack('>I4', history, from)
   end
   if from ~= #history + 1 then
-    -- What is stored is not understood: it begins anew.
+    -- The stored history cannot be read, so it starts anew.
     history, count, starts = entry, 1, { 1 }
   end
   if keep == 0 then

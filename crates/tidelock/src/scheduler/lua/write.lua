@@ -112,7 +112,7 @@ local function confirm(at)
   local slots, run = redis.call('HGET', PLANS, s.id) or '', s.first_run
   local first = s.taken * 17 + 1
   if #slots ~= s.count * 17 then
-    -- What is left of the plan cannot be read.
+    -- The rest of the plan cannot be read.
     slots, first = struct.pack('>I8I8c1', 0, s.first_due, s.on_time), 1
     s.taken = s.count - 1
   end
@@ -130,7 +130,7 @@ local function confirm(at)
   if s.kind == 'f' then
     set_kind(s, 'a')
   end
-  -- Without a job: which one it became is known no more.
+  -- Without a job: it is no longer known which job the slot became.
   if ARGV[at + 3] == 's' and ARGV[at + 4] ~= '0' then
     s.last_slot, s.last_job, s.lateness = slot, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   end
@@ -165,7 +165,7 @@ end
 
 local function quarantine(at)
   local s = at_revision(at)
-  -- Before its end a pause is not ended by anybody but its user.
+  -- Before its end, only the user may end a pause.
   if not s or not (s.kind == 'a' or s.kind == 'f' or s.kind == 'u' or is_over(s)) then
     return false
   end
@@ -219,7 +219,7 @@ while at <= #ARGV do
   answer[#answer + 1] = STEPS[letter](at + 1) and '1' or '0'
   at = at + 1 + ARGUMENTS[letter]
 end
--- Of what it did itself, the leader knows when it is due.
+-- The leader knows when the results of its own steps are due.
 r.told = math.min(r.told, earliest)
 answer[1] = text(r.next)
 remember_answer(answer)

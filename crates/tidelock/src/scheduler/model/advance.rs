@@ -1,4 +1,4 @@
-//! What happens by time, in bounded steps.
+//! Timed transitions, in bounded steps.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl Model {
         self.drop_instances(now, left);
     }
 
-    /// Ends a step that nobody asked for.
+    /// A step that only carries out what is overdue.
     pub(crate) fn sweep(&mut self, now: Now) {
         self.advance(now);
         self.ring(now);
@@ -30,7 +30,7 @@ impl Model {
         self.next_deadline().is_some_and(|at| at <= now.ms)
     }
 
-    /// The next instant at which something happens by time.
+    /// The instant of the next timed transition.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         if !self.awakening.is_empty() || !self.buried.is_empty() {
             return Some(1);
@@ -42,7 +42,7 @@ impl Model {
         ended.into_iter().chain(letter).chain(key).chain(instance).min()
     }
 
-    /// Schedules whose handler appeared are due again. Answers how many steps are left of so many.
+    /// Makes schedules due again whose handler has appeared. Returns how many of `left` steps remain.
     pub(super) fn awaken(&mut self, mut left: usize) -> usize {
         while left > 0 {
             let Some(handler) = self.awakening.first().cloned() else { break };
@@ -116,7 +116,7 @@ impl Model {
         self.withdraw(now, &handlers);
     }
 
-    /// Removes a schedule; what it has beside itself goes at once or in the next steps.
+    /// Removes a schedule. Its further data is removed at once or in the next steps.
     pub(super) fn forget(&mut self, id: &str) -> bool {
         let Some(entry) = self.take_out(id) else { return false };
         self.buried.insert(entry.born);

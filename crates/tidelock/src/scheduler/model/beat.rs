@@ -1,4 +1,4 @@
-//! Started instances: who leads, who has which handler, and what the leader is shown.
+//! Started instances: which one leads, which handlers they have, and what the leader is shown.
 
 use std::iter;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Model {
 
     fn announce(&mut self, now: Now, process: &Arc<str>, beat: &Beat) {
         let announced = now.ms + ANNOUNCED;
-        // It may wait for the end of a lease without a word.
+        // The instance may wait for the end of a lease without another beat.
         let lease_end = self.leading(now).map_or(0, |leader| leader.until);
         let instance = Box::new(Instance {
             process: Arc::clone(process),
@@ -75,7 +75,7 @@ impl Model {
         self.appeared(&beat.handlers);
     }
 
-    /// What waited for these handlers is due again.
+    /// Makes due again what waited for these handlers.
     pub(super) fn appeared(&mut self, handlers: &[Arc<str>]) {
         for handler in handlers {
             let from = (Arc::clone(handler), Arc::from(""));
@@ -86,15 +86,15 @@ impl Model {
         self.awaken(STEP);
     }
 
-    /// Removes an instance. Gives its handlers, which are withdrawn with those of others.
+    /// Removes an instance. Returns its handlers, which the caller withdraws together with those of others.
     pub(super) fn drop_instance(&mut self, name: &Arc<str>) -> Vec<Arc<str>> {
         let Some(instance) = self.instances.remove(name) else { return Vec::new() };
         self.alive.remove(&(instance.until, Arc::clone(name)));
         instance.handlers
     }
 
-    /// Somebody has these handlers no more: what counts is what the others announced. It reads all instances, so it is
-    /// called once for all that a step removes.
+    /// Recomputes how long these handlers are announced, by the instances that remain. Reads all instances, so it is
+    /// called once for everything that a step removes.
     pub(super) fn withdraw(&mut self, now: Now, handlers: &[Arc<str>]) {
         if handlers.is_empty() {
             return;
@@ -114,7 +114,7 @@ impl Model {
         }
     }
 
-    /// What the leader is to do, and when there is more.
+    /// What the leader has to do, and when there will be more.
     fn show(&mut self, now: Now, epoch: u64, batch: usize, busy: &Busy) -> Role {
         let (found, mut next) = self.first_due(now, batch, &busy.schedules.iter().collect());
         let mut bytes = 0;
@@ -149,7 +149,7 @@ impl Model {
         Role::Leader { epoch, due, triggers, next, zones: self.zones.clone() }
     }
 
-    /// The first so many that are due, and the instant of the first that is not among them.
+    /// The first `batch` schedules that are due, and the instant of the first one after them.
     fn first_due(&self, now: Now, batch: usize, busy: &HashSet<&Arc<str>>) -> (Vec<(u64, Arc<str>)>, u64) {
         let (behind, late) = ((now.ms + 1, Arc::from("")), (LATE, Arc::from("")));
         let is_free = |(_, id): &&(u64, Arc<str>)| !busy.contains(id);

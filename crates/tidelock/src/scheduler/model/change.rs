@@ -1,4 +1,4 @@
-//! Changes from outside of the leader.
+//! Changes by anybody but the leader.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,10 +64,10 @@ impl Model {
             self.create(now, id, definition, guess);
             return Changes::Created;
         };
-        // One whose state could not be read has lost its slot.
+        // A schedule whose state could not be read has lost its slot.
         let quarantined = matches!(known.state, StateView::Quarantined { .. });
         let lost = quarantined && known.next.is_none() && known.plan.is_none();
-        // Another jitter does not bring back the slots of one that has had them all.
+        // A different jitter does not bring back the slots of a schedule that has had all of them.
         let is_over = matches!(known.state, StateView::Finished { .. })
             && timing::without_jitter(&known.definition.timing) == timing::without_jitter(&definition.timing);
         let anew = lost || (known.definition.timing != definition.timing && !is_over);
@@ -159,7 +159,7 @@ impl Model {
 
     fn resume(&mut self, now: Now, id: &Arc<str>, revision: u64, guess: Guess, passed: u64, history: u64) -> Changes {
         let Some(entry) = self.schedules.get(id) else { return Changes::Absent };
-        // One that is over by its own end goes on from there, as the leader says.
+        // If the pause has reached its own end, the leader decides how to continue.
         if !matches!(entry.state, StateView::Paused { .. }) || entry.is_over(now.ms) {
             return Changes::Unchanged;
         }
@@ -173,7 +173,7 @@ impl Model {
         Changes::Done
     }
 
-    /// Only the numbers stay, so that none of them repeats, and started instances beat anew.
+    /// Keeps only the numbers, so that none of them repeats. Started instances beat again.
     fn delete(&mut self, now: Now) -> Changes {
         let was_there = !self.schedules.is_empty() || !self.letters.is_empty();
         self.ring_others("");

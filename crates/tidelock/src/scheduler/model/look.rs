@@ -1,4 +1,4 @@
-//! Looking: what the object is at one instant. Changes no outcome.
+//! Queries: the object at one instant. They change no outcome.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::super::store::{LeaderView, Look, MAX_BYTES, ScheduleView, StatsView, 
 use super::{LATE, Model, Now, Plan};
 
 impl Model {
-    /// Answers a question; what is overdue was carried out before.
+    /// Answers a query. What is overdue was carried out before.
     pub(crate) fn look(&mut self, now: Now, look: &Look) -> View {
         match look {
             Look::Now => View::Now(now.ms),

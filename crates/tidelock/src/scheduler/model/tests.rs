@@ -1,4 +1,4 @@
-//! The points of the contract, on the model.
+//! The rules of the contract, on the model.
 
 mod under_way;
 
@@ -30,7 +30,7 @@ fn register(model: &mut Model, now: u64, id: &str, definition: Definition, next:
     model.change(at(now), Change::Register { id: id.into(), definition, guess, max_schedules: 100 })
 }
 
-/// Plain ones, with their next slot at that instant.
+/// A model with plain schedules whose next slot is at `slot`.
 fn with_schedules(ids: &[&str], slot: u64) -> Model {
     let mut model = Model::default();
     for id in ids {

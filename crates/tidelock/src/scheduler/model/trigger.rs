@@ -1,4 +1,4 @@
-//! What schedules have beside themselves: accepted triggers, their keys, dead letters.
+//! The further data of schedules: accepted triggers, their keys, dead letters.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{Model, Now};
 #[derive(Clone, Debug)]
 pub(super) struct Trigger {
     pub(super) view: TriggerView,
-    /// When it is a leader's to submit.
+    /// When a leader must submit it.
     due: u64,
 }
 
@@ -20,11 +20,11 @@ pub(super) struct Trigger {
 pub(super) struct Key {
     run: u64,
     memory: u64,
-    /// The job, and until when it is remembered; `None` while the trigger is not confirmed.
+    /// The job, and the instant until which it is remembered; `None` while the trigger is not confirmed.
     done: Option<(u64, u64)>,
 }
 
-/// Something that a schedule has beside itself.
+/// An item of a schedule's further data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owned {
     Key(Arc<str>),
@@ -38,7 +38,7 @@ impl Owned {
     }
 }
 
-/// What was given up.
+/// A slot or trigger that was given up.
 pub(super) struct GivenUp {
     pub(super) schedule: Arc<str>,
     pub(super) born: u64,
@@ -109,7 +109,7 @@ impl Model {
         self.triggers.insert((born, run), Box::new(Trigger { view: view.clone(), due }));
         self.owned.insert((born, Owned::Trigger(run)));
         if let Some(key) = key {
-            // One whose time is over was perhaps not removed yet.
+            // An expired key may not have been removed yet.
             self.disown(born, Owned::Key(Arc::clone(&key)));
             self.owned.insert((born, Owned::Key(Arc::clone(&key))));
             self.keys.insert((born, key), Key { run, memory, done: None });
@@ -117,7 +117,7 @@ impl Model {
         view
     }
 
-    /// An accepted trigger is to be tried again then. Answers whether it was waiting for that.
+    /// Schedules a retry of an accepted trigger. Returns whether the trigger was waiting for this.
     pub(super) fn trigger_failed(&mut self, (id, born, run): (&Arc<str>, u64, u64), due: u64) -> bool {
         let Some(trigger) = self.triggers.get_mut(&(born, run)).filter(|trigger| trigger.view.id == *id) else {
             return false;
@@ -129,7 +129,7 @@ impl Model {
         true
     }
 
-    /// An accepted trigger was submitted, or refused in so many rounds. Answers whether it was waiting for that.
+    /// An accepted trigger was submitted, or refused in this many rounds. Returns whether it was waiting for this.
     pub(super) fn trigger_done(
         &mut self,
         now: Now,
@@ -151,7 +151,7 @@ impl Model {
                     known.done = Some((*job, until));
                     self.key_ends.insert((until, born, Arc::clone(key)));
                 }
-                // Asked again under that key, it is tried again.
+                // A new request with this key tries again.
                 _ => self.disown(born, Owned::Key(Arc::clone(key))),
             }
         }
@@ -167,7 +167,7 @@ impl Model {
         true
     }
 
-    /// Writes a dead letter; the oldest go where they are too many.
+    /// Writes a dead letter, and drops the oldest ones if there are too many.
     pub(super) fn bury(&mut self, now: Now, given_up: GivenUp, error: &Arc<str>) {
         let number = self.next_revision(now);
         let GivenUp { schedule, born, timing_revision, run, slot, key, missed, rounds } = given_up;
@@ -198,7 +198,7 @@ impl Model {
         }
     }
 
-    /// Lets go of something that a schedule has beside itself.
+    /// Removes an item of a schedule's further data.
     pub(super) fn disown(&mut self, born: u64, owned: Owned) {
         match &owned {
             Owned::Key(key) => {

@@ -1,4 +1,4 @@
-//! What the leader decided and did.
+//! The decisions and actions of the leader.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ impl Model {
         self.advance(now);
         self.max_letters = write.max_letters;
         let done = write.steps.iter().map(|step| self.step(now, step, write.history)).collect();
-        // Of what it did itself, the leader knows when it is due.
+        // The leader knows when the results of its own steps are due.
         self.told = self.told.min(self.earliest);
         Written::Each(done)
     }
@@ -47,7 +47,7 @@ impl Model {
             Step::Quarantine { id, revision, error } => self.edit(id, |entry| {
                 let may = match entry.state {
                     StateView::Active | StateView::Failing { .. } | StateView::Unserved { .. } => true,
-                    // Before its end a pause is not ended by anybody but its user.
+                    // Before its end, only the user may end a pause.
                     StateView::Paused { .. } => entry.is_over(now.ms),
                     StateView::Quarantined { .. } | StateView::Finished { .. } => false,
                 };
@@ -87,7 +87,7 @@ impl Model {
         }
     }
 
-    /// Changes a schedule; answers what the change does, or no without one.
+    /// Changes a schedule. Returns the result of `change`, or false if there is no such schedule.
     fn edit(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Entry) -> bool) -> bool {
         let Some(mut entry) = self.take_out(id) else { return false };
         let changed = change(&mut entry);
@@ -176,7 +176,7 @@ impl Model {
                 entry.state = StateView::Active;
             }
             match outcome {
-                // Of one with the job 0 it is not known any more which one it became.
+                // A job of 0 means that it is no longer known which job the slot became.
                 Dispatched::Submitted { job: 0, .. } | Dispatched::Overlapped { .. } => {}
                 Dispatched::Submitted { job, lateness } => {
                     entry.last = Some(LastView { slot: slot.slot, job: *job, lateness: *lateness });

@@ -1,4 +1,4 @@
-//! What a scheduler tells `metrics`, with that feature.
+//! What a scheduler reports to `metrics`, with that feature.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::name;
 use crate::time::Clock;
 
 measures! {
-    /// What is measured of a scheduler.
+    /// The metrics of a scheduler.
     enum Measure: &'static str {
         Leading = "tidelock.scheduler.leading",
         LeaderChanges = "tidelock.scheduler.leader_changes",
@@ -27,14 +27,14 @@ measures! {
     }
 }
 
-/// What is measured of one handle, labelled with its scheduler.
+/// The metrics of one handle, labelled with its scheduler.
 #[derive(Debug)]
 pub(super) struct Meter {
     id: Arc<str>,
     counters: Counters<{ Measure::COUNT }>,
-    /// By the reason.
+    /// By reason.
     skipped: Counters<{ SkippedBy::Paused as usize + 1 }>,
-    /// While it leads, if somebody listens.
+    /// The running measurement while it leads, if there is a recorder.
     leading: Mutex<Option<Going>>,
 }
 
@@ -62,7 +62,7 @@ impl Meter {
             Happening::LeaderAcquired { .. } => {
                 self.add(Measure::LeaderChanges, 1);
                 let called = || Some(self.named(Measure::Leading.name(), None));
-                // Nobody asks how long it has led: what counts is that it does.
+                // How long it has led is not measured, only whether it leads.
                 self.lead(self.counters.begin(Measure::Leading as usize, &Clock::System, called));
             }
             Happening::LeaderLost { .. } => {
@@ -91,7 +91,7 @@ impl Meter {
     }
 
     fn lead(&self, going: Option<Going>) {
-        // The one before ends here, without the lock.
+        // The previous measurement ends here, without the lock.
         let _before = std::mem::replace(&mut *self.lock(), going);
     }
 

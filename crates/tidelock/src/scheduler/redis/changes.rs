@@ -1,4 +1,4 @@
-//! Changes from outside of the leader, on their way to the server.
+//! Encoding changes by anybody but the leader.
 
 use redis::Value;
 
@@ -68,7 +68,7 @@ fn push_guess(guess: Guess, arguments: &mut Arguments) {
     push_next(guess.next, arguments);
 }
 
-/// Whether there is one, and it or nothing.
+/// Appends whether there is a text, and the text or an empty one.
 fn push_optional(text: Option<&str>, arguments: &mut Arguments) {
     arguments.number(u64::from(text.is_some()));
     arguments.push(text.unwrap_or_default().as_bytes());

@@ -1,4 +1,4 @@
-//! Looking at a scheduler, and sweeping it.
+//! Querying a scheduler, and sweeping it.
 
 use super::{Remote, stored};
 use crate::backend::redis::{Answer, Arguments, Script, script, until_settled};
@@ -9,7 +9,7 @@ static LOOK: Script =
     script!("scheduler.look", "../../lua/time.lua", "../lua/store.lua", "../lua/moves.lua", "../lua/look.lua",);
 
 impl Remote {
-    /// Asks the look script, again while more is overdue than one step carries out.
+    /// Calls the look script, and again while more is overdue than one step carries out.
     pub(super) async fn look(&self, look: Look) -> Result<View> {
         let look = &look;
         let answer = until_settled(|_| async move {
@@ -23,7 +23,7 @@ impl Remote {
         view(look, &mut answer.await?)
     }
 
-    /// One step of what is overdue.
+    /// Carries out one step of what is overdue.
     pub(super) async fn sweep_once(&self) -> Result<()> {
         let mut arguments = self.home.arguments(None);
         arguments.push(b"sweep");

@@ -1,5 +1,5 @@
-//! How schedules and what belongs to them stand in the server's keys; the other half is `lua/store.lua` and `lua/steps.lua`,
-//! and all follow docs/wire/scheduler.md.
+//! The format of schedules and their data in the server's keys. The other half is `lua/store.lua` and
+//! `lua/steps.lua`; all follow docs/wire/scheduler.md.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::scheduler::store::{
     StateView, TriggerView,
 };
 
-/// What is stored was written by another version, or by somebody else.
+/// The error for stored data of another version, or from somebody else.
 fn not_understood() -> Error {
     Error::new(ErrorKind::IncompatibleFormat, "what is stored of a scheduler is not of this version's format")
 }
 
-/// A text of which the length is told with one more; 0 for none.
+/// A text whose length is stored plus one; 0 for none.
 fn optional(bytes: &mut Bytes<'_>, length: usize) -> Option<Text> {
     match length.checked_sub(1) {
         Some(length) => Some(Text(Some(bytes.text(length)?))),
@@ -27,7 +27,7 @@ fn slot(bytes: &mut Bytes<'_>) -> Option<PlannedSlot> {
     Some(PlannedSlot { slot: bytes.number(8)?, due: bytes.number(8)?, on_time: bytes.byte()? == b'1' })
 }
 
-/// The state of a schedule, and what a view of it needs besides.
+/// The state of a schedule, and what else a view of it needs.
 struct State {
     view: ScheduleView,
     snapshot: bool,
@@ -92,8 +92,8 @@ fn numbers<const N: usize>(bytes: &mut Bytes<'_>) -> Option<[u64; N]> {
     Some(found)
 }
 
-/// Reads a schedule as scripts show it. What cannot be read of its definition or plan is left empty: whoever looks into
-/// them finds that.
+/// Reads a schedule as the scripts show it. Parts of its definition or plan that cannot be read are left empty, and
+/// their readers will notice.
 pub(super) fn schedule(answer: &mut Answer) -> Result<ScheduleView> {
     let id = answer.text()?;
     let read = state(id, &answer.bytes()?);
@@ -149,7 +149,7 @@ fn parse_letter(bytes: &[u8]) -> Option<LetterView> {
     Some(LetterView { number, schedule, born, timing_revision, run, slot, key, missed, error, rounds, epoch, at })
 }
 
-/// Entries, newest first.
+/// History entries, newest first.
 pub(super) fn history(bytes: &[u8]) -> Result<Vec<HistoryView>> {
     let mut bytes = Bytes(bytes);
     let mut found = Vec::new();

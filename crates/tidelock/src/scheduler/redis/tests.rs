@@ -1,5 +1,4 @@
-//! What only shows from inside or on the server: keys and their lifetimes, answers that are remembered, what is not
-//! understood.
+//! What is only visible from inside or on the server: keys and their lifetimes, remembered answers, unreadable data.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::time::{Clock, ManualClock, Timestamp};
 const START: u64 = 1_767_225_600_000;
 const HOUR: i64 = 3_600_000;
 
-/// A server, a namespace on it, and its time.
+/// A server, a namespace on it, and a pinned clock.
 struct Stage {
     url: String,
     prefix: String,
@@ -28,7 +27,7 @@ fn items(mut answer: Answer) -> Vec<redis::Value> {
 }
 
 impl Stage {
-    /// One on each server.
+    /// One stage per server.
     async fn all() -> Vec<Self> {
         let mut stages = Vec::new();
         for (_, url) in tidelock_testkit::shared_servers() {
@@ -92,7 +91,7 @@ impl Stage {
         self.remote.write(write).await.unwrap()
     }
 
-    /// Decides one slot of `a`, which is in the plan afterwards.
+    /// Decides one slot of `a`, which is then in the plan.
     async fn decide(&self, epoch: u64) {
         let view = self.get().await;
         let slot = view.next.unwrap().slot;
@@ -104,7 +103,8 @@ impl Stage {
         assert_eq!(self.write(epoch, step).await, Written::Each(vec![true]));
     }
 
-    /// The object's keys, each with a connection to its node, the last part of its name and its life. Answers are left out.
+    /// The object's keys, each with a connection to its node, the last part of its name, and its lifetime. Excludes
+    /// answers.
     fn keys(&self) -> Vec<(Connection, String, String, i64)> {
         let hosts = self.url.split_once("://").map_or(&*self.url, |(_, hosts)| hosts);
         let mut found = Vec::new();
@@ -215,7 +215,7 @@ async fn a_state_that_is_not_understood_is_quarantined_and_cured_by_register() {
         assert!(matches!(stage.get().await.state, StateView::Quarantined { .. }));
         let View::Stats(stats) = stage.remote.look(Look::Stats).await.unwrap() else { panic!("stats") };
         assert_eq!((stats.active, stats.quarantined), (1, 1));
-        // Its next slot is lost, so it is the first after now.
+        // Its next slot is lost, so it gets the first one after now.
         assert_eq!(stage.register("a").await, Changes::Updated);
         let cured = stage.get().await;
         assert_eq!((cured.state, cured.next.map(|next| next.slot)), (StateView::Active, Some(START + 1_000)));
@@ -234,7 +234,7 @@ async fn a_state_that_is_not_understood_is_quarantined_and_cured_by_register() {
 
 #[tokio::test]
 async fn instances_that_are_forgotten_together_cost_one_look_at_the_others() {
-    // Its commands are counted, so it is nobody else's.
+    // The test counts commands, so it needs a server of its own.
     let Some(binary) = Binary::or_skip(Flavour::Redis70) else { return };
     let server = Server::start(&binary).unwrap();
     let stage = Stage::on(server.url()).await;

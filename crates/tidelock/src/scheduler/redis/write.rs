@@ -1,4 +1,4 @@
-//! What the leader decided and did, on its way to the server.
+//! Encoding the decisions and actions of the leader.
 
 use redis::Value;
 
@@ -93,14 +93,14 @@ fn named(arguments: &mut Arguments, letter: &[u8], id: &str, numbers: &[u64]) {
     }
 }
 
-/// Slot and due instant of a next slot; zeros for none.
+/// Appends slot and due instant of a next slot; zeros for none.
 pub(super) fn push_next(next: Option<Next>, arguments: &mut Arguments) {
     let (slot, due) = next.map_or((0, 0), |next| (next.slot, next.due));
     arguments.number(slot);
     arguments.number(due);
 }
 
-/// Rounds count where it was given up.
+/// Appends an outcome. `rounds` is only used if it was given up.
 pub(super) fn push_outcome(outcome: &Dispatched, rounds: u32, arguments: &mut Arguments) {
     match outcome {
         Dispatched::Submitted { job, lateness } => {

@@ -1,4 +1,4 @@
-//! Registering schedules, and changing them from outside.
+//! Registering schedules, and changing them.
 //!
 //! Dropping one of these futures withdraws the request if it was not sent; once sent it may take effect.
 
@@ -40,7 +40,7 @@ pub enum Registered {
 
 words!(Registered: Self::Created => "created", Self::Updated => "updated", Self::Unchanged => "unchanged");
 
-/// Refuses an id that no schedule can have.
+/// Refuses an invalid schedule id.
 pub(super) fn check_id(core: &Core, operation: &str, id: &str) -> Result<()> {
     core.site.check(operation)?;
     name::check(Error::argument, "schedule id", id, name::MAX_ID).map_err(|error| core.site.context(operation, error))
@@ -78,7 +78,8 @@ impl Register {
         }
     }
 
-    /// Goes on behind this slot, which was decided, whatever is known of the schedule; one in the future counts as now.
+    /// Continues after this slot, which was decided, whatever the stored state says. A slot in the future counts as
+    /// now.
     #[cfg(target_family = "wasm")]
     pub(crate) fn behind(mut self, slot: u64) -> Self {
         self.decided = Some(slot);
@@ -131,7 +132,7 @@ impl Register {
     }
 }
 
-/// Each answer was out of date when it came.
+/// The error if each answer was outdated when it arrived.
 fn too_slow() -> Error {
     Error::new(ErrorKind::Timeout, format!("the backend's now was another one in each of {TRIES} tries"))
 }

@@ -1,4 +1,4 @@
-//! Dead letters of dispatch: slots and triggers that their target did not accept.
+//! Dead letters: slots and triggers that their target did not accept.
 
 use std::sync::Arc;
 

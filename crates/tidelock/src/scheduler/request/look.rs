@@ -1,4 +1,4 @@
-//! Looking: changes no outcome. Dropping one of these futures does nothing.
+//! Queries: they change no outcome. Dropping one of these futures does nothing.
 
 use std::sync::Arc;
 

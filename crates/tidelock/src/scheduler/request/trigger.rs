@@ -150,7 +150,7 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
         }
         Err(error) => {
             core.tell(Happening::TriggerFailed { schedule: schedule(), message: core.targets.text(&error) });
-            // A target that is called is called by this one alone.
+            // A target of a page is called only here, so nobody else will retry.
             let final_word =
                 core.targets.are_called() || !is_curable(&error) && error.kind() != ErrorKind::ShuttingDown;
             let message = stored(&error);
@@ -164,7 +164,7 @@ async fn submit(core: &Core, operation: &str, view: &TriggerView) -> Result<Trig
     let (id, born, run, history) = (Arc::clone(&view.id), view.born, view.run, core.options.history);
     let done = Change::TriggerDone { id, born, run, outcome, history };
     if let Err(error) = site.change(operation, done).await {
-        // The run is accepted all the same; a leader asks again, and is told the same.
+        // The run is accepted anyway. A leader will submit it again and get the same answer.
         tracing::warn!(target: "tidelock::scheduler", schedule = %view.id, %error, "a trigger could not be confirmed");
     }
     triggered

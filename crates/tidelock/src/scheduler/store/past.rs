@@ -1,4 +1,4 @@
-//! What became of slots and triggers, as it is kept.
+//! The stored outcomes of slots and triggers.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dispatched, PlannedSlot};
 
-/// What was decided about a slot or trigger.
+/// A history entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HistoryView {
     /// When it was written.
@@ -30,30 +30,30 @@ pub(crate) enum Happened {
         accepted_at: u64,
         outcome: Dispatched,
     },
-    /// So many slots were missed and are not run.
+    /// This many slots were missed and are not run.
     Missed(u64),
-    /// So many slots were in a pause.
+    /// This many slots fell into a pause.
     Paused(u64),
-    /// For so many slots nobody had the handler.
+    /// For this many slots no instance had the handler.
     MissingHandler(u64),
 }
 
 /// A slot or trigger that was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LetterView {
-    /// Grows over the object.
+    /// Grows over the whole object.
     pub(crate) number: u64,
     pub(crate) schedule: Arc<str>,
     pub(crate) born: u64,
     pub(crate) timing_revision: u64,
     pub(crate) run: u64,
-    /// Of a slot.
+    /// For a slot.
     pub(crate) slot: Option<PlannedSlot>,
-    /// Of a trigger.
+    /// For a trigger.
     pub(crate) key: Option<Arc<str>>,
     pub(crate) missed: u64,
     pub(crate) error: Arc<str>,
-    /// Rounds that failed, that in which it was given up included.
+    /// Failed rounds, including the one in which it was given up.
     pub(crate) rounds: u32,
     pub(crate) epoch: u64,
     pub(crate) at: u64,

@@ -1,4 +1,4 @@
-//! Outside of a page: jobs and handlers alone.
+//! Outside a page, the only targets are jobs and handlers.
 #![expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the twin of pages has targets in it")]
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::scheduler::dispatch::{Dispatch, Landed};
 use crate::tidelock::World;
 
-/// None.
+/// No targets to call.
 #[derive(Clone, Debug, Default)]
 pub(in crate::scheduler) struct Targets {
     _none: (),
@@ -19,12 +19,12 @@ impl Targets {
         false
     }
 
-    /// Whether somebody started has it.
+    /// Whether a started instance has the handler.
     pub(in crate::scheduler) fn serves(&self, _: &str, announced: bool) -> bool {
         announced
     }
 
-    /// Whether a trigger of this handle reaches it.
+    /// Whether a trigger through this handle can reach the target.
     pub(in crate::scheduler) fn reaches(&self, _: Option<&Arc<str>>) -> bool {
         true
     }
@@ -34,12 +34,12 @@ impl Targets {
         dispatch.submit(world).await
     }
 
-    /// What is told of the failure of a submit.
+    /// The error text that is reported for a failed submit.
     pub(in crate::scheduler) fn text(&self, error: &Error) -> String {
         error.to_string()
     }
 
-    /// Of a schedule nothing is to be decided any more up to this slot.
+    /// Reports that the schedule has nothing left to decide up to this slot.
     pub(in crate::scheduler) fn decided(&self, _: &str, _: u64) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! In a page: objects that are called.
+//! In a page, objects of the page can be targets, which are called.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::tidelock::World;
 use crate::time::Timestamp;
 use crate::web;
 
-/// Those of the binding.
+/// The targets of the JavaScript binding.
 #[derive(Clone, Default)]
 pub(in crate::scheduler) struct Targets(Option<Arc<dyn web::Targets>>);
 
@@ -24,13 +24,13 @@ impl Targets {
         self.0.is_some()
     }
 
-    /// Whether somebody started has it. The page itself knows, and is asked: there may be one for each schedule, too many to
-    /// be announced with each beat.
+    /// Whether the target exists. The page itself is asked: there may be one target per schedule, which are too many
+    /// to announce with each beat.
     pub(in crate::scheduler) fn serves(&self, name: &str, announced: bool) -> bool {
         self.0.as_ref().map_or(announced, |targets| targets.is_served(name))
     }
 
-    /// Whether a trigger of this handle reaches it.
+    /// Whether a trigger through this handle can reach the target.
     pub(in crate::scheduler) fn reaches(&self, name: Option<&Arc<str>>) -> bool {
         self.0.as_ref().zip(name).is_none_or(|(targets, name)| targets.is_here(name))
     }
@@ -46,13 +46,13 @@ impl Targets {
         }
     }
 
-    /// What is told of the failure of a submit: what its target said, and no more.
+    /// The error text that is reported for a failed submit: only the target's own text.
     pub(in crate::scheduler) fn text(&self, error: &Error) -> String {
         let said = std::error::Error::source(error).filter(|_| self.are_called());
         said.map_or_else(|| error.to_string(), ToString::to_string)
     }
 
-    /// Of a schedule nothing is to be decided any more up to this slot.
+    /// Reports that the schedule has nothing left to decide up to this slot.
     pub(in crate::scheduler) fn decided(&self, schedule: &str, slot: u64) -> Result<()> {
         let told = self.0.as_ref().map(|targets| targets.decided(schedule, Timestamp::from_millis(slot)));
         told.unwrap_or(Ok(()))

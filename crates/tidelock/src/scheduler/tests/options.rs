@@ -1,4 +1,4 @@
-//! Options that a scheduler has, each where it makes a difference.
+//! The options of a scheduler, each where it makes a difference.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -47,7 +47,7 @@ async fn submits_are_repeated_so_often_and_so_far_apart() {
         let metrics = scheduler.metrics();
         assert_eq!((metrics.dispatch_failed, metrics.dispatch_retried), (failed, retried));
     }
-    // The second round: its first repeat.
+    // The second round: its first retry.
     bench.clock.advance(2 * SECOND);
     settle().await;
     full.remove(waiting).await.unwrap();
@@ -61,7 +61,7 @@ async fn submits_are_repeated_so_often_and_so_far_apart() {
     scheduler.stop().await.unwrap();
 }
 
-/// A scheduler of which a handler never ends, and how many of its runs have begun.
+/// A scheduler with a handler that never ends, and the number of its runs that have begun.
 fn endless(bench: &Bench, options: impl FnOnce(SchedulerBuilder) -> SchedulerBuilder) -> (Scheduler, Arc<AtomicUsize>) {
     let begun = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&begun);

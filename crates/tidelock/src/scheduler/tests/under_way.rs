@@ -1,4 +1,4 @@
-//! What is under way or failed, while something else happens.
+//! Dispatches in flight or failed, while something else happens.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -7,7 +7,7 @@ use std::task::Poll;
 use super::*;
 use crate::job::JobId;
 
-/// A job that takes one run at a time, with one.
+/// A job that accepts one run at a time and already has one.
 async fn full(bench: &Bench) -> (Job<(), ()>, JobId) {
     let full = bench.tide.job::<(), ()>("full").max_depth(1).build().unwrap();
     let waiting = full.submit(&()).await.unwrap().id;
@@ -25,7 +25,7 @@ async fn triggers_that_fail_hold_up_no_other() {
     for _ in 0..2 {
         assert!(scheduler.trigger_now("full").await.unwrap_err().is_retryable());
     }
-    // Their rounds are a second apart, and two, and then three at least.
+    // The pauses between their rounds are at least one second, then two, then three.
     for after in [1_000, 1_250, 2_500] {
         bench.clock.advance(Duration::from_millis(after));
         settle().await;
@@ -50,7 +50,7 @@ async fn judging_a_long_outage_gives_others_their_turn() {
         scheduler.register(&format!("each second {number}"), schedule).await.unwrap();
     }
     bench.clock.advance(10 * HOUR);
-    // How far it has come, as it is seen between its turns.
+    // The progress, as seen between the desk's turns.
     let mut seen = std::collections::BTreeSet::new();
     let watch = async {
         while seen.last() != Some(&(20 * decide::COUNTED)) {
@@ -59,7 +59,7 @@ async fn judging_a_long_outage_gives_others_their_turn() {
         }
     };
     tokio::join!(scheduler.start(), watch).0.unwrap();
-    // Some turns are nobody's but the desk's, as something of its own had landed.
+    // Some turns go to the desk alone, because work of its own has landed.
     assert!(seen.len() > 10, "what was judged is written before the others are: {seen:?}");
     scheduler.stop().await.unwrap();
 }
@@ -94,7 +94,7 @@ async fn dispatches_under_way_have_a_bound() {
     }
     assert_eq!(decided, 2_000, "all of them are tried, and no more is taken up");
     bench.nothing_runs();
-    // Their round ends, and others have their turn.
+    // Their rounds end, and others get their turn.
     bench.clock.advance(13 * SECOND);
     settle().await;
     assert_eq!(bench.next_run().await.schedule, "note");
@@ -149,7 +149,7 @@ async fn dropping_a_run_that_is_being_started_stops_it() {
     bench.clock.advance(MINUTE);
     settle().await;
     bench.nothing_runs();
-    // Told to stop before it began, it comes to its end too.
+    // An instance that is told to stop before it began also ends.
     assert_eq!(scheduler.run_until(async {}).await.unwrap(), StopReport::default());
     let (started, stopped) = tokio::join!(scheduler.start(), scheduler.stop());
     assert!(started.is_ok() && stopped.is_ok());

@@ -1,4 +1,4 @@
-//! What the leader has under way, and what it is to try again.
+//! What the leader has in flight, and what it must retry.
 
 use super::*;
 
