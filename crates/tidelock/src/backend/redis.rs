@@ -1,6 +1,6 @@
-//! The Redis backend: one script per operation, and what it takes to run them.
+//! The Redis backend: one script per operation, and the infrastructure that runs the scripts.
 //!
-//! Redis types stay below this module and in the `redis` file of each primitive.
+//! Redis types stay within this module and the `redis` file of each primitive.
 
 mod access;
 mod answer;
@@ -83,7 +83,7 @@ use crate::time::Clock;
 use crate::topic::redis::RedisTopic;
 use crate::topic::store::TopicStore;
 
-/// How to open the backend: what [`Connect`](crate::Connect) collected.
+/// Settings for opening the backend, collected by [`Connect`](crate::Connect).
 pub(crate) struct Settings {
     /// May hold a password.
     pub(crate) url: String,
@@ -93,12 +93,12 @@ pub(crate) struct Settings {
     pub(crate) process: Arc<str>,
 }
 
-/// A deployment of servers as the stores see it.
+/// A deployment of servers, as the stores use it.
 #[derive(Debug)]
 pub(crate) struct Server {
     topology: Topology,
     prefix: String,
-    /// The channel on which this process hears wake-ups; stands for this process in stored waiting lists.
+    /// The channel on which this process hears wake-ups. It also stands for this process in stored lists of waiters.
     pub(crate) channel: String,
     pub(crate) process: Arc<str>,
     pub(crate) clock: Clock,
@@ -123,7 +123,7 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Connects and checks reachability, age of the server and format of the data.
+    /// Connects, and checks that the server is reachable and recent enough, and that the data has our format.
     pub(crate) async fn connect(
         settings: Settings,
         clock: &Clock,
@@ -172,22 +172,22 @@ impl Redis {
 
 #[cfg(test)]
 impl Redis {
-    /// The servers, for tests that make calls of their own.
+    /// The servers, for tests that make their own calls.
     pub(crate) fn server(&self) -> Arc<Server> {
         Arc::clone(&self.server)
     }
 }
 
-/// The place of one object in the key space: its hash tag and the slot that follows from it.
+/// The location of one object in the key space: its hash tag and the resulting slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// What stands between the braces of all its keys; also what wake-ups name it by.
+    /// The text between the braces of all its keys. Wake-ups identify the object by it, too.
     pub(crate) tag: Arc<str>,
     pub(crate) slot: u16,
 }
 
 impl Place {
-    /// The place of the object `address` of a primitive; `part` tells apart what one object has many of.
+    /// The place of the object `address` of a primitive; `part` distinguishes several places within one object.
     pub(crate) fn of(primitive: &str, address: &Address, part: Option<&str>) -> Self {
         let (tenant, id) = (name::escape(&address.tenant), name::escape(&address.id));
         let tag: Arc<str> = match part {
@@ -201,11 +201,11 @@ impl Place {
 impl Server {
     /// The key of one part of an object: `prefix:{tag}:part`.
     pub(crate) fn key(&self, place: &Place, part: &str) -> String {
-        // Joined in one piece: this runs several times for each request.
+        // Built with a single allocation, because this runs several times per request.
         [&self.prefix, ":{", &place.tag, "}:", part].concat()
     }
 
-    /// The pinned time as scripts take it: milliseconds, or nothing where the server's clock decides.
+    /// The pinned time as scripts take it: milliseconds, or empty to use the server's clock.
     pub(crate) fn push_now(&self, arguments: &mut Arguments) {
         match self.clock.pinned() {
             Some(now) => arguments.number(now.as_millis()),
@@ -213,17 +213,17 @@ impl Server {
         }
     }
 
-    /// Whether keys live on the slots of a cluster, so that a script can have only such as share one.
+    /// Whether keys live in the slots of a cluster, so that all keys of a script must share a slot.
     pub(crate) fn is_cluster(&self) -> bool {
         self.topology.is_cluster()
     }
 
-    /// Fails where a request for `slot` would find no connection just now.
+    /// Fails if a request for `slot` would find no connection now.
     pub(crate) fn reachable(&self, slot: u16) -> Result<(), Failure> {
         self.topology.owner(slot).connected()
     }
 
-    /// Runs a script for at most `within`, which is real time whatever clock is pinned.
+    /// Runs a script for at most `within`, in real time even if a clock is pinned.
     pub(crate) async fn run(
         &self,
         script: &'static Script,

@@ -1,4 +1,4 @@
-//! What connections are opened with beside the URL.
+//! Credentials and certificates for connections that are not in the URL.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use super::tls::Certificates;
 use super::url::{Deployment, Url};
 use crate::error::{Error, Result};
 
-/// What the URL does not say. Its `Debug` shows nothing of it.
+/// Access settings that are not in the URL. Its `Debug` output shows nothing of them.
 #[derive(Clone, Default)]
 pub(crate) struct Access {
-    /// For sentinels; those of the URL are for the servers that they name.
+    /// For sentinels. The credentials in the URL are for the servers that the sentinels name.
     pub(crate) sentinels: Option<Credentials>,
     pub(crate) certificates: Certificates,
 }
 
-/// Who somebody is, as servers ask it.
+/// Credentials for a server.
 #[derive(Clone)]
 pub(crate) struct Credentials {
-    /// The user that servers call `default` where there is none.
+    /// Without one, the user that servers call `default`.
     pub(crate) username: Option<String>,
     pub(crate) password: String,
 }
 
 impl Access {
-    /// Refuses what has no effect with this URL, and what cannot be used.
+    /// Refuses settings that have no effect with this URL, and invalid ones.
     pub(crate) fn check(&self, url: &Url) -> Result<()> {
         if let Some(credentials) = &self.sentinels {
             credentials.check()?;

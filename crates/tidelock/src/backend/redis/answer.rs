@@ -1,4 +1,4 @@
-//! What a script answered, read item by item.
+//! A script's answer, read item by item.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use redis::Value;
 use super::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The items of an answer that were not read yet.
+/// The unread items of an answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// What was asked, for errors.
+    /// The operation, for errors.
     operation: &'static str,
     items: std::vec::IntoIter<Value>,
 }
 
 impl Answer {
-    /// An answer that is a list.
+    /// Begins to read an answer that is a list.
     pub(crate) fn read(operation: &'static str, answer: Value) -> Result<Self> {
         match answer {
             Value::Array(items) => Ok(Self { operation, items: items.into_iter() }),
@@ -24,7 +24,7 @@ impl Answer {
         }
     }
 
-    /// Items that are left.
+    /// The number of unread items.
     pub(crate) fn left(&self) -> usize {
         self.items.len()
     }
@@ -33,7 +33,7 @@ impl Answer {
         self.left() == 0
     }
 
-    /// The next item, whatever it is.
+    /// The next item, of any type.
     pub(crate) fn item(&mut self) -> Value {
         self.items.next().unwrap_or(Value::Nil)
     }
@@ -49,7 +49,7 @@ impl Answer {
         Ok(String::from_utf8_lossy(&self.bytes()?).into())
     }
 
-    /// A number, as one or in decimal; a negative one stands for none.
+    /// A number, as an integer or decimal text; a negative one means none.
     pub(crate) fn number(&mut self) -> Result<Option<u64>> {
         let item = self.item();
         let number: Option<i64> = match &item {
@@ -60,7 +60,7 @@ impl Answer {
         Ok(u64::try_from(number.ok_or_else(|| self.wrong(&item))?).ok())
     }
 
-    /// A number that is zero if there is none.
+    /// A number; none counts as zero.
     pub(crate) fn count(&mut self) -> Result<u64> {
         Ok(self.number()?.unwrap_or(0))
     }
@@ -69,15 +69,15 @@ impl Answer {
         Ok(self.count()? == 1)
     }
 
-    /// Packed bytes, unpacked.
+    /// Reads packed bytes with `unpack`.
     pub(crate) fn unpacked<T>(&mut self, unpack: impl FnOnce(&mut Bytes<'_>) -> Option<T>) -> Result<T> {
         let bytes = self.bytes()?;
         unpack(&mut Bytes(&bytes)).ok_or_else(|| self.wrong(&Value::BulkString(bytes)))
     }
 
-    /// What `read` makes of each item that is left, which are bytes.
+    /// Applies `read` to each remaining item. All of them must be bytes.
     pub(crate) fn each<T>(mut self, mut read: impl FnMut(Vec<u8>) -> Result<T>) -> Result<Vec<T>> {
-        // Collecting results would not know how many there are, and grow step by step.
+        // Not `collect`: into a `Result` it does not know the count and reallocates while growing.
         let mut all = Vec::with_capacity(self.left());
         while !self.is_over() {
             all.push(read(self.bytes()?)?);
@@ -85,18 +85,18 @@ impl Answer {
         Ok(all)
     }
 
-    /// All items that are left as texts.
+    /// All remaining items as texts.
     pub(crate) fn texts(self) -> Result<Vec<Arc<str>>> {
         self.each(|text| Ok(String::from_utf8_lossy(&text).into()))
     }
 
-    /// The error of an item that is not what it should be.
+    /// The error for an item of an unexpected type or format.
     pub(crate) fn wrong(&self, item: &Value) -> Error {
         unexpected(self.operation, item)
     }
 }
 
-/// The answer of a script is not what this version writes: another version's script, or a bug.
+/// The error for an unexpected answer: from a script of another version, or because of a bug.
 pub(crate) fn unexpected(operation: &str, value: &Value) -> Error {
     let text = format!("{operation}: the script's answer is not understood: {value:?}");
     Error::new(ErrorKind::IncompatibleFormat, text)

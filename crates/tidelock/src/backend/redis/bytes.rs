@@ -1,15 +1,15 @@
-//! Reading packed bytes: what scripts store and answer.
+//! Reading packed bytes, as scripts store and return them.
 
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 
-/// Reads from the front; `None` where too little is left.
+/// Reads from the front; `None` if too few bytes are left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// The next so many bytes.
+    /// The next `count` bytes.
     pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -21,22 +21,22 @@ impl<'a> Bytes<'a> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    /// A big-endian number of so many bytes, at most eight.
+    /// A big-endian number of `size` bytes, at most eight.
     pub(crate) fn number(&mut self, size: usize) -> Option<u64> {
         Some(self.take(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    /// A number of so many bytes that is a length.
+    /// A number of `size` bytes that is a length.
     pub(crate) fn length(&mut self, size: usize) -> Option<usize> {
         usize::try_from(self.number(size)?).ok()
     }
 
-    /// So many bytes as text.
+    /// The next `length` bytes as text.
     pub(crate) fn text(&mut self, length: usize) -> Option<Arc<str>> {
         self.take(length).map(text)
     }
 
-    /// So many bytes as text, of which an empty one stands for none.
+    /// The next `length` bytes as text; an empty one means none.
     pub(crate) fn text_or_none(&mut self, length: usize) -> Option<Text> {
         self.take(length).map(|bytes| Text((!bytes.is_empty()).then(|| text(bytes))))
     }
@@ -46,7 +46,7 @@ impl<'a> Bytes<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Text(pub(crate) Option<Arc<str>>);
 
-/// The error of a stored value that another version wrote, or nobody of us.
+/// The error for a stored value that this version did not write.
 pub(crate) fn foreign(what: &str, size: usize) -> Error {
     let message = format!("a stored {what} of {size} bytes is not of this version's format");
     Error::new(ErrorKind::IncompatibleFormat, message)

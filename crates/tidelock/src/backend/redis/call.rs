@@ -1,4 +1,4 @@
-//! Running a script: routing, redirects, and repeats where a repeat is safe.
+//! Running a script: routing, redirects, and retries if a retry is safe.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use super::topology::Topology;
 use crate::backoff::Pauses;
 use crate::time::{Clock, SECOND, Tick, Timestamp};
 
-/// What may be done when it is unknown whether a call took effect.
+/// What to do if it is unknown whether a call took effect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Repeat<'a> {
-    /// The call reads, or carries an id under which the script remembers its answer: ask again until answered, or until the
-    /// answer may be forgotten.
+    /// The call only reads, or carries an id under which the script remembers its answer. Retry until there is an
+    /// answer, or until the script may have forgotten it.
     Safe,
-    /// As `Safe`, and in the order in which trips have left.
+    /// Like `Safe`, but in the order in which the trips left.
     InTurn(&'a Turn),
-    /// The call is made once, and only if there is a connection now.
+    /// Call once, and only if there is a connection now.
     Never,
 }
 
@@ -31,7 +31,7 @@ impl Repeat<'_> {
         !matches!(self, Self::Never)
     }
 
-    /// Waits until a call may be sent that could not be sent at once, or has to be sent again.
+    /// Waits until a call may be sent that could not be sent at once, or that must be sent again.
     async fn turn(self) {
         if let Self::InTurn(turn) = self {
             turn.come().await;
@@ -49,14 +49,14 @@ pub(crate) struct Call<'a> {
     pub(crate) deadline: Instant,
 }
 
-/// Redirects followed by one attempt before the map of slots is taken to be in motion.
+/// How many redirects one attempt follows before the slot map counts as changing.
 const REDIRECTS: usize = 5;
-/// A call may be sent again so long after it was first sent: a little less than scripts remember its answer
-/// (`lua/answers.lua`), as it takes its time to the server.
+/// How long after its first attempt a call may be retried: slightly less than scripts remember an answer
+/// (`lua/answers.lua`), because the call needs time to reach the server.
 pub(crate) const REPEATABLE: Duration = Duration::from_secs(110);
 
 impl Topology {
-    /// Runs the call until it is answered or its deadline has come.
+    /// Runs the call until it is answered or its deadline has passed.
     pub(crate) async fn run(&self, call: &Call<'_>) -> Result<Value, Failure> {
         let mut progress = Progress::default();
         let run = self.run_to_the_end(call, &mut progress);
@@ -68,7 +68,7 @@ impl Topology {
 
     async fn run_to_the_end(&self, call: &Call<'_>, progress: &mut Progress) -> Result<Value, Failure> {
         let mut pauses = Pauses::new(Duration::from_millis(10), Duration::from_millis(200));
-        // One that refuses for the moment is asked by every object that has to do with it.
+        // Longer pauses after a refusal that may pass, because every object that uses this server retries.
         let mut refused = Pauses::new(Duration::from_millis(20), SECOND);
         loop {
             let failure = match self.attempt(call, progress).await {
@@ -78,13 +78,13 @@ impl Topology {
             if failure.is_final() || !call.repeat.is_allowed() {
                 return Err(progress.honestly(failure));
             }
-            // A slot that moves is there in a moment.
+            // A slot that is being moved is available again in a moment.
             let is_refused = matches!(&failure, Failure::Refused { code, .. } if code != "TRYAGAIN");
             progress.failed(failure);
             progress.check_remembered()?;
             call.repeat.turn().await;
             if self.is_cluster() {
-                // The owner may have changed; where nobody can be asked, the next attempt tells.
+                // The owner may have changed. If no node can be asked, the next attempt shows it.
                 let _ = self.refresh().await;
             }
             tokio::time::sleep(if is_refused { refused.next() } else { pauses.next() }).await;
@@ -100,7 +100,7 @@ impl Topology {
                 up
             } else {
                 call.repeat.turn().await;
-                // A call that may be repeated waits a little for a connection, then looks for another owner.
+                // A call that may be retried waits briefly for a connection before it looks for another owner.
                 let soon = || call.deadline.min(Instant::now() + Duration::from_millis(250));
                 node.up(call.repeat.is_allowed().then(soon)).await?
             };
@@ -114,7 +114,7 @@ impl Topology {
                 "NOSCRIPT" if !whole => whole = true,
                 "MOVED" => {
                     call.repeat.turn().await;
-                    // A lost refresh costs one more redirect later.
+                    // If the refresh fails, this only costs another redirect later.
                     let _ = self.refresh().await;
                     (node, asking) = (self.redirected(redirected(text, &node.host()).ok_or(failure)?), false);
                 }
@@ -136,23 +136,23 @@ async fn send(up: &Up, call: &Call<'_>, asking: bool, whole: bool) -> Result<Val
     up.send_together(&together, 2).await
 }
 
-/// What a call has gone through, for the answer when its time is over.
+/// The history of a call, for the answer at its deadline.
 #[derive(Default)]
 struct Progress {
     in_flight: Option<InFlight>,
-    /// Since when it may have taken effect, and why that is not known.
+    /// Since when the call may have taken effect, and why that is unknown.
     unknown: Option<(Sent, Failure)>,
     last: Option<Failure>,
 }
 
-/// A call that was sent and not answered yet.
+/// A call that was sent and is not answered yet.
 struct InFlight {
     node: std::sync::Arc<Node>,
     up: Up,
     since: Instant,
 }
 
-/// When a call was sent, on both local clocks: the monotonic one stands still while the machine sleeps.
+/// When a call was sent, on both local clocks, because the monotonic one stops while the machine sleeps.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     tick: Tick,
@@ -164,7 +164,7 @@ impl Sent {
         Self { tick: Clock::System.tick(), wall: Clock::System.now() }
     }
 
-    /// Whether the server may have forgotten at `now` what it answered.
+    /// Whether the server may have forgotten its answer at `now`.
     fn is_forgotten(self, now: Self) -> bool {
         now.tick.since(self.tick).max(now.wall.since(self.wall)) >= REPEATABLE
     }
@@ -179,7 +179,7 @@ impl Progress {
         asking: bool,
         whole: bool,
     ) -> Result<Value, Failure> {
-        // The wait for the connection may have been long.
+        // The wait for the connection may have taken long.
         self.check_remembered()?;
         let sent = Sent::now();
         let since = Instant::now();
@@ -188,9 +188,9 @@ impl Progress {
         let answer = tokio::select! {
             biased;
             answer = send(up, call, asking, whole) => answer,
-            // What comes behind it on the next connection must not overtake it, and need not wait for it.
+            // Later trips on the next connection must not overtake it, and need not wait for it.
             () = node.replaced(up), if in_turn => Err(Failure::Unknown("the connection was given up".to_owned())),
-            // It is made again on another connection, or elsewhere. One that is made only once waits for its answer.
+            // It is retried on another connection or server. A call without retries waits for its answer.
             () = up.silence(since), if call.repeat.is_allowed() => Err(Failure::Unknown(NO_REPLY.to_owned())),
         };
         self.in_flight = None;
@@ -199,7 +199,7 @@ impl Progress {
                 self.unknown = Some((self.unknown.take().map_or(sent, |(first, _)| first), failure.clone()));
                 node.report_broken(up, Failure::NotSent(cause.clone()));
             }
-            // A demoted primary is left, so that the sentinels are asked again.
+            // The server is a demoted primary. Dropping the connection makes the node ask the sentinels again.
             Err(failure @ Failure::Refused { code, .. }) if code == "READONLY" => {
                 node.report_broken(up, failure.clone());
             }
@@ -212,10 +212,10 @@ impl Progress {
         self.last = Some(failure);
     }
 
-    /// The last failure as it is told: of a call that may have taken effect before, that it was refused now says nothing.
+    /// The failure to report. If the call may have taken effect earlier, a refusal now proves nothing.
     fn honestly(&self, failure: Failure) -> Failure {
         match (&self.unknown, failure) {
-            // This one speaks of what is stored, whatever the call did.
+            // This refusal is about the stored data, whatever the call did.
             (_, Failure::Refused { code, text }) if code == "TIDELOCK" => Failure::Refused { code, text },
             (Some((_, Failure::Unknown(cause))), Failure::Refused { code, text }) => {
                 Failure::Unknown(format!("{cause}; asked again, the server refused: {code} {text}"))
@@ -227,7 +227,7 @@ impl Progress {
         }
     }
 
-    /// Fails where the call may have taken effect so long ago that sending it again could make it take effect twice.
+    /// Fails if the call may have taken effect so long ago that a retry could make it take effect twice.
     fn check_remembered(&self) -> Result<(), Failure> {
         match &self.unknown {
             Some((first, failure)) if first.is_forgotten(Sent::now()) => Err(failure.clone()),

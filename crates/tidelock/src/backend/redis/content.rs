@@ -1,12 +1,12 @@
-//! The part of a message or event that never changes, as it stands on a server.
+//! The immutable part of a message or event, as stored on a server.
 //!
 //! Lengths of ordering key and trace (2 bytes each), of the metadata (4), then key, trace, metadata, payload. Scripts
-//! look at the lengths and at the key, and pass on the rest.
+//! read the lengths and the key, and pass on the rest.
 
 use super::Bytes;
 use crate::handover::store::Content;
 
-/// Appends the bytes of a content.
+/// Appends an encoded content.
 pub(crate) fn push_content(content: &Content, bytes: &mut Vec<u8>) {
     let key = content.ordering_key.as_deref().unwrap_or_default().as_bytes();
     let Content { payload, meta, trace, .. } = content;
@@ -20,8 +20,8 @@ pub(crate) fn push_content(content: &Content, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Reads the content that the last `rest` bytes of a value hold; `None` for what is none. The payload stays in the buffer that
-/// it came in.
+/// Reads the content in the last `rest` bytes of a value; `None` if it is invalid. The payload keeps the buffer in
+/// which it arrived.
 pub(crate) fn read_content(rest: usize, mut value: Vec<u8>) -> Option<Content> {
     let before = value.len().checked_sub(rest)?;
     let mut bytes = Bytes(&value[before..]);

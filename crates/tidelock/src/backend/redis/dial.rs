@@ -15,7 +15,7 @@ use super::url::{Host, Url};
 use super::wake::Wakes;
 use crate::runtime::Spawner;
 
-/// What every node of one deployment is connected with.
+/// The connection settings that all nodes of one deployment share.
 #[derive(Debug)]
 pub(crate) struct NodeConfig {
     pub(crate) url: Url,
@@ -34,7 +34,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection for requests, and one for wake-ups.
 pub(crate) type Connections = (MultiplexedConnection, PubSubStream);
 
-/// Who is at the other end: each has credentials of its own.
+/// The kind of server at the other end. Each kind has its own credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Data,
@@ -55,7 +55,7 @@ async fn both(host: &Host, config: &NodeConfig) -> Result<Connections, Failure> 
     Ok((connection, wakeups.into_on_message()))
 }
 
-/// A failure while connecting: nothing was asked yet, so nothing can be in doubt.
+/// The failure for an error while connecting. No request was sent yet, so none is in doubt.
 pub(crate) fn not_sent(error: &redis::RedisError) -> Failure {
     match Failure::from_redis(error) {
         Failure::Unknown(cause) => Failure::NotSent(cause),
@@ -63,7 +63,7 @@ pub(crate) fn not_sent(error: &redis::RedisError) -> Failure {
     }
 }
 
-/// A request connection without a reply timeout of its own: each call has its deadline.
+/// Opens a connection for requests. It has no reply timeout, because each call has its own deadline.
 pub(crate) async fn open(client: &Client) -> Result<MultiplexedConnection, Failure> {
     let settings = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
@@ -79,7 +79,8 @@ pub(crate) async fn open(client: &Client) -> Result<MultiplexedConnection, Failu
     }
 }
 
-/// Nobody has answered by now. A server without TLS waits for the end of what it takes for a request.
+/// The failure when nobody has answered in time. A server without TLS takes the handshake for a request and waits for
+/// its end.
 pub(crate) fn no_answer(by_when: &str, tls: bool) -> Failure {
     Failure::NotSent(if tls {
         format!("no TLS connection {by_when}: does the port speak TLS?")
@@ -93,7 +94,7 @@ fn not_opened(error: &redis::RedisError, address: &ConnectionAddr) -> Failure {
         (Failure::NotSent(cause), ConnectionAddr::TcpTls { .. }) if super::tls::is_told_by_tls(error) => {
             Failure::NotSent(format!("TLS: {cause}"))
         }
-        // A server hangs up where the first bytes are none of TLS.
+        // A server that expects TLS closes the connection if the first bytes are not TLS.
         (Failure::NotSent(cause), ConnectionAddr::Tcp(..)) if is_hung_up(error) => {
             Failure::NotSent(format!("{cause}, before anything was answered: does the port ask for TLS (rediss://)?"))
         }
@@ -107,7 +108,7 @@ fn is_hung_up(error: &redis::RedisError) -> bool {
     kind.is_some_and(|kind| matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
 
-/// What the system said, which the client library hands on in a box of its own.
+/// The operating system's error, which the client library wraps in a box of its own.
 pub(super) fn io_error(error: &redis::RedisError) -> Option<&io::Error> {
     error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?.downcast_ref()
 }
@@ -124,7 +125,7 @@ pub(crate) fn client(host: &Host, config: &NodeConfig, peer: Peer) -> Result<Cli
         .with_time(Duration::from_secs(5))
         .with_interval(Duration::from_secs(2));
     let tcp = redis::io::tcp::TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    // Where the client library has it.
+    // Only on platforms on which the client library supports it.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     let tcp = tcp.set_user_timeout(Duration::from_secs(10));
     let info = address.into_connection_info().map_err(|error| not_sent(&error))?;
@@ -132,7 +133,7 @@ pub(crate) fn client(host: &Host, config: &NodeConfig, peer: Peer) -> Result<Cli
     super::tls::client(info, config)
 }
 
-/// What a connection says of itself. Sentinels get the credentials that are meant for them, and no others.
+/// The login of a connection. Sentinels get only the credentials that are meant for them.
 fn login(config: &NodeConfig, peer: Peer) -> RedisConnectionInfo {
     let (username, password) = match (peer, &config.access.sentinels) {
         (Peer::Data, _) => (config.url.username.as_deref(), config.url.password.as_deref()),

@@ -1,20 +1,20 @@
-//! What can go wrong between a request and its answer, and what that says about whether it took effect.
+//! Failures between a request and its answer, and what they say about whether the request took effect.
 
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
 use super::url::Host;
 use crate::error::{Error, ErrorKind};
 
-/// A request that was not answered as asked.
+/// Why a request has no regular answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// There was no connection: nothing was sent.
+    /// There was no connection, so nothing was sent.
     NotSent(String),
-    /// The connection broke, or no answer came in time: it may have taken effect.
+    /// The connection broke, or no answer came in time. The request may have taken effect.
     Unknown(String),
-    /// The server said no: it did not take effect.
+    /// The server refused. The request did not take effect.
     Refused { code: String, text: String },
-    /// This process has let go of the servers: nothing was sent, and nothing will be.
+    /// This process has closed its connections: nothing was sent, and nothing will be.
     Closed,
 }
 
@@ -36,7 +36,7 @@ impl Failure {
         }
     }
 
-    /// An error that a server raised inside a script: older ones put more in front of the code.
+    /// An error raised by the server inside a script. Older servers put more text before the code.
     pub(crate) fn in_script(text: &str) -> Self {
         if is_denied_in_script(text) {
             return Self::Refused { code: "NOPERM".to_owned(), text: text.to_owned() };
@@ -48,7 +48,7 @@ impl Failure {
         Self::Refused { code: code.to_owned(), text: rest.to_owned() }
     }
 
-    /// Whether the server said *not now*: the same request can pass in a moment.
+    /// Whether the server refused only for now: the same request can succeed in a moment.
     pub(crate) fn is_later(&self) -> bool {
         match self {
             Self::Refused { code, .. } => is_later(code),
@@ -56,12 +56,12 @@ impl Failure {
         }
     }
 
-    /// Whether the answer is no, and asking again at once would not change it.
+    /// Whether the answer is no, and an immediate retry would not change it.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Closed) && !self.is_later()
     }
 
-    /// Whether waiting does not cure it, however long.
+    /// Whether waiting does not help, however long.
     pub(crate) fn is_incurable(&self) -> bool {
         match self {
             Self::Refused { code, .. } => is_incurable(code),
@@ -70,8 +70,8 @@ impl Failure {
         }
     }
 
-    /// What a failure to connect means to a call, which was not asked yet: that the server refused something else for the
-    /// moment is no answer to it.
+    /// The meaning of a failure to connect for a call that was not sent yet. If the server temporarily refused
+    /// something else, that is no answer to the call.
     pub(crate) fn while_connecting(self) -> Self {
         match self {
             Self::Refused { code, text } if !is_incurable(&code) && !is_later(&code) => {
@@ -81,7 +81,7 @@ impl Failure {
         }
     }
 
-    /// Says which server could not be reached.
+    /// Adds the server that could not be reached.
     pub(crate) fn at(self, host: &Host) -> Self {
         match self {
             Self::NotSent(cause) => Self::NotSent(format!("{host}: {cause}")),
@@ -89,7 +89,8 @@ impl Failure {
         }
     }
 
-    /// Says which sentinel gave no answer, also where it refused: its credentials are not those of the servers.
+    /// Adds the sentinel that did not answer, also to a refusal, because its credentials differ from those of the
+    /// servers.
     pub(crate) fn of_sentinel(self, host: &Host) -> Self {
         match self {
             Self::NotSent(cause) => Self::NotSent(format!("sentinel {host}: {cause}")),
@@ -98,7 +99,7 @@ impl Failure {
         }
     }
 
-    /// The error that the caller of `operation` gets.
+    /// The error for the caller of `operation`.
     pub(crate) fn into_error(self, operation: &str) -> Error {
         match self {
             Self::NotSent(cause) => {
@@ -115,7 +116,7 @@ impl Failure {
 
 fn refused(operation: &str, code: &str, text: &str) -> Error {
     if code == "TIDELOCK" {
-        // The scripts' own word: the stored state is not what this version writes.
+        // Raised by our scripts: the stored state is not in this version's format.
         return Error::new(ErrorKind::IncompatibleFormat, format!("{operation}: {text}"));
     }
     let error = Error::new(ErrorKind::Server, format!("{operation}: the server refused: {code} {text}"));
@@ -130,18 +131,19 @@ fn is_later(code: &str) -> bool {
     matches!(code, "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" | "NOREPLICAS")
 }
 
-/// Access is denied, the format or the age of the server is not ours, or the client is configured wrongly. Anything else
-/// passes: memory and disks get room again, and what nobody foresaw is no reason to give up for good.
+/// Access is denied, the data's format or the server's version is not supported, or the client is misconfigured.
+/// Anything else may pass: memory and disks become available again, and an unforeseen error is no reason to give up
+/// for good.
 fn is_incurable(code: &str) -> bool {
     matches!(code, "NOPERM" | "NOAUTH" | "WRONGPASS" | "TIDELOCK" | "OLD" | "CLIENT" | "DB")
 }
 
-/// Inside a script a missing right has no code of its own; the second text is Valkey's.
+/// A missing permission inside a script has no error code of its own. The second text is that of Valkey.
 fn is_denied_in_script(text: &str) -> bool {
     text.contains("The user executing the script can't") || text.contains("ACL failure in script")
 }
 
-/// The first word of a server's error reply.
+/// The code of a server's error reply.
 fn server_code(error: &RedisError) -> Option<&str> {
     match error.kind() {
         RedisKind::Server(ServerErrorKind::ResponseError) => Some(error.code().unwrap_or("ERR")),

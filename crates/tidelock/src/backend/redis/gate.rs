@@ -1,4 +1,4 @@
-//! The order in which trips leave, and leave again.
+//! The order in which trips leave, and leave again after a failure.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -8,11 +8,11 @@ use std::task::Poll;
 
 use tokio::sync::watch;
 
-/// Lets trips leave one by one: loading a trip and putting it on the connection is one step. So what was asked first reaches
-/// the server first, although several trips are under way.
+/// Lets trips leave one by one: loading a trip and putting it on the connection is one step. So requests reach the
+/// server in the order in which they were made, although several trips are in flight.
 ///
-/// That holds also where a connection is lost: a trip that has to be sent again, or waits for a connection, does so when
-/// those before it are over, and none leaves behind it until it is over itself.
+/// This also holds if a connection is lost. A trip that must be resent, or that waits for a connection, is sent when
+/// those before it are over, and no trip leaves after it until it is over itself.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     departing: Mutex<()>,
@@ -22,7 +22,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct UnderWay {
     count: u64,
-    /// The numbers of those under way, and whether each holds up what comes behind it.
+    /// The numbers of the trips in flight, and whether each blocks those after it.
     trips: VecDeque<(u64, bool)>,
 }
 
@@ -32,7 +32,7 @@ impl UnderWay {
     }
 }
 
-/// The place of a trip among those under way, until it is dropped.
+/// A trip's place among those in flight, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     trips: watch::Sender<UnderWay>,
@@ -46,7 +46,7 @@ pub(crate) struct Departed<F: Future> {
 }
 
 impl Gate {
-    /// Loads a trip by `load`, and sends it off; `None` if there is nothing to carry.
+    /// Loads a trip with `load`, and sends it; `None` if there is nothing to carry.
     pub(crate) async fn depart<F: Future>(&self, load: impl FnOnce(Turn) -> Option<F>) -> Option<Departed<F>> {
         let mut load = Some(load);
         loop {
@@ -55,7 +55,7 @@ impl Gate {
                 let Some(load) = self.turn().and_then(|turn| Some(load.take()?(turn))) else {
                     return Poll::Ready(None);
                 };
-                // The first poll puts it on the connection.
+                // The first poll puts the trip on the connection.
                 Poll::Ready(Some(load.map(|trip| {
                     let mut trip = Box::pin(trip);
                     let begun = trip.as_mut().poll(context);
@@ -66,12 +66,12 @@ impl Gate {
                 return departed;
             }
             let mut trips = self.trips.subscribe();
-            // The sender is this gate's.
+            // The sender belongs to this gate.
             let _ = trips.wait_for(|trips| !trips.is_held_up()).await;
         }
     }
 
-    /// The turn behind all others, unless one of them holds it up.
+    /// The turn after all others; `None` while one of them blocks it.
     fn turn(&self) -> Option<Turn> {
         let mut number = None;
         self.trips.send_if_modified(|trips| {
@@ -87,7 +87,7 @@ impl Gate {
 }
 
 impl Turn {
-    /// Waits until the trips that left before this one are over. From now to its end none leaves.
+    /// Waits until the trips that left before this one are over. From now until this one ends, no other leaves.
     pub(crate) async fn come(&self) {
         let mut trips = self.trips.subscribe();
         self.trips.send_if_modified(|trips| {
@@ -96,7 +96,7 @@ impl Turn {
             }
             false
         });
-        // The sender is this turn's.
+        // The sender belongs to this turn.
         let _ = trips.wait_for(|trips| trips.trips.front().is_none_or(|(number, _)| *number == self.number)).await;
     }
 }
@@ -112,7 +112,7 @@ impl Drop for Turn {
 }
 
 impl<F: Future> Departed<F> {
-    /// Waits for the end of the trip.
+    /// Waits until the trip is over.
     pub(crate) async fn arrive(self) -> F::Output {
         match self.begun {
             Poll::Ready(output) => output,
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// A trip that goes on until it is told to end.
+    /// A trip that runs until it is told to end.
     async fn trip(gate: &Gate) -> (oneshot::Sender<()>, impl Future<Output = ()>) {
         let (end, ended) = oneshot::channel();
         let departed = gate.depart(|turn| Some(async move { drop((ended.await, turn)) })).await;

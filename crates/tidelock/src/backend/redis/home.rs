@@ -8,21 +8,21 @@ use redis::Value;
 use super::{Answer, Arguments, Place, Repeat, Script, Server, Wakeable};
 use crate::error::Result;
 
-/// Room for what a common trip has beside its keys: arguments, and bytes of each.
+/// Space reserved for a typical trip in addition to its keys: arguments, and bytes per argument.
 const ROOM: (usize, usize) = (32, 16);
 
-/// The server's side of an object, as this process knows it.
+/// The location of an object on a server.
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) server: Arc<Server>,
     pub(crate) place: Place,
     /// In the order of the scripts' KEYS.
     pub(crate) keys: Vec<String>,
-    /// What its scripts hear behind the keys and the time: which of those it is that share them.
+    /// An argument after the keys and the time. It identifies the object among those that share the scripts.
     word: Option<Arc<str>>,
-    /// How errors name it.
+    /// The object's name in errors.
     name: Arc<str>,
-    /// The next deadline that the server told, in ms; 0 for none.
+    /// The next deadline that the server reported, in ms; 0 for none.
     pub(crate) next: AtomicU64,
 }
 
@@ -34,26 +34,27 @@ impl Home {
         Self { server, place, keys, word: None, name, next: AtomicU64::new(0) }
     }
 
-    /// The home of a part of this object, which has keys of its own behind those of the whole.
+    /// The home of a part of this object. Its own keys follow those of the whole object.
     pub(crate) fn part(&self, keys: impl Iterator<Item = String>, word: &Arc<str>, name: Arc<str>) -> Self {
         let keys = self.keys.iter().cloned().chain(keys).collect();
         let (server, place, word) = (Arc::clone(&self.server), self.place.clone(), Some(Arc::clone(word)));
         Self { server, place, keys, word, name, next: AtomicU64::new(0) }
     }
 
-    /// Of objects of several kinds, whose scripts hear `word`.
+    /// Sets the word that scripts get as an argument, if objects of several kinds share them.
     pub(crate) fn of_kind(mut self, word: &str) -> Self {
         self.word = Some(word.into());
         self
     }
 
-    /// What scripts tell of the object goes to `waiter`, which holds this home, until it is dropped.
+    /// Passes the wake-ups for the object to `waiter`, which owns this home, until `waiter` is dropped.
     pub(crate) fn wake(&self, waiter: &Arc<impl Wakeable + 'static>) {
         let waiter = Arc::downgrade(waiter);
         self.server.wakes.register(&self.place.tag, waiter as Weak<dyn Wakeable>);
     }
 
-    /// Keys, pinned time and word, as all its scripts begin. `answers` is the sender's own memory.
+    /// Keys, pinned time and word, with which the arguments of all its scripts begin. `answers` is the key under
+    /// which the sender's answers are remembered.
     pub(crate) fn arguments(&self, answers: Option<&str>) -> Arguments {
         let (count, bytes) = ROOM;
         let bytes = self.keys.iter().map(String::len).sum::<usize>() + count * bytes;
@@ -66,8 +67,9 @@ impl Home {
         arguments
     }
 
-    /// The key of a new series of requests, under which scripts remember an answer. Each has its own: what one remembers is
-    /// never taken for an answer to another, also where a process lets go of an object and comes back to it.
+    /// The key of a new series of requests, under which scripts remember an answer. Each series has its own key. So
+    /// an answer is never taken for the answer to a request of another series, even if a process drops an object and
+    /// uses it again later.
     pub(crate) fn answers_key(&self) -> String {
         static SERIES: AtomicU64 = AtomicU64::new(0);
         let number = SERIES.fetch_add(1, Ordering::Relaxed);
@@ -86,7 +88,7 @@ impl Home {
         answer.map_err(|failure| failure.into_error(&self.name))
     }
 
-    /// Runs a script whose repeat changes nothing, and whose answer is a list.
+    /// Runs a script that may be retried safely, and whose answer is a list.
     pub(crate) async fn show(
         &self,
         what: &'static str,
@@ -96,7 +98,7 @@ impl Home {
         Answer::read(what, self.run(script, arguments, Repeat::Safe).await?)
     }
 
-    /// How errors name the object.
+    /// The object's name in errors.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -1,7 +1,7 @@
-//! Sharing round trips: requests to one object that are made while a trip is under way travel together on the next.
+//! Sharing round trips: requests to one object that are made while a trip is in flight share the next trip.
 //!
-//! A lane is a numbered series of trips of which one at most is under way. The script remembers the last answer of each
-//! lane, so a trip whose reply was lost is made again under its number and changes nothing twice.
+//! A lane is a numbered series of trips, at most one of them in flight. The script remembers the last answer of each
+//! lane. So a trip whose reply was lost is repeated under its number and changes nothing twice.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,30 +16,31 @@ use super::{Home, Server};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{BoxFuture, yield_now};
 
-/// The most requests and bytes that share a trip; one larger request travels alone.
+/// The most requests and bytes that share a trip. A single larger request goes alone.
 const MAX_REQUESTS: usize = 256;
 const SHARED_BYTES: usize = 1_024 * 1_024;
-/// Trips under way at once: the server works on one while the answers of the other are handed out.
+/// Trips in flight at once: the server works on one while the answers of the other are distributed.
 pub(crate) const LANES: usize = 2;
-/// So many requests that wait are worth a trip of their own beside the one under way.
+/// This many waiting requests are worth a second trip beside the one in flight.
 const WORTH_A_TRIP: usize = 8;
-/// One request of so many items keeps the client busy with their answer: it gains from a second trip.
+/// The answer to a request with this many items keeps the client busy, so a second trip pays off.
 pub(crate) const MANY_ITEMS: usize = 16;
-/// So many on a trip are a few callers, each of whom waits for its own answer: nobody else is about to ask.
+/// This many requests on a trip mean few callers, each waiting for its own answer, so no others are about to come.
 const FEW: usize = 2;
 
-/// How many go on the next trip: so many that it and those under way are as long as each other. What comes back together is
-/// asked again together, so of a long and a short trip the long one would stay long, and server and client would work in turn.
-/// Without a connection all that wait: no second trip leaves beside this one then.
+/// How many requests go on the next trip: as many as make it as long as those in flight. Callers that are answered
+/// together ask again together. So with a long and a short trip the long one would stay long, and server and client
+/// would work alternately. Without a connection all waiting requests go, because no second trip leaves beside this
+/// one then.
 pub(crate) fn share(waiting: usize, under_way: usize, is_connected: bool) -> usize {
     if is_connected { (waiting + under_way).div_ceil(LANES).max(WORTH_A_TRIP) } else { waiting }
 }
 
 /// One caller's part of a trip.
 pub(crate) trait Request: Send + 'static {
-    /// About how many bytes it makes the trip longer.
+    /// Roughly how many bytes it adds to a trip.
     fn bytes(&self) -> usize;
-    /// Whether it gains from a second trip beside the one under way: where the answer keeps the client busy.
+    /// Whether it gains from a second trip beside the one in flight, because its answer keeps the client busy.
     fn gains_from_a_second_trip(&self) -> bool {
         false
     }
@@ -47,15 +48,16 @@ pub(crate) trait Request: Send + 'static {
     fn waits_for_company(&self) -> bool {
         false
     }
-    /// Whether nobody waits for it any more, so that it may be left behind.
+    /// Whether nobody waits for it any more, so that it need not be sent.
     fn is_withdrawn(&self) -> bool {
         false
     }
-    /// Answers its caller that the trip failed.
+    /// Tells its caller that the trip failed.
     fn fail(&mut self, error: &Error);
 }
 
-/// Tells a caller that its request failed; from then on it counts as gone. One that went away needs no answer.
+/// Tells a caller that its request failed. After that it counts as gone. A caller that has gone already needs no
+/// answer.
 pub(crate) fn refuse<T>(reply: &mut oneshot::Sender<Result<T>>, error: &Error) {
     let (gone, _) = oneshot::channel();
     let _ = std::mem::replace(reply, gone).send(Err(error.duplicate()));
@@ -78,20 +80,20 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
         self.submit(request(sender));
         Box::pin(async move {
             receiver.await.unwrap_or_else(|_| {
-                // It may have been sent.
+                // The request may have been sent.
                 Err(Error::new(ErrorKind::Timeout, "the runtime that carried the request was shut down under it"))
             })
         })
     }
 
-    /// What waits for company goes without it.
+    /// Sends requests that wait for others to share a trip with.
     fn depart(self: &Arc<Self>) {
         if let Some(lane) = self.lanes().depart() {
             Driver::start(self, lane);
         }
     }
 
-    /// Puts a request on the next trip. It leaves at once if none is under way.
+    /// Puts a request on the next trip, which leaves at once if none is in flight.
     fn submit(self: &Arc<Self>, request: Self::Request) {
         if let Some(lane) = self.lanes().add(request) {
             Driver::start(self, lane);
@@ -102,9 +104,9 @@ pub(crate) trait Carrier: Sized + Send + Sync + 'static {
 /// Makes the trips of a lane.
 struct Driver<C: Carrier> {
     carrier: Arc<C>,
-    /// Until there is nothing to carry.
+    /// `None` once there is nothing to carry.
     lane: Option<Lane>,
-    /// How many requests are on its trip.
+    /// The number of requests on its trip.
     aboard: usize,
 }
 
@@ -118,8 +120,8 @@ impl<C: Carrier> Driver<C> {
     async fn drive(mut self) {
         loop {
             if self.carrier.lanes().is_crowded() {
-                // Callers that were answered just now get the chance to ask again before the trip leaves. Not among a few: to
-                // yield wakes another thread.
+                // Callers that were just answered get the chance to ask again before the trip leaves. Not if they are
+                // few, because yielding wakes another thread.
                 yield_now().await;
             }
             let carrier = Arc::clone(&self.carrier);
@@ -161,12 +163,12 @@ impl<C: Carrier> Drop for Driver<C> {
     }
 }
 
-/// A series of trips, of which one at most is under way.
+/// A series of trips, at most one of them in flight.
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// The key under which the script remembers the last answer.
     pub(crate) answers: String,
-    /// The number of the trip under way.
+    /// The number of the trip in flight.
     pub(crate) number: u64,
     turn: Option<Turn>,
 }
@@ -176,20 +178,20 @@ impl Lane {
         Self { answers: home.answers_key(), number: 0, turn: None }
     }
 
-    /// Leaves the trip under way behind, unanswered, with the key and the number under which it can still be asked for. What
-    /// comes next is a series of its own.
+    /// Abandons the trip in flight, which has no answer. Returns the key and the number under which its answer can
+    /// still be asked for. Later trips form a new series.
     pub(crate) fn leave_behind(&mut self, home: &Home) -> (String, u64) {
         let answers = std::mem::replace(&mut self.answers, home.answers_key());
         (answers, std::mem::take(&mut self.number))
     }
 
-    /// How the trip under way may be repeated where it changes something: under its number, and in its turn.
+    /// How to retry the trip in flight, which may change something: under its number, and in its turn.
     pub(crate) fn repeat(&self) -> Repeat<'_> {
         self.turn.as_ref().map_or(Repeat::Safe, Repeat::InTurn)
     }
 }
 
-/// A trip that was left behind, while its answer is asked for.
+/// An abandoned trip whose answer is being asked for.
 #[derive(Debug)]
 pub(crate) struct LeftBehind(watch::Sender<usize>);
 
@@ -199,12 +201,12 @@ impl Drop for LeftBehind {
     }
 }
 
-/// The requests of one object that wait for a trip, and the lanes that are free.
+/// The requests of one object that wait for a trip, and its free lanes.
 pub(crate) struct Lanes<R> {
     state: Mutex<State<R>>,
-    /// A claim must not overtake the end of the run that made room for it.
+    /// Keeps the trips in order: a claim must not overtake the end of the run that made room for it.
     gate: Gate,
-    /// How many trips were left behind whose answers are asked for.
+    /// How many abandoned trips have answers that are being asked for.
     unanswered: watch::Sender<usize>,
     server: Arc<Server>,
     slot: u16,
@@ -222,12 +224,12 @@ struct State<R> {
 }
 
 impl<R: Request> State<R> {
-    /// Whether a trip is to leave beside the one under way.
+    /// Whether the waiting requests are worth a trip beside the one in flight.
     fn are_worth_a_trip(&self) -> bool {
         self.waiting.len() >= WORTH_A_TRIP || self.waiting.iter().any(Request::gains_from_a_second_trip)
     }
 
-    /// A lane that is free, and is about to be loaded from here on; none while another one is.
+    /// A free lane, which is about to be loaded from now on; none if another one is about to be loaded.
     fn next_lane(&mut self) -> Option<Lane> {
         let lane = if self.leaving == 0 { self.idle.pop() } else { None };
         self.leaving += usize::from(lane.is_some());
@@ -243,7 +245,7 @@ impl<R: Request> Lanes<R> {
         Self { state, gate, unanswered, server: Arc::clone(&home.server), slot: home.place.slot }
     }
 
-    /// Waits until no trip is left behind unanswered.
+    /// Waits until no abandoned trip lacks its answer.
     pub(crate) async fn all_answered(&self) {
         if *self.unanswered.borrow() > 0 {
             // The sender lives as long as `self`.
@@ -251,13 +253,14 @@ impl<R: Request> Lanes<R> {
         }
     }
 
-    /// Notes that a trip is left behind, until the answer is dropped.
+    /// Records that a trip was abandoned, until the returned value is dropped.
     pub(crate) fn left_behind(&self) -> LeftBehind {
         self.unanswered.send_modify(|unanswered| *unanswered += 1);
         LeftBehind(self.unanswered.clone())
     }
 
-    /// Adds a request; gives the lane that is to leave for it, if one should. One that is about to leave takes it along.
+    /// Adds a request. Returns the lane that must leave for it, if any. A lane that is about to leave takes the
+    /// request along.
     fn add(&self, request: R) -> Option<Lane> {
         let mut state = self.lock();
         let waits = request.waits_for_company();
@@ -266,27 +269,27 @@ impl<R: Request> Lanes<R> {
         if leaves { state.next_lane() } else { None }
     }
 
-    /// The lane for what was left waiting.
+    /// The lane for requests that were left waiting.
     fn depart(&self) -> Option<Lane> {
         let mut state = self.lock();
         let leaves = state.idle.len() == LANES && !state.waiting.is_empty();
         if leaves { state.next_lane() } else { None }
     }
 
-    /// A lane that is to leave beside the one that was just loaded, if that left enough behind.
+    /// A lane that should leave beside the one just loaded, if enough requests are left.
     fn beside(&self) -> Option<Lane> {
         let mut state = self.lock();
         if state.are_worth_a_trip() { state.next_lane() } else { None }
     }
 
-    /// Whether many ask: what they ask next is worth a moment's wait.
+    /// Whether there are many callers, so that a moment's wait for their next requests pays off.
     fn is_crowded(&self) -> bool {
         let state = self.lock();
         state.waiting.len().max(state.last_load) > FEW
     }
 
-    /// The requests of the next trip; with nothing to carry, or nothing worth a trip beside the one under way, the lane is
-    /// free again.
+    /// The requests of the next trip. If there is nothing to carry, or nothing worth a trip beside the one in flight,
+    /// the lane becomes free again.
     fn load(&self, lane: Lane) -> Option<(Lane, Vec<R>)> {
         let is_connected = self.server.reachable(self.slot).is_ok();
         let mut state = self.lock();
@@ -317,15 +320,15 @@ impl<R: Request> Lanes<R> {
         Some((lane, load))
     }
 
-    /// A trip with so many requests is over, and its lane is about to be loaded again.
+    /// A trip with `count` requests is over, and its lane is about to be loaded again.
     fn arrived(&self, count: usize) {
         let mut state = self.lock();
         state.under_way -= count;
         state.leaving += 1;
     }
 
-    /// Takes back a lane whose trip did not come to its end: its runtime was shut down under it. Unless another one goes on,
-    /// nobody is left to carry those who wait.
+    /// Takes back a lane whose trip did not end because its runtime was shut down. Unless another lane continues,
+    /// nobody is left to carry the waiting requests.
     fn recover(&self, mut lane: Lane, aboard: usize) {
         lane.turn = None;
         let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! One server: a connection for requests, one for wake-ups, and the task that keeps both.
+//! One server: a connection for requests, one for wake-ups, and the task that maintains both.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -19,12 +19,12 @@ use super::sentinel::{self, Primary};
 use super::url::{Deployment, Host};
 use crate::backoff::Pauses;
 
-/// Pauses between attempts to connect: short enough to be back within a second, long enough to be no hot loop.
+/// Pauses between attempts to connect: short enough to be back within a second, long enough not to spin.
 const RECONNECT: Pauses = Pauses::new(Duration::from_millis(50), Duration::from_millis(500));
-/// A connection that brought no reply at all for this long, while a call waited for one, is replaced.
+/// A connection without any reply for this long, while a call waited for one, is replaced.
 const SILENCE: Duration = Duration::from_secs(1);
-/// A connection for requests without any for this long is asked whether it is still there. Servers that close idle connections
-/// wait for longer as a rule.
+/// A request connection that was idle for this long is probed. Servers that close idle connections usually wait
+/// longer.
 const IDLE: Duration = Duration::from_secs(20);
 
 /// The state of a node's connections.
@@ -32,11 +32,11 @@ const IDLE: Duration = Duration::from_secs(20);
 enum Link {
     Down(Failure),
     Up(Up),
-    /// Why it is used no more.
+    /// Why it is no longer used.
     Closed(Failure),
 }
 
-/// A connection that was good when it was looked at.
+/// A connection that was up when it was obtained.
 #[derive(Clone)]
 pub(crate) struct Up {
     connection: MultiplexedConnection,
@@ -44,19 +44,20 @@ pub(crate) struct Up {
     heard: Arc<Heard>,
 }
 
-/// When a connection brought its latest reply: one that brings others' replies is alive, however slow.
+/// When a connection delivered its latest reply. One that delivers replies to any caller is alive, however slow it
+/// is.
 struct Heard {
     opened: Instant,
-    /// It is given up after so long a silence: longer where the way to the server is long.
+    /// The connection is given up after this much silence: longer if the server is far away.
     patience: Duration,
     /// Milliseconds after `opened`.
     latest: AtomicU64,
-    /// It is being found out whether it still answers.
+    /// Whether a probe is in flight.
     in_doubt: AtomicBool,
 }
 
 impl Heard {
-    /// Of a connection that was opened just now, which took as long as several round trips.
+    /// For a connection that was just opened. Opening it took several round trips, so it indicates the distance.
     fn after(opening: Duration) -> Self {
         let patience = (opening * 2).clamp(SILENCE, SILENCE * 3);
         Self { opened: Instant::now(), patience, latest: AtomicU64::new(0), in_doubt: AtomicBool::new(false) }
@@ -74,20 +75,20 @@ impl Heard {
 
 /// One server of the deployment.
 pub(crate) struct Node {
-    /// Where it was connected last, or is to be; the election of a server that no sentinel named is 0.
+    /// Where it was last connected, or will be. The election is 0 for a server that no sentinel named.
     place: Mutex<Primary>,
     config: Arc<NodeConfig>,
     link: watch::Sender<Link>,
     /// The latest connection that was reported broken, and why.
     broken: watch::Sender<(u64, Failure)>,
-    /// How many connections there have been.
+    /// The number of connections so far.
     generation: AtomicU64,
-    /// Something keeps the connections: ends with its runtime.
+    /// Whether a task maintains the connections. The task ends with its runtime.
     is_supervised: AtomicBool,
 }
 
 impl Node {
-    /// Begins to connect to `host`; with Sentinel, `host` is asked for anew before each attempt.
+    /// Starts to connect to `host`. With Sentinel, the sentinels are asked for the host before each attempt.
     pub(crate) fn start(host: Host, config: &Arc<NodeConfig>) -> Arc<Self> {
         let not_yet = || no_answer("yet", config.url.tls).at(&host);
         let node = Arc::new(Self {
@@ -102,13 +103,13 @@ impl Node {
         node
     }
 
-    /// Makes sure that something keeps the connections: on the runtime of the caller where the one before was shut down.
+    /// Ensures that a task maintains the connections: on the caller's runtime if the previous one was shut down.
     fn supervised(self: &Arc<Self>) {
         if self.is_supervised.load(Acquire) || matches!(&*self.link.borrow(), Link::Closed(_)) {
             return;
         }
         if !self.is_supervised.swap(true, AcqRel) {
-            // Dropped without having run, it says so itself.
+            // If this is dropped without having run, its `Drop` resets the flag.
             self.config.spawner.spawn(supervise(Supervision(Arc::downgrade(self))));
         }
     }
@@ -121,7 +122,7 @@ impl Node {
         self.place.lock().expect("no code panics while it holds this lock")
     }
 
-    /// The connection, waiting for one until `deadline`; `None` does not wait.
+    /// The connection. Waits for one until `deadline`; `None` does not wait.
     pub(crate) async fn up(self: &Arc<Self>, deadline: Option<Instant>) -> Result<Up, Failure> {
         self.supervised();
         if let Some(answer) = settled(&self.link.borrow(), deadline.is_some()) {
@@ -139,7 +140,7 @@ impl Node {
         }
     }
 
-    /// Fails where there is no connection just now.
+    /// Fails if there is no connection now.
     pub(crate) fn connected(self: &Arc<Self>) -> Result<(), Failure> {
         self.supervised();
         match &*self.link.borrow() {
@@ -156,19 +157,19 @@ impl Node {
         }
     }
 
-    /// Resolves when the connection `up` was given up, for another one or for none.
+    /// Resolves when the connection `up` was given up, whether there is another one or not.
     pub(crate) async fn replaced(&self, up: &Up) {
         let is_replaced = |link: &Link| match link {
             Link::Up(current) => current.generation != up.generation,
             Link::Down(_) => true,
-            // What is under way may come to its end.
+            // Calls in flight may finish.
             Link::Closed(_) => false,
         };
-        // The sender is this node's.
+        // The sender belongs to this node.
         let _ = self.link.subscribe().wait_for(is_replaced).await;
     }
 
-    /// Tells that the connection `up` is of no use any more.
+    /// Reports that the connection `up` is no longer usable.
     pub(crate) fn report_broken(&self, up: &Up, why: Failure) {
         self.broken.send_if_modified(|broken| {
             let is_news = broken.0 < up.generation;
@@ -179,9 +180,9 @@ impl Node {
         });
     }
 
-    /// A call that was sent at `since` was given up unanswered. Replies come in the order of the calls: where others were
-    /// answered just now, the server is only slow, and a new connection would lose what is on its way on this one. A call
-    /// with little time cannot tell, so the connection is asked.
+    /// A call that was sent at `since` was given up without an answer. Replies come in the order of the calls. If
+    /// other calls were answered recently, the server is only slow, and a new connection would lose the replies in
+    /// flight on this one. A call with a short deadline cannot tell the difference, so the connection is probed.
     pub(crate) fn unanswered(self: &Arc<Self>, up: &Up, since: Instant) {
         if up.is_silent(since) {
             self.report_broken(up, no_reply());
@@ -190,7 +191,7 @@ impl Node {
         }
     }
 
-    /// Finds out whether the connection `up` still answers, unless that is being found out.
+    /// Probes whether the connection `up` still answers, unless a probe is in flight.
     fn doubt(self: &Arc<Self>, up: &Up) {
         if up.heard.in_doubt.swap(true, AcqRel) {
             return;
@@ -210,8 +211,8 @@ impl Node {
         });
     }
 
-    /// A server may close a connection that is idle, and only who sends something learns of it. That must not be a call that
-    /// is made only once.
+    /// Probes an idle connection. A server may close it, and the client only notices when it sends something. That
+    /// must not be a call that is made only once.
     fn look_after_idle(self: &Arc<Self>) {
         if let Link::Up(up) = &*self.link.borrow()
             && up.heard.latest().elapsed() >= IDLE
@@ -220,20 +221,21 @@ impl Node {
         }
     }
 
-    /// Ends the connections for good; `why` is what calls are told from now on.
+    /// Closes the connections for good; `why` is what calls are told from now on.
     pub(crate) fn close(&self, why: Failure) {
         self.link.send_replace(Link::Closed(why));
     }
 }
 
-/// What is said of a connection that fell silent.
+/// The error for a connection that fell silent.
 pub(crate) const NO_REPLY: &str = "the connection did not answer any more";
 
 fn no_reply() -> Failure {
     Failure::NotSent(NO_REPLY.to_owned())
 }
 
-/// What a request can conclude from `link` without waiting; a repeatable one waits for a connection to come back.
+/// What a call can conclude from `link` without waiting. A call that may be retried waits for a connection to come
+/// back.
 fn settled(link: &Link, may_wait: bool) -> Option<Result<Up, Failure>> {
     match link {
         Link::Up(up) => Some(Ok(up.clone())),
@@ -244,12 +246,12 @@ fn settled(link: &Link, may_wait: bool) -> Option<Result<Up, Failure>> {
 }
 
 impl Up {
-    /// Whether nobody got a reply for long, while a call that was sent at `since` waited for one.
+    /// Whether there was no reply at all for long, while a call that was sent at `since` waited for one.
     fn is_silent(&self, since: Instant) -> bool {
         since.max(self.heard.latest()).elapsed() >= self.heard.patience
     }
 
-    /// Resolves when nobody has got a reply for long, while a call that was sent at `since` waits for one.
+    /// Resolves when there has been no reply at all for long, while a call that was sent at `since` waits for one.
     pub(crate) async fn silence(&self, since: Instant) {
         while !self.is_silent(since) {
             tokio::time::sleep_until(since.max(self.heard.latest()) + self.heard.patience).await;
@@ -258,13 +260,13 @@ impl Up {
 
     pub(crate) async fn send(&self, command: &Cmd) -> Result<redis::Value, Failure> {
         let mut connection = self.connection.clone();
-        // An error reply comes as a value here.
+        // An error reply arrives here as a value.
         let reply = connection.req_packed_command(command).await;
         self.heard.note();
         reply.and_then(redis::Value::extract_error).map_err(|error| Failure::from_redis(&error))
     }
 
-    /// Sends commands that nothing of other callers may stand between; answers the last reply.
+    /// Sends commands without commands of other callers in between. Returns the last reply.
     pub(crate) async fn send_together(&self, pipeline: &Pipeline, count: usize) -> Result<redis::Value, Failure> {
         let mut connection = self.connection.clone();
         let replies = connection.req_packed_commands(pipeline, 0, count).await;
@@ -275,7 +277,7 @@ impl Up {
     }
 }
 
-/// What keeps a node connected; tells the node when it ends.
+/// The task that maintains a node's connections. Its drop tells the node that it ended.
 struct Supervision(Weak<Node>);
 
 impl Drop for Supervision {
@@ -286,7 +288,7 @@ impl Drop for Supervision {
     }
 }
 
-/// Keeps a node connected until it is closed or dropped, or until the runtime is shut down.
+/// Maintains a node's connections until it is closed or dropped, or until the runtime is shut down.
 async fn supervise(supervision: Supervision) {
     let node = &supervision.0;
     let mut pauses = RECONNECT;
@@ -312,14 +314,15 @@ async fn supervise(supervision: Supervision) {
                 let Some(failure) = listen(node, generation, wakeups).await else { return };
                 let Some(strong) = node.upgrade() else { return };
                 tracing::warn!(server = %strong.host(), ?failure, "the connection to the server was lost");
-                // A server that takes no writes for the moment can be connected to at once: that is no reason to hurry.
+                // A server that temporarily refuses writes can be connected to at once: no reason to reset the
+                // pauses.
                 if !failure.is_later() {
                     pauses = RECONNECT;
                 }
                 if !strong.set(Link::Down(failure)) {
                     return;
                 }
-                // Those who wait look again, and learn that nobody can be asked.
+                // Waiting objects query again, and learn that there is no connection.
                 strong.config.wakes.reset();
             }
             Err(failure) => {
@@ -346,7 +349,7 @@ impl Node {
     }
 }
 
-/// Hands out wake-ups until a connection breaks (`Some`) or the node is closed or dropped (`None`).
+/// Delivers wake-ups until a connection breaks (`Some`), or the node is closed or dropped (`None`).
 async fn listen(node: &Weak<Node>, generation: u64, mut wakeups: redis::aio::PubSubStream) -> Option<Failure> {
     let (config, place) = {
         let strong = node.upgrade()?;
@@ -364,7 +367,7 @@ async fn listen(node: &Weak<Node>, generation: u64, mut wakeups: redis::aio::Pub
     loop {
         let strong = node.upgrade()?;
         let (mut ended, mut broken) = (strong.link.subscribe(), strong.broken.subscribe());
-        // It goes where the last handle goes.
+        // Must not keep the node alive after its last handle is dropped.
         drop(strong);
         tokio::select! {
             message = wakeups.next() => match message {
@@ -372,7 +375,7 @@ async fn listen(node: &Weak<Node>, generation: u64, mut wakeups: redis::aio::Pub
                 None => return Some(Failure::NotSent("the server closed the connection".to_owned())),
             },
             Primary { host, epoch } = &mut switched => {
-                // Sentinels that have not heard of it are believed no more.
+                // From now on, sentinels that do not know of this election are ignored.
                 node.upgrade()?.place().epoch = epoch;
                 return Some(Failure::NotSent(format!("the sentinels name another primary: {host}")));
             }
@@ -425,14 +428,14 @@ async fn connect(node: &Node) -> Result<Connections, Failure> {
         }
     }
     if newest.is_some_and(|newest| newest < known) {
-        // All of them count anew: they were set up again.
+        // All sentinels report older elections: they were set up again, and count from the beginning.
         node.place().epoch = 0;
     }
     Err(nobody(last, refused))
 }
 
-/// Why no sentinel led to a primary. One that is set up wrongly is no reason to give up, as the others make up for it in a
-/// moment: its refusal counts where there is nothing else.
+/// Why no sentinel led to a primary. A single misconfigured sentinel is no reason to give up, because the others make
+/// up for it in a moment. So its refusal only counts if there is no other failure.
 fn nobody(last: Option<Failure>, refused: Option<Failure>) -> Failure {
     match (last, refused) {
         (Some(Failure::NotSent(cause)), Some(Failure::Refused { code, text })) => {

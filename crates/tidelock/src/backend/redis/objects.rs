@@ -1,4 +1,4 @@
-//! The objects of one primitive that a process uses, and what happens to them by time even if nobody calls.
+//! The objects of one primitive that a process uses, and their timed transitions when nobody makes a call.
 
 use std::fmt;
 use std::future::Future;
@@ -12,27 +12,28 @@ use crate::error::Result;
 use crate::hash::HashMap;
 use crate::time::{HOUR, SECOND, Tick, Timestamp};
 
-/// An object on a server, as this process uses it.
+/// This process's client of one object on a server.
 pub(crate) trait Object: Send + Sync + 'static {
     fn home(&self) -> &Home;
-    /// Whether somebody in this process waits for something of it.
+    /// Whether anybody in this process waits for something of the object.
     fn is_waited_for(&self) -> bool;
-    /// The next deadline that the server told, in ms; 0 for none. The local clock only chooses when to ask again.
+    /// The next deadline that the server reported, in ms; 0 for none. The local clock only determines when to ask
+    /// again.
     fn next_deadline(&self) -> u64 {
         self.home().next_deadline()
     }
-    /// Carries out a bounded part of what is overdue, unless some process did within the last second.
+    /// Carries out a bounded part of what is overdue, unless another process did so within the last second.
     fn sweep(self: Arc<Self>) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Objects by name. A process sweeps each that it used within the last hour or waits on.
+/// Objects by name. A process sweeps each object that it used within the last hour or that it waits on.
 pub(crate) struct Objects<K, O> {
     server: Arc<Server>,
     known: Arc<Known<K, O>>,
     sweeping: Arc<AtomicBool>,
 }
 
-/// Tests that open a prefix that begins so have no sweeps between their steps.
+/// Tests with a prefix that begins like this get no sweeps between their steps.
 pub(crate) const UNSWEPT: &str = "unswept";
 
 type Known<K, O> = Mutex<HashMap<K, Used<O>>>;
@@ -47,7 +48,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, O: Object> Objects<K, O> {
         Self { server: Arc::clone(server), known: Arc::default(), sweeping: Arc::default() }
     }
 
-    /// The object of that name. Using it is what keeps it swept.
+    /// The object with this name. Objects in use are swept.
     pub(crate) fn get(&self, name: &K, make: impl FnOnce(&Arc<Server>, &K) -> Arc<O>) -> Arc<O> {
         let at = self.server.clock.tick();
         let object = match lock(&self.known).entry(name.clone()) {
@@ -63,10 +64,10 @@ impl<K: Clone + Eq + Hash + Send + 'static, O: Object> Objects<K, O> {
         object
     }
 
-    /// Starts the sweeping task unless it runs. It runs while there is something to sweep.
+    /// Starts the sweeping task if it is not running. It runs while there is something to sweep.
     fn start(&self) {
-        // The differential tests compare step by step, and when something was carried out can be seen: a sweep between two
-        // steps would be one step that the model did not make.
+        // Differential tests compare step by step, and it is visible when something was carried out. A sweep between
+        // two steps would be a step that the model did not make.
         let is_compared = cfg!(test) && self.server.prefix.starts_with(UNSWEPT);
         if is_compared || self.sweeping.swap(true, Ordering::AcqRel) {
             return;
@@ -93,14 +94,14 @@ impl<K, O> fmt::Debug for Objects<K, O> {
     }
 }
 
-/// The sweeping task. It is marked as ended also where its runtime was shut down.
+/// The sweeping task. Its drop marks it as ended even if its runtime was shut down.
 struct Running {
     sweeping: Arc<AtomicBool>,
     ended: bool,
 }
 
 impl Running {
-    /// From here on another one may begin, which is not this one's to end.
+    /// Marks the task as ended. After that another one may start, which this one must not mark as ended.
     fn end(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
             self.sweeping.store(false, Ordering::Release);
@@ -114,7 +115,7 @@ impl Drop for Running {
     }
 }
 
-/// Waits a second or so, then sweeps what is overdue; `false` when there is nothing left to care for.
+/// Waits about a second, then sweeps what is overdue. Returns `false` if no objects are left.
 async fn round<K: Eq + Hash, O: Object>(
     server: &Weak<Server>,
     known: &Weak<Known<K, O>>,
@@ -138,7 +139,7 @@ async fn round<K: Eq + Hash, O: Object>(
         });
         known.shrink_to_fit();
         if known.is_empty() {
-            // Before the lock is free: whoever adds an object next has to start another task.
+            // While still holding the lock, so that whoever adds the next object starts another task.
             running.end();
             return false;
         }

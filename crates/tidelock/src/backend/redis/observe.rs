@@ -1,4 +1,4 @@
-//! What calls of scripts and connections tell `metrics`, with that feature.
+//! What calls of scripts and connections report to `metrics`, with that feature.
 
 use redis::Value;
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use super::url::Host;
 use crate::counters::{Counters, Going, Named};
 use crate::time::Clock;
 
-/// How long the calls of one script took.
+/// The duration of the calls of one script.
 #[derive(Debug)]
 pub(super) struct Calls(Counters<4>);
 
@@ -17,7 +17,7 @@ impl Calls {
         Self(Counters::new())
     }
 
-    /// A call that began then is over, repetitions included.
+    /// Records a call that began at `begun` and is over, including retries.
     pub(super) fn over(&self, script: &'static str, answer: &Result<Value, Failure>, begun: Instant) {
         let (number, outcome) = match answer {
             Ok(_) => (0, "ok"),
@@ -30,7 +30,7 @@ impl Calls {
     }
 }
 
-/// An attempt to connect, and what came of it.
+/// An attempt to connect, and its outcome.
 #[derive(Debug)]
 pub(super) struct Attempt(Counters<2>);
 
@@ -42,7 +42,7 @@ impl Attempt {
         attempt
     }
 
-    /// The connection, for as long as it is one.
+    /// The measurement that runs as long as the connection is up.
     pub(super) fn connected(&self, host: &Host) -> Option<Going> {
         self.0.begin(1, &Clock::System, || Some(named("tidelock.redis.connected", host, None)))
     }

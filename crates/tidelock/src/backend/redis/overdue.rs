@@ -3,8 +3,8 @@
 use crate::backend::SETTLING_STEPS;
 use crate::error::Result;
 
-/// Repeats a step until nothing is overdue any more, but not more often than somebody waits for that. The step hears
-/// whether it is the last one; it answers whether more is overdue than it carried out, and what it found.
+/// Repeats a step until nothing is overdue any more, but not longer than a caller would wait. The step is told
+/// whether it is the last one. It returns whether more is overdue than it carried out, and its result.
 pub(crate) async fn until_settled<T, F>(mut step: impl FnMut(bool) -> F) -> Result<T>
 where
     F: Future<Output = Result<(bool, T)>>,

@@ -1,4 +1,4 @@
-//! Questions asked before a connection is used: how old is the server, which format is stored, does it take writes.
+//! Checks before a connection is used: the server's version, the stored format, whether the server takes writes.
 
 use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
@@ -7,10 +7,11 @@ use super::dial::{NodeConfig, not_sent};
 use super::failure::Failure;
 use super::url::Deployment;
 
-/// The format of everything under a prefix. It changes when an older version could not read what is stored.
+/// The format of everything under a prefix. It changes when an older version could not read the new data.
 pub(crate) const FORMAT: &str = "1";
 
-/// Goes to the database of the URL. Of the connection for wake-ups it is not asked: they go through all databases.
+/// Selects the database of the URL. The connection for wake-ups does not need this, because published messages reach
+/// all databases.
 pub(crate) async fn select(connection: &mut MultiplexedConnection, db: i64) -> Result<(), Failure> {
     if db == 0 {
         return Ok(());
@@ -25,13 +26,13 @@ pub(crate) async fn select(connection: &mut MultiplexedConnection, db: i64) -> R
     }
 }
 
-/// Refuses a server that is too old, and a prefix whose format this version does not know.
+/// Refuses a server that is too old, and a prefix with a format unknown to this version.
 pub(crate) async fn check_server(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<(), Failure> {
     check_version(connection).await?;
     match check_format(connection, config).await {
-        // In a cluster the key may belong to another node: the node that has it is asked when it is connected.
+        // In a cluster the key may belong to another node. That node is checked when it is connected.
         Err(Failure::Refused { code, .. }) if code == "MOVED" || code == "ASK" => return Ok(()),
-        // Or to none for the moment, which is no reason to do without all others.
+        // Or the key belongs to no node for now, which is no reason to do without all other nodes.
         Err(Failure::Refused { code, text }) if code == "CLUSTERDOWN" && text.contains("slot not served") => {
             return Ok(());
         }
@@ -43,12 +44,12 @@ pub(crate) async fn check_server(connection: &mut MultiplexedConnection, config:
     Ok(())
 }
 
-/// Reads before it writes: a server that is full or read-only for the moment can still hand out what it has.
+/// Reads before it writes, because a server that is temporarily full or read-only can still hand out what it has.
 async fn check_format(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<(), Failure> {
     let mut found = stored_format(connection, config).await?;
     if found.is_none() {
         claim_format(connection, config).await?;
-        // Another version may have been quicker.
+        // Another version may have been faster.
         found = stored_format(connection, config).await?;
     }
     match found.as_deref() {
@@ -71,7 +72,7 @@ async fn claim_format(connection: &mut MultiplexedConnection, config: &NodeConfi
     claimed.map(|_| ()).map_err(|error| not_sent(&error))
 }
 
-/// Sentinels that have not heard of a failover name the former primary, which may be somebody's replica by now.
+/// Sentinels that do not know of a failover name the former primary, which may be a replica by now.
 async fn check_primary(connection: &mut MultiplexedConnection, config: &NodeConfig) -> Result<(), Failure> {
     match claim_format(connection, config).await {
         Err(Failure::Refused { code, text }) if code != "READONLY" => {
@@ -82,7 +83,7 @@ async fn check_primary(connection: &mut MultiplexedConnection, config: &NodeConf
     }
 }
 
-/// `HELLO` without arguments is an error before Redis 6.2, which makes it the test.
+/// `HELLO` without arguments is an error before Redis 6.2, so it serves as the version check.
 async fn check_version(connection: &mut MultiplexedConnection) -> Result<(), Failure> {
     let answer: Result<Value, _> = cmd("HELLO").query_async(connection).await;
     let failure = match answer {
@@ -94,13 +95,13 @@ async fn check_version(connection: &mut MultiplexedConnection) -> Result<(), Fai
             code: "OLD".to_owned(),
             text: format!("the server is older than Redis 6.2, the oldest that tidelock works with ({text})"),
         }),
-        // A user who may not ask is not refused for it.
+        // A user without permission for this command is not refused because of that.
         Failure::Refused { code, .. } if code == "NOPERM" => Ok(()),
         failure => Err(failure),
     }
 }
 
-/// Of Redis 6.0, and of those before it. Others say `ERR` for reasons that pass.
+/// The texts of Redis 6.0, and of earlier versions. Others answer `ERR` for reasons that pass.
 fn is_of_an_old_server(text: &str) -> bool {
     text.contains("wrong number of arguments") || text.contains("unknown command")
 }

@@ -7,13 +7,13 @@ use redis::Cmd;
 use super::observe::Calls;
 use crate::handover::cursor::Cursor;
 
-/// A script: composed at compile time, run by hash, sent whole where a server does not know the hash.
+/// A script: composed at compile time, called by hash, and sent in full to a server that does not know the hash.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) name: &'static str,
     body: &'static str,
     hash: OnceLock<String>,
-    /// What is measured of its calls.
+    /// Measurements of its calls.
     pub(super) calls: Calls,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Room for that many arguments of that many bytes together.
+    /// Reserves space for `count` arguments with `bytes` bytes in total.
     pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
         Self { data: Vec::with_capacity(bytes), ends: Vec::with_capacity(count), keys: 0 }
     }
@@ -71,7 +71,7 @@ impl Arguments {
         self.push(key.as_bytes());
     }
 
-    /// Adds an argument of any bytes.
+    /// Adds an argument of arbitrary bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
         self.ends.push(self.data.len());
@@ -84,7 +84,8 @@ impl Arguments {
         self.ends.push(self.data.len());
     }
 
-    /// Adds the instant and the id behind which a list by time goes on; without such a place from its beginning.
+    /// Adds the instant and the id after which a list by time continues; without a cursor, the markers for its
+    /// beginning.
     pub(crate) fn behind_instant(&mut self, after: Option<&Cursor>) {
         if let Some(Cursor::At(at, id)) = after {
             self.number(*at);
@@ -95,8 +96,8 @@ impl Arguments {
         }
     }
 
-    /// Adds rank, standing time and order behind which a list in hand-out order goes on; without such a place from its
-    /// beginning.
+    /// Adds the rank, standing time and order after which a list in hand-out order continues; without a cursor, the
+    /// markers for its beginning.
     pub(crate) fn behind_place(&mut self, after: Option<&Cursor>) {
         if let Some(Cursor::Ready(rank, standing, order)) = after {
             self.number(u64::from(*rank));
@@ -109,12 +110,12 @@ impl Arguments {
         }
     }
 
-    /// Adds the arguments that another one has. Its keys would be arguments, too.
+    /// Adds the arguments of `more`. Its keys would become arguments, too.
     pub(crate) fn append(&mut self, more: &Self) {
         more.iter().for_each(|argument| self.push(argument));
     }
 
-    /// Adds an argument made of several pieces without joining them first.
+    /// Adds an argument made of several pieces, without joining them first.
     pub(crate) fn pieces(&mut self, pieces: &[&[u8]]) {
         for piece in pieces {
             self.data.extend_from_slice(piece);

@@ -1,4 +1,4 @@
-//! What sentinels say: which server is the primary, and since which election.
+//! Asking sentinels which server is the primary, and since which election.
 
 use std::time::Duration;
 
@@ -11,18 +11,19 @@ use super::failure::Failure;
 use super::url::Host;
 use crate::backoff::Pauses;
 
-/// Pauses between attempts to hear of a sentinel that is away.
+/// Pauses between attempts to reach a sentinel that is away.
 const AGAIN: Pauses = Pauses::new(Duration::from_millis(250), Duration::from_secs(5));
 
 /// A primary, as a sentinel names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Primary {
     pub(crate) host: Host,
-    /// The number of the election that made it the primary: of two sentinels the one with the higher number is right.
+    /// The number of the election that made it the primary. If two sentinels disagree, the one with the higher number
+    /// is right.
     pub(crate) epoch: u64,
 }
 
-/// Asks all sentinels at once for the primary: one that hangs holds up nobody.
+/// Asks all sentinels for the primary at once, so that one that hangs delays nobody.
 pub(crate) fn ask_all<'a>(
     config: &'a NodeConfig,
     name: &'a str,
@@ -45,7 +46,7 @@ async fn named_by(sentinel: &Host, config: &NodeConfig, name: &str) -> Result<Pr
     primary_of(&answer).ok_or_else(|| Failure::NotSent(format!("it knows no master {name:?}")))
 }
 
-/// Names and values in turn.
+/// The answer alternates between names and values.
 fn primary_of(answer: &Value) -> Option<Primary> {
     let facts: Vec<(String, String)> = redis::from_redis_value_ref(answer).ok()?;
     let fact = |name| facts.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -53,14 +54,14 @@ fn primary_of(answer: &Value) -> Option<Primary> {
     Some(Primary { host, epoch: fact("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0) })
 }
 
-/// Resolves when a sentinel tells of a later election that made another server the primary.
+/// Resolves when a sentinel reports a later election that made another server the primary.
 ///
-/// The former one may be cut off from the sentinels and not from its clients, and takes writes until it learns of it: whoever
-/// stayed there would hold locks and slots that others get from the new one.
+/// The former primary may be cut off from the sentinels but not from its clients. It accepts writes until it learns
+/// of the election. A client that stayed there would hold locks and slots that others get from the new primary.
 pub(crate) async fn switched(config: &NodeConfig, name: &str, known: &Primary) -> Primary {
     let watches = config.url.hosts.iter().map(|sentinel| watch(sentinel, config, name, known));
     let first = watches.collect::<FuturesUnordered<_>>().next().await;
-    // A URL without sentinels is none.
+    // A URL without sentinels is invalid.
     first.expect("there is a sentinel")
 }
 
@@ -70,7 +71,7 @@ async fn watch(sentinel: &Host, config: &NodeConfig, name: &str, known: &Primary
         if let Ok(mut news) = subscribe(sentinel, config).await {
             pauses = AGAIN;
             loop {
-                // After the subscription: nothing in between is missed.
+                // Asks after it has subscribed, so that nothing in between is missed.
                 match ask(sentinel, config, name).await {
                     Ok(named) if named.epoch > known.epoch && named.host != known.host => return named,
                     _ => {}

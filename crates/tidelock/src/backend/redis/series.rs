@@ -1,4 +1,5 @@
-//! Numbered changes of one object: each waits for the one before it, so that a repeated one is answered from memory.
+//! Numbered changes of one object: each waits for the one before it, so that a repeated one can be answered from
+//! memory.
 
 use std::sync::Arc;
 
@@ -7,12 +8,12 @@ use tokio::sync::{Mutex, oneshot};
 use super::{Arguments, Failure, Home, Repeat, Script};
 use crate::error::Result;
 
-/// The changes that this process makes of one object.
+/// The changes that this process makes to one object.
 #[derive(Debug)]
 pub(crate) struct Series {
-    /// The number of the last one.
+    /// The number of the last change.
     last: Arc<Mutex<u64>>,
-    /// Where the script remembers the answer to it.
+    /// The key under which the script remembers the last answer.
     answers: String,
 }
 
@@ -25,14 +26,15 @@ impl Series {
         &self.answers
     }
 
-    /// Makes a change that says `rest`, as scripts of changes begin.
+    /// Makes a change with the arguments `rest`, which follow those common to all change scripts.
     pub(crate) async fn change(&self, home: &Home, script: &'static Script, rest: Arguments) -> Result<redis::Value> {
         self.run(home, script, home.arguments(Some(&self.answers)), rest).await
     }
 
-    /// Runs a script with the next number, which stands behind `arguments` and before `rest`.
+    /// Runs a script with the next number, which is placed after `arguments` and before `rest`.
     ///
-    /// In a task: a caller that was polled once and then left alone would hold up those behind it.
+    /// It runs in a task of its own, because a caller that was polled once and then neglected would block the changes
+    /// after it.
     pub(crate) async fn run(
         &self,
         home: &Home,

@@ -1,6 +1,6 @@
-//! The settles of a trip, as the scripts of everything that is handed out under leases take and answer them.
+//! The settles of a trip, as arguments and answers of the scripts for everything that is handed out under leases.
 //!
-//! Acks, and touches of one length, go together in one operation; all else goes one by one.
+//! Acks share one operation, and so do touches with the same lease; all others go one by one.
 
 use redis::Value;
 
@@ -8,10 +8,10 @@ use super::{Arguments, unexpected};
 use crate::error::Result;
 use crate::handover::store::{Action, DeadReason, Settle, Settled};
 
-/// Which request, and which of its items, an outcome belongs to.
+/// Identifies the request, and the item in it, to which an outcome belongs.
 pub(crate) type Slot = (usize, usize);
 
-/// One operation of a script, and whose outcomes it gives.
+/// One operation of a script, with the items that its outcomes belong to.
 #[derive(Debug)]
 pub(crate) enum Settles {
     Acks(Vec<Slot>),
@@ -20,7 +20,7 @@ pub(crate) enum Settles {
 }
 
 impl Settles {
-    /// Adds the operations for these settles to the arguments, in order.
+    /// Appends the operations for these settles to the arguments, in order.
     pub(crate) fn push<'a>(
         settles: impl Iterator<Item = (Slot, &'a Settle)>,
         arguments: &mut Arguments,

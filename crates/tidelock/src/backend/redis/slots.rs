@@ -1,4 +1,4 @@
-//! Who owns which slots of a cluster, as its nodes tell.
+//! Which node of a cluster owns which slots, according to its nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::failure::Failure;
 use super::node::{Node, Up};
 use super::url::Host;
 
-/// Slots of a cluster.
+/// The number of slots in a cluster.
 pub(crate) const SLOTS: u16 = 16_384;
-/// How long a node may take to tell what it knows.
+/// How long a node may take to answer.
 const TELL_WITHIN: Duration = Duration::from_millis(500);
 
 /// The slot of a hash tag.
@@ -20,27 +20,27 @@ pub(crate) fn slot(tag: &str) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(tag.as_bytes()) % SLOTS
 }
 
-/// What one node tells of the cluster.
+/// One node's view of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotMap {
     pub(crate) standing: Standing,
-    /// For each range of slots its last slot and its owner.
+    /// For each range of slots, its last slot and its owner.
     pub(crate) owners: Vec<(u16, Host)>,
     pub(crate) replicas: Vec<Host>,
 }
 
-/// How much a node knows: of two that tell different things, the greater one is right. One that was cut off from the others or
-/// taken out of the cluster goes on telling what it knew last.
+/// How reliable a node's view is: if two nodes disagree, the one with the greater standing is right. A node that was
+/// cut off from the others or removed from the cluster keeps reporting what it knew last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Standing {
-    /// It is in touch with a majority, and serves its slots.
+    /// Whether it is in contact with a majority, and serves its slots.
     pub(crate) is_well: bool,
     /// The latest election that it knows of.
     epoch: u64,
 }
 
 impl SlotMap {
-    /// Asks a node. Without a deadline it is asked only if it is connected.
+    /// Asks a node. Without a deadline, only if it is connected.
     pub(crate) async fn of(node: &Arc<Node>, deadline: Option<Instant>) -> Result<Self, Failure> {
         let up = node.up(deadline).await?;
         let since = Instant::now();
@@ -52,10 +52,10 @@ impl SlotMap {
     }
 
     async fn ask(up: &Up, asked: &Host) -> Result<Self, Failure> {
-        // One after the other, so that the map is not older than the standing of who tells it.
+        // One after the other, so that the map is not older than the node's standing.
         let standing = match up.send(cmd("CLUSTER").arg("INFO")).await {
             Ok(told) => Standing::of(&told),
-            // A user who may only ask for the slots believes everybody.
+            // A user who may only query the slots has to trust every node.
             Err(Failure::Refused { code, .. }) if code == "NOPERM" => Standing { is_well: true, epoch: 0 },
             Err(failure) => return Err(failure),
         };
@@ -109,13 +109,13 @@ fn endpoint(told: &Value, asked: &Host) -> Option<Host> {
     reached_at(&name, u16::try_from(*port).ok()?, asked)
 }
 
-/// `3999 127.0.0.1:6381`, as in `MOVED` and `ASK`, said by the node at `asked`.
+/// `3999 127.0.0.1:6381`, as in `MOVED` and `ASK`, from the node at `asked`.
 pub(crate) fn redirected(text: &str, asked: &Host) -> Option<Host> {
     let (name, port) = text.split_whitespace().nth(1)?.rsplit_once(':')?;
     reached_at(name, port.parse().ok()?, asked)
 }
 
-/// A node that does not know its own address, or is not to tell it, means the one that it was asked at.
+/// A node that does not know its own address, or must not reveal it, means the address at which it was asked.
 fn reached_at(name: &str, port: u16, asked: &Host) -> Option<Host> {
     match (name, asked) {
         ("" | "?", Host::Port { name, .. }) => Some(Host::Port { name: name.clone(), port }),

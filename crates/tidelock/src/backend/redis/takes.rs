@@ -1,4 +1,5 @@
-//! Trips that hand over messages, runs or events: what was taken for a caller that got no answer is found out afterwards.
+//! Trips that hand out messages, runs or events. If a caller got no answer, what was taken for it is found out
+//! afterwards.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use super::{Arguments, Carrier, Failure, Home, Lane, Request, Script};
 use crate::error::Result;
 use crate::time::Timestamp;
 
-/// A carrier whose trips run a script of handing over. The script takes steps, remembers its last answer, and repeats it to
-/// whoever asks under the same number.
+/// A carrier whose trips run a script that hands something out. The script takes steps, remembers its last answer,
+/// and repeats it to a request with the same number.
 pub(crate) trait Taker: Carrier {
     /// The requests of a trip, and the steps that they became.
     type Plan: Send + 'static;
@@ -21,12 +22,12 @@ pub(crate) trait Taker: Carrier {
     fn script(&self) -> &'static Script;
     fn plan(&self, load: Vec<Self::Request>, arguments: &mut Arguments) -> Self::Plan;
     fn requests(plan: &mut Self::Plan) -> &mut [Self::Request];
-    /// Whether something may be handed over for it.
+    /// Whether something may be handed out for the request.
     fn takes(request: &Self::Request) -> bool;
-    /// Answers the requests; gives back what was taken for callers that are gone.
+    /// Answers the requests, and gives back what was taken for callers that have gone.
     fn deliver(self: &Arc<Self>, plan: Self::Plan, answer: Value, now: Timestamp);
 
-    /// Makes a trip and answers its requests, unless it failed: what is given back then has not been answered.
+    /// Makes a trip and answers its requests. If it fails, returns the plan, whose requests are not answered yet.
     fn make_trip(
         self: &Arc<Self>,
         lane: &mut Lane,
@@ -39,14 +40,15 @@ pub(crate) trait Taker: Carrier {
             arguments.number(lane.number);
             let mut plan = self.plan(load, &mut arguments);
             let begun = Instant::now();
-            // What an earlier trip took comes before what this one takes.
+            // What an earlier trip took must be delivered before what this one takes.
             if timeout_at(begun + server.request_timeout, self.lanes().all_answered()).await.is_err() {
                 return Some((plan, Failure::NotSent("an earlier request has no answer yet".to_owned())));
             }
             let (slot, within) = (home.place.slot, server.request_timeout.saturating_sub(begun.elapsed()));
             let failure = match server.run(self.script(), slot, &arguments, lane.repeat(), within).await {
                 Ok(answer) => {
-                    // The server told times from its now: a pinned one is that of the request, else it is this moment.
+                    // The server reported times relative to its now. That is the pinned time of the request, or else
+                    // this moment.
                     self.deliver(plan, answer, pinned.unwrap_or_else(|| server.clock.now()));
                     return None;
                 }
@@ -69,8 +71,9 @@ pub(crate) trait Taker: Carrier {
         }
     }
 
-    /// Leaves the trip under way behind and asks for its answer, as long as that is remembered. With nothing aboard, the
-    /// question does nothing if the trip never came to the server, and the trip does nothing if it comes later.
+    /// Abandons the trip in flight and asks for its answer, as long as the server remembers it. The question carries
+    /// no requests. So it does nothing if the trip never reached the server, and the trip does nothing if it arrives
+    /// later.
     fn find_out(self: &Arc<Self>, lane: &mut Lane, plan: Self::Plan) {
         let (answers, number) = lane.leave_behind(self.home());
         let (taker, left_behind) = (Arc::clone(self), self.lanes().left_behind());
@@ -87,8 +90,8 @@ pub(crate) trait Taker: Carrier {
         });
     }
 
-    /// One empty trip: carries out what is overdue, unless some process did within the last second. Its answer is never
-    /// asked for again, so that any key may stand for where it is remembered.
+    /// One empty trip: carries out what is overdue, unless another process did so within the last second. Its answer
+    /// is never asked for again, so any key can stand for the key of its answers.
     fn sweep_trip(&self) -> impl Future<Output = Result<Value>> + Send {
         async move {
             let home = self.home();

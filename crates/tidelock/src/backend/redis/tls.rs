@@ -1,4 +1,4 @@
-//! TLS for `rediss://` URLs, when the `tls` feature is on; a clear refusal when it is off.
+//! TLS for `rediss://` URLs if the `tls` feature is on; a clear refusal if it is off.
 
 use redis::{Client, ConnectionInfo};
 
@@ -9,15 +9,15 @@ use crate::error::{Error, Result};
 /// Certificates, as PEM.
 #[derive(Clone, Default)]
 pub(crate) struct Certificates {
-    /// Whom to trust in place of the built-in roots.
+    /// The roots to trust instead of the built-in ones.
     #[cfg(feature = "tls")]
     pub(crate) roots: Option<Vec<u8>>,
-    /// What this process shows to servers that ask who it is.
+    /// The certificate that this process presents to servers that ask for one.
     #[cfg(feature = "tls")]
     pub(crate) client: Option<Identity>,
 }
 
-/// A certificate and those that vouch for it, and the private key of the first.
+/// A certificate with its chain, and its private key.
 #[cfg(feature = "tls")]
 #[derive(Clone)]
 pub(crate) struct Identity {
@@ -42,7 +42,7 @@ pub(crate) fn client(info: ConnectionInfo, _: &NodeConfig) -> std::result::Resul
     Client::open(info).map_err(|error| not_sent(&error))
 }
 
-/// Whether a handshake failed, or the other side ended the connection in the words of TLS.
+/// Whether a handshake failed, or the other side ended the connection with a TLS alert.
 #[cfg(feature = "tls")]
 pub(crate) fn is_told_by_tls(error: &redis::RedisError) -> bool {
     let told = super::dial::io_error(error).and_then(std::io::Error::get_ref);
@@ -66,7 +66,7 @@ impl Certificates {
     }
 }
 
-/// What only a build with TLS can tell of certificates.
+/// Checks of certificates that need a build with TLS.
 #[cfg(feature = "tls")]
 mod with_tls {
     use rustls::RootCertStore;
@@ -80,14 +80,14 @@ mod with_tls {
     const ROOTS: &str = "root_certificate";
     const CLIENT: &str = "client_certificate";
 
-    /// The client library panics at the first handshake where no provider is installed; a second install is refused and
-    /// changes nothing, so a provider of the program's own choice stays.
+    /// The client library panics at the first handshake if no provider is installed. A second install is refused and
+    /// changes nothing, so a provider that the program has chosen is kept.
     pub(super) fn provide() {
         let _ = ring::default_provider().install_default();
     }
 
     impl Certificates {
-        /// Refuses certificates that a URL without TLS has no use for, and those that cannot be used.
+        /// Refuses certificates that have no effect because the URL does not use TLS, and invalid ones.
         pub(crate) fn check(&self, tls: bool) -> Result<()> {
             let options = [(ROOTS, self.roots.is_some()), (CLIENT, self.client.is_some())];
             if let Some((option, _)) = options.into_iter().find(|(_, is_given)| *is_given && !tls) {
@@ -107,7 +107,7 @@ mod with_tls {
         Ok(())
     }
 
-    /// No part of the key may get into an error: what is wrong with it is not quoted.
+    /// No part of the key may appear in an error, so the error does not quote it.
     fn check_client(own: &Identity) -> Result<()> {
         let chain = certificates(CLIENT, &own.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(&own.key)
@@ -124,7 +124,7 @@ mod with_tls {
         match found {
             Ok(found) if found.is_empty() => Err(refused(option, "holds no certificate in PEM")),
             Ok(found) => Ok(found),
-            // Somebody may have given a key in its place.
+            // The text is not quoted, because somebody may have given a key by mistake.
             Err(_) => Err(refused(option, "is no PEM that can be read")),
         }
     }

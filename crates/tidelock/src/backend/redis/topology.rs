@@ -1,4 +1,4 @@
-//! Which server runs a script: the only one, the one the sentinels name, or the owner of the hash slot.
+//! Which server runs a script: the only one, the one that the sentinels name, or the owner of the hash slot.
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
@@ -14,18 +14,19 @@ use super::slots::{SLOTS, SlotMap};
 use super::url::{Deployment, Host};
 use crate::hash::HashMap;
 
-/// The slot map is not asked for more often than this.
+/// The slot map is refreshed at most this often.
 const REFRESH_EVERY: Duration = Duration::from_millis(50);
-/// So many of those that are connected are asked, drawn at random.
+/// How many connected nodes are asked, chosen at random.
 const ASKED: usize = 8;
-/// How long nodes may take to tell the slot map, where none that is connected does; where one does that is not well; and when
-/// one has told it that is well, the others.
+/// How long nodes may take to report the slot map: while no connected node has reported one; while only nodes that
+/// are not well have; and, once a well node has reported it, the others.
 const ALL_WITHIN: Duration = Duration::from_secs(2);
 const BETTER_WITHIN: Duration = Duration::from_millis(500);
 const OTHERS_WITHIN: Duration = Duration::from_millis(50);
-/// How long whoever connects waits for the other nodes when one is there.
+/// How long a new connection waits for the other nodes once one node is up.
 const OTHERS_UP_WITHIN: Duration = Duration::from_millis(500);
-/// A node that calls were sent to is kept for so long, also without slots of its own: they are about to move there.
+/// A node that calls were redirected to is kept this long, even without slots of its own, because they are about to
+/// move there.
 const KEPT: Duration = Duration::from_secs(10);
 
 /// The servers of one deployment.
@@ -33,7 +34,7 @@ const KEPT: Duration = Duration::from_secs(10);
 pub(crate) struct Topology {
     config: Arc<NodeConfig>,
     nodes: Mutex<Nodes>,
-    /// For each range of slots its last slot and its owner, ascending; a single range outside a cluster.
+    /// For each range of slots its last slot and its owner, ascending. Outside a cluster there is a single range.
     owners: RwLock<Vec<(u16, Arc<Node>)>>,
     refreshed: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -41,15 +42,15 @@ pub(crate) struct Topology {
 #[derive(Debug, Default)]
 struct Nodes {
     known: HashMap<Host, Arc<Node>>,
-    /// When calls were sent to a node by another one.
+    /// When calls were redirected to each node.
     redirected: HashMap<Host, Instant>,
-    /// Replicas, which may be asked where no owner answers.
+    /// Replicas, which can be asked if no owner answers.
     replicas: Vec<Host>,
     is_closed: bool,
 }
 
 impl Topology {
-    /// Connects, and in a cluster learns the slot map.
+    /// Connects, and in a cluster gets the slot map.
     pub(crate) async fn connect(config: NodeConfig, deadline: Instant) -> Result<Self, Failure> {
         let config = Arc::new(config);
         let topology = Self {
@@ -58,7 +59,7 @@ impl Topology {
             owners: RwLock::default(),
             refreshed: tokio::sync::Mutex::default(),
         };
-        // Dropped on failure, it closes what it has begun.
+        // If this fails, dropping `topology` closes the connections begun so far.
         let first = topology.first_seed(deadline).await?;
         *topology.write_owners() = vec![(SLOTS - 1, first)];
         topology.refresh().await?;
@@ -66,10 +67,10 @@ impl Topology {
         Ok(topology)
     }
 
-    /// Connects to all hosts of the URL at once, and gives the first that is up.
+    /// Connects to all hosts of the URL at once, and returns the first that is up.
     async fn first_seed(&self, deadline: Instant) -> Result<Arc<Node>, Failure> {
         let hosts = &self.config.url.hosts;
-        // Sentinels are one server, whose place they tell.
+        // Sentinels lead to a single server, whose address they tell.
         let hosts = if self.is_cluster() { &hosts[..] } else { &hosts[..1] };
         let seeds = hosts.iter().map(|host| {
             let node = self.node(host);
@@ -86,8 +87,8 @@ impl Topology {
         Err(last)
     }
 
-    /// The first request of a new connection does not wait for a node that is still connecting. One that cannot be reached
-    /// soon is told by the calls that need it, unless there is no other until `deadline`.
+    /// Waits for the nodes, so that the first requests do not have to wait for one that is still connecting. A node
+    /// that cannot be reached soon is left to the calls that need it, unless no other is up by `deadline`.
     async fn owners_up(&self, deadline: Instant) -> Result<(), Failure> {
         let nodes = self.known().into_iter().map(|node| async move { node.up(Some(deadline)).await });
         let mut nodes = nodes.collect::<FuturesUnordered<_>>();
@@ -114,7 +115,7 @@ impl Topology {
         Arc::clone(&owners[index].1)
     }
 
-    /// The node at `host`, which is connected to if it is new.
+    /// The node at `host`. If it is new, it is connected.
     pub(crate) fn node(&self, host: &Host) -> Arc<Node> {
         let mut nodes = self.lock();
         let is_closed = nodes.is_closed;
@@ -125,7 +126,7 @@ impl Topology {
         Arc::clone(node)
     }
 
-    /// The node that another one sent a call to.
+    /// The node that another node redirected a call to.
     pub(crate) fn redirected(&self, host: Host) -> Arc<Node> {
         let node = self.node(&host);
         self.lock().redirected.insert(host, Instant::now());
@@ -140,7 +141,7 @@ impl Topology {
         self.config.url.deployment == Deployment::Cluster
     }
 
-    /// Asks the cluster who owns what; outside a cluster there is nothing to ask.
+    /// Refreshes the slot map of a cluster; outside a cluster there is nothing to do.
     pub(crate) async fn refresh(&self) -> Result<(), Failure> {
         if !self.is_cluster() {
             return Ok(());
@@ -150,14 +151,14 @@ impl Topology {
             return Ok(());
         }
         let asked = self.ask_slots().await;
-        // Also where nobody could be asked: those who wait here do not begin anew, one after the other.
+        // Also if no node could be asked, so that callers waiting here do not each start again.
         *refreshed = Some(Instant::now());
         self.adopt(asked?);
         Ok(())
     }
 
-    /// Asks those who are connected. Where none of them is well, all may have moved: those that the URL names and replicas are
-    /// asked too.
+    /// Asks connected nodes. If none of them is well, all nodes may have moved, so the hosts in the URL and the
+    /// replicas are asked too.
     async fn ask_slots(&self) -> Result<SlotMap, Failure> {
         let mut connected = self.known();
         connected.retain(|node| node.connected().is_ok());
@@ -180,7 +181,8 @@ impl Topology {
         }
     }
 
-    /// What the one who knows most of these nodes tells. When one that is well has answered, the others have a moment more.
+    /// The view of the most reliable of these nodes. Once a well node has answered, the others have only a moment
+    /// more.
     async fn best_of(nodes: Vec<Arc<Node>>, deadline: Option<Instant>) -> Result<SlotMap, Failure> {
         let asked = nodes.into_iter().map(|node| async move { SlotMap::of(&node, deadline).await });
         let mut asked = asked.collect::<FuturesUnordered<_>>();

@@ -1,8 +1,8 @@
-//! Sharing round trips between keys: requests of one process that are made while a trip is under way travel together on the
-//! next one, each for keys of its own.
+//! Sharing round trips across keys: requests of one process that are made while a trip is in flight share the next
+//! one, each with its own keys.
 //!
-//! They stay what they were: each is answered on its own, and one that fails fails alone. Their keys have hash tags of
-//! their own, so in a cluster each travels by itself. Requests to one object share trips by [`Lanes`](super::Lanes).
+//! The requests stay independent: each is answered on its own and can fail alone. Their keys have different hash
+//! tags, so in a cluster each request goes by itself. Requests to one object share trips by [`Lanes`](super::Lanes).
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,17 +21,17 @@ use super::lanes::{LANES, share};
 use super::script::{Arguments, Script};
 use crate::runtime::yield_now;
 
-/// Requests on one trip; keeps a step of the server under a millisecond or two.
+/// The most requests on one trip. This keeps a step of the server below one or two milliseconds.
 const MAX_REQUESTS: usize = 128;
-/// Before those who go on another trip leave.
+/// The pause before requests that need another trip are sent again.
 const PAUSE: Duration = Duration::from_millis(20);
-/// An answer begins with a byte up to this one; what begins with a letter is the text of an error.
+/// An answer begins with a byte up to this one. The text of an error begins with a letter.
 const LAST_ANSWER: u8 = 9;
 
-/// What one request brings back: the script's answer, packed.
+/// The outcome of one request: the script's packed answer.
 pub(crate) type Answer = Result<Vec<u8>, Failure>;
 
-/// One request that wants to travel, with its `KEYS` keys.
+/// One request for a trip, with its `KEYS` keys.
 #[derive(Debug)]
 pub(crate) struct Request<const KEYS: usize> {
     pub(crate) slot: u16,
@@ -43,26 +43,26 @@ pub(crate) struct Request<const KEYS: usize> {
 struct Traveller<const KEYS: usize> {
     number: u64,
     request: Request<KEYS>,
-    /// Closed when nobody waits any more: then the request is left behind.
+    /// Closed when nobody waits any more. Then the request is not sent.
     answer: oneshot::Sender<Answer>,
-    /// The trip that it is on ends before its deadline, or with it.
+    /// Whether its trip ends at its deadline or before.
     ends_in_time: Arc<AtomicBool>,
-    /// Why it may have taken effect already, from a trip that was not answered.
+    /// Why it may have taken effect already, from a trip without an answer.
     unknown: Option<Failure>,
 }
 
 impl<const KEYS: usize> Traveller<KEYS> {
     fn fail(self, failure: &Failure) {
-        // Whoever does not wait any more misses nothing.
+        // A caller that no longer waits needs no answer.
         let _ = self.answer.send(Err(self.unknown.unwrap_or_else(|| failure.clone())));
     }
 }
 
 /// The requests of this process for one script that wait for a trip.
 ///
-/// The script takes the first keys of all requests, the second ones and so on; the pinned time or nothing; what `common`
-/// says; and the requests, packed. It answers an array with one text for each: its first byte tells an answer (0 to 9)
-/// from the text of an error.
+/// The script takes the first keys of all requests, then the second ones and so on; the pinned time or an empty
+/// argument; `common`; and the packed requests. It returns an array with one text per request: the first byte
+/// distinguishes an answer (0 to 9) from the text of an error.
 pub(crate) struct Trips<const KEYS: usize> {
     server: Arc<Server>,
     script: &'static Script,
@@ -70,13 +70,13 @@ pub(crate) struct Trips<const KEYS: usize> {
     repeat: Repeat<'static>,
     state: Mutex<State<KEYS>>,
     gate: Gate,
-    /// Cleared by a server that turns out to be part of a cluster.
+    /// Cleared when a server turns out to be part of a cluster.
     shared: AtomicBool,
 }
 
 struct State<const KEYS: usize> {
     waiting: Vec<Traveller<KEYS>>,
-    /// How many have come.
+    /// How many requests have come so far.
     count: u64,
     lanes: usize,
     /// How many requests are on trips.
@@ -84,8 +84,8 @@ struct State<const KEYS: usize> {
 }
 
 impl<const KEYS: usize> Trips<KEYS> {
-    /// With [`Repeat::Safe`] a request is sent until it is answered or its deadline has come; with [`Repeat::Never`] once,
-    /// and only if there is a connection.
+    /// With [`Repeat::Safe`] a request is retried until it is answered or its deadline has passed. With
+    /// [`Repeat::Never`] it is sent once, and only if there is a connection.
     pub(crate) fn new(
         server: &Arc<Server>,
         script: &'static Script,
@@ -97,15 +97,16 @@ impl<const KEYS: usize> Trips<KEYS> {
         Self { server: Arc::clone(server), script, common, repeat, state, gate: Gate::default(), shared }
     }
 
-    /// Makes the request, and waits for its answer until its deadline. Dropped, it is left behind if it has not left.
+    /// Makes the request, and waits for its answer until its deadline. If the future is dropped before the request
+    /// was sent, it is not sent.
     pub(crate) async fn make(self: &Arc<Self>, request: Request<KEYS>) -> Answer {
         if !self.shared.load(Ordering::Relaxed) {
-            // Boxed, as it is large: whoever shares trips would carry room for it in every request.
+            // Boxed because it is large: otherwise every request that shares trips would reserve space for it.
             return Box::pin(self.alone(request)).await;
         }
         let (slot, deadline) = (request.slot, request.deadline);
         if !self.repeat.is_allowed() {
-            // Known at once, so that an answer need not wait.
+            // Fails at once without a connection, instead of waiting for the trip.
             self.server.reachable(slot)?;
         }
         let (answer, mut answered) = oneshot::channel();
@@ -126,7 +127,7 @@ impl<const KEYS: usize> Trips<KEYS> {
                 self.server.reachable(slot)?;
                 Err(Failure::NotSent(format!("no trip of {} left in time", self.script.name)))
             }
-            // The end of its trip, which is now, says more.
+            // Its trip ends now, too, and the outcome of the trip is more precise.
             None if ends_in_time.load(Ordering::Relaxed) => answered.await.unwrap_or_else(shut_down),
             None => Err(Failure::Unknown(format!("{} was not answered in time", self.script.name))),
         }
@@ -156,7 +157,7 @@ impl<const KEYS: usize> Trips<KEYS> {
         answers.into_iter().next().ok_or_else(|| Failure::Unknown("an empty answer".to_owned()))?
     }
 
-    /// One trip: the answers are as many as the requests, in their order.
+    /// Makes one trip. There are as many answers as requests, in the same order.
     async fn carry(
         &self,
         requests: &[&Request<KEYS>],
@@ -187,14 +188,14 @@ impl<const KEYS: usize> Trips<KEYS> {
         }
     }
 
-    /// Hands out what a trip brought. Where a repeat is safe and may help, whoever has time left goes on another trip, before
-    /// those who came later. Answers whether there is somebody.
+    /// Distributes the answers of a trip. If a retry is safe and may help, requests with time left go on another
+    /// trip, before later ones. Returns whether there are any.
     fn hand_out(&self, travellers: Vec<Traveller<KEYS>>, answers: Vec<Answer>) -> bool {
         let (now, mut remaining) = (Instant::now(), Vec::new());
         for (mut traveller, answer) in travellers.into_iter().zip(answers) {
             let failure = match answer {
                 Ok(answer) => {
-                    // Whoever does not wait any more misses nothing.
+                    // A caller that no longer waits needs no answer.
                     let _ = traveller.answer.send(Ok(answer));
                     continue;
                 }
@@ -239,20 +240,20 @@ fn incompatible(value: &Value) -> Failure {
     Failure::Refused { code: "TIDELOCK".to_owned(), text }
 }
 
-/// What makes one trip after the other while there are travellers.
+/// Makes one trip after the other while there are requests.
 struct Lane<const KEYS: usize> {
     trips: Arc<Trips<KEYS>>,
-    /// How many are on its trip.
+    /// The number of requests on its trip.
     aboard: usize,
-    /// Counted among the lanes; closed in the same step in which it is seen that nobody waits, so that whoever comes
-    /// next opens another.
+    /// Whether it counts among the lanes. It is closed in the same step that finds no waiting requests, so that the
+    /// next request opens another lane.
     open: bool,
 }
 
 impl<const KEYS: usize> Lane<KEYS> {
     async fn run(mut self) {
         loop {
-            // Callers that were answered just now get the chance to ask again before the trip leaves.
+            // Callers that were just answered get the chance to ask again before the trip leaves.
             yield_now().await;
             let trips = Arc::clone(&self.trips);
             let departed = trips.gate.depart(|turn| Some(travel(Arc::clone(&trips), self.load(), turn))).await;
@@ -301,9 +302,9 @@ impl<const KEYS: usize> Lane<KEYS> {
     }
 }
 
-/// Makes one trip, and answers those on it: until the last of them gives up, or, where whoever has time left goes on
-/// another one, for one request timeout. A connection that is silent for so long is given up. Answers whether somebody goes
-/// on.
+/// Makes one trip, and answers its requests. It lasts until the latest of their deadlines; if requests with time left
+/// can go on another trip, it lasts at most one request timeout. A connection that is silent for so long is given up.
+/// Returns whether requests remain for another trip.
 async fn travel<const KEYS: usize>(trips: Arc<Trips<KEYS>>, travellers: Vec<Traveller<KEYS>>, turn: Turn) -> bool {
     let Some(latest) = travellers.iter().map(|traveller| traveller.request.deadline).max() else { return false };
     let (until, repeat) = match trips.repeat {
@@ -338,7 +339,8 @@ impl<const KEYS: usize> Drop for Lane<KEYS> {
         if !self.open {
             return;
         }
-        // The runtime was shut down under it. Unless another lane goes on, nobody is left to take those who wait.
+        // The runtime was shut down during the trip. Unless another lane continues, nobody is left to carry the
+        // waiting requests.
         let mut state = self.trips.lock();
         state.lanes -= 1;
         state.under_way -= self.aboard;

@@ -1,11 +1,11 @@
-//! URLs of servers: one server, Sentinel and Cluster, with and without TLS, and sockets of this machine.
+//! Server URLs: a single server, Sentinel and Cluster, with and without TLS, and local sockets.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// Where and how to connect. Its `Debug` and every error made of it leave the password out, also where the URL is wrong: no
-/// part is quoted in which a password can have got.
+/// Where and how to connect. Its `Debug` output and its errors never contain the password, even if the URL is
+/// malformed: parts that may contain a password are not quoted.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) deployment: Deployment,
@@ -23,7 +23,7 @@ pub(crate) enum Host {
         name: String,
         port: u16,
     },
-    /// The path of a socket on this machine.
+    /// The path of a local socket.
     Socket(String),
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// How the servers belong together.
+/// How the servers are organised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Deployment {
     Standalone,
@@ -54,7 +54,7 @@ const EXPECTED: &str = "redis://[user[:password]@]host[:port][/db], also rediss:
      and redis+unix:///path[?db=0&user=user&pass=password] (a socket, also unix://); valkey stands for redis in each";
 
 fn refuse(why: impl fmt::Display) -> Error {
-    // The URL itself may hold a password, so it is never part of the message.
+    // The URL itself may contain a password, so it is never part of the message.
     Error::configuration(format!("the URL {why}; expected {EXPECTED}"))
 }
 
@@ -65,7 +65,7 @@ impl Url {
             return Self::parse_socket(rest);
         }
         let (cluster, sentinel, tls) = scheme_parts(scheme)?;
-        // First, as a password that was not encoded may have anything in it.
+        // Split off first, because a password that was not encoded may contain any character.
         let (credentials, rest) = match rest.rsplit_once('@') {
             Some((credentials, rest)) => (Some(credentials), rest),
             None => (None, rest),
@@ -97,7 +97,7 @@ impl Url {
         Ok(Self { deployment, tls, hosts, username, password, db })
     }
 
-    /// What follows `redis+unix://`: a path leaves no room for a user and a database, so they are parameters.
+    /// Parses what follows `redis+unix://`. A path leaves no room for a user and a database, so these are parameters.
     fn parse_socket(text: &str) -> Result<Self> {
         if !cfg!(unix) {
             return Err(refuse("names a socket of this machine, which only Unix has"));

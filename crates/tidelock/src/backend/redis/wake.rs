@@ -1,18 +1,19 @@
-//! Wake-ups: what servers publish to this process, handed to the objects that wait here.
+//! Wake-ups: messages that servers publish to this process, delivered to the objects that wait here.
 
 use crate::hash::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
-/// Something in this process that waits for events of one object.
+/// An object in this process that waits for events.
 pub(crate) trait Wakeable: Send + Sync {
-    /// An event for the object: `detail` is the script's.
+    /// An event for the object. The script defines `detail`.
     fn woken(&self, detail: &[u8]);
-    /// The connection was lost, or is back: events may have been lost, so look. While it is away, looking tells so.
+    /// The connection was lost, or is back. Events may have been lost, so query again. Without a connection the query
+    /// reports that.
     fn reset(&self);
 }
 
-/// Who waits here, by the hash tag of the object.
+/// Waiting objects, by their hash tags.
 #[derive(Default)]
 pub(crate) struct Wakes {
     waiting: Mutex<HashMap<Arc<str>, Weak<dyn Wakeable>>>,
@@ -32,7 +33,7 @@ impl Wakes {
         }
     }
 
-    /// Hands over one message: the tag, a line feed, the detail.
+    /// Delivers one message: the tag, a line feed, the detail.
     pub(crate) fn deliver(&self, message: &[u8]) {
         let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
         let Ok(tag) = std::str::from_utf8(&message[..end]) else { return };
@@ -42,7 +43,7 @@ impl Wakes {
         }
     }
 
-    /// Tells everybody that events may have been lost.
+    /// Tells all objects that events may have been lost.
     pub(crate) fn reset(&self) {
         let waiters: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         for waiter in waiters {
