@@ -117,7 +117,7 @@ impl fmt::Debug for Mutex {
 }
 
 /// The outcome of waiting for a lock.
-// Exhaustive: a guard or none; every caller takes it apart.
+// Exhaustive: a guard or none; every caller matches both.
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as the guard in it is dropped"]
 pub enum Locked {
@@ -138,7 +138,7 @@ impl Locked {
 }
 
 /// The outcome of running something under a lock.
-// Exhaustive: it ran or it did not; every caller takes it apart.
+// Exhaustive: it ran or it did not; every caller matches both.
 #[derive(Debug)]
 #[must_use = "the value and the end of the lock are in it"]
 pub enum Scoped<T> {

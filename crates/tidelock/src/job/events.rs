@@ -124,7 +124,7 @@ impl JobEventKind {
 }
 
 /// The next item among a job's events.
-// Exhaustive: every reader takes it apart, and what it passes over by a wildcard would be lost.
+// Exhaustive: every reader must handle all items; a wildcard would silently drop some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item<E> {

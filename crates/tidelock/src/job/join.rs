@@ -22,7 +22,7 @@ use crate::runtime;
 use crate::time::SECOND;
 
 /// How a job ended, or that it has not.
-// Exhaustive: who waits for a result has to say what each other end means, one that is new too.
+// Exhaustive: a caller that waits for a result must handle every other end, including one that is added later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Joined<O> {

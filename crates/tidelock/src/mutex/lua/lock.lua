@@ -11,7 +11,7 @@
   if what ~= RELEASE then
     local lease, name = number, string.sub(request, rest)
     if state == FREE and token == asked then
-      -- It released or left already: this question was late.
+      -- The token released or left already: this request is late.
       return struct.pack('>BI8I8', 0, 0, 0)
     end
     if state == FREE then
