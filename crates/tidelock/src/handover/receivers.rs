@@ -103,7 +103,7 @@ struct Order {
     max: usize,
     /// The first and the last seat that it takes for; others between them may not be included.
     asked: (u64, u64),
-    /// Receivers with a lower seat joined before the take began.
+    /// Receivers with seats up to this one joined before the take began.
     seats: u64,
     rings: u64,
 }

@@ -218,7 +218,7 @@ impl Engine {
         let now = self.shared.site().tick();
         if self.shared.give_back_stale(now) {
             self.shared.lock().prefetching = false;
-            // Their messages could not be started either, and are given back.
+            // What the takes in flight bring could not be started either, and is given back.
             self.asks.clear();
             self.asked = 0;
         }

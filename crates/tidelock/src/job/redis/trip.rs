@@ -69,7 +69,8 @@ pub(super) enum Request {
 }
 
 impl server::Request for Request {
-    /// A few submits fill one trip while the other is in flight. Claims and large batches keep the server busy.
+    /// A few submits fill one trip while the other is in flight. The answers to claims and large batches keep the
+    /// client busy, and with a single trip the server would wait for it.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Submit { batch, .. } => batch.len() >= MANY_ITEMS,

@@ -54,7 +54,8 @@ pub(super) enum Request {
 }
 
 impl server::Request for Request {
-    /// A few sends fill one trip while the other is in flight. Takes and large batches keep the server busy.
+    /// A few sends fill one trip while the other is in flight. The answers to takes and large batches keep the client
+    /// busy, and with a single trip the server would wait for it.
     fn gains_from_a_second_trip(&self) -> bool {
         match self {
             Self::Send { batch, .. } => batch.len() >= MANY_ITEMS,
