@@ -1,4 +1,4 @@
-//! Places in a topic's log as users have them: cursors, and the ids of events.
+//! Public positions in a topic's log: cursors and event ids.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ impl Cursor {
         Self { owner, position }
     }
 
-    /// The place in the log of `owner`; a cursor of another one is refused.
+    /// The position in the log of `owner`; refused if the cursor belongs to another one.
     pub(crate) fn of(self, owner: Owner) -> Result<Position> {
         if self.owner == owner {
             return Ok(self.position);

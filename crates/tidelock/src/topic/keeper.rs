@@ -1,4 +1,4 @@
-//! Who keeps the next deadline of a group among several processes on one server, step by step.
+//! Which of several processes on one server keeps the next deadline of a group, step by step.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Process {
         self.take_up_to(1).await
     }
 
-    /// Lets another process look: nobody waits here any more.
+    /// Stops waiting and passes the wake-up on to another process.
     async fn pass_on(&self) {
         assert!(self.take_up_to(0).await.events.is_empty());
     }
@@ -89,7 +89,7 @@ async fn a_deadline_that_has_passed_is_kept_by_nobody() {
         assert_eq!(one.take().await.next, Some(T + 1_000));
         assert_eq!(other.take().await.next, None);
         clock.advance(SECOND);
-        // It finds enough, and does not park again.
+        // It finds enough events, and so does not park again.
         assert_eq!(one.take().await.events.len(), 1);
         one.rung().await;
         one.pass_on().await;

@@ -1,7 +1,7 @@
 //! The topic as a pure state machine: the in-process backend, and the specification of the Redis scripts.
 //!
-//! A step is one atomic operation on the log or on one group: it begins with what is overdue there
-//! ([`Model::advance`]), and ends by telling who is to be woken ([`Model::wake`]).
+//! A step is one atomic operation on the log or on one group. It begins by carrying out what is overdue there
+//! ([`Model::advance`]) and ends by reporting who has to be woken ([`Model::wake`]).
 
 mod advance;
 mod change;
@@ -25,20 +25,20 @@ use crate::time::Now;
 pub(crate) struct Model {
     log: Log,
     fence: u64,
-    /// By key: the event, and when the window ends.
+    /// By dedup key: the event's position, and when the dedup window ends.
     dedup: HashMap<Arc<str>, (Position, u64)>,
     dedup_ends: BTreeSet<(u64, Arc<str>)>,
     groups: BTreeMap<Arc<str>, Box<Group>>,
-    /// Whether somebody waits to read the log on.
+    /// Whether a follower waits for new events.
     follower_parked: bool,
-    /// Groups for which somebody waits to take; how many were in flight or waiting, if that was too many to take more.
+    /// Groups with parked readers; the value is the number in flight or waiting, if that was too many to take more.
     parked: BTreeMap<Arc<str>, Option<u64>>,
-    /// More is overdue than one step carried out.
+    /// More was overdue than one step carried out.
     settling: bool,
     touched: u64,
 }
 
-/// Who is to be woken after a step.
+/// Who has to be woken after a step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Woken {
     pub(crate) followers: bool,
@@ -46,17 +46,18 @@ pub(crate) struct Woken {
 }
 
 impl Model {
-    /// Appends a batch; an event whose key is remembered is that of an earlier one, also of the same batch.
+    /// Appends a batch. An event whose dedup key is remembered, possibly from the same batch, gets the position of the
+    /// earlier event.
     pub(crate) fn publish(&mut self, now: Now, settings: Settings, batch: Vec<NewEvent>) -> Appended {
         let replaced = self.log.settle_on(now, settings);
         let events: Vec<_> = batch.into_iter().map(|event| self.publish_one(now, event)).collect();
         let appended = events.iter().filter(|(_, duplicate)| !duplicate).count();
-        // Twice as many as were added, or the log would grow under large batches.
+        // Trims twice as many events as were appended; otherwise large batches would make the log grow.
         self.log.trim(STEP.max(2 * appended));
         Appended { events, replaced }
     }
 
-    /// The place of the next event that is appended.
+    /// The position that the next appended event will get.
     #[cfg(target_family = "wasm")]
     pub(crate) fn next_place(&self, now: Now) -> Position {
         self.log.next_place(now)
@@ -82,12 +83,12 @@ impl Model {
         (place, false)
     }
 
-    /// Notes that somebody waits for the log to go on.
+    /// Notes that a follower waits for new events.
     pub(crate) fn park_follower(&mut self) {
         self.follower_parked = true;
     }
 
-    /// Ends a step that may have appended: everybody who waits may look again.
+    /// Reports which waiters may find something, after any step that may have made events deliverable.
     pub(crate) fn wake(&mut self, now: Now) -> Woken {
         let (groups, log) = (&self.groups, &self.log);
         let able = |name: &Arc<str>, limited: &mut Option<u64>| match groups.get(name) {
@@ -98,7 +99,7 @@ impl Model {
         Woken { followers: false, groups: woken }
     }
 
-    /// As [`wake`](Self::wake), after something was appended.
+    /// As [`wake`](Self::wake), after events were appended: also wakes the followers.
     pub(crate) fn wake_after_publish(&mut self, now: Now) -> Woken {
         let followers = std::mem::take(&mut self.follower_parked);
         Woken { followers, ..self.wake(now) }
@@ -109,14 +110,14 @@ impl Model {
         self.groups.contains_key(name)
     }
 
-    /// Whether a take or a look should be repeated because more is overdue.
+    /// Whether a take or look should be repeated because more is overdue.
     pub(crate) fn is_settling(&self) -> bool {
         self.settling
     }
 
-    /// When nothing is left but numbers, the instant of the last step.
+    /// The instant of the last step, if only counters are left.
     ///
-    /// `with_groups`: nor do groups count that would begin anew where they are.
+    /// `with_groups`: groups that would start again at the same position are ignored.
     pub(crate) fn is_idle_since(&self, with_groups: bool) -> Option<u64> {
         let idle = self.log.is_empty()
             && self.dedup.is_empty()

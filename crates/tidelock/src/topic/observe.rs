@@ -1,4 +1,5 @@
-//! What a topic as a whole tells `tracing` and, with the feature, `metrics`; its groups are told by the hand-over.
+//! What a topic as a whole reports to `tracing` and, with the feature, to `metrics`. The hand-over reports for its
+//! groups.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub(super) fn count_published(site: &Site, by: usize) {
         .add(0, by, || Some(("tidelock.topic.published".into(), vec![("topic", Arc::clone(&site.address.id))])));
 }
 
-/// A publish has put other settings in force.
+/// Logs that a publish has changed the settings.
 pub(super) fn settings_replaced(site: &Site, before: Settings, now: Settings) {
     tracing::info!(
         messaging.destination.name = %crate::name::shown(&site.address.id),
@@ -31,7 +32,7 @@ pub(super) fn settings_replaced(site: &Site, before: Settings, now: Settings) {
     );
 }
 
-/// What a worker says of a gap unless it was told what to do.
+/// The default warning of a worker about a gap.
 pub(super) fn gap(topic: &str, group: &str, gap: &Gap) {
     tracing::warn!(
         messaging.destination.name = topic,

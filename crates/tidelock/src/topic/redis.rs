@@ -1,4 +1,4 @@
-//! Topics on Redis: publishes of a process share trips, and so do the takes and settles of a group.
+//! Topics on Redis. The publishes of a process share trips, and so do the takes and settles of a group.
 
 mod change;
 mod group;
@@ -23,26 +23,26 @@ use crate::name::{self, Address};
 use crate::runtime::BoxFuture;
 use crate::time::{HOUR, Timestamp};
 
-/// The parts of a topic's keys, in the order of the scripts' KEYS.
+/// The key suffixes of a topic, in the order of the scripts' KEYS.
 const PARTS: [&str; 5] = ["record", "log", "dedup", "groups", "parked"];
-/// The parts of a group's keys, which follow those of its topic.
+/// The key suffixes of a group; its keys follow those of its topic.
 const GROUP_PARTS: [&str; 11] =
     ["open", "leased", "waiting", "ready", "freed", "aside", "idle", "busy", "letters", "moved", "kept"];
 
-/// All topics on the server that this process uses.
+/// All topics that this process uses on the server.
 #[derive(Debug)]
 pub(crate) struct RedisTopic {
     topics: Objects<Address, Remote>,
 }
 
-/// One topic on the server, as this process uses it.
+/// One topic on the server.
 #[derive(Debug)]
 struct Remote {
     home: Home,
     lanes: Lanes<Publish>,
     changes: Series,
     groups: Mutex<HashMap<Arc<str>, Arc<RemoteGroup>>>,
-    /// Rings for those who follow the log.
+    /// Rings for the followers of the log.
     bell: Arc<Bell>,
 }
 
@@ -51,7 +51,7 @@ impl RedisTopic {
         Self { topics: Objects::new(server) }
     }
 
-    /// The topic at `address`. Using it is what keeps it swept.
+    /// The topic at `address`. Using a topic keeps it in the regular sweep.
     fn remote(&self, address: &Address) -> Arc<Remote> {
         self.topics.get(address, Remote::new)
     }
@@ -81,7 +81,7 @@ impl Remote {
         Arc::clone(group)
     }
 
-    /// The keys of a group alone.
+    /// The keys of the group, without those of its topic.
     fn group_keys(topic: &Home, name: &str) -> impl Iterator<Item = String> {
         let name = name::escape(name).into_owned();
         GROUP_PARTS.iter().map(move |part| topic.server.key(&topic.place, &format!("{part}:{name}")))

@@ -1,4 +1,4 @@
-//! One topic as this process sees it: what all handles to it share.
+//! One topic in this process: the state that all handles to it share.
 
 use std::sync::Arc;
 
@@ -13,22 +13,21 @@ use crate::follow::Hub;
 use crate::name::Address;
 use crate::tidelock::World;
 
-/// A topic of this process.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) world: Arc<World>,
     pub(crate) store: Arc<dyn TopicStore>,
     pub(crate) address: Address,
-    /// What its cursors are told by.
+    /// Identifies the topic in its cursors.
     pub(crate) owner: Owner,
-    /// Those who follow it here.
+    /// The followers in this process.
     pub(crate) hub: Arc<Hub<Tail>>,
-    /// How much was published.
+    /// Counts published events.
     pub(super) published: Counters<1>,
 }
 
 impl Site {
-    /// The topic at `address`: the same for all handles.
+    /// The topic at `address`, one instance for all handles.
     pub(crate) fn at(world: &Arc<World>, address: &Address) -> Arc<Self> {
         world.topics.get_or_insert(address, || {
             let store = world.backend.topic();
@@ -43,13 +42,13 @@ impl Site {
         })
     }
 
-    /// Refuses a bad address, and any call once a shutdown is over.
+    /// Rejects an invalid address, and any call after the shutdown has finished.
     pub(crate) fn check(&self, operation: &str) -> Result<()> {
         let checked = self.address.check().and_then(|()| self.world.lifecycle.check_not_closed());
         checked.map_err(|error| self.context(operation, error))
     }
 
-    /// Says what was asked of which topic.
+    /// Adds the operation and the topic to an error.
     pub(crate) fn context(&self, operation: &str, error: Error) -> Error {
         error.in_context(format_args!("{operation} on topic {:?}", self.address.id))
     }
@@ -58,7 +57,7 @@ impl Site {
         Cursor::new(self.owner, position)
     }
 
-    /// A beginning in the words of the store; a foreign cursor is refused.
+    /// Converts a start for the store; a cursor of another topic is refused.
     pub(crate) fn begin(&self, start: Start) -> Result<Begin> {
         Ok(match start {
             Start::Earliest => Begin::Earliest,
@@ -73,7 +72,7 @@ impl Site {
         self.store.look(&self.address, look).await.map_err(|error| self.context(operation, error))
     }
 
-    /// Makes a change; too many groups are an error.
+    /// Makes a change. Exceeding the maximum number of groups is an error.
     pub(crate) async fn change(&self, operation: &str, change: Change) -> Result<Changes> {
         self.check(operation)?;
         let changes = self.store.change(&self.address, change).await;
@@ -83,7 +82,7 @@ impl Site {
         }
     }
 
-    /// The backend's answer does not fit what was asked.
+    /// The error for an answer of the backend that does not fit the request.
     pub(crate) fn misfit(&self, operation: &str) -> Error {
         self.context(operation, Error::misfit())
     }

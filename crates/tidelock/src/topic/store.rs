@@ -1,6 +1,7 @@
-//! What a backend must do for topics: requests and outcomes as plain data.
+//! What a backend implements for topics: requests and outcomes as plain data.
 //!
-//! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
+//! All times are in milliseconds. Durations are as the caller requested them; instants are on the backend's clock,
+//! since the Unix epoch.
 
 use std::sync::Arc;
 
@@ -15,31 +16,31 @@ use crate::name::Address;
 use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
-/// The most groups of one topic.
+/// Maximum number of groups per topic.
 pub(crate) const MAX_GROUPS: usize = 1_000;
-/// The most events that one group sets aside because their ordering key is busy.
+/// Maximum number of events that one group sets aside because their ordering key is busy.
 pub(crate) const MAX_ASIDE: u64 = 10_000;
-/// The most bytes of one read of the log by those who follow it (one event may be larger).
+/// Maximum bytes that one read of the log returns to a follower. A single larger event is still returned.
 pub(crate) const READ_BYTES: usize = 1_024 * 1_024;
 
-/// What a topic does for its handles.
+/// The operations of a topic.
 ///
-/// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
-/// repeated after a lost reply until it is answered or the request timeout is over.
+/// Every method is one atomic step on the backend, or several bounded ones where it says so. If the reply of a mutating
+/// step is lost, the step is retried until it is answered or the request timeout has passed.
 pub(crate) trait TopicStore: Send + Sync {
-    /// Whether every answer is there at the first poll.
+    /// Whether every returned future is ready at its first poll.
     fn is_local(&self) -> bool {
         false
     }
-    /// Appends all of a batch or nothing of it.
+    /// Appends a whole batch, or nothing.
     fn publish(
         &self,
         topic: &Address,
         settings: Settings,
         batch: Vec<NewEvent>,
     ) -> BoxFuture<'static, Result<Appended>>;
-    /// Appends one event once `record` has said yes to the place that it gets; it gets another one if `record` itself
-    /// appends. `None`: it said no, and nothing was appended.
+    /// Appends one event if `record` accepts the position that the event will get. If `record` itself appends events,
+    /// the event gets a later position. `None`: `record` refused, and nothing was appended.
     #[cfg(target_family = "wasm")]
     fn publish_recorded(
         &self,
@@ -48,46 +49,48 @@ pub(crate) trait TopicStore: Send + Sync {
         event: NewEvent,
         record: &mut dyn FnMut(Position) -> bool,
     ) -> Option<Appended>;
-    /// Hands out what is first for a group, now. Dropped after it took something, it gives that back.
+    /// Hands out the first deliverable events of a group, without waiting. If the future is dropped after events were
+    /// taken, they are given back.
     fn take(&self, topic: &Address, group: &Arc<str>, take: Take) -> BoxFuture<'static, Result<Taken>>;
-    /// Judges each settle of a group's deliveries on its own; outcomes in the same order. Ids are positions.
+    /// Judges each settle of a group's deliveries on its own; the outcomes are in the same order. Delivery ids are
+    /// positions.
     fn settle(
         &self,
         topic: &Address,
         group: &Arc<str>,
         settles: Vec<Settle>,
     ) -> BoxFuture<'static, Result<Vec<Settled>>>;
-    /// Changes a group or the topic as a whole.
+    /// Changes a group, or the topic as a whole.
     fn change(&self, topic: &Address, change: Change) -> BoxFuture<'static, Result<Changes>>;
-    /// Looks, after carrying out what is overdue; changes no outcome.
+    /// Answers a query, after carrying out what is overdue. The query itself changes nothing.
     fn look(&self, topic: &Address, look: Look) -> BoxFuture<'static, Result<View>>;
-    /// Reads the log behind a place.
+    /// Reads the log after a position.
     fn read(&self, topic: &Address, read: Read) -> BoxFuture<'static, Result<Span>>;
-    /// What rings when this process should take again for a group, or read again for those who follow (`None`). One per
-    /// topic, group and process, alive while somebody holds it.
+    /// The bell that rings when this process should take again for the group or, for `None`, when followers should read
+    /// again. There is one per topic, group and process; it lives as long as somebody holds it.
     fn bell(&self, topic: &Address, group: Option<&Arc<str>>) -> Arc<Bell>;
 }
 
 opaque!(TopicStore);
 
-/// A place in a log, between two events: behind the event that it names.
+/// A position in a log: the gap just after the event that it names.
 ///
-/// The life names one log from its first event to its end, by the position of that event; 0: none has begun. The
-/// ordinal counts the events of one life from 1. All are below 2^53.
+/// `life` identifies one log from its first event until its end, by the position of that first event; 0 means that none
+/// has begun. `ordinal` counts the events of one life, from 1. All three numbers are below 2^53.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Position {
     pub(crate) life: u64,
-    /// max(previous + 1, now in microseconds): never repeats and never falls.
+    /// max(previous + 1, now in microseconds): never repeats and never decreases.
     pub(crate) at: u64,
     pub(crate) ordinal: u64,
 }
 
-/// Settings of the topic, those of the latest writer.
+/// Settings of the topic. The latest publish sets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settings {
-    /// How long an event can be read, from its publication.
+    /// How long an event can be read after its publication.
     pub(crate) retention: Option<u64>,
-    /// Only so many of the newest events can be read.
+    /// Only this many of the newest events can be read.
     pub(crate) max_len: Option<u64>,
 }
 
@@ -98,12 +101,13 @@ pub(crate) struct NewEvent {
     pub(crate) dedup: Option<Dedup>,
 }
 
-/// What became of a batch.
+/// The outcome of publishing a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Appended {
-    /// Each event's place, and whether it is that of an earlier event with the same key, in the order of the batch.
+    /// For each event of the batch, in order: its position, and whether that is the position of an earlier event with
+    /// the same dedup key.
     pub(crate) events: Vec<(Position, bool)>,
-    /// The settings that this publish replaced by others.
+    /// The previous settings, if this publish changed them.
     pub(crate) replaced: Option<Settings>,
 }
 
@@ -119,59 +123,60 @@ pub(crate) enum Begin {
     At(u64),
 }
 
-/// A wish of a group's reader for events.
+/// A request of a reader for events of its group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Take {
-    /// At most so many, 0..=1,000; a gap counts. 0 takes nothing and passes a wake-up on to another process.
+    /// Maximum number of events, 0..=1,000; a gap counts as one. 0 takes nothing and passes a wake-up on to another
+    /// process.
     pub(crate) max: usize,
     pub(crate) lease: u64,
     pub(crate) consumer: Arc<str>,
-    /// The delivery whose attempt reaches this is the last.
+    /// A delivery whose attempt number reaches this is the last one.
     pub(crate) max_deliveries: Option<u64>,
-    /// If fewer than `max` were there, note that this process wants to be woken: its bell rings.
+    /// If fewer than `max` were found, park this process: its bell rings when there may be more.
     pub(crate) park: bool,
     pub(crate) reader: Arc<ReaderTerms>,
-    /// Where this process last saw the group: by it a reader notices that group and log were lost with the server.
+    /// Where this process last saw the group. It lets the store notice that group and log were lost with the server.
     pub(crate) seen: Option<Position>,
 }
 
-/// What only readers of groups have among their options.
+/// The options that only readers of groups have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReaderTerms {
-    /// Where the group begins if it does not exist yet.
+    /// Where to create the group if it does not exist.
     pub(crate) begin: Begin,
-    /// Nothing unread and nothing set aside is taken while so many of the group are in flight or waiting.
+    /// No unread and no set-aside event is taken while this many of the group are in flight or waiting.
     pub(crate) max_in_flight: u64,
-    /// Whether ordering keys count.
+    /// Whether ordering keys are respected.
     pub(crate) ordered: bool,
-    /// Life of a dead letter.
+    /// How long a dead letter is kept.
     pub(crate) dead_retention: Option<u64>,
 }
 
-/// What a take gave.
+/// The outcome of a take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Taken {
-    /// What the group has lost, told once.
+    /// The events that the group has lost; reported once.
     pub(crate) gap: Option<GapView>,
     pub(crate) events: Vec<Handed>,
-    /// Where the group is now; `None` while it needs no storage.
+    /// Where the group is now; `None` while the group is not stored.
     pub(crate) seen: Option<Position>,
-    /// Take again at this instant of this process's clock if nothing rings before; told to at most one parked process
-    /// of the fleet.
+    /// Take again at this instant of this process's clock if the bell does not ring before. Only one parked process of
+    /// the fleet at most is given the instant.
     pub(crate) next: Option<u64>,
 }
 
 impl Taken {
-    /// What counts towards the most that a take asks for.
+    /// The number of items that count towards the `max` of a take.
     pub(crate) fn len(&self) -> usize {
         self.events.len() + usize::from(self.gap.is_some())
     }
 }
 
-/// One hand-over.
+/// One delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handed {
-    /// The event; its `at` is the id of settles.
+    /// The event's position; its `at` is the id under which it is settled.
     pub(crate) place: Position,
     pub(crate) fence: u64,
     pub(crate) attempt: u64,
@@ -184,7 +189,8 @@ pub(crate) struct Handed {
 pub(crate) struct GapView {
     pub(crate) from: Position,
     pub(crate) to: Position,
-    /// How many lie between; `None`: another life, or the log has lost its newest events (*replaced*).
+    /// How many events lie between. `None` if unknown: the log is in another life, or it has lost its newest events
+    /// (*replaced*).
     pub(crate) missed: Option<u64>,
 }
 
@@ -192,19 +198,19 @@ pub(crate) struct GapView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Read {
     pub(crate) after: Position,
-    /// At most so many events, 1..=1,000; fewer where they are large.
+    /// Maximum number of events, 1..=1,000; fewer are returned if they are large.
     pub(crate) max: usize,
-    /// If nothing was there, note that this process wants to be woken: its bell rings.
+    /// If nothing was found, park this process: its bell rings when there is more.
     pub(crate) park: bool,
 }
 
-/// Events in order, as they stand in the log.
+/// Consecutive events of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Span {
-    /// Comes before the events.
+    /// Events lost before the first one of `events`.
     pub(crate) gap: Option<GapView>,
     pub(crate) events: Vec<EventView>,
-    /// Whether more was there than was read.
+    /// Whether there was more to read.
     pub(crate) more: bool,
 }
 
@@ -223,7 +229,7 @@ pub(crate) enum Change {
         group: Arc<str>,
         begin: Begin,
     },
-    /// Set the position of a group; ends everything open, but leaves dead letters and requeued copies.
+    /// Set the position of a group. Drops its open events, but keeps dead letters and requeued copies.
     Seek {
         group: Arc<str>,
         begin: Begin,
@@ -232,7 +238,7 @@ pub(crate) enum Change {
     RemoveGroup {
         group: Arc<str>,
     },
-    /// Hand out nothing to the group from here on, until `Resume` or for so long.
+    /// Stop deliveries to the group until `Resume`, or for at most this long.
     Pause {
         group: Arc<str>,
         for_at_most: Option<u64>,
@@ -247,7 +253,7 @@ pub(crate) enum Change {
         at: u64,
         delay: u64,
     },
-    /// The same for all that the filter finds and that were there when it began, oldest first, at most `limit`.
+    /// Requeue up to `limit` dead letters that match the filter and existed when the call began, oldest first.
     RequeueAll {
         group: Arc<str>,
         filter: DeadFilter,
@@ -267,35 +273,35 @@ pub(crate) enum Change {
     Delete,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Changes {
-    /// Whether anything was changed, created, or was there.
+    /// Whether anything was changed or created, or existed.
     Did(bool),
-    /// Of a pause or resume: there is no such group.
+    /// Of a pause or resume: the group does not exist.
     NoGroup,
-    /// Of a purge or requeue: how many (0 or 1 for one event).
+    /// Of a purge or requeue: the number of dead letters (0 or 1 if it was for one event).
     Count(u64),
-    /// There are as many groups as a topic may have; nothing was created.
+    /// The topic already has the maximum number of groups; nothing was created.
     Full,
 }
 
-/// A question.
+/// A query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Look {
     Stats,
-    /// The place behind the newest event ever appended.
+    /// The position after the newest event ever appended.
     Latest,
-    /// The place that a beginning stands for, now.
+    /// The position that a start stands for now.
     Resolve {
         begin: Begin,
     },
-    /// Retained events, oldest first, behind a place or from the first.
+    /// Retained events, oldest first, after a position or from the first one.
     Page {
         after: Option<Position>,
         limit: usize,
     },
-    /// Retained events, newest first, before a place or from the last.
+    /// Retained events, newest first, before a position or from the last one.
     PageBack {
         before: Option<Position>,
         limit: usize,
@@ -303,7 +309,7 @@ pub(crate) enum Look {
     Group {
         group: Arc<str>,
     },
-    /// By name.
+    /// Ordered by name.
     Groups,
     GetDead {
         group: Arc<str>,
@@ -318,7 +324,7 @@ pub(crate) enum Look {
     },
 }
 
-/// An answer.
+/// The answer to a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum View {
     Stats(StatsView),
@@ -327,25 +333,25 @@ pub(crate) enum View {
     Group(Option<GroupView>),
     Groups(Vec<GroupView>),
     Dead(Option<DeadView>),
-    /// Dead letters and where the next page begins.
+    /// Dead letters, and the token of the next page.
     Deads(Vec<DeadView>, Option<String>),
 }
 
 /// A topic at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StatsView {
-    /// Retained.
+    /// Number of retained events.
     pub(crate) events: u64,
-    /// Of the first retained event.
+    /// Position of the first retained event.
     pub(crate) first: Option<Position>,
-    /// Of the newest event ever appended.
+    /// Position after the newest event ever appended.
     pub(crate) latest: Position,
-    /// Publication of the first retained event.
+    /// When the first retained event was published.
     pub(crate) oldest_at: Option<u64>,
-    /// In this life of the log.
+    /// Number of events published in this life of the log.
     pub(crate) published_total: u64,
     pub(crate) groups: u64,
-    /// Those in force; `None` before the first publish.
+    /// The current settings; `None` before the first publish.
     pub(crate) settings: Option<Settings>,
 }
 
@@ -354,16 +360,16 @@ pub(crate) struct StatsView {
 pub(crate) struct GroupView {
     pub(crate) name: Arc<str>,
     pub(crate) position: Position,
-    /// Retained events behind the position.
+    /// Number of retained events after the position.
     pub(crate) unread: u64,
     pub(crate) in_flight: u64,
-    /// Returned, and not taken again yet.
+    /// Returned, and not yet taken again.
     pub(crate) waiting: u64,
     pub(crate) set_aside: u64,
     pub(crate) dead: u64,
-    /// Events that were no longer retained when the group came to them, so far.
+    /// Total number of events that were no longer retained when the group reached them.
     pub(crate) missed: u64,
-    /// Publication of the oldest open event.
+    /// When the oldest open event was published.
     pub(crate) oldest_open_at: Option<u64>,
     /// The consumer that holds the oldest open event.
     pub(crate) oldest_open_holder: Option<Arc<str>>,
@@ -385,12 +391,12 @@ pub(crate) struct DeadView {
     pub(crate) content: Content,
 }
 
-/// One more group would be too many.
+/// The error for a group beyond the maximum.
 pub(crate) fn too_many_groups(limit: usize) -> Error {
     Error::new(ErrorKind::CapacityReached, format!("the topic has {limit} groups, the most that it may have"))
 }
 
-/// Reads the place in a page token of dead letters: moved at, position.
+/// Parses the page token of a dead letter listing: moved at, position.
 pub(crate) fn read_dead_cursor(token: &str) -> Result<(u64, u64)> {
     let place = token.split_once('.').and_then(|(moved_at, at)| Some((moved_at.parse().ok()?, at.parse().ok()?)));
     place.ok_or_else(|| Error::argument(format!("the page token {token:?} is not one that a listing gave")))

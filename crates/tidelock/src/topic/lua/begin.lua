@@ -1,13 +1,13 @@
 -- part: where the log is read from, and what is told of a gap. A mirror of topic/model/log.rs.
 
--- A gap before the event `start` as 57 bytes: 1, from, to, missed (2^53 for unknown); or NO_GAP, as many zeros.
+-- The gap before the event `start` as 57 bytes: 1, from, to, missed (2^53 if unknown). NO_GAP is as many zeros.
 local UNKNOWN = 9007199254740992
 local function gap_before(start, at, from, missed)
   return '\1' .. from .. place(r.life, at - 1, start - 1) .. pack8(missed < 0 and UNKNOWN or missed)
 end
 
--- The place that a beginning stands for, as its three numbers. `begin`: e earliest, l latest, a after, t at; then
--- 24 bytes: the place, or the instant in ms in its first eight.
+-- The position that a start stands for, as its three numbers. `begin`: e earliest, l latest, a after, t at; then 24
+-- bytes: the position, or the instant in ms in the first eight.
 local function resolve(begin)
   local what = begin:sub(1, 1)
   if what == 'a' then
@@ -27,7 +27,7 @@ local function resolve(begin)
   return r.life, r.at, r.ordinal
 end
 
--- What counts of an element towards limits: payload and meta.
+-- The size of an element that counts towards limits: payload and meta.
 local function size_of(element)
   local key, trace = struct.unpack('>I2I2', element, 9)
   return #element - HEAD - key - trace

@@ -34,7 +34,7 @@ local function unlink_group()
   redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY)
 end
 
--- ARGV[6]: the beginning.
+-- ARGV[6]: the start.
 local function create_group()
   if g then
     return 'no'
@@ -45,7 +45,7 @@ local function create_group()
   return 'yes'
 end
 
--- Ends everything open; requeued copies start again. ARGV[6]: the beginning.
+-- Drops all open events; requeued copies start again. ARGV[6]: the start.
 local function seek()
   local copies = {}
   if g.copies > 0 then
@@ -95,7 +95,7 @@ local function resume()
   return paused and 'yes' or 'no'
 end
 
--- Hands a dead letter to the group again, unless its event is open.
+-- Requeues a dead letter, unless its event is open.
 local function requeue(id, delay)
   if redis.call('HEXISTS', OPEN, id) == 1 then
     return false
@@ -112,10 +112,10 @@ local function requeue(id, delay)
   return true
 end
 
--- Dead letters oldest first, one step. ARGV[6]: how many at most, -1: all; [7]: moved at and position to go on after,
--- or empty; [8]: the same of the last one to look at, or empty in the first step; [9] to [11]: reason or empty, moved
--- before, moved after (-1: none); [12]: delay of a requeue. Answers how many, 1 when done, the place to go on after and
--- the last one (moved at and position each).
+-- One step over the dead letters, oldest first. ARGV[6]: maximum number, -1: all; [7]: moved at and position to
+-- continue after, or empty; [8]: moved at and position of the last letter to consider, or empty in the first step; [9]
+-- to [11]: reason or empty, moved before, moved after (-1: none); [12]: delay of a requeue. Returns the number moved, 1
+-- when done, where to continue, and the last letter to consider (moved at and position each).
 local function each_letter(move)
   local most, from, last = tonumber(ARGV[6]), ARGV[7], ARGV[8]
   local why, moved_before, moved_after = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -132,7 +132,7 @@ local function each_letter(move)
   local moved, seen, done = 0, from, #ids < 2 * STEP and 1 or 0
   for i = 1, #ids, 2 do
     local score = tonumber(ids[i + 1])
-    -- By numbers: strings compare in the order of the server's language.
+    -- Compare as numbers: the order of strings depends on the server's locale.
     if score > last_at or (score == last_at and unpack8(ids[i]) > last_id) then
       done = 1
       break

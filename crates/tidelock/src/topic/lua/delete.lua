@@ -31,7 +31,7 @@ for i = 7, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end
 redis.call('UNLINK', LOG, DEDUP, GROUPS)
--- The numbers go on where they were, so that none repeats.
+-- The counters continue, so that no position or fence repeats.
 local kept = { at = r.at, fence = r.fence }
 for i = 1, #FIELDS do
   r[FIELDS[i]] = kept[FIELDS[i]] or 0

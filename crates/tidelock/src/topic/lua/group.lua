@@ -4,11 +4,12 @@ local ASIDE, IDLE, BUSY, LETTERS, MOVED, KEPT = KEYS[11], KEYS[12], KEYS[13], KE
 local NAME = ARGV[2]
 local MAX_GROUPS, MAX_ASIDE = 1000, 10000
 
--- Book. Position: `life`, `at`, `ordinal`; `sure`: 1 if that is of an event of the log. `paused`: end of the pause, -1
--- for until resumed, 0 for none. `told`: deadline that a parked process keeps. `next`: no lease, due time or retention of
--- a dead letter ends earlier, 0 for none. Counts: `leased`, `waiting` (not due yet), `ready` (waiting and due), `freed`
--- and `aside` (set aside with and without a free key), `copies` (of these, requeued ones), `dead`. `limited`: how much
--- was in flight or waiting when that was too much for a reader, 0 for none.
+-- The book holds the state of the group. Position: `life`, `at`, `ordinal`; `sure`: 1 if it is that of an event of this
+-- log. `paused`: end of the pause, -1 until resumed, 0 for none. `told`: the deadline that a parked process keeps.
+-- `next`: a lower bound for the earliest end of a lease, due time or end of a dead letter's retention, 0 for none.
+-- Counts: `leased`, `waiting` (not due yet), `ready` (waiting and due), `freed` and `aside` (set aside, with and
+-- without a free key), `copies` (requeued copies among all of these), `dead`. `limited`: the number of events in flight
+-- or waiting that made a reader stop, 0 for none.
 local BOOK = { 'life', 'at', 'ordinal', 'sure', 'missed', 'paused', 'told', 'next', 'leased', 'waiting', 'ready', 'freed',
   'aside', 'copies', 'dead', 'limited', 'swept' }
 local BOOK_FORMAT = '>' .. string.rep('d', #BOOK)
@@ -33,7 +34,7 @@ if book then
 end
 
 local settling = false
--- The earliest deadline of a delivery that this step added, and the earliest end of a retention that is known.
+-- The earliest delivery deadline that this step added, and the earliest known end of an open event's retention.
 local soonest, loses_at = nil, 0
 
 local function write_book()
@@ -68,7 +69,7 @@ local function is_overdue()
   return g.next > 0 and now >= g.next
 end
 
--- What only some steps need: see rest.lua.
+-- Functions that only some steps need: see rest.lua.
 local rest, make_rest
 local function others()
   rest = rest or make_rest()
@@ -90,7 +91,7 @@ local function advance()
   end
 end
 
--- The next instant at which something of the group is overdue; 0 for none, 1 for now.
+-- The next instant at which something in the group is due; 0: none, 1: now.
 local function next_of_group()
   if settling then
     return 1
@@ -105,8 +106,8 @@ local function next_of_group()
   return next_at
 end
 
--- Ends a step: wakes one parked process for each event that may be handed out, and the one that keeps the next deadline
--- if this step added an earlier one.
+-- Ends a step: wakes one parked process per deliverable event and, if this step added an earlier deadline, the process
+-- that keeps the next deadline.
 local function wake()
   local field = 'g' .. NAME
   local list = redis.call('HGET', PARKED, field)
@@ -128,7 +129,8 @@ local function wake()
   if count > 0 then
     left = parking().wake(parked, field, count, function() return true end)
   end
-  -- What was told and has passed is kept by nobody: whoever kept it may have found enough and not have parked since.
+  -- A deadline that was given out and has passed is kept by nobody: its keeper may have found enough events and not
+  -- have parked since.
   if g and soonest and (g.told <= now or soonest < g.told) then
     local missing
     left, missing = parking().wake(left, field, 1, function(flags) return flags % 2 == KEEPS end)
@@ -136,7 +138,7 @@ local function wake()
       left, missing = parking().wake(left, field, 1, function() return true end)
     end
     if missing == 0 then
-      -- Nobody keeps anything until it parks anew, or another one does because it finds enough.
+      -- Nobody keeps a deadline until the woken process parks again or, if it finds enough, another process does.
       g.told = 0
     end
   end

@@ -34,7 +34,7 @@ local function show_group()
   local start = after(g.life, g.at, g.ordinal, g.sure == 1)
   local oldest, holder = 0, ''
   if g.leased + g.waiting + g.ready + g.freed + g.aside > 0 then
-    -- By numbers: strings compare in the order of the server's language.
+    -- Compare as numbers: the order of strings depends on the server's locale.
     local ids = redis.call('HKEYS', OPEN)
     oldest = unpack8(ids[1])
     for i = 2, #ids do
@@ -53,7 +53,7 @@ local function show_group()
   reply[#reply + 1] = reason
 end
 
--- Newest first; looks at 1,000 at most, and stops where an answer is full.
+-- Newest first. Looks at 1,000 letters at most, and stops when the reply is full.
 local function show_letters()
   local limit, before, why = tonumber(ARGV[4]), ARGV[5], ARGV[6]
   local moved_before, moved_after = tonumber(ARGV[7]), tonumber(ARGV[8])

@@ -1,20 +1,20 @@
 -- part: the log: a list of elements, the event with ordinal n at index n - first. A mirror of topic/model/log.rs.
--- An element: position (8 bytes), lengths of ordering key and trace (2 each), of meta (4), then key, trace, meta,
--- payload. The position is written here, the rest comes from the sender.
+-- An element: position (8 bytes), lengths of ordering key and trace (2 each) and of meta (4); then key, trace, meta,
+-- payload. The script writes the position; the rest comes from the sender.
 local HEAD = 16
 
--- A stored event; nil for what is not stored.
+-- A stored event; nil if it is not stored.
 local function element_of(ordinal)
   return ordinal >= r.first and ordinal <= r.ordinal and redis.call('LINDEX', LOG, text(ordinal - r.first)) or nil
 end
 
--- The ordinal of the first event from `from` on for which `test(position)` does not hold; it holds for a prefix.
+-- The ordinal of the first event, from `from` on, that fails `test(position)`. `test` must hold for a prefix.
 local function first_not(from, test)
   local function holds(ordinal)
     local element = element_of(ordinal)
     return not element or test(unpack8(element))
   end
-  -- Doubling steps first: what is looked for is near the beginning more often than not.
+  -- Doubling steps first: the result is usually near the beginning.
   local low, width = from, 1
   while low + width - 1 <= r.ordinal and holds(low + width - 1) do
     low, width = low + width, width * 2
@@ -35,7 +35,7 @@ local function is_over(at)
   return r.retention >= 0 and math.floor(at / 1000) + r.retention <= now
 end
 
--- The ordinal of the first retained event; one behind the newest if none is.
+-- The ordinal of the first retained event; if none is retained, one past the newest.
 local function first_retained()
   local first = math.max(r.floor, r.first)
   if r.max_len > 0 then
@@ -47,7 +47,7 @@ local function first_retained()
   return first_not(first, is_over)
 end
 
--- Fixes where the log begins as of now.
+-- Fixes the beginning of the log as of now.
 local function fix_floor()
   local first = first_retained()
   if first ~= r.floor or (r.head_at == 0 and first <= r.ordinal) then
@@ -56,14 +56,14 @@ local function fix_floor()
   end
 end
 
--- Forgets all dedup records: none of them counts any more.
+-- Forgets all dedup records when none of them counts any more.
 local function forget_all()
   redis.call('UNLINK', DEDUP)
   r.dedup_ends = 0
 end
 
--- Frees what is not retained, at most `most` events, or the whole list at once. Where the list has ended by itself
--- nothing in it was retained.
+-- Frees at most `most` events that are no longer retained; if none is retained, unlinks the whole list at once. If the
+-- list has expired by itself, nothing in it was retained.
 local function trim(most)
   local count = math.min(most, r.floor - r.first)
   if r.first > r.ordinal or count <= 0 then
@@ -79,7 +79,7 @@ local function trim(most)
   end
 end
 
--- The next instant at which something of the log is overdue; 0 for none, 1 for now.
+-- The next instant at which something in the log is due; 0: none, 1: now.
 local function next_of_log()
   if r.first < r.floor and r.first <= r.ordinal then
     return 1
@@ -92,7 +92,7 @@ local function next_of_log()
   return dedup_over > 0 and math.min(head_over, dedup_over) or head_over
 end
 
--- A place as 24 bytes: life, position, ordinal.
+-- A position as 24 bytes: life, position, ordinal.
 local function place(life, at, ordinal)
   return struct.pack('>I8I8I8', life, at, ordinal)
 end

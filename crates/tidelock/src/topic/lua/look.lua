@@ -28,7 +28,7 @@ local function show_stats()
   return reply
 end
 
--- Elements from `start` on, in steps of 1 or -1, as far as they fit.
+-- Adds elements from `start` on, in steps of 1 or -1, as many as fit.
 local function show(start, step, last, reply)
   local most, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
   local ordinal, size, shown = start, 0, 0
@@ -70,7 +70,7 @@ local function read()
   elseif ARGV[6] ~= '' then
     local parked = parking().read(redis.call('HGET', PARKED, 'f') or '')
     parking().write('f', parking().add(parked, ARGV[6], 0))
-    -- Who waits uses the topic: what it holds lives on, or its next event would begin another life.
+    -- A parked process uses the topic. Extend its lifetime; otherwise the next event could begin another life.
     finish()
   end
   return reply

@@ -1,8 +1,8 @@
 -- part: the moves of a group's open events and dead letters, one by one. A mirror of topic/model/group.rs.
--- An open event or dead letter: a state, then the element. State: kind (l in flight, w waiting, s set aside, or the reason
--- of a dead letter: e, m, r, u), flags (1 requeued copy, 2 its ordering key counts), fence, attempts, a number (l:
--- max_deliveries, w and s: due, dead: moved at), retention as a dead letter (0: none), ordinal, lengths of consumer, note
--- and error; then these texts.
+-- An open event or dead letter is a state, then the element. State: kind (l in flight, w waiting, s set aside, or the
+-- reason of a dead letter: e, m, r, u); flags (1 requeued copy, 2 its ordering key is respected); fence; attempts; a
+-- number (l: max_deliveries, w and s: due, dead: moved at); retention as a dead letter (0: none); ordinal; lengths of
+-- consumer, note and error; then these texts.
 local STATE = '>c1BI8I6I8I8I8I2I2I2'
 local STATE_SIZE = 46
 
@@ -55,7 +55,7 @@ local function has_lost(at, ordinal)
   return ordinal < r.floor or (r.max_len > 0 and ordinal + r.max_len <= r.ordinal) or is_too_old(now, at)
 end
 
--- Takes an open event out of all indexes; its key stays busy.
+-- Removes an open event from all indexes; its key stays busy.
 local function remove(e)
   if e.kind == 'l' then
     g.leased = g.leased - 1
@@ -114,7 +114,7 @@ local function set_aside(e, due)
   store_idle(e)
 end
 
--- Puts a requeued copy where it belongs: waiting, or behind its key.
+-- Stores a requeued copy: as waiting, or set aside behind its busy key.
 local function admit_copy(e, due)
   if e.key and redis.call('HEXISTS', BUSY, e.key) == 1 then
     return set_aside(e, due)
@@ -125,7 +125,7 @@ local function admit_copy(e, due)
   wait(e, due)
 end
 
--- An event that was open is done or dead: the next one of its key may go, unless another one holds the key.
+-- Called when an open event is done or dead: frees its key for the next event, unless another event holds the key.
 local function free_key(e)
   if not e.key or e.is_behind then
     return
@@ -140,7 +140,7 @@ local function free_key(e)
   g.aside = g.aside - 1
   local other = load(member:sub(-8))
   if other.number > now then
-    -- A requeued copy with a delay. It is in no other index: it is only taken out of the counts.
+    -- A requeued copy with a delay. It is in no other index, so only the count has to be corrected.
     if other.is_copy then
       g.copies = g.copies - 1
     end
@@ -162,7 +162,8 @@ local function remove_letter(id)
   end
 end
 
--- Moves an event, already out of all indexes, to the dead letters. It replaces an earlier death of the same event.
+-- Moves an event, already removed from all indexes, to the dead letters. It replaces an earlier dead letter of the same
+-- event.
 local function bury(e, kind, moved_at)
   free_key(e)
   remove_letter(e.id)
@@ -176,8 +177,8 @@ local function bury(e, kind, moved_at)
   g.dead = g.dead + 1
 end
 
--- An event comes back at `instant`: the first rule that applies. Answers when it is due again, nil if it is dead. At an
--- earlier instant than now only its age is known; what has ended since then does so while it waits.
+-- Applies the first rule that fits an event returned at `instant`. Returns when it is due again, nil if it is dead. For
+-- an instant before now, only loss by age can be judged; other losses are carried out while the event waits.
 local function returned(e, instant, delay, max_deliveries)
   if max_deliveries > 0 and e.attempts >= max_deliveries then
     return bury(e, 'm', instant)
@@ -202,7 +203,7 @@ local function lapse()
       remove(e)
       returned(e, tonumber(lapsed[i + 1]), 0, e.number)
     else
-      -- It leases nothing. To stop here would stop the group for ever.
+      -- The member belongs to no lease. Stopping here would block the group for ever, so remove it.
       redis.call('ZREM', LEASED, lapsed[i])
       g.leased = g.leased - 1
     end
@@ -210,7 +211,7 @@ local function lapse()
   return #lapsed == 2 * STEP
 end
 
--- What waits or is set aside ends when it is no longer retained.
+-- Ends waiting and set-aside events that are no longer retained.
 local function expire()
   local first = redis.call('ZRANGE', IDLE, 0, STEP - 1)
   for i = 1, #first do
@@ -244,7 +245,7 @@ local function end_retentions()
   return #ended == 2 * STEP
 end
 
--- The exact next deadline, once the lower bound was reached.
+-- Computes the exact next deadline, once its lower bound has been reached.
 local function look_ahead()
   g.next = 0
   for _, index in ipairs({ LEASED, WAITING, KEPT }) do
@@ -256,7 +257,7 @@ local function look_ahead()
   end
 end
 
--- What is overdue, at most STEP of each cause. Answers whether there may be more.
+-- Carries out what is overdue, at most STEP of each cause. Returns whether there may be more.
 local function carry_out()
   local lapsing = is_overdue() and lapse()
   local expiring = g.waiting + g.ready + g.freed + g.aside > 0 and expire()

@@ -4,7 +4,7 @@ local function fits(take, size)
   return #take.out == 0 or take.bytes == 0 or take.bytes + size <= MAX_BYTES
 end
 
--- Notes a hand-over; what is noted is stored together.
+-- Records a delivery in the take; all of them are stored together at the end.
 local function hand_over(take, e)
   r.fence = following(r.fence)
   e.kind, e.fence, e.attempts, e.number, e.retention, e.consumer =
@@ -20,7 +20,7 @@ local function hand_over(take, e)
   end
 end
 
--- An event of the log as one that is open.
+-- An event of the log in the form of an open event.
 local function opened(take, element, ordinal, keyed)
   local e = { kind = 's', flags = keyed and 2 or 0, fence = 0, attempts = 0, number = 0, retention = take.retention,
     ordinal = ordinal, consumer = '', note = '', failure = '', element = element, id = element:sub(1, 8) }
@@ -31,7 +31,7 @@ local function opened(take, element, ordinal, keyed)
   return e
 end
 
--- The lowest position among open events that may be handed out, and its id.
+-- The lowest position among the open events that may be handed out, and its id.
 local function first_open(limited)
   local at, id
   for _, index in ipairs({ READY, FREED }) do
@@ -45,10 +45,10 @@ local function first_open(limited)
   return at, id
 end
 
--- Hands out one open event; false if it may not be.
+-- Hands out one open event; returns false if it may not be.
 local function take_open(take, id)
   local e = load(id)
-  -- Only while more is overdue than one step carries out: never handed out.
+  -- Only while more is overdue than one step carries out. Such an event is never handed out.
   if (not e.is_copy and has_lost(e.at, e.ordinal)) or not fits(take, size_of(e.element)) then
     return false
   end
@@ -57,8 +57,8 @@ local function take_open(take, id)
   return true
 end
 
--- Goes on to the next event of the log: hands it out, sets it aside, or skips what is open as a requeued copy. False
--- if it may not be handed out.
+-- Advances to the next event of the log: hands it out, sets it aside, or skips it if it is open as a requeued copy.
+-- Returns false if it may not be handed out.
 local function read_on(take, ordinal, element)
   local id = element:sub(1, 8)
   local at = unpack8(id)
@@ -86,9 +86,9 @@ local function read_on(take, ordinal, element)
   return true
 end
 
--- The group of a take, made if it does not exist. False if it needs no storage yet; nil if it is one too many.
+-- Creates the group of a take. Returns false if it needs no storage yet, nil if there are too many groups.
 local function find_group(take)
-  -- The group went with the log that this reader knew: it goes on with the one that came after.
+  -- The group was lost together with the log that this reader knew: continue with the log that replaced it.
   local lost = take.life and take.life ~= r.life
   if r.life == 0 and (lost or take.begin:sub(1, 1) == 'e') then
     return false

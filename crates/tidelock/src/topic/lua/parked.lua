@@ -1,6 +1,7 @@
 -- part: processes that wait. One field of a hash for each group (`g` and its name), one (`f`) for those who follow: a
--- list of flags (1 keeps the group's next deadline, 2 took no more because too much was in flight, 4 because the group is
--- paused or has set aside as much as it may), when it is forgotten (8 bytes), length (2 bytes) and name of its channel. The functions for them are made when the first of them is
+-- list of flags (1 keeps the group's next deadline, 2 took no more because too much was in flight, 4 because the group
+-- is paused or has set aside the maximum), the instant at which the entry is forgotten (8 bytes), length (2 bytes) and
+-- name of the process's channel. The functions are created on first use: in most steps nobody is parked.
 -- asked for: in most steps nobody waits.
 local KEEPS, LIMITED, SHUT = 1, 2, 4
 local REMEMBERED = 10000
@@ -11,7 +12,7 @@ local function parking()
     return parking_made
   end
 
-  -- Publishes to a parked process; false if nobody listens there.
+  -- Publishes to a parked process; returns false if nobody listens on its channel.
   local TAG = RECORD:match('{(.*)}')
   local function ring(process, detail)
     return redis.call('PUBLISH', process, TAG .. '\n' .. detail) > 0
@@ -44,7 +45,7 @@ local function parking()
     end
   end
 
-  -- Adds a process to a list, in place of what it said before.
+  -- Adds a process to a list, replacing its previous entry.
   local function add(parked, process, flags)
     local rest = {}
     for i = 1, #parked do
@@ -56,9 +57,9 @@ local function parking()
     return rest
   end
 
-  -- Wakes up to `count` processes of a list: those that have waited longest, and the keeper of the deadline last.
-  -- `fits(flags)`: who may be woken. Those that do not listen are dropped. Answers who is left, and how many are still to be
-  -- woken.
+  -- Wakes up to `count` processes of a list: those that have waited longest first, the keeper of the deadline last.
+  -- `fits(flags)` tells who may be woken. Processes that do not listen are dropped. Returns who is left, and how many
+  -- wake-ups are still missing.
   local function wake(parked, detail, count, fits)
     for _, keepers in ipairs({ false, true }) do
       local rest = {}

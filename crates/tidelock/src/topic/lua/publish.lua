@@ -19,8 +19,9 @@ if before then
   return before
 end
 
--- Forgets dedup records whose window is over or whose event is gone: all at once when the last window is, else those
--- among `count` of them. They are kept a second longer, so that a clock that steps back a little reopens no window.
+-- Forgets dedup records whose window is over or whose event is gone: all at once if the last window is over, else those
+-- found in a sample of `count`. Records are kept one second longer, so that a clock that steps back slightly does not
+-- reopen a window.
 local function forget(count)
   if r.dedup_ends + 1000 <= now then
     return forget_all()
@@ -107,7 +108,7 @@ local function plain_run(at, count)
   return at + count, first
 end
 
--- Events with dedup keys. Made when there are some: functions cost more than a plain publish.
+-- Events with dedup keys. Created on first use: creating the functions costs more than a plain publish.
 local function make_dedup()
   -- Whether the event of a dedup record can still be read.
   local function is_readable(ordinal)
@@ -164,12 +165,12 @@ end
 flush()
 fix_floor()
 if r.dedup_ends > 0 then
-  -- Two for each that was made: those that do not count any more then stay as few as those that do.
+  -- Two samples for each new record: obsolete records then stay as few as those in force.
   forget(2 * remembered_keys + 3)
 end
--- Twice as many as were added, or the log would grow under large batches.
+-- Trims twice as many events as were appended; otherwise large batches would make the log grow.
 trim(math.max(STEP, 2 * appended))
--- One process per event for each group that may have one, and each process that follows.
+-- Wakes one process per event for each group that can take one, and every process that follows.
 if appended > 0 then
   local waiting = redis.call('HGETALL', PARKED)
   for i = 1, #waiting, 2 do

@@ -1,8 +1,8 @@
 -- part: how the log is read on. A mirror of topic/model/log.rs.
 
--- Where reading goes on behind a place: the ordinal of the next retained event; whether there is a gap before it; and
--- how many were missed, -1 for unknown. Nothing: there is no event yet, and so no gap. `sure`: the place is that of an
--- event of this log.
+-- Where reading continues after a position: the ordinal of the next retained event; whether there is a gap before it;
+-- and how many events were missed, -1 if unknown. Nothing: there is no such event yet, and so no gap. `sure`: the
+-- position is known to be that of an event of this log.
 local function after(life, at, ordinal, sure)
   local first = first_retained()
   if first > r.ordinal then
@@ -27,10 +27,10 @@ local function after(life, at, ordinal, sure)
   return start, missed ~= 0, missed
 end
 
--- No gap, as long as one (see begin.lua).
+-- The value for no gap, as long as a gap (see begin.lua).
 local NO_GAP = string.rep('\0', 57)
 
--- How many elements may be fetched at once for an answer of so many bytes.
+-- How many elements may be fetched at once for a reply of at most `bytes`.
 local function at_once(wanted, bytes)
   return math.max(1, math.min(wanted, 200, math.floor(bytes / math.max(r.widest, 1))))
 end

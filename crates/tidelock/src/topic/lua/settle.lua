@@ -1,6 +1,6 @@
 -- part: ending the deliveries of a group. A mirror of topic/model/settle.rs.
 
--- ARGV[at]: receipts, 16 bytes each: position and fence. Answers y or s for each.
+-- ARGV[at]: receipts, 16 bytes each: position and fence. Returns y or s for each.
 local function op_ack(at)
   local ids, fences = split(ARGV[at])
   if not settling and g.copies == 0 and redis.call('EXISTS', BUSY) == 0 and end_at_once(LEASED, OPEN, ids, fences) then

@@ -1,15 +1,15 @@
 -- part: settling deliveries one by one, and what a repeated trip is answered. A mirror of topic/model/settle.rs.
 
--- Whether a stored value is in flight under this fence, now.
+-- Whether a stored event is in flight under this fence, now.
 local function is_held(value, id, fence)
   if not value or value:byte(1) ~= 108 or value:sub(3, 10) ~= fence then
     return false
   end
-  -- Lapsed leases were carried out before this, unless there were more than one step takes.
+  -- Lapsed leases have already been carried out, unless there were more than one step handles.
   return not settling or tonumber(redis.call('ZSCORE', LEASED, id .. fence)) > now
 end
 
--- Acknowledgements that are judged by what is stored. Answers y or s for each.
+-- Acknowledges by checking each stored event. Returns y or s for each.
 local function ack(ids, fences)
   local values, results, gone, leases, keyed, seen = load_values(OPEN, ids), {}, {}, {}, {}, {}
   for i = 1, #ids do
@@ -39,7 +39,7 @@ local function ack(ids, fences)
   return table.concat(results)
 end
 
--- ARGV[at]: lease in ms, receipts. Answers y or s for each.
+-- ARGV[at]: lease in ms, receipts. Returns y or s for each.
 local function op_touch(at)
   local lease_end = now + tonumber(ARGV[at])
   local ids, fences = split(ARGV[at + 1])
@@ -61,7 +61,7 @@ local function op_touch(at)
 end
 
 -- ARGV[at]: receipt, action (n nack, g give back, or the reason of a dead letter), delay in ms, flags, note, error.
--- Flags: 1 if a note, 2 if an error is given. Answers y, s, x (dead), or q with the due time.
+-- Flags: 1 if a note, 2 if an error is given. Returns y, s, x (dead), or q with the due time.
 local function op_return(at)
   local id, fence = ARGV[at]:sub(1, 8), ARGV[at]:sub(9, 16)
   local action, delay, flags = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
@@ -91,7 +91,7 @@ local function op_return(at)
   return at + 6, 'y' .. pack8(0)
 end
 
--- A settle of a group that does not exist. Answers s for each.
+-- A settle for a group that does not exist. Returns s for each.
 local function op_stale(name, at)
   if name == 'back' then
     return at + 6, 's' .. pack8(0)
@@ -100,8 +100,9 @@ local function op_stale(name, at)
   return name == 'ack' and at + 1 or at + 2, string.rep('s', #receipts / 16)
 end
 
--- Of a take, what it told of the group is remembered whole, of events their ids and fences: they are still stored.
--- What was taken and is not held any more is left out: its settle would be stale.
+-- Rebuilds the reply of a repeated take. What the take reported about the group is remembered as it was; of events,
+-- only ids and fences are: the events are still stored. Events that are no longer held are left out, as their settles
+-- would be stale.
 local HEAD_SIZE = 8 + 8 + 1 + 24 + 57
 local function taken_again(receipts)
   if receipts == 'tfull' then
@@ -109,7 +110,7 @@ local function taken_again(receipts)
   end
   local ids, fences = split(receipts:sub(HEAD_SIZE + 2))
   local values, out = load_values(OPEN, ids), { receipts:sub(2, HEAD_SIZE + 1) }
-  -- Nothing overdue was carried out before this: leases are judged by their end.
+  -- Nothing overdue was carried out before this, so leases are judged by their end.
   settling = true
   for i = 1, #ids do
     if is_held(values[i], ids[i], fences[i]) then

@@ -4,11 +4,12 @@ local RECORD, LOG, DEDUP, GROUPS, PARKED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], K
 local HOUR, DAY, SLACK = 3600000, 86400000, 600000
 local MAX_BYTES = 16 * 1024 * 1024
 local STEP = 200
--- Record. Numbers all; an absent field is 0. `life`, `at`, `ordinal`: place of the newest event ever appended. `first`:
--- ordinal of the first stored event. `floor`: of the first retained one as of the last step that wrote. `head_at`:
--- position of that event, 0 if unknown. `retention`: ms, -1 for none. `max_len`: 0 for none. `set`: 1 once there are
--- settings. `groups`: how many. `dedup_ends`: latest end of a window. `applied`: latest deadline that expiries were set
--- for, -1 for never; 0 before they were. `widest`: size of the largest element since the log was empty.
+-- Record: all fields are numbers; an absent field is 0. `life`, `at`, `ordinal`: position of the newest event ever
+-- appended. `first`: ordinal of the first stored event. `floor`: ordinal of the first retained event as of the last
+-- step that wrote. `head_at`: position of that event, 0 if unknown. `retention`: ms, -1 for none. `max_len`: 0 for
+-- none. `set`: 1 once there are settings. `groups`: number of groups. `dedup_ends`: latest end of a dedup window.
+-- `applied`: latest deadline that expiries were set for, -1: keys do not expire, 0: none set yet. `widest`: size of the
+-- largest element since the log was empty.
 local FIELDS = { 'life', 'at', 'ordinal', 'fence', 'first', 'floor', 'head_at', 'retention', 'max_len', 'set', 'groups',
   'dedup_ends', 'applied', 'widest' }
 local stored = redis.call('HMGET', RECORD, unpack(FIELDS))
@@ -21,12 +22,12 @@ for i = 1, #FIELDS do
   r[FIELDS[i]], known[i] = number, number
   is_stored = is_stored or stored[i]
 end
--- A server that was told to evict keys may have thrown the list away: then the retention of all in it is over.
+-- A server with an eviction policy may have evicted the list. Then nothing in it counts as retained any more.
 if r.first <= r.ordinal and redis.call('EXISTS', LOG) == 0 then
   r.first, r.floor, r.head_at = r.ordinal + 1, r.ordinal + 1, 0
 end
 
--- Keys of the topic that this step may have created.
+-- Keys of the topic that this step may have created, and whose expiry has to be set.
 local fresh = {}
 
 local function pack8(number)
@@ -37,7 +38,7 @@ local function unpack8(bytes, from)
   return (struct.unpack('>I8', bytes, from or 1))
 end
 
--- A series that never repeats, whatever was forgotten in between.
+-- The next number of a series that never repeats, even if the previous number was lost.
 local function following(last)
   return math.max(last + 1, now_us)
 end
@@ -46,11 +47,11 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- Writes the fields that changed, and sets the lifetimes of the topic's keys: log and dedup records end with what is
--- in them, all else a day after the last use, or never while there is a group.
+-- Writes the changed fields and sets the expiries of the topic's keys. Log and dedup records end with their content;
+-- the rest ends a day after the last use, or never while there is a group.
 local function finish()
   if not is_stored and r.life == 0 and r.groups == 0 then
-    -- Never written to, and nothing is to be kept of that.
+    -- The topic was never written to, and this step leaves nothing to store.
     return
   end
   local ends = -1
@@ -59,7 +60,7 @@ local function finish()
     ends = math.max(now + DAY, last, r.dedup_ends)
   end
   local renew = r.applied == 0 or (ends == -1) ~= (r.applied == -1) or ends > r.applied + SLACK
-  -- The first group makes the record permanent, the last one ends that.
+  -- The first group makes the record permanent; removing the last one ends that.
   local kept = (r.groups > 0) ~= (known[11] > 0)
   if renew then
     r.applied = ends

@@ -1,8 +1,8 @@
 -- part: hand-over to the readers of a group. A mirror of topic/model/take.rs.
 
--- A take: ARGV[at] holds max, lease in ms, max_deliveries (0: none), max_in_flight, retention of dead letters (0: none),
--- 8 bytes each, then flags (1 ordered, 2 park, 4 the reader has seen the group) and where it saw it (24 bytes);
--- ARGV[at + 1]: the beginning of a new group; [at + 2]: consumer; [at + 3]: process.
+-- A take. ARGV[at] holds max, lease in ms, max_deliveries (0: none), max_in_flight, retention of dead letters (0:
+-- none), 8 bytes each; then flags (1 ordered, 2 park, 4 the reader has seen the group) and the position at which it saw
+-- the group (24 bytes). ARGV[at + 1]: the start of a new group; [at + 2]: consumer; [at + 3]: process.
 local function read_take(at)
   local take = {}
   take.max, take.lease, take.max_deliveries, take.max_in_flight, take.retention, take.flags =
@@ -13,13 +13,13 @@ local function read_take(at)
   end
   take.begin, take.consumer, take.process = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   take.lease_end = now + take.lease
-  -- Hand-overs of this take: what is stored, what is answered, id and fence of each, and which are requeued copies.
+  -- The deliveries of this take: stored values, replies, id and fence of each, and which of them are requeued copies.
   take.values, take.out, take.receipts, take.copies = {}, {}, {}, {}
   take.bytes, take.aside, take.gap = 0, 0, NO_GAP
   return take
 end
 
--- How many more may be handed out: a gap counts.
+-- How many more items may be handed out; a gap counts as one.
 local function room(take)
   return take.max - #take.out - (take.gap == NO_GAP and 0 or 1)
 end
@@ -44,7 +44,7 @@ local function is_limited(take)
   return g.leased + g.waiting + g.ready >= take.max_in_flight
 end
 
--- Elements of the log from an ordinal on, fetched some at a time.
+-- Elements of the log from an ordinal on, fetched in chunks.
 local fetched, fetched_from = {}, 0
 local function unread(ordinal, wanted)
   local index = ordinal - fetched_from + 1
@@ -56,8 +56,8 @@ local function unread(ordinal, wanted)
   return fetched[index]
 end
 
--- Where the group reads on: ordinal and element of the next event. The gap before it, if there is one, is told and the
--- group goes to its end, once nothing with a lower position is to be handed out first.
+-- Where the group reads on: ordinal and element of the next event. If there is a gap before it, and no open event with
+-- a lower position has to be handed out first, the gap is reported and the group moves past it.
 local function next_unread(take, lowest)
   if g.aside + g.freed >= MAX_ASIDE then
     return nil
@@ -79,8 +79,8 @@ local function next_unread(take, lowest)
   return start, element
 end
 
--- Hands out from the log what has no key that counts, as far as it was fetched: no index is looked at, and a stored
--- event differs from the next one in three numbers. Such events fit: no more are fetched at once than an answer holds.
+-- Fast path: hands out fetched events that have no ordering key to respect. No index has to be read, and the stored
+-- events differ only in three numbers. They fit the reply: never more are fetched at once than a reply holds.
 local function take_run(take, ordinal)
   local most = math.min(room(take), take.max_in_flight - g.leased - g.waiting - g.ready)
   local before = struct.pack('>I6I8I8', 1, take.max_deliveries, take.retention)
@@ -112,7 +112,7 @@ local function take_run(take, ordinal)
   return element ~= nil
 end
 
--- Hands out in order until nothing more may be; true if it stopped for the step's bound.
+-- Hands out events in order until nothing more may be; returns true if it stopped at the bound of the step.
 local function fill(take)
   take.busy = {}
   while room(take) > 0 do
@@ -146,7 +146,7 @@ local function fill(take)
   return false
 end
 
--- The next instant at which something of the group may be handed out by time alone; 0 for none.
+-- The next instant at which something in the group becomes deliverable by time alone; 0 for none.
 local function first_delivery()
   local first = 0
   for _, index in ipairs({ LEASED, WAITING }) do
@@ -158,8 +158,8 @@ local function first_delivery()
   return g.paused > 0 and (first == 0 or g.paused < first) and g.paused or first
 end
 
--- Notes that the process waits; answers the deadline that it is to keep, 0 if another one does. It may wait for several
--- readers: it took no more because too much was in flight only if that holds for all of them.
+-- Parks the process. Returns the deadline that it has to keep, 0 if another process keeps it. A process may wait for
+-- several readers: it counts as limited by max_in_flight only if that holds for all of them.
 local function park(take, limited)
   local parked = parking().read(redis.call('HGET', PARKED, 'g' .. NAME) or '')
   local kept, all_limited = false, limited
@@ -185,7 +185,7 @@ local function park(take, limited)
   return g.told
 end
 
--- Notes that the process waits no more. If nobody keeps the next deadline then, this step has to find somebody.
+-- Removes a process that no longer waits. If nobody keeps the next deadline then, this step has to find a keeper.
 local function leave(process)
   local field = 'g' .. NAME
   local list = redis.call('HGET', PARKED, field)
@@ -207,8 +207,8 @@ local function leave(process)
   end
 end
 
--- Answers: time in ms after which to take again (0: not told), the life, 1 if the group has a place, the place, the gap;
--- then what was handed out. `full` alone if the group is one too many.
+-- Returns the time in ms after which to take again (0: none given), the life, 1 if the group has a position, the
+-- position, the gap; then the deliveries. Only `full` if there are too many groups.
 local function op_take(at)
   local take = read_take(at)
   if take.max == 0 then
@@ -229,7 +229,7 @@ local function op_take(at)
   if take.parks and room(take) > 0 and not settling then
     told = park(take, g and is_limited(take))
   end
-  -- As the time from now: clocks of callers may be off.
+  -- Given as a duration: the callers' clocks may be off.
   local head = pack8(told > 0 and math.max(told - now, 1) or 0) .. pack8(r.life)
   if g then
     head = head .. '\1' .. place(g.life, g.at, g.ordinal)
@@ -239,7 +239,7 @@ local function op_take(at)
     head = head .. '\0' .. place(0, 0, 0)
   end
   table.insert(take.out, 1, head .. take.gap)
-  -- What is remembered of it; the reply holds only what is numbered.
+  -- What is remembered of the take. It is a named field, so the reply does not contain it.
   take.out.receipts = table.concat(take.receipts)
   return at + 4, take.out
 end

@@ -1,4 +1,4 @@
-//! What is overdue, by cause: bounded, and in a fixed order.
+//! Carrying out what is overdue: a bounded number per cause, in a fixed order.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::{Log, Model, Now, STEP};
 use crate::topic::store::DeadReason;
 
 impl Model {
-    /// Carries out what is overdue in the log and, where one is named, in a group: at most [`STEP`] of each cause.
+    /// Carries out what is overdue in the log and, if one is named, in a group: at most [`STEP`] of each cause.
     pub(crate) fn advance(&mut self, now: Now, group: Option<&str>) {
         self.touched = now.ms;
         self.log.advance(now);
@@ -18,7 +18,7 @@ impl Model {
         }
     }
 
-    /// Forgets dedup keys whose window is over or whose event was freed.
+    /// Forgets dedup keys whose window is over or whose event was trimmed.
     fn forget_keys(&mut self, now: Now) {
         for (key, ordinal) in self.log.take_trimmed_keys() {
             let newest = self.log.newest();
@@ -29,7 +29,7 @@ impl Model {
             }
         }
         for _ in 0..STEP {
-            // Kept a second longer, so that a clock that steps back a little reopens no window.
+            // Kept one second longer, so that a clock that steps back slightly does not reopen a window.
             let Some((until, key)) = self.dedup_ends.first().filter(|(until, _)| until + 1_000 <= now.ms) else {
                 return;
             };
@@ -39,19 +39,19 @@ impl Model {
         }
     }
 
-    /// The next instant at which something of the log is overdue.
+    /// The next instant at which something in the log is due.
     pub(crate) fn next_log_deadline(&self) -> Option<u64> {
         let overfull = self.log.is_overfull().then_some(0);
         let dedup = self.dedup_ends.first().map(|(until, _)| until + 1_000);
         [overfull, self.log.next_deadline(), dedup].into_iter().flatten().min()
     }
 
-    /// The next instant at which something of a group is overdue.
+    /// The next instant at which something in a group is due.
     pub(crate) fn next_group_deadline(&self, group: &str) -> Option<u64> {
         self.groups.get(group)?.next_deadline(&self.log)
     }
 
-    /// The next instant at which anything is overdue.
+    /// The next instant at which anything is due.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let groups = self.groups.values().filter_map(|group| group.next_deadline(&self.log));
         groups.chain(self.next_log_deadline()).min()
@@ -65,7 +65,7 @@ impl Model {
 }
 
 impl Group {
-    /// Answers whether more is overdue.
+    /// Returns whether more is overdue.
     fn advance(&mut self, now: Now, log: &Log) -> bool {
         if self.pause.as_ref().is_some_and(|pause| pause.until.is_some_and(|until| until <= now.ms)) {
             self.pause = None;
@@ -87,7 +87,7 @@ impl Group {
         self.leased.first().is_some_and(|(end, _)| *end <= now.ms)
     }
 
-    /// What waits or is set aside ends when it is no longer retained.
+    /// Ends waiting and set-aside events that are no longer retained.
     fn expire(&mut self, now: Now, log: &Log) -> bool {
         for _ in 0..STEP {
             let Some(at) = self.first_lost(now, log) else { return false };

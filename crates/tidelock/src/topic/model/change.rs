@@ -7,7 +7,7 @@ use super::{Model, Now};
 use crate::topic::store::{Begin, Change, Changes, DeadFilter, MAX_GROUPS};
 
 impl Change {
-    /// The group that it is about.
+    /// The group that the change affects.
     pub(crate) fn group(&self) -> Option<&Arc<str>> {
         match self {
             Self::CreateGroup { group, .. }
@@ -33,7 +33,6 @@ impl DeadFilter {
 }
 
 impl Model {
-    /// Makes a change.
     pub(crate) fn change(&mut self, now: Now, change: Change) -> Changes {
         match change {
             Change::CreateGroup { group, begin } => self.create(now, group, begin),
@@ -101,7 +100,7 @@ impl Model {
 }
 
 impl Group {
-    /// Ends everything open; requeued copies start again.
+    /// Drops all open events; requeued copies start again.
     fn seek(&mut self, now: Now) {
         let open = std::mem::take(&mut self.open);
         for index in [&mut self.ready, &mut self.freed, &mut self.idle] {
@@ -121,7 +120,7 @@ impl Group {
         }
     }
 
-    /// Hands a dead letter to the group again, unless its event is open.
+    /// Requeues a dead letter, unless its event is open.
     fn requeue(&mut self, now: Now, at: u64, delay: u64) -> bool {
         if self.open.contains_key(&at) {
             return false;

@@ -1,4 +1,4 @@
-//! One group: its position, what it has open, and its dead letters.
+//! One group: its position, its open events, its dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::hash::HashSet;
 /// A consumer group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// Behind the last event that was taken, set aside or missed.
+    /// After the last event that was taken, set aside or missed.
     pub(super) position: Position,
     pub(super) missed: u64,
     pub(super) pause: Option<Pause>,
@@ -19,17 +19,17 @@ pub(super) struct Group {
     pub(super) open: BTreeMap<u64, Box<Open>>,
     /// In flight, by lease end.
     pub(super) leased: BTreeSet<(u64, u64)>,
-    /// Waiting and not due yet, by due time.
+    /// Waiting, not due yet: by due time.
     pub(super) waiting: BTreeSet<(u64, u64)>,
-    /// Waiting and due, by position.
+    /// Waiting and due: by position.
     pub(super) ready: BTreeSet<u64>,
-    /// Set aside, and first of a key that is free, by position.
+    /// Set aside, but first in line for a key that is free: by position.
     pub(super) freed: BTreeSet<u64>,
-    /// Set aside behind an open event of their key.
+    /// Set aside behind an open event with the same key.
     pub(super) aside: BTreeSet<(Arc<str>, u64)>,
-    /// Waiting and set aside, without requeued copies: what ends with its retention.
+    /// Waiting or set aside, except requeued copies: the events that end with their retention.
     pub(super) idle: BTreeSet<u64>,
-    /// Keys of which an event is open that others wait for.
+    /// Keys of open events that later events have to wait for.
     pub(super) busy: HashSet<Arc<str>>,
     pub(super) dead: BTreeMap<u64, Box<Dead>>,
     /// Dead letters by (moved at, position), and by the end of their retention.
@@ -43,16 +43,16 @@ pub(super) struct Pause {
     pub(super) reason: Option<Arc<str>>,
 }
 
-/// An open event, with all that it was published with: it does not depend on the log any more.
+/// An open event, with everything that it was published with: it no longer depends on the log.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) at: u64,
     pub(super) ordinal: u64,
     pub(super) attempts: u64,
     pub(super) fence: u64,
-    /// Requeued from the dead letters: it does not end with its retention.
+    /// Requeued from the dead letters: not ended by retention.
     pub(super) is_copy: bool,
-    /// Whether its ordering key counts.
+    /// Whether its ordering key is respected.
     pub(super) keyed: bool,
     pub(super) dead_retention: Option<u64>,
     pub(super) note: Option<Arc<str>>,
@@ -71,7 +71,7 @@ pub(super) enum Kind {
     Waiting {
         due: u64,
     },
-    /// `due`: of a requeued copy with a delay.
+    /// `due` is that of a requeued copy with a delay.
     Aside {
         due: u64,
     },
@@ -87,14 +87,14 @@ pub(super) struct Dead {
 }
 
 impl Open {
-    /// The ordering key, where it counts.
+    /// The ordering key, if it is respected.
     pub(super) fn key(&self) -> Option<&Arc<str>> {
         self.content.ordering_key.as_ref().filter(|_| self.keyed)
     }
 }
 
 impl Group {
-    /// Whether it has had everything up to a place, and nothing is left of it but that.
+    /// Whether the group has handled everything up to `newest` and consists of nothing but its position.
     pub(super) fn is_idle_at(&self, newest: Position) -> bool {
         self.position == newest && self.open.is_empty() && self.dead.is_empty() && self.pause.is_none()
     }
@@ -120,7 +120,7 @@ impl Group {
         self.leased.len() as u64 + self.waiting_count()
     }
 
-    /// Whether a take might find something. `limited`: with so many in flight or waiting it took no more.
+    /// Whether a take might find something. `limited`: the number of events in flight or waiting that made a take stop.
     pub(super) fn can_give(&self, now: Now, log: &Log, limited: Option<u64>) -> bool {
         let more = || limited.is_none_or(|limit| self.taken_count() < limit);
         let unread = || !self.is_aside_full() && log.after(now, self.position).is_some();
@@ -133,7 +133,7 @@ impl Group {
         firsts.chain(self.pause.as_ref().and_then(|pause| pause.until)).min()
     }
 
-    /// Takes an open event out of all indexes; its key stays busy.
+    /// Removes an open event from all indexes; its key stays busy.
     pub(super) fn remove(&mut self, at: u64) -> Option<Box<Open>> {
         let open = self.open.remove(&at)?;
         match &open.kind {
@@ -184,7 +184,7 @@ impl Group {
         self.open.insert(open.at, open);
     }
 
-    /// Puts a requeued copy where it belongs: waiting, or behind its key.
+    /// Stores a requeued copy: as waiting, or set aside behind its busy key.
     pub(super) fn admit_copy(&mut self, now: Now, copy: Box<Open>, due: u64) {
         match copy.key() {
             Some(key) if self.busy.contains(key) => self.set_aside(copy, due),
@@ -196,7 +196,7 @@ impl Group {
         }
     }
 
-    /// An event that was open is done or dead: the next one of its key may go.
+    /// Called when an open event is done or dead: frees its key for the next event.
     pub(super) fn free_key(&mut self, now: Now, open: &Open) {
         let Some(key) = open.key().cloned() else { return };
         let next = self.aside.range((Arc::clone(&key), 0)..).next().filter(|(other, _)| *other == key).cloned();
@@ -218,13 +218,14 @@ impl Group {
         }
     }
 
-    /// Moves an event, already out of all indexes, to the dead letters. It replaces an earlier death of the same event.
+    /// Moves an event, already removed from all indexes, to the dead letters. It replaces an earlier dead letter of the
+    /// same event.
     pub(super) fn bury(&mut self, now: Now, open: Box<Open>, reason: DeadReason, moved_at: u64) {
         self.free_key(now, &open);
         self.lay_down(open, reason, moved_at);
     }
 
-    /// Whether it is set aside behind another one, which holds its key.
+    /// Whether the event is set aside behind another one that holds its key.
     pub(super) fn is_behind(&self, at: u64) -> bool {
         let is_aside = self.open.get(&at).is_some_and(|open| matches!(open.kind, Kind::Aside { .. }));
         is_aside && !self.freed.contains(&at)

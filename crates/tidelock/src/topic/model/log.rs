@@ -7,14 +7,14 @@ use super::super::store::{Begin, EventView, GapView, Position, STEP, Settings};
 use super::Now;
 use crate::handover::store::Content;
 
-/// Events in order, and where the log begins.
+/// The events in order, and where the retained part begins.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// Behind the newest event ever appended.
+    /// The position after the newest event ever appended.
     newest: Position,
-    /// Stored events: those up to the newest one, oldest first. Some of the first may be no longer retained.
+    /// The stored events up to the newest one, oldest first. The first ones may no longer be retained.
     stored: VecDeque<Stored>,
-    /// No event with a smaller ordinal is retained, whatever the settings become and the clock does.
+    /// No event with a smaller ordinal is retained, even if settings change or the clock steps back.
     floor: u64,
     settings: Option<Settings>,
     /// Dedup keys of events that were trimmed.
@@ -55,7 +55,7 @@ impl Log {
         self.get(ordinal).map(|stored| Position { life: self.newest.life, at: stored.at, ordinal })
     }
 
-    /// The ordinal of the first stored event, from `from` on, for which `test` does not hold; it holds for a prefix.
+    /// The ordinal of the first stored event, from `from` on, that fails `test`. `test` must hold for a prefix.
     fn first_not(&self, from: u64, test: impl Fn(&Stored) -> bool) -> u64 {
         let skipped = usize::try_from(from.saturating_sub(self.first_stored())).unwrap_or(usize::MAX);
         let (mut low, mut high) = (skipped.min(self.stored.len()), self.stored.len());
@@ -66,18 +66,18 @@ impl Log {
         self.first_stored() + low as u64
     }
 
-    /// The ordinal of the first retained event; one behind the newest if none is.
+    /// The ordinal of the first retained event; if none is retained, one past the newest.
     pub(super) fn first_retained(&self, now: Now) -> u64 {
         let settings = self.settings.unwrap_or(Settings { retention: None, max_len: None });
         let by_number = settings.max_len.map_or(0, |most| (self.newest.ordinal + 1).saturating_sub(most));
         let first = self.floor.max(self.first_stored()).max(by_number);
         let Some(retention) = settings.retention else { return first };
         let is_over = |stored: &Stored| stored.at / 1_000 + retention <= now.ms;
-        // The first one is retained more often than not.
+        // Usually the first one is still retained: check it before searching.
         if self.get(first).is_none_or(|stored| !is_over(stored)) { first } else { self.first_not(first, is_over) }
     }
 
-    /// Whether the event at a place can still be read.
+    /// Whether the event at a position can still be read.
     pub(super) fn retains(&self, now: Now, place: Position) -> bool {
         place.life == self.newest.life && place.ordinal >= self.first_retained(now)
     }
@@ -96,29 +96,29 @@ impl Log {
         self.settings?.retention.map(|retention| at / 1_000 + retention)
     }
 
-    /// Whether an event is no longer retained by its number, or was not in an earlier step.
+    /// Whether an event is no longer retained because of its ordinal, or because an earlier step found it so.
     fn is_past(&self, ordinal: u64) -> bool {
         let most = self.settings.and_then(|settings| settings.max_len);
         ordinal < self.floor || most.is_some_and(|most| ordinal + most <= self.newest.ordinal)
     }
 
-    /// The instant at which a retained event stops being so, as far as that is known; 0: it has.
+    /// The instant at which an open event stops being retained, if known; 0: it already has.
     pub(super) fn loses_at(&self, at: u64, ordinal: u64) -> Option<u64> {
         if self.is_past(ordinal) { Some(0) } else { self.too_old_at(at) }
     }
 
-    /// When an event that is not retained any more stopped being so, as far as that is known: by age exactly, else now.
+    /// When an event that is no longer retained stopped being so: exact if by age, else now.
     pub(super) fn lost_at(&self, now: Now, at: u64) -> u64 {
         self.too_old_at(at).map_or(now.ms, |by_age| by_age.min(now.ms))
     }
 
-    /// Fixes where the log begins as of now.
+    /// Fixes the beginning of the log as of now.
     pub(super) fn advance(&mut self, now: Now) {
         self.floor = self.first_retained(now);
         self.trim(STEP);
     }
 
-    /// Frees what is not retained, at most `most` events.
+    /// Frees events that are no longer retained, at most `most`.
     pub(super) fn trim(&mut self, most: usize) {
         let mut left = most;
         while left > 0 && !self.stored.is_empty() && self.first_stored() < self.floor {
@@ -130,25 +130,26 @@ impl Log {
         }
     }
 
-    /// Whether events are stored that are not retained.
+    /// Whether events are stored that are no longer retained.
     pub(super) fn is_overfull(&self) -> bool {
         !self.stored.is_empty() && self.first_stored() < self.floor
     }
 
-    /// Dedup keys of events that were freed since this was asked last, with their ordinals.
+    /// The dedup keys of the events trimmed since the last call, with their ordinals.
     pub(super) fn take_trimmed_keys(&mut self) -> Vec<(Arc<str>, u64)> {
         std::mem::take(&mut self.trimmed_keys)
     }
 
-    /// The instant at which the first retained event stops being so.
+    /// The instant at which the first retained event stops being retained.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         let retention = self.settings?.retention?;
         let first = self.get(self.floor.max(self.first_stored()))?;
         Some(first.at / 1_000 + retention)
     }
 
-    /// Puts settings in force; answers others that were. The beginning of the log is fixed by the old ones first, then by
-    /// the new ones, or a clock that steps back afterwards would bring back what they ended.
+    /// Applies settings; returns the previous ones if they differ. The beginning of the log is fixed first by the old
+    /// settings, then by the new ones; otherwise a clock that steps back later would bring back events that they had
+    /// ended.
     pub(super) fn settle_on(&mut self, now: Now, settings: Settings) -> Option<Settings> {
         let replaced = self.settings.filter(|old| *old != settings);
         if replaced.is_some() {
@@ -161,7 +162,7 @@ impl Log {
         replaced
     }
 
-    /// The place of the event that is appended next.
+    /// The position of the next event to be appended.
     pub(super) fn next_place(&self, now: Now) -> Position {
         let at = now.next_number(self.newest.at);
         let life = if self.newest.life == 0 { at } else { self.newest.life };
@@ -179,8 +180,8 @@ impl Log {
         self.newest
     }
 
-    /// Where reading goes on behind a place: the ordinal of the next retained event, and what was missed before it.
-    /// `None`: there is none yet, and so no gap.
+    /// Where reading continues after a position: the ordinal of the next retained event, and the gap before it. `None`:
+    /// there is no such event yet, and so no gap either.
     pub(super) fn after(&self, now: Now, from: Position) -> Option<(u64, Option<GapView>)> {
         let first = self.first_retained(now);
         let Position { life, ordinal: newest, .. } = self.newest;
@@ -203,7 +204,7 @@ impl Log {
         Some((start, gap))
     }
 
-    /// The place that a beginning stands for.
+    /// The position that a start stands for.
     pub(super) fn resolve(&self, now: Now, begin: Begin) -> Position {
         let first = self.first_retained(now);
         let before = |ordinal: u64| {
@@ -218,7 +219,7 @@ impl Log {
         }
     }
 
-    /// Retained events from an ordinal on, at most `max` and `bytes`, but at least one.
+    /// Retained events from an ordinal on: at most `max` events and `bytes`, but at least one event.
     pub(super) fn span(&self, from: u64, max: usize, bytes: usize) -> (Vec<EventView>, bool) {
         let mut events = Vec::new();
         let mut size = 0;
@@ -234,7 +235,7 @@ impl Log {
         (events, false)
     }
 
-    /// Retained events before an ordinal, newest first, at most `max` and `bytes`, but at least one.
+    /// Retained events before an ordinal, newest first: at most `max` events and `bytes`, but at least one event.
     pub(super) fn span_back(&self, now: Now, before: u64, max: usize, bytes: usize) -> (Vec<EventView>, bool) {
         let first = self.first_retained(now);
         let mut events = Vec::new();
@@ -252,12 +253,12 @@ impl Log {
         (events, false)
     }
 
-    /// The ordinal of the first retained event at or behind a position.
+    /// The ordinal of the first retained event at or after a position.
     pub(super) fn ordinal_from(&self, now: Now, at: u64) -> u64 {
         self.first_not(self.first_retained(now), |stored| stored.at < at)
     }
 
-    /// Ends the life of the log. Its numbers go on, so that none repeats. Answers whether there was one.
+    /// Ends the life of the log; returns whether there was one. `at` is kept, so that no position repeats.
     pub(super) fn end(&mut self) -> bool {
         let existed = self.newest.life > 0;
         *self = Self { newest: Position { life: 0, at: self.newest.at, ordinal: 0 }, ..Self::default() };

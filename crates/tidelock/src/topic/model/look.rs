@@ -1,4 +1,4 @@
-//! Looking: what the topic is at one instant. Nothing here changes anything.
+//! Queries: the state of a topic at one instant. Nothing here changes anything.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::topic::store::{
 };
 
 impl Model {
-    /// Answers a question. `after` is the place in a listing of dead letters to go on from: moved at, position.
+    /// Answers a query. `after` is where a listing of dead letters continues: moved at, position.
     pub(crate) fn look(&self, now: Now, look: &Look, after: Option<(u64, u64)>) -> View {
         match look {
             Look::Stats => View::Stats(self.stats(now)),
@@ -37,7 +37,7 @@ impl Model {
         }
     }
 
-    /// Reads the log behind a place.
+    /// Reads the log after a position.
     pub(crate) fn read(&self, now: Now, read: Read) -> Span {
         self.behind(now, read.after, read.max, READ_BYTES)
     }

@@ -1,4 +1,4 @@
-//! Settling: what a holder does with its event, under its fence.
+//! Settling: what a holder does with its event, checked by its fence.
 
 use super::group::{Group, Kind};
 use super::{Log, Model, Now};

@@ -1,4 +1,4 @@
-//! Hand-over to the readers of a group.
+//! Taking: delivery to the readers of a group.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::log::Stored;
 use super::{Log, Model, Now, STEP};
 use crate::topic::store::{Begin, Handed, MAX_BYTES, MAX_GROUPS, Position, Take, Taken};
 
-/// What comes next for a reader.
+/// The event to deliver next.
 enum Candidate {
     /// An open event that may be handed out.
     Open(u64),
@@ -16,8 +16,8 @@ enum Candidate {
 }
 
 impl Model {
-    /// Hands out what is first, and parks the process if that is less than it wanted. `None`: the group does not exist,
-    /// and one more would be too many.
+    /// Hands out the first events, and parks the process if there were fewer than it asked for. `None`: the group does
+    /// not exist, and the topic already has the maximum number of groups.
     pub(crate) fn take(&mut self, now: Now, name: &Arc<str>, take: &Take) -> Option<Taken> {
         let mut taken = Taken::default();
         if take.max == 0 {
@@ -26,7 +26,7 @@ impl Model {
         }
         if !self.groups.contains_key(name) {
             let newest = self.log.newest();
-            // The group went with the log that this reader knew: it goes on with the one that came after.
+            // The group was lost together with the log that this reader knew: continue with the log that replaced it.
             let lost = take.seen.filter(|seen| seen.life != newest.life);
             let needs_nothing = newest.life == 0 && (lost.is_some() || take.reader.begin == Begin::Earliest);
             if needs_nothing {
@@ -50,7 +50,7 @@ impl Model {
         if take.park && taken.len() < take.max && !self.settling {
             let count = group.taken_count();
             let limited = (count >= take.reader.max_in_flight).then_some(count);
-            // Others may wait for the group too: there is too much for all of them only if there is for each.
+            // Several processes may wait for the group. It is limited for all only if it is for each.
             let parked = self.parked.entry(Arc::clone(name)).or_insert(limited);
             *parked = parked.and(limited);
             taken.next = group.next_delivery();
@@ -70,7 +70,7 @@ struct Hand<'a> {
 }
 
 impl Group {
-    /// Hands out in order until nothing more may be; answers whether it stopped for the step's bound.
+    /// Hands out events in order until nothing more may be; returns whether it stopped at the bound of the step.
     fn fill(&mut self, hand: &mut Hand<'_>, taken: &mut Taken) -> bool {
         while taken.len() < hand.take.max {
             if hand.set_aside == STEP {
@@ -80,7 +80,7 @@ impl Group {
             match candidate {
                 Candidate::Open(at) => {
                     let Some(open) = self.open.get(&at) else { return false };
-                    // Only while more is overdue than one step carries out: never handed out.
+                    // Only while more is overdue than one step carries out. Such an event is never handed out.
                     let lost = !open.is_copy && hand.log.has_lost(hand.now, at, open.ordinal);
                     if lost || !hand.fits(open.content.size()) {
                         return false;
@@ -98,7 +98,7 @@ impl Group {
         false
     }
 
-    /// Among what may be handed out, the lowest position.
+    /// The lowest position of what may be handed out.
     fn candidate(&self, hand: &Hand<'_>) -> Option<Candidate> {
         let limited = self.taken_count() >= hand.take.reader.max_in_flight;
         let ready = self.ready.first();
@@ -107,14 +107,16 @@ impl Group {
         let unread = if limited || self.is_aside_full() { None } else { hand.log.after(hand.now, self.position) };
         let unread = unread.and_then(|(ordinal, _)| hand.log.place(ordinal));
         match (open, unread) {
-            // Where they are the same event, the log goes past it first, or it would come again once the copy is done.
+            // If both are the same event, read past it in the log first; otherwise it would come again once the copy is
+            // done.
             (Some(open), Some(unread)) if unread.at <= open => Some(Candidate::Unread(unread.ordinal)),
             (Some(open), _) => Some(Candidate::Open(open)),
             (None, unread) => unread.map(|unread| Candidate::Unread(unread.ordinal)),
         }
     }
 
-    /// Goes on to the next event of the log: hands it out, sets it aside, or skips what is open as a requeued copy.
+    /// Advances to the next event of the log: hands it out, sets it aside, or skips it if it is open as a requeued
+    /// copy.
     fn read_on(&mut self, hand: &mut Hand<'_>, taken: &mut Taken, ordinal: u64) -> bool {
         let (Some(place), Some(stored)) = (hand.log.place(ordinal), hand.log.get(ordinal)) else { return false };
         let gap = hand.log.after(hand.now, self.position).and_then(|(_, gap)| gap);
