@@ -1,4 +1,4 @@
-//! What the definitions of a registry and of an ephemeral store have in common.
+//! What the builders of registries and ephemeral stores have in common.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{MINUTE, whole_millis};
 
-/// Options with their defaults, not checked yet.
+/// Options with their defaults, before validation.
 pub(crate) struct Setup<T> {
     world: Arc<World>,
     pub(crate) object: Object,
@@ -46,7 +46,7 @@ impl<T> Setup<T> {
         }
     }
 
-    /// Says what the definition is about.
+    /// Adds the kind and id of the object to an error.
     pub(crate) fn context(&self, error: Error) -> Error {
         error.in_context(format_args!("{} {:?}", self.object.kind.word(), self.object.address.id))
     }
@@ -77,7 +77,7 @@ impl<T> Setup<T> {
     }
 }
 
-/// The options that both definitions have.
+/// The options that both builders have.
 macro_rules! shared_options {
     ($setup:ident) => {
         /// The maximum number of active records: 1..=1,000,000, default 10,000. A new key beyond it is refused

@@ -147,7 +147,7 @@ impl Remove {
     }
 }
 
-/// A record that is to be changed.
+/// The record that a request changes.
 struct Target {
     site: Arc<Site>,
     bounds: Bounds,

@@ -1,4 +1,4 @@
-//! Cursors and versions: numbers that users keep and send around as text.
+//! Cursors and versions: numbers that users store and pass on as text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,13 +26,13 @@ impl Cursor {
         Self { owner, position }
     }
 
-    /// The number of the place: it orders the places of one object.
+    /// The revision of the position: it orders the positions of one object.
     #[cfg(target_family = "wasm")]
     pub(crate) fn revision(&self) -> u64 {
         self.position.revision
     }
 
-    /// The position, if it is one of this object.
+    /// The position, if the cursor belongs to this object.
     pub(crate) fn within(&self, owner: Owner, object: &Object) -> Result<Position> {
         if self.owner == owner {
             return Ok(self.position);

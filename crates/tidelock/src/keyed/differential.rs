@@ -1,4 +1,4 @@
-//! The model against real servers: the same random requests at the same pinned time give the same outcomes.
+//! Compares the model with real servers: the same random requests at the same pinned time must have the same outcomes.
 //!
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
@@ -13,7 +13,7 @@ use crate::differential::on_every_server;
 use crate::name::Address;
 use crate::time::{ManualClock, Now, Timestamp};
 
-/// Steps over all servers together.
+/// Total steps over all servers.
 const STEPS: usize = 100_000;
 /// Steps on one object.
 const ROUND: usize = 500;
@@ -56,7 +56,7 @@ impl Run {
         self.random.choice(&self.versions[recent..]).copied().unwrap_or(1)
     }
 
-    /// The version that the key has, or mostly so; or one that no record has.
+    /// Usually the version that the key has; sometimes one that no record has.
     fn expected(&mut self, key: &Arc<str>) -> u64 {
         if self.random.u8(0..10) == 0 {
             return 0;
@@ -111,7 +111,7 @@ impl Run {
         Change { key, action, bounds: self.bounds }
     }
 
-    /// One change, or several that travel together.
+    /// One change, or several that share a trip.
     async fn changes(&mut self) {
         let count = if self.random.u8(0..4) == 0 { self.random.usize(2..8) } else { 1 };
         if self.random.u8(0..50) == 0 {
@@ -140,7 +140,7 @@ impl Run {
         }
     }
 
-    /// Follows a listing to its end.
+    /// Reads all pages of a listing.
     async fn list(&mut self) {
         let mut list = List {
             prefix: (*self.random.choice(PREFIXES).expect("there are prefixes")).into(),
@@ -227,7 +227,7 @@ impl Run {
     }
 }
 
-/// Mostly fewer than there are keys.
+/// Usually fewer than there are keys.
 fn max_entries(random: &mut fastrand::Rng) -> u64 {
     if random.bool() { random.u64(1..5) } else { random.u64(1..16) }
 }

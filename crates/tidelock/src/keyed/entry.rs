@@ -66,7 +66,7 @@ pub struct RawEntry {
 }
 
 /// An item of a listing.
-// Exhaustive: it decodes or it does not; every caller takes it apart.
+// Exhaustive: a record decodes or it does not, and every caller matches both.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Listed<T> {
@@ -165,7 +165,7 @@ impl<T: Value> Listed<T> {
     }
 }
 
-/// Says which record does not decode.
+/// Adds the record to a decoding error.
 fn about(key: &Arc<str>, version: u64, error: Error) -> Error {
     error.in_context(format_args!("the record {key:?}, version {version}"))
 }

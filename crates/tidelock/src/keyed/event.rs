@@ -26,7 +26,7 @@ pub struct Event<T> {
 }
 
 /// The kind of a change.
-// Exhaustive: views are kept by it, and a kind that falls to a wildcard would be missing there.
+// Exhaustive: users maintain views with it, and a new kind that fell into a wildcard arm would corrupt them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind<T> {

@@ -32,14 +32,14 @@ mod line;
 
 const CALL: Call<'_> = Call { name: "follow", key: None };
 
-/// Whose changes are followed.
+/// Which keys are followed.
 #[derive(Clone, Debug, Default)]
 enum Filter {
     #[default]
     All,
     Key(Arc<str>),
     Prefix(Arc<str>),
-    /// Both were asked for.
+    /// Two filters were set: an error when the request is awaited.
     Both,
 }
 
@@ -54,14 +54,14 @@ impl Filter {
     }
 }
 
-/// From where the changes are followed.
+/// Where following starts.
 #[derive(Clone, Debug, Default)]
 enum From {
     #[default]
     Now,
     Start,
     After(Cursor),
-    /// Both were asked for.
+    /// Two positions were set: an error when the request is awaited.
     Both,
 }
 
@@ -166,12 +166,12 @@ impl<T: Value> Follow<T> {
 pub struct Follower<T> {
     handle: Handle<T>,
     inner: Arc<tokio::sync::Mutex<Inner<T>>>,
-    /// Where `inner` is, for looking while it is busy.
+    /// The position of `inner`, readable while `inner` is locked.
     place: Arc<Mutex<Position>>,
     until: Option<BoxFuture<'static, ()>>,
-    /// A poll of the stream that is under way. Dropped, it loses nothing.
+    /// A poll of the stream that is in progress. Dropping it loses nothing.
     busy: Option<BoxFuture<'static, Result<Event<T>>>>,
-    /// The last item of the stream was an error: the next look waits a little.
+    /// The last item of the stream was an error: wait briefly before the next read.
     failed: bool,
     ended: bool,
 }
@@ -195,7 +195,7 @@ impl<T: Value> Follower<T> {
         TryRecv { follower: self }
     }
 
-    /// Whether it was told to stop by now.
+    /// Whether the follower has been told to stop.
     fn is_stopped(&mut self) -> bool {
         if !self.ended && self.until.as_mut().is_some_and(|until| until.now_or_never().is_some()) {
             self.ended = true;
@@ -247,7 +247,7 @@ fn lock(place: &Mutex<Position>) -> MutexGuard<'_, Position> {
 }
 
 impl<T: Value> Inner<T> {
-    /// Waits for the next event that matches. Dropping the future loses nothing.
+    /// Waits for the next matching event. Dropping the future loses nothing.
     async fn next(&mut self) -> Result<Event<T>> {
         loop {
             let next = self.log.next().await.map_err(|error| self.handle.site.context(&CALL, error))?;
@@ -265,7 +265,7 @@ impl<T: Value> Inner<T> {
             if let Some(event) = self.take(next) {
                 return Ok(Some(event));
             }
-            // Traffic elsewhere does not make the wait longer.
+            // Events that do not match must not extend the wait.
             if over.is_terminated() || (passed.is_multiple_of(64) && over.as_mut().now_or_never().is_some()) {
                 return Ok(None);
             }
@@ -283,7 +283,7 @@ impl<T: Value> Inner<T> {
         }
     }
 
-    /// Moves on; gives the event if it is one that is wanted.
+    /// Advances the position; returns the event if it matches.
     fn take(&self, next: Next<ChangeLog>) -> Option<Event<T>> {
         *lock(&self.place) = *self.log.position();
         match next {
@@ -309,7 +309,7 @@ impl<T: Value> Inner<T> {
 fn overflow<T>(site: &Site, behind: Position, gap: Gap) -> Event<T> {
     observe::count(site, Counter::Overflows, 1);
     let kind = EventKind::Overflow { after: site.cursor(gap.after), first_available: site.cursor(gap.first_available) };
-    // A revision is at least its instant in microseconds.
+    // A revision is never less than its instant in microseconds.
     let at = Timestamp::from_millis(behind.revision / 1_000);
     Event { revision: behind.revision, cursor: site.cursor(behind), at, kind }
 }
@@ -359,7 +359,7 @@ impl<T> fmt::Debug for Follower<T> {
 #[must_use = "nothing is received until it is awaited"]
 pub struct Recv<'a, T> {
     follower: &'a mut Follower<T>,
-    /// `None`: for ever.
+    /// `None`: no limit.
     wait: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! What a registry and an ephemeral store are behind their doors.
+//! The common implementation of registry and ephemeral store handles.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::codec::{Border, Value};
 use crate::error::{Error, Result};
 use crate::time::whole_millis;
 
-/// The options of a handle, checked.
+/// The options of a handle, after validation.
 #[derive(Debug)]
 pub(crate) struct Options<T> {
     pub(crate) border: Border<T>,
     pub(crate) bounds: Bounds,
-    /// Of a record that says nothing of its own; ephemeral stores have one.
+    /// The default ttl of records; ephemeral stores have one.
     pub(crate) ttl: Option<u64>,
 }
 
-/// A door to one object of values of type `T`.
+/// A handle to one object of values of type `T`.
 pub(crate) struct Handle<T> {
     pub(crate) site: Arc<Site>,
     pub(crate) options: Arc<Options<T>>,
@@ -62,15 +62,15 @@ impl<T> Handle<T> {
         self.site.change(call, change).await
     }
 
-    /// Says what a user asked that is out of range.
+    /// An argument error with the context of the call.
     pub(crate) fn argument(&self, call: &Call<'_>, text: impl Into<String>) -> Error {
         self.site.context(call, Error::argument(text))
     }
 }
 
-/// A value on its way into a record: its bytes, and how it will be given back.
+/// The encoded bytes of a value for a record.
 ///
-/// It is encoded when the request is made; what is wrong with it is told when that is awaited.
+/// The value is encoded when the request is created; an error is reported when the request is awaited.
 pub(crate) type Encoded = Result<Vec<u8>>;
 
 impl<T: Value> Handle<T> {
@@ -78,18 +78,18 @@ impl<T: Value> Handle<T> {
         self.options.border.encode(value)
     }
 
-    /// The checked bytes, and the value that they stand for.
+    /// Checks the encoded bytes; returns them with the value that they decode to.
     pub(crate) fn checked(&self, call: &Call<'_>, encoded: Encoded) -> Result<(Vec<u8>, T)> {
         let checked = encoded.and_then(|bytes| {
             self.options.border.check_size(bytes.len())?;
-            // Before anything is sent: nothing is stored that this handle could not read back.
+            // Decode before anything is sent: nothing is stored that this handle could not read back.
             let value = self.options.border.decode(&bytes)?;
             Ok((bytes, value))
         });
         checked.map_err(|error| self.site.context(call, error))
     }
 
-    /// Stores a value whatever is there.
+    /// Stores a value unconditionally.
     pub(crate) async fn upsert(&self, call: &Call<'_>, key: &Arc<str>, value: Encoded, life: Life) -> Result<Entry<T>> {
         let (bytes, value) = self.checked(call, value)?;
         match self.change(call, key, Action::Upsert { value: bytes, life }).await? {
@@ -106,7 +106,7 @@ impl<T: Value> Handle<T> {
         record.map(|record| self.opened(call, record)).transpose()
     }
 
-    /// The entry of a record; one that does not decode is an error.
+    /// The entry of a record; a record that cannot be decoded is an error.
     pub(crate) fn opened(&self, call: &Call<'_>, record: RecordView) -> Result<Entry<T>> {
         self.listed(record).into_entry().map_err(|error| self.site.context(call, error))
     }
@@ -120,7 +120,7 @@ impl<T: Value> Handle<T> {
     }
 }
 
-/// Checks a ttl that a call names, and gives it in milliseconds.
+/// Checks a ttl argument and converts it to milliseconds.
 pub(crate) fn ttl_millis(ttl: std::time::Duration) -> Result<u64> {
     check::lasting(Error::argument, "ttl", ttl)?;
     Ok(whole_millis(ttl))

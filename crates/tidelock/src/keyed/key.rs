@@ -1,13 +1,13 @@
-//! Which keys and prefixes there are.
+//! Validation of keys and prefixes.
 
 use super::store::Kind;
 use crate::error::{Error, Result};
 use crate::name::{self, MAX_KEY};
 
-/// Segments of a registry's key.
+/// Maximum number of segments in a registry's key.
 const MAX_SEGMENTS: usize = 8;
 
-/// Refuses what is no key of such a store. `what` is the argument.
+/// Rejects invalid keys. `what` names the argument.
 pub(crate) fn check_key(kind: Kind, what: &str, key: &str) -> Result<()> {
     name::check(Error::argument, what, key, MAX_KEY)?;
     match kind {
@@ -31,7 +31,7 @@ fn check_path(what: &str, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what no key of such a store can begin with. An empty prefix means everything.
+/// Rejects a prefix that no valid key can begin with. An empty prefix matches everything.
 pub(crate) fn check_prefix(kind: Kind, prefix: &str) -> Result<()> {
     if prefix.is_empty() {
         return Ok(());

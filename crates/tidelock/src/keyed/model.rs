@@ -1,8 +1,8 @@
 //! The keyed store as a pure state machine: the in-process backend, and the specification of the Redis scripts.
 //!
-//! A change first expires its own record and a few others, then judges, then clears away tombstones. Whether a record
-//! is active, an expired one can be looked at, or an event can be read is a function of what is stored and of *now*:
-//! no call can tell whether anything has swept.
+//! A change first expires its own record and a few others, then is judged, then removes tombstones. Whether a record is
+//! active, an expired one can be inspected, or an event can be read depends only on what is stored and on *now*: no
+//! call can tell whether anything has been swept.
 
 mod log;
 mod look;
@@ -19,33 +19,33 @@ use super::store::{
 };
 use crate::time::Now;
 
-/// Overdue transitions of other records that each change carries out.
+/// How many overdue transitions of other records each change carries out.
 pub(crate) const ALONGSIDE: usize = 2;
-/// How long what is over by age is still stored: a clock that steps back a little finds it again.
+/// How long data that is over by age stays stored, so that a clock that steps back slightly finds it again.
 pub(crate) const GRACE: u64 = 1_000;
-/// How long the numbers of an object are kept when nothing else of it is left, so that none of them repeats.
+/// How long the counters of an object are kept after everything else is gone, so that none of them repeats.
 pub(crate) const NUMBERS_KEPT: u64 = 3_600_000;
 
 /// One object.
 #[derive(Debug)]
 pub(crate) struct Model {
     kind: Kind,
-    /// The last revision, also of a life that has ended.
+    /// The last revision, including those of ended lives.
     revision: u64,
     /// The first revision of this life; 0 for none.
     incarnation: u64,
-    /// Those of the latest writer, from the first change of this life on.
+    /// Those of the latest writer; set by the first change of this life.
     bounds: Option<Bounds>,
-    /// Records that were active when they were last written, overdue ones among them.
+    /// Records that were active when they were last written, including overdue ones.
     live: BTreeMap<Arc<str>, Box<Record>>,
-    /// (deadline, key) of those of them that are not permanent.
+    /// (deadline, key) of the live records that are not permanent.
     deadlines: BTreeSet<(u64, Arc<str>)>,
     /// Expired records.
     tombs: BTreeMap<Arc<str>, Box<Record>>,
-    /// (deadline, key) of them.
+    /// (deadline, key) of the tombstones.
     buried: BTreeSet<(u64, Arc<str>)>,
     log: Log,
-    /// The last step that wrote.
+    /// The instant of the last step that wrote.
     touched: u64,
 }
 
@@ -74,7 +74,7 @@ impl Model {
         Self::after(kind, 0)
     }
 
-    /// An empty one whose numbers go on behind a revision: of what it was before nothing else is known.
+    /// An empty object whose revisions continue after `revision`; nothing else is known of its past.
     pub(crate) fn after(kind: Kind, revision: u64) -> Self {
         Self {
             kind,
@@ -90,7 +90,7 @@ impl Model {
         }
     }
 
-    /// Changes one record, or tells why not.
+    /// Changes one record, or returns why not.
     pub(crate) fn change(&mut self, now: Now, change: Change) -> Changed {
         if self.live.get(&change.key).is_some_and(|record| record.is_over(now)) {
             self.expire(now, &change.key);
@@ -108,7 +108,7 @@ impl Model {
         changed
     }
 
-    /// Why a change is not made. The own record was settled before.
+    /// Why a change is refused. The record itself has already been expired if it was overdue.
     fn refusal(&self, now: Now, key: &str, action: &Action, bounds: &Bounds) -> Option<Outcome> {
         let active = self.live.get(key);
         let full = active.is_none() && self.is_full(now, bounds.max_entries);
@@ -130,17 +130,17 @@ impl Model {
         }
     }
 
-    /// Begins a life if none has begun, and puts the bounds of the writer in force; answers those that were.
+    /// Begins a life if none has begun, and applies the bounds of the writer; returns the previous ones if they differ.
     fn accept(&mut self, now: Now, bounds: Bounds) -> Option<Bounds> {
         self.touched = self.touched.max(now.ms);
         if self.incarnation == 0 {
-            // What a reader knew of an earlier life is not what is read now.
+            // Revisions of an earlier life cannot be read in this one.
             self.log.begin(self.revision);
             self.incarnation = (self.revision + 1).max(now.us);
         }
         let replaced = self.bounds.filter(|old| *old != bounds);
         if let Some(old) = replaced {
-            // Wider bounds bring nothing back.
+            // Wider bounds must not bring anything back.
             self.log.seal(now, &old);
             self.clear_tombs(now, STEP);
         }
@@ -210,7 +210,7 @@ impl Model {
         self.log.append(EventView { revision: self.revision, at, key, happened }, value);
     }
 
-    /// Adds a record to the live ones.
+    /// Adds a live record.
     fn put_in(&mut self, key: Arc<str>, record: Box<Record>) {
         if let Some(deadline) = record.stamp.expires_at {
             self.deadlines.insert((deadline, Arc::clone(&key)));
@@ -218,7 +218,7 @@ impl Model {
         self.live.insert(key, record);
     }
 
-    /// Takes a record out of the live ones. Whatever happens to it next, its touch is no longer the latest thing.
+    /// Removes a live record. Its touch is no longer the latest thing that happened to it, so the touch goes too.
     #[expect(clippy::unnecessary_box_returns, reason = "it goes from tree to tree in its box")]
     fn take_out(&mut self, key: &Arc<str>) -> Box<Record> {
         let mut record = self.live.remove(key).expect("the caller has seen the record");
@@ -231,7 +231,7 @@ impl Model {
         record
     }
 
-    /// Whether there are as many active records as there may be. Looks at no more of the overdue ones than it must.
+    /// Whether the maximum number of active records is reached. Looks at no more overdue records than necessary.
     fn is_full(&self, now: Now, max: u64) -> bool {
         let Some(surplus) = (self.live.len() as u64).checked_sub(max) else { return false };
         let more = usize::try_from(surplus).unwrap_or(usize::MAX).saturating_add(1);
@@ -239,17 +239,17 @@ impl Model {
         overdue as u64 <= surplus
     }
 
-    /// Active records.
+    /// Number of active records.
     fn active(&self, now: Now) -> u64 {
         self.live.len() as u64 - self.overdue(now)
     }
 
-    /// What changes with every event, and with the end of the object.
+    /// A value that changes with every event, and with the end of the object.
     pub(crate) fn end(&self) -> Position {
         Position { incarnation: self.incarnation, revision: self.revision, event: self.log.last }
     }
 
-    /// The end of the log; of an object that is not there, a place before whatever comes.
+    /// The end of the log; for an object that does not exist, a position before any future event.
     fn latest(&self, now: Now) -> Position {
         if self.incarnation == 0 {
             return Position { incarnation: 0, revision: self.revision.max(now.us.saturating_sub(1)), event: 0 };
@@ -257,7 +257,7 @@ impl Model {
         self.end()
     }
 
-    /// Removes the object; its last revision is kept. Answers whether it existed.
+    /// Removes the object, except for its last revision. Returns whether it existed.
     pub(crate) fn delete(&mut self, now: Now) -> bool {
         let existed = self.incarnation != 0;
         if existed {

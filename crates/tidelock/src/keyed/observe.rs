@@ -1,4 +1,5 @@
-//! What the keyed stores tell `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
+//! What the keyed stores report to `tracing` and, with the feature, to `metrics`. Costs next to nothing without a
+//! listener.
 
 use std::sync::Arc;
 
@@ -28,13 +29,13 @@ pub(crate) fn span(site: &Site, call: &Call<'_>) -> tracing::Span {
 /// Counters of a keyed store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counter {
-    /// Changes that were answered, by the call.
+    /// Completed changes, by call.
     Calls(&'static str),
     /// Events delivered.
     Events,
-    /// Followers that had fallen behind.
+    /// Overflows reported to followers.
     Overflows,
-    /// Records and events that did not decode.
+    /// Records and events that could not be decoded.
     Undecodable,
     /// Memberships that registered again.
     Rejoins,
@@ -45,11 +46,11 @@ pub(crate) enum Counter {
 /// The calls that are counted: those that change something.
 const CALLS: [&str; 10] =
     ["upsert", "touch", "remove", "cas", "register", "try_register", "renew", "rejoin", "update", "leave"];
-/// How many counters there are.
+/// Number of counters.
 pub(crate) const COUNTERS: usize = 5 + CALLS.len();
 
 impl Counter {
-    /// The number of the counter, the end of its name, and the call that it is labelled with.
+    /// The counter's index, the end of its name, and the call in its label.
     fn described(self) -> Option<(usize, &'static str, Option<&'static str>)> {
         Some(match self {
             Self::Events => (0, "events", None),
@@ -75,7 +76,7 @@ pub(crate) fn count(site: &Site, counter: Counter, by: usize) {
     });
 }
 
-/// Reports a record whose bytes are no value of the handle's type.
+/// Reports a record that cannot be decoded to the handle's type.
 pub(crate) fn undecodable(site: &Site, key: &str, version: u64, error: &Error) {
     count(site, Counter::Undecodable, 1);
     tracing::warn!(

@@ -1,4 +1,4 @@
-//! Keyed stores on Redis: trips that many callers share for changes and for gets, one script call for everything else.
+//! Keyed stores on Redis. Changes share trips, and so do gets; everything else is one script call per request.
 
 mod get;
 mod look;
@@ -22,17 +22,17 @@ use crate::bell::Bell;
 use crate::error::Result;
 use crate::runtime::BoxFuture;
 
-/// The parts of an object's keys, in the order of the scripts' KEYS.
+/// The key suffixes of an object, in the order of the scripts' KEYS.
 const PARTS: [&str; 10] =
     ["record", "states", "values", "names", "deadlines", "expired", "buried", "log", "touches", "parked"];
 
-/// All keyed stores on the server that this process uses.
+/// All keyed stores that this process uses on the server.
 #[derive(Debug)]
 pub(crate) struct RedisKeyed {
     objects: Objects<Object, Remote>,
 }
 
-/// One object on the server, as this process uses it.
+/// One object on the server.
 #[derive(Debug)]
 struct Remote {
     site: Arc<Site>,
@@ -40,10 +40,10 @@ struct Remote {
     gets: Arc<Gets>,
 }
 
-/// Where an object is.
+/// The location of an object.
 #[derive(Debug)]
 struct Site {
-    /// No deadline that the server told since the last sweep is earlier than the one that it knows.
+    /// Its `next` is never later than any deadline that the server reported since the last sweep.
     home: Home,
     bell: Arc<Bell>,
 }
@@ -53,12 +53,12 @@ impl RedisKeyed {
         Self { objects: Objects::new(server) }
     }
 
-    /// The object of that name. Using it is what keeps it swept.
+    /// The object with that name. Using an object keeps it in the regular sweep.
     fn remote(&self, object: &Object) -> Arc<Remote> {
         self.objects.get(object, Remote::new)
     }
 
-    /// Asks with a script call of its own.
+    /// Runs a query in a script call of its own.
     fn show<T: 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         object: &Object,
@@ -79,7 +79,7 @@ impl Remote {
 }
 
 impl Site {
-    /// Answers come in any order, so none of them puts an earlier deadline off: only a sweep does.
+    /// Replies arrive in any order, so no reply may postpone an earlier deadline: only a sweep does.
     fn told_next(&self, next: u64) {
         let earlier = |known| (next != 0 && (known == 0 || next < known)).then_some(next);
         let _ = self.home.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);

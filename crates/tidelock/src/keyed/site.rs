@@ -1,4 +1,4 @@
-//! One object as this process sees it: its address, its store, its log and its memberships.
+//! One object in this process: its address, store, log and memberships.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,6 @@ use crate::registry::members::Members;
 use crate::runtime::BoxFuture;
 use crate::tidelock::World;
 
-/// An object of this process.
 pub(crate) struct Site {
     pub(crate) world: Arc<World>,
     pub(crate) store: Arc<dyn KeyedStore>,
@@ -24,18 +23,18 @@ pub(crate) struct Site {
     pub(crate) owner: Owner,
     pub(crate) members: Arc<Members>,
     hub: OnceLock<Arc<Hub<ChangeLog>>>,
-    /// Whether the address is one that may be asked for.
+    /// Whether the address has already been found valid.
     fine: bool,
     pub(super) counters: Counters<{ observe::COUNTERS }>,
 }
 
 impl Site {
-    /// The site of an object: the same for all handles.
+    /// The site of an object, one instance for all handles.
     pub(crate) fn at(world: &Arc<World>, object: &Object) -> Arc<Self> {
         world.keyed.get_or_insert(object, || Self::on(world, object, world.backend.keyed()))
     }
 
-    /// One of its own, on that store.
+    /// A separate site, on the given store.
     pub(crate) fn on(world: &Arc<World>, object: &Object, store: Arc<dyn KeyedStore>) -> Arc<Self> {
         Arc::new(Self {
             world: Arc::clone(world),
@@ -53,7 +52,8 @@ impl Site {
         &self.object.address.id
     }
 
-    /// Refuses a bad address, and any call once a shutdown is over. Until then what was begun may be finished.
+    /// Rejects an invalid address, and any call after the shutdown has finished. Until then, requests that were begun
+    /// may finish.
     pub(crate) fn check(&self, call: &Call<'_>) -> Result<()> {
         if !self.fine {
             self.object.address.check().map_err(|error| self.context(call, error))?;
@@ -61,20 +61,20 @@ impl Site {
         self.world.lifecycle.check_not_closed().map_err(|error| self.context(call, error))
     }
 
-    /// The same, and a bad key.
+    /// As [`check`](Self::check), and rejects an invalid key.
     pub(crate) fn check_key(&self, call: &Call<'_>) -> Result<()> {
         self.check(call)?;
         let Some(key) = call.key else { return Ok(()) };
         check_key(self.object.kind, "key", key).map_err(|error| self.context(call, error))
     }
 
-    /// Refuses what would begin something lasting, as soon as a shutdown has begun.
+    /// Also rejects calls that would begin something lasting, as soon as a shutdown has begun.
     pub(crate) fn check_beginning(&self, call: &Call<'_>) -> Result<()> {
         self.check(call)?;
         self.world.lifecycle.check().map_err(|error| self.context(call, error))
     }
 
-    /// Says what was asked of which object.
+    /// Adds the call and the object to an error.
     pub(crate) fn context(&self, call: &Call<'_>, error: Error) -> Error {
         let (word, id) = (self.object.kind.word(), self.id());
         match call.key {
@@ -113,7 +113,7 @@ impl Site {
         );
     }
 
-    /// The backend's answer does not fit what was asked.
+    /// The error for an answer of the backend that does not fit the request.
     pub(crate) fn misfit(&self, call: &Call<'_>) -> Error {
         self.context(call, Error::misfit())
     }
@@ -122,10 +122,10 @@ impl Site {
         Cursor::new(self.owner, position)
     }
 
-    /// Those of this process who follow the changes.
+    /// The followers of the changes in this process.
     pub(crate) fn hub(&self) -> &Arc<Hub<ChangeLog>> {
         self.hub.get_or_init(|| {
-            // Without the site, which has the hub.
+            // Does not hold the site, which holds the hub.
             let log = ChangeLog { store: Arc::clone(&self.store), object: self.object.clone() };
             Hub::new(&self.world, log)
         })
@@ -144,7 +144,7 @@ impl fmt::Debug for Site {
     }
 }
 
-/// What a caller asked for, for messages.
+/// The call that messages name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) name: &'static str,
@@ -161,14 +161,14 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The changes of one object.
+/// The log of one object, as followers read it.
 #[derive(Debug)]
 pub(crate) struct ChangeLog {
     store: Arc<dyn KeyedStore>,
     object: Object,
 }
 
-/// What is told to a follower that has fallen behind.
+/// Reported to a follower that has fallen behind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gap {
     pub(crate) after: Position,
@@ -209,7 +209,7 @@ fn part(after: Position, span: Span) -> Part<ChangeLog> {
 }
 
 impl EventView {
-    /// About the memory that it takes.
+    /// Approximate memory of the event.
     fn weight(&self) -> usize {
         use super::store::Happened;
         let more = match &self.happened {

@@ -1,4 +1,4 @@
-//! Pages of different instants, brought to one by the log.
+//! A snapshot: pages read at different instants, brought to one position by means of the log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use super::site::{Call, Site};
 use super::store::{EventView, Happened, Kind, List, Listing, MAX_PAGE, Position, Read, RecordView, Stamp};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a snapshot is begun before it is given up.
+/// How often a snapshot is attempted.
 const ATTEMPTS: u32 = 3;
 
-/// All active records whose keys begin with `prefix`, in order, and the place at which they are so.
+/// All active records whose keys begin with `prefix`, in order, and the position at which they are valid.
 pub(crate) async fn collect(site: &Site, call: &Call<'_>, prefix: &Arc<str>) -> Result<(Vec<RecordView>, Position)> {
     for _ in 0..ATTEMPTS {
         if let Some(collected) = attempt(site, call, prefix).await? {
@@ -23,7 +23,7 @@ pub(crate) async fn collect(site: &Site, call: &Call<'_>, prefix: &Arc<str>) -> 
     Err(site.context(call, Error::new(ErrorKind::Timeout, text)))
 }
 
-/// `None`: the log does not reach back to the first page any more.
+/// `None`: the log no longer reaches back to the first page.
 async fn attempt(site: &Site, call: &Call<'_>, prefix: &Arc<str>) -> Result<Option<(Vec<RecordView>, Position)>> {
     let first = page(site, call, prefix, None).await?;
     let (mut place, mut last, mut more) = (first.place, first.place, first.more);
@@ -40,7 +40,7 @@ async fn attempt(site: &Site, call: &Call<'_>, prefix: &Arc<str>) -> Result<Opti
     if last.incarnation != place.incarnation {
         return Ok(None);
     }
-    // From the end of the last page on, every event that made a record what it is in a page has been applied.
+    // From the end of the last page on, all events that the pages already contain have been applied.
     loop {
         let read = site.store.read(&site.object, Read { after: place, max: MAX_PAGE, park: false });
         let span = read.await.map_err(|error| site.context(call, error))?;
@@ -63,7 +63,7 @@ async fn page(site: &Site, call: &Call<'_>, prefix: &Arc<str>, after_key: Option
     site.store.list(&site.object, list).await.map_err(|error| site.context(call, error))
 }
 
-/// Active records as of some place.
+/// The active records as of some position.
 #[derive(Debug)]
 struct View {
     kind: Kind,
@@ -72,7 +72,7 @@ struct View {
 }
 
 impl View {
-    /// Adds a page; answers its last key.
+    /// Adds a page; returns its last key.
     fn add(&mut self, records: Vec<RecordView>) -> Option<Arc<str>> {
         let last = records.last().map(|record| Arc::clone(&record.key));
         self.records.extend(records.into_iter().map(|record| (Arc::clone(&record.key), record)));
@@ -91,7 +91,7 @@ impl View {
             Happened::Touch { expires_at, .. } => {
                 if let Some(record) = self.records.get_mut(&key) {
                     let version = if self.kind == Kind::Ephemeral { revision } else { record.stamp.version };
-                    // A touch sets the deadline to its own instant and the ttl that is in force from then on.
+                    // A touch sets the deadline to its own instant plus the ttl in force from then on.
                     let ttl = Some(expires_at.saturating_sub(at));
                     record.stamp = Stamp { version, updated_at: at, ttl, expires_at: Some(expires_at), ..record.stamp };
                 }

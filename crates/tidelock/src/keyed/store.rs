@@ -1,7 +1,7 @@
-//! What a backend must do for registries and ephemeral stores: requests and outcomes as plain data.
+//! What a backend implements for registries and ephemeral stores: requests and outcomes as plain data.
 //!
-//! Times are milliseconds: durations as they were asked for, instants of the backend's clock since the Unix epoch.
-//! Revisions and versions are below 2^53.
+//! All times are in milliseconds. Durations are as the caller requested them; instants are on the backend's clock,
+//! since the Unix epoch. Revisions and versions are below 2^53.
 
 use std::sync::Arc;
 
@@ -13,58 +13,58 @@ use crate::name::Address;
 use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
-/// The most records of one page, and events of one read.
+/// Maximum number of records per page, and of events per read.
 pub(crate) const MAX_PAGE: usize = 1_000;
-/// The most bytes of values that one page or read carries (one value may be as large on its own).
+/// Maximum total size of the values in one page or read. A single larger value is still returned.
 pub(crate) const MAX_BYTES: u64 = 4 * 1_024 * 1_024;
-/// Overdue transitions that one step carries out.
+/// How many overdue transitions one step carries out.
 pub(crate) const STEP: usize = 200;
 
-/// What a keyed store does for its handles.
+/// The operations of a keyed store.
 ///
-/// Every method is one atomic step on the backend (or several bounded ones where it says so); a mutating one is
-/// repeated after a lost reply until it is answered or the request timeout is over. Keys, prefixes, ranges and sizes
-/// were checked before.
+/// Every method is one atomic step on the backend, or several bounded ones where it says so. If the reply of a mutating
+/// step is lost, the step is retried until it is answered or the request timeout has passed. The caller has already
+/// checked keys, prefixes, ranges and sizes.
 pub(crate) trait KeyedStore: Send + Sync {
-    /// Changes one record, or tells why not. Calls that are made together travel together, in the order of the calls.
+    /// Changes one record, or returns why not. Concurrent calls share a trip, in the order of the calls.
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>>;
     /// The record of a key. Writes nothing.
     fn get(&self, object: &Object, get: Get) -> BoxFuture<'static, Result<Option<RecordView>>>;
-    /// A page of records and the place of the log at the same instant. First carries out all that is overdue, in
+    /// A page of records, and the position of the log at the same instant. First carries out all that is overdue, in
     /// bounded steps.
     fn list(&self, object: &Object, list: List) -> BoxFuture<'static, Result<Listing>>;
-    /// The object as a whole, after carrying out what is overdue, in at most
+    /// Statistics of the object, after carrying out what is overdue in at most
     /// [`SETTLING_STEPS`](crate::backend::SETTLING_STEPS) bounded steps.
     fn stats(&self, object: &Object) -> BoxFuture<'static, Result<StatsView>>;
     /// Where the log begins and ends now. Writes nothing.
     fn places(&self, object: &Object) -> BoxFuture<'static, Result<Places>>;
-    /// Reads the log behind a place, after one step of what is overdue.
+    /// Reads the log after a position, following one step of what is overdue.
     fn read(&self, object: &Object, read: Read) -> BoxFuture<'static, Result<Span>>;
-    /// Whether everything behind a place can still be read, where that is known without asking: what a follower has read
-    /// ahead is handed out only as long as that is so.
+    /// Whether everything after a position can still be read, if that is known without a request. A follower delivers
+    /// events that it has read ahead only while this holds.
     fn holds(&self, _object: &Object, _place: Position) -> bool {
         true
     }
-    /// Removes the object with its records and its log; whether it existed.
+    /// Removes the object with its records and log. Returns whether it existed.
     fn delete(&self, object: &Object) -> BoxFuture<'static, Result<bool>>;
-    /// What rings when this process should read the log again. One per object and process, alive while somebody holds
-    /// it.
+    /// The bell that rings when this process should read the log again. There is one per object and process; it lives
+    /// as long as somebody holds it.
     fn bell(&self, object: &Object) -> Arc<Bell>;
 }
 
 opaque!(KeyedStore);
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    /// Records may be permanent; an expired one leaves a tombstone; a touch is no new version.
+    /// Records may be permanent, expired records leave tombstones, a touch does not change the version.
     Registry,
-    /// Every record has a ttl; an ended one leaves nothing; a touch is a new version.
+    /// Every record has a ttl, ended records leave nothing, a touch makes a new version.
     Ephemeral,
 }
 
 impl Kind {
-    /// The word that stands for it in keys, cursors and messages.
+    /// The word for the kind in keys, cursors and messages.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Registry => "registry",
@@ -73,29 +73,29 @@ impl Kind {
     }
 }
 
-/// The name of one object.
+/// The identity of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Object {
     pub(crate) kind: Kind,
     pub(crate) address: Address,
 }
 
-/// Bounds of the whole object, stored with it by each change that writes: those of the latest writer are in force.
+/// Bounds of the whole object, stored with it by each change that writes: the latest writer's bounds are in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bounds {
-    /// Active records.
+    /// Maximum number of active records.
     pub(crate) max_entries: u64,
-    /// Age up to which an event can be read.
+    /// How long an event can be read.
     pub(crate) event_retention: u64,
-    /// Only so many of the newest events can be read; touches do not count.
+    /// Only this many of the newest events can be read; touches do not count.
     pub(crate) max_events: u64,
-    /// Only the newest events whose values are no larger together can be read.
+    /// Only the newest events up to this total size of values can be read.
     pub(crate) max_event_bytes: u64,
-    /// How long an expired record can still be looked at, from its deadline; of no effect in an ephemeral store.
+    /// How long an expired record can be inspected after its deadline; no effect in an ephemeral store.
     pub(crate) tombstone_retention: u64,
 }
 
-/// A wish to change the record of a key.
+/// A request to change the record of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) key: Arc<str>,
@@ -103,68 +103,68 @@ pub(crate) struct Change {
     pub(crate) bounds: Bounds,
 }
 
-/// What a caller does with a record.
+/// The change to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {
-    /// Stores the value, whatever is there.
+    /// Stores the value unconditionally.
     Upsert { value: Vec<u8>, life: Life },
-    /// Stores the value if the record is active with that version; with `None`, if no record is active.
+    /// Stores the value if the record is active with that version or, for `None`, if no record is active.
     Cas { expected: Option<u64>, value: Vec<u8>, life: Life },
-    /// Restarts the life of an active record, with its own ttl or from now on with this one.
+    /// Restarts the life of an active record: with this ttl from now on or, for `None`, with its current one.
     Touch { ttl: Option<u64>, if_version: Option<u64> },
     /// Removes an active record.
     Remove { reason: Option<Arc<str>>, if_version: Option<u64> },
 }
 
-/// How long a record is to live.
+/// The lifetime of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Life {
-    /// Until it is removed; not in an ephemeral store.
+    /// Until it is removed; not allowed in an ephemeral store.
     Permanent,
-    /// So long from now.
+    /// This long, from now.
     For(u64),
-    /// The ttl of the active record, restarted. Permanent where none is active, or where it is permanent; not in an
-    /// ephemeral store.
+    /// Restarts the ttl of the active record. Permanent if no record is active or the record is permanent. Not allowed
+    /// in an ephemeral store.
     Keep,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Changed {
     pub(crate) outcome: Outcome,
-    /// The bounds that this change replaced by others.
+    /// The previous bounds, if this change replaced them.
     pub(crate) replaced: Option<Bounds>,
 }
 
-/// What became of the record.
+/// The outcome for the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
-    /// An upsert or swap: the record now holds the value that was given.
+    /// An upsert or swap: the record now holds the given value.
     Stored(Stamp),
-    /// An upsert or swap of a key without active record: there are as many active records as there may be.
+    /// An upsert or swap of a key without an active record: the maximum number of active records is reached.
     Full { limit: u64 },
-    /// A swap: this is the active record, if any. Nothing changed.
+    /// A swap: the active record, if any, is this one. Nothing changed.
     Conflict(Option<RecordView>),
     /// A touch.
     Extended { version: u64, expires_at: u64 },
-    /// A touch without ttl of a permanent record. Nothing changed.
+    /// A touch without ttl on a permanent record. Nothing changed.
     Permanent,
     /// A removal.
     Removed,
     /// A touch or removal: no record is active. Nothing changed.
     Absent,
-    /// A touch or removal: the active record has this version, not the one that was asked for. Nothing changed.
+    /// A touch or removal: the active record has this version, not the expected one. Nothing changed.
     Stale { version: u64 },
 }
 
-/// All of a record but key and value.
+/// Everything about a record except key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
-    /// The revision of its last change of value; in an ephemeral store of its last change of any kind.
+    /// The revision of its last change of value; in an ephemeral store, of its last change of any kind.
     pub(crate) version: u64,
     /// When this life of the record began.
     pub(crate) created_at: u64,
-    /// Its last upsert, swap or touch.
+    /// When it was last upserted, swapped or touched.
     pub(crate) updated_at: u64,
     /// `None`: permanent.
     pub(crate) ttl: Option<u64>,
@@ -177,57 +177,57 @@ pub(crate) struct RecordView {
     pub(crate) key: Arc<str>,
     pub(crate) value: Vec<u8>,
     pub(crate) stamp: Stamp,
-    /// Whether its deadline is over; active otherwise.
+    /// Whether its deadline has passed; if not, it is active.
     pub(crate) expired: bool,
 }
 
-/// A question for one record.
+/// A query for one record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Get {
     pub(crate) key: Arc<str>,
-    /// Also an expired record, while it can be looked at.
+    /// Also return an expired record while it can be inspected.
     pub(crate) include_expired: bool,
 }
 
-/// A question for records, in byte order of their keys.
+/// A query for records, in byte order of their keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct List {
-    /// Keys that begin with it; all if it is empty.
+    /// Only keys with this prefix; all if it is empty.
     pub(crate) prefix: Arc<str>,
-    /// Keys strictly behind it.
+    /// Only keys after this one.
     pub(crate) after_key: Option<Arc<str>>,
-    /// 1..=[`MAX_PAGE`], on a server.
+    /// On a server, 1..=[`MAX_PAGE`].
     pub(crate) limit: usize,
-    /// The expired records that can be looked at, instead of the active ones.
+    /// List the expired records that can be inspected, instead of the active ones.
     pub(crate) expired: bool,
 }
 
-/// A page.
+/// A page of records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listing {
-    /// At most `limit`, with values of at most [`MAX_BYTES`] together, but at least one if there is one.
+    /// At most `limit` records, with values of at most [`MAX_BYTES`] in total, but at least one if there is one.
     pub(crate) records: Vec<RecordView>,
-    /// Whether there are records behind the last one.
+    /// Whether there are records after the last one.
     pub(crate) more: bool,
     /// The end of the log at the instant of the page.
     pub(crate) place: Position,
 }
 
-/// A place in the log: behind the event with that revision.
+/// A position in the log: after the event with that revision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// Names one life of the object, from its first event to its end, by the revision of that event. 0: none had begun;
-    /// such a place fits the one that comes.
+    /// Identifies one life of the object, from its first event to its end, by the revision of that event. 0: none had
+    /// begun; such a position is valid in the next life.
     pub(crate) incarnation: u64,
-    /// max(previous + 1, now in microseconds) for each event: never repeats and never falls.
+    /// max(previous + 1, now in microseconds) for each event: never repeats and never decreases.
     pub(crate) revision: u64,
-    /// The revision of the last event up to it that is no touch; 0: not known. By it a log shows that it is not the one in
-    /// which the place was: an older state of it, that has gone on from there.
+    /// The revision of the last event up to here that is not a touch; 0 if unknown. It reveals that the log is not the
+    /// one of the position: an older state of it was restored and has continued differently.
     pub(crate) event: u64,
 }
 
 impl Position {
-    /// The place behind an event that comes next, in the life of the object that is read.
+    /// The position after `next`, the event that follows, in the given life of the object.
     pub(crate) fn behind(self, incarnation: u64, next: &EventView) -> Self {
         let is_touch = matches!(next.happened, Happened::Touch { .. });
         let event = if is_touch { self.event } else { next.revision };
@@ -240,7 +240,7 @@ impl Position {
 pub(crate) struct Places {
     /// Before the oldest event that can be read.
     pub(crate) first: Position,
-    /// Behind the latest event.
+    /// After the latest event.
     pub(crate) latest: Position,
 }
 
@@ -248,35 +248,35 @@ pub(crate) struct Places {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Read {
     pub(crate) after: Position,
-    /// At most so many events, 1..=[`MAX_PAGE`]; fewer where they are large.
+    /// Maximum number of events, 1..=[`MAX_PAGE`]; fewer are returned if they are large.
     pub(crate) max: usize,
-    /// If nothing was there, note that this process wants to be woken: its bell rings.
+    /// If nothing was found, park this process: its bell rings when there is more.
     pub(crate) park: bool,
 }
 
-/// Events in order.
+/// Consecutive events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Span {
-    /// Not everything behind the place could be read any more. There are no events then, and `end` is the latest place.
+    /// Not everything after the position could be read. Then there are no events, and `end` is the latest position.
     pub(crate) overflow: Option<Overflow>,
     pub(crate) events: Vec<EventView>,
-    /// The place behind all of it.
+    /// The position after all of it.
     pub(crate) end: Position,
-    /// Of a span without events: read again at this instant of this process's clock if nothing rings before.
+    /// For a span without events: read again at this instant of this process's clock if the bell does not ring before.
     pub(crate) next: Option<u64>,
 }
 
 impl Span {
-    /// Whether it tells nothing.
+    /// Whether there is nothing to report.
     pub(crate) fn is_empty(&self) -> bool {
         self.overflow.is_none() && self.events.is_empty()
     }
 }
 
-/// What a reader is told that has fallen behind the log.
+/// Reported to a reader that has fallen behind the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Overflow {
-    /// The place of the oldest event that can be read, else the latest place.
+    /// The position of the oldest event that can be read; if there is none, the latest position.
     pub(crate) first_available: Position,
 }
 
@@ -284,7 +284,7 @@ pub(crate) struct Overflow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EventView {
     pub(crate) revision: u64,
-    /// When it happened: the instant of the change; of an expiry the deadline.
+    /// When it happened: for a change its instant, for an expiry the deadline.
     pub(crate) at: u64,
     pub(crate) key: Arc<str>,
     pub(crate) happened: Happened,
@@ -293,12 +293,12 @@ pub(crate) struct EventView {
 /// What happened to a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Happened {
-    /// The record as it was then; its version is the revision.
+    /// The record at that time; its version is the revision.
     Upsert {
         stamp: Stamp,
         value: Vec<u8>,
     },
-    /// The latest touch of a record, as long as nothing else happened to it since.
+    /// The latest touch of a record, as long as nothing else has happened to it since.
     Touch {
         version: u64,
         expires_at: u64,
@@ -316,23 +316,23 @@ pub(crate) enum Happened {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StatsView {
     pub(crate) active: u64,
-    /// Part of `active`.
+    /// Permanent records, included in `active`.
     pub(crate) permanent: u64,
-    /// Expired records that can be looked at.
+    /// Expired records that can be inspected.
     pub(crate) expired: u64,
-    /// Events that can be read, without touches.
+    /// Readable events, not counting touches.
     pub(crate) events: u64,
-    /// Sum of the values in them.
+    /// Total size of their values.
     pub(crate) event_bytes: u64,
-    /// Touches that can be read.
+    /// Readable touches.
     pub(crate) touches: u64,
-    /// Behind the latest event.
+    /// The position after the latest event.
     pub(crate) latest: Position,
-    /// The newest revision that can no longer be read; 0 while nothing is.
+    /// The newest revision that can no longer be read; 0 if all can.
     pub(crate) compacted: u64,
     /// The earliest deadline of an active record.
     pub(crate) next_deadline: Option<u64>,
-    /// Those in force; `None` before the first change.
+    /// The current bounds; `None` before the first change.
     pub(crate) bounds: Option<Bounds>,
     /// More is overdue than one look carries out.
     pub(crate) settling: bool,

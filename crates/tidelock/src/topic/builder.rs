@@ -15,7 +15,7 @@ use crate::request::cloned;
 use crate::tidelock::{Tidelock, World};
 use crate::time::{DAY, whole_millis};
 
-/// The options of a handle, checked.
+/// The options of a handle, after validation.
 #[derive(Debug)]
 pub(crate) struct Options<T> {
     pub(crate) border: Border<T>,

@@ -1,4 +1,4 @@
-//! Dead letters of a group: events that ended without a commit, kept readable.
+//! Dead letters of a group: events that ended without a commit and are kept for inspection.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -152,11 +152,11 @@ impl<T: Value> DeadLetters<T> {
     }
 }
 
-/// The group that a request is about, whatever its values are.
+/// The group that a request refers to, independent of its value type.
 #[derive(Debug)]
 struct Letters {
     topic: Arc<super::site::Site>,
-    /// The group, for what it is called in errors.
+    /// The group's site, for the context of errors.
     site: Arc<handover::Site>,
     group: Arc<str>,
 }
@@ -183,7 +183,7 @@ impl Letters {
         topic.store.look(&topic.address, look).await.map_err(|error| self.error(operation, error))
     }
 
-    /// Makes a change and gives how many it reached.
+    /// Makes a change; returns how many letters it affected.
     async fn change(&self, operation: &str, change: Change) -> Result<u64> {
         self.site.check(operation)?;
         let Self { topic, .. } = self;

@@ -1,4 +1,4 @@
-//! The model against real servers: the same random requests at the same pinned time give the same outcomes.
+//! Compares the model with real servers: the same random requests at the same pinned time must have the same outcomes.
 //!
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
@@ -16,7 +16,7 @@ use crate::differential::on_every_server;
 use crate::name::Address;
 use crate::time::{ManualClock, Now, Timestamp};
 
-/// Steps over all servers together.
+/// Total steps over all servers.
 const STEPS: usize = 100_000;
 const GROUPS: [&str; 3] = ["billing", "mail", "g:{x}%/"];
 
@@ -37,7 +37,7 @@ impl Run {
         Now::from_millis(self.clock.now().as_millis())
     }
 
-    /// One step of the model, with what surrounds every operation.
+    /// One step of the model, including what surrounds every operation.
     fn on_model<T>(&mut self, group: Option<&str>, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
         let now = self.now();
         self.model.advance(now, group);
@@ -223,7 +223,7 @@ impl Run {
         self.compare_pages(look).await;
     }
 
-    /// Follows a listing to its end.
+    /// Reads all pages of a listing.
     async fn compare_pages(&mut self, mut look: Look) {
         loop {
             let (group, after) = match &look {
@@ -239,7 +239,7 @@ impl Run {
                 }
             }
             let after = after.map(|token| read_dead_cursor(&token).unwrap());
-            // On a server a look at the log only reads: where the log begins is fixed by the next step that writes.
+            // A look at the log writes nothing on a server: only the next step that writes fixes where the log begins.
             let expected = match &group {
                 Some(name) => self.on_model(Some(name), |model, now| model.look(now, &look, after)),
                 None => self.model.look(self.now(), &look, after),

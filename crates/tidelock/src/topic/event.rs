@@ -1,4 +1,4 @@
-//! What readers and followers get: events, gaps, and what does not decode.
+//! What readers and followers get: events, gaps, and events that cannot be decoded.
 
 use std::fmt;
 use std::ops::Deref;
@@ -117,7 +117,7 @@ impl RawEvent {
     }
 }
 
-/// Positions are the publication in microseconds, moved on where they would repeat.
+/// A position is the publication time in microseconds, advanced where it would repeat.
 pub(super) fn published_at(position: Position) -> Timestamp {
     Timestamp::from_millis(position.at / 1_000)
 }
@@ -133,7 +133,7 @@ pub struct Event<T> {
 }
 
 impl<T> Event<T> {
-    /// The payload of `content` was decoded to `data`.
+    /// An event whose payload (that of `content`) was decoded to `data`.
     pub(crate) fn new(owner: Owner, position: Position, data: T, content: Content) -> Self {
         Self {
             data,

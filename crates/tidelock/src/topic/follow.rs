@@ -1,4 +1,4 @@
-//! Following a topic: every event in order, from a place on.
+//! Following a topic: every event in order, from a position on.
 
 use std::fmt;
 use std::future::Future;
@@ -23,12 +23,12 @@ use crate::request::{awaitable, opaque};
 use crate::runtime::{self, BoxFuture};
 use crate::time::SECOND;
 
-/// Events of one read. The store bounds its bytes.
+/// Maximum number of events per read. The store bounds the bytes.
 const READ_EVENTS: usize = 256;
-/// What an event takes in memory beside its bytes, about.
+/// Approximate memory of an event beyond its bytes.
 const OVERHEAD: usize = 128;
 
-/// The log of one topic, as it is followed.
+/// The log of one topic, as its followers read it.
 #[derive(Debug)]
 pub(crate) struct Tail {
     store: Arc<dyn TopicStore>,
@@ -141,7 +141,7 @@ async fn begin(site: &Site, start: Option<Start>, after: Option<Cursor>) -> Resu
     }
 }
 
-/// What a follower streams.
+/// The stream of a follower.
 trait Items<T>: Stream<Item = Result<Item<Event<T>>>> + Send {}
 
 impl<T, S: Stream<Item = Result<Item<Event<T>>>> + Send> Items<T> for S {}
@@ -178,7 +178,7 @@ struct Source<T> {
     topic: Topic<T>,
     follower: follow::Follower<Tail>,
     until: BoxFuture<'static, ()>,
-    /// The last item was an error: the next look waits a little.
+    /// The last item was an error: wait briefly before the next read.
     pause: bool,
     ended: bool,
 }
@@ -222,7 +222,7 @@ impl<T: Value> Source<T> {
 }
 
 impl<T: Value> Topic<T> {
-    /// An event of the log as users get it. The log stays as it is: others read it too.
+    /// Decodes an event for one follower. The view is only borrowed, as other followers read it too.
     pub(super) fn open(&self, view: &EventView) -> Item<Event<T>> {
         let (owner, EventView { place, content }) = (self.site.owner, view);
         match self.options.border.decode(&content.payload) {

@@ -1,4 +1,4 @@
-//! The groups of a topic: looking at them, and changing one as a whole.
+//! The groups of a topic: inspecting them, and changing one as a whole.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Groups {
     }
 }
 
-/// A group that a request is about.
+/// The group that a request refers to.
 #[derive(Debug)]
 struct Named {
     site: Arc<Site>,

@@ -1,4 +1,4 @@
-//! Looking at a topic: its numbers, its newest place, and its events page by page.
+//! Inspecting a topic: statistics, latest position, pages of events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,14 +139,14 @@ impl<T: Value> ReadPage<T> {
 }
 
 impl From<&Cursor> for PageToken {
-    /// The place of a cursor, for a page of a topic.
+    /// The page of a topic that starts after the cursor.
     fn from(cursor: &Cursor) -> Self {
         Self(cursor.to_string())
     }
 }
 
 impl From<Cursor> for PageToken {
-    /// The place of a cursor, for a page of a topic.
+    /// The page of a topic that starts after the cursor.
     fn from(cursor: Cursor) -> Self {
         Self(cursor.to_string())
     }

@@ -80,7 +80,7 @@ impl<T: Value> Publish<T> {
         Ok(NewEvent { content, dedup })
     }
 
-    /// Publishes once `record` has said yes to the event's id. `None`: it said no, and nothing was published.
+    /// Publishes once `record` has accepted the event's id. `None`: `record` refused, and nothing was published.
     #[cfg(target_family = "wasm")]
     pub(crate) fn run_recorded(self, record: &mut dyn FnMut(EventId) -> bool) -> Result<Option<Published>> {
         let (site, settings) = (Arc::clone(&self.topic.site), self.topic.options.settings);
@@ -98,7 +98,8 @@ impl<T: Value> Publish<T> {
         if let Some(Published { event_id, cursor, .. }) = published
             && recorded != Some(cursor.position)
         {
-            // It published something itself. The event is there now, whatever it says.
+            // `record` published something itself and so changed the id. The event is published now, whatever `record`
+            // returns.
             record(event_id);
         }
         Ok(published)
@@ -119,7 +120,7 @@ async fn append(site: &Site, operation: &str, settings: Settings, batch: Vec<New
     Ok(published(site, settings, appended.map_err(|error| site.context(operation, error))?))
 }
 
-/// What publishers are told.
+/// Converts the outcome for publishers, and reports it.
 fn published(site: &Site, settings: Settings, appended: Appended) -> Vec<Published> {
     let Appended { events, replaced } = appended;
     observe::count_published(site, events.len());
@@ -145,7 +146,7 @@ pub struct PublishMany<T> {
 
 impl<T: Value> PublishMany<T> {
     pub(crate) fn new(topic: &Topic<T>, items: impl IntoIterator<Item = Publish<T>>) -> Self {
-        // One more than is allowed, so that an endless iterator is refused and not collected.
+        // One more than allowed, so that an endless iterator is refused instead of collected.
         Self { topic: topic.clone(), items: items.into_iter().take(MAX_BATCH + 1).collect() }
     }
 

@@ -1,4 +1,4 @@
-//! Readers of a group: defining one, and what hands over to it.
+//! Readers of a group: the builder, and the source of deliveries.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ use crate::topic::store::GapView;
 /// The options of a reader, checked.
 #[derive(Debug)]
 struct Options {
-    /// What a receive without options of its own asks for.
+    /// The terms of a receive that sets no options of its own.
     terms: Arc<Terms>,
     max_nack_delay: Duration,
 }
@@ -301,7 +301,7 @@ impl<T: Value> Opening for Reader<T> {
     }
 }
 
-/// What hands over the events of one group.
+/// The source of a group's deliveries.
 #[derive(Debug)]
 struct Hands {
     store: Arc<dyn TopicStore>,
@@ -343,7 +343,7 @@ impl Source for Hands {
     }
 }
 
-/// An event in the words of the hand-over.
+/// Converts an event for the hand-over.
 fn message(event: Handed) -> handover::Handed {
     let Handed { place, fence, attempt, last_error, content } = event;
     handover::Handed {

@@ -1,4 +1,4 @@
-//! Receiving in a group: one event, several, what is there now, a stream, a worker.
+//! Receiving in a group: one event, several, whatever is there now, as a stream, or with a worker.
 
 use std::fmt;
 use std::future::Future;

@@ -116,10 +116,10 @@ pub(crate) struct Appended {
 pub(crate) enum Begin {
     /// Just before the first retained event.
     Earliest,
-    /// Behind the newest event ever appended.
+    /// After the newest event ever appended.
     Latest,
     After(Position),
-    /// Just before the first retained event published at or after this instant, else as `Latest`.
+    /// Just before the first retained event published at or after this instant; if there is none, as `Latest`.
     At(u64),
 }
 
@@ -247,7 +247,7 @@ pub(crate) enum Change {
     Resume {
         group: Arc<str>,
     },
-    /// Hand a dead letter to its group again.
+    /// Return a dead letter to its group for delivery.
     Requeue {
         group: Arc<str>,
         at: u64,

@@ -1,4 +1,4 @@
-//! For bindings: followers that several calls use at once, and places by their numbers.
+//! For bindings: followers that several calls use at once, and positions by their revision.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::runtime::{BoxFuture, or_never, yield_now};
 
 impl<T: Value> Follow<T> {
-    /// Changes behind the place with this number.
+    /// Follows the changes after the position with this revision.
     pub(crate) fn after_revision(mut self, revision: u64) -> Self {
         let cursor = self.handle.site.cursor(Position { incarnation: 0, revision, event: 0 });
         self.from = From::After(cursor);
@@ -21,7 +21,7 @@ impl<T: Value> Follow<T> {
 }
 
 impl<T: Value> Follower<T> {
-    /// Waits for the next change, in line with all other such calls. `None`: waits for ever.
+    /// Waits for the next change, queued behind all other such calls. `None`: no limit.
     pub(crate) fn recv_in_line(&self, wait: Option<Duration>) -> BoxFuture<'static, Result<Option<Event<T>>>> {
         let clock = self.handle.site.world.clock.clone();
         if wait.is_some_and(|wait| wait.is_zero()) {
@@ -40,7 +40,7 @@ impl<T: Value> Follower<T> {
         })
     }
 
-    /// The next change that is there now and that nobody in the line has before.
+    /// The next change that is available now and that no queued call gets first.
     fn recv_behind_line(&self) -> BoxFuture<'static, Result<Option<Event<T>>>> {
         let (inner, place) = (Arc::clone(&self.inner), Arc::clone(&self.place));
         let (store, object) = (Arc::clone(&self.handle.site.store), self.handle.site.object.clone());
@@ -49,7 +49,7 @@ impl<T: Value> Follower<T> {
                 if let Ok(mut inner) = inner.try_lock() {
                     return inner.next_now().await;
                 }
-                // Carries out what is overdue, and so wakes those in the line; they move the place on.
+                // Carries out what is overdue and so wakes the queued calls, which advance the position.
                 let before = *lock(&place);
                 store.read(&object, Read { after: before, max: 1, park: false }).await?;
                 yield_now().await;

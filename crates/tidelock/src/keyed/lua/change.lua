@@ -1,7 +1,7 @@
 -- part: the operations that change one record. Each is judged alone; its own record was settled before.
 -- `at` is the index in ARGV of the operation's first argument.
 
--- Bounds of the writer, put in force when it writes; whether they are.
+-- The bounds of the writer, applied when it writes; `in_force`: whether they have been.
 local bounds, in_force = {}, false
 local BOUNDS = { 'max_entries', 'event_retention', 'max_events', 'max_event_bytes', 'tombstone_retention' }
 local function read_bounds(at)
@@ -12,7 +12,7 @@ local function read_bounds(at)
   return at + 5
 end
 
--- Begins a life if none has begun; answers the bounds that were in force, if they were others.
+-- Begins a life if none has begun; returns the previous bounds if they differ.
 local function accept()
   if in_force then
     return ''
@@ -29,7 +29,7 @@ local function accept()
       end
     end
     if replaced ~= '' then
-      -- Wider bounds bring nothing back.
+      -- Wider bounds must not bring anything back.
       flush()
       r.sealed = compacted()
       clear_tombs(STEP)
@@ -50,7 +50,7 @@ local function full()
   return struct.pack('>c1I8', 'F', bounds[1])
 end
 
--- The deadline of a record that lives on from now; 0 for none.
+-- The deadline of a record whose life starts again now; 0 for none.
 local function deadline_with(ttl)
   if ttl == 0 then
     return 0
@@ -63,7 +63,7 @@ local function deadline_with(ttl)
   return deadline
 end
 
--- Stores a value. `life`: `p` permanent, `f` for `ttl`, `k` the ttl that it has.
+-- Stores a value. `life`: `p` permanent, `f` for `ttl`, `k` keeps the current ttl.
 local function put(key, m, value, life, ttl)
   local replaced = accept()
   if life == 'k' then
@@ -83,14 +83,14 @@ local function op_upsert(at, key, m, life, ttl)
   return is_full(m) and full() or put(key, m, ARGV[at], life, ttl)
 end
 
--- Sum of the values that this answer tells.
+-- Total size of the values in this reply.
 local told = 0
 
 local function op_cas(at, key, m, life, ttl)
   if is_full(m) then
     return full()
   end
-  -- An empty one, which is no number: no record.
+  -- An empty argument is not a number: it expects no record.
   if (m and m.version or nil) == tonumber(ARGV[at]) then
     return put(key, m, ARGV[at + 1], life, ttl)
   end
@@ -104,7 +104,7 @@ local function op_cas(at, key, m, life, ttl)
   return 'C' .. stamp(m) .. (values[key] or redis.call('HGET', VALUES, key) or '')
 end
 
--- Why a touch or removal is not made; nil if it is.
+-- Why a touch or removal is refused; nil if it is not.
 local function refusal(m, wanted)
   if not m then
     return 'A'

@@ -21,7 +21,7 @@ if ARGV[3] == 'places' then
   return { r.incarnation, latest(), r.last, first, (event_up_to(first)) }
 end
 
--- Whether a key stands behind another in byte order; the order of strings in Lua is that of a language.
+-- Whether a key comes after another in byte order. Lua compares strings by the server's locale.
 local function stands_behind(one, other)
   for i = 1, math.min(#one, #other) do
     local a, b = one:byte(i), other:byte(i)
@@ -32,7 +32,7 @@ local function stands_behind(one, other)
   return #one > #other
 end
 
--- Whether an expired record can still be looked at, swept or not.
+-- Whether an expired record can still be inspected, swept or not.
 local function is_kept(key, m)
   if ephemeral or m.deadline + r.tombstone_retention <= now then
     return false
@@ -53,7 +53,7 @@ local function is_kept(key, m)
 end
 
 local keys = { unpack(ARGV, 4) }
--- What has outlived the record is of an object that is gone.
+-- Without a record, anything left over belongs to an object that is gone.
 local states = r.incarnation == 0 and {} or redis.call('HMGET', STATES, unpack(keys))
 local wanted, found, reply, bytes = {}, {}, {}, 0
 for i = 1, #keys do

@@ -1,11 +1,11 @@
 -- part: what of the log can be read. An event is as old as its revision, which is an instant in microseconds.
 
--- Event: revision, sum of the values before it (8 bytes each), kind (`u` upsert, `d` delete, `e` expire), length of the key
--- (2), key; of an upsert then the stamp of the record and its value; of the others when it happened and the version that
--- the record had (8 each); of a delete then `1` and the reason, or nothing.
+-- Event: revision, total size of the values before it (8 bytes each), kind (`u` upsert, `d` delete, `e` expire), length
+-- of the key (2), key. Then for an upsert, the stamp of the record and its value; for the others, when it happened and
+-- the version that the record had (8 each); for a delete also `1` and the reason, or nothing.
 local EVENT = '>I8I8c1I2'
 
--- Revision of an event, and the sum of the values before it.
+-- The revision of an event, and the total size of the values before it.
 local function event_at(index)
   local event = redis.call('LINDEX', LOG, index)
   if not event or #event < 16 then
@@ -14,8 +14,8 @@ local function event_at(index)
   return struct.unpack('>I8I8', event)
 end
 
--- How many events of the log cannot be read any more at the instant `at`, looking at no more than `most` of them; and the
--- last revision that is too old then.
+-- How many events of the log cannot be read any more at the instant `at`, looking at no more than `most` of them; and
+-- the last revision that is too old then.
 local function over_at(at, most)
   local aged = at >= r.event_retention and (at - r.event_retention) * 1000 + 999 or 0
   local last = math.min(r.count, most)
@@ -23,7 +23,7 @@ local function over_at(at, most)
     local revision, before = event_at(index)
     return revision <= aged or r.bytes - before > r.max_event_bytes
   end
-  -- All below `low` are over, the one before `high` is not. Mostly there are few: look near the head first.
+  -- All events below `low` are over, the one before `high` is not. Usually few are over, so look near the head first.
   local low, high, width = math.min(math.max(r.count - r.max_events, 0), last), last + 1, 1
   while low < last and high > last do
     local index = math.min(low + width, last) - 1
@@ -58,7 +58,7 @@ local function compacted()
   return newest
 end
 
--- The index of the first event behind a revision. Mostly it is near the tail.
+-- The index of the first event after a revision. Usually it is near the tail.
 local function first_behind(revision)
   local low, high, width = 0, r.count, 1
   while low < high and width > 0 do
@@ -80,7 +80,7 @@ local function first_behind(revision)
   return low
 end
 
--- The revision of the last event up to a revision that can be read, and the index behind it; 0 for none.
+-- The revision of the last readable event up to `revision`, 0 for none; and the index after it.
 local function event_up_to(revision)
   local index = first_behind(revision)
   return index > 0 and event_at(index - 1) or r.gone, index

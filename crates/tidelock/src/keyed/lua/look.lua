@@ -25,7 +25,7 @@
 --              next deadline of a live record, now, number of events, events, then key, revision and state of touches
 local what, place = ARGV[3], 6
 
--- At most so many values of the page's records fit: at least one, and no more than MAX_BYTES together.
+-- How many of the page's records fit the reply: at least one, with values of at most MAX_BYTES in total.
 local function fitting(states, most)
   local bytes, fits = 0, 0
   for i = 1, math.min(#states, most) do
@@ -76,8 +76,8 @@ local function stats(reply)
   end
 end
 
--- The index behind the events from `first` on that are told together: at most `most`, with values of no more than MAX_BYTES
--- together, but at least one that has a value.
+-- The index after the last event that fits the reply: at most `most` events from `first` on, with values of at most
+-- MAX_BYTES in total, but at least one event with a value.
 local function fitting_from(first, most)
   local last, _, start = math.min(first + most, r.count), event_at(first)
   local function bytes_up_to(index)
@@ -87,7 +87,7 @@ local function fitting_from(first, most)
   if first >= last or r.bytes - start <= MAX_BYTES or bytes_up_to(last) <= MAX_BYTES then
     return last
   end
-  -- Up to `low` they fit, up to `high` they do not. Where values are large there are few: look near the first one.
+  -- Up to `low` they fit, up to `high` they do not. Large values mean few events, so look near the first one.
   local low, high, width, fits = first, last, 1, 0
   while low + 1 < high do
     local middle = math.min(low + width, math.floor((low + high) / 2))
@@ -113,7 +113,7 @@ local function park(channel)
   redis.call('ZADD', PARKED, now + 10000, channel)
   redis.call('PEXPIRE', PARKED, pinned and HOUR or 20000)
   if r.incarnation ~= 0 then
-    -- Who waits keeps the object, and so the place at which it waits.
+    -- A waiting process keeps the object alive, and so the position at which it waits.
     live_until(now + 20000)
   end
 end
@@ -130,7 +130,7 @@ local function read(reply)
   end
   local behind = fitting_from(first, most)
   local found = behind > first and redis.call('LRANGE', LOG, first, behind - 1) or {}
-  -- No touch comes before its turn.
+  -- A touch must not come before events that precede it.
   local before = behind < r.count and '(' .. text((event_at(behind))) or '+inf'
   local touched = redis.call('ZRANGEBYSCORE', TOUCHES, '(' .. text(revision), before, 'WITHSCORES', 'LIMIT', 0, most)
   local nothing = #found == 0 and #touched == 0

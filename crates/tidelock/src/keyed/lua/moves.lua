@@ -1,17 +1,17 @@
 -- part: changes of records. They are made in memory and written together at the end, so that many cost few commands.
 
--- Records as this step sees them, by key; false: none. `origin`: as they are stored. `values`: those to be written.
+-- The records as this step sees them, by key; false: none. `origin`: as they are stored. `values`: those to be written.
 local records, origin, values = {}, {}, {}
--- Keys whose record was changed, in order; events to be appended.
+-- Keys whose records were changed, in order; events to be appended.
 local dirty, is_dirty, events = {}, {}, {}
--- Keys whose state is not understood; whether there are any. It is seen before anything is written.
+-- Keys whose stored state cannot be parsed; whether there are any. This is known before anything is written.
 local broken, is_broken = {}, false
 local wrote = false
--- Keys of the object that this step may have created.
+-- Keys of the object that this step may have created, and whose expiry has to be set.
 local fresh = {}
 
 if r.incarnation == 0 then
-  -- What has outlived the record, as after an eviction, is of an object that is gone.
+  -- Without a record, as after an eviction, anything left over belongs to an object that is gone.
   redis.call('UNLINK', STATES, VALUES, NAMES, DEADLINES, EXPIRED, BURIED, LOG, TOUCHES)
 end
 
@@ -32,7 +32,7 @@ local function learn(keys)
   end
 end
 
--- Something of the object matters until `at`.
+-- Notes that stored data of the object matters until `at`.
 local function live_until(at)
   if at > r.ends then
     r.ends = at
@@ -43,7 +43,7 @@ local function is_live(m)
   return m and m.kind ~= 'x'
 end
 
--- Counts a record in (1) or out (-1).
+-- Adds a record to the counts (1) or removes it (-1).
 local function count_in(m, by)
   if m.kind == 'x' then
     r.tombs = r.tombs + by
@@ -71,7 +71,7 @@ local function set(key, m)
   end
 end
 
--- A series that never repeats, whatever was forgotten in between.
+-- The next number of a series that never repeats, even if the previous number was lost.
 local function next_revision()
   r.revision = math.max(r.revision + 1, now_us)
   if r.oldest == 0 then
@@ -87,7 +87,7 @@ local function append(revision, kind, key, about, rest)
   events[#events + 1] = struct.pack(EVENT, revision, r.bytes, kind, #key) .. key .. about .. rest
 end
 
--- Expires a record whose deadline is over.
+-- Expires a record whose deadline has passed.
 local function expire(key)
   local m = records[key]
   append(next_revision(), 'e', key, struct.pack('>I8I8', m.deadline, m.version), '')
@@ -101,7 +101,7 @@ local function expire(key)
     deadline = m.deadline, size = m.size })
 end
 
--- Overdue records in the order of their deadlines, at most `most`; and how many there are in all.
+-- The overdue records in order of their deadlines, at most `most`, and the number of all overdue records.
 local due, due_at, overdue = {}, 1, 0
 local function find_due(most)
   if r.next == 0 or r.next > now then
@@ -112,13 +112,13 @@ local function find_due(most)
   learn(due)
   for i = 1, is_broken and 0 or #due do
     if not is_live(origin[due[i]]) then
-      -- Its record is gone, as after an eviction: nobody is to wait for it.
+      -- The record is gone, as after an eviction: its deadline must not be waited for.
       redis.call('ZREM', DEADLINES, due[i])
     end
   end
 end
 
--- Expires at most `count` of those that were found. Answers how many.
+-- Expires at most `count` of the records found. Returns how many.
 local function expire_first(count)
   local expired = 0
   while expired < count and due_at <= #due do
@@ -133,7 +133,7 @@ local function expire_first(count)
   return expired
 end
 
--- One command for many arguments, in parts that fit on the stack.
+-- Calls a command with many arguments, in chunks that fit on the stack.
 local function call(command, key, arguments, adds)
   for from = 1, #arguments, 2000 do
     redis.call(command, key, unpack(arguments, from, math.min(from + 1999, #arguments)))
@@ -148,7 +148,7 @@ local function add(list, first, second)
   list[#list + 1] = second
 end
 
--- Where the deadline of a live record stands; 0 for none.
+-- The deadline of a live record; 0 for none.
 local function deadline_of(m)
   return is_live(m) and m.deadline or 0
 end
@@ -192,7 +192,7 @@ local function flush_indexes()
   call('ZADD', EXPIRED, buried, true)
 end
 
--- Writes what was changed.
+-- Writes all pending changes.
 local function flush()
   local states, stateless, stored, touched, untouched = {}, {}, {}, {}, {}
   for i = 1, #dirty do
@@ -232,7 +232,7 @@ local function lowest(set_key)
   return tonumber(redis.call('ZRANGE', set_key, 0, 0, 'WITHSCORES')[2] or 0)
 end
 
--- The highest one.
+-- The highest score of a sorted set; 0 if it is empty.
 local function highest(set_key)
   return tonumber(redis.call('ZRANGE', set_key, -1, -1, 'WITHSCORES')[2] or 0)
 end

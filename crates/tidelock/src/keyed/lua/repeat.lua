@@ -1,6 +1,6 @@
 -- part: the answer of a trip, remembered until the sender's next one, in case its reply is lost.
 
--- Of a conflict the stamp is remembered. Where the record has changed since, the conflict is with the record as it is.
+-- Of a conflict, only the stamp is remembered. If the record has changed since, the conflict reports its current state.
 local function conflict_again(answer, key)
   local m = records[key]
   if not is_live(m) or is_over(m) then

@@ -1,7 +1,7 @@
 -- part: what happens by time, and the end of a step.
 
--- Removes tombstones that can no longer be looked at: at most `count` that are too old, and those beyond their number, which
--- are few: a step makes few.
+-- Removes tombstones that can no longer be inspected: at most `count` that are too old, and those beyond the maximum
+-- number. Those are few, since one step creates few.
 local function clear_tombs(count)
   if r.tombs == 0 then
     r.next_tomb = 0
@@ -27,7 +27,7 @@ local function clear_tombs(count)
   r.next_tomb = lowest(BURIED)
 end
 
--- Lets go of a bounded part of what can no longer be read. A little is left to gather, so that it is done rarely.
+-- Frees a bounded part of what can no longer be read. Lets a little accumulate, so that this is rare.
 local function trim()
   local aged = r.oldest ~= 0 and math.floor(r.oldest / 1000) + r.event_retention + 2 * GRACE <= now
   if not (aged or r.count > r.max_events + 100 or r.bytes > r.max_event_bytes) then
@@ -53,7 +53,7 @@ local function trim()
   r.sealed = math.max(r.sealed, sealed)
 end
 
--- After a step has expired what it should: the next deadline, tombstones, the log.
+-- Completes a step that has expired its records: next deadline, tombstones, log.
 local function tidy(count)
   flush()
   if r.next ~= 0 and r.next <= now then
@@ -107,7 +107,7 @@ local function wake()
   end
 end
 
--- Ends a step: the record, and the lifetime of every key that it may have made.
+-- Ends a step: writes the record, and sets the expiry of every key that the step may have created.
 local function finish()
   local lasts = r.permanent > 0
   local renew = r.applied == 0 or lasts ~= (r.applied == -1) or (not lasts and r.ends > r.applied + SLACK)
@@ -124,7 +124,7 @@ local function finish()
     return
   end
   redis.call('HSET', RECORD, unpack(change))
-  -- Nothing outlives the record, which says what the rest means: it ends last, whenever the rest was written.
+  -- The record gives the rest its meaning, so nothing may outlive it: it expires last, whenever the rest was written.
   local left = math.max(r.applied - now, 0) + HOUR + SLACK
   if not renew then
     if not lasts then

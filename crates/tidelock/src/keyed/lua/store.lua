@@ -3,17 +3,18 @@ local RECORD, STATES, VALUES, NAMES, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS
 local EXPIRED, BURIED, LOG, TOUCHES, PARKED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local ephemeral = ARGV[2] == 'ephemeral'
 
--- What is over by age is stored for GRACE ms more: a clock that steps back a little finds it again.
+-- Data that is over by age stays stored for GRACE ms more, so that a clock that steps back slightly finds it again.
 local HOUR, SLACK, GRACE = 3600000, 600000, 1000
 local MAX_BYTES = 4 * 1024 * 1024
 local STEP = 200
 
--- Record. Numbers all; an absent field is 0. `live`: stored records that are no tombstones, overdue ones among them;
--- `permanent`: those without deadline. `count`, `bytes`: events in the log, sum of all values ever appended. `sealed`: no
--- revision up to it can be read. `last`, `gone`: revision of the last event that was appended, that was trimmed. `oldest`:
--- no event or touch in the log is older. `next`, `next_tomb`: no deadline of a live record, of a tombstone, is earlier.
--- `ends`: latest instant at which anything stored matters, permanent records aside. `applied`: the `ends` that expiries
--- were set for, -1 for none, 0 for never. `swept`: the last sweep.
+-- Record: all fields are numbers; an absent field is 0. `live`: stored records that are not tombstones, including
+-- overdue ones; `permanent`: those without a deadline. `count`, `bytes`: number of events in the log, total size of all
+-- values ever appended. `sealed`: no revision up to this one can be read. `last`, `gone`: revisions of the last event
+-- appended and of the last one trimmed. `oldest`: no event or touch in the log is older. `next`, `next_tomb`: no
+-- deadline of a live record, or of a tombstone, is earlier. `ends`: the latest instant at which stored data matters,
+-- permanent records aside. `applied`: the `ends` that expiries were set for, -1: keys do not expire, 0: none set yet.
+-- `swept`: the last sweep.
 local FIELDS = { 'revision', 'incarnation', 'max_entries', 'event_retention', 'max_events', 'max_event_bytes',
   'tombstone_retention', 'live', 'permanent', 'tombs', 'count', 'bytes', 'sealed', 'last', 'gone', 'oldest',
   'next', 'next_tomb', 'ends', 'applied', 'swept' }
@@ -29,7 +30,7 @@ do
   end
 end
 
--- A whole number as text. Concatenation would round it; a number given to a command is written slowly.
+-- A whole number as text. Concatenation would round it, and a number passed to a command is converted slowly.
 local WHOLE = string.format('%d', 4503599627370496) == '4503599627370496' and '%d' or '%.0f'
 local function text(number)
   return string.format(WHOLE, number)
@@ -39,7 +40,7 @@ end
 -- (0 for none), size of the value.
 local STATE, STATE_SIZE = '>c1I8I8I8I8I8I4', 45
 
--- The state in these bytes; false if they are no state.
+-- Parses a state; false if the bytes are not one.
 local function parse(bytes)
   if #bytes ~= STATE_SIZE then
     return false
@@ -53,7 +54,7 @@ local function not_understood()
   return redis.error_reply('TIDELOCK a stored record is not of this version\'s format')
 end
 
--- All of a state but kind and size: as it goes into answers and events too.
+-- Everything in a state but kind and size; replies and events contain it in this form too.
 local function stamp(m)
   m.stamp = m.stamp or struct.pack('>I8I8I8I8I8', m.version, m.created, m.updated, m.ttl, m.deadline)
   return m.stamp
@@ -63,12 +64,12 @@ local function build(m)
   return m.kind .. stamp(m) .. struct.pack('>I4', m.size)
 end
 
--- Whether it is expired. A tombstone stays one, also when the clock has stepped back.
+-- Whether a record is expired. A tombstone stays expired even if the clock has stepped back.
 local function is_over(m)
   return m.kind == 'x' or (m.deadline ~= 0 and m.deadline <= now)
 end
 
--- The revision of the end of the log; of an object that is not there, one before whatever comes.
+-- The revision of the end of the log; for an object that does not exist, one before any future event.
 local function latest()
   return r.incarnation == 0 and math.max(r.revision, now_us - 1) or r.revision
 end

@@ -39,12 +39,12 @@ if memory then
     return redis.error_reply('LATE a later trip of this sender was answered')
   end
 end
--- Of those found, an operation can use its own and two others.
+-- Each operation can use its own record and two others.
 find_due(3 * count)
 
 local OPERATIONS = { u = op_upsert, c = op_cas, t = op_touch, r = op_remove, d = op_delete }
 local ARGUMENTS = { u = 1, c = 2, t = 1, r = 2, d = 0 }
--- What operations wish, by name.
+-- Parsed operations, by name.
 local wishes = {}
 local ALONGSIDE = 2
 local at, alongside, reply, answers = 5 + count, 0, { 0 }, {}

@@ -1,6 +1,6 @@
-//! The log of all changes: dense, but for touches, of which each live record has at most one.
+//! The log of all changes. It holds every event except touches: of those, at most one for each live record.
 //!
-//! An event is as old as its revision, which is an instant in microseconds.
+//! The age of an event follows from its revision, which is an instant in microseconds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,20 +14,20 @@ pub(super) struct Log {
     events: VecDeque<Event>,
     /// Touches by revision.
     pub(super) touches: BTreeMap<u64, Arc<str>>,
-    /// The sum of all values that were ever appended.
+    /// Total size of all values ever appended.
     bytes: u64,
-    /// No revision up to this one can be read, whatever the bounds say.
+    /// No revision up to this one can be read, whatever the bounds are.
     sealed: u64,
-    /// The revisions of the last event that was appended, and of the last one that was let go of; touches aside.
+    /// The revisions of the last event appended and of the last event trimmed, not counting touches.
     pub(super) last: u64,
     gone: u64,
 }
 
 #[derive(Debug)]
 struct Event {
-    /// The sum of all values before it.
+    /// Total size of all values before it.
     before: u64,
-    /// Without the value of an upsert, which it shares with the record.
+    /// Without the value of an upsert, which is shared with the record.
     view: EventView,
     value: Option<Arc<Vec<u8>>>,
 }
@@ -43,7 +43,7 @@ impl Event {
 }
 
 impl Log {
-    /// Begins after an earlier life that ended with this revision.
+    /// Begins a log after an earlier life that ended with this revision.
     pub(super) fn begin(&mut self, revision: u64) {
         self.sealed = revision;
     }
@@ -66,19 +66,19 @@ impl Log {
         let by_number = self.events.len().checked_sub(most.saturating_add(1));
         let larger = |event: &Event| self.bytes - event.before > bounds.max_event_bytes;
         let by_bytes = self.events.partition_point(larger).checked_sub(1);
-        // The last revision that is too old, whether or not there is an event of that number.
+        // The last revision that is too old, whether or not an event has it.
         let aged = now.checked_sub(bounds.event_retention).map_or(0, |ms| ms * 1_000 + 999);
         let by_age = self.events.partition_point(|event| event.view.revision <= aged).checked_sub(1);
         let touch = self.touches.range(..=aged).next_back().map_or(0, |(revision, _)| *revision);
         self.sealed.max(over(by_number)).max(over(by_bytes)).max(over(by_age)).max(touch)
     }
 
-    /// Makes final what cannot be read now.
+    /// Makes what cannot be read now unreadable for good.
     pub(super) fn seal(&mut self, now: Now, bounds: &Bounds) {
         self.sealed = self.compacted(now, bounds);
     }
 
-    /// Lets go of a bounded part of what can no longer be read.
+    /// Frees a bounded part of what can no longer be read.
     pub(super) fn trim(&mut self, now: Now, bounds: &Bounds) {
         let compacted = self.compacted_with(now.ms.saturating_sub(GRACE), bounds);
         for _ in 0..STEP {
@@ -95,13 +95,13 @@ impl Log {
         }
     }
 
-    /// The revision of the oldest event or touch that is stored.
+    /// The revision of the oldest stored event or touch.
     pub(super) fn oldest(&self) -> Option<u64> {
         let event = self.events.front().map(|event| event.view.revision);
         event.into_iter().chain(self.touches.first_key_value().map(|(at, _)| *at)).min()
     }
 
-    /// Number of events, sum of their values, and number of touches behind a revision.
+    /// Number of events, total size of their values, and number of touches after a revision.
     pub(super) fn sizes(&self, revision: u64) -> (u64, u64, u64) {
         let from = self.first_behind(revision);
         let bytes = self.events.get(from).map_or(0, |event| self.bytes - event.before);
@@ -112,7 +112,7 @@ impl Log {
         self.events.partition_point(|event| event.view.revision <= revision)
     }
 
-    /// The revision of the last event up to a revision that can be read; 0 for none.
+    /// The revision of the last readable event up to `revision`; 0 for none.
     fn event_up_to(&self, revision: u64) -> u64 {
         let last = self.first_behind(revision).checked_sub(1);
         last.map_or(self.gone, |last| self.events[last].view.revision)
@@ -125,7 +125,7 @@ impl Model {
         self.bounds.map_or(0, |bounds| self.log.compacted(now, &bounds))
     }
 
-    /// Whether all that was ever written behind a place can still be read.
+    /// Whether everything ever written after a position can still be read.
     pub(crate) fn holds(&self, now: Now, place: Position) -> bool {
         if self.incarnation == 0 {
             return place.incarnation == 0;
@@ -135,7 +135,7 @@ impl Model {
         is_own && (self.compacted(now)..=self.revision).contains(&place.revision) && knows()
     }
 
-    /// What stands in the log behind a place. The caller has carried out a step of what is overdue.
+    /// Reads the log after a position. The caller has already carried out a step of what is overdue.
     pub(crate) fn read(&self, now: Now, read: &Read) -> Span {
         let latest = self.latest(now);
         let Read { after, max, .. } = *read;
@@ -158,12 +158,12 @@ impl Model {
         Span { overflow: None, events, end, next }
     }
 
-    /// The place behind a revision that can be read.
+    /// The position after a revision that can be read.
     pub(super) fn position(&self, revision: u64) -> Position {
         Position { incarnation: self.incarnation, revision, event: self.log.event_up_to(revision) }
     }
 
-    /// Events and touches behind a revision, in order.
+    /// Events and touches after a revision, in order.
     fn behind(&self, revision: u64) -> impl Iterator<Item = EventView> {
         let mut events = self.log.events.range(self.log.first_behind(revision)..).peekable();
         let mut touches = self.log.touches.range(revision + 1..).peekable();

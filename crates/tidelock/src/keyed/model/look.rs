@@ -1,4 +1,4 @@
-//! Looking at an object: records, pages of them, its two ends, its numbers.
+//! Queries of an object: records, pages, both ends of the log, statistics.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,21 +12,22 @@ type Records = BTreeMap<Arc<str>, Box<Record>>;
 impl Model {
     pub(crate) fn get(&self, now: Now, get: &Get) -> Option<RecordView> {
         let live = self.live.get_key_value(&get.key).map(|(key, record)| (key, record, record.is_over(now)));
-        // A tombstone stays one, also when the clock has stepped back.
+        // A tombstone stays one even if the clock has stepped back.
         let tomb = || self.tombs.get_key_value(&get.key).map(|(key, record)| (key, record, true));
         let (key, record, expired) = live.or_else(tomb)?;
         let shown = !expired || (get.include_expired && self.is_kept(now, key, record, self.first_kept(now)));
         shown.then(|| record.view(key, expired))
     }
 
-    /// Whether an expired record can still be looked at, swept or not. `first`: the [first](Self::first_kept) that can be.
+    /// Whether an expired record can still be inspected, swept or not. `first` is the [first](Self::first_kept) that
+    /// can be.
     fn is_kept(&self, now: Now, key: &Arc<str>, record: &Record, first: Option<&(u64, Arc<str>)>) -> bool {
         let (Some(bounds), Some(deadline)) = (&self.bounds, record.stamp.expires_at) else { return false };
         let is_young = self.kind == Kind::Registry && deadline + bounds.tombstone_retention > now.ms;
         is_young && first.is_none_or(|(first, its_key)| (*first, its_key) <= (deadline, key))
     }
 
-    /// Of more expired records than there may be the first, by deadline, that still counts; `None`: all do.
+    /// If there are more expired records than may be kept, the first by deadline that is kept; `None`: all are.
     fn first_kept(&self, now: Now) -> Option<&(u64, Arc<str>)> {
         let max = usize::try_from(self.bounds?.max_entries).unwrap_or(usize::MAX);
         let overdue = usize::try_from(self.overdue(now)).unwrap_or(usize::MAX);
@@ -36,14 +37,14 @@ impl Model {
         Some(first)
     }
 
-    /// A page. What is still overdue is shown as what it is.
+    /// A page. Overdue records that are not swept yet are shown as expired.
     pub(crate) fn list(&self, now: Now, list: &List) -> Listing {
         let first = if list.expired { self.first_kept(now) } else { None };
         let is_shown = |(key, record): &(&Arc<str>, &Record)| {
             if list.expired { self.is_kept(now, key, record, first) } else { !record.is_over(now) }
         };
         let live = within(&self.live, list).filter(|(_, record)| record.is_over(now) == list.expired);
-        // Those that none is wanted of are not gone through.
+        // Skip the live records if none of them can be overdue.
         let live = (!list.expired || self.is_overdue(now)).then_some(live).into_iter().flatten();
         let tombs = list.expired.then(|| within(&self.tombs, list)).into_iter().flatten();
         let mut listing = Listing { records: Vec::new(), more: false, place: self.latest(now) };
@@ -86,7 +87,7 @@ impl Model {
         }
     }
 
-    /// Expired records that can be looked at, swept or not.
+    /// Number of expired records that can be inspected, swept or not.
     fn expired(&self, now: Now) -> u64 {
         let Some(bounds) = self.bounds.filter(|_| self.kind == Kind::Registry) else { return 0 };
         let kept = |deadline: &u64| deadline + bounds.tombstone_retention > now.ms;
@@ -96,7 +97,7 @@ impl Model {
     }
 }
 
-/// The records that a page may show, by their keys.
+/// The records that a page may show, in order of their keys.
 fn within<'a>(records: &'a Records, list: &List) -> impl Iterator<Item = (&'a Arc<str>, &'a Record)> {
     let from = match &list.after_key {
         Some(after) if **after >= *list.prefix => Bound::Excluded(Arc::clone(after)),
@@ -107,7 +108,7 @@ fn within<'a>(records: &'a Records, list: &List) -> impl Iterator<Item = (&'a Ar
     records.take_while(move |(key, _)| key.starts_with(&*prefix))
 }
 
-/// Two rows of records as one, in the order of their keys.
+/// Merges two ordered sequences of records into one.
 fn merged<K: Ord, R>(
     one: impl Iterator<Item = (K, R)>,
     other: impl Iterator<Item = (K, R)>,

@@ -1,4 +1,4 @@
-//! What happens by time: deadlines, the end of tombstones, and of what the log keeps.
+//! What happens by time: records expire, tombstones and log entries end.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ impl Model {
         self.trim(now);
     }
 
-    /// Whether a record is overdue.
+    /// Whether any record is overdue.
     pub(crate) fn is_overdue(&self, now: Now) -> bool {
         self.next_expiry().is_some_and(|deadline| deadline <= now.ms)
     }
 
-    /// Whether something is overdue.
+    /// Whether anything is overdue.
     pub(crate) fn is_settling(&self, now: Now) -> bool {
         let Some(bounds) = &self.bounds else { return false };
         self.is_overdue(now)
@@ -26,7 +26,7 @@ impl Model {
             || self.surplus(bounds) > 0
     }
 
-    /// Expires at most `count` records, in the order of their deadlines. Answers how many.
+    /// Expires at most `count` records, in order of their deadlines. Returns how many.
     pub(super) fn expire_first(&mut self, now: Now, count: usize) -> usize {
         for expired in 0..count {
             let Some(key) = self.first_overdue(now) else { return expired };
@@ -52,8 +52,8 @@ impl Model {
         }
     }
 
-    /// Removes tombstones that can no longer be looked at: at most `count` that are too old, and those beyond their number,
-    /// which are few: a step makes few.
+    /// Removes tombstones that can no longer be inspected: at most `count` that are too old, and those beyond the
+    /// maximum number. Those are few, since one step creates few.
     pub(super) fn clear_tombs(&mut self, now: Now, count: usize) {
         let Some(bounds) = self.bounds else { return };
         let is_old = |(deadline, _): &&(u64, Arc<str>)| deadline + bounds.tombstone_retention <= now.ms;
@@ -66,7 +66,7 @@ impl Model {
         }
     }
 
-    /// Tombstones beyond those that there may be.
+    /// Number of tombstones beyond the maximum.
     fn surplus(&self, bounds: &Bounds) -> u64 {
         (self.tombs.len() as u64).saturating_sub(bounds.max_entries)
     }
@@ -78,12 +78,12 @@ impl Model {
         self.buried.remove(&(deadline, Arc::clone(key)));
     }
 
-    /// Live records whose deadline is over.
+    /// Number of live records whose deadline has passed.
     pub(super) fn overdue(&self, now: Now) -> u64 {
         self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now.ms).count() as u64
     }
 
-    /// Lets go of a bounded part of what can no longer be read.
+    /// Frees a bounded part of what can no longer be read.
     pub(super) fn trim(&mut self, now: Now) {
         if let Some(bounds) = &self.bounds {
             self.log.trim(now, bounds);
@@ -104,7 +104,7 @@ impl Model {
         [self.next_expiry(), tomb, log, surplus].into_iter().flatten().min()
     }
 
-    /// Since when nothing is left that anybody could ask for, but the numbers.
+    /// Since when nothing is left but the counters.
     pub(crate) fn idle_since(&self) -> Option<u64> {
         let empty = self.live.is_empty() && self.tombs.is_empty() && self.log.oldest().is_none();
         let log = self.revision / 1_000 + self.bounds.map_or(0, |bounds| bounds.event_retention);

@@ -1,4 +1,4 @@
-//! The contract line by line; the differential test compares the rest.
+//! The contract, line by line; the differential test compares the rest.
 
 mod log;
 
@@ -81,7 +81,7 @@ impl Bench {
         self.model.read(now, &Read { after, max: 1_000, park: false })
     }
 
-    /// What happened behind a place: a letter and the key of each event.
+    /// What happened after a position: a letter and the key of each event.
     fn story(&mut self, after: Position) -> Vec<String> {
         let span = self.read(after);
         assert_eq!(span.overflow, None);
@@ -188,7 +188,7 @@ fn only_the_latest_expired_records_are_there_swept_or_not() {
         assert_eq!(bench.stats().expired, 3);
         assert_eq!(bench.list("", true), ["a", "b", "c"]);
     }
-    // At one deadline the keys decide.
+    // For equal deadlines the order of the keys decides.
     let mut bench = Bench::new(Kind::Registry);
     for key in ["a", "b", "c"] {
         bench.upsert(key, "", Life::For(5));
@@ -363,7 +363,7 @@ fn a_page_shows_what_is_overdue_as_what_it_is() {
         }
         bench.bounds.max_entries = max_entries;
         bench.touch("f", Some(5_000));
-        // Some tombstones, some that are not swept, some alive.
+        // Some tombstones, some unswept records, some alive.
         bench.now += 45;
         bench.settle();
         bench.now += 30;

@@ -1,4 +1,4 @@
-//! Gets that are made at the same time travel together: one call of a script that writes nothing.
+//! Concurrent gets share a trip: one call of a script that writes nothing.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl server::Request for Request {
     }
 }
 
-/// The gets of one object that wait for a trip.
+/// The gets of one object, batched into trips.
 #[derive(Debug)]
 pub(super) struct Gets {
     site: Arc<Site>,
@@ -72,7 +72,7 @@ impl Carrier for Gets {
         for request in load {
             let found = answer.bytes().and_then(|found| match found.split_first() {
                 None => Ok(Some(None)),
-                // The answer has become too large: the next trip brings it.
+                // The reply was full: the next trip asks again.
                 Some((b'+', _)) => Ok(None),
                 Some((b'!', _)) => Err(stored::not_understood()),
                 Some((kind, record)) => stored::record(&request.get.key, record, *kind == b'x').map(Some).map(Some),

@@ -1,4 +1,4 @@
-//! Pages, numbers and the log: a step of what is overdue, then a look, in one call of one script.
+//! Pages, statistics and the log: one script call carries out a step of what is overdue, then looks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ static LOOK: Script = script!(
     "../lua/look.lua",
 );
 
-/// What a call showed.
+/// The reply of a look.
 pub(super) struct Shown {
     settling: bool,
     latest: Position,
@@ -95,7 +95,7 @@ impl Site {
         numbers(shown.await?)
     }
 
-    /// What stands in the log behind a place, as the script tells it.
+    /// Runs the script's `read` for the log after a position.
     pub(super) async fn look_into(&self, read: &Read) -> Result<Shown> {
         let push = |arguments: &mut Arguments| {
             arguments.number(read.after.incarnation);
@@ -119,7 +119,8 @@ impl Site {
         }
         let (next, server_now) = (answer.count()?, answer.count()?);
         let events = merged(&mut answer, read.max)?;
-        // The server told times of its clock: a pinned one is that of the request, else its now is this moment.
+        // The server reported instants of its own clock: with pinned time it is the request's, else its *now* is this
+        // moment.
         let now = pinned.unwrap_or_else(|| self.home.server.clock.now()).as_millis();
         let next = some(next).map(|next| (now + next).saturating_sub(server_now));
         let end = events.iter().fold(read.after, |place, event| place.behind(latest.incarnation, event));
@@ -127,14 +128,14 @@ impl Site {
     }
 }
 
-/// The lowest and the highest key of a listing, as bounds of a range in byte order.
+/// The lowest and highest key of a listing, as bounds of a lexicographic range.
 fn range_of(list: &List) -> (Vec<u8>, Vec<u8>) {
     let bound = |sign: &[u8], key: &str, end: &[u8]| [sign, key.as_bytes(), end].concat();
     let low = match &list.after_key {
         Some(after) if **after >= *list.prefix => bound(b"(", after, b""),
         _ => bound(b"[", &list.prefix, b""),
     };
-    // No key in UTF-8 holds this byte.
+    // No UTF-8 key contains this byte.
     let high = if list.prefix.is_empty() { b"+".to_vec() } else { bound(b"(", &list.prefix, b"\xff") };
     (low, high)
 }
@@ -167,7 +168,7 @@ fn numbers(Shown { settling, latest, mut answer }: Shown) -> Result<StatsView> {
     })
 }
 
-/// Events and touches in order, as many as may be read at once.
+/// Merges events and touches in order, up to the maximum of a read.
 fn merged(answer: &mut Answer, max: usize) -> Result<Vec<EventView>> {
     let mut all = Vec::new();
     for _ in 0..answer.count()? {

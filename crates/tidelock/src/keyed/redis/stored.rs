@@ -1,5 +1,5 @@
-//! How records and events stand in the server's keys; the other half is `lua/store.lua` and `lua/log.lua`, and all follow
-//! docs/wire/keyed.md.
+//! The stored format of records and events. Its counterparts are `lua/store.lua` and `lua/log.lua`; docs/wire/keyed.md
+//! is the specification.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use crate::backend::redis::{Answer, Bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::store::{EventView, Happened, RecordView, Stamp};
 
-/// Bytes of a stamp in answers.
+/// Size of a stamp in replies.
 pub(super) const STAMP: usize = 40;
 
-/// A stamp, the next of the bytes.
+/// Reads a stamp.
 pub(super) fn read_stamp(bytes: &mut Bytes<'_>) -> Option<Stamp> {
     let (version, created_at, updated_at) = (bytes.number(8)?, bytes.number(8)?, bytes.number(8)?);
     let (ttl, expires_at) = (some(bytes.number(8)?), some(bytes.number(8)?));
@@ -21,7 +21,7 @@ pub(super) fn some(number: u64) -> Option<u64> {
     (number != 0).then_some(number)
 }
 
-/// A stored state: all of a record but key and value.
+/// Parses a stored state: everything about a record except key and value.
 fn state(bytes: &[u8]) -> Option<Stamp> {
     let mut bytes = Bytes(bytes);
     let _kind = bytes.byte()?;
@@ -30,10 +30,10 @@ fn state(bytes: &[u8]) -> Option<Stamp> {
     bytes.0.is_empty().then_some(stamp)
 }
 
-/// Bytes of a stored state.
+/// Size of a stored state.
 const STATE: usize = 1 + STAMP + 4;
 
-/// Reads a record whose state and value stand behind each other.
+/// Reads a record: its state followed by its value.
 pub(super) fn record(key: &Arc<str>, bytes: &[u8], expired: bool) -> Result<RecordView> {
     let (head, value) = bytes.split_at_checked(STATE).ok_or_else(not_understood)?;
     Ok(RecordView { key: Arc::clone(key), stamp: stamp(head)?, value: value.to_vec(), expired })
@@ -72,12 +72,12 @@ fn parse_event(bytes: &[u8]) -> Option<EventView> {
     Some(EventView { revision, at, key, happened })
 }
 
-/// What is stored was written by another version, or by somebody else.
+/// The error for stored data in the format of another version or of other software.
 pub(super) fn not_understood() -> Error {
     Error::new(ErrorKind::IncompatibleFormat, "a stored record is not of this version's format")
 }
 
-/// The next item of an answer as a key.
+/// Reads the next item of a reply as a key.
 pub(super) fn key(answer: &mut Answer) -> Result<Arc<str>> {
     std::str::from_utf8(&answer.bytes()?).map(Arc::from).map_err(|_| not_understood())
 }

@@ -1,5 +1,5 @@
-//! What only shows from inside or on the server: bytes that stay as they were, keys that expire, answers that are
-//! remembered, processes that are woken.
+//! What can be seen only from inside or on the server: unchanged bytes, expiring keys, remembered answers, woken
+//! processes.
 
 mod keys;
 
@@ -38,7 +38,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// One on each server.
+    /// One stage on each server.
     async fn all(kind: Kind) -> Vec<Self> {
         Self::all_called("keyed", kind).await
     }
@@ -64,7 +64,7 @@ impl Stage {
         Tidelock::connect(&self.url).prefix(&self.prefix).clock(&self.clock).await.unwrap()
     }
 
-    /// One more process, without what makes its requests.
+    /// The server connection of another process, without a store on top.
     async fn server(&self) -> Arc<Server> {
         let settings = Settings {
             url: self.url.clone(),
@@ -105,7 +105,8 @@ impl Stage {
         self.store().places(&self.object).await.unwrap().latest
     }
 
-    /// The object's keys by the last part of their name, each with a connection to its node. Answers are left out.
+    /// The object's keys by the last part of their names, each with a connection to its node. Remembered answers are
+    /// left out.
     fn keys(&self) -> Vec<(Connection, String, String)> {
         let hosts = self.url.split_once("://").map_or(&*self.url, |(_, hosts)| hosts);
         let mut found = Vec::new();
@@ -125,7 +126,7 @@ impl Stage {
         self.keys().into_iter().map(|(_, _, part)| part).collect()
     }
 
-    /// The bytes of all keys, and whether they expire.
+    /// A digest of each key, and whether it expires.
     fn digest(&self) -> Vec<(String, String)> {
         let script = "return redis.sha1hex(redis.call('DUMP', KEYS[1]))";
         let digest = |(mut connection, key, part): (Connection, String, String)| {
@@ -134,14 +135,14 @@ impl Stage {
         self.keys().into_iter().map(digest).collect()
     }
 
-    /// Keeps all keys as they are now.
+    /// Saves the current state of all keys.
     fn save(&self) {
         for (mut connection, key, _) in self.keys() {
             connection.command(&["COPY", &key, &format!("{key}:saved")]).unwrap();
         }
     }
 
-    /// Makes them so again.
+    /// Restores the saved state.
     fn restore(&self) {
         let (saved, others): (Vec<_>, Vec<_>) = self.keys().into_iter().partition(|(_, _, part)| part == "saved");
         for (mut connection, key, _) in others {
@@ -157,7 +158,7 @@ impl Stage {
         u64::try_from(connection.command(&["HGET", &key, field]).unwrap().int().unwrap()).unwrap()
     }
 
-    /// The life of each key; -1: permanent.
+    /// The time to live of each key; -1: permanent.
     fn lifetimes(&self) -> Vec<(String, i64)> {
         let ttl = |(mut connection, key, part): (Connection, String, String)| {
             (part, connection.command(&["PTTL", &key]).unwrap().int().expect("a number"))
@@ -170,7 +171,7 @@ fn advance(stage: &Stage, millis: u64) {
     stage.clock.advance(Duration::from_millis(millis));
 }
 
-/// What is awaited comes at once; this only ends a test that would hang.
+/// Awaited things happen at once; the timeout only ends a test that would hang.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(1), what).await.expect("it comes")
 }
@@ -196,7 +197,7 @@ async fn an_older_state_that_has_gone_on_is_told_as_an_overflow() {
                 assert_eq!(span.overflow, None, "before it all is as it was");
                 assert_eq!(span.events.iter().map(|event| &*event.key).collect::<Vec<_>>(), ["c"]);
             }
-            // Also when nothing before the place is left in the log.
+            // Also when the log holds nothing before the position.
             advance(&stage, 100);
             stage.upsert("d", 10, Life::For(1_000_000)).await;
             let last = stage.latest().await;
@@ -311,7 +312,7 @@ async fn only_the_latest_expired_records_are_there_swept_or_not() {
             store.change(&stage.object, Change { key: key.into(), action, bounds }).await.unwrap();
             advance(&stage, 10);
         }
-        // The last one is not swept until the numbers are asked for; the others were by the changes behind them.
+        // The last one is not swept until the statistics are requested; later changes have swept the others.
         for _ in ["unswept", "swept"] {
             let mut there = Vec::new();
             for key in ["a", "b", "c", "d"] {
@@ -488,7 +489,7 @@ async fn a_process_sweeps_what_it_used_and_those_who_wait_hear_of_it() {
         let span = store.read(&stage.object, read).await.unwrap();
         assert_eq!(span.next, Some(START.as_millis() + 60_000));
         advance(&stage, 60_000);
-        // Nobody calls: the sweeping of either process does it.
+        // Nobody calls: the sweep of either process does it.
         soon(bell.rung.notified()).await;
         let span = store.read(&stage.object, read).await.unwrap();
         assert!(matches!(span.events[..], [_]) && matches!(span.events[0].happened, Happened::Expire { .. }));

@@ -1,4 +1,4 @@
-//! A trip: the changes that were waiting when the lane became free, carried by one call of one script.
+//! A trip: one script call that carries all changes waiting when the lane became free.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ impl Request {
         }
     }
 
-    /// Answers its caller with the script's outcome.
+    /// Answers the caller with the script's outcome.
     fn answer(mut self, outcome: &[u8]) {
         let wrong = || unexpected("keyed", &Value::BulkString(outcome.to_vec()));
         if outcome == b"!" {
@@ -86,7 +86,7 @@ impl Request {
     }
 }
 
-/// The changes of one object that wait for a trip.
+/// The changes of one object, batched into trips.
 #[derive(Debug)]
 pub(super) struct Changes {
     site: Arc<Site>,
@@ -98,7 +98,7 @@ impl Changes {
         Arc::new(Self { site: Arc::clone(site), lanes: Lanes::new(&site.home) })
     }
 
-    /// Carries the requests under the lane's number; answers what the script said of each.
+    /// Sends the requests under the lane's number; returns the script's outcomes.
     pub(super) async fn make_trip(&self, lane: &Lane, load: &[Request]) -> Result<Answer> {
         let mut arguments = self.site.home.arguments(Some(&lane.answers));
         arguments.number(lane.number);
@@ -122,7 +122,7 @@ impl Carrier for Changes {
             Ok(mut answer) => {
                 for mut request in load {
                     match answer.bytes() {
-                        // A conflict for whose record there was no room: the next trip brings it.
+                        // A conflict whose record did not fit into the reply: the next trip asks again.
                         Ok(outcome) if outcome == b"+" => self.submit(request),
                         Ok(outcome) => request.answer(&outcome),
                         Err(error) => server::Request::fail(&mut request, &error),
@@ -184,7 +184,7 @@ fn push_action(action: &Action, arguments: &mut Arguments) {
     }
 }
 
-/// A version that is expected. Any number is one, 0 too: it fits no record.
+/// An expected version. Every number is valid, including 0, which matches no record.
 fn push_version(version: Option<u64>, arguments: &mut Arguments) {
     match version {
         Some(version) => arguments.number(version),
@@ -207,7 +207,7 @@ fn value_of(action: &Action) -> &[u8] {
     }
 }
 
-/// Reads what became of a change.
+/// Parses the outcome of a change.
 fn changed(key: &Arc<str>, outcome: &[u8]) -> Option<Changed> {
     let mut reader = Bytes(outcome);
     let mut replaced = None;

@@ -90,7 +90,7 @@ local function settle_on(retention, max_len)
   end
   local replaced = string.rep('\0', 17)
   if r.set == 1 then
-    -- The beginning of the log is fixed by the old settings first.
+    -- Fix the beginning of the log by the old settings first.
     flush()
     fix_floor()
     replaced = '\1' .. pack8(r.retention + 1) .. pack8(r.max_len)

@@ -1,4 +1,4 @@
-//! Changing a group, or a topic as a whole: bounded steps of two scripts.
+//! Changes of a group, or of a topic as a whole, in bounded steps of two scripts.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ static CHANGE: Script = script!(
 static DELETE: Script =
     script!("topic.delete", "../../lua/time.lua", "../lua/store.lua", "../../lua/answers.lua", "../lua/delete.lua");
 
-/// The answer of a step: a word, then numbers.
+/// The reply of a step: a word, then numbers.
 struct Changed {
     word: Arc<str>,
     numbers: Vec<u64>,
@@ -86,7 +86,7 @@ impl Remote {
         }
     }
 
-    /// Names the groups that it knows of, again if there were others.
+    /// Names the groups that it knows, and repeats with the full list if there were others.
     async fn delete(&self) -> Result<Changes> {
         let mut names: Vec<Arc<str>> = Vec::new();
         loop {
@@ -110,7 +110,7 @@ impl Remote {
 }
 
 impl RemoteGroup {
-    /// Makes a step of a change: once nothing is overdue, or after as many steps as a look waits for that.
+    /// Makes one step of a change, once nothing is overdue or after as many attempts as a look makes.
     async fn step(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<Changed> {
         let push = &push;
         until_settled(|last| async move {
@@ -141,7 +141,7 @@ impl RemoteGroup {
         Ok(Changes::Count(self.step(what, push).await?.numbers.first().copied().unwrap_or(0)))
     }
 
-    /// Steps over dead letters, oldest first, until the last one that was there in the first step.
+    /// Steps over the dead letters, oldest first, up to the last one that existed in the first step.
     async fn each_letter(&self, what: &str, filter: DeadFilter, limit: Option<u64>, delay: u64) -> Result<Changes> {
         let (mut moved, mut from, mut last) = (0, Vec::new(), Vec::new());
         loop {

@@ -48,7 +48,7 @@ pub(super) struct RemoteGroup {
     pub(super) changes: Series,
     pub(super) bell: Arc<Bell>,
     used: Mutex<Tick>,
-    /// What the group has missed, and the answer came too late for those who asked: it goes to the next.
+    /// Gaps whose take was answered too late for its caller: the next take reports them.
     untold: Mutex<VecDeque<GapView>>,
 }
 
@@ -75,7 +75,7 @@ impl Request for GroupRequest {
     }
 
     fn is_withdrawn(&self) -> bool {
-        // A settle that was made is sent, whoever waits for it.
+        // A settle is always sent, even if its caller no longer waits.
         matches!(self, Self::Take { reply, .. } if reply.is_closed())
     }
 
@@ -106,7 +106,7 @@ impl RemoteGroup {
         *self.used.lock().expect("no code panics while it holds this lock") = now;
     }
 
-    /// How long nobody has used it.
+    /// How long the group has not been used.
     pub(super) fn unused(&self, now: Tick) -> Duration {
         now.since(*self.used.lock().expect("no code panics while it holds this lock"))
     }
@@ -125,7 +125,7 @@ impl RemoteGroup {
         Ok(())
     }
 
-    /// Whether more is overdue, and the answers to the operations.
+    /// Reads the head of a reply: whether more is overdue, and the results of the operations.
     fn begin_reply(&self, answer: Value) -> Result<(bool, Answer)> {
         let mut items = Answer::read("group", answer)?;
         let settling = items.flag()?;
@@ -134,13 +134,13 @@ impl RemoteGroup {
     }
 }
 
-/// One operation of a trip: settles, or the take of one request.
+/// One operation of a trip: a batch of settles, or the take of one request.
 enum Step {
     Settles(Settles),
     Take(usize),
 }
 
-/// The outcomes of a trip, by request.
+/// The results of a trip, by request.
 struct Outcomes {
     settled: Vec<Vec<Settled>>,
     taken: Vec<Option<Taken>>,
@@ -160,7 +160,7 @@ impl Carrier for RemoteGroup {
     }
 }
 
-/// Requests, and the operations that they became.
+/// The requests of a trip, and the operations that they became.
 pub(super) struct Plan {
     requests: Vec<GroupRequest>,
     steps: Vec<Step>,
@@ -255,7 +255,8 @@ fn read_steps(steps: &[Step], mut items: Answer, load: &[GroupRequest]) -> Resul
     Ok(outcomes)
 }
 
-/// `next` is still the time from now until then. `None`: the group does not exist, and one more would be too many.
+/// Reads the result of a take; its `next` is still relative to now. `None`: the group does not exist, and the topic
+/// already has the maximum number of groups.
 fn read_taken(item: Value) -> Result<Option<Taken>> {
     let mut items = Answer::read("take", item)?;
     let head = items.bytes()?;
@@ -280,7 +281,7 @@ impl RemoteGroup {
         for ((request, settled), taken) in each {
             match (request, taken) {
                 (GroupRequest::Settle { reply, .. }, _) => {
-                    // A caller that went away needs no answer.
+                    // The caller may be gone; then the answer is dropped.
                     drop(reply.map(|reply| reply.send(Ok(settled))));
                 }
                 (GroupRequest::Take { reply, .. }, None) => {
@@ -310,15 +311,15 @@ impl RemoteGroup {
         }
         let nothing = taken.events.is_empty() && taken.gap.is_none();
         if settling && nothing && take.max > 0 && !reply.is_closed() {
-            // What is overdue stood between this take and a deliverable event.
+            // Overdue transitions may have hidden a deliverable event: take again.
             return self.submit(GroupRequest::Take { take, reply });
         }
         if settling && taken.len() < take.max {
-            // Nobody was parked: whoever waits looks again at once.
+            // The process was not parked: waiters must take again at once.
             taken.next = Some(0);
         }
         if let Err(Ok(taken)) = reply.send(Ok(taken)) {
-            // The receive was dropped while its take was under way, or its time was over.
+            // The receive was dropped or timed out while its take was in flight: give back what it took.
             if let Some(gap) = taken.gap {
                 self.lock_untold().push_front(gap);
                 self.bell.ring();

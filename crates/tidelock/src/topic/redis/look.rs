@@ -1,4 +1,4 @@
-//! Looking at a topic and its groups, and reading its log.
+//! Queries of a topic and its groups, and reading its log.
 
 use std::sync::Arc;
 
@@ -40,10 +40,10 @@ static GROUP_LOOK: Script = script!(
     "../lua/group_look.lua",
 );
 
-/// Groups that are looked at at once.
+/// How many groups are queried at once.
 const TOGETHER: usize = 32;
 
-/// Where a read begins, in which direction it goes, and whom to park if there is nothing.
+/// The parameters of a read: start, direction, limits, and the process to park if nothing is found.
 struct Reading<'a> {
     what: &'a str,
     from: Option<Position>,
@@ -147,8 +147,8 @@ impl Remote {
 }
 
 impl RemoteGroup {
-    /// Asks the look script, again while more is overdue than one step carries out. Answers whether more still is, the
-    /// life, and what was shown.
+    /// Runs the look script, repeatedly while more is overdue than one step carries out. Returns whether more still is,
+    /// the life, and the result.
     async fn show(&self, what: &str, push: impl Fn(&mut Arguments)) -> Result<(bool, u64, Answer)> {
         let push = &push;
         until_settled(|_| async move {
@@ -198,7 +198,7 @@ impl RemoteGroup {
         Ok(Stored::read(shown.bytes()?)?.into_dead(life))
     }
 
-    /// One more than the page is looked for, to know whether there is a next page.
+    /// Asks for one letter more than the page holds, to find out whether there is a next page.
     async fn letters(&self, filter: DeadFilter, limit: usize, after: Option<(u64, u64)>) -> Result<View> {
         let mut found = Vec::new();
         let mut before = after.map_or_else(Vec::new, |(moved_at, at)| pair(moved_at, at));
@@ -227,12 +227,12 @@ impl RemoteGroup {
     }
 }
 
-/// Two numbers of eight bytes.
+/// Two numbers of eight bytes each.
 pub(super) fn pair(one: u64, other: u64) -> Vec<u8> {
     [one.to_be_bytes(), other.to_be_bytes()].concat()
 }
 
-/// A filter as the scripts take it: reason, moved before, moved after.
+/// Encodes a filter for the scripts: reason, moved before, moved after.
 pub(super) fn push_filter(filter: DeadFilter, arguments: &mut Arguments) {
     arguments.push(filter.reason.map_or(b"", reason_letter));
     for bound in [filter.moved_before, filter.moved_after] {

@@ -1,4 +1,4 @@
-//! Publishing: the publishes that were waiting when a lane became free, carried by one call of one script.
+//! Publishing: one script call carries all publishes that were waiting when a lane became free.
 
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ static PUBLISH: Script = script!(
     "../lua/publish.lua",
 );
 
-/// The deadline that stands for more of the same.
+/// The deadline value that means *now*: more is overdue.
 const NOW: u64 = 1;
-/// Bytes that tell which settings a run replaced.
+/// Size of a run's report on replaced settings.
 const REPLACED: usize = 17;
 
-/// One caller's events.
+/// The events of one caller.
 #[derive(Debug)]
 pub(super) struct Publish {
     pub(super) settings: Settings,
@@ -77,10 +77,10 @@ impl Carrier for Remote {
     }
 }
 
-/// Events that stand next to each other, with equal settings and all with or all without dedup keys.
+/// Consecutive events with equal settings, either all with or all without dedup keys.
 struct Run {
     deduped: bool,
-    /// Whose events, and how many.
+    /// The index of each publish, and its number of events.
     parts: Vec<(usize, usize)>,
 }
 
@@ -145,7 +145,7 @@ impl Remote {
         Ok(appended)
     }
 
-    /// Frees what is not retained any more: empty trips, at most as many as a look waits for.
+    /// Frees events that are no longer retained: empty trips, at most as many as a look makes.
     pub(super) async fn sweep_log(&self) -> Result<()> {
         for _ in 0..SETTLING_STEPS {
             let mut arguments = self.home.arguments(Some(&self.home.keys[0]));
@@ -179,7 +179,7 @@ fn read_run(bytes: &[u8], run: &Run, appended: &mut [Appended]) -> Option<()> {
         }
         return Some(());
     }
-    // Positions and ordinals of one run are dense.
+    // Positions and ordinals within a run are consecutive.
     let mut next: Position = place(&mut Bytes(bytes.take(PLACE)?))?;
     for (index, count) in &run.parts {
         for _ in 0..*count {

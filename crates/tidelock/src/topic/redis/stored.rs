@@ -1,5 +1,5 @@
-//! How events stand in the server's keys; the other half is `lua/log.lua` and `lua/group.lua`, and both follow
-//! docs/wire/topic.md.
+//! The stored format of events. Its counterparts are `lua/log.lua` and `lua/group.lua`; docs/wire/topic.md is the
+//! specification.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::check::LARGEST;
 use crate::error::Result;
 use crate::topic::store::{Begin, Content, DeadView, EventView, GapView, Handed, Position};
 
-/// What a script writes for the number of missed events where it is unknown.
+/// The value that scripts write for an unknown number of missed events.
 const UNKNOWN: u64 = LARGEST + 1;
-/// Bytes of a place.
+/// Size of a position.
 pub(super) const PLACE: usize = 24;
 
-/// A place as 24 bytes.
+/// A position as 24 bytes.
 pub(super) fn place_bytes(place: Position) -> [u8; PLACE] {
     let mut bytes = [0; PLACE];
     for (part, number) in bytes.chunks_exact_mut(8).zip([place.life, place.at, place.ordinal]) {
@@ -22,7 +22,7 @@ pub(super) fn place_bytes(place: Position) -> [u8; PLACE] {
     bytes
 }
 
-/// A beginning as the scripts take it: a letter, then a place or an instant.
+/// Encodes a start for the scripts: a letter, then a position or an instant.
 pub(super) fn begin_bytes(begin: Begin) -> Vec<u8> {
     let (letter, place) = match begin {
         Begin::Earliest => (b'e', Position::default()),
@@ -39,7 +39,7 @@ pub(super) fn place(bytes: &mut Bytes<'_>) -> Option<Position> {
     Some(Position { life: bytes.number(8)?, at: bytes.number(8)?, ordinal: bytes.number(8)? })
 }
 
-/// A gap, if the bytes are one: the first one says so.
+/// Reads a gap, if there is one: the first byte tells.
 pub(super) fn gap(bytes: &mut Bytes<'_>) -> Option<GapSaid> {
     let is_gap = bytes.byte()? == 1;
     let (from, to, missed) = (place(bytes)?, place(bytes)?, bytes.number(8)?);
@@ -47,10 +47,10 @@ pub(super) fn gap(bytes: &mut Bytes<'_>) -> Option<GapSaid> {
     Some(GapSaid(is_gap.then_some(gap)))
 }
 
-/// What an answer says of a gap.
+/// The gap in a reply, if any.
 pub(super) struct GapSaid(pub(super) Option<GapView>);
 
-/// An element of the log.
+/// Parses an element of the log.
 pub(super) fn event(life: u64, ordinal: u64, element: Vec<u8>) -> Result<EventView> {
     let size = element.len();
     let parse = || {
@@ -61,7 +61,7 @@ pub(super) fn event(life: u64, ordinal: u64, element: Vec<u8>) -> Result<EventVi
     parse().ok_or_else(|| foreign("event", size))
 }
 
-/// An open event or a dead letter, read.
+/// A parsed open event or dead letter.
 #[derive(Debug)]
 pub(super) struct Stored {
     kind: u8,
@@ -100,7 +100,7 @@ impl Stored {
         Handed { place: Position { life, at, ordinal }, fence, attempt: attempts, last_error, content }
     }
 
-    /// As a dead letter; `None` for an open event.
+    /// Converts to a dead letter; `None` for an open event.
     pub(super) fn into_dead(self, life: u64) -> Option<DeadView> {
         Some(DeadView {
             place: Position { life, at: self.at, ordinal: self.ordinal },

@@ -1,4 +1,5 @@
-//! What only shows from inside or on the server: what keys hold and how long, what is parked, and what a process is told.
+//! What can be seen only from inside or on the server: the contents and lifetimes of keys, who is parked, and what a
+//! process is told.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const ENDLESS: Settings = Settings { retention: None, max_len: None };
 const TERMS: ReaderTerms =
     ReaderTerms { begin: Begin::Earliest, max_in_flight: 10_000, ordered: true, dead_retention: None };
 
-/// A server, a namespace on it, and its time. Nothing is swept there but by the test.
+/// A server, a namespace on it, and its time. Only the test sweeps this namespace.
 pub(super) struct Stage {
     url: String,
     prefix: String,
@@ -30,7 +31,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// One on each server.
+    /// One stage on each server.
     pub(super) async fn all() -> Vec<Self> {
         let mut stages = Vec::new();
         for (_, url) in tidelock_testkit::shared_servers() {
@@ -48,7 +49,7 @@ impl Stage {
         self.tide.world.backend.topic()
     }
 
-    /// The topic as one more process uses it.
+    /// The topic as seen by another process.
     pub(super) async fn remote(&self) -> Arc<Remote> {
         let connecting = Connecting {
             url: self.url.clone(),
@@ -101,7 +102,8 @@ impl Stage {
         self.store().look(&self.address, look).await.unwrap()
     }
 
-    /// The topic's keys by what stands behind its tag, each with a connection to its node. Answers are left out.
+    /// The topic's keys by the part after the hash tag, each with a connection to its node. Remembered answers are left
+    /// out.
     fn keys(&self) -> Vec<(Connection, String, String)> {
         let hosts = self.url.split_once("://").map_or(&*self.url, |(_, hosts)| hosts);
         let mut found = Vec::new();
@@ -120,7 +122,7 @@ impl Stage {
         self.keys().into_iter().map(|(_, _, part)| part).collect()
     }
 
-    /// What a command answers for one of the keys; `None` where it does not exist.
+    /// The reply to a command on one of the keys; `None` if the key does not exist.
     fn ask(&self, part: &str, command: &str, arguments: &[&str]) -> Option<Reply> {
         let (mut connection, key, _) = self.keys().into_iter().find(|(_, _, other)| other == part)?;
         Some(connection.command(&[&[command, &key], arguments].concat()).unwrap())
@@ -159,7 +161,7 @@ async fn dedup_records_stay_about_as_few_as_those_that_count() {
             stage.publish(ENDLESS, batch.collect()).await;
             stage.advance(500);
         }
-        // Each counts for two seconds, the one of grace included: those of the last four rounds.
+        // Each record counts for two seconds, including one second of grace: those of the last four rounds remain.
         let kept = stage.count("dedup", "HLEN");
         assert!((400..2_000).contains(&kept), "{kept} of 6,000");
 
@@ -207,7 +209,7 @@ async fn what_is_not_retained_is_freed_as_fast_as_the_log_grows() {
         }
         stage.advance(500);
         stage.publish(brief, vec![event(b"")]).await;
-        // Positions are dense: 10,000 of one instant end ten milliseconds later.
+        // Positions are consecutive: 10,000 of one instant end ten milliseconds later.
         stage.advance(510);
         let remote = stage.remote().await;
         remote.sweep_log().await.unwrap();
@@ -257,8 +259,8 @@ async fn a_reader_at_its_limit_hides_nothing_from_another_of_its_process() {
     }
 }
 
-/// A group that has set aside all that it may, with a requeued copy that is due and one that is free to go, both of events
-/// that it has not come to again.
+/// A group that has set aside the maximum, with a requeued copy that is due and another whose key is free. The group
+/// has not reached their events again.
 async fn full_group(stage: &Stage) -> [u64; 2] {
     stage.publish(ENDLESS, vec![ordered("j")]).await;
     let mut last = Position::default();

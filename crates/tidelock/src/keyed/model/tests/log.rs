@@ -1,4 +1,4 @@
-//! What stands in the log, how long it can be read, and who is told that it cannot.
+//! What the log contains, how long it can be read, and who is told that it cannot.
 
 use super::*;
 
@@ -61,7 +61,7 @@ fn what_can_be_read_ends_by_number_bytes_and_age() {
     assert_eq!(bench.stats().compacted, big, "age");
     let huge = bench.upsert("a", "123456789ab", Life::Permanent).version;
     assert_eq!(bench.stats().compacted, huge, "one that is too large alone");
-    // Wider bounds bring nothing back.
+    // Wider bounds must not bring anything back.
     bench.bounds = BOUNDS;
     bench.upsert("a", "1", Life::Permanent);
     assert_eq!(bench.stats().compacted, huge);

@@ -1,4 +1,4 @@
-//! Which keys an object has, how long they live, and what counts of what is left.
+//! Which keys an object has, how long they live, and how incomplete remains are treated.
 
 use super::*;
 
@@ -30,7 +30,7 @@ async fn nothing_outlives_the_record_which_says_what_it_means() {
                 let record = lifetimes.iter().find(|(part, _)| part == "record").unwrap().1;
                 assert!(lifetimes.iter().all(|(_, life)| (1..=record).contains(life)), "{what}: {lifetimes:?}");
             };
-            // Before the lifetimes of a new object are worth setting anew.
+            // Before it is worth renewing the expiries of a new object.
             stage.clock.set(Timestamp::from_millis(1_000));
             stage.upsert("a", 10, Life::For(1)).await;
             check("a clock near its beginning");
@@ -38,11 +38,11 @@ async fn nothing_outlives_the_record_which_says_what_it_means() {
             stage.upsert("a", 10, Life::For(5_000_000)).await;
             check("a first life");
             for longer in 1..20 {
-                // Each later than what the lifetimes were set for, and by too little for setting them anew.
+                // Each is later than what the expiries were set for, but by too little to renew them.
                 stage.upsert("b", 10, Life::For(5_000_000 + longer * 150_000)).await;
                 stage.touch("b").await;
                 stage.upsert("c", 10, Life::For(1)).await;
-                // More than passes on the server's clock, by which keys expire.
+                // More than passes on the server's clock, which decides when keys expire.
                 advance(&stage, 10_000);
                 stage.store().stats(&stage.object).await.unwrap();
                 check("one that is a little longer");
