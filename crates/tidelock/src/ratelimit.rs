@@ -75,7 +75,7 @@ pub struct RateLimiter {
 struct Inner {
     world: Arc<World>,
     address: Address,
-    /// Whether tenant and id are good names; a bad one is refused by each request.
+    /// Whether tenant and id are valid names; with invalid ones every request is refused.
     named: bool,
     store: Arc<dyn LimiterStore>,
     lines: Arc<Lines>,

@@ -1,4 +1,4 @@
-//! Defining an ephemeral store.
+//! The builder of an ephemeral store.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Requests of an ephemeral store: what its verbs give, run when awaited.
+//! Requests of an ephemeral store: what its methods return, run when awaited.
 
 use std::sync::Arc;
 use std::time::Duration;

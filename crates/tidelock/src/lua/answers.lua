@@ -1,5 +1,5 @@
 -- part: the answer to a numbered request, remembered until its sender's next one, in case the reply is lost.
--- Answers the remembered answer, or an error reply if a later one was answered; nothing for a new one.
+-- Returns the remembered answer, an error reply if a later request was already answered, or nothing for a new request.
 local function remembered(key, trip)
   local memory = redis.call('GET', key)
   if not memory then

@@ -1,12 +1,12 @@
 -- part: places in sorted sets.
 
--- How many members of a sorted set stand before (score, member), which need not be in it; and whether it is.
+-- How many members of a sorted set precede (score, member), which need not be in it; and whether it is in it.
 local function rank_before(key, score, member)
   local found = redis.call('ZSCORE', key, member)
   if found and tonumber(found) == score then
     return redis.call('ZRANK', key, member), true
   end
-  -- The member may be there with another score by now; a longer one stands directly behind its place.
+  -- The member may have another score by now. A longer member sorts directly after its place: insert one as a probe.
   local probe = member .. '\0'
   redis.call('ZADD', key, score, probe)
   local rank = redis.call('ZRANK', key, probe)
@@ -14,7 +14,7 @@ local function rank_before(key, score, member)
   return rank, false
 end
 
--- The index of the first member behind (score, member).
+-- The index of the first member after (score, member).
 local function rank_after(key, score, member)
   local rank, found = rank_before(key, score, member)
   return found and rank + 1 or rank

@@ -1,9 +1,9 @@
 -- part: many of something at once: long argument lists in parts, receipts, and what is stored for them.
 
--- So many arguments to a call: Lua's unpack ends at some 8,000.
+-- Maximum number of arguments per call: Lua's unpack fails at about 8,000.
 local PART = 1000
 
--- Answers the sum of what the calls answered.
+-- Returns the sum of the calls' replies.
 local function call_in_parts(command, key, arguments)
   local sum = 0
   for from = 1, #arguments, PART do
@@ -12,7 +12,7 @@ local function call_in_parts(command, key, arguments)
   return sum
 end
 
--- The values of some fields of a hash.
+-- The values of the given fields of a hash.
 local function load_values(key, ids)
   local values = {}
   for from = 1, #ids, PART do
@@ -24,7 +24,7 @@ local function load_values(key, ids)
   return values
 end
 
--- Receipts, 16 bytes each, as ids and fences.
+-- Splits receipts, 16 bytes each, into ids and fences.
 local function split(receipts)
   local sub, ids, fences, count = string.sub, {}, {}, 0
   for at = 1, #receipts, 16 do
@@ -34,9 +34,10 @@ local function split(receipts)
   return ids, fences
 end
 
--- Ends deliveries that have nothing but a lease, a member of id and fence, and what is stored of them; answers whether all
--- were held. If not, some leases may be gone, and the caller has to end in this step what is stored as leased under these
--- fences. Not while more is overdue than one step carries out: then a lease is judged by its end.
+-- Fast path for ending deliveries that consist only of a lease (a member of id and fence) and a stored value. Returns
+-- whether all were held. If not, some leases may already be removed, and the caller has to end, in this step, what is
+-- stored as leased under these fences. Not to be used while more is overdue than one step carries out: then a lease has
+-- to be judged by its end.
 local function end_at_once(leased, stored, ids, fences)
   local leases = {}
   for i = 1, #ids do
@@ -49,5 +50,6 @@ local function end_at_once(leased, stored, ids, fences)
   return true
 end
 
--- The index of leases holds one long member with no end: small sorted sets are scanned, large ones are not.
+-- The index of leases holds one long member without an end. It forces the encoding for large sorted sets: in the
+-- compact encoding every access is a linear scan.
 local SENTINEL = string.rep('.', 65)

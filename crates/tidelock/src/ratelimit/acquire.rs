@@ -17,7 +17,7 @@ use crate::runtime::{BoxFuture, or_never};
 use crate::tidelock::World;
 use crate::time::{TEN_YEARS, Tick};
 
-/// How long after its timeout an `acquire` waits for the answer to a check that it made just in time.
+/// How long after its timeout an `acquire` still waits for the answer to a check that it sent just in time.
 const AFTER_TIMEOUT: Duration = Duration::from_millis(4);
 
 /// A check that waits until it passes; from [`RateLimiter::acquire`](super::RateLimiter::acquire). Resolves to the
@@ -68,7 +68,7 @@ impl<'a> IntoFuture for Acquire<'a> {
     }
 }
 
-/// An `acquire` that stands in line.
+/// An `acquire` in its line.
 struct Waiting<'a> {
     ask: &'a Ask<'a>,
     deadline: Option<Tick>,
@@ -81,7 +81,7 @@ impl Waiting<'_> {
             return Ok(refusal);
         }
         let mut turn = pin!(self.place.turn());
-        // The place in the line is taken before anything is asked.
+        // Takes the place in the line before anything is sent.
         let first = poll_fn(|context| Poll::Ready(turn.as_mut().poll(context))).await;
         let mut mode = self.ask.mode();
         if let Poll::Ready(turn) = first {
@@ -110,11 +110,11 @@ impl Waiting<'_> {
                 return self.over(&limits);
             }
             let mut look_again = pin!(turn.look_again());
-            // From here on: what changes while the check is under way makes its answer old.
+            // From here on: a change while the check is in flight makes its answer outdated.
             look_again.as_mut().enable();
             let Some(verdict) = self.ask(&limits, mode).await? else { return self.over(&limits) };
             let Some(passes) = self.passes_later(&verdict) else { return Ok(verdict) };
-            // The refusal is counted, if that is wanted; looking again is not another one.
+            // The first refusal has been counted, if refusals count; checking again must not count another one.
             mode = Mode::Check;
             self.place.wait();
             turn.refused(&verdict, passes);
@@ -128,7 +128,7 @@ impl Waiting<'_> {
         }
     }
 
-    /// Asks once. `None`: the time was over before there was an answer.
+    /// Checks once. `None`: the timeout passed before an answer arrived.
     async fn ask(&self, limits: &Limits, mode: Mode) -> Result<Option<Verdict>> {
         tokio::select! {
             biased;
@@ -137,7 +137,7 @@ impl Waiting<'_> {
         }
     }
 
-    /// When a refused request passes, if waiting for that makes sense.
+    /// When a refused request will pass, if that is within the deadline.
     fn passes_later(&self, verdict: &Verdict) -> Option<Tick> {
         let passes = self.now().plus(verdict.retry_after);
         let in_time = self.deadline.is_none_or(|deadline| passes <= deadline);
@@ -152,24 +152,24 @@ impl Waiting<'_> {
         self.world().clock.tick()
     }
 
-    /// The refusal of the first in line, if that one passes only after this one's time is over.
+    /// The refusal of the first in line, if that one will pass only after this one's deadline.
     fn too_late(&self) -> Option<Verdict> {
         let (_, passes) = self.place.refusal()?;
         if self.deadline? < passes { self.refusal() } else { None }
     }
 
-    /// What the first in line was told last, as it is now.
+    /// The latest refusal of the first in line, adjusted to now.
     fn refusal(&self) -> Option<Verdict> {
         let (refusal, passes) = self.place.refusal()?;
         Some(refusal.after_waiting(passes.since(self.now())))
     }
 
-    /// Resolves `grace` after the timeout; never without one.
+    /// Resolves `grace` after the timeout; never if there is none.
     async fn timed_out(&self, grace: Duration) {
         or_never(self.deadline.map(|deadline| self.world().clock.sleep_until(deadline.plus(grace)))).await;
     }
 
-    /// The answer when the time is over: what is known, or what stands in for a backend that said nothing.
+    /// The answer at the timeout: the last known refusal, or the fallback for a backend that did not answer.
     fn over(&self, limits: &Limits) -> Result<Verdict> {
         if let Some(refusal) = self.refusal() {
             return Ok(refusal);

@@ -1,4 +1,4 @@
-//! How a rate limiter is defined.
+//! The builder of a rate limiter.
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The model against real servers: the same random requests at the same pinned times give the same answers.
+//! Compares the model with real servers: the same random requests at the same pinned times must have the same answers.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::{Tidelock, error::Result};
 
 /// Requests per server in a normal run.
 const STEPS: usize = 100_000;
-/// Requests under way at once, each to an identifier of its own.
+/// Concurrent requests, each with its own identifier.
 const LANES: usize = 50;
 const START: u64 = 1_767_225_600_000;
 
@@ -38,7 +38,7 @@ async fn servers_answer_as_the_model_does() -> Result<()> {
     Ok(())
 }
 
-/// Mostly a little later, at times much later, and at times back.
+/// Usually a little later, sometimes much later, sometimes earlier.
 fn next_time(random: &mut fastrand::Rng, now: Timestamp) -> Timestamp {
     let now = now.as_millis();
     Timestamp::from_millis(match random.u8(..20) {
@@ -51,13 +51,13 @@ fn next_time(random: &mut fastrand::Rng, now: Timestamp) -> Timestamp {
     })
 }
 
-/// One identifier: what the model knows of it, and the random choices that are its own.
+/// One identifier: its counts in the model, and its own random numbers.
 struct Lane<'a> {
     random: fastrand::Rng,
     server: &'a str,
     identifier: String,
     counts: Counts,
-    /// Half of the lanes keep to one count, the usual case, for which the script has a way of its own.
+    /// Half of the lanes use a single count, the usual case, for which the script has a fast path.
     only: Option<(Algorithm, u64)>,
 }
 
@@ -95,7 +95,8 @@ impl<'a> Lane<'a> {
         self.random.u64(1..=10_u64.saturating_pow(digits + 1).min(most))
     }
 
-    /// One to eight rules, seldom more than two; few windows, so that counts are met again under other numbers.
+    /// One to eight rules, rarely more than two. There are few windows, so that counts are judged again by other
+    /// limits.
     fn rules(&mut self) -> Vec<Rule> {
         let alone = self.only.is_some() || self.random.bool();
         let count = if alone { 1 } else { self.random.usize(1..=8).min(self.random.usize(1..=8)) };
@@ -113,7 +114,7 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// What a count belongs to.
+/// The identity of a count.
 fn identity(random: &mut fastrand::Rng) -> (Algorithm, u64) {
     let windows = [1, 7, 300, 1_000, 1_000, 1_000, 60_000, 86_400_000, 2_592_000_000, 315_360_000_000];
     let algorithm = [Algorithm::Sliding, Algorithm::Fixed, Algorithm::TokenBucket][random.usize(..3)];

@@ -1,4 +1,4 @@
-//! What a limiter answers while its backend gives no answer.
+//! Answers of a limiter while its backend is unavailable.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,8 +14,8 @@ use crate::name::Address;
 use crate::tidelock::World;
 use crate::time::SECOND;
 
-/// The limiter of this process that decides while the backend is away: all handles of one limiter and tenant count in it,
-/// those that are gone included.
+/// The limiter in this process that decides while the backend is unavailable. All handles of one limiter and tenant
+/// count in it, including dropped ones.
 pub(super) struct Local {
     share: f64,
     limiter: Arc<dyn LimiterStore>,
@@ -34,15 +34,15 @@ impl Local {
         Some(Verdict::new(limits, &rules, &outcome, DecidedBy::Local))
     }
 
-    /// Counts what the backend allowed, whether or not this limiter would have.
+    /// Counts what the backend allowed, even if this limiter would have refused it.
     pub(super) fn count(&self, ask: &Ask<'_>, limits: &Limits) {
-        // The verdict is that of the backend.
+        // The result is irrelevant: the backend's verdict counts.
         let _ = self.judge(ask, limits, Mode::CountRefused);
     }
 
-    /// Forgets what is counted for the identifier here.
+    /// Forgets the local counts of the identifier.
     pub(super) async fn reset(&self, identifier: &str) {
-        // In memory this cannot fail.
+        // Cannot fail in memory.
         let _ = self.limiter.reset(identifier, SECOND).await;
     }
 }
@@ -54,7 +54,7 @@ impl fmt::Debug for Local {
 }
 
 impl Ask<'_> {
-    /// The answer to a request that the backend answered with `error`.
+    /// The answer to a request for which the backend returned `error`.
     pub(super) fn instead(&self, limits: &Limits, mode: Mode, error: Error) -> Result<Verdict> {
         let inner = &self.limiter.inner;
         let limiter = &*inner.address.id;

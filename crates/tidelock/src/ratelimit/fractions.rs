@@ -1,4 +1,4 @@
-//! The model against the contract's formulas, computed with unbounded fractions from a plain history.
+//! Compares the model with the formulas of the contract, computed with exact fractions from a plain history.
 
 use std::borrow::Cow;
 
@@ -44,7 +44,7 @@ impl Fraction {
     }
 }
 
-/// One rule's count as the contract's table states it.
+/// The count of one rule, as the contract's table defines it.
 #[derive(Clone, Debug)]
 struct Reference {
     /// Costs by window.
@@ -59,7 +59,7 @@ impl Reference {
         Self { windows: std::collections::BTreeMap::new(), used: fraction(0, 1), at: 0, lapses: 0 }
     }
 
-    /// What is used, as the table's "passes if" adds it up.
+    /// The used units, as the table's "passes if" column defines them.
     fn used(&self, rule: &Rule, now: i128) -> Fraction {
         let (window, limit) = (i128::from(rule.window), i128::from(rule.limit));
         let count = |n: i128| self.windows.get(&n).copied().unwrap_or(0);
@@ -160,7 +160,7 @@ fn agree(reference: &mut Reference, rule: &Rule, now: u64, cost: u64, mode: Mode
     if judged.refused {
         let pass = at + i128::from(judged.retry_after);
         assert!(reference.passes(rule, pass, units), "passes at {pass}: {context}");
-        // A bucket that was filled at a faster rate lapses by that rate, which this request could not know of.
+        // A bucket that was filled at a faster rate lapses by that rate, which this request cannot know.
         let lapsed = rule.algorithm == Algorithm::TokenBucket && pass > reference.lapses;
         assert!(lapsed || !reference.passes(rule, pass - 1, units), "not before {pass}: {context}");
     } else {
@@ -208,7 +208,7 @@ fn at_most_sixteen_counts_are_kept_and_the_first_to_lapse_goes() {
     }
     assert_eq!(counts.counts.len(), MAX_COUNTS);
     let lapsing: Vec<_> = counts.counts.iter().map(|count| count.lapses).collect();
-    // The last one named is kept although it lapses first.
+    // Counts named by the request are kept although they lapse first.
     assert_eq!(counts.counts.last().unwrap().window, 1_000_000);
     assert!(lapsing.iter().all(|lapses| *lapses > now.as_millis()));
     let later = Timestamp::from_millis(now.as_millis() + 100_000_000);

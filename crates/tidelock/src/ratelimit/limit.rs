@@ -1,4 +1,4 @@
-//! What a limiter allows: limits, and checked sets of them.
+//! Limits, and validated sets of them.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use crate::check;
 use crate::error::{Error, Result};
 use crate::time::{DAY, HOUR, MINUTE, SECOND, TEN_YEARS};
 
-/// The largest limit and burst.
+/// Maximum of a limit or burst.
 const MAX_UNITS: u64 = 1_000_000_000_000;
-/// How many limits are judged together at most.
+/// Maximum number of limits that are checked together.
 const MAX_LIMITS: usize = 8;
-/// Longest name of a limit, in bytes.
+/// Maximum length of a limit's name, in bytes.
 const MAX_NAME: usize = 64;
 
 /// One limit: a number of units per window, counted by one of three algorithms.
@@ -206,7 +206,7 @@ impl Limits {
         &self.inner.names
     }
 
-    /// No cost above this can ever pass.
+    /// A cost above this can never pass.
     pub(crate) fn smallest_capacity(&self) -> u64 {
         self.inner.smallest_capacity
     }
@@ -215,7 +215,7 @@ impl Limits {
     pub(crate) fn share(&self, share: f64) -> Vec<Rule> {
         let scale = || self.inner.rules.iter().map(|rule| rule_share(rule, share)).collect();
         let (known, rules) = self.inner.scaled.get_or_init(|| (share, scale()));
-        // A set of limits is nearly always used by one limiter, hence with one share.
+        // A set of limits is nearly always used by one limiter, so with one share.
         if known.to_bits() == share.to_bits() { rules.clone() } else { scale() }
     }
 }
@@ -232,7 +232,8 @@ fn rule_share(rule: &Rule, share: f64) -> Rule {
     Rule { limit: part(rule.limit, share), capacity: part(rule.capacity, share), ..*rule }
 }
 
-/// `max(1, ceil(units * share))`, where what only rounding made more than whole counts as whole: 7 % of 100 are 7.
+/// `max(1, ceil(units * share))`. A product that exceeds a whole number only by a rounding error counts as whole: 7 %
+/// of 100 are 7.
 #[expect(clippy::cast_precision_loss, reason = "units are below 2^53")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of at most 10^12 units")]
 fn part(units: u64, share: f64) -> u64 {

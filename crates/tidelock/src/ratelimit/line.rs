@@ -1,7 +1,8 @@
-//! Where the waiting `acquire`s of one process stand in line: one line per identifier, in order of arrival.
+//! The lines of waiting `acquire`s in this process: one per identifier, in order of arrival.
 //!
-//! An `acquire` waits from its first refusal on, or from the start if others wait. While nobody does, all ask at once, each
-//! with its place in case that it is refused; one after the other, each call would take a round trip of its own.
+//! An `acquire` waits from its first refusal on, or from the start if others are waiting. While nobody waits, all send
+//! their checks concurrently, each holding its place in case it is refused. Sent one after the other, each call would
+//! take a round trip of its own.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +15,7 @@ use crate::hash::HashMap;
 use crate::name::Address;
 use crate::time::Tick;
 
-/// Lines by limiter and identifier. A line exists while somebody stands in it.
+/// Lines by limiter and identifier. A line exists while somebody is in it.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     lines: Mutex<ByLimiter>,
@@ -22,21 +23,21 @@ pub(crate) struct Lines {
 
 type ByLimiter = HashMap<Address, HashMap<Arc<str>, Standing>>;
 
-/// A line, and how many stand in it.
+/// A line, and the number of places taken in it.
 #[derive(Debug, Default)]
 struct Standing {
     line: Arc<Line>,
     places: usize,
 }
 
-/// One line. Whoever holds `turn` is the first, and the only one who asks while somebody waits.
+/// One line. The holder of `turn` is first in line and, while anybody waits, the only one that sends checks.
 #[derive(Debug, Default)]
 struct Line {
     turn: tokio::sync::Mutex<()>,
-    /// How many wait.
+    /// Number of waiting calls.
     waiting: AtomicUsize,
     again: Notify,
-    /// What the first in line was told last, and when that allows it to pass.
+    /// The latest refusal of the first in line, and when it expects to pass.
     refusal: Mutex<Option<(Verdict, Tick)>>,
 }
 
@@ -51,7 +52,7 @@ impl Lines {
         Place { lines: Arc::clone(self), address: address.clone(), identifier, line, waits: AtomicBool::new(false) }
     }
 
-    /// Makes the first in line look again at once: for one identifier of a limiter, or for all.
+    /// Makes the first in line check again at once: for one identifier of a limiter, or for all.
     pub(super) fn look_again(&self, address: &Address, identifier: Option<&str>) {
         let lines = self.lock();
         let Some(of_limiter) = lines.get(address) else { return };
@@ -66,7 +67,7 @@ impl Lines {
     }
 }
 
-/// Somebody's place in a line; dropped, it leaves the line.
+/// A place in a line. Dropping it leaves the line.
 #[derive(Debug)]
 pub(super) struct Place {
     lines: Arc<Lines>,
@@ -77,24 +78,24 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Whether anybody in the line waits.
+    /// Whether anybody in the line is waiting.
     pub(super) fn is_anybody_waiting(&self) -> bool {
         self.line.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// This one waits from now on, until it leaves: nobody who comes from here on asks before it.
+    /// Marks this call as waiting until it leaves: later arrivals no longer send checks before it.
     pub(super) fn wait(&self) {
         if !self.waits.swap(true, Ordering::AcqRel) {
             self.line.waiting.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// What the first in line was told last, if it still waits.
+    /// The latest refusal of the first in line, if that one still waits.
     pub(super) fn refusal(&self) -> Option<(Verdict, Tick)> {
         self.line.refusal().clone()
     }
 
-    /// Resolves when it is this one's turn. Fair: in the order in which the futures were polled first.
+    /// Resolves when it is this call's turn. Fair: in the order in which the futures were first polled.
     pub(super) async fn turn(&self) -> Turn<'_> {
         let held = self.line.turn.lock().await;
         Turn { line: &self.line, _held: held }
@@ -120,7 +121,7 @@ impl Drop for Place {
     }
 }
 
-/// The right to ask. Dropped, it is the next one's turn.
+/// The right to send checks. Dropping it passes the turn on.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     line: &'a Line,
@@ -133,7 +134,7 @@ impl Turn<'_> {
         self.line.again.notified()
     }
 
-    /// Tells those behind what the first in line was told.
+    /// Shares a refusal with the calls behind.
     pub(super) fn refused(&self, verdict: &Verdict, passes: Tick) {
         *self.line.refusal() = Some((verdict.clone(), passes));
     }

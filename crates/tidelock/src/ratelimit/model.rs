@@ -1,9 +1,9 @@
-//! The counts of one identifier, and how limits judge them: exact, as with unbounded fractions.
+//! The counts of one identifier, and how limits judge them: exactly, as with unbounded fractions.
 //!
-//! Three algorithms share one shape. A count is brought to *now*, which gives how many units are free; a cost passes
-//! if it is not above that. The sliding window weighs the window before by the part of it that is still in reach. The
-//! token bucket is the generic cell rate algorithm of ATM networks, kept as used tokens and not as an arrival time, so
-//! that any limit can judge what was counted under another.
+//! Three algorithms share one structure. A count is brought to *now*, which gives the number of free units; a cost
+//! passes if it does not exceed them. The sliding window weights the previous window by the part of it that is still
+//! within reach. The token bucket is the generic cell rate algorithm of ATM networks, stored as used tokens instead of
+//! an arrival time, so that any limit can judge what was counted under another.
 
 #[cfg(test)]
 #[path = "fractions.rs"]
@@ -14,24 +14,24 @@ use serde::{Deserialize, Serialize};
 use super::store::{Algorithm, Judge, Judged, Mode, Outcome, Rule};
 use crate::time::Timestamp;
 
-/// Window counts stop here: the largest limit there can be.
+/// Window counts are capped here, at the largest possible limit.
 const MAX_COUNT: u64 = 1_000_000_000_000;
-/// Spans end here, after 31,700 years, so that instants stay whole numbers everywhere.
+/// Spans are capped here, at 31,700 years, so that instants stay whole numbers everywhere.
 const MAX_SPAN: u64 = 1_000_000_000_000_000;
-/// Counts kept for one identifier.
+/// Maximum number of counts kept for one identifier.
 const MAX_COUNTS: usize = 16;
 
-/// One count. It belongs to an algorithm and a window, whatever limit judges it.
+/// One count. It belongs to an algorithm and a window, not to a particular limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Count {
     algorithm: Algorithm,
     window: u64,
-    /// Start of the window that `used` counts; of a bucket, when `used` was true.
+    /// Start of the window that `used` counts; for a bucket, the instant at which `used` was valid.
     at: u64,
     used: u64,
-    /// Sliding: the count of the window before. Bucket: the used part of one more token, in `1/window`.
+    /// Sliding: the count of the previous window. Bucket: the used part of one more token, in `1/window`.
     before: u64,
-    /// From here on the count is empty, whoever looks.
+    /// From this instant on the count is empty, whichever limit judges it.
     lapses: u64,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The counts of a sliding window that were kept elsewhere: `used` in the window of `now`, `before` in the one before.
+    /// Restores the counts of a sliding window: `used` in the window of `now`, `before` in the previous one.
     #[cfg(any(test, target_family = "wasm"))]
     pub(crate) fn of_window(now: Timestamp, rule: &Rule, used: u64, before: u64) -> Self {
         let Rule { algorithm, window, .. } = *rule;
@@ -51,13 +51,13 @@ impl Counts {
         Self { counts: vec![Count { algorithm, window, at, used, before, lapses }] }
     }
 
-    /// What is counted for the rule in its window.
+    /// The units counted for the rule in its current window.
     #[cfg(any(test, target_family = "wasm"))]
     pub(crate) fn used(&self, rule: &Rule) -> u64 {
         self.counts.iter().find(|count| count.is_of(rule)).map_or(0, |count| count.used)
     }
 
-    /// Counts that were kept elsewhere, as [`numbers`](Self::numbers) gave them. Those of no algorithm are none.
+    /// Restores counts from [`numbers`](Self::numbers). Entries with an unknown algorithm are dropped.
     #[cfg(any(test, target_family = "wasm"))]
     pub(crate) fn from_numbers(kept: &[[u64; 6]]) -> Self {
         let counts = kept.iter().filter_map(|&[algorithm, window, at, used, before, lapses]| {
@@ -67,7 +67,7 @@ impl Counts {
         Self { counts: counts.collect() }
     }
 
-    /// The counts as plain numbers, to be kept elsewhere.
+    /// The counts as plain numbers, to be stored elsewhere.
     #[cfg(any(test, target_family = "wasm"))]
     pub(crate) fn numbers(&self) -> Vec<[u64; 6]> {
         let numbers = |&Count { algorithm, window, at, used, before, lapses }: &Count| {
@@ -76,7 +76,7 @@ impl Counts {
         self.counts.iter().map(numbers).collect()
     }
 
-    /// Judges the request, and counts its cost as its mode says.
+    /// Judges the request, and counts its cost according to its mode.
     pub(crate) fn judge(&mut self, now: Timestamp, judge: &Judge<'_>) -> Outcome {
         let now = self.latest(now);
         if let [rule] = &*judge.rules {
@@ -112,23 +112,23 @@ impl Counts {
         self.counts.iter().all(|count| count.lapses <= now)
     }
 
-    /// When the last of the counts lapses.
+    /// When the last count lapses.
     pub(crate) fn lapse(&self) -> Timestamp {
         Timestamp::from_millis(self.counts.iter().map(|count| count.lapses).max().unwrap_or(0))
     }
 
-    /// *Now*, which never runs back: a clock that stands before something counted has been there already.
+    /// *Now*, but never before an instant at which something was counted: a clock behind that has been set back.
     fn latest(&self, now: Timestamp) -> u64 {
         self.counts.iter().map(|count| count.at).fold(now.as_millis(), u64::max)
     }
 
-    /// How the rule stands at `now`.
+    /// The state of the rule at `now`.
     fn standing(&self, rule: &Rule, now: u64) -> Standing {
         let stored = self.counts.iter().find(|count| count.is_of(rule));
         Standing::at(now, rule, stored.filter(|count| count.lapses > now))
     }
 
-    /// Keeps the counts of `standings` and those of others that still matter.
+    /// Stores the counts of `standings`, and keeps other counts that still matter.
     fn store(&mut self, now: u64, standings: &[Standing]) {
         if let ([count], [standing]) = (&mut self.counts[..], standings)
             && count.is_of(&standing.rule)
@@ -164,7 +164,7 @@ impl Count {
 struct Standing {
     rule: Rule,
     count: Count,
-    /// Units that are used up by more than `count.used`: what is carried over or begun, rounded up.
+    /// Used units beyond `count.used`: those carried over from the previous window, or a partly used token; rounded up.
     more: u64,
 }
 
@@ -182,7 +182,7 @@ impl Standing {
                     (narrow(left / u128::from(window)), narrow(left % u128::from(window)))
                 }
                 _ if stored.at == start => (stored.used, stored.before),
-                // Not lapsed and not this window: a sliding count of the window before.
+                // Not lapsed, but not of this window: the sliding count of the previous window.
                 _ => (0, stored.used),
             };
         }
@@ -223,7 +223,7 @@ impl Standing {
         }
     }
 
-    /// The verdict on the state as it is now; `passes` tells whether the request passed all rules.
+    /// The verdict on the current state. `passes`: whether the request passed all rules.
     fn judged(&self, now: u64, cost: u64, passes: bool) -> Judged {
         let refused = !passes && !self.passes(cost);
         Judged {
@@ -237,20 +237,20 @@ impl Standing {
         }
     }
 
-    /// How long until the refused cost passes, if nothing else is counted.
+    /// The time until the refused cost passes, if nothing else is counted.
     fn passes_after(&self, now: u64, cost: u64) -> u64 {
         let Rule { window, limit, capacity, .. } = self.rule;
         let Count { at, used, before, .. } = self.count;
         if cost > capacity {
-            // It never passes. Only a share of a limit, which stands in for its backend, meets such a cost.
+            // It never passes. This happens only with a share of a limit, which stands in for the backend.
             return window;
         }
         let reset_in = window - (now - at);
         match self.rule.algorithm {
             Algorithm::Fixed => reset_in,
-            // The window before must have slid out far enough ...
+            // Either the previous window has to slide out far enough ...
             Algorithm::Sliding if used + cost <= limit => reset_in - floor_ratio(limit - used - cost, window, before),
-            // ... or this window, when it will be the one before.
+            // ... or this window has to, once it is the previous one.
             Algorithm::Sliding => reset_in + window - floor_ratio(limit - cost, window, used),
             Algorithm::TokenBucket => self.count.drained_after(capacity - cost, limit),
         }
@@ -258,12 +258,12 @@ impl Standing {
 }
 
 impl Count {
-    /// The used tokens of a bucket, in `1/window`.
+    /// The used tokens of a bucket, in units of `1/window`.
     fn parts(&self) -> u128 {
         u128::from(self.used) * u128::from(self.window) + u128::from(self.before)
     }
 
-    /// How long until at most `left` tokens are used, at `limit` tokens per window; whole milliseconds, rounded up.
+    /// The time until at most `left` tokens are used, at `limit` tokens per window; whole milliseconds, rounded up.
     fn drained_after(&self, left: u64, limit: u64) -> u64 {
         let above = self.parts().saturating_sub(u128::from(left) * u128::from(self.window));
         narrow(above.div_ceil(u128::from(limit)).min(u128::from(MAX_SPAN)))
@@ -272,7 +272,7 @@ impl Count {
 
 fn floor_ratio(count: u64, part: u64, whole: u64) -> u64 {
     match count.checked_mul(part) {
-        // Many times faster, and nearly always enough.
+        // Many times faster than 128 bits, and nearly always sufficient.
         Some(product) => product / whole,
         None => narrow(u128::from(count) * u128::from(part) / u128::from(whole)),
     }

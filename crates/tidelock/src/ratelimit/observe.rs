@@ -1,4 +1,5 @@
-//! What a rate limiter tells `tracing` and, with the feature, `metrics`. Costs next to nothing when nobody listens.
+//! What a rate limiter reports to `tracing` and, with the feature, to `metrics`. Costs next to nothing without a
+//! listener.
 
 use std::sync::Arc;
 
@@ -6,13 +7,13 @@ use super::Inner;
 use super::verdict::{DecidedBy, Verdict};
 use crate::counters::{Counters, Going, Named};
 
-/// Who may decide.
+/// Number of variants of [`DecidedBy`].
 const DECIDERS: usize = DecidedBy::Assumed as usize + 1;
 
-/// What is measured of a limiter.
+/// The metrics of a limiter.
 #[derive(Debug)]
 pub(super) struct Meter {
-    /// By who decided, and by outcome.
+    /// By who decided, then by outcome.
     verdicts: [Counters<2>; DECIDERS],
     waiting: Counters<1>,
     /// By outcome.
@@ -25,7 +26,7 @@ impl Meter {
     }
 }
 
-/// Says to the outside what was decided.
+/// Reports a verdict.
 pub(super) fn tell(inner: &Inner, verdict: &Verdict) {
     let id = &*inner.address.id;
     tracing::trace!(limiter = id, limited = verdict.limited, decided_by = ?verdict.decided_by, "rate limit judged");
@@ -37,13 +38,13 @@ pub(super) fn tell(inner: &Inner, verdict: &Verdict) {
     });
 }
 
-/// An `acquire` begins.
+/// Called when an `acquire` begins.
 pub(super) fn begin(inner: &Inner) -> Option<Going> {
     let called = || Some(named(inner, "tidelock.ratelimit.waiting", Vec::new()));
     inner.meter.waiting.begin(0, &inner.world.clock, called)
 }
 
-/// An `acquire` has its verdict.
+/// Called when an `acquire` has its verdict.
 pub(super) fn end(inner: &Inner, waiting: Option<Going>, verdict: &Verdict) {
     if let Some(waiting) = waiting {
         let labels = || vec![("outcome", outcome(verdict).into())];

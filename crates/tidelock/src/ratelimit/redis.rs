@@ -1,4 +1,4 @@
-//! In Redis: one string per identifier, which holds all its counts.
+//! Rate limits on Redis: one string per identifier, which holds all its counts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ static CHECK: Script =
     script!("ratelimit.check", "../lua/time.lua", "lua/counts.lua", "lua/exact.lua", "lua/judge.lua", "lua/check.lua");
 static RESET: Script = script!("ratelimit.reset", "../lua/time.lua", "lua/counts.lua", "lua/reset.lua");
 
-/// The counts on the server.
+/// The rate limits on the server.
 #[derive(Debug)]
 pub(crate) struct RedisRatelimit {
     server: Arc<Server>,
@@ -34,7 +34,7 @@ impl RedisRatelimit {
 
 impl RatelimitStore for RedisRatelimit {
     fn limiter(&self, address: &Address) -> Arc<dyn LimiterStore> {
-        // The place of an identifier begins as that of an empty one.
+        // The key of every identifier begins like that of the empty one.
         let place = Place::of("ratelimit", address, Some(""));
         let key = self.server.key(&place, "");
         let tag_start = key.find('{').map_or(0, |brace| brace + 1);
@@ -53,13 +53,13 @@ impl RatelimitStore for RedisRatelimit {
 struct Limiter {
     server: Arc<Server>,
     trips: Arc<Trips<1>>,
-    /// What the keys of all identifiers begin with, up to the identifier inside the hash tag.
+    /// The common beginning of all keys, up to the identifier inside the hash tag.
     key_start: String,
     tag_start: usize,
 }
 
 impl Limiter {
-    /// The slot and the key of the identifier.
+    /// The slot and key of an identifier.
     fn place(&self, identifier: &str) -> Result<(u16, String)> {
         let name = digest_if_long("identifier", identifier)?;
         let name = name.key();
@@ -102,11 +102,11 @@ impl LimiterStore for Limiter {
     }
 }
 
-/// What keys end with, after the identifier.
+/// The common end of all keys, after the identifier.
 const KEY_END: &str = "}:counts";
-/// Bytes of one limit in a request; in front of all are mode and cost.
+/// Size of one limit in a request. The mode and cost precede all limits.
 const LIMIT: usize = 25;
-/// Bytes of one limit's answer.
+/// Size of one limit's answer.
 const ANSWER: usize = 25;
 
 fn packed(judge: &Judge<'_>) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Requests to a limiter, and the future that answers them.
+//! Requests to a limiter, and the futures that run them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::name;
 use crate::runtime::BoxFuture;
 
-/// What a request asks: may this identifier use `cost` units now?
+/// The question of a request: may this identifier use `cost` units now?
 #[derive(Clone, Debug)]
 pub(super) struct Ask<'a> {
     pub(super) limiter: &'a RateLimiter,
@@ -31,7 +31,7 @@ impl<'a> Ask<'a> {
         Self { limiter, identifier, cost: 1, limits: None }
     }
 
-    /// Refuses what cannot be asked, and answers the limits that judge the rest.
+    /// Rejects invalid requests; returns the limits that judge valid ones.
     pub(super) fn check(&self) -> Result<Limits> {
         self.check_names()?;
         let limits = self.limits.clone().unwrap_or_else(|| self.limiter.limits());
@@ -72,13 +72,13 @@ impl<'a> Ask<'a> {
         if self.limiter.inner.options.count_refused { Mode::CountRefused } else { Mode::Check }
     }
 
-    /// The verdict of a backend that answers at once.
+    /// The verdict of a backend that can answer synchronously.
     fn answer_now(&self, limits: &Limits, mode: Mode) -> Option<Verdict> {
         let outcome = self.limiter.inner.store.judge_now(&self.judge(limits, mode))?;
         Some(Verdict::new(limits, limits.rules(), &outcome, DecidedBy::Backend))
     }
 
-    /// What is known when a request is first polled. Limits that are not its own are looked at where they are.
+    /// Handles the first poll. The limiter's own limits are borrowed instead of cloned.
     fn begin(&self, mode: Mode) -> Result<Begun> {
         self.check_names()?;
         let begin = |limits: &Limits| {
@@ -92,7 +92,7 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// The verdict of the backend, or what stands in for it.
+    /// The verdict of the backend or, if it is unavailable, of the fallback.
     pub(super) async fn answer(&self, limits: &Limits, mode: Mode, within: Duration) -> Result<Verdict> {
         if let Some(verdict) = self.answer_now(limits, mode) {
             return Ok(verdict);
@@ -114,13 +114,13 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// A request that was polled once.
+/// The state of a request after its first poll.
 enum Begun {
     Now(Verdict),
     Later(Limits),
 }
 
-/// How a request ends.
+/// The result of a refusal: a verdict, or an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Verdict,
@@ -285,7 +285,7 @@ impl Reset<'_> {
         if let Some(local) = &inner.local {
             local.reset(identifier).await;
         }
-        // Also after an error: the outcome may be unknown.
+        // After an error too, since the outcome may be unknown.
         inner.lines.look_again(&inner.address, Some(identifier));
         answer.map_err(|error| self.ask.context(error))
     }

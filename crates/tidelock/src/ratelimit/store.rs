@@ -1,4 +1,4 @@
-//! What a backend must do for this primitive: judge limits for an identifier, and forget an identifier.
+//! What a backend implements for rate limits: judging the limits of an identifier, and forgetting an identifier.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// In the order of their numbers.
+    /// In order of their discriminants.
     #[cfg(any(test, target_family = "wasm"))]
     pub(crate) const ALL: [Self; 3] = [Self::Sliding, Self::Fixed, Self::TokenBucket];
 }
 
-/// One limit, checked: its identity (algorithm and window) and the numbers that judge its count.
+/// One validated limit: its identity (algorithm and window), and the numbers that judge its count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rule {
     pub(crate) algorithm: Algorithm,
@@ -34,22 +34,22 @@ pub(crate) struct Rule {
     pub(crate) window: u64,
     /// Units per window.
     pub(crate) limit: u64,
-    /// The most that can be used at once: the limit, or the burst of a token bucket.
+    /// Maximum number of units that can be used at once: the limit, or the burst of a token bucket.
     pub(crate) capacity: u64,
 }
 
-/// What becomes of the cost of a request.
+/// Whether the cost of a request is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mode {
-    /// Counted if no limit refuses.
+    /// Counted unless a limit refuses.
     Check,
-    /// Counted in any case.
+    /// Always counted.
     CountRefused,
     /// Not counted.
     Peek,
 }
 
-/// One request: all rules judge the cost together.
+/// One request. All rules judge the cost together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Judge<'a> {
     pub(crate) identifier: Cow<'a, str>,
@@ -58,7 +58,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) mode: Mode,
 }
 
-/// What one rule said, after the cost was counted if it was.
+/// The result of one rule, after the cost was counted if it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Judged {
     pub(crate) refused: bool,
@@ -69,7 +69,7 @@ pub(crate) struct Judged {
     pub(crate) retry_after: u64,
 }
 
-/// What each rule said, in the order of the request. One rule, the usual case, needs no allocation.
+/// The result of each rule, in the order of the request. One rule, the usual case, needs no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
     One(Judged),
@@ -87,10 +87,10 @@ impl Outcome {
 
 /// All limiters of one backend.
 pub(crate) trait RatelimitStore: Send + Sync {
-    /// The counts of the limiter at `address`; no I/O.
+    /// The counts of the limiter at `address`. No I/O.
     fn limiter(&self, address: &Address) -> Arc<dyn LimiterStore>;
 
-    /// Where the waiting `acquire`s of this process stand in line.
+    /// The lines of the `acquire`s that wait in this process.
     fn lines(&self) -> &Arc<Lines>;
 }
 
@@ -98,13 +98,14 @@ opaque!(RatelimitStore);
 
 /// The counts of one limiter.
 pub(crate) trait LimiterStore: Send + Sync {
-    /// Judges at once, where that needs no waiting.
+    /// Judges synchronously, if the backend can.
     fn judge_now(&self, judge: &Judge<'_>) -> Option<Outcome>;
 
-    /// Judges, and waits `within` at most for the answer. Made once: it is unknown whether a lost request counted.
+    /// Judges, and waits at most `within` for the answer. Never repeated: it is unknown whether a lost request was
+    /// counted.
     fn judge<'a>(&'a self, judge: Judge<'a>, within: Duration) -> BoxFuture<'a, Result<Outcome>>;
 
-    /// Forgets the identifier; whether there was anything.
+    /// Forgets the identifier; returns whether anything was counted.
     fn reset<'a>(&'a self, identifier: &'a str, within: Duration) -> BoxFuture<'a, Result<bool>>;
 }
 

@@ -1,4 +1,4 @@
-//! What a limiter says: a verdict, and what each of its limits said.
+//! The answers of a limiter: a verdict, and the result of each limit.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -92,12 +92,12 @@ impl Parts {
 }
 
 impl Verdict {
-    /// What `outcome` says about the request that `rules`, named as in `limits`, judged.
+    /// The verdict for `outcome`, the results of `rules` with the names in `limits`.
     pub(super) fn new(limits: &Limits, rules: &[Rule], outcome: &Outcome, decided_by: DecidedBy) -> Self {
         Self::of_parts(Parts::new(limits, rules, outcome.parts()), decided_by)
     }
 
-    /// What is assumed where nobody decides: all is used up, and the request passes or is refused for `refused_for`.
+    /// The verdict if nobody decides: nothing is left, and the request passes or is refused for `refused_for`.
     pub(super) fn assumed(limits: &Limits, refused_for: Option<Duration>) -> Self {
         let millis = refused_for.map(crate::time::whole_millis);
         let judged = limits.rules().iter().map(|rule| Judged {
@@ -129,7 +129,7 @@ impl Verdict {
         Self { limited, limit, remaining, reset_in, retry_after, decided_by, parts }
     }
 
-    /// The same refusal seen later, when only `retry_after` of it is left.
+    /// The same refusal at a later time, when only `retry_after` is left of the wait.
     pub(super) fn after_waiting(mut self, retry_after: Duration) -> Self {
         self.retry_after = retry_after;
         self
@@ -159,7 +159,7 @@ impl Verdict {
         for (index, part) in self.parts().iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             let (name, window) = (&part.name, seconds(part.window));
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(policy, r#"{comma}"{name}";q={};w={window}"#, part.limit());
             let _ = write!(state, r#"{comma}"{name}";r={};t={}"#, part.remaining(), seconds(part.reset_in()));
         }

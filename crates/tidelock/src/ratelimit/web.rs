@@ -1,4 +1,4 @@
-//! Limits whose counts a page keeps where it likes: they come in with each request.
+//! Limits whose counts the page stores itself and passes in with each request.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Defining a registry.
+//! The builder of a registry.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A record that this process keeps alive: its version, its renewal, its end.
+//! A record that this process keeps alive: its version, renewal and end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,7 +29,7 @@ pub(crate) struct Member {
     state: Mutex<State>,
     rejoins: AtomicU64,
     changed: Notify,
-    /// One change of the record at a time, so that its version is known.
+    /// Serializes changes of the record, so that its version is known.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -38,21 +38,21 @@ struct State {
     version: u64,
     value: Vec<u8>,
     proof: Proof,
-    /// It has registered again and was not told how that ended: a record of another version may be its own.
+    /// A registration anew was sent, but its outcome is unknown: a record of another version may be this member's own.
     in_doubt: bool,
-    /// What an update would have stored that was not told how it ended: such a record may be its own, too.
+    /// The value of an update whose outcome is unknown: a record with it may be this member's own, too.
     pending: Option<Vec<u8>>,
     end: Option<End>,
-    /// The record was removed, or was somebody else's, when this left.
+    /// When the member left, its record was removed or belonged to somebody else.
     removed: bool,
     hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// It was ended here.
+    /// Ended by this process.
     Left,
-    /// The key was taken over.
+    /// Another process has taken over the key.
     Lost,
 }
 
@@ -61,13 +61,13 @@ impl State {
         self.in_doubt || self.pending.is_some()
     }
 
-    /// It left, and nobody was told that its record is gone.
+    /// The member has left, but the removal of its record is not confirmed.
     fn is_to_be_removed(&self) -> bool {
         self.end == Some(End::Left) && !self.removed
     }
 }
 
-/// What a member is registered with.
+/// The parameters of a registration.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) key: Arc<str>,
@@ -77,7 +77,7 @@ pub(crate) struct Terms {
 }
 
 impl Member {
-    /// Keeps alive what was stored with this version by a request that began at `start`.
+    /// Keeps alive a record that was stored with this version by a request that began at `start`.
     pub(crate) fn new(site: &Arc<Site>, terms: Terms, version: u64, start: Moment) -> Arc<Self> {
         let Terms { key, ttl, value, bounds } = terms;
         let proof = Proof::new(start, Duration::from_millis(ttl));
@@ -121,7 +121,7 @@ impl Member {
         if state.end.is_some() { Duration::ZERO } else { state.proof.left(now) }
     }
 
-    /// Resolves when it is over.
+    /// Resolves when the membership has ended.
     pub(crate) async fn lost(&self) {
         loop {
             let changed = self.changed.notified();
@@ -152,28 +152,28 @@ impl Member {
         self.site.change(call, Change { key: Arc::clone(&self.key), action, bounds: self.bounds }).await
     }
 
-    /// The record lives on, with this version and value.
+    /// Called when the record is confirmed to live on, with this version and value.
     fn confirmed(&self, start: Moment, stored: Option<(u64, Vec<u8>)>) {
         let mut state = self.lock();
         state.proof = Proof::new(start, self.life());
         state.in_doubt = false;
         if let Some((version, value)) = stored {
-            // An update of an older version, should it come yet, finds another one.
+            // If an older, delayed update still arrives, it fails on the version.
             (state.version, state.value, state.pending) = (version, value, None);
         }
         drop(state);
-        // From where the request began: a slow answer does not put off the next one.
+        // Planned from the start of the request, so that a slow answer does not delay the next renewal.
         self.site.members.plan(self.number, self.next_renewal(start));
     }
 
-    /// Ends it; answers whether it was not over before.
+    /// Ends the membership; returns whether it had not ended before.
     fn finish(&self, end: End) -> bool {
         let mut state = self.lock();
         if state.end.is_some() {
             return false;
         }
         state.end = Some(end);
-        // A record that is still to be removed is held until it is.
+        // After leaving, the shutdown hold is kept until the record has been removed.
         let hold = if end == End::Lost { state.hold.take() } else { None };
         drop((state, hold));
         self.site.members.remove(self.number);
@@ -188,7 +188,7 @@ impl Member {
         }
     }
 
-    /// Renews it; answers whether it must be tried again. A member that is being changed just now is renewed by that.
+    /// Renews the record; returns whether it must be retried. A change that is in progress renews the record too.
     pub(super) async fn renew(self: Arc<Self>) -> bool {
         let now = self.site.world.clock.tick();
         let Ok(_changing) = self.changing.try_lock() else {
@@ -226,10 +226,10 @@ impl Member {
         }
     }
 
-    /// Registers again, if nobody else has the key by now.
+    /// Registers again, unless somebody else has taken the key.
     async fn rejoin(&self) -> Result<()> {
         let call = Call::on("rejoin", &self.key);
-        // Until it is told otherwise: it may end here, with its runtime.
+        // In doubt until answered: the future may be dropped here, together with its runtime.
         let doubted = std::mem::replace(&mut self.lock().in_doubt, true);
         let (mut expected, mut value) = (None, self.lock().value.clone());
         loop {
@@ -243,7 +243,7 @@ impl Member {
                     }
                     return Ok(());
                 }
-                // A swap, so that of two who take it for theirs one finds out.
+                // A swap, so that of two members that consider the record theirs, one notices.
                 Ok(Outcome::Conflict(Some(record))) if expected.is_none() && self.may_have_stored(&record, doubted) => {
                     (expected, value) = (Some(record.stamp.version), record.value);
                 }
@@ -261,12 +261,12 @@ impl Member {
         }
     }
 
-    /// Whether a record is what this member may have stored, by a registration anew only if one is in doubt, and nobody has
-    /// renewed it since it was stored.
+    /// Whether a record is what this member may have stored: by an unconfirmed update or, if `in_doubt`, by an earlier
+    /// registration. And nobody has renewed the record since it was stored.
     fn may_have_stored(&self, RecordView { value, stamp, .. }: &RecordView, in_doubt: bool) -> bool {
         let state = self.lock();
         let is_ours = state.pending.as_ref() == Some(value) || (in_doubt && state.value == *value);
-        // A version is at least its instant in microseconds.
+        // A version is never less than its instant in microseconds.
         is_ours && stamp.ttl == Some(self.ttl) && stamp.updated_at <= stamp.version / 1_000
     }
 
@@ -279,7 +279,7 @@ impl Member {
         );
     }
 
-    /// Stores another value under its own version.
+    /// Stores another value, under the version of the own record.
     pub(crate) async fn update(self: Arc<Self>, value: Vec<u8>) -> Result<bool> {
         let _changing = self.changing.lock().await;
         if self.is_over() {
@@ -295,7 +295,7 @@ impl Member {
         let start = Moment::of(&self.site.world.clock);
         let life = Life::For(self.ttl);
         let action = Action::Cas { expected: Some(self.version()), value: value.clone(), life };
-        // Until it is told otherwise: it may end here, with its runtime.
+        // Pending until answered: the future may be dropped here, together with its runtime.
         self.lock().pending = Some(value.clone());
         let stored = self.change(&call, action).await;
         if !stored.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
@@ -311,7 +311,7 @@ impl Member {
                 Ok(false)
             }
             Outcome::Conflict(None) => {
-                // It comes back with the value that it had.
+                // The record has expired; registering again will restore it with its previous value.
                 self.site.members.plan(self.number, start.tick);
                 Ok(false)
             }
@@ -319,14 +319,14 @@ impl Member {
         }
     }
 
-    /// Ends it and removes its record, never a successor's.
+    /// Ends the membership and removes its record, but never a successor's.
     pub(crate) async fn leave(self: Arc<Self>) -> Result<Left> {
         let _changing = self.changing.lock().await;
         if !self.finish(End::Left) && !self.lock().is_to_be_removed() {
             return Ok(Left::WasLost);
         }
         let left = self.remove().await;
-        // What could not be removed ends with its ttl.
+        // A record that could not be removed expires with its ttl.
         let mut state = self.lock();
         state.removed = left.is_ok();
         let hold = state.hold.take();
@@ -355,7 +355,7 @@ impl Member {
         }
     }
 
-    /// The same where nobody is told how it went.
+    /// As `leave`, but only logs a failure.
     pub(crate) async fn leave_quietly(self: Arc<Self>) {
         if let Err(error) = Arc::clone(&self).leave().await {
             tracing::warn!(
@@ -372,7 +372,7 @@ impl GiveBack for Member {
     }
 }
 
-/// Refuses a ttl that cannot be renewed in time.
+/// Rejects a ttl that is too short to be renewed in time.
 pub(crate) fn check_life(ttl: Duration) -> Result<()> {
     check::range(Error::argument, "ttl of a membership", ttl, SECOND, TEN_YEARS)
 }

@@ -1,4 +1,4 @@
-//! The memberships that this process has in one registry, and their renewal: together, in as few trips as carry them.
+//! The memberships of this process in one registry. They are renewed together, in as few trips as possible.
 
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -24,15 +24,15 @@ struct Roll {
     members: HashMap<u64, Planned>,
     next: u64,
     running: bool,
-    /// What the task sleeps until; only something earlier is worth waking it.
+    /// The instant until which the task sleeps: only something earlier needs to wake it.
     asleep: Option<Tick>,
 }
 
-/// When a member is renewed next.
+/// The next renewal of a member.
 #[derive(Debug)]
 struct Planned {
     due: Tick,
-    /// Because the last time failed.
+    /// The last renewal failed.
     again: bool,
     member: Weak<Member>,
 }
@@ -52,20 +52,20 @@ impl Members {
             return;
         }
         roll.running = true;
-        // Not under the lock: where there is no runtime, the turn is dropped right here, and tells so. A record then ends
-        // with its ttl.
+        // Not under the lock: without a runtime the turn is dropped at once, and its drop takes the lock. The record
+        // then expires with its ttl.
         drop(roll);
         let world = &member.site.world;
         let turn = Turn { members: Arc::clone(self), clock: world.clock.clone(), ended: false };
         world.spawner.spawn(turn.run(world.lifecycle.clone()));
     }
 
-    /// Says when a member is renewed next, if it is still there.
+    /// Schedules the next renewal of a member, if it still exists.
     pub(super) fn plan(&self, number: u64, at: Tick) {
         self.replan(number, at, false);
     }
 
-    /// The same for a renewal that failed. The task pauses before.
+    /// As [`plan`](Self::plan), after a renewal that failed; the task pauses before the retry.
     pub(super) fn plan_again(&self, number: u64, at: Tick) {
         self.replan(number, at, true);
     }
@@ -93,13 +93,14 @@ impl Members {
         }
     }
 
-    /// Those to be renewed now: those that are due, and with them those that soon would be.
+    /// The members to renew now: those that are due, and those that would be soon.
     fn due(&self, now: Tick) -> Vec<Arc<Member>> {
         let roll = self.lock();
         let alive = || roll.members.values().filter_map(|planned| Some((planned, planned.member.upgrade()?)));
         let in_time = alive().filter(|(planned, _)| planned.due <= now && !planned.again);
         let longest = in_time.map(|(_, member)| member.ttl).max().unwrap_or_default();
-        // All of one ttl, which is the usual case; those of a longer one only if their time comes anyway.
+        // Usually all members have the same ttl and are renewed together; one with a longer ttl only if it is nearly
+        // due.
         let horizon = now.plus(Duration::from_millis(longest) / 3);
         alive().filter(|(planned, _)| planned.due <= horizon).map(|(_, member)| member).collect()
     }
@@ -113,11 +114,11 @@ impl Members {
     }
 }
 
-/// The running task. Dropped with its runtime, it leaves the roll ready for another.
+/// The running task. If it is dropped with its runtime, it leaves the roll ready for another task.
 struct Turn {
     members: Arc<Members>,
     clock: Clock,
-    /// Whether it has left the roll to another task; there may be one already.
+    /// Whether it has left the roll to another task; that one may already be running.
     ended: bool,
 }
 
@@ -126,8 +127,8 @@ impl Turn {
         tokio::select! {
             biased;
             () = lifecycle.closing() => {
-                // Before anything else ends, so that no work is sent here any more. Who is added from here on has a turn of
-                // its own, which ends at once in the same way.
+                // Ends before anything else, so that no work is sent here any more. A member added from here on gets a
+                // turn of its own, which ends at once in the same way.
                 self.end();
                 join_all(self.members.all().into_iter().map(Member::leave_quietly)).await;
             }
@@ -160,13 +161,14 @@ impl Turn {
                 () = self.clock.sleep_until(next) => {}
             }
             let due = self.members.due(self.clock.tick());
-            // What was sent goes on when a shutdown begins: each leaves behind it, with the version that it has then.
+            // Renewals in flight continue when a shutdown begins: `leave` waits for them and uses the version that
+            // results.
             let renew =
                 |member: &Arc<Member>| Sent::new(Box::pin(Arc::clone(member).renew()), &member.site.world.spawner);
             let failed = join_all(due.iter().map(renew)).await;
             let lives = due.iter().zip(failed).filter(|(_, failed)| *failed).map(|(member, _)| member.life());
             if let Some(shortest) = lives.min() {
-                // In real time: what failed is not cured by a clock that stands still.
+                // In real time: a clock that stands still must not turn the retries into a hot loop.
                 runtime::sleep(pause_after(shortest).mul_f64(1.0 + fastrand::f64() / 2.0)).await;
             }
         }
@@ -181,7 +183,7 @@ impl Drop for Turn {
     }
 }
 
-/// The pause after a renewal that failed: well before any life is over, and no hot loop.
+/// The pause after a failed renewal: well below any lifetime, but no hot loop.
 fn pause_after(life: Duration) -> Duration {
     (life / 12).clamp(SECOND / 10, SECOND / 4)
 }

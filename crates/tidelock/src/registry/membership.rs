@@ -1,4 +1,4 @@
-//! A record that renews itself for as long as its owner lives.
+//! Memberships: records that renew themselves as long as their owner lives.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -33,7 +33,7 @@ pub enum Left {
 
 words!(Left: Self::Left => "left", Self::WasLost => "was_lost");
 
-/// What a registration asks for.
+/// The parameters of a registration request.
 struct Registration<T> {
     handle: Handle<T>,
     key: Arc<str>,
@@ -46,7 +46,7 @@ impl<T: Value> Registration<T> {
         Self { handle: handle.clone(), key: key.into(), value: handle.encode(value), ttl: 15 * SECOND }
     }
 
-    /// `takes_over`: whatever is there.
+    /// `takes_over`: replaces whatever record there is.
     async fn run(self, name: &'static str, takes_over: bool) -> Result<Option<Membership<T>>> {
         let Self { handle, key, value, ttl } = self;
         let (site, call) = (&handle.site, Call::on(name, &key));
@@ -134,7 +134,7 @@ impl<T: Value> TryRegister<T> {
 /// shutdown.
 #[must_use = "dropping it ends the membership and removes the record"]
 pub struct Membership<T> {
-    /// `None` once it left.
+    /// `None` after leaving.
     member: Option<Arc<Member>>,
     handle: Handle<T>,
     value: PhantomData<fn() -> T>,

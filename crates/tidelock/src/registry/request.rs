@@ -1,4 +1,4 @@
-//! Requests of a registry: what its verbs give, run when awaited.
+//! Requests of a registry: what its methods return, run when awaited.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::keyed::store::{self, Action, Kind, Life, MAX_PAGE, Outcome};
 use crate::page::PageToken;
 use crate::request::{awaitable, opaque};
 
-/// How long a record is to live, as it was asked for.
+/// The requested lifetime of a record.
 #[derive(Clone, Copy, Debug)]
 enum Wish {
     Unsaid,
     For(Duration),
-    /// The other option of the request.
+    /// The other lifetime option of the request.
     Other,
-    /// Both.
+    /// Both were set.
     Both,
 }
 
@@ -178,10 +178,10 @@ pub struct List<T> {
     after: Option<PageToken>,
 }
 
-/// Bounds the answers of servers; in a page there is nobody who answers.
+/// Limits the size of a server's reply; in a page there is no server.
 const MAX_LIMIT: usize = if cfg!(target_family = "wasm") { usize::MAX } else { MAX_PAGE };
 
-/// What page tokens begin with: the key of the page's last record follows.
+/// The prefix of page tokens; the key of the page's last record follows.
 const TOKEN: &str = "k.";
 
 impl<T: Value> List<T> {
@@ -220,7 +220,7 @@ impl<T: Value> List<T> {
         self
     }
 
-    /// The key behind which the page begins.
+    /// The key after which the page begins.
     fn place(&self) -> Result<Option<Arc<str>>> {
         let (what, key) = match (&self.after, &self.after_key) {
             (None, None) => return Ok(None),

@@ -1,4 +1,4 @@
-//! `RetryBudget`: what all calls that share it may retry together.
+//! `RetryBudget`: a limit for the retries of all calls that share it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,34 +45,34 @@ pub struct RetryBudget {
 
 struct Shared {
     numbers: Numbers,
-    /// Thousandths of a token for each call that succeeds.
+    /// Thousandths of a token earned by each successful call.
     per_success: u64,
     clock: Clock,
     origin: Tick,
-    /// Decides for a budget of this process.
+    /// The bucket of a budget without a backend.
     bucket: Mutex<Bucket>,
     remote: Option<Remote>,
-    /// Retries that had no token.
+    /// Retries refused for lack of a token.
     refused: Counters<1>,
 }
 
-/// The budget's place on a backend.
+/// The connection of a budget to its backend.
 struct Remote {
     store: Arc<dyn BudgetStore>,
-    /// Decides where the backend does not answer, for all handles of the budget in this process.
+    /// Decides while the backend does not answer, for all handles of the budget in this process.
     local: Arc<dyn BudgetStore>,
     address: Address,
     lifecycle: Lifecycle,
     spawner: Arc<Spawner>,
-    /// Thousandths of a token earned here and not yet sent.
+    /// Thousandths of a token earned here but not yet sent.
     earned: AtomicU64,
-    /// A task will send them.
+    /// A task is going to send them.
     sending: AtomicBool,
-    /// The backend did not answer the last time.
+    /// The last request to the backend failed.
     away: AtomicBool,
 }
 
-/// The answer to a retry that wants its token.
+/// The answer to a retry that asks for a token.
 pub(crate) enum Taking {
     Decided(bool),
     Asking(BoxFuture<'static, bool>),
@@ -92,7 +92,7 @@ impl RetryBudget {
         Taking::Asking(Box::pin(async move { shared.take_there().await }))
     }
 
-    /// Credits a call that succeeded. Never waits.
+    /// Credits a successful call. Never waits.
     pub(crate) fn succeeded(&self) {
         let Shared { per_success, numbers, remote, .. } = &*self.shared;
         if *per_success == 0 {
@@ -106,11 +106,11 @@ impl RetryBudget {
         }
     }
 
-    /// Starts the task that sends what was earned if no taking has sent it by then.
+    /// Starts the task that sends the earned credit after a second, unless a take has sent it by then.
     fn send_in_a_second(&self, remote: &Remote) {
         let (sending, clock) = (Sending(Arc::downgrade(&self.shared)), self.shared.clock.clone());
         let lifecycle = remote.lifecycle.clone();
-        // Without a runtime the next taking sends it.
+        // Without a runtime, the next take sends it.
         remote.spawner.spawn(async move {
             tokio::select! {
                 () = clock.sleep(SECOND) => {}
@@ -128,7 +128,7 @@ impl RetryBudget {
     }
 }
 
-/// Held by the task that will send what was earned. It can end before it has, with its runtime.
+/// Held by the task that will send the earned credit. The task may be dropped with its runtime before it has.
 struct Sending(Weak<Shared>);
 
 impl Drop for Sending {
@@ -159,7 +159,7 @@ impl Shared {
         taken
     }
 
-    /// Counts a retry that is refused; the budget of a process has no id to be labelled with.
+    /// Counts a refused retry. A budget of this process has no id for a label.
     fn count(&self, taken: bool) {
         if !taken {
             self.refused.add(0, 1, || {
@@ -170,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// Time since the budget was made, by its own clock, in the terms of the model.
+    /// Time since the budget was created, by its own clock, as the model's timestamp.
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(0) + self.clock.tick().since(self.origin)
     }
@@ -181,7 +181,7 @@ impl Shared {
 }
 
 impl Remote {
-    /// The answer of this process; nothing is waited for.
+    /// Decides in this process, without waiting.
     fn decide(&self, numbers: &Numbers, credit: u64, amount: u64) -> bool {
         let answer = self.local.take(&self.address, Take { numbers: *numbers, credit, amount }).now_or_never();
         answer.and_then(Result::ok).is_some_and(|answer| answer.taken)
@@ -189,7 +189,7 @@ impl Remote {
 
     fn earn(&self, amount: u64, capacity: u64) {
         let more = |earned: u64| Some(earned.saturating_add(amount).min(capacity));
-        // The closure always gives a value, so there is nothing to learn from the result.
+        // The closure always returns a value, so the result carries no information.
         let _ = self.earned.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
     }
 
@@ -210,7 +210,7 @@ impl Remote {
                     tracing::warn!(budget = id, %error, "this process falls back to a retry budget of its own");
                 }
                 if error.kind() != ErrorKind::Timeout {
-                    // It was not sent, or refused, so it is still to be sent.
+                    // It was not sent, or refused: the credit still has to be sent.
                     self.earn(credit, numbers.capacity);
                 }
                 None
@@ -302,7 +302,7 @@ impl Remote {
     }
 }
 
-/// A checked amount in whole parts; what is not nothing stays at least one part.
+/// Converts a validated amount to whole parts; a positive amount is at least one part.
 fn parts(amount: f64, per_token: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0..=10^12, checked before")]
     let parts = (amount * per_token).round() as u64;

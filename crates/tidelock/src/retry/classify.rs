@@ -1,4 +1,4 @@
-//! Which errors may pass: the trait, what this crate implements it for, and the closures that stand in for it.
+//! Which errors are transient: the trait, its implementations in this crate, and the closures that can replace it.
 
 use std::error::Error as StdError;
 use std::io;
@@ -114,7 +114,7 @@ pub struct ByType;
 /// Decides about an error of type `E`: [`ByType`], or the closure passed to `when`.
 pub trait Classify<E> {
     fn is_retryable(&self, error: &E) -> bool;
-    /// The wish of a server as far as the classifier knows it.
+    /// The pause that the server asked for, as far as the classifier knows it.
     fn retry_after(&self, error: &E) -> Option<Duration>;
 }
 
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    /// Wraps a cause as application errors do.
+    /// Wraps a cause, as application errors do.
     #[derive(Debug)]
     struct Wrapper(BoxError);
 

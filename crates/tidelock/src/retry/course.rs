@@ -1,4 +1,4 @@
-//! The course of one retried call: what is decided between attempts, free of futures and error types.
+//! The decisions of one retried call between its attempts, independent of futures and error types.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) struct Pause {
     pub(super) until: Tick,
 }
 
-/// The clock of calls that belong to no `Tidelock`.
+/// The clock of calls without a `Tidelock`.
 static RUNTIME: Clock = Clock::System;
 
 pub(super) struct Course {
@@ -63,7 +63,7 @@ pub(super) struct Course {
     /// When the running attempt is cut off.
     pub(super) cut_off: Option<Tick>,
     pub(super) timed_out: bool,
-    /// What the server wished after the last failure.
+    /// The pause that the server asked for after the last failure.
     hint: Option<Duration>,
 }
 
@@ -89,7 +89,7 @@ impl Course {
         self.world.as_ref().map_or(&RUNTIME, |world| &world.clock)
     }
 
-    /// The first poll: from here the time counts.
+    /// The first poll, from which time is measured.
     pub(super) fn begin(&mut self) -> Tick {
         let now = self.clock().tick();
         self.start = Some(now);
@@ -119,7 +119,7 @@ impl Course {
         Attempt { number: self.attempts, last: self.last, elapsed: self.elapsed(now), remaining }
     }
 
-    /// Whether the call gives up at `now`, after an attempt that was cut off or failed by an error that may pass.
+    /// Whether the call gives up at `now`, after an attempt that was cut off or failed with a transient error.
     pub(super) fn gives_up(
         &mut self,
         now: Tick,
@@ -135,7 +135,7 @@ impl Course {
             .or_else(|| self.too_late(now).then_some(GaveUp::Deadline))
     }
 
-    /// Whether the attempt that just failed was the last one that may be made.
+    /// Whether the attempt that just failed was the last one allowed.
     fn exhausted(&self) -> Option<GaveUp> {
         if !self.last {
             return None;
@@ -144,19 +144,19 @@ impl Course {
         Some(if counted { GaveUp::Attempts } else { GaveUp::Deadline })
     }
 
-    /// Notes the wish of the server, and refuses one that cannot be granted.
+    /// Stores the pause that the server asked for; gives up if it is too long.
     fn heed(&mut self, hint: Option<Duration>) -> Option<GaveUp> {
         self.hint = hint;
         hint.filter(|hint| *hint > self.policy.max_hint).map(|_| GaveUp::HintTooLong)
     }
 
-    /// Whether the deadline leaves time for another attempt.
+    /// Whether the deadline leaves no time for another attempt.
     pub(super) fn too_late(&self, now: Tick) -> bool {
         let earliest = now.plus(self.hint.unwrap_or(Duration::ZERO));
         self.deadline.is_some_and(|deadline| earliest >= deadline)
     }
 
-    /// Draws the pause after the attempt that failed; called once it is settled that there is time for one.
+    /// Draws the pause after a failed attempt. Called only if there is time for another attempt.
     pub(super) fn pause(&mut self, now: Tick) -> Pause {
         let seed = self.seed;
         let random = self.random.get_or_insert_with(|| seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed));
@@ -206,7 +206,7 @@ mod tests {
         };
         assert_eq!(pauses(7), pauses(7));
         assert_ne!(pauses(7), pauses(8));
-        // The same figures are expected of the browser build.
+        // The browser build is expected to give the same numbers.
         let expected = [110_935_272, 177_798_878, 434_926_465, 793_960_610, 1_354_547_578];
         assert_eq!(pauses(7), expected.map(Duration::from_nanos));
     }

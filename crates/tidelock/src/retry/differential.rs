@@ -1,4 +1,4 @@
-//! Random requests with pinned time: the model against the script, on every server there is.
+//! Compares the model with the script: random requests with pinned time, on every server.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::tidelock::Tidelock;
 use crate::time::{ManualClock, Timestamp};
 
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
-/// Over all servers.
+/// Total steps over all servers.
 const STEPS: usize = 100_000;
 
 fn seed() -> u64 {
     std::env::var("TIDELOCK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
 }
 
-/// Rates from a token per eleven days to a million per second, capacities and credits at and between their ends.
+/// Rates from a token per eleven days to a million per second; capacities and credits at and between their limits.
 fn request(random: &mut fastrand::Rng) -> Take {
     let capacity = [1, 2, 100, 1_000_000][random.usize(..4)] * TOKEN;
     let rate = match random.u8(..6) {
@@ -50,10 +50,10 @@ async fn run(server: &str, url: &str, steps: usize) {
     let tide = Tidelock::connect(url).prefix(&prefix).clock(&clock).await.expect("the server answers");
     let store = tide.world.backend.retry_budget();
     let mut model = Budgets::default();
-    // An address keeps its numbers for a while, as budgets do, but not for ever, as deployments do.
+    // A budget keeps its numbers for a while, but they change sometimes, as with a new deployment.
     let mut budgets: Vec<_> =
         (0..8).map(|id| (Address::new(&"t".into(), &format!("b{id}")), request(&mut random))).collect();
-    // What was forgotten then would be remembered if the clock went back further.
+    // The clock never goes back before the last sweep: records that the model forgot then would count again on servers.
     let mut swept = START;
     for number in 0..steps {
         let (address, usual) = &mut budgets[random.usize(..8)];

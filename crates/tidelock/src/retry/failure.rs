@@ -1,4 +1,4 @@
-//! `RetryError`: what is known when a call gives up.
+//! `RetryError`: the information about a call that gave up.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -99,8 +99,8 @@ impl<E: StdError + 'static> StdError for RetryError<E> {
     }
 }
 
-/// The last error itself, its message saying how often it was tried; without one, *timeout* where the attempt was cut
-/// off and *shutting down* where the call was stopped.
+/// The last error itself, with the number of attempts in its message. Without one, *timeout* if the attempt was cut
+/// off, and *shutting down* if the call was stopped.
 impl From<RetryError<Error>> for Error {
     fn from(failed: RetryError<Error>) -> Self {
         let summary = failed.summary().to_string();

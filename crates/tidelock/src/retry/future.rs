@@ -1,4 +1,4 @@
-//! `RetryFuture`: the retried call as a state machine that lives where it is awaited.
+//! `RetryFuture`: the retried call as a state machine, stored inline in the future.
 
 use std::fmt;
 use std::future::Future;
@@ -45,16 +45,16 @@ pin_project! {
 enum Phase {
     New,
     Running,
-    /// A backend is asked for the token of the next retry.
+    /// Asking a backend for the token of the next retry.
     Taking(BoxFuture<'static, bool>),
-    /// `yielded`: other tasks had their turn since the pause began.
+    /// `yielded`: other tasks have had a turn since the pause began.
     Pausing {
         yielded: bool,
     },
     Done,
 }
 
-/// Where a step of the state machine leads.
+/// The result of a step of the state machine.
 enum Step<T> {
     On,
     Value(T),
@@ -131,7 +131,7 @@ where
     fn run(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Step<T>> {
         let mut this = self.as_mut().project();
         let running = this.running.as_mut().as_pin_mut().expect("a running call has an attempt");
-        // The operation is polled before everything that could end it: a success is a success.
+        // The operation is polled before anything that could end it, so that a success always counts.
         match running.poll(context) {
             Poll::Ready(Ok(value)) => {
                 this.running.set(None);
@@ -158,7 +158,7 @@ where
         Poll::Ready(self.failed(context))
     }
 
-    /// After an attempt that returned an error or was cut off.
+    /// Continues after an attempt that returned an error or was cut off.
     fn failed(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step<T> {
         let mut this = self.as_mut().project();
         this.timer.set(Timer::Unset);
@@ -241,7 +241,7 @@ where
         Poll::Ready(self.start(now))
     }
 
-    /// Ready when `tick` is reached; never, where there is none.
+    /// Ready when `tick` is reached; never if it is `None`.
     fn reached(self: Pin<&mut Self>, tick: Option<Tick>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(tick) = tick else { return Poll::Pending };
@@ -261,7 +261,7 @@ where
         world.lifecycle.is_closing().then_some(GaveUp::ShuttingDown)
     }
 
-    /// As `interrupted`, and wakes this call when it happens later.
+    /// As `interrupted`, and registers this task to be woken if it happens later.
     fn interrupted_later(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Option<GaveUp> {
         let mut this = self.as_mut().project();
         if let Some(world) = &this.course.world {
@@ -269,8 +269,8 @@ where
                 this.closing.set(Some(world.lifecycle.notice()));
             }
             if let Some(closing) = this.closing.as_pin_mut() {
-                // The notice is made before it is asked whether a shutdown has begun, so one in between is not missed; once
-                // told, it has begun, and the call ends below.
+                // The notice is created before the check whether a shutdown has begun, so none can be missed in
+                // between. If the notice is ready, the shutdown has begun, and the call ends below.
                 let _ = closing.poll(context);
             }
         }

@@ -11,16 +11,16 @@ use crate::retry::store::{BudgetStore, Take, Taken};
 use crate::runtime::BoxFuture;
 use crate::time::Timestamp;
 
-/// Records forgotten in one step.
+/// How many records one step forgets.
 const STEP: usize = 200;
 
-/// Budgets of this process.
+/// The budgets of this process.
 pub(crate) struct MemoryBudget {
     timer: Arc<Timer>,
     budgets: Mutex<Budgets>,
 }
 
-/// Without what is stored, which may be much.
+/// Without the stored data, which may be large.
 impl fmt::Debug for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryBudget").finish_non_exhaustive()

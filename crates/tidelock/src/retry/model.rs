@@ -1,4 +1,4 @@
-//! Retry budgets as a pure state machine: token buckets that gain by time and by successes.
+//! Retry budgets as a pure state machine: token buckets that are refilled by time and by successes.
 //!
 //! A bucket is the token bucket of Turner, "New directions in communications (or which way to the information age?)"
 //! (1986); paying retries from one that successes fill is the retry budget of Finagle.
@@ -12,17 +12,17 @@ use crate::name::Address;
 use crate::retry::store::{Numbers, Take, Taken};
 use crate::time::{DAY, Timestamp};
 
-/// Rate times milliseconds counts in millionths of a thousandth.
+/// Rate times milliseconds counts millionths of a thousandth of a token.
 const PART: u128 = 1_000_000;
 
-/// One budget that is not full.
+/// A budget that is not full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket {
     /// Thousandths of a token.
     level: u64,
-    /// The instant up to which the gain by time is in the level.
+    /// The instant up to which `level` includes the gain by time.
     at: Timestamp,
-    /// From here on the bucket is full again, or as good as forgotten.
+    /// From this instant on the bucket is full again, or may be forgotten.
     until: Timestamp,
 }
 
@@ -31,13 +31,13 @@ impl Bucket {
         Self { level: numbers.capacity, at: now, until: now }
     }
 
-    /// Adds to the level. It commutes with the gain by time, so it needs no time of its own.
+    /// Adds to the level. This commutes with the gain by time, so it needs no timestamp.
     pub(crate) fn credit(&mut self, numbers: &Numbers, credit: u64) {
         self.level = self.level.saturating_add(credit).min(numbers.capacity);
     }
 
-    /// Credits, then takes. Answers whether the bucket changed: a refusal changes nothing, so that asking often cannot
-    /// round the gain away. `remembered`: for how long a bucket that nobody uses is not taken for a full one.
+    /// Credits, then takes. Also returns whether the bucket changed: a refusal changes nothing, so that frequent
+    /// requests cannot round the gain away. `remembered`: how long an unused bucket is kept before it counts as full.
     pub(crate) fn take(&mut self, now: Timestamp, take: &Take, remembered: Duration) -> (Taken, bool) {
         let mut next = self.settled(&take.numbers, now);
         next.credit(&take.numbers, take.credit);
@@ -55,7 +55,7 @@ impl Bucket {
 
     fn settled(&self, numbers: &Numbers, now: Timestamp) -> Self {
         if now < self.at {
-            // The clock was set back: nothing was gained since, and time counts on from here.
+            // The clock was set back: nothing was gained since, and time counts from here on.
             return Self { level: self.level.min(numbers.capacity), at: now, until: now };
         }
         let missing = numbers.capacity.saturating_sub(self.level);
@@ -63,14 +63,14 @@ impl Bucket {
         if now >= self.until || gained >= u128::from(missing) * PART {
             return Self::full(numbers, now);
         }
-        // What is not yet a whole thousandth stays in the time that is still to be counted.
+        // A remainder below one thousandth stays in the time that is still to be counted.
         let rest = (gained % PART).checked_div(u128::from(numbers.rate)).unwrap_or(0);
         let whole = u64::try_from(gained / PART).expect("the gain is less than what is missing");
         let uncounted = u64::try_from(rest).expect("less than a million");
         Self { level: self.level + whole, at: Timestamp::from_millis(now.as_millis() - uncounted), until: now }
     }
 
-    /// When a bucket that nobody uses is full again.
+    /// When an unused bucket is full again.
     fn refill_time(&self, numbers: &Numbers) -> Duration {
         let missing = u128::from(numbers.capacity.saturating_sub(self.level));
         let millis = match numbers.rate {
@@ -85,7 +85,7 @@ impl Bucket {
 #[derive(Debug, Default)]
 pub(crate) struct Budgets {
     records: HashMap<Arc<Address>, Record>,
-    /// Records by their `until`, the number telling apart those of one instant.
+    /// Records by their `until`; the number distinguishes those of the same instant.
     ends: BTreeMap<(Timestamp, u64), Arc<Address>>,
     next: u64,
 }
@@ -125,7 +125,7 @@ impl Budgets {
         }
     }
 
-    /// When there is something to forget.
+    /// When the next record can be forgotten.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.ends.first_key_value().map(|((until, _), _)| *until)
     }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn asking_often_does_not_round_the_gain_away() {
-        // 0.3 of a thousandth per millisecond, asked every millisecond.
+        // 0.3 of a thousandth per millisecond, requested every millisecond.
         let (mut budgets, request) = (Budgets::default(), take(1, 300_000));
         assert!(budgets.take(&address(), &request, START).taken);
         let credit = Take { credit: 1, amount: 0, ..request };
@@ -174,7 +174,7 @@ mod tests {
                 budgets.take(&address(), &credit, now);
             }
         }
-        // One thousandth came by the credit: 999 take 3,330 ms.
+        // One thousandth came from the credit: the other 999 take 3,330 ms.
         assert_eq!(taken.len(), 3, "{taken:?}");
         assert!((3_330..=3_334).contains(&taken[0]), "{taken:?}");
     }

@@ -1,4 +1,4 @@
-//! What `on_retry` sees, and what is told `metrics`, with that feature.
+//! What `on_retry` observes, and what is reported to `metrics` with that feature.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -41,23 +41,23 @@ impl<E, N: FnMut(&Retrying<'_, E>)> Observe<E> for N {
     }
 }
 
-// Of all calls of the process: a call that is retried has no name.
+// For all calls of the process: a retried call has no name.
 static ATTEMPTS: Counters<1> = Counters::new();
 static RETRIES: Counters<1> = Counters::new();
-/// By the reason.
+/// By reason.
 static GAVE_UP: Counters<{ GaveUp::ShuttingDown as usize + 1 }> = Counters::new();
 
-/// An attempt begins.
+/// Called when an attempt begins.
 pub(super) fn attempted() {
     ATTEMPTS.add(0, 1, || Some(("tidelock.retry.attempts".into(), Vec::new())));
 }
 
-/// An attempt has failed and is going to be repeated.
+/// Called when an attempt has failed and will be retried.
 pub(super) fn retried() {
     RETRIES.add(0, 1, || Some(("tidelock.retry.retries".into(), Vec::new())));
 }
 
-/// A call has given up.
+/// Called when a call has given up.
 pub(super) fn gave_up(reason: GaveUp) {
     let word = match reason {
         GaveUp::NotRetryable => "not_retryable",

@@ -1,4 +1,4 @@
-//! Retry budgets in Redis: one string per budget, one script.
+//! Retry budgets on Redis: one string per budget, one script.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::runtime::BoxFuture;
 
 static TAKE: Script = script!("retry.take", "../lua/time.lua", "lua/take.lua");
 
-/// A retry waits no longer for its token: then the process decides by itself.
+/// The longest that a retry waits for its token; after that, the process decides by itself.
 const ANSWER_WITHIN: Duration = Duration::from_millis(100);
 
-/// Budgets on the server.
+/// The retry budgets on the server.
 #[derive(Debug)]
 pub(crate) struct RedisBudget {
     server: Arc<Server>,
@@ -40,7 +40,7 @@ impl BudgetStore for RedisBudget {
             }
             let within = match self.server.clock.pinned() {
                 None => ANSWER_WITHIN,
-                // Under a pinned clock real time decides nothing, or a slow machine would change what a test sees.
+                // Under a pinned clock, real time must not decide: the speed of the machine would change test results.
                 Some(_) => self.server.request_timeout,
             };
             let answer = self.server.run(&TAKE, place.slot, &arguments, Repeat::Never, within).await;

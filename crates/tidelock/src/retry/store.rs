@@ -1,4 +1,4 @@
-//! What a backend must do for retry budgets.
+//! What a backend implements for retry budgets.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +7,10 @@ use crate::name::Address;
 use crate::opaque::opaque;
 use crate::runtime::BoxFuture;
 
-/// One token, in the unit in which levels are kept.
+/// One token, in the unit of levels.
 pub(crate) const TOKEN: u64 = 1_000;
 
-/// How much a budget holds and how fast it gains.
+/// The capacity of a budget and its rate of gain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Numbers {
     /// Thousandths of a token.
@@ -19,28 +19,28 @@ pub(crate) struct Numbers {
     pub(crate) rate: u64,
 }
 
-/// Credits a budget and takes from it, in one step.
+/// A request to credit a budget and take from it, in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Take {
     pub(crate) numbers: Numbers,
-    /// What successes earned, in thousandths of a token.
+    /// The credit earned by successes, in thousandths of a token.
     pub(crate) credit: u64,
-    /// Thousandths of a token; with 0 the request is a credit alone.
+    /// Thousandths of a token; 0 for a request that only credits.
     pub(crate) amount: u64,
 }
 
-/// What came of it.
+/// The outcome of a take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Taken {
-    /// Whether the amount was there and was taken.
+    /// Whether the amount was available and has been taken.
     pub(crate) taken: bool,
-    /// Thousandths of a token that are left.
+    /// What is left, in thousandths of a token.
     pub(crate) level: u64,
 }
 
 /// The store of retry budgets.
 pub(crate) trait BudgetStore: Send + Sync {
-    /// Credits, then takes. Asked once and answered soon: an error is no reason to ask again.
+    /// Credits, then takes. Called once and answered soon: an error is never retried.
     fn take<'a>(&'a self, budget: &'a Address, take: Take) -> BoxFuture<'a, Result<Taken>>;
 }
 

@@ -1,4 +1,4 @@
-//! Waiting without allocation: the runtime's timer inline, a pinned clock in a box.
+//! Waiting without allocation: the runtime's timer is stored inline, only a pinned clock's is boxed.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Retried calls whose attempts are promises of a page: what is decided between them.
+//! Retried calls whose attempts are promises of a page: the decisions between attempts.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl RetryCourse {
         }
     }
 
-    /// Takes the token of a retry, where they are limited.
+    /// Takes the token for a retry, if there is a budget.
     fn has_token(&self) -> bool {
         !matches!(self.course.budget.as_ref().map(RetryBudget::take), Some(Taking::Decided(false)))
     }

@@ -7,12 +7,12 @@
 -- Reply: for each request: packed, for each of its limits, refused (byte: 0 or 1), remaining in units, reset_in and
 --          retry_after in ms (doubles); or the text of the error that it met
 
--- Requests that travel together often expire together: numbers are written out once.
+-- Requests of one trip often lapse at the same instant, so the text of the expiry is cached.
 local expiry, expiry_text
--- What the server said if it is no primary any more: nothing was counted, and what was read here counts no longer.
+-- The server's error if it is no longer a primary: then nothing was counted, and what was read may be outdated.
 local demoted
 
--- Stores counts until they lapse; gives the reply, or the error.
+-- Stores counts until they lapse; returns the reply, or the error.
 local function store(key, value, now, lapses, reply)
   if pinned then
     lapses = lapses - now
@@ -27,7 +27,7 @@ local function store(key, value, now, lapses, reply)
   return failed or reply
 end
 
--- A request with one limit where there is no count but its own: the usual case, without tables.
+-- Fast path without tables: a request with one limit, when there is no count but its own. The usual case.
 local function alone(key, stored, size, now, mode, cost, algorithm, window, limit, capacity)
   local at, used, before, more = stand(stored, size, now, algorithm, window, limit)
   local passes = cost <= capacity - used - more
@@ -44,8 +44,8 @@ local function alone(key, stored, size, now, mode, cost, algorithm, window, limi
   return store(key, pack('<BBddddd', 1, algorithm, window, at, used, before, lapses), now, lapses, reply)
 end
 
--- Puts new counts, by what they belong to and in the order of the request, among those that are stored and still
--- matter; of more than 16, those go that lapse first and that the request does not name.
+-- Merges new counts, by identity and in the order of the request, with the stored ones that still matter. Beyond 16,
+-- those that lapse first and that the request does not name are dropped.
 local function merge(stored, size, now, named, new)
   local kept, found = {}, {}
   for place = 2, size, 41 do
@@ -79,7 +79,7 @@ local function merge(stored, size, now, named, new)
   return '\1' .. table.concat(counts), latest
 end
 
--- A request with several limits, or where there are other counts.
+-- A request with several limits, or with other counts stored.
 local function together(key, stored, size, now, mode, cost, request)
   local standings, passes, offset = {}, true, 10
   while offset <= #request do

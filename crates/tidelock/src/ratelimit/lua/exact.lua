@@ -1,7 +1,7 @@
 -- part: exact arithmetic. Numbers here are doubles, whole up to 2^53; products of counts and spans pass that.
 
 
--- floor(a * b / c) and the rest, for whole a < 2^53, b < 2^48, 1 <= c < 2^40; a quotient above 2e15 is cut off.
+-- floor(a * b / c) and the remainder, for whole a < 2^53, b < 2^48, 1 <= c < 2^40; a quotient above 2e15 is capped.
 local function ratio(a, b, c)
   local product = a * b
   local quotient = product / c
@@ -12,7 +12,7 @@ local function ratio(a, b, c)
   if quotient > 2e15 then
     return 2e15, 0
   end
-  -- Long division by digits of 12 bits: every step stays below c * 2^13 <= 2^53.
+  -- Long division by digits of 12 bits: every intermediate value stays below c * 2^13 <= 2^53.
   local whole = math.floor(a / c)
   a = a - whole * c
   whole = whole * b

@@ -1,7 +1,7 @@
 -- part: how one limit judges one count; as in model.rs.
 
--- The stored count of an algorithm and window, brought to now: at, used, before; and more, the units that are used up
--- beyond used, rounded up.
+-- The stored count of an algorithm and window, brought to now: at, used, before; and more, the used units beyond used,
+-- rounded up.
 local function stand(stored, size, now, algorithm, window, limit)
   local start = now - now % window
   for offset = 2, size, 41 do
@@ -31,7 +31,7 @@ local function stand(stored, size, now, algorithm, window, limit)
   return algorithm == 3 and now or start, 0, 0, 0
 end
 
--- The count with cost added: used, before, more.
+-- Adds the cost to the count; returns used, before, more.
 local function add(algorithm, capacity, cost, used, before, more)
   if algorithm ~= 3 then
     return used + cost < 1e12 and used + cost or 1e12, before, more
@@ -43,7 +43,7 @@ local function add(algorithm, capacity, cost, used, before, more)
   return used, before, more
 end
 
--- How long until at most left tokens are used.
+-- The time until at most left tokens are used.
 local function drained_after(left, window, limit, used, before)
   if used < left then
     return 0
@@ -54,7 +54,7 @@ local function drained_after(left, window, limit, used, before)
   return span < 1e15 and span or 1e15
 end
 
--- The time until the window ends or the bucket is full; and until the count lapses, counted from now.
+-- The time until the window ends or the bucket is full, and the time until the count lapses.
 local function spans(now, algorithm, window, limit, at, used, before)
   if algorithm == 3 then
     local full = drained_after(0, window, limit, used, before)
@@ -64,21 +64,21 @@ local function spans(now, algorithm, window, limit, at, used, before)
   return reset_in, algorithm == 2 and reset_in or reset_in + window
 end
 
--- How long until a refused cost passes, if nothing else is counted.
+-- The time until a refused cost passes, if nothing else is counted.
 local function passes_after(cost, algorithm, window, limit, capacity, used, before, reset_in)
   if algorithm == 2 then
     return reset_in
   elseif algorithm == 3 then
     return drained_after(capacity - cost, window, limit, used, before)
   elseif used + cost <= limit then
-    -- The window before must have slid out far enough ...
+    -- Either the previous window has to slide out far enough ...
     return reset_in - ratio(limit - used - cost, window, before)
   end
-  -- ... or this window, when it will be the one before.
+  -- ... or this window has to, once it is the previous one.
   return reset_in + window - ratio(limit - cost, window, used)
 end
 
--- The limit's answer on a count, packed.
+-- The packed answer of a limit.
 local function answer(passes, cost, algorithm, window, limit, capacity, used, before, more, reset_in)
   local free = capacity - used - more
   if passes or cost <= free then

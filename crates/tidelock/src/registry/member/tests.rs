@@ -14,19 +14,19 @@ use crate::registry::membership::{Membership, Register};
 use crate::runtime;
 use crate::time::{HOUR, MINUTE, ManualClock, Timestamp};
 
-/// What becomes of the next upsert or swap.
+/// What happens to the next upsert or swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    /// It takes effect, and nobody is told.
+    /// It takes effect, but its answer is lost.
     LosesTheAnswer,
-    /// It has no effect, and nobody is told.
+    /// It has no effect, and its answer is lost.
     LosesTheRequest,
-    /// Its answer waits until it is released.
+    /// Its answer is held back until released.
     Hangs,
 }
 
-/// Where an answer waits.
+/// Holds back an answer.
 #[derive(Debug, Default)]
 struct Gate {
     reached: AtomicBool,
@@ -55,7 +55,7 @@ struct Faulty {
     store: Arc<dyn KeyedStore>,
     fault: Mutex<Fault>,
     stored: Arc<Gate>,
-    /// Whether removals hang.
+    /// Whether the answers to removals are held back.
     hangs_to_remove: AtomicBool,
     removed: Arc<Gate>,
 }
@@ -128,7 +128,7 @@ struct Stage {
     tide: Tidelock,
     registry: Registry<String>,
     store: Arc<Faulty>,
-    /// The registry as those see it whose requests fail.
+    /// The registry as seen by a member whose requests fail.
     handle: Handle<String>,
 }
 
@@ -153,7 +153,7 @@ impl Stage {
         Register::new(&self.handle, "a", &"me".to_owned())
     }
 
-    /// A member whose record is over, and whose next registration fails in this way.
+    /// A member whose record has expired, and whose next registration fails in this way.
     async fn member_that_stood_still(&self, fault: Fault) -> Membership<String> {
         let me = self.register().await.unwrap();
         self.store.fails_next(fault);
@@ -161,7 +161,7 @@ impl Stage {
         me
     }
 
-    /// A member whose update to "new" fails in this way, and what that said.
+    /// A member whose update to "new" fails in this way, and the result of that update.
     async fn member_in_doubt_of_an_update(&self, fault: Fault) -> (Membership<String>, Result<bool>) {
         let me = self.register().await.unwrap();
         self.store.fails_next(fault);
@@ -169,7 +169,7 @@ impl Stage {
         (me, update)
     }
 
-    /// Who has the key.
+    /// The current record.
     async fn holder(&self) -> Option<(String, u64)> {
         self.registry.get("a").await.unwrap().map(|entry| (entry.value, entry.version.0))
     }
@@ -179,7 +179,7 @@ impl Stage {
     }
 }
 
-/// What is awaited comes soon; this only ends a test that would hang.
+/// Awaited things happen soon; the timeout only ends a test that would hang.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(1), what).await.expect("it comes")
 }
@@ -221,7 +221,7 @@ async fn an_update_whose_answer_is_lost_is_its_own() {
         assert!(me.update(&"newer".to_owned()).await.unwrap());
         assert_eq!(me.leave().await.unwrap(), Left::Left);
     }
-    // So does the next update, or who leaves.
+    // So does the next update, or leaving.
     let stage = Stage::new();
     let (me, _) = stage.member_in_doubt_of_an_update(Fault::LosesTheAnswer).await;
     assert!(me.update(&"newer".to_owned()).await.unwrap());
@@ -230,7 +230,7 @@ async fn an_update_whose_answer_is_lost_is_its_own() {
     let (me, _) = stage.member_in_doubt_of_an_update(Fault::LosesTheAnswer).await;
     assert_eq!(me.leave().await.unwrap(), Left::Left);
     assert_eq!(stage.holder().await, None);
-    // Somebody else's is not.
+    // Somebody else's record is left alone.
     let (me, _) = stage.member_in_doubt_of_an_update(Fault::LosesTheAnswer).await;
     stage.put("other").await;
     assert!(!me.update(&"newer".to_owned()).await.unwrap());
@@ -250,7 +250,7 @@ async fn who_was_quicker_than_a_registration_anew_in_doubt_keeps_the_key() {
     assert_eq!(stage.holder().await.unwrap().0, "other");
     assert_eq!(me.leave().await.unwrap(), Left::WasLost);
 
-    // The same value, and somebody who renews it.
+    // The same value, but renewed by somebody else.
     let stage = Stage::new();
     let me = stage.member_that_stood_still(Fault::LosesTheRequest).await;
     until(|| stage.store.has_failed()).await;
@@ -271,7 +271,7 @@ async fn a_registration_that_is_answered_while_a_shutdown_begins_is_removed() {
     stage.store.hangs_to_remove.store(true, Ordering::Release);
     let tide = stage.tide.clone();
     let shutdown = tokio::spawn(async move { tide.shutdown(HOUR).await });
-    // Those that the shutdown has found are leaving.
+    // The memberships that the shutdown has found are leaving.
     stage.store.removed.is_reached().await;
     stage.store.hangs_to_remove.store(false, Ordering::Release);
     stage.store.stored.opened.notify_one();

@@ -1,4 +1,4 @@
-//! A budget whose backend is slow, refuses, or is gone.
+//! A budget whose backend is slow, refuses, or is unavailable.
 
 use std::sync::Mutex;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::retry::store::Taken;
 use crate::time::ManualClock;
 
-/// A backend that does what it is told and remembers what it was asked.
+/// A backend with scripted answers that records its requests.
 #[derive(Debug)]
 struct Stub {
     answers: Mutex<Option<ErrorKind>>,
@@ -22,7 +22,7 @@ impl Stub {
         *self.answers.lock().unwrap() = kind;
     }
 
-    /// Credit and amount of each request since the last look.
+    /// Credit and amount of each request since the last call.
     fn asked(&self) -> Vec<(u64, u64)> {
         self.asked.lock().unwrap().drain(..).map(|take| (take.credit, take.amount)).collect()
     }
@@ -90,7 +90,7 @@ async fn successes_alone_are_sent_once_per_second() {
     for _ in 0..1_000 {
         budget.succeeded();
     }
-    // The sending task runs up to its pause, then once more when the second is over.
+    // The sending task runs up to its pause, and again after the second has passed.
     tokio::task::yield_now().await;
     assert_eq!(stub.asked(), []);
     clock.advance(SECOND);

@@ -21,12 +21,12 @@ if record then
   stored, at, ends = tonumber(stored), tonumber(at), tonumber(ends)
   behind = now < at
   if behind then
-    -- The clock was set back: nothing was gained since, and time counts on from here.
+    -- The clock was set back: nothing was gained since, and time counts from here on.
     level = math.min(stored, capacity)
   elseif now < ends and stored < capacity then
     local gained = (now - at) * rate
     if gained < (capacity - stored) * 1000000 then
-      -- What is not yet a whole thousandth stays in the time that is still to be counted.
+      -- A remainder below one thousandth stays in the time that is still to be counted.
       local rest = math.fmod(gained, 1000000)
       level = stored + (gained - rest) / 1000000
       if rate > 0 then
@@ -42,7 +42,7 @@ if taken then
   level = level - amount
 end
 
--- A refusal writes nothing, so that asking often cannot round the gain away.
+-- A refusal writes nothing, so that frequent requests cannot round the gain away.
 if (taken and amount > 0) or credit > 0 or behind then
   if level >= capacity then
     redis.call('DEL', key)
