@@ -25,22 +25,22 @@ use crate::time::{HOUR, SECOND};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     base: Duration,
-    /// Where nobody set it, an hour, or the base if that is longer.
+    /// If not set: an hour, or the base if that is longer.
     max: Option<Duration>,
     factor: f64,
     jitter: Jitter,
 }
 
-/// How pauses are spread.
+/// How pauses are jittered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Jitter {
     /// Around the pause, by this fraction of it.
     Around(f64),
-    /// From nothing up to the pause.
+    /// Anywhere between zero and the pause.
     Full,
 }
 
-/// What a builder allows in a backoff, and what it calls the two durations.
+/// The limits that a builder sets for a backoff, and its names for the two durations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) base: &'static str,
@@ -49,13 +49,13 @@ pub(crate) struct Limits {
     pub(crate) steepest: f64,
 }
 
-/// A backoff taken apart.
+/// The parts of a backoff.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Parts {
     pub(crate) base: Duration,
     pub(crate) max: Option<Duration>,
     pub(crate) factor: f64,
-    /// `None`: from nothing up to the pause.
+    /// `None`: full jitter, anywhere between zero and the pause.
     pub(crate) jitter: Option<f64>,
 }
 
@@ -93,18 +93,19 @@ impl Backoff {
         self
     }
 
-    /// Draws from nothing up to the pause: the widest spread.
+    /// Draws each pause between zero and its cap: the widest spread.
     pub(crate) const fn full_jitter(mut self) -> Self {
         self.jitter = Jitter::Full;
         self
     }
 
-    /// Refuses values outside of `limits`, as options of a builder.
+    /// Rejects values outside `limits`, as options of a builder.
     pub(crate) fn check(&self, limits: &Limits) -> Result<()> {
         self.check_as(Error::configuration, limits)
     }
 
-    /// The same for builders (`Error::configuration`) and calls (`Error::argument`) alike.
+    /// As [`check`](Self::check), with the kind of error given: `Error::configuration` for builders, `Error::argument`
+    /// for calls.
     pub(crate) fn check_as(&self, error: fn(String) -> Error, limits: &Limits) -> Result<()> {
         let Limits { base, max, longest, steepest } = *limits;
         check::range(error, base, self.base, Duration::ZERO, longest)?;
@@ -116,7 +117,7 @@ impl Backoff {
         }
     }
 
-    /// What it is made of, to be stored.
+    /// The parts of the backoff, for storage.
     pub(crate) fn parts(&self) -> Parts {
         let jitter = match self.jitter {
             Jitter::Around(jitter) => Some(jitter),
@@ -130,7 +131,7 @@ impl Backoff {
         Self { base, max, factor, jitter: jitter.map_or(Jitter::Full, Jitter::Around) }
     }
 
-    /// The pause after failure number `failures` (from 1). `random` is drawn evenly from `0.0..1.0`.
+    /// The pause after failure number `failures` (from 1). `random` is drawn uniformly from `0.0..1.0`.
     pub(crate) fn delay(&self, failures: u32, random: f64) -> Duration {
         let cap = nanos(self.cap());
         let pause = (nanos(self.base) * power(self.factor, failures.saturating_sub(1))).min(cap);
@@ -141,7 +142,7 @@ impl Backoff {
         from_nanos(low + (high - low) * random).min(self.cap())
     }
 
-    /// A pause that somebody asked for: jitter only adds to it.
+    /// A pause of at least `wish`: jitter only adds to it.
     pub(crate) fn no_earlier_than(&self, wish: Duration, random: f64) -> Duration {
         let spread = match self.jitter {
             Jitter::Around(jitter) => jitter,
@@ -169,7 +170,7 @@ fn power(factor: f64, mut exponent: u32) -> f64 {
     result
 }
 
-/// Whole nanoseconds are exact up to 104 days, and beyond that to better than a microsecond.
+/// Exact for whole nanoseconds up to 104 days; beyond that, better than a microsecond.
 fn nanos(duration: Duration) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a pause needs no more than 53 bits")]
     let nanos = duration.as_nanos() as f64;
@@ -182,8 +183,8 @@ fn from_nanos(nanos: f64) -> Duration {
     Duration::from_nanos(nanos)
 }
 
-/// The pauses between the library's own repeats of one request: they double up to the longest, and each is drawn from the
-/// upper half of its cap, since what is repeated is wanted soon.
+/// The pauses between the library's own retries of one request. They double up to the longest, and each is drawn from
+/// the upper half of its cap, since the request is wanted soon.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pauses {
     next: Duration,
@@ -191,14 +192,14 @@ pub(crate) struct Pauses {
 }
 
 impl Pauses {
-    /// For what a caller waits for through an outage.
+    /// For requests that a caller waits for through an outage.
     pub(crate) const OUTAGE: Self = Self::new(Duration::from_millis(100), SECOND);
 
     pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first, longest }
     }
 
-    /// How long to wait now.
+    /// Returns the next pause.
     pub(crate) fn next(&mut self) -> Duration {
         let cap = self.next;
         self.next = (cap * 2).min(self.longest);
@@ -206,12 +207,12 @@ impl Pauses {
     }
 }
 
-/// The pause after so many failures in a row, of what is asked again and again.
+/// The pause after `failures` consecutive failures of something that is retried for ever.
 pub(crate) fn pause_after(failures: u32) -> Duration {
     spread((Duration::from_millis(50) * 2_u32.saturating_pow(failures.min(5))).min(SECOND))
 }
 
-/// Drawn from the upper half, so that those who failed together do not come back together.
+/// Draws from the upper half, so that requests that failed together are not retried together.
 pub(crate) fn spread(cap: Duration) -> Duration {
     cap.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -1,25 +1,25 @@
-//! What rings when something may have happened to an object that somebody in this process waits for.
+//! What wakes the waiters of this process for an object when something may have happened to it.
 
 use tokio::sync::Notify;
 
 use crate::runtime::BoxFuture;
 use crate::time::{Clock, SECOND};
 
-/// Rings for a process that parked. One per object and process; whoever waits for it looks again.
+/// Rings for a parked process. There is one per object and process; a waiter that it wakes looks again.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     pub(crate) rung: Notify,
 }
 
 impl Bell {
-    /// Wakes whoever waits for the bell, or the next one to wait if nobody does.
+    /// Wakes a waiter or, if there is none, the next one to wait.
     pub(crate) fn ring(&self) {
         self.rung.notify_one();
     }
 }
 
-/// Resolves now and then, for a ring that was lost; counted from now, not from when it is first polled. Never in a page:
-/// nothing is lost there, and nobody who waits is forgotten.
+/// Resolves after a random time, to cover a lost ring; counted from the call, not from the first poll. Never in a page:
+/// nothing is lost there, and no waiter is forgotten.
 pub(crate) fn safety(clock: &Clock) -> BoxFuture<'static, ()> {
     if cfg!(target_family = "wasm") {
         return Box::pin(std::future::pending());

@@ -8,13 +8,13 @@ pub(crate) struct Date {
     pub(crate) day: i64,
 }
 
-/// 400 years, after which the calendar repeats, weekdays included.
+/// The days of 400 years, after which the calendar repeats, weekdays included.
 const ERA_DAYS: i64 = 146_097;
-/// From 0000-03-01, with which the eras begin, to 1970-01-01. Years that begin in March have the leap day last.
+/// The days from 0000-03-01, when the eras begin, to 1970-01-01. In years that begin in March the leap day comes last.
 const EPOCH: i64 = 719_468;
 
 impl Date {
-    /// The date of a number, by Howard Hinnant's `civil_from_days`.
+    /// The date of a day number, by Howard Hinnant's `civil_from_days`.
     pub(crate) fn of(number: i64) -> Self {
         let (era, day) = ((number + EPOCH).div_euclid(ERA_DAYS), (number + EPOCH).rem_euclid(ERA_DAYS));
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -25,7 +25,7 @@ impl Date {
         Self { year: era * 400 + year + next, month, day }
     }
 
-    /// The number of the date, by Howard Hinnant's `days_from_civil`.
+    /// The day number of the date, by Howard Hinnant's `days_from_civil`.
     pub(crate) fn number(self) -> i64 {
         let (year, month) = if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
         let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
@@ -34,7 +34,7 @@ impl Date {
     }
 }
 
-/// The day of the week, Sunday being 0. The first of January 1970 was a Thursday.
+/// The day of the week, with Sunday as 0. 1970-01-01 was a Thursday.
 pub(crate) fn weekday(number: i64) -> i64 {
     (number + 4).rem_euclid(7)
 }

@@ -1,4 +1,5 @@
-//! Checks of options and arguments that several primitives have. A refusal says what was expected and what came.
+//! Validation of options and arguments that several primitives share. Errors contain the expected range and the actual
+//! value.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -6,14 +7,14 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::time::TEN_YEARS;
 
-/// No number that is counted is larger: scripts and pages count in doubles, which are exact up to here.
+/// The largest number that may be counted: scripts and pages use doubles, which are exact up to here.
 pub(crate) const LARGEST: u64 = (1 << 53) - 1;
 
-/// The shortest lease that is renewed in time.
+/// The shortest lease that can be renewed in time.
 const SHORTEST_RENEWED: Duration = Duration::from_millis(100);
 
-/// Checks `min <= value <= max` of a whole number or a time, for builders (`Error::configuration`) and calls
-/// (`Error::argument`) alike.
+/// Checks `min <= value <= max` for a whole number or a duration, in builders (`Error::configuration`) and calls
+/// (`Error::argument`).
 pub(crate) fn range<N: Copy + PartialOrd + Debug>(
     error: fn(String) -> Error,
     option: &str,
@@ -27,7 +28,7 @@ pub(crate) fn range<N: Copy + PartialOrd + Debug>(
     Err(error(format!("{option} must be {min:?}..={max:?}, but is {value:?}")))
 }
 
-/// The same of a number with parts, which no NaN passes. A whole one is shown without them.
+/// As [`range`], for a float, which must not be NaN. A whole number is shown without decimals.
 pub(crate) fn parts(error: fn(String) -> Error, option: &str, value: f64, min: f64, max: f64) -> Result<()> {
     if value >= min && value <= max {
         return Ok(());
@@ -35,7 +36,7 @@ pub(crate) fn parts(error: fn(String) -> Error, option: &str, value: f64, min: f
     Err(error(format!("{option} must be {min}..={max}, but is {value}")))
 }
 
-/// Checks a time that passes, where there is one: 1 ms..=10 years.
+/// Checks an optional duration: 1 ms..=10 years.
 pub(crate) fn lasting(error: fn(String) -> Error, option: &str, value: impl Into<Option<Duration>>) -> Result<()> {
     match value.into() {
         Some(value) => range(error, option, value, Duration::from_millis(1), TEN_YEARS),
@@ -43,7 +44,7 @@ pub(crate) fn lasting(error: fn(String) -> Error, option: &str, value: impl Into
     }
 }
 
-/// Checks an option of a builder that counts something, or bounds nothing.
+/// Checks an optional count of a builder; `None` means no limit.
 pub(crate) fn count(option: &str, value: Option<u64>) -> Result<()> {
     match value {
         Some(value) if !(1..=LARGEST).contains(&value) => {
@@ -53,7 +54,7 @@ pub(crate) fn count(option: &str, value: Option<u64>) -> Result<()> {
     }
 }
 
-/// Checks that a lease which is renewed leaves time for it.
+/// Checks that a lease is long enough to be renewed.
 pub(crate) fn renewed(error: impl FnOnce(String) -> Error, lease: Duration) -> Result<()> {
     if lease >= SHORTEST_RENEWED {
         return Ok(());
@@ -61,7 +62,7 @@ pub(crate) fn renewed(error: impl FnOnce(String) -> Error, lease: Duration) -> R
     Err(error(format!("a lease that renews itself must be {SHORTEST_RENEWED:?} or more, but is {lease:?}")))
 }
 
-/// The number of a text that is nothing but its digits.
+/// Parses a number whose text consists of digits only.
 pub(crate) fn decimal(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| digits && *number <= LARGEST)

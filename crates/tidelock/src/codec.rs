@@ -1,4 +1,4 @@
-//! The border between the user's values and stored bytes: codec, check and size limit.
+//! The border between users' values and stored bytes: codec, check and size limit.
 
 use std::any::Any;
 use std::fmt;
@@ -42,7 +42,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The bytes of `value`.
+    /// Encodes `value`.
     pub(crate) fn encode<T: Serialize + 'static>(self, value: &T) -> Result<Vec<u8>, BoxError> {
         if let Some(raw) = (value as &dyn Any).downcast_ref::<Raw>() {
             return Ok(raw.0.clone());
@@ -50,7 +50,7 @@ impl Codec {
         self.encode_plain(value)
     }
 
-    /// The bytes of a value of which nothing is known but that it can be written: [`Raw`] is not told from others.
+    /// Encodes a value of any serializable type. A [`Raw`] is not treated specially.
     pub(crate) fn encode_plain<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, BoxError> {
         match self {
             Self::Json => Ok(serde_json::to_vec(value)?),
@@ -61,7 +61,7 @@ impl Codec {
         }
     }
 
-    /// The value that `bytes` stand for.
+    /// Decodes `bytes`.
     pub(crate) fn decode<T: Value>(self, bytes: &[u8]) -> Result<T, BoxError> {
         let mut slot: Option<T> = None;
         if let Some(raw) = (&mut slot as &mut dyn Any).downcast_mut::<Option<Raw>>() {
@@ -80,10 +80,10 @@ impl Codec {
     }
 }
 
-/// A check that the user put on a handle.
+/// A check that the user set on a handle.
 type Check<T> = Arc<dyn Fn(&T) -> Result<(), BoxError> + Send + Sync>;
 
-/// Everything that a value passes before it is stored, and the way back.
+/// What every value passes through on its way into storage and back.
 pub(crate) struct Border<T> {
     pub(crate) codec: Codec,
     pub(crate) limit: usize,
@@ -95,12 +95,12 @@ impl<T> Border<T> {
         Self { codec: Codec::default(), limit, check: None }
     }
 
-    /// Adds the user's check. Its error becomes the source of a validation error.
+    /// Sets the user's check. Its error becomes the source of a validation error.
     pub(crate) fn set_check<E: Into<BoxError>>(&mut self, check: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static) {
         self.check = Some(Arc::new(move |value| check(value).map_err(Into::into)));
     }
 
-    /// Checks and encodes a value. Its size is judged by [`Border::check_size`] once the metadata is known.
+    /// Checks and encodes a value. Its size is checked by [`Border::check_size`] once the metadata is known.
     pub(crate) fn encode(&self, value: &T) -> Result<Vec<u8>>
     where
         T: Value,
@@ -126,7 +126,7 @@ impl<T> Border<T> {
         decode(self.codec, bytes)
     }
 
-    /// Refuses a limit that is out of the range of queues, topics and jobs.
+    /// Rejects a limit outside the range of queues, topics and jobs.
     pub(crate) fn check_limit(&self) -> Result<()> {
         const MAX: u64 = most(MAX_BYTES as u64);
         if (1..=MAX).contains(&(self.limit as u64)) {
@@ -135,7 +135,7 @@ impl<T> Border<T> {
         Err(Error::configuration(format!("payload_limit must be 1..={MAX} bytes, but is {}", self.limit)))
     }
 
-    /// Refuses `size` bytes of value and metadata that are more than the limit.
+    /// Rejects values whose size, with metadata, exceeds the limit.
     pub(crate) fn check_size(&self, size: usize) -> Result<()> {
         if size <= self.limit {
             return Ok(());
@@ -145,9 +145,9 @@ impl<T> Border<T> {
     }
 }
 
-/// Decodes `bytes`; the error names the type, the codec and the size of what came.
+/// Decodes `bytes`; an error names the type, the codec and the size.
 pub(crate) fn decode<T: Value>(codec: Codec, bytes: &[u8]) -> Result<T> {
-    // A panic would come again with each hand-over.
+    // Caught, because a panic would recur with every delivery.
     let decoded = catch_unwind(AssertUnwindSafe(|| codec.decode(bytes)))
         .unwrap_or_else(|panic| Err(format!("decoding panicked: {}", panic_text(&*panic)).into()));
     decoded.map_err(|source| {
@@ -157,7 +157,7 @@ pub(crate) fn decode<T: Value>(codec: Codec, bytes: &[u8]) -> Result<T> {
     })
 }
 
-/// Bytes as text where they are text, else as a list of numbers.
+/// Serializes bytes as text if they are UTF-8, else as a list of numbers.
 pub(crate) fn readable<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     match std::str::from_utf8(bytes) {
         Ok(text) => serializer.serialize_str(text),

@@ -1,4 +1,4 @@
-//! `Tidelock::connect`: opening a backend on servers.
+//! `Tidelock::connect`: connecting to servers.
 
 use std::future::IntoFuture;
 use std::sync::{Arc, OnceLock};
@@ -192,7 +192,7 @@ impl IntoFuture for Connect {
 
 impl std::fmt::Debug for Connect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URL may hold a password.
+        // Without the URL, which may contain a password.
         f.debug_struct("Connect").field("prefix", &self.prefix).field("tenant", &self.tenant).finish_non_exhaustive()
     }
 }

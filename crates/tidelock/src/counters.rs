@@ -1,7 +1,7 @@
-//! What is measured for the crate `metrics`: counters, gauges and distributions, with the name and the labels of each made
-//! once: most are of an object that is there for long, in the midst of what is to be quick.
+//! Metrics for the `metrics` crate: counters, gauges and distributions. The name and labels of each are created only
+//! once, since most belong to long-lived objects and are updated on hot paths.
 //!
-//! Nothing is measured without the feature `metrics`, and no clock is read for it unless somebody listens.
+//! Without the feature `metrics` nothing is measured; no clock is read for a metric unless a recorder is installed.
 
 #[cfg(not(feature = "metrics"))]
 mod off;
@@ -16,11 +16,11 @@ pub(crate) use self::off::{Counters, Going, MEASURES};
 #[cfg(feature = "metrics")]
 pub(crate) use self::on::{Counters, Going, MEASURES};
 
-/// The name of something that is measured, and its labels.
+/// The name of a metric, and its labels.
 pub(crate) type Named = (Cow<'static, str>, Vec<(&'static str, Arc<str>)>);
 
-/// What is measured of an object: how many measures there are, which is the length of their [`Counters`], and the name of each,
-/// which is its number too.
+/// The metrics of an object: an enum with a variant for each. Its discriminant is the metric's index in the
+/// [`Counters`], whose length is `COUNT`.
 macro_rules! measures {
     (
         $(#[$of_all:meta])*

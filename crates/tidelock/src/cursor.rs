@@ -1,4 +1,4 @@
-//! Places in a log as text: of one length, so that a cut one is not taken for another place, and bound to their object.
+//! Positions in a log as text: of fixed length, so that truncated text is never valid, and bound to their object.
 
 use sha2::{Digest, Sha256};
 
@@ -7,10 +7,10 @@ use crate::name::Address;
 
 /// Numbers in a cursor are below 2^53: eleven digits of five bits.
 const LENGTH: usize = 11;
-/// Without letters that look like digits.
+/// The digits, without letters that look like them.
 pub(crate) const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// What tells the cursors of one object from those of all others.
+/// Distinguishes the cursors of one object from those of all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Owner(u64);
 
@@ -18,7 +18,7 @@ impl Owner {
     /// The owner of the cursors of one object of a primitive.
     pub(crate) fn of(primitive: &str, address: &Address) -> Self {
         let mut digest = Sha256::new();
-        // NUL stands in no name, so different names never give one text.
+        // No name contains NUL, so different names never produce the same digest input.
         for part in [primitive, &address.tenant, &address.id] {
             digest.update(part.as_bytes());
             digest.update([0]);
@@ -29,7 +29,7 @@ impl Owner {
     }
 }
 
-/// The text of a place: the owner, then the numbers of the place, all below 2^53.
+/// The text of a position: the owner, then the position's numbers, all below 2^53.
 pub(crate) fn encode(owner: Owner, numbers: &[u64]) -> String {
     let mut text = String::with_capacity((LENGTH + 1) * (numbers.len() + 1));
     for number in std::iter::once(&owner.0).chain(numbers) {
@@ -43,7 +43,7 @@ pub(crate) fn encode(owner: Owner, numbers: &[u64]) -> String {
     text
 }
 
-/// The owner and the numbers in a text that [`encode`] gave; `None` for any other.
+/// Parses text from [`encode`]; `None` for any other.
 pub(crate) fn decode<const N: usize>(text: &str) -> Option<(Owner, [u64; N])> {
     let mut parts = text.split('.').map(number);
     let owner = parts.next()??;

@@ -1,4 +1,4 @@
-//! Differential tests: random requests to a model and to every server there is.
+//! Differential tests: random requests to a model and to every available server.
 //!
 //! `TIDELOCK_SEED` repeats a run; the seed of each run is printed.
 
@@ -6,11 +6,11 @@ use std::future::Future;
 
 use tidelock_testkit::Proxy;
 
-/// A way to a server on which each twentieth step's reply is lost: what is asked again must give the first answer.
+/// A proxy that loses the reply of every twentieth step: the retry must return the first answer.
 pub(crate) struct LostReplies(Proxy);
 
 impl LostReplies {
-    /// `None`: there is not one server behind this URL.
+    /// `None`: the URL is not that of a single server.
     pub(crate) async fn before(url: &str) -> Option<Self> {
         let port = url.strip_prefix("redis://127.0.0.1:")?.parse().ok()?;
         Some(Self(Proxy::start(port).await.unwrap()))
@@ -27,8 +27,8 @@ impl LostReplies {
     }
 }
 
-/// Runs `run(url, steps, seed)` on every server at once; `steps` are those of all servers together, ten times as many in a
-/// soak.
+/// Runs `run(url, steps, seed)` on every server concurrently. `steps` is the total over all servers; a soak runs ten
+/// times as many.
 pub(crate) async fn on_every_server<Fut>(steps: usize, run: impl Fn(String, usize, u64) -> Fut)
 where
     Fut: Future<Output = ()> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What a sender says of a message or event, before it is sent: what sending and publishing have in common.
+//! What a sender specifies for a message or event before sending: the common part of sending and publishing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::name;
 use crate::queue::store::Due;
 use crate::time::{Clock, DAY, TEN_YEARS, Timestamp, whole_millis};
 
-/// A value, encoded, and what goes with it.
+/// An encoded value, and what is sent along with it.
 #[derive(Debug)]
 pub(crate) struct Draft {
     payload: Result<Vec<u8>>,
@@ -40,12 +40,12 @@ impl Draft {
         }
     }
 
-    /// Puts another value in place of the one that it was made with.
+    /// Replaces the value.
     pub(crate) fn put(&mut self, payload: Result<Vec<u8>>) {
         self.payload = payload;
     }
 
-    /// Attaches a JSON value under a name. What is wrong with it is told when the draft is finished.
+    /// Attaches a JSON value under a name. An error is reported when the draft is finished.
     pub(crate) fn attach(&mut self, name: &str, value: &impl Serialize) {
         match serde_json::to_value(value) {
             Ok(value) => {
@@ -58,7 +58,7 @@ impl Draft {
         }
     }
 
-    /// Refuses arguments that are out of their range.
+    /// Rejects arguments outside their range.
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(key) = &self.ordering_key {
             name::check(Error::argument, "ordering_key", key, name::MAX_KEY)?;
@@ -80,7 +80,7 @@ impl Draft {
         }
     }
 
-    /// What is stored, once it was checked; fails if the value or its meta cannot be, or are too large.
+    /// The content to store, after the checks; fails if value or metadata cannot be encoded or are too large.
     pub(crate) fn finish<T>(self, border: &Border<T>) -> Result<(Content, Option<Dedup>)> {
         if let Some(fault) = self.meta_fault {
             return Err(fault);
@@ -97,7 +97,7 @@ impl Draft {
     }
 }
 
-/// When what is sent is first due, and what it comes before.
+/// When a message is first due, and its priority.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct When {
     pub(crate) delay: Option<Duration>,
@@ -106,7 +106,7 @@ pub(crate) struct When {
 }
 
 impl When {
-    /// Refuses arguments that are out of their range on the backend's clock.
+    /// Rejects arguments outside their range, by the backend's clock.
     pub(crate) fn check(&self, clock: &Clock) -> Result<()> {
         if let Some(delay) = self.delay {
             check::range(Error::argument, "delay", delay, Duration::ZERO, TEN_YEARS)?;
@@ -115,7 +115,7 @@ impl When {
             return Err(Error::argument(format!("either delay or at, but both came: {delay:?} and {at}")));
         }
         if let Some(at) = self.at {
-            // The backend's clock decides when; this only keeps absurd instants out.
+            // The backend's clock decides when it is due; this only rejects absurd instants.
             let latest = clock.now() + TEN_YEARS;
             if at > latest {
                 return Err(Error::argument(format!("at must be at most 10 years ahead ({latest}), but is {at}")));
@@ -133,7 +133,7 @@ impl When {
     }
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`, in lower case, with neither id all zero.
+/// `00-<32 hex>-<16 hex>-<2 hex>` in lower case; neither id may be all zero.
 fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &str, len| part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

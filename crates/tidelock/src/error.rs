@@ -1,4 +1,4 @@
-//! The one error type of the library: a kind to act on, and a message for people.
+//! The only error type of the library: a kind to act on, and a message for people.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -99,11 +99,11 @@ struct Inner {
     source: Option<BoxError>,
 }
 
-/// What may help.
+/// What may resolve the failure.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cure {
     Nothing,
-    /// Whoever works on and on waits it out; a single call is not worth repeating.
+    /// Long-running work waits it out; repeating a single call is not worthwhile.
     Waiting,
     /// The same call may succeed later.
     Repeating,
@@ -134,7 +134,7 @@ impl Error {
         Self::new(ErrorKind::InvalidConfiguration, message)
     }
 
-    /// An answer of the backend that does not fit its question: it is of another version.
+    /// The backend's answer does not fit the request: the backend is of another version.
     pub(crate) fn misfit() -> Self {
         Self::new(ErrorKind::IncompatibleFormat, "the backend's answer does not fit the question")
     }
@@ -143,7 +143,7 @@ impl Error {
         Self::shut_down().in_context(operation)
     }
 
-    /// The same, where the context says what was asked.
+    /// As [`shutting_down`](Self::shutting_down), if the operation is added as context.
     pub(crate) fn shut_down() -> Self {
         Self::new(ErrorKind::ShuttingDown, "this Tidelock was shut down")
     }
@@ -160,21 +160,21 @@ impl Error {
         error
     }
 
-    /// Says that the same call may succeed later although its kind alone does not say so.
+    /// Marks that the same call may succeed later although its kind alone does not imply it.
     pub(crate) fn retryable(mut self) -> Self {
         self.0.cure = Cure::Repeating;
         self
     }
 
-    /// Says that what refused the call passes, although the same call is not worth repeating.
+    /// Marks that the cause is transient, although repeating the same call is not worthwhile.
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn passing(mut self) -> Self {
         self.0.cure = self.0.cure.max(Cure::Waiting);
         self
     }
 
-    /// Whether whoever works on and on (a worker, a stream, a follower) waits it out. What is not worth repeating for a single
-    /// call may be: a server that is full has room again some time.
+    /// Whether long-running work (a worker, a stream, a follower) should wait it out, even if repeating a single call
+    /// is not worthwhile: a full server, for example, will have room again at some time.
     pub(crate) fn may_pass(&self) -> bool {
         self.0.cure >= Cure::Waiting
     }
@@ -184,19 +184,19 @@ impl Error {
         self
     }
 
-    /// Attaches the stored bytes that did not decode.
+    /// Attaches the stored bytes that could not be decoded.
     pub(crate) fn with_raw(mut self, raw: Vec<u8>) -> Self {
         self.0.detail = Detail::Raw(raw);
         self
     }
 
-    /// Puts `context` (an operation and its object) in front of the message.
+    /// Prefixes the message with `context` (an operation and its object).
     pub(crate) fn in_context(mut self, context: impl fmt::Display) -> Self {
         self.0.message = format!("{context}: {}", self.0.message);
         self
     }
 
-    /// The same failure told to a second caller: the requests of one shared trip fail together.
+    /// A copy of the error for another caller: all requests of a shared trip fail together.
     pub(crate) fn duplicate(&self) -> Self {
         let source = self.0.source.as_ref().map(|source| BoxError::from(source.to_string()));
         let Inner { kind, cure, message, .. } = &*self.0;
@@ -271,18 +271,18 @@ impl StdError for Error {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
 
-/// Serializes what failed as its text.
+/// Serializes an error as its text.
 pub(crate) fn as_text<S: Serializer>(error: &Error, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(error)
 }
 
-/// The same where nothing may have failed.
+/// As [`as_text`], for an optional error.
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 pub(crate) fn as_optional_text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
     serde::Serialize::serialize(&error.as_ref().map(Error::to_string), serializer)

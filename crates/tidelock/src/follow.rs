@@ -1,13 +1,13 @@
-//! Following a log: a process reads each log once, however many follow it here.
+//! Following a log: a process reads each log only once, however many followers it has here.
 //!
-//! What was read stands in a ring that all followers of the log share; each has a place of its own in it. Nothing is
-//! read unless a follower waits: at the end of the ring one read is made for all who wait (the *drive*), and parks
-//! where the log ends. A follower that has fallen out of the ring reads for itself until it is back in it. So a slow
-//! follower costs no memory and holds up nobody, and what it has missed is told by the log as a gap.
+//! The parts read last are in a ring that all followers of the log share; each follower has its own position in it.
+//! Nothing is read unless a follower waits: at the end of the ring, one read is made for all waiting followers (the
+//! *drive*); it parks where the log ends. A follower that has fallen out of the ring reads for itself until it is back
+//! in. So a slow follower costs no memory and delays nobody; the log reports what it has missed as a gap.
 //!
-//! The drive goes on in the task of the follower that began it, which costs nothing to wake. A follower may be asked once and
-//! then left alone, without being dropped, as a `select!` does whose other branch takes its time; so where others wait too, a
-//! task of the hub carries the drive as well.
+//! The drive is polled by the follower that began it, which costs nothing to wake. But a follower may be polled once
+//! and then left alone without being dropped, for example by a `select!` whose other branch takes its time. So if
+//! others wait too, a task of the hub polls the drive as well.
 
 mod ring;
 
@@ -31,38 +31,39 @@ use crate::time::{Clock, Timestamp};
 
 /// A log that can be followed.
 pub(crate) trait Log: fmt::Debug + Send + Sync + 'static {
-    /// A place between two events.
+    /// A position between two events.
     type Position: Clone + PartialEq + fmt::Debug + Send + Sync;
-    /// What stands in it.
+    /// An event.
     type Event: fmt::Debug + Send + Sync;
-    /// What is told to those who can no longer get everything behind their place.
+    /// Reported to followers that can no longer get everything after their position.
     type Gap: fmt::Debug + Send + Sync;
 
-    /// What stands behind `after`, a bounded part of it, now.
+    /// Reads a bounded part of what follows `after`, without waiting.
     ///
-    /// `park`: if there is nothing, note in the same step that this process waits; its bell rings when there is.
+    /// `park`: if there is nothing, register this process as waiting in the same step; its bell rings when there is
+    /// more.
     fn read(&self, after: &Self::Position, park: bool) -> BoxFuture<'static, Result<Part<Self>>>;
 
-    /// Whether everything behind a place can still be read, where that is known without asking.
+    /// Whether everything after a position can still be read, if that is known without a request.
     fn holds(&self, _place: &Self::Position) -> bool {
         true
     }
 
-    /// What rings when this process should read again.
+    /// The bell that rings when this process should read again.
     fn bell(&self) -> Arc<Bell>;
 }
 
 /// Events that were read together.
 pub(crate) struct Part<L: Log + ?Sized> {
-    /// Comes before the events; with the place behind it.
+    /// A gap before the events, and the position after it.
     pub(crate) gap: Option<(L::Position, L::Gap)>,
-    /// Each event with the place behind it, in order.
+    /// The events in order, each with the position after it.
     pub(crate) events: Vec<(L::Position, L::Event)>,
-    /// The place behind all of it.
+    /// The position after the whole part.
     pub(crate) end: L::Position,
-    /// About how much memory it takes.
+    /// Approximate memory size.
     pub(crate) bytes: usize,
-    /// Of an empty part: read again at this instant of this process's clock if nothing rings before.
+    /// For an empty part: read again at this instant of this process's clock if the bell does not ring before.
     pub(crate) next: Option<u64>,
 }
 
@@ -88,25 +89,25 @@ pub(crate) struct Hub<L: Log> {
     log: L,
     ring: Mutex<Ring<L>>,
     followers: AtomicUsize,
-    /// The read at the end of the ring that is made for everybody.
+    /// The shared read at the end of the ring.
     drive: Mutex<Option<Drive>>,
-    /// How many drives there were.
+    /// Number of drives so far.
     drives: AtomicU64,
-    /// The ring has grown or begun anew, or a drive has ended.
+    /// Notified when the ring has grown or been reset, and when a drive has ended.
     changed: Notify,
-    /// The last follower has gone.
+    /// Notified when the last follower has gone.
     left: Notify,
 }
 
-/// A drive that is going on, as long as somebody carries it.
+/// A running drive. It lives as long as somebody polls it.
 struct Drive {
     number: u64,
     going_on: WeakShared<Driving>,
-    /// A task of the hub carries it.
+    /// A task of the hub polls it too.
     has_task: bool,
 }
 
-/// An error is that of the follower that began it; others meet it in a drive of their own.
+/// An error goes to the follower that began the drive; others meet it in a drive of their own.
 type Driving = BoxFuture<'static, Result<(), Arc<Error>>>;
 
 impl<L: Log> Hub<L> {
@@ -123,7 +124,7 @@ impl<L: Log> Hub<L> {
         })
     }
 
-    /// Follows the log from a place on.
+    /// Follows the log from a position on.
     pub(crate) fn follow(self: &Arc<Self>, position: L::Position) -> Follower<L> {
         self.followers.fetch_add(1, Ordering::AcqRel);
         Follower { hub: Arc::clone(self), position, current: None, number: None, fresh: true }
@@ -137,7 +138,7 @@ impl<L: Log> Hub<L> {
         self.ring.lock().expect("no code panics while it holds this lock")
     }
 
-    /// The drive that the caller is to carry, from its place on. `None`: there is one, and it is carried by others.
+    /// Begins a drive at the position, for the caller to poll. `None`: a drive is running, and others poll it.
     fn begin_drive(self: &Arc<Self>, position: &L::Position) -> Option<Shared<Driving>> {
         let (going_on, has_task) = {
             let mut current = self.current();
@@ -155,14 +156,14 @@ impl<L: Log> Hub<L> {
             };
             known
         };
-        // Not under the lock: whoever lets go of a drive as the last one ends it.
+        // Not under the lock: dropping the last handle of a drive ends it, which takes the lock.
         if !has_task {
             self.carry(going_on);
         }
         None
     }
 
-    /// Carries a drive in a task, while there are followers.
+    /// Polls a drive in a task, as long as there are followers.
     fn carry(self: &Arc<Self>, driving: Shared<Driving>) {
         let hub = Arc::clone(self);
         let lifecycle = self.world.lifecycle.clone();
@@ -172,7 +173,7 @@ impl<L: Log> Hub<L> {
                 return;
             }
             tokio::select! {
-                // The follower that began it tells an error.
+                // The follower that began it reports an error.
                 _ = driving => {}
                 () = left => {}
                 () = lifecycle.closing() => {}
@@ -184,7 +185,7 @@ impl<L: Log> Hub<L> {
         self.drive.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Reads at the end of the ring until something comes, or somebody else has read further.
+    /// Reads at the end of the ring until something arrives, or another follower has read further.
     async fn read_on(&self, position: &L::Position) -> Result<()> {
         loop {
             let came = self.read_or_wait(position).await?;
@@ -194,9 +195,10 @@ impl<L: Log> Hub<L> {
         }
     }
 
-    /// Reads at the end of the ring, for everybody; waits a while if there is nothing. Answers whether there was something.
+    /// Reads at the end of the ring, for all followers; waits a while if there is nothing. Returns whether there was
+    /// something.
     async fn read_or_wait(&self, position: &L::Position) -> Result<bool> {
-        // What rang before this read is seen by it; what rings from here on is kept.
+        // Whatever rang before this read is covered by it; a ring from here on is kept.
         let bell = self.log.bell();
         let part = self.read_through_outages(position).await?;
         if !part.is_empty() {
@@ -208,13 +210,13 @@ impl<L: Log> Hub<L> {
         tokio::select! {
             () = bell.rung.notified() => {}
             () = runtime::or_never(next) => {}
-            // Covers a wake-up that was lost, and keeps this process remembered as waiting.
+            // Covers a lost wake-up, and renews this process's registration as waiting.
             () = bell::safety(self.clock()) => {}
         }
         Ok(false)
     }
 
-    /// Reads and parks; what waiting cures is waited out.
+    /// Reads and parks. Transient failures are waited out.
     async fn read_through_outages(&self, position: &L::Position) -> Result<Part<L>> {
         let mut failures = 0;
         loop {
@@ -234,28 +236,28 @@ impl<L: Log> Hub<L> {
     }
 }
 
-/// A drive goes on as long as this lives.
+/// Marks the drive as running, as long as this lives.
 struct Over<L: Log> {
     hub: Arc<Hub<L>>,
     number: u64,
 }
 
 impl<L: Log> Drop for Over<L> {
-    /// Also when nobody carries it any more: whoever waits begins another one.
+    /// Also runs when nobody polls the drive any more: then a waiting follower begins another one.
     fn drop(&mut self) {
         self.hub.current().take_if(|drive| drive.number == self.number);
         self.hub.changed.notify_waiters();
     }
 }
 
-/// The drive waits as long as this lives.
+/// Marks the drive as waiting, as long as this lives.
 struct Parked<'a, L: Log>(&'a Hub<L>);
 
 impl<'a, L: Log> Parked<'a, L> {
     fn at(hub: &'a Hub<L>, position: &L::Position) -> Self {
         let mut ring = hub.lock();
         if ring.begin_at(position) {
-            // Who waits elsewhere waits for what this one does not read.
+            // The ring was reset: followers waiting at another position now have to read for themselves.
             hub.changed.notify_waiters();
         }
         ring.parked = true;
@@ -277,26 +279,27 @@ pub(crate) enum Next<L: Log> {
     Event(Arc<Part<L>>, usize),
 }
 
-/// One that follows a log: a place in it that moves on.
+/// A follower: a position in the log that advances.
 pub(crate) struct Follower<L: Log> {
     hub: Arc<Hub<L>>,
     position: L::Position,
     current: Option<(Arc<Part<L>>, Index)>,
-    /// The number of the part behind the current one, if that came from the ring.
+    /// The number of the part after the current one, if the current one came from the ring.
     number: Option<u64>,
-    /// Nothing was read for it yet: what others keep in the ring may be gone from the log, and is not for a newcomer.
+    /// Nothing has been read for it yet. The ring may hold events that the log no longer has: a new follower must not
+    /// get them.
     fresh: bool,
 }
 
 impl<L: Log> Follower<L> {
-    /// The place behind what was handed out last.
+    /// The position after the last thing returned.
     pub(crate) fn position(&self) -> &L::Position {
         &self.position
     }
 
     /// Waits for what comes next. Dropping the future loses nothing.
     ///
-    /// Outages are waited out; an error is one that waiting does not cure, or a shutdown.
+    /// Outages are waited out. An error is permanent, or a shutdown.
     pub(crate) async fn next(&mut self) -> Result<Next<L>> {
         self.let_go_of_lost();
         loop {
@@ -313,7 +316,7 @@ impl<L: Log> Follower<L> {
         }
     }
 
-    /// What comes next, if it is there now.
+    /// Returns what comes next if it is available now.
     pub(crate) async fn try_next(&mut self) -> Result<Option<Next<L>>> {
         self.let_go_of_lost();
         if let Some(next) = self.step() {
@@ -335,7 +338,7 @@ impl<L: Log> Follower<L> {
         Ok(self.step())
     }
 
-    /// What was read ahead is not handed out when the log no longer holds it: the log tells the gap.
+    /// Discards what was read ahead if the log no longer holds it; the log will report the gap.
     fn let_go_of_lost(&mut self) {
         if !self.hub.log.holds(&self.position) {
             self.current = None;
@@ -343,7 +346,7 @@ impl<L: Log> Follower<L> {
         }
     }
 
-    /// The next thing of the current part.
+    /// The next item of the current part.
     fn step(&mut self) -> Option<Next<L>> {
         let (part, index) = self.current.take()?;
         let at = match (index, &part.gap) {
@@ -374,7 +377,7 @@ impl<L: Log> Follower<L> {
         self.fresh = false;
     }
 
-    /// Where it is in the ring; a newcomer is in it only at its end.
+    /// The follower's place in the ring. A new follower counts as inside only at the end of the ring.
     fn place(&self) -> Place<L> {
         match self.hub.lock().find(&self.position, self.number) {
             Place::Inside { .. } if self.fresh => Place::Outside,
@@ -382,9 +385,9 @@ impl<L: Log> Follower<L> {
         }
     }
 
-    /// Finds or reads the part that comes next, or waits a while for it.
+    /// Finds or reads the next part, or waits a while for it.
     async fn refill(&mut self, hub: &Arc<Hub<L>>) -> Result<()> {
-        // Before the ring is looked at: what is added from then on is not missed.
+        // Registered before the ring is checked, so that nothing added afterwards is missed.
         let changed = hub.changed.notified();
         let place = self.place();
         match place {
@@ -392,7 +395,7 @@ impl<L: Log> Follower<L> {
                 self.enter(part, Some(number), index);
                 return Ok(());
             }
-            // What comes from here on is new to it too.
+            // Everything added from here on is new, so the ring may be used.
             Place::End => self.fresh = false,
             Place::Outside => {
                 let part = self.catch_up(hub).await?;
@@ -444,10 +447,10 @@ impl<L: Log> fmt::Debug for Hub<L> {
     }
 }
 
-/// Waits until `end` for what comes next; `None` when it has come first.
+/// Waits until `end` for what comes next; `None` if `end` came first.
 ///
-/// Nothing there never hides a broken connection: what failed meanwhile is told, and if nobody was answered, this asks, and
-/// says how that ended.
+/// `None` must not hide a broken connection: failures in the meantime are returned, and if no read was answered, one is
+/// made now and its outcome returned.
 pub(crate) async fn within<L: Log>(
     follower: &mut Follower<L>,
     end: impl Future<Output = ()>,
@@ -467,7 +470,7 @@ pub(crate) async fn within<L: Log>(
     }
     let (parked, answered) = {
         let ring = hub.lock();
-        // An older trouble may be over: nobody is told of it for ever.
+        // Only failures since the call count: an older one may be over.
         if let Some(trouble) = ring.trouble.as_ref().filter(|_| ring.failures != failures) {
             return Err(trouble.duplicate());
         }
@@ -475,7 +478,8 @@ pub(crate) async fn within<L: Log>(
     };
     match (parked, answered) {
         (true, _) => Ok(None),
-        // It rang since the answer, which a loss of the connection does too. What there is comes with the next call.
+        // The bell has rung since the last answer, which the loss of a connection causes too: check. New events come
+        // with the next call.
         (false, true) => hub.log.read(&follower.position, false).await.map(|_| None),
         (false, false) => follower.try_next().await,
     }

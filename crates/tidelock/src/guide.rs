@@ -1,7 +1,7 @@
 //! The guide: getting started, how to choose, a page for each primitive, and operations. Every example runs as a test.
 
-// In the repository the pages link to each other's files, by definitions at their ends. Here other definitions come before
-// those and so take their place: a new link between pages needs a line in `guide_links.md`.
+// In the repository, the pages link to each other's files through definitions at their ends. Here, other definitions
+// are put before those and take precedence: a new link between pages needs a line in `guide_links.md`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -1,5 +1,5 @@
-//! Maps and sets by hash, as everything here has them: quick to hash small keys, and each seeded at random, so that nobody
-//! can choose keys that meet. The hasher of the standard library withstands more, at several times the price.
+//! The hash maps and sets of the library: fast for small keys, and each with a random seed, so that nobody can choose
+//! keys that collide. The standard library's hasher resists more attacks, at several times the cost.
 
 use foldhash::fast::RandomState;
 

@@ -102,7 +102,7 @@ mod tidelock;
 mod time;
 pub mod topic;
 mod weak_map;
-// For the binding of the browser package alone: no promise of the version number covers it.
+// Only for the binding of the browser package: not covered by the version number's guarantees.
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod web;

@@ -1,4 +1,4 @@
-//! Open, closing, closed: what `shutdown` tells to everything that was made from one `Tidelock`.
+//! Open, closing, closed: how `shutdown` reaches everything made from one `Tidelock`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,15 +62,15 @@ pub(crate) struct Lifecycle {
 struct Shared {
     clock: Clock,
     phase: watch::Sender<Phase>,
-    /// Whether the phase is `Open` no more, and whether it is `Closed`: every call asks, and without a lock.
+    /// Whether the phase is no longer `Open`, and whether it is `Closed`: checked by every call, without a lock.
     is_closing: AtomicBool,
     is_closed: AtomicBool,
-    /// Told when the phase leaves `Open`, for those who need a future with a name.
+    /// Notified when the phase leaves `Open`, for callers that need a nameable future.
     closing: Arc<Notify>,
     next: AtomicU64,
     held: Mutex<HashMap<u64, Held>>,
     released: Notify,
-    /// What all calls of `shutdown` wait for before the backend is let go of.
+    /// What every call of `shutdown` awaits before the backend is dropped.
     giving_back: Mutex<Option<GivingBack>>,
 }
 
@@ -83,9 +83,9 @@ struct Held {
     at_close: Option<Arc<dyn GiveBack>>,
 }
 
-/// Something held that a shutdown can return when its grace is over.
+/// Something held that a shutdown gives back when its grace period ends.
 pub(crate) trait GiveBack: Send + Sync {
-    /// Returns it. The backend is let go of when this has ended, or a second later.
+    /// Gives it back. The backend is dropped when this completes, or after a second.
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()>;
 }
 
@@ -100,17 +100,17 @@ impl Lifecycle {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Refuses new work once a shutdown has begun.
+    /// Rejects new work once a shutdown has begun.
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_closing() { Err(Error::shut_down()) } else { Ok(()) }
     }
 
-    /// Refuses any call once a shutdown is over. Until then what is held may be finished.
+    /// Rejects every call after a shutdown has finished. Until then, held things may be settled.
     pub(crate) fn check_not_closed(&self) -> Result<()> {
         if self.is_closed() { Err(Error::shut_down()) } else { Ok(()) }
     }
 
-    /// Whether a shutdown is over.
+    /// Whether a shutdown has finished.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.is_closed.load(Ordering::Acquire)
     }
@@ -125,24 +125,23 @@ impl Lifecycle {
         self.shared.is_closing.load(Ordering::Acquire)
     }
 
-    /// Resolves when a shutdown begins that had not begun when this was called. It can be held without a box by
-    /// futures that are written by hand.
+    /// Resolves when a shutdown begins after this call. Hand-written futures can store it without boxing.
     pub(crate) fn notice(&self) -> OwnedNotified {
         Arc::clone(&self.shared.closing).notified_owned()
     }
 
-    /// Resolves when the grace of a shutdown is over: whatever still runs must end now.
+    /// Resolves when the grace period of a shutdown ends: whatever still runs has to end now.
     pub(crate) async fn closed(&self) {
         self.reached(|phase| *phase == Phase::Closed).await;
     }
 
     async fn reached(&self, test: impl FnMut(&Phase) -> bool) {
         let mut receiver = self.shared.phase.subscribe();
-        // The sender lives as long as `self`, so the wait can end only by the phase.
+        // The sender lives as long as `self`, so only the phase can end the wait.
         let _ = receiver.wait_for(test).await;
     }
 
-    /// The end of the grace, while a shutdown runs.
+    /// The end of the grace period, while a shutdown is running.
     pub(crate) fn deadline(&self) -> Option<Tick> {
         match *self.shared.phase.borrow() {
             Phase::Closing(deadline) => Some(deadline),
@@ -150,12 +149,12 @@ impl Lifecycle {
         }
     }
 
-    /// Registers something that a shutdown waits for until the returned value is dropped.
+    /// Registers something that a shutdown waits for, until the returned value is dropped.
     pub(crate) fn hold(&self, kind: &'static str, object: &Arc<str>) -> Hold {
         self.register(Held { kind, object: Arc::clone(object), at_close: None })
     }
 
-    /// The same for something that is given back if the shutdown's grace ends first.
+    /// As [`hold`](Self::hold), for something that is given back if the grace period ends first.
     pub(crate) fn hold_until_closed(&self, kind: &'static str, object: &Arc<str>, held: Arc<dyn GiveBack>) -> Hold {
         self.register(Held { kind, object: Arc::clone(object), at_close: Some(held) })
     }
@@ -166,11 +165,11 @@ impl Lifecycle {
         Hold { id, lifecycle: self.clone() }
     }
 
-    /// Begins to close, waits for what is held until `grace` is over, and tells what was left.
+    /// Begins to close, waits up to `grace` for everything held, and reports what was left.
     pub(crate) async fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let deadline = self.shared.clock.tick().plus(grace);
         self.shared.phase.send_modify(|phase| {
-            // With the phase: whoever sees one of them sees the other.
+            // Set together with the phase, so that whoever observes one observes the other.
             self.shared.is_closing.store(true, Ordering::Release);
             *phase = match *phase {
                 Phase::Open => Phase::Closing(deadline),
@@ -194,7 +193,8 @@ impl Lifecycle {
         report
     }
 
-    /// Returns what is still held, in at most a second of real time. Several calls share it: none ends before.
+    /// Gives back what is still held, taking at most a second of real time. Concurrent calls share the future, so none
+    /// returns early.
     fn give_back(&self) -> GivingBack {
         let mut giving_back = self.shared.giving_back.lock().expect("no code panics while it holds this lock");
         let left: Vec<_> = self.lock().values_mut().filter_map(|held| held.at_close.take()).collect();
@@ -249,8 +249,8 @@ pub(crate) struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.lifecycle.lock().remove(&self.id);
-        // Nobody waits before. Whoever begins to wait after this has seen it go, as both take the lock; and `notified()`
-        // futures are made before the check, so a wake-up between check and wait is not lost.
+        // Before a shutdown nobody waits. A later waiter sees the removal, since both take the lock; and its
+        // `notified()` future exists before its check, so a wake-up in between is not lost.
         if self.lifecycle.is_closing() {
             self.lifecycle.shared.released.notify_waiters();
         }
@@ -263,7 +263,7 @@ mod tests {
 
     use super::*;
 
-    /// Is given back when the test says so.
+    /// Completes giving back only when the test permits.
     #[derive(Debug)]
     struct Slow(Semaphore);
 

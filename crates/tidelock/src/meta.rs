@@ -1,4 +1,4 @@
-//! What a sender attaches to a message or event beside its value.
+//! Metadata that a sender attaches to a message or event.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ impl Meta {
         Self { json, parsed: OnceLock::new() }
     }
 
-    /// The bytes that stand for `values`; none for none.
+    /// Encodes `values` as JSON; no bytes if there are none.
     pub(crate) fn encode(values: &Map<String, Value>) -> Vec<u8> {
         if values.is_empty() { Vec::new() } else { Value::from(values.clone()).to_string().into_bytes() }
     }
@@ -48,7 +48,7 @@ impl Meta {
         self.json.len()
     }
 
-    /// What another program wrote and is no JSON object reads as nothing.
+    /// Anything else than a JSON object, written by another program, reads as empty.
     fn values(&self) -> &Map<String, Value> {
         self.parsed.get_or_init(|| serde_json::from_slice(&self.json).unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! Names of objects and the places they stand for: validated, and injective when they become keys.
+//! Names of objects and their addresses: validated, and injective when they become keys.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,15 +7,14 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// Longest id, tenant and group, in bytes.
+/// Maximum length of ids, tenants and groups, in bytes.
 pub(crate) const MAX_ID: usize = 256;
-/// Longest key, resource and identifier, in bytes.
+/// Maximum length of keys, resources and identifiers, in bytes.
 pub(crate) const MAX_KEY: usize = 512;
 
-/// The place of one object: its tenant and its id.
+/// The address of an object: its tenant and its id.
 ///
-/// A bad tenant given to `tenant(…)` cannot be refused there (it returns a handle), so it is carried along and
-/// refused by [`Address::check`] at the first await.
+/// `tenant(…)` returns a handle and so cannot reject an invalid tenant: [`Address::check`] does, at the first await.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Address {
     pub(crate) tenant: Arc<str>,
@@ -23,7 +22,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// An address whose id is checked by the builder that calls this.
+    /// An address whose id the calling builder checks.
     pub(crate) fn new(tenant: &Arc<str>, id: &str) -> Self {
         Self { tenant: Arc::clone(tenant), id: id.into() }
     }
@@ -32,20 +31,20 @@ impl Address {
         Self { tenant: tenant.into(), id: Arc::clone(&self.id) }
     }
 
-    /// The address of something that belongs to this object. No id that a user may give is such an address, as none has a
+    /// The address of something that belongs to this object. It cannot collide with a user's id, which never contains
     /// NUL.
     pub(crate) fn part(&self, name: &str) -> Self {
         Self { tenant: Arc::clone(&self.tenant), id: format!("{}\0{name}", self.id).into() }
     }
 
-    /// Refuses a bad id or tenant as an option of the builder that makes this object.
+    /// Rejects an invalid id or tenant as a builder option.
     pub(crate) fn check_built(&self) -> Result<()> {
         check(Error::configuration, "id", &self.id, MAX_ID)?;
         check(Error::configuration, "tenant", &self.tenant, MAX_ID)
     }
 
-    /// Refuses a bad tenant or id as an argument of the call that is made. Of a [`part`](Self::part) each name counts for
-    /// itself; ids of users were refused by their builders if they have a NUL.
+    /// Rejects an invalid tenant or id as an argument of a call. For a [`part`](Self::part), each name is checked
+    /// separately; users' ids with NUL have already been rejected by their builders.
     pub(crate) fn check(&self) -> Result<()> {
         check(Error::argument, "tenant", &self.tenant, MAX_ID)?;
         self.id.split('\0').try_for_each(|name| check(Error::argument, "id", name, MAX_ID))
@@ -57,7 +56,7 @@ pub(crate) fn shown(id: &str) -> String {
     id.replace('\0', "/")
 }
 
-/// Refuses an empty, overlong or NUL-holding name. `error` is [`Error::argument`] or [`Error::configuration`].
+/// Rejects names that are empty, too long or contain NUL. `error` is [`Error::argument`] or [`Error::configuration`].
 pub(crate) fn check(error: fn(String) -> Error, what: &str, name: &str, max: usize) -> Result<()> {
     if name.is_empty() {
         return Err(error(format!("{what} must be 1..={max} bytes, but is empty")));
@@ -71,7 +70,7 @@ pub(crate) fn check(error: fn(String) -> Error, what: &str, name: &str, max: usi
     Ok(())
 }
 
-/// Refuses an empty or NUL-holding name that may be of any length.
+/// Rejects names that are empty or contain NUL; any length is allowed.
 pub(crate) fn check_of_any_length(what: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::argument(format!("{what} must not be empty")));
@@ -82,9 +81,10 @@ pub(crate) fn check_of_any_length(what: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks an identifier or resource, which may be of any length: one longer than [`MAX_KEY`] is replaced by its digest.
+/// Checks an identifier or resource, which may have any length: if it is longer than [`MAX_KEY`], its digest replaces
+/// it.
 ///
-/// The digest begins with `#`, which [`escape`] never leaves as it is, so no literal name can look like a digest.
+/// A digest begins with `#`, which [`escape`] always encodes, so no literal name can look like one.
 pub(crate) fn digest_if_long<'a>(what: &str, name: &'a str) -> Result<Digested<'a>> {
     check_of_any_length(what, name)?;
     if name.len() <= MAX_KEY {
@@ -98,17 +98,17 @@ pub(crate) fn digest_if_long<'a>(what: &str, name: &'a str) -> Result<Digested<'
     Ok(Digested::Digest(hex))
 }
 
-/// A name of any length, as it stands in keys.
+/// A name of any length, in the form used in keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Digested<'a> {
     /// The name itself.
     Literal(&'a str),
-    /// 64 hexadecimal digits of its SHA-256.
+    /// The SHA-256 of the name, as 64 hexadecimal digits.
     Digest(String),
 }
 
 impl Digested<'_> {
-    /// The text that stands for the name wherever a key is needed; injective.
+    /// The text of the name in keys; injective.
     pub(crate) fn key(&self) -> Cow<'_, str> {
         match self {
             Self::Literal(name) => escape(name),
@@ -117,7 +117,7 @@ impl Digested<'_> {
     }
 }
 
-/// Percent-encodes every byte outside `A-Z a-z 0-9 _ . -`: the separators of keys never occur in a part of one.
+/// Percent-encodes every byte outside `A-Z a-z 0-9 _ . -`, so that the separators of keys never occur inside a part.
 pub(crate) fn escape(name: &str) -> Cow<'_, str> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');

@@ -1,9 +1,9 @@
-//! Debug output of what stands behind a trait: the name of the trait.
+//! Debug output for trait objects: the name of the trait.
 //!
-//! With `Debug` as a supertrait, whatever a store holds would have to be shown; and since a table of methods keeps all that is
-//! in it, every package for pages would have the code for that, though nothing asks for it.
+//! With `Debug` as a supertrait, everything that a store holds would need it. And since a vtable keeps all its methods,
+//! every package for pages would contain that code without ever using it.
 
-/// Shows objects of these traits by the names of the traits.
+/// Implements `Debug` for these trait objects by the names of the traits.
 macro_rules! opaque {
     ($name:ident $(<$parameter:ident>)?) => {
         impl$(<$parameter>)? std::fmt::Debug for dyn $name$(<$parameter>)? {

@@ -1,4 +1,4 @@
-//! Listings that page.
+//! Paged listings.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ impl std::fmt::Display for PageToken {
 impl std::str::FromStr for PageToken {
     type Err = std::convert::Infallible;
 
-    /// Never fails here: a token that no listing gave is refused by the listing it is handed to.
+    /// Never fails: an invalid token is rejected by the listing that it is passed to.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.to_owned()))
     }
@@ -36,7 +36,7 @@ pub struct Page<T> {
     pub next: Option<PageToken>,
 }
 
-/// Checks how many items a page, a peek or a receive may give.
+/// Checks the maximum number of items of a page, a peek or a receive.
 pub(crate) fn page_limit(what: &str, limit: usize) -> Result<usize> {
     check::range(Error::argument, what, limit, 1, MAX_BATCH).map(|()| limit)
 }

@@ -1,4 +1,4 @@
-//! Pauses of hand-over: of a queue, or of a group of a topic.
+//! Pauses of delivery: of a queue, or of a group of a topic.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl From<PauseView> for Paused {
     }
 }
 
-/// The time of a pause that ends by itself, checked, in milliseconds.
+/// Checks the duration of a pause that ends by itself; returns milliseconds.
 pub(crate) fn pause_time(for_at_most: Option<Duration>) -> Result<Option<u64>> {
     check::lasting(Error::argument, "for_at_most", for_at_most)?;
     Ok(for_at_most.map(whole_millis))

@@ -1,13 +1,13 @@
-//! How long a holder can prove that it holds, by the clocks of its own machine.
+//! How long a holder can prove that it holds its lease, by the clocks of its own machine.
 //!
-//! After Gray and Cheriton, "Leases" (SOSP 1989): the holder counts from before it asked, the backend from when it
-//! answered, so the holder's end is the earlier one; the margin covers clocks that run at different speeds.
+//! After Gray and Cheriton, "Leases" (SOSP 1989): the holder counts from before its request, the backend from its
+//! answer, so the lease ends earlier for the holder. The margin covers clocks that run at different speeds.
 
 use std::time::Duration;
 
 use crate::time::{Clock, MINUTE, Tick, Timestamp};
 
-/// By how much the wall clock may run ahead of the monotonic one before the machine must have slept in between.
+/// If the wall clock gains more than this on the monotonic clock, the machine must have slept.
 const SLEPT: Duration = Duration::from_secs(1);
 
 /// One instant on both local clocks.
@@ -24,7 +24,7 @@ impl Moment {
     }
 }
 
-/// What a confirmed grant proves.
+/// The proof that follows from a confirmed grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
     from: Moment,
@@ -32,17 +32,17 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// The proof that follows from an answer that said `left`, to a request that began at `start`.
+    /// The proof from an answer that granted `left`, to a request that began at `start`.
     pub(crate) fn new(start: Moment, left: Duration) -> Self {
         Self { from: start, until: start.tick.plus(left.saturating_sub(margin(left))) }
     }
 
-    /// The instant at which it ends, unless the machine sleeps.
+    /// When the proof ends, unless the machine sleeps.
     pub(crate) fn until(&self) -> Tick {
         self.until
     }
 
-    /// What is left of it.
+    /// The remaining time.
     pub(crate) fn left(&self, now: Moment) -> Duration {
         let by_wall = now.wall.since(self.from.wall);
         if by_wall > now.tick.since(self.from.tick).saturating_add(SLEPT) {
@@ -51,13 +51,13 @@ impl Proof {
         self.until.since(now.tick)
     }
 
-    /// A request that began at `start` may have set, or may yet set, the lease to `left`.
+    /// Accounts for a request in doubt: it began at `start` and may have set, or may yet set, the lease to `left`.
     pub(crate) fn shorten(&mut self, start: Moment, left: Duration) {
         self.until = self.until.min(Self::new(start, left).until);
     }
 }
 
-/// How much sooner than the backend a holder takes its lease for over.
+/// How much earlier than the backend a holder considers its lease ended.
 pub(crate) fn margin(lease: Duration) -> Duration {
     (lease / 100).min(MINUTE).max(Duration::from_millis(1))
 }
@@ -99,7 +99,7 @@ mod tests {
         let proof = Proof::new(at(Duration::ZERO), HOUR);
         assert_ne!(proof.left(moment(SECOND, 2 * SECOND)), Duration::ZERO);
         assert_eq!(proof.left(moment(SECOND, 2 * SECOND + Duration::from_millis(1))), Duration::ZERO);
-        // A wall clock that is set back says nothing about sleep.
+        // Setting the wall clock back does not indicate sleep.
         let back = Moment { wall: Timestamp::from_millis(0), ..at(SECOND) };
         assert_ne!(proof.left(back), Duration::ZERO);
     }

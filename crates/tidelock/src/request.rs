@@ -1,6 +1,6 @@
-//! Requests: what a verb gives, run when it is awaited.
+//! Requests: what a method returns, run when it is awaited.
 
-/// Makes a request run when it is awaited: its `run` does it.
+/// Makes requests awaitable; awaiting one calls its `run`.
 macro_rules! awaitable {
     ($($request:ident $(<$value:ident>)? => $output:ty;)*) => {$(
         impl $(<$value: $crate::Value>)? std::future::IntoFuture for $request $(<$value>)? {
@@ -14,7 +14,7 @@ macro_rules! awaitable {
     )*};
 }
 
-/// Debug output of types whose value type need not have any.
+/// `Debug` for types whose value type need not implement it.
 macro_rules! opaque {
     ($($type:ident),* $(,)?) => {$(
         impl<T> std::fmt::Debug for $type<T> {
@@ -25,7 +25,7 @@ macro_rules! opaque {
     )*};
 }
 
-/// Clones of types whose value types need not have any.
+/// `Clone` for types whose value types need not implement it.
 macro_rules! cloned {
     ($($type:ident<$($value:ident),+> { $($field:ident),+ $(,)? })+) => {$(
         impl<$($value),+> Clone for $type<$($value),+> {

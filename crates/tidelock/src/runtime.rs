@@ -1,6 +1,6 @@
-//! The runtime that the library stands on: sleep, spawn and clocks, natively by tokio and in a page by the host.
+//! The runtime abstraction: sleep, spawn and clocks, implemented natively by tokio and in a page by the host.
 //!
-//! Both twins have the same signatures and give `Send` futures, so nothing above knows the target.
+//! Both implementations have the same signatures and `Send` futures, so no other code depends on the target.
 
 #[cfg(not(target_family = "wasm"))]
 #[path = "runtime/native.rs"]
@@ -24,15 +24,15 @@ pub async fn pause(time: std::time::Duration) {
     sleep(time).await;
 }
 
-/// A future on the heap, as the store traits give it.
+/// A boxed future, as the store traits return it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What is known already, as the store traits give it.
+/// A boxed future of a known value.
 pub(crate) fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
     Box::pin(std::future::ready(value))
 }
 
-/// A future; where there is none, one that never resolves.
+/// Awaits a future; without one, never resolves.
 pub(crate) async fn or_never<T>(future: Option<impl Future<Output = T>>) -> T {
     match future {
         Some(future) => future.await,
@@ -40,7 +40,7 @@ pub(crate) async fn or_never<T>(future: Option<impl Future<Output = T>>) -> T {
     }
 }
 
-/// Lets every other ready task run once. Timers and connections may have to wait on: see [`give_turn`].
+/// Lets every other ready task run once. Timers and connections may not get a turn: see [`give_turn`].
 pub(crate) async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! Requests that, once polled, are carried out whether or not somebody waits for them.
+//! Requests that complete once they have been polled, even if nobody waits for them any more.
 
 use std::fmt;
 use std::future::Future;
@@ -13,12 +13,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lifecycle::Lifecycle;
 use crate::runtime::{BoxFuture, Spawner};
 
-/// A request under way: dropped after it was polled, it goes on in the background.
+/// A request in flight. If it is dropped after it was polled, it continues in the background.
 pub(crate) struct Sent<T: Send + 'static> {
     future: Option<BoxFuture<'static, T>>,
     polled: bool,
     spawner: Arc<Spawner>,
-    /// What a shutdown waits for while it goes on in the background.
+    /// What a shutdown waits for while the request continues in the background.
     held: Option<(Lifecycle, &'static str, Arc<str>)>,
 }
 
@@ -27,13 +27,13 @@ impl<T: Send + 'static> Sent<T> {
         Self { future: Some(future), polled: false, spawner: Arc::clone(spawner), held: None }
     }
 
-    /// A shutdown waits for it also when nobody else does: as something of `kind` of that object.
+    /// Makes a shutdown wait for the request even if nobody else does, as something of `kind` of that object.
     pub(crate) fn held(mut self, lifecycle: &Lifecycle, kind: &'static str, object: &Arc<str>) -> Self {
         self.held = Some((lifecycle.clone(), kind, Arc::clone(object)));
         self
     }
 
-    /// Sends it and waits for nothing. In process it has ended when this returns, so it needs no runtime there.
+    /// Sends the request without waiting. In process it has completed when this returns, so it needs no runtime there.
     pub(crate) fn detach(mut self) {
         let _ = Pin::new(&mut self).poll(&mut Context::from_waker(Waker::noop()));
     }
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Drop for Sent<T> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take().filter(|_| self.polled) {
             let hold = self.held.as_ref().map(|(lifecycle, kind, object)| lifecycle.hold(kind, object));
-            // The answer has nobody to go to.
+            // Nobody waits for the answer.
             self.spawner.spawn(future.map(|_| drop(hold)));
         }
     }
@@ -69,8 +69,9 @@ impl<T: Send + 'static> fmt::Debug for Sent<T> {
     }
 }
 
-/// Carries out at the first poll what is over at once, as in process, and anything else in a task of its own: for requests
-/// that hold a lock until they are answered, which a caller that was polled once and then left alone would not give back.
+/// Completes at the first poll if possible, as in process; anything else runs in a task of its own. This is for
+/// requests that hold a lock until they are answered: a caller that was polled once and then left alone would never
+/// release it.
 pub(crate) async fn in_task<T: Send + 'static>(
     spawner: &Spawner,
     mut future: BoxFuture<'static, Result<T>>,
@@ -80,7 +81,7 @@ pub(crate) async fn in_task<T: Send + 'static>(
     }
     let (tell, told) = oneshot::channel();
     spawner.spawn(async move {
-        // Whoever asked may be gone.
+        // The caller may be gone.
         let _ = tell.send(future.await);
     });
     let ended = || Error::new(ErrorKind::Timeout, "the outcome is unknown: the runtime was shut down");

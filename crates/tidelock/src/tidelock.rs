@@ -1,4 +1,4 @@
-//! `Tidelock`: the one door.
+//! `Tidelock`: the entry point.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -43,22 +43,22 @@ pub struct Tidelock {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) backend: Arc<Chosen>,
-    /// What decides here while the backend gives no answer, for limiters and budgets that say so: one for all handles.
+    /// Decides while the backend is unavailable, for limiters and budgets with that policy; one for all handles.
     pub(crate) local: OnceLock<Memory>,
     pub(crate) clock: Clock,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) spawner: Arc<Spawner>,
-    /// Names this opened `Tidelock` where holders and consumers are shown; new at each start.
+    /// The name of this opened `Tidelock` as holder and consumer; new at each start.
     pub(crate) process: Arc<str>,
-    /// Topics that are used here.
+    /// Topics in use in this process.
     pub(crate) topics: WeakMap<Address, Site>,
-    /// Who waits here for messages of which queue or group.
+    /// The waiting receivers of each queue or group.
     pub(crate) receivers: WeakMap<(Address, Object), Receivers>,
-    /// The registries and ephemeral stores that are used here.
+    /// Registries and ephemeral stores in use.
     pub(crate) keyed: WeakMap<KeyedObject, KeyedSite>,
-    /// The schedulers that are used here.
+    /// Schedulers in use.
     pub(crate) schedulers: WeakMap<Address, SchedulerSite>,
-    /// The jobs whose events are read here, by the address of their object and their number.
+    /// Jobs whose events are read here, by the address of their object and their number.
     pub(crate) job_logs: WeakMap<(Address, u64), JobLog>,
 }
 
@@ -68,7 +68,7 @@ impl World {
     }
 }
 
-/// The tenant of those who do not say one.
+/// The tenant of handles that name none.
 pub(crate) const DEFAULT_TENANT: &str = "default";
 
 impl Tidelock {
@@ -182,7 +182,7 @@ impl fmt::Debug for Tidelock {
     }
 }
 
-/// A name for this process: what it is called, and 60 random bits that are new at each start.
+/// A name for this process: the label, and 60 random bits that are new at each start.
 pub(crate) fn process_name(label: &str) -> Arc<str> {
     let suffix: String = (0..12).map(|_| char::from(cursor::DIGITS[fastrand::usize(..32)])).collect();
     format!("{label}-{suffix}").into()

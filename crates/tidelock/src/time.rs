@@ -1,4 +1,4 @@
-//! Time as the library sees it: instants of the backend's clock, and the clock that a test pins.
+//! Time in the library: instants of the backend's clock, and the clock that tests control.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::check::LARGEST;
 use crate::error::Result;
 use crate::runtime;
 
-/// The last instant of a pinned clock, a day before the microseconds that number events and fences pass 2^53.
+/// The last instant of a pinned clock: a day before the microseconds that number events and fences exceed 2^53.
 const LAST: u64 = LARGEST / 1_000 - 86_400_000;
 
 /// One second.
@@ -23,7 +23,7 @@ pub const MINUTE: Duration = Duration::from_mins(1);
 pub const HOUR: Duration = Duration::from_hours(1);
 /// One day of 24 hours.
 pub const DAY: Duration = Duration::from_hours(24);
-/// The longest duration that any option takes: 10 years of 365 days.
+/// The maximum of any duration option: 10 years of 365 days.
 pub(crate) const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
 /// An instant of the backend's clock, in milliseconds since the Unix epoch.
@@ -95,8 +95,8 @@ impl From<Timestamp> for std::time::SystemTime {
     }
 }
 
-/// The last whole millisecond that this platform's `SystemTime` can tell, of those that a timestamp can: it has no constant
-/// for it, so each bit is tried from the highest on.
+/// The last whole millisecond that both this platform's `SystemTime` and a timestamp can represent. There is no
+/// constant for it, so each bit is tried, from the highest on.
 fn last_system_time() -> std::time::SystemTime {
     let bits = (0..u64::BITS).rev().map(|bit| Duration::from_millis(1 << bit));
     bits.fold(std::time::SystemTime::UNIX_EPOCH, |time, bit| time.checked_add(bit).unwrap_or(time))
@@ -121,7 +121,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The instant of a step of a model, in milliseconds and in microseconds.
+/// The instant of a model's step, in milliseconds and microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) ms: u64,
@@ -129,18 +129,18 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    /// A pinned or local clock that counts milliseconds.
+    /// For a pinned or local clock, which counts milliseconds.
     pub(crate) fn from_millis(ms: u64) -> Self {
         Self { ms, us: ms.saturating_mul(1_000) }
     }
 
-    /// The next number of a series that never repeats, whatever was forgotten in between.
+    /// The next number of a series that never repeats, even if previous numbers were lost.
     pub(crate) fn next_number(self, last: u64) -> u64 {
         (last + 1).max(self.us)
     }
 }
 
-/// Whole milliseconds of a duration; a part of one counts as one, so that nothing is ever early.
+/// Whole milliseconds of a duration; a fraction is rounded up, so that nothing is ever early.
 #[expect(clippy::cast_possible_truncation, reason = "what does not fit saturates")]
 pub(crate) const fn whole_millis(duration: Duration) -> u64 {
     let millis = duration.as_nanos().div_ceil(1_000_000);
@@ -152,7 +152,7 @@ pub(crate) fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Resul
     whole_millis(*duration).serialize(serializer)
 }
 
-/// The same for one that may be missing.
+/// As [`millis`], for an optional duration.
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 pub(crate) fn optional_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(whole_millis).serialize(serializer)
@@ -191,7 +191,7 @@ impl ManualClock {
 
     async fn reads(&self, is_met: impl Fn(u64) -> bool) {
         let mut receiver = self.now.subscribe();
-        // The sender lives as long as `self`, so the wait can end only by the time.
+        // The sender lives as long as `self`, so only the time can end the wait.
         let _ = receiver.wait_for(|now| is_met(*now)).await;
     }
 
@@ -206,14 +206,14 @@ impl fmt::Debug for ManualClock {
     }
 }
 
-/// The clock of one opened `Tidelock`: the machine's, or one that a test pins.
+/// The clock of one opened `Tidelock`: the machine's, or one that a test controls.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     System,
     Manual(ManualClock),
 }
 
-/// An instant of the local monotonic clock: what waits, renewals and proofs are measured with.
+/// An instant of the local monotonic clock, which measures waits, renewals and proofs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(Duration);
 
@@ -236,7 +236,7 @@ impl Clock {
         }
     }
 
-    /// The pinned time, if a test pinned it: what scripts use in place of the server's clock.
+    /// The pinned time of a test, which scripts use instead of the server's clock.
     #[cfg(all(feature = "redis", not(target_family = "wasm")))]
     pub(crate) fn pinned(&self) -> Option<Timestamp> {
         match self {
@@ -252,7 +252,8 @@ impl Clock {
         }
     }
 
-    /// Both at one instant. A pinned clock is read once: moved between two looks, it would seem to have slept.
+    /// Both clocks at one instant. A pinned clock is read only once: if it moved between two reads, it would seem to
+    /// have slept.
     pub(crate) fn read(&self) -> (Tick, Timestamp) {
         match self {
             Self::System => (self.tick(), self.now()),
@@ -267,7 +268,7 @@ impl Clock {
     pub(crate) async fn sleep_until(&self, tick: Tick) {
         match self {
             Self::System => runtime::sleep(tick.0.saturating_sub(runtime::monotonic())).await,
-            // Boxed: whoever waits by a machine's clock would carry room for it, too.
+            // Boxed, so that waits by the machine's clock do not carry the space for it.
             Self::Manual(clock) => Box::pin(clock.reached(whole_millis(tick.0))).await,
         }
     }
@@ -277,8 +278,8 @@ impl Clock {
         self.sleep_until(self.tick().plus(duration)).await;
     }
 
-    /// Resolves when this clock has moved by `duration` since the call: a pinned one in either direction, so that whoever
-    /// looks again now and then does so after a test set the time back, too.
+    /// Resolves when this clock has moved by `duration` since the call. A pinned clock may move in either direction, so
+    /// that periodic checks also run after a test has set the time back.
     pub(crate) fn moved_by(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
         let (clock, began) = (self.clone(), self.tick());
         async move {

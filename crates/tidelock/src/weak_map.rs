@@ -1,4 +1,4 @@
-//! What handles to one object share, found by its name for as long as anybody uses it.
+//! What all handles to one object share, found by name for as long as anybody uses it.
 
 use crate::hash::HashMap;
 use std::borrow::Borrow;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-/// Shared values by key. A value lives as long as somebody outside holds it; then its place is [`forget`]ten.
+/// Shared values by key. A value lives as long as somebody outside holds it; then its entry is [`forget`]ten.
 ///
 /// [`forget`]: WeakMap::forget
 pub(crate) struct WeakMap<K, V> {
@@ -14,7 +14,7 @@ pub(crate) struct WeakMap<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> WeakMap<K, V> {
-    /// The value of `key`: the same for all who ask. `make` must not ask this map.
+    /// The value of `key`, the same for all callers. `make` must not use this map.
     pub(crate) fn get_or_insert(&self, key: &K, make: impl FnOnce() -> Arc<V>) -> Arc<V> {
         let mut known = self.lock();
         if let Some(value) = known.get(key).and_then(Weak::upgrade) {
@@ -25,7 +25,7 @@ impl<K: Clone + Eq + Hash, V> WeakMap<K, V> {
         value
     }
 
-    /// Gives up the place of a value that is gone: its `Drop` calls this.
+    /// Removes the entry of a value that is gone. The value's `Drop` calls this.
     pub(crate) fn forget<Q: Eq + Hash + ?Sized>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -50,7 +50,7 @@ impl<K, V> Default for WeakMap<K, V> {
     }
 }
 
-/// One value that all who ask share while any of them holds it.
+/// One value, shared by all callers as long as any of them holds it.
 pub(crate) struct WeakSlot<V>(Mutex<Weak<V>>);
 
 impl<V> WeakSlot<V> {
@@ -59,7 +59,7 @@ impl<V> WeakSlot<V> {
         self.lock().upgrade()
     }
 
-    /// The value that somebody holds, else a new one.
+    /// The value that somebody holds, or else a new one.
     pub(crate) fn get_or_default(&self) -> Arc<V>
     where
         V: Default,

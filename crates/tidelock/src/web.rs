@@ -1,10 +1,10 @@
-//! For bindings to JavaScript: calls from a page that has no `await` of its own, deliveries and places by their texts,
+//! For bindings to JavaScript: calls from a page that cannot `await` them, deliveries and positions by their texts,
 //! jobs whose handlers cannot be dropped, and schedules that call objects of the page.
 //!
-//! In a page, effects are synchronous: what a call changes is changed before it gives its promise back. [`begin`] runs a
+//! In a page, effects are synchronous: a call's changes have been made before it returns its promise. [`begin`] runs a
 //! request of this library, and every task that it wakes, as far as they can go, and only then returns.
 //!
-//! It is for the binding of the browser package, and not covered by what the version number promises.
+//! This module is for the binding of the browser package only, and not covered by the version number's guarantees.
 
 mod job;
 mod scheduler;

@@ -1,10 +1,10 @@
-//! The words for outcomes and states: what `Display` writes is what serde does.
+//! The words for outcomes and states: `Display` writes the same as serde.
 
-/// `Display` by a word for each variant, whatever the variant has in it.
+/// Implements `Display` with one word per variant, regardless of the variant's fields.
 macro_rules! words {
     ($type:ident: $($variant:pat => $word:literal),+ $(,)?) => {
         impl std::fmt::Display for $type {
-            /// The word that stands for it in JSON too.
+            /// The same word as in JSON.
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(match self {
                     $($variant => $word,)+

@@ -1,4 +1,4 @@
-//! Without the feature `metrics`: nothing is kept, and nothing is done.
+//! Without the feature `metrics`: stores and does nothing.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl<const COUNT: usize> Counters<COUNT> {
     }
 }
 
-/// There is none.
+/// Never exists without the feature.
 #[derive(Debug)]
 pub(crate) enum Going {}
 

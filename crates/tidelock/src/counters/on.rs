@@ -15,8 +15,8 @@ pub(crate) const MEASURES: bool = true;
 
 static METADATA: Metadata<'_> = Metadata::new("tidelock", metrics::Level::INFO, Some(module_path!()));
 
-/// What is measured of one object, by number. The recorder is asked for each time: one that is installed later gets what is
-/// measured from then on.
+/// The metrics of one object, by index. The recorder is looked up each time, so one that is installed later gets what
+/// is measured from then on.
 #[derive(Debug)]
 pub(crate) struct Counters<const COUNT: usize> {
     keys: [OnceLock<Option<Key>>; COUNT],
@@ -27,12 +27,12 @@ impl<const COUNT: usize> Counters<COUNT> {
         Self { keys: [const { OnceLock::new() }; COUNT] }
     }
 
-    /// Adds to a counter. What it is called is asked once; `None` is not counted.
+    /// Adds to a counter. `called` is asked only once; `None` means not counted.
     pub(crate) fn add(&self, number: usize, by: usize, called: impl FnOnce() -> Option<Named>) {
         self.with(number, called, |recorder, key| recorder.register_counter(key, &METADATA).increment(by as u64));
     }
 
-    /// Adds a time to a distribution, in seconds. How long it was is asked only if somebody listens.
+    /// Adds a duration to a distribution, in seconds. `elapsed` is called only if there is a recorder.
     pub(crate) fn record(
         &self,
         number: usize,
@@ -43,7 +43,7 @@ impl<const COUNT: usize> Counters<COUNT> {
         self.with(number, called, |recorder, key| recorder.register_histogram(key, &METADATA).record(seconds));
     }
 
-    /// Adds one to a gauge for as long as the answer lives. `None`: nobody listens.
+    /// Adds one to a gauge for as long as the returned value lives. `None`: there is no recorder.
     pub(crate) fn begin(&self, number: usize, clock: &Clock, called: impl FnOnce() -> Option<Named>) -> Option<Going> {
         let since = Cell::new(None);
         let one = Asked(|| {
@@ -73,7 +73,7 @@ impl<const COUNT: usize> Counters<COUNT> {
     }
 }
 
-/// A number that is made only where there is a recorder that wants it.
+/// A number that is computed only if a recorder asks for it.
 struct Asked<F>(F);
 
 impl<F: FnOnce() -> f64> IntoF64 for Asked<F> {
@@ -82,14 +82,14 @@ impl<F: FnOnce() -> f64> IntoF64 for Asked<F> {
     }
 }
 
-/// Something that goes on and that a gauge counts. Dropped, it is over.
+/// Something in progress that a gauge counts, until it is dropped.
 pub(crate) struct Going {
     gauge: Gauge,
     since: Tick,
 }
 
 impl Going {
-    /// How long it has been going on.
+    /// How long it has been in progress.
     pub(crate) fn elapsed(&self, clock: &Clock) -> Duration {
         clock.tick().since(self.since)
     }

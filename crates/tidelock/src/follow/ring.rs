@@ -1,4 +1,4 @@
-//! What was read last, shared by all followers of a log.
+//! The parts of a log that were read last, shared by all its followers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,39 +6,39 @@ use std::sync::Arc;
 use super::{Log, Part};
 use crate::error::Error;
 
-/// What the ring holds at most, unless one part alone is larger.
+/// Limits of the ring, unless a single part is larger.
 pub(super) const RING_EVENTS: usize = 1_024;
 const RING_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// What was read last, as parts that follow each other without a gap between them.
+/// The parts that were read last; they follow each other without a gap.
 pub(super) struct Ring<L: Log> {
     pub(super) parts: VecDeque<(L::Position, Arc<Part<L>>)>,
-    /// The number of the first part; parts are numbered on.
+    /// The number of the first part; the others count on from it.
     first: u64,
-    /// The place behind the last part; `None` while nobody has read.
+    /// The position after the last part; `None` before the first read.
     end: Option<L::Position>,
     pub(super) events: usize,
     bytes: usize,
-    /// Why the last read of a drive failed, until one succeeds.
+    /// The error of the drive's last read, until a read succeeds.
     pub(super) trouble: Option<Error>,
-    /// How often a read of a drive failed, and how often one was answered.
+    /// Number of failed and of answered reads of drives.
     pub(super) failures: u64,
     pub(super) answers: u64,
-    /// A drive was answered that there is nothing, and waits.
+    /// A drive was told that there is nothing, and waits.
     pub(super) parked: bool,
 }
 
-/// Where a place is, seen from the ring.
+/// Where a position is, relative to the ring.
 pub(super) enum Place<L: Log> {
-    /// In this part, before that event; or before the part's gap.
+    /// In this part: before that event, or before the part's gap.
     Inside { part: Arc<Part<L>>, number: u64, index: Index },
-    /// At its end: what comes next is to be read.
+    /// At the end of the ring: the next read continues here.
     End,
     /// Anywhere else.
     Outside,
 }
 
-/// What of a part comes next.
+/// The next item of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Index {
     Gap,
@@ -53,7 +53,7 @@ impl<L: Log> Default for Ring<L> {
 }
 
 impl<L: Log> Ring<L> {
-    /// Where `position` is. `number` is that of the part that its follower reads next, if it was in the ring before.
+    /// Locates `position`. `number` is that of the part that the follower reads next, if it was in the ring before.
     pub(super) fn find(&self, position: &L::Position, number: Option<u64>) -> Place<L> {
         let inside = |offset: usize, index| {
             let (_, part) = &self.parts[offset];
@@ -77,14 +77,14 @@ impl<L: Log> Ring<L> {
                 return inside(offset, Index::Event(0));
             }
             if let Some(at) = part.events.iter().position(|(behind, _)| behind == position) {
-                // Behind the last event of a part is the start of the next one.
+                // After the last event of a part the next part starts.
                 return inside(offset, Index::Event(at + 1));
             }
         }
         Place::Outside
     }
 
-    /// Adds what was read behind `start`, if that is still where the ring ends.
+    /// Adds a part that was read after `start`, if the ring still ends there.
     pub(super) fn push(&mut self, start: &L::Position, part: Arc<Part<L>>) {
         if self.end.as_ref().is_some_and(|end| end != start) {
             return;
@@ -102,8 +102,8 @@ impl<L: Log> Ring<L> {
         }
     }
 
-    /// Makes `position` the end: another one was of a log that is gone, or of followers that are. Answers whether it was not
-    /// before.
+    /// Makes `position` the end of the ring. A different end belonged to a lost log or to followers that are gone.
+    /// Returns whether the end changed.
     pub(super) fn begin_at(&mut self, position: &L::Position) -> bool {
         let begins = self.end.as_ref() != Some(position);
         if begins {
@@ -113,18 +113,18 @@ impl<L: Log> Ring<L> {
         begins
     }
 
-    /// Whether it ends there, or nobody has read yet.
+    /// Whether the ring ends at `position`, or nothing has been read yet.
     pub(super) fn ends_at(&self, position: &L::Position) -> bool {
         self.end.as_ref().is_none_or(|end| end == position)
     }
 
-    /// A read of a drive was answered.
+    /// Called when a read of a drive was answered.
     pub(super) fn answered(&mut self) {
         self.trouble = None;
         self.answers += 1;
     }
 
-    /// A read of a drive failed.
+    /// Called when a read of a drive failed.
     pub(super) fn failed(&mut self, error: Error) {
         self.trouble = Some(error);
         self.failures += 1;

@@ -1,4 +1,4 @@
-//! Followers on a log of numbers that counts how often it is read.
+//! Followers of a log of numbers that counts its reads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::BoxFuture;
 use crate::time::{ManualClock, Timestamp};
 
-/// Numbers from 1; those up to `lost` cannot be read any more.
+/// The numbers from 1; those up to `lost` can no longer be read.
 #[derive(Debug, Default)]
 struct Numbers {
     newest: Mutex<u64>,
@@ -22,7 +22,7 @@ struct Numbers {
     reads: AtomicUsize,
     parked: AtomicUsize,
     broken: AtomicBool,
-    /// Reads are answered with what there was when they began, and not before they are released.
+    /// Reads are held until released, and then return what there was when they began.
     held: AtomicBool,
     released: Arc<Notify>,
     /// Whether it tells without a read what can no longer be read.
@@ -50,7 +50,7 @@ impl Numbers {
     }
 }
 
-/// At most so many are read at once.
+/// Maximum of one read.
 const AT_ONCE: u64 = 100;
 
 impl Log for Arc<Numbers> {
@@ -98,7 +98,7 @@ fn hub() -> (Arc<Numbers>, Arc<Hub<Arc<Numbers>>>) {
     (log, hub)
 }
 
-/// A number, or the negative number of those that were missed.
+/// The next number; for a gap, the negative count of missed numbers.
 async fn next(follower: &mut Follower<Arc<Numbers>>) -> i64 {
     match follower.next().await.expect("the log can be read") {
         Next::Gap(part) => -i64::try_from(part.gap.as_ref().expect("it was told").1).unwrap(),
@@ -220,7 +220,7 @@ async fn when_the_one_that_reads_for_others_goes_the_read_goes_on() {
 async fn one_that_is_asked_once_and_left_alone_holds_up_nobody() {
     let (log, hub) = hub();
     let (mut idle, mut queued, mut busy) = (hub.follow(0), hub.follow(0), hub.follow(0));
-    // The first one reads for all, the second waits for it. Neither is asked again, nor dropped.
+    // The first one reads for all, the second waits for it. Neither is polled again, nor dropped.
     let mut idle = Box::pin(idle.next());
     assert!((&mut idle).now_or_never().is_none());
     let mut queued = Box::pin(queued.next());
@@ -264,7 +264,7 @@ async fn an_outage_that_is_over_is_told_to_nobody() {
     assert!(outcome.await.is_err());
     log.broken.store(false, Ordering::SeqCst);
     log.held.store(true, Ordering::SeqCst);
-    // Its wait is over before anything is answered: it asks.
+    // Its wait ends before any answer, so it has to ask.
     let waiting = tokio::spawn(async move {
         let next = within(&mut follower, std::future::ready(())).await;
         (next.map(|next| next.is_some()), follower)
@@ -286,7 +286,7 @@ async fn an_outage_that_is_over_is_told_to_nobody() {
 #[tokio::test]
 async fn who_joins_while_another_one_first_reads_gets_what_is_there() {
     let log = Arc::new(Numbers::default());
-    // Its time stands still: nothing but a wake-up helps.
+    // The clock stands still: only a wake-up helps.
     let tide = Tidelock::in_process_with(&ManualClock::at(Timestamp::from_millis(0)));
     let hub = Hub::new(&tide.world, Arc::clone(&log));
     *log.newest.lock().unwrap() = 3;

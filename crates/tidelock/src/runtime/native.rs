@@ -1,4 +1,4 @@
-//! Native twin: tokio's timer and tasks.
+//! Native implementation: tokio's timers and tasks.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,16 +18,16 @@ pub(crate) fn wall_clock_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Time since an arbitrary instant of this process; never runs back. It is the time of the runtime's timer, so a test
-/// that pauses tokio's time pauses it too.
+/// Time since an arbitrary instant of this process; never decreases. It is the time of the runtime's timers, so a test
+/// that pauses tokio's time pauses this too.
 pub(crate) fn monotonic() -> Duration {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     ORIGIN.elapsed()
 }
 
-/// Amid long work: lets everything else of the runtime have its turn, timers and connections included.
+/// During long work: lets everything else in the runtime have a turn, including timers and connections.
 pub(crate) async fn give_turn() {
-    // A task that wakes itself would go on for some dozen turns before a runtime with one thread looks at its timers.
+    // A task that only wakes itself would run dozens of turns before a single-threaded runtime checks its timers.
     tokio::task::yield_now().await;
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn sleep(duration: Duration) {
 }
 
 pin_project! {
-    /// As [`sleep`], for futures that are written by hand and do not allocate. One of no time is ready at once.
+    /// As [`sleep`], for hand-written futures that must not allocate. With a zero duration it is ready at once.
     #[derive(Debug)]
     pub(crate) struct Sleep {
         #[pin]
@@ -79,14 +79,14 @@ impl Future for Sleep {
     }
 }
 
-/// Starts tasks, also from threads that are not of a runtime: it remembers the last runtime it was used in.
+/// Starts tasks, also from threads outside a runtime: it remembers the last runtime in which it was used.
 #[derive(Debug, Default)]
 pub(crate) struct Spawner {
     remembered: Mutex<Option<Handle>>,
 }
 
 impl Spawner {
-    /// Runs `future` to its end in the background. Answers `false` where there is no runtime to run it on.
+    /// Runs `future` to completion in the background. Returns `false` if there is no runtime to run it on.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
         match self.handle() {
             Some(handle) => {
@@ -97,7 +97,7 @@ impl Spawner {
         }
     }
 
-    /// Remembers the runtime of the caller for calls from other threads.
+    /// Remembers the caller's runtime for calls from other threads.
     #[cfg(feature = "redis")]
     pub(crate) fn remember(&self) {
         self.handle();
@@ -106,7 +106,7 @@ impl Spawner {
     fn handle(&self) -> Option<Handle> {
         let mut remembered = self.remembered.lock().expect("no code panics while it holds this lock");
         if let Ok(current) = Handle::try_current() {
-            // Comparing ids keeps the common case free of a clone of the old handle being dropped.
+            // Usually the ids are equal; then the old handle need not be replaced and dropped.
             if remembered.as_ref().is_none_or(|known| known.id() != current.id()) {
                 *remembered = Some(current.clone());
             }
@@ -116,13 +116,13 @@ impl Spawner {
     }
 }
 
-/// A closure that is called beside the work, on a thread of its own: one that is slow, hangs or panics holds up nothing.
+/// A closure called on a thread of its own, so that a slow, hanging or panicking one delays nothing.
 pub(crate) struct Listener<T> {
     sender: SyncSender<T>,
 }
 
 impl<T: Send + 'static> Listener<T> {
-    /// At most `room` calls wait. The thread ends when the listener was dropped and all that waits was told.
+    /// At most `room` calls are queued. The thread ends when the listener is dropped and the queue is empty.
     pub(crate) fn new(room: usize, call: impl Fn(T) + Send + 'static) -> Self {
         let (sender, receiver) = sync_channel(room);
         let listen = move || {
@@ -132,12 +132,12 @@ impl<T: Send + 'static> Listener<T> {
                 }
             }
         };
-        // Without a thread nobody listens, and each call answers that.
+        // Without a thread nobody listens, and every `tell` returns `false`.
         let _ = std::thread::Builder::new().name("tidelock-observer".to_owned()).spawn(listen);
         Self { sender }
     }
 
-    /// Puts a call into the line; no if the line is full.
+    /// Queues a call; returns `false` if the queue is full.
     pub(crate) fn tell(&self, said: T) -> bool {
         self.sender.try_send(said).is_ok()
     }

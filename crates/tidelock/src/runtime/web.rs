@@ -1,7 +1,7 @@
-//! Browser twin: the host's clock and timers, and an executor for the page's only thread.
+//! Browser implementation: the host's clock and timers, and an executor for the page's only thread.
 //!
-//! All of the host is looked up on the global object at each use, so that a test may put timers of its own there.
-//! Tasks run as far as they can before a call, or a timer, gives the page its turn back: see [`web`](crate::web).
+//! Everything of the host is looked up on the global object at each use, so that a test may replace the timers. Tasks
+//! run as far as they can before a call, or a timer, returns control to the page: see [`web`](crate::web).
 
 #[path = "web/executor.rs"]
 mod executor;
@@ -23,10 +23,10 @@ pub(crate) fn wall_clock_millis() -> u64 {
     js_sys::Date::now() as u64
 }
 
-/// Time since the page was opened; never runs back.
+/// Time since the page was opened; never decreases.
 ///
-/// It goes with the wall clock, so that it counts the time in which the machine slept; what the clock is set back is not
-/// counted.
+/// It follows the wall clock, so that it includes the time in which the machine slept. When the clock is set back, it
+/// stands still.
 pub(crate) fn monotonic() -> Duration {
     std::thread_local! {
         static LAST: Cell<(u64, Duration)> = Cell::new((wall_clock_millis(), Duration::ZERO));
@@ -40,7 +40,7 @@ pub(crate) fn monotonic() -> Duration {
     })
 }
 
-/// Amid long work: lets the other tasks have their turn, and the page when it is time.
+/// During long work: lets the other tasks have a turn, and the page when its turn is due.
 pub(crate) async fn give_turn() {
     crate::runtime::yield_now().await;
 }
@@ -59,7 +59,7 @@ impl Default for Spawner {
 }
 
 impl Spawner {
-    /// Runs `future` to its end in the background.
+    /// Runs `future` to completion in the background.
     #[expect(clippy::unused_self, reason = "the native twin remembers a runtime in it")]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
         executor::spawn(future);
@@ -67,13 +67,13 @@ impl Spawner {
     }
 }
 
-/// A closure that is called beside the work, when the page has time.
+/// A closure called in a task of its own.
 pub(crate) struct Listener<T> {
     sender: tokio::sync::mpsc::Sender<T>,
 }
 
 impl<T: Send + 'static> Listener<T> {
-    /// At most `room` calls wait. It ends when the listener was dropped and all that waits was told.
+    /// At most `room` calls are queued. The task ends when the listener is dropped and the queue is empty.
     pub(crate) fn new(room: usize, call: impl Fn(T) + Send + 'static) -> Self {
         let (sender, mut receiver) = tokio::sync::mpsc::channel(room);
         executor::spawn(async move {
@@ -84,7 +84,7 @@ impl<T: Send + 'static> Listener<T> {
         Self { sender }
     }
 
-    /// Puts a call into the line; no if the line is full.
+    /// Queues a call; returns `false` if the queue is full.
     pub(crate) fn tell(&self, said: T) -> bool {
         self.sender.try_send(said).is_ok()
     }

@@ -48,7 +48,7 @@ pub async fn recv_event(
     Ok(received.into_iter().next())
 }
 
-/// A reader whose gaps are no items.
+/// A reader that reports gaps through a callback instead of as items.
 struct Telling {
     reader: Reader<Raw>,
     tell: SendWrapper<Box<dyn Fn(Gap)>>,

@@ -1,4 +1,4 @@
-//! Tasks of a page: they run as far as they can, then the page gets its turn.
+//! The executor of a page: tasks run as far as they can, then the page gets its turn.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,9 +14,9 @@ use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 use super::timer::Awaited;
 use crate::runtime::BoxFuture;
 
-/// How long tasks may run on before the page gets a turn, in milliseconds.
+/// How long tasks may run before the page gets a turn, in milliseconds.
 const STRETCH: u64 = 8;
-/// Tasks that run between two looks at the clock.
+/// Number of tasks run between two checks of the clock.
 const LOOK_EACH: u32 = 16;
 
 #[wasm_bindgen]
@@ -25,7 +25,7 @@ extern "C" {
     fn fill_with_random(bytes: &mut [u8]);
 }
 
-/// Gives the generator of random numbers, which starts alike in each page, a seed of the host's.
+/// Seeds the random number generator from the host; by itself it would start with the same seed in every page.
 pub(crate) fn seed() {
     std::thread_local! {
         static SEEDED: Cell<bool> = const { Cell::new(false) };
@@ -37,14 +37,14 @@ pub(crate) fn seed() {
     }
 }
 
-/// What is ready to run.
+/// The queue of ready tasks.
 #[derive(Default)]
 struct Turn {
     ready: RefCell<VecDeque<Runnable>>,
-    /// Tasks are being run, or will be before the page's other events.
+    /// Tasks are running, or will run before the page's other events.
     is_due: Cell<bool>,
     is_running: Cell<bool>,
-    /// A call that somebody waits for is being worked on.
+    /// The current code belongs to a call that somebody awaits.
     is_awaited: Cell<bool>,
 }
 
@@ -61,7 +61,7 @@ fn schedule(task: Runnable) {
     });
 }
 
-/// Runs what is ready before the page's other events.
+/// Runs ready tasks before the page's other events.
 fn soon() {
     std::thread_local! {
         static RUN: Closure<dyn FnMut(JsValue)> = Closure::new(|_| run());
@@ -70,24 +70,24 @@ fn soon() {
     RUN.with(|run| drop(js_sys::Promise::resolve(&JsValue::UNDEFINED).then(run)));
 }
 
-/// Runs what is ready until nothing is, or until the page should get a turn.
+/// Runs ready tasks until none is left, or until the page should get a turn.
 ///
-/// A task may call into the page's code, and that may call back: then what is ready runs within that call, as it would
-/// anywhere else.
+/// A task may call into the page's code, which may call back: then ready tasks run within that nested call, as they
+/// would anywhere else.
 pub(super) fn run() {
     TURN.with(|turn| {
         turn.is_due.set(false);
-        // Nearly each call finds nothing that it woke.
+        // Usually the call has woken nothing.
         if turn.ready.borrow().is_empty() {
             return;
         }
         let is_nested = turn.is_running.replace(true);
-        // Tasks do not belong to the call that they are run by.
+        // Tasks do not belong to the call that happens to run them.
         let is_awaited = turn.is_awaited.replace(false);
         let end = super::wall_clock_millis() + STRETCH;
         let mut ran = 0_u32;
         let rest = loop {
-            // Not in the `while let`, which would hold the borrow while the task runs.
+            // Not in a `while let`, which would hold the borrow while the task runs.
             let next = turn.ready.borrow_mut().pop_front();
             let Some(task) = next else { break false };
             task.run();
@@ -104,7 +104,7 @@ pub(super) fn run() {
     });
 }
 
-/// Whether what runs now belongs to a call that somebody waits for.
+/// Whether the current code belongs to a call that somebody awaits.
 pub(super) fn is_awaited() -> bool {
     TURN.with(|turn| turn.is_awaited.get())
 }
@@ -114,31 +114,31 @@ pub(super) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     spawn_boxed(Box::pin(future));
 }
 
-/// One piece of code for all tasks, which keeps a page's package small.
+/// A single instance of the code for all tasks, to keep the package for pages small.
 fn spawn_boxed(future: BoxFuture<'static, ()>) {
     let (runnable, task) = async_task::spawn(future, schedule);
     task.detach();
     schedule(runnable);
 }
 
-/// A call as far as it got at once.
+/// A call that was run as far as it could go at once.
 #[derive(Debug)]
 pub enum Begun<T> {
-    /// It is over.
+    /// The call has completed.
     Ready(T),
-    /// It waits for something.
+    /// The call waits for something.
     Pending(Pending<T>),
 }
 
-/// What becomes of a call.
+/// The state of a call's result.
 enum Outcome<T> {
     None,
     Ready(T),
-    /// To be told.
+    /// The waiting caller has to be told.
     Wanted(Wanted<T>),
 }
 
-/// Who waits for a call.
+/// The caller that waits for a result.
 struct Wanted<T> {
     tell: Box<dyn FnOnce(Option<T>)>,
     is_withdrawn: Box<dyn Fn() -> bool>,
@@ -173,8 +173,8 @@ impl<T> fmt::Debug for Pending<T> {
 
 /// Begins a call: it, and all that it set going, runs as far as it can before this returns.
 pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) -> Begun<T> {
-    // Most calls are over at once, and need no task. One that is not is polled again as a task, which is what wakes it, but
-    // behind those that it woke.
+    // Most calls complete at once and need no task. One that does not is polled again as a task, so that it can be
+    // woken, but only after the tasks that it has woken itself.
     let first = awaited(|| Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())));
     if let Poll::Ready(value) = first {
         run();
@@ -192,7 +192,7 @@ pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) 
             awaited(|| Pin::new(&mut future).poll(context)).map(Some)
         });
         let value = value.await;
-        // What it has taken and nobody gets goes back before anybody hears of it.
+        // If the call was withdrawn, whatever it had taken is given back before the caller is told.
         drop(future);
         let before = std::mem::replace(&mut *told.borrow_mut(), Outcome::None);
         match (before, value) {
@@ -214,7 +214,7 @@ pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) 
     }
 }
 
-/// Does it for a call that somebody waits for.
+/// Polls on behalf of a call that somebody awaits.
 fn awaited<T>(poll: impl FnOnce() -> T) -> T {
     let before = TURN.with(|turn| turn.is_awaited.replace(true));
     let polled = poll();

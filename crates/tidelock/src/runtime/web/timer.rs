@@ -22,19 +22,19 @@ extern "C" {
     fn clear_timeout(timer: &JsValue);
 }
 
-/// Calls `run` when the page has had its turn.
+/// Calls `run` after the page has had a turn.
 pub(super) fn at_next_turn(run: fn()) {
     set_timeout(&Closure::once_into_js(run), 0);
 }
 
-/// Calls a method of a timer's, where timers are objects: in Node and Bun.
+/// Calls a method of a timer. Only in Node and Bun are timers objects.
 fn tell(timer: &JsValue, method: &str) {
     let method = timer.is_object().then(|| Reflect::get(timer, &method.into()).ok()).flatten();
-    // It cannot fail for a timer; if it does, the process lives longer.
+    // It cannot fail for a timer; if it does, the process merely lives longer.
     let _ = method.as_ref().and_then(|method| method.dyn_ref::<Function>()?.call0(timer).ok());
 }
 
-/// Says whether a timer that is set holds the process. Answers whether there are processes here.
+/// Sets whether a timer keeps the process alive. Returns whether the host has processes at all.
 fn hold(timer: &JsValue, holds: bool) -> bool {
     if timer.is_object() {
         tell(timer, if holds { "ref" } else { "unref" });
@@ -46,14 +46,14 @@ fn hold(timer: &JsValue, holds: bool) -> bool {
         && let Ok(method) = Reflect::get(&deno, &method.into())
         && let Some(method) = method.dyn_ref::<Function>()
     {
-        // As above.
+        // Ignored, as above.
         let _ = method.call1(&deno, timer);
     }
     deno.is_object()
 }
 
-/// The timers of what runs in the background, where there are processes. They hold none, but while somebody waits for a call
-/// one of them does: what it waits for may be due.
+/// The timers of background tasks, on hosts with processes. They do not keep the process alive; but while somebody
+/// awaits a call, one of them does, since the call may depend on it.
 struct Background {
     timers: Set,
     count: Cell<usize>,
@@ -83,7 +83,7 @@ impl Background {
         self.settle();
     }
 
-    /// One holds the process, or none.
+    /// Makes one timer keep the process alive, or none.
     fn settle(&self) {
         let is_wanted = self.waiting.get() > 0 && self.count.get() > 0;
         let mut holding = self.holding.take().filter(|timer| self.timers.has(timer));
@@ -100,7 +100,7 @@ impl Background {
     }
 }
 
-/// Somebody waits for a call.
+/// Marks that somebody awaits a call, as long as this lives.
 pub(super) struct Awaited(());
 
 impl Awaited {
@@ -122,7 +122,7 @@ impl Drop for Awaited {
     }
 }
 
-/// One timer of the host. Dropped, it is cleared.
+/// One timer of the host; dropping it clears it.
 struct Timeout {
     id: JsValue,
     is_over: Rc<Cell<bool>>,
@@ -135,8 +135,8 @@ impl Timeout {
         let is_over = Rc::new(Cell::new(false));
         let waker = Rc::new(RefCell::new(waker.clone()));
         let (over, wakes) = (Rc::clone(&is_over), Rc::clone(&waker));
-        // The page's, until it is collected: a timer that was set before a test replaced the timers is not cleared by the
-        // replaced function, and fires.
+        // The closure is handed over to the page, which frees it when collected: a timer set before a test replaced the
+        // timer functions cannot be cleared by the replacement, and still fires.
         let callback = Closure::<dyn FnMut()>::new(move || {
             if !over.replace(true) {
                 wakes.borrow().wake_by_ref();
@@ -155,10 +155,10 @@ impl Timeout {
 impl Drop for Timeout {
     fn drop(&mut self) {
         if !self.is_over.replace(true) {
-            // Node keeps a list for the time of a timer that was cleared when it held no process.
+            // Node leaks the list for a timer's duration if the timer is cleared while unreferenced.
             tell(&self.id, "ref");
             clear_timeout(&self.id);
-            // Where a test has replaced that function it clears nothing of what was set before.
+            // If a test has replaced the clear function, the timer is still set: it must not keep the process alive.
             tell(&self.id, "unref");
         }
         if self.is_in_background {
@@ -167,11 +167,11 @@ impl Drop for Timeout {
     }
 }
 
-/// Resolves after a time; one of no time lets the page's other events run first.
+/// Resolves after a duration; with a zero duration, it lets the page's other events run first.
 ///
-/// The host's timers overflow at 2^31 ms and then fire at once, so long waits go in steps.
+/// The host's timers overflow at 2^31 ms and then fire at once, so long waits are taken in steps.
 pub(crate) struct Sleep {
-    /// Milliseconds that no timer is set for yet; `None` before the first poll.
+    /// Milliseconds for which no timer has been set yet.
     left: u128,
     timeout: Option<SendWrapper<Timeout>>,
 }
