@@ -124,13 +124,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     let input = Input::open(args.file.as_deref())?;
     let plan = args.plan()?;
     let stop = stop::on_signal();
-    // A wrong address is told soon; a server that was there once is waited for.
+    // A wrong address should be reported soon; a server that was reachable once is waited for.
     plan.open(5 * SECOND).await?;
     let tide = plan.open(PATIENCE).await?;
     let outcome = course::carry_out(&args, &plan, &tide, input, stop).await;
     if !args.keep {
         let deleted = delete(&plan, &tide).await;
-        // What went wrong first is what is told.
+        // The first error is the one to report.
         if outcome.is_ok() {
             deleted?;
         }
@@ -141,7 +141,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(report.exit())
 }
 
-/// Removes what the run has left on the backend and what would stay for long.
+/// Removes what the run has left on the backend and would stay there for long.
 async fn delete(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()> {
     plan.orders(tide)?.delete().await?;
     plan.topic(tide)?.delete().await?;
@@ -150,7 +150,7 @@ async fn delete(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()> {
     digest::delete(plan, tide).await
 }
 
-/// Runs one worker process: the plan comes in on stdin, and the end of stdin is the sign to stop.
+/// Runs one worker process: the plan arrives on stdin, and the end of stdin means stop.
 pub(crate) async fn work() -> anyhow::Result<Exit> {
     // Ctrl-C on a terminal goes to all processes; the parent decides what it means.
     tokio::spawn(async {
@@ -193,7 +193,7 @@ impl Args {
     }
 }
 
-/// The number of a job, as the ledger writes it.
+/// The number of a job, as written in the ledger.
 fn number(id: JobId) -> u64 {
     id.to_string().parse().expect("the id of a job is a decimal number")
 }

@@ -29,7 +29,7 @@ struct Target {
 impl Target {
     async fn open(&self) -> anyhow::Result<(Tidelock, Ephemeral<Raw>)> {
         let tide = self.server.open().await?;
-        // A handle needs a ttl for what it stores; this one stores nothing.
+        // A handle needs a default ttl; this one stores nothing.
         let store = tide.ephemeral::<Raw>(&self.store).ttl(SECOND).build()?;
         Ok((tide, store))
     }

@@ -1,4 +1,4 @@
-//! Exit codes, and what is said on stderr before them.
+//! Exit codes, and the error messages on stderr.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -20,7 +20,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// Yes if there was something.
+    /// `Yes` if there was something.
     pub(crate) fn any(there: bool) -> Self {
         if there { Self::Yes } else { Self::No }
     }
@@ -32,24 +32,24 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Tells why the command failed.
+/// Reports why the command failed.
 pub(crate) fn failed(error: &anyhow::Error) -> Exit {
     if error.is::<Unread>() {
-        // Whoever read the output has seen enough.
+        // The reader of the output has seen enough and closed it.
         return Exit::Yes;
     }
     let message = message(error);
-    // The library leaves credentials out itself, and shows what a URL looks like.
+    // The library redacts credentials itself, and its messages may show the form of a URL.
     let is_ours = !error.chain().any(<dyn std::error::Error>::is::<tidelock::Error>);
     eprintln!("error: {}", if is_ours { redact(&message) } else { message });
     if let Some(WorkerEnded(code)) = error.downcast_ref() {
-        // What the worker met is what the demo met; without it there is no account.
+        // The worker's failure is the demo's; without the worker there is no account.
         return if *code == Some(Exit::Backend as i32) { Exit::Backend } else { Exit::Account };
     }
     error.downcast_ref::<tidelock::Error>().map_or(Exit::Wrong, |error| kind(error.kind()))
 }
 
-/// Tells what is wrong with the arguments, or answers `--help`.
+/// Reports invalid arguments, or answers `--help`.
 pub(crate) fn refused_arguments(error: &clap::Error) -> Exit {
     if !error.use_stderr() {
         let _ = error.print();
@@ -72,7 +72,7 @@ fn kind(kind: ErrorKind) -> Exit {
     }
 }
 
-/// The chain of causes; an error of the library already tells its own.
+/// The chain of causes. An error of the library already contains its own.
 fn message(error: &anyhow::Error) -> String {
     let mut parts = Vec::new();
     for cause in error.chain() {
@@ -84,7 +84,7 @@ fn message(error: &anyhow::Error) -> String {
     parts.join(": ")
 }
 
-/// Leaves user and password out of URLs that somebody put where none is expected.
+/// Removes user and password from URLs in unexpected places.
 fn redact(text: &str) -> String {
     let mut words = Vec::new();
     for word in text.split_inclusive(char::is_whitespace) {
@@ -97,7 +97,7 @@ fn redact(text: &str) -> String {
     words.concat()
 }
 
-/// A worker process of the demo ended although nobody told it to, with this exit code.
+/// A worker process of the demo ended on its own, with this exit code.
 #[derive(Debug)]
 pub(crate) struct WorkerEnded(pub(crate) Option<i32>);
 
@@ -112,7 +112,7 @@ impl fmt::Display for WorkerEnded {
 
 impl std::error::Error for WorkerEnded {}
 
-/// A request that cannot be meant.
+/// A request that makes no sense.
 #[derive(Debug)]
 pub(crate) struct Wrong(pub(crate) String);
 

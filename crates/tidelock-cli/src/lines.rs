@@ -1,4 +1,4 @@
-//! Lines of bytes, one message each, whatever is in them.
+//! Lines of arbitrary bytes, one message each.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -6,23 +6,25 @@ use crate::exit::Wrong;
 
 /// The longest line that can be a message.
 const MAX_LINE: usize = crate::queue::MAX_BODY;
-/// So many lines travel together.
+/// Maximum number of lines per batch.
 const BATCH: usize = 250;
-/// So many bytes of lines travel together, unless one line is longer.
+/// Maximum bytes per batch, unless a single line is longer.
 const BATCH_BYTES: usize = 1_024 * 1_024;
 
-/// What stood on a line.
+/// One line of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Bytes without the line's end (`\n` or `\r\n`).
+    /// Bytes without the line ending (`
+    /// ` or `\r
+    /// `).
     Bytes(Vec<u8>),
     /// Nothing but white space.
     Blank,
-    /// More bytes than a message may have; they were skipped.
+    /// Longer than a message may be; skipped.
     TooLong,
 }
 
-/// The next lines; empty at the end of the input.
+/// Reads the next lines; empty at the end of the input.
 pub(crate) fn batch(input: &mut dyn BufRead) -> io::Result<Vec<Line>> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     while lines.len() < BATCH && bytes < BATCH_BYTES {
@@ -35,8 +37,8 @@ pub(crate) fn batch(input: &mut dyn BufRead) -> io::Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Makes a request of each line of stdin, blank ones aside, and sends them some at a time. Answers how many were sent.
-/// `done` (`messages were sent`) stands in errors behind that number, so that nobody has to send everything again.
+/// Sends each non-blank line of stdin as a request, in batches. Returns the number sent. Errors contain that number and
+/// `done` (`messages were sent`), so that the user need not send everything again.
 pub(crate) async fn send_each<R>(
     done: &str,
     request: impl Fn(Vec<u8>) -> anyhow::Result<R>,
@@ -67,7 +69,7 @@ pub(crate) async fn send_each<R>(
     }
 }
 
-/// All of stdin.
+/// Reads all of stdin.
 pub(crate) fn read_all() -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
@@ -76,7 +78,7 @@ pub(crate) fn read_all() -> io::Result<Vec<u8>> {
 
 fn next(input: &mut dyn BufRead, max: usize) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
-    // The end of the line may take two bytes more.
+    // The line ending may take two more bytes.
     if input.take(max as u64 + 2).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }

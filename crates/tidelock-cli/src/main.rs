@@ -1,4 +1,4 @@
-//! The `tidelock` command: a demonstration that checks itself, and a look into queues, topics, jobs and records from the shell.
+//! The `tidelock` command: a self-checking demo, and access to queues, topics, jobs and records from the shell.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::failed(&error.into()).into(),
     };
     let outcome = runtime.block_on(run(cli));
-    // A thread may still wait for a line on stdin; nothing else is left to do.
+    // A thread may still be waiting for a line on stdin; nothing else is left to do.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome.unwrap_or_else(|error| exit::failed(&error)).into()
 }

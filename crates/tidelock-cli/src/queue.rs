@@ -11,7 +11,7 @@ use tidelock::{Raw, Tidelock};
 use crate::exit::Exit;
 use crate::server::Server;
 
-/// The largest message that a queue takes: this command refuses nothing that a program may send.
+/// The maximum of a queue's payload limit, so that this command refuses nothing that a program could send.
 pub(crate) const MAX_BODY: usize = 16 * 1_024 * 1_024;
 
 #[derive(Subcommand)]

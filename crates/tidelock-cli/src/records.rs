@@ -1,4 +1,4 @@
-//! Records of registries and ephemeral stores: how they look, and how they are watched.
+//! Records of registries and ephemeral stores: showing and watching them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::output;
 use crate::stop;
 use crate::value::{SHOWN, about, body, count, cut, instant, line, plain};
 
-/// What is watched.
+/// The store to watch.
 pub(crate) enum Store {
     Registry(Registry<Raw>),
     Ephemeral(Ephemeral<Raw>),
@@ -34,7 +34,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Shows what is there, and then every change, without a gap between the two.
+    /// Shows the existing records, and then every change, without a gap between the two.
     pub(crate) async fn run(&self, store: &Store, as_json: bool) -> anyhow::Result<Exit> {
         stop::until_signal(self.follow(store, as_json)).await
     }
@@ -59,10 +59,11 @@ impl Watch {
         }
     }
 
-    /// Lists what is there and follows from that instant on. Changes up to the revision are in the listing.
+    /// Lists the existing records and follows from that instant on. Changes up to the returned revision are in the
+    /// listing.
     async fn begin(&self, store: &Store, as_json: bool) -> anyhow::Result<(Follower<Raw>, u64)> {
         let (items, changes, cursor, listed) = if let Some(key) = &self.key {
-            // The place first: what happens between the two is in the record.
+            // The position first: changes between the two calls are already in the record.
             let changes = store.follow().key(key).await?;
             let entry = store.get(key).await?;
             let listed = entry.as_ref().map_or(0, |entry| revision(entry.version));
@@ -116,7 +117,7 @@ impl Store {
     }
 }
 
-/// A record for machines.
+/// A record as JSON.
 pub(crate) fn machine(item: &Listed<Raw>) -> Value {
     match item {
         Listed::Entry(entry) => machine_entry(entry),
@@ -124,7 +125,7 @@ pub(crate) fn machine(item: &Listed<Raw>) -> Value {
     }
 }
 
-/// A record that is there, for machines.
+/// An existing record as JSON.
 pub(crate) fn machine_entry(entry: &Entry<Raw>) -> Value {
     let (body, encoding) = body(&entry.value.0);
     json!({
@@ -145,7 +146,7 @@ fn undecodable(key: &str, version: Version, raw: &[u8], error: &tidelock::Error)
     json!({ "key": key, "version": version, "error": error.to_string(), "body": body, "encoding": encoding })
 }
 
-/// A record for people: what is known about it, and its value on a line of its own.
+/// A record for people: its attributes, and its value on a separate line.
 pub(crate) fn human(item: &Listed<Raw>) -> String {
     match item {
         Listed::Entry(entry) => human_entry(entry),
@@ -156,7 +157,7 @@ pub(crate) fn human(item: &Listed<Raw>) -> String {
     }
 }
 
-/// A record that is there, for people.
+/// An existing record for people.
 pub(crate) fn human_entry(entry: &Entry<Raw>) -> String {
     let (key, updated) = (plain(&entry.key), instant(entry.updated_at));
     format!("{key}  version {}  updated {updated}  {}\n  {}\n", entry.version, life(entry), shown(&entry.value.0))
@@ -225,7 +226,7 @@ fn human_line(item: &Listed<Raw>) -> String {
     }
 }
 
-/// The page of a listing for machines.
+/// A page of a listing as JSON.
 pub(crate) fn machine_page(items: &[Listed<Raw>], cursor: &Cursor) -> Value {
     json!({ "items": items.iter().map(machine).collect::<Vec<_>>(), "cursor": cursor })
 }

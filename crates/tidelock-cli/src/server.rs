@@ -1,4 +1,4 @@
-//! Which server, and how to reach it.
+//! The server, and how to reach it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -117,7 +117,7 @@ impl Access {
     }
 }
 
-/// Certificates, or a key.
+/// Reads certificates or a key.
 pub(crate) fn read_pem(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read the PEM file {}", path.display()))
 }

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use crate::exit::Exit;
 
-/// Turns true at the first signal; the second one ends the process at once.
+/// Becomes true at the first signal; the second one ends the process at once.
 pub(crate) fn on_signal() -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
@@ -16,7 +16,7 @@ pub(crate) fn on_signal() -> watch::Receiver<bool> {
     receiver
 }
 
-/// Carries out what has no end of its own: a signal ends it, as it was meant to end.
+/// Runs something endless until a signal ends it, which counts as success.
 pub(crate) async fn until_signal(endless: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     let mut stop = on_signal();
     tokio::select! {

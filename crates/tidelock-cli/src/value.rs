@@ -1,4 +1,4 @@
-//! How values look on the command line: durations, instants and message bodies.
+//! Values on the command line: durations, instants and message bodies.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use tidelock::queue::Paused;
 
 use crate::exit::Wrong;
 
-/// So many characters of a body are shown to people.
+/// Maximum number of characters of a body shown to people.
 pub(crate) const SHOWN: usize = 2_000;
 
-/// Reads `250ms`, `5s`, `1h 30m`, `7d`.
+/// Parses `250ms`, `5s`, `1h 30m`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; expected a duration such as 250ms, 5s, 10m or 7d"))
 }
 
-/// A duration for people, in whole units that matter.
+/// A duration for people, rounded to sensible units.
 pub(crate) fn about(duration: Duration) -> String {
     let coarse = match duration.as_secs() {
         0 => Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
@@ -34,14 +34,14 @@ pub(crate) fn instant(at: Timestamp) -> String {
     at.to_string()
 }
 
-/// A pause for people, as a line.
+/// A pause for people, on one line.
 pub(crate) fn paused(pause: &Paused) -> String {
     let until = pause.until.map_or("until resumed".to_owned(), |until| format!("until {}", instant(until)));
     let reason = pause.reason.as_deref().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
     format!("paused {until}{reason}\n")
 }
 
-/// A message body for machines: `body` and `encoding`, which is `utf-8` or `base64`.
+/// A message body as JSON: `body` and `encoding`, which is `utf-8` or `base64`.
 pub(crate) fn body(bytes: &[u8]) -> (Value, Value) {
     match str::from_utf8(bytes) {
         Ok(text) => (json!(text), json!("utf-8")),
@@ -49,7 +49,7 @@ pub(crate) fn body(bytes: &[u8]) -> (Value, Value) {
     }
 }
 
-/// A message body for people: one line of text, or base64 with a mark. Nothing in it can steer a terminal.
+/// A message body for people: one line of text, or marked base64. Nothing in it can control the terminal.
 pub(crate) fn line(bytes: &[u8]) -> String {
     match str::from_utf8(bytes) {
         Ok(text) => plain(text),
@@ -74,7 +74,7 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
     }
 }
 
-/// A count with its thousands apart: `5,034`.
+/// A count with thousands separators: `5,034`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -87,13 +87,13 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
-/// Reads `name=value`; a value that is no JSON is taken as text.
+/// Parses `name=value`; a value that is not JSON is taken as text.
 pub(crate) fn meta(pair: &str) -> Result<(&str, Value), Wrong> {
     let (name, value) = pair.split_once('=').ok_or_else(|| Wrong(format!("--meta {pair:?} has no `=`")))?;
     Ok((name, serde_json::from_str(value).unwrap_or_else(|_| json!(value))))
 }
 
-/// Rows under each other; the first one is the head, and the columns in `numbers` stand on the right.
+/// Formats a table. The first row is the head; the columns in `numbers` are right-aligned.
 pub(crate) fn table(rows: &[Vec<String>], numbers: RangeInclusive<usize>) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

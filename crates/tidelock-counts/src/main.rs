@@ -1,7 +1,7 @@
-//! `counts <work> <times>`: does one kind of work in process, this many times, on one thread. `cargo xtask counts` runs
-//! it under Valgrind, which counts instructions; the difference between two runs gives the cost of one operation.
+//! `counts <work> <times>`: performs one kind of work in process, this many times, on one thread. `cargo xtask counts`
+//! runs it under Valgrind, which counts instructions; the difference between two runs gives the cost of one operation.
 //!
-//! Times vary on shared machines, instructions do not: a change that makes a code path longer is visible on any
+//! Times vary on shared machines, instruction counts do not: a change that makes a code path longer is visible on any
 //! machine.
 
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Calls: what is over at once is returned, what waits is a promise.
+//! Calls: a result that is ready is returned, one that has to be waited for becomes a promise.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,7 +14,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::thrown;
 
-/// What a call gives: its answer, or a [`Waiting`]; or it throws.
+/// The result of a call: its answer or a [`Waiting`], or an exception.
 pub(crate) type Answer = Result<JsValue, JsValue>;
 
 /// Begins a request of the library.
@@ -28,12 +28,12 @@ where
     begun(async move { request.await.map(answer).map_err(|error| thrown(&error)) })
 }
 
-/// Begins what gives a value of JavaScript, or throws one.
+/// Starts a future that returns a JavaScript value or throws one.
 pub(crate) fn begun(future: impl Future<Output = Answer> + 'static) -> Answer {
     started(Box::pin(future))
 }
 
-/// One piece of code for all futures: a task of each type of its own would make the package a good deal larger.
+/// A single instance of the code for all futures: a task type for each would make the package considerably larger.
 fn started(future: Pin<Box<dyn Future<Output = Answer>>>) -> Answer {
     match begin(future) {
         Begun::Ready(answer) => answer,
@@ -43,7 +43,7 @@ fn started(future: Pin<Box<dyn Future<Output = Answer>>>) -> Answer {
             let Some((resolve, reject)) = ends else { return Err("a promise calls its executor".into()) };
             let resolved = resolve.clone();
             let tell = move |answer: Option<Answer>| {
-                // Functions that settle a promise do not throw.
+                // The functions that settle a promise do not throw.
                 let _ = match answer.unwrap_or(Ok(JsValue::NULL)) {
                     Ok(value) => resolved.call1(&JsValue::UNDEFINED, &value),
                     Err(error) => reject.call1(&JsValue::UNDEFINED, &error),
@@ -92,7 +92,7 @@ impl Waiting {
     pub fn cancel(&self) {
         if let Some(task) = self.task.take() {
             drop(task);
-            // A function that settles a promise does not throw, and does nothing the second time.
+            // A function that settles a promise does not throw, and does nothing when called again.
             let _ = self.resolve.call1(&JsValue::UNDEFINED, &JsValue::NULL);
         }
     }

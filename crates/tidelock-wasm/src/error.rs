@@ -1,10 +1,10 @@
-//! Errors of the library as errors of JavaScript.
+//! Errors of the library as JavaScript errors.
 
 use js_sys::{Error as JsError, Reflect};
 use tidelock::{Error, ErrorKind};
 use wasm_bindgen::JsValue;
 
-/// An `Error` with the message of the library's, and its kind.
+/// An `Error` with the library's message and the error's kind.
 pub(crate) fn thrown(error: &Error) -> JsValue {
     let thrown = JsError::new(&error.to_string());
     let kind = match error.kind() {
@@ -16,7 +16,7 @@ pub(crate) fn thrown(error: &Error) -> JsValue {
         ErrorKind::Conflict => "conflict",
         _ => "other",
     };
-    // A new object takes any property.
+    // A new object accepts any property.
     let _ = Reflect::set(&thrown, &"kind".into(), &kind.into());
     thrown.into()
 }

@@ -1,4 +1,4 @@
-//! What is followed: what comes next, for one call at a time.
+//! Followers: each call gets the next item; one call at a time.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,7 +14,8 @@ use crate::error::thrown;
 
 /// A follower of the library's.
 pub(crate) struct Following<F> {
-    /// `None` while a call waits for what comes next, and for ever if that was withdrawn, or there is nothing to follow.
+    /// `None` while a call waits for the next item, and for ever after such a call was withdrawn, or if there is
+    /// nothing to follow.
     follower: Rc<RefCell<Option<F>>>,
 }
 
@@ -26,7 +27,7 @@ where
         Self { follower: Rc::new(RefCell::new(follower)) }
     }
 
-    /// Gives the next item as `shown`, which passes over those that it gives nothing for; `null` at the end.
+    /// Returns the next item, converted by `shown`; items for which it returns `None` are skipped. `null` at the end.
     pub(crate) fn next(&self, shown: impl Fn(T) -> Option<Answer> + 'static) -> Answer {
         let place = Rc::clone(&self.follower);
         let Some(mut follower) = place.take() else { return Ok(JsValue::NULL) };

@@ -1,6 +1,7 @@
-//! What JavaScript gives later: a future, and the function that JavaScript calls with its value.
+//! Values that JavaScript provides later: a future, and the function that JavaScript calls with the value.
 //!
-//! Not a promise: the surface settles promises by such a function, which does what follows before it returns.
+//! Not a promise: the TypeScript layer settles its promises with such a function, which runs everything that follows
+//! before it returns.
 
 use std::cell::RefCell;
 use std::future::{Future, ready};
@@ -18,12 +19,12 @@ struct Place {
     waker: Option<Waker>,
 }
 
-/// The value, once it was given.
+/// Resolves to the value once it was given.
 pub(crate) struct Given {
     place: Rc<RefCell<Place>>,
 }
 
-/// A value to come, and the function that gives it: to be called once.
+/// A future value, and the function that provides it, to be called once.
 pub(crate) fn given() -> (Given, JsValue) {
     let place = Rc::<RefCell<Place>>::default();
     let given = Given { place: Rc::clone(&place) };
@@ -41,7 +42,7 @@ pub(crate) fn given() -> (Given, JsValue) {
     (given, give)
 }
 
-/// Lets everything run that was woken.
+/// Runs all woken tasks.
 pub(crate) fn settle_down() {
     drop(begin(ready(())));
 }

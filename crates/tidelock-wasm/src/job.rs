@@ -1,4 +1,4 @@
-//! Jobs: those of the page, as one handle has them.
+//! Jobs of the page, as seen by one handle.
 
 mod events;
 mod look;
@@ -41,22 +41,22 @@ pub struct RawJob {
 /// The worker of a handle.
 #[derive(Debug, Default)]
 struct Worker {
-    /// Its handler has this too: nothing of it goes while it works.
+    /// The handler holds the worker too, so nothing of it may be dropped while a handler runs.
     running: RefCell<Option<RunningJobWorker>>,
-    /// It ends with its present run.
+    /// It ends after its current run.
     ending: Cell<bool>,
 }
 
 impl Worker {
-    /// Ends it, when it runs nothing.
+    /// Ends the worker, which must be idle.
     fn end(&self) {
-        // Not under the borrow: what the drop lets go of may have the worker.
+        // Not under the borrow: dropping the worker may access this cell.
         let running = self.running.take();
         drop(running);
     }
 }
 
-/// A worker whose handle nobody has any more, with its jobs: it works on while there is anything to do.
+/// A worker whose handle has been dropped, with its jobs: it continues while there is work.
 type Left = (Job<Raw, Raw>, Rc<Worker>);
 
 std::thread_local! {
@@ -72,7 +72,7 @@ fn is_done(job: &Job<Raw, Raw>) -> bool {
     matches!(stats, Begun::Ready(Ok(stats)) if stats.ready + stats.delayed + stats.running == 0)
 }
 
-/// Ends the workers of this name that are left, if there is nothing to do for them.
+/// Ends the dropped handles' workers of this name, if they have nothing to do.
 fn end_left(job: &Job<Raw, Raw>) {
     if !is_left(job) || !is_done(job) {
         return;
@@ -85,11 +85,11 @@ fn end_left(job: &Job<Raw, Raw>) {
     settle_down();
 }
 
-/// The same, when what runs now has ended.
+/// As [`end_left`], after the current run has ended.
 fn end_left_later(job: &Job<Raw, Raw>) {
     if is_left(job) {
         let job = job.clone();
-        // It throws nothing; and it goes on although nobody waits.
+        // It does not throw, and it runs although nobody waits.
         let _ = begun(async move {
             web::pause(Duration::ZERO).await;
             end_left(&job);
@@ -174,7 +174,7 @@ impl RawJob {
             match join.await.map_err(|error| thrown(&error))? {
                 Joined::StillRunning(_) => Ok(JsValue::FALSE),
                 Joined::NotFound => Ok(JsValue::NULL),
-                // When it ended is told by the record alone.
+                // Only the record tells when the job ended.
                 _ => Ok(job.get(id).await.map_err(|error| thrown(&error))?.map_or(JsValue::NULL, shown)),
             }
         })
@@ -237,7 +237,7 @@ fn shown(info: JobInfo) -> JsValue {
     shown.into()
 }
 
-/// The text of a code; that of an ordinary error is empty.
+/// The text of a code; empty for an ordinary error.
 fn code_text(code: FailureCode) -> &'static str {
     match code {
         FailureCode::Fatal => "FATAL",

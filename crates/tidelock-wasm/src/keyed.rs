@@ -21,7 +21,7 @@ use crate::optional::Optional as _;
 use crate::tenants::Tenants;
 use crate::{PAYLOAD_LIMIT, text};
 
-/// The library's name of an object that has its world for itself.
+/// The library's id of the object: each factory call has a world of its own.
 const ID: &str = "keyed";
 
 /// The registry of one factory call.
@@ -70,7 +70,7 @@ impl RawRegistry {
                 match request.await {
                     Ok(Cas::Swapped(entry)) => Ok(Some(entry)),
                     Ok(Cas::Conflict(_)) => Ok(None),
-                    // There is room for each record that is there; so there was none.
+                    // An existing record always has room, so there was none.
                     Err(error) if error.kind() == ErrorKind::CapacityReached => Ok(None),
                     Err(error) => Err(error),
                 }
@@ -216,7 +216,7 @@ impl RawFollower {
 }
 
 impl RawFollower {
-    /// `after`: behind this place; negative from the oldest change on; not given from now on.
+    /// `after`: the position to follow; negative for the oldest change; NaN for now.
     fn begin(mut follow: Follow<Raw>, after: f64) -> Result<Self, JsValue> {
         if after < 0.0 {
             follow = follow.from_start();
@@ -236,7 +236,7 @@ impl fmt::Debug for RawFollower {
     }
 }
 
-/// A number of things.
+/// Converts a count.
 fn size(number: f64) -> Option<usize> {
     count(number).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
 }
@@ -264,7 +264,7 @@ fn maybe(entry: Option<Entry<Raw>>) -> JsValue {
 }
 
 fn listed(items: Vec<Listed<Raw>>) -> JsValue {
-    // Bytes are a value in any case.
+    // Raw bytes always decode.
     items.into_iter().filter_map(|item| item.into_entry().ok()).map(shown).collect::<Array>().into()
 }
 
@@ -292,7 +292,7 @@ fn told(event: Event<Raw>) -> JsValue {
             let [after, first] = places;
             vec!["overflow".into(), cursor, after, first]
         }
-        // Bytes are a value in any case.
+        // Raw bytes always decode.
         EventKind::Undecodable { .. } => Vec::new(),
     };
     parts.into_iter().collect::<Array>().into()

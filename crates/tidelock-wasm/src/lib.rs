@@ -1,10 +1,10 @@
-//! The browser binding of Tidelock: what the npm package `tidelock` is made of below its TypeScript.
+//! The browser binding of Tidelock: the layer below the TypeScript of the npm package `tidelock`.
 //!
-//! It translates values, promises, signals and callbacks; what a call does is the library's. A call runs as far as it can
-//! before it returns: it gives its answer, or a `Waiting` for one that comes later. Errors are thrown, with the kind of
-//! the library's error as `kind`.
+//! It translates values, promises, signals and callbacks; the behaviour is the library's. A call runs as far as it can
+//! before it returns: it returns its answer, or a `Waiting` for one that comes later. Errors are thrown, with the kind
+//! of the library's error as `kind`.
 //!
-//! Numbers are those of JavaScript: times are milliseconds, and NaN stands for *not given*.
+//! Numbers are JavaScript numbers: times are in milliseconds, and NaN stands for *not given*.
 #![cfg(target_family = "wasm")]
 
 mod call;
@@ -36,10 +36,10 @@ pub use topic::{RawLive, RawTopic, RawTopicReader};
 
 use wasm_bindgen::JsValue;
 
-/// What is too large is refused before it comes here.
+/// The TypeScript layer has already rejected values that are too large.
 const PAYLOAD_LIMIT: usize = usize::MAX;
 
-/// A value, which came as a text.
+/// A value, which was passed in as text.
 fn text(value: &[u8]) -> JsValue {
     JsValue::from_str(&String::from_utf8_lossy(value))
 }

@@ -1,4 +1,4 @@
-//! What looks give: lists of values, and pages of lists.
+//! Results of queries: lists of values, and pages.
 
 use js_sys::Array;
 use tidelock::queue::Paused;
@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 use crate::number::js;
 use crate::optional::or_null;
 
-/// Values in one list.
+/// Several values as one list.
 pub(crate) fn list<const N: usize>(values: [JsValue; N]) -> JsValue {
     values.into_iter().collect::<Array>().into()
 }
@@ -19,7 +19,7 @@ pub(crate) fn page<T>(page: Page<T>, shown: impl Fn(T) -> JsValue) -> JsValue {
     list([items.into(), or_null(page.next.map(|next| next.to_string()))])
 }
 
-/// The place that a page begins at.
+/// The token at which a page begins.
 pub(crate) fn place(after: &str) -> PageToken {
     let Ok(token) = after.parse();
     token
@@ -33,12 +33,12 @@ pub(crate) fn instant_or_null(at: Option<Timestamp>) -> JsValue {
     at.map_or(JsValue::NULL, instant)
 }
 
-/// A pause in force as `[until, reason]`.
+/// A current pause as `[until, reason]`.
 pub(crate) fn paused(paused: Option<Paused>) -> JsValue {
     paused.map_or(JsValue::NULL, |Paused { until, reason, .. }| list([instant_or_null(until), or_null(reason)]))
 }
 
-/// The name of what became of a change.
+/// The name of a change's outcome.
 pub(crate) fn changed(changed: Changed) -> JsValue {
     let name = match changed {
         Changed::Yes => "yes",
@@ -48,7 +48,7 @@ pub(crate) fn changed(changed: Changed) -> JsValue {
     name.into()
 }
 
-/// The name of what became of a removal.
+/// The name of a removal's outcome.
 pub(crate) fn removed(removed: Removed) -> JsValue {
     let name = match removed {
         Removed::Removed => "removed",

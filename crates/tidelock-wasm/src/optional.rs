@@ -1,10 +1,10 @@
-//! Options of a request that may not be given, and values that may not be there.
+//! Optional request settings, and optional values.
 
 use wasm_bindgen::JsValue;
 
-/// Sets options that are there.
+/// Sets the options that are given.
 pub(crate) trait Optional: Sized {
-    /// With this option, if there is a value for it.
+    /// Sets this option if there is a value.
     fn with<V>(self, value: Option<V>, set: impl FnOnce(Self, V) -> Self) -> Self {
         match value {
             Some(value) => set(self, value),
@@ -15,7 +15,7 @@ pub(crate) trait Optional: Sized {
 
 impl<R> Optional for R {}
 
-/// A value that may not be there, as JavaScript has it.
+/// An optional value for JavaScript: `null` if there is none.
 pub(crate) fn or_null<V: Into<JsValue>>(value: Option<V>) -> JsValue {
     value.map_or(JsValue::NULL, Into::into)
 }

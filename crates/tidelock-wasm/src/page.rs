@@ -1,4 +1,4 @@
-//! What belongs to the page and not to one factory call: jobs and schedules.
+//! What belongs to the page instead of one factory call: jobs and schedules.
 
 use tidelock::Tidelock;
 

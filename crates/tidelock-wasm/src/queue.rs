@@ -21,9 +21,9 @@ use crate::number::{count, js, js_millis, millis};
 use crate::optional::Optional as _;
 use crate::tenants::{Tenants, name};
 
-/// The library's name of a queue that has its world for itself.
+/// The library's id of the queue: each factory call has a world of its own.
 const ID: &str = "queue";
-/// In the receipts of calls that have no use for it: all but those that begin it anew.
+/// The lease in receipts of calls that do not use it: all except those that restart it.
 const ANY_LEASE: Duration = Duration::from_millis(1);
 
 /// The queue of one factory call.
@@ -205,7 +205,7 @@ fn request(
 
 #[wasm_bindgen]
 extern "C" {
-    /// A call with numbers as they are, where an array that is filled would take one for each of them, in a box.
+    /// Passes the numbers unboxed; filling an array would take one boxed number per call.
     #[wasm_bindgen(js_namespace = Array, js_name = of)]
     fn array_of(value: &str, message: f64, fence: f64, attempt: f64, lease: f64, until: f64) -> JsValue;
 }
@@ -215,7 +215,7 @@ fn sent(Sent { id, duplicate, .. }: Sent) -> JsValue {
     if duplicate { -number } else { number }.into()
 }
 
-/// One of the numbers of a delivery.
+/// Converts one of the numbers of a delivery.
 fn whole(number: f64) -> u64 {
     count(number).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Schedulers: those of the page, as one handle has them.
+//! Schedulers of the page, as seen by one handle.
 
 mod surface;
 
@@ -92,7 +92,7 @@ impl RawScheduler {
     /// Starts the instance.
     pub fn start(&self) {
         let scheduler = self.scheduler.clone();
-        // It does not fail in a page; and it goes on although nobody waits.
+        // It cannot fail in a page; and it runs although nobody waits.
         let _ = call(async move { scheduler.start().await }, |()| JsValue::UNDEFINED);
     }
 

@@ -1,4 +1,4 @@
-//! Handles by tenant, and names of JavaScript as names of the library.
+//! Handles by tenant, and the mapping of JavaScript names to names of the library.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// Longest name that stands for itself, in bytes.
+/// Maximum length of a name that is used literally, in bytes.
 const MAX_LITERAL: usize = 200;
 
-/// A name of any length and any characters, as the library takes it: two never become one.
+/// Maps a name of any length and any characters to a valid one; injective.
 pub(crate) fn name(name: &str) -> Cow<'_, str> {
     let is_literal = name.len() <= MAX_LITERAL && !name.is_empty() && !name.contains('\0') && !name.starts_with('#');
     if is_literal {
@@ -25,13 +25,13 @@ pub(crate) fn name(name: &str) -> Cow<'_, str> {
 pub fn digest(text: &str) -> String {
     let mut digits = String::with_capacity(64);
     for byte in Sha256::digest(text) {
-        // A string takes all that is written to it.
+        // Writing to a string cannot fail.
         let _ = write!(digits, "{byte:02x}");
     }
     digits
 }
 
-/// One handle, as the tenants see it. Only the last tenant's is kept: any number may be used once.
+/// One handle, as seen by its tenants. Only the last tenant's is cached, since any number may be used once.
 pub(crate) struct Tenants<H> {
     handle: H,
     of: fn(&H, &str) -> H,

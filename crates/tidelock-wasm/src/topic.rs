@@ -62,9 +62,9 @@ impl RawTopic {
         };
         let Some(record) = record else { return call(request, answer) };
         let record = move |id: EventId| record.call1(&JsValue::UNDEFINED, &id.to_string().into()).map(drop);
-        // Not inside of a call: what `record` calls is none of its business.
+        // Not within a call: calls made by `record` are independent of this one.
         let published = publish_recorded(request, record).map_err(|error| thrown(&error))?.map(answer);
-        // What it woke runs before this returns.
+        // Runs what it woke before this returns.
         begun(ready(published))
     }
 
@@ -85,7 +85,7 @@ impl RawTopic {
         let Begun::Ready(follower) = begin(request.into_future()) else {
             return Err("a page's log answers at once".into());
         };
-        // Nothing else can be wrong with it than that the cursor is of another topic or tenant.
+        // The only possible error is a cursor of another topic or tenant.
         let follower = follower.map_err(invalid)?;
         Ok(RawLive { following: Following::new(Some(follower)) })
     }
@@ -123,7 +123,7 @@ impl RawTopicReader {
     pub fn recv(&self, tenant: &str, wait: f64, on_gap: Option<Function>) -> Answer {
         let tell = move |gap| {
             if let Some(on_gap) = &on_gap {
-                // It only notes it, and throws nothing.
+                // It only notes the gap, and does not throw.
                 let _ = on_gap.call1(&JsValue::UNDEFINED, &lost(&gap));
             }
         };

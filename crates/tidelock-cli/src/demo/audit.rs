@@ -1,8 +1,8 @@
-//! Whether the run adds up, by what happened and not by what somebody counted along the way.
+//! Whether the run adds up, judged by what happened and not by counters kept along the way.
 //!
-//! Witnesses that know nothing of each other are compared: the sender (which lines became which jobs), the ledger
-//! (which effects took place), the jobs (their counters, and those that failed), the topic (which events it holds, and what
-//! two groups made of them), and the registry (who was there).
+//! Independent witnesses are compared: the sender (which lines became which jobs), the ledger (which effects took
+//! place), the jobs (their counters, and the failed ones), the topic (which events it holds, and what two groups made
+//! of them), and the registry (which workers were present).
 
 mod outcomes;
 
@@ -25,7 +25,7 @@ pub(crate) struct Sent {
     pub(crate) accepted: HashMap<u64, Accepted>,
 }
 
-/// What was in an accepted line.
+/// The content of an accepted line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Accepted {
     Order { id: String, amount_cents: i64, quantity: u64 },
@@ -40,12 +40,12 @@ pub(crate) struct Dead {
     pub(crate) rejected: bool,
     pub(crate) error: String,
     pub(crate) attempts: u64,
-    /// Runs that failed or crashed: `attempts` without those that a stopping worker gave back.
+    /// Runs that failed or crashed: `attempts` without those given back by a stopping worker.
     pub(crate) failures: u32,
     pub(crate) raw: Vec<u8>,
 }
 
-/// The jobs' own figures at the end.
+/// The jobs' own counters at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Figures {
     pub(crate) accepted: u64,
@@ -54,11 +54,11 @@ pub(crate) struct Figures {
     pub(crate) unfinished: u64,
 }
 
-/// The account: one flat object, the same for people and for `--json`.
+/// The account: one flat object, for people and for `--json` alike.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Account {
     pub(crate) adds_up: bool,
-    /// Lines read; the five below are all that became of them.
+    /// Lines read; the next five fields say what became of them.
     pub(crate) lines: u64,
     pub(crate) blank: u64,
     pub(crate) too_long: u64,
@@ -71,38 +71,38 @@ pub(crate) struct Account {
     pub(crate) unfinished: u64,
     /// Accepted, and neither settled nor dead nor unfinished.
     pub(crate) lost: u64,
-    /// Effects that took place although a promise forbids them.
+    /// Effects that took place although a guarantee forbids them.
     pub(crate) double: u64,
     /// Accepted orders that ran again after a run that failed or crashed.
     pub(crate) retried: u64,
-    /// Charges of a repeated order that the ledger recognised and did not carry out again.
+    /// Charges of a repeated order that the ledger recognised and did not apply again.
     pub(crate) replayed: u64,
-    /// Charges under a lock that had passed on, refused by their fence.
+    /// Charges under a lock that had been passed on, refused because of their fence.
     pub(crate) stale: u64,
     pub(crate) charged_cents: i64,
     pub(crate) dead_by_reason: BTreeMap<String, u64>,
     pub(crate) jobs: Figures,
     /// Events of the topic: one for each order that was settled or died.
     pub(crate) events: u64,
-    /// What the two groups make of them.
+    /// What the two groups add up from them.
     pub(crate) revenue_cents: i64,
     pub(crate) sold: u64,
     /// Events that a group has not committed.
     pub(crate) lag: u64,
-    /// Events that a group was given more than once, and counted once.
+    /// Events that a group received more than once, and counted once.
     pub(crate) repeated: u64,
-    /// Worker processes that were seen in the registry.
+    /// Worker processes seen in the registry.
     pub(crate) members: u64,
-    /// Part of `members`: those whose record ran out because nobody renewed it.
+    /// Included in `members`: those whose record expired because nobody renewed it.
     pub(crate) expired: u64,
     pub(crate) heartbeats: u64,
-    /// Digests that the schedule sent: one for each second of the run.
+    /// Digests sent by the schedule: one for each second of the run.
     pub(crate) digests: u64,
     /// What does not add up, for people; empty if `adds_up`.
     pub(crate) problems: Vec<String>,
 }
 
-/// So many problems are told one by one.
+/// Maximum number of problems reported one by one.
 const MAX_PROBLEMS: usize = 20;
 
 /// Identifies the bytes of a bad line.
@@ -112,7 +112,7 @@ pub(crate) fn fingerprint(line: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// What each of them says.
+/// The testimony of each witness.
 #[derive(Clone, Copy)]
 pub(crate) struct Witnesses<'a> {
     pub(crate) sent: &'a Sent,
@@ -121,7 +121,7 @@ pub(crate) struct Witnesses<'a> {
     pub(crate) jobs: Figures,
     pub(crate) log: &'a Log,
     pub(crate) groups: &'a [Standing],
-    /// Digests, as their job counts them.
+    /// Number of digests, as their job counts them.
     pub(crate) digests: u64,
     pub(crate) presences: &'a Presences,
 }
@@ -153,14 +153,14 @@ pub(crate) fn account(witnesses: Witnesses<'_>) -> Account {
 struct Audit<'a> {
     sent: &'a Sent,
     account: Account,
-    /// What was charged for each job.
+    /// The charge of each job.
     charged: HashMap<u64, Sale<'a>>,
     retried: HashSet<u64>,
-    /// Slots of digests that were sent, by the number of the run.
+    /// Slots of the digests sent, by the number of the run.
     digests: BTreeMap<u64, u64>,
 }
 
-/// A charge as the ledger has it.
+/// A charge in the ledger.
 #[derive(Clone, Copy, Debug)]
 struct Sale<'a> {
     cents: i64,
@@ -244,7 +244,7 @@ impl<'a> Audit<'a> {
             }
         }
         let open_count = open.len() as u64;
-        // What was charged but not yet acknowledged is still to be run, and would be replayed.
+        // Orders charged but not yet acknowledged would still run, and be replayed.
         self.account.settled = charged - jobs.unfinished.saturating_sub(open_count).min(charged);
         self.account.unfinished = jobs.unfinished;
         self.account.lost = open_count.saturating_sub(jobs.unfinished);
@@ -282,7 +282,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// One digest for each run, and one run for each second.
+    /// There must be one digest per run, and one run per second.
     fn digests(&mut self, ended: u64) {
         self.account.digests = self.digests.len() as u64;
         let numbers: Vec<u64> = self.digests.keys().copied().collect();

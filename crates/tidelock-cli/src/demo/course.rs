@@ -22,11 +22,11 @@ use super::readers::Readers;
 use super::report::{self, Report};
 use super::worker::Receipt;
 
-/// How often the jobs are looked at.
+/// How often the jobs are checked.
 const TICK: Duration = Duration::from_millis(100);
-/// The number of entries in one look at jobs or events.
+/// Number of entries per page of jobs or events.
 const PAGE: usize = 1_000;
-/// So many events are published together.
+/// Number of events published together.
 const BATCH: usize = 250;
 
 /// Everything that a run has on the backend.
@@ -39,7 +39,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Sets up who reads and who watches, and then who works, so that nobody comes unseen.
+    /// Starts readers and watchers first, and then workers, so that no member comes unseen.
     async fn set(args: &Args, plan: &Plan, tide: &Tidelock) -> anyhow::Result<Self> {
         let (orders, topic) = (plan.orders(tide)?, plan.topic(tide)?);
         let readers = Readers::start(&topic)?;
@@ -52,17 +52,17 @@ impl Stage {
     }
 }
 
-/// What happened along the way.
+/// What happened during the run.
 #[derive(Default)]
 struct Course {
-    /// The reader of the stock was told to fall.
+    /// The reader of the stock was told to fail.
     fell: bool,
     killed: Vec<String>,
     /// Orders that the killed process held.
     killed_holding: u64,
 }
 
-/// Carries out a run, and keeps its account.
+/// Carries out a run and produces its account.
 pub(crate) async fn carry_out(
     args: &Args,
     plan: &Plan,
@@ -118,7 +118,8 @@ pub(crate) async fn carry_out(
     })
 }
 
-/// Looks on until everything is finished or a signal comes; when a third is done, somebody falls.
+/// Watches until everything is finished or a signal arrives. After a third of the orders a reader fails, a worker stops
+/// and, with `chaos`, a process is killed.
 async fn watch_over(
     chaos: bool,
     stage: &mut Stage,
@@ -190,8 +191,8 @@ async fn failed(orders: &Job<Raw, Receipt>) -> tidelock::Result<Vec<Dead>> {
     }
 }
 
-/// Tells the end of every failed job. A worker tells what it refuses, but not what ends by a lease that runs out; what
-/// was told before is not told twice.
+/// Publishes the end of every failed job. A worker publishes the orders that it refuses, but not those that end because
+/// a lease expired. The dedup key prevents publishing twice.
 async fn tell_dead(topic: &Topic<Outcome>, ledger: &[Entry], dead: &[Dead]) -> tidelock::Result<()> {
     let charges = ledger::charges(ledger);
     for letters in dead.chunks(BATCH) {
@@ -204,7 +205,7 @@ async fn tell_dead(topic: &Topic<Outcome>, ledger: &[Entry], dead: &[Dead]) -> t
     Ok(())
 }
 
-/// All that the topic holds.
+/// Reads the whole topic.
 async fn read_log(topic: &Topic<Outcome>) -> tidelock::Result<Log> {
     let mut log = Log::default();
     let mut next: Option<PageToken> = None;

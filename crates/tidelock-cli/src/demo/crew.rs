@@ -22,7 +22,7 @@ use crate::exit::WorkerEnded;
 /// Longer than a worker process takes to drain.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// Who carries out the orders.
+/// The workers.
 pub(crate) enum Crew {
     Here { workers: Vec<RunningJobWorker>, shop: Arc<Shop>, presence: Presence, digests: Digests },
     Processes { children: Vec<Child>, leaving: Vec<Child>, folder: Folder },
@@ -38,7 +38,7 @@ impl Crew {
         Ok(Self::Here { workers, shop, presence, digests })
     }
 
-    /// Starts `count` processes; they stop when this one ends in any way.
+    /// Starts `count` processes; they stop when this process ends in any way.
     pub(crate) async fn processes(plan: &Plan, count: usize) -> anyhow::Result<Self> {
         let folder = Folder::new(&plan.run)?;
         let mut children = Vec::new();
@@ -50,7 +50,7 @@ impl Crew {
         Ok(Self::Processes { children, leaving: Vec::new(), folder })
     }
 
-    /// Fails if a process ended that nobody killed.
+    /// Fails if a process ended without being killed.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         if let Self::Processes { children, .. } = self {
             for child in children {
@@ -62,7 +62,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Kills the first process with SIGKILL, as it stands; nobody replaces it.
+    /// Kills the first process with SIGKILL; it is not replaced.
     pub(crate) async fn kill_first(&mut self) -> anyhow::Result<()> {
         if let Self::Processes { children, .. } = self {
             let mut victim = children.remove(0);
@@ -71,7 +71,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Tells one worker to stop, in the midst of its work; it gives back what it does not finish. The last one stays.
+    /// Stops one worker in the middle of its work; it gives back what it does not finish. The last one is kept.
     pub(crate) async fn stop_one(&mut self) {
         match self {
             Self::Here { workers, .. } => {
@@ -92,7 +92,7 @@ impl Crew {
         }
     }
 
-    /// What the members of this run are called.
+    /// The names of this run's members.
     pub(crate) fn names(&self, plan: &Plan, killed: &[String]) -> Vec<String> {
         match self {
             Self::Here { .. } => vec![plan.name.clone()],
@@ -102,7 +102,7 @@ impl Crew {
         }
     }
 
-    /// Lets the workers finish what they hold, and takes the ledger from them.
+    /// Lets the workers finish what they hold, and returns the ledger.
     pub(crate) async fn dismiss(self) -> anyhow::Result<Vec<Entry>> {
         match self {
             Self::Here { workers, shop, presence, digests } => {
@@ -130,7 +130,7 @@ impl Crew {
     }
 }
 
-/// What a worker process is called.
+/// The name of a worker process.
 pub(crate) fn worker_name(number: usize) -> String {
     format!("demo-worker-{number}")
 }
@@ -149,7 +149,7 @@ async fn start(plan: &Plan) -> anyhow::Result<Child> {
 async fn tell(child: &mut Child, line: &[u8]) -> anyhow::Result<()> {
     let stdin = child.stdin.as_mut().context("stdin is a pipe")?;
     match stdin.write_all(line).await {
-        // Nobody else has the other end.
+        // Only the child has the other end, so it must have ended.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(WorkerEnded(child.wait().await?.code()).into()),
         written => Ok(written?),
     }
@@ -172,7 +172,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A folder that stays behind in the temporary folder harms nobody.
+        // A folder that is left in the temporary directory does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_ends_before_it_has_read_is_told() {
         let mut child = Command::new("sh").args(["-c", "exit 7"]).stdin(Stdio::piped()).spawn().unwrap();
-        // More than a pipe takes, so that the end of the process comes first.
+        // More than a pipe holds, so that the process ends first.
         let error = tell(&mut child, &vec![b' '; 1 << 20]).await.unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(WorkerEnded(Some(7)))), "{error:#}");
     }

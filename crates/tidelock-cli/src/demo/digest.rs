@@ -1,4 +1,4 @@
-//! The digest of a run: a schedule that sends one each second, whoever leads.
+//! The digest of a run: a schedule that sends one each second, whichever process leads.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::ledger::{Effect, Entry};
 use super::plan::{LEASE, Plan};
 use super::worker::Shop;
 
-/// What the schedule is called.
+/// The name of the schedule.
 const DIGEST: &str = "digest";
 
-/// The part of one process in the digests: it may lead, and it works on them.
+/// The digests' part of one process: it may lead the scheduler, and it works on their jobs.
 pub(crate) struct Digests {
     scheduler: Scheduler,
     worker: tidelock::job::RunningJobWorker,
@@ -54,7 +54,7 @@ fn worker(job: &Job<(), ()>, shop: &Arc<Shop>) -> JobWorker<(), ()> {
     })
 }
 
-/// Ends the schedule, and waits for the digests that are under way.
+/// Ends the schedule, and waits for the digests in progress.
 pub(crate) async fn finish(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()> {
     let (scheduler, job) = (scheduler(plan, tide)?, job(plan, tide)?);
     scheduler.pause(DIGEST).reason("the run is over").await?;
@@ -67,13 +67,13 @@ pub(crate) async fn finish(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()>
     }
 }
 
-/// How many digests were to be sent and ended, as their job counts them.
+/// Number of digests that have ended, as their job counts them.
 pub(crate) async fn ended(plan: &Plan, tide: &Tidelock) -> tidelock::Result<u64> {
     let stats = job(plan, tide)?.stats().await?;
     Ok(stats.totals.submitted - (stats.ready + stats.delayed + stats.running))
 }
 
-/// Removes what the digests have left.
+/// Removes what the digests have left on the backend.
 pub(crate) async fn delete(plan: &Plan, tide: &Tidelock) -> tidelock::Result<()> {
     scheduler(plan, tide)?.delete().await?;
     job(plan, tide)?.delete().await?;

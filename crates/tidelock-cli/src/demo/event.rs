@@ -1,4 +1,4 @@
-//! What became of an order, as an event of the run's topic.
+//! The end of an order, as an event of the run's topic.
 
 use serde::{Deserialize, Serialize};
 use tidelock::topic::{Publish, Topic};
@@ -6,10 +6,10 @@ use tidelock::topic::{Publish, Topic};
 use super::order::{self, Order};
 use crate::value::cut;
 
-/// So many characters of an error go into an event.
+/// Maximum number of characters of an error in an event.
 const REASON: usize = 500;
 
-/// The end of an order: one event for each, whoever publishes it and how often.
+/// The end of an order: one event per order, whoever publishes it and however often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
@@ -38,8 +38,8 @@ impl Outcome {
         }
     }
 
-    /// The publish of this event. The job is the dedup key: what was published before a crash is not published again
-    /// after it.
+    /// The publish request for this event. The job is the dedup key, so that an event published before a crash is not
+    /// published again after it.
     pub(crate) fn publish(&self, topic: &Topic<Self>) -> Publish<Self> {
         let publish = topic.publish(self).dedup_key(&self.job().to_string());
         match self.order() {

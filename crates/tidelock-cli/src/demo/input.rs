@@ -14,17 +14,17 @@ use super::order::{self, Order};
 use super::worker::Receipt;
 use crate::lines::{self, Line};
 
-/// The orders that the demo takes when it is given none.
+/// The orders of the demo when none are given.
 pub(crate) const BUILT_IN: &[u8] = include_bytes!("../../data/orders.ndjson");
 
-/// So many batches of lines are read ahead.
+/// Number of line batches that are read ahead.
 const READ_AHEAD: usize = 4;
 
 /// An opened input.
 pub(crate) struct Input(Box<dyn BufRead + Send>);
 
 impl Input {
-    /// Opens a file, stdin (`-`), or what is built in.
+    /// Opens a file, stdin (`-`), or the built-in orders.
     pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let input: Box<dyn BufRead + Send> = match path {
             None => Box::new(BUILT_IN),
@@ -34,7 +34,7 @@ impl Input {
         Ok(Self(input))
     }
 
-    /// Reads batches of lines on a thread of their own.
+    /// Reads batches of lines on a separate thread.
     fn batches(mut self) -> mpsc::Receiver<io::Result<Vec<Line>>> {
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
         tokio::task::spawn_blocking(move || {
@@ -59,7 +59,7 @@ fn open(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Submits every line as it was read, under its order's id if that can be read; ends early when told to stop.
+/// Submits every line unchanged, under its order's id if that is readable. Ends early when told to stop.
 pub(crate) async fn feed(
     input: Input,
     orders: Job<Raw, Receipt>,

@@ -1,8 +1,8 @@
-//! The ledger: every effect that the demo has on the outside world, in one order that all processes agree on.
+//! The ledger: all effects of the demo on the outside world, in one order that all processes agree on.
 //!
 //! It stands for a payment provider and a stock database: it takes an idempotency key (the order's id) and a fence
-//! (that of the shelf's lock), and it survives a process that is killed. With several processes it is a file that is
-//! appended to under an exclusive lock; each process reads what the others wrote before it decides.
+//! (that of the shelf's lock), and it survives killed processes. With several processes it is a file, appended to under
+//! an exclusive lock; each process reads what the others wrote before it decides.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
@@ -18,7 +18,7 @@ use super::event::Outcome;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Entry {
-    /// A worker stands at a shelf.
+    /// A worker enters a shelf.
     Enter(Hold),
     /// A worker at a shelf charges for an order; `failures` runs before this one failed or crashed.
     Charge { hold: Hold, order: String, amount_cents: i64, quantity: u64, job: u64, run: String, failures: u32 },
@@ -26,7 +26,7 @@ pub(crate) enum Entry {
     Digest { slot: u64, number: u64 },
 }
 
-/// A lock as its holder sees it at the instant of an entry.
+/// A lock, as its holder sees it when the entry is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hold {
     pub(crate) shelf: String,
@@ -35,20 +35,20 @@ pub(crate) struct Hold {
     pub(crate) proven: bool,
 }
 
-/// What an entry means after all that stand before it.
+/// The effect of an entry, given all entries before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// The worker may act; or the customer was charged, once.
     Applied,
-    /// The order was charged by an earlier run of the same job; nothing happened.
+    /// An earlier run of the same job had charged the order; nothing happened.
     Replayed,
-    /// A newer fence was seen at this shelf; nothing happened.
+    /// A newer fence had been seen at this shelf; nothing happened.
     Stale,
-    /// This cannot happen unless a promise was broken.
+    /// Impossible unless a guarantee was broken.
     Violation(String),
 }
 
-/// What decides about the next entry. The same lines give the same book in every process.
+/// The state that decides about the next entry. The same lines give the same state in every process.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     charged: HashMap<String, Charged>,
@@ -120,7 +120,7 @@ impl Book {
     }
 }
 
-/// What was charged, by job, as the topic tells it.
+/// The charges by job, as the topic's events for them.
 pub(crate) fn charges(entries: &[Entry]) -> HashMap<u64, Outcome> {
     let mut book = Book::default();
     let mut charges = HashMap::new();
@@ -168,9 +168,9 @@ impl Ledger {
         Self(Mutex::new(State { book: Book::default(), entries }))
     }
 
-    /// Makes an entry at the end of the ledger and tells its effect.
+    /// Appends an entry and returns its effect.
     ///
-    /// `entry` is called once its place is certain: no other entry comes between the call and the writing.
+    /// `entry` is called once its place is certain: no other entry comes between the call and the write.
     pub(crate) fn write(&self, entry: impl FnOnce() -> Entry) -> io::Result<Effect> {
         let mut state = self.0.lock().expect("no code panics while it holds this lock");
         let State { book, entries } = &mut *state;
@@ -215,7 +215,7 @@ fn append(file: &mut File, read: &mut u64, book: &mut Book, entry: impl FnOnce()
     let entry = entry();
     let mut line = Vec::new();
     if news.last().is_some_and(|byte| *byte != b'\n') {
-        // Its writer was killed in the middle of it: it is no line, and its effect did not happen.
+        // Its writer was killed in the middle of the line: it is not an entry, and its effect did not happen.
         line.push(b'\n');
     }
     serde_json::to_writer(&mut line, &entry)?;

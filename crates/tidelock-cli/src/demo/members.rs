@@ -1,4 +1,4 @@
-//! Who works: each worker process is a member of the run's registry, and its heart beats in an ephemeral store.
+//! The workers' presence: each process is a member of the run's registry, and sends heartbeats to an ephemeral store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use tokio::task::JoinHandle;
 
 use super::plan::{LEASE, Plan};
 
-/// What members' keys begin with.
+/// The prefix of the members' keys.
 const FOLDER: &str = "workers/";
-/// How long the record of somebody who is no more may stay: longer than its ttl, by far.
+/// How long to wait for the record of a dead worker to expire: far longer than its ttl.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a member tells of itself.
+/// The value of a member's record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) pid: u32,
@@ -47,7 +47,7 @@ impl Presence {
     /// Leaves.
     pub(crate) async fn end(self) -> tidelock::Result<()> {
         self.heart.abort();
-        // It was told to end, and does.
+        // The task was aborted, so it ends.
         let _ = self.heart.await;
         self.beats.remove(&self.name).reason("done").await?;
         self.membership.leave().await?;
@@ -59,14 +59,14 @@ async fn beat(beats: Ephemeral<u32>, name: String, pid: u32) {
     let mut ticks = tokio::time::interval(LEASE / 3);
     loop {
         ticks.tick().await;
-        // A beat that does not get through is made up for by the next one.
+        // The next beat makes up for a failed one.
         if let Ok(Touch::Absent) = beats.touch(&name).await {
             let _ = beats.upsert(&name, &pid).await;
         }
     }
 }
 
-/// How somebody who was there is no longer there, or that he is.
+/// Whether a member is still present, or how it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stay {
     Here,
@@ -79,7 +79,7 @@ pub(crate) enum Stay {
 pub(crate) struct Attendance {
     pub(crate) names: BTreeMap<String, Stay>,
     pub(crate) touches: u64,
-    /// What should not have come.
+    /// Unexpected events.
     pub(crate) amiss: Vec<String>,
 }
 
@@ -104,21 +104,21 @@ impl Attendance {
         }
     }
 
-    /// Everybody who was expected has come, and nobody is still there.
+    /// Whether every expected member has come, and none is still present.
     fn is_over(&self, expected: &[String]) -> bool {
         let is_gone = |stay: &Stay| *stay != Stay::Here;
         expected.iter().all(|name| self.names.contains_key(name)) && self.names.values().all(is_gone)
     }
 }
 
-/// Watches who comes and who goes.
+/// Watches members come and go.
 pub(crate) struct Roll {
     members: Watched,
     heartbeats: Watched,
 }
 
 impl Roll {
-    /// Begins to watch; whoever comes after this is seen.
+    /// Begins to watch; every member that comes afterwards is seen.
     pub(crate) async fn call(plan: &Plan, tide: &Tidelock) -> tidelock::Result<Self> {
         let members = Watched::start(plan.members(tide)?.follow().prefix(FOLDER).await?);
         let heartbeats = Watched::start(plan.heartbeats(tide)?.follow().await?);
@@ -130,7 +130,7 @@ impl Roll {
         self.members.seen.borrow().names.contains_key(name)
     }
 
-    /// Waits until everybody who was expected has been seen and is gone; what was seen of members and of hearts.
+    /// Waits until all expected members have been seen and are gone. Returns what was seen of members and heartbeats.
     pub(crate) async fn finish(self, expected: &[String]) -> [Attendance; 2] {
         [self.members.finish(expected).await, self.heartbeats.finish(expected).await]
     }
@@ -160,8 +160,8 @@ impl Watched {
     }
 
     async fn finish(mut self, expected: &[String]) -> Attendance {
-        // A run may be over before its follower was given a single event. Who is still there after that, or has not
-        // been seen, is told by the account.
+        // A run may end before its follower has received a single event. The account reports members that are still
+        // present afterwards, or were not seen.
         let _ = tokio::time::timeout(PATIENCE, self.seen.wait_for(|seen| seen.is_over(expected))).await;
         self.task.abort();
         self.seen.borrow().clone()

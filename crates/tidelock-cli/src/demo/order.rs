@@ -1,8 +1,8 @@
-//! One line of the input: an order, or the reason why it is none.
+//! One line of the input: an order, or the reason why it is not one.
 
 use serde::Deserialize;
 
-/// An order as the shop understands it. Fields that it does not know are ignored.
+/// An order. Unknown fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Order {
     pub(crate) id: String,
@@ -13,7 +13,7 @@ pub(crate) struct Order {
     /// How long packing takes, while the item is locked.
     #[serde(default)]
     pub(crate) work_ms: u64,
-    /// The first so many attempts to charge the customer fail.
+    /// The number of first attempts to charge the customer that fail.
     #[serde(default)]
     pub(crate) fail_attempts: u64,
 }
@@ -21,13 +21,13 @@ pub(crate) struct Order {
 const MAX_QUANTITY: u64 = 1_000_000;
 const MAX_AMOUNT: i64 = 1_000_000_000;
 const MAX_WORK_MS: u64 = 60_000;
-/// The longest name, so that `warehouse/item` is a resource of a mutex as it stands.
+/// Maximum length of names, so that `warehouse/item` always fits a mutex resource.
 const MAX_NAME: usize = 200;
-/// The longest dedup key of a job.
+/// Maximum length of a job's dedup key.
 const MAX_KEY: usize = 512;
 
 impl Order {
-    /// Reads a line. The error says what is wrong with it, for people.
+    /// Parses a line. The error explains to people what is wrong with it.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
@@ -57,14 +57,14 @@ impl Order {
         Ok(())
     }
 
-    /// What is locked while the order is packed: one item on the shelf of one warehouse.
+    /// The resource to lock while the order is packed: one item on the shelf of one warehouse.
     pub(crate) fn shelf(&self) -> String {
-        // The length keeps `a/b` + `c` apart from `a` + `b/c`.
+        // The length distinguishes `a/b` + `c` from `a` + `b/c`.
         format!("{}:{}/{}", self.warehouse.len(), self.warehouse, self.item)
     }
 }
 
-/// The id of a line's order, if it can be read and can be a dedup key: whatever else is wrong with the line.
+/// The id of a line's order, if it is readable and valid as a dedup key, even if the line is otherwise wrong.
 pub(crate) fn readable_id(line: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Identified {

@@ -1,4 +1,4 @@
-//! What every process of a run has to know.
+//! What every process of a run needs to know.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use super::members::Member;
 use super::worker::{Receipt, Shop, fulfil};
 use crate::queue::MAX_BODY;
 
-/// Short, so that what a killed process held is back within seconds; a living one renews.
+/// Short, so that what a killed process held is available again within seconds; a living process renews.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
-/// How long a call waits for a server that is away for a moment.
+/// How long a call waits for a server that is briefly unavailable.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often an order is tried.
+/// Maximum number of attempts per order.
 const ATTEMPTS: u32 = 5;
 
-/// Handed to worker processes as one line on stdin, so that no password stands in the list of processes.
+/// Passed to worker processes as one line on stdin, so that no password appears in the process list.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// New for each run: it names the jobs, the topic, the locks, the limit and the records.
@@ -33,18 +33,18 @@ pub(crate) struct Plan {
     pub(crate) url: Option<String>,
     pub(crate) prefix: String,
     pub(crate) root_certificate: Option<Vec<u8>>,
-    /// What this process is called where workers are shown.
+    /// The name of this process wherever workers are shown.
     pub(crate) name: String,
-    /// Handlers at once in each process.
+    /// Concurrent handlers per process.
     pub(crate) concurrency: usize,
-    /// Charges per second in all processes together.
+    /// Charges per second of all processes together.
     pub(crate) rate: u64,
-    /// The ledger that several processes share.
+    /// The ledger shared by several processes.
     pub(crate) ledger: Option<PathBuf>,
 }
 
 impl Plan {
-    /// Opens the backend. `patience` is how long a server that is slow or away for a moment is waited for.
+    /// Opens the backend. `patience` is how long to wait for a server that is slow or briefly unavailable.
     pub(crate) async fn open(&self, patience: Duration) -> tidelock::Result<Tidelock> {
         let Some(url) = &self.url else { return Ok(Tidelock::in_process()) };
         let mut connect = Tidelock::connect(url).prefix(&self.prefix).name(&self.name).request_timeout(patience);

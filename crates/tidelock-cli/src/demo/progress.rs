@@ -1,4 +1,4 @@
-//! How far the run is, on stderr: a bar on a terminal, a line now and then elsewhere.
+//! The progress of the run, on stderr: a bar on a terminal, otherwise a line from time to time.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::audit::Figures;
 use crate::value::count;
 
 const TEMPLATE: &str = "{bar:32} {pos:>6}/{len} orders  {msg}";
-/// How often a line is written where there is no terminal.
+/// How often a line is written without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Progress {
@@ -39,7 +39,7 @@ impl Progress {
         }
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub(crate) fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),

@@ -1,4 +1,4 @@
-//! What a group of the topic makes of the events: totals that a repeat does not change.
+//! What a group of the topic computes from the events: totals that repeated events do not change.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,19 +6,19 @@ use super::event::Outcome;
 
 /// The groups, each with a projection of its own.
 pub(crate) const GROUPS: [&str; 2] = [REVENUE, STOCK];
-/// Adds up what customers were charged.
+/// Adds up the amounts charged.
 pub(crate) const REVENUE: &str = "revenue";
-/// Adds up what left each shelf.
+/// Adds up the quantities that left each shelf.
 pub(crate) const STOCK: &str = "stock";
 
-/// The totals of one group. It stands for a database: it outlives its reader, and knows which events it has.
+/// The totals of one group. They stand for a database: they outlive their reader, and record which events were applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Projection {
     applied: HashSet<u64>,
     pub(crate) totals: Totals,
-    /// Events that came once more, and changed nothing.
+    /// Repeated events, which changed nothing.
     pub(crate) repeated: u64,
-    /// Gaps and events that do not decode: there should be none.
+    /// Gaps and events that could not be decoded; none are expected.
     pub(crate) amiss: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Totals {
 }
 
 impl Projection {
-    /// Takes in what an event means for a group.
+    /// Applies an event for a group.
     pub(crate) fn apply(&mut self, group: &str, event: &Outcome) {
         if !self.applied.insert(event.job()) {
             self.repeated += 1;
@@ -40,14 +40,14 @@ impl Projection {
         self.totals.add(group, shelf, *quantity, *amount_cents);
     }
 
-    /// The number of different events that it has.
+    /// Number of distinct events applied.
     pub(crate) fn events(&self) -> u64 {
         self.applied.len() as u64
     }
 }
 
 impl Totals {
-    /// Adds a sale, as far as the group is concerned with it.
+    /// Adds a sale to the group's totals.
     pub(crate) fn add(&mut self, group: &str, shelf: &str, quantity: u64, cents: i64) {
         if group == REVENUE {
             self.cents += cents;

@@ -1,4 +1,4 @@
-//! The readers of the run's topic: one for each group, in the process that keeps the account.
+//! The readers of the run's topic: one per group, in the process that produces the account.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -12,28 +12,28 @@ use tokio::task::JoinHandle;
 use super::event::Outcome;
 use super::projection::{GROUPS, Projection, STOCK};
 
-/// Short, so that what a reader held when it was stopped is back within a second.
+/// Short, so that what a stopped reader held is available again within a second.
 const LEASE: Duration = SECOND;
-/// Events that are taken, applied and committed together, at most.
+/// Maximum number of events taken, applied and committed together.
 const BATCH: usize = 1_000;
-/// How long a reader lets events come together before it takes the next ones: totals need not be up to the millisecond,
-/// and a few large batches cost less than many small ones.
+/// How long a reader lets events accumulate before it takes the next ones. Totals need not be current to the
+/// millisecond, and a few large batches cost less than many small ones.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long the groups may take to come to the end of the log.
+/// How long the groups may take to reach the end of the log.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is asked whether they are there.
+/// How often that is checked.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What a reader is told.
+/// A reader's instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Read,
-    /// End with the next events in hand: applied, and never committed.
+    /// Fail with the next events in hand: applied, but never committed.
     Fall,
     Stop,
 }
 
-/// What has become of a group at the end.
+/// The state of a group at the end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     pub(crate) group: &'static str,
@@ -41,7 +41,7 @@ pub(crate) struct Standing {
     pub(crate) lag: u64,
     pub(crate) missed: u64,
     pub(crate) dead: u64,
-    /// Events that a reader held when it fell; `None`: none did.
+    /// Number of events that a reader held when it failed; `None`: no reader failed.
     pub(crate) held: Option<u64>,
 }
 
@@ -56,7 +56,7 @@ struct Running {
     group: &'static str,
     projection: Arc<Mutex<Projection>>,
     told: watch::Sender<Told>,
-    /// Events that the first reader held when it fell.
+    /// Number of events that the first reader held when it failed.
     held: Arc<Mutex<Option<u64>>>,
     task: JoinHandle<tidelock::Result<()>>,
 }
@@ -68,19 +68,19 @@ impl Readers {
         Ok(Self { running: running.collect::<tidelock::Result<_>>()?, topic: topic.clone() })
     }
 
-    /// Lets the reader of the stock fall with the next events in hand; another one takes its place at once.
+    /// Makes the reader of the stock fail with the next events in hand; another one replaces it at once.
     pub(crate) fn fall(&self) {
         for running in self.running.iter().filter(|running| running.group == STOCK) {
             running.told.send_replace(Told::Fall);
         }
     }
 
-    /// Waits until both groups have come to the end of the log, and stops the readers.
+    /// Waits until both groups have reached the end of the log, and stops the readers.
     pub(crate) async fn finish(self) -> anyhow::Result<Vec<Standing>> {
         let began = Instant::now();
         let groups = loop {
             let groups = self.topic.groups().list().await?;
-            // A group takes its place at the first event.
+            // A group is created by its first event.
             let expected = if self.topic.stats().await?.events == 0 { 0 } else { GROUPS.len() };
             let is_done = groups.len() == expected && groups.iter().all(|group| group.lag == 0);
             let failed = self.running.iter().any(|running| running.task.is_finished());
@@ -110,7 +110,7 @@ impl Readers {
 
 impl Running {
     fn start(topic: &Topic<Outcome>, group: &'static str) -> tidelock::Result<Self> {
-        // A projection takes an event as often as it comes.
+        // A projection accepts an event any number of times.
         let reader = topic.reader(group).lease(LEASE).max_deliveries(None).build()?;
         let (told, hears) = watch::channel(Told::Read);
         let projection = Arc::<Mutex<Projection>>::default();
@@ -120,7 +120,7 @@ impl Running {
     }
 }
 
-/// Reads until told to stop; a reader that falls is followed by another one.
+/// Reads until told to stop; a failing reader is replaced by another.
 async fn keep_reading(
     reader: Reader<Outcome>,
     group: &'static str,
@@ -136,7 +136,7 @@ async fn keep_reading(
     read(&reader, group, &projection, hears, false).await.map(drop)
 }
 
-/// Takes, applies and commits. Gives the number of events that it held when it fell; 0 if it was told to stop.
+/// Takes, applies and commits. Returns the number of events held when it failed; 0 if it was told to stop.
 async fn read(
     reader: &Reader<Outcome>,
     group: &str,
@@ -166,7 +166,7 @@ async fn read(
         if falls && *hears.borrow() == Told::Fall {
             return Ok(receipts.len() as u64);
         }
-        // An event whose lease is over by now comes again.
+        // An event whose lease has ended is delivered again.
         reader.commit_many(&receipts).await?;
         tokio::time::sleep(PAUSE).await;
     }

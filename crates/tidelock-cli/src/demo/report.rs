@@ -1,4 +1,4 @@
-//! The account, for people and for machines.
+//! The account, printed for people or as JSON.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,12 +10,12 @@ use super::audit::{Account, Dead};
 use crate::exit::Exit;
 use crate::value::{count, cut, line, plain};
 
-/// So many failed jobs are shown as examples.
+/// Maximum number of failed jobs shown as examples.
 const SAMPLES: usize = 6;
-/// Errors that begin with the same so many characters are of one kind.
+/// Errors with this many equal first characters are of one kind.
 const KIND: usize = 27;
 
-/// What the demo prints at its end.
+/// The final output of the demo.
 #[derive(Serialize)]
 pub(crate) struct Report {
     #[serde(flatten)]
@@ -25,7 +25,7 @@ pub(crate) struct Report {
     pub(crate) processes: u16,
     pub(crate) killed: u64,
     pub(crate) killed_holding: u64,
-    /// Events that the reader of the stock held when it fell; `None`: it did not come to that.
+    /// Events that the reader of the stock held when it failed; `None`: it did not fail.
     pub(crate) reader_fell_holding: Option<u64>,
     pub(crate) elapsed_ms: u64,
     pub(crate) job_name: String,

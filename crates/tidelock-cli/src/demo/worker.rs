@@ -1,4 +1,4 @@
-//! What a worker does with an order: ask the payment provider's limit, lock the shelf, pack, charge, tell.
+//! How a worker handles an order: respect the payment provider's limit, lock the shelf, pack, charge, publish.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::event::Outcome;
 use super::ledger::{Effect, Entry, Hold, Ledger};
 use super::order::Order;
 
-/// How long a worker waits at a shelf that somebody else is at; longer than a dead worker keeps it locked.
+/// How long a worker waits for a shelf held by another; longer than a dead worker keeps it locked.
 const SHELF_WAIT: Duration = Duration::from_secs(15);
 
-/// All that the workers of one process share.
+/// What the workers of one process share.
 #[derive(Debug)]
 pub(crate) struct Shop {
     pub(crate) tide: Tidelock,
-    /// How a server that is away for a moment is waited for.
+    /// How to wait for a server that is briefly unavailable.
     pub(crate) patience: RetryPolicy,
     pub(crate) payments: RateLimiter,
     pub(crate) shelves: Mutex,
@@ -28,13 +28,13 @@ pub(crate) struct Shop {
     pub(crate) topic: Topic<Outcome>,
 }
 
-/// What a carried out order gives: the fence under which its shelf was locked.
+/// The result of an order: the fence under which its shelf was locked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) fence: u64,
 }
 
-/// Carries out one order. An error means *later*; a bad line is refused for good.
+/// Carries out one order. An error means *retry later*; an invalid line is refused permanently.
 pub(crate) async fn fulfil(shop: &Shop, run: &JobContext, line: &Raw) -> Result<Receipt, JobError> {
     let job = super::number(run.id());
     let order = match Order::parse(&line.0) {
@@ -44,16 +44,16 @@ pub(crate) async fn fulfil(shop: &Shop, run: &JobContext, line: &Raw) -> Result<
             return Err(JobError::fatal(reason));
         }
     };
-    // Once this step is stored, no later run of the job takes a turn at the provider or the shelf again.
+    // Once this step is stored, no later run of the job uses the provider or the shelf again.
     let receipt = run.step("charge", async || charge(shop, run, &order).await).await?;
-    // The job ends only behind this: a crash before it, and the next run tells what was charged.
+    // The job ends only after this: if the process crashes before, the next run publishes the charge.
     Outcome::charged(job, order).publish(&shop.topic).await?;
     Ok(receipt)
 }
 
-/// Takes a turn at the payment provider, locks the shelf, packs and charges.
+/// Waits for the payment provider's limit, locks the shelf, packs and charges.
 async fn charge(shop: &Shop, run: &JobContext, order: &Order) -> Result<Receipt, JobError> {
-    // A limiter never repeats a check by itself, because one that was answered too late has been counted.
+    // A limiter never repeats a check itself: one whose answer was lost may have been counted.
     let turn = shop.tide.retry(async |_| shop.payments.acquire("provider").await).policy(shop.patience).await?;
     debug_assert!(!turn.limited, "without a timeout it waits until it is allowed");
     let shelf = order.shelf();
@@ -66,20 +66,20 @@ async fn charge(shop: &Shop, run: &JobContext, order: &Order) -> Result<Receipt,
         end = guard.lost() => Err(format!("the lock of shelf {shelf:?} was lost: {end:?}").into()),
     };
     let receipt = Receipt { fence: guard.fence() };
-    // If this fails the library goes on releasing; the charge stands either way.
+    // If this fails, the library continues releasing in the background; the charge stands either way.
     let _ = guard.release().await;
     charged.map(|()| receipt)
 }
 
 async fn pack_and_charge(shop: &Shop, run: &JobContext, order: &Order, guard: &Guard) -> Result<(), JobError> {
-    // The fence goes along to what is protected, and so does whether the lock is still certain.
+    // The protected resource gets the fence, and whether the lock is still certain.
     let hold =
         || Hold { shelf: guard.resource().to_owned(), fence: guard.fence(), proven: !guard.valid_for().is_zero() };
     check(shop.ledger.write(|| Entry::Enter(hold()))?)?;
     if order.work_ms > 0 {
         tokio::time::sleep(Duration::from_millis(order.work_ms)).await;
     }
-    // A run that a stopping worker gave back is none of them: it did not come to an answer.
+    // Runs given back by a stopping worker are not failures.
     if u64::from(run.failures()) < order.fail_attempts {
         return Err("the payment provider answered 503".into());
     }
@@ -95,7 +95,7 @@ async fn pack_and_charge(shop: &Shop, run: &JobContext, order: &Order, guard: &G
     check(shop.ledger.write(charge)?)
 }
 
-/// A charge that was carried out before is as good as one that was carried out now.
+/// A charge that was applied earlier is as good as one applied now.
 fn check(effect: Effect) -> Result<(), JobError> {
     match effect {
         Effect::Applied | Effect::Replayed => Ok(()),
@@ -144,7 +144,7 @@ mod tests {
         let submitted = plan.orders(&tide).unwrap().submit(&Raw(LINE.to_vec())).await.unwrap();
         let job = super::super::number(submitted.id);
         let order = Order::parse(LINE).unwrap();
-        // So far came the run of a worker that is no more.
+        // This is how far the run of a dead worker had come.
         let charge = || Entry::Charge {
             hold: Hold { shelf: order.shelf(), fence: 0, proven: true },
             order: order.id.clone(),

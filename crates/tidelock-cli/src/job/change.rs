@@ -1,4 +1,4 @@
-//! Changes of single jobs: again, no more, away.
+//! Changes of single jobs: retry, cancel, remove.
 
 use clap::Args;
 use serde_json::json;
@@ -19,7 +19,7 @@ struct Ids {
     ids: Vec<JobId>,
 }
 
-/// What became of one.
+/// The outcome for one job.
 struct Outcome {
     word: &'static str,
     text: String,
@@ -45,7 +45,7 @@ impl Outcome {
 }
 
 impl Ids {
-    /// Yes if it was done to all.
+    /// `Yes` if all of them were done.
     fn answer(&self, outcomes: &[(JobId, Outcome)]) -> anyhow::Result<Exit> {
         let machine: Vec<_> =
             outcomes.iter().map(|(id, outcome)| json!({ "id": id.to_string(), "outcome": outcome.word })).collect();

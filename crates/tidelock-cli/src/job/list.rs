@@ -1,4 +1,4 @@
-//! Jobs of one state.
+//! Listing the jobs of one state.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ impl List {
     }
 }
 
-/// What a listing and `show` tell machines.
+/// A job as JSON, for listings and `show`.
 pub(super) fn machine(job: &JobSummary) -> Value {
     let progress = job.progress.as_ref().map(|progress| super::show::bytes(progress.as_bytes()));
     let lease = job.lease.as_ref().map(|lease| json!({ "worker": lease.worker, "end": lease.end }));

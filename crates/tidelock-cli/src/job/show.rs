@@ -1,4 +1,4 @@
-//! One job, with all that is stored about it.
+//! One job, with everything that is stored about it.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ impl Show {
     }
 }
 
-/// Bytes for machines.
+/// Bytes as JSON.
 pub(super) fn bytes(bytes: &[u8]) -> Value {
     let (body, encoding) = body(bytes);
     json!({ "body": body, "encoding": encoding })

@@ -1,4 +1,4 @@
-//! All jobs of a name: their figures, and their pause.
+//! All jobs of a name: their statistics, and their pause.
 
 use std::time::Duration;
 

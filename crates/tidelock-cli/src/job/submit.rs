@@ -1,4 +1,4 @@
-//! Submitting from the shell.
+//! Submitting jobs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Dead letters: show them, make them messages again, remove them.
+//! Dead letters: list, requeue and purge.
 
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ pub(crate) struct Requeue {
 
 impl Requeue {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
-        // Before anything is changed, so that a slip in the last id changes nothing.
+        // All ids are parsed first, so that a mistake in the last one changes nothing.
         let ids = self.ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
         let (_tide, queue) = self.target.open().await?;
         let delay = self.delay.unwrap_or_default();

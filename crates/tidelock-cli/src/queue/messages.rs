@@ -1,4 +1,4 @@
-//! Messages that are not finished: show the next ones, send new ones.
+//! Unfinished messages: show the next ones, send new ones.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A queue as a whole: its figures, and its pause.
+//! A queue as a whole: its statistics, and its pause.
 
 use std::time::Duration;
 

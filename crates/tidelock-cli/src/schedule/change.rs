@@ -1,4 +1,4 @@
-//! Changes of schedules that are there.
+//! Changes of existing schedules.
 
 use std::time::Duration;
 

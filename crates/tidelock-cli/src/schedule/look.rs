@@ -1,4 +1,4 @@
-//! Schedules as they are, were and will be.
+//! The schedules, their history and their next slots.
 
 use clap::Args;
 use serde_json::json;

@@ -73,7 +73,7 @@ impl Publish {
         }
     }
 
-    /// The topic, with the settings that its publishers gave it.
+    /// The topic with its current settings, so that publishing does not change them.
     async fn open(&self) -> anyhow::Result<(Tidelock, Topic<Raw>)> {
         let (tide, topic) = self.target.open().await?;
         let stats = topic.stats().await?;

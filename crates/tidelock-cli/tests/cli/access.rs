@@ -1,4 +1,4 @@
-//! Servers that ask for more than a URL says.
+//! Servers that need more than a URL.
 
 use tidelock_testkit::{Binary, Flavour, Sentinel, Server, free_port};
 
@@ -18,7 +18,7 @@ fn sentinels_get_their_password_from_the_environment() {
     let user = ("TIDELOCK_SENTINEL_USER", "default");
     tidelock_with(&[("TIDELOCK_URL", &url), user, password], &["ping"], b"").expect(0);
     tidelock_at(&url, &["ping", "--sentinel-password", SECRET, "--sentinel-user", "default"], b"").expect(0);
-    // Of no use where there are none, and a user name alone is none.
+    // Useless without sentinels, and a user name alone is not enough.
     let server = sentinel.primary().url();
     let ran = tidelock_with(&[("TIDELOCK_URL", &server), password], &["ping"], b"").expect(2);
     assert!(ran.stderr.contains("sentinel_credentials") && !ran.all().contains(SECRET), "{ran:?}");

@@ -50,7 +50,8 @@ fn the_account_of_a_file_adds_up_line_by_line() {
     for (field, value) in expected {
         assert_eq!(account[field], value, "{field} in {account}");
     }
-    // The order that always fails has its event last, so the reader falls with something in hand; that comes again.
+    // The order that always fails has its event last, so the reader fails with events in hand, which are delivered
+    // again.
     assert!(account["reader_fell_holding"].as_u64() > Some(0), "{account}");
     assert!(account["repeated"].as_u64() >= account["reader_fell_holding"].as_u64(), "{account}");
 }
@@ -98,7 +99,7 @@ fn an_empty_file_adds_up() {
     assert_eq!((&account["lines"], &account["accepted"], &account["adds_up"]), (&json!(0), &json!(0), &json!(true)));
 }
 
-/// Ctrl-C in the midst of the work: what was begun is finished, and the rest is counted as what it is.
+/// Ctrl-C in the middle of the work: started orders are finished, and the rest is counted as unfinished.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_adds_up_with_what_is_unfinished() {
@@ -114,7 +115,7 @@ fn an_interrupted_run_adds_up_with_what_is_unfinished() {
         let mut command = command(&["demo", file.path(), "--json", "--rate", "50"]);
         let mut child = command.args(&fleet).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        // All have been sent; at this rate it takes 40 s in all.
+        // All have been sent; at this rate the run takes 40 s in total.
         assert!(lines.any(|line| line.contains(" of 2,000 orders")));
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());

@@ -1,4 +1,4 @@
-//! What goes wrong, by exit code and message.
+//! Failures, by exit code and message.
 
 use tidelock_testkit::{Binary, Flavour, Server, free_port};
 

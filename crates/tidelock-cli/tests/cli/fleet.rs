@@ -22,7 +22,7 @@ fn orders() -> TemporaryFile {
     TemporaryFile::new(text.as_bytes())
 }
 
-/// On a starved machine leases run out and an order may use up its attempts, which is no error: it is in the account.
+/// On an overloaded machine leases expire and an order may use up its attempts. That is no error: it is in the account.
 fn check(account: &Value) {
     for (field, value) in [("adds_up", json!(true)), ("accepted", json!(408)), ("duplicates", json!(8))] {
         assert_eq!(account[field], value, "{field} in {account}");

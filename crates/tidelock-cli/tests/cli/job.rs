@@ -26,7 +26,7 @@ impl Shell {
         submitted["id"].as_str().unwrap().to_owned()
     }
 
-    /// Works off what is there: `good` completes, all else fails.
+    /// Processes the waiting jobs: `good` completes, everything else fails.
     fn work(&self, count: usize) {
         block_on(async {
             let tide = open(&self.url).await;

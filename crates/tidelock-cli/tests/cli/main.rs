@@ -1,4 +1,4 @@
-//! The real binary, run as people and scripts run it.
+//! The real binary, run as users and scripts run it.
 
 mod access;
 mod demo;

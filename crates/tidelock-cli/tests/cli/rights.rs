@@ -1,4 +1,4 @@
-//! The rights that the operations guide gives to a fleet are enough for everything, and for nothing else.
+//! The permissions that the operations guide grants to a fleet suffice for everything, and allow nothing else.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use tidelock_testkit::{Binary, Flavour, Reply, Server};
 
 use crate::run::{TemporaryFile, tidelock, tidelock_at};
 
-/// The words of the command in the guide.
+/// The words of the guide's ACL command.
 fn rule() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/operations.md");
     let guide = std::fs::read_to_string(path).unwrap();

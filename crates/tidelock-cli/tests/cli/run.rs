@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 /// Longer than a busy machine takes for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -23,7 +23,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// The one JSON value on stdout.
+    /// The only JSON value on stdout.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -37,7 +37,7 @@ impl Ran {
             .collect()
     }
 
-    /// Both outputs, to look for what must not be there.
+    /// Both outputs, to check what must not be in them.
     pub(crate) fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
@@ -48,7 +48,7 @@ impl Ran {
     }
 }
 
-/// The binary, with nothing of the caller's environment that it would act on.
+/// The binary, without any environment variable that would affect it.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
     command.args(arguments).stdin(Stdio::null());
@@ -69,12 +69,12 @@ pub(crate) fn tidelock(arguments: &[&str]) -> Ran {
     finish(command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()), b"")
 }
 
-/// The same with a URL in the environment and text on stdin.
+/// Runs with a URL in the environment and text on stdin.
 pub(crate) fn tidelock_at(url: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
     tidelock_with(&[("TIDELOCK_URL", url)], arguments, stdin)
 }
 
-/// The same with any variables.
+/// Runs with arbitrary environment variables.
 pub(crate) fn tidelock_with(variables: &[(&str, &str)], arguments: &[&str], stdin: &[u8]) -> Ran {
     let mut command = command(arguments);
     command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -95,7 +95,7 @@ fn finish(command: &mut Command, stdin: &[u8]) -> Ran {
     }
 }
 
-/// A command that goes on until it is told to end.
+/// A command that runs until it is told to end.
 pub(crate) struct Stream {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -122,7 +122,7 @@ impl Stream {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// The JSON value on the next line, if there is one by now.
+    /// The JSON value on the next line, if it has already arrived.
     pub(crate) fn try_next(&mut self) -> Option<Value> {
         match self.lines.try_recv() {
             Ok(line) => Some(serde_json::from_str(&line).expect("JSON")),
@@ -131,20 +131,21 @@ impl Stream {
         }
     }
 
-    /// Waits until it has ended by itself; its exit code.
+    /// Waits until it has ended by itself; returns its exit code.
     pub(crate) fn end(mut self) -> i32 {
         assert_eq!(self.lines.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected), "nothing more comes");
         self.child.wait().expect("the binary ends").code().expect("it ends by itself")
     }
 
-    /// Lets it stand still.
+    /// Stops the process.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
-        // A signal is sent before it has arrived. Where nobody can tell, it has by then.
+        // A signal arrives some time after it was sent: wait for the effect. If the state is unknown, assume that it
+        // has arrived.
         while self.state().is_some_and(|state| state != 'T') {}
     }
 
-    /// Lets it go on.
+    /// Continues the process.
     pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -159,7 +160,7 @@ impl Stream {
         stat.rsplit_once(") ")?.1.chars().next()
     }
 
-    /// Ctrl-C; its exit code and what it still had to say.
+    /// Sends Ctrl-C; returns the exit code and the remaining output.
     pub(crate) fn interrupt(mut self) -> (i32, Vec<Value>) {
         self.signal("-INT");
         let code = self.child.wait().expect("the binary ends").code().expect("it ends by itself");
@@ -175,7 +176,7 @@ impl Drop for Stream {
     }
 }
 
-/// The library on a server, to make what the command looks at.
+/// The library on a server, to create what the command shows.
 pub(crate) async fn open(url: &str) -> Tidelock {
     Tidelock::connect(url).await.expect("the server is there")
 }
@@ -186,14 +187,14 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     RUNTIME.block_on(work)
 }
 
-/// A name that no other test and no other run uses.
+/// A name that no other test or run uses.
 pub(crate) fn unique(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let since = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos();
     format!("{what}-{}-{since}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A file that is gone when dropped.
+/// A file that is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct TemporaryFile(pub(crate) PathBuf);
 
@@ -215,7 +216,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// The servers of the run; a test that needs one and has none says so, and fails in CI.
+/// The servers of this run. Without any, a test that needs one reports so and is skipped, or fails in CI.
 pub(crate) fn servers() -> Vec<(String, String)> {
     let servers = tidelock_testkit::shared_servers();
     if servers.is_empty() {

@@ -26,7 +26,7 @@ impl Shell {
         self.run_with(verb, arguments, b"")
     }
 
-    /// Replays so many events.
+    /// Replays up to `limit` events.
     fn tail(&self, from: &str, limit: &str) -> Vec<Value> {
         self.run("tail", &["--from", from, "--limit", limit, "--json"]).expect(0).json_lines()
     }
@@ -81,13 +81,13 @@ fn a_tail_goes_on_live_and_ends_at_a_signal() {
         assert_eq!(tail.next()["body"], json!("after"));
         assert_eq!(tail.interrupt(), (0, Vec::<Value>::new()));
 
-        // `latest`, which is the default, does not show what was there.
+        // `latest`, the default, does not show earlier events.
         let mut tail = Stream::start(&shell.url, &["topic", "tail", &shell.topic, "--limit", "1", "--json"]);
         let topic = block_on(shell.topic());
         let began = Instant::now();
         let seen = loop {
             assert!(began.elapsed() < PATIENCE, "what is published is shown");
-            // Nobody can see from outside when it has begun.
+            // Nobody can see from outside when it has begun to follow, so publish repeatedly.
             block_on(topic.publish(&Raw(b"live".to_vec())).into_future()).unwrap();
             if let Some(seen) = tail.try_next() {
                 break seen;

@@ -1,4 +1,4 @@
-//! Writes about 5,000 orders, always the same ones: good, slow, flaky, hopeless, repeated and broken.
+//! Generates about 5,000 orders, always the same: good, slow, flaky, hopeless, repeated and broken ones.
 
 use std::fmt::Write as _;
 
@@ -48,14 +48,14 @@ fn order(random: &mut Random, number: u64) -> String {
     if random.one_in(30) {
         let _ = write!(line, r#","fail_attempts":{}"#, 1 + random.below(3));
     } else if random.one_in(300) {
-        // Never works: it ends in the dead letters after the last attempt.
+        // Never succeeds: it fails for good after the last attempt.
         line.push_str(r#","fail_attempts":1000"#);
     }
     line.push('}');
     line
 }
 
-/// An earlier order once more; now and then with another amount, which changes nothing.
+/// Repeats an earlier order, sometimes with another amount, which has no effect.
 fn repeated(random: &mut Random, earlier: &[String]) -> String {
     let recent = &earlier[earlier.len().saturating_sub(400)..];
     let line = random.one_of(recent);
@@ -79,7 +79,7 @@ fn broken(random: &mut Random, number: u64) -> String {
     }
 }
 
-/// SplitMix64: the same numbers everywhere and for ever.
+/// SplitMix64: the same numbers on every machine, for ever.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! The data set of the demo is what its generator writes.
+//! The demo's data set must equal what its generator writes.
 //!
 //! After a change of the generator: `TIDELOCK_WRITE_ORDERS=1 cargo test -p tidelock-cli --test data_set`.
 

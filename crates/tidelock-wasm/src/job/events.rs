@@ -1,4 +1,4 @@
-//! What happens to a job.
+//! The events of a job.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ impl RawJobEvents {
     }
 }
 
-/// Begins to follow behind a place: none is now, `0` the first event that is kept.
+/// Begins to follow after a position: `None` means now, `0` the first event that is kept.
 pub(super) fn follow(job: &Job<Raw, Raw>, id: &str, after: Option<String>) -> Answer {
     let foreign = |text: &str| JsValue::from(JsError::new(&format!("invalid cursor: {text}")));
     let start = match after.as_deref() {
@@ -43,7 +43,7 @@ pub(super) fn follow(job: &Job<Raw, Raw>, id: &str, after: Option<String>) -> An
     let follow = match (id.parse::<JobId>(), after.as_deref()) {
         (Ok(id), _) => job.events(id).follow().start(start),
         (Err(_), Some(text)) if matches!(start, Start::After(_)) => return Err(foreign(text)),
-        // Of what is no job nothing comes.
+        // An invalid id has no events.
         (Err(_), _) => return Ok(RawJobEvents { following: Following::new(None) }.into()),
     };
     let after = after.unwrap_or_default();
@@ -56,13 +56,13 @@ pub(super) fn follow(job: &Job<Raw, Raw>, id: &str, after: Option<String>) -> An
     })
 }
 
-/// What the surface tells of events that are no longer kept.
+/// A gap, for the TypeScript layer.
 pub(super) fn lost(gap: &Gap) -> JsValue {
     let (from, to) = (gap.from.to_string(), gap.to.to_string());
     Array::of4(&JsValue::NULL, &from.into(), &to.into(), &js(gap.missed).into()).into()
 }
 
-/// What the surface tells of an event; `None`: nothing.
+/// An event, for the TypeScript layer; `None`: it is not shown.
 pub(super) fn shown(event: &JobEvent) -> Option<Array> {
     let run = |attempt: u64| JsValue::from(format!("{}-{attempt}", event.job));
     let none = JsValue::UNDEFINED;

@@ -1,4 +1,4 @@
-//! What is seen of jobs, and what is done with them from outside.
+//! Inspection and administration of jobs.
 
 use js_sys::Array;
 use tidelock::job::{
@@ -91,7 +91,7 @@ fn retried(outcome: &RetryOutcome) -> JsValue {
     match outcome {
         RetryOutcome::Submitted => list(["submitted".into()]),
         RetryOutcome::NotRetryable(state) => list(["not_retryable".into(), state.to_string().into()]),
-        // A job of a page has its key as long as it is there: nobody else takes it.
+        // Not found. The key cannot be taken: a job of a page keeps its key as long as it exists.
         _ => list(["not_found".into()]),
     }
 }

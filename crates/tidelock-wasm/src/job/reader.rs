@@ -1,4 +1,4 @@
-//! Groups of readers on the events of a job.
+//! Reader groups on the events of a job.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::tenants::name;
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawJobReader {
-    /// Of what is no job there is none.
+    /// `None` if the id is invalid.
     reader: Option<Reader>,
 }
 
@@ -54,12 +54,12 @@ impl RawJobReader {
                             shown.push(&RawJobDelivery { delivery: RefCell::new(Some(delivery)) }.into());
                             return Ok(shown.into());
                         }
-                        // What the surface does not tell is done.
+                        // Events that are not shown are committed at once.
                         delivery.commit().await.map_err(|error| thrown(&error))?;
                     }
                 }
             }
-            // Where nothing comes any more, nothing comes until the end of the wait.
+            // If nothing can come any more, wait until the end of the wait.
             match left() {
                 Some(left) if left.is_zero() => {}
                 Some(left) => web::pause(left).await,

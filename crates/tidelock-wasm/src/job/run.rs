@@ -1,4 +1,4 @@
-//! One run: a handler of JavaScript, which cannot be dropped.
+//! One run: a JavaScript handler, which cannot be dropped.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -60,7 +60,7 @@ impl RawRun {
     }
 }
 
-/// The failure of a step, which JavaScript knows.
+/// The failure of a step; JavaScript knows the details.
 fn failed() -> JobError {
     "the step has failed".into()
 }
@@ -71,7 +71,7 @@ impl fmt::Debug for RawRun {
     }
 }
 
-/// Begins to run a handler: what it gives, or the end of the run if that comes before.
+/// Runs a handler: resolves to its result, or to the end of the run if that comes first.
 pub(super) fn run(
     handler: &Function,
     context: JobContext,
@@ -82,7 +82,7 @@ pub(super) fn run(
     async move {
         let mut over = pin!(context.cancelled());
         let come = poll_fn(|polling| {
-            // What was given counts, also if the end of the run comes at the same time: then it is stale.
+            // A result counts even if the run ends at the same time; then it is stale.
             if let Poll::Ready(given) = Pin::new(&mut outcome).poll(polling) {
                 return Poll::Ready(Ok(given));
             }
@@ -93,7 +93,7 @@ pub(super) fn run(
             Err(reason) => {
                 if let Some(stop) = begun.ok().and_then(|stop| stop.dyn_into::<Function>().ok()) {
                     let took_too_long = reason == StopReason::LeaseLost;
-                    // It throws nothing; and the run is over, whatever it does.
+                    // It does not throw; and the run is over, whatever the handler does.
                     let _ = stop.call1(&JsValue::UNDEFINED, &took_too_long.into());
                 }
                 Err("the run is over".into())

@@ -1,4 +1,4 @@
-//! What is done with a queue as a whole, and with messages that nobody holds.
+//! Operations on a whole queue, and on messages that nobody holds.
 
 use js_sys::Array;
 use tidelock::queue::{Lease, List, MessageId, MessageInfo, Pause, QueueStats, Removed, State};

@@ -1,4 +1,4 @@
-//! What ended without an ack.
+//! Dead letters.
 
 use tidelock::queue::{DeadLetter, DeadLetters, DeadReason, MessageId, PurgeDead, RequeueAll};
 use tidelock::{Raw, Timestamp};
@@ -27,7 +27,7 @@ impl RawQueue {
     }
 }
 
-/// A request with what it is to find: a reason, and instants before and from which on they were moved.
+/// Adds the filter to a request: a reason, and the bounds of the instant at which they were moved.
 macro_rules! filtered {
     ($request:expr, $reason:expr, $before:expr, $from:expr) => {
         $request

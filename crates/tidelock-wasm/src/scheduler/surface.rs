@@ -1,4 +1,4 @@
-//! What a scheduler asks of its surface: targets to be called, slots to be kept, events to be told.
+//! What a scheduler needs from the TypeScript layer: calling targets, storing slots, reporting events.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -26,21 +26,21 @@ extern "C" {
     /// Whether a started handle of the page has a target.
     #[wasm_bindgen(method, js_name = isServed)]
     fn is_served(this: &Surface, name: &str) -> bool;
-    /// Whether this handle has it.
+    /// Whether this handle has the target.
     #[wasm_bindgen(method, js_name = isHere)]
     fn is_here(this: &Surface, name: &str) -> bool;
     /// Calls a target for a slot, or for a trigger without one; `give` takes `[id]` or `[undefined, error, text, is final]`.
     #[wasm_bindgen(method)]
     fn call(this: &Surface, name: &str, slot: f64, key: Option<String>, give: JsValue);
-    /// Of a schedule nothing is to be decided any more up to this slot.
+    /// All slots of the schedule up to this one have been decided.
     #[wasm_bindgen(method, catch)]
     fn decided(this: &Surface, schedule: &str, slot: f64) -> std::result::Result<(), JsValue>;
-    /// Something happened.
+    /// Reports an event.
     #[wasm_bindgen(method)]
     fn tell(this: &Surface, event: JsValue);
 }
 
-/// What a target threw.
+/// The exception of a target.
 pub(super) struct Thrown {
     pub(super) value: SendWrapper<JsValue>,
     text: String,
@@ -60,20 +60,20 @@ impl fmt::Debug for Thrown {
 
 impl std::error::Error for Thrown {}
 
-/// From here on numbers stand for ids that are none themselves.
+/// From here on, numbers stand for ids that are not numbers themselves.
 const FIRST_STAND_IN: u64 = 1 << 53;
-/// How long an id is known by its number, in ms: longer than a slot is under way to whoever is told of it.
+/// How long the number of an id is remembered, in ms: longer than it takes to report a slot to everyone.
 const SHORT: f64 = 600_000.0;
 
-/// What stands between a scheduler and its surface.
+/// The adapter between a scheduler and its TypeScript layer.
 pub(super) struct Desk {
     surface: Surface,
-    /// Ids of jobs that are no numbers, by the numbers that stand for them, and until when they are needed.
+    /// Ids of jobs that are not numbers, by the numbers that stand for them, and how long they are needed.
     jobs: RefCell<HashMap<u64, (String, f64)>>,
     next: Cell<u64>,
-    /// How long the job of a key is known.
+    /// How long the job of a key is remembered.
     memory: f64,
-    /// Keys of triggers that are under way, by what the core calls them, and how many triggers have them.
+    /// Keys of triggers in progress, by their names in the core, and the number of triggers that use each.
     keys: RefCell<HashMap<String, (String, usize)>>,
 }
 
@@ -96,14 +96,14 @@ impl Desk {
         }
     }
 
-    /// Knows a key as long as what this gives is there.
+    /// Remembers a key as long as the returned value lives.
     pub(super) fn remember(desk: &Rc<Self>, key: String) -> Remembered {
         let short = name(&key).into_owned();
         desk.keys.borrow_mut().entry(short.clone()).or_insert((key, 0)).1 += 1;
         Remembered { desk: Rc::clone(desk), short }
     }
 
-    /// The number of a job, for the core.
+    /// The number of a job for the core.
     fn job_number(&self, id: String, life: f64) -> u64 {
         if let Some(number) =
             id.parse().ok().filter(|number: &u64| *number < FIRST_STAND_IN && number.to_string() == id)
@@ -114,7 +114,7 @@ impl Desk {
         self.next.set(number + 1);
         let mut jobs = self.jobs.borrow_mut();
         if jobs.len().is_power_of_two() {
-            // What nobody needs any more goes each time their number has doubled.
+            // Removes outdated entries each time the map has doubled.
             jobs.retain(|_, (_, until)| *until > now);
         }
         jobs.insert(number, (id, now + life));
@@ -135,7 +135,7 @@ impl Desk {
         Some(object(&fields))
     }
 
-    /// What happened to slots and triggers.
+    /// Events of slots and triggers.
     fn of_runs<'a>(&self, what: &'a Happening) -> Option<Shown<'a>> {
         let time = |at: &Timestamp| JsValue::from(js(at.as_millis()));
         let id = |job: &JobId| JsValue::from(self.job_text(*job));
@@ -180,10 +180,10 @@ impl Desk {
     }
 }
 
-/// The key of a trigger that is under way.
+/// The key of a trigger in progress.
 pub(super) struct Remembered {
     desk: Rc<Desk>,
-    /// What the core calls it.
+    /// Its name in the core.
     pub(super) short: String,
 }
 
@@ -202,7 +202,7 @@ impl Drop for Remembered {
 /// An event: its type, its schedule, its other fields.
 type Shown<'a> = (&'static str, Option<&'a String>, Vec<(&'static str, JsValue)>);
 
-/// What happened to the instance, and to schedules as they are.
+/// Events of the instance, and of the schedules themselves.
 fn own(what: &Happening) -> Option<Shown<'_>> {
     Some(match what {
         Happening::LeaderAcquired { .. } => ("leader_acquired", None, Vec::new()),
@@ -228,7 +228,7 @@ fn text(text: &str) -> JsValue {
 pub(super) fn object(fields: &[(&str, JsValue)]) -> JsValue {
     let object = Object::new();
     for (name, value) in fields {
-        // A new object takes any property.
+        // A new object accepts any property.
         let _ = Reflect::set(&object, &JsValue::from_str(name), value);
     }
     object.into()

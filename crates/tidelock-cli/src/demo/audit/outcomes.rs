@@ -1,4 +1,4 @@
-//! The topic, its groups, and the members, held against sender, ledger and queue.
+//! Compares the topic, its groups and the members with sender, ledger and jobs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,11 +8,11 @@ use super::super::projection::{REVENUE, Totals};
 use super::super::readers::Standing;
 use super::{Audit, Dead, MAX_PROBLEMS, Sale};
 
-/// What the log held at the end, one entry for each event.
+/// The content of the log at the end, one entry per event.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) events: Vec<Told>,
-    /// Gaps and events that do not decode.
+    /// Gaps and events that could not be decoded.
     pub(crate) amiss: Vec<String>,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct Log {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) job: u64,
-    /// What was charged, in cents, for how many; `None`: it died.
+    /// The amount charged, in cents, and the quantity; `None`: the order died.
     pub(crate) sale: Option<(i64, u64)>,
 }
 
@@ -34,18 +34,18 @@ impl From<&Outcome> for Told {
     }
 }
 
-/// Who should have been there, and what was seen of them.
+/// The members that should have been present, and what was seen of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Presences {
     pub(crate) expected: Vec<String>,
-    /// Those that were killed.
+    /// The names of those that were killed.
     pub(crate) killed: Vec<String>,
-    /// Of members, and of their hearts.
+    /// Of the members, and of their heartbeats.
     pub(crate) seen: [Attendance; 2],
 }
 
 impl Audit<'_> {
-    /// One event for each order that was settled or died, and none for any other.
+    /// There must be one event for each order that was settled or died, and none for any other.
     pub(super) fn log(&mut self, log: &Log, dead: &[Dead]) {
         for amiss in &log.amiss {
             self.problem(format!("the log has {amiss}"));
@@ -75,7 +75,7 @@ impl Audit<'_> {
         self.charged.retain(|job, _| told.contains(job));
     }
 
-    /// Both projections are what the ledger says of the orders that have an event.
+    /// Both projections must equal what the ledger says of the orders that have an event.
     pub(super) fn projections(&mut self, standings: &[Standing]) {
         for standing in standings {
             let Standing { group, projection, lag, missed, dead, .. } = standing;
@@ -106,7 +106,7 @@ impl Audit<'_> {
         }
     }
 
-    /// Everybody came and went, and who was killed did not say goodbye.
+    /// Every member must have come and gone, and a killed one must not have left in an orderly way.
     pub(super) fn presences(&mut self, presences: &Presences) {
         let Presences { expected, killed, seen } = presences;
         for (what, attendance) in ["member", "heartbeat"].into_iter().zip(seen) {

@@ -1,4 +1,4 @@
-//! Each witness is falsified in turn, and the account has to notice.
+//! Falsifies each witness in turn; the account has to notice.
 
 use super::super::event::Outcome;
 use super::super::ledger::Hold;
@@ -81,7 +81,7 @@ fn run() -> Run {
 }
 
 impl Run {
-    /// Nobody has heard of the end of this job.
+    /// Removes the event of a job's end, for the log and the groups.
     fn forget(&mut self, job: u64) {
         self.log.events.retain(|event| event.job != job);
         let outcomes: Vec<_> = self.outcomes.iter().filter(|event| event.job() != job).cloned().collect();
@@ -173,7 +173,7 @@ fn an_interrupted_run_counts_what_is_still_to_be_run() {
     assert!(account.adds_up);
 }
 
-/// What is unfinished may lack its event, and nothing else may.
+/// Only an unfinished order may lack its event.
 #[test]
 fn an_event_that_is_missing_twice_or_wrong_does_not_add_up() {
     let falsify: [fn(&mut Log); 5] = [
