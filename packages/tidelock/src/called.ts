@@ -1,4 +1,4 @@
-// Names that survive the shortening of the package: consoles, loggers and test runners show them.
+// Class names that survive minification: consoles, loggers and test runners show them.
 
 /** Gives a class its name. */
 export function called(made: object, name: string): void {

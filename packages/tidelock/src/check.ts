@@ -1,22 +1,22 @@
-// What arguments must be, and what is said of those that are not. Nothing is changed before all of a call's are checked.
+// Validation of arguments, and its messages. All arguments of a call are checked before anything is changed.
 
 import type { Store } from "./store.js";
 
 export const WEEK = 7 * 24 * 3_600_000;
 export const TEN_YEARS = 3_650 * 24 * 3_600_000;
 const MAX_NAME = 256;
-/** As many characters as a name may have. */
+/** Matches up to as many characters as a name may have. */
 const SHORT = /^.{0,256}$/su;
 
 /** An id or a tenant. */
 export function name(value: unknown, path: string): string {
   if (typeof value !== "string" || value === "") throw new Error(`${path} must be non-empty`);
-  // A character may be two units of the text; `length` is asked first, since most names are short.
+  // A character may be two UTF-16 units. `length` is checked first, since most names are short.
   if (value.length > MAX_NAME && !SHORT.test(value)) throw new Error(`${path} too long (max ${MAX_NAME} chars)`);
   return wellFormed(path, value);
 }
 
-/** The tenant of a call, else that of the configuration. */
+/** The tenant of a call; by default that of the configuration. */
 export function tenant(given: string | undefined, configured: string): string {
   return given === undefined ? configured : name(given, "tenantId");
 }
@@ -26,7 +26,7 @@ export function configuredTenant(given: string | undefined): string {
   return given === undefined ? "default" : name(given, "config.tenantId");
 }
 
-/** A text, which the core takes as it is: anything else breaks it. */
+/** A text. The core takes it as it is, and anything else would break it. */
 export function string(path: string, value: unknown): string {
   if (typeof value !== "string") throw new Error(`${path} must be a string`);
   return value;
@@ -46,7 +46,7 @@ export function callable<F>(path: string, given: F): F {
   throw new Error(`${path} must be a function, but ${instead(given, "is an object")}`);
 }
 
-/** Functions that may be given, by their names in what they are given with. */
+/** Optional functions, by their names in the object that contains them. */
 export function callables(cfg: object, ...names: string[]): void {
   for (const name of names) {
     const given = (cfg as Record<string, unknown>)[name];
@@ -54,7 +54,7 @@ export function callables(cfg: object, ...names: string[]): void {
   }
 }
 
-/** A store that may be given. */
+/** An optional store. */
 export function storeOf(given: Store | undefined): Store | undefined {
   if (given === undefined) return undefined;
   const missing = (["get", "set", "del", "keys"] as const).find((name) => typeof given?.[name] !== "function");
@@ -62,24 +62,24 @@ export function storeOf(given: Store | undefined): Store | undefined {
   throw new Error(`store must have get, set, del and keys, but ${instead(given, `has no ${missing}`)}`);
 }
 
-/** What is said of what came: itself, and of an object what is wrong with it. */
+/** How an invalid value is described: by itself, or for an object by what is wrong with it. */
 export function instead(given: unknown, wrong: string): string {
   return (typeof given === "object" && given !== null) || typeof given === "function" ? wrong : `is ${String(given)}`;
 }
 
-/** What keys begin with, if it is given. */
+/** An optional prefix of keys. */
 export function keyPrefix(given: string | undefined, otherwise: string): string {
   return given === undefined ? otherwise : wellFormed("prefix", string("prefix", given));
 }
 
-/** Options that are given together, if any are. */
+/** An optional object of options. */
 export function options<T extends object>(path: string, given: T | undefined): Partial<T> {
   if (given === undefined) return {};
   if (typeof given === "object" && given !== null) return given;
   throw new Error(`${path} must be an object, but is ${typeof given === "function" ? "a function" : String(given)}`);
 }
 
-/** An optional text for which the empty one counts as not given. */
+/** An optional text; the empty one counts as not given. */
 export function text(path: string, value: string | undefined): string | undefined {
   return value === undefined || value === "" ? undefined : string(path, value);
 }
@@ -90,18 +90,21 @@ export function key(path: string, value: string | undefined): string | undefined
   return known === undefined ? undefined : wellFormed(path, known);
 }
 
-/** An optional ordering key. The empty one is one, too. */
+/** An optional ordering key. The empty text is one, too. */
 export function orderingKey(value: string | undefined): string | undefined {
   return value === undefined ? undefined : wellFormed("orderingKey", string("orderingKey", value));
 }
 
-/** A text of whole characters. In the core all halves of one are the same, and so would be two names. */
+/**
+ * A text without lone surrogates. The core sees all lone surrogates as the same, so two different names could become
+ * one.
+ */
 export function wellFormed(path: string, value: string): string {
   if (/\p{Surrogate}/u.test(value)) throw new Error(`${path} must not contain lone surrogates`);
   return value;
 }
 
-/** One of several names. */
+/** Checks that a text is one of several names. */
 export function oneOf(names: readonly string[], path: string, given: string): void {
   if (names.includes(given)) return;
   const all = names.map((name) => `"${name}"`).join(", ");
@@ -109,18 +112,18 @@ export function oneOf(names: readonly string[], path: string, given: string): vo
 }
 
 export interface Range {
-  /** What counts if nothing is given. */
+  /** The default. */
   readonly otherwise: number;
-  /** Below it a number counts as this. */
+  /** Smaller numbers are raised to this. */
   readonly floor?: number;
-  /** 0 is fine. */
+  /** Whether 0 is allowed. */
   readonly orZero?: boolean;
-  /** Parts are refused, not rounded up. */
+  /** Whether fractions are rejected instead of rounded up. */
   readonly whole?: boolean;
   readonly most?: number;
 }
 
-/** A time, count or size. */
+/** Checks a time, count or size. */
 export function number(path: string, value: number | undefined, range: Range): number {
   if (value === undefined) return range.otherwise;
   const least = range.orZero ? ">= 0" : "> 0";

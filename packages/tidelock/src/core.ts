@@ -1,4 +1,4 @@
-// The core: the library as WebAssembly, and how its calls become promises.
+// The core: the library as WebAssembly, and the conversion of its calls to promises.
 
 import { initSync, Waiting } from "../wasm/tidelock.js";
 import { wasm } from "../wasm/bytes.js";
@@ -6,7 +6,7 @@ import { signalOf, TEN_YEARS } from "./check.js";
 
 export * from "../wasm/tidelock.js";
 
-/** The core, compiled; its bytes are let go of. */
+/** The compiled core. Its bytes are not kept. */
 function compiled(): WebAssembly.Module {
   const bytes = wasm();
   try {
@@ -17,10 +17,10 @@ function compiled(): WebAssembly.Module {
   }
 }
 
-/** What the core works in. */
+/** The memory of the core. */
 export const { memory }: { memory: WebAssembly.Memory } = initSync({ module: compiled() });
 
-/** Not given, for the core. */
+/** Means *not given* to the core. */
 export const NONE = Number.NaN;
 
 /** The answer of a call, or the promise of one that waits. */
@@ -28,7 +28,7 @@ export function settled<T>(answer: unknown): T | Promise<T> {
   return answer instanceof Waiting ? promiseOf<T>(answer) : (answer as T);
 }
 
-/** The promise of a call that nobody withdraws. What it holds of the core is given back now, and not when it is collected. */
+/** The promise of a call that nobody cancels. The core's part is freed now, not when it is garbage-collected. */
 function promiseOf<T>(answer: Waiting): Promise<T> {
   const promise = answer.promise as Promise<T>;
   answer.free();
@@ -41,22 +41,22 @@ export interface WaitConfig {
   readonly signal?: AbortSignal;
 }
 
-/** How long to wait: 0 not at all, NaN until aborted. */
+/** How long to wait, in ms: 0 not at all, NaN until aborted. */
 export function waitMs({ wait, timeoutMs = 30_000 }: WaitConfig): number {
   if (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) throw new Error("timeoutMs must be >= 0");
   if (wait === false || timeoutMs <= 0) return 0;
-  // The longest time there is comes close enough to never.
+  // The longest time there is: close enough to never.
   return timeoutMs === Infinity ? NONE : Math.min(timeoutMs, TEN_YEARS);
 }
 
-/** How a loop is left that waits. */
+/** The way out of a loop that waits. */
 export interface Exit {
   isLeft: boolean;
-  /** Withdraws what is waited for. */
+  /** Cancels the current wait. */
   leave(): void;
 }
 
-/** Begins a call that waits until its signal aborts, or the loop that it is made in is left: then it gives `null`. */
+/** Begins a call that waits. It resolves to `null` if its signal aborts or the loop around it is left. */
 export function waiting<T>(
   given: AbortSignal | undefined,
   begin: () => unknown,
@@ -72,7 +72,7 @@ export function waiting<T>(
     if (!isOver) answer.cancel();
   };
   if (signal !== undefined) {
-    // Whoever else listens may be told before this, and do what the call waits for.
+    // Other listeners may run before ours and do what the call waits for; the core must know of the abort even then.
     answer.watch(signal);
     signal.addEventListener("abort", cancel, { once: true });
   }
@@ -84,7 +84,7 @@ export function waiting<T>(
   });
 }
 
-/** Events whose reader does not wait for the next one to leave: `made` is given the way out. */
+/** An async generator that can be left while it waits for the next item: `made` gets the way out. */
 export function leavable<T>(
   made: (exit: Exit) => AsyncGenerator<T, void, undefined>,
 ): AsyncGenerator<T, void, undefined> {
@@ -102,7 +102,7 @@ export function leavable<T>(
   return events;
 }
 
-/** Repeats a receive: until nothing is there, if it does not wait, else until the signal aborts or the loop is left. */
+/** Repeats a receive: without waiting until nothing is there, else until the signal aborts or the loop is left. */
 export function repeated<T, C extends WaitConfig>(
   cfg: C,
   recv: (cfg: C, exit: Exit) => Promise<T | null>,
@@ -116,33 +116,33 @@ export function repeated<T, C extends WaitConfig>(
   });
 }
 
-/** An error that is told by its name. */
+/** An error that is recognised by its name. */
 export function named(name: string, message: string, options?: ErrorOptions): Error {
   return Object.assign(new Error(message, options), { name });
 }
 
-/** Calls an observer, if there is one. What it throws, now or later, is its own affair. */
+/** Calls an optional observer. What it throws, now or later, is ignored. */
 export function tell<T>(observer: ((told: T) => unknown) | undefined, told: T): void {
   try {
     Promise.resolve(observer?.(told)).catch(() => {});
   } catch {
-    // It changes nothing.
+    // Ignored.
   }
 }
 
-/** The same, beside the work. */
+/** As `tell`, but asynchronously. */
 export function tellLater<T>(observer: (told: T) => unknown, told: T): void {
   Promise.resolve(told).then(observer).catch(() => {});
 }
 
-/** Whether an answer that has to be there is a promise. Its failure is that of a call that does not count. */
+/** Whether an answer that must be synchronous is a promise. If so, its rejection is ignored. */
 export function isPromise(answer: unknown): boolean {
   if (typeof (answer as { then?: unknown } | null | undefined)?.then !== "function") return false;
   Promise.resolve(answer).catch(() => {});
   return true;
 }
 
-/** What something that was thrown is called. */
+/** The `name` of a thrown value. */
 export function nameOf(thrown: unknown): unknown {
   try {
     return ((thrown ?? {}) as { name?: unknown }).name;
@@ -151,7 +151,7 @@ export function nameOf(thrown: unknown): unknown {
   }
 }
 
-/** What something that was thrown says. */
+/** The message of a thrown value. */
 export function textOf(thrown: unknown): string {
   try {
     const { message } = (thrown ?? {}) as { message?: unknown };

@@ -1,17 +1,17 @@
-// What travels with a value: its metadata and its ordering key, in one text.
+// What is stored with a value: its metadata and its ordering key, all in one text.
 
 import { give, take, type Taken } from "./value.js";
 
 export type Meta = Record<string, unknown>;
 
-/** A value with its metadata, taken at the call. Throws if both together are larger than the limit. */
+/** Packs a value with its metadata, copied at the call. Throws if both together exceed the limit. */
 export function pack(value: unknown, meta: Meta | undefined, orderingKey: string | undefined, limit: number): string {
   const data = take(value);
   const about: Taken | undefined = meta === undefined ? undefined : take(meta);
   const size = data.size + (about?.size ?? 0);
   if (size > limit) throw new Error(tooLarge(limit, size));
   const key = orderingKey === undefined ? "" : JSON.stringify(orderingKey);
-  // Texts of JSON have no line feed in them.
+  // JSON texts contain no line feeds.
   return `${data.text}\n${about?.text ?? ""}\n${key}`;
 }
 
@@ -25,10 +25,10 @@ export interface Unpacked<T> {
   meta?: Meta;
 }
 
-/** A fresh copy of a value that was packed, in the object that tells about it. */
+/** Adds a fresh copy of a packed value to the object that describes it. */
 export function unpack<T, About extends object>(text: string, about: About): About & Unpacked<T> {
   const [data, meta, key] = text.split("\n") as [string, string, string];
-  // Not a spread of both: what gets members after one is many times as slow.
+  // Not a spread of both: adding members after a spread is many times slower.
   const unpacked = about as About & Unpacked<T>;
   unpacked.data = give(data) as T;
   if (key !== "") unpacked.orderingKey = JSON.parse(key) as string;

@@ -140,7 +140,7 @@ export class EphemeralPayloadTooLargeError extends Error {
   }
 }
 
-/** Overdue records that are settled before the page gets a turn. */
+/** How many overdue records are settled before the page gets a turn. */
 const STEP = 200;
 
 /** Creates an ephemeral store in this page. */

@@ -1,6 +1,6 @@
 // A binary heap: the item that is due first is on top.
 
-/** A key to look at, from an instant on. */
+/** A key to check at an instant. */
 export interface Due {
   readonly at: number;
   readonly key: string;

@@ -1,4 +1,4 @@
-// Jobs seen from outside: one, a listing, all of a name; and what is done with them there.
+// Inspection and administration of jobs: single jobs, listings, and all jobs of a name.
 
 import { oneOf } from "./check.js";
 import { settled, type RawJob } from "./core.js";
@@ -143,7 +143,7 @@ export type JobLook<Input, Result> = {
   resume(): Promise<Changed>;
 };
 
-/** What the core shows. */
+/** What the core returns. */
 type ShownFailure = [message: string, code: string, attempt: number, at: number];
 type ShownSummary = [
   id: string,
@@ -171,7 +171,7 @@ type ShownStats = [Counts, oldest: number | null, next: number | null, paused: S
 
 const FILTERS = ["ready", "delayed", "running", "completed", "failed", "cancelled", "timed_out"];
 
-/** What is seen of the jobs of one id. @internal */
+/** The inspection methods of a job handle. @internal */
 export function look<Input, Result>(raw: RawJob): JobLook<Input, Result> {
   return {
     async get(id) {

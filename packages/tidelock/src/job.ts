@@ -155,28 +155,28 @@ export type JobHandle<Input, Result = unknown> = JobLook<Input, Result> & {
   stop(): void;
 };
 
-/** Bytes of input and meta, of a result, and of what one step keeps. */
+/** Maximum bytes of input with metadata, of a result, and of a step's value. */
 const LIMIT = 131_072;
-/** Bytes of what a handler says about how far it is. */
+/** Maximum bytes of a progress report. */
 const PROGRESS_LIMIT = 4_096;
 
-/** What the core shows of a job that has ended. */
+/** What the core returns for a job that has ended. */
 type Shown = [status: JobStatus, finishedAt: number, result?: string, message?: string, code?: string];
-/** What it shows of an event. */
+/** What the core returns for an event. */
 type ShownEvent = [
   cursor: string,
   ts: number,
   type: JobEvent["type"],
   runId?: string,
   nextAt?: number,
-  /** The reason; of a step its id, of a progress its value. */
+  /** The reason; for a step its id, for progress its value. */
   said?: string,
   attempt?: number,
   delivery?: string,
   held?: RawJobDelivery,
 ];
 type Lost = [cursor: null, from: string, to: string, missed: number];
-/** What a run has come to: the result, or why there is none. */
+/** The outcome of a run: the result, or why there is none. */
 type Outcome = string | [message: string, code?: string];
 
 /** Creates a handle of jobs in this page. */
@@ -232,8 +232,8 @@ export function job<S extends Schema, Result = unknown>(
 }
 
 /**
- * What begins a run; that gives what is called when it is over before `process` has ended. The core keeps this while its
- * worker works: it must not have the handle, which would never be let go of.
+ * Starts a run. Returns the function to call if the run ends before `process` does. The core keeps this function while
+ * its worker runs, so it must not reference the handle, which could then never be collected.
  */
 function runner<S extends Schema, Result>(schema: S, process: JobDefinition<S, Result>["process"]) {
   return (run: RawRun, value: string, end: (outcome: Outcome) => void): ((tookTooLong: boolean) => void) => {
@@ -244,7 +244,7 @@ function runner<S extends Schema, Result>(schema: S, process: JobDefinition<S, R
     };
     const ctx = context(run, over.signal);
     const work = async () => {
-      // Whoever made it start goes on first.
+      // The code that made it start continues first.
       await turn();
       if (over.signal.aborted) return;
       let input: Infer<S>;
@@ -278,12 +278,12 @@ function placeOf(cfg: TopicLiveConfig): string | undefined {
   return after === undefined ? undefined : string("after", after);
 }
 
-/** The numbers of options: life of the key, attempts, limit, and of the backoff base, maximum, factor and jitter. */
+/** The numbers of options: key lifetime, attempts, lease; and of the backoff base, maximum, factor and jitter. */
 type Rules = [keyTtl: number, attempts: number, lease: number, ...backoff: number[]];
 
 const USUAL: Rules = [WEEK, 1, 30_000, NONE, NONE, NONE, NONE];
 
-/** The rules of options, read by name: they may be getters, or inherited. What is not given is as it is otherwise. */
+/** Reads options by name, since they may be getters or inherited. Missing ones keep their defaults. */
 function checked(
   { keyTtlMs, maxAttempts, leaseMs, backoff }: SubmitOptions,
   [keyTtl, attempts, lease, ...pauses]: Rules,
@@ -304,7 +304,7 @@ function checked(
     throw new Error(`${path}backoff.jitter must be >= 0 and at most 1, but is ${String(jitter)}`);
   }
   const max = Math.min(number(`${path}backoff.maxMs`, maxMs, { otherwise: 3_600_000, orZero: true }), WEEK);
-  // It has to be given.
+  // Required.
   const base = number(`${path}backoff.baseMs`, baseMs ?? NONE, { otherwise: NONE, orZero: true });
   return [...numbers, Math.min(base, max), max, kind === "exp" ? 2 : 1, jitter];
 }
@@ -339,7 +339,7 @@ function context(run: RawRun, signal: AbortSignal): JobContext {
   };
 }
 
-/** The answer of a call that a run makes. */
+/** Awaits the answer to a call that a run makes. */
 async function whileRunning<T>(call: () => unknown): Promise<T> {
   try {
     return await settled<T>(call());
@@ -349,7 +349,7 @@ async function whileRunning<T>(call: () => unknown): Promise<T> {
   }
 }
 
-/** A result, or what a step or a handler gives, as it is kept. */
+/** Encodes a result, a step's value or progress for storage. */
 function kept(value: unknown, limit = LIMIT): string {
   const { text, size } = take(value);
   if (size > limit) throw new Error(tooLarge(limit, size));
@@ -382,7 +382,7 @@ function followed(id: JobId, events: RawJobEvents, cfg: TopicLiveConfig): AsyncI
   });
 }
 
-/** Resolves when the signal aborts, or the loop is left: nothing comes any more. */
+/** Resolves when the signal aborts or the loop is left: nothing can come any more. */
 async function nothing(signal: AbortSignal | undefined, exit: Exit): Promise<void> {
   let end = () => {};
   const ended = new Promise<void>((resolve) => (end = resolve));
@@ -411,7 +411,7 @@ function reader(id: JobId, raw: RawJobReader, group: string): TopicReader<JobEve
   return { group, recv: (cfg = {}) => receive(cfg), stream: (cfg = {}) => repeated(cfg, receive) };
 }
 
-/** Tells of events that are no longer kept. */
+/** Reports events that are no longer kept. */
 function lost({ onGap }: TopicLiveConfig, [, from, to, missed]: Lost): void {
   if (onGap) tellLater(onGap, { from, to, missed, cause: "trimmed" });
 }

@@ -1,47 +1,48 @@
-// Objects that only the page itself can hold, like `Blob`. Nobody else has them: what is taken and given out is a copy.
+// Objects that only the page itself can hold, like `Blob`. Nobody else has them: copies go in and out.
 //
-// Inside of a text such an object has a name. Texts come and go in the core, in queues, logs and records, and nobody says
-// when the last copy is gone; so the memory of the core is searched for the names now and then, and an object whose name
-// stands nowhere is let go of. What is left of a text that is gone may hold its object until that memory is used again.
+// In a text, such an object is represented by a name. Texts come and go in the queues, logs and records of the core,
+// and nothing tells when the last copy is gone. So from time to time the core's memory is searched for the names, and
+// an object whose name is not found is released. Remains of a freed text may keep its object alive until that memory is
+// reused.
 
 import { memory } from "./core.js";
 import { letGo } from "./timer.js";
 
 interface Kept {
-  /** `undefined`: no text in the core has it. Somebody here may, with the object itself. */
+  /** `undefined`: no text in the core names it. The page may still hold the object itself. */
   object: object | undefined;
   readonly weak: WeakRef<object>;
 }
 
-/** What stands before the number of an object, and nowhere else. */
+/** Precedes the number of an object, and occurs nowhere else. */
 const SIGN = /* @__PURE__ */ Array.from(crypto.getRandomValues(new Uint32Array(3)), (part) => part.toString(36)).join("-");
-/** More than the longest name has, in bytes. */
+/** Longer than the longest name, in bytes. */
 const OVERLAP = 64;
 const CHUNK = 2 ** 20;
-/** So many are kept without a search. */
+/** So many are held without a search. */
 const FEW = 64;
 
 const objects = new Map<number, Kept>();
 let last = 0;
 /** How many are held for the core. */
 let held = 0;
-/** So many ask for a search. */
+/** Reaching this number triggers a search. */
 let many = FEW;
 
-/** Keeps an object; gives its name. The search is not before the texts of this turn have reached the core. */
+/** Keeps an object; returns its name. A search does not run before the texts of this turn have reached the core. */
 export function keep(object: object): string {
   last += 1;
   objects.set(last, { object, weak: new WeakRef(object) });
   held += 1;
   if (held >= many) {
-    // One that a test has replaced the timers under may never come.
+    // Doubled, so that another search is scheduled even if a test replaced the timers and this one never runs.
     many *= 2;
     letGo(setTimeout(search, 0));
   }
   return `${SIGN}/${last};`;
 }
 
-/** The object of this name. */
+/** The object with this name. */
 export function keptAs(name: string): object | undefined {
   return objects.get(numberOf(name))?.weak.deref();
 }

@@ -1,4 +1,4 @@
-// What registry and ephemeral have in common: keys, places, readers, and what is refused.
+// What registry and ephemeral have in common: keys, positions, readers, errors.
 
 import { wellFormed } from "./check.js";
 import { tooLarge } from "./envelope.js";
@@ -7,7 +7,7 @@ import { final } from "./mark.js";
 import { parse, type Schema } from "./schema.js";
 import { give, take, utf8Length } from "./value.js";
 
-/** What the core shows of a record. */
+/** What the core returns for a record. */
 export type Shown = [
   key: string,
   value: string,
@@ -19,7 +19,7 @@ export type Shown = [
   expired: boolean,
 ];
 
-/** What the core tells of an event. */
+/** What the core returns for an event. */
 export type Told =
   | ["upsert", cursor: number, record: Shown]
   | ["touch", cursor: number, at: number, key: string, version: string, end: number]
@@ -30,7 +30,7 @@ export type Told =
 const MAX_BYTES = 512;
 const MAX_DEPTH = 8;
 
-/** A key of any text. */
+/** A key that may be any text. */
 export function key(value: unknown, what = "key"): string {
   const text = filled(value, what);
   if (utf8Length(text) > MAX_BYTES) throw new Error(`${what} exceeds max length (${MAX_BYTES} bytes)`);
@@ -42,7 +42,7 @@ export function path(value: unknown, what = "key"): string {
   return checkedPath(filled(value, what), what, false);
 }
 
-/** The beginning of paths; none means all. */
+/** A prefix of paths; `undefined` means all. */
 export function prefix(value: unknown): string {
   return value === undefined || value === "" ? "" : checkedPath(filled(value, "prefix"), "prefix", true);
 }
@@ -63,7 +63,7 @@ function checkedPath(text: string, what: string, isPrefix: boolean): string {
   return text;
 }
 
-/** The place that a reader begins behind, for the core. */
+/** The position after which a reader begins, for the core. */
 export function place(after: string | undefined): number {
   if (after === undefined || after === "$") return NONE;
   if (after === "0" || after === "0-0") return -1;
@@ -74,14 +74,14 @@ export function place(after: string | undefined): number {
   return revision;
 }
 
-/** What the schema makes of a value, taken at the call. */
+/** The parsed value, encoded at the call. */
 export function taken(schema: Schema, value: unknown, limit: number, TooLarge: new (message: string) => Error): string {
   const { text, size } = take(parse(schema, value));
   if (size > limit) throw new TooLarge(tooLarge(limit, size));
   return text;
 }
 
-/** The answer of a call that may find no room. */
+/** Runs a call that may exceed the maximum number of records. */
 export function withRoom<R>(max: number, Full: new (message: string) => Error, call: () => unknown): R {
   try {
     return call() as R;
@@ -90,7 +90,7 @@ export function withRoom<R>(max: number, Full: new (message: string) => Error, c
   }
 }
 
-/** A reader, and what its events are to its users. */
+/** A reader; `open` converts the core's events. */
 export function reader<E>(follower: RawFollower, open: (told: Exclude<Told, ["overflow", ...unknown[]]>) => E) {
   type Overflow = { cursor: string; type: "overflow"; after: string; firstAvailable: string };
   const receive = async (cfg: WaitConfig, exit?: Exit): Promise<E | Overflow | null> => {

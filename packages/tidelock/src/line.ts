@@ -1,4 +1,4 @@
-// Where calls stand in line that wait until they pass.
+// The lines of calls that wait until they pass.
 
 import { pause } from "./timer.js";
 
@@ -7,21 +7,21 @@ interface Look {
   readonly retryAfter: number;
 }
 
-/** Why is looked: for the first time, again while waiting, or to tell how it is and nothing else. */
+/** Why a check is made: for the first time, again while waiting, or only to see the current state. */
 export type Looking = "first" | "again" | "peek";
 
-/** A line. Only the first in it looks; the others wait for their turn. */
+/** A line. Only the first in it checks; the others wait for their turn. */
 interface Line {
   places: number;
-  /** Resolves when the last in line has left it. */
+  /** Resolves when the last one has left the line. */
   end: Promise<void>;
-  /** Makes the first look again. */
+  /** Makes the first one check again. */
   again: () => void;
-  /** When the first one passes, as far as is known. */
+  /** When the first one will pass, as far as is known. */
   passes: number;
 }
 
-/** Lines by key. A line exists while somebody stands in it. */
+/** Lines by key. A line exists while somebody is in it. */
 export class Turns {
   readonly #lines = new Map<string, Line>();
 
@@ -29,7 +29,7 @@ export class Turns {
     this.#lines.get(key)?.again();
   }
 
-  /** Looks until it passes, in order of arrival. What cannot pass in time is refused at once; aborted it is `null`. */
+  /** Checks until it passes, in order of arrival. What cannot pass in time is refused at once; `null` if aborted. */
   async take<R extends Look>(
     key: string,
     look: (looking: Looking) => R,

@@ -1,20 +1,20 @@
-// What this package knows of its errors, whatever their texts say: whether the same call may succeed later.
+// What this package knows of its own errors, independent of their texts: whether the same call may succeed later.
 
 interface Mark {
   readonly passes: boolean;
-  /** Not before this many ms have gone by. */
+  /** Not before this many ms have passed. */
   readonly afterMs: number;
 }
 
 const marks = new WeakMap<object, Mark>();
 
-/** What failed with this never succeeds later. */
+/** Marks an error as permanent. */
 export function final<E>(error: E): E {
   if (typeof error === "object" && error !== null) marks.set(error, { passes: false, afterMs: Number.NaN });
   return error;
 }
 
-/** What failed with this may succeed later, if known not before a time. */
+/** Marks an error as transient; `afterMs`, if known, is the earliest time for another attempt. */
 export function passing<E extends object>(error: E, afterMs = Number.NaN): E {
   marks.set(error, { passes: true, afterMs });
   return error;

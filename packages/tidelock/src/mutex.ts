@@ -83,7 +83,7 @@ export class LockError extends Error {
 
 /** Shorter locks are not renewed. */
 const MIN_RENEWED = 100;
-/** The most that is added to a look's delay. */
+/** Maximum that is added at random to the delay between two checks. */
 const SPREAD = 100;
 
 /** Creates a mutex in this page. */
@@ -96,12 +96,12 @@ export function mutex(config: MutexConfig): Mutex {
   const store = storeOf(config.store) ?? new MemoryStore();
   const lines = linesOf(store);
   const wait = Math.min(retries * (delay + SPREAD), TEN_YEARS);
-  /** Nobody else writes to a store of its own. */
+  /** Nobody else writes to a mutex's own store, so it need not be checked again. */
   const lookAgain = config.store === undefined ? () => Infinity : () => delay + Math.random() * SPREAD;
 
   const keyOf = (resource: string) => `${prefix}:${part(id)}:${part(resource)}`;
 
-  /** The key of a lock of this mutex. */
+  /** The store key of one of this mutex's locks. */
   function keyOfLock({ resource }: Lock): string | undefined {
     const own = `${prefix}:${id}:`;
     return typeof resource === "string" && resource.startsWith(own) ? keyOf(resource.slice(own.length)) : undefined;
@@ -114,7 +114,7 @@ export function mutex(config: MutexConfig): Mutex {
     return { resource: `${prefix}:${id}:${resource}`, value, ttl, expiration: grant.until, fence: grant.fence };
   }
 
-  /** Runs `fn` under a lock, which is renewed at each third of its time, as that is now, and released whatever comes. */
+  /** Runs `fn` under a lock. The lock is renewed at each third of its current ttl, and released in any case. */
   async function held<T>(lock: Lock, fn: (lock: Lock) => Promise<T> | T): Promise<T> {
     const { value } = lock;
     const key = keyOfLock(lock) as string;
@@ -131,7 +131,7 @@ export function mutex(config: MutexConfig): Mutex {
         lock.expiration = holding.until;
         plan();
       } catch {
-        // A store that fails may be there again before the lock is over.
+        // A failing store may recover before the lock ends.
         plan(6);
       }
     };
@@ -145,7 +145,7 @@ export function mutex(config: MutexConfig): Mutex {
       try {
         lines.release(key, value);
       } catch {
-        // What came of `fn` matters more; the lock ends by itself.
+        // The outcome of `fn` matters more; the lock expires by itself.
       }
     }
   }
@@ -165,7 +165,7 @@ export function mutex(config: MutexConfig): Mutex {
       const key = keyOfLock(lock);
       const until = key === undefined ? null : lines.extend(key, lock.value, lasts);
       if (until === null) return false;
-      // A lock that is frozen is extended all the same.
+      // `Reflect.set` does not throw: a frozen lock is extended all the same.
       Reflect.set(lock, "ttl", lasts);
       Reflect.set(lock, "expiration", until);
       return true;

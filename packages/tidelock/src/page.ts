@@ -1,4 +1,4 @@
-// Listings that page.
+// Paged listings.
 
 import { number, text } from "./check.js";
 import { NONE } from "./core.js";
@@ -18,20 +18,20 @@ export type PageConfig = {
   after?: string;
 };
 
-/** The most items of a page or a batch. */
+/** Maximum number of items in a page or a batch. */
 export const MOST_ITEMS = 1_000;
 
-/** What the core takes of a page. */
+/** The arguments of a page, for the core. */
 export function pageOf({ limit, after }: PageConfig): [limit: number, after: string | undefined] {
   return [number("limit", limit, { otherwise: 100, whole: true, most: MOST_ITEMS }), text("after", after)];
 }
 
-/** How many, where that has to be said. */
+/** A required maximum number of items. */
 export function upTo(max: number): number {
   return number("max", max ?? NONE, { otherwise: NONE, whole: true, most: MOST_ITEMS });
 }
 
-/** The page that the core shows, with each item as it is to be seen. */
+/** A page of the core, with each item converted by `seen`. */
 export function paged<S, T>([items, next]: [S[], string | null], seen: (shown: S) => T): Page<T> {
   return { items: items.map(seen), next };
 }
@@ -47,7 +47,7 @@ export type Paused = {
 /** How a pause ends by itself, and why there is one. */
 export type PauseConfig = { forAtMostMs?: number; reason?: string };
 
-/** What the core takes of a pause. */
+/** The arguments of a pause, for the core. */
 export function pauseOf({ forAtMostMs, reason }: PauseConfig): [forAtMost: number, reason: string | undefined] {
   return [number("forAtMostMs", forAtMostMs, { otherwise: NONE }), text("reason", reason)];
 }
@@ -55,7 +55,7 @@ export function pauseOf({ forAtMostMs, reason }: PauseConfig): [forAtMost: numbe
 /** What became of a change that may find nothing to do: `no`, it was so already; `absent`, there is no such thing. */
 export type Changed = "yes" | "no" | "absent";
 
-/** What the core shows of a pause. */
+/** What the core returns for a pause. */
 export type ShownPause = [until: number | null, reason: string | null] | null;
 
 export function pausedOf(shown: ShownPause): Paused | null {

@@ -1,4 +1,4 @@
-// A queue as a whole: what is in it, and what is done with messages that nobody holds.
+// A queue as a whole: inspection, and operations on messages that nobody holds.
 
 import { number, oneOf, tenant } from "./check.js";
 import { NONE, settled, type RawQueue } from "./core.js";
@@ -160,7 +160,7 @@ export type QueueAdmin<T> = {
 const STATES: readonly QueueState[] = ["ready", "delayed", "leased"];
 const REASONS: readonly QueueDeadReason[] = ["expired", "max_deliveries_exceeded", "rejected", "undecodable"];
 
-/** What the core shows. */
+/** What the core returns. */
 type ShownStats = [...counts: Counts, oldest: number | null, next: number | null, paused: ShownPause, settling: boolean];
 type Counts = [number, number, number, number, number, number, number];
 type ShownMessage = [
@@ -188,7 +188,7 @@ type ShownLetter = [
   keptUntil: number | null,
 ];
 
-/** The calls on the whole of a queue. @internal */
+/** The inspection and administration methods of a queue. @internal */
 export function admin<T>(raw: RawQueue, configured: string): QueueAdmin<T> {
   const whose = ({ tenantId }: TenantConfig) => tenant(tenantId, configured);
   return {
@@ -245,7 +245,7 @@ function deadLetters<T>(queue: RawQueue, whose: string): QueueDeadLetters<T> {
   };
 }
 
-/** What the core takes of a filter. */
+/** The arguments of a filter, for the core. */
 function filter(cfg: QueueDeadFilter): [reason: string | undefined, before: number, from: number] {
   const { reason, movedBefore, movedAfter } = cfg;
   if (reason !== undefined) oneOf(REASONS, "reason", reason);

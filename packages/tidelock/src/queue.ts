@@ -141,21 +141,21 @@ export type Queue<T> = QueueReader<T> &
     reader(): QueueReader<T>;
   };
 
-/** What the core takes of a message. */
+/** The arguments of a message, for the core. */
 type Numbers = [delay: number, key: string | undefined, dedup: string | undefined, dedupFor: number];
-/** What it shows of a delivery. */
+/** What the core returns for a delivery. */
 type Shown = [value: string, message: number, fence: number, attempt: number, lease: number, until: number];
 
-/** What a queue does with what it gave. */
+/** The queue, as its messages see it. */
 interface Giver {
   readonly raw: RawQueue;
-  /** Checks what is asked of a nack. */
+  /** Checks the delay of a nack. */
   delayOf(delayMs: number | undefined): number;
 }
 
 /**
- * A message that was received. Its methods are its own, so that they work without it, and who gave it is a field and not in
- * a `WeakMap`, which alone took a fifth of the time of a receive.
+ * A received message. Its methods are own properties, so that they work when detached. Its queue is in a private field
+ * instead of a `WeakMap`, which took a fifth of the time of a receive.
  */
 class Received<T> implements QueueReceived<T> {
   readonly #by: RawQueue;
@@ -192,7 +192,7 @@ class Received<T> implements QueueReceived<T> {
     };
   }
 
-  /** What the queue gave: whose it is, and the hand-over. */
+  /** The tenant and delivery of a message received from the given queue. */
   static given(received: unknown, by: RawQueue): [whose: string, delivery: string] | undefined {
     const isOne = typeof received === "object" && received !== null && #by in received && received.#by === by;
     return isOne ? [received.#whose, received.#delivery] : undefined;
@@ -227,7 +227,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     },
   };
 
-  /** Whose that was which this queue gave. Its fields are anybody's to change. */
+  /** The tenant of a message received from this queue. Not read from its public fields, which anybody can change. */
   function holder(received: QueueReceived<T>, what = "it"): string {
     const given = Received.given(received, raw);
     if (given === undefined) throw new Error(`${what} was not received from this queue`);
@@ -236,7 +236,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     throw new Error(`${what} must have the deliveryId ${delivery}, but has ${String(received.deliveryId)}`);
   }
 
-  /** What the core takes of a receive. */
+  /** The arguments of a receive, for the core. */
   function wish(cfg: QueueRecvConfig): [wait: number, lease: number, consumer: string | undefined] {
     return [waitMs(cfg), number("leaseMs", cfg.leaseMs, { otherwise: NONE }), text("consumerId", cfg.consumerId)];
   }
@@ -296,7 +296,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     },
     async ackMany(received) {
       counted("received", received, 0);
-      // Not `map`, which would leave out the gaps of a list.
+      // Not `map`, which would skip the holes of a sparse array.
       const holders = Array.from(received, (one, at) => holder(one, `item ${at}`));
       const [whose = configured] = holders;
       for (const [at, tenant] of holders.entries())
@@ -305,7 +305,7 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
     },
     async deadLetter(received, reason, cfg = {}) {
       const whose = holder(received);
-      // For the core the empty reason is none.
+      // To the core, an empty reason means none.
       const note = text("reason", reason) ?? "";
       return settled<boolean>(raw.bury(whose, received.deliveryId, note, text("error", cfg.error)));
     },
@@ -316,31 +316,31 @@ export function queue<S extends Schema>(config: QueueConfig<S>): Queue<Infer<S>>
   };
 }
 
-/** What the core shows of a send: the number of the message, negative if there was one with its idempotency key. */
+/** What the core returns for a send: the message's number, negative for a duplicate of its idempotency key. */
 type Sent = number;
 
 function sent(answer: Sent): { messageId: string; duplicate: boolean } {
   return { messageId: String(Math.abs(answer)), duplicate: answer < 0 };
 }
 
-/** Checks how many there are in a batch. */
+/** Checks the number of items in a batch. */
 function counted(path: string, items: readonly unknown[], least: number): void {
   const isFine = Array.isArray(items) && items.length >= least && items.length <= MOST_ITEMS;
   if (!isFine) throw new Error(`${path} must be ${least} to ${MOST_ITEMS}, but are ${items?.length}`);
 }
 
-/** What is said of an item of a batch names it. */
+/** Adds the item's index to an error about an item of a batch. */
 function of<R>(at: number, made: () => R): R {
   try {
     return made();
   } catch (error) {
-    // Not of what structured cloning throws, which is an error of its own kind.
+    // Not to errors of structured cloning, which have a type of their own.
     if (error instanceof Error && error.constructor === Error) error.message = `item ${at}: ${error.message}`;
     throw error;
   }
 }
 
-/** Which messages go one at a time, by their keys. */
+/** Maps ordering keys to the lanes in which messages go one at a time. */
 function lanes({ mode = "ordering_key_partitioned", partitions }: { mode?: string; partitions?: number }) {
   if (mode !== "best_effort" && mode !== "ordering_key_partitioned") {
     throw new Error(`ordering.mode must be "best_effort" or "ordering_key_partitioned", but is ${String(mode)}`);

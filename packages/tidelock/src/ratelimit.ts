@@ -136,20 +136,20 @@ export class RateLimitError extends Error {
 const MAX_LIMIT = 1e12;
 const MAX_WINDOW_SECS = TEN_YEARS / 1_000;
 
-/** What becomes of a cost, as the core numbers it: counted if it passes, counted in any case, not counted. */
+/** How a cost is counted, as numbered by the core: 0 if it passes, 1 always, 2 never. */
 type Counting = 0 | 1 | 2;
 
-/** Whether a check with this verdict leaves something counted. */
+/** Whether a check with this verdict is counted. */
 function isCounted(counting: Counting, limited: boolean): boolean {
   return counting === 1 || (counting === 0 && !limited);
 }
 
-/** How an identifier is judged, by the beginning of its keys. */
+/** How an identifier is judged; `key` is the beginning of its store keys. */
 interface Judges {
-  /** No cost above it can pass. */
+  /** A higher cost can never pass. */
   readonly most: number;
   judge(key: string, cost: number, counting: Counting): RateLimitResult;
-  /** Whether something was counted. */
+  /** Returns whether something had been counted. */
   reset(key: string): boolean;
 }
 
@@ -190,7 +190,7 @@ export function ratelimit(config: RateLimitConfig | RateLimitsConfig): RateLimit
       const wait = waitMs(opts);
       const signal = signalOf(opts.signal);
       if (signal?.aborted) return null;
-      // A refusal is counted once, however often a call looks again.
+      // A refusal is counted only once, however often the call checks again.
       const look = (looking: Looking) => judge(key, cost, looking === "peek" ? 2 : looking === "first" ? counting : 0);
       return turns.take(key, look, Number.isNaN(wait) ? Infinity : wait, signal);
     },
@@ -202,7 +202,7 @@ function isSeveral(config: RateLimitConfig | RateLimitsConfig): config is RateLi
   return (config as Partial<RateLimitsConfig>).limits !== undefined;
 }
 
-/** One sliding window, the usual case: two numbers are kept, each under a key of its own. */
+/** One sliding window, the usual case: two numbers are stored, each under its own key. */
 function single(config: RateLimitConfig, store: Store): Judges {
   const windowMs = windowOf("windowSecs", config.windowSecs);
   const limit = unitsOf("limit", config.limit ?? NONE);
@@ -217,12 +217,12 @@ function single(config: RateLimitConfig, store: Store): Judges {
     return counted;
   }
 
-  /** *Now* for an identifier: it never runs back behind a window in which something was counted. */
+  /** *Now* for an identifier: never before a window in which something was counted. */
   function nowOf(key: string): number {
     const now = Date.now();
     if (now >= latest) return (latest = now);
     const last = Math.floor(latest / windowMs);
-    // What was counted before these has lapsed.
+    // Anything counted in earlier windows has lapsed.
     for (const window of [last, last - 1]) {
       if (window * windowMs > now && store.get(key + window) !== undefined) return window * windowMs;
     }
@@ -234,7 +234,7 @@ function single(config: RateLimitConfig, store: Store): Judges {
     judge(key, cost, counting) {
       const now = nowOf(key);
       const window = Math.floor(now / windowMs);
-      // One text for both uses, whose hash is computed once.
+      // One string for both uses, so that its hash is computed only once.
       const present = key + window;
       const used = count(present);
       const limited = !raw.judge(now, used, count(key + (window - 1)), cost, counting);
@@ -252,11 +252,11 @@ function single(config: RateLimitConfig, store: Store): Judges {
   };
 }
 
-/** What the core says of several limits, and of each. */
+/** What the core returns for several limits, and for each of them. */
 type Said = [limited: boolean, limit: number, remaining: number, resetIn: number, retryAfter: number];
 type Judged = [...Said, parts: [...Said, name: string][], counts: number[], lapse: number];
 
-/** Several limits: all counts of an identifier are one value, so that they change together or not at all. */
+/** Several limits. All counts of an identifier are one stored value, so that they change together or not at all. */
 function several(config: RateLimitsConfig, store: Store): Judges {
   const { limit, windowSecs } = config as Partial<RateLimitConfig>;
   if (limit !== undefined || windowSecs !== undefined) {
@@ -314,7 +314,7 @@ function unitsOf(path: string, units: number): number {
 function windowOf(path: string, secs = 1): number {
   if (typeof secs !== "number" || !Number.isFinite(secs) || secs <= 0) throw new Error(`${path} must be > 0`);
   const ms = Math.round(secs * 1_000);
-  // Not by a remainder: 1.005 s are 1,004.999… ms for a computer.
+  // Not by remainder: in floating point, 1.005 s are 1,004.999… ms.
   const isWhole = ms >= 1 && ms / 1_000 === secs;
   if (isWhole && secs <= MAX_WINDOW_SECS) return ms;
   throw new Error(`${path} must be > 0, at most ${MAX_WINDOW_SECS} and whole milliseconds, but is ${secs}`);

@@ -49,9 +49,9 @@ export type RetryBudget = {
   readonly perSuccess?: number;
 };
 
-/** What an attempt is told beside its number. */
+/** What an attempt gets besides its number. */
 type Control = {
-  /** Fires when the attempt was cut off or the call was aborted. */
+  /** Fires when the attempt is cut off or the call is aborted. */
   readonly signal: AbortSignal;
 };
 
@@ -64,7 +64,7 @@ const CODES = new Set(
 const NAMES = ["TimeoutError", "NetworkError"];
 const MAX_CAUSES = 8;
 const MOST_TOKENS = 1_000_000;
-/** Transport errors of JavaScript often carry nothing but a text. */
+/** JavaScript's transport errors often carry nothing but a message. */
 const TEXTS =
   /(?<![\p{L}\p{N}_])(?:econnreset|etimedout|connection|socket|broken pipe|network|loading|tryagain|clusterdown)/iu;
 
@@ -101,7 +101,7 @@ export const DEFAULT_RETRY_OPTIONS: {
   retryIf: isRetryableTransportError,
 });
 
-/** Turns of the microtask queue in which a value may still come that was under way. */
+/** Number of microtask turns in which a value that is about to arrive still counts. */
 const GRACE = 10;
 
 /**
@@ -140,12 +140,12 @@ export async function retry<T>(
     }
     const isCutOff = ended === "cut off";
     const error = isCutOff ? null : ended.error;
-    // Who judges errors by a function of their own knows no wishes of ours.
+    // A custom `retryIf` does not know our hints, so they are ignored.
     const hint = retryIf === isRetryableTransportError ? mark(error)?.afterMs : undefined;
     const delayMs = course.pause(isCutOff, signal?.aborted ?? false, hint ?? NONE) as number | RetryGaveUp;
     if (typeof delayMs === "string") throw giveUp(delayMs);
     tell(onRetry, { attempt, error, delayMs, elapsedMs: course.elapsed });
-    // Also one of no time lets the page's other events run first.
+    // Even without a delay, this lets the page's other events run first.
     await pause(delayMs, signal);
   }
 }
@@ -153,7 +153,7 @@ export async function retry<T>(
 /** How an attempt ended. */
 type Ended<T> = { value: T } | { error: unknown } | "cut off" | "stopped";
 
-/** Runs one attempt as far as anybody waits for it. */
+/** Runs one attempt until it ends or nobody waits for it any more. */
 function run<T>(
   fn: (attempt: number, control: Control) => Promise<T> | T,
   attempt: number,
@@ -161,7 +161,7 @@ function run<T>(
   signal: AbortSignal | undefined,
 ): Promise<Ended<T>> {
   let control: AbortController | undefined;
-  /** Why nobody waits for the attempt any more: whoever asks for the signal from then on finds it fired. */
+  /** Why nobody waits for the attempt any more. A signal that is requested afterwards is already aborted. */
   let gone: { reason: unknown } | undefined;
   const running = outcome(() =>
     fn(attempt, {
@@ -200,7 +200,7 @@ function run<T>(
     };
     void running.then((ended) => {
       if (isOver) return;
-      // What fails by the signal itself was stopped.
+      // An attempt that fails with the signal's own reason was stopped by it.
       end(signal?.aborted && "error" in ended && ended.error === signal.reason ? "stopped" : ended);
     });
     if (isLimited) look();
@@ -217,7 +217,10 @@ async function outcome<T>(fn: () => Promise<T> | T): Promise<{ value: T } | { er
   }
 }
 
-/** One that throws says no: the error at hand is the one to be told. A promise is no answer: it would always say yes. */
+/**
+ * If `retryIf` throws, it counts as false, so that the original error is reported. A promise is an error: it would
+ * always be truthy.
+ */
 function passes(retryIf: (error: unknown) => boolean, error: unknown): boolean {
   let answer: boolean;
   try {
@@ -266,7 +269,7 @@ function budgetOf(given: RetryBudget): RawRetryBudget {
   return budget;
 }
 
-/** Brings what is out of range into it. */
+/** Clamps a number to its range. */
 function within(path: string, value: number | undefined, otherwise: number, least: number, most: number): number {
   if (value === undefined) return otherwise;
   const range = least > 0 ? "> 0" : ">= 0";

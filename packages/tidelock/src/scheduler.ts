@@ -170,14 +170,14 @@ export type Scheduler = {
 
 const DAY = 24 * 3_600_000;
 
-/** Where the last decided slots are kept. */
+/** Stores the last decided slots. */
 type Slots = Pick<Store, "get" | "set" | "del">;
 
-/** What a scheduler brings into the page. The core knows it weakly, so that one that nobody has is let go of. */
+/** What a scheduler contributes to the page. The core references it weakly, so that an unused one can be collected. */
 interface Part {
   readonly id: string;
   readonly prefix: string;
-  /** By what the core calls their schedules. */
+  /** Targets by their schedules' names in the core. */
   readonly targets: Map<string, Target>;
   readonly slots: Slots;
   readonly keyTtl: number;
@@ -189,13 +189,13 @@ interface Target {
   readonly job: SchedulerRegisterConfig["job"];
   readonly input: Taken;
   readonly meta: Taken | undefined;
-  /** Later ones count before earlier ones. */
+  /** A later registration takes precedence. */
   readonly order: number;
 }
 
-/** Those of the page that have brought targets, by prefix and id. */
+/** The contributions of all schedulers of the page, by prefix and id. */
 const parts = new Map<string, Set<WeakRef<Part>>>();
-/** Those that are started: they stay. */
+/** Those that are started; they are kept alive. */
 const started = new Set<Part>();
 let lastOrder = 0;
 
@@ -211,7 +211,7 @@ function* partsOf(part: Part): Generator<Part> {
   }
 }
 
-/** Forgets what was let go of. */
+/** Removes collected ones. */
 const letGo = /* @__PURE__ */ new FinalizationRegistry<{ where: string; weak: WeakRef<Part> }>(({ where, weak }) => {
   const known = parts.get(where);
   known?.delete(weak);
@@ -226,7 +226,7 @@ function enroll(part: Part): void {
   letGo.register(part, { where, weak });
 }
 
-/** The last target that a started scheduler of the page has brought. */
+/** The target that was registered last among those of started schedulers. */
 function served(part: Part, schedule: string): [Part, Target] | undefined {
   let found: [Part, Target] | undefined;
   for (const other of partsOf(part)) {
@@ -240,7 +240,7 @@ function slotKey({ prefix, id }: Part, schedule: string): string {
   return storeKey(prefix, id, "lastRun", schedule);
 }
 
-/** The stores that keep the slot of a schedule, and under which key. */
+/** The stores that hold the slot of a schedule, with its key in each. */
 function placesOf(part: Part, schedule: string): Map<Slots, string> {
   const places = new Map<Slots, string>();
   for (const { targets, slots } of partsOf(part)) {
@@ -250,7 +250,7 @@ function placesOf(part: Part, schedule: string): Map<Slots, string> {
   return places;
 }
 
-/** Does it in each store. One that fails keeps none of the others from their turn; its error is thrown when all had theirs. */
+/** Acts on each store. A failing store does not keep the others from their turn; its error is thrown at the end. */
 function inEach(places: Map<Slots, string>, act: (store: Slots, key: string) => void): void {
   const errors: unknown[] = [];
   for (const [store, key] of places) {
@@ -263,10 +263,10 @@ function inEach(places: Map<Slots, string>, act: (store: Slots, key: string) => 
   if (errors.length > 0) throw errors[0];
 }
 
-/** What takes the outcome of a call: the job's id, or the error, its text, and whether it is final. */
+/** Receives the outcome of a call: the job's id, or the error, its text, and whether it is permanent. */
 type Give = (outcome: [id: string] | [id: undefined, error: unknown, text: string, isFinal: boolean]) => void;
 
-/** What the core asks of a scheduler. */
+/** The callbacks of the core. */
 function surface(weak: WeakRef<Part>) {
   return {
     isServed(schedule: string) {
@@ -298,7 +298,7 @@ function surface(weak: WeakRef<Part>) {
   };
 }
 
-/** Hands a slot, or a trigger without one, to its target. */
+/** Submits a slot, or a trigger without one, to its target. */
 async function submit(part: Part, target: Target, slot: number, key: string | undefined, end: Give): Promise<void> {
   const isSlot = !Number.isNaN(slot);
   const { prefix, id: schedulerId, keyTtl } = part;
@@ -321,7 +321,7 @@ async function submit(part: Part, target: Target, slot: number, key: string | un
   end(outcome);
 }
 
-/** The numbers of a configuration, in the order of the core. */
+/** The numbers of a configuration, in the order that the core expects. */
 function rules({ leader = {}, dispatch = {} }: SchedulerConfig): number[] {
   const count = (otherwise: number, most: number) => ({ otherwise, floor: 1, whole: true, most });
   const lease = number("leader.leaseMs", leader.leaseMs, { otherwise: 5_000, floor: 500, most: 300_000 });
@@ -347,9 +347,9 @@ function rules({ leader = {}, dispatch = {} }: SchedulerConfig): number[] {
   ];
 }
 
-/** What the core keeps of a schedule for those who look. */
+/** What the core stores about a schedule for inspection. */
 type Written = [id: string, cron: string, tz: string, misfire: SchedulerInfo["misfire"], runs: number, jobId: string];
-/** What it shows. */
+/** What the core returns. */
 type Shown = [written: string, nextRunAt: number, createdAt: number, updatedAt: number];
 
 function info([written, nextRunAt, createdAt, updatedAt]: Shown): SchedulerInfo {
@@ -418,7 +418,7 @@ export function scheduler(config: SchedulerConfig): Scheduler {
       lastOrder += 1;
       part.targets.set(short, { id: schedule, job, input, meta, order: lastOrder });
       enroll(part);
-      // Another input is another schedule, too.
+      // A schedule with another input counts as changed, too.
       const content = mapped(`#${input.text}\n${meta?.text ?? ""}`);
       const written: [...Written, string] = [schedule, cron, tz, misfire, runs, String(job.id), content];
       const catchUp = { skip: NONE, catch_up_one: 0, catch_up_all: runs }[misfire];
@@ -438,9 +438,9 @@ export function scheduler(config: SchedulerConfig): Scheduler {
     async unregister(cfg) {
       const schedule = name(cfg.id, "id");
       const short = mapped(schedule);
-      // It is over at once, or throws: a slot goes only with its schedule.
+      // Completes at once, or throws: the slot must be removed only together with its schedule.
       const removed = raw.unregister(schedule);
-      // Its own store may have a slot from before this page.
+      // Its own store may hold a slot from an earlier page.
       const places = placesOf(part, short).set(slots, slotKey(part, schedule));
       for (const { targets } of partsOf(part)) targets.delete(short);
       inEach(places, (store, key) => store.del(key));

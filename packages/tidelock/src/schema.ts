@@ -1,4 +1,4 @@
-// Schemas: whatever checks a value and says what it becomes.
+// Schemas: anything that validates a value and determines its output.
 
 import { instead } from "./check.js";
 import { isPromise, textOf } from "./core.js";
@@ -40,7 +40,7 @@ interface Issue {
   readonly message?: string;
 }
 
-/** What can check values. @internal */
+/** Checks that an object can validate values. @internal */
 export function schemaOf<S extends Schema>(given: S): S {
   const any = given as { safeParse?: unknown; parse?: unknown; "~standard"?: Standard } | null | undefined;
   const checks = [any?.safeParse, any?.parse, any?.["~standard"]?.validate];
@@ -48,12 +48,12 @@ export function schemaOf<S extends Schema>(given: S): S {
   throw new Error(`config.schema must have safeParse, parse or ~standard, but ${instead(given, "has none")}`);
 }
 
-/** The value that the schema makes of this one. @internal */
+/** The output of a schema for a value. @internal */
 export function parse<Out>(schema: Schema<Out>, value: unknown): Out {
   try {
     return parsed(schema, value);
   } catch (error) {
-    // Its text may speak of anything.
+    // Marked as permanent, whatever its text says.
     throw final(error);
   }
 }
@@ -75,7 +75,9 @@ function parsed<Out>(schema: Schema<Out>, value: unknown): Out {
   throw Object.assign(error, { issues: result.issues });
 }
 
-/** Calls the schema. One that is asynchronous may throw an error of its own here, and give a promise as a Standard Schema. */
+/**
+ * Calls the schema. An asynchronous one may throw an error of its own here; as a Standard Schema it returns a promise.
+ */
 function called(schema: object, method: string, value: unknown): unknown {
   const any = schema as Record<string, (value: unknown) => unknown> & { "~standard"?: Standard };
   try {
@@ -86,7 +88,7 @@ function called(schema: object, method: string, value: unknown): unknown {
   }
 }
 
-/** What checks has checked at once. @internal */
+/** Rejects asynchronous results. @internal */
 export function synchronous(result: unknown): unknown {
   if (isPromise(result)) throw new Error("schema must validate synchronously");
   return result;

@@ -19,29 +19,29 @@ export interface Store {
   keys(prefix?: string): string[];
 }
 
-/** Due items that are freed before the page gets a turn. */
+/** How many due items are freed before the page gets a turn. */
 const FREE_AT_ONCE = 5_000;
-/** How often a store in `localStorage` looks for what has expired, in ms. */
+/** How often a store in `localStorage` removes expired items, in ms. */
 const PASS_EVERY = 60_000;
 
 interface Entry {
   value: unknown;
-  /** Epoch ms from which on it is absent. */
+  /** Epoch ms from which it counts as absent. */
   expires: number;
-  /** The item of the heap that stands for it: never due later than the entry. */
+  /** The entry's item in the heap: never due later than the entry. */
   due: Due | undefined;
 }
 
-/** What a dropped store leaves behind. */
+/** Clears the timers of collected stores. */
 const leftTimers = /* @__PURE__ */ new FinalizationRegistry<{ timer: unknown }>(({ timer }) => forget(timer));
 
-/** The instant at which something ends that is set now. */
+/** The expiry of something that is set now. */
 function expiry(ttlMs: number | undefined): number {
   const ends = ttlMs !== undefined && ttlMs > 0 && Number.isFinite(ttlMs);
   return ends ? Date.now() + Math.ceil(ttlMs) : Infinity;
 }
 
-/** Makes the methods of a class work without their object. */
+/** Binds the methods to their object, so that they work when detached. */
 function bind<T extends Store & { clear(): void }>(store: T): void {
   for (const name of ["get", "set", "del", "keys", "clear"] as const) {
     Object.defineProperty(store, name, { value: store[name].bind(store), writable: true, configurable: true });
@@ -55,7 +55,7 @@ export class MemoryStore implements Store {
   }
 
   readonly #entries = new Map<string, Entry>();
-  /** What expires, the first on top. An entry has one item here at most; an item may have no entry any more. */
+  /** Expiring entries, the first one on top. An entry has at most one current item here; an item may be outdated. */
   #due: Due[] = [];
   readonly #armed: { timer: unknown; at: number } = { timer: undefined, at: Infinity };
   readonly #this = new WeakRef<MemoryStore>(this);
@@ -74,7 +74,7 @@ export class MemoryStore implements Store {
     let entry = this.#live(key);
     if (entry === undefined) {
       entry = { value, expires, due: undefined };
-      // What has expired does not keep its place.
+      // An expired entry does not keep its place in the order.
       this.#entries.delete(key);
       this.#entries.set(key, entry);
     } else {
@@ -108,7 +108,7 @@ export class MemoryStore implements Store {
     return entry === undefined || (entry.expires !== Infinity && entry.expires <= Date.now()) ? undefined : entry;
   }
 
-  /** Sees to it that the entry is looked at in time. One that expires later than before is looked at once too often. */
+  /** Makes sure that the entry is checked in time. One that expires later than before is checked once too often. */
   #file(key: string, entry: Entry): void {
     if (entry.expires >= (entry.due?.at ?? Infinity)) return;
     entry.due = { at: entry.expires, key };
@@ -117,7 +117,7 @@ export class MemoryStore implements Store {
     this.#arm();
   }
 
-  /** Keeps the heap from growing by items that stand for nothing any more. */
+  /** Keeps outdated items from filling the heap. */
   #tidy(): void {
     if (this.#due.length <= 2 * this.#entries.size + 64) return;
     const due: Due[] = [];
@@ -129,7 +129,7 @@ export class MemoryStore implements Store {
     this.#arm();
   }
 
-  /** One timer for all, set for the first that is due. */
+  /** One timer for all, set for the first due item. */
   #arm(again = false): void {
     const at = this.#due[0]?.at ?? Infinity;
     if (at === this.#armed.at && !again) return;
@@ -145,7 +145,7 @@ export class MemoryStore implements Store {
     letGo(this.#armed.timer);
   }
 
-  /** Frees what has expired. */
+  /** Frees expired entries. */
   #free(): void {
     const now = Date.now();
     this.#armed.timer = undefined;
@@ -161,7 +161,7 @@ export class MemoryStore implements Store {
   }
 }
 
-/** What an item of `localStorage` holds. */
+/** The content of an item in `localStorage`. */
 interface Item {
   value?: unknown;
   expiresAt?: unknown;
@@ -200,7 +200,7 @@ export class LocalStorageStore implements Store {
   }
 
   keys(prefix = ""): string[] {
-    // A look at all of them is a pass.
+    // Checking all items is a pass.
     if (prefix === "") this.#passed = Date.now();
     else this.#pass();
     const live = this.#items(prefix).filter((name) => this.#live(name) !== undefined);
@@ -212,14 +212,14 @@ export class LocalStorageStore implements Store {
     for (const name of this.#items("")) storage().removeItem(name);
   }
 
-  /** Names of items, as they were before any of them is removed. */
+  /** The names of items, listed before any of them is removed. */
   #items(prefix: string): string[] {
     const all = storage();
     const names = Array.from({ length: all.length }, (_, index) => all.key(index));
     return names.filter((name): name is string => name?.startsWith(this.#prefix + prefix) ?? false);
   }
 
-  /** Removes what has expired, now and then. */
+  /** Removes expired items from time to time. */
   #pass(): void {
     const now = Date.now();
     // The clock may have been set back.
@@ -231,7 +231,7 @@ export class LocalStorageStore implements Store {
   #live(name: string): Item | undefined {
     const item = parsed(name);
     if (item === undefined || !isOver(item)) return item;
-    // Another tab may have written meanwhile.
+    // Another tab may have written it in the meantime.
     const newest = parsed(name);
     if (newest === undefined || !isOver(newest)) return newest;
     storage().removeItem(name);

@@ -1,9 +1,9 @@
-// Timers of the host, looked up at each use. They only wake: whether something is over, the clock says.
+// The host's timers, looked up at each use. They only wake; the clock decides whether something is over.
 
-/** The host's timers overflow behind it, and then fire at once. */
+/** The longest delay of the host's timers: they overflow beyond it, and fire at once. */
 export const LONGEST_STEP = 2 ** 31 - 1;
 
-/** Calls `run` after a time of any length. What is given back takes that back. */
+/** Calls `run` after a time of any length. The returned function cancels it. */
 export function after(ms: number, run: () => void): () => void {
   let left = Math.max(0, Math.ceil(ms));
   let timer: unknown;
@@ -16,7 +16,7 @@ export function after(ms: number, run: () => void): () => void {
   return () => clearTimeout(timer as number);
 }
 
-/** Lets a process end although the timer is set, where there are processes. */
+/** Lets the process end although the timer is set, on hosts with processes. */
 export function letGo(timer: unknown): void {
   if (typeof timer === "object") {
     (timer as { unref?(): void } | null)?.unref?.();
@@ -26,15 +26,15 @@ export function letGo(timer: unknown): void {
   Deno?.unrefTimer?.(timer);
 }
 
-/** Takes back a timer that was let go, if there is one. */
+/** Clears a timer that was passed to `letGo`, if there is one. */
 export function forget(timer: unknown): void {
   if (timer === undefined) return;
-  // Node keeps a list for each duration that such a timer ever had, unless it is held again when it is cleared.
+  // Node leaks a list for each duration of such timers, unless the timer is referenced again before it is cleared.
   if (typeof timer === "object") (timer as { ref?(): void } | null)?.ref?.();
   clearTimeout(timer as number);
 }
 
-/** Resolves after a time, when the signal aborts, or when what `early` was given is called. */
+/** Resolves after a time, when the signal aborts, or when the function passed to `early` is called. */
 export function pause(ms: number, signal?: AbortSignal, early?: (end: () => void) => void): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();

@@ -143,7 +143,7 @@ export type Topic<T> = {
   live(cfg?: TopicLiveConfig): AsyncIterable<TopicLiveEvent<T>>;
 };
 
-/** What the core shows of an event, of a hand-over, of a gap. */
+/** What the core returns for an event, a delivery, a gap. */
 type Seen = [value: string, event: string, at: number];
 type Delivered = [...Seen, delivery: string];
 type Lost = [value: null, from: string, to: string, missed: number | null, cause: "trimmed" | "replaced"];
@@ -241,12 +241,12 @@ function opened<T>([value, event, at]: Seen): TopicLiveEvent<T> {
   return unpack(value, { eventId: event, cursor: event, publishedAt: at });
 }
 
-/** What notes gaps. */
+/** Reports gaps to the observer. */
 function gaps({ onGap }: Observers): ((lost: Lost) => void) | undefined {
   return onGap && (([, from, to, missed, cause]) => tellLater(onGap, { from, to, missed, cause }));
 }
 
-/** Tells of an event that cannot be read; gives why. */
+/** Reports an event that cannot be decoded; returns the reason. */
 function invalid({ onInvalid }: Observers, [value, event, at]: Seen, cause: unknown): string {
   const error = String(cause);
   const raw = new TextEncoder().encode(value.split("\n", 1)[0]);

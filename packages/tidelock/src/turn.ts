@@ -1,11 +1,11 @@
-// Turns of the page between pieces of work that follow each other without one.
+// Gives the page turns between pieces of work that follow each other without one.
 
-/** How long they may do so, in ms. */
+/** How long work may continue without a turn, in ms. */
 const STRETCH = 8;
-/** And how many: where a test's timers stand still, a few go on whatever its clock says. */
+/** And how many pieces: even if a test's clock and timers are pinned, a few may always follow each other. */
 const FEW = 16;
 
-/** What has set the timer that tells of the next turn. A test may have replaced it since: then that never comes. */
+/** The timer function that announces the next turn. If a test has replaced it since, the announcement never comes. */
 let by: typeof setTimeout | undefined;
 let since = 0;
 let pieces = 0;

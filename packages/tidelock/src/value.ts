@@ -1,22 +1,22 @@
-// Values as texts, and back: plain JSON as it is, all else that structured cloning takes by a notation of its own.
+// Values as texts, and back: plain JSON unchanged, everything else that can be cloned in a notation of its own.
 
 import { keep, keptAs } from "./kept.js";
 
-/** Begins a text that is not plain JSON. */
+/** Marks a text that is not plain JSON. */
 const MARK = "\u0001";
 
-/** A value, taken at the call. */
+/** A value, copied at the call. */
 export interface Taken {
   readonly text: string;
-  /** Bytes of its JSON. */
+  /** The size of its JSON in bytes. */
   readonly size: number;
-  /** What the text only names. Who keeps the text outside of the core keeps these with it. */
+  /** Objects that the text only names. Whoever keeps the text outside the core has to keep these with it. */
   readonly objects: readonly object[];
 }
 
 const NONE: readonly object[] = [];
 
-/** Whether `JSON.parse(JSON.stringify(value))` gives an equal value. */
+/** Whether `JSON.parse(JSON.stringify(value))` returns an equal value. */
 function isPlain(value: unknown, depth: number): boolean {
   switch (typeof value) {
     case "string":
@@ -30,10 +30,11 @@ function isPlain(value: unknown, depth: number): boolean {
       return false;
   }
   if (value === null) return true;
-  // Deeper than that it may be a cycle.
+  // At greater depth it may be a cycle.
   if (depth > 64) return false;
   if (Array.isArray(value)) {
-    // Its places come first and in order: if the last of them is where it would be without gaps, there is nothing else.
+    // Indices come first and in order. If the last key is where it would be without holes, there are no holes and no
+    // other keys.
     const { length } = value;
     const keys = Object.keys(value);
     if (keys.length !== length || (length > 0 && keys[length - 1] !== String(length - 1))) return false;
@@ -48,7 +49,7 @@ function isPlain(value: unknown, depth: number): boolean {
   return true;
 }
 
-/** Takes a copy of a value. Throws what structured cloning throws. */
+/** Copies a value. Throws what structured cloning throws. */
 export function take(value: unknown): Taken {
   if (isPlain(value, 0)) {
     const text = JSON.stringify(value);
@@ -60,29 +61,29 @@ export function take(value: unknown): Taken {
   return { text, size: utf8Length(measured(clone)), objects: writer.objects };
 }
 
-/** A fresh copy of a value that was taken. */
+/** A fresh copy of a value from its text. */
 export function give(text: string): unknown {
   if (!text.startsWith(MARK)) return JSON.parse(text) as unknown;
   const [root, nodes] = JSON.parse(text.slice(MARK.length)) as [Note, Node[]];
   return new Reader(nodes).read(root);
 }
 
-/** The JSON text that counts as the size of a value. */
+/** The JSON text that determines the size of a value. */
 function measured(value: unknown): string {
   try {
     return JSON.stringify(value, counted) ?? "";
   } catch {
-    // A cycle has none.
+    // A cycle has no JSON.
     return json(new Writer().write(value));
   }
 }
 
-/** The JSON text of lists of lists, whatever old libraries have added to all lists. */
+/** The JSON text of nested arrays, even if an old library has added `toJSON` to all arrays. */
 export function json(value: readonly unknown[]): string {
   return "toJSON" in Array.prototype ? JSON.stringify(value, own) : JSON.stringify(value);
 }
 
-/** What stands there itself, and not what its `toJSON` made of it. */
+/** The value itself, not the result of its `toJSON`. */
 function own(this: unknown, key: string): unknown {
   return (this as Record<string, unknown>)[key];
 }
@@ -96,14 +97,14 @@ function counted(this: unknown, key: string, given: unknown): unknown {
 }
 
 /**
- * Whether a clone is an object without a kind. Like all that is asked of clones it holds whatever realm they are of: test
- * runners give code a realm of its own, and the `structuredClone` of theirs.
+ * Whether a clone is a plain object. Like all checks of clones, it works across realms: test runners give code a realm
+ * of its own, but the `structuredClone` of another.
  */
 function isObject(clone: object): boolean {
   return Object.getPrototypeOf(Object.getPrototypeOf(clone)) === null;
 }
 
-/** The kind of a clone. Nothing of a user's can stand in its way: clones have neither symbols nor classes. */
+/** The kind of a clone. User code cannot interfere: clones have neither symbols nor classes. */
 function kindOf(clone: object): string {
   return Object.prototype.toString.call(clone).slice("[object ".length, -1);
 }
@@ -115,7 +116,7 @@ export function utf8Length(text: string): number {
     const code = text.charCodeAt(at);
     if (code < 0x80) continue;
     length += code < 0x800 ? 1 : 2;
-    // A pair of two units takes four bytes.
+    // A surrogate pair takes four bytes.
     if (code >= 0xd800 && code < 0xdc00 && at + 1 < text.length) {
       const next = text.charCodeAt(at + 1);
       if (next >= 0xdc00 && next < 0xe000) at += 1;
@@ -124,18 +125,18 @@ export function utf8Length(text: string): number {
   return length;
 }
 
-/** What stands for a value: itself, if JSON has it, else a list with a letter. */
+/** The notation of a value: itself if JSON has it, otherwise an array that begins with a letter. */
 type Note = string | boolean | null | number | readonly unknown[];
-/** An object, by its letter. */
+/** The notation of an object, which begins with its letter. */
 type Node = readonly [string, ...unknown[]];
 
 class Writer {
   private readonly known = new Map<object, number>();
   private readonly nodes: Node[] = [];
-  /** Those that the text only names. */
+  /** Objects that the text only names. */
   readonly objects: object[] = [];
 
-  /** The whole text of a value. */
+  /** The notation of a whole value. */
   write(value: unknown): [Note, Node[]] {
     return [this.note(value), this.nodes];
   }
@@ -162,7 +163,7 @@ class Writer {
     if (known !== undefined) return known;
     const index = this.nodes.length;
     this.known.set(object, index);
-    // The place is taken before the members, which may lead back here.
+    // The index is reserved before the members are written, since they may refer back to this object.
     this.nodes.push(["?"]);
     this.nodes[index] = this.node(object);
     return index;
@@ -302,12 +303,12 @@ function withStack<E extends object>(error: E, stack: string | null): E {
   return error;
 }
 
-/** A copy of an object that only the page can hold. A file never changes, and is its own. */
+/** A copy of an object that only the page can hold. Blobs are immutable, so they need no copy. */
 function copied(kept: object | undefined): unknown {
   return kept instanceof Blob ? kept : structuredClone(kept);
 }
 
-/** An `ArrayBuffer`, where it may be resizable. */
+/** An `ArrayBuffer` that may be resizable. */
 interface Resizable extends ArrayBuffer {
   readonly resizable?: boolean;
   readonly maxByteLength?: number;

@@ -1,4 +1,4 @@
-// Who holds the resources of a store, and who of this page waits for them. The holder is whose token the store has.
+// Who holds the resources of a store, and who in this page waits for them. The holder is the one whose token is stored.
 
 import { corrupt } from "./keys.js";
 import { MemoryStore, type Store } from "./store.js";
@@ -9,9 +9,9 @@ export interface Asking {
   /** Its token. */
   readonly value: string;
   readonly ttl: number;
-  /** The longest wait in ms; 0: ask once. */
+  /** The longest wait in ms; 0 asks once. */
   readonly wait: number;
-  /** After so many ms the store is looked at again. */
+  /** After how many ms the store is checked again. */
   readonly lookAgain: () => number;
 }
 
@@ -36,13 +36,13 @@ interface Waiter extends Asking {
   hasLeft?: boolean;
 }
 
-/** Who waits for one resource, in order of arrival. */
+/** The calls that wait for one resource, in order of arrival. */
 interface Line {
   first?: Waiter | undefined;
   last?: Waiter | undefined;
-  /** The store is being looked at; whoever comes meanwhile is seen to by that. */
+  /** The store is being checked; calls that arrive meanwhile are served by that check. */
   isLooking: boolean;
-  /** When the holder's time is over, if that is known. */
+  /** When the holder's lock ends, if that is known. */
   until: number;
   clear: () => void;
 }
@@ -54,7 +54,7 @@ function enter(line: Line, waiter: Waiter): void {
   line.last = waiter;
 }
 
-/** Leaves a line from wherever it stands there: many may give up at once. */
+/** Removes a waiter from any position in its line, since many may give up at once. */
 function leave(line: Line, waiter: Waiter): void {
   const { before, behind, hasLeft } = waiter;
   if (hasLeft) return;
@@ -70,7 +70,7 @@ let lastFence = 0;
 
 const known = /* @__PURE__ */ new WeakMap<Store, Lines>();
 
-/** The lines of a store, which all mutexes on it share. */
+/** The lines of a store, shared by all its mutexes. */
 export function linesOf(store: Store): Lines {
   let lines = known.get(store);
   if (lines === undefined) known.set(store, (lines = new Lines(store)));
@@ -79,18 +79,18 @@ export function linesOf(store: Store): Lines {
 
 export class Lines {
   readonly #store: Store;
-  /** What was granted here, until it ends. */
+  /** What was granted in this page, until it ends. */
   readonly #holdings = new MemoryStore();
-  /** Who is told when a lock has another end, by its token. */
+  /** Who is told when a lock is extended, by its token. */
   readonly #extended = new Map<string, () => void>();
-  /** A line exists while somebody stands in it. */
+  /** A line exists while somebody is in it. */
   readonly #lines = new Map<string, Line>();
 
   constructor(store: Store) {
     this.#store = store;
   }
 
-  /** Joins the line at its end. `null`: not in time. */
+  /** Joins the line at its end. `null`: not acquired in time. */
   join(key: string, asking: Asking): Promise<Grant | null> {
     const line: Line = this.#lines.get(key) ?? { isLooking: false, until: Infinity, clear: () => {} };
     this.#lines.set(key, line);
@@ -116,7 +116,7 @@ export class Lines {
     });
   }
 
-  /** Whether it was held until now. */
+  /** Releases a lock; returns whether it was held until now. */
   release(key: string, value: string): boolean {
     const isHeld = this.#isHeld(key, value);
     if (isHeld) {
@@ -127,7 +127,7 @@ export class Lines {
     return isHeld;
   }
 
-  /** The new end, or `null`: it is not held. */
+  /** Returns the new end, or `null` if it was not held. */
   extend(key: string, value: string, ttl: number): number | null {
     const isHeld = this.#isHeld(key, value);
     const until = isHeld ? this.#hold(key, value, ttl) : null;
@@ -136,20 +136,20 @@ export class Lines {
     return until;
   }
 
-  /** Tells of each extension of a lock from now on, until what is given back is called. */
+  /** Reports each extension of a lock, until the returned function is called. */
   onExtended(value: string, tell: () => void): () => void {
     this.#extended.set(value, tell);
     return () => void this.#extended.delete(value);
   }
 
-  /** Extends a lock by its own time. */
+  /** Extends a lock by its own ttl. */
   renew(key: string, value: string): Holding | null {
     const { ttl } = this.holding(key, value) ?? { ttl: 0 };
     if (ttl > 0) this.extend(key, value, ttl);
     return this.holding(key, value);
   }
 
-  /** What the page knows of a lock that is not over. */
+  /** What the page knows of a lock that has not ended. */
   holding(key: string, value: string): Holding | null {
     const holding = this.#holdings.get(key) as Holding | undefined;
     return holding?.value === value ? holding : null;
@@ -173,7 +173,7 @@ export class Lines {
     return until;
   }
 
-  /** Gives the resource to the first in line, if it is free. `now` is one instant, however long the look takes. */
+  /** Gives the resource to the first in line, if it is free. `now` is fixed, however long this takes. */
   #look(key: string, line = this.#lines.get(key), now = Date.now()): void {
     if (line === undefined || line.isLooking) return;
     line.isLooking = true;
@@ -184,7 +184,7 @@ export class Lines {
           line.until = this.holding(key, holder)?.until ?? Infinity;
           break;
         }
-        // Who could not have it in time does not get it late, when timers were.
+        // If timers are late, a call whose deadline passed before the resource was free must not get it.
         const isLate = first.deadline < Math.min(line.until, now);
         first.settle(isLate ? null : this.#grant(key, first));
       } catch (error) {
@@ -201,7 +201,7 @@ export class Lines {
     return { until, fence: lastFence };
   }
 
-  /** One timer for the line: at the end of the holder's time, or when the store is to be looked at again. */
+  /** One timer per line: for the end of the holder's lock, or the next check of the store. */
   #arm(key: string, line: Line): void {
     line.clear();
     const { first } = line;
