@@ -66,7 +66,7 @@ extern "C" {
     fn aborted(this: &Signal) -> bool;
 }
 
-/// A call that is not over. It goes on although nobody has this any more.
+/// A call that has not completed. It continues even if this is dropped.
 #[wasm_bindgen]
 pub struct Waiting {
     promise: Promise,
@@ -77,18 +77,18 @@ pub struct Waiting {
 
 #[wasm_bindgen]
 impl Waiting {
-    /// Of its answer.
+    /// The promise of its answer.
     #[wasm_bindgen(getter)]
     pub fn promise(&self) -> Promise {
         self.promise.clone()
     }
 
-    /// Once the signal is aborted, the call takes nothing any more, though nobody has withdrawn it yet.
+    /// From when the signal is aborted, the call takes nothing any more, even before it is cancelled.
     pub fn watch(&self, signal: Signal) {
         self.signal.replace(Some(signal));
     }
 
-    /// Withdraws the call, if it is not over: its promise resolves to `null`.
+    /// Cancels the call if it has not completed: its promise resolves to `null`.
     pub fn cancel(&self) {
         if let Some(task) = self.task.take() {
             drop(task);

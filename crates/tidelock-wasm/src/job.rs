@@ -117,17 +117,17 @@ impl RawJob {
         Ok(Self { job, worker: Rc::default() })
     }
 
-    /// Gives the id. `rules` are: life of the key, delay, instant, attempts, lease, and of the backoff base, maximum, factor
-    /// and jitter.
+    /// Returns the id. `rules` are: key lifetime, delay, instant, attempts, lease; and of the backoff base, maximum,
+    /// factor and jitter.
     pub fn submit(&self, value: String, key: Option<String>, rules: &[f64]) -> Answer {
         let request = with_rules(self.job.submit(&Raw(value.into_bytes())), rules)
             .with(key, |request, key| request.dedup_key(&name(&key)));
         call(request, |submitted| submitted.id.to_string().into())
     }
 
-    /// Lets the worker work. `handler` is called with a [`RawRun`], the value, and a function that takes what the run came
-    /// to: the result, or `[message, code]`. It gives a function that is called when the run is over before that: with true
-    /// if it took too long, with false if it was cancelled.
+    /// Starts the worker. `handler` is called with a [`RawRun`], the value, and a function that takes the outcome of
+    /// the run: the result, or `[message, code]`. It returns a function to be called if the run ends before that: with
+    /// true if it took too long, with false if it was cancelled.
     pub fn work(&self, handler: Function) {
         self.worker.ending.set(false);
         if self.worker.running.borrow().is_some() {
@@ -150,7 +150,7 @@ impl RawJob {
         settle_down();
     }
 
-    /// Ends the worker after its present run.
+    /// Stops the worker after its current run.
     pub fn stop(&self) {
         let runs = self.worker.running.borrow().as_ref().is_some_and(|worker| worker.stats().running > 0);
         self.worker.ending.set(runs);
@@ -160,8 +160,8 @@ impl RawJob {
         }
     }
 
-    /// Gives `[status, finished at, result, message, code]` of a job that has ended, `false` of one that has not, `null` if
-    /// there is none. Without `wait` it waits for ever.
+    /// Returns `[status, finished at, result, message, code]` of a job that has ended, `false` if it has not, `null` if
+    /// there is no such job. Without `wait` there is no limit.
     pub fn join(&self, id: &str, wait: f64) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(JsValue::NULL) };
         let job = self.job.clone();
@@ -180,7 +180,7 @@ impl RawJob {
         })
     }
 
-    /// Ends a job that has not ended.
+    /// Cancels a job that has not ended.
     pub fn cancel(&self, id: &str, reason: Option<String>) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(JsValue::UNDEFINED) };
         let request = self.job.cancel(id).with(reason, |request, reason| request.reason(&reason));
@@ -196,7 +196,7 @@ impl RawJob {
         RawJobReader::new(&self.job, id, group)
     }
 
-    /// Gives a [`RawJobEvents`] behind this place.
+    /// Returns a [`RawJobEvents`] after this position.
     pub fn follow(&self, id: &str, after: Option<String>) -> Answer {
         events::follow(&self.job, id, after)
     }

@@ -33,7 +33,7 @@ pub struct RawRegistry {
 
 #[wasm_bindgen]
 impl RawRegistry {
-    /// A registry in a world of its own. `step`: overdue records that are carried out before the page has its turn.
+    /// A registry in a world of its own. `step`: how many overdue records are settled before the page gets a turn.
     #[wasm_bindgen(constructor)]
     pub fn new(
         max_entries: f64,
@@ -53,14 +53,14 @@ impl RawRegistry {
         Ok(Self { tenants: Tenants::new(registry, Registry::tenant) })
     }
 
-    /// Gives the record. Without `ttl` it is permanent.
+    /// Returns the record. Without `ttl` it is permanent.
     pub fn upsert(&self, tenant: &str, key: &str, value: String, ttl: f64) -> Answer {
         let request =
             self.tenants.get(tenant).upsert(key, &Raw(value.into_bytes())).with(millis(ttl), registry::Upsert::ttl);
         call(request, shown)
     }
 
-    /// Gives the record, or `null`: none is active, or it has another version.
+    /// Returns the record, or `null` if none is active or it has another version.
     pub fn cas(&self, tenant: &str, key: &str, version: &str, value: String) -> Answer {
         let known = version.parse::<Version>().ok().filter(|known| known.to_string() == version);
         let Some(version) = known else { return Ok(JsValue::NULL) };
@@ -79,19 +79,19 @@ impl RawRegistry {
         )
     }
 
-    /// Gives `[version, end]`, or `null`: none is active, or it is permanent and there was no `ttl`.
+    /// Returns `[version, end]`, or `null` if none is active, or it is permanent and there is no `ttl`.
     pub fn touch(&self, tenant: &str, key: &str, ttl: f64) -> Answer {
         let request = self.tenants.get(tenant).touch(key).with(millis(ttl), TouchRequest::ttl);
         call(request, touched)
     }
 
-    /// Gives whether there was an active record.
+    /// Returns whether there was an active record.
     pub fn remove(&self, tenant: &str, key: &str, reason: Option<String>) -> Answer {
         let request = self.tenants.get(tenant).remove(key).with(reason, |request, reason| request.reason(&reason));
         call(request, |removal| matches!(removal, Removal::Removed).into())
     }
 
-    /// Gives the record, or `null`.
+    /// Returns the record, or `null`.
     pub fn get(&self, tenant: &str, key: &str, include_expired: bool) -> Answer {
         let mut request = self.tenants.get(tenant).get(key);
         if include_expired {
@@ -100,7 +100,7 @@ impl RawRegistry {
         call(request, maybe)
     }
 
-    /// Gives `[records, cursor, first key of the next page or null]`.
+    /// Returns `[records, cursor, first key of the next page or null]`.
     pub fn list(&self, tenant: &str, prefix: &str, expired: bool, limit: f64, after_key: Option<String>) -> Answer {
         let registry = self.tenants.get(tenant);
         let page = move |limit: usize| {
@@ -126,7 +126,7 @@ impl RawRegistry {
         )
     }
 
-    /// Follows the changes from now on: of a key, of a prefix, or all.
+    /// Follows the changes of a key, of a prefix, or all.
     pub fn follow(&self, tenant: &str, key: Option<String>, prefix: &str, after: f64) -> Result<RawFollower, JsValue> {
         let mut follow = self.tenants.get(tenant).follow();
         follow = match key {
@@ -146,7 +146,7 @@ pub struct RawEphemeral {
 
 #[wasm_bindgen]
 impl RawEphemeral {
-    /// A store in a world of its own. `step`: overdue records that are carried out before the page has its turn.
+    /// A store in a world of its own. `step`: how many overdue records are settled before the page gets a turn.
     #[wasm_bindgen(constructor)]
     pub fn new(
         ttl: f64,
@@ -166,39 +166,39 @@ impl RawEphemeral {
         Ok(Self { tenants: Tenants::new(store, Ephemeral::tenant) })
     }
 
-    /// Gives the record.
+    /// Returns the record.
     pub fn upsert(&self, tenant: &str, key: &str, value: String, ttl: f64) -> Answer {
         let request =
             self.tenants.get(tenant).upsert(key, &Raw(value.into_bytes())).with(millis(ttl), ephemeral::Upsert::ttl);
         call(request, shown)
     }
 
-    /// Gives `[version, end]`, or `null`: none lives.
+    /// Returns `[version, end]`, or `null` if there is no record.
     pub fn touch(&self, tenant: &str, key: &str, ttl: f64) -> Answer {
         let request = self.tenants.get(tenant).touch(key).with(millis(ttl), TouchRequest::ttl);
         call(request, touched)
     }
 
-    /// Gives whether there was a record.
+    /// Returns whether there was a record.
     pub fn remove(&self, tenant: &str, key: &str, reason: Option<String>) -> Answer {
         let request = self.tenants.get(tenant).remove(key).with(reason, |request, reason| request.reason(&reason));
         call(request, |removal| matches!(removal, Removal::Removed).into())
     }
 
-    /// Gives `[records, cursor]`.
+    /// Returns `[records, cursor]`.
     pub fn snapshot(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).snapshot(), |snapshot| {
             Array::of2(&listed(snapshot.items), &js(web::revision(&snapshot.cursor)).into()).into()
         })
     }
 
-    /// Follows the changes from now on.
+    /// Follows the changes.
     pub fn follow(&self, tenant: &str, after: f64) -> Result<RawFollower, JsValue> {
         RawFollower::begin(self.tenants.get(tenant).follow(), after)
     }
 }
 
-/// One that follows the changes of a store.
+/// A follower of the changes of a store.
 #[wasm_bindgen]
 pub struct RawFollower {
     follower: Follower<Raw>,
@@ -206,10 +206,11 @@ pub struct RawFollower {
 
 #[wasm_bindgen]
 impl RawFollower {
-    /// Gives an event, or `null`. Without `wait` it waits for ever. Calls are served in their order.
+    /// Returns an event, or `null` if none arrives in time. Without `wait` there is no limit. Calls are served in
+    /// order.
     ///
-    /// An event is shown as `["upsert", cursor, record]`, `["touch", cursor, at, key, version, end]`,
-    /// `["delete", cursor, at, key, reason]`, `["expire", cursor, at, key]` or `["overflow", cursor, after, first]`.
+    /// An event is `["upsert", cursor, record]`, `["touch", cursor, at, key, version, end]`, `["delete", cursor, at,
+    /// key, reason]`, `["expire", cursor, at, key]` or `["overflow", cursor, after, first]`.
     pub fn recv(&self, wait: f64) -> Answer {
         call(web::recv_in_line(&self.follower, millis(wait)), |event| event.map_or(JsValue::NULL, told))
     }

@@ -57,7 +57,7 @@ impl RawQueue {
         Ok(Self { tenants: Tenants::new(queue, Queue::tenant) })
     }
 
-    /// Gives the number of the message, negative if it is that of an earlier one with this key.
+    /// Returns the number of the message, negative if it is that of an earlier message with the same key.
     pub fn send(
         &self,
         tenant: &str,
@@ -71,37 +71,37 @@ impl RawQueue {
         call(request(&queue, value, delay, ordering_key, dedup_key, dedup_for), sent)
     }
 
-    /// Several sends that are stored all or none.
+    /// Begins a batch of sends: all or none are stored.
     pub fn batch(&self, tenant: &str) -> RawBatch {
         RawBatch { queue: self.tenants.get(tenant), items: RefCell::default() }
     }
 
-    /// Gives `[value, message, fence, attempt, lease, lease until]`, or `null`. Without `wait` it waits for ever.
+    /// Returns `[value, message, fence, attempt, lease, lease until]`, or `null`. Without `wait` there is no limit.
     pub fn recv(&self, tenant: &str, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
         let request = self.receive(tenant, 1, wait, lease, consumer);
         call(request, |deliveries| deliveries.into_iter().next().map_or(JsValue::NULL, shown))
     }
 
-    /// Gives the same of each of at most `max` messages.
+    /// Returns an array of the same for at most `max` messages.
     pub fn recv_many(&self, tenant: &str, max: usize, wait: f64, lease: f64, consumer: Option<String>) -> Answer {
         let request = self.receive(tenant, max, wait, lease, consumer);
         call(request, |deliveries| deliveries.into_iter().map(shown).collect::<Array>().into())
     }
 
-    /// Gives whether the delivery was held until now.
+    /// Returns whether the delivery was held until now.
     pub fn ack(&self, tenant: &str, message: f64, fence: f64) -> Answer {
         let receipt = receipt(tenant, (whole(message), whole(fence)), ANY_LEASE);
         call(self.tenants.get(tenant).ack(&receipt), JsValue::from)
     }
 
-    /// The same for each of several.
+    /// As `ack`, for several deliveries.
     pub fn ack_many(&self, tenant: &str, deliveries: &Array) -> Answer {
         let receipts = deliveries.iter().filter_map(|delivery| receipt_by_text(tenant, &delivery.as_string()?));
         let request = self.tenants.get(tenant).ack_many(&receipts.collect::<Vec<_>>());
         call(request, |held| held.into_iter().map(JsValue::from).collect::<Array>().into())
     }
 
-    /// Gives whether the delivery was held until now.
+    /// Returns whether the delivery was held until now.
     pub fn nack(
         &self,
         tenant: &str,
@@ -122,20 +122,20 @@ impl RawQueue {
         call(request, |nacked| (!matches!(nacked, Nacked::Stale)).into())
     }
 
-    /// The message becomes a dead letter. Gives whether the delivery was held until now.
+    /// Makes the message a dead letter. Returns whether the delivery was held until now.
     pub fn bury(&self, tenant: &str, delivery: &str, reason: &str, error: Option<String>) -> Answer {
         let Some(receipt) = receipt_by_text(tenant, delivery) else { return Ok(JsValue::FALSE) };
         let request = self.tenants.get(tenant).dead_letter(&receipt, reason);
         call(request.with(error, |request, error| request.error(&error)), JsValue::from)
     }
 
-    /// The delivery was none. Gives whether it was held until now.
+    /// Returns the message without counting the delivery as an attempt. Returns whether it was held until now.
     pub fn give_back(&self, tenant: &str, delivery: &str) -> Answer {
         let Some(receipt) = receipt_by_text(tenant, delivery) else { return Ok(JsValue::FALSE) };
         call(self.tenants.get(tenant).give_back(&receipt), JsValue::from)
     }
 
-    /// Gives whether the delivery was held until now.
+    /// Returns whether the delivery was held until now.
     pub fn touch(&self, tenant: &str, message: f64, fence: f64, lease: f64, new_lease: f64) -> Answer {
         let lease = millis(lease).unwrap_or(ANY_LEASE);
         let receipt = receipt(tenant, (whole(message), whole(fence)), lease);
@@ -157,7 +157,7 @@ impl RawQueue {
     }
 }
 
-/// Sends that are stored all or none.
+/// A batch of sends: all or none are stored.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawBatch {
@@ -167,7 +167,7 @@ pub struct RawBatch {
 
 #[wasm_bindgen]
 impl RawBatch {
-    /// One more, as [`RawQueue::send`] takes it.
+    /// Adds a message, with the arguments of [`RawQueue::send`].
     pub fn add(
         &self,
         value: String,
@@ -180,7 +180,7 @@ impl RawBatch {
         self.items.borrow_mut().push(item);
     }
 
-    /// Gives what [`RawQueue::send`] does, for each.
+    /// Returns what [`RawQueue::send`] returns, for each message.
     pub fn send(self) -> Answer {
         let request = self.queue.send_many(self.items.into_inner());
         call(request, |all| all.into_iter().map(sent).collect::<Array>().into())

@@ -14,7 +14,7 @@ use crate::error::thrown;
 use crate::number::{count, js, js_millis, millis};
 use crate::optional::Optional as _;
 
-/// A sliding window whose counts are kept in JavaScript. Only numbers cross, because each check does.
+/// A sliding window whose counts are stored in JavaScript. Only numbers are passed, since every check passes them.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawWindow {
@@ -24,15 +24,15 @@ pub struct RawWindow {
 
 #[wasm_bindgen]
 impl RawWindow {
-    /// The limit and the window, in milliseconds, are checked.
+    /// Checks the limit and the window, in milliseconds.
     #[wasm_bindgen(constructor)]
     pub fn new(limit: f64, window: f64) -> Result<RawWindow, JsValue> {
         let window = SlidingWindow::new(count(limit).unwrap_or(0), millis(window).unwrap_or_default());
         Ok(Self { window: window.map_err(|error| thrown(&error))?, last: Cell::default() })
     }
 
-    /// Gives whether the request passes. The rest of the verdict is there until the next one. `counting`: 0 one that
-    /// passes is counted, 1 one that is refused too, 2 none.
+    /// Returns whether the request passes. The rest of the verdict can be read until the next call. `counting`: 0
+    /// counts a request that passes, 1 also a refused one, 2 none.
     pub fn judge(&self, now: f64, used: f64, before: f64, cost: f64, counting: u8) -> bool {
         let verdict = self.window.judge(instant(now), number(used), number(before), number(cost), counted(counting));
         self.last.set(verdict);
@@ -45,7 +45,7 @@ impl RawWindow {
         js(self.last.get().used)
     }
 
-    /// Units that are free.
+    /// Units that are available.
     #[wasm_bindgen(getter)]
     pub fn remaining(&self) -> f64 {
         js(self.last.get().remaining)
@@ -64,7 +64,7 @@ impl RawWindow {
     }
 }
 
-/// Several limits that are judged together, whose counts are kept in JavaScript.
+/// Several limits that are judged together, whose counts are stored in JavaScript.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawLimits {
@@ -73,15 +73,16 @@ pub struct RawLimits {
 
 #[wasm_bindgen]
 impl RawLimits {
-    /// `limits` are `[limit, window in milliseconds, algorithm, burst, name]` for each.
+    /// `limits` contains `[limit, window in milliseconds, algorithm, burst, name]` for each limit.
     #[wasm_bindgen(constructor)]
     pub fn new(limits: &Array) -> Result<RawLimits, JsValue> {
         let limits = LimitSet::new(limits.iter().map(|limit| defined(&Array::from(&limit))));
         Ok(Self { limits: limits.map_err(|error| thrown(&error))? })
     }
 
-    /// Gives `[limited, limit, remaining, reset in, retry after, parts, counts, lapse]`: of the request, of each limit (the
-    /// same with its name in the place of what follows), and the counts after it with the instant at which all are over.
+    /// Returns `[limited, limit, remaining, reset in, retry after, parts, counts, lapse]`. `parts` has the first five
+    /// for each limit, followed by its name; `counts` are the counts after the request; `lapse` is when all of them
+    /// have lapsed.
     pub fn judge(&self, now: f64, counts: &[f64], cost: f64, counting: u8) -> Array {
         let mut kept = kept(counts);
         let verdict = self.limits.judge(instant(now), &mut kept, number(cost), counted(counting));
@@ -96,7 +97,7 @@ impl RawLimits {
         shown
     }
 
-    /// Whether something is counted.
+    /// Whether anything is counted.
     pub fn counts(&self, now: f64, counts: &[f64]) -> bool {
         !LimitSet::is_empty(&kept(counts), instant(now))
     }

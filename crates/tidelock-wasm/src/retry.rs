@@ -11,7 +11,7 @@ use crate::error::thrown;
 use crate::number::{count, js_millis, millis};
 use crate::optional::Optional as _;
 
-/// What is decided between the attempts of one call.
+/// The decisions between the attempts of one call.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawRetry {
@@ -20,7 +20,7 @@ pub struct RawRetry {
 
 #[wasm_bindgen]
 impl RawRetry {
-    /// Begins. Without `attempts` their number has no limit.
+    /// Begins a call. Without `attempts` their number is unlimited.
     #[wasm_bindgen(constructor)]
     pub fn new(
         attempts: f64,
@@ -44,22 +44,22 @@ impl RawRetry {
         Ok(Self { course: RefCell::new(RetryCourse::begin(policy)) })
     }
 
-    /// Its retries are limited by a budget.
+    /// Limits the retries by a budget.
     pub fn limit(&self, budget: &RawRetryBudget) {
         self.course.borrow_mut().limit(&budget.budget);
     }
 
-    /// Begins an attempt and gives its number, or NaN: the deadline has come.
+    /// Begins an attempt; returns its number, or NaN if the deadline has passed.
     pub fn next(&self) -> f64 {
         self.course.borrow_mut().next_attempt().map_or(f64::NAN, f64::from)
     }
 
-    /// How long until the running attempt is cut off; NaN: it never is.
+    /// The time until the running attempt is cut off; NaN if it never is.
     pub fn left(&self) -> f64 {
         self.course.borrow().left().map_or(f64::NAN, js_millis)
     }
 
-    /// The pause after an attempt that was cut off or failed by an error that may pass, or why the call gives up.
+    /// The pause after an attempt that was cut off or failed with a transient error, or why the call gives up.
     pub fn pause(&self, cut_off: bool, stopped: bool, hint: f64) -> JsValue {
         match self.course.borrow_mut().pause(cut_off, stopped, millis(hint)) {
             Ok(pause) => js_millis(pause).into(),
@@ -67,12 +67,12 @@ impl RawRetry {
         }
     }
 
-    /// An attempt gave its value.
+    /// Called when an attempt returned a value.
     pub fn succeeded(&self) {
         self.course.borrow().succeeded();
     }
 
-    /// Attempts that were begun.
+    /// Number of attempts begun.
     #[wasm_bindgen(getter)]
     pub fn attempts(&self) -> f64 {
         self.course.borrow().attempts().into()
@@ -85,7 +85,7 @@ impl RawRetry {
     }
 }
 
-/// What calls may retry together.
+/// A limit for the retries of all calls that share it.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawRetryBudget {
@@ -94,7 +94,7 @@ pub struct RawRetryBudget {
 
 #[wasm_bindgen]
 impl RawRetryBudget {
-    /// A full one.
+    /// A full budget.
     #[wasm_bindgen(constructor)]
     pub fn new(capacity: u32, per_second: f64, per_success: f64) -> Result<RawRetryBudget, JsValue> {
         let budget = RetryBudget::builder().capacity(capacity).per_second(per_second).per_success(per_success);

@@ -30,20 +30,20 @@ pub struct RawScheduler {
     desk: Rc<Desk>,
 }
 
-/// What the core calls a name of the surface.
+/// The name in the core of a name in TypeScript.
 #[wasm_bindgen]
 pub fn mapped(text: &str) -> String {
     name(text).into_owned()
 }
 
-/// What is wrong with the name of a zone.
+/// What is wrong with the name of a time zone.
 #[wasm_bindgen]
 pub fn wrong_zone(zone: &str) -> Option<String> {
     let any = Cron::parse("* * * * *").and_then(|cron| cron.tz(zone));
     any.err().map(|error| error.to_string())
 }
 
-/// What is wrong with a cron text.
+/// What is wrong with a cron expression.
 #[wasm_bindgen]
 pub fn wrong_cron(cron: &str) -> Option<String> {
     Cron::parse(cron).err().map(|error| error.to_string())
@@ -51,8 +51,8 @@ pub fn wrong_cron(cron: &str) -> Option<String> {
 
 #[wasm_bindgen]
 impl RawScheduler {
-    /// The schedules of this name in the page. `rules` are: lease, heartbeat, tick, batch, submits of a pass, retries,
-    /// their first and longest pause, life of keys, dead letters, rounds. `watched`: events are told.
+    /// The schedules of this name in the page. `rules` are: lease, heartbeat, tick, batch, submits per pass, retries,
+    /// their first and longest pause, key lifetime, dead letters, rounds. `watched`: whether events are reported.
     #[wasm_bindgen(constructor)]
     pub fn new(
         id: &str,
@@ -102,8 +102,8 @@ impl RawScheduler {
         call(async move { scheduler.stop().await }, |_| JsValue::UNDEFINED)
     }
 
-    /// Gives whether the schedule is new. `catch_up`: how many missed slots are run, 0 for one at all. Without `behind` it
-    /// goes on where it was.
+    /// Returns whether the schedule is new. `catch_up`: how many missed slots run, 0 for only the latest. Without
+    /// `behind` it continues where it was.
     pub fn register(&self, id: &str, cron: &str, zone: &str, catch_up: f64, shown: String, behind: f64) -> Answer {
         let id = name(id);
         let mut schedule = Schedule::cron(cron).tz(zone).handler(&id, &Raw(shown.into_bytes()));
@@ -120,7 +120,7 @@ impl RawScheduler {
         call(request, |registered| (registered == Registered::Created).into())
     }
 
-    /// Targets of these names are served from now on.
+    /// Targets with these names are served from now on.
     pub fn appeared(&self, targets: Vec<String>) {
         web::appeared(&self.scheduler, targets.into_iter().map(Into::into).collect());
         settle_down();
@@ -131,7 +131,7 @@ impl RawScheduler {
         call(self.scheduler.unregister(&name(id)), JsValue::from)
     }
 
-    /// Gives the job's id; throws what the target threw.
+    /// Returns the job's id; throws what the target threw.
     pub fn trigger(&self, id: String, key: Option<String>) -> Answer {
         let mut request = self.scheduler.trigger_now(&name(&id));
         let desk = Rc::clone(&self.desk);
@@ -158,12 +158,12 @@ impl RawScheduler {
         })
     }
 
-    /// Gives `[shown, next slot, created at, updated at]`, or `null`.
+    /// Returns `[shown, next slot, created at, updated at]`, or `null`.
     pub fn get(&self, id: &str) -> Answer {
         call(self.scheduler.get(&name(id)), |info| info.as_ref().map_or(JsValue::NULL, shown))
     }
 
-    /// Gives those of all.
+    /// Returns an array of the same for all schedules.
     pub fn list(&self) -> Answer {
         let scheduler = self.scheduler.clone();
         begun(async move {
@@ -186,7 +186,7 @@ impl RawScheduler {
         })
     }
 
-    /// What this handle has done.
+    /// The counters of this handle.
     pub fn metrics(&self) -> JsValue {
         let metrics = self.scheduler.metrics();
         let last = metrics.last_tick_at.map_or(JsValue::NULL, |at| js(at.as_millis()).into());

@@ -29,7 +29,7 @@ pub struct RawTopic {
 
 #[wasm_bindgen]
 impl RawTopic {
-    /// A topic in a world of its own. It has its own name there, by which its cursors are told from those of others.
+    /// A topic in a world of its own. Its own name distinguishes its cursors from those of other topics.
     #[wasm_bindgen(constructor)]
     pub fn new(id: &str, retention: f64) -> Result<RawTopic, JsValue> {
         let topic = Tidelock::in_process()
@@ -40,7 +40,7 @@ impl RawTopic {
         Ok(Self { tenants: Tenants::new(topic.clone(), Topic::tenant), topic })
     }
 
-    /// Gives `[event id, duplicate]`. With `record`, which is called with the id, it publishes what that does not throw at.
+    /// Returns `[event id, duplicate]`. `record` is called with the id first; if it throws, nothing is published.
     pub fn publish(
         &self,
         tenant: &str,
@@ -73,7 +73,7 @@ impl RawTopic {
         RawTopicReader { tenants: Tenants::new(Group::new(&self.topic, &name(group)), Group::tenant) }
     }
 
-    /// A follower: from a cursor on, from the oldest event (`0`, `0-0`), or from now on (`$`).
+    /// A follower: after a cursor, from the oldest event (`0`, `0-0`), or from now on (`$`).
     pub fn live(&self, tenant: &str, after: &str) -> Result<RawLive, JsValue> {
         let invalid = |_| JsValue::from(JsError::new(&format!("invalid cursor: {after}")));
         let start = match after {
@@ -118,8 +118,8 @@ pub struct RawTopicReader {
 
 #[wasm_bindgen]
 impl RawTopicReader {
-    /// Gives `[value, event id, published at, delivery id]`, or `null`. Without `wait` it waits for ever. `on_gap` is called
-    /// with what is lost (see [`RawLive::next`]), while the core is at work: it must only note it.
+    /// Returns `[value, event id, published at, delivery id]`, or `null`. Without `wait` there is no limit. `on_gap` is
+    /// called with a gap (see [`RawLive::next`]) while the core is running: it must only note it.
     pub fn recv(&self, tenant: &str, wait: f64, on_gap: Option<Function>) -> Answer {
         let tell = move |gap| {
             if let Some(on_gap) = &on_gap {
@@ -131,12 +131,13 @@ impl RawTopicReader {
         call(receiving, |delivery| delivery.map_or(JsValue::NULL, delivered))
     }
 
-    /// Gives whether the delivery was held until now.
+    /// Returns whether the delivery was held until now.
     pub fn commit(&self, tenant: &str, delivery: &str) -> Answer {
         self.settle(tenant, delivery, |reader, receipt| call(reader.commit(&receipt), JsValue::from))
     }
 
-    /// The event's value cannot be read: it becomes a dead letter of the group. Gives whether the delivery was held.
+    /// For an event whose value cannot be decoded: it becomes a dead letter of the group. Returns whether the delivery
+    /// was held.
     pub fn bury(&self, tenant: &str, delivery: &str, error: &str) -> Answer {
         self.settle(tenant, delivery, |reader, receipt| {
             call(reader.dead_letter(&receipt, "the value does not decode").error(&error), JsValue::from)
@@ -160,8 +161,8 @@ pub struct RawLive {
 
 #[wasm_bindgen]
 impl RawLive {
-    /// Gives `[value, event id, published at]`, or for a gap `[null, from, to, missed, cause]`; `null` at the end. One call
-    /// at a time.
+    /// Returns `[value, event id, published at]`, for a gap `[null, from, to, missed, cause]`, at the end `null`. One
+    /// call at a time.
     pub fn next(&self) -> Answer {
         self.following.next(|item| {
             Some(match item {

@@ -29,14 +29,14 @@ use crate::tidelock::Tidelock;
 use crate::time::{Clock, whole_millis};
 
 /// The numbers in a [`delivery_id`](crate::queue::Message::delivery_id): of the message and of the delivery. `None`:
-/// the text is no delivery id.
+/// the text is not a delivery id.
 pub fn delivery_numbers(delivery_id: &str) -> Option<(u64, u64)> {
     let (message, fence) = delivery_id.split_once('.')?;
     Some((message.parse().ok()?, fence.parse().ok()?))
 }
 
-/// The receipt of a delivery of a queue, or of a group's, by the numbers of message and delivery and the lease that it
-/// was taken with.
+/// The receipt of a delivery of a queue or of a group, from the numbers of message and delivery and the lease under
+/// which it was taken.
 pub fn receipt(tenant: &str, object: &str, group: Option<&str>, (id, fence): (u64, u64), lease: Duration) -> Receipt {
     Receipt {
         tenant: tenant.into(),
@@ -48,30 +48,29 @@ pub fn receipt(tenant: &str, object: &str, group: Option<&str>, (id, fence): (u6
     }
 }
 
-/// The number of a message, below 2^53: what its text shows.
+/// The number of a message, below 2^53, as in its text.
 pub fn message_number(id: MessageId) -> u64 {
     id.0
 }
 
-/// A world of its own whose overdue records are carried out so many at a time; then the page has its turn.
+/// A world of its own in which at most `step` overdue records are settled before the page gets a turn.
 ///
-/// Calls do not wait for that: to each a record is over at its deadline.
+/// Calls do not wait for that: to each of them, a record ends at its deadline.
 pub fn in_turns(step: usize) -> Tidelock {
     Tidelock::in_memory(Clock::System, Pace { step, pause: 1, numbers_kept: 0 })
 }
 
-/// The number of a place in the changes of a registry or an ephemeral store: that of the event before it.
+/// The revision of a position in the changes of a registry or an ephemeral store: that of the event before it.
 pub fn revision(cursor: &Cursor) -> u64 {
     cursor.revision()
 }
 
-/// Follows from the place with this number on.
+/// Follows from the position with this revision on.
 pub fn follow_after<T: Value>(follow: Follow<T>, revision: u64) -> Follow<T> {
     follow.after_revision(revision)
 }
 
-/// Like [`Follower::recv`], for several callers at once, who are served in the order of their calls. `None` waits for
-/// ever.
+/// As [`Follower::recv`], for several concurrent callers, served in the order of their calls. `None`: no limit.
 pub fn recv_in_line<T: Value>(
     follower: &Follower<T>,
     wait: Option<Duration>,

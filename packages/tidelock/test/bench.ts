@@ -14,10 +14,10 @@ interface Host {
 }
 const host = globalThis as Host;
 
-/** How long a round lasts, in ms, and how many there are; the median counts. */
+/** The length of a round in ms, and the number of rounds; the median counts. */
 const ROUND = 500;
 const ROUNDS = 5;
-/** As many calls as are made between two looks at the clock. */
+/** Number of calls between two checks of the clock. */
 const CALLS = 500;
 
 function median(values: readonly number[]): number {

@@ -4,7 +4,7 @@ import { strict as assert } from "node:assert";
 import { item, output, visit } from "./browser.mjs";
 
 await visit("the board", async (tab) => {
-  // The cook of the beginning goes home without a click.
+  // The initial cook goes home without a click.
   await item(tab, "cooks", "Ada").waitFor();
   const isGone = tab.waitForFunction(() => !document.getElementById("cooks").textContent.includes("Ada"));
 

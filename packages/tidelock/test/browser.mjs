@@ -1,4 +1,4 @@
-// Headless Chromium, on a page of a folder.
+// Headless Chromium on a page of a folder.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -15,7 +15,7 @@ const FLAGS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  // For the tests of what must not grow.
+  // For the memory growth tests.
   "--enable-precise-memory-info",
   "--js-flags=--expose-gc",
 ];
@@ -35,8 +35,8 @@ async function serve(folder) {
 }
 
 /**
- * Opens a page of the folder, and calls `look` with its tab and where it is. Gives what `look` gives, and what the page
- * complained of meanwhile: errors that nobody caught or that it logged.
+ * Opens a page of the folder, and calls `look` with its tab and URL. Returns the result of `look`, and what the page
+ * complained of meanwhile: errors that it logged or did not catch.
  */
 export async function withPage(folder, page, look) {
   const server = await serve(folder);
@@ -56,7 +56,7 @@ export async function withPage(folder, page, look) {
   }
 }
 
-/** What a page promises in `globalThis.outcome`. */
+/** The outcome that a page promises in `globalThis.outcome`. */
 export async function outcomeOf(tab, complaints) {
   await tab.waitForFunction("globalThis.outcome !== undefined", undefined, { timeout: 600_000 }).catch((cause) => {
     throw new Error(`the page found nothing: ${complaints.join("\n")}`, { cause });
@@ -64,7 +64,7 @@ export async function outcomeOf(tab, complaints) {
   return tab.evaluate("globalThis.outcome");
 }
 
-/** A program that visits the page of an example, `DRIVER FOLDER [SCREENSHOT]`, and fails if the page complains. */
+/** A program that visits an example's page, `DRIVER FOLDER [SCREENSHOT]`, and fails if the page complains. */
 export async function visit(name, look) {
   const [folder, screenshot] = argv.slice(2);
   const { complaints } = await withPage(folder, "", async (tab) => {

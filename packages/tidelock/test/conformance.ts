@@ -1,10 +1,10 @@
-// Runs the conformance suite of the core, which was compiled for pages, in Node and in a page: the cases are those of
+// Runs the conformance suite of the core, compiled for pages, in Node and in a page. The cases are those of
 // `crates/tidelock/tests/conformance`.
 
 import FakeTimers from "@sinonjs/fake-timers";
 import { run, tell, test } from "./harness.js";
 
-/** The suite, as the compiler made it. */
+/** The compiled suite. */
 interface Suite {
   default(given: { module_or_path: WebAssembly.Module }): Promise<unknown>;
   names(): string[];
@@ -25,7 +25,7 @@ async function read(file: URL): Promise<BufferSource> {
   return readFile(file);
 }
 
-/** A new instance: a query makes it another module. */
+/** Creates a new instance: the query makes it a different module. */
 async function open(): Promise<Suite> {
   opened += 1;
   const opening = (await import(new URL(`conformance.js?${opened}`, built).href)) as Suite;
@@ -33,7 +33,7 @@ async function open(): Promise<Suite> {
   return opening;
 }
 
-/** What a call gives, unless the instance panics meanwhile. */
+/** The result of a call, unless the instance panics meanwhile. */
 function unbroken<T>(call: () => Promise<T>): Promise<T> {
   const panicked = new Promise<never>((_, reject) => {
     Object.assign(globalThis, { panicked: (message: string) => reject(new Error(message)) });
@@ -41,7 +41,7 @@ function unbroken<T>(call: () => Promise<T>): Promise<T> {
   return Promise.race([call(), panicked]);
 }
 
-/** Runs a case in time that goes on to the next timer when nothing else is to be done. */
+/** Runs a case in time that jumps to the next timer when nothing else is left to do. */
 async function paused(body: () => Promise<void>): Promise<void> {
   const clock = FakeTimers.install({ now: Date.now(), toFake: ["Date", "setTimeout", "clearTimeout"] });
   clock.setTickMode({ mode: "nextAsync" });
@@ -58,7 +58,7 @@ for (const [index, name] of suite.names().entries()) {
     try {
       await (suite.is_paused(index) ? paused(body) : body());
     } catch (error) {
-      // Behind a panic nothing of an instance is as it was.
+      // After a panic, the instance is unusable.
       suite = await open();
       throw error;
     }

@@ -7,7 +7,7 @@ const make = (options = {}) => ephemeral({ id: "room", schema: any<unknown>(), t
 const types = (events: readonly { type: string }[]) => events.map(({ type }) => type);
 const keys = ({ entries }: { entries: { key: string }[] }) => entries.map(({ key }) => key);
 
-/** In pinned time: no machine is slower than a ttl. */
+/** In pinned time, so that no machine is slower than a ttl. */
 const timed = (name: string, run: (time: PinnedTime) => Promise<void>) => test(name, () => pinned(run));
 
 describe("ephemeral", () => {
@@ -197,7 +197,7 @@ describe("ephemeral", () => {
     await write(1);
     await time.advance(500);
     await overflow();
-    // Heartbeats push nothing out.
+    // Heartbeats do not push other events out.
     for (let at = 0; at < 10; at += 1) await room.touch({ key: "a" });
     expect(types(await drain(reader))).to.deep.equal(["touch"]);
     const fresh = make();

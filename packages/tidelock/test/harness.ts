@@ -1,4 +1,4 @@
-// Tests that run in every runtime: in Node, Bun and Deno by `main.ts`, in a page by its bundle.
+// The test harness for every runtime: in Node, Bun and Deno through `main.ts`, in a page through its bundle.
 
 import FakeTimers from "@sinonjs/fake-timers";
 import { expect } from "chai";
@@ -13,7 +13,7 @@ interface Case {
 const cases: Case[] = [];
 let group = "";
 
-/** Puts the tests defined by `define` under a name. */
+/** Groups the tests defined by `define` under a name. */
 export function describe(name: string, define: () => void): void {
   group = name;
   define();
@@ -26,14 +26,14 @@ export function test(name: string, run: () => void | Promise<void>): void {
 
 /** The page's time, pinned. */
 export interface PinnedTime {
-  /** Moves it on, step by step, and lets everything that became due run to its end. */
+  /** Advances it step by step, and lets everything that becomes due run to its end. */
   advance(ms: number): Promise<void>;
-  /** Sets the clock, forwards or backwards; timers keep their distance. */
+  /** Sets the clock forwards or backwards; timers keep their remaining time. */
   set(now: number): void;
   now(): number;
 }
 
-/** Runs `body` with `Date` and the timers pinned. `clears`: timers that were set before can be cleared by them. */
+/** Runs `body` with `Date` and the timers pinned. `clears`: whether pinned functions can clear earlier timers. */
 export async function pinned<T>(
   body: (time: PinnedTime) => Promise<T>,
   now = 1_700_000_000_000,
@@ -59,7 +59,7 @@ export async function settled(): Promise<void> {
   for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
 }
 
-/** Counts the timers that are set from now on, until `stop` or the end of pinned time. */
+/** Counts the timers set from now on, until `stop` or the end of pinned time. */
 export function countTimers(): { count: number; stop(): void } {
   const { setTimeout } = globalThis;
   const timers = { count: 0, stop: () => void (globalThis.setTimeout = setTimeout) };
@@ -87,7 +87,7 @@ export function countListeners(): { signal: AbortSignal; abort(): void; listener
   return { signal, abort: () => controller.abort(), listeners: () => count };
 }
 
-/** All that a reader has now. */
+/** Everything that a reader returns now. */
 export async function drain<E>(reader: { recv(cfg: { wait: boolean }): Promise<E | null> }): Promise<E[]> {
   const events: E[] = [];
   for (;;) {
@@ -97,7 +97,7 @@ export async function drain<E>(reader: { recv(cfg: { wait: boolean }): Promise<E
   }
 }
 
-/** The error that a call rejects with, or throws. */
+/** The error that a call throws or rejects with. */
 export async function failure(call: () => unknown): Promise<Error> {
   try {
     await call();
@@ -107,39 +107,39 @@ export async function failure(call: () => unknown): Promise<Error> {
   throw new Error("it was expected to fail");
 }
 
-/** A schema that lets every value of a type through. */
+/** A schema that accepts every value of a type. */
 export function any<T>(): { parse(value: unknown): T } {
   return { parse: (value) => value as T };
 }
 
-/** The globals of another realm: a frame's in a page, elsewhere a context's. */
+/** The globals of another realm: that of a frame in a page, elsewhere that of a context. */
 export async function otherRealm(): Promise<typeof globalThis> {
   const { document } = globalThis as { document?: Document };
   if (document !== undefined) {
-    // It stays: without its frame a realm ends.
+    // The frame stays: without it, its realm ends.
     const frame = document.body.appendChild(document.createElement("iframe"));
     return frame.contentWindow as unknown as typeof globalThis;
   }
-  // A page's bundle must not ask for it.
+  // The bundle for pages must not import it.
   const vm = "node:vm";
   const { runInNewContext } = (await import(vm)) as { runInNewContext(code: string): typeof globalThis };
   return runInNewContext("globalThis");
 }
 
-/** What a run of all tests found. */
+/** The results of a test run. */
 export interface Outcome {
   readonly passed: number;
   readonly failed: readonly { readonly name: string; readonly error: string }[];
 }
 
-/** How long a test may hang, by the real clock. */
+/** How long a test may hang, in real time. */
 const LIMIT = 60_000;
 
-/** Runs the tests whose names contain `filter`, one after the other. That there is none is a failure. */
+/** Runs the tests whose names contain `filter`, one after the other. Fails if there are none. */
 export async function run(filter = ""): Promise<Outcome> {
   const chosen = cases.filter(({ name }) => name.includes(filter));
   if (chosen.length === 0) return { passed: 0, failed: [{ name: filter, error: "no test has this in its name" }] };
-  // Tests replace them.
+  // Tests replace these.
   const { setTimeout, clearTimeout } = globalThis;
   const failed: { name: string; error: string }[] = [];
   const rejected: unknown[] = [];
@@ -155,9 +155,9 @@ export async function run(filter = ""): Promise<Outcome> {
     });
     const fail = (error: unknown) =>
       failed.push({ name, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
-    // Also one that throws at once is one that fails.
+    // A test that throws synchronously fails, too.
     const failure = await Promise.race([(async () => run())(), hung]).then(() => undefined, (error: unknown) => ({ error }));
-    // Unhandled rejections are told behind the microtasks.
+    // Unhandled rejections are reported after the microtasks.
     await new Promise((resolve) => setTimeout(resolve, 0));
     if (failure) fail(failure.error);
     else if (rejected.length > 0) fail(rejected[0]);
@@ -167,7 +167,7 @@ export async function run(filter = ""): Promise<Outcome> {
   return { passed: chosen.length - failed.length, failed };
 }
 
-/** Tells of what nobody caught: rejections, and errors of timers. */
+/** Reports uncaught errors: rejections, and errors of timers. */
 function watch(unhandled: (event: { reason?: unknown; preventDefault?(): void }) => void): void {
   const { process } = globalThis as { process?: { on?(event: string, listener: (reason: unknown) => void): void } };
   if (typeof process?.on === "function") {
@@ -179,7 +179,7 @@ function watch(unhandled: (event: { reason?: unknown; preventDefault?(): void })
   }
 }
 
-/** Says on the command line what a run found, and ends the process, which calls that tests have left open may hold. */
+/** Prints the results and exits, since calls that tests have left open may keep the process alive. */
 export function tell({ passed, failed }: Outcome): void {
   const { process, Deno } = globalThis as { process?: { exit(code: number): void }; Deno?: { exit(code: number): void } };
   for (const { name, error } of failed) console.error(`FAILED ${name}\n${error}\n`);

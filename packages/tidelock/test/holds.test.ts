@@ -1,13 +1,13 @@
 import { describe, expect, test } from "./harness.js";
 
-/** A program of its own, where such a thing can be started. */
+/** Starts a separate program, in runtimes that can. */
 interface Programs {
   execFile(file: string, args: string[], options: { timeout: number }, end: (error: unknown, said: string) => void): void;
 }
 const { process } = globalThis as { process?: { execPath: string } };
 const isElsewhere = process === undefined || "Deno" in globalThis;
 
-/** What `projects/holds.mjs` says, with the error that it ended with. */
+/** The output of `projects/holds.mjs`, with the error that it ended with. */
 async function said(which: string): Promise<string> {
   const name: string = "node:child_process";
   const { execFile } = (await import(name)) as Programs;

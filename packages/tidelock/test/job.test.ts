@@ -6,14 +6,14 @@ type Definition = JobDefinition<{ parse(value: unknown): any }, any>;
 
 let made = 0;
 
-/** A handle with jobs of its own, and the runs that were begun. */
+/** A handle with jobs of its own. */
 function make(process: Definition["process"] = () => "done", options: Partial<Definition> = {}) {
   made += 1;
   const handle: JobHandle<any, any> = job({ id: `job ${made}`, schema: any<any>(), process, ...options });
   return handle;
 }
 
-/** What happened to a job until now. */
+/** The events of a job so far. */
 async function history(handle: JobHandle<any, any>, id: string): Promise<JobEvent[]> {
   const abort = new AbortController();
   const events: JobEvent[] = [];
@@ -31,7 +31,7 @@ async function history(handle: JobHandle<any, any>, id: string): Promise<JobEven
 
 const types = (events: JobEvent[]) => events.map(({ type }) => type).join(" ");
 
-/** A run that goes on until it is told to end. */
+/** A run that continues until it is told to end. */
 function held() {
   const runs: { ctx: JobContext; input: any; end: (value?: unknown) => void; fail: (error: unknown) => void }[] = [];
   const process: Definition["process"] = ({ ctx, input }) =>
@@ -41,7 +41,7 @@ function held() {
   return { runs, process };
 }
 
-/** Lets a run be begun, and told of its end. */
+/** Lets a run begin, or its end be reported. */
 const turn = settled;
 
 const message = async (call: () => unknown) => (await failure(call)).message;
@@ -150,7 +150,7 @@ describe("job", () => {
     expect(runs[0]?.ctx.signal.aborted).to.equal(false);
     const joined = handle.join({ id: first });
     runs[0]?.fail(new Error("no"));
-    // A failure of a run that was going on counts as one.
+    // A failure of a run in progress counts as one.
     expect(await joined).to.deep.include({ status: "failed", error: { message: "no" } });
     const other = make(() => "never", { id: handle.id });
     const second = await make(held().process, { id: handle.id, defaults: {} }).submit({ input: 2 });
@@ -193,7 +193,7 @@ describe("job", () => {
     await turn();
     expect(runs.length).to.equal(1);
     expect(types(await history(handle, second))).to.equal("submitted");
-    // Another handle runs what is left.
+    // Another handle runs the remaining job.
     const other = make(() => "other", { id });
     await other.submit({ input: 3 });
     expect(await handle.join({ id: second })).to.include({ result: "other" });
@@ -235,7 +235,7 @@ describe("job input", () => {
     await worker.join({ id: good });
     sender.stop();
     const bad = sender.submit({ input: "bad", maxAttempts: 3 });
-    // The worker that was there first has it.
+    // The worker that was there first takes it.
     const terminal = await worker.join({ id: await bad });
     expect(terminal).to.deep.include({ status: "failed", error: { message: "not good", code: "UNDECODABLE" } });
   });
@@ -333,7 +333,7 @@ describe("job timing", () => {
       expect(await handle.submit({ input: 2, key: "k" })).to.equal(first);
       expect(await handle.submit({ input: 2, key: "" })).not.to.equal(await handle.submit({ input: 2, key: "" }));
       await handle.join({ id: first });
-      // As long as the record of its job, which is kept for 7 days.
+      // As long as the job's record, which is kept for 7 days.
       await time.advance(7 * 86_400_000 - 1);
       expect(await handle.submit({ input: 3, key: "k" })).to.equal(first);
       await time.advance(1);
@@ -517,7 +517,7 @@ describe("job limits", () => {
       expect(runs.length).to.equal(1);
       await time.advance(1);
       expect(runs.length).to.equal(2);
-      // What the first run says counts no more.
+      // The result of the first run no longer counts.
       runs[0]?.end("first");
       await settled();
       runs[1]?.end("second");
@@ -602,7 +602,7 @@ describe("job limits", () => {
       runs[2]?.end();
       await handle.join({ id: third });
       await lost(runs[2]!.ctx);
-      // A step whose body was under way when the run ended keeps nothing.
+      // A step whose body was running when the run ended stores nothing.
       const fourth = await handle.submit({ input: 4, leaseMs: 1_000, maxAttempts: 2 });
       await settled();
       let ended = (_: string) => {};
@@ -774,7 +774,7 @@ describe("job steps", () => {
     const charge = { at: new Date(5), nothing: undefined };
     expect((await handle.join({ id })).result).to.deep.equal([charge, charge]);
     expect(done).to.deep.equal(["charge", "deliver", "deliver"]);
-    // It was kept once.
+    // It was stored once.
     const events = await history(handle, id);
     expect(types(events)).to.equal("submitted started step retry started completed");
     expect(events[2]).to.deep.equal({ id, ts: events[2]?.ts, type: "step", stepId: "charge" });
@@ -883,7 +883,7 @@ describe("job events", () => {
     expect(seen).to.deep.equal(["started", "completed"]);
     expect(() => handle.events(id).live({ after: "5" })).to.throw("invalid cursor: 5");
     const other = await handle.submit({ input: 1 });
-    // A cursor is of one job.
+    // A cursor belongs to one job.
     expect(() => handle.events(other).live({ after: cursors[0] })).to.throw(`invalid cursor: ${cursors[0]}`);
     expect(() => handle.events("no job").live({ after: cursors[0] })).to.throw(`invalid cursor: ${cursors[0]}`);
   });

@@ -5,7 +5,7 @@ import { scheduler } from "tidelock/browser/scheduler";
 import { topic } from "tidelock/browser/topic";
 import { any, describe, expect, pinned, test, type PinnedTime } from "./harness.js";
 
-/** Stores files and lets go of them, until the page has looked several times for what it may let go of. */
+/** Stores and releases files until the page has searched several times for objects to release. */
 async function churn(time: PinnedTime): Promise<void> {
   const other = registry({ id: "other", schema: any<Blob>() });
   for (let round = 0; round < 5; round += 1) {

@@ -1,5 +1,5 @@
-// What must not grow: each load is run again and again, until a round has left nothing behind. What leaks never gets there.
-// In Node `memory.mjs few|all`, with `--expose-gc`; in a page `memory.html?count=few|all`.
+// What must not grow: each load is repeated until a round leaves nothing behind, which never happens with a leak. In
+// Node `memory.mjs few|all`, with `--expose-gc`; in a page `memory.html?count=few|all`.
 
 import { any, countListeners, pinned, type Outcome } from "./harness.js";
 
@@ -15,14 +15,14 @@ interface Host {
 const host = globalThis as unknown as Host;
 
 const DAY = 24 * 3_600_000;
-/** Of one load together: factories, timers and promises come and go with each batch. */
+/** Number of concurrent calls in a load: factories, timers and promises come and go with each batch. */
 const BATCH = 1_000;
-/** What the host's own bookkeeping may take, in bytes. */
+/** What the host's own bookkeeping may use, in bytes. */
 const SLACK = 100_000;
-/** Rounds behind the first. */
+/** Maximum number of rounds after the first. */
 const ROUNDS = 12;
 
-/** The memory of the WebAssembly, which the package shows nobody. */
+/** Captures the WebAssembly memory, which the package does not expose. */
 function catchMemory(): Promise<[Package, WebAssembly.Memory]> {
   const { Instance } = WebAssembly;
   let memory: WebAssembly.Memory | undefined;
@@ -43,7 +43,10 @@ function catchMemory(): Promise<[Package, WebAssembly.Memory]> {
 const { setTimeout } = globalThis;
 const turn = () => new Promise<void>((resolve) => void setTimeout(resolve, 0));
 
-/** Collects what can be. What that frees is freed in later turns: it goes on until three of them have freed nothing more. */
+/**
+ * Collects garbage. Some of it is freed in later turns, so this continues until three turns in a row have freed
+ * nothing.
+ */
 async function collect(): Promise<void> {
   let least = Infinity;
   for (let quiet = 0; quiet < 3; quiet += 1) {
@@ -57,7 +60,7 @@ function heap(): number {
   return host.process?.memoryUsage().heapUsed ?? host.performance.memory?.usedJSHeapSize ?? Number.NaN;
 }
 
-/** Calls `run` so often, so many at once. */
+/** Calls `run` `count` times, in concurrent batches. */
 async function inBatches(count: number, run: (at: number) => unknown): Promise<void> {
   for (let at = 0; at < count; at += BATCH) {
     await Promise.all(Array.from({ length: Math.min(BATCH, count - at) }, (_, of) => run(at + of)));
@@ -66,9 +69,9 @@ async function inBatches(count: number, run: (at: number) => unknown): Promise<v
 
 interface Load {
   readonly name: string;
-  /** How often it is promised for. */
+  /** The number of calls for which it is promised. */
   readonly count: number;
-  /** How often it is enough to see it grow. */
+  /** The number of calls that suffices to see growth. */
   readonly few: number;
   run(count: number, round: number): Promise<void>;
 }
@@ -83,12 +86,12 @@ function loads({ queue, topic, registry, ephemeral, mutex, ratelimit, scheduler,
     room: ephemeral({ id: "room", schema, ttlMs: 1_000, limits }),
     limiter: ratelimit({ id: "api", limit: 1 }),
   });
-  // A timer that an object has set goes by the clock of then: each load that pins the time has objects of its own.
+  // A timer uses the clock at which its object set it, so each load that pins the time has its own objects.
   const [real, withFiles, withTenants, withRecords] = [handles(), handles(), handles(), handles()];
   const listeners = countListeners();
   const { signal } = listeners;
   return [
-    // First, while the core has little memory: what it has freed holds a file until it is used again.
+    // First, while the core's memory is small: what it has freed keeps a file alive until it is reused.
     {
       name: "files in records that were replaced, and in messages that are done",
       count: 100_000,
@@ -215,7 +218,7 @@ function loads({ queue, topic, registry, ephemeral, mutex, ratelimit, scheduler,
   ];
 }
 
-/** Whether a round has left less than one word for each time. */
+/** Whether a round has left less than one word per call. */
 function isSettled([inHeap, inMemory]: readonly [number, number], times: number): boolean {
   return inHeap < SLACK + 8 * times && inMemory <= times;
 }
@@ -238,7 +241,7 @@ async function measure(count: string, only: string): Promise<Outcome & { notes: 
     let before = await used(0);
     let grown = [Infinity, Infinity] as const;
     let round = 1;
-    // What grows grows in every round. Beside it memory finds its size: it is cut in pieces, and tables double.
+    // A leak grows in every round. Without one, memory still settles first: it fragments, and tables double.
     for (; round <= ROUNDS && !isSettled(grown, times); round += 1) {
       const now = await used(round);
       grown = [now[0] - before[0], now[1] - before[1]];

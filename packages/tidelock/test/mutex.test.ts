@@ -9,7 +9,7 @@ const START = 1_700_000_000_000;
 const YEARS = 3_650 * 24 * 3_600_000;
 const make = (options: Partial<MutexConfig> = {}) => mutex({ id: "orders", ...options });
 
-/** A lock that must be free. */
+/** Acquires a lock that must be free. */
 async function acquired(from: ReturnType<typeof make>, resource = "a", ttl?: number): Promise<Lock> {
   const lock = await from.acquire(resource, ttl);
   if (lock === null) throw new Error("it was not free");
@@ -244,7 +244,7 @@ describe("mutex", () => {
       expect(await from.extend({ ...lock, ...change }, 1)).to.equal(false);
     }
     expect(await orders.acquire("a")).to.equal(null);
-    // A copy is as good, and another mutex of the same store, prefix and id.
+    // A copy works as well, and so does another mutex with the same store, prefix and id.
     expect(await make({ store }).release(JSON.parse(JSON.stringify(lock)) as Lock)).to.equal(true);
   });
 
@@ -265,7 +265,7 @@ describe("mutex", () => {
     await acquired(once({ store }), "x".repeat(128));
     const hashed = lock.resource.slice("sync:mutex:orders:".length);
     expect(hashed).to.match(/^hash:[0-9a-f]{64}$/);
-    // A name that looks like a digest is another one.
+    // A name that looks like a digest is a different name.
     await acquired(once({ store }), hashed);
     expect(await once({ store }).release(lock)).to.equal(true);
     expect((await failure(() => make().acquire(""))).message).to.equal("resource must be non-empty");
@@ -316,7 +316,7 @@ describe("mutex", () => {
       const waits = orders.acquire("a");
       await orders.release(lock);
       await orders.release((await waits) as Lock);
-      // What looks after the ends of the locks: of the store and of the page.
+      // The timers for the ends of the locks: of the store and of the page.
       expect(timers.size).to.equal(2);
     }));
 
@@ -491,7 +491,7 @@ describe("mutex, withLock", () => {
       for (const [ttl, next] of [[60_000, undefined], [50, 5_000]] as const) {
         let end = () => {};
         const done = orders.withLock("a", async (lock) => {
-          // Whoever shares the store may do it.
+          // Anyone who shares the store may extend it.
           expect(await make({ store }).extend(lock, next)).to.equal(true);
           await new Promise<void>((resolve) => (end = resolve));
         }, ttl);

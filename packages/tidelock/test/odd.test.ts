@@ -1,4 +1,4 @@
-// What plain JavaScript passes by mistake, and what it throws.
+// What plain JavaScript passes by mistake, and the errors that result.
 
 import * as browser from "tidelock/browser";
 import { ephemeral } from "tidelock/browser/ephemeral";

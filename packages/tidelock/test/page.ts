@@ -1,4 +1,4 @@
-// Runs the tests in a page: `outcome` is the promise of what they found.
+// Runs the tests in a page: `outcome` is the promise of their results.
 
 import "./all.js";
 import { run } from "./harness.js";

@@ -8,7 +8,7 @@ const make = (options: Config = {}) => queue({ id: "orders", schema: any<any>(),
 const message = async (call: () => unknown) => (await failure(call)).message;
 const data = (items: readonly { data: unknown }[]) => items.map((item) => item.data);
 
-/** A queue with dead letters `0`, `1`, ..., each a second after the one before. */
+/** A queue with dead letters `0`, `1`, ..., each a second after the previous one. */
 async function withDead(count: number, advance: (ms: number) => Promise<void>, options: Config = {}) {
   const orders = make({ delivery: { maxDeliveries: 1 }, ...options });
   const ids: string[] = [];
@@ -57,7 +57,7 @@ describe("queue batches", () => {
     expect(await failure(() => orders.sendMany([fine, { data: "bad" }]))).to.equal(refused);
     expect((await failure(() => orders.sendMany([fine, { data: () => 1 }]))).name).to.equal("DataCloneError");
     expect(await message(() => orders.sendMany([fine], { tenantId: "" }))).to.equal("tenantId must be non-empty");
-    // Numbers are judged before any schema.
+    // Numbers are checked before any schema.
     expect(await message(() => orders.sendMany([{ data: "bad" }, { data: "b", delayMs: Number.NaN }]))).to.contain("item 1");
     expect((await orders.stats()).accepted).to.equal(0);
     const large = make({ limits: { payloadBytes: 10 * 1_024 * 1_024 } });
@@ -135,7 +135,7 @@ describe("queue batches", () => {
     pinned(async () => {
       const orders = make();
       const other = make();
-      // At one instant the numbers of all are the same.
+      // At one instant, the numbers are the same in all of them.
       for (const tenantId of ["a", "b"]) await orders.send({ data: tenantId, tenantId });
       await other.send({ data: 1, tenantId: "a" });
       const [a, b] = await Promise.all(["a", "b"].map((tenantId) => orders.recv({ tenantId })));
@@ -204,7 +204,7 @@ describe("queue, looked at", () => {
       expect(await orders.get(ids[3]!)).to.deep.equal(leased);
       for (const none of ["1", "x", "", "-1"]) expect(await orders.get(none)).to.equal(null);
       expect(await orders.get(ids[0]!, { tenantId: "other" })).to.equal(null);
-      // A lease that is over is over.
+      // A lease that has ended is not shown.
       await time.advance(1_000);
       expect(await orders.get(ids[3]!)).to.include({ state: "ready", lease: null });
       expect(await held?.ack()).to.equal(false);

@@ -9,7 +9,7 @@ const now = { wait: false } as const;
 
 const make = (options = {}) => queue({ id: "orders", schema: any<string>(), ...options });
 
-/** All that is there, acknowledged. */
+/** All available messages, acknowledged. */
 async function drain<T>(reader: QueueReader<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const message of reader.stream(now)) {
@@ -108,7 +108,7 @@ describe("queue", () => {
     const a = await orders.recv(now);
     expect([a?.data, b?.data]).to.deep.equal(["undefined", "b"]);
     expect(await orders.recv({ ...now, tenantId: "b" })).to.equal(null);
-    // Each is settled where it was received.
+    // Each is settled for the tenant that received it.
     expect([await b?.touch(), await b?.nack(), await a?.ack()]).to.deep.equal([true, true, true]);
     expect((await orders.recv({ ...now, tenantId: "b" }))?.attempt).to.equal(2);
     expect((await orders.recv({ ...now, tenantId: "default" }))?.data).to.equal("default");
@@ -158,7 +158,7 @@ describe("queue leases", () => {
       expect(first?.leaseUntil).to.equal(until);
       await time.advance(59_999);
       expect(await first?.touch()).to.equal(true);
-      // It was fixed at the hand-over.
+      // It is fixed at the delivery.
       expect(first?.leaseUntil).to.equal(until);
       await time.advance(59_999);
       expect(await orders.recv(now)).to.equal(null);
@@ -196,7 +196,7 @@ describe("queue leases", () => {
       const standard = make();
       await standard.send({ data: "one" });
       for (let attempt = 1; attempt <= 10; attempt += 1) {
-        // The last one becomes a dead letter, which is a yes too.
+        // The last one becomes a dead letter, which returns true as well.
         expect(await (await standard.recv(now))?.nack({ reason: "test", error: "none" })).to.equal(true);
       }
       expect(await standard.recv(now)).to.equal(null);
@@ -217,7 +217,7 @@ describe("queue times", () => {
         let got: string | undefined;
         void orders.send({ data: "two", delayMs });
         void orders.recv({ timeoutMs: Infinity, leaseMs: TEN_YEARS }).then((received) => (got = received?.data));
-        // The first message comes back meanwhile, unless it is taken for good.
+        // The first message comes back meanwhile, unless it is acknowledged.
         for await (const { ack } of orders.stream(now)) await ack();
         await time.advance(delayMs - 1);
         const early = got;
@@ -255,7 +255,7 @@ describe("queue times", () => {
         const said = `nack delayMs (${delayMs}) exceeds maxNackDelayMs (5000)`;
         expect(await message(() => first?.nack({ delayMs }))).to.equal(said);
       }
-      // It is checked first, whatever became of the delivery.
+      // It is checked first, whatever the state of the delivery.
       expect(await message(() => first?.nack({ delayMs: 5_001 }))).to.equal(text);
       const standard = make();
       await standard.send({ data: "one" });
@@ -278,7 +278,7 @@ describe("queue times", () => {
         const held = await orders.recv(now);
         expect(held?.data).to.equal("in time");
         time.set(time.now() + 1);
-        // What is held is judged when it comes back.
+        // A held message is judged when it comes back.
         expect(await held?.ack()).to.equal(true);
         expect(await drain(orders)).to.deep.equal(["due later"]);
       }));
@@ -380,7 +380,7 @@ describe("queue waiting", () => {
       expect(listeners()).to.equal(0);
       const waiting = orders.recv({ timeoutMs: Infinity, signal });
       expect(listeners()).to.equal(1);
-      // What is left of the waits before is settled.
+      // Let the remains of earlier waits settle.
       await time.advance(DAY);
       const timers = countTimers();
       await time.advance(40 * DAY);
@@ -401,7 +401,7 @@ describe("queue ordering", () => {
     const a1 = await orders.recv(now);
     expect([a1?.data, (await orders.recv(now))?.data, (await orders.recv(now))?.data]).to.deep.equal(["a1", "b1", "none"]);
     expect(await orders.recv(now)).to.equal(null);
-    // What comes back keeps its place in its line.
+    // A returned message keeps its place in its line.
     const [, again] = await Promise.all([a1?.nack(), orders.recv(now)]);
     expect(again).to.include({ data: "a1", attempt: 2 });
     await again?.ack();
@@ -458,7 +458,7 @@ describe("queue idempotency", () => {
     const first = await orders.send({ data: "one", idempotencyKey: "k" });
     expect(await orders.send({ data: "two", idempotencyKey: "k" })).to.deep.equal({ ...first, duplicate: true });
     expect(await drain(orders)).to.deep.equal(["one"]);
-    // Also when the first is done.
+    // Even when the first one is done.
     expect(await orders.send({ data: "two", idempotencyKey: "k" })).to.deep.equal({ ...first, duplicate: true });
     expect((await orders.send({ data: "three", idempotencyKey: "k".repeat(600) })).duplicate).to.equal(false);
     expect((await orders.send({ data: "four", idempotencyKey: "k", tenantId: "other" })).duplicate).to.equal(false);
@@ -540,7 +540,7 @@ describe("queue arguments", () => {
     await orders.send({ data: "abc", meta: { a: 1 }, orderingKey: "does not count" });
     expect(await message(() => orders.send({ data: "abcd", meta: { a: 1 } }))).to.equal("payload exceeds limit (12 bytes): 13 bytes");
     expect(await message(() => orders.send({ data: "äääääa" }))).to.equal("payload exceeds limit (12 bytes): 13 bytes");
-    // A key that was refused is still free.
+    // The key of a rejected message stays free.
     await failure(() => orders.send({ data: "far too long", idempotencyKey: "k" }));
     expect((await orders.send({ data: "short", idempotencyKey: "k" })).duplicate).to.equal(false);
     const standard = make();
@@ -621,7 +621,7 @@ describe("queue values", () => {
         const { file: copy, ...rest } = received.data;
         expect(rest).to.deep.equal(expected);
         expect("note" in received.data).to.equal(true);
-        // Some hosts clone a file as the blob that it is.
+        // Some hosts clone a file as a plain blob.
         const isFile = structuredClone(file) instanceof File;
         expect(copy).to.be.instanceOf(isFile ? File : Blob);
         expect([copy.type, await copy.text()]).to.deep.equal([file.type, "text"]);

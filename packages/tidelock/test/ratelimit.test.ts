@@ -15,7 +15,7 @@ import { withStorage } from "./storage.js";
 const make = (options: Partial<RateLimitConfig> = {}) => ratelimit({ id: "api", limit: 5, ...options });
 /** SHA-256 of 129 times `x`. */
 const DIGEST = "0ec9eb33e74510bcdd1f2ea55206e82f21649c5c2becbf2b433eb475b34c01bd";
-/** Begins a window of a second. */
+/** The beginning of a window of one second. */
 const START = 1_700_000_000_000;
 
 describe("ratelimit", () => {
@@ -33,7 +33,7 @@ describe("ratelimit", () => {
         [false, 4], [false, 3], [false, 2], [false, 1], [false, 0], [true, 0],
       ]);
       expect(results[0]).to.deep.equal({ limited: false, remaining: 4, resetIn: 600, limit: 5, retryAfter: 0 });
-      // In the next window the five weigh less with each 200 ms.
+      // In the next window, the weight of the five decreases every 200 ms.
       expect(results[5]).to.deep.equal({ limited: true, remaining: 0, resetIn: 600, limit: 5, retryAfter: 800 });
       await time.advance(799);
       expect((await api.check("a")).limited).to.equal(true);
@@ -54,7 +54,7 @@ describe("ratelimit", () => {
       await api.check("a");
       expect((await api.check("b")).remaining).to.equal(1);
       await time.advance(1_000);
-      // The window before still counts whole.
+      // The previous window still counts fully.
       expect((await api.check("a")).limited).to.equal(true);
       await time.advance(500);
       expect((await api.check("a")).limited).to.equal(false);
@@ -353,7 +353,7 @@ describe("ratelimit, refusals that count", () => {
       const strict = make({ limit: 2, countRefused: true });
       for (const api of [plain, strict]) for (let call = 0; call < 4; call += 1) await api.check("a");
       await time.advance(1_500);
-      // Of two in the window before, one weighs; of four, two.
+      // Of two in the previous window, one still counts; of four, two.
       expect((await plain.peek("a")).limited).to.equal(false);
       expect(await strict.peek("a")).to.include({ limited: true, retryAfter: 250 });
       expect((await failure(() => strict.checkOrThrow("a"))).name).to.equal("RateLimitError");
@@ -371,7 +371,7 @@ describe("ratelimit, refusals that count", () => {
       void api.acquire("a").then(() => (passed = Date.now() - START));
       await settled();
       expect(counted()).to.equal(2);
-      // It looks again, and that is no other refusal.
+      // Checking again is not another refusal.
       void api.reset("a");
       void api.check("a");
       void api.peek("a");
@@ -386,7 +386,7 @@ describe("ratelimit, several limits", () => {
   const both: RateLimitRule[] = [{ limit: 2 }, { limit: 3, windowSecs: 60, name: "minute" }];
   const several = (limits: RateLimitRule[] = both, options: Partial<RateLimitsConfig> = {}) =>
     ratelimit({ id: "api", limits, ...options });
-  /** Begins a minute. */
+  /** The beginning of a minute. */
   const MINUTE = 1_700_000_040_000;
 
   test("all or nothing: one that is full refuses, and the other counts nothing", () =>
@@ -451,7 +451,7 @@ describe("ratelimit, several limits", () => {
       expect(await api.acquire("a", { timeoutMs: 1_000 })).to.include({ limited: true });
       await time.advance(1_500);
       expect(passed).to.deep.equal([1_500]);
-      // The counts of an hour ago are none.
+      // Counts of an hour ago have lapsed.
       await time.advance(3_600_000);
       expect(await api.reset("a")).to.equal(false);
     }, MINUTE));
@@ -470,7 +470,7 @@ describe("ratelimit, several limits", () => {
       await several(both, { store }).check("a:b");
       expect(store.keys()).to.deep.equal([key]);
       expect(structuredClone(store.get(key))).to.deep.equal(JSON.parse(JSON.stringify(store.get(key))));
-      // Other numbers judge what is there; another window begins anew.
+      // Other limits judge the existing count; another window begins a new one.
       const other = several([{ limit: 9, windowSecs: 60 }, { limit: 9, windowSecs: 30 }], { store });
       expect((await other.check("a:b")).parts?.map(({ remaining }) => remaining)).to.deep.equal([7, 8]);
       await time.advance(119_999);

@@ -36,7 +36,7 @@ describe("registry", () => {
     pinned(async (time) => {
       const apps = make({ limits: { tombstoneRetentionMs: 500 } });
       const before = await apps.upsert({ key: "a", value: 1, ttlMs: 1_000 });
-      // Timers stand still; only the clock goes.
+      // Timers stand still; only the clock moves.
       time.set(time.now() + 999);
       expect((await apps.get({ key: "a" }))?.status).to.equal("active");
       expect(keys(await apps.list())).to.deep.equal(["a"]);
@@ -464,7 +464,7 @@ describe("registry", () => {
 
   test("a wait that ends while a test has replaced the timers holds no process", async () => {
     const { process } = globalThis as { process?: { getActiveResourcesInfo?(): string[] } };
-    // Bun has the function, and tells nothing by it.
+    // Bun has the function, but it reports nothing.
     const tells = process?.getActiveResourcesInfo !== undefined && !("Bun" in globalThis);
     const timers = () => process?.getActiveResourcesInfo?.().filter((kind) => kind === "Timeout").length ?? 0;
     const before = timers();
@@ -551,18 +551,18 @@ describe("registry", () => {
         expect((await early.recv({ wait: false }))?.type).to.equal("upsert");
         await write(3);
         await overflow(early);
-        // By age, with nothing left that can be read.
+        // By age, when nothing is left to read.
         await write(1);
         await time.advance(1_000);
         const aged = await overflow(early);
         expect(aged?.firstAvailable).to.equal(aged?.cursor);
-        // While it is parked it keeps up: nothing is missed.
+        // A parked reader keeps up and misses nothing.
         const parked = early.recv();
         await write(1);
         await write(3);
         expect((await parked)?.type).to.equal("upsert");
         expect(types(await drain(early))).to.deep.equal(["upsert", "upsert", "upsert"]);
-        // From the oldest, and in an empty object, there is none.
+        // A reader from the oldest event, or of an empty object, gets no overflow.
         expect(types(await drain(apps.reader({ ...selection, after: "0" })))).to.deep.equal(["upsert", "upsert", "upsert"]);
         const fresh = make();
         const reader = fresh.reader({ ...selection, after: (await fresh.list()).cursor });
@@ -578,7 +578,7 @@ describe("registry", () => {
       const first = await apps.upsert({ key: "a", value: 1, ttlMs: 10 });
       const ahead = apps.reader({ after: String(Number(first.version) + 1_000_000_000_000) });
       expect((await ahead.recv({ wait: false }))?.type).to.equal("overflow");
-      // Everything of the object is over, and its numbers are forgotten.
+      // Everything in the object has expired, and its counters have been forgotten.
       await time.advance(3 * 3_600_000);
       await apps.upsert({ key: "b", value: 1 });
       expect(types(await drain(apps.reader({ after: first.version })))).to.deep.equal(["overflow"]);
@@ -619,7 +619,7 @@ describe("registry", () => {
           for await (const event of apps.reader().stream({ signal: abort.signal })) {
             if (event.type !== "expire") continue;
             seen += 1;
-            // The work takes its time.
+            // The work takes time.
             time.set(time.now() + 1);
           }
         })();

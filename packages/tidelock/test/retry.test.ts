@@ -5,7 +5,7 @@ import { countTimers, describe, expect, failure, pinned, settled, test, type Pin
 
 const reset = () => Object.assign(new Error("gone"), { code: "ECONNRESET" });
 
-/** Attempts that fail so often, and then give their number. */
+/** A function that fails `times` times, and then returns the number of its attempt. */
 function failing(times: number, error: () => unknown = reset) {
   const calls: number[] = [];
   const at: number[] = [];
@@ -18,7 +18,7 @@ function failing(times: number, error: () => unknown = reset) {
   return { fn, calls, at };
 }
 
-/** Runs a call to its end, and gives when its attempts began. */
+/** Runs a call to its end; returns when its attempts began. */
 async function attempts(time: PinnedTime, opts: RetryOptions, times = Infinity): Promise<number[]> {
   const start = time.now();
   const { fn, at } = failing(times);
@@ -398,10 +398,10 @@ describe("retry", () => {
       const failures = Promise.all(calls.map(({ fn }) => failure(() => retry(fn, opts))));
       await time.advance(60_000);
       expect(await failures).to.deep.equal(Array(5).fill(last));
-      // Of the three tokens each of the first three calls took one.
+      // Each of the first three calls took one of the three tokens.
       expect(calls.map(({ calls }) => calls.length)).to.deep.equal([2, 2, 2, 1, 1]);
       expect(given.map(({ reason }) => reason)).to.deep.equal(Array(5).fill("budget"));
-      // First attempts take nothing, and two successes earn a token.
+      // First attempts take no token, and two successes earn one.
       await retry(failing(0).fn, opts);
       expect(await attempts(time, opts)).to.have.length(1);
       await retry(failing(0).fn, opts);

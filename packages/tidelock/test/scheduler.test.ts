@@ -10,13 +10,13 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 /** 2023-11-14T22:13:20Z. */
 const BEGIN = 1_700_000_000_000;
-/** The first whole minute after it. */
+/** The first whole minute after `BEGIN`. */
 const FIRST = BEGIN + 40_000;
 
-/** Beats so seldom that hours are short. */
+/** Heartbeats are rare, so that hours pass quickly. */
 const SELDOM = { leader: { leaseMs: 300_000, heartbeatMs: 100_000 }, dispatch: { tickMs: 60_000 } };
 
-/** Something that takes runs. */
+/** A target of runs. */
 function target(answer: (cfg: Call) => Promise<string> | string = () => "") {
   const calls: Call[] = [];
   return {
@@ -32,7 +32,7 @@ function target(answer: (cfg: Call) => Promise<string> | string = () => "") {
 
 let made = 0;
 
-/** A scheduler with schedules of its own, and what it told. */
+/** A scheduler with its own schedules and recorded events. */
 function make(config: Partial<SchedulerConfig> = {}) {
   made += 1;
   const told: SchedulerMetric[] = [];
@@ -168,7 +168,7 @@ describe("scheduler", () => {
       const base = Date.UTC(2023, 10, 15, 7, 2);
       await time.advance(base - time.now());
       for (const { calls } of Object.values(runs)) calls.length = 0;
-      // Timers are late: only the clock goes on.
+      // Timers are late: only the clock moves.
       time.set(base + 3 * HOUR);
       await time.advance(MINUTE);
       expect(runs.skip.slots()).to.deep.equal([]);
@@ -423,7 +423,7 @@ describe("scheduler slots", () => {
     expect(store.get(key(platform.id, "d"))).to.equal("yesterday");
     store.set(key(platform.id, "d"), Number.NaN);
     expect(await message(() => platform.register(cfg))).to.equal(`corrupt value in store: ${key(platform.id, "d")}`);
-    // It goes with its schedule, also one that was not registered since.
+    // It is removed with its schedule, even if the schedule has not been registered since.
     await platform.unregister({ id: "d" });
     expect(store.keys()).to.deep.equal([]);
     const full: Store = {
@@ -505,7 +505,7 @@ describe("scheduler leaders", () => {
       other.start();
       expect([one.metrics().isLeader, other.metrics().isLeader]).to.deep.equal([true, false]);
       await time.advance(MINUTE);
-      // What was registered last is called, whoever leads.
+      // The target registered last is called, whichever instance leads.
       expect([mine.calls.length, yours.calls.length]).to.deep.equal([0, 1]);
       const epoch = one.metrics().leaderEpoch;
       const stopped = one.stop();
@@ -560,7 +560,7 @@ describe("scheduler leaders", () => {
       await time.advance(10 * MINUTE);
       expect(runs.calls.length).to.equal(1);
       expect(platform.of("leader_lost").length).to.equal(1);
-      // Started again, it goes on.
+      // Started again, it continues.
       platform.start();
       platform.start();
       await time.advance(MINUTE);
@@ -628,7 +628,7 @@ describe("scheduler targets", () => {
       brings.start();
       await settled();
       await time.advance(0);
-      // By its misfire: the last slot is on time.
+      // By its misfire policy: the last slot is on time.
       expect(runs.slots()).to.deep.equal([FIRST + 4 * MINUTE]);
       expect(brings.metrics().isLeader).to.equal(false);
       await brings.stop();
@@ -661,7 +661,7 @@ describe("scheduler targets", () => {
         if (type === "dispatch_skipped") brings.start();
       };
       const leader = make({ id: brings.id, onMetric, dispatch: { batchSize: 1_000 } });
-      // More than one write holds.
+      // More than fit into one write.
       const ids = Array.from({ length: 600 }, (_, k) => `d${k}`);
       for (const id of ids) await brings.register({ id, cron: "* * * * *", input: 1, job: runs });
       leader.start();

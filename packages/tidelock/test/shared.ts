@@ -1,10 +1,10 @@
-// What several primitives promise in the same words.
+// Guarantees that several primitives share.
 
 import { any, expect, failure, pinned, settled } from "./harness.js";
 
 const DAY = 24 * 3_600_000;
 
-/** A receive that finds nothing waits as long as it was told to. */
+/** A receive that finds nothing waits as long as requested. */
 export function waitsAsTold(make: () => { recv(cfg?: object): Promise<unknown> }): Promise<void> {
   return pinned(async (time) => {
     const reader = make();
@@ -37,7 +37,7 @@ export function waitsAsTold(make: () => { recv(cfg?: object): Promise<unknown> }
 
 type Source = { recv(cfg: object): Promise<unknown>; stream(cfg?: object): AsyncIterable<unknown> };
 
-/** A stream that is left while it waits ends at once, and what comes then is somebody else's. */
+/** A stream that is left while it waits ends at once, and later items go to somebody else. */
 export async function isLeftAtOnce(from: Source, write: () => unknown): Promise<void> {
   const events = from.stream({ timeoutMs: Infinity })[Symbol.asyncIterator]();
   const ended: unknown[] = [];
@@ -51,7 +51,7 @@ export async function isLeftAtOnce(from: Source, write: () => unknown): Promise<
   expect(await from.recv({ wait: false })).to.not.equal(null);
 }
 
-/** An aborted wait takes nothing, also if who heard of the abort first has written what it waited for. */
+/** An aborted wait takes nothing, even if another listener of the abort has just written what it waited for. */
 export async function takesNothingOnceAborted(from: Source, write: () => unknown): Promise<void> {
   const abort = new AbortController();
   abort.signal.addEventListener("abort", () => void write());
@@ -64,7 +64,7 @@ export async function takesNothingOnceAborted(from: Source, write: () => unknown
 
 type Pipe = { write(value: never): Promise<unknown>; read(): Promise<unknown> };
 
-/** A value that a schema refuses rejects with the schema's own error, and reaches nothing. */
+/** A value that a schema rejects causes the schema's own error, and has no effect. */
 export async function refusesInvalid(make: (schema: { parse(value: unknown): never }) => Pipe): Promise<void> {
   const issue = { message: "no" };
   const refusing = [
@@ -82,7 +82,10 @@ export async function refusesInvalid(make: (schema: { parse(value: unknown): nev
   expect((await failure(() => late.write("one" as never))).message).to.equal("schema must validate synchronously");
 }
 
-/** Ids and tenants are 1 to 256 characters. `calls` are all that take a tenant. Gives a handle with the longest ones. */
+/**
+ * Ids and tenants have 1 to 256 characters. `calls` are all calls that take a tenant. Returns a handle with the longest
+ * names.
+ */
 export async function refusesNames<H>(
   make: (options: { id?: string; tenantId?: string }) => H,
   calls: (handle: H, tenantId: string) => (() => unknown)[],
@@ -98,7 +101,9 @@ export async function refusesNames<H>(
   return make({ id: longest, tenantId: longest });
 }
 
-/** Values are checked in this order: names and numbers, schema, size. `bad` are calls with a wrong name or number. */
+/**
+ * Values are checked in this order: names and numbers, schema, size. `bad` are calls with an invalid name or number.
+ */
 export async function checksInOrder<H>(
   make: (options: { schema: { parse(value: unknown): string }; limits: { payloadBytes: number } }) => H,
   write: (handle: H, data: string) => Promise<unknown>,

@@ -1,8 +1,8 @@
-// A `localStorage` of the tests' own, which every runtime can have.
+// A `localStorage` for the tests, for runtimes that have none.
 
 export class FakeStorage {
   readonly items = new Map<string, string>();
-  /** What the next write throws. */
+  /** The error of the next write. */
   fails: Error | undefined;
   /** Runs before an item is read. */
   onRead: (name: string) => void = () => {};
@@ -35,7 +35,7 @@ export class FakeStorage {
   }
 }
 
-/** Runs `body` with a `localStorage` that is empty at first. */
+/** Runs `body` with a `localStorage` that starts empty. */
 export async function withStorage<T>(body: (storage: FakeStorage) => T | Promise<T>): Promise<T> {
   const before = Object.getOwnPropertyDescriptor(globalThis, "localStorage");
   const storage = new FakeStorage();

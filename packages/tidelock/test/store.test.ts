@@ -5,7 +5,7 @@ import { withStorage } from "./storage.js";
 
 const YEARS = 3_650 * 24 * 3_600_000;
 
-/** What holds for every store. */
+/** The guarantees of every store. */
 function holds(make: () => Store & { clear(): void }): void {
   test("a value is there until it is replaced, deleted or over", () =>
     withStorage(() =>
@@ -141,7 +141,7 @@ describe("store in memory", () => {
       store.set("later", 0, 500);
       store.set("later", 0, 900);
       await time.advance(1_000);
-      // Were they only hidden, they would be there again.
+      // If they were only hidden, they would reappear.
       time.set(time.now() - 500);
       expect(store.keys()).to.deep.equal([]);
     }));

@@ -9,7 +9,7 @@ const schema = any<number>();
 
 type Ends = (ms: number) => Promise<() => Promise<boolean>>;
 
-/** What ends after a time, each with how it begins and how it is seen whether it is over. */
+/** Everything that ends after a time: how it begins, and how to see whether it has ended. */
 const ENDS: Record<string, Ends> = {
   "a record of an ephemeral store": async (ttlMs) => {
     const room = ephemeral({ id: "room", schema, ttlMs });
@@ -30,7 +30,7 @@ const ENDS: Record<string, Ends> = {
   },
 };
 
-/** Whether it is over before the deadline, and at it; `pass` lets the time go by. */
+/** Whether it has ended just before the deadline, and at it. `pass` lets time pass. */
 async function seen(begin: Ends, ms: number, pass: (ms: number) => unknown): Promise<[boolean, boolean]> {
   const early = await begin(ms);
   await pass(ms - 1);

@@ -9,7 +9,7 @@ const now = { wait: false } as const;
 
 const make = (options = {}) => topic({ id: "orders", schema: any<string>(), ...options });
 
-/** All that is there, committed. */
+/** All available events, committed. */
 async function drain<T>(reader: TopicReader<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const event of reader.stream(now)) {
@@ -30,7 +30,7 @@ async function take<T>(events: AsyncIterable<TopicLiveEvent<T>>, count: number):
   return all;
 }
 
-/** What a follower gives that waits for nothing. */
+/** What a follower returns without waiting. */
 async function there<T>(follow: (signal: AbortSignal) => AsyncIterable<TopicLiveEvent<T>>): Promise<T[]> {
   const abort = new AbortController();
   const all: T[] = [];
@@ -43,7 +43,7 @@ async function there<T>(follow: (signal: AbortSignal) => AsyncIterable<TopicLive
   return all;
 }
 
-/** A store that shows its entries, and does what a test puts into it. */
+/** A store that exposes its entries, so that a test can inspect and change them. */
 function observed(): Store & { entries: Map<string, { value: unknown; ttlMs: number | undefined }> } {
   const entries = new Map<string, { value: unknown; ttlMs: number | undefined; end: number }>();
   return {
@@ -229,7 +229,7 @@ describe("topic groups", () => {
     expect(a1?.data).to.equal("a1");
     expect((await reader.recv(now))?.data).to.equal("b1");
     expect(await reader.recv(now)).to.equal(null);
-    // In the order of the calls: the commit is done when the receive looks.
+    // In the order of the calls: the commit is done when the receive runs.
     const [done, again, a2] = await Promise.all([a1?.commit(), a1?.commit(), reader.recv(now)]);
     expect([done, again, a2?.data]).to.deep.equal([true, false, "a2"]);
     expect(await reader.recv(now)).to.equal(null);
@@ -362,7 +362,7 @@ describe("topic live", () => {
     const got: number[] = [];
     for await (const { data } of numbers.live({ after: "0" })) {
       got.push(data);
-      // While it replays, and when it is about to wait.
+      // Both while it replays, and when it is about to wait.
       if (data === 350) for (let next = 700; next < 710; next += 1) void numbers.pub({ data: next });
       if (data === 709) queueMicrotask(() => void numbers.pub({ data: 710 }));
       if (data === 710) break;
@@ -430,7 +430,7 @@ describe("topic live", () => {
       const inGroup = orders.reader().recv({ timeoutMs: Infinity });
       await time.advance(40 * DAY);
       timers.stop();
-      // None looks now and then whether something has come.
+      // No timer polls for new events.
       expect(timers.count).to.equal(0);
       time.set(time.now() - 60 * MINUTE);
       await orders.pub({ data: "one" });
@@ -478,7 +478,7 @@ describe("topic retention", () => {
         const onGap = (gap: { cause: string }) => causes.push(gap.cause);
         expect(await take(orders.live({ after: cursor, onGap }), 1)).to.deep.equal(["two"]);
         expect(causes).to.deep.equal(cause ? [cause] : []);
-        // The group goes on where it was.
+        // The group continues where it was.
         expect(await drain(orders.reader())).to.deep.equal(["two"]);
       }
     }));
@@ -567,7 +567,7 @@ describe("topic idempotency", () => {
           expect(await pub(given)).to.equal(false);
           time.set(time.now() + ttl - 1);
           expect(await pub(given)).to.equal(true);
-          // It is not extended.
+          // The key's lifetime is not extended.
           time.set(time.now() + 1);
           expect(await pub(given)).to.equal(false);
         }
@@ -698,7 +698,7 @@ describe("topic arguments", () => {
     const a = await reader.recv({ ...now, tenantId: "a" });
     expect([a?.data, b?.data, (await reader.recv({ ...now, tenantId: "default" }))?.data]).to.deep.equal(["one", "two", "three"]);
     expect(await reader.recv(now)).to.equal(null);
-    // Each is committed where it was received.
+    // Each is committed for the tenant that received it.
     expect([await b?.commit(), await a?.commit()]).to.deep.equal([true, true]);
     expect(await there((signal) => orders.live({ after: "0", tenantId: "b", signal }))).to.deep.equal(["two"]);
   });
@@ -837,7 +837,7 @@ describe("topic values", () => {
         expect(new TextDecoder().decode(raw)).to.include("Int16Array");
         expect(error).to.include("TypeError");
       }
-      // It is a dead letter: it does not come again.
+      // It is a dead letter: it is not delivered again.
       await time.advance(MINUTE);
       expect((await numbers.reader().recv(now))?.data).to.equal("two");
       expect(await numbers.reader().recv(now)).to.equal(null);

@@ -2,7 +2,7 @@ import { registry } from "tidelock/browser/registry";
 import { scheduler } from "tidelock/browser/scheduler";
 import { any, describe, expect, failure, otherRealm, test } from "./harness.js";
 
-/** A value as it is handed out. */
+/** A value as it is returned. */
 async function copied<T>(value: T): Promise<{ first: T; next(): Promise<T> }> {
   const records = registry({ id: "records", schema: any<T>() });
   const next = async () => (await records.get({ key: "a" }))!.value;
@@ -35,7 +35,7 @@ describe("values", () => {
 
   test("objects of the host that can be changed are copied, in and out", async () => {
     const { DOMPoint } = globalThis;
-    // Pages have it and can clone it, other runtimes not both.
+    // Pages have it and can clone it; other runtimes lack one or the other.
     if (DOMPoint === undefined || !(structuredClone(new DOMPoint()) instanceof DOMPoint)) return;
     const point = new DOMPoint(1);
     const { first, next } = await copied([point, point] as const);
@@ -82,7 +82,7 @@ describe("values", () => {
       expect(object).not.to.be.instanceOf(Object);
       return object;
     };
-    // Test runners give a page's code a realm of its own, and the clone of theirs.
+    // Test runners give a page's code a realm of its own, but the `structuredClone` of another.
     const { structuredClone } = globalThis;
     globalThis.structuredClone = foreign as typeof structuredClone;
     try {

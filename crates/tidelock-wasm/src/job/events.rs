@@ -22,8 +22,8 @@ pub struct RawJobEvents {
 
 #[wasm_bindgen]
 impl RawJobEvents {
-    /// Gives `[cursor, at, type, run, next at, text, attempt]` of the next event, `[null, from, to, missed]` of a gap, or
-    /// `null`: nothing comes any more.
+    /// Returns `[cursor, at, type, run, next at, text, attempt]` for an event, `[null, from, to, missed]` for a gap, or
+    /// `null` if nothing can come any more.
     pub fn next(&self) -> Answer {
         self.following.next(|item| match item {
             Item::Event(event) => Some(Ok(shown(&event)?.into())),

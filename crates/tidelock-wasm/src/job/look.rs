@@ -16,13 +16,13 @@ use crate::text;
 
 #[wasm_bindgen]
 impl RawJob {
-    /// Gives `[summary, input, result, [failure, ..]]`, or `null`.
+    /// Returns `[summary, input, result, [failure, ..]]`, or `null`.
     pub fn get(&self, id: &str) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(JsValue::NULL) };
         call(self.job.get(id), |found| found.map_or(JsValue::NULL, info))
     }
 
-    /// Gives `[[summary, ..], next]`.
+    /// Returns `[[summary, ..], next]`.
     pub fn list(&self, filter: &str, limit: usize, after: Option<String>) -> Answer {
         let filter = match filter {
             "ready" => JobFilter::Ready,
@@ -37,8 +37,8 @@ impl RawJob {
         call(request.with(after, |request: List, after| request.after(&place(&after))), |found| page(found, summary))
     }
 
-    /// Gives `[[ready, delayed, running, completed, failed, cancelled, timed out], oldest ready age, next due, [until,
-    /// reason], settling, [submitted, completed, failed, cancelled, timed out, retries, stale]]`.
+    /// Returns `[[ready, delayed, running, completed, failed, cancelled, timed out], oldest ready age, next due,
+    /// [until, reason], settling, [submitted, completed, failed, cancelled, timed out, retries, stale]]`.
     pub fn stats(&self) -> Answer {
         call(self.job.stats(), |stats| {
             let JobStats { ready, delayed, running, completed, failed, cancelled, timed_out, .. } = stats;
@@ -55,13 +55,13 @@ impl RawJob {
         })
     }
 
-    /// Gives `[outcome, state]`.
+    /// Returns `[outcome, state]`.
     pub fn retry(&self, id: &str) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(retried(&RetryOutcome::NotFound)) };
         call(self.job.retry(id), |outcome| retried(&outcome))
     }
 
-    /// Gives what became of it.
+    /// Returns the outcome.
     pub fn remove(&self, id: &str) -> Answer {
         let Ok(id) = id.parse::<JobId>() else { return Ok(removed(Removed::Absent)) };
         let job = self.job.clone();
@@ -71,13 +71,13 @@ impl RawJob {
         })
     }
 
-    /// Gives whether that was a change.
+    /// Returns whether this changed anything.
     pub fn pause(&self, for_at_most: f64, reason: Option<String>) -> Answer {
         let request = self.job.pause().with(millis(for_at_most), Pause::for_at_most);
         call(request.with(reason, |request, reason| request.reason(&reason)), changed)
     }
 
-    /// Gives whether that was a change.
+    /// Returns whether this changed anything.
     pub fn resume(&self) -> Answer {
         call(self.job.resume(), changed)
     }

@@ -32,8 +32,8 @@ impl RawJobReader {
 
 #[wasm_bindgen]
 impl RawJobReader {
-    /// Gives what [`RawJobEvents::next`](super::RawJobEvents::next) does, with `[.., delivery id, RawJobDelivery]` behind an
-    /// event, or `null`: nothing came in time. Without `wait` it waits for ever.
+    /// Returns what [`RawJobEvents::next`](super::RawJobEvents::next) returns, extended to `[.., delivery id,
+    /// RawJobDelivery]` for an event; `null` if nothing arrives in time. Without `wait` there is no limit.
     pub fn recv(&self, wait: f64) -> Answer {
         let reader = self.reader.clone();
         let end = millis(wait).map(|wait| Timestamp::from_local_clock() + wait);
@@ -70,7 +70,7 @@ impl RawJobReader {
     }
 }
 
-/// An event in the hands of a reader.
+/// An event delivered to a reader.
 #[wasm_bindgen]
 pub struct RawJobDelivery {
     delivery: RefCell<Option<EventDelivery>>,
@@ -78,7 +78,7 @@ pub struct RawJobDelivery {
 
 #[wasm_bindgen]
 impl RawJobDelivery {
-    /// Gives whether it was held until now.
+    /// Returns whether the delivery was held until now.
     pub fn commit(&self) -> Answer {
         let delivery = self.delivery.take();
         delivery.map_or(Ok(JsValue::FALSE), |delivery| call(delivery.commit(), JsValue::from))

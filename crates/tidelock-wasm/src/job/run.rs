@@ -19,7 +19,7 @@ use crate::optional::Optional as _;
 use crate::tenants::name;
 use crate::text;
 
-/// What a handler has of its run.
+/// A run, as its handler sees it.
 #[wasm_bindgen]
 pub struct RawRun {
     context: JobContext,
@@ -27,19 +27,19 @@ pub struct RawRun {
 
 #[wasm_bindgen]
 impl RawRun {
-    /// The limit of the run begins anew.
+    /// Restarts the lease of the run.
     pub fn heartbeat(&self, lease: f64) -> Answer {
         let request = self.context.heartbeat().with(millis(lease), Heartbeat::lease);
         call(request, |()| JsValue::UNDEFINED)
     }
 
-    /// Tells how far the run is.
+    /// Reports the progress of the run.
     pub fn progress(&self, value: String) -> Result<(), JsValue> {
         web::job_progress(&self.context, value.into_bytes()).map_err(|error| thrown(&error))
     }
 
-    /// Gives the kept value of a step, or what `body` gives to the function that it is called with; `undefined` is a failure
-    /// and not kept: then it gives `undefined`.
+    /// Returns the stored value of a step. If there is none, calls `body` with a function that takes the value, and
+    /// stores it; `undefined` means failure: nothing is stored, and `undefined` is returned.
     pub fn step(&self, id: &str, body: Function) -> Answer {
         let (context, id) = (self.context.clone(), name(id).into_owned());
         begun(async move {

@@ -14,7 +14,7 @@ use crate::text;
 
 #[wasm_bindgen]
 impl RawQueue {
-    /// Gives `[ready, blocked, delayed, leased, dead, accepted, settled, oldest ready age, next due, [until, reason],
+    /// Returns `[ready, blocked, delayed, leased, dead, accepted, settled, oldest ready age, next due, [until, reason],
     /// settling]`.
     pub fn stats(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).stats(), |stats| {
@@ -29,7 +29,7 @@ impl RawQueue {
         })
     }
 
-    /// Gives `[[message, ..], next]`.
+    /// Returns `[[message, ..], next]`.
     pub fn list(&self, tenant: &str, state: &str, limit: usize, after: Option<String>) -> Answer {
         let state = match state {
             "ready" => State::Ready,
@@ -40,41 +40,41 @@ impl RawQueue {
         call(request.with(after, |request: List, after| request.after(&place(&after))), |found| page(found, message))
     }
 
-    /// Gives the messages that come next.
+    /// Returns the messages that would be delivered next.
     pub fn peek(&self, tenant: &str, max: usize) -> Answer {
         let request = self.tenants.get(tenant).peek(max);
         call(request, |found| found.into_iter().map(message).collect::<Array>().into())
     }
 
-    /// Gives a message, or `null`.
+    /// Returns a message, or `null`.
     pub fn get(&self, tenant: &str, id: &str) -> Answer {
         let Ok(id) = id.parse::<MessageId>() else { return Ok(JsValue::NULL) };
         call(self.tenants.get(tenant).get(id), |found| found.map_or(JsValue::NULL, message))
     }
 
-    /// Gives what became of it.
+    /// Returns the outcome.
     pub fn remove(&self, tenant: &str, id: &str) -> Answer {
         let Ok(id) = id.parse::<MessageId>() else { return Ok(removed(Removed::Absent)) };
         call(self.tenants.get(tenant).remove(id), removed)
     }
 
-    /// Gives how many there were.
+    /// Returns their number.
     pub fn purge(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).purge(), |count| js(count).into())
     }
 
-    /// Gives whether there was anything.
+    /// Returns whether there was anything.
     pub fn delete(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).delete(), JsValue::from)
     }
 
-    /// Gives whether that was a change.
+    /// Returns whether this changed anything.
     pub fn pause(&self, tenant: &str, for_at_most: f64, reason: Option<String>) -> Answer {
         let request = self.tenants.get(tenant).pause().with(millis(for_at_most), Pause::for_at_most);
         call(request.with(reason, |request, reason| request.reason(&reason)), changed)
     }
 
-    /// Gives whether that was a change.
+    /// Returns whether this changed anything.
     pub fn resume(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).resume(), changed)
     }

@@ -39,38 +39,38 @@ macro_rules! filtered {
 
 #[wasm_bindgen]
 impl RawDeadLetters {
-    /// Gives `[[dead letter, ..], next]`.
+    /// Returns `[[dead letter, ..], next]`.
     pub fn list(&self, reason: Option<String>, before: f64, from: f64, limit: usize, after: Option<String>) -> Answer {
         let request = filtered!(self.letters.list(), reason, before, from).limit(limit);
         call(request.with(after, |request, after| request.after(&place(&after))), |found| page(found, letter))
     }
 
-    /// Gives a dead letter, or `null`.
+    /// Returns a dead letter, or `null`.
     pub fn get(&self, id: &str) -> Answer {
         let Ok(id) = id.parse::<MessageId>() else { return Ok(JsValue::NULL) };
         call(self.letters.get(id), |found| found.map_or(JsValue::NULL, letter))
     }
 
-    /// Gives whether it was there.
+    /// Returns whether it existed.
     pub fn requeue(&self, id: &str, delay: f64) -> Answer {
         let Ok(id) = id.parse::<MessageId>() else { return Ok(JsValue::FALSE) };
         call(self.letters.requeue(id).delay(millis(delay).unwrap_or_default()), JsValue::from)
     }
 
-    /// Gives their number.
+    /// Returns their number.
     pub fn requeue_all(&self, reason: Option<String>, before: f64, from: f64, limit: f64, delay: f64) -> Answer {
         let request = filtered!(self.letters.requeue_all(), reason, before, from);
         let request = request.with(count(limit), RequeueAll::limit);
         call(request.delay(millis(delay).unwrap_or_default()), |count| js(count).into())
     }
 
-    /// Gives whether it was there.
+    /// Returns whether it existed.
     pub fn remove(&self, id: &str) -> Answer {
         let Ok(id) = id.parse::<MessageId>() else { return Ok(JsValue::FALSE) };
         call(self.letters.remove(id), JsValue::from)
     }
 
-    /// Gives their number.
+    /// Returns their number.
     pub fn purge(&self, reason: Option<String>, before: f64, from: f64, limit: f64) -> Answer {
         let request = filtered!(self.letters.purge(), reason, before, from);
         call(request.with(count(limit), PurgeDead::limit), |count| js(count).into())

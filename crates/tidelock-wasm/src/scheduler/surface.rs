@@ -21,7 +21,7 @@ use crate::tenants::name;
 
 #[wasm_bindgen]
 extern "C" {
-    /// What the surface of a handle does for it.
+    /// The TypeScript side of a handle.
     pub type Surface;
     /// Whether a started handle of the page has a target.
     #[wasm_bindgen(method, js_name = isServed)]

@@ -7,36 +7,36 @@ use crate::runtime::BoxFuture;
 use crate::scheduler::{Register, Scheduler, SchedulerBuilder, Slot};
 use crate::time::Timestamp;
 
-/// What runs the schedules of a scheduler in a page, in the place of jobs and handlers: objects of the page, which are called.
-/// A schedule has the name of its target as that of its handler. The numbers of jobs are whatever tells them apart.
+/// Objects of the page that run the schedules of a scheduler, instead of jobs and handlers. The handler name of a
+/// schedule is that of its target. Job numbers can be anything that distinguishes the jobs.
 pub trait Targets: Send + Sync {
-    /// Whether a started handle of the page has it.
+    /// Whether a started handle of the page has the target.
     fn is_served(&self, name: &str) -> bool;
-    /// Whether this handle has it.
+    /// Whether this handle has the target.
     fn is_here(&self, name: &str) -> bool;
-    /// Hands a slot or a trigger to it; gives the number of the job. The same slot may come again, also beside a call that
-    /// is not over. Dropping the future withdraws nothing.
+    /// Passes a slot or a trigger to the target; resolves to the number of the job. The same slot may come again, even
+    /// while an earlier call is running. Dropping the future cancels nothing.
     fn call(&self, name: &str, slot: Slot) -> BoxFuture<'static, Result<u64>>;
-    /// Of a schedule nothing is to be decided any more up to this slot.
+    /// All slots of the schedule up to this one have been decided.
     fn decided(&self, schedule: &str, slot: Timestamp) -> Result<()>;
 }
 
-/// Gives a scheduler its targets.
+/// Sets the targets of a scheduler.
 pub fn with_targets(scheduler: SchedulerBuilder, targets: Arc<dyn Targets>) -> SchedulerBuilder {
     scheduler.targets(targets)
 }
 
-/// Targets of these names are served from now on: a started handle of the page has them.
+/// Reports that targets with these names are served from now on, by a started handle of the page.
 pub fn appeared(scheduler: &Scheduler, targets: Vec<Arc<str>>) {
     scheduler.appeared(targets);
 }
 
-/// Registers a schedule that goes on behind this slot, which was decided; one in the future counts as now.
+/// Registers a schedule that continues after this slot, which was already decided; a slot in the future counts as now.
 pub fn register_behind(register: Register, slot: Timestamp) -> Register {
     register.behind(slot.as_millis())
 }
 
-/// The failure of a target. `is_final`: trying again does not cure it.
+/// The failure of a target. `is_final`: retrying is useless.
 pub fn target_failed(error: impl Into<BoxError>, is_final: bool) -> Error {
     let error = error.into();
     let kind = if is_final { ErrorKind::Validation } else { ErrorKind::Server };
@@ -44,7 +44,7 @@ pub fn target_failed(error: impl Into<BoxError>, is_final: bool) -> Error {
     if is_final { failed } else { failed.retryable() }
 }
 
-/// What the target said whose failure is behind this error.
+/// The target's own error behind this one.
 pub fn failure_of<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {

@@ -13,10 +13,10 @@ use crate::handover::{Held, Opening, Receivers, Terms, Wait, Wish, receive};
 use crate::topic::store::GapView;
 use crate::topic::{EventDelivery, EventId, Gap, Item, Publish, Published, Reader};
 
-/// Publishes an event once its id is recorded: what `record` refuses is not published, and its error is given back.
+/// Publishes an event after recording its id. If `record` refuses, nothing is published, and its error is returned.
 ///
-/// `record` may call anything, this topic too. If it publishes there, it is called once more, with the id that the
-/// event has got then, and cannot refuse any more. A deduplication key of the request counts for nothing.
+/// `record` may call anything, including this topic. If it publishes there, it is called once more with the id that the
+/// event then gets, and can no longer refuse. A deduplication key of the request has no effect.
 pub fn publish_recorded<E>(
     publish: Publish<Raw>,
     mut record: impl FnMut(EventId) -> Result<(), E>,
@@ -33,10 +33,10 @@ pub fn publish_recorded<E>(
     Ok(published.ok_or_else(|| refused.expect("what is not published was refused")))
 }
 
-/// Waits for an event of a group, without `wait` for ever. Resolves to `None` if none was deliverable until then.
+/// Waits for an event of a group; no `wait` means no limit. Resolves to `None` if none was deliverable in time.
 ///
-/// Gaps are told to `on_gap`, before what comes behind them, and cost nobody the place in the line. Dropping the future
-/// gives back whatever was claimed for it.
+/// Gaps are passed to `on_gap` before the events that follow them, and do not cost the caller its place in the line.
+/// Dropping the future gives back whatever was taken for it.
 pub async fn recv_event(
     reader: Reader<Raw>,
     wait: Option<Duration>,

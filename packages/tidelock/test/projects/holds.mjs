@@ -1,4 +1,4 @@
-// What holds a process: `holds.mjs <case>` says what it came to before the process ended by itself.
+// What keeps a process alive: `holds.mjs <case>` prints its result before the process ends by itself.
 
 import { ephemeral } from "tidelock/browser/ephemeral";
 import { job } from "tidelock/browser/job";
@@ -11,7 +11,7 @@ const forever = { timeoutMs: Infinity };
 const orders = queue({ id: "orders", schema });
 const mail = job({ id: "mail", schema, process: () => "sent" });
 
-/** The first of these that is the end of a job. */
+/** Waits for the event that ends a job. */
 async function end(events) {
   for await (const { data } of events) if (data.type === "completed") return data.type;
 }

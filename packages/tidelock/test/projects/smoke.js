@@ -1,4 +1,4 @@
-// Every entry, at module top level: what a user does first.
+// Every entry point, at module top level: what a user does first.
 
 import * as all from "tidelock/browser";
 import { ephemeral } from "tidelock/browser/ephemeral";

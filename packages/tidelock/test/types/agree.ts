@@ -1,4 +1,4 @@
-// What the package declares is what was settled: it gives at least that, and takes all of it.
+// The package's types must match the contract: they return at least what it says, and accept everything it allows.
 
 import type * as actual from "tidelock/browser";
 import type * as declared from "./contract.js";
@@ -7,9 +7,9 @@ import type { Every } from "./depth.js";
 type Text = { text: string; note?: string };
 type TextSchema = { parse(value: unknown): Text };
 
-/** Whoever is given the one can use it as the other. */
+/** Whether a value of the one type can be used as the other. */
 type Gives<Given, As> = [Given] extends [As] ? true : false;
-/** What was settled is taken, and no option of it is unknown. */
+/** Whether everything in the contract is accepted, without unknown options. */
 type Takes<Taken, Written> = [Written] extends [Taken] ? Gives<Every<Taken>, Every<Written>> : false;
 
 type Handles = [
@@ -96,7 +96,7 @@ type Configurations = [
   Takes<actual.EphemeralEvent<Text>, declared.EphemeralEvent<Text>>,
   Takes<actual.RetryOptions, declared.RetryOptions>,
   Takes<actual.Schema<Text>, declared.Schema<Text>>,
-  // More kinds of events may come.
+  // More kinds of events may be added.
   Gives<declared.JobEvent, actual.JobEvent>,
   Gives<declared.JobEvents["live"] extends (cfg?: infer C) => unknown ? C : never, declared.TopicLiveConfig | undefined>,
   Gives<declared.JobDefinition<TextSchema, Text>["defaults"], actual.JobDefinition<TextSchema, Text>["defaults"]>,

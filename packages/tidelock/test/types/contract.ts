@@ -1,4 +1,4 @@
-// What the package declares, as it was settled. Additions to it are fine; a change of this file is a new major version.
+// The types that the package promises. Additions are fine; any other change of this file means a new major version.
 
 import type { Infer } from "tidelock/browser";
 

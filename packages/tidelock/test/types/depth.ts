@@ -1,6 +1,6 @@
 import type { Store } from "./contract.js";
 
-/** With every option there is, at any depth. */
+/** With every option required, at any depth. */
 export type Every<T> = T extends (...args: never[]) => unknown
   ? T
   : T extends AbortSignal | Store

@@ -1,4 +1,4 @@
-// Uses every type, field and option of the package, and each call without what it can do without.
+// Uses every type, field and option of the package, and each call without its optional arguments.
 
 import {
   createLocalStorageStore,

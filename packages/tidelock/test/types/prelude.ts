@@ -1,8 +1,8 @@
-// What the examples of the documents leave to their reader, and what a later one takes from the one before it.
+// What the examples of the documents leave to their reader, and what later ones take from earlier ones.
 
 import type { JobHandle, Queue } from "tidelock/browser";
 
-/** Whatever an example stores. */
+/** Any value that an example stores. */
 type Value = { type?: string; file?: File; text?: string; room?: number };
 type Order = { item: string; count: number };
 

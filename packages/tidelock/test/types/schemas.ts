@@ -1,4 +1,4 @@
-// Schemas of other packages give the type of what they make of a value.
+// The output types of other packages' schemas are inferred.
 
 import { queue, type Infer, type Schema } from "tidelock/browser/queue";
 import { type } from "arktype";
@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { z } from "zod";
 import * as mini from "zod/mini";
 
-/** Neither is wider than the other. */
+/** Whether neither type is wider than the other. */
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const equal = <A, B>(_is: Equal<{ [K in keyof A]: A[K] }, { [K in keyof B]: B[K] }>): void => {};
 
@@ -40,7 +40,7 @@ export async function received(): Promise<Order[]> {
   const small = await queue({ id: "mini", schema: ofMini }).recv();
   const valibot = await queue({ id: "valibot", schema: ofValibot }).recv();
   const arktype = await queue({ id: "arktype", schema: ofArktype }).recv();
-  // What is no order is seen before it is sent.
+  // A value that is not an order is detected before it is sent.
   // @ts-expect-error `item` is a text.
   void queue({ id: "zod", schema: ofZod }).send({ data: { item: 1, count: 1, at: new Date() } });
   return [zod, small, valibot, arktype].flatMap((message): Order[] => (message === null ? [] : [message.data]));

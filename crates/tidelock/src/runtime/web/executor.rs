@@ -145,15 +145,15 @@ struct Wanted<T> {
     _awaited: Awaited,
 }
 
-/// A call that waits. Dropped, it is withdrawn.
+/// A call that waits. Dropping it cancels it.
 pub struct Pending<T> {
     outcome: Rc<RefCell<Outcome<T>>>,
     task: Task<()>,
 }
 
 impl<T: 'static> Pending<T> {
-    /// Says who is told what came of it; dropping what is given back withdraws the call. So does `is_withdrawn`, which is
-    /// asked each time before the call goes on: then `None` is told.
+    /// Sets who is told the result. Dropping the returned task cancels the call. So does `is_withdrawn`, which is
+    /// checked each time before the call continues: then `tell` gets `None`.
     pub fn when_ready(
         self,
         tell: impl FnOnce(Option<T>) + 'static,
@@ -171,7 +171,7 @@ impl<T> fmt::Debug for Pending<T> {
     }
 }
 
-/// Begins a call: it, and all that it set going, runs as far as it can before this returns.
+/// Begins a call: runs it, and everything that it wakes, as far as possible before returning.
 pub fn begin<T: 'static>(mut future: impl Future<Output = T> + Unpin + 'static) -> Begun<T> {
     // Most calls complete at once and need no task. One that does not is polled again as a task, so that it can be
     // woken, but only after the tasks that it has woken itself.
