@@ -1,4 +1,4 @@
-//! The style rules that a machine can check. Each message says what to do instead.
+//! The style rules that a program can check. Each message says what to do instead.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Source {
     }
 }
 
-/// What is wrong where, and why it matters.
+/// Each says what is wrong where, and why it matters.
 type Complaints = Vec<String>;
 
 #[test]
@@ -45,7 +45,7 @@ fn report(complaints: &[String]) {
     assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
 }
 
-/// All files of the workspace's own code with this extension, in order of their paths.
+/// All files of the workspace's own code with this extension, ordered by path.
 fn sources(extension: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is two below the root");
     let mut files = Vec::new();

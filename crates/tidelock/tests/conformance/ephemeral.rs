@@ -12,7 +12,7 @@ pub(crate) use crate::conformance;
 pub(crate) use crate::harness::World;
 pub(crate) use crate::records::*;
 
-/// A store of texts that live for 30 s, with default options else.
+/// A store of texts that live for 30 s, with otherwise default options.
 pub(crate) fn texts(tide: &Tidelock) -> Ephemeral<String> {
     tide.ephemeral("texts").ttl(30 * SECOND).build().expect("the options are in range")
 }
@@ -25,7 +25,7 @@ pub(crate) async fn stats(store: &Ephemeral<String>) -> StoreStats {
     store.stats().await.expect("the backend answers")
 }
 
-/// All that looking shows, for comparing before and after.
+/// Everything that queries show, to compare before and after.
 pub(crate) async fn picture(store: &Ephemeral<String>) -> String {
     let (stats, snapshot) = (stats(store).await, store.snapshot().await.expect("the backend answers"));
     let mut follower = store.follow().from_start().await.expect("the backend answers");

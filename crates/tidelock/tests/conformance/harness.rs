@@ -1,8 +1,8 @@
-//! A namespace of its own for each test, on each backend.
+//! A separate namespace for each test, on each backend.
 
 use tidelock::{ManualClock, Tidelock, Timestamp};
 
-/// Where one test runs: a backend, and a prefix that no other test has.
+/// Where one test runs: a backend, and a prefix that no other test uses.
 #[derive(Debug)]
 pub struct World {
     server: Option<String>,
@@ -101,7 +101,7 @@ pub fn elsewhere(call: impl FnOnce() + Send + 'static) {
     call();
 }
 
-/// Makes one test function run on every backend, and in a page.
+/// Runs one test function on every backend, and in a page.
 ///
 /// ```ignore
 /// conformance!(first_in_first_out, async |world: World| { … });
@@ -159,7 +159,7 @@ macro_rules! conformance {
     };
 }
 
-/// Makes one test function that needs no world run in this process, and in a page.
+/// Runs one test function that needs no world in this process, and in a page.
 #[macro_export]
 macro_rules! in_process {
     ($(#[$attribute:meta])* $name:ident, $body:expr) => {
@@ -167,7 +167,7 @@ macro_rules! in_process {
     };
 }
 
-/// The same in paused time, which goes on to the next timer when nothing else is to be done.
+/// As `in_process`, in paused time, which jumps to the next timer when nothing else is left to do.
 #[macro_export]
 macro_rules! paused {
     ($(#[$attribute:meta])* $name:ident, $body:expr) => {
@@ -175,7 +175,7 @@ macro_rules! paused {
     };
 }
 
-/// A test function natively and in a page.
+/// A test function that runs natively and in a page.
 #[macro_export]
 macro_rules! alone {
     ($(#[$attribute:meta])* $name:ident, #[$native:meta], $in_page:ident, $body:expr) => {

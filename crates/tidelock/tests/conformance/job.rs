@@ -58,7 +58,7 @@ pub(crate) async fn until_state(job: &Job<String, String>, id: &JobId, wanted: J
     until(async || state(job, id).await == wanted).await;
 }
 
-/// Waits for the end of a job, and gives its result.
+/// Waits for the end of a job; returns its result.
 pub(crate) async fn result(job: &Job<String, String>, id: &JobId) -> String {
     match within(job.join(id).forever()).await.expect("the backend answers") {
         Joined::Completed(result) => result,
@@ -66,14 +66,14 @@ pub(crate) async fn result(job: &Job<String, String>, id: &JobId) -> String {
     }
 }
 
-/// The events of a job that are kept, all of them.
+/// All events of a job that are kept.
 pub(crate) async fn events(job: &Job<String, String>, id: &JobId) -> Vec<JobEvent> {
     let page = job.events(id).read().limit(1_000).await.expect("the backend answers");
     assert!(page.next.is_none());
     page.items.into_iter().map(|item| item.event().expect("nothing is lost")).collect()
 }
 
-/// Gates that a handler waits at, so that a test says when it goes on.
+/// A gate at which a handler waits until the test opens it.
 #[derive(Clone, Default)]
 pub(crate) struct Gate {
     pub(crate) entered: Arc<Notify>,
@@ -87,7 +87,7 @@ impl Gate {
     }
 }
 
-/// What handlers were started for, in order.
+/// The inputs for which handlers were started, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Vec<String>>>);
 
@@ -105,7 +105,7 @@ impl Seen {
     }
 }
 
-/// All that looking shows, for comparing before and after.
+/// Everything that queries show, to compare before and after.
 pub(crate) async fn picture(job: &Job<String, String>) -> Result<String> {
     let mut lists = Vec::new();
     for filter in FILTERS {
@@ -124,7 +124,7 @@ pub(crate) const FILTERS: [JobFilter; 7] = [
     JobFilter::TimedOut,
 ];
 
-/// A handler that answers its input.
+/// A handler that returns its input.
 pub(crate) async fn echo(_: JobContext, text: String) -> std::result::Result<String, JobError> {
     Ok(text)
 }

@@ -1,4 +1,4 @@
-//! What `docs/guarantees.md` promises of the mutex, where no server has to die for it.
+//! What `docs/guarantees.md` promises of the mutex, as far as no server has to die for it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,10 @@ use crate::conformance;
 use crate::harness::{World, elsewhere, scale};
 
 const MS: Duration = Duration::from_millis(1);
-/// The longest that anything here may take in real time; a test that needs it has failed.
+/// The longest that anything here may take in real time; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks until the answer is yes. Each question is a trip to the backend, so this is no hot loop.
+/// Repeats a question until the answer is yes. Each question is a round trip to the backend, so this is not a hot loop.
 async fn until(what: &str, mut question: impl AsyncFnMut() -> bool) {
     let asked = tokio::time::timeout(PATIENCE, async {
         while !question().await {
@@ -42,7 +42,7 @@ async fn held(mutex: &Mutex, resource: &str) -> Guard {
     mutex.try_lock(resource).await.unwrap().expect("nobody has it")
 }
 
-/// A waiter in a task of its own, in the queue when this returns.
+/// A waiter in a task of its own; it is in the queue when this returns.
 async fn queued(mutex: &Mutex, resource: &str) -> tokio::task::JoinHandle<Guard> {
     let before = mutex.describe(resource).await.unwrap().waiting;
     let task = tokio::spawn(mutex.lock_or_err(resource).into_future());
@@ -67,7 +67,7 @@ conformance!(increments_under_the_lock_are_not_lost, async |world: World| {
     for _ in 0..10 {
         let mutex = world.open().await.mutex("m").wait(PATIENCE).build().unwrap();
         let sum = Arc::clone(&sum);
-        // Spawned: the future of `with_lock` is `Send`.
+        // Spawned, since the future of `with_lock` is `Send`.
         tasks.push(tokio::spawn(async move {
             let scoped = mutex
                 .with_lock("sum", async |_| {
@@ -134,7 +134,7 @@ conformance!(who_tries_does_not_overtake_who_waits, async |mut world: World| {
     let other = fixed(&world.open().await);
     let gone = held(&mutex, "r").await;
     let waiter = queued(&mutex, "r").await;
-    // At the deadline the first to ask is somebody else; the waiter comes first all the same.
+    // At the deadline another process asks first, but the waiter comes first all the same.
     clock.advance(10 * SECOND);
     assert!(other.try_lock("r").await.unwrap().is_none());
     let guard = within(waiter).await.unwrap();
@@ -165,7 +165,7 @@ conformance!(a_grant_on_its_way_to_a_dropped_waiter_reaches_the_next, async |wor
     for round in 0..20 {
         let guard = held(&mutex, "r").await;
         let mut dropped = Box::pin(other.lock("r").into_future());
-        // Joins, and is not polled any more: it cannot take what it is given.
+        // Joins, and is not polled any more: it cannot take what it is granted.
         until("it waits", async || {
             let _ = (&mut dropped).now_or_never();
             mutex.describe("r").await.unwrap().waiting == 1
@@ -333,7 +333,7 @@ conformance!(an_extension_that_is_asked_once_and_left_alone_holds_up_no_other, a
     let mut left_alone = Box::pin(guard.extend(20 * SECOND));
     let answer = (&mut left_alone).now_or_never();
     assert!(within(guard.extend(30 * SECOND)).await.unwrap());
-    // It was sent, and is answered when it is asked again.
+    // It was sent, and its answer is there when it is polled again.
     let answer = match answer {
         Some(answer) => answer,
         None => within(left_alone).await,
@@ -376,7 +376,7 @@ conformance!(the_closure_and_the_release_do_not_mask_each_other, async |mut worl
 });
 
 conformance!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     the_lock_is_free_when_the_closure_panicked,
     async |world: World| {
@@ -514,7 +514,7 @@ conformance!(a_shutdown_ends_waiting_and_lets_holders_finish, async |world: Worl
     waiting(&mutex, "r", 1).await;
     let closing = tokio::spawn(async move { tide.shutdown(PATIENCE).await });
     assert_eq!(within(waiter).await.unwrap().unwrap_err().kind(), ErrorKind::ShuttingDown);
-    // A handler that is to finish takes what is free, and waits for nothing.
+    // A handler that is finishing can take what is free, but does not wait.
     let other = mutex.try_lock("other").await.unwrap().unwrap();
     assert!(mutex.try_lock("r").await.unwrap().is_none());
     assert_eq!(within(mutex.lock("r").into_future()).await.unwrap_err().kind(), ErrorKind::ShuttingDown);
@@ -560,7 +560,7 @@ conformance!(waiters_of_a_live_process_stay_in_the_queue, async |mut world: Worl
     drop(within(next).await.unwrap());
 });
 
-/// Until the process of `mutex` has sent what was due: its connection answers in order.
+/// Waits until the process of `mutex` has sent what was due: its connection answers in order.
 async fn settle(mutex: &Mutex) {
     for _ in 0..20 {
         mutex.describe("settle").await.unwrap();

@@ -50,7 +50,7 @@ pub(crate) async fn drain(queue: &Queue<String>) -> Vec<String> {
     texts
 }
 
-/// The numbers of the queue, which must add up.
+/// The statistics of the queue, which must add up.
 pub(crate) async fn stats(queue: &Queue<String>) -> QueueStats {
     let stats = queue.stats().await.expect("the backend answers");
     let there = stats.ready + stats.delayed + stats.leased + stats.dead;
@@ -62,7 +62,7 @@ pub(crate) async fn stats(queue: &Queue<String>) -> QueueStats {
     stats
 }
 
-/// Moves the pinned time on and on until `future` is done: for what needs several deadlines.
+/// Advances the pinned time repeatedly until `future` is done: for what needs several deadlines.
 pub(crate) async fn advancing<F: IntoFuture>(clock: &ManualClock, step: Duration, future: F) -> F::Output {
     let mut future = std::pin::pin!(future.into_future());
     loop {
@@ -74,12 +74,12 @@ pub(crate) async fn advancing<F: IntoFuture>(clock: &ManualClock, step: Duration
     }
 }
 
-/// Waits for an event, for as long as a hung test may take.
+/// Waits for a future, as long as a hung test may take.
 pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
     tokio::time::timeout(120 * SECOND, future).await.expect("it comes to its end")
 }
 
-/// Looks again and again until `test` holds.
+/// Repeats `test` until it holds.
 pub(crate) async fn until<F: Future<Output = bool>>(mut test: impl FnMut() -> F) {
     within(async {
         while !test().await {
@@ -89,7 +89,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(mut test: impl FnMut() -> F)
     .await;
 }
 
-/// Waits until so many messages of the queue are leased.
+/// Waits until `count` messages of the queue are leased.
 pub(crate) async fn until_leased(queue: &Queue<String>, count: u64) {
     until(async || stats(queue).await.leased == count).await;
 }
@@ -98,7 +98,7 @@ pub(crate) fn data(delivery: &Delivery<String>) -> &str {
     delivery.data()
 }
 
-/// All that looking shows, for comparing before and after.
+/// Everything that queries show, to compare before and after.
 pub(crate) async fn picture(queue: &Queue<String>) -> Result<String> {
     let (stats, dead) = (queue.stats().await?, queue.dead_letters().list().await?);
     let mut lists = Vec::new();

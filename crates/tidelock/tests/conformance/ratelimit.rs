@@ -1,8 +1,8 @@
-//! Rate limits: what the contract says must hold.
+//! Rate limits: the guarantees of the contract.
 
 mod acquire;
 mod names;
-// Looks at the keys of the server.
+// Reads the keys of the server.
 #[cfg(not(target_family = "wasm"))]
 mod stored;
 
@@ -68,7 +68,7 @@ conformance!(of_ten_at_once_exactly_five_pass, async |mut world: World| {
     assert_eq!(passed, 5);
 });
 
-/// Ten times the allowed load over 100 windows of 1 s with a limit of 10: how many passed in each window.
+/// Ten times the allowed load over 100 windows of 1 s with a limit of 10. Returns how many passed in each window.
 async fn overload(limiter: &RateLimiter, clock: &ManualClock) -> Vec<u64> {
     let mut passed = Vec::new();
     for _ in 0..100 {
@@ -110,7 +110,8 @@ conformance!(who_keeps_hammering_stays_out_when_refusals_count, async |mut world
     assert!(!check(&api, 10).await.limited, "after a pause of two windows nothing is counted");
 });
 
-/// The contract's promise on `retry_after`: that instant and not one millisecond before, if nothing else is counted.
+/// The contract's promise for `retry_after`: exactly that instant, not a millisecond earlier, if nothing else is
+/// counted.
 async fn retry_after_is_exact(limiter: &RateLimiter, clock: &ManualClock, cost: u64) {
     let refused = check(limiter, cost).await;
     if !refused.limited {
@@ -180,7 +181,7 @@ conformance!(callers_and_clocks_that_differ_share_one_limit, async |mut world: W
         let (one, other) = (limiter(&world, [limit.clone()]).await, limiter(&world, [limit]).await);
         let mut passed = 0;
         for turn in 0..40 {
-            // Ten windows back and forth: time stands where it was furthest.
+            // Ten windows back and forth: time stays at its furthest point.
             clock.set(if turn % 2 == 0 { START + 10 * SECOND } else { START });
             passed += u64::from(!check(if turn % 3 == 0 { &one } else { &other }, 1).await.limited);
         }

@@ -1,4 +1,4 @@
-//! What the tests of registry and ephemeral share: views, and what a follower was told.
+//! Shared by the tests of registry and ephemeral store: views, and the events that a follower got.
 
 use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};

@@ -29,7 +29,7 @@ pub(crate) async fn stats(registry: &Registry<String>) -> StoreStats {
     registry.stats().await.expect("the backend answers")
 }
 
-/// All that looking shows, for comparing before and after.
+/// Everything that queries show, to compare before and after.
 pub(crate) async fn picture(registry: &Registry<String>) -> String {
     let stats = stats(registry).await;
     let active = registry.list().limit(1_000).await.expect("the backend answers");

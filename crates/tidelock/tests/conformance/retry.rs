@@ -1,5 +1,5 @@
-//! What retry promises. Calls on no backend run in tokio's paused time, where every figure is exact; what belongs to a
-//! `Tidelock` runs on every backend with a pinned clock.
+//! The guarantees of retries. Calls without a backend run in tokio's paused time, where every number is exact; what
+//! belongs to a `Tidelock` runs on every backend with a pinned clock.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -23,7 +23,7 @@ mod ending;
 #[cfg(not(target_family = "wasm"))]
 #[path = "retry/speed.rs"]
 mod speed;
-// Looks at the server.
+// Reads data of the server.
 #[cfg(not(target_family = "wasm"))]
 #[path = "retry/stored.rs"]
 mod stored;
@@ -32,7 +32,7 @@ pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// An error that may pass.
+/// A transient error.
 pub(crate) fn reset() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }
@@ -41,16 +41,16 @@ pub(crate) fn policy(build: impl FnOnce(RetryPolicyBuilder) -> RetryPolicyBuilde
     build(RetryPolicy::builder()).build().expect("a valid policy")
 }
 
-/// Resolves when this much of the runtime's time has passed: in paused time at once, where nothing else is to be done.
+/// Resolves after this much of the runtime's time; in paused time at once, if nothing else is left to do.
 pub(crate) async fn passed(time: Duration) {
     tokio::time::sleep_until(Instant::now() + time).await;
 }
 
-/// Not `Retryable`: somebody else's error type.
+/// Not `Retryable`: an error type of another crate.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Foreign(pub(crate) u32);
 
-/// Fails every attempt at once, and tells when each began and what became of the call.
+/// Fails every attempt at once; returns when each began, and the final error.
 async fn fail_always(policy: RetryPolicy) -> (Vec<Duration>, RetryError<io::Error>) {
     let (start, begun) = (Instant::now(), RefCell::new(Vec::new()));
     let failed = retry(async |attempt| {
@@ -124,7 +124,7 @@ paused!(on_retry_sees_every_pause_before_it_begins, async || {
 });
 
 paused!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     a_panicking_observer_changes_nothing,
     async || {
@@ -138,7 +138,7 @@ paused!(
 );
 
 paused!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     a_panic_of_the_operation_goes_through,
     async || {
@@ -192,7 +192,7 @@ paused!(a_hint_that_cannot_be_granted_ends_the_call_at_once, async || {
 });
 
 paused!(with_when_hints_come_from_hint_alone, async || {
-    /// Wishes for an hour, which the default classifier would refuse.
+    /// Asks for a pause of an hour, which the default classifier would reject.
     struct Patient;
     impl tidelock::Retryable for Patient {
         fn is_retryable(&self) -> bool {
@@ -228,7 +228,7 @@ paused!(dropping_the_call_drops_the_running_attempt, async || {
 /// Lets the other tasks run once, as the pauses of a call must.
 async fn turn() {
     if cfg!(target_family = "wasm") {
-        // A task that wakes itself would keep the timers of a page from firing.
+        // A task that wakes itself would keep a page's timers from firing.
         return tokio::task::yield_now().await;
     }
     let mut yielded = false;
@@ -248,7 +248,7 @@ in_process!(every_pause_lets_other_tasks_run_first, async || {
             turn().await;
         }
     });
-    // A timer beside pauses of no time fires while they go on: else this would not end.
+    // A timer must fire while zero pauses follow each other; otherwise this would not end.
     tokio::spawn(async move {
         passed(ms(10)).await;
         firing.store(true, Ordering::Relaxed);

@@ -45,7 +45,7 @@ impl Noted {
         self.all().iter().map(|slot| slot.run).collect()
     }
 
-    /// A builder of the scheduler whose handler `note` notes here.
+    /// A builder of the scheduler whose handler `note` records its slots here.
     pub(crate) fn builder(&self, tide: &Tidelock) -> SchedulerBuilder {
         let noted = self.clone();
         tide.scheduler("platform").handler("note", move |run: JobContext, (): ()| {
@@ -72,7 +72,7 @@ pub(crate) fn note(schedule: Schedule) -> Schedule {
 }
 
 pub(crate) fn mail(tide: &Tidelock) -> Job<String, String> {
-    // Longer than the pinned time moves while a run is under way.
+    // Longer than the pinned time moves while a run is in progress.
     tide.job("mail").lease(HOUR).build().expect("the options are in range")
 }
 
@@ -90,12 +90,12 @@ pub(crate) async fn stop(scheduler: &Scheduler) {
     within(scheduler.stop()).await.expect("the backend answers");
 }
 
-/// Waits until so many runs of the handler were started, and all of them have ended: a lease of a run that is under way while
-/// the pinned time is moved would be over.
+/// Waits until `count` runs of the handler were started and all of them have ended: if the pinned time moved during a
+/// run, its lease would lapse.
 pub(crate) async fn ran(scheduler: &Scheduler, noted: &Noted, count: usize) {
     let runs = scheduler.runs("note");
     until(async || {
-        // In this order: what was asked before the last run started would tell of none.
+        // In this order: statistics from before the last start would not include it.
         let started = noted.len() == count;
         let stats = runs.stats().await.unwrap();
         started && stats.ready + stats.running == 0
@@ -103,8 +103,8 @@ pub(crate) async fn ran(scheduler: &Scheduler, noted: &Noted, count: usize) {
     .await;
 }
 
-/// Lets the tasks of an instance come to rest, as far as anybody can tell: nothing is due at its backend, and none of its
-/// plans is open.
+/// Waits until the tasks of an instance are at rest, as far as can be seen: nothing is due at its backend, and none of
+/// its plans is open.
 pub(crate) async fn settled(scheduler: &Scheduler) {
     until(async || {
         let stats = scheduler.stats().await.unwrap();

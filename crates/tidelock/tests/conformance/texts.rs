@@ -1,4 +1,4 @@
-//! What errors say.
+//! The texts of errors.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -77,7 +77,7 @@ in_process!(who_waits_when_a_shutdown_begins_is_told_once_what_was_asked, async 
         mutex.lock("a").timeout(HOUR).into_future().map_ok(drop).boxed(),
         limiter.acquire("a").into_future().map_ok(drop).boxed(),
     ]);
-    // Those in front have begun to wait when the last one is asked.
+    // The others are already waiting when the last one is polled.
     let (outcomes, _) = join(waiting, tide.shutdown(Duration::ZERO).into_future()).await;
     let texts = outcomes.into_iter().map(|outcome| outcome.unwrap_err().to_string());
     let asked = [
@@ -92,7 +92,7 @@ in_process!(who_waits_when_a_shutdown_begins_is_told_once_what_was_asked, async 
     drop(guard);
 });
 
-// Nothing comes of asking again.
+// Repeating the request would be useless.
 in_process!(a_stream_that_cannot_be_asked_for_ends_with_its_error, async || {
     let queue = Tidelock::in_process().queue::<u64>("q").build().unwrap().tenant("a\0b");
     let items: Vec<_> = queue.stream().collect().await;

@@ -79,7 +79,7 @@ pub(crate) async fn nothing(reader: &Reader<String>) {
     assert!(found.is_none(), "nothing should be deliverable, but there is {found:?}");
 }
 
-/// Takes and commits until nothing is deliverable; all must be events.
+/// Takes and commits until nothing is deliverable; everything must be an event.
 pub(crate) async fn drain(reader: &Reader<String>) -> Vec<String> {
     let mut texts = Vec::new();
     while let Some(item) = try_take(reader).await {
@@ -104,13 +104,13 @@ pub(crate) fn text_of(item: Item<Event<String>>) -> String {
     item.event().expect("an event should be next").into_data()
 }
 
-/// What can be read, oldest first; gaps and undecodable events are told.
+/// The retained events, oldest first; none may be a gap or undecodable.
 pub(crate) async fn page_texts(topic: &Topic<String>) -> Vec<String> {
     let page = topic.read().limit(1_000).await.expect("the backend answers");
     page.items.into_iter().map(text_of).collect()
 }
 
-/// The numbers of a group, which must add up.
+/// The statistics of a group, which must add up.
 pub(crate) async fn info(topic: &Topic<String>, group: &str) -> GroupInfo {
     let info = topic.groups().get(group).await.expect("the backend answers").expect("the group exists");
     assert_eq!(info.lag, info.unread + info.in_flight + info.waiting + info.set_aside, "{info:?}");
@@ -128,7 +128,7 @@ pub(crate) fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
-/// Moves the pinned time on and on until `future` is done: for what needs several deadlines.
+/// Advances the pinned time repeatedly until `future` is done: for what needs several deadlines.
 pub(crate) async fn advancing<F: IntoFuture>(clock: &ManualClock, step: Duration, future: F) -> F::Output {
     let mut future = std::pin::pin!(future.into_future());
     loop {
@@ -140,12 +140,12 @@ pub(crate) async fn advancing<F: IntoFuture>(clock: &ManualClock, step: Duration
     }
 }
 
-/// Waits for an event, for as long as a hung test may take.
+/// Waits for a future, as long as a hung test may take.
 pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
     tokio::time::timeout(120 * SECOND, future).await.expect("it comes to its end")
 }
 
-/// Looks again and again until `test` holds.
+/// Repeats `test` until it holds.
 pub(crate) async fn until<F: Future<Output = bool>>(mut test: impl FnMut() -> F) {
     within(async {
         while !test().await {
@@ -155,7 +155,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(mut test: impl FnMut() -> F)
     .await;
 }
 
-/// All that looking shows, for comparing before and after.
+/// Everything that queries show, to compare before and after.
 pub(crate) async fn picture(topic: &Topic<String>, group: &str) -> Result<String> {
     let (stats, groups, page) = (topic.stats().await?, topic.groups().list().await?, topic.read().limit(1_000).await?);
     let dead = reader(topic, group).dead_letters().list().await?;

@@ -1,16 +1,16 @@
-//! The slots of random expressions, in random zones, from random instants, against those of the crate croner.
+//! Compares the slots of random expressions, in random zones, from random instants, with those of the crate croner.
 //!
-//! croner reads another dialect: what it writes differently is written so for it (`Field::theirs`), namely
-//! - a range that goes round (`22-4/2`, `FRI-MON`): it refuses those, and gets the values;
-//! - 7 as the start of a range or of steps (`7-2`, `7/3`): it reads it as 7 and not as 0, and gets 0;
+//! croner reads another dialect; what differs is written in its own way (`Field::theirs`):
+//! - a range that wraps around (`22-4/2`, `FRI-MON`): croner rejects it, and gets the values;
+//! - 7 as the start of a range or of steps (`7-2`, `7/3`): croner reads 7 instead of 0, and gets 0;
 //! - steps of the day of the week without an end (`3/2`): they go to 7 there, and to 6 here;
-//! - a `*` in a list: it refuses it, and gets the full range;
-//! - a day field `*/1`: it is free here, and only `*` is there.
+//! - a `*` in a list: croner rejects it, and gets the full range;
+//! - a day field `*/1`: it is unrestricted here; there, only `*` is.
 //!
-//! Where clocks change it has another rule, and there alone slots may differ (`may_differ`):
-//! - fixed-time there is what names one time of day, here what has neither `*` nor a step without an end in it: a list of
-//!   hours is an interval there;
-//! - what falls into a gap is dropped there if the gap ends on another day that does not match, and is an error if the gap
+//! Where clocks change, croner has another rule. Only there may slots differ (`may_differ`):
+//! - there, an expression is fixed-time if it names one time of day; here, if it contains neither `*` nor a step
+//!   without an end. A list of hours is an interval there;
+//! - slots in a gap are dropped there if the gap ends on another day that does not match, and are an error if the gap
 //!   is longer than two hours.
 
 use croner::JobType;
@@ -34,7 +34,7 @@ const MONTHS: Kind = Kind {
     high: 12,
     names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
 };
-/// Without 7, which only numbers have.
+/// Without 7, which exists only as a number.
 const WEEKDAYS: Kind = Kind { low: 0, high: 6, names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"] };
 
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ enum Base {
     Range(u32, u32),
 }
 
-/// A base, and its step.
+/// A base with an optional step.
 type Segment = (Base, Option<u32>);
 
 /// A field of an expression.
@@ -61,7 +61,7 @@ impl Field {
     }
 
     fn segment(kind: &'static Kind, random: &mut fastrand::Rng) -> Segment {
-        // 7 is a number of Sunday.
+        // 7 also means Sunday.
         let high = kind.high + u32::from(kind.low == 0 && kind.high == 6);
         let value = |random: &mut fastrand::Rng| random.u32(kind.low..=high);
         let base = match random.u8(..10) {
@@ -69,7 +69,7 @@ impl Field {
             3..7 => Base::One(value(random)),
             _ => {
                 let (from, to) = (value(random), value(random));
-                // Days of the month do not go round.
+                // Days of the month do not wrap around.
                 if kind.high == 31 { Base::Range(from.min(to), from.max(to)) } else { Base::Range(from, to) }
             }
         };
@@ -77,7 +77,7 @@ impl Field {
         (base, step)
     }
 
-    /// Which half of the rule for changing clocks applies, by the text.
+    /// Which half of the rule for clock changes applies, judged by the text.
     fn is_interval_like(&self) -> bool {
         self.segments.iter().any(|(base, step)| match base {
             Base::All => true,
@@ -90,7 +90,7 @@ impl Field {
         self.kind.high == 6
     }
 
-    /// As it is written for us: with names and zeros here and there.
+    /// The field in our dialect, with some names and leading zeros.
     fn ours(&self, random: &mut fastrand::Rng) -> String {
         let kind = self.kind;
         let mut value = |value: u32| match kind.names.get((value - kind.low) as usize) {
@@ -109,7 +109,7 @@ impl Field {
         segments.collect::<Vec<_>>().join(",")
     }
 
-    /// As it is written for croner.
+    /// The field in croner's dialect.
     fn theirs(&self) -> String {
         let Kind { low, high, .. } = *self.kind;
         let is_day = self.is_weekday() || high == 31;
@@ -148,7 +148,7 @@ impl Expression {
     fn random(random: &mut fastrand::Rng) -> Self {
         let kinds = [&SIXTY, &SIXTY, &HOURS, &DAYS, &MONTHS, &WEEKDAYS];
         let mut fields: Vec<_> = kinds.into_iter().map(|kind| Field::random(kind, random)).collect();
-        // Most say no more of days than that.
+        // Most expressions do not restrict the day.
         for field in &mut fields[3..] {
             if random.bool() {
                 field.segments = vec![(Base::All, (random.u8(..8) == 0).then_some(1))];
@@ -164,7 +164,7 @@ impl Expression {
     }
 }
 
-/// A change of the clocks of a zone: when, and the offsets around it, all in seconds.
+/// A change of a zone's clocks: when, and the offsets around it, all in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Change {
     at: i64,
@@ -177,7 +177,7 @@ impl Change {
         self.after - self.before
     }
 
-    /// It is a gap whose fixed times croner does not carry to its end.
+    /// Whether it is a gap from which croner does not move fixed times to its end.
     fn is_too_much_for_them(self) -> bool {
         let (from, to) = (self.at + self.before, self.at + self.after);
         self.jump() > 2 * 3_600 || from.div_euclid(86_400) != to.div_euclid(86_400)
@@ -198,7 +198,7 @@ fn changes(zone: &TimeZone) -> Vec<Change> {
     following.map(change).filter(|change| change.jump() != 0).collect()
 }
 
-/// Whether the rules differ somewhere from `start` to the later one of two answers.
+/// Whether the rules differ somewhere between `start` and the later of two answers.
 fn may_differ(changes: &[Change], is_interval_like: bool, theirs: &croner::Cron, start: i64, end: i64) -> bool {
     let is_interval_there = theirs.determine_job_type() == JobType::IntervalWildcard;
     let touched = changes.iter().filter(|change| {
@@ -219,7 +219,7 @@ fn timestamp(second: i64) -> Timestamp {
     Timestamp::from_millis(u64::try_from(second).expect("after 1970") * 1_000)
 }
 
-/// What was compared.
+/// Counts of what was compared.
 #[derive(Debug, Default)]
 struct Tally {
     slots: usize,
@@ -228,12 +228,12 @@ struct Tally {
     refused: usize,
 }
 
-/// Compares some slots in a row, both ways.
+/// Compares several consecutive slots, in both directions.
 fn compare(expression: &Expression, zone: &TimeZone, changes: &[Change], start: i64, tally: &mut Tally) {
     let name = zone.iana_name().expect("it has a name");
     let Expression { ours: text, theirs: their_text, is_interval_like } = expression;
     let Ok(ours) = Cron::parse(text) else {
-        // It names no date: the only reason for which a random one is refused.
+        // It matches no date: the only reason for which a random expression is rejected.
         let error = Cron::parse(text).unwrap_err().to_string();
         assert!(error.contains("never matches"), "{text}: {error}");
         tally.refused += 1;
@@ -292,7 +292,7 @@ fn slots_of_random_expressions_are_those_of_croner_but_for_the_rules_that_differ
         let changes = changes(&zone);
         for _ in 0..20 {
             let expression = Expression::random(&mut random);
-            // Mostly where something may go wrong: up to two days before a change, or six hours after one.
+            // Usually where something may go wrong: up to two days before a change, or six hours after one.
             let start = match random.choice(&changes) {
                 Some(change) if random.u8(..4) > 0 => change.at + random.i64(-48 * 3_600..6 * 3_600),
                 _ => random.i64(0..4_102_444_800),

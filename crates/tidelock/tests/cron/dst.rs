@@ -1,8 +1,8 @@
-//! What becomes of slots when clocks change: the table of the contract, and changes of other lengths.
+//! Slots when clocks change: the table of the contract, and changes of other lengths.
 
 use crate::instants::{at, cron, shown, slots};
 
-/// The slots from `first` to `last`, both included, and the same backwards.
+/// Checks the slots from `first` to `last`, both included, in both directions.
 #[track_caller]
 fn names(expression: &str, zone: &str, from: &str, to: &str, expected: &[&str]) {
     let cron = cron(expression, zone);
@@ -88,7 +88,7 @@ fn a_day_may_begin_at_one() {
 
 #[test]
 fn a_whole_day_that_is_skipped_is_made_up_for_at_its_end() {
-    // Samoa left out the 30th of December 2011: its clocks went from -10:00 to +14:00 at 10:00Z.
+    // Samoa skipped the 30th of December 2011: its clocks went from -10:00 to +14:00 at 10:00Z.
     let (from, to) = ("2011-12-29T12:00Z", "2012-01-01T00:00Z");
     let expected = ["2011-12-29T19:00Z", "2011-12-30T10:00Z", "2011-12-30T19:00Z", "2011-12-31T19:00Z"];
     names("0 9 * * *", "Pacific/Apia", from, to, &expected);

@@ -1,10 +1,10 @@
-//! Texts that are refused: where, and with which words.
+//! Rejected expressions: the position and the text of the error.
 
 use proptest::prelude::*;
 use tidelock::CronField::{self, DayOfMonth, DayOfWeek, Hour, Minute, Month, Second};
 use tidelock::{Cron, Error, ErrorKind, Timestamp};
 
-/// A text, what its error contains, and where it is.
+/// A text, what its error contains, and its position.
 const REFUSED: &[(&str, &str, Option<CronField>, usize)] = &[
     ("", "cron must have 5 fields", None, 0),
     (" \t ", "cron must have 5 fields", None, 3),
@@ -104,7 +104,7 @@ fn an_error_of_cron_is_an_invalid_argument() {
     assert!(source.is::<tidelock::CronError>());
 }
 
-/// Texts that look like expressions, most of them wrong somewhere.
+/// Texts that look like expressions, most of them with a mistake.
 fn texts() -> impl Strategy<Value = String> {
     let field = prop_oneof![
         4 => "[*0-9]{1,2}(-[0-9]{1,2})?(/[0-9]{1,2})?",
@@ -128,7 +128,7 @@ proptest! {
                     let cron = cron.clone().tz(zone).unwrap();
                     let (next, last) = (cron.next_after(t), cron.last_before(t));
                     prop_assert!(next.is_none_or(|next| next > t) && last.is_none_or(|last| last < t));
-                    // No slot is between the two but `t` itself.
+                    // Between the two there is no slot but possibly `t` itself.
                     let is_slot = cron.next_after(Timestamp::from_millis(t.as_millis() - 1)) == Some(t);
                     let (after_last, before_next) = if is_slot { (Some(t), Some(t)) } else { (next, last) };
                     prop_assert!(last.is_none_or(|last| cron.next_after(last) == after_last));

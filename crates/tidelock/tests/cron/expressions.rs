@@ -1,10 +1,10 @@
-//! What expressions mean, in UTC: values of fields, the day rule, names, macros, equality, and the ends of time.
+//! The meaning of expressions, in UTC: field values, the day rule, names, macros, equality, and the ends of time.
 
 use tidelock::{Cron, Timestamp};
 
 use crate::instants::{at, cron, shown, slots};
 
-/// Where the values of a field are read in a slot, and an expression with a place for it.
+/// An expression with a placeholder for a field, and where the values of that field are in a slot.
 const MINUTE: (&str, &str, &str, std::ops::Range<usize>) =
     ("{} 12 * * *", "2026-03-01T00:00Z", "2026-03-02T00:00Z", 14..16);
 const HOUR: (&str, &str, &str, std::ops::Range<usize>) =
@@ -13,7 +13,7 @@ const DAY: (&str, &str, &str, std::ops::Range<usize>) =
     ("0 0 {} * *", "2026-02-28T23:59:59Z", "2026-04-01T00:00Z", 8..10);
 const MONTH: (&str, &str, &str, std::ops::Range<usize>) =
     ("0 0 1 {} *", "2025-12-31T23:59:59Z", "2027-01-01T00:00Z", 5..7);
-/// 2026-03-01 was a Sunday, so that a weekday is the day of the month less one.
+/// 2026-03-01 was a Sunday, so the weekday is the day of the month minus one.
 const WEEKDAY: (&str, &str, &str, std::ops::Range<usize>) =
     ("0 0 * * {}", "2026-02-28T23:59:59Z", "2026-03-08T00:00Z", 8..10);
 const SECOND: (&str, &str, &str, std::ops::Range<usize>) =
@@ -100,7 +100,7 @@ fn a_day_field_is_free_only_if_it_is_written_so() {
     assert_eq!(days("0 0 13 * 0-6"), 31);
     assert_eq!(days("0 0 13 * *,1"), 31);
     assert_eq!(days("0 0 */2 * 5"), 18);
-    // The 30th of February names no date, the Fridays do.
+    // The 30th of February matches no date, but the Fridays do.
     assert_eq!(days("0 0 30 2 5"), 0);
     assert!(cron("0 0 30 2 5", "UTC").next_after(at("2026-02-28T23:59Z")).is_some());
 }
@@ -137,7 +137,7 @@ fn equal_is_what_means_the_same() {
     for (one, other) in equal {
         assert_eq!(Cron::parse(one), Cron::parse(other));
     }
-    // The same values, but other slots where clocks change.
+    // The same values, but different slots where clocks change.
     assert_ne!(Cron::parse("0 * * * *"), Cron::parse("0 0-23 * * *"));
     assert_ne!(Cron::parse("0 0 * * *"), Cron::parse("1 0 * * *"));
     assert_ne!(cron("0 0 * * *", "Europe/Paris"), cron("0 0 * * *", "Europe/Berlin"));

@@ -1,4 +1,4 @@
-//! Instants as people write them.
+//! Instants in readable form.
 
 use jiff::Timestamp as Instant;
 use tidelock::{Cron, Timestamp};
@@ -9,7 +9,7 @@ pub(crate) fn at(text: &str) -> Timestamp {
     Timestamp::from_millis(u64::try_from(instant.as_millisecond()).expect("after 1970"))
 }
 
-/// The instant as [`at`] reads it.
+/// The instant in the form that [`at`] reads.
 pub(crate) fn shown(timestamp: Timestamp) -> String {
     let millis = i64::try_from(timestamp.as_millis()).expect("a year of four digits");
     Instant::from_millisecond(millis).expect("a year of four digits").to_string()

@@ -1,4 +1,4 @@
-//! Cron expressions: what is read, and which instants they name.
+//! Cron expressions: their syntax, and their instants.
 
 mod croner;
 mod dst;

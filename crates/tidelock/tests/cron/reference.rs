@@ -1,6 +1,6 @@
-//! The slots of many expressions against those of an independent implementation, and where we differ from it.
+//! Compares the slots of many expressions with those of an independent implementation, and lists where they differ.
 //!
-//! `reference.tsv` says what it finds; `differences.tsv` says what we find instead, with the reason above each group.
+//! `reference.tsv` has its answers; `differences.tsv` has ours where they differ, with the reason above each group.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::instants::{at, shown};
 /// Expression, zone and instant.
 type Question<'a> = (&'a str, &'a str, &'a str);
 
-/// Questions and answers of a table, in lines that are not comments.
+/// The questions and answers of a table; lines beginning with `#` are comments.
 fn table(text: &str) -> impl Iterator<Item = (Question<'_>, &str)> {
     text.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let cells: Vec<_> = line.split('\t').collect();

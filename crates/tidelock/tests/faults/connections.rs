@@ -1,4 +1,4 @@
-//! Connections that are refused, silent, cut, or whose runtime is shut down; and what becomes of those who wait.
+//! Connections that are refused, silent, cut, or whose runtime is shut down; and what happens to waiting calls.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn queue(tide: &Tidelock, id: &str) -> Queue<u64> {
     tide.queue(id).build().expect("the defaults are good")
 }
 
-/// Whoever waits is told that nobody can know, not that there is nothing.
+/// Waiting calls are told that the outcome is unknown, not that there is nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_link_is_no_empty_queue_and_no_held_lock() {
     let Some(server) = server() else { return };
@@ -67,7 +67,7 @@ async fn a_silent_connection_is_replaced_however_long_the_calls() {
     let sending = tokio::spawn(queue.send(&2).into_future());
     let silent = Instant::now();
     until("another connection is tried", async || proxy.connections() > before).await;
-    // An idle connection is looked at after twenty.
+    // An idle connection would be checked after twenty seconds.
     assert!(silent.elapsed() < Duration::from_secs(15), "{:?}", silent.elapsed());
     assert!(!sending.is_finished());
     proxy.stall(false);
@@ -104,7 +104,7 @@ async fn a_connection_that_breaks_under_many_calls_is_replaced_once() {
         for call in calls {
             within(call).await.unwrap().unwrap();
         }
-        // One for requests, one for wake-ups; on a busy machine an attempt may take too long and be made again.
+        // One for requests, one for wake-ups; on a busy machine, an attempt may time out and be repeated.
         let made = proxy.connections() - before;
         assert!((2 * round..3 * round).contains(&made), "{made} connections in {round} rounds");
     }
@@ -118,7 +118,7 @@ async fn a_wait_whose_connection_is_lost_never_ends_with_nothing() {
     let queue = queue(&tide, "q");
     let registry: Registry<u64> = tide.registry("r").build().unwrap();
     let mut follower = loop {
-        // On a busy machine the first answer may come too late.
+        // On a busy machine, the first answer may come too late.
         if let Ok(follower) = registry.follow().await {
             break follower;
         }
@@ -149,7 +149,7 @@ fn another_runtime_keeps_the_connections_when_theirs_is_shut_down() {
     second.block_on(within(queue.send(&2))).unwrap();
     assert!(second.block_on(within(queue.recv())).unwrap().is_some());
     drop(second);
-    // What is not repeated needs a connection at once, and finds one soon.
+    // A request that is never repeated needs a connection at once, and soon finds one.
     let third = runtime();
     third.block_on(async {
         let api = tide.ratelimit("api").limit(tidelock::ratelimit::Limit::per_day(9)).build().unwrap();
@@ -176,7 +176,7 @@ async fn a_call_after_a_shutdown_is_refused_at_once() {
     if let Err(error) = within(delivery.ack()).await {
         assert_eq!(error.kind(), ErrorKind::ShuttingDown, "{error}");
     }
-    // No request is repeated for its five seconds.
+    // No request is repeated for its full five seconds.
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }
 

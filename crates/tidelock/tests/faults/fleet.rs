@@ -1,7 +1,7 @@
-//! A whole fleet at once: workers and leaders that are killed and frozen at random while jobs and slots go through them.
+//! A whole fleet: workers and leaders are killed and frozen at random while jobs and slots pass through them.
 //!
-//! Each run is written down beside the library, over a connection of its own, before it does anything else: what the
-//! backend tells in the end is held against that.
+//! Before doing anything else, each run records itself outside the library, over a separate connection. In the end, the
+//! state of the backend is compared with these records.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
@@ -19,13 +19,13 @@ use crate::stage::{Other, keys_without_lifetime, open, until, within};
 
 const MS: Duration = Duration::from_millis(1);
 const LEASE: Duration = Duration::from_millis(400);
-/// Runs of a job that may fail.
+/// Number of failed runs that ends a job.
 const ATTEMPTS: u32 = 4;
-/// Lists in which runs are written down.
+/// The lists of recorded runs.
 const JOBS: &str = "jobs";
 const SLOTS: &str = "slots";
 
-/// How often the job of this input fails by itself; a few do it until they have failed for good.
+/// How often the job with this input fails on its own; a few fail until they have failed for good.
 fn failures(input: u64) -> u32 {
     match input % 20 {
         3 | 8 => 1,
@@ -35,7 +35,7 @@ fn failures(input: u64) -> u32 {
     }
 }
 
-/// Jobs that give the fence of the run that wrote their result. They may be crashed as often as it takes.
+/// Jobs that return the fence of the run that produced their result. They may crash any number of times.
 fn work(tide: &Tidelock) -> Job<u64, u64> {
     let backoff = Backoff::fixed(20 * MS);
     let job = tide.job("work").lease(LEASE).attempts(ATTEMPTS).backoff(backoff).max_crashes(1_000);
@@ -47,7 +47,7 @@ fn target(tide: &Tidelock) -> Job<String, u64> {
     tide.job("runs").lease(LEASE).max_crashes(1_000).build().expect("the options are good")
 }
 
-/// Where runs are written down: another database of the same server.
+/// Where runs are recorded: another database of the same server.
 struct Log(Mutex<Connection>);
 
 impl Log {
@@ -76,7 +76,7 @@ impl Log {
         entries.map(|entry| serde_json::from_str(entry).expect("it was written here")).collect()
     }
 
-    /// Writes down the run of a slot; the handler target and the job target tell them alike.
+    /// Records the run of a slot, for handler targets and job targets alike.
     fn slot(&self, ctx: &JobContext, input: &str) -> Result<u64, JobError> {
         let slot = ctx.slot().ok_or("a run of a schedule knows its slot")?;
         assert_eq!(slot.schedule, input);
@@ -85,14 +85,14 @@ impl Log {
     }
 }
 
-/// The scheduler of the fleet; its handler takes the other half of the schedules.
+/// The scheduler of the fleet; its handler is the target of the other half of the schedules.
 fn scheduler(tide: &Tidelock, url: &str) -> Scheduler {
     let log = std::sync::Arc::new(Log::open(url));
     let scheduler = tide.scheduler("platform").lease(600 * MS).tick(200 * MS);
     let scheduler = scheduler.handler("note", move |ctx: JobContext, input: String| {
         let log = std::sync::Arc::clone(&log);
         async move {
-            // A run whose process is killed is run again after that, not after the 30 s of a handler.
+            // A run whose process is killed is run again after this lease, instead of the 30 s of a handler.
             ctx.heartbeat().lease(2 * LEASE).await?;
             log.slot(&ctx, &input).map(drop)
         }
@@ -100,7 +100,7 @@ fn scheduler(tide: &Tidelock, url: &str) -> Scheduler {
     scheduler.build().expect("the options are good")
 }
 
-/// The other processes of the test below that run jobs, of both names.
+/// One of the processes of the test below that run jobs, of both names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker() {
     let Some(url) = Other::url() else { return };
@@ -109,7 +109,7 @@ async fn worker() {
     let [log, of_slots] = logs;
     let working = work(&tide).process_with(log, async |log, ctx, input| {
         log.write(JOBS, &(ctx.id(), ctx.fence()));
-        // Some time in which it can be hit.
+        // Some time in which it can be killed or frozen.
         let _ = tokio::time::timeout(Duration::from_millis(input % 8 * 5), ctx.cancelled()).await;
         if ctx.failures() < failures(input) {
             return Err(format!("failure {}", ctx.failures() + 1).into());
@@ -121,7 +121,7 @@ async fn worker() {
     slots.concurrency(8).run_until(std::future::pending()).await.unwrap();
 }
 
-/// The other processes of the test below that decide slots, and run those of the handler.
+/// One of the processes of the test below that decide slots, and run those of the handler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leader() {
     let Some(url) = Other::url() else { return };
@@ -130,14 +130,14 @@ async fn leader() {
     std::future::pending::<()>().await;
 }
 
-/// A schedule of the test: slots at the multiples of `period` since the epoch, from `first` on.
+/// A schedule of the test, with slots at the multiples of `period` since the epoch, from `first` on.
 struct Planned {
     id: String,
     period: Duration,
     first: Timestamp,
 }
 
-/// Intervals and cron expressions, each with both kinds of target; some take every slot that is late for a missed one.
+/// Intervals and cron expressions, each with both kinds of target; some treat every late slot as missed.
 async fn register(scheduler: &Scheduler, job: &Job<String, u64>, count: usize) -> Vec<Planned> {
     let mut planned = Vec::new();
     for number in 0..count {
@@ -158,7 +158,7 @@ async fn register(scheduler: &Scheduler, job: &Job<String, u64>, count: usize) -
     planned
 }
 
-/// Three workers and three leaders, of whom at least one each is neither dead nor frozen.
+/// Three workers and three leaders, of which at least one each is neither dead nor frozen.
 struct Fleet<'a> {
     url: &'a str,
     random: fastrand::Rng,
@@ -177,7 +177,7 @@ impl<'a> Fleet<'a> {
         Self { url, random, members, frozen: Vec::new(), kills: 0, freezes: 0 }
     }
 
-    /// Hits one member; one that was frozen before may go on.
+    /// Kills or freezes one member; one that was frozen before may continue.
     fn hit(&mut self) {
         if self.frozen.len() == 2 || self.random.bool() {
             self.thaw();
@@ -203,7 +203,7 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// Submits the jobs of these inputs, and again from elsewhere with another input: a key is one job.
+/// Submits the jobs of these inputs, and again from elsewhere with another input: a key stands for one job.
 async fn submit(job: &Job<u64, u64>, elsewhere: &Job<u64, u64>, inputs: std::ops::Range<u64>) -> Vec<JobId> {
     let keyed = |job: &Job<u64, u64>, number: u64, input: u64| job.submit(&input).dedup_key(&format!("k{number}"));
     let first = within(job.submit_many(inputs.clone().map(|number| keyed(job, number, number)))).await.unwrap();
@@ -218,7 +218,7 @@ fn over(stats: &JobStats) -> bool {
     stats.completed + stats.failed == stats.totals.submitted
 }
 
-/// Checks one job that has ended against what its runs wrote down, by their fences. How often it crashed.
+/// Checks one job that has ended against the fences that its runs recorded. Returns how often it crashed.
 async fn check(job: &Job<u64, u64>, id: JobId, input: u64, runs: &BTreeSet<u64>) -> u64 {
     let (joined, events) = (within(job.join(id)).await.unwrap(), told(job, id).await);
     let crashes = story(&events);
@@ -243,8 +243,8 @@ async fn check(job: &Job<u64, u64>, id: JobId, input: u64, runs: &BTreeSet<u64>)
         other => panic!("{other:?}"),
     }
     assert_eq!(u64::from(info.crashes), crashes);
-    // Each failure but the last one of a job that failed for good was followed by a run, and so was each crash, and each
-    // claim that was given back because its worker had no use for it any more.
+    // Another run followed each failure, except the last one of a job that failed for good; each crash; and each claim
+    // that was given back because its worker no longer needed it.
     let released = |event: &&JobEventKind| matches!(event, JobEventKind::Retry { reason: RetryReason::Released, .. });
     let released = events.iter().filter(released).count() as u64;
     let ended_by_failure = u64::from(info.failures == ATTEMPTS);
@@ -253,7 +253,7 @@ async fn check(job: &Job<u64, u64>, id: JobId, input: u64, runs: &BTreeSet<u64>)
     crashes
 }
 
-/// Checks all jobs. How many crashes there were.
+/// Checks all jobs. Returns the number of crashes.
 async fn check_jobs(job: &Job<u64, u64>, ids: &[JobId], log: &Log) -> u64 {
     let mut runs: HashMap<JobId, BTreeSet<u64>> = HashMap::new();
     for (id, fence) in log.all::<(JobId, u64)>(JOBS) {
@@ -275,14 +275,14 @@ async fn check_jobs(job: &Job<u64, u64>, ids: &[JobId], log: &Log) -> u64 {
     crashes
 }
 
-/// Checks what was run for the schedules: from the first slot of each on, each slot is one job, in order, and the run
-/// numbers are without hole or repeat. How many jobs there were, and how many runs more than that.
+/// Checks what was run for the schedules: from the first slot of each on, every slot is one job, in order, and the run
+/// numbers have no holes and no repeats. Returns the number of jobs, and of additional runs.
 fn check_slots(planned: &[Planned], until: Timestamp, log: &Log) -> (u64, u64) {
     let mut slots: BTreeMap<String, BTreeMap<u64, (Timestamp, JobId)>> = BTreeMap::new();
     let (mut jobs, mut again) = (0, 0);
     for (slot, id) in log.all::<(Slot, JobId)>(SLOTS) {
         let known = slots.entry(slot.schedule.clone()).or_default().insert(slot.run, (slot.slot, id));
-        // A crashed run is run again, as the same job.
+        // A crashed run is run again as the same job.
         assert!(known.is_none_or(|known| known == (slot.slot, id)), "{known:?} and {id} of {slot:?}");
         if known.is_some() {
             again += 1;
@@ -304,7 +304,7 @@ fn check_slots(planned: &[Planned], until: Timestamp, log: &Log) -> (u64, u64) {
     (jobs, again)
 }
 
-/// What is done by the fleet, as this process sees it.
+/// The objects of the fleet, as this process sees them.
 struct Stage {
     log: Log,
     job: Job<u64, u64>,
@@ -321,7 +321,7 @@ impl Stage {
         Self { log: Log::open(url), job: work(&tide), runs, platform, planned }
     }
 
-    /// Lets everything that was begun come to its end. The instant up to which each schedule has run.
+    /// Waits until everything that was begun has ended. Returns the instant up to which each schedule has run.
     async fn clear(&self) -> Timestamp {
         until("all jobs are over", async || over(&self.job.stats().await.unwrap())).await;
         let slots = self.log.all::<(Slot, JobId)>(SLOTS).into_iter().map(|(slot, _)| slot.slot);
@@ -342,7 +342,7 @@ impl Stage {
         last
     }
 
-    /// Checks all that has happened, and tells of it.
+    /// Checks everything that has happened; returns a summary.
     async fn account(&self, ids: &[JobId], last: Timestamp) -> String {
         let crashes = check_jobs(&self.job, ids, &self.log).await;
         let (slots, again) = check_slots(&self.planned, last, &self.log);
@@ -373,7 +373,7 @@ async fn storm(flavour: Flavour) {
     let (rounds, count) = (if soak() { 300 } else { 8 }, scale(10_000));
     let (mut ids, mut epochs) = (Vec::new(), HashSet::new());
     for round in 1..=rounds {
-        // Once in the middle of jobs, and once about slots.
+        // Once in the middle of jobs, and once around slots.
         let (inputs, before) = (ids.len() as u64..(count * round / rounds) as u64, log.len(JOBS));
         let enough = before + fleet.random.usize(1..=count / rounds);
         ids.extend(submit(job, &elsewhere, inputs).await);

@@ -16,7 +16,7 @@ use crate::stage::{durable_server, hasty, keys_without_lifetime, open, server, u
 const MS: Duration = Duration::from_millis(1);
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Jobs that may be crashed as often as it takes.
+/// Jobs that may crash any number of times.
 fn job(tide: &Tidelock, lease: Duration) -> Job<u64, u64> {
     tide.job("j").lease(lease).max_crashes(1_000).build().expect("the options are good")
 }
@@ -30,7 +30,7 @@ impl Runs {
         self.0.lock().unwrap().get(&input).copied().unwrap_or_default()
     }
 
-    /// A worker that counts here and gives the double.
+    /// A worker that counts its runs here and returns twice the input.
     fn worker(&self, job: &Job<u64, u64>) -> RunningJobWorker {
         let worker = job.process_with(self.clone(), async |runs, _, input| {
             *runs.0.lock().unwrap().entry(input).or_default() += 1;
@@ -40,7 +40,7 @@ impl Runs {
     }
 }
 
-/// Waits for the end of a job and gives its result.
+/// Waits for the end of a job; returns its result.
 async fn result(job: &Job<u64, u64>, id: JobId) -> u64 {
     match within(job.join(id).wait(WAIT)).await.expect("the server answers") {
         Joined::Completed(result) => result,
@@ -80,8 +80,8 @@ pub fn story(events: &[JobEventKind]) -> u64 {
     crashed
 }
 
-/// The account after a fault: every job that was accepted is in one state, and no key is without a lifetime but the
-/// format's.
+/// The account after a fault: every accepted job is in one state, and the only key without an expiry is that of the
+/// format.
 async fn account(job: &Job<u64, u64>, server: &Server) {
     let stats = within(job.stats()).await.expect("the server answers");
     let waiting = stats.ready + stats.delayed + stats.running;
@@ -115,7 +115,7 @@ async fn a_lost_reply_makes_no_second_job_and_no_second_run() {
     let runs = Runs::default();
     let worker = behind.process_with((runs.clone(), Arc::clone(&proxy)), async |(runs, proxy), _, input| {
         *runs.0.lock().unwrap().entry(input).or_default() += 1;
-        // Of the settle, or of a claim that travels with it.
+        // The reply to the settle, or to a claim on the same trip.
         proxy.drop_reply_after(1);
         Ok(input * 2)
     });
@@ -144,7 +144,7 @@ async fn a_connection_cut_at_any_byte_loses_no_job_and_doubles_none() {
     let worker = runs.worker(&behind);
     let (count, mut accepted, mut keyed) = (scale(600), HashSet::new(), 0);
     for at in 0..count {
-        // Somewhere within the submits, or the claims and settles that they lead to.
+        // Somewhere within the submits, or the claims and settles that follow from them.
         proxy.cut_after_request_bytes(at * 3_000 / count + 1);
         let input = at as u64;
         if at % 2 == 0 {
@@ -171,7 +171,7 @@ async fn a_connection_cut_at_any_byte_loses_no_job_and_doubles_none() {
     })
     .await;
     let totals = witness.stats().await.unwrap().totals;
-    // A submit whose error said that nobody knows may have been accepted.
+    // A submit whose error left the outcome unknown may have been accepted.
     let unkeyed = count as u64 - keyed;
     assert!((accepted.len() as u64..=keyed + unkeyed).contains(&totals.submitted), "{totals:?}");
     account(&witness, &server).await;
@@ -243,7 +243,7 @@ async fn an_emptied_server_repeats_no_number_and_its_workers_go_on() {
     assert_eq!((stats.totals.submitted, stats.completed), (1, 1), "a settle from before has no effect");
 }
 
-/// Waits for `future` over an outage of four seconds, in which it must not be answered.
+/// Checks that `future` is not answered during an outage of four seconds.
 async fn outlasts<F: Future + Unpin>(mut future: F) -> F {
     assert!(tokio::time::timeout(4 * SECOND, &mut future).await.is_err(), "it is answered in an outage");
     future
@@ -278,7 +278,7 @@ async fn an_outage_is_an_error_to_who_joins_and_a_pause_to_who_works() {
             proxy.refuse(true);
             proxy.cut();
         }
-        // Finished while nobody can be told.
+        // Finished while the server cannot be told.
         gate.add_permits(1);
         let looking = async {
             let answer = within(limited).await.unwrap();
@@ -298,7 +298,7 @@ async fn an_outage_is_an_error_to_who_joins_and_a_pause_to_who_works() {
         assert_eq!(result(&behind, next).await, (round + 10) * 2);
         within(started.recv()).await.unwrap();
         assert_eq!(story(&told(&witness, id).await), 0);
-        // A claim that the server carried out after its asker had given up leaves the run to its lease, and no longer.
+        // A claim that the server carried out after its caller had given up leaves the run to its lease, but no longer.
         assert!(story(&told(&witness, next).await) <= u64::from(stalled));
     }
     let report = within(worker.shutdown(WAIT)).await;

@@ -77,7 +77,7 @@ async fn every_lost_reply_leaves_one_change_and_its_first_outcome() {
         }
         let more = value + 1;
         let (first, second) = (format!("upsert a {value}"), format!("upsert a {more}"));
-        // The touch is gone from the log since its record is.
+        // The touch left the log together with its record.
         assert_eq!(events, [first.as_str(), &first, &second, "delete a"]);
     }
     assert!(within(follower.try_recv()).await.unwrap().is_none(), "nothing happened twice");
@@ -114,12 +114,12 @@ async fn writes_on_two_trips_keep_their_order_where_the_connection_is_lost() {
     let registry = registry(&open(&proxy.url()).await);
     for round in 0..scale(400) {
         match round % 3 {
-            // Before any of the two has arrived, between them, or within the second.
+            // Before either of the two has arrived, between them, or within the second.
             0 => proxy.cut_after_request_bytes(round % 97),
             1 => proxy.cut_after_request_bytes(600 + round * 7 % 1_500),
             _ => proxy.drop_reply_after(1),
         }
-        // More than leave at once, on a trip each half.
+        // More than are sent at once, with half of them on each trip.
         let writes: Vec<u64> = (0..24).collect();
         let stored =
             futures_util::future::join_all(writes.iter().map(|value| within(registry.upsert("a", value)))).await;
@@ -200,7 +200,7 @@ async fn a_follower_outlives_outages_without_a_gap() {
         assert_eq!(told(&next(&mut follower).await), format!("upsert k{} {value}", value % 7));
     }
     let proxy = within(writing).await.unwrap();
-    // Nothing there never hides a broken connection.
+    // An empty result must not hide a broken connection.
     proxy.refuse(true);
     proxy.cut();
     until("the outage is told", async || {
@@ -260,7 +260,7 @@ async fn a_member_on_an_emptied_server_joins_again() {
     until("it joined again", async || me.rejoins() > 0).await;
     assert!(me.version() > before);
     assert_eq!(registry.get("me").await.unwrap().unwrap().version, me.version());
-    // While the server cannot be reached the proof runs out in time, and the membership is not lost.
+    // While the server is unreachable the proof runs out in time, but the membership is not lost.
     drop(server);
     until("nothing is proven any more", async || me.valid_for().is_zero()).await;
 }
@@ -348,10 +348,10 @@ async fn member() {
     let before = me.version();
     println!("member valid {}", !me.valid_for().is_zero());
     let mut line = String::new();
-    // Woken by a line; the first thing it looks at is what it can still prove.
+    // A line wakes it; the first thing it checks is what it can still prove.
     std::io::stdin().read_line(&mut line).unwrap();
     let proven = me.valid_for();
-    // It may have joined again before it came to look; then it proves what is true again.
+    // It may have rejoined before it checked; then it proves the truth again.
     println!("proof {}", proven.is_zero() || me.version() > before);
     until("it joined again", async || me.rejoins() > 0).await;
     println!("rejoined");

@@ -1,7 +1,7 @@
-//! What breaks under a running program: servers killed, emptied, full and away, replies lost, connections cut and
+//! Failures under a running program: servers killed, emptied, full and unavailable, replies lost, connections cut and
 //! stalled, processes killed and frozen.
 //!
-//! Each test starts servers of its own; where there is none to start it is skipped, except in CI.
+//! Each test starts its own servers; without any it is skipped, except in CI.
 
 #![cfg(feature = "redis")]
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]

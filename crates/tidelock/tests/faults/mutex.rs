@@ -25,7 +25,7 @@ fn spawn_lock(mutex: &Mutex) -> tokio::task::JoinHandle<tidelock::Result<Guard>>
     tokio::spawn(mutex.lock_or_err("r").into_future())
 }
 
-/// Locks with a mutex whose calls give up soon: on a busy machine also one that is answered.
+/// Locks with a mutex whose calls give up soon: on a busy machine, even one that is answered may.
 async fn patient_lock(mutex: &Mutex) -> Guard {
     within(async {
         loop {
@@ -77,13 +77,13 @@ async fn a_lost_reply_changes_nothing() {
     for _ in 0..5 {
         proxy.drop_reply_after(1);
         let guard = within(mutex.lock_or_err("r").into_future()).await.unwrap();
-        // There was one grant only.
+        // There was only one grant.
         assert_eq!(other.describe("r").await.unwrap().last_fence, Some(guard.fence()));
         let waiter = spawn_lock(&other);
         waiting(&other, 1).await;
         proxy.drop_reply_after(1);
         let release = tokio::spawn(guard.release());
-        // Another has it, and lets go, before the release is asked again or after.
+        // Another gets it and releases it, before or after the release is repeated.
         assert_eq!(within(waiter).await.unwrap().unwrap().release().await.unwrap(), Release::Released);
         assert_eq!(within(release).await.unwrap().unwrap(), Release::Released);
     }
@@ -96,13 +96,13 @@ async fn latency_never_lengthens_the_proof() {
     let (mutex, other) = (build(&open(&proxy.url()).await, 8 * SECOND), build(&open(&server.url()).await, 8 * SECOND));
     proxy.latency(500 * MS);
     let guard = within(mutex.lock_or_err("r").into_future()).await.unwrap();
-    // Over two renewals: what is proven is never more than what the server has left.
+    // Over two renewals: what is proven never exceeds what the server has left.
     let start = Instant::now();
     while start.elapsed() < 7 * SECOND {
         let proven = guard.valid_for();
         let asked = Instant::now();
         let left = other.describe("r").await.unwrap().holder.unwrap().lease_left;
-        // A renewal may reach the server in between, but only to what it gives: a whole lease.
+        // A renewal may reach the server in between, but it sets exactly a whole lease.
         assert!(proven <= left + asked.elapsed() || left > 7 * SECOND, "{proven:?} is proven of {left:?}");
         assert!(proven <= 7_420 * MS, "{proven:?}");
     }
@@ -112,7 +112,7 @@ async fn latency_never_lengthens_the_proof() {
     waiting(&other, 1).await;
     // No renewal gets through any more.
     proxy.stall(true);
-    // A renewal that is on its way brings no answer.
+    // A renewal in flight gets no answer.
     let end = Instant::now() + guard.valid_for();
     assert_eq!(within(lost).await.unwrap(), GrantEnd::Unproven);
     let (_guard, granted) = within(waiter).await.unwrap().unwrap();
@@ -133,7 +133,7 @@ async fn an_unreachable_server_ends_the_proof_in_time() {
     assert!(guard.is_lost() && guard.valid_for().is_zero());
     assert!(!guard.extend(SECOND).await.unwrap(), "without a request");
     server.thaw().unwrap();
-    // The backend's truth: the lease may or may not have been renewed by a request that was on its way.
+    // The backend decides: a request in flight may or may not have renewed the lease.
     within(guard.release()).await.unwrap();
 }
 
@@ -157,14 +157,14 @@ async fn a_frozen_process_delays_the_queue_once() {
     guard.release().await.unwrap();
     let guard = within(waiter).await.unwrap().unwrap();
     assert!(released.elapsed() >= 490 * MS, "an offer stands for 500 ms");
-    // One for each would be ten seconds.
+    // One delay for each would be ten seconds.
     assert!(released.elapsed() < 8 * SECOND, "{FROZEN} waiters, one delay: {:?}", released.elapsed());
     assert_eq!(holder.describe("r").await.unwrap().waiting, 0);
     // Thawed, all of them join again, and are served.
     proxy.stall(false);
     waiting(&holder, FROZEN).await;
     guard.release().await.unwrap();
-    // In which order they join is theirs.
+    // The order in which they join is not fixed.
     let turns = slow.into_iter().map(async |waiter| waiter.await.unwrap().unwrap().release().await.unwrap());
     let ends = within(futures_util::future::join_all(turns)).await;
     assert!(ends.iter().all(|end| *end == Release::Released), "{ends:?}");
@@ -184,7 +184,7 @@ async fn a_process_that_is_gone_delays_nobody() {
     }
     let waiter = spawn_lock(&last);
     waiting(&holder, 11).await;
-    // What a kill looks like from the server: all its connections end, and none comes back.
+    // What a kill looks like from the server: all connections end, and none comes back.
     proxy.refuse(true);
     proxy.cut();
     until("the server has noticed", async || pubsub_channels(&server) == 2).await;
@@ -235,7 +235,7 @@ async fn a_server_that_takes_no_writes_is_asked_again() {
             failed.unwrap_or(0)
         };
         until("both were refused", async || refused() >= 4).await;
-        // What needs no write is answered all the same.
+        // A request that needs no write is answered all the same.
         assert!(within(mutex.try_lock("held").into_future()).await.unwrap().is_none());
         server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).unwrap();
         within(publish).await.unwrap().unwrap();
@@ -265,7 +265,7 @@ async fn a_silent_connection_is_replaced_however_long_locks_wait() {
     }
 }
 
-/// Of those on one trip, each gives up at its own time.
+/// Of the requests on one trip, each gives up at its own time.
 #[tokio::test]
 async fn who_waits_longer_goes_on_without_those_who_gave_up() {
     let Some(server) = server() else { return };
@@ -275,7 +275,7 @@ async fn who_waits_longer_goes_on_without_those_who_gave_up() {
     proxy.stall(true);
     let (hasty, patient) = (mutex.try_lock("hasty").into_future(), mutex.lock_or_err("patient").into_future());
     let (mut hasty, mut patient) = (Box::pin(hasty), Box::pin(patient));
-    // In one poll of this one thread, so that both are there when the trip leaves.
+    // In one poll on this single thread, so that both are there when the trip leaves.
     let first = tokio::time::timeout(PATIENCE, async {
         tokio::select! {
             biased;
@@ -361,18 +361,18 @@ async fn idle_waiters_ask_once_in_five_seconds_and_have_no_connection_of_their_o
         assert_eq!(scripts_run(&server), before + count);
     }
     let clients = server.command(&["INFO", "clients"]).unwrap();
-    // Ours are two; one more asks here.
+    // Two are ours; the third asks here.
     assert_eq!(clients.field("connected_clients").and_then(|count| count.parse().ok()), Some(3));
 }
 
-/// How many scripts the server has run by their hash.
+/// How many scripts the server has run by hash.
 fn scripts_run(server: &Server) -> u64 {
     let stats = server.command(&["INFO", "commandstats"]).unwrap();
     let calls = stats.field("cmdstat_evalsha").and_then(|line| line.strip_prefix("calls=")?.split(',').next());
     calls.and_then(|calls| calls.parse().ok()).expect("scripts have run")
 }
 
-/// What a holder saw: its fence, and from when to when it could prove that it held.
+/// What a holder saw: its fence, and the interval in which it could prove that it held.
 struct Section {
     fence: u64,
     from: Instant,
@@ -393,9 +393,9 @@ async fn contenders_never_overlap() {
         tasks.push(tokio::spawn(async move {
             for round in 0..rounds {
                 let Ok(Locked::Guard(guard)) = mutex.lock("r").await else { continue };
-                // From when to when: a guard can be lost before it is looked at.
+                // The interval is measured, since a guard can be lost before the first check.
                 let mut held = None;
-                // Some let go at once, some only when they can prove nothing any more.
+                // Some release at once, some only when they can prove nothing any more.
                 let until_lost = fastrand::u8(..8) == 0;
                 loop {
                     // Held at an instant after which it can still be proven.

@@ -15,7 +15,7 @@ fn queue(tide: &Tidelock, lease: Duration) -> Queue<u64> {
     tide.queue("q").lease(lease).build().expect("the options are good")
 }
 
-/// Takes and acks everything there is; how often each value came.
+/// Takes and acks everything; returns how often each value came.
 async fn drain(queue: &Queue<u64>) -> HashMap<u64, usize> {
     let mut seen = HashMap::new();
     loop {
@@ -53,7 +53,7 @@ async fn a_lost_reply_makes_no_second_message_and_acks_stay_true() {
     account(&queue, &server).await;
 }
 
-/// Access is withdrawn while nobody knows whether a call took effect.
+/// Access is revoked while the outcome of a call is unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_after_a_lost_reply_does_not_tell_that_nothing_was_done() {
     let Some(server) = server() else { return };
@@ -89,7 +89,7 @@ async fn dedup_records_of_windows_that_are_over_do_not_add_up() {
         within(queue.send_many(keys.iter().map(|key| item(key)))).await.unwrap();
         clock.advance(100 * MS);
     }
-    // A window and a second are twenty batches; half of what is looked at is over when no more goes than comes.
+    // A window and a second are twenty batches. If as many records go as come, half of those sampled are over.
     assert!((2_000..6_000).contains(&records()), "{}", records());
     clock.advance(2_000 * MS);
     within(queue.send(&1).dedup_key("last").dedup_for(1_000 * MS)).await.unwrap();
@@ -114,7 +114,7 @@ async fn many_calls_to_a_server_that_is_away_end_with_the_first_of_them() {
     let values: Vec<u64> = (0..64).collect();
     let sends = futures_util::future::join_all(values.iter().map(|value| within(queue.send(value)))).await;
     assert!(sends.iter().all(Result::is_err), "the server is away");
-    // Those that came before the first trip left, and all others behind it; in halves it would be five trips.
+    // Those that came before the first trip left, and all others on the next; in halves it would be five trips.
     assert!(start.elapsed() < TIMEOUT * 9 / 2, "{:?}", start.elapsed());
 }
 
@@ -158,7 +158,7 @@ async fn a_connection_cut_at_any_byte_loses_nothing() {
         witness.send(&value).await.unwrap();
     }
     for at in 0..scale(600) {
-        // Somewhere within the take or the ack that follow: each of them has some 900 bytes.
+        // Somewhere within the take or the ack that follow, each of about 900 bytes.
         proxy.cut_after_request_bytes(at * 10 * 600 / scale(600) % 2_000 + 1);
         if let Ok(Some(delivery)) = within(cut.recv().wait(50 * MS)).await {
             within(delivery.ack()).await.unwrap();
@@ -260,7 +260,7 @@ async fn a_worker_outlives_outages_and_finishes_everything() {
     account(&witness, &server).await;
 }
 
-/// The other process of the tests below: takes two messages, says so, and holds them until it is ended.
+/// The other process of the tests below: takes two messages, prints them, and holds them until it is ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holder() {
     let Some(url) = Other::url() else { return };
@@ -268,7 +268,7 @@ async fn holder() {
     let first = queue.recv().await.unwrap().expect("there is one");
     let second = queue.recv().await.unwrap().expect("there is another");
     println!("holding {} {}", **first, **second);
-    // Once it runs again after having been frozen, its lease is over and its settles are stale.
+    // When it continues after being frozen, its lease has ended and its settles are stale.
     first.lost().await;
     println!("settled {} {}", first.ack().await.unwrap(), second.nack().await.unwrap() == tidelock::Nacked::Stale);
     std::future::pending::<()>().await;
@@ -321,7 +321,7 @@ async fn a_failover_under_sentinel_is_followed() {
     let tide = Tidelock::connect(&sentinel.url()).request_timeout(WAIT).await.unwrap();
     let queue = queue(&tide, WAIT);
     let before = queue.send(&1).await.unwrap();
-    // What the replica has not got yet would be lost: that is the server's promise, not ours.
+    // What the replica does not have yet would be lost; this is up to the server, not to us.
     until("the replica has it", async || sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1))
         .await;
     let waiting = tokio::spawn(async move { (queue.recv().wait(WAIT).await, queue) });
@@ -346,7 +346,7 @@ async fn a_send_that_a_full_server_refuses_takes_nothing_else_with_it() {
     }
     let delivery = queue.try_recv().await.unwrap().unwrap();
     server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
-    // With a priority: behind the end of a lease, which a full server lets in, a plain one would get through on their trip.
+    // With a priority: a plain one would get through on the trip of a lapsed lease, which a full server lets in.
     let send = queue.send(&2).priority(1).into_future();
     let (sent, acked, taken) = tokio::join!(send, delivery.ack(), queue.try_recv());
     server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
@@ -356,7 +356,7 @@ async fn a_send_that_a_full_server_refuses_takes_nothing_else_with_it() {
     account(&queue, &server).await;
 }
 
-/// The remaining lifetimes of all keys with this end, in milliseconds.
+/// The remaining lifetimes of all keys with this suffix, in milliseconds.
 fn lifetimes(server: &Server, end: &str) -> Vec<i64> {
     let mut connection = server.connect().unwrap();
     let keys = connection.command(&["KEYS", &format!("*{end}")]).unwrap();
@@ -374,7 +374,7 @@ async fn keys_have_a_lifetime_again_once_nothing_without_an_end_is_left() {
         let without = keys_without_lifetime(&server);
         assert_eq!(without == ["tidelock:format"], limited, "{what}: {without:?}");
     };
-    // It stands there all the time.
+    // This message exists all the time.
     queue.send(&0).delay(WAIT * 100).await.unwrap();
     are_limited(true, "a message with an end");
     queue.pause().await.unwrap();
@@ -407,7 +407,7 @@ async fn keys_have_a_lifetime_again_once_nothing_without_an_end_is_left() {
         send().await;
         queue.purge().await.unwrap();
         are_limited(true, "purged");
-        // Alone: what is acknowledged is not read.
+        // Alone, since what is acknowledged is not read.
         for _ in 0..3 {
             send().await;
         }
@@ -426,7 +426,7 @@ async fn no_key_outlives_the_record_and_who_waits_is_forgotten_soon() {
     let Some(server) = server() else { return };
     let queue = queue(&open(&server.url()).await, WAIT);
     queue.send(&0).await.unwrap();
-    // What comes a little later needs no new expiry for the record.
+    // A slightly later deadline needs no new expiry of the record.
     queue.send(&1).delay(WAIT * 10).await.unwrap();
     queue.send(&2).ordering_key("k").dedup_key("d").delay(WAIT * 12).await.unwrap();
     assert_eq!(**queue.try_recv().await.unwrap().unwrap(), 0);
@@ -452,7 +452,7 @@ fn calls(server: &Server) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_ten_processes_wait_for_causes_two_takes_at_most() {
     let Some(server) = server() else { return };
-    // Pinned, so that nobody looks again or sweeps meanwhile.
+    // Pinned, so that nobody checks again or sweeps meanwhile.
     let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
     let mut queues = Vec::new();
     for _ in 0..10 {
@@ -491,7 +491,7 @@ async fn a_receive_that_waits_on_a_dead_link_ends_with_an_error() {
         .await;
 }
 
-/// A take whose caller was told that nobody knows: what it took all the same is not left to its lease.
+/// A take whose caller was told that the outcome is unknown: what it took is not left to its lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_taken_for_a_caller_who_gave_up_is_given_back() {
     let Some(server) = server() else { return };

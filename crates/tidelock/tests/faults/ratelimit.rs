@@ -10,7 +10,7 @@ use tidelock::ratelimit::{DecidedBy, Limit, OnUnavailable, RateLimiter, Verdict}
 use tidelock::{ErrorKind, MINUTE, Result, SECOND, Tidelock};
 use tidelock_testkit::{Binary, Flavour, Proxy, Server};
 
-/// Far above what a loaded machine needs, far below for ever.
+/// Far longer than a loaded machine needs, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn server() -> Option<Server> {
@@ -24,7 +24,7 @@ async fn limiter(url: &str, policy: OnUnavailable) -> RateLimiter {
     limiter.answer_within(PATIENCE).build().expect("the limiter is good")
 }
 
-/// Whether a request is answered without waiting for anything.
+/// The answer to a request, if it is there without waiting.
 fn at_once(request: impl IntoFuture<Output = Result<Verdict>>) -> Option<Result<Verdict>> {
     match pin!(request.into_future()).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
@@ -32,14 +32,14 @@ fn at_once(request: impl IntoFuture<Output = Result<Verdict>>) -> Option<Result<
     }
 }
 
-/// Asks until the loss of the connection is known: from then on the answer comes at once.
+/// Repeats a request until the loss of the connection is known: from then on answers come at once.
 async fn loss_is_known(limiter: &RateLimiter) {
     let known =
         async { while limiter.reset("nobody").await.err().map(|error| error.kind()) != Some(ErrorKind::Connection) {} };
     tokio::time::timeout(PATIENCE, known).await.expect("the loss is noticed");
 }
 
-/// Asks until the backend decides again.
+/// Repeats a check until the backend decides again.
 async fn backend_decides(limiter: &RateLimiter) -> Verdict {
     let decides = async {
         loop {
@@ -84,7 +84,7 @@ async fn each_policy_answers_at_once_while_the_server_is_known_to_be_away() {
                 assert_eq!([check, peek, waits], [refused; 3]);
             }
             OnUnavailable::Local { .. } => {
-                // Two were allowed by the backend, two are left: the first check and the acquire.
+                // The backend allowed two; the first check and the acquire used the other two.
                 let local = |limited, remaining| Ok((limited, remaining, Duration::ZERO, DecidedBy::Local));
                 assert_eq!([check, peek, waits], [local(false, 1), local(false, 1), local(false, 0)]);
                 assert!(at_once(api.check("x")).unwrap().unwrap().limited);
@@ -106,7 +106,7 @@ async fn all_handles_of_a_process_count_in_one_local_limiter() {
         limiter.answer_within(PATIENCE).build().unwrap()
     };
     let api = limiter();
-    // Each handle is gone when the next one is made.
+    // Each handle is dropped before the next one is created.
     for _ in 0..2 {
         assert!(!api.tenant("acme").check("x").await.unwrap().limited);
         assert!(!limiter().check("x").await.unwrap().limited);
@@ -164,7 +164,7 @@ async fn a_server_that_hangs_is_unavailable_after_answer_within() {
     assert!(error.is_retryable());
     let verdict = open.check("x").await.unwrap();
     assert_eq!((verdict.limited, verdict.decided_by), (false, DecidedBy::Assumed));
-    // A waiting one ends with its timeout although an answer might take longer.
+    // A waiting one ends at its timeout, even if an answer might take longer.
     let patient = build(OnUnavailable::Deny).answer_within(PATIENCE).build().unwrap();
     let verdict = tokio::time::timeout(PATIENCE / 2, patient.acquire("x").timeout(within)).await.expect("in time");
     assert_eq!(verdict.unwrap().decided_by, DecidedBy::Assumed);
@@ -225,7 +225,8 @@ async fn acquires_that_come_together_share_trips() {
     assert_eq!(api.peek("x").await.expect("the server answers").remaining, 0);
 }
 
-/// A primary that becomes a replica keeps its clients: who only asks for limits has to notice it by the answers.
+/// A primary that becomes a replica keeps its clients: a client that only checks limits has to notice it by the
+/// answers.
 #[tokio::test]
 async fn who_only_checks_leaves_a_server_that_is_no_primary_any_more() {
     let (Some(old), Some(new)) = (server(), server()) else { return };

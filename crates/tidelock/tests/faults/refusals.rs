@@ -1,4 +1,4 @@
-//! Servers that refuse for a while: they are full, or cannot save. What works on and on waits it out.
+//! Servers that refuse for a while because they are full or cannot save. Long-running work waits it out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::stage::{open, until, within};
 
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Why a server takes no writes.
+/// Why a server accepts no writes.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     Full,
-    /// It could not save, and wants to be looked after first.
+    /// It could not save, and refuses writes until that is fixed.
     Unsaved,
 }
 
 const REFUSALS: [Refusal; 2] = [Refusal::Full, Refusal::Unsaved];
 
-/// A server, and a proxy before it.
+/// A server behind a proxy.
 struct Stage {
     server: Server,
     proxy: Proxy,
@@ -48,7 +48,7 @@ impl Stage {
         self.server.command(&["CONFIG", "SET", option, value]).unwrap();
     }
 
-    /// From now on no write is taken.
+    /// From now on no write is accepted.
     async fn refuse(&self, refusal: Refusal) {
         match refusal {
             Refusal::Full => self.set("maxmemory", "1"),
@@ -69,7 +69,7 @@ impl Stage {
         }
     }
 
-    /// How often the server has refused so far.
+    /// How many requests the server has refused so far.
     fn refused(&self) -> u64 {
         let errors = self.server.command(&["INFO", "errorstats"]).unwrap();
         let count = |code| {
@@ -79,7 +79,7 @@ impl Stage {
         count("OOM").unwrap_or_default() + count("MISCONF").unwrap_or_default()
     }
 
-    /// Lets whoever waits ask again, and waits until the server has refused so many more requests.
+    /// Makes waiting calls ask again, and waits until the server has refused more of them.
     async fn refuses_again(&self) {
         let before = self.refused();
         self.proxy.cut();
@@ -111,7 +111,7 @@ async fn a_worker_of_a_queue_goes_on_when_the_server_takes_writes_again() {
         stage.refuses_again().await;
         let before = stage.refused();
         gate.add_permits(1);
-        // What makes room is taken also by a server that is full.
+        // A full server still accepts requests that free memory.
         if matches!(refusal, Refusal::Unsaved) {
             until("the ack is refused", async || stage.refused() > before + 2).await;
         }
@@ -159,7 +159,7 @@ async fn a_follower_goes_on_when_the_server_takes_writes_again() {
     let Some(stage) = Stage::start("follower").await else { return };
     let registry: Registry<u64> = open(&stage.proxy.url()).await.registry("r").build().unwrap();
     let mut follower = registry.follow().await.unwrap();
-    // That somebody waits is noted by a server that is full, too.
+    // A full server still registers waiting processes.
     let refusal = Refusal::Unsaved;
     for value in 1..=2 {
         stage.refuse(refusal).await;
@@ -230,11 +230,11 @@ async fn a_slot_runs_when_the_server_takes_writes_again() {
     let tide = open(&stage.proxy.url()).await;
     let job: Job<String, ()> = tide.job("j").build().unwrap();
     let scheduler = tide.scheduler("s").build().unwrap();
-    // What is decided is stored before it is submitted: for the job itself there is no room then.
+    // A decision is stored before it is submitted: then there is no room for the job itself.
     let schedule = Schedule::every(Duration::from_secs(2)).misfire(Misfire::CatchUpAll);
     within(scheduler.register("every", schedule.job(&job, &"x".repeat(120_000)))).await.unwrap();
     within(scheduler.start()).await.unwrap();
-    // Past the first slot, so that what registering took for a moment is free again.
+    // After the first slot, so that memory used temporarily by registering is free again.
     let jobs = async || job.stats().await.unwrap().ready;
     until("a slot has its job", async || jobs().await > 0).await;
     let memory = stage.server.command(&["INFO", "memory"]).unwrap();

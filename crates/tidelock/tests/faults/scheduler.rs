@@ -1,4 +1,4 @@
-//! The scheduler when its leaders, their connections or those who ask it fail.
+//! The scheduler when its leaders, their connections or its callers fail.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -21,13 +21,13 @@ fn target(tide: &Tidelock) -> Job<String, ()> {
     tide.job("runs").build().expect("the options are good")
 }
 
-/// A schedule of which no slot is lost, whenever it is decided.
+/// A schedule that loses no slot, however late it is decided.
 fn every_slot(period: Duration, job: &Job<String, ()>, id: &str) -> Schedule {
     let schedule = Schedule::every(period).misfire(Misfire::CatchUpAll).overlap(Overlap::Allow);
     schedule.job(job, &id.to_owned())
 }
 
-/// The runs that a worker was given, by their jobs.
+/// The slots that a worker was given, by job.
 #[derive(Clone, Default)]
 struct Noted(Arc<Mutex<BTreeMap<JobId, Slot>>>);
 
@@ -36,7 +36,7 @@ impl Noted {
         self.0.lock().unwrap().len()
     }
 
-    /// Those of one schedule, by their numbers.
+    /// Those of one schedule, by run number.
     fn of(&self, schedule: &str) -> Vec<Slot> {
         let mut slots: Vec<_> =
             self.0.lock().unwrap().values().filter(|slot| slot.schedule == schedule).cloned().collect();
@@ -54,8 +54,8 @@ impl Noted {
         worker.concurrency(8).spawn()
     }
 
-    /// Checks the runs of a schedule of every second: from its first slot on, each slot once and in order, and the run
-    /// numbers without hole or repeat. The last slot.
+    /// Checks the runs of a schedule of every second: from its first slot on, each slot once and in order, and run
+    /// numbers without holes or repeats. Returns the last slot.
     fn each_slot_once(&self, schedule: &str, first: Timestamp) -> Timestamp {
         let slots = self.of(schedule);
         let runs: Vec<_> = slots.iter().map(|slot| slot.run).collect();
@@ -67,7 +67,7 @@ impl Noted {
     }
 }
 
-/// The schedules of the tests below: half of them take each slot that is decided late for a missed one.
+/// The schedules of the tests below; half of them treat each slot that is decided late as missed.
 async fn register(scheduler: &Scheduler, job: &Job<String, ()>) -> Vec<(String, Timestamp)> {
     let mut first = Vec::new();
     for number in 0..6 {
@@ -82,7 +82,7 @@ async fn register(scheduler: &Scheduler, job: &Job<String, ()>) -> Vec<(String, 
     first
 }
 
-/// The other processes of the tests below: leaders, or followers.
+/// One of the other processes of the tests below: leaders, or followers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leader() {
     let Some(url) = Other::url() else { return };
@@ -132,7 +132,7 @@ async fn leaders_killed_and_frozen_at_random_run_each_slot_once() {
     until("slots are run", async || noted.len() >= enough).await;
     epochs.insert(scheduler.stats().await.unwrap().epoch);
     assert!(epochs.len() > rounds / 3, "leaders followed one another: {epochs:?}");
-    // Nobody decides from here on, and what is decided and not submitted goes with its schedule.
+    // Nobody decides from here on, and slots that are decided but not submitted are removed with their schedules.
     drop(others);
     for (id, _) in &schedules {
         assert!(within(scheduler.unregister(id)).await.unwrap());
@@ -195,7 +195,7 @@ async fn lost_replies_to_the_leaders_double_no_slot_and_no_trigger() {
     eprintln!("{asked} triggers, {} runs", noted.len());
 }
 
-/// The other processes of the test below: wait for their start, register, and tell what they were told.
+/// One of the other processes of the test below: waits for its start, registers, and prints the answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn registrar() {
     let Some(url) = Other::url() else { return };
@@ -243,7 +243,7 @@ async fn eight_processes_that_register_at_once_create_each_schedule_once() {
     assert!(listed.iter().all(|info| info.run == 0), "{listed:?}");
 }
 
-/// The other processes of the test below: trigger as fast as they can.
+/// One of the other processes of the test below: triggers as fast as it can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn caller() {
     let Some(url) = Other::url() else { return };
@@ -289,7 +289,7 @@ async fn a_trigger_whose_caller_is_killed_is_one_run() {
     within(worker.shutdown(WAIT)).await;
 }
 
-/// The other process of the test below: triggers once, when it is told to, by the second URL.
+/// The other process of the test below: triggers once when told to, through the second URL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_caller() {
     let Some(urls) = Other::url() else { return };
@@ -313,7 +313,7 @@ async fn a_trigger_whose_caller_is_killed_before_it_hears_the_answer_is_run_by_a
     within(scheduler.register("s", every_slot(HOUR, &job, "s"))).await.unwrap();
     let mut caller = Other::start("scheduler::slow_caller", &format!("{} {}", server.url(), proxy.url()));
     caller.says("ready").await;
-    // The answer is lost, and there is no asking again.
+    // The answer is lost, and it cannot be asked for again.
     proxy.refuse(true);
     proxy.drop_reply_after(1);
     within(tide.registry::<u64>("go").build().unwrap().upsert("go", &1)).await.unwrap();
@@ -331,7 +331,7 @@ async fn a_trigger_whose_caller_is_killed_before_it_hears_the_answer_is_run_by_a
     within(worker.shutdown(WAIT)).await;
 }
 
-/// The other process of the test below: a leader that takes its time.
+/// The other process of the test below: a slow leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_leader() {
     let Some(url) = Other::url() else { return };
@@ -355,7 +355,7 @@ async fn a_leader_killed_before_it_hears_of_its_submit_leaves_one_run() {
     proxy.latency(900 * MS);
     within(scheduler.register("s", every_slot(SECOND, &job, "s"))).await.unwrap();
     let first = scheduler.get("s").await.unwrap().unwrap().next.unwrap();
-    // The answer is on its way for half of that, and the confirmation comes after it.
+    // The answer takes half of that to arrive, and the confirmation follows it.
     until("the target has the slot", async || job.stats().await.unwrap().totals.submitted >= 1).await;
     other.signal("-KILL");
     let left = scheduler.get("s").await.unwrap().unwrap().planned;

@@ -1,4 +1,4 @@
-//! Sentinels that hang, are behind, or name another primary while the one before still takes writes.
+//! Sentinels that hang, are outdated, or name another primary while the previous one still accepts writes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -31,7 +31,7 @@ async fn sentinels_that_hang_or_know_nothing_new_hold_up_nobody() {
     queue(&tide.expect("one of them knows")).send(&1).await.unwrap();
 }
 
-/// A primary that is cut off from the sentinels, and not from its clients, goes on taking writes.
+/// A primary that is cut off from the sentinels, but not from its clients, continues to accept writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_the_sentinels_have_replaced_is_left_though_it_takes_writes() {
     let (Some(former), Some(next)) = (server(), server()) else { return };
@@ -46,14 +46,14 @@ async fn a_primary_that_the_sentinels_have_replaced_is_left_though_it_takes_writ
         there.stats().await.unwrap().accepted > 0
     })
     .await;
-    // One that tells of an earlier election is behind.
+    // A sentinel that reports an earlier election is outdated.
     let before = queue_at(&former).await.stats().await.unwrap().accepted;
     sentinel.switch(former.port(), 0);
     for _ in 0..100 {
         queue.send(&1).await.unwrap();
     }
     assert_eq!(queue_at(&former).await.stats().await.unwrap().accepted, before);
-    // Sentinels that were set up anew count anew.
+    // Sentinels that were set up anew count from the beginning.
     sentinel.switch(former.port(), 0);
     next.kill();
     until("it goes where they say", async || queue.send(&1).await.is_ok()).await;
@@ -76,7 +76,7 @@ async fn a_sentinel_that_refuses_is_no_reason_to_give_up() {
     queue(&open(&url).await).send(&1).await.unwrap();
 }
 
-/// The rule for sentinels that the guide tells to set.
+/// The ACL rule for sentinels from the guide.
 fn rule_of_the_guide() -> Vec<&'static str> {
     let guide = include_str!("../../../../docs/guide/operations.md");
     let rule = guide.lines().find(|line| line.starts_with("ACL SETUSER watcher ")).expect("the guide has it");
@@ -128,18 +128,18 @@ async fn queue_at(server: &Server) -> Queue<u64> {
     queue(&open(&server.url()).await)
 }
 
-/// A sentinel that names this server as the primary, whatever it is by now. Gives its port.
+/// A sentinel that always names this server as the primary. Returns its port.
 fn stale_sentinel(primary: u16) -> u16 {
     Tale::start(primary).port
 }
 
-/// In place of the port of a primary: it asks for a password.
+/// Instead of the port of a primary: the sentinel asks for a password.
 const REFUSES: u16 = 0;
 
-/// A sentinel that says what a test wants.
+/// A sentinel that answers as the test wants.
 struct Tale {
     port: u16,
-    /// Port of the primary and number of its election.
+    /// The port of the primary, and the number of its election.
     named: Arc<Mutex<(u16, u64)>>,
     subscribers: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -186,7 +186,7 @@ impl Tale {
         }
     }
 
-    /// Names another primary, and tells who listens that there is news.
+    /// Names another primary, and notifies the subscribers.
     fn switch(&self, port: u16, epoch: u64) {
         *self.named.lock().unwrap() = (port, epoch);
         for subscriber in &mut *self.subscribers.lock().unwrap() {

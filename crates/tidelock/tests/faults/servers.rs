@@ -1,4 +1,4 @@
-//! Servers that refuse, are too old, full, read-only or away; and what a user is told.
+//! Servers that refuse, are too old, full, read-only or unavailable; and the resulting errors.
 
 use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ async fn a_wrong_password_is_named_and_not_shown() {
     open(&server.url()).await.ping().await.unwrap();
 }
 
-/// Makes the user that the guide tells to make.
+/// Creates the user from the guide.
 fn make_user(server: &Server) {
     let guide = include_str!("../../../../docs/guide/operations.md");
     let rule = guide.lines().find(|line| line.starts_with("ACL SETUSER fleet ")).expect("the guide has it");
@@ -108,7 +108,7 @@ async fn streams_tell_that_access_is_denied_without_haste() {
     until("it goes on", async || within(changes.next()).await.expect("the stream goes on").is_ok()).await;
 }
 
-/// A server that speaks as Redis 6.0 does: `HELLO` without a version is an error.
+/// A server that answers like Redis 6.0: `HELLO` without a version is an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_too_old_is_refused() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! Sockets of the machine in place of ports.
+//! Unix sockets instead of ports.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn a_socket_does_what_a_port_does() {
         let waiting = tokio::spawn(async move { within(there.recv()).await });
         here.send(&1).await.unwrap();
         assert!(waiting.await.unwrap().unwrap().unwrap().ack().await.unwrap());
-        // Both listen for wake-ups, and the data is in the database that they ask for.
+        // Both listen for wake-ups, and the data is in the requested database.
         let channels = server.command(&["PUBSUB", "CHANNELS", "tidelock:wake:*"]).unwrap();
         assert_eq!(channels.items().len(), 2, "{channels:?}");
         let keyspace = server.command(&["INFO", "keyspace"]).unwrap();

@@ -1,4 +1,4 @@
-//! What the fault tests share: servers of their own, questions with a limit, and the account at the end.
+//! Shared by the fault tests: their own servers, questions with a time limit, and the account at the end.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -73,10 +73,10 @@ pub fn keys_without_lifetime(server: &Server) -> Vec<String> {
     without
 }
 
-/// Tells the program of another process where its server is.
+/// Tells another process where its server is.
 const OTHER: &str = "TIDELOCK_FAULTS_OTHER";
 
-/// Another process: one of these tests, run by itself.
+/// Another process: one of these tests, run on its own.
 #[derive(Debug)]
 pub struct Other {
     child: Child,

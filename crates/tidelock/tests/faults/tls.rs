@@ -1,4 +1,4 @@
-//! TLS: certificates of servers and of clients, and ports that speak it where the URL does not say so.
+//! TLS: certificates of servers and clients, and ports that speak TLS although the URL does not say so.
 
 use std::fs;
 use std::io::Write;
@@ -14,13 +14,13 @@ use crate::stage::{server, within};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Certificates of a server and of a client, signed by an authority of the test's own; gone when dropped.
+/// Certificates of a server and of a client, signed by an authority of the test; removed when dropped.
 struct Certificates {
     folder: PathBuf,
 }
 
 impl Certificates {
-    /// `None` where there is no openssl, which CI does not accept.
+    /// `None` without openssl, which CI does not accept.
     fn make() -> Option<Self> {
         if Command::new("openssl").arg("version").output().is_err() {
             assert!(!tidelock_testkit::is_ci(), "openssl must be there in CI");
@@ -36,12 +36,12 @@ impl Certificates {
         Some(made)
     }
 
-    /// A pair of a key and a certificate that signs others.
+    /// Creates a key and a certificate that signs others.
     fn authority(&self, name: &str) {
         self.openssl(&format!("req -x509 -days 2 {} -out {}", self.key(name), self.file(name, "pem")));
     }
 
-    /// A pair that `authority` vouches for.
+    /// Creates a key and a certificate signed by `authority`.
     fn signed(&self, name: &str, authority: &str, extension: &str) {
         let (request, extensions) = (self.file(name, "csr"), self.file(name, "ext"));
         fs::write(&extensions, format!("basicConstraints=critical,CA:FALSE\n{extension}\n")).unwrap();
@@ -54,7 +54,7 @@ impl Certificates {
         ));
     }
 
-    /// The arguments that make a key.
+    /// The arguments that create a key.
     fn key(&self, name: &str) -> String {
         format!(
             "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {}",
@@ -75,7 +75,7 @@ impl Certificates {
         fs::read(self.file(name, extension)).unwrap()
     }
 
-    /// What a server shows, and whom it trusts.
+    /// The certificate of a server, and the authority that it trusts.
     fn of_server(&self) -> Tls {
         Tls {
             certificate: self.file("server", "pem"),
@@ -85,14 +85,14 @@ impl Certificates {
         }
     }
 
-    /// A server that speaks TLS on the port that comes with it.
+    /// A server that speaks TLS, and its port.
     fn server(&self, binary: &Binary, asks_clients: bool) -> (Server, u16) {
         let server = Server::builder(binary).tls(&Tls { asks_clients, ..self.of_server() }).start().unwrap();
         let port = server.client_port();
         (server, port)
     }
 
-    /// A connection to a server that the authority vouches for.
+    /// A connection to a server, trusting the authority.
     fn connect(&self, port: u16) -> Connect {
         self.connect_to(&format!("rediss://localhost:{port}")).request_timeout(500 * MS)
     }
@@ -120,7 +120,7 @@ async fn passes_on(tide: &Tidelock, id: &str) {
     assert!(within(queue.recv()).await.unwrap().unwrap().ack().await.unwrap());
 }
 
-/// Why nobody is connected, as a kind that may pass and a text that shows no secret.
+/// The error of a refused connection, after checking that it is transient and shows no secret.
 async fn refusal(connect: Connect) -> String {
     let error = within(connect).await.expect_err("it is refused");
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
@@ -166,7 +166,7 @@ async fn the_nodes_of_a_cluster_are_reached_by_tls() {
         let Some(certificates) = Certificates::make() else { return };
         let tls = certificates.of_server();
         let cluster = Cluster::start_with(&binary, 3, |node| node.tls(&tls).config("tls-cluster yes")).unwrap();
-        // The others are told by the first one, with their ports of TLS.
+        // The first node reports the others with their TLS ports.
         let seed = format!("rediss-cluster://localhost:{}", cluster.node(0).client_port());
         for url in [seed, cluster.url()] {
             let tide = within(certificates.connect_to(&url)).await.unwrap();
@@ -235,13 +235,13 @@ async fn a_port_that_speaks_tls_where_the_url_does_not_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_without_tls_where_the_url_asks_for_it_is_told() {
     let Some(server) = server() else { return };
-    // A server waits for the end of what it takes for a request: for longer than the first caller, and than an attempt.
+    // A server waits for the rest of what it takes for a request: longer than the first caller, and than an attempt.
     for (timeout, by_when) in [(100 * MS, "yet"), (3_000 * MS, "within 2s")] {
         let text = refusal(at("rediss", server.port(), timeout)).await;
         let told = format!("localhost:{}: no TLS connection {by_when}: does the port speak TLS?", server.port());
         assert!(text.contains(&told), "{text}");
     }
-    // Somebody who answers, in other words than those of TLS.
+    // A server that answers, but not in TLS.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

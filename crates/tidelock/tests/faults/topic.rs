@@ -25,7 +25,7 @@ async fn publish(topic: &Topic<u64>, value: u64) {
     within(topic.publish(&value)).await.expect("the server answers");
 }
 
-/// The next event, which nothing comes before.
+/// The next item, which must be an event.
 async fn event(reader: &Reader<u64>) -> EventDelivery<u64> {
     match within(reader.recv().wait(WAIT)).await.expect("the server answers") {
         Some(Item::Event(event)) => event,
@@ -40,7 +40,7 @@ async fn gap(reader: &Reader<u64>) -> Gap {
     }
 }
 
-/// The next value that a follower gets.
+/// The next value of a follower.
 async fn followed(follower: &mut Follower<u64>) -> u64 {
     match within(follower.next()).await.expect("it goes on").expect("it waits out outages") {
         Item::Event(event) => *event,
@@ -48,7 +48,7 @@ async fn followed(follower: &mut Follower<u64>) -> u64 {
     }
 }
 
-/// The account after a fault: the group has nothing open, and no key is without a lifetime but those of a group.
+/// The account after a fault: the group has nothing open, and only keys of a group have no expiry.
 async fn account(topic: &Topic<u64>, server: &Server) {
     let group = within(topic.groups().get("g")).await.expect("the server answers").expect("the group exists");
     assert_eq!(
@@ -73,7 +73,7 @@ async fn a_lost_reply_appends_no_second_event_and_commits_stay_true() {
     for value in 0..count {
         proxy.drop_reply_after(1);
         let request = topic.publish(&value);
-        // Every other one goes by the way of dedup keys.
+        // Every other one uses a dedup key.
         let request = if value % 2 == 0 { request } else { request.dedup_key(&format!("key:{value}")) };
         let published = within(request).await.unwrap();
         assert!(!published.duplicate, "{published:?}");
@@ -95,7 +95,7 @@ async fn a_lost_reply_appends_no_second_event_and_commits_stay_true() {
     account(&topic, &server).await;
 }
 
-/// A group that has missed three events of five, and its reader.
+/// A group that has missed three of five events, and its reader.
 async fn with_a_gap(tide: &Tidelock) -> (Topic<u64>, Reader<u64>) {
     let topic = tide.topic("t").max_len(2).build().unwrap();
     topic.groups().create("g", Start::Earliest).await.unwrap();
@@ -130,7 +130,7 @@ async fn a_gap_of_a_take_that_was_given_up_is_told_to_the_next() {
     let first = tokio::spawn(reader.recv().wait(WAIT).into_future());
     until("the reply is lost", async || proxy.replies() > replies).await;
     proxy.refuse(true);
-    // Its time began later than that of the take, which is over then.
+    // It was begun later than the take, which is over when this fails.
     within(topic.stats()).await.unwrap_err();
     proxy.refuse(false);
     match within(first).await.unwrap().unwrap() {
@@ -305,14 +305,14 @@ async fn a_worker_outlives_outages_and_finishes_every_event() {
     account(&topic, &server).await;
 }
 
-/// The other process of the tests below: takes two events, says so, and holds them until it is ended.
+/// The other process of the tests below: takes two events, prints them, and holds them until it is ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holder() {
     let Some(url) = Other::url() else { return };
     let reader = reader(&open(&url).await, 2_000 * MS);
     let (first, second) = (event(&reader).await, event(&reader).await);
     println!("holding {} {}", *first.data(), *second.data());
-    // Once it runs again after having been frozen, its lease is over and its settles are stale.
+    // When it continues after being frozen, its lease has ended and its settles are stale.
     first.lost().await;
     println!("settled {} {}", first.commit().await.unwrap(), second.nack().await.unwrap() == Nacked::Stale);
     std::future::pending::<()>().await;
@@ -369,7 +369,7 @@ async fn a_failover_under_sentinel_is_followed() {
     publish(&topic, 1).await;
     let first = event(&reader).await;
     assert_eq!(followed(&mut follower).await, 1);
-    // What the replica has not got yet would be lost: that is the server's promise, not ours.
+    // What the replica does not have yet would be lost; this is up to the server, not to us.
     until("the replica has it", async || sentinel.primary().command(&["WAIT", "1", "1000"]).unwrap().int() == Some(1))
         .await;
     sentinel.fail_over().unwrap();
@@ -409,7 +409,7 @@ async fn a_thousand_who_wait_share_three_connections() {
     }
 }
 
-/// A take whose caller was told that nobody knows: what it took all the same is not left to its lease.
+/// A take whose caller was told that the outcome is unknown: what it took is not left to its lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_taken_for_a_reader_who_gave_up_is_given_back() {
     let Some(server) = server() else { return };

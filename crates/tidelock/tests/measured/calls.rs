@@ -1,4 +1,4 @@
-//! What calls of scripts and connections tell.
+//! Metrics of script calls and connections.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What workers of queues, topics and jobs tell.
+//! Metrics of the workers of queues, topics and jobs.
 
 use std::future::pending;
 use std::time::Duration;
@@ -53,7 +53,7 @@ measured!(a_worker_of_a_queue, async |tide: Tidelock, clock: ManualClock, heard:
     assert_eq!(process("ok"), [3.0]);
     assert_eq!([process("error"), process("panic")], [[0.0, 0.0], [0.0, 0.0]]);
     assert_eq!([process("timeout"), process("dropped")], [[5.0], [1.0]]);
-    // Only of first deliveries.
+    // Only for first deliveries.
     assert_eq!(heard.all("tidelock.queue.wait.duration{queue=mail}"), [2.0, 0.0, 0.0, 0.0]);
     heard.shows(&[
         ("tidelock.queue.running{queue=mail}", 0.0),

@@ -1,4 +1,4 @@
-//! What mutexes, rate limits and retries tell.
+//! Metrics of mutexes, rate limits and retries.
 
 use std::io;
 use std::time::Duration;
@@ -69,7 +69,7 @@ measured!(a_lock_that_is_lost, async |tide: Tidelock, clock: ManualClock, heard:
     heard.shows(&lost);
     guard.release().await.unwrap();
     heard.shows(&lost);
-    // Nobody looks before it is released.
+    // Nobody looks at it before it is released.
     let guard = mutex.try_lock("r").await.unwrap().unwrap();
     clock.advance(12 * SECOND);
     guard.release().await.unwrap();

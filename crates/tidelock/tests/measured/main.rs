@@ -1,6 +1,6 @@
-//! What is told of the work: each metric and span, in process and on a server, by a recorder and a subscriber of the test.
+//! What is reported: each metric and span, in process and on a server, seen by a recorder and a subscriber of the test.
 //!
-//! Both are those of one thread, so each test has a runtime of its own on its thread.
+//! Both are thread-local, so each test has a runtime of its own on its thread.
 
 #![cfg(feature = "metrics")]
 
@@ -18,13 +18,13 @@ use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, K
 use metrics::{SharedString, Unit};
 use tidelock::{ManualClock, Tidelock, Timestamp};
 
-/// All that was measured, by name and labels.
+/// Everything that was measured, by name and labels.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
 
 impl Heard {
-    /// What was measured as `name`, with labels as in `tidelock.queue.acked{queue=mail}`: steps of a counter or gauge, values
-    /// of a distribution.
+    /// The values measured as `name`, with labels as in `tidelock.queue.acked{queue=mail}`: increments of a counter or
+    /// gauge, values of a distribution.
     fn all(&self, name: &str) -> Vec<f64> {
         self.0.lock().unwrap().get(name).cloned().unwrap_or_default()
     }
@@ -33,7 +33,7 @@ impl Heard {
         self.all(name).iter().sum()
     }
 
-    /// Compares the sums of all that is named.
+    /// Compares the sums of the named metrics.
     #[track_caller]
     fn shows(&self, sums: &[(&str, f64)]) {
         for (name, sum) in sums {
@@ -111,7 +111,7 @@ impl Recorder for Heard {
     }
 }
 
-/// Opens `backend` with a clock that stands still; `None` where its server does not run.
+/// Opens `backend` with a clock that stands still; `None` if its server does not run.
 async fn open(backend: &str) -> Option<(Tidelock, ManualClock)> {
     let clock = ManualClock::at(Timestamp::from_millis(1_767_225_600_000));
     if backend == "in_process" {
@@ -121,7 +121,7 @@ async fn open(backend: &str) -> Option<(Tidelock, ManualClock)> {
     Some((tide.await.expect("the test's server answers"), clock))
 }
 
-/// The URL of a server of this run; `None` where it does not run.
+/// The URL of a server of this run; `None` if it does not run.
 fn server(name: &str) -> Option<String> {
     let url = tidelock_testkit::shared_servers().into_iter().find(|(other, _)| other == name).map(|(_, url)| url);
     if url.is_none() {
@@ -131,7 +131,7 @@ fn server(name: &str) -> Option<String> {
     url
 }
 
-/// A prefix of its own for each test.
+/// A separate prefix for each test.
 fn prefix() -> String {
     let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(10).collect();
     format!("t.measured.{random}")
@@ -142,7 +142,7 @@ fn on_one_thread(body: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
 }
 
-/// Makes one test function of a `Tidelock`, its clock and what is measured run in process and on a server.
+/// Runs one test function of a `Tidelock`, its clock and its metrics in process and on a server.
 macro_rules! measured {
     ($name:ident, $body:expr) => {
         mod $name {
@@ -174,14 +174,14 @@ macro_rules! measured {
 
 pub(crate) use measured;
 
-/// The time in which all that a test waits for has come.
+/// Everything that a test waits for happens within this time.
 const SOON: Duration = Duration::from_secs(20);
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, future).await.expect("it comes soon")
 }
 
-/// Lets the others go on until `met`.
+/// Lets other tasks run until `met` holds.
 async fn until(met: impl Fn() -> bool) {
     let all = async {
         while !met() {

@@ -1,4 +1,4 @@
-//! What schedulers tell.
+//! Metrics of schedulers.
 
 use tidelock::scheduler::{Misfire, Schedule};
 use tidelock::{HOUR, JobContext, MINUTE, ManualClock, Tidelock};

@@ -1,4 +1,4 @@
-//! What workers tell `tracing`.
+//! What workers report to `tracing`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// The fields of one span or event, in order.
 type Fields = Vec<(&'static str, String)>;
 
-/// Keeps what is told, and asks at each warning whether a worker answers somebody else meanwhile.
+/// Records spans and events, and at each warning checks whether a worker still answers others.
 #[derive(Clone, Default)]
 struct Listener(Arc<Kept>);
 
@@ -98,7 +98,7 @@ impl Subscriber for Listener {
 }
 
 impl Listener {
-    /// The trace contexts of spans in which something was handled.
+    /// The trace contexts of the spans in which something was handled.
     fn traces(&self) -> Vec<Option<String>> {
         let value =
             |fields: &Fields, name| fields.iter().find(|(known, _)| *known == name).map(|(_, text)| text.clone());

@@ -1,14 +1,14 @@
-//! Rules for Lua scripts: the header is the signature, and the body keeps to it.
+//! Rules for Lua scripts: the header is the signature, and the body has to match it.
 //!
-//! An entry script starts with `-- verb: …` and names all its `KEYS` and `ARGV`; a part, which entries are composed
-//! with, starts with `-- part: …` and has none of its own.
+//! An entry script starts with `-- verb: …` and names all its `KEYS` and `ARGV`. A part, of which entries are composed,
+//! starts with `-- part: …` and has none of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::{Complaints, Source};
 
-/// All that is wrong with the scripts. The Rust files tell which of them are composed into one.
+/// Everything that is wrong with the scripts. The Rust files say how they are composed.
 pub(super) fn complaints(scripts: &[Source], rust: &[Source]) -> Complaints {
     let compositions: Vec<_> = rust.iter().flat_map(compositions).collect();
     let by_path: BTreeMap<_, _> = scripts.iter().map(|script| (script.path.as_str(), script)).collect();
@@ -36,7 +36,7 @@ pub(super) fn complaints(scripts: &[Source], rust: &[Source]) -> Complaints {
     complaints
 }
 
-/// A part that takes a record apart by hand counts as many numbers as the list of its fields has.
+/// A part that unpacks a record by hand must count as many numbers as there are fields.
 fn by_hand(part: &Source, all: &BTreeMap<&str, &Source>) -> Option<String> {
     let folder = part.path.strip_suffix("one/begin.lua")?;
     let keys = all.get(format!("{folder}keys.lua").as_str())?;
@@ -61,7 +61,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> Result<&'a str, String> {
     found.map(|(found, _)| found).ok_or_else(|| format!("it has no {from:?}"))
 }
 
-/// Cluster servers place keys by what the caller declared, so that a key made up inside a script may be elsewhere.
+/// Clusters place keys by what the caller declared: a key that a script constructs may be on another node.
 fn keys_are_given(script: &Source) -> Complaints {
     let guilty = |line: &str| {
         let code: String = body_of(line).chars().filter(|c| !c.is_whitespace()).collect();
@@ -74,23 +74,23 @@ fn keys_are_given(script: &Source) -> Complaints {
     lines.map(|(index, _)| format!("{}:{}: builds a key: take it as one of KEYS", script.path, index + 1)).collect()
 }
 
-/// Which arguments a script says it takes, and which it takes.
+/// The arguments that a script declares or uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Arguments {
-    /// Those with a number.
+    /// Those with a fixed index.
     numbers: BTreeSet<usize>,
     /// Whether there are others, such as `KEYS[i]` or `ARGV[n..]`.
     variable: bool,
 }
 
 impl Arguments {
-    /// Reads `NAME[3]`, `NAME[2..4]`, `NAME[n..]`, `NAME[#NAME]` wherever they stand.
+    /// Finds `NAME[3]`, `NAME[2..4]`, `NAME[n..]`, `NAME[#NAME]` anywhere in the text.
     fn named(name: &str, text: &str) -> Self {
         let mut arguments = Self::default();
         for (at, _) in text.match_indices(name) {
             let rest = &text[at + name.len()..];
             let Some((index, _)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
-                // The whole table goes somewhere: `unpack(ARGV, 3)`, `#KEYS`.
+                // The whole table is used: `unpack(ARGV, 3)`, `#KEYS`.
                 arguments.variable = true;
                 continue;
             };
@@ -108,7 +108,7 @@ impl Arguments {
         arguments
     }
 
-    /// Where these, of the header, differ from those that the body uses.
+    /// Differences between these, declared in the header, and those used in the body.
     fn disagreements(&self, used: &Self, name: &str) -> Vec<String> {
         let undeclared = used.numbers.iter().filter(|number| {
             let beyond = self.numbers.last().is_none_or(|last| *number > last);
@@ -145,7 +145,7 @@ impl Header {
     fn disagreements(&self, body: &str) -> Vec<String> {
         let mut disagreements = Vec::new();
         for name in ["KEYS", "ARGV"] {
-            // In the header, only the start of a line declares; the text after it may mention others.
+            // In the header, only the start of a line declares an argument; the text after it may mention others.
             let starts = self.text.lines().map(str::trim).filter(|line| line.starts_with(&format!("{name}[")));
             let declared: String = starts.filter_map(|line| Some(format!("{}]\n", line.split_once(']')?.0))).collect();
             let declared = Arguments::named(name, &declared);
@@ -163,7 +163,7 @@ fn body_of(script: &str) -> String {
     script.lines().map(|line| line.split("--").next().unwrap_or(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The scripts that each statement of a Rust file names together, as paths from the workspace.
+/// The scripts named together in each statement of a Rust file, as paths relative to the workspace.
 fn compositions(rust: &Source) -> Vec<Vec<String>> {
     let folder = Path::new(&rust.path).parent().unwrap_or(Path::new(""));
     let statements = rust.text.split(';');
@@ -178,7 +178,7 @@ fn compositions(rust: &Source) -> Vec<Vec<String>> {
     statements.map(scripts).filter(|scripts| !scripts.is_empty()).collect()
 }
 
-/// The path without `..`, which need not exist.
+/// The path without `..`; it need not exist.
 fn resolved(path: &Path) -> String {
     let mut resolved = PathBuf::new();
     for component in path.components() {

@@ -12,13 +12,13 @@ const RULES: &str = "crates/tidelock/tests/tidy/";
 /// What no file may contain.
 const UNFINISHED: [&str; 3] = ["todo!", "unimplemented!", "dbg!"];
 
-/// What a model may not know: it gets time, ids and chance with the request, and touches nothing outside its state.
+/// What a model must not know: it gets time, ids and random numbers with the request, and touches only its own state.
 const FOREIGN_TO_MODELS: [&str; 6] = ["Instant", "SystemTime", "fastrand", "tokio", "spawn", "Mutex<"];
 
-/// Names that say nothing about what is inside.
+/// Names that say nothing about the content.
 const EMPTY_NAMES: [&str; 4] = ["util", "helper", "common", "manager"];
 
-/// All that is wrong with one file.
+/// Everything that is wrong with one file.
 pub(super) fn complaints(source: &Source) -> Complaints {
     if source.path.starts_with(RULES) {
         return Vec::new();
@@ -62,7 +62,7 @@ fn redis_stays_in_its_place(source: &Source) -> Complaints {
     if !is_library || source.name() == "redis.rs" || source.is_below("redis/") {
         return Vec::new();
     }
-    // Below another module, the name means a module of ours: `backend::redis::…`.
+    // After another module's name it means one of our modules: `backend::redis::…`.
     let foreign = |line: &str| {
         line.match_indices("redis::").any(|(at, _)| {
             let before = &line[..at];
@@ -101,18 +101,18 @@ fn forbid(source: &Source, words: &[&str], why: &str) -> Complaints {
     words.iter().flat_map(|word| complain(source, |line| has_word(line, word), &format!("`{word}`: {why}"))).collect()
 }
 
-/// A complaint for each line of code that is guilty; comments may say what they like.
+/// A complaint for each guilty line of code; comments may say anything.
 fn complain(source: &Source, guilty: impl Fn(&str) -> bool, why: &str) -> Complaints {
     let lines = source.text.lines().enumerate().filter(|(_, line)| guilty(code_of(line)));
     lines.map(|(index, _)| format!("{}:{}: {why}", source.path, index + 1)).collect()
 }
 
-/// The line without its comment. A `//` inside a string is taken for one, which only makes the rules milder.
+/// The line without its comment. A `//` in a string counts as one, which only makes the rules milder.
 fn code_of(line: &str) -> &str {
     line.split("//").next().unwrap_or(line)
 }
 
-/// Whether the word stands in the line, and not as the end of a longer one.
+/// Whether the word occurs in the line, but not as the end of a longer one.
 fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| !ends_in_name(&line[..at]))
 }
@@ -121,14 +121,14 @@ fn ends_in_name(text: &str) -> bool {
     text.ends_with(|c: char| c.is_alphanumeric() || c == '_')
 }
 
-/// First line and number of lines of each function: from `fn` to the closing brace in the same column.
+/// The first line and the number of lines of each function: from `fn` to the closing brace in the same column.
 fn function_lengths(text: &str) -> Vec<(usize, usize)> {
     let lines: Vec<_> = text.lines().collect();
     let starts = lines.iter().enumerate().filter(|(_, line)| has_word(signature_of(line), "fn "));
     let length = |(index, line): (usize, &&str)| {
         let end = format!("{}}}", &line[..line.len() - line.trim_start().len()]);
         let body = lines[index..].iter().position(|line| *line == end)?;
-        // A declaration without body ends before any brace opens.
+        // A declaration without a body ends before any brace opens.
         let is_declaration =
             lines[index..=index + body].iter().find_map(|line| line.find(['{', ';']).map(|at| line.as_bytes()[at]));
         (is_declaration == Some(b'{')).then_some((index + 1, body + 1))

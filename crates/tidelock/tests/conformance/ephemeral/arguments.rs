@@ -1,4 +1,4 @@
-//! Refused options and arguments: the error says what was wrong, and the stored state is as before.
+//! Rejected options and arguments: the error says what is wrong, and the stored state is unchanged.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tidelock::{ErrorKind, MINUTE, Raw};
 
 use super::*;
 
-// What spares servers is not bounded in a page.
+// In a page, limits that only protect servers do not apply.
 #[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {

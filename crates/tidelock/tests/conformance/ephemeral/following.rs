@@ -1,4 +1,4 @@
-//! Following: what is shared with the registry once more in short, and what is different.
+//! Following: briefly what is the same as in the registry, and then the differences.
 
 use tidelock::MINUTE;
 use tidelock::ephemeral::EventKind;
@@ -156,7 +156,7 @@ conformance!(a_slow_follower_delays_none_and_is_told_what_it_missed, async |mut 
     let tide = world.open().await;
     let store = tide.ephemeral::<String>("texts").ttl(MINUTE).max_events(100).build().unwrap();
     let (mut slow, mut fast) = (store.follow().await.unwrap(), store.follow().await.unwrap());
-    // More than what the followers of a process keep between them.
+    // More than the followers of a process keep in their ring.
     for round in 0..30 {
         let keys: Vec<_> = (0..50).map(|index| format!("{round}/{index}")).collect();
         let text = "x".to_owned();

@@ -29,7 +29,7 @@ conformance!(a_touch_restarts_the_own_ttl_and_is_a_new_version, async |mut world
     assert_eq!((found.created_at, found.updated_at), (entry.created_at, clock.now()));
     let default = put(&store, "b", "x").await;
     assert_eq!(default.ttl, Some(10 * SECOND));
-    // The default of a handle is its own and changes nothing that is there.
+    // The default ttl belongs to the handle and does not change existing records.
     texts(&tide).touch("b").await.unwrap();
     assert_eq!(store.get("b").await.unwrap().unwrap().ttl, Some(10 * SECOND));
     let again = put(&store, "a", "2").await;

@@ -1,4 +1,4 @@
-//! Many at once: views equal the store, and ends come exactly once.
+//! Many concurrent clients: their views equal the store, and every end is reported exactly once.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ async fn writer(store: Ephemeral<String>, seed: u64, rounds: usize) {
     }
 }
 
-/// A client that snapshots, follows, disconnects and resumes until its view is the store at rest.
+/// A client that snapshots, follows, disconnects and resumes until its view equals the store at rest.
 async fn client(store: Ephemeral<String>, seed: u64, mut rest: tokio::sync::watch::Receiver<Option<View<String>>>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut view, mut cursor): (View<String>, Option<Cursor>) = (View::default(), None);
@@ -134,7 +134,7 @@ conformance!(at_rest_every_view_is_the_store, async |world: World| {
         (0..50).map(|at| tokio::spawn(client(handles[at % 2].clone(), at as u64, resting.clone()))).collect();
     let rounds = scale(2_000);
     all((0..8).map(|at| tokio::spawn(writer(handles[at % 2].clone(), 100 + at as u64, rounds)))).await;
-    // At rest when only the records of an hour are left.
+    // At rest: only the records that live for an hour are left.
     until(async || {
         let seen = handles[0].snapshot().await.unwrap();
         seen.entries().all(|entry| entry.ttl == Some(tidelock::HOUR))
@@ -162,7 +162,7 @@ conformance!(a_snapshot_and_what_follows_it_lose_no_write, async |world: World| 
         let seen = within(store.snapshot()).await.unwrap();
         let follower = store.follow().after(&seen.cursor).await.unwrap();
         runs.push((View::of(&seen.items), follower));
-        // Where there is one thread, the writers are on it too.
+        // With a single thread, the writers need a turn.
         tokio::task::yield_now().await;
     }
     all(writing).await;

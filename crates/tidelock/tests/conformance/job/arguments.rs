@@ -1,11 +1,11 @@
-//! Refused arguments: the error says what was wrong, and the stored state is as before.
+//! Rejected arguments: the error says what is wrong, and the stored state is unchanged.
 
 use super::*;
 use tidelock::{Backoff, ErrorKind};
 
 const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 
-// What spares servers is not bounded in a page.
+// In a page, limits that only protect servers do not apply.
 #[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {

@@ -1,4 +1,4 @@
-//! Cancelling, removing, and races for the last word.
+//! Cancelling, removing, and races for the final state.
 
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};

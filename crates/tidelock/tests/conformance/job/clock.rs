@@ -6,7 +6,7 @@ use tidelock::{Backoff, HOUR, MINUTE, Timestamp};
 
 use crate::harness::START;
 
-/// Jobs of which each deadline is hours away.
+/// Jobs whose deadlines are all hours away.
 fn slow(tide: &Tidelock) -> Job<String, String> {
     let job = tide.job("texts").lease(HOUR).retention(10 * HOUR).max_wait(20 * HOUR).max_crashes(1_000);
     job.build().expect("the options are in range")
@@ -16,7 +16,7 @@ conformance!(a_clock_that_goes_back_takes_no_lease_and_starts_nothing_early, asy
     let clock = world.pin();
     let (job, gate) = (slow(&world.open().await), Gate::default());
     let first = submit(&job, "first").await;
-    // One run at a time: no claim is under way while the pinned time moves.
+    // One run at a time, so that no claim is in flight while the pinned time moves.
     let worker = job.process_with(gate.clone(), async |gate, _, text| {
         gate.pass().await;
         Ok(text)
@@ -75,7 +75,8 @@ conformance!(a_clock_that_goes_far_on_ends_leases_and_waits_and_going_back_undoe
     within(gate.entered.notified()).await;
     let waiting = submit(&job, "waiting").await;
     let fence = info(&job, &held).await.fence;
-    // Past the 20 hours that the one may wait, and not past those of the other from the end of its lease on.
+    // Past the 20 hours that the first may wait, but not past those of the other, which count from the end of its
+    // lease.
     clock.advance(20 * HOUR + 30 * MINUTE);
     match within(job.join(waiting)).await.unwrap() {
         Joined::Failed(failure) => assert_eq!((failure.code, failure.at), (FailureCode::Expired, START + 20 * HOUR)),
@@ -83,7 +84,7 @@ conformance!(a_clock_that_goes_far_on_ends_leases_and_waits_and_going_back_undoe
     }
     let other = work().spawn();
     let (text, kept_until) = (result(&job, &held).await, clock.now() + 10 * HOUR);
-    // The first worker has seen the end of its lease before the clock goes back.
+    // The first worker notices the end of its lease before the clock goes back.
     within(gate.entered.notified()).await;
     clock.set(START);
     let ended = info(&job, &held).await;
@@ -127,8 +128,8 @@ conformance!(a_timeout_counts_from_its_claim_whatever_the_clock_did_between, asy
     within(worker.shutdown(SECOND)).await;
 });
 
-/// Checks the events of a job that has ended: it began once, its runs have numbers and fences that grow, each ended in one
-/// way, and nothing came after the end. The fence of its last run, and how often it crashed.
+/// Checks the events of a job that has ended: it was submitted once, the numbers and fences of its runs increase, each
+/// run ended in one way, and nothing followed the end. Returns the fence of its last run, and how often it crashed.
 fn runs(events: &[JobEventKind]) -> (u64, u64) {
     let [JobEventKind::Submitted, between @ .., end] = events else { panic!("{events:?}") };
     let (mut runs, mut last, mut crashes, mut running) = (0, 0, 0, false);
@@ -196,7 +197,7 @@ conformance!(a_clock_that_jumps_at_random_ends_each_job_once, async |mut world: 
         let stats = stats(&job).await;
         stats.completed == stats.totals.submitted
     };
-    // Where a claim was on its way when the time moved, its lease is to end first; a failed one is due an hour later.
+    // If a claim was in flight when the time moved, its lease has to end first; a failed one is due an hour later.
     advancing(&clock, MINUTE, until(over)).await;
     let mut crashes = 0;
     for id in &ids {

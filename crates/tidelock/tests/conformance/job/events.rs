@@ -1,4 +1,4 @@
-//! What happens to a job, as it is followed.
+//! The events of a job, as followers see them.
 
 use super::*;
 use futures_util::StreamExt;
@@ -84,7 +84,7 @@ conformance!(what_the_log_has_lost_is_told_once, async |world: World| {
     let worker = worker.spawn();
     result(&job, &id).await;
     let early = job.events(id).follow().after(&start).await.unwrap();
-    // The end of 1,103 events: the first of them are gone for a place that was taken before.
+    // There are 1,103 events at the end; for an earlier position, the first of them are gone.
     let items: Vec<_> = within(early.collect::<Vec<_>>()).await.into_iter().map(Result::unwrap).collect();
     match &items[0] {
         Item::Gap(gap) => assert_eq!(gap.missed, 102),

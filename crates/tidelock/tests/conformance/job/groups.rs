@@ -9,7 +9,7 @@ fn reader(job: &Job<String, String>, id: JobId, group: &str) -> Reader {
     job.events(id).reader(group).build().expect("the defaults are in range")
 }
 
-/// The next event, which is there.
+/// The next event, which must be there.
 async fn take(reader: &Reader) -> EventDelivery {
     reader.try_recv().await.expect("the backend answers").expect("there is one").event().expect("nothing is lost")
 }
@@ -18,7 +18,7 @@ async fn nothing(reader: &Reader) {
     assert!(reader.try_recv().await.unwrap().is_none());
 }
 
-/// Takes and commits all there is.
+/// Takes and commits everything.
 async fn drain(reader: &Reader) -> Vec<JobEventKind> {
     let mut kinds = Vec::new();
     while let Some(item) = reader.try_recv().await.unwrap() {
@@ -29,7 +29,7 @@ async fn drain(reader: &Reader) -> Vec<JobEventKind> {
     kinds
 }
 
-/// A worker whose handler sends so many heartbeats, each an event.
+/// A worker whose handler sends `beats` heartbeats, each of which is an event.
 fn beating(job: &Job<String, String>, beats: usize) -> tidelock::job::RunningJobWorker {
     let worker = job.process(move |ctx: JobContext, text| async move {
         for _ in 0..beats {
@@ -98,7 +98,7 @@ conformance!(a_commit_counts_once, async |mut world: World| {
     let id = submit(&job, "text").await;
     let group = reader(&job, id, "audit");
     let held = take(&group).await;
-    // A touch that is still to be sent has the same right.
+    // A touch that has not been sent yet uses the same lease.
     let touch = held.touch();
     assert!(held.commit().await.unwrap());
     assert!(!touch.await.unwrap(), "it was committed before");
@@ -189,7 +189,7 @@ conformance!(a_stream_ends_behind_the_last_event, async |world: World| {
     let id = submit(&job, "text").await;
     let all = tokio::spawn(reader(&job, id, "audit").stream().collect::<Vec<_>>());
     let worker = beating(&other, 3);
-    // Nothing is committed: it ends all the same.
+    // Nothing is committed; the stream ends all the same.
     let events: Vec<_> = within(all).await.unwrap().into_iter().map(|item| item.unwrap().event().unwrap()).collect();
     assert_eq!(events.len(), 6);
     assert_eq!(events[5].kind, JobEventKind::Completed);
@@ -264,7 +264,7 @@ conformance!(what_went_unread_is_told_by_one_gap, async |mut world: World| {
     let _pinned = world.pin();
     let (job, other) = (texts(&world.open().await), texts(&world.open().await));
     let id = submit(&job, "text").await;
-    // One group has committed the first event, one holds it, one has returned it; one comes late.
+    // One group has committed the first event, one holds it, one has returned it, and one comes late.
     let [done, holds, returned, late] = ["done", "holds", "returned", "late"].map(|group| reader(&job, id, group));
     assert!(take(&done).await.commit().await.unwrap());
     let held = take(&holds).await;
@@ -300,8 +300,8 @@ conformance!(a_receive_that_is_dropped_loses_nothing, async |world: World| {
     let id = submit(&job, "text").await;
     let group = reader(&job, id, "audit");
     for _ in 0..20 {
-        // In process it is there at once. From a server its take is under way, or nothing is there while what an earlier one
-        // took is on its way back.
+        // In process it is available at once. From a server, its take is in flight, or nothing is there while an
+        // earlier take's events are being returned.
         if let Some(item) = group.try_recv().into_future().now_or_never()
             && let Some(item) = item.unwrap()
         {

@@ -48,7 +48,7 @@ conformance!(a_frozen_worker_wakes_to_a_fired_token_and_is_stale, async |mut wor
             Ok("stale".to_owned())
         })
     };
-    // One run at a time: no claim is under way while the pinned time moves.
+    // One run at a time, so that no claim is in flight while the pinned time moves.
     let worker = work().concurrency(1).spawn();
     within(gate.entered.notified()).await;
     clock.advance(6 * SECOND);
@@ -75,7 +75,7 @@ conformance!(crashes_end_a_job_after_max_crashes, async |mut world: World| {
         seen.add(ctx.attempt().to_string());
         std::future::pending().await
     });
-    // One run at a time: no claim is under way while the pinned time moves.
+    // One run at a time, so that no claim is in flight while the pinned time moves.
     let worker = worker.concurrency(1).spawn();
     for runs in 1..=3 {
         until(async || seen.len() == runs).await;
@@ -122,8 +122,8 @@ conformance!(with_manual_heartbeats_a_run_lives_by_them, async |mut world: World
     within(gate.entered.notified()).await;
     assert_eq!(info(&job, &id).await.attempt, 1);
     clock.advance(SECOND);
-    // Of one worker the second run would wait for the end of the first. And a worker that asked before the time moved by a
-    // whole lease would have got a run that it cannot prove, and give it back.
+    // In the same worker, the second run would wait for the end of the first. And a worker that asked before the time
+    // moved by a whole lease would have got a run that it cannot prove, and given it back.
     let second = worker();
     assert_eq!(result(&job, &id).await, "text");
     gate.open.notify_one();
@@ -197,7 +197,7 @@ conformance!(a_handler_that_ignores_its_timeout_is_dropped_after_stop_grace, asy
     let worker = worker.spawn();
     within(gate.entered.notified()).await;
     clock.advance(3 * SECOND);
-    // The grace begins when the worker sees that.
+    // The grace begins when the worker notices this.
     within(gate.entered.notified()).await;
     clock.advance(1_999 * MS);
     assert_eq!(state(&job, &id).await, JobState::Running);
@@ -238,7 +238,7 @@ conformance!(heartbeats_do_not_move_a_timeout, async |mut world: World| {
     within(worker.shutdown(SECOND)).await;
 });
 
-/// A handler's future, while it lives.
+/// Counts a handler's future as long as it lives.
 struct Living(Arc<AtomicUsize>);
 
 impl Drop for Living {
@@ -260,7 +260,7 @@ conformance!(runs_of_a_job_never_overlap_in_one_worker, async |mut world: World|
             return Ok(format!("{alive} alive"));
         }
         gate.entered.notify_one();
-        // Whatever it is told, it goes on.
+        // It ignores the stop.
         std::future::pending().await
     });
     let worker = worker.concurrency(4).spawn();
@@ -272,7 +272,7 @@ conformance!(runs_of_a_job_never_overlap_in_one_worker, async |mut world: World|
         } else {
             job.cancel(id).await.unwrap();
             job.retry(id).await.unwrap();
-            // A job that is revived counts its runs anew.
+            // A retried job counts its runs from the beginning.
             within(gate.entered.notified()).await;
             assert_eq!(living.load(Ordering::SeqCst), 1);
             clock.advance(SECOND);
@@ -286,7 +286,7 @@ conformance!(runs_of_a_job_never_overlap_in_one_worker, async |mut world: World|
 conformance!(a_handler_that_hangs_ends_by_its_timeout_however_long_its_lease_is, async |mut world: World| {
     let clock = world.pin();
     let tide = world.open().await;
-    // Grace and lease in each order, and a lease whose margin is longer than the grace.
+    // Grace and lease in either order, and a lease whose margin is longer than the grace.
     let spans = [(SECOND, 2 * SECOND), (SECOND, Duration::ZERO), (3 * SECOND, SECOND), (HOUR, 5 * SECOND)];
     for (lease, grace) in spans {
         let (timeout, gate) = (3 * lease, Gate::default());
@@ -310,8 +310,8 @@ conformance!(a_handler_that_hangs_ends_by_its_timeout_however_long_its_lease_is,
             let renewed_up_to = async |instant| {
                 while clock.now() + lease / 3 < instant {
                     clock.advance(lease / 3);
-                    // By the run itself, to the margin of a hundredth that it leaves: until it has heard of a renewal it has
-                    // to take its lease for the one before, whose end may be the same and whose margin is then wider.
+                    // By the run itself, up to the margin of a hundredth. Until the run knows of a renewal, it has to
+                    // assume the previous lease, whose end may be the same but whose margin is wider.
                     let left = latest.min(clock.now() + lease).since(clock.now());
                     until(async || ctx.lease_left() + MS > left * 99 / 100).await;
                 }

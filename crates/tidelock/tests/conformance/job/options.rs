@@ -1,10 +1,10 @@
-//! Each option does what it says: a test for each that fails when it is ignored.
+//! Each option has its effect: for each there is a test that fails if it is ignored.
 
 use super::*;
 use tidelock::Backoff;
 use tidelock::job::FailureCode;
 
-/// The rules that a job was accepted with, as far as they are shown.
+/// The rules stored with a job, as far as they are shown.
 async fn shown(job: &Job<String, String>, id: &JobId) -> (u32, u32) {
     let info = info(job, id).await;
     (info.attempts, info.max_crashes)
@@ -18,7 +18,7 @@ conformance!(options_of_the_submit_win_and_are_kept_with_the_job, async |mut wor
     let text = "own".to_owned();
     let own = job.submit(&text).attempts(5).max_wait(9 * SECOND).await.unwrap().id;
     assert_eq!((shown(&job, &plain).await, shown(&job, &own).await), ((2, 7), (5, 7)));
-    // Another handle, with other options: the job's own count.
+    // Another handle has other options: those of the job count.
     let other: Job<String, String> = tide.job("texts").attempts(100).build().unwrap();
     clock.advance(SECOND);
     assert_eq!(state(&other, &plain).await, JobState::Failed);

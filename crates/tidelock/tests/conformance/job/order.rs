@@ -1,10 +1,10 @@
-//! Who is next.
+//! The order in which jobs start.
 
 use super::*;
 use std::collections::{HashMap, HashSet};
 use tidelock::{Backoff, Raw};
 
-/// Claims what is there, one at a time, and gives the inputs in the order of their starts.
+/// Runs the waiting jobs one at a time; returns their inputs in the order of their starts.
 async fn order_of_starts(job: &Job<String, String>, count: usize) -> Vec<String> {
     let seen = Seen::default();
     let worker = job.process_with(seen.clone(), async |seen, _, text| {
@@ -137,7 +137,7 @@ conformance!(lists_page_to_their_end_in_order, async |mut world: World| {
     assert_eq!(all(JobFilter::Delayed, 1).await, by_due.iter().map(|(_, id)| *id).collect::<Vec<_>>());
 });
 
-// One step of a server reads no more than 16 MiB for a list.
+// A server's step reads at most 16 MiB for a list.
 conformance!(lists_of_large_jobs_are_whole, async |world: World| {
     let job: Job<Raw, Raw> = world.open().await.job("large").payload_limit(16 << 20).build().unwrap();
     let mut ids = Vec::new();

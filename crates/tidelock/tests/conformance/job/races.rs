@@ -1,29 +1,29 @@
-//! Cancels that meet the start or the end of a run: state, answers, events and what handlers did agree.
+//! Cancels that meet the start or the end of a run: state, answers, events and what handlers did must agree.
 
 use super::*;
 use crate::harness::scale;
 use std::collections::HashMap;
 use tidelock::job::{CancelOutcome, JobEventKind, RetryReason, StopReason};
 
-/// Races that go on beside each other.
+/// Number of concurrent races.
 const RACERS: usize = 8;
 
-/// Lets others go first, so that a race is won now by one and now by the other.
+/// Yields a random number of times, so that either side may win the race.
 async fn dawdle() {
     for _ in 0..fastrand::usize(..40) {
         tokio::task::yield_now().await;
     }
 }
 
-/// How a race ended.
+/// The outcome of a race.
 struct Ended {
     text: String,
-    /// A run of it was started before its end.
+    /// A run was started before the job ended.
     started: bool,
     cancelled: bool,
 }
 
-/// Checks that everything that is told of the job fits the answer to its cancel.
+/// Checks that everything reported about the job agrees with the answer to its cancel.
 async fn ended(job: &Job<String, String>, id: &JobId, text: String, outcome: CancelOutcome) -> Ended {
     let (info, joined, events) = (info(job, id).await, within(job.join(id)).await.unwrap(), events(job, id).await);
     let kinds: Vec<_> = events.iter().map(|event| &event.kind).collect();
@@ -35,7 +35,7 @@ async fn ended(job: &Job<String, String>, id: &JobId, text: String, outcome: Can
             JobEventKind::Started { attempt, .. } if !started && *attempt == runs + 1 => {
                 (started, runs) = (true, *attempt);
             }
-            // A worker that has no use for it any more gives a claim back, and no handler has seen it.
+            // A worker that no longer needs a claim gives it back before any handler sees it.
             JobEventKind::Retry { reason: RetryReason::Released, .. } if started => started = false,
             _ => panic!("{text}: {kinds:?}"),
         }
@@ -60,7 +60,7 @@ async fn ended(job: &Job<String, String>, id: &JobId, text: String, outcome: Can
     Ended { text, started, cancelled }
 }
 
-/// Runs `race` for so many jobs, several at once.
+/// Runs `race` for `count` jobs, several concurrently.
 async fn races<F>(count: usize, race: impl Fn(usize, String) -> F) -> Vec<Ended>
 where
     F: Future<Output = Ended> + Send + 'static,
@@ -84,7 +84,7 @@ where
     ends
 }
 
-/// How often handlers noted each text.
+/// How often handlers recorded each text.
 fn counts(seen: &Seen) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     for text in seen.all() {
@@ -102,7 +102,7 @@ conformance!(a_cancel_that_meets_the_start_of_a_run_has_one_outcome, async |worl
         told.add(&text);
         Ok(text)
     });
-    // A submit starts a job in its own step where a slot is free; elsewhere the end of another run does.
+    // If a slot is free, a submit starts a job in its own step; otherwise the end of another run does.
     let worker = worker.concurrency(1).spawn();
     let ends = races(scale(10_000), |_, text| {
         let job = job.clone();

@@ -1,4 +1,4 @@
-//! Failures, and what comes after them.
+//! Failures, and what follows them.
 
 use super::*;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,7 +84,7 @@ conformance!(what_a_handler_says_is_kept, async |mut world: World| {
 });
 
 conformance!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     a_handler_that_panics_has_failed,
     async |world: World| {
@@ -145,7 +145,7 @@ conformance!(the_events_of_a_retry_say_when_it_goes_on, async |mut world: World|
 });
 
 conformance!(a_returned_job_keeps_its_place, async |world: World| {
-    // So many, because between the end of each run and the next claim somebody else might slip in.
+    // Many runs, because between the end of each run and the next claim another job might slip in.
     const RUNS: u32 = 200;
     let job: Job<String, String> = world.open().await.job("texts").attempts(RUNS).build().unwrap();
     for text in ["first", "second"] {

@@ -1,4 +1,4 @@
-//! Workers, and what a handler sees.
+//! Workers, and the context of a handler.
 
 use super::*;
 use futures_util::FutureExt;
@@ -49,7 +49,7 @@ conformance!(handlers_never_exceed_the_concurrency, async |world: World| {
     let most = Arc::clone(&counters.1);
     let worker = job.process_with(counters, async |(running, most, four), _, text| {
         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        // Only four at once get past this.
+        // Needs four concurrent runs to continue.
         four.wait().await;
         running.fetch_sub(1, Ordering::SeqCst);
         Ok(text)
@@ -220,7 +220,7 @@ conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async
     let mut left_alone = Box::pin(job.pause().into_future());
     let answer = (&mut left_alone).now_or_never();
     within(job.resume().into_future()).await.unwrap();
-    // It was sent, and is answered when it is asked again.
+    // It was sent, and its answer is there when it is polled again.
     match answer {
         Some(answer) => answer.unwrap(),
         None => within(left_alone).await.unwrap(),

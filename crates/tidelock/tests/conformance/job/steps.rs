@@ -105,7 +105,7 @@ conformance!(a_stale_run_stores_no_step, async |mut world: World| {
             error.error().and_then(|error| error.downcast_ref::<tidelock::Error>()).map(tidelock::Error::kind);
         Ok(text)
     });
-    // One run at a time: no claim is under way while the pinned time moves.
+    // One run at a time, so that no claim is in flight while the pinned time moves.
     let worker = worker.concurrency(1).spawn();
     within(gate.entered.notified()).await;
     // As if the process had been frozen: no renewal came in time.

@@ -1,4 +1,4 @@
-//! Submitting, and what is shown of a job that waits.
+//! Submitting, and how a waiting job is shown.
 
 use super::*;
 use tidelock::{ErrorKind, HOUR};

@@ -132,7 +132,7 @@ conformance!(one_undecodable_message_stops_nobody, async |world: World| {
     assert_eq!((stats.dead, stats.settled, stats.leased), (1, 500, 0));
 });
 
-/// A number whose decoding panics where it is 13.
+/// A number whose decoding panics if it is 13.
 #[cfg(not(target_family = "wasm"))]
 #[derive(Debug, serde::Serialize)]
 struct Unlucky(u64);
@@ -147,7 +147,7 @@ impl<'de> serde::Deserialize<'de> for Unlucky {
 }
 
 conformance!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     a_message_whose_decoding_panics_is_undecodable,
     async |world: World| {
@@ -169,7 +169,7 @@ conformance!(
 conformance!(changes_see_what_is_long_overdue_as_what_it_is, async |mut world: World| {
     let clock = world.pin();
     let queue = world.open().await.queue::<String>("texts").max_age(MINUTE).build().unwrap();
-    // More than one step carries out, each in its own state: the last ones to be reached are asked for.
+    // More than one step carries out, and each request finds the state after its own steps: ask for the last ones.
     let text = "text".to_owned();
     let fill = async || queue.send_many((0..450).map(|_| queue.send(&text).priority(1))).await.unwrap();
     let sent = fill().await;

@@ -1,4 +1,4 @@
-//! Each option does what it says: a test for each that fails when it is ignored.
+//! Each option has its effect: for each there is a test that fails if it is ignored.
 
 use super::*;
 use futures_util::FutureExt;
@@ -121,7 +121,7 @@ conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async
     let mut left_alone = Box::pin(queue.pause().into_future());
     let answer = (&mut left_alone).now_or_never();
     within(queue.resume().into_future()).await.unwrap();
-    // It was sent, and is answered when it is asked again.
+    // It was sent, and its answer is there when it is polled again.
     match answer {
         Some(answer) => answer.unwrap(),
         None => within(left_alone).await.unwrap(),
@@ -185,7 +185,7 @@ conformance!(the_backoff_of_a_worker_is_cut_to_max_nack_delay, async |mut world:
     assert_eq!(within(worker.shutdown(SECOND)).await.nacked, 1);
 });
 
-// One step of a server reads no more than 16 MiB for a list.
+// A server's step reads at most 16 MiB for a list.
 conformance!(lists_of_large_messages_are_whole, async |world: World| {
     let queue = world.open().await.queue::<Raw>("large").payload_limit(16 << 20).build().unwrap();
     let large = Raw(vec![1; 9 << 20]);

@@ -1,4 +1,4 @@
-//! In which order messages are handed out.
+//! The order of deliveries.
 
 use super::*;
 use tidelock::{Place, Removed};
@@ -9,7 +9,7 @@ async fn five(queue: &Queue<String>) {
     }
 }
 
-/// All that is ready, by pages of one.
+/// All ready messages, in pages of one.
 async fn listed(queue: &Queue<String>) -> Vec<String> {
     let mut page = queue.list(State::Ready).limit(1).await.unwrap();
     let mut texts = Vec::new();
@@ -33,7 +33,7 @@ conformance!(one_that_is_removed_lets_the_next_of_its_ordering_key_go, async |wo
     for text in ["second", "third"] {
         queue.send(&text.to_owned()).ordering_key("key").await.unwrap();
     }
-    // What can be delivered, then what is blocked.
+    // First what can be delivered, then what is blocked.
     assert_eq!(listed(&queue).await, ["first", "other", "second", "third"]);
     for removed in [first, other] {
         assert_eq!(queue.remove(removed.id).await.unwrap(), Removed::Removed);
@@ -43,7 +43,7 @@ conformance!(one_that_is_removed_lets_the_next_of_its_ordering_key_go, async |wo
     assert!(queue.try_recv().await.unwrap().is_none(), "the third waits for the second");
     second.ack().await.unwrap();
     assert_eq!(drain(&queue).await, ["third"]);
-    // Nobody stands before the next one of either key.
+    // Nothing is left that the next message of either key would have to wait for.
     queue.send(&"fourth".to_owned()).ordering_key("key").await.unwrap();
     queue.send(&"more".to_owned()).ordering_key("another").await.unwrap();
     assert_eq!(drain(&queue).await, ["fourth", "more"]);
@@ -65,7 +65,7 @@ conformance!(with_place_back_a_returned_message_goes_to_the_end, async |mut worl
     five(&queue).await;
     take(&queue).await.nack().await.unwrap();
     send(&queue, "5").await;
-    // All in one millisecond, and all the same when it is over.
+    // All within one millisecond; the order stays the same afterwards.
     assert_eq!(listed(&queue).await, ["1", "2", "3", "4", "0", "5"]);
     clock.advance(MS);
     send(&queue, "6").await;

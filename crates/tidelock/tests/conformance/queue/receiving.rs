@@ -13,7 +13,7 @@ conformance!(a_look_that_is_dropped_gives_back_what_it_was_answered, async |worl
         let Some(answered) = (&mut looking).now_or_never() else { break looking };
         answered.unwrap().expect("a message is there").ack().await.unwrap();
         if !world.has_processes() {
-            // Never anything else.
+            // The answer is always there at once.
             return;
         }
     };
@@ -145,7 +145,7 @@ conformance!(a_dropped_receive_loses_nothing, async |world: World| {
             tokio::task::yield_now().await;
         }
         waiting.abort();
-        // The handed-out one is dropped as a delivery only if the task got as far as its end.
+        // If the task got as far as its end, the message was received, and the delivery is in its result.
         let delivery = match waiting.await {
             Ok(received) => received.unwrap().unwrap(),
             Err(_) => within(queue.recv().forever()).await.unwrap().unwrap(),
@@ -254,7 +254,7 @@ conformance!(who_waits_while_much_is_overdue_is_not_forgotten, async |mut world:
     let receive = || Box::pin(queue.recv().forever().into_future());
     let (mut first, mut second) = (receive(), receive());
     assert!(futures_poll(first.as_mut()).await.is_none() && futures_poll(second.as_mut()).await.is_none());
-    // The first step makes only the head of the line deliverable, and leaves more than it has carried out.
+    // The first step makes only the head of the line deliverable, and leaves more overdue.
     clock.advance(SECOND + MS);
     let (first, second) = within(async { tokio::join!(first, second) }).await;
     assert_eq!((data(&first.unwrap().unwrap()), data(&second.unwrap().unwrap())), ("line", "behind"));
@@ -266,7 +266,7 @@ conformance!(one_large_message_makes_no_takes_small, async |world: World| {
     queue.send_many((0..20).map(|_| queue.send(&Raw(vec![2; 1 << 10])))).await.unwrap();
     assert_eq!(queue.recv_many(1).await.unwrap()[0].0.len(), 15 << 20);
     assert_eq!(queue.recv_many(30).await.unwrap().len(), 20);
-    // What does not fit stays for the next one.
+    // What does not fit is left for the next receive.
     queue.send(&Raw(vec![3; 1 << 10])).await.unwrap();
     queue.send(&Raw(vec![1; 16 << 20])).await.unwrap();
     queue.send(&Raw(vec![4; 1 << 10])).await.unwrap();

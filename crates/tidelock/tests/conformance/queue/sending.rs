@@ -1,4 +1,4 @@
-//! What a send stores, and what it refuses.
+//! What a send stores, and what it rejects.
 
 use super::*;
 use serde_json::json;

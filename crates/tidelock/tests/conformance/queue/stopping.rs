@@ -114,7 +114,7 @@ conformance!(a_shutdown_ends_waits_and_gives_back_what_is_held, async |mut world
     let clock = world.pin();
     let tide = world.open().await;
     let queue = texts(&tide);
-    // In process both are one; a server has a second process to look from.
+    // In process there is only one process; on a server, a second one can watch.
     let watcher = texts(&world.open().await);
     send(&queue, "settled in time").await;
     send(&queue, "left").await;
@@ -132,7 +132,7 @@ conformance!(a_shutdown_ends_waits_and_gives_back_what_is_held, async |mut world
     assert!(!shutdown.is_finished());
     clock.advance(10 * SECOND);
     let report = within(shutdown).await.unwrap();
-    // A take that is being answered at this very instant would be there too.
+    // A take that is being answered at this instant would be listed too.
     let held = report.left.iter().filter(|left| left.kind != "receive");
     assert_eq!(held.map(|left| (left.kind, left.count)).collect::<Vec<_>>(), [("delivery", 1)]);
     assert_eq!(left.ack().await.unwrap_err().kind(), ErrorKind::ShuttingDown);
@@ -154,7 +154,7 @@ conformance!(a_shutdown_gives_back_what_a_receive_got_and_did_not_look_at, async
     let behind = tokio::spawn(queue.recv().wait(HOUR).into_future());
     send(&queue, "unseen").await;
     send(&queue, "seen").await;
-    // Receivers are served in their order: by then the first one has got its message.
+    // Receivers are served in order: by then the first one has its message.
     let seen = within(behind).await.unwrap().unwrap().unwrap();
     assert_eq!(data(&seen), "seen");
     assert!(seen.ack().await.unwrap());
@@ -184,7 +184,7 @@ conformance!(a_shutdown_drains_workers_within_its_own_grace, async |mut world: W
     let running = tokio::spawn(worker.shutdown_grace(HOUR).run_until(std::future::pending()));
     within(started.notified()).await;
     let shutdown = tokio::spawn(async move { tide.shutdown(2 * SECOND).await });
-    // In small steps: what is under way when the shutdown begins has the time to end.
+    // In small steps, so that what is in flight when the shutdown begins has time to end.
     let report = within(advancing(&clock, 10 * MS, shutdown)).await.unwrap();
     let worker = within(running).await.unwrap().unwrap();
     assert!(report.left.len() <= 1, "{report:?}");

@@ -60,12 +60,12 @@ conformance!(what_a_stream_took_ahead_is_renewed_and_given_back, async |mut worl
         })
         .await;
     };
-    // What comes into the buffer behind a renewal is renewed by the next one, so the time goes on here.
+    // A message that enters the buffer after a renewal is renewed by the next one, so the time moves on here.
     clock.advance(10 * SECOND);
     until_renewed(START + 31 * SECOND, 5 * MS).await;
     for _ in 0..10 {
         clock.advance(12 * SECOND);
-        // The three in the buffer are renewed; the one that was handed out is the caller's to touch.
+        // The three in the buffer are renewed; the caller has to touch the one that was handed out.
         until_renewed(clock.now() + 30 * SECOND, Duration::ZERO).await;
     }
     assert_eq!(queue.list(State::Leased).await.unwrap().items.len(), 3);

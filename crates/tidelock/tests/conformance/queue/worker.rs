@@ -35,7 +35,7 @@ conformance!(what_a_handler_says_settles_the_message, async |mut world: World| {
 });
 
 conformance!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     a_handler_that_panics_has_failed,
     async |mut world: World| {
@@ -79,7 +79,7 @@ conformance!(handlers_never_exceed_the_concurrency, async |world: World| {
     let most = Arc::clone(&counters.1);
     let worker = queue.process_with(counters, async |(running, most, four), _| {
         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        // Only four at once get past this.
+        // Needs four concurrent handlers to continue.
         four.wait().await;
         running.fetch_sub(1, Ordering::SeqCst);
         Ok(())
@@ -167,7 +167,7 @@ impl Drop for Bomb {
 }
 
 conformance!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     a_handler_that_panics_when_it_is_dropped_takes_no_slot_with_it,
     async |mut world: World| {
@@ -236,7 +236,7 @@ conformance!(a_worker_starts_nothing_that_it_may_have_lost, async |mut world: Wo
         starts.lock().unwrap().push((message.attempt(), message.lease_left().is_zero()));
         if message.as_str() == "a" && message.attempt() == 1 {
             taken.notified().await;
-            // As if the process had been stopped for so long: nothing is renewed before the next one begins.
+            // As if the process had been stopped that long: nothing is renewed before the next handler begins.
             clock.advance(MINUTE);
         }
         Ok(())

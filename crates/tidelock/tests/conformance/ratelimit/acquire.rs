@@ -15,7 +15,7 @@ use crate::{conformance, in_process};
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Verdict>> + Send + 'a>>;
 
-/// Polls once, as if woken: in process, a request then stands where it waits.
+/// Polls once, as if woken: in process, the request then has its place in the line.
 fn poll(waiting: &mut Waiting<'_>) -> Option<Result<Verdict>> {
     match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
@@ -27,7 +27,7 @@ fn passed(waiting: &mut Waiting<'_>) -> bool {
     poll(waiting).is_some_and(|verdict| !verdict.expect("no backend is missing").limited)
 }
 
-/// One per second, and that one is used.
+/// A limit of one per second, which is used up.
 fn used_up() -> (ManualClock, RateLimiter) {
     let clock = ManualClock::at(START);
     let tide = Tidelock::in_process_with(&clock);
@@ -67,7 +67,7 @@ fn waiters_go_in_order_of_arrival_one_per_window() {
         clock.advance(SECOND.saturating_sub(MILLISECOND));
         assert!(line.iter_mut().all(|waiting| poll(waiting).is_none()), "a millisecond early");
         clock.advance(MILLISECOND);
-        // Asked in reverse: only the first in line may pass.
+        // Polled in reverse order: only the first in line may pass.
         let passed: Vec<_> = (0..line.len()).rev().filter(|index| passed(&mut line[*index])).collect();
         assert_eq!(passed, [0]);
         drop(line.remove(0));

@@ -1,4 +1,4 @@
-//! Options that are refused, and names that never meet.
+//! Rejected options, and names that never collide.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -119,7 +119,7 @@ conformance!(names_that_look_alike_share_no_count, async |mut world: World| {
     let api = define(&tide, "digests").limit(Limit::new(1)).build().unwrap();
     assert!(!api.tenant("other").check("x").await.unwrap().limited);
     assert!(!api.check("x").await.unwrap().limited);
-    // What a shell gives for `printf 'x%.0s' {1..600} | sha256sum`.
+    // The output of `printf 'x%.0s' {1..600} | sha256sum` in a shell.
     let digest = "5130b33e6b87fbf5316ed9049e98924eb110800bcbaaad8050f642fba6df37c9";
     for identifier in ["x".repeat(600).as_str(), digest, &format!("#{digest}"), &format!("%23{digest}")] {
         assert!(!api.check(identifier).await.unwrap().limited, "{identifier} is new");
@@ -129,7 +129,7 @@ conformance!(names_that_look_alike_share_no_count, async |mut world: World| {
 conformance!(long_identifiers_share_no_count, async |mut world: World| {
     world.pin();
     let api = limiter(&world, [Limit::new(1)]).await;
-    // On a server a tenth of what this process does: all backends run at the same time.
+    // On a server a tenth of that in this process, since all backends run concurrently.
     let count = crate::harness::scale(if world.has_processes() { 100_000 } else { 1_000_000 });
     for batch in 0..count / 100 {
         let checks = (0..100).map(|n| {

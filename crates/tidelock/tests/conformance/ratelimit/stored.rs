@@ -1,4 +1,4 @@
-//! What is on the server: bytes that stay as they were, and keys that expire.
+//! The data on the server: unchanged bytes, and keys that expire.
 
 use tidelock::ratelimit::{Limit, OnUnavailable};
 use tidelock::{DAY, ErrorKind};
@@ -38,7 +38,7 @@ conformance!(what_does_not_count_does_not_write, async |mut world: World| {
     let api = limiter(&world, [Limit::new(5), Limit::per_minute(50).token_bucket()]).await;
     let _ = check(&api, 5).await;
     let mut key = keys(&world).pop();
-    // An expiry that no write of the library would give.
+    // An expiry that the library would never set.
     let before = key.as_mut().map(|key| {
         assert_eq!(key.0.command(&["PEXPIRE", &key.1, "999000"]).unwrap(), Reply::Int(1));
         digest(key)
@@ -103,7 +103,7 @@ conformance!(a_count_that_cannot_be_read_is_an_error_under_each_policy, async |m
             let _ = check(&api, 1).await;
             let Some((mut connection, key)) = keys(&world).pop() else { return };
             match damage {
-                // One byte of a number: it is no whole number any more.
+                // One byte of a number, which is then no longer whole.
                 "SETRANGE" => connection.command(&["SETRANGE", &key, "3", "\u{1}"]).unwrap(),
                 command => {
                     let _ = connection.command(&["DEL", &key]).unwrap();

@@ -1,11 +1,11 @@
-//! Refused options and arguments: the error says what was wrong, and the stored state is as before.
+//! Rejected options and arguments: the error says what is wrong, and the stored state is unchanged.
 
 use tidelock::registry::{Cas, Cursor, Touch, Version};
 use tidelock::{ErrorKind, MINUTE, Raw, SECOND};
 
 use super::*;
 
-// What spares servers is not bounded in a page.
+// In a page, limits that only protect servers do not apply.
 #[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {
@@ -91,7 +91,7 @@ conformance!(a_refused_argument_changes_nothing, async |mut world: World| {
     refused(registry.cas("k", None, &text).permanent().ttl(SECOND), "ttl and permanent").await;
     refused(registry.list().limit(0), "limit 0").await;
     if cfg!(not(target_family = "wasm")) {
-        // What spares servers is not bounded in a page.
+        // In a page, limits that only protect servers do not apply.
         refused(registry.list().limit(1_001), "limit").await;
     }
     refused(registry.list().prefix("a/").after_key("b/1"), "after_key elsewhere").await;
@@ -124,10 +124,10 @@ conformance!(a_refused_value_changes_nothing_and_size_comes_before_capacity, asy
     assert!(kind == ErrorKind::CapacityReached && text.contains("max_entries 1"), "{text}");
     let error = registry.cas("b", None, &"short".to_owned()).await.unwrap_err();
     assert!(error.kind() == ErrorKind::CapacityReached && !error.is_retryable(), "{error}");
-    // Multi-byte text counts its bytes: six of them and two quotes, then eleven and two.
+    // Multi-byte characters count as their bytes: six of them and two quotes, then eleven and two.
     put(&registry, "a", "ééé").await;
     assert_eq!(refused("a", "ééééé!").await.0, ErrorKind::PayloadTooLarge);
-    // An expectation that does not hold is told only after the size.
+    // The size is checked before the expected version.
     let wrong: Version = "1".parse().unwrap();
     let (kind, _) = refusal(registry.cas("a", wrong, &"eleven bytes".to_owned()), "cas").await;
     assert_eq!(kind, ErrorKind::PayloadTooLarge);

@@ -119,7 +119,7 @@ conformance!(versions_grow_over_the_whole_registry_and_never_come_back, async |m
         last = entry.version;
         if round % 5 == 0 {
             registry.delete().await.unwrap();
-            // The clock may even run backwards.
+            // The clock may even go back.
             clock.set(tidelock::Timestamp::from_millis(clock.now().as_millis() - 10));
         }
     }

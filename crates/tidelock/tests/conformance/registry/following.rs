@@ -22,7 +22,7 @@ conformance!(a_follower_begins_where_it_was_told_to, async |mut world: World| {
     assert_eq!(drain_told(&mut start).await, ["upsert a 1", "upsert a 2", "upsert a 3"]);
     let events = drain(&mut after).await;
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["upsert a 2", "upsert a 3"]);
-    // From the cursor of an event on: what came behind it.
+    // From the cursor of an event on: what came after it.
     let mut again = registry.follow().after(&events[0].cursor).await.unwrap();
     assert_eq!(drain_told(&mut again).await, ["upsert a 3"]);
     assert_eq!((again.cursor(), now.cursor()), (start.cursor(), after.cursor()));
@@ -122,7 +122,7 @@ conformance!(a_stream_goes_on_until_it_is_told_to_stop, async |world: World| {
     let mut follower = registry.follow().until(stopped).await.unwrap();
     put(&registry, "a", "1").await;
     assert_eq!(told(&within(follower.next()).await.unwrap().unwrap()), "upsert a 1");
-    // A stream that was left waiting loses nothing to a receive, nor the other way round.
+    // A stream that was left waiting loses nothing to a receive, and vice versa.
     assert!(is_pending(&mut follower.next()).await);
     put(&registry, "a", "2").await;
     assert_eq!(told(&next(&mut follower).await), "upsert a 2");

@@ -1,4 +1,4 @@
-//! Deadlines: exact, told once, and the same for every call.
+//! Deadlines: exact, reported once, and the same for every call.
 
 use crate::harness::scale;
 use tidelock::registry::{Cas, EventKind, Removal, Status, Touch};
@@ -103,7 +103,7 @@ conformance!(a_parked_follower_hears_of_a_deadline_with_no_traffic_at_all, async
     let waiting = async { (next(&mut here).await, next(&mut there).await) };
     let ((one, two), ()) = within(async {
         tokio::join!(waiting, async {
-            // It parks meanwhile; if it has not yet, it finds the event when it does.
+            // It parks meanwhile; if it has not parked yet, it will find the event.
             tokio::task::yield_now().await;
             clock.advance(MINUTE);
         })
@@ -184,7 +184,7 @@ conformance!(what_was_used_and_left_is_empty_again, async |mut world: World| {
         !seen.settling && seen.active == 0
     })
     .await;
-    // Of the last expiry the tombstone goes first or the event does: both have five minutes.
+    // Of the last expiry, either the tombstone or the event goes first: both last five minutes.
     clock.advance(5 * MINUTE);
     until(async || !stats(&registry).await.settling).await;
     let seen = stats(&registry).await;

@@ -1,4 +1,4 @@
-//! Pages, snapshots, and what does not decode.
+//! Pages, snapshots, and undecodable records.
 
 use tidelock::registry::{Cas, EventKind, Listed};
 use tidelock::{ErrorKind, Raw};
@@ -109,7 +109,7 @@ conformance!(a_snapshot_and_what_follows_it_lose_no_write, async |world: World| 
     let registry = texts(&world.open().await);
     let writer = texts(&world.open().await);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    // More than a page, so that pages of different instants are brought to one.
+    // More than a page, so that pages of different instants have to be merged.
     let text = "x".to_owned();
     let names: Vec<_> = (0..1_200).map(|index| format!("k/{index:04}")).collect();
     for stored in all(names.iter().map(|name| writer.upsert(name, &text))).await {
@@ -139,7 +139,7 @@ conformance!(a_snapshot_and_what_follows_it_lose_no_write, async |world: World| 
         let seen = within(registry.snapshot()).await.unwrap();
         let view = View::of(&seen.items);
         if let Some((mut view_before, mut follower)) = earlier.take() {
-            // What was followed since the last snapshot is this snapshot.
+            // What was followed since the last snapshot leads to this snapshot.
             let (view_before, follower): (&mut View<String>, &mut tidelock::registry::Follower<String>) =
                 (&mut view_before, &mut follower);
             while follower.cursor() != seen.cursor {
@@ -152,7 +152,7 @@ conformance!(a_snapshot_and_what_follows_it_lose_no_write, async |world: World| 
     }
     stop.send(()).unwrap();
     within(writing).await.unwrap();
-    // At rest: the last view, followed to the end, is the store.
+    // At rest, the last view, followed to the end, equals the store.
     let (mut view, mut follower) = earlier.unwrap();
     let end = registry.snapshot().await.unwrap();
     while follower.cursor() != end.cursor {

@@ -18,7 +18,7 @@ conformance!(a_member_renews_itself_every_third_of_its_ttl, async |mut world: Wo
     let registry = texts(&world.open().await);
     let me = registry.register("apps/1", &"me".to_owned()).ttl(30 * SECOND).await.unwrap();
     assert_eq!((me.key(), me.rejoins()), ("apps/1", 0));
-    // A hundredth is the margin.
+    // The margin is a hundredth.
     assert_eq!(me.valid_for(), 29_700 * MS);
     clock.advance(9 * SECOND);
     assert_eq!(me.valid_for(), 20_700 * MS);
@@ -45,7 +45,7 @@ conformance!(an_update_that_is_asked_once_and_left_alone_holds_up_no_renewal, as
     let answer = (&mut left_alone).now_or_never();
     clock.advance(5 * SECOND);
     until_renewed(&registry, "a", clock.now() + 15 * SECOND).await;
-    // It was sent, and is answered when it is asked again.
+    // It was sent, and its answer is there when it is polled again.
     let answer = match answer {
         Some(answer) => answer,
         None => within(left_alone).await,
@@ -130,12 +130,12 @@ conformance!(a_member_that_stood_still_joins_again, async |mut world: World| {
     let events = drain(&mut follower).await;
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["upsert a me", "expire a", "upsert a me"]);
     assert_eq!(events[1].at, deadline, "for all others it ended at its deadline");
-    // Gone altogether, as on a server that lost it.
+    // Gone entirely, as on a server that lost it.
     registry.delete().await.unwrap();
     clock.advance(5 * SECOND);
     until(async || me.rejoins() == 2).await;
     assert_eq!(registry.get("a").await.unwrap().unwrap().value, "me");
-    // Somebody else was quicker.
+    // Another process was faster.
     registry.remove("a").await.unwrap();
     put(&watcher, "a", "other").await;
     clock.advance(5 * SECOND);
@@ -154,13 +154,13 @@ conformance!(a_dropped_membership_is_gone, async |mut world: World| {
     assert_eq!(told(&next(&mut follower).await), "delete a");
     let me = registry.register("a", &"2".to_owned()).await.unwrap();
     {
-        // A leave that was polled is sent.
+        // A `leave` that was polled is sent.
         let mut leaving = std::pin::pin!(me.leave());
         is_pending(&mut leaving).await;
     }
     assert_eq!(told(&next(&mut follower).await), "upsert a 2");
     assert_eq!(told(&next(&mut follower).await), "delete a");
-    // One that was not polled is a drop.
+    // One that was not polled is the same as a drop.
     let me = registry.register("a", &"3".to_owned()).await.unwrap();
     drop(me.leave());
     assert_eq!(told(&next(&mut follower).await), "upsert a 3");
@@ -169,7 +169,7 @@ conformance!(a_dropped_membership_is_gone, async |mut world: World| {
 
 conformance!(a_shutdown_removes_members_when_it_begins, async |world: World| {
     if !world.has_processes() {
-        // Nobody is left to look.
+        // Nobody would be left to look.
         return;
     }
     let tide = world.open().await;

@@ -1,16 +1,16 @@
-//! Falling behind the log: exactly one overflow, then what follows it; and none when nothing was missed.
+//! Falling behind the log: exactly one overflow, followed by what comes after it; and none if nothing was missed.
 
 use tidelock::registry::{Cursor, Event, EventKind, Follower};
 use tidelock::{MINUTE, SECOND};
 
 use super::*;
 
-/// A registry of which only the newest three events can be read.
+/// A registry in which only the newest three events can be read.
 fn short(tide: &Tidelock) -> Registry<String> {
     tide.registry("texts").max_events(3).build().expect("the options are in range")
 }
 
-/// Followers of a key, of a prefix and of everything, behind the same place.
+/// Followers of a key, of a prefix and of everything, after the same position.
 async fn three(registry: &Registry<String>, after: &Cursor) -> [Follower<String>; 3] {
     let follow = || registry.follow().after(after);
     [follow().await.unwrap(), follow().prefix("a/").await.unwrap(), follow().key("a/1").await.unwrap()]
@@ -89,7 +89,7 @@ conformance!(behind_the_log_while_parked, async |mut world: World| {
         let place = registry.list().await.unwrap().cursor;
         let mut follower = three(&registry, &place).await.into_iter().nth(which).unwrap();
         let waiting = tokio::spawn(async move { (next(&mut follower).await, follower) });
-        // The store of the log is another one from here on: what was read before cannot be continued.
+        // The log is a different one from here on: earlier positions cannot be continued.
         registry.delete().await.unwrap();
         put(&registry, "a/1", "1").await;
         let (event, mut follower) = within(waiting).await.unwrap();
@@ -123,7 +123,7 @@ conformance!(behind_a_log_that_was_emptied_by_age, async |mut world: World| {
         let EventKind::Overflow { first_available, .. } = event.kind else { panic!("an overflow") };
         assert_eq!((&first_available, &event.cursor), (&end, &end), "nothing is there: the latest place");
     }
-    // At the last compacted revision nothing is missing.
+    // At the last compacted revision, nothing is missing.
     let mut at_end = registry.follow().after(&end).await.unwrap();
     assert!(drain(&mut at_end).await.is_empty());
     put(&registry, "a/1", "2").await;
@@ -166,13 +166,13 @@ conformance!(no_overflow_when_nothing_was_missed, async |mut world: World| {
     assert_eq!(drain_told(&mut first).await, ["upsert a/1 0"]);
     let mut from_empty = registry.follow().after(&empty).await.unwrap();
     assert_eq!(drain_told(&mut from_empty).await, ["upsert a/1 0"]);
-    // A quiet prefix under traffic elsewhere, kept up with.
+    // A quiet prefix that is kept up to date during traffic elsewhere.
     let mut quiet = registry.follow().prefix("quiet/").await.unwrap();
     for round in 0..10 {
         put(&registry, "b/1", &round.to_string()).await;
         assert!(drain(&mut quiet).await.is_empty());
     }
-    // Touches push nothing out.
+    // Touches do not push other events out.
     registry.upsert("a/2", &"x".to_owned()).ttl(MINUTE).await.unwrap();
     let place = registry.list().await.unwrap().cursor;
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Many at once: swaps have one winner, and views equal the store.
+//! Many concurrent clients: swaps have one winner, and views equal the store.
 
 use std::collections::HashSet;
 
@@ -84,7 +84,7 @@ conformance!(a_version_from_before_a_new_life_never_swaps, async |mut world: Wor
     }
 });
 
-/// A client that follows, disconnects and resumes until its view is the store at rest.
+/// A client that follows, disconnects and resumes until its view equals the store at rest.
 async fn client(registry: Registry<String>, seed: u64, mut rest: tokio::sync::watch::Receiver<Option<View<String>>>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut view, mut cursor): (View<String>, Option<Cursor>) = (View::default(), None);
@@ -111,7 +111,7 @@ async fn client(registry: Registry<String>, seed: u64, mut rest: tokio::sync::wa
                 follower = registry.follow().after(&seen.cursor).await.unwrap();
             }
         }
-        // Now and then it forgets all, else it resumes where it was.
+        // Sometimes it starts from nothing; otherwise it resumes where it was.
         cursor = random.bool().then(|| follower.cursor());
     }
 }

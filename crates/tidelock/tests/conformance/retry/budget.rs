@@ -1,4 +1,4 @@
-//! Budgets: of a process, and of a backend.
+//! Budgets of a process, and of a backend.
 
 use std::io;
 
@@ -71,7 +71,7 @@ conformance!(successes_of_one_process_pay_retries_of_another, async |mut world: 
     let (budget_a, budget_b) = (build(&a), build(&b));
     assert_eq!(retried(&a, &budget_a, 5).await, 3);
     succeed(&b, &budget_b, 5).await;
-    // 2.5 tokens travel with this taking; the half is kept.
+    // The earned 2.5 tokens are sent with this take; the half is kept.
     assert_eq!(retried(&b, &budget_b, 1).await, 1);
     assert_eq!(retried(&a, &budget_a, 5).await, 1);
     succeed(&b, &budget_b, 1).await;

@@ -11,7 +11,7 @@ use super::{ms, policy, reset};
 use crate::conformance;
 use crate::harness::{START, World};
 
-/// What a call does, in order.
+/// The events of a call, in order.
 #[derive(Debug, PartialEq)]
 enum Event {
     Attempt(u32, Timestamp),
@@ -20,7 +20,7 @@ enum Event {
 
 type Call = JoinHandle<Result<u32, tidelock::RetryError<io::Error>>>;
 
-/// A call that fails twice and then succeeds, and what it does.
+/// A call that fails twice and then succeeds, and its events.
 fn start(tide: &Tidelock, clock: &ManualClock, hang: bool) -> (Call, UnboundedReceiver<Event>) {
     let (events, receiver) = unbounded_channel();
     let (tide, clock): (_, ManualClock) = (tide.clone(), clock.clone());

@@ -100,7 +100,7 @@ paused!(an_attempt_is_told_how_long_it_may_take, async || {
     assert_eq!(unlimited.await.unwrap(), None);
 });
 
-// The timers of a page come one by one.
+// In a page, timers fire one by one.
 #[cfg(not(target_family = "wasm"))]
 #[tokio::test(start_paused = true)]
 async fn a_value_that_is_ready_in_the_same_poll_wins() {
@@ -177,7 +177,7 @@ paused!(the_operation_is_polled_before_the_stop, async || {
             if polls == 3 { Poll::Ready(Ok::<_, io::Error>(polls)) } else { Poll::Pending }
         })
     };
-    // Asked before the first attempt and after each of its polls but the last.
+    // It is polled before the first attempt, and after each of its polls except the last.
     let stop = poll_fn(move |_| {
         asked += 1;
         if asked == 4 { Poll::Ready(()) } else { Poll::Pending }

@@ -1,4 +1,4 @@
-//! What a call that succeeds may cost.
+//! The cost of a successful call.
 
 use std::future::IntoFuture;
 use std::io;
@@ -10,7 +10,7 @@ use tidelock::{RetryBudget, Tidelock, retry};
 use super::{ms, policy};
 use crate::in_process;
 
-/// Polls up to the end, without a runtime: a call that wanted a timer would panic.
+/// Polls to the end without a runtime: a call that needed a timer would panic.
 fn poll_to_the_end<C: IntoFuture>(call: C) -> C::Output {
     let mut future = pin!(call.into_future());
     let mut context = Context::from_waker(Waker::noop());
@@ -21,7 +21,7 @@ fn poll_to_the_end<C: IntoFuture>(call: C) -> C::Output {
     }
 }
 
-/// Succeeds when it is polled for the second time.
+/// Succeeds at its second poll.
 async fn soon<T>(value: T) -> io::Result<T> {
     tokio::task::yield_now().await;
     Ok(value)

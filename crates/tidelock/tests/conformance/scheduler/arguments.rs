@@ -1,4 +1,4 @@
-//! Refused arguments: the error says what was wrong, and the stored state is as before.
+//! Rejected arguments: the error says what is wrong, and the stored state is unchanged.
 
 use super::*;
 use crate::in_process;

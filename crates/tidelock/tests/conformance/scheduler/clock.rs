@@ -3,7 +3,7 @@
 use super::*;
 use std::collections::BTreeSet;
 
-/// An instant so many seconds after the start, or before it.
+/// The instant this many seconds after the start; before it if negative.
 fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(START.as_millis().saturating_add_signed(seconds * 1_000))
 }
@@ -16,7 +16,7 @@ conformance!(a_clock_that_goes_back_runs_no_slot_again_and_loses_none, async |mu
     let scheduler = noted.scheduler(&world.open().await);
     scheduler.register("s", note(Schedule::every(10 * MINUTE)).misfire(Misfire::CatchUpAll)).await.unwrap();
     start(&scheduler).await;
-    // Three hours on, eight back, and then as far as before and 20 minutes more.
+    // Three hours forwards, eight back, and then as far as before plus 20 minutes.
     clock.set(second(3 * HOUR_S));
     ran(&scheduler, &noted, 18).await;
     for back in [-HOUR_S * 5, 0, HOUR_S, HOUR_S * 3] {
@@ -58,15 +58,15 @@ conformance!(what_is_registered_after_the_clock_went_back_counts_from_there, asy
     assert_eq!(old.iter().map(|slot| slot.run).collect::<BTreeSet<_>>(), (1..=4).collect(), "no number comes twice");
 });
 
-/// A schedule of the random test: slots at the multiples of its period from the start on.
+/// A schedule of the random test, with slots at the multiples of its period from the start on.
 struct Planned {
     id: String,
     period: Duration,
-    /// Each slot is run, and none of its runs ends by crashes.
+    /// Each slot is run, and no run is ended by crashes.
     complete: bool,
 }
 
-/// Schedules of several periods under each policy, with both kinds of target.
+/// Schedules with several periods and each policy, with both kinds of target.
 async fn register_all(scheduler: &Scheduler, job: &Job<String, String>) -> Vec<Planned> {
     let mut planned = Vec::new();
     for misfire in [Misfire::Skip, Misfire::CatchUpOne, Misfire::CatchUpAll] {
@@ -88,8 +88,8 @@ async fn register_all(scheduler: &Scheduler, job: &Job<String, String>) -> Vec<P
     planned
 }
 
-/// Checks the slots that were run of one schedule: no slot and no number twice, in the same order, and up to `furthest`
-/// each one if none is to be missed. How many there were.
+/// Checks the slots of one schedule that were run: no slot and no number twice, both in the same order, and if none may
+/// be missed, every slot up to `furthest`. Returns their number.
 fn check(Planned { id, period, complete }: &Planned, noted: &[Slot], furthest: Timestamp) -> u64 {
     let of_schedule = noted.iter().filter(|slot| slot.schedule == *id);
     let slots: BTreeSet<_> = of_schedule.map(|slot| (slot.run, slot.slot.since(START))).collect();
@@ -146,7 +146,7 @@ conformance!(a_clock_that_jumps_at_random_runs_no_slot_twice, async |mut world: 
             && schedulers[0].stats().await.unwrap().due_now == 0
             && of.iter().all(|totals| totals.completed + totals.failed == totals.submitted)
     };
-    // Where a claim was on its way when the time moved, its lease is to end first.
+    // If a claim was in flight when the time moved, its lease has to end first.
     advancing(&clock, 200 * MS, until(over)).await;
     until(over).await;
     for scheduler in &schedulers {
@@ -156,7 +156,7 @@ conformance!(a_clock_that_jumps_at_random_runs_no_slot_twice, async |mut world: 
     let count: u64 = planned.iter().map(|planned| check(planned, &noted.all(), clock.now())).sum();
     let [of_job, of_handler] = [job.stats().await.unwrap().totals, runs.stats().await.unwrap().totals];
     let submitted = of_job.submitted + of_handler.submitted;
-    // A run whose claims were all lost may have ended by its crashes before any handler saw it.
+    // A run whose claims were all lost may have been ended by its crashes before any handler saw it.
     assert!((submitted - of_handler.failed..=submitted).contains(&count), "{count}: {of_job:?} {of_handler:?}");
     assert_eq!(of_job.failed, 0, "{of_job:?}");
     let crashes = of_job.crashes + of_handler.crashes;

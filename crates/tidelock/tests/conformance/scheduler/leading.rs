@@ -1,4 +1,4 @@
-//! Who leads, and what a change of the leader leaves.
+//! Which instance leads, and what a change of leader leaves behind.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What those who look are shown.
+//! Inspecting schedules.
 
 use super::*;
 
@@ -28,7 +28,7 @@ conformance!(upcoming_shows_the_slots_of_the_zone, async |mut world: World| {
     let schedule = Schedule::cron("30 2 29 3 *").tz("Europe/Berlin").job(&mail(&tide), &"x".to_owned());
     scheduler.register("s", schedule).await.unwrap();
     let slots = scheduler.upcoming("s").count(2).await.unwrap();
-    // 2026-03-29 02:30 does not exist in Berlin: the first instant after the gap, 01:00 UTC.
+    // 2026-03-29 02:30 does not exist in Berlin: the slot is the first instant after the gap, 01:00 UTC.
     assert_eq!(slots[0].as_millis(), 1_774_746_000_000);
     assert_eq!(scheduler.upcoming("absent").await.unwrap(), []);
 });
@@ -52,7 +52,7 @@ conformance!(history_keeps_as_many_entries_as_it_is_told, async |mut world: Worl
 });
 
 conformance!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     observers_that_panic_or_hang_change_nothing,
     async |mut world: World| {

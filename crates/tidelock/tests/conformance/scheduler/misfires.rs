@@ -25,7 +25,7 @@ conformance!(each_slot_runs_once_under_each_policy, async |mut world: World| {
     }
 });
 
-/// Slots each five minutes, nobody there from 07:02 on, at most ten caught up: contract 5.4.
+/// Slots every five minutes, no leader from 07:02 on, at most ten caught up: contract 5.4.
 async fn back_at(world: &mut World, seconds: u32, misfire: Misfire) -> Vec<Slot> {
     let clock = world.pin();
     let noted = Noted::default();
@@ -44,7 +44,7 @@ async fn back_at(world: &mut World, seconds: u32, misfire: Misfire) -> Vec<Slot>
     ran(&scheduler, &noted, usize::try_from(run).unwrap()).await;
     stop(&scheduler).await;
     let mut slots = noted.all();
-    // Handlers of one instance run beside each other.
+    // Handlers of one instance run concurrently.
     slots.sort_by_key(|slot| slot.run);
     slots
 }

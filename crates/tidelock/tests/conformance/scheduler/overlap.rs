@@ -1,11 +1,11 @@
-//! Runs of one schedule beside each other, or not.
+//! Overlapping runs of one schedule.
 
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tidelock::scheduler::Overlap;
 use tokio::sync::Semaphore;
 
-/// Jobs whose runs wait until they are let go; never two at once unless `most` says so.
+/// Jobs whose runs wait until they are let go; never two at once, unless `most` says so.
 #[derive(Clone)]
 struct Slow {
     let_go: Arc<Semaphore>,

@@ -9,7 +9,7 @@ conformance!(a_target_that_is_full_is_tried_again_and_then_given_up, async |mut 
     let tide = world.open().await;
     let full: Job<String, String> = tide.job("full").max_depth(1).build().unwrap();
     full.submit(&"fills".to_owned()).await.unwrap();
-    // Leadership outlasts the steps of the pinned time.
+    // The leader's lease is longer than the steps of the pinned time.
     let builder = noted.builder(&tide).lease(300 * SECOND).submit_retries(0).max_dispatch_failures(2);
     let scheduler = builder.build().unwrap();
     scheduler.register("bad", Schedule::once(START + 10 * SECOND).job(&full, &"text".to_owned())).await.unwrap();

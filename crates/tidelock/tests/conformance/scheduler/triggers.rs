@@ -1,4 +1,4 @@
-//! Runs that somebody asked for.
+//! Runs on request.
 
 use super::*;
 use tidelock::scheduler::Rejected;

@@ -1,4 +1,4 @@
-//! Refused arguments: the error says what was wrong, and the stored state is as before.
+//! Rejected arguments: the error says what is wrong, and the stored state is unchanged.
 
 use super::*;
 use crate::in_process;
@@ -7,7 +7,7 @@ use tidelock::{Cursor, DAY, ErrorKind, MINUTE};
 const TEN_YEARS: Duration = Duration::from_hours(3_650 * 24);
 const MOST: u64 = (1 << 53) - 1;
 
-// What spares servers is not bounded in a page.
+// In a page, limits that only protect servers do not apply.
 #[cfg(not(target_family = "wasm"))]
 #[tokio::test]
 async fn a_builder_refuses_what_is_out_of_range() {

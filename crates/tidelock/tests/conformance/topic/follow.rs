@@ -1,4 +1,4 @@
-//! Following: every event, once, in order, from a place on.
+//! Following: every event, once, in order, from a position on.
 
 use super::*;
 use tidelock::ErrorKind;
@@ -59,7 +59,7 @@ conformance!(a_snapshot_is_paired_with_the_log_by_its_cursor, async |world: Worl
     publish_all(&topic, 0..3).await;
     let cursor = topic.latest_cursor().await.unwrap();
     publish_all(&topic, 3..6).await;
-    // Yesterday's cursor, in another process.
+    // An old cursor, in another process.
     let stored = cursor.to_string();
     let elsewhere = texts(&world.open().await);
     let mut follower = elsewhere.follow().after(&stored.parse().unwrap()).await.unwrap();
@@ -113,7 +113,7 @@ conformance!(a_slow_follower_holds_up_nobody_and_gets_everything, async |world: 
     publish(&topic, "first").await;
     assert_eq!(next_text(&mut slow).await, "first");
     assert_eq!(next_text(&mut quick).await, "first");
-    // More than followers keep in common.
+    // More than the followers' ring holds.
     for round in 0..4 {
         publish_all(&topic, round * 1_000..(round + 1) * 1_000).await;
         for number in round * 1_000..(round + 1) * 1_000 {

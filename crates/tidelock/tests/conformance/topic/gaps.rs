@@ -1,14 +1,14 @@
-//! What a reader can no longer get is told: once, exactly, and before anything that follows.
+//! Events that a reader can no longer get are reported: once, exactly, and before anything that follows.
 
 use super::*;
 use tidelock::Cursor;
 
-/// A topic whose events last for 10 s.
+/// A topic whose events are retained for 10 s.
 fn brief(tide: &Tidelock) -> Topic<String> {
     tide.topic("texts").retention(10 * SECOND).build().unwrap()
 }
 
-/// What a gap says, and that it ends just before `next`.
+/// The content of a gap, after checking that it ends just before `next`.
 async fn told(topic: &Topic<String>, gap: Gap, next: &str) -> (Cursor, Option<u64>, GapCause) {
     let page = topic.read().after(gap.to).limit(1).await.unwrap().items;
     assert_eq!(page.into_iter().map(text_of).collect::<Vec<_>>(), [next], "`to` stands just before it");
@@ -43,7 +43,7 @@ conformance!(events_trimmed_in_the_middle_are_one_gap, async |mut world: World| 
     assert_eq!(told(&topic, take_gap(&group).await, "5").await, expected);
     assert_eq!(drain(&group).await, numbers(5..8), "and nothing is lost with it");
     assert_eq!(info(&topic, "group").await.missed, 4);
-    // What a follower has buffered it may still hand out; one that comes from the cursor cannot have it.
+    // A follower may still hand out what it has buffered; one that starts from the cursor cannot have it.
     let mut late = topic.follow().after(&cursor).await.unwrap();
     assert_eq!(told(&topic, gap_of(next(&mut late).await), "5").await, expected);
     assert_eq!(next_text(&mut late).await, "5");
@@ -65,7 +65,7 @@ conformance!(events_trimmed_at_the_very_start_are_told_to_whoever_stood_there, a
     let mut follower = topic.follow().after(&start).await.unwrap();
     assert_eq!(told(&topic, gap_of(next(&mut follower).await), "new").await, expected);
     assert_eq!(next_text(&mut follower).await, "new");
-    // Who begins at what is retained has missed nothing.
+    // A reader that begins at the retained events has missed nothing.
     assert_eq!(drain(&reader(&topic, "late")).await, ["new"]);
     let mut earliest = topic.follow().start(Start::Earliest).await.unwrap();
     assert_eq!(next_text(&mut earliest).await, "new");
@@ -152,7 +152,7 @@ conformance!(a_gap_whose_receive_was_dropped_is_told_to_the_next, async |mut wor
     assert_eq!(take(&group).await.data(), "0");
     clock.advance(10 * SECOND);
     publish_all(&topic, 3..6).await;
-    // Dropped at every point of its way: before it is sent, while it is under way, and after its answer has come.
+    // Dropped at every point of its way: before it is sent, while it is in flight, and after its answer has arrived.
     let (mut gaps, mut texts) = (Vec::new(), Vec::new());
     let mut seen = async |item: Item<EventDelivery<String>>| match item {
         Item::Event(event) => {

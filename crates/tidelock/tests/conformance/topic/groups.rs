@@ -1,4 +1,4 @@
-//! Groups: who shares what, where they begin, and how they are moved.
+//! Groups: sharing events, where groups begin, and moving them.
 
 use super::*;
 use futures_util::FutureExt;
@@ -244,7 +244,7 @@ conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async
     let mut left_alone = Box::pin(groups.pause("group").into_future());
     let answer = (&mut left_alone).now_or_never();
     within(groups.resume("group").into_future()).await.unwrap();
-    // It was sent, and is answered when it is asked again.
+    // It was sent, and its answer is there when it is polled again.
     match answer {
         Some(answer) => answer.unwrap(),
         None => within(left_alone).await.unwrap(),

@@ -125,7 +125,7 @@ conformance!(a_dropped_receive_gives_back_what_it_took, async |world: World| {
         for _ in 0..polls {
             if let std::task::Poll::Ready(received) = receive.as_mut().poll(&mut context) {
                 let event = received.unwrap().unwrap().event().unwrap();
-                // What was given back before may not have arrived yet: then it is another one.
+                // An event given back earlier may not have arrived yet: then this is another one.
                 assert_eq!(event.attempt(), 1);
                 assert!(event.give_back().await.unwrap());
                 break;

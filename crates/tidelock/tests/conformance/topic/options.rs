@@ -55,7 +55,7 @@ conformance!(a_receiver_is_woken_by_whatever_makes_an_event_deliverable, async |
     let event = within(waiting).await.unwrap().unwrap().unwrap().event().unwrap();
     assert_eq!(event.attempt(), 3, "a due time");
     drop(event);
-    // In one step, so that the next lease is as it was given.
+    // In one step, so that the next lease has its full length.
     clock.advance(60 * SECOND);
     let event = within(wait()).await.unwrap().unwrap().unwrap().event().unwrap();
     assert_eq!(event.attempt(), 4, "the end of a lease");

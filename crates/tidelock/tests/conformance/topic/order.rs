@@ -1,4 +1,4 @@
-//! Order: lowest place first, and ordering keys one at a time.
+//! Order: lowest position first, and ordering keys one at a time.
 
 use super::*;
 use tidelock::HOUR;

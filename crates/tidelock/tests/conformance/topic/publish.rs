@@ -1,4 +1,4 @@
-//! What a publish appends, and what it refuses.
+//! What a publish appends, and what it rejects.
 
 use super::*;
 use serde_json::json;

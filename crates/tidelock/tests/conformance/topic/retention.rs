@@ -159,7 +159,7 @@ conformance!(what_came_back_while_it_was_retained_ends_with_its_retention, async
     let group = topic.reader("group").lease(MINUTE).dead_letter_retention(10 * MINUTE).build().unwrap();
     let published = (publish(&topic, "text").await, clock.now()).1;
     drop(take(&group).await);
-    // Nobody has looked since: the lease has ended long ago, the retention just now.
+    // Nothing has been carried out since: the lease ended long ago, the retention just now.
     clock.advance(12 * MINUTE);
     let dead = group.dead_letters().list().await.unwrap().items.pop().expect("it is kept from that end");
     assert_eq!((dead.reason, dead.attempts, dead.moved_at), (DeadReason::Expired, 1, published + 10 * MINUTE));

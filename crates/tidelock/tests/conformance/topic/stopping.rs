@@ -8,7 +8,7 @@ conformance!(a_shutdown_ends_waits_and_gives_back_what_is_held, async |mut world
     let tide = world.open().await;
     let topic = texts(&tide);
     let group = reader(&topic, "group");
-    // In process both are one; a server has a second process to look from.
+    // In process there is only one process; on a server, a second one can watch.
     let watcher = texts(&world.open().await);
     publish_all(&topic, 0..2).await;
     let (settled, left) = (take(&group).await, take(&group).await);

@@ -1,4 +1,4 @@
-//! Events whose bytes are no value: reported once, and passed.
+//! Events that cannot be decoded: reported once, and passed over.
 
 use super::*;
 use tidelock::{DeadReason, Raw, RawEvent};
@@ -21,7 +21,7 @@ fn check(raw: &RawEvent, bad: &Published) {
     assert!(raw.error.contains("String") && raw.error.contains("Json"), "{}", raw.error);
 }
 
-/// Sorts items into good ones and the one that does not decode.
+/// Separates the good items from the undecodable one.
 fn sort<E>(items: impl IntoIterator<Item = Item<E>>, bad: &Published) -> Vec<E> {
     let (mut good, mut reported) = (Vec::new(), 0);
     for item in items {

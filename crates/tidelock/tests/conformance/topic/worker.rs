@@ -1,4 +1,4 @@
-//! Workers of a group. What they share with those of a queue is tested there too.
+//! Workers of a group. What they share with the workers of queues is also tested there.
 
 use super::*;
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ conformance!(what_a_handler_says_settles_the_event, async |mut world: World| {
 });
 
 conformance!(
-    // A panic ends the page.
+    // A panic would end the page.
     #[cfg(not(target_family = "wasm"))]
     a_handler_that_panics_has_failed,
     async |mut world: World| {
@@ -53,7 +53,7 @@ conformance!(a_worker_retries_until_the_deliveries_are_used_up, async |mut world
     until(async || worker.stats().nacked == 1).await;
     clock.advance(1_200 * MS);
     until(async || worker.stats().nacked == 2).await;
-    // Its backoff would be longer: it is cut to what the reader allows.
+    // Its backoff would be longer, but is capped by the reader's maximum.
     clock.advance(2 * SECOND);
     until(async || worker.stats().dead == 1).await;
     let dead = group.dead_letters().get(id).await.unwrap().unwrap();
@@ -111,7 +111,7 @@ conformance!(a_stopped_worker_leaves_nothing_held, async |world: World| {
     let worker = worker.concurrency(2).prefetch(8).shutdown_grace(Duration::ZERO);
     let report = within(worker.run_until(async { started.notified().await })).await.unwrap();
     assert!(report.given_back >= 1, "{report:?}");
-    // What was on its way when it stopped is given back in the background.
+    // Events that were being delivered when it stopped are given back in the background.
     until(async || counts(&topic, "group").await[1] == 0).await;
     let [unread, _, waiting, ..] = counts(&topic, "group").await;
     assert_eq!(unread + waiting, 50 - report.acked);

@@ -1,4 +1,4 @@
-//! Jobs while their server is away, and what is left of them when all is over.
+//! Jobs while their server is unavailable, and what is left of them in the end.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ async fn impatient(proxy: &Proxy) -> Tidelock {
     hasty(&proxy.url(), 300 * MS).await
 }
 
-/// Takes the server away from those behind the proxy.
+/// Makes the server unavailable for everything behind the proxy.
 async fn go_away(proxy: &Proxy) {
     proxy.refuse(true);
     proxy.cut();
@@ -26,7 +26,7 @@ async fn a_cancel_that_nobody_heard_is_told_when_the_connection_is_back() {
     let proxy = Proxy::start(server.port()).await.unwrap();
     let (tide, witness) = (open(&proxy.url()).await, open(&server.url()).await);
     for manual in [false, true] {
-        // The next renewal is far away, or never comes.
+        // The next renewal is far away, or never happens.
         let define = |tide: &Tidelock| -> Job<u64, u64> {
             let job = tide.job(if manual { "manual" } else { "usual" }).lease(HOUR);
             if manual { job.manual_heartbeat() } else { job }.build().unwrap()
@@ -65,7 +65,7 @@ async fn a_shutdown_without_its_server_ends_soon_after_its_grace() {
     let ids = within(witness.submit_many(ids)).await.unwrap();
     until("both run", async || worker.stats().running == 2).await;
     go_away(&proxy).await;
-    // One has ended before the stop signal, and one is dropped when the grace is over.
+    // One has ended before the stop signal, and one is dropped at the end of the grace.
     gate.add_permits(1);
     until("one has ended", async || worker.stats().running == 1).await;
     let report = within(worker.shutdown(SECOND)).await;
@@ -100,7 +100,7 @@ async fn a_job_that_failed_in_an_outage_runs_again_before_the_next_one() {
         go_away(&proxy).await;
         let before = proxy.connections();
         gate.add_permits(1);
-        // By then what was sent first has failed.
+        // By then, the first request has failed.
         until("it was tried for a while", async || proxy.connections() > before + 6).await;
         proxy.refuse(false);
         assert_eq!(within(starts.recv()).await, Some(first), "it keeps its place");
@@ -111,7 +111,7 @@ async fn a_job_that_failed_in_an_outage_runs_again_before_the_next_one() {
     assert_eq!((report.completed, report.retried, report.stale), (8, 4, 0), "{report:?}");
 }
 
-/// How many entries each key of jobs has, but for those that are kept for an hour or less.
+/// The number of entries of each key of jobs, except keys that are kept for an hour or less.
 fn entries(server: &Server) -> BTreeMap<String, i64> {
     let keys = server.command(&["KEYS", "*{job/*"]).unwrap();
     let keys = keys.items().iter().filter_map(|key| key.text().map(str::to_owned));
@@ -122,7 +122,7 @@ fn entries(server: &Server) -> BTreeMap<String, i64> {
             "hash" => "HLEN",
             "zset" => "ZCARD",
             "list" => "LLEN",
-            // It went meanwhile.
+            // It has been removed meanwhile.
             _ => return (key, 0),
         };
         let count = server.command(&[counts, &key]).unwrap().int().unwrap();
@@ -174,13 +174,13 @@ async fn nothing_is_left_of_jobs_after_their_retention_though_nobody_calls() {
     until("nothing is left", async || entries(&server) == empty).await;
 }
 
-/// A claim whose worker was told that nobody knows: what it claimed all the same is not left to its lease.
+/// A claim whose worker was told that the outcome is unknown: what it claimed is not left to its lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_was_claimed_unheard_of_is_given_back() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
     let (behind, witness) = (job(&impatient(&proxy).await, HOUR), job(&open(&server.url()).await, HOUR));
-    // The script is there, and nobody behind the proxy is woken.
+    // The script is loaded, and nobody behind the proxy is woken.
     let first = within(witness.submit(&0)).await.unwrap().id;
     let runs = Runs::default();
     let before = runs.worker(&witness);

@@ -5,12 +5,12 @@ use tidelock::{FailureCode, StopReason};
 use super::*;
 use crate::stage::Other;
 
-/// Long enough for a busy machine: it runs out where a process is killed or frozen, and only there.
+/// Long enough for a busy machine: it lapses only if a process is killed or frozen.
 const LEASE: Duration = Duration::from_secs(2);
-/// So short that leases also run out by chance.
+/// So short that leases also lapse by chance.
 const SHORT_LEASE: Duration = Duration::from_millis(400);
 
-/// The other process of the test below: keeps a step of each run, says so, and holds the runs until it is ended.
+/// The other process of the test below: stores a step of each run, prints it, and holds the runs until it is ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holder_of_steps() {
     let Some(url) = Other::url() else { return };
@@ -50,7 +50,7 @@ async fn what_a_killed_process_ran_is_run_elsewhere_without_its_kept_steps() {
     account(&job, &server).await;
 }
 
-/// The other process of the test below: runs one job until it is told to stop, and then gives a result all the same.
+/// The other process of the test below: runs one job until it is told to stop, and then returns a result all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_one() {
     let Some(url) = Other::url() else { return };
@@ -78,7 +78,7 @@ async fn a_frozen_process_wakes_to_a_lost_lease_and_changes_nothing() {
     other.signal("-STOP");
     let runs = Runs::default();
     let worker = runs.worker(&job);
-    // Ready when the other one has been frozen for three leases.
+    // Due when the other one has been frozen for three leases.
     let later = within(job.submit(&2).delay(3 * LEASE)).await.unwrap().id;
     assert_eq!(result(&job, id).await, 2);
     assert_eq!(result(&job, later).await, 4);
@@ -96,7 +96,7 @@ async fn a_frozen_process_wakes_to_a_lost_lease_and_changes_nothing() {
     account(&job, &server).await;
 }
 
-/// The other process of the test below: one input ends it.
+/// The other process of the test below: one of the inputs ends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_ends_itself() {
     let Some(url) = Other::url() else { return };
@@ -149,7 +149,7 @@ async fn one_of_several() {
     let job = job(&open(&url).await, SHORT_LEASE);
     let worker = job.process(async |ctx, input| {
         let kept = ctx.step("one", async || Ok(input * 2)).await?;
-        // Some work that can be hit in the middle.
+        // Some work in which it can be killed or frozen.
         let work = Duration::from_millis(input % 8 * 5);
         let told = tokio::time::timeout(work, ctx.cancelled()).await;
         ctx.progress(&told.is_ok())?;

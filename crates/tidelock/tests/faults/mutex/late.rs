@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Until so much time has passed: a grant of that length ends, on a server that is well.
+/// Waits for this much time: a grant of that length ends, on a healthy server.
 async fn passes(server: &Server, lease: Duration) {
     let mutex = open(&server.url()).await.mutex("time").fixed_lease().lease(lease).build().unwrap();
     let guard = mutex.try_lock(&fastrand::u64(..).to_string()).await.unwrap().expect("nobody has it");
@@ -69,7 +69,7 @@ async fn a_grant_that_nobody_heard_of_is_given_back_however_long_that_takes() {
     let error = within(mutex.try_lock("r").into_future()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(other.describe("r").await.unwrap().holder.is_some());
-    // Longer than any request is repeated by itself.
+    // Longer than any request is repeated on its own.
     passes(&server, SECOND).await;
     proxy.refuse(false);
     is_free(&other).await;
@@ -117,7 +117,7 @@ async fn an_extension_behind_one_that_came_too_late_is_not_sent() {
     let guard = mutex.lock_or_err("r").await.unwrap();
     proxy.stall(true);
     let late = async {
-        // The server has 50 ms more, and then what the first one gave.
+        // The server has 50 ms more, and then what the first request set.
         clock.advance(9_950 * MS);
         assert!(guard.is_lost());
         proxy.stall(false);
@@ -161,7 +161,7 @@ async fn waiters_that_the_server_forgot_and_cannot_take_back_are_no_hot_loop() {
     let _guard = mutex.lock_or_err("r").await.unwrap();
     let waiter = tokio::spawn(mutex.lock("r").into_future());
     waiting(&mutex, 1).await;
-    // It does not matter for the question which keys are there, but it takes no writes.
+    // Which keys exist does not matter here, but the server must accept no writes.
     server.command(&["DEL", "tidelock:{mutex/default/m/r}:lock", "tidelock:{mutex/default/m/r}:queue"]).unwrap();
     server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap();
     let answered = || {
@@ -178,7 +178,7 @@ async fn waiters_that_the_server_forgot_and_cannot_take_back_are_no_hot_loop() {
         mutex.describe("other").await.unwrap();
     }
     let asked = answered() - before - 500;
-    // It asks after pauses, of which a slow machine sees more; without them it would ask as often as this test.
+    // It asks with pauses, of which a slow machine sees more; without them it would ask as often as this test.
     assert!(asked <= 50, "asked {asked} times in the time of 500 questions");
     waiter.abort();
 }
