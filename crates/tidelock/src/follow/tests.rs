@@ -25,7 +25,7 @@ struct Numbers {
     /// Reads are held until released, and then return what there was when they began.
     held: AtomicBool,
     released: Arc<Notify>,
-    /// Whether it tells without a read what can no longer be read.
+    /// Whether it knows, without a read, what can no longer be read.
     tells: AtomicBool,
     bell: Arc<Bell>,
 }

@@ -114,7 +114,7 @@ async fn writes_on_two_trips_keep_their_order_where_the_connection_is_lost() {
     let registry = registry(&open(&proxy.url()).await);
     for round in 0..scale(400) {
         match round % 3 {
-            // Before either of the two has arrived, between them, or within the second.
+            // Before either trip has arrived, between the two, or within the second.
             0 => proxy.cut_after_request_bytes(round % 97),
             1 => proxy.cut_after_request_bytes(600 + round * 7 % 1_500),
             _ => proxy.drop_reply_after(1),

@@ -346,7 +346,7 @@ async fn a_send_that_a_full_server_refuses_takes_nothing_else_with_it() {
     }
     let delivery = queue.try_recv().await.unwrap().unwrap();
     server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
-    // With a priority: a plain one would get through on the trip of a lapsed lease, which a full server lets in.
+    // With a priority: a plain one would get through on its trip with the ack, which a full server accepts.
     let send = queue.send(&2).priority(1).into_future();
     let (sent, acked, taken) = tokio::join!(send, delivery.ack(), queue.try_recv());
     server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();

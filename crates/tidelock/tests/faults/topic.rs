@@ -130,7 +130,7 @@ async fn a_gap_of_a_take_that_was_given_up_is_told_to_the_next() {
     let first = tokio::spawn(reader.recv().wait(WAIT).into_future());
     until("the reply is lost", async || proxy.replies() > replies).await;
     proxy.refuse(true);
-    // It was begun later than the take, which is over when this fails.
+    // This call began later than the take, so when it fails, the take has timed out too.
     within(topic.stats()).await.unwrap_err();
     proxy.refuse(false);
     match within(first).await.unwrap().unwrap() {

@@ -169,7 +169,7 @@ conformance!(
 conformance!(changes_see_what_is_long_overdue_as_what_it_is, async |mut world: World| {
     let clock = world.pin();
     let queue = world.open().await.queue::<String>("texts").max_age(MINUTE).build().unwrap();
-    // More than one step carries out, and each request finds the state after its own steps: ask for the last ones.
+    // More than one step carries out. Requests must see even the last ones, which no step has reached, as they are.
     let text = "text".to_owned();
     let fill = async || queue.send_many((0..450).map(|_| queue.send(&text).priority(1))).await.unwrap();
     let sent = fill().await;

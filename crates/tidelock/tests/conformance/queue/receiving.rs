@@ -145,7 +145,7 @@ conformance!(a_dropped_receive_loses_nothing, async |world: World| {
             tokio::task::yield_now().await;
         }
         waiting.abort();
-        // If the task got as far as its end, the message was received, and the delivery is in its result.
+        // If the task got as far as its end, its result is the delivery; otherwise the message was given back.
         let delivery = match waiting.await {
             Ok(received) => received.unwrap().unwrap(),
             Err(_) => within(queue.recv().forever()).await.unwrap().unwrap(),
