@@ -5,9 +5,9 @@
 //! *drive*); it parks where the log ends. A follower that has fallen out of the ring reads for itself until it is back
 //! in. So a slow follower costs no memory and delays nobody; the log reports what it has missed as a gap.
 //!
-//! The drive is polled by the follower that began it, which costs nothing to wake. But a follower may be polled once
-//! and then left alone without being dropped, for example by a `select!` whose other branch takes its time. So if
-//! others wait too, a task of the hub polls the drive as well.
+//! The drive is polled in the task of the follower that began it, so that no other task has to be woken first. But a
+//! follower may be polled once and then left alone without being dropped, for example by a `select!` whose other branch
+//! takes its time. So if others wait too, a task of the hub polls the drive as well.
 
 mod ring;
 

@@ -38,7 +38,7 @@ struct State {
     version: u64,
     value: Vec<u8>,
     proof: Proof,
-    /// A registration anew was sent, but its outcome is unknown: a record of another version may be this member's own.
+    /// A new registration was sent, but its outcome is unknown: a record of another version may be this member's own.
     in_doubt: bool,
     /// The value of an update whose outcome is unknown: a record with it may be this member's own, too.
     pending: Option<Vec<u8>>,

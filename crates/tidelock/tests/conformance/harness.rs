@@ -15,7 +15,7 @@ pub struct World {
 pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 impl World {
-    /// The world of `backend`; `None` where its server does not run, which only a developer's machine may skip.
+    /// The world of `backend`; `None` if its server does not run, which is allowed only outside CI.
     pub fn on(backend: &str, test: &str) -> Option<Self> {
         let server = match backend {
             "in_process" => None,
@@ -34,7 +34,7 @@ impl World {
         clock
     }
 
-    /// Opens the backend as one more process would. In process there is only one: each call gives a clone of it.
+    /// Opens the backend as another process would. In process there is only one, so each call returns a clone of it.
     pub async fn open(&self) -> Tidelock {
         match &self.server {
             None => self.local.clone(),
@@ -42,12 +42,12 @@ impl World {
         }
     }
 
-    /// Whether several calls of [`World::open`] give several processes.
+    /// Whether several calls of [`World::open`] act as several processes.
     pub fn has_processes(&self) -> bool {
         self.server.is_some()
     }
 
-    /// The server's URL and the prefix of all keys, where there is a server.
+    /// The server's URL and the prefix of all keys, if there is a server.
     #[cfg(not(target_family = "wasm"))]
     pub fn server(&self) -> Option<(&str, &str)> {
         self.server.as_deref().map(|url| (url, self.prefix.as_str()))
@@ -87,13 +87,13 @@ fn connect(url: &str, _prefix: &str, _clock: Option<&ManualClock>) -> std::futur
 #[cfg(not(target_family = "wasm"))]
 pub use tidelock_testkit::scale;
 
-/// How many of `full` repetitions to run in a page, where nobody is told of a soak run.
+/// How many of `full` repetitions to run in a page, which does not know of soak runs.
 #[cfg(target_family = "wasm")]
 pub fn scale(full: usize) -> usize {
     (full / 10).max(1)
 }
 
-/// Runs `call` on another thread, where there is one.
+/// Runs `call` on another thread, if there are threads.
 pub fn elsewhere(call: impl FnOnce() + Send + 'static) {
     #[cfg(not(target_family = "wasm"))]
     std::thread::spawn(call).join().expect("the thread comes to its end");

@@ -15,12 +15,12 @@ pub fn just_before(time: Duration) -> Duration {
     time.checked_sub(MS).expect("it is longer than a millisecond")
 }
 
-/// Waits for an event, for as long as a hung test may take.
+/// Waits for a future, as long as a hung test may take.
 pub async fn within<F: IntoFuture>(future: F) -> F::Output {
     tokio::time::timeout(120 * SECOND, future).await.expect("it comes to its end")
 }
 
-/// Looks again and again until `test` holds.
+/// Repeats `test` until it holds.
 pub async fn until<F: Future<Output = bool>>(mut test: impl FnMut() -> F) {
     within(async {
         while !test().await {
@@ -30,7 +30,7 @@ pub async fn until<F: Future<Output = bool>>(mut test: impl FnMut() -> F) {
     .await;
 }
 
-/// What an event says, in short.
+/// A short form of an event.
 pub fn told<T: std::fmt::Display>(event: &Event<T>) -> String {
     match &event.kind {
         EventKind::Upsert(entry) => format!("upsert {} {}", entry.key, entry.value),
@@ -43,7 +43,7 @@ pub fn told<T: std::fmt::Display>(event: &Event<T>) -> String {
     }
 }
 
-/// All that a follower can be told now.
+/// Everything that a follower returns now.
 pub async fn drain<T: Value>(follower: &mut Follower<T>) -> Vec<Event<T>> {
     let mut events = Vec::new();
     while let Some(event) = within(follower.try_recv()).await.expect("the backend answers") {
@@ -54,7 +54,7 @@ pub async fn drain<T: Value>(follower: &mut Follower<T>) -> Vec<Event<T>> {
     events
 }
 
-/// The same, in short.
+/// As `drain`, in short form.
 pub async fn drain_told<T: Value + std::fmt::Display>(follower: &mut Follower<T>) -> Vec<String> {
     drain(follower).await.iter().map(told).collect()
 }
@@ -68,7 +68,7 @@ pub fn keys<T>(items: &[Listed<T>]) -> Vec<&str> {
     items.iter().map(Listed::key).collect()
 }
 
-/// What a client thinks the store holds.
+/// A client's view of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View<T> {
     pub records: BTreeMap<String, (Version, T)>,
@@ -83,7 +83,7 @@ impl<T: Clone + std::fmt::Debug> View<T> {
         Self { records: items.iter().map(record).collect() }
     }
 
-    /// Answers whether the view must be replaced.
+    /// Applies an event. Returns whether the view must be replaced.
     pub fn apply(&mut self, event: Event<T>) -> bool {
         match event.kind {
             EventKind::Upsert(entry) => {
@@ -104,12 +104,12 @@ impl<T: Clone + std::fmt::Debug> View<T> {
     }
 }
 
-/// Runs all at once; gives what they gave, in order.
+/// Runs all requests concurrently; returns their outputs in order.
 pub async fn all<F: IntoFuture>(requests: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     within(futures_util::future::join_all(requests.into_iter().map(IntoFuture::into_future))).await
 }
 
-/// The kind of error that a refused request gives, and its text.
+/// The kind and text of the error of a rejected request.
 pub async fn refusal<T: std::fmt::Debug>(
     request: impl IntoFuture<Output = Result<T>>,
     what: &str,
@@ -118,7 +118,7 @@ pub async fn refusal<T: std::fmt::Debug>(
     (error.kind(), error.to_string())
 }
 
-/// Polls once; whether it is not done yet.
+/// Polls once; returns whether it is still pending.
 pub async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
     std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending()))
         .await

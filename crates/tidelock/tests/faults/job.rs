@@ -48,14 +48,14 @@ async fn result(job: &Job<u64, u64>, id: JobId) -> u64 {
     }
 }
 
-/// What happened to a job.
+/// The events of a job.
 pub async fn told(job: &Job<u64, u64>, id: JobId) -> Vec<JobEventKind> {
     let page = within(job.events(id).read().limit(1_000)).await.expect("the server answers");
     page.items.into_iter().filter_map(Item::event).map(|event| event.kind).collect()
 }
 
-/// Checks what happened to a job that has ended: it began once, each run has a number and a higher fence than the one
-/// before and ended in one way, and nothing came after the end. How often it was run again after a crash.
+/// Checks the events of a job that has ended: it was submitted once, each run has a number, a higher fence than the one
+/// before and one end, and nothing followed the end of the job. Returns how often it ran again after a crash.
 pub fn story(events: &[JobEventKind]) -> u64 {
     let (mut runs, mut last_fence, mut running, mut crashed) = (0, 0, false, 0);
     let (first, rest) = events.split_first().expect("it was submitted");

@@ -8,15 +8,15 @@ use tidelock_testkit::{Binary, Flavour, Reply, Server};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// The longest that anything may take; a test that needs it has failed.
+/// The longest that anything may take; a test that reaches it has failed.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A server of the test's own; `None` where there is none to start, which CI does not accept.
+/// A server of the test's own; `None` if none can be started, which CI does not accept.
 pub fn server() -> Option<Server> {
     Some(Server::start(&Binary::or_skip(Flavour::Redis70)?).expect("a server starts"))
 }
 
-/// A server that keeps its data over a restart.
+/// A server that keeps its data across a restart.
 pub fn durable_server() -> Option<Server> {
     let binary = Binary::or_skip(Flavour::Redis70)?;
     Some(Server::builder(&binary).durable().config("appendfsync always").start().expect("a server starts"))
@@ -26,7 +26,7 @@ pub async fn open(url: &str) -> Tidelock {
     Tidelock::connect(url).await.expect("the server answers")
 }
 
-/// Connected, and from then on with calls that give up after `timeout`. On a busy machine connecting may take longer.
+/// Connects with calls that give up after `timeout`. Retries connecting, which may take longer on a busy machine.
 pub async fn hasty(url: &str, timeout: Duration) -> Tidelock {
     within(async {
         loop {
@@ -44,7 +44,7 @@ pub async fn within<F: IntoFuture>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future.into_future()).await.expect("it happens at all")
 }
 
-/// Asks again until the answer is yes.
+/// Repeats a question until the answer is yes.
 pub async fn until(what: &str, mut question: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !question().await {
@@ -54,7 +54,7 @@ pub async fn until(what: &str, mut question: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("it did not come to pass that {what}"));
 }
 
-/// The account of a queue after a fault: its equation holds, and no key is without a lifetime but the format's.
+/// The account of a queue after a fault: its numbers add up, and the only key without an expiry is that of the format.
 pub async fn account<T: Value>(queue: &Queue<T>, server: &Server) {
     let stats = within(queue.stats()).await.expect("the server answers");
     let held = stats.ready + stats.delayed + stats.leased + stats.dead;
@@ -62,7 +62,7 @@ pub async fn account<T: Value>(queue: &Queue<T>, server: &Server) {
     assert_eq!(keys_without_lifetime(server), ["tidelock:format"]);
 }
 
-/// Keys that would stay for ever.
+/// Keys without an expiry.
 pub fn keys_without_lifetime(server: &Server) -> Vec<String> {
     let mut connection = server.connect().expect("the server answers");
     let keys = connection.command(&["KEYS", "*"]).expect("the server answers");
@@ -84,12 +84,12 @@ pub struct Other {
 }
 
 impl Other {
-    /// The server's URL inside of the other process; `None` where the test is run as a test.
+    /// The server's URL within the other process; `None` if the test is run as a test.
     pub fn url() -> Option<String> {
         std::env::var(OTHER).ok()
     }
 
-    /// Runs a test of this program in a process of its own. It ends when this is dropped.
+    /// Runs a test of this program in a separate process, which ends when this is dropped.
     pub fn start(test: &str, url: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
             .args([test, "--exact", "--nocapture"])
@@ -102,7 +102,7 @@ impl Other {
         Self { child, said }
     }
 
-    /// Waits until it prints a line with `what` in it, and gives that line from there on.
+    /// Waits until it prints a line that contains `what`; returns that line from there on.
     pub async fn says(&mut self, what: &str) -> String {
         within(async {
             loop {

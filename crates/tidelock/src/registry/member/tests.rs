@@ -20,7 +20,7 @@ enum Fault {
     None,
     /// It takes effect, but its answer is lost.
     LosesTheAnswer,
-    /// It has no effect, and its answer is lost.
+    /// It has no effect, and there is no answer.
     LosesTheRequest,
     /// Its answer is held back until released.
     Hangs,

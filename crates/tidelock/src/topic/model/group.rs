@@ -250,8 +250,9 @@ impl Group {
         Some(dead)
     }
 
-    /// An event comes back at `instant`: the first rule that applies. Answers when it is due again; `None`: it is dead.
-    /// At an earlier instant than now only its age is known; what has ended since then does so while it waits.
+    /// Applies the first rule that fits an event returned at `instant`. Returns when it is due again; `None`: it is
+    /// dead. For an instant before now, only loss by age can be judged; other losses are carried out while the event
+    /// waits.
     pub(super) fn returned(
         &mut self,
         now: Now,
