@@ -39,7 +39,8 @@ enum Filter {
     All,
     Key(Arc<str>),
     Prefix(Arc<str>),
-    /// Two filters were set: an error when the request is awaited.
+    /// Both were set, which is an error when the request is awaited. A second one of a kind replaces the first, as with all
+    /// options.
     Both,
 }
 
@@ -61,7 +62,7 @@ enum From {
     Now,
     Start,
     After(Cursor),
-    /// Two positions were set: an error when the request is awaited.
+    /// Both were set, which is an error when the request is awaited.
     Both,
 }
 
@@ -84,27 +85,29 @@ impl<T: Value> Follow<T> {
 
     /// Only changes of this key.
     pub fn key(mut self, key: &str) -> Self {
-        self.filter = if matches!(self.filter, Filter::All) { Filter::Key(key.into()) } else { Filter::Both };
+        let fits = matches!(self.filter, Filter::All | Filter::Key(_));
+        self.filter = if fits { Filter::Key(key.into()) } else { Filter::Both };
         self
     }
 
     /// Only changes of keys with this prefix: for a registry a path that ends in `/`, for an ephemeral store any text.
     /// An empty one means all.
     pub fn prefix(mut self, prefix: &str) -> Self {
-        self.filter = if matches!(self.filter, Filter::All) { Filter::Prefix(prefix.into()) } else { Filter::Both };
+        let fits = matches!(self.filter, Filter::All | Filter::Prefix(_));
+        self.filter = if fits { Filter::Prefix(prefix.into()) } else { Filter::Both };
         self
     }
 
     /// Changes after this position.
     pub fn after(mut self, cursor: impl Borrow<Cursor>) -> Self {
         let after = || From::After(cursor.borrow().clone());
-        self.from = if matches!(self.from, From::Now) { after() } else { From::Both };
+        self.from = if matches!(self.from, From::Now | From::After(_)) { after() } else { From::Both };
         self
     }
 
     /// All changes that can still be read, and then new ones.
     pub fn from_start(mut self) -> Self {
-        self.from = if matches!(self.from, From::Now) { From::Start } else { From::Both };
+        self.from = if matches!(self.from, From::Now | From::Start) { From::Start } else { From::Both };
         self
     }
 

@@ -128,9 +128,9 @@ conformance!(a_prefetched_job_that_is_cancelled_does_not_start, async |world: Wo
     });
     let worker = worker.prefetch(2).spawn();
     until(async || worker.stats().running == 1 && worker.stats().prefetched == 2).await;
-    assert_eq!(job.cancel(&ids[1]).await.unwrap(), CancelOutcome::Cancelled);
+    assert_eq!(job.cancel(ids[1]).await.unwrap(), CancelOutcome::Cancelled);
     // News come in order: once the first has heard of its own cancel, that of the second was heard.
-    assert_eq!(job.cancel(&ids[0]).await.unwrap(), CancelOutcome::Cancelled);
+    assert_eq!(job.cancel(ids[0]).await.unwrap(), CancelOutcome::Cancelled);
     assert_eq!(result(&job, &ids[2]).await, "c");
     assert_eq!(seen.all(), ["a", "c"]);
     let report = within(worker.shutdown(SECOND)).await;

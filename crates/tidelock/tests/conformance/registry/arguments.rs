@@ -101,6 +101,10 @@ conformance!(a_refused_argument_changes_nothing, async |mut world: World| {
     refused(registry.list().after(&next).after_key("a/long"), "two places").await;
     refused(registry.follow().key("k").prefix("a/"), "key and prefix").await;
     refused(registry.follow().after(&page.cursor).from_start(), "two beginnings").await;
+    for follow in [registry.follow().key("k").key("a/long"), registry.follow().prefix("k/").prefix("a/")] {
+        let mut follower = follow.from_start().from_start().await.expect("the last option of a kind counts");
+        assert!(follower.try_recv().await.unwrap().is_some());
+    }
     refused(registry.follow().after(&registry.tenant("b").list().await.unwrap().cursor), "foreign cursor").await;
     refused(registry.follow().await.unwrap().recv().wait(over), "wait").await;
     refused(registry.tenant("").upsert("k", &text), "tenant").await;
