@@ -319,7 +319,7 @@ impl MemoryKeyed {
         let due = &self.due[kind as usize];
         let mut forgotten = Vec::new();
         for (at, address) in due.take_due(now) {
-            let object = Object { kind, address };
+            let object = Object { kind, address: Arc::unwrap_or_clone(address) };
             let Some(cell) = self.find(&object) else { continue };
             cell.mark.take_off(at);
             let mut state = cell.lock();

@@ -224,7 +224,7 @@ impl<C: Cell> Cells<C> {
     }
 
     /// Lets go of objects that stayed empty; one that was used since it was looked at stays.
-    fn forget(&self, addresses: &[Address], now: Now) {
+    fn forget(&self, addresses: &[Arc<Address>], now: Now) {
         if addresses.is_empty() {
             return;
         }

@@ -4,9 +4,9 @@
 //! An object is filed at most once, at its next deadline or earlier: a deadline that moves away, as a lease does with
 //! each message, leaves the index alone. The sweep that finds the object too early files it again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{NEVER, NO_PANIC, Timer};
@@ -17,6 +17,9 @@ use crate::time::{Now, Timestamp};
 const AT_ONCE: usize = 100;
 /// Objects per sweep of those that were set aside.
 const ASIDE_AT_ONCE: usize = 10;
+/// Under this time stand empty objects that are in use. They have no deadline: a page in which a receiver waits for days
+/// has no timer for its empty queue. So they are checked when another deadline comes.
+const ASIDE: u64 = NEVER - 1;
 
 /// The deadlines of the objects of one store.
 pub(crate) struct Deadlines {
@@ -27,12 +30,9 @@ pub(crate) struct Deadlines {
 #[derive(Default)]
 struct Filed {
     /// The number tells apart the objects of one instant.
-    entries: BTreeMap<(Timestamp, u64), Address>,
-    /// Numbers given to objects.
+    entries: BTreeMap<(Timestamp, u64), Arc<Address>>,
+    /// Numbers given so far.
     numbers: u64,
-    /// Empty objects that are in use, the one that was checked longest ago first. They have no deadline: a page in which
-    /// a receiver waits for days has no timer for its empty queue. So they are checked when another deadline comes.
-    aside: VecDeque<Address>,
 }
 
 /// The place of one object in the index; part of the object.
@@ -42,16 +42,15 @@ pub(crate) struct Mark {
     at: AtomicU64,
     /// 0 until it is filed for the first time.
     number: AtomicU64,
-    is_aside: AtomicBool,
 }
 
 impl Default for Mark {
     fn default() -> Self {
-        Self { at: AtomicU64::new(NEVER), number: AtomicU64::new(0), is_aside: AtomicBool::new(false) }
+        Self { at: AtomicU64::new(NEVER), number: AtomicU64::new(0) }
     }
 }
 
-/// Without what is filed, which may be much.
+/// Omits the contents, which may be large.
 impl fmt::Debug for Deadlines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deadlines").finish_non_exhaustive()
@@ -82,7 +81,7 @@ impl Deadlines {
         if at < filed {
             self.file_earlier(mark, address, at);
         }
-        // Also what was filed long ago: the timer may have ended with its runtime.
+        // Also if it was filed long ago, because the timer may have ended with its runtime.
         self.timer.arm(Timestamp::from_millis(at.min(filed)));
     }
 
@@ -95,27 +94,34 @@ impl Deadlines {
         }
         let mut number = mark.number.load(Ordering::Relaxed);
         if number == 0 {
-            filed.numbers += 1;
-            number = filed.numbers;
+            number = filed.draw();
             mark.number.store(number, Ordering::Relaxed);
         }
         let known = filed.entries.remove(&(Timestamp::from_millis(before), number));
-        let address = known.unwrap_or_else(|| address.clone());
+        let address = known.unwrap_or_else(|| Arc::new(address.clone()));
         filed.entries.insert((Timestamp::from_millis(at), number), address);
         mark.at.store(at, Ordering::Relaxed);
     }
 
-    /// Has an object that is in use checked when another one is swept, unless it is filed itself.
+    /// Has an object that is in use checked when another one is swept, unless it is filed already.
     pub(crate) fn set_aside(&self, mark: &Mark, address: &Address) {
-        let is_filed = mark.at.load(Ordering::Relaxed) != NEVER;
-        if !is_filed && !mark.is_aside.swap(true, Ordering::Relaxed) {
-            self.lock().aside.push_back(address.clone());
+        if mark.at.load(Ordering::Relaxed) != NEVER {
+            return;
         }
+        let mut filed = self.lock();
+        if mark.at.load(Ordering::Relaxed) != NEVER {
+            return;
+        }
+        // The last entry is taken first, so the number falls: the object that was checked longest ago is the next one.
+        let number = !filed.draw();
+        filed.entries.insert((Timestamp::from_millis(ASIDE), number), Arc::new(address.clone()));
+        mark.number.store(number, Ordering::Relaxed);
+        mark.at.store(ASIDE, Ordering::Relaxed);
     }
 
-    /// Takes out some of the objects that are due or were set aside, with the time at which they were filed. The caller
+    /// Takes out some of the objects that are due or were set aside, with the time under which they were filed. The caller
     /// calls [`Mark::take_off`], sweeps the object and files it again.
-    pub(crate) fn take_due(&self, now: Now) -> Vec<(u64, Address)> {
+    pub(crate) fn take_due(&self, now: Now) -> Vec<(u64, Arc<Address>)> {
         let mut filed = self.lock();
         let mut due = Vec::new();
         while due.len() < AT_ONCE {
@@ -124,17 +130,18 @@ impl Deadlines {
             let ((at, _), address) = first.remove_entry();
             due.push((at.as_millis(), address));
         }
-        let aside = filed.aside.len().min(ASIDE_AT_ONCE);
-        due.extend(filed.aside.drain(..aside).map(|address| (NEVER, address)));
-        if filed.aside.is_empty() {
-            filed.aside = VecDeque::new();
+        for _ in 0..ASIDE_AT_ONCE {
+            let last = filed.entries.last_entry().filter(|last| last.key().0.as_millis() == ASIDE);
+            let Some(last) = last else { break };
+            due.push((ASIDE, last.remove()));
         }
         due
     }
 
     /// The next deadline.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.lock().entries.first_key_value().map(|((at, _), _)| *at)
+        let next = self.lock().entries.first_key_value().map(|((at, _), _)| *at);
+        next.filter(|at| at.as_millis() < ASIDE)
     }
 
     fn lock(&self) -> MutexGuard<'_, Filed> {
@@ -145,17 +152,21 @@ impl Deadlines {
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         let filed = self.lock();
-        (filed.entries.len(), filed.aside.len())
+        let aside = filed.entries.keys().filter(|(at, _)| at.as_millis() == ASIDE).count();
+        (filed.entries.len() - aside, aside)
+    }
+}
+
+impl Filed {
+    fn draw(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 }
 
 impl Mark {
     /// Clears the mark of an object that [`Deadlines::take_due`] returned with `at`, unless it was filed again since.
     pub(crate) fn take_off(&self, at: u64) {
-        if at == NEVER {
-            self.is_aside.store(false, Ordering::Relaxed);
-            return;
-        }
         _ = self.at.compare_exchange(at, NEVER, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
