@@ -158,7 +158,8 @@ fn tool(folder: &Path, name: &str) -> Command {
 /// Builds the library for pages, and its JavaScript glue, in `wasm/`.
 fn webassembly(package: &Path, target: &Path) -> Result<()> {
     let triple = format!("--target={WASM}");
-    run(&mut cargo(["build", "--package=tidelock-wasm", "--profile=page", &triple]))?;
+    let paths = format!("--config=target.{WASM}.rustflags={:?}", without_folders()?);
+    run(&mut cargo(["build", "--package=tidelock-wasm", "--profile=page", &triple, &paths]))?;
     let wasm = package.join("wasm");
     fs::create_dir_all(&wasm)?;
     let built = target.join(WASM).join("page/tidelock_wasm.wasm");
@@ -175,6 +176,19 @@ fn webassembly(package: &Path, target: &Path) -> Result<()> {
     fs::write(wasm.join("bytes.js"), bytes_module(&fs::read(small)?))?;
     fs::write(wasm.join("bytes.d.ts"), "export declare function wasm(): Uint8Array<ArrayBuffer>;\n")?;
     Ok(())
+}
+
+/// Compiler flags that leave the folders of this machine out of the paths in panic messages: they are nobody else's
+/// business, and would make the package depend on where it was built.
+fn without_folders() -> Result<Vec<String>> {
+    let home = std::env::home_dir().map(|home| home.join(".cargo"));
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home).context("there is no home folder")?;
+    let registries = fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten();
+    let mut folders = vec![root().to_owned()];
+    for registry in registries {
+        folders.push(registry?.path());
+    }
+    Ok(folders.iter().map(|folder| format!("--remap-path-prefix={}/=", folder.display())).collect())
 }
 
 /// Generates the JavaScript module around the built WebAssembly.
