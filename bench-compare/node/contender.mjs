@@ -1,5 +1,5 @@
-// The counterpart of `src/main.rs` for libraries from npm: one process runs one workload once. The protocol is the same: it
-// prints `ready`, waits for a line, runs, prints one line of JSON, and ends when its input does.
+// The counterpart of `src/main.rs` for libraries from npm: one process runs one workload once. The protocol is the
+// same: it prints `ready`, waits for a line, runs, prints one line of JSON, and ends when its input does.
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,9 +7,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 const PAYLOAD = 100;
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
-/** How long a rate is measured at most. */
+/** The longest time for which a rate is measured. */
 const ENOUGH = 3_000;
-/** What takes longer is a failure. */
+/** A wait that takes longer fails. */
 const PATIENCE = 30_000;
 
 /** BullMQ with its defaults, over the client that it recommends. */
@@ -35,7 +35,7 @@ async function bullmq(url) {
   };
 }
 
-/** The limiter that most Node.js programs take, with a counter for each user and second in Redis. */
+/** The limiter that most Node.js programs use, with a counter per user and second in Redis. */
 async function rateLimiterFlexible(url) {
   const [{ RateLimiterRedis }, { Redis }] = [await import("rate-limiter-flexible"), await import("ioredis")];
   const storeClient = new Redis(url);
@@ -44,7 +44,7 @@ async function rateLimiterFlexible(url) {
   return { check: (user) => limiter.consume(user) };
 }
 
-/** What the handlers of a worker have seen. */
+/** What the handlers of a worker have received. */
 class Seen {
   count = 0;
   arrivals = [];
@@ -61,7 +61,7 @@ class Seen {
     if (this.count === this.wanted) this.resolve();
   }
 
-  /** Waits until all came, or for as long as a rate is worth waiting for; tells how many came. */
+  /** Waits until all items have arrived, or for the longest time of a rate; returns their number. */
   async waitForAll() {
     await Promise.race([this.all, sleep(ENOUGH)]);
     if (this.count < 2) throw new Error(`${this.count} of ${this.wanted} items came`);
@@ -93,7 +93,7 @@ function latencies(samples, start) {
   return { ...rate(samples.length, start), p50_ms: percentile(50), p99_ms: percentile(99) };
 }
 
-/** Calls for each number below `items`; callers take the next number when their last call is answered. */
+/** Calls for each number below `items`; a caller takes the next number when its last call is answered. */
 async function spread(items, callers, call) {
   let next = 0;
   const caller = async () => {
@@ -113,7 +113,7 @@ async function fill(library, task, begin, delay) {
   return rate(task.items, start);
 }
 
-/** Works off what is there, from the first item to the last. */
+/** Processes prepared items, from the first to the last. */
 async function workOff(library, task, begin, limiter) {
   await begin();
   const seen = new Seen(task.items);
@@ -123,7 +123,7 @@ async function workOff(library, task, begin, limiter) {
 
 const limiter = (task) => ({ max: task.limit, duration: task.window });
 
-/** What a rate limit lets through when there is always more, from where its second window begins to where its last one does. */
+/** What a rate limit lets through under constant load, from the start of the second window to that of the last one. */
 async function held(library, task, begin) {
   await begin();
   const seen = new Seen(0);
@@ -208,7 +208,7 @@ async function schedule(library, task, begin) {
   return rate(task.items, start);
 }
 
-/** Asks for one of a thousand users. */
+/** Checks the limit of one of a thousand users. */
 async function check(library, task, begin) {
   const start = await begin();
   await spread(task.items, task.callers, (number) => library.check(`user:${number % 1_000}`));

@@ -36,8 +36,8 @@ const WASM_FEATURES: [&str; 6] = [
     "--enable-multivalue",
 ];
 
-/// Passes of wasm-opt. A function with one caller is smaller outside it, once compressed, and as fast. Functions with similar
-/// names come from the same generic code, and compress better next to each other.
+/// Passes of wasm-opt. A function with a single caller is not inlined: once compressed, it is smaller that way, and as
+/// fast. Functions with similar names come from the same generic code, and compress better next to each other.
 const WASM_PASSES: [&str; 6] = [
     "-Oz",
     "--one-caller-inline-max-function-size",

@@ -1,7 +1,7 @@
 //! The cases of a suite, in a page.
 //!
-//! Rust's own test program finds them: it calls each `#[test]`, and that of an asynchronous case only puts it into this list,
-//! since the page can wait for nothing while it is called. Then the page runs one after the other.
+//! Rust's own test program finds them: it calls each `#[test]`. That of an asynchronous case only adds the case to this
+//! list, because nothing can be awaited during a synchronous call in a page. Then the page runs the cases one by one.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -22,7 +22,7 @@ std::thread_local! {
 
 #[wasm_bindgen]
 extern "C" {
-    /// What the page does at a panic, behind which nothing of this instance can be used any more.
+    /// The page's handler for panics. After a panic, nothing of this instance can be used any more.
     #[wasm_bindgen(js_namespace = globalThis)]
     fn panicked(message: &str);
 }
@@ -32,7 +32,7 @@ pub fn add(name: &'static str, body: impl Future<Output = ()> + 'static) {
     list(Case { name, is_paused: false, body: Some(Box::pin(body)) });
 }
 
-/// Adds a case whose time stands still while something is to be done, and else goes on to the next timer.
+/// Adds a case with paused time: it stands still while a task can run, and otherwise jumps to the next timer.
 pub fn add_paused(name: &'static str, body: impl Future<Output = ()> + 'static) {
     list(Case { name, is_paused: true, body: Some(Box::pin(body)) });
 }
@@ -41,7 +41,7 @@ fn list(case: Case) {
     CASES.with_borrow_mut(|cases| cases.push(case));
 }
 
-/// Their names.
+/// The names of the cases.
 #[wasm_bindgen]
 pub fn names() -> Vec<String> {
     CASES.with_borrow(|cases| cases.iter().map(|case| case.name.to_owned()).collect())
@@ -56,7 +56,7 @@ pub fn is_paused(index: usize) -> bool {
 /// Runs a case to its end, once.
 #[wasm_bindgen]
 pub async fn run(index: usize) {
-    // Not before: the test program, which found the cases, had a hook of its own.
+    // Not earlier, because the test program, which found the cases, had set its own hook.
     set_hook(Box::new(|info| panicked(&info.to_string())));
     let body = CASES.with_borrow_mut(|cases| cases[index].body.take());
     body.expect("a case runs once").await;

@@ -1,4 +1,4 @@
-//! Tasks of a page, as `tokio::task` has them.
+//! Tasks in a page, with the interface of `tokio::task`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ export function at_next_turn(call) {
 }
 ")]
 extern "C" {
-    /// Calls behind the page's other events; unlike a timer of no time, at once if there are none.
+    /// Calls after the page's pending events. Unlike a timer with delay 0, it calls at once if there are none.
     fn at_next_turn(call: JsValue);
 }
 
@@ -28,7 +28,7 @@ extern "C" {
 pub async fn yield_now() {
     let (tell, told) = oneshot::channel();
     at_next_turn(Closure::once_into_js(move || {
-        // Whoever yielded may have been dropped since.
+        // The yielding future may have been dropped meanwhile.
         let _ = tell.send(());
     }));
     told.await.expect("the page calls");
@@ -46,7 +46,7 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandl
     JoinHandle { result, abort }
 }
 
-/// A task that runs on when this is dropped.
+/// A handle to a task, which continues when this is dropped.
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     result: oneshot::Receiver<T>,
@@ -54,12 +54,12 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Drops the task when the page gets to it.
+    /// Makes the page drop the task at its next turn.
     pub fn abort(&self) {
         self.abort.abort();
     }
 
-    /// Whether it came to its end.
+    /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
         self.abort.is_aborted() || !self.result.is_empty()
     }
@@ -73,29 +73,29 @@ impl<T> Future for JoinHandle<T> {
     }
 }
 
-/// The task was aborted: a panic ends the page.
+/// The task was aborted. It cannot have panicked, because a panic ends the page.
 #[derive(Debug)]
 pub struct JoinError;
 
-/// Tasks that are waited for together.
+/// Tasks that are joined together.
 #[derive(Debug)]
 pub struct JoinSet<T> {
     tasks: Vec<JoinHandle<T>>,
 }
 
 impl<T: 'static> JoinSet<T> {
-    /// None.
+    /// An empty set.
     #[expect(clippy::new_without_default, reason = "the suites make it as tokio's")]
     pub fn new() -> Self {
         Self { tasks: Vec::new() }
     }
 
-    /// Runs one more in the background.
+    /// Runs another future in the background.
     pub fn spawn(&mut self, future: impl Future<Output = T> + 'static) {
         self.tasks.push(spawn(future));
     }
 
-    /// What all of them gave.
+    /// Waits for all tasks and returns their results.
     pub async fn join_all(self) -> Vec<T> {
         let results = join_all(self.tasks).await;
         results.into_iter().map(|result| result.expect("nobody aborts it")).collect()

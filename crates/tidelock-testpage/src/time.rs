@@ -1,4 +1,4 @@
-//! Timers of a page, as `tokio::time` has them; the page may have put others in their place.
+//! Timers in a page, with the interface of `tokio::time`. The page may have replaced its timers with others.
 
 use std::future::IntoFuture;
 use std::ops::Add;
@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 pub struct Instant(Duration);
 
 impl Instant {
-    /// This one.
+    /// The current instant.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole milliseconds since 1970")]
     pub fn now() -> Self {
         Self(Duration::from_millis(js_sys::Date::now() as u64))
     }
 
-    /// How long it is over.
+    /// The time since this instant.
     pub fn elapsed(&self) -> Duration {
         Self::now().0.saturating_sub(self.0)
     }
@@ -40,15 +40,15 @@ pub async fn sleep_until(instant: Instant) {
     let left = instant.0.saturating_sub(Instant::now().0).as_nanos().div_ceil(1_000_000);
     let (tell, told) = oneshot::channel();
     let call = move || {
-        // Whoever slept may have been dropped since.
+        // The sleeping future may have been dropped meanwhile.
         let _ = tell.send(());
     };
-    // Held while it is waited for: dropped, it is cleared.
+    // Kept during the wait, because dropping it clears the timer.
     let _timer = SendWrapper::new(Timeout::new(u32::try_from(left).expect("tests wait for minutes at most"), call));
     told.await.expect("the page calls");
 }
 
-/// Waits for the future for so long at most.
+/// Waits for the future for at most `time`.
 pub async fn timeout<F: IntoFuture>(time: Duration, future: F) -> Result<F::Output, Elapsed> {
     let over = pin!(sleep_until(Instant::now() + time));
     match select(pin!(future.into_future()), over).await {
@@ -57,6 +57,6 @@ pub async fn timeout<F: IntoFuture>(time: Duration, future: F) -> Result<F::Outp
     }
 }
 
-/// It took longer.
+/// The future took longer than its timeout.
 #[derive(Debug)]
 pub struct Elapsed;

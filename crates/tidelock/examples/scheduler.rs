@@ -1,5 +1,6 @@
-//! Schedules with a job and a handler, a manual trigger, and statistics. Runs in this process; give it a URL to run it on a server:
-//! `cargo run --example scheduler -- redis://127.0.0.1`. Start it several times on one server: one of them leads.
+//! Schedules with a job and a handler, a manual trigger, and statistics. Runs in this process; give it a URL to run it
+//! on a server: `cargo run --example scheduler -- redis://127.0.0.1`. Start it several times on one server: one of them
+//! leads.
 
 use tidelock::scheduler::Happening;
 use tidelock::{HOUR, Overlap, SECOND, Schedule, Tidelock, Triggered};

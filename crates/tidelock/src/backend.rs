@@ -24,8 +24,8 @@ pub(crate) mod redis;
 /// How many steps of overdue transitions a query waits for before it shows what there is.
 pub(crate) const SETTLING_STEPS: usize = 50;
 
-/// The upper end of a range that protects servers and those who share them. A page has its store for itself, so it
-/// has no limit.
+/// The upper end of a range that protects servers and their other users. A page does not share its store, so it has no
+/// limit.
 pub(crate) const fn most(on_servers: u64) -> u64 {
     if cfg!(target_family = "wasm") { u64::MAX } else { on_servers }
 }

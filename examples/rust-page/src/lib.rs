@@ -13,16 +13,16 @@ use wasm_bindgen::JsError;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 
-/// What is in the queue: any type that serde knows.
+/// The messages in the queue: any type that serde supports.
 #[derive(Debug, Serialize, Deserialize)]
 struct Postcard {
     to: String,
     text: String,
-    /// Where the page shows that it waits.
+    /// The element that shows it as waiting.
     item: String,
 }
 
-/// Handles; clones share what they stand for.
+/// Handles; clones refer to the same objects.
 #[derive(Clone, Debug)]
 struct Office {
     stamps: RateLimiter,
@@ -53,7 +53,7 @@ impl Office {
         })
     }
 
-    /// Sends what is in the form, if there is a stamp for it.
+    /// Sends the postcard in the form if there is a stamp for it.
     async fn post(&self) -> Result<()> {
         let stamp = self.stamps.check("visitor").await?;
         if stamp.limited {
@@ -71,10 +71,10 @@ impl Office {
 
     /// Delivers a card every four seconds, for as long as the page is open.
     async fn carry(&self) -> Result<()> {
-        // Handlers are the same as on a server, where they go from thread to thread. So they hold nothing of the page
-        // while they wait, and look for it when they need it.
+        // Handlers are the same as on a server, where they move between threads. So a handler must not hold elements of
+        // the page while it waits, and looks them up when it needs them.
         let worker = self.letter_box.process_with(self.rounds.clone(), async |rounds, card| {
-            let _ = rounds.acquire("carrier").await?; // without a timeout it is never a refusal
+            let _ = rounds.acquire("carrier").await?; // without a timeout, it is never refused
             page::remove(&card.item);
             page::add("delivered", &format!("{} reads: {}", card.to, card.text));
             Ok(())

@@ -19,7 +19,7 @@ fn input(id: &str) -> HtmlInputElement {
     element(id).dyn_into().expect("a field is an input")
 }
 
-/// Calls at each submit of a form.
+/// Runs `call` each time the form is submitted.
 pub(crate) fn on_submit(form: &str, call: impl Fn() + 'static) {
     let listener = Closure::<dyn Fn(Event)>::new(move |event: Event| {
         event.prevent_default();
@@ -29,7 +29,7 @@ pub(crate) fn on_submit(form: &str, call: impl Fn() + 'static) {
     element(form).add_event_listener_with_callback("submit", &listener).expect("a form takes listeners");
 }
 
-/// What was written into a field.
+/// The text in a field.
 pub(crate) fn field(id: &str) -> String {
     input(id).value()
 }
@@ -42,14 +42,14 @@ pub(crate) fn show(output: &str, text: &str) {
     element(output).set_text_content(Some(text));
 }
 
-/// Shows what went wrong, if something did.
+/// Shows the error, if there is one.
 pub(crate) fn show_error(result: Result<()>) {
     if let Err(error) = result {
         show("error", &error.to_string());
     }
 }
 
-/// Adds an item at the top of a list; gives its id.
+/// Adds an item at the top of a list. Returns its id.
 pub(crate) fn add(list: &str, text: &str) -> String {
     static ADDED: AtomicU32 = AtomicU32::new(0);
     let id = format!("item-{}", ADDED.fetch_add(1, Ordering::Relaxed));

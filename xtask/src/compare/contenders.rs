@@ -1,4 +1,4 @@
-//! Who is compared, and what each of them does not do.
+//! The contenders, and what each of them does not do.
 
 /// The language of a contender, which determines how to run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ const fn contender(
     Contender { name, label, language, package, lacks, most: usize::MAX }
 }
 
-/// It moves all due items in one call, and Lua accepts some 8,000 arguments.
+/// Limited to 5,000 items at once, because it moves all due items in one call, and Lua accepts some 8,000 arguments.
 const fn apalis(lacks: &'static str) -> Contender {
     Contender { most: 5_000, ..contender("apalis-redis", "apalis-redis", Language::Rust, "apalis-redis", lacks) }
 }

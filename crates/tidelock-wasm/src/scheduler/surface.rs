@@ -29,7 +29,8 @@ extern "C" {
     /// Whether this handle has the target.
     #[wasm_bindgen(method, js_name = isHere)]
     fn is_here(this: &Surface, name: &str) -> bool;
-    /// Calls a target for a slot, or for a trigger without one; `give` takes `[id]` or `[undefined, error, text, is final]`.
+    /// Calls a target for a slot, or for a trigger without one; `give` takes `[id]` or `[undefined, error, text, is
+    /// final]`.
     #[wasm_bindgen(method)]
     fn call(this: &Surface, name: &str, slot: f64, key: Option<String>, give: JsValue);
     /// All slots of the schedule up to this one have been decided.

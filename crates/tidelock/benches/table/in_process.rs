@@ -1,4 +1,4 @@
-//! One thread, no server: what the models and the handles cost by themselves.
+//! One thread, no server: the cost of the models and the handles alone.
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -100,7 +100,7 @@ async fn topic<T: Value>(value: T) -> Result<f64, Failure> {
     Ok(median(rates))
 }
 
-/// Beside the `governor` crate's keyed limiter, in turn, on the same keys.
+/// Compares with the keyed limiter of the `governor` crate, in turn and on the same keys.
 async fn ratelimit(table: &mut Table) -> Result<(), Failure> {
     const CHECKS: u32 = 500_000;
     let keys: Vec<String> = (0..1_000).map(|key| format!("user:{key}")).collect();
@@ -134,7 +134,7 @@ async fn ratelimit(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A call that succeeds at once, with and without retry around it.
+/// Compares a call that succeeds at once with and without a retry around it.
 async fn retry(table: &mut Table) {
     const CALLS: u32 = 1_000_000;
     let mut overheads = Vec::new();

@@ -1,4 +1,4 @@
-//! Jobs: submitting, the way to the end beside submitters, and how soon a worker hears of a job or of its cancelling.
+//! Jobs: submits, throughput from submit to end, and the latency until a worker starts a job or learns of its cancel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +59,7 @@ async fn submit(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(),
     Ok(())
 }
 
-/// A round, after which the jobs are deleted.
+/// Deletes the jobs after a round.
 fn emptied(job: &Job<Raw, ()>, round: impl Future<Output = f64>) -> impl Future<Output = f64> {
     let job = job.clone();
     async move {
@@ -99,7 +99,7 @@ async fn submit_many(
     Ok(())
 }
 
-/// Both ends have a connection of their own, as they would in two processes.
+/// Both ends have their own connection, as in two processes.
 async fn end_to_end(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(), Failure> {
     const JOBS: usize = 10_000;
     if !table.wants("job.end_to_end") {
@@ -123,7 +123,7 @@ async fn end_to_end(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result
     Ok(())
 }
 
-/// Jobs per second, from the first submit of 64 submitters to the last end at a worker of 64 handlers beside them.
+/// Jobs per second, from the first submit of 64 submitters to the last end at a worker of 64 handlers, concurrently.
 async fn through(submitting: &Job<Raw, ()>, working: &Job<Raw, ()>, jobs: usize) -> Result<f64, Failure> {
     let worker = working.process(|_run, _input| async { Ok(()) }).concurrency(CALLERS).spawn();
     let taken = Arc::new(AtomicUsize::new(0));
@@ -149,7 +149,7 @@ async fn through(submitting: &Job<Raw, ()>, working: &Job<Raw, ()>, jobs: usize)
     Ok(jobs / elapsed.as_secs_f64())
 }
 
-/// From the start of a submit in one process to the start of the handler at an idle worker in another.
+/// Latency from the start of a submit in one process to the start of the handler at an idle worker in another.
 async fn start_latency(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let (submitter, at_work) =
@@ -179,7 +179,7 @@ async fn start_latency(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A process has parked when it stands among those that wait.
+/// Waits until a process is in the list of parked ones.
 async fn wait_until_parked(server: &Server, job: &str) -> Result<(), Failure> {
     let key = format!("tidelock:{{job/default/{job}}}:parked");
     let deadline = Instant::now() + 5 * SECOND;
@@ -203,7 +203,7 @@ fn latency(name: &'static str, mut samples: Vec<Duration>, (target, goal): (&'st
     Row { name, backend: "redis", p50_ms, p99_ms, target, goal, note, ..Row::default() }
 }
 
-/// From the start of a cancel in one process to the handler in another that waits for it.
+/// Latency from the start of a cancel in one process to the handler that waits for it in another.
 async fn cancel_latency(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let (canceller, at_work) =
@@ -237,7 +237,7 @@ async fn cancel_latency(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a queued job costs the server over its payload.
+/// The server memory of a queued job in addition to its payload.
 async fn memory(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let tide = Tidelock::connect(&stage.server.url()).await?;
@@ -255,7 +255,7 @@ async fn memory(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Submit, run and settle, counted as one.
+/// Submits, runs and settles jobs; the three count as one operation.
 pub async fn in_process(table: &mut Table) -> Result<(), Failure> {
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {

@@ -44,7 +44,7 @@ fn key(caller: usize) -> String {
     format!("apps/mail/i-{caller}")
 }
 
-/// One row of calls that 64 callers make, each of its own record.
+/// Measures one row: calls of 64 callers, each for its own record.
 async fn calls<Fut: Future<Output = ()> + Send + 'static>(
     table: &mut Table,
     stage: &Stage,
@@ -148,7 +148,7 @@ async fn list_page(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From a record's deadline to its `Expire` at a watcher in another process, with no other traffic.
+/// Latency from a record's deadline to its `Expire` at a watcher in another process, with no other traffic.
 async fn expire_lateness(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let (writer, watcher) =
@@ -162,7 +162,7 @@ async fn expire_lateness(table: &mut Table) -> Result<(), Failure> {
         loop {
             let event = changes.next().await.ok_or("the follower ended")??;
             if matches!(event.kind, EventKind::Expire { .. }) {
-                // Both processes and the server are on one machine, and so have one clock.
+                // Both processes and the server are on one machine, so they share a clock.
                 let now = std::time::SystemTime::now();
                 samples.push(now.duration_since(deadline.into()).unwrap_or_default());
                 break;
@@ -182,7 +182,7 @@ async fn expire_lateness(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From the start of an upsert to its event at the last of a thousand watchers in another process.
+/// Latency from the start of an upsert to its event at the last of a thousand watchers in another process.
 async fn fan_out(table: &mut Table) -> Result<(), Failure> {
     const WATCHERS: usize = 1_000;
     let stage = Stage::open().await?;

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the speed table, as ratios to N, the rate of a no-op script through one connection in the
 //! same run.
 //!
-//! Absolute figures depend on the machine and on its mood; ratios within one run are what may be compared. N is
+//! Absolute figures depend on the machine and its current load, so only ratios within one run can be compared. N is
 //! measured just before and just after each group of rows, and each row is the median of its rounds.
 
 #![expect(unreachable_pub, reason = "this crate has no API: `pub` is what its files share")]

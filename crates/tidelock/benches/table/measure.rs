@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-/// How long one round of one row lasts.
+/// Duration of one round of one row.
 pub const ROUND: Duration = Duration::from_millis(700);
 /// Rounds of a row; the median counts.
 pub const ROUNDS: usize = 5;
@@ -19,16 +19,16 @@ pub const ROUNDS: usize = 5;
 pub struct Row {
     pub name: &'static str,
     pub backend: &'static str,
-    /// Operations per second, or 0 where the row is about something else.
+    /// Operations per second, or 0 if the row measures something else.
     pub ops_per_s: f64,
-    /// Against what the contract names: N, the p50 of a no-op, or another library.
+    /// Relative to the reference that the target names: N, the p50 of a no-op, or another library.
     pub ratio: f64,
     pub p50_ms: f64,
     pub p99_ms: f64,
-    /// What is reached for, in words.
+    /// The value to reach, in words.
     pub target: &'static str,
     pub goal: &'static str,
-    /// What else was seen.
+    /// Other observations.
     pub note: String,
 }
 
@@ -45,7 +45,7 @@ impl Table {
         Self { only, ..Self::default() }
     }
 
-    /// Whether a row is asked for.
+    /// Whether a row is requested.
     pub fn wants(&self, name: &str) -> bool {
         self.only.as_deref().is_none_or(|only| only == name)
     }
@@ -156,7 +156,7 @@ where
     per_second(total, start)
 }
 
-/// Operations per second of `callers` tasks that do `total` operations between them.
+/// Operations per second of `callers` tasks that share `total` operations.
 pub async fn rate_of<F, Fut>(callers: usize, total: usize, operation: F) -> f64
 where
     F: Fn() -> Fut + Clone + Send + Sync + 'static,
@@ -180,14 +180,14 @@ where
     per_second(total, start)
 }
 
-/// So many since `start`.
+/// The rate of `count` operations since `start`.
 pub fn per_second(count: usize, start: Instant) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts of one round are far below 2^52")]
     let count = count as f64;
     count / start.elapsed().as_secs_f64()
 }
 
-/// Counts what a worker handled, and tells when that was all.
+/// Counts handled items and signals when all are done.
 #[derive(Clone)]
 pub struct Countdown(Arc<(AtomicUsize, Notify)>);
 
@@ -207,7 +207,7 @@ impl Countdown {
     }
 }
 
-/// How long one caller waits for each of its operations, sorted.
+/// The latencies of one caller's operations, sorted.
 pub async fn latencies<Fut: Future<Output = ()>>(count: usize, mut operation: impl FnMut() -> Fut) -> Vec<Duration> {
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {

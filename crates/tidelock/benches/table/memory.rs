@@ -1,4 +1,4 @@
-//! What a queued message costs the server: `used_memory` for 100,000 messages with default options.
+//! The server memory of a queued message: `used_memory` with 100,000 messages with default options.
 
 use tidelock::{Raw, Tidelock};
 
@@ -10,12 +10,12 @@ type Failure = Box<dyn std::error::Error>;
 
 const MESSAGES: usize = 100_000;
 
-/// What a message has beside its payload.
+/// What a message has in addition to its payload.
 #[derive(Clone, Copy)]
 enum Beside {
     Nothing,
     DedupKey,
-    /// Ten messages to a key.
+    /// Ten messages per key.
     OrderingKey,
 }
 

@@ -1,4 +1,4 @@
-//! The measure of all rows: a no-op script, through one multiplexed connection of the client library.
+//! The reference of all rows: a no-op script, through one multiplexed connection of the client library.
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
@@ -6,7 +6,7 @@ use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
 use crate::measure::{Table, median, rate};
 use crate::server::Server;
 
-/// The server that all rows run on, and the bare connection beside ours.
+/// The server that all rows run on, and a bare connection for N in addition to those of the library.
 pub struct Stage {
     pub server: Server,
     connection: MultiplexedConnection,
@@ -36,7 +36,7 @@ impl Stage {
         n
     }
 
-    /// Rounds of one operation between measurements of N: the median rate and the median ratio.
+    /// Runs rounds of one operation between measurements of N. Returns the median rate and the median ratio.
     pub async fn ratio<Fut: Future<Output = f64>>(
         &self,
         table: &mut Table,

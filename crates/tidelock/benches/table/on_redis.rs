@@ -10,7 +10,7 @@ use crate::measure::{Countdown, Row, Table, latencies, per_second, percentile, r
 use crate::noop::Stage;
 
 const CALLERS: usize = 64;
-/// How much is stored before a round that takes it, and how much that round takes.
+/// The number of messages that are stored before a round, and taken by it.
 pub const STORED: usize = 100_000;
 type Failure = Box<dyn std::error::Error>;
 
@@ -152,7 +152,7 @@ async fn send_many(
     Ok(())
 }
 
-/// What a round of a worker or of receivers begins with.
+/// Fills the queue before a round of a worker or of receivers.
 async fn fill(queue: &Queue<Raw>) {
     let payload = payload();
     for _ in 0..STORED / 1_000 {
@@ -161,7 +161,7 @@ async fn fill(queue: &Queue<Raw>) {
     }
 }
 
-/// How fast a worker with no-op handlers empties a queue.
+/// The rate at which a worker with no-op handlers empties a queue.
 async fn process(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(), Failure> {
     if !table.wants("queue.process") {
         return Ok(());
@@ -219,7 +219,7 @@ async fn recv_ack(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(
     Ok(())
 }
 
-/// One caller's send against one caller's no-op, in turn.
+/// Compares the latency of one caller's send with that of one caller's no-op, in turn.
 async fn send_alone(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<(), Failure> {
     if !table.wants("queue.send_alone") {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Schedules: how soon what is due is with its target, and what finding the next slot costs.
+//! Schedules: how soon a due slot reaches its target, and the cost of finding the next slot.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub async fn rows(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A started scheduler, a handle in another process, and how late each slot was accepted by its target.
+/// A started scheduler, a handle in another process, and how late the target accepted each slot.
 struct Fleet {
     leader: Scheduler,
     tide: Tidelock,
@@ -41,7 +41,7 @@ impl Fleet {
             .scheduler("bench")
             .on_event(move |event| {
                 if let Happening::DispatchSubmitted { lateness, .. } = &event.what {
-                    // Nobody listens any more once the row is done.
+                    // Once the row is done, nobody receives any more.
                     let _ = heard.send(*lateness);
                 }
             })
@@ -51,7 +51,7 @@ impl Fleet {
         Ok(Self { leader, tide, accepted, _stage: stage })
     }
 
-    /// Registers one slot at each instant, of one job, and gives the lateness of all, sorted.
+    /// Registers one slot of one job at each instant. Returns the lateness of all, sorted.
     async fn run(&mut self, slots: impl Iterator<Item = Timestamp>) -> Result<Vec<Duration>, Failure> {
         let job = self.tide.job::<Raw, ()>("bench.scheduled").build()?;
         let scheduler = self.tide.scheduler("bench").build()?;
@@ -84,7 +84,7 @@ fn row(name: &'static str, samples: &[Duration], target: &'static str) -> Row {
     Row { name, backend: "redis", p50_ms, p99_ms, target, ..Row::default() }
 }
 
-/// A thousand schedules with one instant: how late the last of them is.
+/// The lateness of the last of a thousand schedules at the same instant.
 async fn dispatch(table: &mut Table) -> Result<(), Failure> {
     let mut fleet = Fleet::open().await?;
     let due = Timestamp::from_millis(Timestamp::from_local_clock().as_millis() / 1_000 * 1_000 + 8_000);
@@ -96,7 +96,7 @@ async fn dispatch(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Slots one after the other, each with an instant of its own.
+/// The lateness of slots at separate instants, one after the other.
 async fn lateness(table: &mut Table) -> Result<(), Failure> {
     let mut fleet = Fleet::open().await?;
     let first = Timestamp::from_local_clock() + 4 * SECOND;
@@ -108,15 +108,15 @@ async fn lateness(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Each expression in each zone, from instants all over some decades. Of the repeats of one call the fastest counts: the
-/// others were disturbed.
+/// Each expression in each zone, from instants spread over some decades. The fastest repetition of each call counts,
+/// because the others were disturbed.
 pub fn next_slot(table: &mut Table) -> Result<(), Failure> {
     let (mut samples, mut worst) = (Vec::new(), (Duration::ZERO, String::new()));
     for expression in EXPRESSIONS {
         for zone in ZONES {
             let cron = Cron::parse(expression)?.tz(zone)?;
             for step in 0..500 {
-                // Not a whole number of days, so that all times of day and all seasons have their turn.
+                // Not a whole number of days, so that all times of day and all seasons occur.
                 let from = Timestamp::from_millis(1_700_000_000_000 + step * 1_900_000_123);
                 let took = fastest(|| black_box(&cron).next_after(black_box(from)));
                 if took > worst.0 {

@@ -1,4 +1,4 @@
-//! Where the rows run: on servers of their own, or on the one that somebody names.
+//! The servers of the rows: a separate one for each, or a running one that the environment names.
 
 use std::env;
 
@@ -6,7 +6,7 @@ use tidelock_testkit::{Binary, Connection, Flavour, Reply};
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The loopback port of a server that runs already. It has to be empty, and is emptied between rows.
+/// The variable with the loopback port of a running server. It must be empty, and is emptied between rows.
 const PORT: &str = "TIDELOCK_BENCH_PORT";
 
 /// A server without keys.

@@ -1,4 +1,5 @@
-//! Topics on one Redis server over loopback: publishing, a group's work, and the way to those who wait or follow.
+//! Topics on one Redis server over loopback: publishes, a group's work, and the latency to waiting readers and to
+//! followers.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,7 @@ async fn publish(table: &mut Table, stage: &Stage, tide: &Tidelock) -> Result<()
     Ok(())
 }
 
-/// A round, after which the topic is deleted.
+/// Deletes the topic after a round.
 fn emptied(topic: &Topic<Raw>, round: impl Future<Output = f64>) -> impl Future<Output = f64> {
     let topic = topic.clone();
     async move {
@@ -137,7 +138,7 @@ async fn fill(topic: &Topic<Raw>, thousands: usize) {
     }
 }
 
-/// From the start of a publish in one process to the event in the hands of a reader that waited in another.
+/// Latency from the start of a publish in one process to the event at a reader that waited in another.
 async fn wake(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let (publisher, receiver) =
@@ -175,7 +176,7 @@ async fn wake(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A process has parked when it stands among those that wait.
+/// Waits until a process is in the list of parked ones.
 async fn wait_until_parked(server: &Server, topic: &str) -> Result<(), Failure> {
     let key = format!("tidelock:{{topic/default/{topic}}}:parked");
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -188,8 +189,8 @@ async fn wait_until_parked(server: &Server, topic: &str) -> Result<(), Failure> 
     Err("nobody parked".into())
 }
 
-/// From the start of a publish in one process to the event at the last of a hundred followers in another, and how often
-/// that process read the log for it.
+/// Latency from the start of a publish in one process to the event at the last of a hundred followers in another, and
+/// how often that process read the log for it.
 async fn fan_out(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let (publisher, follower) =
@@ -242,7 +243,7 @@ fn scripts(server: &Server) -> Result<i64, Failure> {
     Ok(calls.ok_or("INFO commandstats")?)
 }
 
-/// What an event costs the server over its payload.
+/// The server memory of an event in addition to its payload.
 async fn memory(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let tide = Tidelock::connect(&stage.server.url()).await?;

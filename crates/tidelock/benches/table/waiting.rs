@@ -1,4 +1,4 @@
-//! What waiting costs: the way from a send to a parked receiver, and a thousand receivers that wait for nothing.
+//! The cost of waiting: the latency from a send to a parked receiver, and a thousand receivers without messages.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub async fn rows(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From the start of a send in one process to the message in the hands of a receiver that waited in another.
+/// Latency from the start of a send in one process to the message at a receiver that waited in another.
 async fn wake(table: &mut Table) -> Result<(), Failure> {
     let stage = Stage::open().await?;
     let (sender, receiver) =
@@ -62,7 +62,7 @@ async fn wake(table: &mut Table) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A receiver has parked when its process stands in the queue's waiting list.
+/// Waits until the receiver's process is in the queue's list of parked ones.
 async fn wait_until_parked(server: &Server) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! The in-process backend: the pure models, a lock around each, and one timer at the next deadline.
+//! The in-process backend: the pure models, a lock around each, and one timer set to the next deadline.
 
 pub(crate) mod cells;
 pub(crate) mod deadlines;
@@ -31,10 +31,10 @@ use crate::time::{Clock, Timestamp};
 use crate::topic::memory::MemoryTopic;
 use crate::topic::store::TopicStore;
 
-/// State that lives as long as the `Tidelock` that was opened on it.
+/// The state of a world in process. It lives as long as the `Tidelock` that was opened on it.
 ///
-/// A store is made when it is asked for the first time. So a program that never asks for one does not have its code either,
-/// which is what keeps the package for pages small.
+/// Each store is created on first use. A program that never uses a store therefore does not link its code, which keeps
+/// the package for pages small.
 #[derive(Debug)]
 pub(crate) struct Memory {
     ratelimit: OnceLock<Arc<MemoryRatelimit>>,
@@ -66,7 +66,7 @@ impl Memory {
         }
     }
 
-    /// The store of a place, which the timer serves from the first time on.
+    /// The store in `place`. Its first use creates it and registers it with the timer.
     fn store<S: Sweep + 'static>(&self, place: &OnceLock<Arc<S>>, make: impl FnOnce(&Arc<Timer>) -> S) -> Arc<S> {
         let made = || {
             let store = Arc::new(make(&self.timer));
@@ -78,13 +78,13 @@ impl Memory {
 }
 
 impl Drop for Memory {
-    /// The timer may sleep towards a far deadline of stores that are gone.
+    /// Without this, the timer might keep sleeping until a distant deadline of stores that no longer exist.
     fn drop(&mut self) {
         self.timer.stop();
     }
 }
 
-/// What [`Backend`](super::Backend) asks for.
+/// The operations of [`Backend`](super::Backend).
 impl Memory {
     #[expect(clippy::unused_self, reason = "other backends are asked")]
     pub(crate) fn ping(&self) -> BoxFuture<'_, Result<Duration>> {
@@ -128,9 +128,9 @@ impl Memory {
     }
 }
 
-/// A store with deadlines in it.
+/// A store whose objects have deadlines.
 pub(crate) trait Sweep: Send + Sync {
-    /// Carries out a bounded part of what is overdue at `now`; answers the next deadline, which may be `now` itself.
+    /// Carries out a bounded part of what is overdue at `now`. Returns the next deadline, which may be `now` itself.
     fn sweep(&self, now: Timestamp) -> Option<Timestamp>;
 }
 
@@ -140,12 +140,12 @@ const NO_PANIC: &str = "no code panics while it holds this lock";
 /// No deadline is known.
 const NEVER: u64 = u64::MAX;
 
-/// One timer for all stores of a backend: it sleeps until the earliest deadline any of them told.
+/// One timer for all stores of a backend: it sleeps until the earliest deadline that any of them reported.
 pub(crate) struct Timer {
     clock: Clock,
     spawner: Arc<Spawner>,
     stores: Mutex<Vec<Weak<dyn Sweep>>>,
-    /// The deadline that the task sleeps for, or that it has yet to see; 0 when the timer was stopped.
+    /// The deadline until which the task sleeps, or one that it has not seen yet; 0 once the timer is stopped.
     next: AtomicU64,
     running: Mutex<bool>,
     earlier: Notify,
@@ -157,7 +157,7 @@ impl Timer {
         Self { clock, spawner, stores: Mutex::default(), next, running: Mutex::new(false), earlier: Notify::new() }
     }
 
-    /// One store more.
+    /// Registers a store.
     pub(crate) fn serve(&self, store: Weak<dyn Sweep>) {
         self.stores.lock().expect(NO_PANIC).push(store);
     }
@@ -166,7 +166,7 @@ impl Timer {
         &self.clock
     }
 
-    /// Tells a deadline. Costs one atomic load unless it is earlier than all that are known.
+    /// Reports a deadline. Costs one atomic load unless it is earlier than all known ones.
     pub(crate) fn arm(self: &Arc<Self>, at: Timestamp) {
         if at.as_millis() >= self.next.load(Ordering::Acquire) {
             return;
@@ -177,8 +177,8 @@ impl Timer {
             self.earlier.notify_one();
         } else {
             *running = true;
-            // Not under the lock: where there is no runtime, the turn is dropped right here, and tells so. Deadlines
-            // are then carried out by the calls that meet them.
+            // Not under the lock: without a runtime, `spawn` drops the turn right here, and `Turn::drop` takes the
+            // lock to reset `running`. Overdue deadlines are then carried out by the calls that find them.
             drop(running);
             let turn = Turn { timer: Arc::downgrade(self) };
             self.spawner.spawn(turn.run());
@@ -192,7 +192,7 @@ impl Timer {
     }
 
     fn sweep_all(&self, now: Timestamp) -> u64 {
-        // Not under the lock, which who makes a store takes.
+        // Clones the list, because `serve` takes this lock, too.
         let stores = self.stores.lock().expect(NO_PANIC).clone();
         let next = stores.iter().filter_map(|store| store.upgrade()?.sweep(now)).min();
         next.map_or(NEVER, Timestamp::as_millis)
@@ -209,7 +209,7 @@ impl fmt::Debug for Timer {
     }
 }
 
-/// The running timer task. Dropped with its runtime, it leaves the timer ready to be started on another.
+/// The running timer task. If it is dropped with its runtime, the timer can be started again on another runtime.
 struct Turn {
     timer: Weak<Timer>,
 }
@@ -229,16 +229,16 @@ impl Turn {
                 }
                 continue;
             }
-            // Deadlines told from here on are compared with NEVER and so are not missed while the stores are swept.
+            // Deadlines reported from here on are compared with NEVER, so none is missed while the stores are swept.
             if timer.next.compare_exchange(next, NEVER, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                // An earlier one was told, or the timer was stopped.
+                // An earlier one was reported, or the timer was stopped.
                 continue;
             }
             let found = timer.sweep_all(timer.clock.now());
             let mut running = timer.lock();
             if timer.next.fetch_min(found, Ordering::AcqRel).min(found) == NEVER {
                 *running = false;
-                // From here on another turn may begin, which is not this one's to end.
+                // From here on another turn may start. Dropping this one must not reset the flag of the other.
                 self.timer = Weak::new();
                 return;
             }
@@ -270,7 +270,7 @@ mod tests {
         let memory = Memory::new(&Clock::System, &Arc::new(Spawner::default()), Pace::default());
         let timer = Arc::downgrade(&memory.timer);
         memory.timer.arm(memory.timer.clock().now() + DAY);
-        // It begins to sleep.
+        // Lets the timer task start to sleep.
         tokio::task::yield_now().await;
         drop(memory);
         let gone = async {

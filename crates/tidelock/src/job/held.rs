@@ -359,7 +359,7 @@ impl Held {
         self.note(&mut state);
         let end = End { reason: state.reason, progress: state.progress.take() };
         drop(state);
-        // Whoever still waits for the stop token is told that the run is over.
+        // Waiters for the stop token learn that the run is over.
         self.moved.notify_waiters();
         end
     }

@@ -54,8 +54,8 @@ struct Plan {
 ///
 /// The handler's result ends the run: `Ok` completes the job; an error or a panic makes it run again after the job's
 /// backoff until its attempts are used up; [`JobError::retry_after`] sets that pause, [`JobError::fatal`] ends the job,
-/// [`JobError::reschedule`] runs it again later without counting a failure. Leases are renewed while a handler runs, and its stop
-/// token ([`JobContext::cancelled`]) tells it when to stop.
+/// [`JobError::reschedule`] runs it again later without counting a failure. Leases are renewed while a handler runs,
+/// and its stop token ([`JobContext::cancelled`]) tells it when to stop.
 ///
 /// By default a job is claimed only when a handler is free: no job sits unstarted in a worker. For short handlers,
 /// [`prefetch`](JobWorker::prefetch) hides the round trip of the claim.

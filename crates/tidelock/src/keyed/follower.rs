@@ -39,8 +39,8 @@ enum Filter {
     All,
     Key(Arc<str>),
     Prefix(Arc<str>),
-    /// Both were set, which is an error when the request is awaited. A second one of a kind replaces the first, as with all
-    /// options.
+    /// Both were set, which is an error when the request is awaited. Setting the same kind twice replaces the first
+    /// value, as with all options.
     Both,
 }
 
@@ -286,7 +286,7 @@ impl<T: Value> Inner<T> {
         }
     }
 
-    /// Advances the position; returns the event if it matches.
+    /// Advances the position. Returns the event if it matches.
     fn take(&self, next: Next<ChangeLog>) -> Option<Event<T>> {
         *lock(&self.place) = *self.log.position();
         match next {

@@ -25,25 +25,24 @@ use crate::weak_map::WeakSlot;
 
 /// All keyed stores of this process.
 pub(crate) struct MemoryKeyed {
-    /// One for each kind.
+    /// One index per kind.
     due: [Deadlines; 2],
     pace: Pace,
     objects: RwLock<HashMap<Object, Arc<Cell>>>,
-    /// The latest revision of all objects that were forgotten: behind it the numbers of new ones begin, so that none
-    /// repeats.
+    /// The highest revision of all forgotten objects. The numbers of new objects start after it, so that none repeats.
     forgotten: AtomicU64,
 }
 
-/// How what is overdue in the keyed stores of a world is carried out.
+/// The pace at which a world's keyed stores carry out what is overdue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Transitions of one step.
+    /// Transitions per step.
     pub(crate) step: usize,
-    /// Milliseconds between two steps of the timer, in which a page has its turn. 0: other tasks run in between, and a
-    /// listing settles whatever is overdue.
+    /// Milliseconds between two steps of the timer, in which a page can run its own code. If 0, only other tasks run in
+    /// between, and a listing settles everything that is overdue.
     pub(crate) pause: u64,
-    /// How long the numbers of an object are kept of which nothing else is left. Later its places are judged by those of
-    /// whatever was forgotten last.
+    /// For how many milliseconds an empty object keeps its numbers. After that, its places are judged by the highest
+    /// revision of all forgotten objects.
     pub(crate) numbers_kept: u64,
 }
 
@@ -53,7 +52,7 @@ impl Default for Pace {
     }
 }
 
-/// Without what is stored, which may be much.
+/// Omits the stored objects, which may be many.
 impl fmt::Debug for MemoryKeyed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryKeyed").finish_non_exhaustive()
@@ -71,15 +70,16 @@ struct Cell {
 #[derive(Debug)]
 struct State {
     model: Model,
-    /// Somebody has read all there was and waits for the bell.
+    /// A reader has read everything and waits for the bell.
     parked: bool,
-    /// The instant of the last step, if that has left something overdue to the timer.
+    /// The instant of the last step, if it left something overdue to the timer.
     stepped: Option<u64>,
 }
 
 impl State {
-    /// Carries out a step of what is overdue, unless the steps follow each other by the timer: who may wait leaves it to
-    /// that, and the page has its turn. While the clock stands still nobody is kept waiting.
+    /// Carries out one step of what is overdue, unless the timer is already carrying it out in steps. A caller that may
+    /// wait leaves the rest to the timer, so that the page can run its own code. While the clock stands still, each
+    /// call carries out a step, because the timer would not fire.
     fn settle_in_turn(&mut self, now: Now, pace: Pace) {
         if pace.pause > 0 && self.stepped.is_some_and(|at| at < now.ms) {
             return;
@@ -118,7 +118,7 @@ impl MemoryKeyed {
         }))
     }
 
-    /// An object of which nothing is known.
+    /// The model of an object that does not exist yet.
     fn fresh(&self, object: &Object) -> Model {
         Model::after(object.kind, self.forgotten.load(Ordering::Acquire))
     }
@@ -134,7 +134,7 @@ impl MemoryKeyed {
         outcome
     }
 
-    /// Looks at an object, without making one where there is none.
+    /// Reads an object without creating it.
     fn glance<T>(&self, object: &Object, look: impl FnOnce(&Model, Now) -> T) -> T {
         let now = self.now();
         match self.find(object) {
@@ -143,7 +143,7 @@ impl MemoryKeyed {
         }
     }
 
-    /// Steps until nothing is overdue, at most so many times.
+    /// Steps until nothing is overdue, at most `most` times.
     fn settle_down(&self, object: &Object, most: usize) {
         let settle = |state: &mut State, now| {
             state.settle(now, self.pace);
@@ -156,7 +156,7 @@ impl MemoryKeyed {
         }
     }
 
-    /// The same for one who is shown what is overdue as what it is.
+    /// Like [`State::settle_in_turn`], for queries that show overdue records as expired even before they are settled.
     fn settle_in_turn(&self, object: &Object) {
         if self.glance(object, Model::is_overdue) {
             self.step(object, |state, now| state.settle_in_turn(now, self.pace));
@@ -170,7 +170,7 @@ impl MemoryKeyed {
                 state.settle(now, self.pace);
             }
             let mut span = state.model.read(now, read);
-            // One step for one turn: not as long as there is something of the last one.
+            // One step per turn: none while the reader can still get events of the last step.
             if in_turns && span.is_empty() && state.model.is_overdue(now) {
                 if read.park {
                     state.settle_in_turn(now, self.pace);
@@ -178,7 +178,7 @@ impl MemoryKeyed {
                     state.settle(now, self.pace);
                 }
                 span = state.model.read(now, read);
-                // What is still overdue comes with the timer, which rings.
+                // The timer carries out the rest and then rings.
                 span.next = span.next.filter(|next| *next > now.ms);
             }
             state.parked |= read.park && span.is_empty();
@@ -188,7 +188,8 @@ impl MemoryKeyed {
 }
 
 impl MemoryKeyed {
-    /// Wakes whom the step concerns, and sets the timer. `before`: the end of the log before it.
+    /// Wakes the waiters if the step has written events, and sets the timer. `before` is the end of the log before the
+    /// step.
     fn end_step(&self, object: &Object, cell: &Cell, mut state: MutexGuard<'_, State>, before: Position, now: Now) {
         let wakes = state.parked && state.model.end() != before;
         state.parked &= !wakes;
@@ -218,7 +219,7 @@ impl MemoryKeyed {
         model.idle_since().map(|since| since + self.pace.numbers_kept)
     }
 
-    /// When the timer carries out what is due at `next`: what is overdue, behind a pause.
+    /// When the timer carries out what is due at `next`: after a pause if it is overdue.
     fn at_turn(&self, next: u64, now: Now) -> u64 {
         let pause = self.pace.pause;
         if pause == 0 { next } else { next.max(now.ms + pause) }
@@ -245,7 +246,7 @@ impl KeyedStore for MemoryKeyed {
     fn change(&self, object: &Object, change: Change) -> BoxFuture<'static, Result<Changed>> {
         ready(self.step(object, |state, now| {
             if self.pace.pause > 0 && state.model.is_overdue(now) {
-                // In the order of the deadlines, whichever key is changed.
+                // Expiries come in the order of their deadlines, whichever key is changed.
                 state.settle_in_turn(now, self.pace);
             }
             state.model.change(now, change)
@@ -262,7 +263,7 @@ impl KeyedStore for MemoryKeyed {
             return ready(self.glance(object, |model, now| model.list(now, &list)));
         }
         loop {
-            // Another thread may let more become overdue between the two.
+            // Between the two, more may become overdue because of another thread.
             self.settle_down(object, usize::MAX);
             let listing = self.glance(object, |model, now| (!model.is_settling(now)).then(|| model.list(now, &list)));
             if let Some(listing) = listing {
@@ -300,7 +301,7 @@ impl KeyedStore for MemoryKeyed {
 
     fn bell(&self, object: &Object) -> Arc<Bell> {
         let cell = self.cell(object);
-        // A step would file it; who only waits makes none.
+        // A caller that only waits makes no step, and without a step nothing else would file a new object.
         self.set_aside(object, &cell);
         cell.bell.get_or_default()
     }
@@ -338,7 +339,7 @@ impl MemoryKeyed {
         due.next()
     }
 
-    /// Lets go of objects that stayed empty; one that is in use stays.
+    /// Removes objects that stayed empty, except those in use.
     fn forget(&self, names: &[Object], now: Now) {
         if names.is_empty() {
             return;
@@ -346,7 +347,7 @@ impl MemoryKeyed {
         let mut objects = self.objects.write().expect("no code panics while it holds this lock");
         for name in names {
             let Some(cell) = objects.get(name) else { continue };
-            // Whoever got the cell before this lock was taken may be about to use it.
+            // A caller that got the cell before this lock was taken may be about to use it.
             let in_use = cell.bell.is_held() || Arc::strong_count(cell) > 1;
             let forgotten_at = self.forgotten_at(&cell.lock().model);
             if in_use || forgotten_at.is_none_or(|at| at > now.ms) {
@@ -358,7 +359,7 @@ impl MemoryKeyed {
         give_back_room(&mut objects);
     }
 
-    /// Objects that are stored.
+    /// The number of stored objects.
     #[cfg(test)]
     fn stored(&self) -> usize {
         self.objects.read().expect("no code panics while it holds this lock").len()

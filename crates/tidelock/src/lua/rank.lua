@@ -1,4 +1,4 @@
--- part: places in sorted sets.
+-- part: ranks in sorted sets.
 
 -- How many members of a sorted set precede (score, member), which need not be in it; and whether it is in it.
 local function rank_before(key, score, member)

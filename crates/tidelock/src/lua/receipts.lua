@@ -1,4 +1,4 @@
--- part: many of something at once: long argument lists in parts, receipts, and what is stored for them.
+-- part: batches: long argument lists in parts, receipts, and the values stored for them.
 
 -- Maximum number of arguments per call: Lua's unpack fails at about 8,000.
 local PART = 1000

@@ -1,4 +1,4 @@
--- part: the time of this step. ARGV[1] is the pinned time in ms, or empty: then the server's clock decides.
+-- part: the time of this step. ARGV[1] is the pinned time in ms, or empty to use the server's clock.
 local now_us, now
 if ARGV[1] == '' then
   local t = redis.call('TIME')

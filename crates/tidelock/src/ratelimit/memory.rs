@@ -1,4 +1,4 @@
-//! In process: the model behind sharded locks. Identifiers are swept when their counts have lapsed.
+//! Rate limits in process: the model behind sharded locks. Identifiers are removed after their counts lapsed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use crate::name::{Address, Digested, MAX_KEY, digest_if_long};
 use crate::runtime::BoxFuture;
 use crate::time::{Now, Timestamp};
 
-/// Locks per limiter: enough for callers on many threads to rarely meet.
+/// Locks per limiter: enough for callers on many threads to rarely contend.
 const SHARDS: usize = 16;
-/// Lapsed identifiers are looked for in steps of this many milliseconds, so each is gone within a second.
+/// Milliseconds per step. Identifiers are filed by the step in which they lapse, so each is gone within a second.
 const STEP: u64 = 512;
-/// Identifiers looked at in one turn of the timer, per lock.
+/// Identifiers checked in one turn of the timer, per lock.
 const SWEEP_AT_ONCE: usize = 500;
 
 /// The counts of this process.
@@ -79,7 +79,7 @@ impl Sweep for MemoryRatelimit {
                     limiters.remove(&address);
                     give_back_room(&mut limiters);
                 }
-                // There is a handle to it.
+                // A handle to it exists.
                 None => self.due.set_aside(&limiter.mark, &address),
             }
         }
@@ -87,12 +87,12 @@ impl Sweep for MemoryRatelimit {
     }
 }
 
-/// Counts nothing, and no handle points to it: nobody can find it while the map is locked.
+/// Whether it counts nothing and no handle refers to it. The caller has locked the map, so none can be created.
 fn is_unused(limiter: &Arc<Limiter>) -> bool {
     Arc::strong_count(limiter) == 1 && limiter.is_empty()
 }
 
-/// What never counted anything has no deadline.
+/// Removes limiters that no sweep removes: one that never counted anything has no deadline.
 fn forget_unused(limiters: &mut HashMap<Address, Arc<Limiter>>) {
     limiters.retain(|_, limiter| !is_unused(limiter));
 }
@@ -108,7 +108,7 @@ struct Limiter {
     due: Arc<Deadlines>,
     address: Address,
     mark: Mark,
-    /// Spreads identifiers over the shards, which use the same.
+    /// Hashes identifiers to choose their shard. The maps of the shards use the same hash.
     spread: RandomState,
     shards: [Mutex<Shard>; SHARDS],
 }
@@ -126,7 +126,7 @@ impl Limiter {
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
-        // The high bits: the maps use the others.
+        // The high bits, because the maps use the others.
         let shard = self.spread.hash_one(key) >> (u64::BITS - SHARDS.ilog2());
         lock(&self.shards[usize::try_from(shard).unwrap_or(0)])
     }
@@ -191,14 +191,14 @@ impl fmt::Debug for Limiter {
     }
 }
 
-/// What an identifier is kept under: itself, or its digest behind a NUL, which no identifier contains.
+/// The key of an identifier: itself, or its digest after a NUL, which no identifier contains.
 fn key(identifier: &str) -> Cow<'_, str> {
     if identifier.len() <= MAX_KEY {
         return Cow::Borrowed(identifier);
     }
     match digest_if_long("identifier", identifier) {
         Ok(Digested::Digest(hex)) => Cow::Owned(format!("\0{hex}")),
-        // Bad identifiers were refused before.
+        // Invalid identifiers were refused earlier.
         Ok(Digested::Literal(_)) | Err(_) => Cow::Borrowed(identifier),
     }
 }
@@ -211,9 +211,9 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 #[derive(Default)]
 struct Shard {
     entries: HashMap<Arc<str>, Entry>,
-    /// Identifiers to look at, by the step in which they lapse, as far as was known when they were filed here.
+    /// Identifiers to check, by the step in which they were to lapse when they were filed.
     filed: BTreeMap<u64, Vec<Arc<str>>>,
-    /// How many identifiers `filed` holds, those included that are filed elsewhere by now.
+    /// The number of identifiers in `filed`, including outdated entries of those that were filed again.
     filed_count: usize,
 }
 
@@ -224,7 +224,7 @@ struct Entry {
 }
 
 impl Shard {
-    /// Answers when it is to be looked at.
+    /// Returns when the identifier must be checked.
     fn insert(&mut self, key: &str, counts: Counts) -> Timestamp {
         let key: Arc<str> = key.into();
         let step = step_of(counts.lapse());
@@ -239,7 +239,7 @@ impl Shard {
         removed.map(|entry| entry.counts)
     }
 
-    /// Files a known identifier that now lapses earlier; where it was filed before, nobody will find it.
+    /// Files a known identifier that now lapses earlier. Its previous entry becomes outdated and is ignored.
     fn file_earlier(&mut self, key: &str, step: u64) {
         if let Some((key, _)) = self.entries.get_key_value(key) {
             let key = Arc::clone(key);
@@ -284,7 +284,7 @@ impl Shard {
         if entry.counts.is_empty(now) {
             self.entries.remove(key);
         } else {
-            // A clock that stands before the counts keeps them longer than their lapse tells.
+            // If the clock is behind the counts, they are kept longer than until their lapse.
             let next = step_of(entry.counts.lapse()).max(step + 1);
             entry.step = next;
             self.file(next, key);

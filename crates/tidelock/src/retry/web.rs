@@ -6,7 +6,7 @@ use super::course::Course;
 use super::{GaveUp, RetryBudget, RetryPolicy};
 use crate::retry::budget::Taking;
 
-/// One retried call. Who drives it runs the attempts and the pauses, and asks here what comes next.
+/// One retried call. Its driver runs the attempts and the pauses, and asks here what comes next.
 pub struct RetryCourse {
     course: Course,
 }

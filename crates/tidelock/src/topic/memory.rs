@@ -20,7 +20,8 @@ use crate::name::Address;
 use crate::runtime::{BoxFuture, ready};
 use crate::time::{Now, Timestamp};
 
-/// Groups are kept until somebody removes them, which nobody can in a page.
+/// Whether an empty topic is forgotten with its groups. Outside pages, groups are kept until they are removed. In a
+/// page, nobody can remove them.
 const FORGETS_GROUPS: bool = cfg!(target_family = "wasm");
 
 /// All topics of this process.
@@ -37,7 +38,7 @@ struct Cell {
     mark: Mark,
 }
 
-/// What rings for those who wait: of a group, or (`None`) of those who follow.
+/// The bells of waiters, by group; `None` is for followers.
 type Bells = HashMap<Option<Arc<str>>, Weak<Bell>>;
 
 impl MemoryTopic {
@@ -45,7 +46,8 @@ impl MemoryTopic {
         Self { cells: Cells::new(timer) }
     }
 
-    /// One atomic step on a group or, without one, on the log: what is overdue, the operation, the wake-ups.
+    /// One atomic step on a group or, without one, on the log: it carries out what is overdue, then the operation, then
+    /// the wake-ups.
     fn step<T>(&self, topic: &Address, group: Option<&str>, operation: impl FnOnce(&mut Model, Now) -> T) -> T {
         let cell = self.cells.get(topic);
         let now = self.cells.now();
@@ -62,7 +64,7 @@ impl MemoryTopic {
         outcome
     }
 
-    /// Steps until nothing is overdue, as often as a look waits for.
+    /// Steps until nothing is overdue, but leaves the last of the `SETTLING_STEPS` to the caller's own step.
     fn settle_down(&self, topic: &Address, group: Option<&str>) {
         for _ in 1..SETTLING_STEPS {
             if !self.step(topic, group, |model, _| model.is_settling()) {
@@ -94,7 +96,7 @@ impl MemoryTopic {
             let (taken, settling) = self.step(topic, Some(group), step);
             let Some(mut taken) = taken else { return Err(super::store::too_many_groups(MAX_GROUPS)) };
             if settling && taken.len() < take.max {
-                // Nobody was parked: whoever waits looks again at once.
+                // The receiver was not parked. If it waits, it must look again at once.
                 taken.next = Some(0);
             }
             if !settling || !taken.events.is_empty() || taken.gap.is_some() || take.max == 0 {
@@ -199,10 +201,10 @@ impl TopicStore for MemoryTopic {
         record: &mut dyn FnMut(Position) -> bool,
     ) -> Option<Appended> {
         let cell = self.cells.get(topic);
-        // One instant for both, or the place may be another one.
+        // Both steps use the same instant. Otherwise the event might get another place.
         let now = self.cells.now();
         let place = cell.lock().next_place(now);
-        // It may call anything: nothing is locked.
+        // `record` may call anything, so nothing is locked while it runs.
         record(place).then(|| self.publish_now((topic, &cell), cell.lock(), now, settings, vec![event]))
     }
 

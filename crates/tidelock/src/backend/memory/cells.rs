@@ -1,5 +1,5 @@
-//! Objects of one primitive in process, by address: made when they are used, swept when something is due, let go of when
-//! they stayed empty.
+//! The in-process objects of one primitive, by address: created on first use, swept when a deadline is due, removed
+//! after they stayed empty.
 
 #[cfg(test)]
 mod tests;
@@ -16,47 +16,47 @@ use crate::name::Address;
 use crate::time::{Now, Timestamp};
 use crate::weak_map::WeakSlot;
 
-/// One object: its model behind a lock, and what rings for those who wait.
+/// One object: its model behind a lock, and the bells of its waiters.
 pub(crate) trait Cell: Default {
-    /// How long the numbers of an empty object are kept, so that none of them repeats.
+    /// For how many milliseconds an empty object keeps its numbers, so that none of them repeats.
     const NUMBERS_KEPT: u64;
 
-    /// When something is due next, and since when nothing is left that anybody could ask for.
+    /// The next deadline, and since when the object is empty.
     fn deadlines(&self) -> (Option<u64>, Option<u64>);
-    /// Carries out a bounded part of what is overdue; answers when it is to be looked at again.
+    /// Carries out a bounded part of what is overdue. Returns when the object is due again.
     fn sweep(&self, now: Now) -> Option<u64>;
-    /// Where it stands among the deadlines.
+    /// Its place in the index of deadlines.
     fn mark(&self) -> &Mark;
-    /// Whether somebody in this process waits for something of it.
+    /// Whether the object has waiters in this process.
     fn is_waited_for(&self) -> bool;
 
-    /// When the numbers of an object that is empty since then are forgotten.
+    /// When the numbers of an object are forgotten that is empty since `idle_since`.
     fn forgotten_at(idle_since: Option<u64>) -> Option<u64> {
         idle_since.map(|since| since + Self::NUMBERS_KEPT)
     }
 }
 
-/// The model of an object whose every step looks at all of it.
+/// The model of an object of which each step covers all. (A step of a topic covers one group, or the log.)
 pub(crate) trait Object: Default {
-    /// What those in this process hear who wait.
+    /// Wakes the waiters of this process.
     type Bell: Default;
-    /// What they are told.
+    /// What the bell tells the waiters.
     type News;
 
-    /// When something is due next.
+    /// The next deadline.
     fn next_deadline(&self) -> Option<u64>;
-    /// Since when nothing is left that anybody could ask for.
+    /// Since when the object is empty: nothing is left that a caller could ask for.
     fn is_idle_since(&self) -> Option<u64>;
     /// Carries out a bounded part of what is overdue.
     fn advance(&mut self, now: Now);
-    /// Whether more is overdue than a step carries out.
+    /// Whether more is overdue than one step carries out.
     fn is_settling(&self, now: Now) -> bool;
-    /// Ends a step: who hears what when the model is free again.
+    /// Ends a step. Returns the bell to ring, and with what news, once the model is unlocked.
     fn end_step(&mut self, now: Now, bell: &WeakSlot<Self::Bell>) -> Option<(Arc<Self::Bell>, Self::News)>;
     fn ring(bell: &Self::Bell, news: Self::News);
 }
 
-/// One such object.
+/// The cell of such an object.
 #[derive(Default)]
 pub(crate) struct Whole<O: Object> {
     model: Mutex<O>,
@@ -69,7 +69,7 @@ impl<O: Object> Whole<O> {
         self.model.lock().expect("the model does not panic")
     }
 
-    /// Answers when the object is to be looked at again.
+    /// Returns when the object is due again.
     fn end_step(&self, mut model: MutexGuard<'_, O>, now: Now) -> Option<u64> {
         let heard = model.end_step(now, &self.bell);
         let next = model.next_deadline().or_else(|| Self::forgotten_at(model.is_idle_since()));
@@ -105,7 +105,7 @@ impl<O: Object> Cell for Whole<O> {
 }
 
 impl<O: Object> Cells<Whole<O>> {
-    /// One atomic step: the operation, and who is told of it.
+    /// One atomic step: the operation, then the wake-ups.
     pub(crate) fn step<T>(&self, address: &Address, operation: impl FnOnce(&mut O, Now) -> T) -> T {
         let cell = self.get(address);
         let mut model = cell.lock();
@@ -116,7 +116,7 @@ impl<O: Object> Cells<Whole<O>> {
         outcome
     }
 
-    /// Steps until nothing is overdue, as often as a look waits for; its own step is the last.
+    /// Steps until nothing is overdue, but leaves the last of the `SETTLING_STEPS` to the caller's own step.
     pub(crate) fn settle_down(&self, address: &Address) {
         let step = |model: &mut O, now| {
             model.advance(now);
@@ -129,7 +129,7 @@ impl<O: Object> Cells<Whole<O>> {
         }
     }
 
-    /// What rings for those in this process who wait for something of the object.
+    /// The bell for waiters of this process.
     pub(crate) fn bell(&self, address: &Address) -> Arc<O::Bell> {
         self.get_to_wait(address).bell.get_or_default()
     }
@@ -141,7 +141,7 @@ pub(crate) struct Cells<C> {
     known: RwLock<HashMap<Address, Arc<C>>>,
 }
 
-/// Without what is stored, which may be much.
+/// Omits the stored objects, which may be many.
 impl<C> fmt::Debug for Cells<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cells").finish_non_exhaustive()
@@ -157,7 +157,7 @@ impl<C: Cell> Cells<C> {
         self.due.now()
     }
 
-    /// Objects that are stored; how many of them have a deadline, and how many were set aside.
+    /// The number of stored objects, and how many of them have a deadline and how many are set aside.
     #[cfg(test)]
     pub(crate) fn stored(&self) -> (usize, (usize, usize)) {
         (self.known.read().expect("no code panics while it holds this lock").len(), self.due.len())
@@ -167,7 +167,7 @@ impl<C: Cell> Cells<C> {
         self.known.read().expect("no code panics while it holds this lock").get(address).cloned()
     }
 
-    /// The object at `address`.
+    /// The object at `address`, created if missing.
     pub(crate) fn get(&self, address: &Address) -> Arc<C> {
         if let Some(cell) = self.find(address) {
             return cell;
@@ -176,21 +176,22 @@ impl<C: Cell> Cells<C> {
         Arc::clone(known.entry(address.clone()).or_default())
     }
 
-    /// The object at `address`, for a caller that only waits. A step would file it.
+    /// The object at `address`, for a caller that only waits. Without a step, nothing else would file a new object.
     pub(crate) fn get_to_wait(&self, address: &Address) -> Arc<C> {
         let cell = self.get(address);
         self.due.set_aside(cell.mark(), address);
         cell
     }
 
-    /// After each step: when the object is to be looked at again.
+    /// Files the object for its next deadline. Called after each step.
     pub(crate) fn file(&self, address: &Address, cell: &C, next: Option<u64>) {
         if let Some(next) = next {
             self.due.file(cell.mark(), address, next);
         }
     }
 
-    /// The same where an object without a deadline may be empty: it goes when another one is swept.
+    /// Like [`file`](Self::file), for objects that may be empty without a deadline. These are checked when another one
+    /// is swept.
     pub(crate) fn file_or_set_aside(&self, address: &Address, cell: &C, next: Option<u64>) {
         match next {
             Some(next) => self.due.file(cell.mark(), address, next),
@@ -198,7 +199,7 @@ impl<C: Cell> Cells<C> {
         }
     }
 
-    /// Sweeps some of what is due; answers when there is more.
+    /// Sweeps a bounded number of due objects. Returns the next deadline.
     pub(crate) fn sweep(&self, now: Timestamp) -> Option<Timestamp> {
         let now = Now::from_millis(now.as_millis());
         let mut forgotten = Vec::new();
@@ -216,14 +217,14 @@ impl<C: Cell> Cells<C> {
                     at => at,
                 },
             };
-            // What is still overdue comes behind what others have to do by now.
+            // If the object is still overdue, it queues behind the others that are due by now.
             self.file(&address, &cell, next.map(|next| next.max(now.ms)));
         }
         self.forget(&forgotten, now);
         self.due.next()
     }
 
-    /// Lets go of objects that stayed empty; one that was used since it was looked at stays.
+    /// Removes objects that stayed empty. One that was used since it was checked stays.
     fn forget(&self, addresses: &[Arc<Address>], now: Now) {
         if addresses.is_empty() {
             return;
@@ -232,7 +233,7 @@ impl<C: Cell> Cells<C> {
         for address in addresses {
             let Some(cell) = known.get(address) else { continue };
             let over = C::forgotten_at(cell.deadlines().1).is_some_and(|at| at <= now.ms);
-            // Whoever got the cell before this lock was taken may be about to use it.
+            // A caller that got the cell before this lock was taken may be about to use it.
             if over && !cell.is_waited_for() && Arc::strong_count(cell) == 1 {
                 known.remove(address);
             } else {
@@ -243,7 +244,7 @@ impl<C: Cell> Cells<C> {
     }
 }
 
-/// After some were let go of. Rarely, as it moves all that stay.
+/// Shrinks the map after removals. Happens rarely, because it moves all remaining entries.
 pub(crate) fn give_back_room<K: Eq + Hash, V>(known: &mut HashMap<K, V>) {
     if known.capacity() > 4 * known.len() + 64 {
         known.shrink_to_fit();

@@ -1,8 +1,8 @@
-//! An index of the objects of a store by their next deadline, so that the cost of a deadline does not grow with the number
-//! of objects.
+//! An index of the objects of a store by their next deadline, so that the cost of a deadline does not grow with the
+//! number of objects.
 //!
-//! An object is filed at most once, at its next deadline or earlier: a deadline that moves away, as a lease does with
-//! each message, leaves the index alone. The sweep that finds the object too early files it again.
+//! An object is filed at most once, at its next deadline or earlier. A deadline that moves later, as a lease's does
+//! with each message, leaves the index unchanged: the sweep that finds the object too early files it again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +13,13 @@ use super::{NEVER, NO_PANIC, Timer};
 use crate::name::Address;
 use crate::time::{Now, Timestamp};
 
-/// Objects per sweep, so that a timer with much to do lets other tasks run.
+/// Objects per sweep, so that a busy timer lets other tasks run.
 const AT_ONCE: usize = 100;
-/// Objects per sweep of those that were set aside.
+/// Objects per sweep among those that were set aside.
 const ASIDE_AT_ONCE: usize = 10;
-/// Under this time stand empty objects that are in use. They have no deadline: a page in which a receiver waits for days
-/// has no timer for its empty queue. So they are checked when another deadline comes.
+/// The time at which objects are filed that are set aside: empty ones that are in use. They have no deadline, so that
+/// a page in which a receiver waits for days sets no timer for its empty queue. They are checked when another deadline
+/// comes.
 const ASIDE: u64 = NEVER - 1;
 
 /// The deadlines of the objects of one store.
@@ -29,13 +30,13 @@ pub(crate) struct Deadlines {
 
 #[derive(Default)]
 struct Filed {
-    /// The number tells apart the objects of one instant.
+    /// The number distinguishes objects that are filed at the same instant.
     entries: BTreeMap<(Timestamp, u64), Arc<Address>>,
-    /// Numbers given so far.
+    /// The last number that was given.
     numbers: u64,
 }
 
-/// The place of one object in the index; part of the object.
+/// The place of one object in the index, stored in the object.
 #[derive(Debug)]
 pub(crate) struct Mark {
     /// [`NEVER`] while it is not filed.
@@ -70,8 +71,8 @@ impl Deadlines {
         Now::from_millis(self.timer.clock().now().as_millis())
     }
 
-    /// Has the object swept at `at` or earlier. Called after each step; costs two atomic loads unless `at` is earlier than
-    /// what is filed.
+    /// Schedules a sweep of the object at `at` or earlier. Called after each step. Costs two atomic loads unless `at`
+    /// is earlier than the filed deadline.
     ///
     /// No deadline is lost to a race: a sweep clears the mark before it locks the object, and a step files after it has
     /// locked the object. A step that still finds the old mark has therefore locked the object before the sweep, which
@@ -81,7 +82,7 @@ impl Deadlines {
         if at < filed {
             self.file_earlier(mark, address, at);
         }
-        // Also if it was filed long ago, because the timer may have ended with its runtime.
+        // Even if the object was filed long ago, because the timer may have ended with its runtime.
         self.timer.arm(Timestamp::from_millis(at.min(filed)));
     }
 
@@ -112,15 +113,15 @@ impl Deadlines {
         if mark.at.load(Ordering::Relaxed) != NEVER {
             return;
         }
-        // The last entry is taken first, so the number falls: the object that was checked longest ago is the next one.
+        // `take_due` takes the last entry first. Numbers fall, so that is the object that was checked longest ago.
         let number = !filed.draw();
         filed.entries.insert((Timestamp::from_millis(ASIDE), number), Arc::new(address.clone()));
         mark.number.store(number, Ordering::Relaxed);
         mark.at.store(ASIDE, Ordering::Relaxed);
     }
 
-    /// Takes out some of the objects that are due or were set aside, with the time under which they were filed. The caller
-    /// calls [`Mark::take_off`], sweeps the object and files it again.
+    /// Removes and returns some of the objects that are due or set aside, with the time at which each was filed. The
+    /// caller calls [`Mark::take_off`], sweeps the object and files it again.
     pub(crate) fn take_due(&self, now: Now) -> Vec<(u64, Arc<Address>)> {
         let mut filed = self.lock();
         let mut due = Vec::new();
@@ -148,7 +149,7 @@ impl Deadlines {
         self.filed.lock().expect(NO_PANIC)
     }
 
-    /// Objects that have a deadline, and objects that were set aside.
+    /// The numbers of objects that have a deadline, and of those that are set aside.
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         let filed = self.lock();

@@ -139,7 +139,7 @@ async fn round<K: Eq + Hash, O: Object>(
         });
         known.shrink_to_fit();
         if known.is_empty() {
-            // While still holding the lock, so that whoever adds the next object starts another task.
+            // While still holding the lock, so that the caller that adds the next object starts another task.
             running.end();
             return false;
         }

@@ -1,6 +1,6 @@
--- part: lines of what goes one at a time. LINES holds what is unfinished, by key, NUL, order of joining and id; no key
--- holds a NUL but at its very beginning. `heads`: the first of each line, as far as this step has looked: the id as bytes,
--- false for a line without any.
+-- part: lines, whose items are handed out one at a time. LINES holds unfinished items by key, NUL, order of joining and
+-- id; a key contains a NUL only as its first byte. `heads`: the first item of each line that this step has read: its id
+-- as bytes, false for an empty line.
 local lines = { heads = {} }
 
 function lines.member(key, join, id_bytes)

@@ -1,7 +1,8 @@
--- part: carrying out what is overdue. Before it stand INDEXES, sorted sets by the instant of a transition, in the order
--- that breaks ties; `overdue_of(index, count)`, the first overdue entries of one with their scores; `overdue_in_line()`,
--- instant and id of the first overdue of the plain line; `transition(cause, at, id_bytes)`, the cause of a line's being
--- one more than there are indexes; `first_deadline(index)`, its score as text.
+-- part: carries out what is overdue. The including script defines before it: INDEXES, sorted sets by the instant of a
+-- transition, in the order that breaks ties; `overdue_of(index, count)`, the first overdue entries of an index with
+-- their scores; `overdue_in_line()`, instant and id of the first overdue item of the plain line; `transition(cause, at,
+-- id_bytes)`, where the cause is the number of an index, or one more than there are indexes for the plain line;
+-- `first_deadline(index)`, the first score of an index as text.
 local FETCH = 50
 local fetched = {}
 local IN_LINE = #INDEXES + 1

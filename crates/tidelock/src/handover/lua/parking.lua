@@ -1,5 +1,5 @@
--- part: processes that wait, and who of them is woken. PARKED holds their channels; scores: remembered until, plus KEEPS
--- for the one that keeps the next deadline. A mirror of handover/parking.rs.
+-- part: parked processes, and which of them are woken. PARKED holds their channels; scores: remembered until, plus
+-- KEEPS for the keeper, which waits for the next deadline. A mirror of handover/parking.rs.
 local KEEPS = 4000000000000000
 
 -- Publishes to a process. Returns false if it does not listen.

@@ -1,5 +1,5 @@
--- part: the numbers of an object whose things are handed out, and how long its keys live. Before it stand RECORD, how
--- many keys the object has (OBJECT_KEYS), and the FIELDS of its record.
+-- part: the numbers of an object whose items are handed out, and how long its keys live. The including script defines
+-- before it: RECORD, how many keys the object has (OBJECT_KEYS), and the FIELDS of its record.
 local HOUR, SLACK = 3600000, 600000
 local MAX_BYTES = 16 * 1024 * 1024
 local STEP = 200

@@ -63,7 +63,7 @@ struct Pump {
     remembered: Option<(Tick, Arc<Terms>)>,
     /// Whether the backend was told that nobody waits here.
     said: bool,
-    /// Messages have come since the last safety check. Whoever received them is likely to ask again.
+    /// Messages have come since the last safety check. Their receivers are likely to ask again.
     busy: bool,
     failures: u32,
     pause: Option<BoxFuture<'static, ()>>,

@@ -1,4 +1,4 @@
--- part: how each step begins.
+-- part: the beginning of each step.
 local function begin()
   local due = r.next > 0 and now >= r.next
   if due then

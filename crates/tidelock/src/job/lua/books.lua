@@ -1,4 +1,4 @@
--- part: writes that wait until somebody reads the key or the step ends, so that a trip makes one command of each kind.
+-- part: writes that are buffered until the key is read or the step ends, so that a trip needs one command of each kind.
 local set_writes, field_writes = {}, {}
 
 local function waiting_for(writes, key)

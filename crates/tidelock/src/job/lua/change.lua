@@ -1,4 +1,4 @@
--- change: changes the jobs of one name as a whole, or one of them from outside of its run.
+-- change: changes all jobs of one name, or one of them from outside its run.
 -- KEYS[1]   record: numbers, totals, pause (hash)
 -- KEYS[2]   line: standing time and id of plain ready jobs in order (list)
 -- KEYS[3]   jobs: state by id (hash)
@@ -8,7 +8,7 @@
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)
 -- KEYS[9]   running: by lease end (sorted set)
--- KEYS[10]  expiring: ready ones that are not in the line, by expiry (sorted set)
+-- KEYS[10]  expiring: ready jobs that are not in the line, by expiry (sorted set)
 -- KEYS[11]  kept: jobs that have ended, by the end of their retention (sorted set)
 -- KEYS[12]  completed: by end (sorted set)
 -- KEYS[13]  failed: by end (sorted set)
@@ -26,8 +26,8 @@
 -- ARGV[2]   number of this change in its sender's series
 -- ARGV[3]   1: change even while more is overdue than one step carries out
 -- ARGV[4]   what: cancel, retry, remove, pause, resume, delete
--- ARGV[5..] its arguments: an id; cancel: 1 with a reason, the reason; retry: max_depth (0: none); pause: longest time in
---           ms (-1: until resumed), 1 with a reason, the reason
+-- ARGV[5..] its arguments: an id; cancel: 1 with a reason, the reason; retry: max_depth (0: none); pause: longest time
+--           in ms (-1: until resumed), 1 with a reason, the reason
 -- Reply: next deadline in ms (0: not told); a word (again: nothing was done, ask again), then numbers
 local change = tonumber(ARGV[2])
 local before = remembered(KEYS[23], change)

@@ -1,7 +1,7 @@
--- part: groups that read the events of a job. A mirror of job/model/group.rs. All groups of a job are one field of DETAILS,
--- one after the other: length of the name, number of the last event that was handed out or went before, how many are open;
--- the name; then each open event by number: number, attempt, fence (0: it was returned), end of the lease or pause.
--- Made when the first of them is asked for.
+-- part: groups that read the events of a job. A mirror of job/model/group.rs. All groups of a job are one field of
+-- DETAILS, one after the other: length of the name, number of the last event that was handed out or skipped, how many
+-- are open; the name; then each open event by number: number, attempt, fence (0: it was returned), end of the lease or
+-- pause. The functions are created on first use.
 local function group_operations()
   local MAX_GROUPS, MAX_OPEN = 100, 1000
   local HEAD, HEAD_SIZE, OPEN, OPEN_SIZE = '>I2I4I2', 8, '>I4I4I8I6', 22

@@ -8,7 +8,7 @@
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)
 -- KEYS[9]   running: by lease end (sorted set)
--- KEYS[10]  expiring: ready ones that are not in the line, by expiry (sorted set)
+-- KEYS[10]  expiring: ready jobs that are not in the line, by expiry (sorted set)
 -- KEYS[11]  kept: jobs that have ended, by the end of their retention (sorted set)
 -- KEYS[12]  completed: by end (sorted set)
 -- KEYS[13]  failed: by end (sorted set)
@@ -26,8 +26,8 @@
 -- ARGV[3]   what: stats, get, ready, blocked, delayed, running, completed, failed, cancelled, timed_out, join, events,
 --           places, memos
 -- ARGV[4..] its arguments, as the functions below say
--- Reply: settling (0, 1); now in ms; next deadline in ms (0: none); then what was asked for, which is empty if nothing is
---        shown for settling
+-- Reply: settling (0, 1); now in ms; next deadline in ms (0: none); then what was asked for: nothing if too much is
+--        overdue to show it
 begin()
 write_all()
 local reply = { settling and 1 or 0, number_text(now), '0' }
@@ -262,8 +262,8 @@ local function show_end()
   end
 end
 
--- ARGV[4..8]: id, place, how many at most, 1 to watch, channel of the process. Shows the number of the last event, 1 if the
--- job has ended, then for each chunk the number before its first event and its events.
+-- ARGV[4..8]: id, place, how many at most, 1 to watch, channel of the process. Shows the number of the last event, 1 if
+-- the job has ended, then for each chunk the number before its first event and its events.
 local function show_events()
   local j, after, limit = load(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
   if not j then

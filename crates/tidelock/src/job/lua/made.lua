@@ -1,4 +1,4 @@
--- part: ends what rest.lua begins.
+-- part: ends the functions that rest.lua begins.
   -- Writes what one operation of these parts left pending, before the next operation that reads the server's state.
   local function flush()
     write_back()

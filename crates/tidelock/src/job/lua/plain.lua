@@ -1,6 +1,6 @@
--- part: what most trips consist of: plain jobs that are accepted, started and completed. Nothing is built for a job but the
--- strings that are stored, and what was written is on the server when an operation ends. What is not plain goes to the
--- parts that `rest` makes.
+-- part: what most trips consist of: plain jobs that are accepted, started and completed. For a job, only the strings to
+-- be stored are built, and no write is pending when an operation ends. Everything that is not plain goes to the
+-- functions that `make_rest` creates.
 local rest = nil
 local make_rest
 

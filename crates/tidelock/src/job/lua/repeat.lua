@@ -1,4 +1,4 @@
--- part: the answer of a trip as it is remembered.
+-- part: the answer of a trip, in the form in which it is remembered.
 
 -- A run that is over by now is left out, because its settle would be stale. Nothing overdue was carried out before
 -- this.

@@ -1,4 +1,4 @@
--- part: keys, and schedules whose runs come here. A mirror of job/model/series.rs.
+-- part: keys, and the series of runs that schedules submit. A mirror of job/model/series.rs.
 
 -- The binding of a key: id, until (0: until the terminal step), 1 if the job is gone.
 local function binding_of(key)

@@ -1,4 +1,4 @@
--- part: what runs do, under their fence. A mirror of job/model/settle.rs.
+-- part: the operations of runs, under their fence. A mirror of job/model/settle.rs.
 local lease_ends = {}
 
 local function lease_end_of(id)

@@ -1,4 +1,5 @@
--- part: how a job is stored: its state, with the newest events behind it; older ones and what only some have in DETAILS.
+-- part: how a job is stored: its state, followed by the newest events. Older events, and what only some jobs have, are
+-- in DETAILS.
 local RULES_SIZE = 54
 local MAX_EVENTS, MAX_FAILURES = 1000, 10
 

@@ -1,5 +1,5 @@
--- trip: one atomic step of the jobs of one name for one process: what is overdue, then submits, settles and claims, then
--- what groups do that read events.
+-- trip: one atomic step of the jobs of one name for one process: what is overdue, then submits, settles and claims,
+-- then the operations of groups that read events.
 -- KEYS[1]   record: numbers, totals, pause (hash)
 -- KEYS[2]   line: standing time and id of plain ready jobs in order (list)
 -- KEYS[3]   jobs: state by id (hash)
@@ -9,7 +9,7 @@
 -- KEYS[7]   lines: unfinished jobs of a line, by line and order of joining (sorted set)
 -- KEYS[8]   delayed: by due time (sorted set)
 -- KEYS[9]   running: by lease end (sorted set)
--- KEYS[10]  expiring: ready ones that are not in the line, by expiry (sorted set)
+-- KEYS[10]  expiring: ready jobs that are not in the line, by expiry (sorted set)
 -- KEYS[11]  kept: jobs that have ended, by the end of their retention (sorted set)
 -- KEYS[12]  completed: by end (sorted set)
 -- KEYS[13]  failed: by end (sorted set)

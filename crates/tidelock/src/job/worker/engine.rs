@@ -22,19 +22,19 @@ const FLIGHTS: usize = 2;
 /// Fewer runs than this are not worth a separate trip.
 const SHARE: usize = 16;
 
-/// Settles that were answered.
+/// Settles and their answer.
 type Answered = (Vec<Finished>, Result<Vec<Settled>>);
-/// How many runs were requested, and what came.
+/// How many runs were requested, and the claims that arrived.
 type Came = (usize, Result<Claims>);
 
 pub(super) struct Engine {
     shared: Arc<Shared>,
     asks: FuturesUnordered<BoxFuture<'static, Came>>,
-    /// Runs that were requested and have not come yet.
+    /// Runs that were requested and have not arrived yet.
     awaited: usize,
     /// Runs that were requested and have not been started yet.
     asked: usize,
-    /// When a run that waits for a slot may have waited for too long.
+    /// Fires when a run that waits for a slot may have become stale.
     impatience: Option<BoxFuture<'static, ()>>,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// The number of settles in flight.
@@ -81,14 +81,14 @@ impl Engine {
             }
             self.ending.shorten(&site, &shared.stopping);
             if self.stopping && self.asks.is_empty() {
-                // Not earlier: a claim under way would bring them again.
+                // Not earlier, because a claim in flight could get the same jobs again.
                 shared.give_back_waiting();
             }
             if !site.source.is_local() && shared.are_ending() {
-                // Handlers that are about to end share the trip.
+                // Gives handlers that are about to end the chance to share the trip.
                 runtime::yield_now().await;
             }
-            // The settles and the claim for the slots that they free go together.
+            // The settles share a trip with the claim for the slots that they free.
             self.settle();
             self.ask();
             self.watch_waiting();
@@ -101,7 +101,7 @@ impl Engine {
                 Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
                 Some(came) = self.asks.next(), if !self.asks.is_empty() => self.came(came),
                 () = shared.changed.notified() => {}
-                // Also for a worker that is stopping already: a shutdown may leave less time.
+                // Even if the worker is already stopping, because a shutdown may leave it less time.
                 () = &mut closing => shared.stopping.give(),
                 over = self.ending.over() => match over {
                     Over::Grace => shared.abort(),
@@ -128,10 +128,10 @@ impl Engine {
         self.sent + self.shared.left()
     }
 
-    /// Asks for as many runs as there are free slots, and for those that are prefetched.
+    /// Requests runs for the free slots, and those to prefetch.
     fn ask(&mut self) {
         if self.shared.room(self.asked) < 0 {
-            // A settle did not get through: what was asked for in its place is withdrawn.
+            // A settle failed and is being retried, so the request for runs in its place is withdrawn.
             self.asks.clear();
             self.asked -= std::mem::take(&mut self.awaited);
         }
@@ -166,14 +166,14 @@ impl Engine {
                 }
             }
             Err(error) if error.kind() == ErrorKind::ShuttingDown => self.shared.stopping.give(),
-            // A wait that ended while the servers were unreachable fails like this; the stop signal was given.
+            // A request that the stop signal ended fails like this if the servers are unreachable.
             Err(_) if self.stopping || self.shared.stopping.is_given() => {}
             Err(error) => self.fail(error),
         }
     }
 
-    /// Starts handlers of claimed runs, each as a separate task. It starts half as many as may run at once: if those
-    /// end soon, their trip is in flight while the others run.
+    /// Starts handlers of claimed runs, each as a separate task. It starts half as many as may run at once, so that the
+    /// trip with their settles can be in flight while the other half runs.
     fn begin(&mut self) {
         let half = self.shared.plan.concurrency.div_ceil(FLIGHTS).max(SHARE);
         let Some(claims) = self.shared.next(half) else { return };
@@ -188,7 +188,7 @@ impl Engine {
         }
     }
 
-    /// Prepares to wake when a run that waits for a slot has waited for too long.
+    /// Sets the timer for the first run that becomes stale while it waits for a slot.
     fn watch_waiting(&mut self) {
         if self.impatience.is_some() || self.shared.plan.prefetch == 0 {
             return;
@@ -205,7 +205,7 @@ impl Engine {
         self.asked -= given_back;
     }
 
-    /// Sends the settles that have come up.
+    /// Sends pending settles.
     fn settle(&mut self) {
         while self.settles.len() < FLIGHTS {
             let batch = self.shared.outgoing(MAX_BATCH, MAX_BYTES);
@@ -230,7 +230,7 @@ impl Engine {
         }
     }
 
-    /// The stop signal: nothing more is started, and the handlers are notified.
+    /// Handles the stop signal: no more runs are started, and the handlers are notified.
     fn stop(&mut self) {
         self.stopping = true;
         self.shared.tell_shutdown();
@@ -245,7 +245,7 @@ impl Engine {
     }
 }
 
-/// Settles. Retries while the error may pass and any of the leases can still be proven.
+/// Settles a batch. Retries while the error may pass and any of the leases can still be proven.
 async fn settle_through_outages(shared: &Shared, batch: &[Finished]) -> Result<Vec<Settled>> {
     let settles = || batch.iter().map(|finished| finished.settle.clone()).collect::<Vec<Settle>>();
     let jobs = &shared.site().address;

@@ -33,9 +33,9 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the engine.
     pub(super) changed: Notify,
-    /// The order to start no more.
+    /// The order to start no more runs.
     pub(super) stopping: StopOrder,
-    /// Given when the engine has ended.
+    /// Fires when the engine has ended.
     pub(super) ended: Signal,
 }
 
@@ -52,7 +52,7 @@ struct State {
     waiting: VecDeque<Claims>,
     /// Whether runs may be claimed ahead of a free slot.
     prefetching: bool,
-    /// Runs whose handlers' futures live or wait for that of an earlier run of their job, by job and fence.
+    /// Runs by job and fence whose handlers' futures exist, or wait until that of an earlier run of the job is dropped.
     running: BTreeMap<(u64, u64), Arc<Held>>,
     outbox: Vec<Finished>,
     /// Settles whose first request failed and that are being retried.
@@ -103,13 +103,13 @@ impl Shared {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// How many more runs there is room for, and whether to claim them now; below zero, too many were asked for. `asked`:
-    /// runs that were asked for and have not been started.
+    /// The number of runs to claim now; negative if too many were requested. `asked` counts the runs that were
+    /// requested and have not been started.
     ///
-    /// A slot is not free until the settle of its last run was sent, and answered if it has to be sent again: a claim that
-    /// overtakes the settle of a failed run would get the next job instead of that one.
+    /// A slot stays taken until the settle of its last run is sent, or answered if it is being retried. Otherwise, a
+    /// claim that overtakes the settle of a failed run would get the next job instead of that one.
     ///
-    /// A few runs at a time would make small trips, so prefetching waits until half of all room is free.
+    /// Claiming a few runs at a time would make small trips, so prefetching waits until half of all room is free.
     pub(super) fn room(&self, asked: usize) -> isize {
         let state = self.lock();
         let ahead = if state.prefetching { self.plan.prefetch } else { 0 };
@@ -128,7 +128,7 @@ impl Shared {
         }
     }
 
-    /// The next runs to start, at most so many and as many as slots are free.
+    /// The next runs to start: at most `at_most`, and no more than there are free slots.
     pub(super) fn next(&self, at_most: usize) -> Option<Claims> {
         let mut state = self.lock();
         let free = self.plan.concurrency.saturating_sub(state.running.len()).min(at_most);
@@ -143,19 +143,19 @@ impl Shared {
         Some(next)
     }
 
-    /// Whether a run waits for which there is a free slot.
+    /// Whether a claimed run is waiting and a slot is free.
     pub(super) fn can_start(&self) -> bool {
         let state = self.lock();
         !state.waiting.is_empty() && state.running.len() < self.plan.concurrency
     }
 
-    /// When a run will have waited for too long.
+    /// When the first waiting run becomes stale: it has waited for too long.
     pub(super) fn stale_at(&self) -> Option<Tick> {
         self.lock().waiting.iter().map(stale_at).min()
     }
 
-    /// Gives back the runs that have waited for too long at `now`, and prefetches no more until a handler has ended.
-    /// Answers how many there were.
+    /// Gives back the runs that are stale at `now`, and stops prefetching until a handler has ended. Returns the number
+    /// of runs given back.
     pub(super) fn give_back_stale(&self, now: Tick) -> usize {
         let mut state = self.lock();
         let (stale, waiting) =
@@ -166,7 +166,7 @@ impl Shared {
         given_back
     }
 
-    /// Gives back all runs that wait.
+    /// Gives back all waiting runs.
     pub(super) fn give_back_waiting(&self) {
         let mut state = self.lock();
         let waiting = std::mem::take(&mut state.waiting);
@@ -200,10 +200,10 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    /// A run begins. From here on its lease is renewed and it is told of a cancel. Earlier runs of its job are over,
-    /// and their handlers are dropped. `None` if it was claimed so long ago that its lease cannot be proven: then it
-    /// is given back, because the backend may still consider this worker its holder. `None` also if a later run of
-    /// its job came before it.
+    /// Begins a run. From here on its lease is renewed and it learns of a cancel. Earlier runs of its job have lost
+    /// their lease, so their handlers are dropped. Returns `None` if the run was claimed so long ago that its lease
+    /// cannot be proven: then it is given back, because the backend may still consider this worker its holder. Also
+    /// returns `None` if a later run of its job began before it.
     pub(super) fn begin(&self, run: Arc<Run>, asked: Moment) -> Option<Beginning> {
         let held = self.hold(run, asked);
         if held.lease_left().is_zero() {
@@ -236,7 +236,7 @@ impl Shared {
         Some(Beginning { held, older })
     }
 
-    /// A handler's future is gone. `running` measures how long it ran.
+    /// Ends a run after its handler's future was dropped. `running` measures how long it ran.
     pub(super) fn finish(&self, held: &Arc<Held>, outcome: Outcome, running: Option<Going>) {
         let Run { id, fence, .. } = *held.run;
         self.ears.forget(fence);
@@ -250,7 +250,7 @@ impl Shared {
         let mut stale = false;
         let mut state = self.lock();
         state.prefetching = true;
-        // Unless it was given up meanwhile.
+        // `give_up` may have removed it meanwhile.
         if state.running.remove(&(id, fence)).is_some() {
             if let Some(action) = action {
                 let settle = held.settle_with(end.progress, action);
@@ -301,7 +301,7 @@ impl Shared {
         }
     }
 
-    /// Drops the running handlers. Each one's run is given back when its handler is gone.
+    /// Drops the running handlers. Each run is given back once its handler is dropped.
     pub(super) fn abort(&self) {
         for held in self.running() {
             held.drop_now();
@@ -331,7 +331,7 @@ impl Shared {
         !state.outbox.is_empty() && !state.running.is_empty()
     }
 
-    /// How many runs wait, are going on or are left to be settled.
+    /// The number of runs that are waiting, running or still to be settled.
     pub(super) fn left(&self) -> usize {
         let state = self.lock();
         state.waiting.iter().map(|claims| claims.messages().len()).sum::<usize>()
@@ -340,14 +340,15 @@ impl Shared {
     }
 }
 
-/// When claimed runs will have waited for too long: before others could have run them, had they not been claimed.
+/// When claimed runs become stale: after a quarter of their shortest lease, at most a second. Other workers may be free
+/// to run them.
 fn stale_at(claims: &Claims) -> Tick {
     let leases = claims.messages().filter_map(|handed| handed.run.as_ref()).map(|run| run.rules.lease);
     let quarter = Duration::from_millis(leases.min().unwrap_or_default()) / 4;
     claims.start.tick.plus(quarter.min(SECOND))
 }
 
-/// The bytes of a settle that a user chose.
+/// The number of bytes in a settle that come from the user.
 fn size(settle: &Settle) -> usize {
     let action = match &settle.action {
         Action::Complete { result } => result.len(),
@@ -372,7 +373,7 @@ impl Control<JobWorkerStats> for Shared {
 }
 
 impl GiveBack for Shared {
-    /// The grace of a shutdown is over: the engine gives back the rest and ends.
+    /// Called when the grace period of a shutdown is over. The engine gives back the rest and ends.
     fn give_back(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             self.stop(Some(Duration::ZERO));

@@ -1,4 +1,4 @@
--- get: records by key, or the two ends of the log; writes nothing.
+-- get: reads records by key, or the two ends of the log; writes nothing.
 -- KEYS[1]   record: numbers, bounds, deadlines (hash)
 -- KEYS[2]   states: all of a record but its value, by key (hash)
 -- KEYS[3]   values: by key (hash)
@@ -13,9 +13,9 @@
 -- ARGV[2]   registry or ephemeral
 -- ARGV[3]   `places` for the ends of the log; else for each key 1 if an expired record is wanted too, 0 if not
 -- ARGV[4..] keys
--- Reply: of places: incarnation, revision and last event of the end, and of the place behind what cannot be read; else
---        per key nothing, `!` where what is stored is not understood, `+` where the answer has become too large and it is to be
---        asked for again, or `l` or `x` (expired), state, value
+-- Reply: of places: incarnation, revision and last event of the end of the log, and of the place after what can no
+--        longer be read; else per key nothing, `!` (the stored value is not understood), `+` (ask again: the answer has
+--        become too large), or `l` (live) or `x` (expired), state, value
 if ARGV[3] == 'places' then
   local first = r.incarnation == 0 and latest() or compacted()
   return { r.incarnation, latest(), r.last, first, (event_up_to(first)) }

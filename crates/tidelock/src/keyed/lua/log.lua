@@ -1,4 +1,4 @@
--- part: what of the log can be read. An event is as old as its revision, which is an instant in microseconds.
+-- part: which events of the log can be read. The age of an event follows from its revision, an instant in microseconds.
 
 -- Event: revision, total size of the values before it (8 bytes each), kind (`u` upsert, `d` delete, `e` expire), length
 -- of the key (2), key. Then for an upsert, the stamp of the record and its value; for the others, when it happened and

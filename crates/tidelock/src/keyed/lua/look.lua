@@ -1,4 +1,4 @@
--- look: carries out a step of what is overdue, then shows a page, the numbers of the object, or what is in the log.
+-- look: carries out a step of what is overdue, then shows a page of records, the numbers of the object, or events.
 -- KEYS[1]   record: numbers, bounds, deadlines (hash)
 -- KEYS[2]   states: all of a record but its value, by key (hash)
 -- KEYS[3]   values: by key (hash)
@@ -11,17 +11,18 @@
 -- KEYS[10]  parked: processes that wait for events, by when they are forgotten (sorted set)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   registry or ephemeral
--- ARGV[3]   what: `list`, `stats`, `read`; `sweep` shows nothing, and does nothing if some process swept within the last
---           second, unless it goes on with a sweep (`on`)
+-- ARGV[3]   what: `list`, `stats`, `read`; `sweep` shows nothing, and does nothing if some process swept within the
+--           last second, unless it continues a sweep (`on`)
 -- ARGV[4..] list: lowest and highest key as bounds of a range, number of records, 1 for expired ones
---           stats: 1 if it is to show them although more is overdue
---           read: incarnation, revision and last event of the place, number of events, 1 to park, channel of the process
+--           stats: 1 to show them even if more is overdue
+--           read: incarnation, revision and last event of the place, number of events, 1 to park, channel of the
+--                 process
 --           sweep: `on`, or empty
--- Reply: 1 if more is overdue; next deadline in ms (0: none); incarnation, revision and last event of the end of the log;
---        then
+-- Reply: 1 if more is overdue; next deadline in ms (0: none); incarnation, revision and last event of the end of the
+--        log; then
 --        list, once nothing is overdue: 1 if there are more, then key, state and value of each
 --        stats: numbers in the order of the fields in redis/look.rs
---        read: of what was overflown: revision and last event of the oldest place that can be read, or of the end; else 0,
+--        read: after an overflow: revision and last event of the oldest place that can be read, or of the end; else 0,
 --              next deadline of a live record, now, number of events, events, then key, revision and state of touches
 local what, place = ARGV[3], 6
 

@@ -1,4 +1,4 @@
--- part: changes of records. They are made in memory and written together at the end, so that many cost few commands.
+-- part: changes of records. They are buffered and written together at the end, so that many changes need few commands.
 
 -- The records as this step sees them, by key; false: none. `origin`: as they are stored. `values`: those to be written.
 local records, origin, values = {}, {}, {}

@@ -1,4 +1,4 @@
--- part: what happens by time, and the end of a step.
+-- part: transitions that time causes, and the end of a step.
 
 -- Removes tombstones that can no longer be inspected: at most `count` that are too old, and those beyond the maximum
 -- number. Those are few, since one step creates few.

@@ -36,8 +36,8 @@ local function text(number)
   return string.format(WHOLE, number)
 end
 
--- State: kind (`l` live, `t` live and with a touch in the log, `x` tombstone), version, created, updated, ttl and deadline
--- (0 for none), size of the value.
+-- State: kind (`l` live, `t` live and with a touch in the log, `x` tombstone), version, created, updated, ttl and
+-- deadline (0 for none), size of the value.
 local STATE, STATE_SIZE = '>c1I8I8I8I8I8I4', 45
 
 -- Parses a state; false if the bytes are not one.

@@ -1,4 +1,4 @@
--- trip: one call for what one process changes in one object: each operation is a step of its own, in order.
+-- trip: changes that one process makes in one object. Each operation is a step of its own, in order.
 -- KEYS[1]   record: numbers, bounds, deadlines (hash)
 -- KEYS[2]   states: all of a record but its value, by key (hash)
 -- KEYS[3]   values: by key (hash)
@@ -15,17 +15,17 @@
 -- ARGV[3]   number of this trip in its sender's series
 -- ARGV[4]   number of operations
 -- ARGV[5..] their keys; then the operations in order, each a letter, a second one, a number, and arguments:
---           b- (before an operation whose bounds are others than those of the one before): max_entries, event_retention ms,
---              max_events, max_event_bytes, tombstone_retention ms
+--           b- (before an operation whose bounds differ from those of the previous one): max_entries, event_retention
+--              ms, max_events, max_event_bytes, tombstone_retention ms
 --           u  and life (p permanent, f for, k keep), ttl ms: value
 --           c  and life, ttl ms: expected version or nothing, value
 --           t- ttl ms or 0: version or nothing
 --           r  and 1 if there is a reason: version or nothing, reason
 --           d- delete the object; its key is empty
--- Reply: next deadline in ms (0: none); then per operation, after B and five numbers if bounds were replaced: S and stamp
---        (stored), F and limit (full), C and stamp and value or N (conflict), + (a conflict that is to be asked for again,
---        as the answer has become too large), E and version and deadline (extended), P (permanent), V and version (stale),
---        R (removed), A (absent), D and 0 or 1 (deleted), ! (what is stored is not understood). Numbers have 8 bytes.
+-- Reply: next deadline in ms (0: none); then per operation, after B and five numbers if bounds were replaced: S and
+--        stamp (stored), F and limit (full), C and stamp and value or N (conflict), + (a conflict; ask again, because
+--        the answer has become too large), E and version and deadline (extended), P (permanent), V and version (stale),
+--        R (removed), A (absent), D and 0 or 1 (deleted), ! (the stored value is not understood). Numbers have 8 bytes.
 local trip, count = tonumber(ARGV[3]), tonumber(ARGV[4])
 local keys = { unpack(ARGV, 5, 4 + count) }
 learn(keys)

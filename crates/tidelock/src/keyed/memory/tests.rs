@@ -1,4 +1,4 @@
-//! What only shows from inside: what is stored, and who is woken.
+//! Tests that need access to private parts: which objects are stored, and who is woken.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn upsert(key: &str, life: Life) -> Change {
     Change { key: key.into(), action: Action::Upsert { value: b"value".to_vec(), life }, bounds: BOUNDS }
 }
 
-/// What the timer does when a deadline has come.
+/// Sweeps until nothing is due, as the timer does.
 fn sweep(store: &MemoryKeyed, clock: &ManualClock) -> Option<Timestamp> {
     let now = clock.now();
     loop {
@@ -131,7 +131,7 @@ async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
     assert_eq!(expired.len(), 20_000);
 }
 
-/// A store in turns of 10, with 25 records that are over at the same instant.
+/// A store with steps of 10 transitions and pauses between them, and with 25 records that expire at the same instant.
 async fn in_turns(clock: &ManualClock) -> (Arc<Timer>, MemoryKeyed, Object, Position) {
     let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
     let store = MemoryKeyed::new(&timer, Pace { step: 10, pause: 1, ..Pace::default() });
@@ -165,7 +165,7 @@ async fn where_steps_are_turns_the_timer_pauses_between_them_and_who_waits_leave
     let second = events(first.end, false).await;
     assert_eq!(second.events.len(), 10);
     assert_eq!(events(second.end, false).await.events.len(), 5, "who does not wait gets all");
-    // It is over: the next one that is overdue is carried out by whoever meets it.
+    // Nothing is left to the timer. The next overdue record is again carried out by the call that finds it.
     store.change(&object, upsert("late", Life::For(10))).await.unwrap();
     let place = store.places(&object).await.unwrap().latest;
     clock.advance(Duration::from_millis(10));

@@ -1,4 +1,4 @@
--- describe: answers who holds the resource and how many wait, and changes nothing.
+-- describe: returns the holder of the resource and the number of waiters; changes nothing.
 -- KEYS[1]  prefix:{tag}:lock: the record
 -- KEYS[2]  prefix:{tag}:queue: waiters and their processes
 -- ARGV[1]  pinned time in ms, or empty

@@ -1,4 +1,4 @@
--- part: ends what one.lua begins: carries out the requests.
+-- part: ends the function that one.lua begins, and carries out the requests with it.
 end
 
 local replies, count = {}, #KEYS / 3

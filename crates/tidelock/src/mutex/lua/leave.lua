@@ -1,10 +1,10 @@
--- leave: takes a token out of the queue; a grant or an offer that it has goes to the next waiter.
+-- leave: removes a token from the queue; its grant or offer, if it has one, goes to the next waiter.
 -- KEYS[1]  prefix:{tag}:lock: the record
 -- KEYS[2]  prefix:{tag}:queue: waiters and their processes
 -- ARGV[1]  pinned time in ms, or empty
 -- ARGV[2]  token, 16 bytes
 -- ARGV[3]  channel of the process that asks
--- ARGV[4]  lease in ms, as when it joined; 0 if the process does not know any more
+-- ARGV[4]  lease in ms, as when it joined; 0 if the process no longer knows it
 -- ARGV[5]  owner, as when it joined
 -- Reply: {}, or, if this step gave the resource to a waiter of the same process: its token, fence, lease in ms; if it
 --        offered it to another process: 1

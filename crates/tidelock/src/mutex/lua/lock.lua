@@ -1,5 +1,5 @@
--- part: lock where it is not plain: takes the resource if it is free or offered to this token; else joins the queue or
---       answers who is ahead. Needs one.lua and queue.lua.
+-- part: lock outside the fast path: takes the resource if it is free or offered to this token; else joins the queue or
+--       returns the lease left and the number of waiters. Needs one.lua and queue.lua.
   settle(here)
 
   -- The waiter that this step chose: one of the same process, which learns of it only from this reply, or one of

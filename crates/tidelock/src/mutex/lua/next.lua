@@ -1,4 +1,4 @@
--- part: the answer of a step that may have chosen who is next. Needs queue.lua.
+-- part: the answer of a step that may have chosen the next holder. Needs queue.lua.
 
 -- Appends the waiter that this step chose: one of the same process, which learns of it only from this reply, or one
 -- of another process.

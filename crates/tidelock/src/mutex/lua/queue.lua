@@ -1,4 +1,4 @@
--- part: who waits for the resource, and who has it next. Needs record.lua, where the keys are described.
+-- part: the waiters for the resource, and the choice of the next holder. Needs record.lua, which describes the keys.
 local WAITER_LEASE, REFRESH, CLAIM_WINDOW, WAITER = 15000, 5000, 500, '>c16I8Hc0Hc0'
 local changed, handed, offered = false, nil, false
 

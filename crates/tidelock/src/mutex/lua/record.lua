@@ -1,11 +1,11 @@
--- part: the record of one resource as it is stored. Needs time.lua. Defines no function: the plain cases, which go without
---       queue.lua, would pay for it.
+-- part: the record of one resource as it is stored. Needs time.lua. Defines no functions, because the fast path, which
+--       does not need queue.lua, would pay for them.
 -- LOCK     prefix:{tag}:lock: version, state, last fence, deadline in ms, number of waiters, last place given, token of
 --          the holder, or, while there is none, of the caller that released or left last, fence of the last release,
 --          number of releases before that one modulo 63, number of the last change of the deadline, channel of the
 --          process it is offered to, owner
--- QUEUE    prefix:{tag}:queue: a waiter by its place (score >= 1: token, lease in ms, channel of its process, owner), or
---          a process by its channel (score < 0: minus the instant in ms until which its waiters live)
+-- QUEUE    prefix:{tag}:queue: a waiter by its place (score >= 1: token, lease in ms, channel of its process, owner),
+--          or a process by its channel (score < 0: minus the instant in ms until which its waiters live)
 local FREE, HELD, OFFERED = 0, 1, 2
 local KEEP, RECORD = 3600000, '>BI8I8I4I8c16I8BI4Hc0Hc0'
 local NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'

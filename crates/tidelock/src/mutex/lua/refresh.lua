@@ -1,4 +1,4 @@
--- refresh: keeps the waiters of one process alive and answers which of them still wait.
+-- refresh: keeps the waiters of one process alive and returns those that still wait.
 -- KEYS[1]  prefix:{tag}:lock: the record
 -- KEYS[2]  prefix:{tag}:queue: waiters and their processes
 -- ARGV[1]  pinned time in ms, or empty

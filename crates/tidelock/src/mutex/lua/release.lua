@@ -1,5 +1,5 @@
--- part: release where it is not plain: ends a grant and gives the resource to the next waiter. Needs one.lua and lock.lua,
---       which ends the other requests.
+-- part: release outside the fast path: ends a grant and gives the resource to the next waiter. Needs one.lua and
+--       lock.lua, which handles the other requests.
   -- No grant has fence 0; a release with fence 0 matches nothing.
   local released = releases or (number > 0 and freed == number)
   if releases then

@@ -1,5 +1,6 @@
--- part: a release is remembered, the last one in the record and those before it apart. And the plain cases: nobody has the
---       resource or waits for it, or its holder releases it and nobody waits. Needs one.lua and record.lua.
+-- part: remembers a release: the last one in the record, those before it in a key of their own. And the fast path:
+--       nobody has the resource or waits for it, or its holder releases it and nobody waits. Needs one.lua and
+--       record.lua.
   local releases = what == RELEASE and state == HELD and now < deadline and token == asked and fence == number
   if releases then
     if freed > 0 then

@@ -1,4 +1,4 @@
--- change: changes a queue as a whole, or a message that nobody holds, in one bounded step.
+-- change: changes a whole queue, or a message that nobody holds, in one bounded step.
 -- KEYS[1]   record (hash)
 -- KEYS[2]   line (list)
 -- KEYS[3]   messages (hash)

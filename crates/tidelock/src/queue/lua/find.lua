@@ -1,4 +1,4 @@
--- part: finding what is not indexed by what is asked for.
+-- part: searches for what has no index.
 
 -- The index of the first line element for which `beyond(element)` holds. It must hold for all later elements.
 local function search_line(beyond)

@@ -1,12 +1,12 @@
 -- trip: one atomic step of a queue for one process: what is overdue, then sends, settles and takes in order.
 -- KEYS[1]   record: numbers, counters, pause (hash)
 -- KEYS[2]   line: plain ready messages in order of id (list)
--- KEYS[3]   messages: all others by id (hash)
--- KEYS[4]   ready: deliverable ones that are not in the line, by place (sorted set)
+-- KEYS[3]   messages: all other messages, by id (hash)
+-- KEYS[4]   ready: deliverable messages that are not in the line, by place (sorted set)
 -- KEYS[5]   lines: unfinished messages with an ordering key, by key and order of joining (sorted set)
 -- KEYS[6]   delayed: by the instant at which they leave that state (sorted set)
 -- KEYS[7]   leased: by lease end (sorted set)
--- KEYS[8]   expiring: ready ones that are not in the line, by expiry (sorted set)
+-- KEYS[8]   expiring: ready messages that are not in the line, by expiry (sorted set)
 -- KEYS[9]   kept: dead letters by the end of their retention (sorted set)
 -- KEYS[10]  dead: dead letters by the instant at which they were moved (sorted set)
 -- KEYS[11]  dedup: id and end of window by dedup key (hash)
@@ -16,7 +16,7 @@
 -- ARGV[2]   number of this trip in its sender's series
 -- ARGV[3..] operations: a name and its arguments, as the parts describe; or `sweep` alone, which carries out what is
 --           overdue unless some process did so within the last second
--- Reply: settling (0, 1; 2: an answer from before); next deadline in ms (0: none); then one item per operation
+-- Reply: settling (0, 1; 2: a remembered answer); next deadline in ms (0: none); then one item per operation
 local trip = tonumber(ARGV[2])
 if ARGV[3] == 'sweep' then
   if now >= r.swept and now - r.swept < 1000 then

@@ -1,4 +1,4 @@
--- check: judges requests, each on its own: all limits of one together; and counts its cost as its mode says.
+-- check: judges requests, each on its own but all limits of a request together, and counts its cost as its mode says.
 -- KEYS[1..]  <prefix>:{ratelimit/<tenant>/<limiter>/<identifier>}:counts: the counts of the identifier of each request
 -- ARGV[1]  pinned time in ms, or empty
 -- ARGV[2..]  each request, packed: mode (byte: 1 check, 2 count refused, 3 peek) and cost in units (double); then for

@@ -1,4 +1,5 @@
--- part: exact arithmetic. Numbers here are doubles, whole up to 2^53; products of counts and spans pass that.
+-- part: exact arithmetic. Numbers here are doubles, exact for integers up to 2^53; products of counts and spans exceed
+-- that.
 
 
 -- floor(a * b / c) and the remainder, for whole a < 2^53, b < 2^48, 1 <= c < 2^40; a quotient above 2e15 is capped.

@@ -1,4 +1,4 @@
--- part: how one limit judges one count; as in model.rs.
+-- part: judges one count by one limit, as model.rs does.
 
 -- The stored count of an algorithm and window, brought to now: at, used, before; and more, the used units beyond used,
 -- rounded up.

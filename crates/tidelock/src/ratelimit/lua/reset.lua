@@ -1,4 +1,4 @@
--- reset: forgets all counts of an identifier, also those that cannot be read.
+-- reset: removes all counts of an identifier, even unreadable ones.
 -- KEYS[1]  <prefix>:{ratelimit/<tenant>/<limiter>/<identifier>}:counts: all counts of the identifier
 -- ARGV[1]  pinned time in ms, or empty
 -- Reply: 1 if there was anything that had not lapsed, else 0

@@ -1,4 +1,4 @@
-//! What only shows from inside: how much the table holds.
+//! Tests that need access to private parts: the size of the table.
 
 use super::super::store::{Algorithm, Mode, Rule};
 use super::*;
@@ -36,7 +36,7 @@ fn size(limiter: &Limiter) -> (usize, usize) {
     shards.fold((0, 0), |sum, shard| (sum.0 + shard.0, sum.1 + shard.1))
 }
 
-/// What the timer does when a deadline has come.
+/// Sweeps until nothing is due, as the timer does.
 fn sweep(store: &MemoryRatelimit, now: Timestamp) {
     while store.sweep(now).is_some_and(|next| next <= now) {}
 }

@@ -152,7 +152,7 @@ pub struct Pending<T> {
 }
 
 impl<T: 'static> Pending<T> {
-    /// Sets who is told the result. Dropping the returned task cancels the call. So does `is_withdrawn`, which is
+    /// Passes the result to `tell`. Dropping the returned task cancels the call. So does `is_withdrawn`, which is
     /// checked each time before the call continues: then `tell` gets `None`.
     pub fn when_ready(
         self,

@@ -1,28 +1,29 @@
--- beat: a sign of life of a started instance; it leads, and as the leader is shown what is due. Or it leaves.
+-- beat: the heartbeat of a started instance. It may become or stay the leader, and a leader is shown what is due. Or
+-- the instance leaves.
 -- KEYS[1]   record: numbers, leader, settings (hash)
 -- KEYS[2]   states: all of a schedule but its definition, by id (hash)
 -- KEYS[3]   definitions: timing and content, by id (hash)
 -- KEYS[4]   names: ids, in byte order (sorted set)
--- KEYS[5]   kinds: state of those that are not active (sorted set)
--- KEYS[6]   due: active ones without plan by their due instant (sorted set)
--- KEYS[7]   again: those with a plan, failing, paused with an end: by when they are looked at (sorted set)
--- KEYS[8]   behind: due instants of next slots that are not in due (sorted set)
--- KEYS[9]   ended: finished ones by when they go (sorted set)
+-- KEYS[5]   kinds: states of schedules that are not active (sorted set)
+-- KEYS[6]   due: active schedules without an open plan, by due instant of the next slot (sorted set)
+-- KEYS[7]   again: schedules with an open plan, failing or paused with an end, by when they are handled (sorted set)
+-- KEYS[8]   behind: schedules failing, unserved or with an open plan, by due instant of next slot (sorted set)
+-- KEYS[9]   ended: finished schedules, by when they are removed (sorted set)
 -- KEYS[10]  plans: slots of open plans, by id (hash)
--- KEYS[11]  snapshots: what plans were decided with, where it was changed since, by id (hash)
+-- KEYS[11]  snapshots: what open plans were decided with, if it was changed since, by id (hash)
 -- KEYS[12]  history: entries, by id (hash)
--- KEYS[13]  unserved: handler and id of unserved ones (sorted set)
--- KEYS[14]  awakening: handlers that appeared, while schedules wait for them (sorted set)
+-- KEYS[13]  unserved: handler and id of unserved schedules (sorted set)
+-- KEYS[14]  awakening: handlers that appeared, while schedules still wait for them (sorted set)
 -- KEYS[15]  triggers: accepted triggers, by birth and run (hash)
--- KEYS[16]  waiting: accepted triggers by when they are a leader's (sorted set)
+-- KEYS[16]  waiting: accepted triggers, by when a leader is to submit them (sorted set)
 -- KEYS[17]  named: keys of triggers, by birth and key (hash)
--- KEYS[18]  named_ends: keys by when they are forgotten (sorted set)
+-- KEYS[18]  named_ends: keys of triggers, by when they are forgotten (sorted set)
 -- KEYS[19]  letters: dead letters, by number (hash)
 -- KEYS[20]  numbers: numbers of dead letters (sorted set)
--- KEYS[21]  owned: what schedules have beside themselves: birth, kind, name (sorted set)
--- KEYS[22]  buried: births of schedules that are gone, while something of theirs is left (sorted set)
+-- KEYS[21]  owned: keys, dead letters and triggers of schedules: birth, kind, name (sorted set)
+-- KEYS[22]  buried: births of removed schedules that still own something (sorted set)
 -- KEYS[23]  instances: started instances (hash)
--- KEYS[24]  alive: instances by when they are forgotten (sorted set)
+-- KEYS[24]  alive: instances, by when they are forgotten (sorted set)
 -- KEYS[25]  served: until when handlers are announced (hash)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this beat, growing over its process
@@ -31,12 +32,12 @@
 -- ARGV[5]   wish: lead, renew, announce, leave
 -- ARGV[6]   lease in ms
 -- ARGV[7]   renew: epoch
--- ARGV[8]   the most schedules, and the most triggers, that are shown
--- ARGV[9..] number of handlers, and they; number of schedules that the leader has under way, and their ids; triggers that it
---           has under way: birth and run (8 bytes each)
--- Reply: next deadline in ms (0: none), now; then 0 (nobody leads), or 1 and how long another one leads in ms, or 2, epoch,
---        when there is more (-1: never), zone database, number of schedules, and of each: 1 if it is served, id, state,
---        definition, slots of its plan, what the plan was decided with; then triggers
+-- ARGV[8]   maximum number of schedules, and of triggers, that are shown
+-- ARGV[9..] number of handlers, and their names; number of schedules that the leader has in progress, and their ids;
+--           triggers that it has in progress: birth and run (8 bytes each)
+-- Reply: next deadline in ms (0: none), now; then 0 (nobody leads), or 1 and for how many ms another instance leads, or
+--        2, epoch, when there is more (-1: never), zone database, number of schedules, and of each: 1 if it is served,
+--        id, state, definition, slots of its plan, what the plan was decided with; then triggers
 local number, name, process, wish, lease = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local HANDLERS_END = 9 + tonumber(ARGV[9])
 advance()

@@ -1,42 +1,44 @@
--- change: changes schedules from outside of the leader.
+-- change: changes that do not come from the leader.
 -- KEYS[1]   record: numbers, leader, settings (hash)
 -- KEYS[2]   states: all of a schedule but its definition, by id (hash)
 -- KEYS[3]   definitions: timing and content, by id (hash)
 -- KEYS[4]   names: ids, in byte order (sorted set)
--- KEYS[5]   kinds: state of those that are not active (sorted set)
--- KEYS[6]   due: active ones without plan by their due instant (sorted set)
--- KEYS[7]   again: those with a plan, failing, paused with an end: by when they are looked at (sorted set)
--- KEYS[8]   behind: due instants of next slots that are not in due (sorted set)
--- KEYS[9]   ended: finished ones by when they go (sorted set)
+-- KEYS[5]   kinds: states of schedules that are not active (sorted set)
+-- KEYS[6]   due: active schedules without an open plan, by due instant of the next slot (sorted set)
+-- KEYS[7]   again: schedules with an open plan, failing or paused with an end, by when they are handled (sorted set)
+-- KEYS[8]   behind: schedules failing, unserved or with an open plan, by due instant of next slot (sorted set)
+-- KEYS[9]   ended: finished schedules, by when they are removed (sorted set)
 -- KEYS[10]  plans: slots of open plans, by id (hash)
--- KEYS[11]  snapshots: what plans were decided with, where it was changed since, by id (hash)
+-- KEYS[11]  snapshots: what open plans were decided with, if it was changed since, by id (hash)
 -- KEYS[12]  history: entries, by id (hash)
--- KEYS[13]  unserved: handler and id of unserved ones (sorted set)
--- KEYS[14]  awakening: handlers that appeared, while schedules wait for them (sorted set)
+-- KEYS[13]  unserved: handler and id of unserved schedules (sorted set)
+-- KEYS[14]  awakening: handlers that appeared, while schedules still wait for them (sorted set)
 -- KEYS[15]  triggers: accepted triggers, by birth and run (hash)
--- KEYS[16]  waiting: accepted triggers by when they are a leader's (sorted set)
+-- KEYS[16]  waiting: accepted triggers, by when a leader is to submit them (sorted set)
 -- KEYS[17]  named: keys of triggers, by birth and key (hash)
--- KEYS[18]  named_ends: keys by when they are forgotten (sorted set)
+-- KEYS[18]  named_ends: keys of triggers, by when they are forgotten (sorted set)
 -- KEYS[19]  letters: dead letters, by number (hash)
 -- KEYS[20]  numbers: numbers of dead letters (sorted set)
--- KEYS[21]  owned: what schedules have beside themselves: birth, kind, name (sorted set)
--- KEYS[22]  buried: births of schedules that are gone, while something of theirs is left (sorted set)
+-- KEYS[21]  owned: keys, dead letters and triggers of schedules: birth, kind, name (sorted set)
+-- KEYS[22]  buried: births of removed schedules that still own something (sorted set)
 -- KEYS[23]  instances: started instances (hash)
--- KEYS[24]  alive: instances by when they are forgotten (sorted set)
+-- KEYS[24]  alive: instances, by when they are forgotten (sorted set)
 -- KEYS[25]  served: until when handlers are announced (hash)
 -- KEYS[26]  answers: the last request of this sender and its answer (string)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this request in its sender's series
 -- ARGV[3]   what: register, unregister, pause, resume, trigger, done, letter, purge, delete
--- ARGV[4..] register: id, timing, content, handler or empty, guess: from, until, slot and due instant (0: none), max_schedules
+-- ARGV[4..] register: id, timing, content, handler or empty, guess: from, until, slot and due instant (0: none),
+--           max_schedules
 --           unregister: id
 --           pause: id, longest time in ms (-1: until resumed), 1 if there is a reason, reason
 --           resume: id, revision, guess as above, slots in the pause, entries of history that are kept
 --           trigger: id, 1 if there is a key, key, 1 if strict, memory of keys in ms
---           done: id, birth, run, outcome (s job lateness, o active -, g error rounds), entries of history that are kept
+--           done: id, birth, run, outcome (s job lateness, o active -, g error rounds), entries of history that are
+--           kept
 --           letter: number
 --           purge: newest number, 0 in the first step
--- Reply: next deadline in ms (0: none), a word, then what belongs to it
+-- Reply: next deadline in ms (0: none), a word, then its details
 local number = tonumber(ARGV[2])
 local memory = redis.call('GET', KEYS[26])
 if memory then

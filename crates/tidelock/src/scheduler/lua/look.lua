@@ -1,38 +1,41 @@
--- look: carries out a step of what is overdue, then shows a page, a schedule, dead letters, or the numbers of the object.
+-- look: carries out a step of what is overdue, then shows a page of schedules, one schedule, dead letters, or the
+-- numbers of the object.
 -- KEYS[1]   record: numbers, leader, settings (hash)
 -- KEYS[2]   states: all of a schedule but its definition, by id (hash)
 -- KEYS[3]   definitions: timing and content, by id (hash)
 -- KEYS[4]   names: ids, in byte order (sorted set)
--- KEYS[5]   kinds: state of those that are not active (sorted set)
--- KEYS[6]   due: active ones without plan by their due instant (sorted set)
--- KEYS[7]   again: those with a plan, failing, paused with an end: by when they are looked at (sorted set)
--- KEYS[8]   behind: due instants of next slots that are not in due (sorted set)
--- KEYS[9]   ended: finished ones by when they go (sorted set)
+-- KEYS[5]   kinds: states of schedules that are not active (sorted set)
+-- KEYS[6]   due: active schedules without an open plan, by due instant of the next slot (sorted set)
+-- KEYS[7]   again: schedules with an open plan, failing or paused with an end, by when they are handled (sorted set)
+-- KEYS[8]   behind: schedules failing, unserved or with an open plan, by due instant of next slot (sorted set)
+-- KEYS[9]   ended: finished schedules, by when they are removed (sorted set)
 -- KEYS[10]  plans: slots of open plans, by id (hash)
--- KEYS[11]  snapshots: what plans were decided with, where it was changed since, by id (hash)
+-- KEYS[11]  snapshots: what open plans were decided with, if it was changed since, by id (hash)
 -- KEYS[12]  history: entries, by id (hash)
--- KEYS[13]  unserved: handler and id of unserved ones (sorted set)
--- KEYS[14]  awakening: handlers that appeared, while schedules wait for them (sorted set)
+-- KEYS[13]  unserved: handler and id of unserved schedules (sorted set)
+-- KEYS[14]  awakening: handlers that appeared, while schedules still wait for them (sorted set)
 -- KEYS[15]  triggers: accepted triggers, by birth and run (hash)
--- KEYS[16]  waiting: accepted triggers by when they are a leader's (sorted set)
+-- KEYS[16]  waiting: accepted triggers, by when a leader is to submit them (sorted set)
 -- KEYS[17]  named: keys of triggers, by birth and key (hash)
--- KEYS[18]  named_ends: keys by when they are forgotten (sorted set)
+-- KEYS[18]  named_ends: keys of triggers, by when they are forgotten (sorted set)
 -- KEYS[19]  letters: dead letters, by number (hash)
 -- KEYS[20]  numbers: numbers of dead letters (sorted set)
--- KEYS[21]  owned: what schedules have beside themselves: birth, kind, name (sorted set)
--- KEYS[22]  buried: births of schedules that are gone, while something of theirs is left (sorted set)
+-- KEYS[21]  owned: keys, dead letters and triggers of schedules: birth, kind, name (sorted set)
+-- KEYS[22]  buried: births of removed schedules that still own something (sorted set)
 -- KEYS[23]  instances: started instances (hash)
--- KEYS[24]  alive: instances by when they are forgotten (sorted set)
+-- KEYS[24]  alive: instances, by when they are forgotten (sorted set)
 -- KEYS[25]  served: until when handlers are announced (hash)
 -- ARGV[1]   pinned time in ms, or empty
--- ARGV[2]   what: now, get, list, history, letters, letter, awaits, stats; `sweep` shows nothing, and does nothing if some
---           process swept within the last second
--- ARGV[3..] get, history: id · list: number of schedules, 1 and the id behind which it begins, or 0
---           letters: how many, and the number below which they begin, 0 for all · letter: number
+-- ARGV[2]   what: now, get, list, history, letters, letter, awaits, stats; `sweep` shows nothing, and does nothing if
+--           some process swept within the last second
+-- ARGV[3..] get, history: id · list: number of schedules, 1 and the id after which the page begins, or 0
+--           letters: how many, and the number below which the page begins, 0 for all · letter: number
 --           awaits: id, birth, run
 -- Reply: 1 if more is overdue; next deadline in ms (0: none); now; then
---        get, list: 1 if there are more, then of each: id, state, definition, slots of its plan, what that was decided with
---        history: entries · awaits: 1 if the run is still to be submitted · letters, letter: 1 if there are more, then each
+--        get, list: 1 if there are more, then of each: id, state, definition, slots of its plan, what the plan was
+--        decided with
+--        history: entries · awaits: 1 if the run is still to be submitted · letters, letter: 1 if there are more, then
+--        each
 --        stats: numbers and texts in the order in which redis/look.rs reads them
 local what = ARGV[2]
 if what == 'sweep' then

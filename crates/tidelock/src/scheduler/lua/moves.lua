@@ -1,4 +1,4 @@
--- part: what schedules have beside themselves, started instances, what happens by time, and the end of a step.
+-- part: what schedules own, started instances, transitions that time causes, and the end of a step.
 
 -- Removes a key (k), dead letter (l) or trigger (t) of the schedule with this birth.
 local function disown(born8, owned)

@@ -1,4 +1,4 @@
--- part: what becomes of slots and triggers.
+-- part: the outcomes of slots and triggers.
 
 -- The outcome of a slot or trigger in ARGV, as the history stores it: s job lateness, o active, g error.
 local function outcome_of(at)

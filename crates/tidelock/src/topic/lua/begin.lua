@@ -1,4 +1,4 @@
--- part: where the log is read from, and what is told of a gap. A mirror of topic/model/log.rs.
+-- part: where reading the log begins, and how a gap is reported. A mirror of topic/model/log.rs.
 
 -- The gap before the event `start` as 57 bytes: 1, from, to, missed (2^53 if unknown). NO_GAP is as many zeros.
 local UNKNOWN = 9007199254740992

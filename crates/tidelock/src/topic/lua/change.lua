@@ -8,10 +8,10 @@
 -- KEYS[7]   leased: in flight, by lease end (sorted set)
 -- KEYS[8]   waiting: not due yet, by due time (sorted set)
 -- KEYS[9]   ready: waiting and due, by position (sorted set)
--- KEYS[10]  freed: set aside, and first of a key that is free, by position (sorted set)
--- KEYS[11]  aside: set aside behind an open event of their key, by key and position (sorted set)
--- KEYS[12]  idle: waiting and set aside, but for requeued copies, by position (sorted set)
--- KEYS[13]  busy: keys of which an event is open that others wait for (hash)
+-- KEYS[10]  freed: events set aside that are the first of a key that is free, by position (sorted set)
+-- KEYS[11]  aside: events set aside behind an open event of their key, by key and position (sorted set)
+-- KEYS[12]  idle: waiting and set aside events except requeued copies, by position (sorted set)
+-- KEYS[13]  busy: keys with an open event that others wait for (hash)
 -- KEYS[14]  letters: dead letters by position (hash)
 -- KEYS[15]  moved: dead letters by the instant at which they were moved (sorted set)
 -- KEYS[16]  kept: dead letters by the end of their retention (sorted set)
@@ -19,7 +19,7 @@
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   name of the group
 -- ARGV[3]   number of this change in its sender's series
--- ARGV[4]   1: also while more is overdue than one step carries out; 0: not then
+-- ARGV[4]   1: even if more is overdue than one step carries out; 0: not then
 -- ARGV[5]   what: create, seek, remove, pause, resume, requeue, requeue_all, remove_dead, purge_dead
 -- ARGV[6..] its arguments
 -- Reply: a word, then numbers; `settling`: more is overdue, and nothing was changed

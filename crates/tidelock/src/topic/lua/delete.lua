@@ -1,4 +1,4 @@
--- delete: removes a topic with its groups, if those named are all there are.
+-- delete: removes a topic with its groups, if the named groups are all there are.
 -- KEYS[1]   record: newest place, beginning, settings (hash)
 -- KEYS[2]   log: elements in order (list)
 -- KEYS[3]   dedup: by key, place of the event and end of the window (hash)

@@ -8,10 +8,10 @@
 -- KEYS[7]   leased: in flight, by lease end (sorted set)
 -- KEYS[8]   waiting: not due yet, by due time (sorted set)
 -- KEYS[9]   ready: waiting and due, by position (sorted set)
--- KEYS[10]  freed: set aside, and first of a key that is free, by position (sorted set)
--- KEYS[11]  aside: set aside behind an open event of their key, by key and position (sorted set)
--- KEYS[12]  idle: waiting and set aside, but for requeued copies, by position (sorted set)
--- KEYS[13]  busy: keys of which an event is open that others wait for (hash)
+-- KEYS[10]  freed: events set aside that are the first of a key that is free, by position (sorted set)
+-- KEYS[11]  aside: events set aside behind an open event of their key, by key and position (sorted set)
+-- KEYS[12]  idle: waiting and set aside events except requeued copies, by position (sorted set)
+-- KEYS[13]  busy: keys with an open event that others wait for (hash)
 -- KEYS[14]  letters: dead letters by position (hash)
 -- KEYS[15]  moved: dead letters by the instant at which they were moved (sorted set)
 -- KEYS[16]  kept: dead letters by the end of their retention (sorted set)
@@ -19,7 +19,7 @@
 -- ARGV[2]   name of the group
 -- ARGV[3]   what: group, dead, deads
 -- ARGV[4]   dead: position (8 bytes) · deads: how many at most
--- ARGV[5]   deads: moved at and position to go on before, 8 bytes each, or empty
+-- ARGV[5]   deads: moved at and position before which the page continues, 8 bytes each, or empty
 -- ARGV[6]   deads: reason, or empty
 -- ARGV[7]   deads: moved before, ms; -1 for any
 -- ARGV[8]   deads: moved after, ms; -1 for any

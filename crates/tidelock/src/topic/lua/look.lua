@@ -6,15 +6,15 @@
 -- KEYS[5]   parked: processes that wait, by group (hash)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   what: stats, names, resolve, read, back
--- ARGV[3]   resolve: the beginning (see begin.lua) · read, back: the place to go on from (24 bytes), or empty for the end
---           of the log that reading begins at
+-- ARGV[3]   resolve: the beginning (see begin.lua) · read, back: the place to continue from (24 bytes), or empty for
+--           the end of the log at which reading begins
 -- ARGV[4]   read, back: how many events at most
 -- ARGV[5]   read, back: how many bytes at most, unless one event has more
 -- ARGV[6]   read: the process to park if there is nothing, or empty
--- Reply: stats: life, position and ordinal of the newest event, first retained ordinal, its position (0 if none), settings
---        (1 if there are any, retention, max_len), groups · names: of the groups · resolve: the place · read, back: the
---        life, the gap, 1 if there is more, next deadline of the log in ms (0: none, 1: now), then ordinal and element of
---        each event
+-- Reply: stats: life, position and ordinal of the newest event, first retained ordinal, its position (0 if none),
+--        settings (1 if there are any, retention, max_len), groups · names: of the groups · resolve: the place · read,
+--        back: the life, the gap, 1 if there is more, next deadline of the log in ms (0: none, 1: now), then ordinal
+--        and element of each event
 local _ = DEDUP
 
 local function show_stats()

@@ -1,4 +1,5 @@
--- part: hand-over one by one, of what has a key, came back, or is not next in the log. A mirror of topic/model/take.rs.
+-- part: hand-over one by one, for events that have a key, came back, or are not next in the log. A mirror of
+-- topic/model/take.rs.
 
 local function fits(take, size)
   return #take.out == 0 or take.bytes == 0 or take.bytes + size <= MAX_BYTES

@@ -1,8 +1,7 @@
--- part: processes that wait. One field of a hash for each group (`g` and its name), one (`f`) for those who follow: a
--- list of flags (1 keeps the group's next deadline, 2 took no more because too much was in flight, 4 because the group
--- is paused or has set aside the maximum), the instant at which the entry is forgotten (8 bytes), length (2 bytes) and
+-- part: parked processes. One field of a hash for each group (`g` and its name), one (`f`) for followers: a list of
+-- flags (1 keeps the group's next deadline, 2 took no more because too much was in flight, 4 because the group is
+-- paused or has set aside the maximum), the instant at which the entry is forgotten (8 bytes), length (2 bytes) and
 -- name of the process's channel. The functions are created on first use: in most steps nobody is parked.
--- asked for: in most steps nobody waits.
 local KEEPS, LIMITED, SHUT = 1, 2, 4
 local REMEMBERED = 10000
 
@@ -58,8 +57,8 @@ local function parking()
   end
 
   -- Wakes up to `count` processes of a list: those that have waited longest first, the keeper of the deadline last.
-  -- `fits(flags)` tells who may be woken. Processes that do not listen are dropped. Returns who is left, and how many
-  -- wake-ups are still missing.
+  -- `fits(flags)` selects those that may be woken. Processes that do not listen are dropped. Returns the others, and
+  -- how many wake-ups are still missing.
   local function wake(parked, detail, count, fits)
     for _, keepers in ipairs({ false, true }) do
       local rest = {}

@@ -1,4 +1,4 @@
--- publish: appends the events of one process's waiting publishes, in order.
+-- publish: appends the events of one process's pending publishes, in order.
 -- KEYS[1]   record: newest place, beginning, settings (hash)
 -- KEYS[2]   log: elements in order (list)
 -- KEYS[3]   dedup: by key, place of the event and end of the window (hash)

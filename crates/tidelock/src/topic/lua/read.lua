@@ -1,4 +1,4 @@
--- part: how the log is read on. A mirror of topic/model/log.rs.
+-- part: reads the log on from a place. A mirror of topic/model/log.rs.
 
 -- Where reading continues after a position: the ordinal of the next retained event; whether there is a gap before it;
 -- and how many events were missed, -1 if unknown. Nothing: there is no such event yet, and so no gap. `sure`: the

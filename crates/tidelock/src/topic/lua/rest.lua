@@ -1,3 +1,3 @@
--- part: begins what only some trips of a group need. To make so many functions costs more than a plain trip does, so they
--- are made when the first of them is asked for; made.lua ends it.
+-- part: begins the functions that only some trips of a group need. Creating so many functions costs more than a plain
+-- trip, so they are created on first use; made.lua ends them.
 function make_rest()

@@ -1,4 +1,4 @@
--- part: settling deliveries one by one, and what a repeated trip is answered. A mirror of topic/model/settle.rs.
+-- part: settles deliveries one by one, and answers a repeated trip. A mirror of topic/model/settle.rs.
 
 -- Whether a stored event is in flight under this fence, now.
 local function is_held(value, id, fence)

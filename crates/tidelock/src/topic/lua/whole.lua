@@ -1,2 +1,2 @@
--- part: what others() gives in a script that needs all of it.
+-- part: what others() returns in a script that always includes all functions.
 rest = { carry_out = carry_out }

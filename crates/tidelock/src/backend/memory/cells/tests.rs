@@ -1,4 +1,4 @@
-//! What only shows from inside: what is looked at, and what is kept.
+//! Tests that need access to private parts: which objects are checked, and which are kept.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::topic::store::{Change, NewEvent, Settings, TopicStore as _};
 
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-/// An object with a deadline that is set by hand.
+/// An object whose deadline the test sets.
 #[derive(Default)]
 struct Alarm {
     at: Option<u64>,
     /// Since when there is none.
     silent: u64,
-    /// How often it was asked for its deadline.
+    /// How often [`next_deadline`](Object::next_deadline) was called.
     asked: std::cell::Cell<usize>,
 }
 
@@ -71,7 +71,7 @@ fn asked(alarms: &Alarms, id: u64) -> usize {
     alarms.find(&address(id)).map_or(0, |cell| cell.lock().asked.get())
 }
 
-/// What the timer does when deadlines have come.
+/// Sweeps until nothing is due, as the timer does.
 fn sweep(alarms: &Alarms, now: Timestamp) -> Option<Timestamp> {
     loop {
         let next = alarms.sweep(now);

@@ -1,5 +1,5 @@
--- part: ends a step as `live_until` and `keep` in record.lua do. `forgotten`: the instant at which what was written is
--- over; `made`: the keys that this step may have created; `rest`: the latest deadline of all that is not unfinished.
+-- part: ends a step as `live_until` and `keep` in record.lua do. `forgotten`: until when what this step wrote is
+-- needed; `made`: the keys that this step may have created; `rest`: the latest deadline of all that is not unfinished.
       if forgotten and lives_until ~= -1 and forgotten > lives_until then
         lives_until = forgotten
       end

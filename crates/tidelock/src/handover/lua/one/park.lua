@@ -1,5 +1,5 @@
--- part: notes that the process waits, as `park` in parking.lua does. `keeps`: whether it is the one that keeps the next
--- deadline, of which it is told then.
+-- part: parks the process, as `park` in parking.lua does. `keeps`: whether it is the keeper, which is then told the
+-- next deadline.
       local KEEPS, keeps = 4000000000000000, false
       if parks then
         call('ZREM', PARKED, process)

@@ -1,5 +1,5 @@
--- part: ends a step as `wake` in parking.lua does: wakes one parked process for each that may be handed out, then the
--- one that keeps the next deadline if this step added an earlier one.
+-- part: ends a step as `wake` in parking.lua does: wakes one parked process for each deliverable item, and the keeper
+-- if this step added an earlier deadline.
       local deliverable = ready
       while deliverable > 0 or (soonest and (told <= now or soonest < told)) do
         local popped = call(deliverable > 0 and 'ZPOPMIN' or 'ZPOPMAX', PARKED)

@@ -1,5 +1,5 @@
--- part: what is answered, and the memory of it: as `remember` does it, in the bytes in which cmsgpack writes one or two
--- short texts.
+-- part: answers, and remembers the answer as `remember` does: in the bytes in which cmsgpack writes one or two short
+-- texts.
       local after = '\0\0\0\0\0\0\0\0'
       if keeps then
         -- Like `next_start`: the first of what is delayed or running.

@@ -1,8 +1,8 @@
--- part: the trips of callers and of one handler: plain jobs are submitted, a plain run ends, at most one plain job starts,
--- or the last two together. These parts make no function, and no tables but those of commands and answers: what
--- the parts behind them make costs more than all that such a trip does. Everything is read and judged before the first
--- write; `plain` tells how that went so far. What is not as plain as that goes on to the parts behind one/done.lua, and
--- nothing was written. Needs time.lua.
+-- part: a fast path for the trips of callers and of one handler: plain jobs are submitted, a plain run ends, at most
+-- one plain job starts, or the last two together. These parts create no functions, and no tables except for commands
+-- and answers, because creating the functions of the later parts costs more than everything else in such a trip. All
+-- is read and judged before the first write; `plain` is true as long as the trip qualifies. If it does not, nothing was
+-- written, and the parts after one/done.lua take over. Needs time.lua.
 local at, last = 3, #ARGV
 local count = ARGV[at] == 'plain' and tonumber(ARGV[at + 1]) or 0
 local submits = count > 0 and count <= 1000 and last == at + 4 + count

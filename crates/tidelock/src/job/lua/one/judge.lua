@@ -1,5 +1,5 @@
--- part: the run that ends and the job that starts, as they are stored: read together, and judged as `complete`,
--- `end_of` and `start_of` in plain.lua do. Offsets are those of STATE and RULES in layout.lua.
+-- part: reads the run that ends and the job that starts with one command, and judges them as `complete`, `end_of` and
+-- `start_of` in plain.lua do. The offsets are those of STATE and RULES in layout.lua.
     if plain and not submits then
       local value
       if starts then

@@ -1,4 +1,4 @@
--- part: the job at the head of the line starts, as `claim_line` and `start_of` do.
+-- part: starts the job at the head of the line, as `claim_line` and `start_of` do.
     if plain and starts then
       local worker, rules = ARGV[claim_at + 2], unpack_bytes('>I4', state, 78)
       local lease, _, _, max_wait, retention = unpack_bytes('>I6I6I6I6I6', state, 94)

@@ -1,4 +1,4 @@
--- part: plain jobs are submitted, as `submit_plain` and `new_state` do: all are in the same state.
+-- part: submits plain jobs, as `submit_plain` and `new_state` do. All get the same state.
     if plain and submits then
       local rules, limit = ARGV[at + 2], tonumber(ARGV[at + 3])
       local max_wait, retention = unpack_bytes('>I6I6', rules, 27)

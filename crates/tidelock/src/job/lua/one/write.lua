@@ -1,4 +1,4 @@
--- part: what was judged is written.
+-- part: writes what was judged.
     if plain then
       local made = {}
       if submits then

@@ -1,4 +1,4 @@
--- part: what is answered, and the memory of it, as `receipts_of` and `remember` do.
+-- part: answers, and remembers the answer, as `receipts_of` and `remember` do.
       if takes then
         local after = '\0\0\0\0\0\0\0\0'
         if keeps then

@@ -1,9 +1,10 @@
--- part: the trips of most callers and workers: plain messages are sent, deliveries are acknowledged, plain messages are
--- taken, or some of these together. These parts make no function: what the parts behind them make costs more than most of
--- such a trip. Everything is judged before it is written; `plain` tells how that went so far. What is not as plain as that
--- goes on to the parts behind one/done.lua, and nothing was written that these would not write themselves. Needs time.lua.
--- Arguments are those of `op_plain`, `op_ack` and `op_take`, one behind the other: `plain`, count, max_age, max_depth, whole,
--- bodies; `ack`, receipts; `take`, seven more.
+-- part: a fast path for the trips of most callers and workers: plain messages are sent, deliveries are acknowledged,
+-- plain messages are taken, or some of these together. These parts create no functions, because creating those of the
+-- later parts costs more than most of such a trip. Everything is judged before it is written; `plain` is true as long
+-- as the trip qualifies. If it does not, the parts after one/done.lua take over, and nothing was written that these
+-- would not write themselves. Needs time.lua.
+-- The arguments are those of `op_plain`, `op_ack` and `op_take`, one after the other: `plain`, count, max_age,
+-- max_depth, whole, bodies; `ack`, receipts; `take`, seven more.
 local last = #ARGV
 local sends = ARGV[3] == 'plain' and tonumber(ARGV[4]) or 0
 -- Where the acknowledgements and the take begin.

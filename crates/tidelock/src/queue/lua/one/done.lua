@@ -1,4 +1,4 @@
--- part: ends what one/begin.lua begins.
+-- part: ends the fast path that one/begin.lua begins.
       call('HSET', KEYS[1], 'numbers', pack(NUMBERS, last_id, last_fence, join, standing, ready, blocked, delayed,
         leased, dead, accepted, settled, paused, age, widest, line_expiry, told, next_deadline, latest or lives_until,
         rest, applied, swept, endless, dead_endless))

@@ -1,6 +1,6 @@
--- part: whether what is acknowledged has no ordering key, and whether what is taken comes from the line alone, as
--- `op_ack`, `op_take` and `take_line` do. Then the leases go, and tell by that whether all were held: the last that is judged
--- is also the first that is written.
+-- part: judges whether the acknowledged messages have no ordering key, and whether all taken messages come from the
+-- line, as `op_ack`, `op_take` and `take_line` do. Then it removes the leases. How many it removed shows whether all
+-- were held, so the last judgement is also the first write.
     local ids, ending, want, got = {}, acks and #ARGV[ack_at + 1] / 16 or 0, 0, 0
     -- How many of the acknowledged messages have no end: all or none; otherwise they have to be read.
     local endless_acks = endless > 0 and ending or 0

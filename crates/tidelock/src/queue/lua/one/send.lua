@@ -1,4 +1,5 @@
--- part: whether there is room for all that is sent, and whether the line takes it: as `op_plain` and `push_line` do.
+-- part: judges whether there is room for all sent messages, and whether the line can take them, as `op_plain` and
+-- `push_line` do.
     local age_sent, length = tonumber(ARGV[5]), 0
     if plain and sends > 0 then
       local limit = tonumber(ARGV[6])

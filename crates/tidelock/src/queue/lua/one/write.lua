@@ -1,4 +1,4 @@
--- part: what is sent is stored, what was acknowledged goes, and what is taken is leased: as `push_line`, `op_ack`, `take_line`
+-- part: stores sent messages, removes acknowledged ones and leases taken ones, as `push_line`, `op_ack`, `take_line`
 -- and `store_leases` do.
     if plain then
       if sends > 0 then
