@@ -2,7 +2,7 @@
 -- KEYS[1]   record: newest place, beginning, settings (hash)
 -- KEYS[2]   log: elements in order (list)
 -- KEYS[3]   dedup: by key, place of the event and end of the window (hash)
--- KEYS[4]   groups: by name (hash)
+-- KEYS[4]   groups: books by name (hash)
 -- KEYS[5]   parked: processes that wait, by group (hash)
 -- KEYS[6]   answers: the last trip of this sender and its answer (string)
 -- ARGV[1]   pinned time in ms, or empty
