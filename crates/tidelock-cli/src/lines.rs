@@ -14,9 +14,7 @@ const BATCH_BYTES: usize = 1_024 * 1_024;
 /// One line of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Bytes without the line ending (`
-    /// ` or `\r
-    /// `).
+    /// Bytes without the line ending (`\n` or `\r\n`).
     Bytes(Vec<u8>),
     /// Nothing but white space.
     Blank,
@@ -69,8 +67,18 @@ pub(crate) async fn send_each<R>(
     }
 }
 
-/// Reads all of stdin.
-pub(crate) fn read_all() -> io::Result<Vec<u8>> {
+/// Stands for stdin as an argument.
+pub(crate) const STDIN: &str = "-";
+
+/// What was given as an argument; stdin to its end if nothing was, or `-`.
+pub(crate) async fn body(given: Option<&str>) -> anyhow::Result<Vec<u8>> {
+    match given {
+        Some(text) if text != STDIN => Ok(text.as_bytes().to_owned()),
+        _ => Ok(tokio::task::spawn_blocking(read_all).await??),
+    }
+}
+
+fn read_all() -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -26,6 +26,29 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Unread;
 
+/// Resolves when the reader of stdout has closed it. Otherwise a command that follows something would only notice with
+/// its next line, which may never come.
+#[cfg(unix)]
+pub(crate) async fn unread() -> Unread {
+    use std::os::fd::AsFd as _;
+    use tokio::io::Interest;
+    use tokio::net::unix::pipe::Sender;
+
+    // It is only watched, so it need not be in non-blocking mode. A file cannot be watched, and has no reader.
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);
+    if let Ok(stdout) = watched
+        && stdout.ready(Interest::ERROR).await.is_ok()
+    {
+        return Unread;
+    }
+    std::future::pending().await
+}
+
+#[cfg(not(unix))]
+pub(crate) async fn unread() -> Unread {
+    std::future::pending().await
+}
+
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("nobody reads the output any more")

@@ -63,11 +63,17 @@ struct Connection {
     #[command(flatten)]
     access: Access,
     /// How long to try before giving up.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = patience)]
     timeout: Duration,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(10)..=Duration::from_hours(1);
+    let time = duration(text)?;
+    if range.contains(&time) { Ok(time) } else { Err("expected 10ms to 1h".to_owned()) }
 }
 
 impl Connection {

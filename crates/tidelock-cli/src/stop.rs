@@ -3,6 +3,7 @@
 use tokio::sync::watch;
 
 use crate::exit::Exit;
+use crate::output;
 
 /// Becomes true at the first signal; the second one ends the process at once.
 pub(crate) fn on_signal() -> watch::Receiver<bool> {
@@ -16,12 +17,13 @@ pub(crate) fn on_signal() -> watch::Receiver<bool> {
     receiver
 }
 
-/// Runs something endless until a signal ends it, which counts as success.
+/// Runs something endless until a signal ends it, which counts as success, or nobody reads stdout any more.
 pub(crate) async fn until_signal(endless: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     let mut stop = on_signal();
     tokio::select! {
         outcome = endless => outcome,
         _ = stop.wait_for(|stop| *stop) => Ok(Exit::Yes),
+        unread = output::unread() => Err(unread.into()),
     }
 }
 

@@ -8,7 +8,7 @@ use tidelock::Raw;
 
 use super::Target;
 use crate::exit::Exit;
-use crate::lines::read_all;
+use crate::lines;
 use crate::output;
 use crate::value::{duration, meta};
 
@@ -25,7 +25,7 @@ Examples:
 pub(crate) struct Submit {
     #[command(flatten)]
     target: Target,
-    /// The input; read from stdin if omitted.
+    /// The input; read from stdin if omitted or `-`.
     input: Option<String>,
     /// Due after this time.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -53,10 +53,7 @@ pub(crate) struct Submit {
 impl Submit {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (_tide, job) = self.target.open().await?;
-        let input = match &self.input {
-            Some(input) => input.clone().into_bytes(),
-            None => tokio::task::spawn_blocking(read_all).await??,
-        };
+        let input = lines::body(self.input.as_deref()).await?;
         let mut request = job.submit(&Raw(input));
         if let Some(delay) = self.delay {
             request = request.delay(delay);

@@ -125,10 +125,10 @@ pub(crate) struct Requeue {
     #[arg(long)]
     all: bool,
     /// With --all: only those with this reason.
-    #[arg(long, requires = "all")]
+    #[arg(long, conflicts_with = "ids")]
     reason: Option<Reason>,
     /// With --all: the maximum number.
-    #[arg(long, value_name = "COUNT", requires = "all")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "ids")]
     limit: Option<u64>,
     /// Due after this time.
     #[arg(long, value_name = "DURATION", value_parser = duration)]

@@ -9,7 +9,7 @@ use tidelock::queue::{MessageInfo, Queue, SendRequest};
 
 use super::Target;
 use crate::exit::Exit;
-use crate::lines::{self, read_all};
+use crate::lines;
 use crate::output;
 use crate::value::{SHOWN, body, count, cut, duration, instant, line, meta, plain};
 
@@ -93,7 +93,7 @@ Examples:
 pub(crate) struct Send {
     #[command(flatten)]
     target: Target,
-    /// The body; read from stdin if omitted.
+    /// The body; read from stdin if omitted or `-`.
     #[arg(conflicts_with = "lines")]
     body: Option<String>,
     /// Send each line of stdin as a message.
@@ -112,7 +112,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "KEY")]
     dedup_key: Option<String>,
     /// The window of --dedup-key [default: 7d].
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "dedup_key")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "dedup_key", conflicts_with = "lines")]
     dedup_for: Option<Duration>,
     /// Metadata; a value that is not JSON is taken as text.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -125,10 +125,7 @@ impl Send {
         if self.lines {
             return self.send_lines(&queue).await;
         }
-        let body = match &self.body {
-            Some(body) => body.clone().into_bytes(),
-            None => tokio::task::spawn_blocking(read_all).await??,
-        };
+        let body = lines::body(self.body.as_deref()).await?;
         let sent = self.request(&queue, body)?.await?;
         let machine = json!({ "id": sent.id.to_string(), "duplicate": sent.duplicate });
         let duplicate = if sent.duplicate { "  duplicate: sent before, nothing was added" } else { "" };

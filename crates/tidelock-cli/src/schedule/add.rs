@@ -9,7 +9,7 @@ use tidelock::{Raw, Timestamp};
 
 use super::One;
 use crate::exit::Exit;
-use crate::lines::read_all;
+use crate::lines;
 use crate::output;
 use crate::value::{duration, meta, plain};
 
@@ -33,14 +33,14 @@ pub(crate) struct Add {
     /// A cron expression of five fields (six with seconds first), or a macro such as @daily.
     #[arg(long, value_name = "EXPRESSION")]
     cron: Option<String>,
-    /// The time zone of the expression [default: UTC].
-    #[arg(long, value_name = "ZONE", requires = "cron")]
+    /// The time zone of --cron [default: UTC].
+    #[arg(long, value_name = "ZONE", conflicts_with_all = ["every", "at"])]
     tz: Option<String>,
     /// The interval between slots, aligned to the Unix epoch.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     every: Option<Duration>,
     /// Shift the slots of --every.
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "every")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["cron", "at"])]
     offset: Option<Duration>,
     /// One slot, at this time in UTC.
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -48,7 +48,7 @@ pub(crate) struct Add {
     /// The name of the job to submit.
     #[arg(long, value_name = "NAME")]
     job: String,
-    /// Its input; read from stdin if omitted.
+    /// Its input; read from stdin if omitted or `-`.
     #[arg(long, value_name = "TEXT")]
     input: Option<String>,
     /// The number of failed runs that ends a job [default: 1].
@@ -90,10 +90,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
 impl Add {
     pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
         let (tide, scheduler) = self.schedule.target.open().await?;
-        let input = match &self.input {
-            Some(input) => input.clone().into_bytes(),
-            None => tokio::task::spawn_blocking(read_all).await??,
-        };
+        let input = lines::body(self.input.as_deref()).await?;
         let mut job = tide.job::<Raw, Raw>(&self.job);
         if let Some(attempts) = self.attempts {
             job = job.attempts(attempts);

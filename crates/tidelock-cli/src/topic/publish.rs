@@ -9,12 +9,9 @@ use tidelock::{Raw, Tidelock};
 
 use super::Target;
 use crate::exit::{Exit, Wrong};
-use crate::lines::{self, read_all};
+use crate::lines::{self, STDIN};
 use crate::output;
 use crate::value::{count, duration, meta};
-
-/// Stands for the lines of stdin.
-const STDIN: &str = "-";
 
 const PUBLISH_HELP: &str = "\
 The body is sent byte for byte: if readers decode JSON, it has to be JSON. Several bodies are several events, published
@@ -62,7 +59,7 @@ impl Publish {
         }
         let (_tide, topic) = self.open().await?;
         match &self.bodies[..] {
-            [] => self.publish_one(&topic, tokio::task::spawn_blocking(read_all).await??).await,
+            [] => self.publish_one(&topic, lines::body(None).await?).await,
             [_] if is_lines => self.publish_lines(&topic).await,
             [body] => self.publish_one(&topic, body.clone().into_bytes()).await,
             bodies => {

@@ -53,6 +53,14 @@ fn arguments_that_make_no_sense_are_wrong_requests() {
 }
 
 #[test]
+fn a_timeout_out_of_range_is_named_as_it_was_given() {
+    for timeout in ["0s", "9ms", "2h", "soon"] {
+        let ran = tidelock_at("redis://127.0.0.1:1", &["ping", "--timeout", timeout], b"").expect(2);
+        assert!(ran.stderr.contains("--timeout") && ran.stderr.contains(timeout), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_url_that_is_none_is_a_wrong_request_and_is_not_repeated() {
     for url in [
         format!("http://me:{SECRET}@localhost"),

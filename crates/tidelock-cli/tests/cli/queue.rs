@@ -57,6 +57,22 @@ fn what_is_sent_is_seen_and_purged() {
 }
 
 #[test]
+fn a_dash_stands_for_stdin_and_filters_of_all_are_refused_beside_ids() {
+    for shell in Shell::all() {
+        shell.run_with("send", &["-"], b"from stdin").expect(0);
+        let peeked = shell.run("peek", &["--json"]).expect(0).json();
+        assert_eq!(peeked[0]["body"], json!("from stdin"));
+        for filter in [["--reason", "rejected"], ["--limit", "1"]] {
+            shell.run("requeue", &[&["1764000000000123"], &filter[..]].concat()).expect(2);
+            shell.run("requeue", &filter).expect(2);
+            shell.run("requeue", &[&["--all"], &filter[..]].concat()).expect(1);
+        }
+        shell.run_with("send", &["--lines", "--dedup-for", "5s"], b"a").expect(2);
+        shell.run("purge", &["--yes"]).expect(0);
+    }
+}
+
+#[test]
 fn a_pause_is_seen_and_ends() {
     for shell in Shell::all() {
         shell.run("resume", &[]).expect(1);

@@ -95,6 +95,17 @@ fn finish(command: &mut Command, stdin: &[u8]) -> Ran {
     }
 }
 
+/// Runs a command, reads one line and closes its stdout, as `| head -1` does. Returns the line and the exit code.
+pub(crate) fn head(url: &str, arguments: &[&str]) -> (String, i32) {
+    let mut child =
+        command(arguments).env("TIDELOCK_URL", url).stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("stdout is a pipe")).read_line(&mut line).expect("a line comes");
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait().expect("the binary ends").code()));
+    (line, ended.recv_timeout(PATIENCE).expect("it ends").expect("it ends by itself"))
+}
+
 /// A command that runs until it is told to end.
 pub(crate) struct Stream {
     child: Child,

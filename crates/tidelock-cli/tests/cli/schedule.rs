@@ -27,6 +27,22 @@ impl Shell {
 }
 
 #[test]
+fn an_option_of_another_kind_of_schedule_is_refused() {
+    let kinds = [["--cron", "@daily"], ["--every", "10s"], ["--at", "2030-01-01T00:00:00Z"]];
+    let options = [["--tz", "Europe/Berlin"], ["--offset", "5s"]];
+    for shell in Shell::all() {
+        for (kind, fits) in kinds.iter().zip([Some(options[0]), Some(options[1]), None]) {
+            for option in &options {
+                let job = ["x", "--job", "mail", "--input", "1"];
+                let code = if fits == Some(*option) { 0 } else { 2 };
+                shell.run("add", &[&job[..], kind, option].concat()).expect(code);
+            }
+        }
+        shell.delete();
+    }
+}
+
+#[test]
 fn a_schedule_is_added_listed_changed_and_removed() {
     for shell in Shell::all() {
         shell.run("ls", &[]).expect(1);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidelock::Raw;
 use tidelock::topic::{Start, Topic};
 
-use crate::run::{PATIENCE, Ran, Stream, block_on, open, servers, tidelock_at, unique};
+use crate::run::{PATIENCE, Ran, Stream, block_on, head, open, servers, tidelock_at, unique};
 
 struct Shell {
     url: String,
@@ -95,6 +95,16 @@ fn a_tail_goes_on_live_and_ends_at_a_signal() {
         };
         assert_eq!(seen["body"], json!("live"));
         assert_eq!(tail.end(), 0);
+    }
+}
+
+#[test]
+fn a_tail_that_nobody_reads_any_more_ends() {
+    for shell in Shell::all() {
+        shell.run("publish", &["{}"]).expect(0);
+        let (line, code) = head(&shell.url, &["topic", "tail", &shell.topic, "--from", "earliest", "--json"]);
+        assert!(line.contains("cursor"), "{line}");
+        assert_eq!(code, 0);
     }
 }
 

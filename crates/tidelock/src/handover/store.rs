@@ -163,7 +163,7 @@ pub(crate) enum Settled {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeadReason {
-    /// It was not finished within its `max_age`.
+    /// It was not finished within its `max_age`; in a topic, before its retention was over.
     Expired,
     /// Its last delivery ended without an ack.
     MaxDeliveriesExceeded,

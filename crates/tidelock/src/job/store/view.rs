@@ -163,7 +163,7 @@ pub struct Totals {
     pub retries: u64,
     /// Leases that ran out.
     pub crashes: u64,
-    /// Settles of runs that were over.
+    /// Settles that came too late, because the lease of their run had ended. Those of cancelled runs do not count.
     pub stale: u64,
 }
 
