@@ -139,7 +139,7 @@ impl<I, O> JobWorker<I, O> {
     /// It pays where handlers take about as long as a round trip to the backend, or less. A prefetched job counts as
     /// running: its lease and its timeout start with the claim, and `cancel` and `remove` treat it as a job that runs.
     /// A job that was not started within 1 s, or a quarter of its lease if that is shorter, is given back, and no more
-    /// are prefetched until a handler has ended.
+    /// are prefetched until a handler has ended. Its events and its `attempt` show that as a run; it is no failure.
     pub fn prefetch(mut self, jobs: usize) -> Self {
         self.prefetch = jobs;
         self
