@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handover::background::Background;
 use crate::handover::ending::{Ending, Over};
 use crate::handover::observe;
+use crate::handover::patience::Impatience;
 use crate::handover::receivers::{Receivers, WaitEnd};
 use crate::handover::renewal;
 use crate::handover::signal::Companion;
@@ -38,7 +39,7 @@ pub(super) struct Engine {
     asked: usize,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// Fires when something in the buffer may have waited for too long.
-    impatience: Option<BoxFuture<'static, ()>>,
+    impatience: Impatience,
     ending: Ending,
     stopping: bool,
     error: Option<Error>,
@@ -56,7 +57,7 @@ impl Engine {
             asks: FuturesUnordered::new(),
             asked: 0,
             settles: FuturesUnordered::new(),
-            impatience: None,
+            impatience: Impatience::default(),
             ending: Ending::default(),
             stopping: false,
             error: None,
@@ -91,7 +92,7 @@ impl Engine {
             if self.stopping && self.asks.is_empty() && self.settles.is_empty() && shared.is_done() {
                 break;
             }
-            self.watch_buffer();
+            self.impatience.watch(&site, || shared.stale_at());
             tokio::select! {
                 biased;
                 Some(answered) = self.settles.next(), if !self.settles.is_empty() => self.settled(answered),
@@ -107,7 +108,7 @@ impl Engine {
                     Over::LetGo => shared.give_up(),
                     Over::LastWords => break,
                 },
-                () = runtime::or_never(self.impatience.as_mut()) => self.give_back_stale(),
+                () = self.impatience.ended() => self.give_back_stale(),
             }
         }
         drop(renewal);
@@ -202,19 +203,7 @@ impl Engine {
         }
     }
 
-    /// Sets a timer for when the oldest message in the buffer has waited for too long.
-    fn watch_buffer(&mut self) {
-        if self.impatience.is_some() {
-            return;
-        }
-        if let Some(at) = self.shared.stale_at() {
-            let clock = self.shared.site().clock().clone();
-            self.impatience = Some(Box::pin(async move { clock.sleep_until(at).await }));
-        }
-    }
-
     fn give_back_stale(&mut self) {
-        self.impatience = None;
         let now = self.shared.site().tick();
         if self.shared.give_back_stale(now) {
             self.shared.lock().prefetching = false;

@@ -23,6 +23,7 @@ use crate::handover::background::Control;
 use crate::handover::ending::StopOrder;
 use crate::handover::held::Held;
 use crate::handover::observe::{self, Ended, Measure};
+use crate::handover::patience::patience;
 use crate::handover::receive::undecodable;
 use crate::handover::receivers::Receivers;
 use crate::handover::settle::{MAX_ERROR, cut_or_none};
@@ -33,7 +34,7 @@ use crate::hash::HashMap;
 use crate::lifecycle::GiveBack;
 use crate::name;
 use crate::runtime::{BoxFuture, or_never};
-use crate::time::{SECOND, Tick, whole_millis};
+use crate::time::{Tick, whole_millis};
 use crate::topic::store::GapView;
 
 /// What the engine and the slots of a worker share.
@@ -187,18 +188,13 @@ impl Shared {
 
     /// When the oldest message in the buffer has waited for too long.
     pub(super) fn stale_at(&self) -> Option<Tick> {
-        let patience = self.patience();
+        let patience = patience(self.plan.terms.lease);
         self.lock().buffer.front().map(|ready| ready.since.plus(patience))
-    }
-
-    /// How long a message may wait for a slot.
-    fn patience(&self) -> Duration {
-        (Duration::from_millis(self.plan.terms.lease) / 4).min(SECOND)
     }
 
     /// Gives back messages that have waited in the buffer for too long at `now`. Returns whether there were any.
     pub(super) fn give_back_stale(&self, now: Tick) -> bool {
-        let patience = self.patience();
+        let patience = patience(self.plan.terms.lease);
         let mut state = self.lock();
         let mut any = false;
         while let Some(ready) = state.buffer.front() {

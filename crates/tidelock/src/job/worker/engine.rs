@@ -11,7 +11,7 @@ use super::shared::{Finished, Shared};
 use super::{renewal, run};
 use crate::backoff::Pauses;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handover::{Background, Claims, Control, Ending, Over, WaitEnd};
+use crate::handover::{Background, Claims, Control, Ending, Impatience, Over, WaitEnd};
 use crate::job::observe;
 use crate::job::store::{MAX_BATCH, MAX_BYTES, Settle, Settled};
 use crate::lifecycle::{GiveBack, Hold};
@@ -35,7 +35,7 @@ pub(super) struct Engine {
     /// Runs that were requested and have not been started yet.
     asked: usize,
     /// Fires when a run that waits for a slot may have become stale.
-    impatience: Option<BoxFuture<'static, ()>>,
+    impatience: Impatience,
     settles: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// The number of settles in flight.
     sent: usize,
@@ -55,7 +55,7 @@ impl Engine {
             asks: FuturesUnordered::new(),
             awaited: 0,
             asked: 0,
-            impatience: None,
+            impatience: Impatience::default(),
             settles: FuturesUnordered::new(),
             sent: 0,
             departing: false,
@@ -91,7 +91,7 @@ impl Engine {
             // The settles share a trip with the claim for the slots that they free.
             self.settle();
             self.ask();
-            self.watch_waiting();
+            self.impatience.watch(&site, || shared.stale_at());
             let can_start = !self.stopping && shared.can_start();
             if self.stopping && self.asks.is_empty() && self.left() == 0 {
                 break;
@@ -114,7 +114,7 @@ impl Engine {
                     shared.store.depart(&site.address);
                 }
                 () = std::future::ready(()), if can_start => self.begin(),
-                () = runtime::or_never(self.impatience.as_mut()) => self.give_back_stale(),
+                () = self.impatience.ended() => self.give_back_stale(),
             }
         }
         drop(renewal);
@@ -188,19 +188,7 @@ impl Engine {
         }
     }
 
-    /// Sets the timer for the first run that becomes stale while it waits for a slot.
-    fn watch_waiting(&mut self) {
-        if self.impatience.is_some() || self.shared.plan.prefetch == 0 {
-            return;
-        }
-        if let Some(at) = self.shared.stale_at() {
-            let clock = self.shared.site().clock().clone();
-            self.impatience = Some(Box::pin(async move { clock.sleep_until(at).await }));
-        }
-    }
-
     fn give_back_stale(&mut self) {
-        self.impatience = None;
         let given_back = self.shared.give_back_stale(self.shared.site().tick());
         self.asked -= given_back;
     }

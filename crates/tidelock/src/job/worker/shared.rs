@@ -12,7 +12,7 @@ use super::agenda::Agenda;
 use super::report::{JobWorkerStats, counted_as};
 use super::run::{Outcome, ended, verdict};
 use crate::counters::Going;
-use crate::handover::{Claims, Control, Receivers, Signal, Site, StopOrder};
+use crate::handover::{Claims, Control, Receivers, Signal, Site, StopOrder, patience};
 use crate::job::ears::{Cancellable, Ears};
 use crate::job::held::Held;
 use crate::job::observe::{self, Measure};
@@ -22,7 +22,7 @@ use crate::job::store::{Action, FailureCode, JobStore, Run, Settle, Settled};
 use crate::lifecycle::GiveBack;
 use crate::proof::Moment;
 use crate::runtime::BoxFuture;
-use crate::time::{SECOND, Tick};
+use crate::time::Tick;
 
 pub(super) struct Shared {
     pub(super) line: Arc<Receivers>,
@@ -46,7 +46,15 @@ pub(super) struct Finished {
     pub(super) settle: Settle,
 }
 
-#[derive(Debug)]
+impl Finished {
+    /// A run that is given back without having been started.
+    fn released(held: Arc<Held>) -> Self {
+        let settle = held.settle_with(None, Action::Release);
+        Self { held, settle }
+    }
+}
+
+#[derive(Debug, Default)]
 struct State {
     /// Runs that were claimed and have not been started.
     waiting: VecDeque<Claims>,
@@ -60,16 +68,10 @@ struct State {
     stats: JobWorkerStats,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            prefetching: true,
-            running: BTreeMap::new(),
-            outbox: Vec::new(),
-            repeated: 0,
-            stats: JobWorkerStats::default(),
-        }
+impl State {
+    /// How many runs wait for a slot.
+    fn prefetched(&self) -> usize {
+        self.waiting.iter().map(|claims| claims.messages().len()).sum()
     }
 }
 
@@ -88,7 +90,7 @@ impl Shared {
             store,
             plan,
             agenda: Arc::default(),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State { prefetching: true, ..State::default() }),
             changed: Notify::new(),
             stopping: StopOrder::default(),
             ended: Signal::default(),
@@ -149,9 +151,10 @@ impl Shared {
         !state.waiting.is_empty() && state.running.len() < self.plan.concurrency
     }
 
-    /// When the first waiting run becomes stale: it has waited for too long.
+    /// When the first waiting run becomes stale: it has waited for too long. Without prefetching all start at once.
     pub(super) fn stale_at(&self) -> Option<Tick> {
-        self.lock().waiting.iter().map(stale_at).min()
+        let prefetches = self.plan.prefetch > 0;
+        prefetches.then(|| self.lock().waiting.iter().map(stale_at).min()).flatten()
     }
 
     /// Gives back the runs that are stale at `now`, and stops prefetching until a handler has ended. Returns the number
@@ -178,11 +181,7 @@ impl Shared {
         for claims in claims {
             let asked = claims.start;
             let runs = claims.into_messages().into_iter().filter_map(|handed| handed.run);
-            state.outbox.extend(runs.map(|run| {
-                let held = self.hold(run, asked);
-                let settle = held.settle_with(None, Action::Release);
-                Finished { held, settle }
-            }));
+            state.outbox.extend(runs.map(|run| Finished::released(self.hold(run, asked))));
         }
         state.outbox.len() - before
     }
@@ -208,8 +207,7 @@ impl Shared {
         let held = self.hold(run, asked);
         if held.lease_left().is_zero() {
             observe::late(&held);
-            let settle = held.settle_with(None, Action::Release);
-            self.lock().outbox.push(Finished { held, settle });
+            self.lock().outbox.push(Finished::released(held));
             return None;
         }
         let Run { id, fence, .. } = *held.run;
@@ -334,18 +332,14 @@ impl Shared {
     /// The number of runs that are waiting, running or still to be settled.
     pub(super) fn left(&self) -> usize {
         let state = self.lock();
-        state.waiting.iter().map(|claims| claims.messages().len()).sum::<usize>()
-            + state.running.len()
-            + state.outbox.len()
+        state.prefetched() + state.running.len() + state.outbox.len()
     }
 }
 
-/// When claimed runs become stale: after a quarter of their shortest lease, at most a second. Other workers may be free
-/// to run them.
+/// When claimed runs become stale, by the shortest of their leases.
 fn stale_at(claims: &Claims) -> Tick {
     let leases = claims.messages().filter_map(|handed| handed.run.as_ref()).map(|run| run.rules.lease);
-    let quarter = Duration::from_millis(leases.min().unwrap_or_default()) / 4;
-    claims.start.tick.plus(quarter.min(SECOND))
+    claims.start.tick.plus(patience(leases.min().unwrap_or_default()))
 }
 
 /// The number of bytes in a settle that come from the user.
@@ -367,8 +361,7 @@ impl Control<JobWorkerStats> for Shared {
 
     fn stats(&self) -> JobWorkerStats {
         let state = self.lock();
-        let prefetched = state.waiting.iter().map(|claims| claims.messages().len()).sum();
-        JobWorkerStats { running: state.running.len(), prefetched, ..state.stats }
+        JobWorkerStats { running: state.running.len(), prefetched: state.prefetched(), ..state.stats }
     }
 }
 
