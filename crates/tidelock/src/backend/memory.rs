@@ -136,6 +136,17 @@ pub(crate) trait Sweep: Send + Sync {
 
 opaque!(Sweep);
 
+/// Sweeps until nothing is due at `now`, as the timer does. Returns the next deadline.
+#[cfg(test)]
+pub(crate) fn sweep_all(now: Timestamp, sweep: impl Fn(Timestamp) -> Option<Timestamp>) -> Option<Timestamp> {
+    loop {
+        let next = sweep(now);
+        if next.is_none_or(|next| next > now) {
+            return next;
+        }
+    }
+}
+
 const NO_PANIC: &str = "no code panics while it holds this lock";
 /// No deadline is known.
 const NEVER: u64 = u64::MAX;
@@ -152,6 +163,12 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
+    /// A timer on a pinned clock.
+    #[cfg(test)]
+    pub(crate) fn pinned(clock: &crate::time::ManualClock) -> Arc<Self> {
+        Arc::new(Self::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())))
+    }
+
     pub(crate) fn new(clock: Clock, spawner: Arc<Spawner>) -> Self {
         let next = AtomicU64::new(NEVER);
         Self { clock, spawner, stores: Mutex::default(), next, running: Mutex::new(false), earlier: Notify::new() }

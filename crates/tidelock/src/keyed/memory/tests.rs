@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::Tidelock;
+use crate::backend::memory::sweep_all;
 use crate::keyed::store::{Action, Bounds, Happened, Kind, Life, Outcome};
 use crate::name::Address;
-use crate::runtime::Spawner;
-use crate::time::{Clock, ManualClock};
+use crate::time::ManualClock;
 
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 const BOUNDS: Bounds = Bounds {
@@ -26,21 +26,14 @@ fn upsert(key: &str, life: Life) -> Change {
     Change { key: key.into(), action: Action::Upsert { value: b"value".to_vec(), life }, bounds: BOUNDS }
 }
 
-/// Sweeps until nothing is due, as the timer does.
 fn sweep(store: &MemoryKeyed, clock: &ManualClock) -> Option<Timestamp> {
-    let now = clock.now();
-    loop {
-        let next = store.sweep(now);
-        if next.is_none_or(|next| next > now) {
-            return next;
-        }
-    }
+    sweep_all(clock.now(), |now| store.sweep(now))
 }
 
 #[tokio::test]
 async fn objects_that_were_used_and_left_are_forgotten() {
     let clock = ManualClock::at(START);
-    let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
+    let timer = Timer::pinned(&clock);
     let store = MemoryKeyed::new(&timer, Pace::default());
     for id in 0..1_000 {
         let kind = if id % 2 == 0 { Kind::Registry } else { Kind::Ephemeral };
@@ -102,7 +95,7 @@ async fn who_waits_is_woken_by_a_change_a_deadline_and_a_deletion() {
 #[tokio::test]
 async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
     let clock = ManualClock::at(START);
-    let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
+    let timer = Timer::pinned(&clock);
     let store = MemoryKeyed::new(&timer, Pace::default());
     let object = object(Kind::Registry, "o");
     for key in 0..20_000 {
@@ -133,7 +126,7 @@ async fn a_page_after_a_great_expiry_is_empty_and_no_step_is_long() {
 
 /// A store with steps of 10 transitions and pauses between them, and with 25 records that expire at the same instant.
 async fn in_turns(clock: &ManualClock) -> (Arc<Timer>, MemoryKeyed, Object, Position) {
-    let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
+    let timer = Timer::pinned(clock);
     let store = MemoryKeyed::new(&timer, Pace { step: 10, pause: 1, ..Pace::default() });
     let object = object(Kind::Registry, "o");
     for key in 10..35 {
@@ -189,7 +182,7 @@ async fn where_steps_are_turns_who_waits_is_served_while_the_clock_stands() {
 #[tokio::test]
 async fn where_steps_are_turns_a_change_comes_behind_what_was_due_before() {
     let clock = ManualClock::at(START);
-    let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
+    let timer = Timer::pinned(&clock);
     let store = MemoryKeyed::new(&timer, Pace { step: 10, pause: 1, ..Pace::default() });
     let object = object(Kind::Ephemeral, "o");
     for (key, ttl) in [("c", 30), ("a", 10), ("b", 20), ("d", 15)] {
@@ -206,7 +199,7 @@ async fn where_steps_are_turns_a_change_comes_behind_what_was_due_before() {
 #[tokio::test]
 async fn the_numbers_of_a_new_object_go_on_behind_those_that_were_forgotten() {
     let clock = ManualClock::at(START);
-    let timer = Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())));
+    let timer = Timer::pinned(&clock);
     let store = MemoryKeyed::new(&timer, Pace::default());
     let object = object(Kind::Registry, "o");
     store.change(&object, upsert("a", Life::For(1_000))).await.unwrap();

@@ -2,15 +2,14 @@
 
 use super::super::store::{Algorithm, Mode, Rule};
 use super::*;
-use crate::runtime::Spawner;
-use crate::time::{Clock, ManualClock, SECOND};
+use crate::backend::memory::sweep_all;
+use crate::time::{ManualClock, SECOND};
 
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 const SLIDING: Rule = Rule { algorithm: Algorithm::Sliding, window: 1_000, limit: 5, capacity: 5 };
 
 fn store(clock: &ManualClock) -> MemoryRatelimit {
-    let timer = Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default()));
-    MemoryRatelimit::new(&Arc::new(timer))
+    MemoryRatelimit::new(&Timer::pinned(clock))
 }
 
 fn check(limiter: &Arc<Limiter>, identifier: &str, rule: Rule) {
@@ -36,9 +35,8 @@ fn size(limiter: &Limiter) -> (usize, usize) {
     shards.fold((0, 0), |sum, shard| (sum.0 + shard.0, sum.1 + shard.1))
 }
 
-/// Sweeps until nothing is due, as the timer does.
 fn sweep(store: &MemoryRatelimit, now: Timestamp) {
-    while store.sweep(now).is_some_and(|next| next <= now) {}
+    sweep_all(now, |now| store.sweep(now));
 }
 
 #[test]

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::backend::memory::Sweep as _;
+use crate::backend::memory::{Sweep as _, sweep_all};
 use crate::bell::Bell;
 use crate::handover::store::Content;
-use crate::runtime::Spawner;
-use crate::time::{Clock, HOUR, ManualClock, SECOND};
+use crate::time::{HOUR, ManualClock, SECOND};
 use crate::topic::memory::MemoryTopic;
 use crate::topic::store::{Change, NewEvent, Settings, TopicStore as _};
 
@@ -55,10 +54,6 @@ impl Object for Alarm {
 
 type Alarms = Cells<Whole<Alarm>>;
 
-fn timer(clock: &ManualClock) -> Arc<Timer> {
-    Arc::new(Timer::new(Clock::Manual(clock.clone()), Arc::new(Spawner::default())))
-}
-
 fn address(id: u64) -> Address {
     Address::new(&"default".into(), &id.to_string())
 }
@@ -73,18 +68,13 @@ fn asked(alarms: &Alarms, id: u64) -> usize {
 
 /// Sweeps until nothing is due, as the timer does.
 fn sweep(alarms: &Alarms, now: Timestamp) -> Option<Timestamp> {
-    loop {
-        let next = alarms.sweep(now);
-        if next.is_none_or(|next| next > now) {
-            return next;
-        }
-    }
+    sweep_all(now, |now| alarms.sweep(now))
 }
 
 #[tokio::test]
 async fn a_deadline_looks_at_what_is_due_and_at_nothing_else() {
     let clock = ManualClock::at(START);
-    let alarms = Alarms::new(&timer(&clock));
+    let alarms = Alarms::new(&Timer::pinned(&clock));
     for id in 0..1_000 {
         set(&alarms, id, 1_000 + id);
     }
@@ -100,7 +90,7 @@ async fn a_deadline_looks_at_what_is_due_and_at_nothing_else() {
 #[tokio::test]
 async fn an_object_is_filed_once_however_its_deadline_moves() {
     let clock = ManualClock::at(START);
-    let alarms = Alarms::new(&timer(&clock));
+    let alarms = Alarms::new(&Timer::pinned(&clock));
     for round in 0..1_000 {
         for id in 0..10 {
             set(&alarms, id, 1_000_000 + (round * 7_919 + id) % 1_000 - round);
@@ -123,7 +113,7 @@ async fn an_object_is_filed_once_however_its_deadline_moves() {
 #[tokio::test]
 async fn an_empty_object_goes_when_nobody_waits_for_it_and_sets_no_timer_while_somebody_does() {
     let clock = ManualClock::at(START);
-    let alarms = Alarms::new(&timer(&clock));
+    let alarms = Alarms::new(&Timer::pinned(&clock));
     for id in 0..1_000 {
         set(&alarms, id, 1_000);
     }
@@ -144,7 +134,7 @@ async fn an_empty_object_goes_when_nobody_waits_for_it_and_sets_no_timer_while_s
 #[tokio::test]
 async fn a_topic_without_any_deadline_goes_after_it_was_deleted() {
     let clock = ManualClock::at(START);
-    let topics = MemoryTopic::new(&timer(&clock));
+    let topics = MemoryTopic::new(&Timer::pinned(&clock));
     let for_ever = Settings { retention: None, max_len: None };
     let event = NewEvent { content: Content::default(), dedup: None };
     topics.publish(&address(1), for_ever, vec![event]).await.unwrap();
