@@ -36,6 +36,8 @@ pub(crate) enum Verb {
     Pause(state::Pause),
     /// Resume starting jobs.
     Resume(state::Resume),
+    /// Limit the rate at which jobs start, in all processes together.
+    RateLimit(state::RateLimit),
 }
 
 /// Which jobs.
@@ -76,5 +78,6 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Stats(verb) => verb.run().await,
         Verb::Pause(verb) => verb.run().await,
         Verb::Resume(verb) => verb.run().await,
+        Verb::RateLimit(verb) => verb.run().await,
     }
 }

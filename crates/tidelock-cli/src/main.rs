@@ -10,6 +10,7 @@ mod lines;
 mod output;
 mod ping;
 mod queue;
+mod rate;
 mod records;
 mod registry;
 mod schedule;

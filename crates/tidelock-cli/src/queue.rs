@@ -32,6 +32,8 @@ pub(crate) enum Verb {
     Pause(state::Pause),
     /// Resume delivery.
     Resume(state::Resume),
+    /// Limit the rate of deliveries, of all processes together.
+    RateLimit(state::RateLimit),
 }
 
 /// Which queue.
@@ -65,5 +67,6 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Purge(verb) => verb.run().await,
         Verb::Pause(verb) => verb.run().await,
         Verb::Resume(verb) => verb.run().await,
+        Verb::RateLimit(verb) => verb.run().await,
     }
 }

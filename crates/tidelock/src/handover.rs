@@ -24,6 +24,7 @@ pub(crate) mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod worker;
 
 pub use self::held::Receipt;
@@ -43,4 +44,5 @@ pub(crate) use self::settle::{MAX_ERROR, MAX_REASON, Settlement, cut, cut_or_non
 pub(crate) use self::signal::{Companion, Signal};
 pub(crate) use self::site::{Claims, Object, Site, Source};
 pub(crate) use self::stream::{Incoming, incoming_options};
+pub(crate) use self::throttle::Throttle;
 pub(crate) use self::worker::{Crew, crew_options, in_one_line};

@@ -103,9 +103,12 @@ mod worker;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::builder::JobBuilder;
-pub use self::change::{Cancel, CancelOutcome, Delete, Pause, Remove, Resume, Retry, RetryOutcome};
+pub use self::change::{
+    Cancel, CancelOutcome, Delete, Pause, Remove, RemoveRateLimit, Resume, Retry, RetryOutcome, SetRateLimit,
+};
 pub use self::context::{Heartbeat, JobContext};
 pub use self::events::{
     Deliveries, EventDelivery, Follow, Follower, Gap, Item, JobEvent, JobEventKind, JobEvents, LatestCursor, Nack,
@@ -125,6 +128,7 @@ pub use crate::handover::{Ack as Commit, GiveBack, Touch};
 pub use crate::meta::Meta;
 pub use crate::pause::Paused;
 pub use crate::queue::Removed;
+pub use crate::rate::RateLimit;
 
 pub(crate) use self::events::JobLog;
 pub(crate) use self::observe::Measure;
@@ -222,6 +226,16 @@ impl<I: Value, O: Value> Job<I, O> {
     /// Ends a pause.
     pub fn resume(&self) -> Resume {
         Resume(Arc::clone(self.site()))
+    }
+
+    /// Limits the rate at which runs start, in all processes together.
+    pub fn set_rate_limit(&self, limit: u64, per: Duration) -> SetRateLimit {
+        SetRateLimit::new(self.site(), limit, per)
+    }
+
+    /// Removes the limit of the rate.
+    pub fn remove_rate_limit(&self) -> RemoveRateLimit {
+        RemoveRateLimit(Arc::clone(self.site()))
     }
 
     /// Statistics of all jobs of this name.

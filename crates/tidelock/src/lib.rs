@@ -91,6 +91,7 @@ mod page;
 mod pause;
 mod proof;
 pub mod queue;
+mod rate;
 pub mod ratelimit;
 pub mod registry;
 mod request;

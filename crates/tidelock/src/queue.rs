@@ -71,13 +71,17 @@ mod worker;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::builder::QueueBuilder;
 pub use self::dead::{DeadLetter, DeadLetters, GetDead, ListDead, PurgeDead, RemoveDead, Requeue, RequeueAll};
 pub use self::inspect::{Lease, MessageInfo, QueueStats};
 pub use self::message::{Delivery, Message, MessageId};
 pub use self::receive::{Recv, RecvMany, TryRecv};
-pub use self::request::{Delete, Get, List, Pause, Peek, Purge, Remove, Resume, SendMany, SendRequest, Sent, Stats};
+pub use self::request::{
+    Delete, Get, List, Pause, Peek, Purge, Remove, RemoveRateLimit, Resume, SendMany, SendRequest, Sent, SetRateLimit,
+    Stats,
+};
 pub use self::store::{DeadReason, Place, Removed, State};
 pub use self::stream::Deliveries;
 pub use self::worker::Worker;
@@ -86,6 +90,7 @@ pub use crate::handover::{
 };
 pub use crate::meta::Meta;
 pub use crate::pause::Paused;
+pub use crate::rate::RateLimit;
 
 use self::builder::Options;
 use self::store::{QueueStore, Settle, Settled, Take, Taken};
@@ -200,6 +205,16 @@ impl<T: Value> Queue<T> {
     /// Ends a pause.
     pub fn resume(&self) -> Resume {
         Resume(Arc::clone(self.site()))
+    }
+
+    /// Limits the rate of deliveries, of all processes together.
+    pub fn set_rate_limit(&self, limit: u64, per: Duration) -> SetRateLimit {
+        SetRateLimit::new(self.site(), limit, per)
+    }
+
+    /// Removes the limit of the rate.
+    pub fn remove_rate_limit(&self) -> RemoveRateLimit {
+        RemoveRateLimit(Arc::clone(self.site()))
     }
 
     /// Statistics of the queue.

@@ -1,4 +1,4 @@
-//! All jobs of a name: their statistics, and their pause.
+//! All jobs of a name: their statistics, their pause and their rate.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tidelock::job::JobStats;
 use super::Target;
 use crate::exit::Exit;
 use crate::output;
+use crate::rate::{Rate, limited};
 use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
@@ -63,6 +64,9 @@ fn human(stats: &JobStats) -> String {
     }
     if let Some(pause) = &stats.paused {
         lines.push(paused(pause));
+    }
+    if let Some(limit) = &stats.rate_limit {
+        lines.push(limited(limit));
     }
     if stats.settling {
         lines.push("more is overdue than one look carries out; look again\n".to_owned());
@@ -132,5 +136,34 @@ impl Resume {
             job.resume().await?,
             ["resumed", "was not paused", "there is no such job"],
         )
+    }
+}
+
+const RATE_LIMIT_HELP: &str = "\
+At most N runs start in each window, in all processes together; jobs stay ready meanwhile.
+The window begins with the first one. Exit code 1: it was already limited in the same way, or not limited.
+
+Examples:
+  tidelock job rate-limit mail.send 100
+  tidelock job rate-limit mail.send 10 --per 100ms
+  tidelock job rate-limit mail.send --remove";
+
+#[derive(Args)]
+#[command(after_help = RATE_LIMIT_HELP)]
+pub(crate) struct RateLimit {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    rate: Rate,
+}
+
+impl RateLimit {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, job) = self.target.open().await?;
+        let changed = match self.rate.wanted() {
+            Some((limit, per)) => job.set_rate_limit(limit, per).await?,
+            None => job.remove_rate_limit().await?,
+        };
+        output::changed(self.target.json(), &self.target.job, changed, self.rate.words("there is no such job"))
     }
 }

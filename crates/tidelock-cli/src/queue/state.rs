@@ -1,4 +1,4 @@
-//! A queue as a whole: its statistics, and its pause.
+//! A queue as a whole: its statistics, its pause and its rate.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tidelock::queue::QueueStats;
 use super::Target;
 use crate::exit::Exit;
 use crate::output;
+use crate::rate::{Rate, limited};
 use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
@@ -53,6 +54,7 @@ fn machine(stats: &QueueStats) -> serde_json::Value {
         "oldest_ready_age_ms": stats.oldest_ready_age.map(millis),
         "next_due": stats.next_due,
         "paused": stats.paused.as_ref().map(|pause| json!({ "until": pause.until, "reason": pause.reason })),
+        "rate_limit": stats.rate_limit,
         "settling": stats.settling,
     })
 }
@@ -73,6 +75,9 @@ fn human(stats: &QueueStats) -> String {
     row("settled", stats.settled, String::new());
     if let Some(pause) = &stats.paused {
         lines.push(paused(pause));
+    }
+    if let Some(limit) = &stats.rate_limit {
+        lines.push(limited(limit));
     }
     if stats.settling {
         lines.push("more is overdue than one look carries out; look again\n".to_owned());
@@ -142,5 +147,34 @@ impl Resume {
             queue.resume().await?,
             ["resumed", "was not paused", "there is no such queue"],
         )
+    }
+}
+
+const RATE_LIMIT_HELP: &str = "\
+At most N messages are delivered in each window, by all processes together; receivers wait meanwhile.
+The window begins with the first one. Exit code 1: it was already limited in the same way, or not limited.
+
+Examples:
+  tidelock queue rate-limit mail 100
+  tidelock queue rate-limit mail 10 --per 100ms
+  tidelock queue rate-limit mail --remove";
+
+#[derive(Args)]
+#[command(after_help = RATE_LIMIT_HELP)]
+pub(crate) struct RateLimit {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    rate: Rate,
+}
+
+impl RateLimit {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, queue) = self.target.open().await?;
+        let changed = match self.rate.wanted() {
+            Some((limit, per)) => queue.set_rate_limit(limit, per).await?,
+            None => queue.remove_rate_limit().await?,
+        };
+        output::changed(self.target.json(), &self.target.queue, changed, self.rate.words("there is no such queue"))
     }
 }

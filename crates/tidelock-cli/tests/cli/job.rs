@@ -118,6 +118,24 @@ fn a_cancel_ends_those_who_follow() {
 }
 
 #[test]
+fn a_rate_limit_is_seen_and_removed() {
+    for shell in Shell::all() {
+        shell.run("rate-limit", &["--remove"]).expect(1);
+        shell.run("rate-limit", &["100"]).expect(0);
+        shell.run("rate-limit", &["100", "--per", "1s"]).expect(1);
+        shell.run("rate-limit", &["10", "--per", "1m"]).expect(0);
+        let limit = &shell.run("stats", &["--json"]).expect(0).json()["rate_limit"];
+        assert_eq!((&limit["limit"], &limit["per"], &limit["used"]), (&json!(10), &json!(60_000), &json!(0)));
+        assert!(shell.run("stats", &[]).expect(0).stdout.contains("limited to 10 per 1m"));
+        for wrong in [&[] as &[_], &["0"], &["10", "--per", "0s"], &["10", "--remove"], &["--per", "1s", "--remove"]] {
+            shell.run("rate-limit", wrong).expect(2);
+        }
+        shell.run("rate-limit", &["--remove"]).expect(0);
+        assert_eq!(shell.run("stats", &["--json"]).expect(0).json()["rate_limit"], json!(null));
+    }
+}
+
+#[test]
 fn a_pause_is_seen_and_ends() {
     for shell in Shell::all() {
         shell.run("resume", &[]).expect(1);

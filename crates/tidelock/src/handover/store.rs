@@ -193,3 +193,26 @@ pub(crate) struct PauseView {
     pub(crate) until: Option<u64>,
     pub(crate) reason: Option<Arc<str>>,
 }
+
+/// At most `limit` items are handed out in each window of `per` ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rate {
+    pub(crate) limit: u64,
+    pub(crate) per: u64,
+}
+
+/// A limit of the rate, and what was handed out in the window under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RateView {
+    pub(crate) rate: Rate,
+    pub(crate) used: u64,
+    /// 0: no window is under way.
+    pub(crate) window_ends: u64,
+}
+
+impl RateView {
+    /// Whether nothing more is handed out in the window under way.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.used >= self.rate.limit
+    }
+}

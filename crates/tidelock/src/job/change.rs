@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::handover::{MAX_REASON, Site, cut_or_none};
 use crate::pause::pause_time;
 use crate::queue::Removed;
+use crate::rate;
 use crate::request::awaitable;
 use crate::word::words;
 
@@ -186,6 +187,49 @@ impl Resume {
     }
 }
 
+/// Limits the rate at which runs start, in all processes together. Resolves to [`Changed`].
+///
+/// At most `limit` (1 or more) runs start in each window of `per` (1 ms..=10 years). A window begins with the first run
+/// that starts while none is under way. So up to twice the limit can start within `per`, at the end of one window and
+/// the beginning of the next; 10 in 100 ms spreads them better than 100 in 1 s. Every run counts when a worker claims it,
+/// also a retry, and one that is given back later. While a window is used up, jobs stay ready, and no slot of a worker is
+/// occupied.
+///
+/// The limit lasts until it is replaced or removed, or all jobs of this name are deleted. What has started in the window
+/// under way counts towards the new one. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is limited until it is awaited"]
+pub struct SetRateLimit {
+    site: Arc<Site>,
+    limit: u64,
+    per: Duration,
+}
+
+impl SetRateLimit {
+    pub(super) fn new(site: &Arc<Site>, limit: u64, per: Duration) -> Self {
+        Self { site: Arc::clone(site), limit, per }
+    }
+
+    async fn run(self) -> Result<Changed> {
+        let Self { site, limit, per } = self;
+        let rate = rate::checked(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
+        let limit = Change::Limit(Some(rate));
+        changed(&site, "set_rate_limit", change(&site, "set_rate_limit", limit).await?)
+    }
+}
+
+/// Removes the limit of the rate. Resolves to [`Changed`]. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct RemoveRateLimit(pub(super) Arc<Site>);
+
+impl RemoveRateLimit {
+    async fn run(self) -> Result<Changed> {
+        let changes = change(&self.0, "remove_rate_limit", Change::Limit(None)).await?;
+        changed(&self.0, "remove_rate_limit", changes)
+    }
+}
+
 fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
     match changes {
         Changes::Done => Ok(Changed::Yes),
@@ -220,5 +264,7 @@ awaitable! {
     Remove => Removed;
     Pause => Changed;
     Resume => Changed;
+    SetRateLimit => Changed;
+    RemoveRateLimit => Changed;
     Delete => bool;
 }

@@ -18,7 +18,7 @@ use super::model::{Model, Now};
 use super::policy::Policy;
 use super::store::{
     Acceptance, Accepted, Action, Change, Claim, Content, Due, FailureCode, GroupSettle, JobFilter, JobStore, Key,
-    KeyKind, KeyLife, Look, NewJob, Origin, Overlapping, Rules, Settle, SlotNumber, View,
+    KeyKind, KeyLife, Look, NewJob, Origin, Overlapping, Rate, Rules, Settle, SlotNumber, View,
 };
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
@@ -239,11 +239,16 @@ impl Run {
         self.maybe(0.6, |run| run.text(&["deploy", "fire", ""]))
     }
 
+    fn rate(&mut self) -> Option<Rate> {
+        self.maybe(0.5, |run| Rate { limit: run.random.u64(1..6), per: run.random.u64(1..120) })
+    }
+
     async fn change(&mut self) {
         let change = match self.random.u8(0..40) {
             0..3 => Change::Pause { for_at_most: self.maybe(0.8, |run| run.random.u64(1..60)), reason: self.reason() },
-            3..10 => Change::Resume,
-            10..20 => Change::Cancel { id: self.some_id(), reason: self.reason() },
+            3..8 => Change::Resume,
+            8..12 => Change::Limit(self.rate()),
+            12..20 => Change::Cancel { id: self.some_id(), reason: self.reason() },
             20..30 => Change::Retry { id: self.some_id(), max_depth: self.maybe(0.2, |run| run.random.u64(1..40)) },
             30..39 => Change::Remove { id: self.some_id() },
             _ => Change::Delete,
@@ -344,9 +349,10 @@ impl Run {
         for look in [Look::Stats, Look::Stats, Look::Stats] {
             self.compare_pages(look).await;
         }
-        let change = Change::Resume;
-        let expected = self.on_model(|model, now| model.change(now, change.clone()));
-        assert_eq!(expected, self.store.change(&self.address, change).await.unwrap());
+        for change in [Change::Resume, Change::Limit(None)] {
+            let expected = self.on_model(|model, now| model.change(now, change.clone()));
+            assert_eq!(expected, self.store.change(&self.address, change).await.unwrap());
+        }
         self.raw.check_empty(&self.address).await;
     }
 }

@@ -11,6 +11,7 @@ use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::pause::Paused;
+use crate::rate::RateLimit;
 use crate::time::{Timestamp, optional_millis};
 
 /// The stored bytes of a value, and how to decode them. Serialized as text if the bytes are text.
@@ -271,6 +272,8 @@ pub struct JobStats {
     pub next_due: Option<Timestamp>,
     /// The pause in force.
     pub paused: Option<Paused>,
+    /// The limit of the rate at which runs start.
+    pub rate_limit: Option<RateLimit>,
     /// Totals since the first job of this name.
     pub totals: Totals,
     /// More was overdue than one request processes: the numbers are those after its last step.
@@ -291,6 +294,7 @@ impl From<StatsView> for JobStats {
             oldest_ready_age: view.oldest_ready_age.map(Duration::from_millis),
             next_due: view.next_due.map(Timestamp::from_millis),
             paused: view.paused.map(Paused::from),
+            rate_limit: view.limited.map(RateLimit::from),
             totals: view.totals,
             settling: view.settling,
         }

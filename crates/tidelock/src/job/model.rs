@@ -24,7 +24,7 @@ use self::log::Log;
 use self::series::Series;
 use super::ears::News;
 use super::store::{Content, FailureCode, FailureView, Happened, JobState, Key, KeyKind, MAX_FAILURES, Rules, Totals};
-use crate::handover::{Parking, Places, Standing};
+use crate::handover::{Parking, Places, Standing, Throttle};
 use crate::hash::HashMap;
 
 pub(crate) use crate::time::Now;
@@ -37,7 +37,7 @@ pub(crate) struct Model {
     /// The standing time of the last immediate submit. Later ones never stand before it.
     last_standing: u64,
     totals: Totals,
-    pause: Option<Pause>,
+    throttle: Throttle,
     jobs: HashMap<u64, Job>,
     places: Places,
     /// The last number of joining a line.
@@ -65,12 +65,6 @@ pub(crate) struct Model {
     /// Whether more is overdue than one step carried out.
     settling: bool,
     touched: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Pause {
-    until: Option<u64>,
-    reason: Option<Arc<str>>,
 }
 
 /// The binding of a key.
@@ -340,14 +334,15 @@ impl Model {
         (self.places.ready.len() + self.delayed.len()) as u64 + self.places.blocked
     }
 
-    fn is_paused(&self, now: Now) -> bool {
-        self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now.ms < until))
+    /// How many jobs may be started now.
+    fn startable(&self, now: Now) -> usize {
+        self.throttle.admits(now.ms, self.places.ready.len())
     }
 
     /// Ends a step: wakes one parked process per job that can be started, and the keeper if this step added an
     /// earlier deadline. `listening` tells whether a process still hears.
     pub(crate) fn wake(&mut self, now: Now, listening: impl FnMut(&Arc<str>) -> bool) {
-        let startable = if self.is_paused(now) { 0 } else { self.places.ready.len() };
+        let startable = self.startable(now);
         for process in self.parking.wake(now.ms, startable, listening) {
             self.news.push((process, News::Work));
         }
@@ -376,18 +371,17 @@ impl Model {
 
     /// The instant of the next timed transition.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        let pause = self.pause.as_ref().and_then(|pause| pause.until);
         let keys = self.key_ends.first().map(|(until, ..)| *until);
         let series = self.series_ends.first().map(|(until, _)| *until);
         let firsts = [&self.delayed, &self.running, &self.expiring, &self.kept];
         let firsts = firsts.iter().filter_map(|set| set.first().map(|(at, _)| *at));
-        firsts.chain(pause).chain(keys).chain(series).min()
+        firsts.chain(self.throttle.opens()).chain(keys).chain(series).min()
     }
 
     /// When the object was last touched, if it holds nothing that anybody could ask for. Its numbers are kept for
     /// another hour.
     pub(crate) fn is_idle_since(&self) -> Option<u64> {
-        let idle = self.jobs.is_empty() && self.keys.is_empty() && self.series.is_empty() && self.pause.is_none();
+        let idle = self.jobs.is_empty() && self.keys.is_empty() && self.series.is_empty() && self.throttle.is_open();
         idle.then_some(self.touched)
     }
 }

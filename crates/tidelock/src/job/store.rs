@@ -19,7 +19,7 @@ pub(crate) use self::view::{
 pub use self::view::{RetryReason, Totals};
 use super::ears::Ears;
 use crate::error::Result;
-pub(crate) use crate::handover::store::{Content, MAX_BATCH, MAX_BYTES, PauseView, STEP};
+pub(crate) use crate::handover::store::{Content, MAX_BATCH, MAX_BYTES, PauseView, Rate, RateView, STEP};
 use crate::name::Address;
 use crate::opaque::opaque;
 pub(crate) use crate::queue::store::Due;
@@ -365,6 +365,8 @@ pub(crate) enum Change {
         reason: Option<Arc<str>>,
     },
     Resume,
+    /// Set or remove the limit of the rate.
+    Limit(Option<Rate>),
     /// Remove the object with everything in it, including running jobs.
     Delete,
 }
@@ -372,9 +374,9 @@ pub(crate) enum Change {
 /// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Changes {
-    /// Done. For pause, resume and delete: something was changed or existed.
+    /// Done. For pause, resume, limit and delete: something was changed or existed.
     Done,
-    /// Pause, resume and delete: it was so already, or nothing existed.
+    /// Pause, resume, limit and delete: it was so already, or nothing existed.
     Nothing,
     /// Cancel and retry: the state does not allow it. Remove: the job is running.
     Refused(JobState),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::model::{Model, Now};
 use super::store::{
-    Accepted, Action, Change, Content, DeadFilter, DeadReason, Dedup, Due, Look, NewMessage, Place, QueueStore,
+    Accepted, Action, Change, Content, DeadFilter, DeadReason, Dedup, Due, Look, NewMessage, Place, QueueStore, Rate,
     Requeue, Settle, Settled, State, Take, Taken, View,
 };
 use crate::Tidelock;
@@ -233,6 +233,10 @@ impl Run {
         self.random.choice(&self.ids[recent..]).copied().unwrap_or(1)
     }
 
+    fn rate(&mut self) -> Option<Rate> {
+        self.maybe(0.5, |run| Rate { limit: run.random.u64(1..6), per: run.random.u64(1..120) })
+    }
+
     async fn change(&mut self) {
         let limit = self.maybe(0.5, |run| run.random.u64(1..5));
         let change = match self.random.u8(0..40) {
@@ -240,8 +244,9 @@ impl Run {
                 for_at_most: self.maybe(0.8, |run| run.random.u64(1..60)),
                 reason: self.maybe(0.5, |run| run.text(&["deploy", "fire"])),
             },
-            3..10 => Change::Resume,
-            10..20 => Change::Remove { id: self.some_id() },
+            3..8 => Change::Resume,
+            8..14 => Change::Limit(self.rate()),
+            14..20 => Change::Remove { id: self.some_id() },
             20 => Change::Purge,
             21 => Change::Delete,
             22..28 => Change::Requeue { id: self.some_id(), requeue: self.requeue() },

@@ -10,6 +10,7 @@ use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::pause::Paused;
+use crate::rate::RateLimit;
 use crate::time::{Timestamp, optional_millis};
 
 /// A queue at one instant: `ready + delayed + leased + dead = accepted − settled`.
@@ -37,6 +38,8 @@ pub struct QueueStats {
     pub next_due: Option<Timestamp>,
     /// The pause in force.
     pub paused: Option<Paused>,
+    /// The limit of the rate of deliveries.
+    pub rate_limit: Option<RateLimit>,
     /// More was overdue than one request processes: the numbers are those after its last step.
     pub settling: bool,
 }
@@ -54,6 +57,7 @@ impl From<StatsView> for QueueStats {
             oldest_ready_age: view.oldest_ready_age.map(Duration::from_millis),
             next_due: view.next_due.map(Timestamp::from_millis),
             paused: view.paused.map(Paused::from),
+            rate_limit: view.limited.map(RateLimit::from),
             settling: view.settling,
         }
     }

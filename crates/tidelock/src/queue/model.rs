@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::store::{Accepted, Content, DeadReason, NewMessage, Place};
-use crate::handover::{Parking, Places, Standing};
+use crate::handover::{Parking, Places, Standing, Throttle};
 use crate::hash::HashMap;
 
 /// How long after its window a dedup record is kept, so that a clock that steps back a little does not reopen the
@@ -33,7 +33,7 @@ pub(crate) struct Model {
     last_standing: u64,
     accepted: u64,
     settled: u64,
-    pause: Option<Pause>,
+    throttle: Throttle,
     messages: HashMap<u64, Message>,
     places: Places,
     /// (instant, id) of the next timed transition, by state.
@@ -50,12 +50,6 @@ pub(crate) struct Model {
     /// Whether more is overdue than one step carried out.
     settling: bool,
     touched: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Pause {
-    until: Option<u64>,
-    reason: Option<Arc<str>>,
 }
 
 /// A stored message.
@@ -285,14 +279,15 @@ impl Model {
         (self.places.ready.len() + self.delayed.len()) as u64 + self.places.blocked
     }
 
-    fn is_paused(&self, now: Now) -> bool {
-        self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now.ms < until))
+    /// How many messages may be handed out now.
+    fn deliverable(&self, now: Now) -> usize {
+        self.throttle.admits(now.ms, self.places.ready.len())
     }
 
     /// Ends a step: wakes one parked process per deliverable message, and the keeper if this step added an earlier
     /// deadline. `listening` tells whether a process still hears.
     pub(crate) fn wake(&mut self, now: Now, listening: impl FnMut(&Arc<str>) -> bool) -> Vec<Arc<str>> {
-        let deliverable = if self.is_paused(now) { 0 } else { self.places.ready.len() };
+        let deliverable = self.deliverable(now);
         self.parking.wake(now.ms, deliverable, listening)
     }
 
@@ -307,16 +302,15 @@ impl Model {
 
     /// The instant of the next timed transition.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        let pause = self.pause.as_ref().and_then(|pause| pause.until);
         let dedup = self.dedup_ends.first().map(|(until, _)| *until + DEDUP_KEPT);
         let firsts = [&self.delayed, &self.leased, &self.expiring, &self.kept];
-        firsts.iter().filter_map(|set| set.first().map(|(at, _)| *at)).chain(pause).chain(dedup).min()
+        firsts.iter().filter_map(|set| set.first().map(|(at, _)| *at)).chain(self.throttle.opens()).chain(dedup).min()
     }
 
     /// When the queue was last touched, if it holds nothing that anybody could ask for. Its numbers are kept for
     /// another hour.
     pub(crate) fn is_idle_since(&self) -> Option<u64> {
-        let idle = self.messages.is_empty() && self.dedup.is_empty() && self.pause.is_none();
+        let idle = self.messages.is_empty() && self.dedup.is_empty() && self.throttle.is_open();
         idle.then_some(self.touched)
     }
 }

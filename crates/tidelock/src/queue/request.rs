@@ -4,7 +4,7 @@ mod admin;
 mod looks;
 mod send;
 
-pub use admin::{Delete, Pause, Purge, Remove, Resume};
+pub use admin::{Delete, Pause, Purge, Remove, RemoveRateLimit, Resume, SetRateLimit};
 pub use looks::{Get, List, Peek, Stats};
 pub use send::{SendMany, SendRequest, Sent};
 

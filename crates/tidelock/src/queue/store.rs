@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::bell::Bell;
 use crate::error::Result;
 pub(crate) use crate::handover::store::{
-    Action, Content, DeadFilter, Dedup, Handed, MAX_BATCH, MAX_BYTES, PauseView, STEP, Settle, Settled, Taken,
+    Action, Content, DeadFilter, Dedup, Handed, MAX_BATCH, MAX_BYTES, PauseView, Rate, RateView, STEP, Settle, Settled,
+    Taken,
 };
 pub use crate::handover::store::{DeadReason, Place};
 use crate::name::Address;
@@ -126,6 +127,8 @@ pub(crate) enum Change {
         reason: Option<Arc<str>>,
     },
     Resume,
+    /// Set or remove the limit of the rate.
+    Limit(Option<Rate>),
     /// Remove a ready or delayed message.
     Remove {
         id: u64,
@@ -167,7 +170,7 @@ pub(crate) struct Requeue {
 /// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Changes {
-    /// Pause, resume, delete: whether anything was changed or existed.
+    /// Pause, resume, limit, delete: whether anything was changed or existed.
     Did(bool),
     /// Removal of one message.
     Removed(Removed),
@@ -252,6 +255,7 @@ pub(crate) struct StatsView {
     /// The earliest instant at which a delayed message is due or expires.
     pub(crate) next_due: Option<u64>,
     pub(crate) paused: Option<PauseView>,
+    pub(crate) limited: Option<RateView>,
     /// More is overdue than one query carries out.
     pub(crate) settling: bool,
 }

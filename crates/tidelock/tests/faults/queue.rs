@@ -381,6 +381,10 @@ async fn keys_have_a_lifetime_again_once_nothing_without_an_end_is_left() {
     are_limited(false, "a pause without end");
     queue.resume().await.unwrap();
     are_limited(true, "resumed");
+    queue.set_rate_limit(1_000, Duration::from_millis(1)).await.unwrap();
+    are_limited(false, "a limit of the rate");
+    queue.remove_rate_limit().await.unwrap();
+    are_limited(true, "without a limit");
     for priority in [0, 1] {
         let send = async || {
             let id = endless.send(&1).priority(priority).await.unwrap().id;

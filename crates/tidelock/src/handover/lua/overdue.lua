@@ -44,8 +44,9 @@ local function look_ahead()
       earliest = at
     end
   end
-  if r.paused > 0 and (earliest == 0 or r.paused < earliest) then
-    earliest = r.paused
+  local opens = rate.opens()
+  if opens > 0 and (earliest == 0 or opens < earliest) then
+    earliest = opens
   end
   r.next = earliest
 end

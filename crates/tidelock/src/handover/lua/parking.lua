@@ -11,14 +11,14 @@ end
 -- Ends a step: wakes one parked process for each deliverable item, and the keeper if this step added an earlier
 -- deadline.
 local function wake()
-  local deliverable = is_paused() and 0 or r.ready
-  while deliverable > 0 do
+  local left = deliverable()
+  while left > 0 do
     local popped = redis.call('ZPOPMIN', PARKED)
     if #popped == 0 then
       return
     end
     if tonumber(popped[2]) % KEEPS > now and ring(popped[1]) then
-      deliverable = deliverable - 1
+      left = left - 1
     end
   end
   -- Nobody keeps a deadline that was told and has passed: its keeper may have found enough and not have parked again.
@@ -50,10 +50,10 @@ local function unpark(process)
   return kept
 end
 
--- The earlier of the deadline that `next_deadline()` gives and the end of the pause; 0 for none.
+-- The earlier of the deadline that `next_deadline()` gives and the end of what holds items back; 0 for none.
 local function first_told(next_deadline)
-  local told = next_deadline()
-  return r.paused > 0 and (told == 0 or r.paused < told) and r.paused or told
+  local told, opens = next_deadline(), rate.opens()
+  return opens > 0 and (told == 0 or opens < told) and opens or told
 end
 
 -- Registers that the process waits no more. If there is no keeper after that, this step has to wake a process for the

@@ -11,7 +11,20 @@ local STEP = 200
 -- one are not counted (`endless`, `dead_endless`), -1 while one may be stored. `applied`: the end that expiries were
 -- set for, -1 for never.
 local NUMBERS = '>' .. string.rep('i8', #FIELDS)
-local found = redis.call('HGET', RECORD, 'numbers')
+-- The limit of the rate: at most `limit` items (0: no limit) in each window of `per` ms. The window under way ends at
+-- `ends` (0: none is under way), and `used` items were handed out in it. `known` is how it is stored. A mirror of
+-- handover/throttle.rs.
+local rate = { limit = 0, per = 0, ends = 0, used = 0 }
+local found
+found, rate.known = unpack(redis.call('HMGET', RECORD, 'numbers', 'rate'))
+if rate.known then
+  rate.limit, rate.per, rate.ends, rate.used = struct.unpack('>I8I8I8I8', rate.known)
+  if now >= rate.ends then
+    rate.used, rate.ends = 0, 0
+  end
+  -- Even if the clock has stepped back, a window never ends later than one that begins now.
+  rate.ends = math.min(rate.ends, now + rate.per)
+end
 local known = found or string.rep('\0', 8 * #FIELDS)
 if #known ~= 8 * #FIELDS then
   return redis.error_reply('TIDELOCK the record of the object holds ' .. #known .. ' bytes of numbers')
@@ -76,16 +89,44 @@ local function delivery_deadline(at)
   end
 end
 
-local function is_paused()
-  return r.paused == -1 or now < r.paused
+-- How many items may be handed out now.
+local function deliverable()
+  if r.paused == -1 or now < r.paused then
+    return 0
+  elseif rate.limit == 0 then
+    return r.ready
+  end
+  return math.max(math.min(r.ready, rate.limit - rate.used), 0)
 end
 
--- When all keys may expire; -1 while something without an end is stored, or a pause has no end.
+-- Counts items that this step hands out.
+function rate.count(items)
+  if rate.limit == 0 or items == 0 then
+    return
+  end
+  if rate.ends == 0 then
+    rate.ends = now + rate.per
+  end
+  rate.used = rate.used + items
+  if rate.used >= rate.limit then
+    delivery_deadline(rate.ends)
+  end
+end
+
+-- When items may be handed out again: at the end of the pause or of a window that is used up, whichever is later. 0 if
+-- nothing holds them back, or if the pause has no end.
+function rate.opens()
+  local full = rate.limit > 0 and rate.used >= rate.limit and rate.ends or 0
+  return math.max(r.paused, full, 0)
+end
+
+-- When all keys may expire; -1 while something without an end is stored, a pause has no end, or there is
+-- a limit of the rate.
 local function end_of_all(unfinished, rest)
   if r.ends == -1 and unfinished == 0 then
     r.ends = math.max(now, rest, r.paused)
   end
-  if r.paused == -1 or (r.endless or 0) + (r.dead_endless or 0) > 0 then
+  if r.paused == -1 or rate.limit > 0 or (r.endless or 0) + (r.dead_endless or 0) > 0 then
     return -1
   end
   if r.applied == -1 and r.ends ~= -1 then
@@ -112,6 +153,12 @@ local function keep(unfinished, rest)
   local packed = struct.pack(NUMBERS, unpack(numbers, 1, #FIELDS))
   if packed ~= known then
     redis.call('HSET', RECORD, 'numbers', packed)
+  end
+  local limited = rate.limit > 0 and struct.pack('>I8I8I8I8', rate.limit, rate.per, rate.ends, rate.used)
+  if limited and limited ~= rate.known then
+    redis.call('HSET', RECORD, 'rate', limited)
+  elseif rate.known and not limited then
+    redis.call('HDEL', RECORD, 'rate')
   end
   if renew then
     local left = math.max(ends - now, 0) + HOUR + SLACK

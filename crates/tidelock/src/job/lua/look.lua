@@ -59,6 +59,9 @@ local function show_stats()
   add(redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or '-1')
   local reason = redis.call('HGET', RECORD, 'reason')
   add(reason and '1' .. reason)
+  for _, field in ipairs({ 'limit', 'per', 'used', 'ends' }) do
+    add(number_text(rate[field]))
+  end
 end
 
 local function lease_end_text(j)

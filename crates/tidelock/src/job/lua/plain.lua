@@ -157,14 +157,15 @@ end
 local function claim(at)
   local want, worker, parks, process = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local out, receipts = { '' }, { 't', '' }
-  if want > 0 and r.ready > 0 and not is_paused() then
-    want = math.min(want, r.ready)
+  want = math.min(want, deliverable())
+  if want > 0 then
     if r.ready == r.plain and not settling then
       claim_line(want, worker, process, out, receipts)
     else
       others().claim_merged(want, worker, process, out, receipts)
     end
   end
+  rate.count((#out - 1) / 3)
   local told = 0
   if tonumber(ARGV[at]) == 0 then
     leave(process, next_start)

@@ -28,9 +28,7 @@ impl Model {
     /// own instant and not as of now.
     pub(crate) fn advance(&mut self, now: Now) {
         self.touched = now.ms;
-        if self.pause.is_some() && !self.is_paused(now) {
-            self.pause = None;
-        }
+        self.throttle.advance(now.ms);
         self.forget_keys(now);
         self.forget_series(now);
         for _ in 0..STEP {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::ears::News;
 use super::super::store::{Change, Changes, Happened, JobState};
-use super::{Kind, Model, Now, Pause};
+use super::{Kind, Model, Now};
 
 impl Model {
     /// Applies a change.
@@ -15,14 +15,20 @@ impl Model {
             Change::Remove { id } => self.remove(now, id),
             Change::Pause { for_at_most, reason } => {
                 let until = for_at_most.map(|duration| now.ms + duration);
-                let same = self.pause.as_ref().is_some_and(|pause| pause.until == until && pause.reason == reason);
-                self.pause = Some(Pause { until, reason });
+                let changed = self.throttle.pause(until, reason);
                 if let Some(until) = until {
                     self.parking.deadline(until);
                 }
-                if same { Changes::Nothing } else { Changes::Done }
+                done(changed)
             }
-            Change::Resume => done(self.pause.take().is_some()),
+            Change::Resume => done(self.throttle.resume()),
+            Change::Limit(rate) => {
+                let changed = self.throttle.limit(now.ms, rate);
+                if let Some(opens) = self.throttle.opens() {
+                    self.parking.deadline(opens);
+                }
+                done(changed)
+            }
             Change::Delete => done(self.delete()),
         }
     }
@@ -97,7 +103,7 @@ impl Model {
 
     /// Deletes everything except for the numbers that must not repeat and the processes that wait for work.
     fn delete(&mut self) -> bool {
-        let existed = self.totals.submitted > 0 || self.pause.is_some();
+        let existed = self.totals.submitted > 0 || !self.throttle.is_open();
         let ids: Vec<u64> = self.watchers.keys().copied().collect();
         for id in ids {
             self.tell_watchers(id, true);

@@ -10,12 +10,14 @@ impl Model {
     pub(crate) fn claim(&mut self, now: Now, process: &Arc<str>, claim: &Claim) -> Claimed {
         let mut claimed = Claimed::default();
         let mut bytes = 0;
-        if !self.is_paused(now) {
-            while claimed.runs.len() < claim.max {
-                let Some(run) = self.start_first(now, process, &claim.worker, bytes) else { break };
-                bytes += run.content.size();
-                claimed.runs.push(run);
-            }
+        let most = claim.max.min(self.startable(now));
+        while claimed.runs.len() < most {
+            let Some(run) = self.start_first(now, process, &claim.worker, bytes) else { break };
+            bytes += run.content.size();
+            claimed.runs.push(run);
+        }
+        if let Some(window_ends) = self.throttle.count(now.ms, claimed.runs.len()) {
+            self.parking.deadline(window_ends);
         }
         if claim.max == 0 {
             let next = self.next_start();
@@ -75,7 +77,6 @@ impl Model {
     /// The next instant at which there may be something to start.
     fn next_start(&self) -> Option<u64> {
         let firsts = [self.delayed.first(), self.running.first()].into_iter().flatten().map(|(at, _)| *at);
-        let pause = self.pause.as_ref().and_then(|pause| pause.until);
-        firsts.chain(pause).min()
+        firsts.chain(self.throttle.opens()).min()
     }
 }

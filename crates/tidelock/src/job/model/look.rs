@@ -5,8 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::store::{
-    Content, EndView, EventsView, FailureView, JobFilter, JobState, JobView, LeaseView, Look, PauseView, StatsView,
-    View,
+    Content, EndView, EventsView, FailureView, JobFilter, JobState, JobView, LeaseView, Look, StatsView, View,
 };
 use super::{Job, Kind, Model, Now, WATCHED, Watcher};
 use crate::handover::cursor::Cursor;
@@ -69,11 +68,8 @@ impl Model {
             timed_out: ended(JobState::TimedOut),
             oldest_ready_age: self.places.oldest().map(|standing| now.ms.saturating_sub(standing)),
             next_due: self.delayed.first().map(|(at, _)| *at),
-            paused: self
-                .pause
-                .as_ref()
-                .filter(|_| self.is_paused(now))
-                .map(|pause| PauseView { until: pause.until, reason: pause.reason.clone() }),
+            paused: self.throttle.paused(now.ms),
+            limited: self.throttle.limited(),
             totals: self.totals,
             settling: self.settling,
         }

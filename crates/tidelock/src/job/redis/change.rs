@@ -7,6 +7,7 @@ use super::stored::state_of;
 use crate::backend::redis::{Answer, Arguments, Script, script, unexpected, until_settled};
 use crate::error::Result;
 use crate::job::store::{Change, Changes};
+use crate::rate;
 
 static CHANGE: Script = script!(
     "job.change",
@@ -24,6 +25,7 @@ static CHANGE: Script = script!(
     "../lua/moves.lua",
     "../../handover/lua/overdue.lua",
     "../lua/begin.lua",
+    "../../handover/lua/rate.lua",
     "../lua/change.lua",
 );
 
@@ -57,6 +59,10 @@ fn push(change: &Change, arguments: &mut Arguments) {
             push_reason(reason.as_deref(), arguments);
         }
         Change::Resume => arguments.push(b"resume"),
+        Change::Limit(rate) => {
+            arguments.push(b"limit");
+            rate::push(*rate, arguments);
+        }
         Change::Delete => arguments.push(b"delete"),
     }
 }

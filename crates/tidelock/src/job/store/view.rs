@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Content, FailureCode, JobFilter, JobState, PauseView, Rules};
+use super::{Content, FailureCode, JobFilter, JobState, PauseView, RateView, Rules};
 
 /// A query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +140,7 @@ pub(crate) struct StatsView {
     /// The earliest instant at which a delayed job is due or expires.
     pub(crate) next_due: Option<u64>,
     pub(crate) paused: Option<PauseView>,
+    pub(crate) limited: Option<RateView>,
     pub(crate) totals: Totals,
     /// More is overdue than one query carries out.
     pub(crate) settling: bool,

@@ -15,7 +15,7 @@
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this change in its sender's series
 -- ARGV[3]   1: even if more is overdue than one step carries out; 0: then nothing is changed, and the word is settling
--- ARGV[4]   what: pause, resume, remove, purge, delete, requeue, requeue_all, remove_dead, purge_dead
+-- ARGV[4]   what: pause, resume, limit, remove, purge, delete, requeue, requeue_all, remove_dead, purge_dead
 -- ARGV[5..] its arguments
 -- Reply: settling (0, 1), a word, then numbers
 local change = tonumber(ARGV[2])
@@ -47,6 +47,10 @@ local function resume()
   r.paused = 0
   redis.call('HDEL', RECORD, 'reason')
   return paused and 'yes' or 'no'
+end
+
+local function limit()
+  return rate.set() and 'yes' or 'no'
 end
 
 local function remove(id_bytes)
@@ -125,7 +129,7 @@ local function purge()
 end
 
 local function delete()
-  local existed = r.accepted > 0 or r.paused ~= 0
+  local existed = r.accepted > 0 or r.paused ~= 0 or rate.limit > 0
   for i = 2, OBJECT_KEYS - 1 do
     redis.call('UNLINK', KEYS[i])
   end
@@ -134,7 +138,7 @@ local function delete()
   for i = 1, #FIELDS do
     r[FIELDS[i]] = kept[FIELDS[i]] or 0
   end
-  soonest, fresh = nil, {}
+  rate.limit, soonest, fresh = 0, nil, {}
   live_until(now)
   return existed and 'yes' or 'no'
 end
@@ -201,6 +205,7 @@ end
 local CHANGES = {
   pause = pause,
   resume = resume,
+  limit = limit,
   purge = purge,
   delete = delete,
   remove = function() return remove(ARGV[5]) end,

@@ -41,6 +41,9 @@ local function show_stats()
   reply[#reply + 1] = number_text(oldest or -1)
   reply[#reply + 1] = next_due
   reply[#reply + 1] = redis.call('HGET', RECORD, 'reason') or ''
+  for _, field in ipairs({ 'limit', 'per', 'used', 'ends' }) do
+    reply[#reply + 1] = number_text(rate[field])
+  end
 end
 
 -- Bytes of messages that a list has read. It ends early when they are many, so that one step does not occupy the

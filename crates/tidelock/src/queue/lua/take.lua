@@ -15,6 +15,7 @@ local function store_leases(lease_end, values, receipts)
   call_in_parts('HSET', MESSAGES, values)
   call_in_parts('ZADD', LEASED, leases)
   fresh[MESSAGES] = true
+  rate.count(#receipts)
   r.ready = r.ready - #receipts
   r.leased = r.leased + #receipts
   delivery_deadline(lease_end)
@@ -150,9 +151,10 @@ local function op_take(at)
   local want, lease, max_deliveries = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local place, consumer, parks, process = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   local out = { '' }
-  if want > 0 and r.ready > 0 and not is_paused() then
+  local most = math.min(want, deliverable())
+  if most > 0 then
     local take = redis.call('ZCARD', READY) == 0 and take_line or take_merged
-    take(math.min(want, r.ready), now + lease, consumer, max_deliveries, place, out)
+    take(most, now + lease, consumer, max_deliveries, place, out)
   end
   local told = 0
   if want == 0 then

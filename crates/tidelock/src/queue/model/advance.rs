@@ -17,7 +17,7 @@ impl Model {
     /// own instant and not as of now.
     pub(crate) fn advance(&mut self, now: Now) {
         self.touched = now.ms;
-        self.end_pause(now);
+        self.throttle.advance(now.ms);
         self.forget_dedup(now);
         for _ in 0..STEP {
             let Some((at, id, cause)) = self.first_overdue(now) else {
@@ -32,12 +32,6 @@ impl Model {
     /// Whether the last [`Model::advance`] left something overdue.
     pub(crate) fn is_settling(&self) -> bool {
         self.settling
-    }
-
-    fn end_pause(&mut self, now: Now) {
-        if self.pause.is_some() && !self.is_paused(now) {
-            self.pause = None;
-        }
     }
 
     fn forget_dedup(&mut self, now: Now) {

@@ -1,7 +1,7 @@
 //! Changes of the queue as a whole, and of messages that nobody holds.
 
 use super::super::store::{Change, Changes, DeadFilter, Removed, Requeue};
-use super::{Kind, Message, Model, Now, Pause};
+use super::{Kind, Message, Model, Now};
 
 impl DeadFilter {
     /// Whether a dead letter matches.
@@ -19,14 +19,20 @@ impl Model {
         match change {
             Change::Pause { for_at_most, reason } => {
                 let until = for_at_most.map(|duration| now.ms + duration);
-                let same = self.pause.as_ref().is_some_and(|pause| pause.until == until && pause.reason == reason);
-                self.pause = Some(Pause { until, reason });
+                let changed = self.throttle.pause(until, reason);
                 if let Some(until) = until {
                     self.parking.deadline(until);
                 }
-                Changes::Did(!same)
+                Changes::Did(changed)
             }
-            Change::Resume => Changes::Did(self.pause.take().is_some()),
+            Change::Resume => Changes::Did(self.throttle.resume()),
+            Change::Limit(rate) => {
+                let changed = self.throttle.limit(now.ms, rate);
+                if let Some(opens) = self.throttle.opens() {
+                    self.parking.deadline(opens);
+                }
+                Changes::Did(changed)
+            }
             Change::Remove { id } => Changes::Removed(self.remove(id)),
             Change::Purge => Changes::Count(self.purge()),
             Change::Delete => Changes::Did(self.delete()),
@@ -61,7 +67,7 @@ impl Model {
 
     /// Deletes everything except for the numbers that must not repeat and the waiting processes.
     fn delete(&mut self) -> bool {
-        let existed = self.accepted > 0 || self.pause.is_some();
+        let existed = self.accepted > 0 || !self.throttle.is_open();
         let mut parking = std::mem::take(&mut self.parking);
         parking.clear_deadlines();
         *self = Self {

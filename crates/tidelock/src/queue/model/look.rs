@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::super::store::{DeadView, LeaseView, Look, MessageView, PauseView, State, StatsView, View};
+use super::super::store::{DeadView, LeaseView, Look, MessageView, State, StatsView, View};
 use super::{Kind, Message, Model, Now};
 use crate::handover::cursor::Cursor;
 
@@ -48,11 +48,8 @@ impl Model {
             settled: self.settled,
             oldest_ready_age: self.places.oldest().map(|standing| now.ms.saturating_sub(standing)),
             next_due: self.delayed.first().map(|(at, _)| *at),
-            paused: self
-                .pause
-                .as_ref()
-                .filter(|_| self.is_paused(now))
-                .map(|pause| PauseView { until: pause.until, reason: pause.reason.clone() }),
+            paused: self.throttle.paused(now.ms),
+            limited: self.throttle.limited(),
             settling: self.settling,
         }
     }

@@ -11,12 +11,14 @@ impl Model {
     pub(crate) fn take(&mut self, now: Now, process: &Arc<str>, take: &Take) -> Taken {
         let mut taken = Taken::default();
         let mut bytes = 0;
-        if !self.is_paused(now) {
-            while taken.messages.len() < take.max {
-                let Some(handed) = self.hand_over_first(now, take, bytes) else { break };
-                bytes += handed.content.payload.len() + handed.content.meta.len();
-                taken.messages.push(handed);
-            }
+        let most = take.max.min(self.deliverable(now));
+        while taken.messages.len() < most {
+            let Some(handed) = self.hand_over_first(now, take, bytes) else { break };
+            bytes += handed.content.payload.len() + handed.content.meta.len();
+            taken.messages.push(handed);
+        }
+        if let Some(window_ends) = self.throttle.count(now.ms, taken.messages.len()) {
+            self.parking.deadline(window_ends);
         }
         if take.max == 0 {
             let next = self.next_delivery();
@@ -74,6 +76,6 @@ impl Model {
     /// The next instant at which a timed transition may make something deliverable.
     fn next_delivery(&self) -> Option<u64> {
         let firsts = [self.delayed.first(), self.leased.first()].into_iter().flatten().map(|(at, _)| *at);
-        firsts.chain(self.pause.as_ref().and_then(|pause| pause.until)).min()
+        firsts.chain(self.throttle.opens()).min()
     }
 }

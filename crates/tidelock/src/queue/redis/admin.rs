@@ -12,6 +12,7 @@ use crate::handover::cursor::{Cursor, read_cursor};
 use crate::queue::store::{
     Change, Changes, DeadFilter, DeadView, Look, MessageView, PauseView, Removed, Requeue, State, StatsView, View,
 };
+use crate::rate;
 
 static LOOK: Script = script!(
     "queue.look",
@@ -44,6 +45,7 @@ static CHANGE: Script = script!(
     "../../handover/lua/parking.lua",
     "../lua/find.lua",
     "../lua/take.lua",
+    "../../handover/lua/rate.lua",
     "../lua/change.lua",
 );
 
@@ -126,6 +128,7 @@ impl Remote {
         let oldest = shown.number()?;
         let next_due = shown.number()?;
         let reason = shown.text()?;
+        let limited = rate::read(&mut shown)?;
         let in_force = paused.is_none_or(|until| until > now);
         let pause = PauseView { until: paused, reason: (!reason.is_empty()).then_some(reason) };
         Ok(StatsView {
@@ -139,6 +142,7 @@ impl Remote {
             oldest_ready_age: oldest.map(|standing| now.saturating_sub(standing)),
             next_due,
             paused: in_force.then_some(pause),
+            limited,
             settling,
         })
     }
@@ -323,6 +327,10 @@ impl Remote {
                 Ok(Changes::Did(&*self.change_step("pause", true, push).await?.word == "yes"))
             }
             Change::Resume => Ok(Changes::Did(&*self.change_step("resume", true, |_| ()).await?.word == "yes")),
+            Change::Limit(rate) => {
+                let push = |arguments: &mut Arguments| rate::push(rate, arguments);
+                Ok(Changes::Did(&*self.change_step("limit", true, push).await?.word == "yes"))
+            }
             Change::Delete => Ok(Changes::Did(&*self.change_step("delete", true, |_| ()).await?.word == "yes")),
             Change::Remove { id } => {
                 let answer = self.judged_step("remove", |arguments| arguments.push(&id.to_be_bytes())).await?;

@@ -13,6 +13,7 @@ use crate::pause::pause_time;
 use crate::queue::message::MessageId;
 use crate::queue::store::{Change, Changes, Removed};
 use crate::queue::store_of;
+use crate::rate;
 use crate::request::awaitable;
 
 /// Applies a change. A full queue is an error.
@@ -91,6 +92,49 @@ impl Resume {
     }
 }
 
+/// Limits the rate of deliveries, of all processes together. Resolves to [`Changed`].
+///
+/// At most `limit` (1 or more) messages are handed out in each window of `per` (1 ms..=10 years). A window begins with
+/// the first message that is handed out while none is under way. So up to twice the limit can be handed out within
+/// `per`, at the end of one window and the beginning of the next; 10 in 100 ms spreads them better than 100 in 1 s. Every
+/// delivery counts, also a repeated one, and one that is given back later. While a window is used up, receivers wait as
+/// in an empty queue, and nothing is held by them.
+///
+/// The limit lasts until it is replaced or removed, or the queue is deleted. What was handed out in the window under way
+/// counts towards the new one. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is limited until it is awaited"]
+pub struct SetRateLimit {
+    site: Arc<Site>,
+    limit: u64,
+    per: Duration,
+}
+
+impl SetRateLimit {
+    pub(crate) fn new(site: &Arc<Site>, limit: u64, per: Duration) -> Self {
+        Self { site: Arc::clone(site), limit, per }
+    }
+
+    async fn run(self) -> Result<Changed> {
+        let Self { site, limit, per } = self;
+        let rate = rate::checked(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
+        let limit = Change::Limit(Some(rate));
+        changed(&site, "set_rate_limit", change(&site, "set_rate_limit", limit).await?)
+    }
+}
+
+/// Removes the limit of the rate. Resolves to [`Changed`]. Dropping the future withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct RemoveRateLimit(pub(crate) Arc<Site>);
+
+impl RemoveRateLimit {
+    async fn run(self) -> Result<Changed> {
+        let changes = change(&self.0, "remove_rate_limit", Change::Limit(None)).await?;
+        changed(&self.0, "remove_rate_limit", changes)
+    }
+}
+
 /// Removes one ready or delayed message. Resolves to [`Removed`]. Dropping the future withdraws it unless it was sent.
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is awaited"]
@@ -126,7 +170,7 @@ impl Purge {
     }
 }
 
-/// Deletes the queue and everything in it: messages, leases, dead letters, deduplication keys, pause. Resolves to
+/// Deletes the queue and everything in it: messages, leases, dead letters, deduplication keys, pause, limit. Resolves to
 /// whether anything existed.
 ///
 /// Ids and fences continue from where they were, so no old receipt matches a new message. Dropping the future withdraws
@@ -147,6 +191,8 @@ impl Delete {
 awaitable! {
     Pause => Changed;
     Resume => Changed;
+    SetRateLimit => Changed;
+    RemoveRateLimit => Changed;
     Remove => Removed;
     Purge => u64;
     Delete => bool;

@@ -4,8 +4,8 @@ use super::*;
 use futures_util::FutureExt;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tidelock::Raw;
 use tidelock::job::FailureCode;
+use tidelock::{Changed, Raw};
 
 conformance!(a_job_runs_and_its_result_is_kept, async |mut world: World| {
     let clock = world.pin();
@@ -213,6 +213,37 @@ conformance!(a_pause_stops_starts_everywhere_and_ends, async |mut world: World| 
     job.resume().await.unwrap();
     assert_eq!(result(&job, &id).await, "second");
     within(worker.shutdown(SECOND)).await;
+});
+
+conformance!(a_rate_limit_holds_for_all_workers_together, async |mut world: World| {
+    let clock = world.pin();
+    let (job, other) = (texts(&world.open().await), texts(&world.open().await));
+    assert_eq!(job.set_rate_limit(3, 10 * SECOND).await.unwrap(), Changed::Yes);
+    assert_eq!(other.set_rate_limit(3, 10 * SECOND).await.unwrap(), Changed::No);
+    let workers = [job.process(echo).concurrency(4).spawn(), other.process(echo).concurrency(4).spawn()];
+    for _ in 0..7 {
+        submit(&job, "text").await;
+    }
+    let completed = async |count: u64| until(async || stats(&job).await.totals.completed == count).await;
+    completed(3).await;
+    let shown = stats(&other).await;
+    let limit = shown.rate_limit.unwrap();
+    assert_eq!((limit.limit, limit.per, limit.used), (3, 10 * SECOND, 3));
+    assert_eq!((limit.window_ends, shown.ready), (Some(clock.now() + 10 * SECOND), 4));
+    clock.advance(9_999 * MS);
+    assert_eq!(stats(&other).await.ready, 4);
+    clock.advance(MS);
+    completed(6).await;
+    assert_eq!(stats(&job).await.ready, 1, "nothing waits in a worker");
+    assert_eq!(job.remove_rate_limit().await.unwrap(), Changed::Yes);
+    completed(7).await;
+    assert_eq!(job.remove_rate_limit().await.unwrap(), Changed::No);
+    for worker in workers {
+        within(worker.shutdown(SECOND)).await;
+    }
+    job.set_rate_limit(1, SECOND).await.unwrap();
+    assert!(job.delete().await.unwrap());
+    assert_eq!(stats(&job).await.rate_limit, None);
 });
 
 conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async |world: World| {

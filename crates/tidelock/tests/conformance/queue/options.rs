@@ -116,6 +116,73 @@ conformance!(a_pause_stops_and_ends, async |mut world: World| {
     assert!(stats(&queue).await.paused.is_none());
 });
 
+conformance!(a_rate_limit_holds_for_all_processes_together, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    let other = texts(&world.open().await);
+    assert_eq!(queue.set_rate_limit(3, 10 * SECOND).await.unwrap(), Changed::Yes);
+    assert_eq!(other.set_rate_limit(3, 10 * SECOND).await.unwrap(), Changed::No);
+    for text in ["a", "b", "c", "d", "e", "f", "g"] {
+        send(&queue, text).await;
+    }
+    clock.advance(SECOND);
+    let first = take(&queue).await;
+    clock.advance(SECOND);
+    assert_eq!(other.recv_many(10).await.unwrap().len(), 2, "the rest of the window");
+    nothing(&queue).await;
+    nothing(&other).await;
+    let limit = stats(&other).await.rate_limit.unwrap();
+    assert_eq!((limit.limit, limit.per, limit.used), (3, 10 * SECOND, 3));
+    assert_eq!(limit.window_ends, Some(clock.now() + 9 * SECOND), "the window began with the first message");
+    first.nack().delay(SECOND).await.unwrap();
+    clock.advance(8_999 * MS);
+    nothing(&queue).await;
+    clock.advance(MS);
+    let again = take(&other).await;
+    assert_eq!((data(&again), again.attempt()), ("a", 2));
+    assert!(again.give_back().await.unwrap());
+    assert_eq!(drain(&queue).await, ["a", "d"], "what was given back counted");
+    clock.advance(10 * SECOND);
+    assert_eq!(stats(&queue).await.rate_limit.unwrap().window_ends, None, "none is under way");
+    assert_eq!(drain(&queue).await, ["e", "f", "g"]);
+});
+
+conformance!(a_rate_limit_is_replaced_and_removed, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    assert_eq!(queue.remove_rate_limit().await.unwrap(), Changed::No);
+    assert_eq!(stats(&queue).await.rate_limit, None);
+    queue.set_rate_limit(4, 10 * SECOND).await.unwrap();
+    for text in ["a", "b", "c", "d", "e", "f"] {
+        send(&queue, text).await;
+    }
+    let got = queue.recv_many(2).await.unwrap();
+    assert_eq!(got.len(), 2);
+    assert_eq!(queue.set_rate_limit(2, 20 * SECOND).await.unwrap(), Changed::Yes);
+    nothing(&queue).await;
+    assert_eq!(queue.set_rate_limit(3, SECOND).await.unwrap(), Changed::Yes);
+    assert_eq!(data(&take(&queue).await), "c", "what was handed out counts towards the new limit");
+    nothing(&queue).await;
+    clock.advance(SECOND);
+    assert_eq!(data(&take(&queue).await), "d", "and its window is not longer than the new one");
+    // A pause and a limit must both be over.
+    queue.pause().for_at_most(5 * SECOND).await.unwrap();
+    clock.advance(SECOND);
+    nothing(&queue).await;
+    assert_eq!(queue.remove_rate_limit().await.unwrap(), Changed::Yes);
+    nothing(&queue).await;
+    clock.advance(4 * SECOND);
+    assert_eq!(drain(&queue).await, ["e", "f"]);
+    queue.set_rate_limit(1, 10 * SECOND).await.unwrap();
+    assert!(queue.delete().await.unwrap());
+    assert_eq!(stats(&queue).await.rate_limit, None, "it is deleted with the queue");
+    queue.set_rate_limit(1, 10 * SECOND).await.unwrap();
+    assert!(queue.delete().await.unwrap(), "a limit alone exists");
+    send(&queue, "g").await;
+    send(&queue, "h").await;
+    assert_eq!(drain(&queue).await, ["g", "h"]);
+});
+
 conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async |world: World| {
     let queue = texts(&world.open().await);
     let mut left_alone = Box::pin(queue.pause().into_future());

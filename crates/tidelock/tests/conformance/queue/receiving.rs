@@ -2,6 +2,7 @@
 
 use super::*;
 use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::sync::Arc;
 use tidelock::Raw;
 
@@ -77,6 +78,30 @@ conformance!(the_end_of_a_pause_wakes_a_waiting_receive, async |mut world: World
     let waiting = tokio::spawn(queue.recv().forever().into_future());
     clock.advance(10 * SECOND);
     assert_eq!(data(&within(waiting).await.unwrap().unwrap().unwrap()), "b");
+});
+
+conformance!(a_new_window_of_a_rate_limit_wakes_waiting_receives, async |mut world: World| {
+    let clock = world.pin();
+    let tides = [world.open().await, world.open().await];
+    let [queue, other] = tides.each_ref().map(texts);
+    queue.set_rate_limit(2, 10 * SECOND).await.unwrap();
+    for text in ["a", "b", "c", "d", "e"] {
+        send(&queue, text).await;
+    }
+    assert_eq!(drain(&queue).await, ["a", "b"]);
+    let mut waiting = FuturesUnordered::new();
+    for queue in [&queue, &other, &other] {
+        let mut receive = Box::pin(queue.recv().forever().into_future());
+        assert!(futures_poll(receive.as_mut()).await.is_none());
+        waiting.push(tokio::spawn(receive));
+    }
+    clock.advance(10 * SECOND);
+    for _ in 0..2 {
+        within(waiting.next()).await.unwrap().unwrap().unwrap().unwrap().ack().await.unwrap();
+    }
+    assert_eq!(stats(&queue).await.ready, 1, "the third one waits for the next window");
+    queue.remove_rate_limit().await.unwrap();
+    assert_eq!(data(&within(waiting.next()).await.unwrap().unwrap().unwrap().unwrap()), "e");
 });
 
 conformance!(a_freed_key_wakes_a_waiting_receive, async |world: World| {

@@ -13,14 +13,15 @@ local claims = last == claim_at + 4 and ARGV[claim_at] == 'claim'
 if submits or claims or (ends and last == at + 2) then
   local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
   local PARKED, OBJECT_KEYS, NUMBERS = KEYS[22], 22, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
-  local record, number = call('HGET', KEYS[1], 'numbers'), tonumber(ARGV[2])
+  local stored, number = call('HMGET', KEYS[1], 'numbers', 'rate'), tonumber(ARGV[2])
+  local record = stored[1]
   local memory = call('GET', KEYS[23])
   if record and #record == 232 and (not memory or unpack_bytes('>I8', memory) < number) then
     -- In the order of FIELDS in keys.lua.
     local last_id, last_fence, join, standing, ready, in_line, line, blocked, delayed, running, paused, age, widest,
       line_expiry, steady, told, next_deadline, lives_until, rest, applied, swept, submitted, completed, failed,
       cancelled, timed_out, retries, crashes, stale = unpack_bytes(NUMBERS, record)
-    local plain = steady == 1 and paused == 0 and (next_deadline == 0 or now < next_deadline)
+    local plain = steady == 1 and paused == 0 and not stored[2] and (next_deadline == 0 or now < next_deadline)
     local now_bytes = pack('>I6', now)
     -- The first job that is submitted or the one that starts, and the one that ends.
     local id, state, input, fence, ended, ended_state, kept_until

@@ -1,0 +1,154 @@
+//! What holds back the items of an object: a pause, and a limit of the rate at which they are handed out. Part of pure
+//! models.
+
+use std::sync::Arc;
+
+use super::store::{PauseView, Rate, RateView};
+
+/// Whether an object may hand out items now, and how many.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    pause: Option<PauseView>,
+    limit: Option<RateView>,
+}
+
+impl Throttle {
+    /// Begins a step; everything below belongs to a step that began with this. A window never ends later than one that
+    /// begins now, so a clock that steps back holds nothing up for longer than that.
+    pub(crate) fn advance(&mut self, now: u64) {
+        if self.pause.is_some() && !self.is_paused(now) {
+            self.pause = None;
+        }
+        if let Some(limit) = &mut self.limit {
+            if now >= limit.window_ends {
+                (limit.used, limit.window_ends) = (0, 0);
+            }
+            limit.window_ends = limit.window_ends.min(now + limit.rate.per);
+        }
+    }
+
+    fn is_paused(&self, now: u64) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now < until))
+    }
+
+    /// How many of `ready` items may be handed out now.
+    pub(crate) fn admits(&self, now: u64, ready: usize) -> usize {
+        if self.is_paused(now) {
+            return 0;
+        }
+        let Some(limit) = &self.limit else { return ready };
+        usize::try_from(limit.rate.limit.saturating_sub(limit.used)).map_or(ready, |room| room.min(ready))
+    }
+
+    /// Counts items that were handed out. Returns the end of the window if that has used it up.
+    pub(crate) fn count(&mut self, now: u64, items: usize) -> Option<u64> {
+        let limit = self.limit.as_mut().filter(|_| items > 0)?;
+        if limit.window_ends == 0 {
+            limit.window_ends = now + limit.rate.per;
+        }
+        limit.used += items as u64;
+        limit.is_used_up().then_some(limit.window_ends)
+    }
+
+    /// When items may be handed out again: at the end of the pause or of a window that is used up, whichever is later.
+    pub(crate) fn opens(&self) -> Option<u64> {
+        let pause = self.pause.as_ref().and_then(|pause| pause.until);
+        pause.max(self.limit.filter(RateView::is_used_up).map(|limit| limit.window_ends))
+    }
+
+    /// Returns whether this changed anything.
+    pub(crate) fn pause(&mut self, until: Option<u64>, reason: Option<Arc<str>>) -> bool {
+        let pause = Some(PauseView { until, reason });
+        let changed = self.pause != pause;
+        self.pause = pause;
+        changed
+    }
+
+    /// Returns whether there was a pause.
+    pub(crate) fn resume(&mut self) -> bool {
+        self.pause.take().is_some()
+    }
+
+    /// Sets or removes the limit; what was handed out in the window under way counts towards the new one. Returns
+    /// whether this changed anything.
+    pub(crate) fn limit(&mut self, now: u64, rate: Option<Rate>) -> bool {
+        let before = self.limit.map(|limit| limit.rate);
+        let (used, window_ends) = self.limit.map_or((0, 0), |limit| (limit.used, limit.window_ends));
+        self.limit = rate.map(|rate| RateView { rate, used, window_ends: window_ends.min(now + rate.per) });
+        before != rate
+    }
+
+    /// The pause in force.
+    pub(crate) fn paused(&self, now: u64) -> Option<PauseView> {
+        self.pause.clone().filter(|_| self.is_paused(now))
+    }
+
+    /// The limit in force.
+    pub(crate) fn limited(&self) -> Option<RateView> {
+        self.limit
+    }
+
+    /// Whether there is neither a pause nor a limit.
+    pub(crate) fn is_open(&self) -> bool {
+        self.pause.is_none() && self.limit.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: u64 = 1_000_000;
+
+    fn limited(limit: u64, per: u64) -> Throttle {
+        let mut throttle = Throttle::default();
+        assert!(throttle.limit(T, Some(Rate { limit, per })));
+        throttle
+    }
+
+    #[test]
+    fn a_window_begins_with_the_first_item_and_ends_after_its_length() {
+        let mut throttle = limited(10, 100);
+        assert_eq!((throttle.admits(T, 50), throttle.opens()), (10, None));
+        assert_eq!(throttle.count(T, 7), None);
+        assert_eq!((throttle.admits(T + 50, 50), throttle.admits(T + 50, 2)), (3, 2));
+        assert_eq!(throttle.count(T + 50, 3), Some(T + 100));
+        assert_eq!((throttle.admits(T + 99, 50), throttle.opens()), (0, Some(T + 100)));
+        throttle.advance(T + 130);
+        assert_eq!((throttle.admits(T + 130, 50), throttle.opens()), (10, None));
+        assert_eq!(throttle.count(T + 130, 10), Some(T + 230), "the next one begins with the next item");
+    }
+
+    #[test]
+    fn what_was_handed_out_counts_towards_another_limit() {
+        let mut throttle = limited(10, 100);
+        throttle.count(T, 6);
+        assert!(!throttle.limit(T, Some(Rate { limit: 10, per: 100 })), "it is the same limit");
+        assert!(throttle.limit(T + 10, Some(Rate { limit: 4, per: 50 })));
+        assert_eq!((throttle.admits(T + 10, 50), throttle.opens()), (0, Some(T + 60)));
+        assert!(throttle.limit(T + 20, Some(Rate { limit: 8, per: 50 })));
+        assert_eq!((throttle.admits(T + 20, 50), throttle.opens()), (2, None));
+        assert!(throttle.limit(T + 20, None));
+        assert_eq!((throttle.admits(T + 20, 50), throttle.is_open()), (50, true));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_holds_nothing_up_for_longer_than_a_window() {
+        let mut throttle = limited(1, 100);
+        throttle.count(T, 1);
+        throttle.advance(T - 5_000);
+        assert_eq!(throttle.opens(), Some(T - 4_900));
+    }
+
+    #[test]
+    fn a_pause_and_a_used_up_window_must_both_be_over() {
+        let mut throttle = limited(1, 100);
+        throttle.count(T, 1);
+        assert!(throttle.pause(Some(T + 500), None));
+        assert_eq!(throttle.opens(), Some(T + 500));
+        throttle.advance(T + 200);
+        assert_eq!(throttle.admits(T + 200, 9), 0);
+        throttle.advance(T + 500);
+        assert_eq!((throttle.admits(T + 500, 9), throttle.opens()), (1, None));
+    }
+}
