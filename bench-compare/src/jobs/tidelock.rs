@@ -5,27 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use tidelock::ratelimit::{Limit, RateLimiter};
 use tidelock::{HOUR, Tidelock};
 
 use super::{Jobs, Seen};
 use crate::protocol::Pace;
 
 const NAME: &str = "compare";
-/// The rate limit's identifier, which all handlers share.
-const ALL: &str = "all";
-
-/// A job has no limit of its own: a handler acquires from a rate limiter before its work.
-async fn limiter(url: &str, pace: Pace) -> Result<RateLimiter> {
-    let limit = Limit::new(pace.items.into()).window(pace.window);
-    Ok(Tidelock::connect(url).await?.ratelimit(NAME).limit(limit).build()?)
-}
-
-async fn turn(limiter: &RateLimiter) -> tidelock::Result<()> {
-    let verdict = limiter.acquire(ALL).await?;
-    assert!(!verdict.limited, "without a timeout it waits until it passes");
-    Ok(())
-}
 
 /// By default, a worker of jobs prefetches none.
 #[derive(Clone, Debug)]
@@ -66,13 +51,8 @@ impl<const PREFETCH: usize> Jobs for Job<PREFETCH> {
     const PACED: bool = true;
 
     async fn work_paced(url: &str, handlers: usize, seen: Arc<Seen>, pace: Pace) -> Result<Box<dyn Any>> {
-        let (Self(job), limiter) = (Self::open(url).await?, limiter(url, pace).await?);
-        let worker = job.process_with((limiter, seen), async |(limiter, seen), _, payload: String| {
-            turn(&limiter).await?;
-            seen.handle(&payload);
-            Ok(())
-        });
-        Ok(Box::new(worker.concurrency(handlers).prefetch(PREFETCH).spawn()))
+        Self::open(url).await?.0.set_rate_limit(pace.items.into(), pace.window).await?;
+        Self::work(url, handlers, seen).await
     }
 }
 
@@ -112,19 +92,11 @@ impl Jobs for Queue {
         // Longer than the process runs.
         Ok(Box::new(tokio::spawn(worker.run_until(tokio::time::sleep(HOUR)).into_future())))
     }
+
     const PACED: bool = true;
 
     async fn work_paced(url: &str, handlers: usize, seen: Arc<Seen>, pace: Pace) -> Result<Box<dyn Any>> {
-        let (Self(queue), limiter) = (Self::open(url).await?, limiter(url, pace).await?);
-        let worker = queue.process(move |message| {
-            let (limiter, seen) = (limiter.clone(), Arc::clone(&seen));
-            async move {
-                turn(&limiter).await?;
-                seen.handle(&message);
-                Ok(())
-            }
-        });
-        let worker = worker.concurrency(handlers);
-        Ok(Box::new(tokio::spawn(worker.run_until(tokio::time::sleep(HOUR)).into_future())))
+        Self::open(url).await?.0.set_rate_limit(pace.items.into(), pace.window).await?;
+        Self::work(url, handlers, seen).await
     }
 }

@@ -32,7 +32,7 @@ impl From<RateView> for RateLimit {
             limit: rate.limit,
             per: Duration::from_millis(rate.per),
             used,
-            window_ends: (window_ends > 0).then(|| Timestamp::from_millis(window_ends)),
+            window_ends: (used > 0).then(|| Timestamp::from_millis(window_ends)),
         }
     }
 }

@@ -101,17 +101,17 @@ pub(super) static JOBS: [Contender; 10] = [
 pub(super) static LIMITED: [Contender; 9] = [
     contender(
         "tidelock-job",
-        "Tidelock job, ratelimit",
+        "Tidelock job",
         Language::Rust,
         "tidelock",
-        "jobs have no limit: the handler waits for a rate limiter, which occupies a handler",
+        "one limit per job name; fixed window",
     ),
     contender(
         "tidelock-queue",
-        "Tidelock queue, ratelimit",
+        "Tidelock queue",
         Language::Rust,
         "tidelock",
-        "like the job; no state, result or events per item",
+        "one limit per queue; fixed window; no state, result or events per item",
     ),
     contender("bullmq", "BullMQ (Node.js)", Language::Node, "bullmq", "one limit per queue; fixed window"),
     contender("bullmq-official", "BullMQ (Rust)", Language::Rust, "bullmq-official", "like BullMQ (Node.js)"),
@@ -121,7 +121,7 @@ pub(super) static LIMITED: [Contender; 9] = [
     ARQ,
     contender(
         "tidelock-job-prefetch",
-        "Tidelock job, prefetch 64, ratelimit",
+        "Tidelock job, prefetch 64",
         Language::Rust,
         "tidelock",
         "like the job; jobs can wait up to 1 s in a busy worker",

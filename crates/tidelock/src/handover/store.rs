@@ -206,7 +206,7 @@ pub(crate) struct Rate {
 pub(crate) struct RateView {
     pub(crate) rate: Rate,
     pub(crate) used: u64,
-    /// 0: no window is under way.
+    /// If nothing was handed out, no window is under way, and this is the end of the last one.
     pub(crate) window_ends: u64,
 }
 

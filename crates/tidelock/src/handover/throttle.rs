@@ -13,17 +13,19 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// Begins a step; everything below belongs to a step that began with this. A window never ends later than one that
-    /// begins now, so a clock that steps back holds nothing up for longer than that.
+    /// Begins a step; everything below belongs to a step that began with this. If the clock has stepped back by more
+    /// than a window, the one under way ends as if it began now, so a step back holds nothing up for longer than two.
     pub(crate) fn advance(&mut self, now: u64) {
         if self.pause.is_some() && !self.is_paused(now) {
             self.pause = None;
         }
         if let Some(limit) = &mut self.limit {
             if now >= limit.window_ends {
-                (limit.used, limit.window_ends) = (0, 0);
+                limit.used = 0;
             }
-            limit.window_ends = limit.window_ends.min(now + limit.rate.per);
+            if limit.window_ends > now + 2 * limit.rate.per {
+                limit.window_ends = now + limit.rate.per;
+            }
         }
     }
 
@@ -43,8 +45,8 @@ impl Throttle {
     /// Counts items that were handed out. Returns the end of the window if that has used it up.
     pub(crate) fn count(&mut self, now: u64, items: usize) -> Option<u64> {
         let limit = self.limit.as_mut().filter(|_| items > 0)?;
-        if limit.window_ends == 0 {
-            limit.window_ends = now + limit.rate.per;
+        if limit.used == 0 {
+            limit.window_ends = limit.window_ends.max(now) + limit.rate.per;
         }
         limit.used += items as u64;
         limit.is_used_up().then_some(limit.window_ends)
@@ -120,6 +122,18 @@ mod tests {
     }
 
     #[test]
+    fn windows_do_not_overlap_even_if_a_step_with_an_earlier_time_comes_late() {
+        let mut throttle = limited(2, 100);
+        throttle.count(T, 2);
+        throttle.advance(T + 100);
+        throttle.advance(T);
+        assert_eq!(throttle.count(T, 1), None);
+        throttle.advance(T + 100);
+        assert_eq!(throttle.admits(T + 100, 9), 1);
+        assert_eq!(throttle.count(T + 100, 1), Some(T + 200));
+    }
+
+    #[test]
     fn what_was_handed_out_counts_towards_another_limit() {
         let mut throttle = limited(10, 100);
         throttle.count(T, 6);
@@ -133,11 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_holds_nothing_up_for_longer_than_a_window() {
+    fn a_clock_that_steps_back_holds_nothing_up_for_longer_than_two_windows() {
         let mut throttle = limited(1, 100);
         throttle.count(T, 1);
-        throttle.advance(T - 5_000);
-        assert_eq!(throttle.opens(), Some(T - 4_900));
+        throttle.advance(T - 100);
+        assert_eq!(throttle.opens(), Some(T + 100));
+        throttle.advance(T - 101);
+        assert_eq!(throttle.opens(), Some(T - 1));
     }
 
     #[test]

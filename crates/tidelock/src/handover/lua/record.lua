@@ -11,19 +11,21 @@ local STEP = 200
 -- one are not counted (`endless`, `dead_endless`), -1 while one may be stored. `applied`: the end that expiries were
 -- set for, -1 for never.
 local NUMBERS = '>' .. string.rep('i8', #FIELDS)
--- The limit of the rate: at most `limit` items (0: no limit) in each window of `per` ms. The window under way ends at
--- `ends` (0: none is under way), and `used` items were handed out in it. `known` is how it is stored. A mirror of
--- handover/throttle.rs.
+-- The limit of the rate: at most `limit` items (0: no limit) in each window of `per` ms. `used` items were handed out in
+-- the window under way, which ends at `ends`; if there are none, it was the end of the last one. `known` is how it is
+-- stored. A mirror of handover/throttle.rs.
 local rate = { limit = 0, per = 0, ends = 0, used = 0 }
 local found
 found, rate.known = unpack(redis.call('HMGET', RECORD, 'numbers', 'rate'))
 if rate.known then
   rate.limit, rate.per, rate.ends, rate.used = struct.unpack('>I8I8I8I8', rate.known)
   if now >= rate.ends then
-    rate.used, rate.ends = 0, 0
+    rate.used = 0
   end
-  -- Even if the clock has stepped back, a window never ends later than one that begins now.
-  rate.ends = math.min(rate.ends, now + rate.per)
+  -- The clock has stepped back by more than a window.
+  if rate.ends > now + 2 * rate.per then
+    rate.ends = now + rate.per
+  end
 end
 local known = found or string.rep('\0', 8 * #FIELDS)
 if #known ~= 8 * #FIELDS then
@@ -104,8 +106,8 @@ function rate.count(items)
   if rate.limit == 0 or items == 0 then
     return
   end
-  if rate.ends == 0 then
-    rate.ends = now + rate.per
+  if rate.used == 0 then
+    rate.ends = math.max(now, rate.ends) + rate.per
   end
   rate.used = rate.used + items
   if rate.used >= rate.limit then

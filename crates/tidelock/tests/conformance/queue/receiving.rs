@@ -99,7 +99,8 @@ conformance!(a_new_window_of_a_rate_limit_wakes_waiting_receives, async |mut wor
     for _ in 0..2 {
         within(waiting.next()).await.unwrap().unwrap().unwrap().unwrap().ack().await.unwrap();
     }
-    assert_eq!(stats(&queue).await.ready, 1, "the third one waits for the next window");
+    let shown = stats(&queue).await;
+    assert_eq!(shown.ready, 1, "the third one waits for the next window: {shown:?}");
     queue.remove_rate_limit().await.unwrap();
     assert_eq!(data(&within(waiting.next()).await.unwrap().unwrap().unwrap().unwrap()), "e");
 });

@@ -6,21 +6,21 @@
       if lives_until == -1 and unfinished == 0 then
         lives_until = rest > now and rest or now
       end
-      if applied == -1 and lives_until ~= -1 and lives_until < now then
-        lives_until = now
+      local ends = rate and -1 or lives_until
+      if applied == -1 and ends ~= -1 and ends < now then
+        lives_until, ends = now, now
       end
-      local left = text('%d', (lives_until > now and lives_until - now or 0) + 4200000)
-      if applied == 0
-        or (lives_until ~= applied and (lives_until == -1 or applied == -1 or lives_until > applied + 600000)) then
-        applied = lives_until
+      local left = text('%d', (ends > now and ends - now or 0) + 4200000)
+      if applied == 0 or (ends ~= applied and (ends == -1 or applied == -1 or ends > applied + 600000)) then
+        applied = ends
         for i = 1, OBJECT_KEYS - 1 do
-          if lives_until == -1 then
+          if ends == -1 then
             call('PERSIST', KEYS[i])
           else
             call('PEXPIRE', KEYS[i], left)
           end
         end
-      elseif lives_until ~= -1 then
+      elseif ends ~= -1 then
         left = text('%d', (applied + 600000 > now and applied + 600000 - now or 0) + 3600000)
         for i = 1, #made do
           call('PEXPIRE', made[i], left)

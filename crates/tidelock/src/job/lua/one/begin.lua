@@ -14,14 +14,23 @@ if submits or claims or (ends and last == at + 2) then
   local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
   local PARKED, OBJECT_KEYS, NUMBERS = KEYS[22], 22, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
   local stored, number = call('HMGET', KEYS[1], 'numbers', 'rate'), tonumber(ARGV[2])
-  local record = stored[1]
+  local record, rate = stored[1], stored[2]
   local memory = call('GET', KEYS[23])
   if record and #record == 232 and (not memory or unpack_bytes('>I8', memory) < number) then
     -- In the order of FIELDS in keys.lua.
     local last_id, last_fence, join, standing, ready, in_line, line, blocked, delayed, running, paused, age, widest,
       line_expiry, steady, told, next_deadline, lives_until, rest, applied, swept, submitted, completed, failed,
       cancelled, timed_out, retries, crashes, stale = unpack_bytes(NUMBERS, record)
-    local plain = steady == 1 and paused == 0 and not stored[2] and (next_deadline == 0 or now < next_deadline)
+    local plain = steady == 1 and paused == 0 and (next_deadline == 0 or now < next_deadline)
+    -- The limit of the rate, as in record.lua. `room`: how many may be handed out in the window under way, nil without a
+    -- limit. A trip that uses a window up does not qualify.
+    local most, per, window_ends, used, room
+    if rate then
+      most, per, window_ends, used = unpack_bytes('>I8I8I8I8', rate)
+      used = now < window_ends and used or 0
+      window_ends = window_ends > now + 2 * per and now + per or window_ends
+      room = most > used and most - used or 0
+    end
     local now_bytes = pack('>I6', now)
     -- The first job that is submitted or the one that starts, and the one that ends.
     local id, state, input, fence, ended, ended_state, kept_until
@@ -33,5 +42,5 @@ if submits or claims or (ends and last == at + 2) then
       local want = tonumber(ARGV[claim_at + 1])
       starts = want > 0 and ready > 0
       parks = ARGV[claim_at + 3] == '1' and ready < want
-      plain = plain and want > 0 and (want <= 1 or ready <= 1)
+      plain = plain and want > 0 and (want <= 1 or ready <= 1) and (not room or room > 1)
     end

@@ -10,7 +10,7 @@
       want = tonumber(ARGV[take_at + 1])
       got = want < ready + sends and want or ready + sends
       parks = ARGV[take_at + 6] == '1' and got < want
-      plain = want > 0 and want <= 1000 and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
+      plain = want > 0 and want <= 1000 and (not room or got < room) and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
         and (leased > ending or call('EXISTS', KEYS[7]) == 1)))
     end
     if plain and acks then

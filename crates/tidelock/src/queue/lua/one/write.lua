@@ -68,6 +68,10 @@
         if leased + blocked + delayed + dead == 0 then
           made[#made + 1] = KEYS[3]
         end
+        if room and got > 0 then
+          window_ends = used > 0 and window_ends or math.max(now, window_ends) + per
+          used, room = used + got, room - got
+        end
         ready, leased = ready - got, leased + got
         expiry = expiry and expiry < soonest and expiry or soonest
       end
