@@ -107,7 +107,8 @@ use std::time::Duration;
 
 pub use self::builder::JobBuilder;
 pub use self::change::{
-    Cancel, CancelOutcome, Delete, Pause, Remove, RemoveRateLimit, Resume, Retry, RetryOutcome, SetRateLimit,
+    Cancel, CancelOutcome, Delete, Pause, Remove, RemoveConcurrencyLimit, RemoveRateLimit, Resume, Retry, RetryOutcome,
+    SetConcurrencyLimit, SetRateLimit,
 };
 pub use self::context::{Heartbeat, JobContext};
 pub use self::events::{
@@ -125,10 +126,10 @@ pub use self::submit::{Submit, SubmitMany, Submitted};
 pub use self::worker::{JobWorker, JobWorkerReport, JobWorkerStats, RunningJobWorker};
 pub use crate::changed::Changed;
 pub use crate::handover::{Ack as Commit, GiveBack, Touch};
+pub use crate::limits::RateLimit;
 pub use crate::meta::Meta;
 pub use crate::pause::Paused;
 pub use crate::queue::Removed;
-pub use crate::rate::RateLimit;
 
 pub(crate) use self::events::JobLog;
 pub(crate) use self::observe::Measure;
@@ -236,6 +237,16 @@ impl<I: Value, O: Value> Job<I, O> {
     /// Removes the limit of the rate.
     pub fn remove_rate_limit(&self) -> RemoveRateLimit {
         RemoveRateLimit(Arc::clone(self.site()))
+    }
+
+    /// Limits how many jobs run at once, in all processes together.
+    pub fn set_concurrency_limit(&self, limit: u64) -> SetConcurrencyLimit {
+        SetConcurrencyLimit::new(self.site(), limit)
+    }
+
+    /// Removes the limit of how many jobs run at once.
+    pub fn remove_concurrency_limit(&self) -> RemoveConcurrencyLimit {
+        RemoveConcurrencyLimit(Arc::clone(self.site()))
     }
 
     /// Statistics of all jobs of this name.

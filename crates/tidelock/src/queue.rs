@@ -79,8 +79,8 @@ pub use self::inspect::{Lease, MessageInfo, QueueStats};
 pub use self::message::{Delivery, Message, MessageId};
 pub use self::receive::{Recv, RecvMany, TryRecv};
 pub use self::request::{
-    Delete, Get, List, Pause, Peek, Purge, Remove, RemoveRateLimit, Resume, SendMany, SendRequest, Sent, SetRateLimit,
-    Stats,
+    Delete, Get, List, Pause, Peek, Purge, Remove, RemoveConcurrencyLimit, RemoveRateLimit, Resume, SendMany,
+    SendRequest, Sent, SetConcurrencyLimit, SetRateLimit, Stats,
 };
 pub use self::store::{DeadReason, Place, Removed, State};
 pub use self::stream::Deliveries;
@@ -88,9 +88,9 @@ pub use self::worker::Worker;
 pub use crate::handover::{
     Ack, AckMany, Bury, GiveBack, HandlerError, Nack, Nacked, Receipt, RunningWorker, Touch, WorkerReport, WorkerStats,
 };
+pub use crate::limits::RateLimit;
 pub use crate::meta::Meta;
 pub use crate::pause::Paused;
-pub use crate::rate::RateLimit;
 
 use self::builder::Options;
 use self::store::{QueueStore, Settle, Settled, Take, Taken};
@@ -215,6 +215,16 @@ impl<T: Value> Queue<T> {
     /// Removes the limit of the rate.
     pub fn remove_rate_limit(&self) -> RemoveRateLimit {
         RemoveRateLimit(Arc::clone(self.site()))
+    }
+
+    /// Limits how many messages are held at once, by all processes together.
+    pub fn set_concurrency_limit(&self, limit: u64) -> SetConcurrencyLimit {
+        SetConcurrencyLimit::new(self.site(), limit)
+    }
+
+    /// Removes the limit of how many messages are held at once.
+    pub fn remove_concurrency_limit(&self) -> RemoveConcurrencyLimit {
+        RemoveConcurrencyLimit(Arc::clone(self.site()))
     }
 
     /// Statistics of the queue.

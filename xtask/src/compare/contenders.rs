@@ -99,13 +99,7 @@ pub(super) static JOBS: [Contender; 10] = [
 
 /// The same, for workloads with a rate limit.
 pub(super) static LIMITED: [Contender; 9] = [
-    contender(
-        "tidelock-job",
-        "Tidelock job",
-        Language::Rust,
-        "tidelock",
-        "one limit per job name; fixed window",
-    ),
+    contender("tidelock-job", "Tidelock job", Language::Rust, "tidelock", "one limit per job name; fixed window"),
     contender(
         "tidelock-queue",
         "Tidelock queue",

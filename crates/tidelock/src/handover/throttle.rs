@@ -1,5 +1,5 @@
-//! What holds back the items of an object: a pause, and a limit of the rate at which they are handed out. Part of pure
-//! models.
+//! What holds back the items of an object: a pause, a limit of the rate at which they are handed out, and one of how many
+//! are held at once. Part of pure models.
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use super::store::{PauseView, Rate, RateView};
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     pause: Option<PauseView>,
-    limit: Option<RateView>,
+    rate: Option<RateView>,
+    /// How many items may be held at once.
+    held: Option<u64>,
 }
 
 impl Throttle {
@@ -19,7 +21,7 @@ impl Throttle {
         if self.pause.is_some() && !self.is_paused(now) {
             self.pause = None;
         }
-        if let Some(limit) = &mut self.limit {
+        if let Some(limit) = &mut self.rate {
             if now >= limit.window_ends {
                 limit.used = 0;
             }
@@ -33,18 +35,20 @@ impl Throttle {
         self.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| now < until))
     }
 
-    /// How many of `ready` items may be handed out now.
-    pub(crate) fn admits(&self, now: u64, ready: usize) -> usize {
+    /// How many of `ready` items may be handed out now, while `held` are held.
+    pub(crate) fn admits(&self, now: u64, ready: usize, held: usize) -> usize {
         if self.is_paused(now) {
             return 0;
         }
-        let Some(limit) = &self.limit else { return ready };
-        usize::try_from(limit.rate.limit.saturating_sub(limit.used)).map_or(ready, |room| room.min(ready))
+        let by_rate = self.rate.map(|limit| limit.rate.limit.saturating_sub(limit.used));
+        let by_held = self.held.map(|most| most.saturating_sub(held as u64));
+        let most = by_rate.into_iter().chain(by_held).min();
+        most.map_or(ready, |most| usize::try_from(most).map_or(ready, |most| most.min(ready)))
     }
 
     /// Counts items that were handed out. Returns the end of the window if that has used it up.
     pub(crate) fn count(&mut self, now: u64, items: usize) -> Option<u64> {
-        let limit = self.limit.as_mut().filter(|_| items > 0)?;
+        let limit = self.rate.as_mut().filter(|_| items > 0)?;
         if limit.used == 0 {
             limit.window_ends = limit.window_ends.max(now) + limit.rate.per;
         }
@@ -55,7 +59,7 @@ impl Throttle {
     /// When items may be handed out again: at the end of the pause or of a window that is used up, whichever is later.
     pub(crate) fn opens(&self) -> Option<u64> {
         let pause = self.pause.as_ref().and_then(|pause| pause.until);
-        pause.max(self.limit.filter(RateView::is_used_up).map(|limit| limit.window_ends))
+        pause.max(self.rate.filter(RateView::is_used_up).map(|limit| limit.window_ends))
     }
 
     /// Returns whether this changed anything.
@@ -71,13 +75,20 @@ impl Throttle {
         self.pause.take().is_some()
     }
 
-    /// Sets or removes the limit; what was handed out in the window under way counts towards the new one. Returns
+    /// Sets or removes the limit of the rate; what was handed out in the window under way counts towards the new one. Returns
     /// whether this changed anything.
-    pub(crate) fn limit(&mut self, now: u64, rate: Option<Rate>) -> bool {
-        let before = self.limit.map(|limit| limit.rate);
-        let (used, window_ends) = self.limit.map_or((0, 0), |limit| (limit.used, limit.window_ends));
-        self.limit = rate.map(|rate| RateView { rate, used, window_ends: window_ends.min(now + rate.per) });
+    pub(crate) fn limit_rate(&mut self, now: u64, rate: Option<Rate>) -> bool {
+        let before = self.rate.map(|limit| limit.rate);
+        let (used, window_ends) = self.rate.map_or((0, 0), |limit| (limit.used, limit.window_ends));
+        self.rate = rate.map(|rate| RateView { rate, used, window_ends: window_ends.min(now + rate.per) });
         before != rate
+    }
+
+    /// Sets or removes the limit of how many items are held at once. Returns whether this changed anything.
+    pub(crate) fn limit_held(&mut self, held: Option<u64>) -> bool {
+        let changed = self.held != held;
+        self.held = held;
+        changed
     }
 
     /// The pause in force.
@@ -85,14 +96,19 @@ impl Throttle {
         self.pause.clone().filter(|_| self.is_paused(now))
     }
 
-    /// The limit in force.
-    pub(crate) fn limited(&self) -> Option<RateView> {
-        self.limit
+    /// The limit of the rate.
+    pub(crate) fn rate(&self) -> Option<RateView> {
+        self.rate
+    }
+
+    /// The limit of how many items are held at once.
+    pub(crate) fn held(&self) -> Option<u64> {
+        self.held
     }
 
     /// Whether there is neither a pause nor a limit.
     pub(crate) fn is_open(&self) -> bool {
-        self.pause.is_none() && self.limit.is_none()
+        self.pause.is_none() && self.rate.is_none() && self.held.is_none()
     }
 }
 
@@ -104,20 +120,20 @@ mod tests {
 
     fn limited(limit: u64, per: u64) -> Throttle {
         let mut throttle = Throttle::default();
-        assert!(throttle.limit(T, Some(Rate { limit, per })));
+        assert!(throttle.limit_rate(T, Some(Rate { limit, per })));
         throttle
     }
 
     #[test]
     fn a_window_begins_with_the_first_item_and_ends_after_its_length() {
         let mut throttle = limited(10, 100);
-        assert_eq!((throttle.admits(T, 50), throttle.opens()), (10, None));
+        assert_eq!((throttle.admits(T, 50, 0), throttle.opens()), (10, None));
         assert_eq!(throttle.count(T, 7), None);
-        assert_eq!((throttle.admits(T + 50, 50), throttle.admits(T + 50, 2)), (3, 2));
+        assert_eq!((throttle.admits(T + 50, 50, 0), throttle.admits(T + 50, 2, 0)), (3, 2));
         assert_eq!(throttle.count(T + 50, 3), Some(T + 100));
-        assert_eq!((throttle.admits(T + 99, 50), throttle.opens()), (0, Some(T + 100)));
+        assert_eq!((throttle.admits(T + 99, 50, 0), throttle.opens()), (0, Some(T + 100)));
         throttle.advance(T + 130);
-        assert_eq!((throttle.admits(T + 130, 50), throttle.opens()), (10, None));
+        assert_eq!((throttle.admits(T + 130, 50, 0), throttle.opens()), (10, None));
         assert_eq!(throttle.count(T + 130, 10), Some(T + 230), "the next one begins with the next item");
     }
 
@@ -129,7 +145,7 @@ mod tests {
         throttle.advance(T);
         assert_eq!(throttle.count(T, 1), None);
         throttle.advance(T + 100);
-        assert_eq!(throttle.admits(T + 100, 9), 1);
+        assert_eq!(throttle.admits(T + 100, 9, 0), 1);
         assert_eq!(throttle.count(T + 100, 1), Some(T + 200));
     }
 
@@ -137,13 +153,13 @@ mod tests {
     fn what_was_handed_out_counts_towards_another_limit() {
         let mut throttle = limited(10, 100);
         throttle.count(T, 6);
-        assert!(!throttle.limit(T, Some(Rate { limit: 10, per: 100 })), "it is the same limit");
-        assert!(throttle.limit(T + 10, Some(Rate { limit: 4, per: 50 })));
-        assert_eq!((throttle.admits(T + 10, 50), throttle.opens()), (0, Some(T + 60)));
-        assert!(throttle.limit(T + 20, Some(Rate { limit: 8, per: 50 })));
-        assert_eq!((throttle.admits(T + 20, 50), throttle.opens()), (2, None));
-        assert!(throttle.limit(T + 20, None));
-        assert_eq!((throttle.admits(T + 20, 50), throttle.is_open()), (50, true));
+        assert!(!throttle.limit_rate(T, Some(Rate { limit: 10, per: 100 })), "it is the same limit");
+        assert!(throttle.limit_rate(T + 10, Some(Rate { limit: 4, per: 50 })));
+        assert_eq!((throttle.admits(T + 10, 50, 0), throttle.opens()), (0, Some(T + 60)));
+        assert!(throttle.limit_rate(T + 20, Some(Rate { limit: 8, per: 50 })));
+        assert_eq!((throttle.admits(T + 20, 50, 0), throttle.opens()), (2, None));
+        assert!(throttle.limit_rate(T + 20, None));
+        assert_eq!((throttle.admits(T + 20, 50, 0), throttle.is_open()), (50, true));
     }
 
     #[test]
@@ -163,8 +179,20 @@ mod tests {
         assert!(throttle.pause(Some(T + 500), None));
         assert_eq!(throttle.opens(), Some(T + 500));
         throttle.advance(T + 200);
-        assert_eq!(throttle.admits(T + 200, 9), 0);
+        assert_eq!(throttle.admits(T + 200, 9, 0), 0);
         throttle.advance(T + 500);
-        assert_eq!((throttle.admits(T + 500, 9), throttle.opens()), (1, None));
+        assert_eq!((throttle.admits(T + 500, 9, 0), throttle.opens()), (1, None));
+    }
+
+    #[test]
+    fn what_is_held_leaves_less_room() {
+        let mut throttle = Throttle::default();
+        assert!(throttle.limit_held(Some(3)));
+        assert!(!throttle.limit_held(Some(3)));
+        assert_eq!((throttle.admits(T, 9, 0), throttle.admits(T, 9, 2), throttle.admits(T, 9, 5)), (3, 1, 0));
+        throttle.limit_rate(T, Some(Rate { limit: 2, per: 100 }));
+        assert_eq!((throttle.admits(T, 9, 0), throttle.admits(T, 9, 2)), (2, 1));
+        assert!(throttle.limit_held(None));
+        assert_eq!((throttle.admits(T, 9, 5), throttle.is_open()), (2, false));
     }
 }

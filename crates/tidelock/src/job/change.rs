@@ -13,9 +13,9 @@ use super::store::{Change, Changes, JobState};
 use crate::changed::Changed;
 use crate::error::Result;
 use crate::handover::{MAX_REASON, Site, cut_or_none};
+use crate::limits;
 use crate::pause::pause_time;
 use crate::queue::Removed;
-use crate::rate;
 use crate::request::awaitable;
 use crate::word::words;
 
@@ -212,8 +212,8 @@ impl SetRateLimit {
 
     async fn run(self) -> Result<Changed> {
         let Self { site, limit, per } = self;
-        let rate = rate::checked(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
-        let limit = Change::Limit(Some(rate));
+        let rate = limits::rate(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
+        let limit = Change::LimitRate(Some(rate));
         changed(&site, "set_rate_limit", change(&site, "set_rate_limit", limit).await?)
     }
 }
@@ -225,8 +225,48 @@ pub struct RemoveRateLimit(pub(super) Arc<Site>);
 
 impl RemoveRateLimit {
     async fn run(self) -> Result<Changed> {
-        let changes = change(&self.0, "remove_rate_limit", Change::Limit(None)).await?;
+        let changes = change(&self.0, "remove_rate_limit", Change::LimitRate(None)).await?;
         changed(&self.0, "remove_rate_limit", changes)
+    }
+}
+
+/// Limits how many jobs run at once, in all processes together. Resolves to [`Changed`].
+///
+/// While `limit` (1 or more) are running, none is started, and jobs stay ready. A job that a worker has prefetched counts
+/// as running. One whose worker has died counts until its lease ends. Jobs that run when the limit is set go on.
+///
+/// The limit lasts until it is replaced or removed, or all jobs of this name are deleted. Dropping the future
+/// withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is limited until it is awaited"]
+pub struct SetConcurrencyLimit {
+    site: Arc<Site>,
+    limit: u64,
+}
+
+impl SetConcurrencyLimit {
+    pub(super) fn new(site: &Arc<Site>, limit: u64) -> Self {
+        Self { site: Arc::clone(site), limit }
+    }
+
+    async fn run(self) -> Result<Changed> {
+        let Self { site, limit } = self;
+        let held = limits::held(limit).map_err(|error| site.context("set_concurrency_limit", error))?;
+        let limit = Change::LimitHeld(Some(held));
+        changed(&site, "set_concurrency_limit", change(&site, "set_concurrency_limit", limit).await?)
+    }
+}
+
+/// Removes the limit of how many jobs run at once. Resolves to [`Changed`]. Dropping the future withdraws it unless it
+/// was sent.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct RemoveConcurrencyLimit(pub(super) Arc<Site>);
+
+impl RemoveConcurrencyLimit {
+    async fn run(self) -> Result<Changed> {
+        let changes = change(&self.0, "remove_concurrency_limit", Change::LimitHeld(None)).await?;
+        changed(&self.0, "remove_concurrency_limit", changes)
     }
 }
 
@@ -266,5 +306,7 @@ awaitable! {
     Resume => Changed;
     SetRateLimit => Changed;
     RemoveRateLimit => Changed;
+    SetConcurrencyLimit => Changed;
+    RemoveConcurrencyLimit => Changed;
     Delete => bool;
 }

@@ -247,8 +247,9 @@ impl Run {
         let change = match self.random.u8(0..40) {
             0..3 => Change::Pause { for_at_most: self.maybe(0.8, |run| run.random.u64(1..60)), reason: self.reason() },
             3..8 => Change::Resume,
-            8..12 => Change::Limit(self.rate()),
-            12..20 => Change::Cancel { id: self.some_id(), reason: self.reason() },
+            8..12 => Change::LimitRate(self.rate()),
+            12..15 => Change::LimitHeld(self.maybe(0.5, |run| run.random.u64(1..8))),
+            15..20 => Change::Cancel { id: self.some_id(), reason: self.reason() },
             20..30 => Change::Retry { id: self.some_id(), max_depth: self.maybe(0.2, |run| run.random.u64(1..40)) },
             30..39 => Change::Remove { id: self.some_id() },
             _ => Change::Delete,
@@ -349,7 +350,7 @@ impl Run {
         for look in [Look::Stats, Look::Stats, Look::Stats] {
             self.compare_pages(look).await;
         }
-        for change in [Change::Resume, Change::Limit(None)] {
+        for change in [Change::Resume, Change::LimitRate(None), Change::LimitHeld(None)] {
             let expected = self.on_model(|model, now| model.change(now, change.clone()));
             assert_eq!(expected, self.store.change(&self.address, change).await.unwrap());
         }

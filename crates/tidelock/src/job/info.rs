@@ -9,9 +9,9 @@ use super::id::JobId;
 use super::store::{Content, FailureCode, FailureView, JobState, JobView, LeaseView, StatsView, Totals};
 use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
+use crate::limits::RateLimit;
 use crate::meta::Meta;
 use crate::pause::Paused;
-use crate::rate::RateLimit;
 use crate::time::{Timestamp, optional_millis};
 
 /// The stored bytes of a value, and how to decode them. Serialized as text if the bytes are text.
@@ -274,6 +274,8 @@ pub struct JobStats {
     pub paused: Option<Paused>,
     /// The limit of the rate at which runs start.
     pub rate_limit: Option<RateLimit>,
+    /// How many jobs may be running at once, in all processes together.
+    pub concurrency_limit: Option<u64>,
     /// Totals since the first job of this name.
     pub totals: Totals,
     /// More was overdue than one request processes: the numbers are those after its last step.
@@ -294,7 +296,8 @@ impl From<StatsView> for JobStats {
             oldest_ready_age: view.oldest_ready_age.map(Duration::from_millis),
             next_due: view.next_due.map(Timestamp::from_millis),
             paused: view.paused.map(Paused::from),
-            rate_limit: view.limited.map(RateLimit::from),
+            rate_limit: view.rate.map(RateLimit::from),
+            concurrency_limit: view.most_held,
             totals: view.totals,
             settling: view.settling,
         }

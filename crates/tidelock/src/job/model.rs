@@ -336,7 +336,7 @@ impl Model {
 
     /// How many jobs may be started now.
     fn startable(&self, now: Now) -> usize {
-        self.throttle.admits(now.ms, self.places.ready.len())
+        self.throttle.admits(now.ms, self.places.ready.len(), self.running.len())
     }
 
     /// Ends a step: wakes one parked process per job that can be started, and the keeper if this step added an

@@ -366,7 +366,9 @@ pub(crate) enum Change {
     },
     Resume,
     /// Set or remove the limit of the rate.
-    Limit(Option<Rate>),
+    LimitRate(Option<Rate>),
+    /// Set or remove the limit of how many are running at once.
+    LimitHeld(Option<u64>),
     /// Remove the object with everything in it, including running jobs.
     Delete,
 }

@@ -8,9 +8,9 @@ use super::message::MessageId;
 use super::store::{LeaseView, MessageView, State, StatsView};
 use crate::codec::{self, Codec, Value, readable};
 use crate::error::Result;
+use crate::limits::RateLimit;
 use crate::meta::Meta;
 use crate::pause::Paused;
-use crate::rate::RateLimit;
 use crate::time::{Timestamp, optional_millis};
 
 /// A queue at one instant: `ready + delayed + leased + dead = accepted − settled`.
@@ -40,6 +40,8 @@ pub struct QueueStats {
     pub paused: Option<Paused>,
     /// The limit of the rate of deliveries.
     pub rate_limit: Option<RateLimit>,
+    /// How many messages may be held at once, in all processes together.
+    pub concurrency_limit: Option<u64>,
     /// More was overdue than one request processes: the numbers are those after its last step.
     pub settling: bool,
 }
@@ -57,7 +59,8 @@ impl From<StatsView> for QueueStats {
             oldest_ready_age: view.oldest_ready_age.map(Duration::from_millis),
             next_due: view.next_due.map(Timestamp::from_millis),
             paused: view.paused.map(Paused::from),
-            rate_limit: view.limited.map(RateLimit::from),
+            rate_limit: view.rate.map(RateLimit::from),
+            concurrency_limit: view.most_held,
             settling: view.settling,
         }
     }

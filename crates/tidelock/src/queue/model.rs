@@ -281,7 +281,7 @@ impl Model {
 
     /// How many messages may be handed out now.
     fn deliverable(&self, now: Now) -> usize {
-        self.throttle.admits(now.ms, self.places.ready.len())
+        self.throttle.admits(now.ms, self.places.ready.len(), self.leased.len())
     }
 
     /// Ends a step: wakes one parked process per deliverable message, and the keeper if this step added an earlier

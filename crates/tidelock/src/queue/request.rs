@@ -4,7 +4,9 @@ mod admin;
 mod looks;
 mod send;
 
-pub use admin::{Delete, Pause, Purge, Remove, RemoveRateLimit, Resume, SetRateLimit};
+pub use admin::{
+    Delete, Pause, Purge, Remove, RemoveConcurrencyLimit, RemoveRateLimit, Resume, SetConcurrencyLimit, SetRateLimit,
+};
 pub use looks::{Get, List, Peek, Stats};
 pub use send::{SendMany, SendRequest, Sent};
 

@@ -128,7 +128,9 @@ pub(crate) enum Change {
     },
     Resume,
     /// Set or remove the limit of the rate.
-    Limit(Option<Rate>),
+    LimitRate(Option<Rate>),
+    /// Set or remove the limit of how many are held at once.
+    LimitHeld(Option<u64>),
     /// Remove a ready or delayed message.
     Remove {
         id: u64,
@@ -255,7 +257,9 @@ pub(crate) struct StatsView {
     /// The earliest instant at which a delayed message is due or expires.
     pub(crate) next_due: Option<u64>,
     pub(crate) paused: Option<PauseView>,
-    pub(crate) limited: Option<RateView>,
+    pub(crate) rate: Option<RateView>,
+    /// How many may be held at once.
+    pub(crate) most_held: Option<u64>,
     /// More is overdue than one query carries out.
     pub(crate) settling: bool,
 }

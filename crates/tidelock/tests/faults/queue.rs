@@ -384,6 +384,9 @@ async fn keys_have_a_lifetime_again_once_nothing_without_an_end_is_left() {
     queue.set_rate_limit(1_000, Duration::from_millis(1)).await.unwrap();
     are_limited(false, "a limit of the rate");
     queue.remove_rate_limit().await.unwrap();
+    queue.set_concurrency_limit(1_000).await.unwrap();
+    are_limited(false, "a limit of what is held");
+    queue.remove_concurrency_limit().await.unwrap();
     are_limited(true, "without a limit");
     for priority in [0, 1] {
         let send = async || {

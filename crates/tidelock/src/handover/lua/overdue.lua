@@ -44,7 +44,7 @@ local function look_ahead()
       earliest = at
     end
   end
-  local opens = rate.opens()
+  local opens = limits.opens()
   if opens > 0 and (earliest == 0 or opens < earliest) then
     earliest = opens
   end

@@ -52,7 +52,7 @@ end
 
 -- The earlier of the deadline that `next_deadline()` gives and the end of what holds items back; 0 for none.
 local function first_told(next_deadline)
-  local told, opens = next_deadline(), rate.opens()
+  local told, opens = next_deadline(), limits.opens()
   return opens > 0 and (told == 0 or opens < told) and opens or told
 end
 

@@ -11,20 +11,20 @@ local STEP = 200
 -- one are not counted (`endless`, `dead_endless`), -1 while one may be stored. `applied`: the end that expiries were
 -- set for, -1 for never.
 local NUMBERS = '>' .. string.rep('i8', #FIELDS)
--- The limit of the rate: at most `limit` items (0: no limit) in each window of `per` ms. `used` items were handed out in
--- the window under way, which ends at `ends`; if there are none, it was the end of the last one. `known` is how it is
--- stored. A mirror of handover/throttle.rs.
-local rate = { limit = 0, per = 0, ends = 0, used = 0 }
+-- At most `rate` items (0: no limit) are handed out in each window of `per` ms. `used` were in the window under way, which
+-- ends at `ends`; if there are none, it was the end of the last one. At most `held` (0: no limit) are held at once.
+-- `known` is how this is stored. A mirror of handover/throttle.rs.
+local limits = { rate = 0, per = 0, ends = 0, used = 0, held = 0 }
 local found
-found, rate.known = unpack(redis.call('HMGET', RECORD, 'numbers', 'rate'))
-if rate.known then
-  rate.limit, rate.per, rate.ends, rate.used = struct.unpack('>I8I8I8I8', rate.known)
-  if now >= rate.ends then
-    rate.used = 0
+found, limits.known = unpack(redis.call('HMGET', RECORD, 'numbers', 'limits'))
+if limits.known then
+  limits.rate, limits.per, limits.ends, limits.used, limits.held = struct.unpack('>I8I8I8I8I8', limits.known)
+  if now >= limits.ends then
+    limits.used = 0
   end
   -- The clock has stepped back by more than a window.
-  if rate.ends > now + 2 * rate.per then
-    rate.ends = now + rate.per
+  if limits.ends > now + 2 * limits.per then
+    limits.ends = now + limits.per
   end
 end
 local known = found or string.rep('\0', 8 * #FIELDS)
@@ -95,40 +95,45 @@ end
 local function deliverable()
   if r.paused == -1 or now < r.paused then
     return 0
-  elseif rate.limit == 0 then
-    return r.ready
   end
-  return math.max(math.min(r.ready, rate.limit - rate.used), 0)
+  local most = r.ready
+  if limits.rate > 0 then
+    most = math.min(most, limits.rate - limits.used)
+  end
+  if limits.held > 0 then
+    most = math.min(most, limits.held - (r.leased or r.running))
+  end
+  return math.max(most, 0)
 end
 
 -- Counts items that this step hands out.
-function rate.count(items)
-  if rate.limit == 0 or items == 0 then
+function limits.count(items)
+  if limits.rate == 0 or items == 0 then
     return
   end
-  if rate.used == 0 then
-    rate.ends = math.max(now, rate.ends) + rate.per
+  if limits.used == 0 then
+    limits.ends = math.max(now, limits.ends) + limits.per
   end
-  rate.used = rate.used + items
-  if rate.used >= rate.limit then
-    delivery_deadline(rate.ends)
+  limits.used = limits.used + items
+  if limits.used >= limits.rate then
+    delivery_deadline(limits.ends)
   end
 end
 
 -- When items may be handed out again: at the end of the pause or of a window that is used up, whichever is later. 0 if
 -- nothing holds them back, or if the pause has no end.
-function rate.opens()
-  local full = rate.limit > 0 and rate.used >= rate.limit and rate.ends or 0
+function limits.opens()
+  local full = limits.rate > 0 and limits.used >= limits.rate and limits.ends or 0
   return math.max(r.paused, full, 0)
 end
 
 -- When all keys may expire; -1 while something without an end is stored, a pause has no end, or there is
--- a limit of the rate.
+-- a limit.
 local function end_of_all(unfinished, rest)
   if r.ends == -1 and unfinished == 0 then
     r.ends = math.max(now, rest, r.paused)
   end
-  if r.paused == -1 or rate.limit > 0 or (r.endless or 0) + (r.dead_endless or 0) > 0 then
+  if r.paused == -1 or limits.rate + limits.held > 0 or (r.endless or 0) + (r.dead_endless or 0) > 0 then
     return -1
   end
   if r.applied == -1 and r.ends ~= -1 then
@@ -156,11 +161,12 @@ local function keep(unfinished, rest)
   if packed ~= known then
     redis.call('HSET', RECORD, 'numbers', packed)
   end
-  local limited = rate.limit > 0 and struct.pack('>I8I8I8I8', rate.limit, rate.per, rate.ends, rate.used)
-  if limited and limited ~= rate.known then
-    redis.call('HSET', RECORD, 'rate', limited)
-  elseif rate.known and not limited then
-    redis.call('HDEL', RECORD, 'rate')
+  local limited = limits.rate + limits.held > 0
+    and struct.pack('>I8I8I8I8I8', limits.rate, limits.per, limits.ends, limits.used, limits.held)
+  if limited and limited ~= limits.known then
+    redis.call('HSET', RECORD, 'limits', limited)
+  elseif limits.known and not limited then
+    redis.call('HDEL', RECORD, 'limits')
   end
   if renew then
     local left = math.max(ends - now, 0) + HOUR + SLACK

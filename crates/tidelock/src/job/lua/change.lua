@@ -25,7 +25,7 @@
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this change in its sender's series
 -- ARGV[3]   1: change even while more is overdue than one step carries out
--- ARGV[4]   what: cancel, retry, remove, pause, resume, limit, delete
+-- ARGV[4]   what: cancel, retry, remove, pause, resume, limit_rate, limit_held, delete
 -- ARGV[5..] its arguments: an id; cancel: 1 with a reason, the reason; retry: max_depth (0: none); pause: longest time
 --           in ms (-1: until resumed), 1 with a reason, the reason
 -- Reply: next deadline in ms (0: not told); a word (again: nothing was done, ask again), then numbers
@@ -184,13 +184,17 @@ local function resume()
   return paused and 'done' or 'nothing'
 end
 
-local function limit()
-  return rate.set() and 'done' or 'nothing'
+local function limit_rate()
+  return limits.set_rate() and 'done' or 'nothing'
+end
+
+local function limit_held()
+  return limits.set_held() and 'done' or 'nothing'
 end
 
 -- Deletes everything except for the numbers that must not repeat and the processes that wait for work.
 local function delete()
-  local existed = r.submitted > 0 or r.paused ~= 0 or rate.limit > 0
+  local existed = r.submitted > 0 or r.paused ~= 0 or limits.rate + limits.held > 0
   write_all()
   local watched = redis.call('HGETALL', WATCHERS)
   for i = 1, #watched, 2 do
@@ -208,13 +212,13 @@ local function delete()
     r[FIELDS[i]] = kept[FIELDS[i]] or 0
   end
   jobs, dirty, fields, fresh, soonest = {}, {}, {}, {}, nil
-  rate.limit = 0
+  limits.rate, limits.held = 0, 0
   live_until(now)
   return existed and 'done' or 'nothing'
 end
 
-local CHANGES = { cancel = cancel, retry = retry, remove = remove, pause = pause, resume = resume, limit = limit,
-  delete = delete }
+local CHANGES = { cancel = cancel, retry = retry, remove = remove, pause = pause, resume = resume, limit_rate = limit_rate,
+  limit_held = limit_held, delete = delete }
 local reply = { 'again' }
 if not settling or ARGV[3] == '1' then
   reply = { CHANGES[ARGV[4]](ARGV[5]) }

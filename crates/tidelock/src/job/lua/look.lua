@@ -59,8 +59,8 @@ local function show_stats()
   add(redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or '-1')
   local reason = redis.call('HGET', RECORD, 'reason')
   add(reason and '1' .. reason)
-  for _, field in ipairs({ 'limit', 'per', 'used', 'ends' }) do
-    add(number_text(rate[field]))
+  for _, field in ipairs({ 'rate', 'per', 'used', 'ends', 'held' }) do
+    add(number_text(limits[field]))
   end
 end
 

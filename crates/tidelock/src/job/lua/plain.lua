@@ -165,7 +165,7 @@ local function claim(at)
       others().claim_merged(want, worker, process, out, receipts)
     end
   end
-  rate.count((#out - 1) / 3)
+  limits.count((#out - 1) / 3)
   local told = 0
   if tonumber(ARGV[at]) == 0 then
     leave(process, next_start)

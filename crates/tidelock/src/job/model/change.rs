@@ -22,13 +22,14 @@ impl Model {
                 done(changed)
             }
             Change::Resume => done(self.throttle.resume()),
-            Change::Limit(rate) => {
-                let changed = self.throttle.limit(now.ms, rate);
+            Change::LimitRate(rate) => {
+                let changed = self.throttle.limit_rate(now.ms, rate);
                 if let Some(opens) = self.throttle.opens() {
                     self.parking.deadline(opens);
                 }
                 done(changed)
             }
+            Change::LimitHeld(held) => done(self.throttle.limit_held(held)),
             Change::Delete => done(self.delete()),
         }
     }

@@ -69,7 +69,8 @@ impl Model {
             oldest_ready_age: self.places.oldest().map(|standing| now.ms.saturating_sub(standing)),
             next_due: self.delayed.first().map(|(at, _)| *at),
             paused: self.throttle.paused(now.ms),
-            limited: self.throttle.limited(),
+            rate: self.throttle.rate(),
+            most_held: self.throttle.held(),
             totals: self.totals,
             settling: self.settling,
         }

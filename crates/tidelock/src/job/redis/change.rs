@@ -7,7 +7,7 @@ use super::stored::state_of;
 use crate::backend::redis::{Answer, Arguments, Script, script, unexpected, until_settled};
 use crate::error::Result;
 use crate::job::store::{Change, Changes};
-use crate::rate;
+use crate::limits;
 
 static CHANGE: Script = script!(
     "job.change",
@@ -25,7 +25,7 @@ static CHANGE: Script = script!(
     "../lua/moves.lua",
     "../../handover/lua/overdue.lua",
     "../lua/begin.lua",
-    "../../handover/lua/rate.lua",
+    "../../handover/lua/limits.lua",
     "../lua/change.lua",
 );
 
@@ -59,9 +59,13 @@ fn push(change: &Change, arguments: &mut Arguments) {
             push_reason(reason.as_deref(), arguments);
         }
         Change::Resume => arguments.push(b"resume"),
-        Change::Limit(rate) => {
-            arguments.push(b"limit");
-            rate::push(*rate, arguments);
+        Change::LimitRate(rate) => {
+            arguments.push(b"limit_rate");
+            limits::push_rate(*rate, arguments);
+        }
+        Change::LimitHeld(held) => {
+            arguments.push(b"limit_held");
+            arguments.number(held.unwrap_or(0));
         }
         Change::Delete => arguments.push(b"delete"),
     }

@@ -10,7 +10,7 @@ use crate::handover::cursor::{Cursor, read_cursor};
 use crate::job::store::{
     EndView, EventView, EventsView, JobFilter, JobState, Look, MAX_EVENTS, PauseView, StatsView, Totals, View,
 };
-use crate::rate;
+use crate::limits;
 
 static LOOK: Script = script!(
     "job.look",
@@ -143,7 +143,7 @@ impl Remote {
         let (oldest, next_due) = (shown.number()?, shown.number()?);
         let in_force = paused.is_none_or(|until| until > now);
         let pause = PauseView { until: paused, reason: optional_text(&mut shown)? };
-        let limited = rate::read(&mut shown)?;
+        let (rate, most_held) = limits::read(&mut shown)?;
         Ok(StatsView {
             ready: ready + blocked,
             blocked,
@@ -156,7 +156,8 @@ impl Remote {
             oldest_ready_age: oldest.map(|standing| now.saturating_sub(standing)),
             next_due,
             paused: in_force.then_some(pause),
-            limited,
+            rate,
+            most_held,
             totals,
             settling,
         })

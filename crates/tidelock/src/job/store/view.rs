@@ -140,7 +140,9 @@ pub(crate) struct StatsView {
     /// The earliest instant at which a delayed job is due or expires.
     pub(crate) next_due: Option<u64>,
     pub(crate) paused: Option<PauseView>,
-    pub(crate) limited: Option<RateView>,
+    pub(crate) rate: Option<RateView>,
+    /// How many may be running at once.
+    pub(crate) most_held: Option<u64>,
     pub(crate) totals: Totals,
     /// More is overdue than one query carries out.
     pub(crate) settling: bool,

@@ -15,7 +15,7 @@
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   number of this change in its sender's series
 -- ARGV[3]   1: even if more is overdue than one step carries out; 0: then nothing is changed, and the word is settling
--- ARGV[4]   what: pause, resume, limit, remove, purge, delete, requeue, requeue_all, remove_dead, purge_dead
+-- ARGV[4]   what: pause, resume, limit_rate, limit_held, remove, purge, delete, requeue, requeue_all, remove_dead, purge_dead
 -- ARGV[5..] its arguments
 -- Reply: settling (0, 1), a word, then numbers
 local change = tonumber(ARGV[2])
@@ -49,8 +49,12 @@ local function resume()
   return paused and 'yes' or 'no'
 end
 
-local function limit()
-  return rate.set() and 'yes' or 'no'
+local function limit_rate()
+  return limits.set_rate() and 'yes' or 'no'
+end
+
+local function limit_held()
+  return limits.set_held() and 'yes' or 'no'
 end
 
 local function remove(id_bytes)
@@ -129,7 +133,7 @@ local function purge()
 end
 
 local function delete()
-  local existed = r.accepted > 0 or r.paused ~= 0 or rate.limit > 0
+  local existed = r.accepted > 0 or r.paused ~= 0 or limits.rate + limits.held > 0
   for i = 2, OBJECT_KEYS - 1 do
     redis.call('UNLINK', KEYS[i])
   end
@@ -138,7 +142,7 @@ local function delete()
   for i = 1, #FIELDS do
     r[FIELDS[i]] = kept[FIELDS[i]] or 0
   end
-  rate.limit, soonest, fresh = 0, nil, {}
+  limits.rate, limits.held, soonest, fresh = 0, 0, nil, {}
   live_until(now)
   return existed and 'yes' or 'no'
 end
@@ -205,7 +209,8 @@ end
 local CHANGES = {
   pause = pause,
   resume = resume,
-  limit = limit,
+  limit_rate = limit_rate,
+  limit_held = limit_held,
   purge = purge,
   delete = delete,
   remove = function() return remove(ARGV[5]) end,

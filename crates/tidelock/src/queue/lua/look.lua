@@ -41,8 +41,8 @@ local function show_stats()
   reply[#reply + 1] = number_text(oldest or -1)
   reply[#reply + 1] = next_due
   reply[#reply + 1] = redis.call('HGET', RECORD, 'reason') or ''
-  for _, field in ipairs({ 'limit', 'per', 'used', 'ends' }) do
-    reply[#reply + 1] = number_text(rate[field])
+  for _, field in ipairs({ 'rate', 'per', 'used', 'ends', 'held' }) do
+    reply[#reply + 1] = number_text(limits[field])
   end
 end
 

@@ -15,7 +15,7 @@ local function store_leases(lease_end, values, receipts)
   call_in_parts('HSET', MESSAGES, values)
   call_in_parts('ZADD', LEASED, leases)
   fresh[MESSAGES] = true
-  rate.count(#receipts)
+  limits.count(#receipts)
   r.ready = r.ready - #receipts
   r.leased = r.leased + #receipts
   delivery_deadline(lease_end)

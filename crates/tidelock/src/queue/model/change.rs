@@ -26,13 +26,14 @@ impl Model {
                 Changes::Did(changed)
             }
             Change::Resume => Changes::Did(self.throttle.resume()),
-            Change::Limit(rate) => {
-                let changed = self.throttle.limit(now.ms, rate);
+            Change::LimitRate(rate) => {
+                let changed = self.throttle.limit_rate(now.ms, rate);
                 if let Some(opens) = self.throttle.opens() {
                     self.parking.deadline(opens);
                 }
                 Changes::Did(changed)
             }
+            Change::LimitHeld(held) => Changes::Did(self.throttle.limit_held(held)),
             Change::Remove { id } => Changes::Removed(self.remove(id)),
             Change::Purge => Changes::Count(self.purge()),
             Change::Delete => Changes::Did(self.delete()),

@@ -9,10 +9,10 @@ use super::stored::Stored;
 use crate::backend::redis::{Answer, Arguments, Script, reason_letter, script, until_settled};
 use crate::error::Result;
 use crate::handover::cursor::{Cursor, read_cursor};
+use crate::limits;
 use crate::queue::store::{
     Change, Changes, DeadFilter, DeadView, Look, MessageView, PauseView, Removed, Requeue, State, StatsView, View,
 };
-use crate::rate;
 
 static LOOK: Script = script!(
     "queue.look",
@@ -45,7 +45,7 @@ static CHANGE: Script = script!(
     "../../handover/lua/parking.lua",
     "../lua/find.lua",
     "../lua/take.lua",
-    "../../handover/lua/rate.lua",
+    "../../handover/lua/limits.lua",
     "../lua/change.lua",
 );
 
@@ -128,7 +128,7 @@ impl Remote {
         let oldest = shown.number()?;
         let next_due = shown.number()?;
         let reason = shown.text()?;
-        let limited = rate::read(&mut shown)?;
+        let (rate, most_held) = limits::read(&mut shown)?;
         let in_force = paused.is_none_or(|until| until > now);
         let pause = PauseView { until: paused, reason: (!reason.is_empty()).then_some(reason) };
         Ok(StatsView {
@@ -142,7 +142,8 @@ impl Remote {
             oldest_ready_age: oldest.map(|standing| now.saturating_sub(standing)),
             next_due,
             paused: in_force.then_some(pause),
-            limited,
+            rate,
+            most_held,
             settling,
         })
     }
@@ -327,9 +328,13 @@ impl Remote {
                 Ok(Changes::Did(&*self.change_step("pause", true, push).await?.word == "yes"))
             }
             Change::Resume => Ok(Changes::Did(&*self.change_step("resume", true, |_| ()).await?.word == "yes")),
-            Change::Limit(rate) => {
-                let push = |arguments: &mut Arguments| rate::push(rate, arguments);
-                Ok(Changes::Did(&*self.change_step("limit", true, push).await?.word == "yes"))
+            Change::LimitRate(rate) => {
+                let push = |arguments: &mut Arguments| limits::push_rate(rate, arguments);
+                Ok(Changes::Did(&*self.change_step("limit_rate", true, push).await?.word == "yes"))
+            }
+            Change::LimitHeld(held) => {
+                let push = |arguments: &mut Arguments| arguments.number(held.unwrap_or(0));
+                Ok(Changes::Did(&*self.change_step("limit_held", true, push).await?.word == "yes"))
             }
             Change::Delete => Ok(Changes::Did(&*self.change_step("delete", true, |_| ()).await?.word == "yes")),
             Change::Remove { id } => {

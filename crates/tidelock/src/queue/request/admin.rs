@@ -9,11 +9,11 @@ use super::send::full;
 use crate::changed::Changed;
 use crate::error::Result;
 use crate::handover::{MAX_REASON, Site, cut_or_none};
+use crate::limits;
 use crate::pause::pause_time;
 use crate::queue::message::MessageId;
 use crate::queue::store::{Change, Changes, Removed};
 use crate::queue::store_of;
-use crate::rate;
 use crate::request::awaitable;
 
 /// Applies a change. A full queue is an error.
@@ -117,8 +117,8 @@ impl SetRateLimit {
 
     async fn run(self) -> Result<Changed> {
         let Self { site, limit, per } = self;
-        let rate = rate::checked(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
-        let limit = Change::Limit(Some(rate));
+        let rate = limits::rate(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
+        let limit = Change::LimitRate(Some(rate));
         changed(&site, "set_rate_limit", change(&site, "set_rate_limit", limit).await?)
     }
 }
@@ -130,8 +130,50 @@ pub struct RemoveRateLimit(pub(crate) Arc<Site>);
 
 impl RemoveRateLimit {
     async fn run(self) -> Result<Changed> {
-        let changes = change(&self.0, "remove_rate_limit", Change::Limit(None)).await?;
+        let changes = change(&self.0, "remove_rate_limit", Change::LimitRate(None)).await?;
         changed(&self.0, "remove_rate_limit", changes)
+    }
+}
+
+/// Limits how many messages are held at once, by all processes together. Resolves to [`Changed`].
+///
+/// While `limit` (1 or more) are leased, nothing is handed out, and receivers wait as in an empty queue. Every leased
+/// message counts, also one that a worker has prefetched and not begun: where few may be held, set
+/// [`prefetch`](super::Worker::prefetch) to 0. One whose consumer has died counts until its lease ends. Messages that
+/// are held when the limit is set stay held.
+///
+/// The limit lasts until it is replaced or removed, or the queue is deleted. Dropping the future
+/// withdraws it unless it was sent.
+#[derive(Debug)]
+#[must_use = "nothing is limited until it is awaited"]
+pub struct SetConcurrencyLimit {
+    site: Arc<Site>,
+    limit: u64,
+}
+
+impl SetConcurrencyLimit {
+    pub(crate) fn new(site: &Arc<Site>, limit: u64) -> Self {
+        Self { site: Arc::clone(site), limit }
+    }
+
+    async fn run(self) -> Result<Changed> {
+        let Self { site, limit } = self;
+        let held = limits::held(limit).map_err(|error| site.context("set_concurrency_limit", error))?;
+        let limit = Change::LimitHeld(Some(held));
+        changed(&site, "set_concurrency_limit", change(&site, "set_concurrency_limit", limit).await?)
+    }
+}
+
+/// Removes the limit of how many are held at once. Resolves to [`Changed`]. Dropping the future withdraws it unless it
+/// was sent.
+#[derive(Debug)]
+#[must_use = "nothing is removed until it is awaited"]
+pub struct RemoveConcurrencyLimit(pub(crate) Arc<Site>);
+
+impl RemoveConcurrencyLimit {
+    async fn run(self) -> Result<Changed> {
+        let changes = change(&self.0, "remove_concurrency_limit", Change::LimitHeld(None)).await?;
+        changed(&self.0, "remove_concurrency_limit", changes)
     }
 }
 
@@ -170,7 +212,7 @@ impl Purge {
     }
 }
 
-/// Deletes the queue and everything in it: messages, leases, dead letters, deduplication keys, pause, limit. Resolves to
+/// Deletes the queue and everything in it: messages, leases, dead letters, deduplication keys, pause, limits. Resolves to
 /// whether anything existed.
 ///
 /// Ids and fences continue from where they were, so no old receipt matches a new message. Dropping the future withdraws
@@ -193,6 +235,8 @@ awaitable! {
     Resume => Changed;
     SetRateLimit => Changed;
     RemoveRateLimit => Changed;
+    SetConcurrencyLimit => Changed;
+    RemoveConcurrencyLimit => Changed;
     Remove => Removed;
     Purge => u64;
     Delete => bool;

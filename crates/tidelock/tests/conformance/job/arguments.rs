@@ -94,6 +94,7 @@ conformance!(a_refused_argument_changes_nothing_and_uses_no_number, async |mut w
     refused(job.submit_many([submit(), submit().priority(10)]), "one bad item").await;
     refused(job.join(id).wait(over), "wait").await;
     refused(job.pause().for_at_most(Duration::ZERO), "pause 0").await;
+    refused(job.set_concurrency_limit(0), "concurrency limit 0").await;
     refused(job.set_rate_limit(0, SECOND), "limit 0").await;
     refused(job.set_rate_limit(1, Duration::ZERO), "per 0").await;
     refused(job.list(JobFilter::Ready).limit(0), "limit 0").await;

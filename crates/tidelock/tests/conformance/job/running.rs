@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tidelock::job::FailureCode;
 use tidelock::{Changed, Raw};
+use tokio::sync::Semaphore;
 
 conformance!(a_job_runs_and_its_result_is_kept, async |mut world: World| {
     let clock = world.pin();
@@ -244,6 +245,47 @@ conformance!(a_rate_limit_holds_for_all_workers_together, async |mut world: Worl
     job.set_rate_limit(1, SECOND).await.unwrap();
     assert!(job.delete().await.unwrap());
     assert_eq!(stats(&job).await.rate_limit, None);
+});
+
+conformance!(a_concurrency_limit_holds_for_all_workers_together, async |world: World| {
+    let (job, other) = (texts(&world.open().await), texts(&world.open().await));
+    assert_eq!(job.set_concurrency_limit(3).await.unwrap(), Changed::Yes);
+    assert_eq!(other.set_concurrency_limit(3).await.unwrap(), Changed::No);
+    let gate = Arc::new(Semaphore::new(0));
+    let [worker, second] = [&job, &other].map(|job| {
+        let worker = job.process_with(Arc::clone(&gate), async |gate, _, text: String| {
+            gate.acquire().await.expect("it is never closed").forget();
+            Ok(text)
+        });
+        worker.concurrency(4).spawn()
+    });
+    for _ in 0..6 {
+        submit(&job, "text").await;
+    }
+    // Completed, running, ready.
+    let shows = async |wanted: (u64, u64, u64)| {
+        until(async || {
+            let shown = stats(&other).await;
+            (shown.completed, shown.running, shown.ready) == wanted
+        })
+        .await;
+    };
+    shows((0, 3, 3)).await;
+    gate.add_permits(2);
+    shows((2, 3, 1)).await;
+    assert_eq!(job.set_concurrency_limit(1).await.unwrap(), Changed::Yes);
+    gate.add_permits(2);
+    shows((4, 1, 1)).await;
+    assert_eq!(job.remove_concurrency_limit().await.unwrap(), Changed::Yes);
+    shows((4, 2, 0)).await;
+    gate.add_permits(2);
+    shows((6, 0, 0)).await;
+    for worker in [worker, second] {
+        within(worker.shutdown(SECOND)).await;
+    }
+    job.set_concurrency_limit(1).await.unwrap();
+    assert!(job.delete().await.unwrap());
+    assert_eq!(stats(&job).await.concurrency_limit, None);
 });
 
 conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async |world: World| {

@@ -93,6 +93,8 @@ conformance!(a_refused_argument_changes_nothing_and_uses_no_number, async |mut w
     refused(queue.ack_many(&vec![held.receipt(); 1_001]), "ack_many").await;
     refused(queue.pause().for_at_most(Duration::ZERO), "pause 0").await;
     refused(queue.pause().for_at_most(over), "pause").await;
+    refused(queue.set_concurrency_limit(0), "concurrency limit 0").await;
+    refused(queue.set_concurrency_limit(1 << 53), "concurrency limit").await;
     refused(queue.set_rate_limit(0, SECOND), "limit 0").await;
     refused(queue.set_rate_limit(1 << 53, SECOND), "limit").await;
     refused(queue.set_rate_limit(1, Duration::ZERO), "per 0").await;
@@ -138,6 +140,8 @@ conformance!(the_ends_of_all_ranges_work, async |mut world: World| {
     queue.set_rate_limit((1 << 53) - 1, TEN_YEARS).await.unwrap();
     queue.set_rate_limit(1, MS).await.unwrap();
     queue.remove_rate_limit().await.unwrap();
+    queue.set_concurrency_limit((1 << 53) - 1).await.unwrap();
+    queue.remove_concurrency_limit().await.unwrap();
     assert_eq!(queue.get(far.id).await.unwrap().unwrap().due, clock.now() + TEN_YEARS);
     clock.advance(TEN_YEARS);
     assert_eq!(drain(&queue).await.len(), 3);

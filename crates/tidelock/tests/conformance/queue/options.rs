@@ -183,6 +183,41 @@ conformance!(a_rate_limit_is_replaced_and_removed, async |mut world: World| {
     assert_eq!(drain(&queue).await, ["g", "h"]);
 });
 
+conformance!(a_concurrency_limit_holds_for_all_processes_together, async |mut world: World| {
+    let clock = world.pin();
+    let queue = texts(&world.open().await);
+    let other = texts(&world.open().await);
+    assert_eq!(queue.remove_concurrency_limit().await.unwrap(), Changed::No);
+    assert_eq!(queue.set_concurrency_limit(2).await.unwrap(), Changed::Yes);
+    assert_eq!(other.set_concurrency_limit(2).await.unwrap(), Changed::No);
+    assert_eq!(stats(&other).await.concurrency_limit, Some(2));
+    for text in ["a", "b", "c", "d", "e"] {
+        send(&queue, text).await;
+    }
+    let first = take(&queue).await;
+    let mut second = other.recv_many(10).await.unwrap();
+    assert_eq!(second.len(), 1, "the rest of the limit");
+    nothing(&queue).await;
+    nothing(&other).await;
+    assert!(first.ack().await.unwrap());
+    assert_eq!(data(&take(&other).await), "c");
+    nothing(&queue).await;
+    assert_eq!(queue.set_concurrency_limit(1).await.unwrap(), Changed::Yes);
+    assert!(second.remove(0).ack().await.unwrap());
+    nothing(&queue).await;
+    clock.advance(30 * SECOND);
+    let again = take(&queue).await;
+    assert_eq!((data(&again), again.attempt()), ("c", 2), "what was held counted until its lease ended");
+    nothing(&other).await;
+    assert_eq!(other.remove_concurrency_limit().await.unwrap(), Changed::Yes);
+    assert_eq!(drain(&queue).await, ["d", "e"]);
+    queue.set_concurrency_limit(1).await.unwrap();
+    assert!(queue.delete().await.unwrap());
+    assert_eq!(stats(&queue).await.concurrency_limit, None, "it is deleted with the queue");
+    queue.set_concurrency_limit(1).await.unwrap();
+    assert!(queue.delete().await.unwrap(), "a limit alone exists");
+});
+
 conformance!(a_change_that_is_asked_once_and_left_alone_holds_up_no_other, async |world: World| {
     let queue = texts(&world.open().await);
     let mut left_alone = Box::pin(queue.pause().into_future());

@@ -105,6 +105,25 @@ conformance!(a_new_window_of_a_rate_limit_wakes_waiting_receives, async |mut wor
     assert_eq!(data(&within(waiting.next()).await.unwrap().unwrap().unwrap().unwrap()), "e");
 });
 
+conformance!(an_ack_wakes_a_receive_that_waits_for_a_concurrency_limit, async |world: World| {
+    let tides = [world.open().await, world.open().await];
+    let [queue, other] = tides.each_ref().map(texts);
+    queue.set_concurrency_limit(1).await.unwrap();
+    for text in ["a", "b", "c"] {
+        send(&queue, text).await;
+    }
+    let held = take(&queue).await;
+    let waiting = tokio::spawn(other.recv().forever().into_future());
+    tokio::task::yield_now().await;
+    held.ack().await.unwrap();
+    let held = within(waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(data(&held), "b");
+    let waiting = tokio::spawn(queue.recv().forever().into_future());
+    tokio::task::yield_now().await;
+    other.set_concurrency_limit(2).await.unwrap();
+    assert_eq!(data(&within(waiting).await.unwrap().unwrap().unwrap()), "c");
+});
+
 conformance!(a_freed_key_wakes_a_waiting_receive, async |world: World| {
     let queue = texts(&world.open().await);
     for text in ["a1", "a2"] {

@@ -6,7 +6,7 @@
       if lives_until == -1 and unfinished == 0 then
         lives_until = rest > now and rest or now
       end
-      local ends = rate and -1 or lives_until
+      local ends = limits and -1 or lives_until
       if applied == -1 and ends ~= -1 and ends < now then
         lives_until, ends = now, now
       end

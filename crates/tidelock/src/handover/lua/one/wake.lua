@@ -1,6 +1,6 @@
 -- part: ends a step as `wake` in parking.lua does: wakes one parked process for each deliverable item, and the keeper
--- if this step added an earlier deadline.
-      local deliverable = room and room < ready and room or ready
+-- if this step added an earlier deadline. `free`: how many items the limits let through, nil without limits.
+      local deliverable = free or ready
       while deliverable > 0 or (soonest and (told <= now or soonest < told)) do
         local popped = call(deliverable > 0 and 'ZPOPMIN' or 'ZPOPMAX', PARKED)
         if #popped == 0 then

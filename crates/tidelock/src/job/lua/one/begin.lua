@@ -13,8 +13,8 @@ local claims = last == claim_at + 4 and ARGV[claim_at] == 'claim'
 if submits or claims or (ends and last == at + 2) then
   local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
   local PARKED, OBJECT_KEYS, NUMBERS = KEYS[22], 22, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
-  local stored, number = call('HMGET', KEYS[1], 'numbers', 'rate'), tonumber(ARGV[2])
-  local record, rate = stored[1], stored[2]
+  local stored, number = call('HMGET', KEYS[1], 'numbers', 'limits'), tonumber(ARGV[2])
+  local record, limits = stored[1], stored[2]
   local memory = call('GET', KEYS[23])
   if record and #record == 232 and (not memory or unpack_bytes('>I8', memory) < number) then
     -- In the order of FIELDS in keys.lua.
@@ -22,14 +22,14 @@ if submits or claims or (ends and last == at + 2) then
       line_expiry, steady, told, next_deadline, lives_until, rest, applied, swept, submitted, completed, failed,
       cancelled, timed_out, retries, crashes, stale = unpack_bytes(NUMBERS, record)
     local plain = steady == 1 and paused == 0 and (next_deadline == 0 or now < next_deadline)
-    -- The limit of the rate, as in record.lua. `room`: how many may be handed out in the window under way, nil without a
-    -- limit. A trip that uses a window up does not qualify.
-    local most, per, window_ends, used, room
-    if rate then
-      most, per, window_ends, used = unpack_bytes('>I8I8I8I8', rate)
+    -- The limits, as in record.lua. `room`: how many may be handed out in the window under way, nil without a limit of the
+    -- rate. A trip that uses a window up does not qualify.
+    local rate, per, window_ends, used, held, room
+    if limits then
+      rate, per, window_ends, used, held = unpack_bytes('>I8I8I8I8I8', limits)
       used = now < window_ends and used or 0
       window_ends = window_ends > now + 2 * per and now + per or window_ends
-      room = most > used and most - used or 0
+      room = rate > 0 and math.max(rate - used, 0) or nil
     end
     local now_bytes = pack('>I6', now)
     -- The first job that is submitted or the one that starts, and the one that ends.
@@ -43,4 +43,5 @@ if submits or claims or (ends and last == at + 2) then
       starts = want > 0 and ready > 0
       parks = ARGV[claim_at + 3] == '1' and ready < want
       plain = plain and want > 0 and (want <= 1 or ready <= 1) and (not room or room > 1)
+        and (not limits or held == 0 or running - (ends and 1 or 0) < held)
     end

@@ -37,3 +37,4 @@
         next_deadline = expiry
       end
       local unfinished = ready + blocked + delayed + running
+      local free = limits and math.max(math.min(ready, room or ready, held > 0 and held - running or ready), 0)

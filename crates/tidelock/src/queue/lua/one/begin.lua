@@ -16,8 +16,8 @@ local nothing_else = last > 3 and last == (takes and take_at + 7 or take_at - 1)
 if nothing_else and sends <= 1000 and (not acks or #ARGV[ack_at + 1] <= 16000) then
   local call, sub, text, pack, unpack_bytes = redis.call, string.sub, string.format, struct.pack, struct.unpack
   local PARKED, OBJECT_KEYS, NUMBERS = KEYS[12], 12, '>i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8i8'
-  local stored, number = call('HMGET', KEYS[1], 'numbers', 'rate'), tonumber(ARGV[2])
-  local record, rate = stored[1], stored[2]
+  local stored, number = call('HMGET', KEYS[1], 'numbers', 'limits'), tonumber(ARGV[2])
+  local record, limits = stored[1], stored[2]
   local memory = call('GET', KEYS[13])
   if record and #record == 184 and (not memory or unpack_bytes('>I8', memory) < number) then
     -- In the order of FIELDS in keys.lua.
@@ -25,14 +25,14 @@ if nothing_else and sends <= 1000 and (not acks or #ARGV[ack_at + 1] <= 16000) t
       widest, line_expiry, told, next_deadline, lives_until, rest, applied, swept, endless, dead_endless =
         unpack_bytes(NUMBERS, record)
     local plain = paused == 0 and (next_deadline == 0 or now < next_deadline)
-    -- The limit of the rate, as in record.lua. `room`: how many may be handed out in the window under way, nil without a
-    -- limit. A trip that uses a window up does not qualify.
-    local most, per, window_ends, used, room
-    if rate then
-      most, per, window_ends, used = unpack_bytes('>I8I8I8I8', rate)
+    -- The limits, as in record.lua. `room`: how many may be handed out in the window under way, nil without a limit of the
+    -- rate. A trip that uses a window up does not qualify.
+    local rate, per, window_ends, used, held, room
+    if limits then
+      rate, per, window_ends, used, held = unpack_bytes('>I8I8I8I8I8', limits)
       used = now < window_ends and used or 0
       window_ends = window_ends > now + 2 * per and now + per or window_ends
-      room = most > used and most - used or 0
+      room = rate > 0 and math.max(rate - used, 0) or nil
     end
     -- The earliest deadline that this step adds, the latest instant at which something that it writes ends, the first
     -- instant at which something becomes deliverable because of it, and the keys that it may create.

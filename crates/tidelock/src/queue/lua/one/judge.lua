@@ -9,6 +9,9 @@
     if plain and takes then
       want = tonumber(ARGV[take_at + 1])
       got = want < ready + sends and want or ready + sends
+      if limits and held > 0 then
+        got = math.max(math.min(got, held - leased + ending), 0)
+      end
       parks = ARGV[take_at + 6] == '1' and got < want
       plain = want > 0 and want <= 1000 and (not room or got < room) and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
         and (leased > ending or call('EXISTS', KEYS[7]) == 1)))

@@ -85,3 +85,4 @@
         lives_until = -1
       end
       local unfinished = ready + blocked + delayed + leased + dead
+      local free = limits and math.max(math.min(ready, room or ready, held > 0 and held - leased or ready), 0)

@@ -1,4 +1,4 @@
-//! Limits of the rate at which a queue or a job hands out work.
+//! Limits of what a queue or a job hands out: of its rate, and of how much is held at once.
 
 use std::time::Duration;
 
@@ -37,25 +37,31 @@ impl From<RateView> for RateLimit {
     }
 }
 
-/// Checks a limit that a caller sets.
-pub(crate) fn checked(limit: u64, per: Duration) -> Result<Rate> {
+/// Checks a limit of the rate that a caller sets.
+pub(crate) fn rate(limit: u64, per: Duration) -> Result<Rate> {
     check::range(Error::argument, "limit", limit, 1, LARGEST)?;
     check::lasting(Error::argument, "per", per)?;
     Ok(Rate { limit, per: whole_millis(per) })
 }
 
-/// Adds a limit to the arguments of a script, 0 for none.
+/// Checks a limit of how many are held at once that a caller sets.
+pub(crate) fn held(limit: u64) -> Result<u64> {
+    check::range(Error::argument, "limit", limit, 1, LARGEST).map(|()| limit)
+}
+
+/// Adds a limit of the rate to the arguments of a script, 0 for none.
 #[cfg(feature = "redis")]
-pub(crate) fn push(rate: Option<Rate>, arguments: &mut Arguments) {
+pub(crate) fn push_rate(rate: Option<Rate>, arguments: &mut Arguments) {
     let Rate { limit, per } = rate.unwrap_or(Rate { limit: 0, per: 0 });
     arguments.number(limit);
     arguments.number(per);
 }
 
-/// Reads the four numbers of a limit from a script's answer.
+/// Reads both limits, five numbers, from a script's answer.
 #[cfg(feature = "redis")]
-pub(crate) fn read(answer: &mut Answer) -> Result<Option<RateView>> {
+pub(crate) fn read(answer: &mut Answer) -> Result<(Option<RateView>, Option<u64>)> {
     let rate = Rate { limit: answer.count()?, per: answer.count()? };
     let view = RateView { rate, used: answer.count()?, window_ends: answer.count()? };
-    Ok((rate.limit > 0).then_some(view))
+    let held = answer.count()?;
+    Ok(((rate.limit > 0).then_some(view), (held > 0).then_some(held)))
 }
