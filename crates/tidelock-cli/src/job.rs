@@ -38,6 +38,8 @@ pub(crate) enum Verb {
     Resume(state::Resume),
     /// Limit the rate at which jobs start, in all processes together.
     RateLimit(state::RateLimit),
+    /// Limit how many jobs run at once, in all processes together.
+    ConcurrencyLimit(state::ConcurrencyLimit),
 }
 
 /// Which jobs.
@@ -79,5 +81,6 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Pause(verb) => verb.run().await,
         Verb::Resume(verb) => verb.run().await,
         Verb::RateLimit(verb) => verb.run().await,
+        Verb::ConcurrencyLimit(verb) => verb.run().await,
     }
 }

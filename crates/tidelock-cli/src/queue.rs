@@ -34,6 +34,8 @@ pub(crate) enum Verb {
     Resume(state::Resume),
     /// Limit the rate of deliveries, of all processes together.
     RateLimit(state::RateLimit),
+    /// Limit how many messages are held at once, by all processes together.
+    ConcurrencyLimit(state::ConcurrencyLimit),
 }
 
 /// Which queue.
@@ -68,5 +70,6 @@ pub(crate) async fn run(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Pause(verb) => verb.run().await,
         Verb::Resume(verb) => verb.run().await,
         Verb::RateLimit(verb) => verb.run().await,
+        Verb::ConcurrencyLimit(verb) => verb.run().await,
     }
 }

@@ -1,4 +1,4 @@
-//! All jobs of a name: their statistics, their pause and their rate.
+//! All jobs of a name: their statistics, their pause and their limits.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tidelock::job::JobStats;
 
 use super::Target;
 use crate::exit::Exit;
+use crate::limits::{Concurrency, Rate, limited};
 use crate::output;
-use crate::rate::{Rate, limited};
 use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
@@ -65,9 +65,7 @@ fn human(stats: &JobStats) -> String {
     if let Some(pause) = &stats.paused {
         lines.push(paused(pause));
     }
-    if let Some(limit) = &stats.rate_limit {
-        lines.push(limited(limit));
-    }
+    lines.push(limited(stats.rate_limit.as_ref(), stats.concurrency_limit));
     if stats.settling {
         lines.push("more is overdue than one look carries out; look again\n".to_owned());
     }
@@ -165,5 +163,34 @@ impl RateLimit {
             None => job.remove_rate_limit().await?,
         };
         output::changed(self.target.json(), &self.target.job, changed, self.rate.words("there is no such job"))
+    }
+}
+
+const CONCURRENCY_LIMIT_HELP: &str = "\
+At most N jobs run at once, in all processes together; others stay ready meanwhile.
+What is held already stays held. Exit code 1: it was already limited in the same way, or not limited.
+
+Examples:
+  tidelock job concurrency-limit mail.send 10
+  tidelock job concurrency-limit mail.send --remove";
+
+#[derive(Args)]
+#[command(after_help = CONCURRENCY_LIMIT_HELP)]
+pub(crate) struct ConcurrencyLimit {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    concurrency: Concurrency,
+}
+
+impl ConcurrencyLimit {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, job) = self.target.open().await?;
+        let changed = match self.concurrency.wanted() {
+            Some(limit) => job.set_concurrency_limit(limit).await?,
+            None => job.remove_concurrency_limit().await?,
+        };
+        let words = self.concurrency.words("there is no such job");
+        output::changed(self.target.json(), &self.target.job, changed, words)
     }
 }

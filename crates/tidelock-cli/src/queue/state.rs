@@ -1,4 +1,4 @@
-//! A queue as a whole: its statistics, its pause and its rate.
+//! A queue as a whole: its statistics, its pause and its limits.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use tidelock::queue::QueueStats;
 
 use super::Target;
 use crate::exit::Exit;
+use crate::limits::{Concurrency, Rate, limited};
 use crate::output;
-use crate::rate::{Rate, limited};
 use crate::value::{about, count, duration, instant, paused};
 
 const STATS_HELP: &str = "\
@@ -55,6 +55,7 @@ fn machine(stats: &QueueStats) -> serde_json::Value {
         "next_due": stats.next_due,
         "paused": stats.paused.as_ref().map(|pause| json!({ "until": pause.until, "reason": pause.reason })),
         "rate_limit": stats.rate_limit,
+        "concurrency_limit": stats.concurrency_limit,
         "settling": stats.settling,
     })
 }
@@ -76,9 +77,7 @@ fn human(stats: &QueueStats) -> String {
     if let Some(pause) = &stats.paused {
         lines.push(paused(pause));
     }
-    if let Some(limit) = &stats.rate_limit {
-        lines.push(limited(limit));
-    }
+    lines.push(limited(stats.rate_limit.as_ref(), stats.concurrency_limit));
     if stats.settling {
         lines.push("more is overdue than one look carries out; look again\n".to_owned());
     }
@@ -176,5 +175,34 @@ impl RateLimit {
             None => queue.remove_rate_limit().await?,
         };
         output::changed(self.target.json(), &self.target.queue, changed, self.rate.words("there is no such queue"))
+    }
+}
+
+const CONCURRENCY_LIMIT_HELP: &str = "\
+At most N messages are held at once, by all processes together; receivers wait meanwhile.
+What is held already stays held. Exit code 1: it was already limited in the same way, or not limited.
+
+Examples:
+  tidelock queue concurrency-limit mail 10
+  tidelock queue concurrency-limit mail --remove";
+
+#[derive(Args)]
+#[command(after_help = CONCURRENCY_LIMIT_HELP)]
+pub(crate) struct ConcurrencyLimit {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    concurrency: Concurrency,
+}
+
+impl ConcurrencyLimit {
+    pub(crate) async fn run(&self) -> anyhow::Result<Exit> {
+        let (_tide, queue) = self.target.open().await?;
+        let changed = match self.concurrency.wanted() {
+            Some(limit) => queue.set_concurrency_limit(limit).await?,
+            None => queue.remove_concurrency_limit().await?,
+        };
+        let words = self.concurrency.words("there is no such queue");
+        output::changed(self.target.json(), &self.target.queue, changed, words)
     }
 }

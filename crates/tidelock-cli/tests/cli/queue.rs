@@ -73,7 +73,7 @@ fn a_dash_stands_for_stdin_and_filters_of_all_are_refused_beside_ids() {
 }
 
 #[test]
-fn a_rate_limit_is_seen_and_removed() {
+fn limits_are_seen_and_removed() {
     for shell in Shell::all() {
         shell.run("rate-limit", &["--remove"]).expect(1);
         shell.run("rate-limit", &["100"]).expect(0);
@@ -87,6 +87,15 @@ fn a_rate_limit_is_seen_and_removed() {
         }
         shell.run("rate-limit", &["--remove"]).expect(0);
         assert_eq!(shell.run("stats", &["--json"]).expect(0).json()["rate_limit"], json!(null));
+        shell.run("concurrency-limit", &["--remove"]).expect(1);
+        shell.run("concurrency-limit", &["10"]).expect(0);
+        shell.run("concurrency-limit", &["10"]).expect(1);
+        assert_eq!(shell.run("stats", &["--json"]).expect(0).json()["concurrency_limit"], json!(10));
+        assert!(shell.run("stats", &[]).expect(0).stdout.contains("limited to 10 at once"));
+        for wrong in [&[] as &[_], &["0"], &["10", "--remove"]] {
+            shell.run("concurrency-limit", wrong).expect(2);
+        }
+        shell.run("concurrency-limit", &["--remove"]).expect(0);
     }
 }
 
