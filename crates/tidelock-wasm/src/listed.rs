@@ -1,11 +1,11 @@
 //! Results of queries: lists of values, and pages.
 
 use js_sys::Array;
-use tidelock::queue::Paused;
+use tidelock::queue::{Paused, RateLimit};
 use tidelock::{Changed, Page, PageToken, Removed, Timestamp};
 use wasm_bindgen::JsValue;
 
-use crate::number::js;
+use crate::number::{js, js_millis};
 use crate::optional::or_null;
 
 /// Several values as one list.
@@ -36,6 +36,13 @@ pub(crate) fn instant_or_null(at: Option<Timestamp>) -> JsValue {
 /// A current pause as `[until, reason]`.
 pub(crate) fn paused(paused: Option<Paused>) -> JsValue {
     paused.map_or(JsValue::NULL, |Paused { until, reason, .. }| list([instant_or_null(until), or_null(reason)]))
+}
+
+/// A limit of the rate as `[limit, per, used, end of the window]`.
+pub(crate) fn limited(limited: Option<RateLimit>) -> JsValue {
+    limited.map_or(JsValue::NULL, |RateLimit { limit, per, used, window_ends, .. }| {
+        list([js(limit).into(), js_millis(per).into(), js(used).into(), instant_or_null(window_ends)])
+    })
 }
 
 /// The name of a change's outcome.

@@ -4,16 +4,21 @@ import { oneOf } from "./check.js";
 import { settled, type RawJob } from "./core.js";
 import { unpack } from "./envelope.js";
 import {
+  limitedOf,
   paged,
   pageOf,
   pausedOf,
   pauseOf,
+  rateOf,
   type Changed,
   type Page,
   type PageConfig,
   type PauseConfig,
   type Paused,
+  type RateLimitInfo,
+  type SetRateLimitConfig,
   type ShownPause,
+  type ShownRate,
 } from "./page.js";
 import { give } from "./value.js";
 
@@ -97,6 +102,8 @@ export type JobStats = {
   nextDue: number | null;
   /** The current pause. */
   paused: Paused | null;
+  /** The current limit of the rate; `null` if there is none. */
+  rateLimit: RateLimitInfo | null;
   /** More was overdue than one call processes: the numbers are those after its last step. */
   settling: boolean;
   /** Totals so far. */
@@ -141,6 +148,14 @@ export type JobLook<Input, Result> = {
   pause(cfg?: PauseConfig): Promise<Changed>;
   /** Ends a pause. */
   resume(): Promise<Changed>;
+  /**
+   * Limits the rate at which runs start, of all handles of this id in the page together: at most `limit` in each window
+   * of `perMs`. Every run counts, also a repeated one. While a window is used up, workers wait as if nothing were due.
+   * The limit lasts until it is replaced or removed; runs started in the window under way count towards the new one.
+   */
+  setRateLimit(cfg: SetRateLimitConfig): Promise<Changed>;
+  /** Removes the limit of the rate. */
+  removeRateLimit(): Promise<Changed>;
 };
 
 /** What the core returns. */
@@ -167,7 +182,15 @@ type ShownSummary = [
 ];
 type ShownInfo = [summary: ShownSummary, input: string, result: string | null, failures: ShownFailure[]];
 type Counts = [number, number, number, number, number, number, number];
-type ShownStats = [Counts, oldest: number | null, next: number | null, paused: ShownPause, settling: boolean, Counts];
+type ShownStats = [
+  now: Counts,
+  oldest: number | null,
+  next: number | null,
+  paused: ShownPause,
+  rate: ShownRate,
+  settling: boolean,
+  totals: Counts,
+];
 
 const FILTERS = ["ready", "delayed", "running", "completed", "failed", "cancelled", "timed_out"];
 
@@ -183,10 +206,11 @@ export function look<Input, Result>(raw: RawJob): JobLook<Input, Result> {
       return paged(await settled<[ShownSummary[], string | null]>(raw.list(filter, ...pageOf(cfg))), summary);
     },
     async stats() {
-      const [counts, oldest, nextDue, pause, settling, totals] = await settled<ShownStats>(raw.stats());
+      const [counts, oldest, nextDue, pause, rate, settling, totals] = await settled<ShownStats>(raw.stats());
       const [ready, delayed, running, completed, failed, cancelled, timedOut] = counts;
       const now = { ready, delayed, running, completed, failed, cancelled, timedOut };
-      return { ...now, oldestReadyAgeMs: oldest, nextDue, paused: pausedOf(pause), settling, totals: total(totals) };
+      const held = { paused: pausedOf(pause), rateLimit: limitedOf(rate) };
+      return { ...now, oldestReadyAgeMs: oldest, nextDue, ...held, settling, totals: total(totals) };
     },
     async retry(id) {
       const [outcome, state] = await settled<[JobRetryOutcome["outcome"], JobState?]>(raw.retry(String(id)));
@@ -195,6 +219,8 @@ export function look<Input, Result>(raw: RawJob): JobLook<Input, Result> {
     remove: async (id) => settled(raw.remove(String(id))),
     pause: async (cfg = {}) => settled(raw.pause(...pauseOf(cfg))),
     resume: async () => settled(raw.resume()),
+    setRateLimit: async (cfg) => settled(raw.set_rate_limit(...rateOf(cfg))),
+    removeRateLimit: async () => settled(raw.remove_rate_limit()),
   };
 }
 

@@ -26,7 +26,7 @@ import { turn } from "./turn.js";
 import { give, take } from "./value.js";
 
 export type { JobFailure, JobFilter, JobInfo, JobLook, JobRetryOutcome, JobState, JobStats, JobSummary } from "./job-look.js";
-export type { Changed, Page, PageConfig, PauseConfig, Paused } from "./page.js";
+export type { Changed, Page, PageConfig, PauseConfig, Paused, RateLimitInfo, SetRateLimitConfig } from "./page.js";
 export type { Infer, Schema } from "./schema.js";
 
 /** The id of a job; a decimal number. */

@@ -4,17 +4,22 @@ import { number, oneOf, tenant } from "./check.js";
 import { NONE, settled, type RawQueue } from "./core.js";
 import { unpack } from "./envelope.js";
 import {
+  limitedOf,
   paged,
   pageOf,
   pausedOf,
   pauseOf,
+  rateOf,
   upTo,
   type Changed,
   type Page,
   type PageConfig,
   type PauseConfig,
   type Paused,
+  type RateLimitInfo,
+  type SetRateLimitConfig,
   type ShownPause,
+  type ShownRate,
 } from "./page.js";
 
 /** Statistics of a queue at one instant: `ready + delayed + leased + dead = accepted - settled`. */
@@ -39,6 +44,8 @@ export type QueueStats = {
   nextDue: number | null;
   /** The current pause. */
   paused: Paused | null;
+  /** The current limit of the rate; `null` if there is none. */
+  rateLimit: RateLimitInfo | null;
   /** More was overdue than one call processes: the numbers are those after its last step. */
   settling: boolean;
 };
@@ -143,7 +150,8 @@ export type QueueAdmin<T> = {
   /** Removes all ready and delayed messages. Resolves to their number. */
   purge(cfg?: TenantConfig): Promise<number>;
   /**
-   * Deletes the queue and everything in it: messages, leases, dead letters, keys, pause. False if there was nothing.
+   * Deletes the queue and everything in it: messages, leases, dead letters, keys, pause, limit. False if there was
+   * nothing.
    */
   delete(cfg?: TenantConfig): Promise<boolean>;
   /**
@@ -153,6 +161,15 @@ export type QueueAdmin<T> = {
   pause(cfg?: PauseConfig & TenantConfig): Promise<Changed>;
   /** Ends a pause. */
   resume(cfg?: TenantConfig): Promise<Changed>;
+  /**
+   * Limits the rate of deliveries, to all receivers of the queue and tenant together: at most `limit` in each window of
+   * `perMs`. Every delivery counts, also a repeated one, and one that is given back later. While a window is used up,
+   * receivers wait as in an empty queue. The limit lasts until it is replaced or removed, or the queue is deleted; what
+   * was delivered in the window under way counts towards the new one.
+   */
+  setRateLimit(cfg: SetRateLimitConfig & TenantConfig): Promise<Changed>;
+  /** Removes the limit of the rate. */
+  removeRateLimit(cfg?: TenantConfig): Promise<Changed>;
   /** The messages that ended without an ack. Throws synchronously. */
   deadLetters(cfg?: TenantConfig): QueueDeadLetters<T>;
 };
@@ -161,7 +178,14 @@ const STATES: readonly QueueState[] = ["ready", "delayed", "leased"];
 const REASONS: readonly QueueDeadReason[] = ["expired", "max_deliveries_exceeded", "rejected", "undecodable"];
 
 /** What the core returns. */
-type ShownStats = [...counts: Counts, oldest: number | null, next: number | null, paused: ShownPause, settling: boolean];
+type ShownStats = [
+  ...counts: Counts,
+  oldest: number | null,
+  next: number | null,
+  paused: ShownPause,
+  rate: ShownRate,
+  settling: boolean,
+];
 type Counts = [number, number, number, number, number, number, number];
 type ShownMessage = [
   value: string,
@@ -194,9 +218,10 @@ export function admin<T>(raw: RawQueue, configured: string): QueueAdmin<T> {
   return {
     async stats(cfg = {}) {
       const shown = await settled<ShownStats>(raw.stats(whose(cfg)));
-      const [ready, blocked, delayed, leased, dead, accepted, done, oldest, nextDue, pause, settling] = shown;
+      const [ready, blocked, delayed, leased, dead, accepted, done, oldest, nextDue, pause, rate, settling] = shown;
       const counts = { ready, blocked, delayed, leased, dead, accepted, settled: done };
-      return { ...counts, oldestReadyAgeMs: oldest, nextDue, paused: pausedOf(pause), settling };
+      const held = { paused: pausedOf(pause), rateLimit: limitedOf(rate) };
+      return { ...counts, oldestReadyAgeMs: oldest, nextDue, ...held, settling };
     },
     async peek(max, cfg = {}) {
       const shown = await settled<ShownMessage[]>(raw.peek(whose(cfg), upTo(max)));
@@ -219,6 +244,8 @@ export function admin<T>(raw: RawQueue, configured: string): QueueAdmin<T> {
       return settled(raw.pause(whose(cfg), ...pauseOf(cfg)));
     },
     resume: async (cfg = {}) => settled(raw.resume(whose(cfg))),
+    setRateLimit: async (cfg) => settled(raw.set_rate_limit(whose(cfg), ...rateOf(cfg))),
+    removeRateLimit: async (cfg = {}) => settled(raw.remove_rate_limit(whose(cfg))),
     deadLetters: (cfg = {}) => deadLetters(raw, whose(cfg)),
   };
 }

@@ -7,7 +7,7 @@ import { MOST_ITEMS, upTo } from "./page.js";
 import { admin, type QueueAdmin } from "./queue-admin.js";
 import { parse, schemaOf, type Infer, type Schema } from "./schema.js";
 
-export type { Changed, Page, PageConfig, PauseConfig, Paused } from "./page.js";
+export type { Changed, Page, PageConfig, PauseConfig, Paused, RateLimitInfo, SetRateLimitConfig } from "./page.js";
 export type {
   QueueAdmin,
   QueueDeadFilter,

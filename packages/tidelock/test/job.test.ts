@@ -1,6 +1,6 @@
 import { job, type JobContext, type JobDefinition, type JobEvent, type JobHandle } from "tidelock/browser/job";
 import { any, describe, expect, failure, pinned, settled, test, type PinnedTime } from "./harness.js";
-import { isLeftAtOnce, takesNothingOnceAborted } from "./shared.js";
+import { checksRates, isLeftAtOnce, takesNothingOnceAborted } from "./shared.js";
 
 type Definition = JobDefinition<{ parse(value: unknown): any }, any>;
 
@@ -1176,7 +1176,8 @@ describe("job, looked at", () => {
       const handle = make(process);
       const zeros = { completed: 0, failed: 0, cancelled: 0, timedOut: 0 };
       expect(await handle.stats()).to.deep.equal({
-        ready: 0, delayed: 0, running: 0, ...zeros, oldestReadyAgeMs: null, nextDue: null, paused: null, settling: false,
+        ready: 0, delayed: 0, running: 0, ...zeros, oldestReadyAgeMs: null, nextDue: null, paused: null, rateLimit: null,
+        settling: false,
         totals: { submitted: 0, ...zeros, retries: 0, stale: 0 },
       });
       for (const key of ["a", "a", "b", "c"]) void handle.submit({ input: 1, key, maxAttempts: 2, leaseMs: 60_000 });
@@ -1258,6 +1259,62 @@ describe("job, looked at", () => {
       runs[1]!.end();
       expect(await handle.join({ id: third })).to.include({ status: "completed" });
     }));
+
+  test("a limit of the rate starts so many runs in each window, of all handles together", () =>
+    pinned(async (time) => {
+      const id = "limited jobs";
+      const ran: [input: number, at: number][] = [];
+      const process = ({ input }: { input: number }) => void ran.push([input, Date.now()]);
+      const [one, other] = [make(process, { id }), make(process, { id })];
+      const limit = { limit: 2, perMs: 1_000 };
+      expect(await one.setRateLimit(limit)).to.equal("yes");
+      expect(await other.setRateLimit(limit)).to.equal("no");
+      const start = time.now();
+      for (const input of [1, 2, 3, 4, 5]) void (input % 2 === 0 ? one : other).submit({ input });
+      await turn();
+      const first = [[1, start], [2, start]];
+      expect(ran).to.have.deep.members(first);
+      const { rateLimit, ready } = await other.stats();
+      expect([rateLimit, ready]).to.deep.equal([{ ...limit, used: 2, windowEndsAt: start + 1_000 }, 3]);
+      await time.advance(999);
+      expect(ran).to.have.length(2);
+      await time.advance(1);
+      expect(ran).to.have.deep.members([...first, [3, start + 1_000], [4, start + 1_000]]);
+      await time.advance(5_000);
+      expect(ran[4]).to.deep.equal([5, start + 2_000]);
+      expect((await one.stats()).rateLimit).to.deep.equal({ ...limit, used: 0, windowEndsAt: null });
+    }));
+
+  test("every run counts towards a limit of the rate, which lasts until it is replaced or removed", () =>
+    pinned(async (time) => {
+      const ran: unknown[] = [];
+      const handle = make(({ input }) => {
+        ran.push(input);
+        if (input === "fails") throw new Error("no");
+      });
+      await handle.setRateLimit({ limit: 2, perMs: 1_000 });
+      void handle.submit({ input: "fails", maxAttempts: 2 });
+      for (const input of [1, 2, 3]) void handle.submit({ input });
+      await turn();
+      expect(ran).to.have.length(2);
+      await time.advance(100);
+      // Runs that were started in the window under way count towards another limit.
+      expect(await handle.setRateLimit({ limit: 3, perMs: 500 })).to.equal("yes");
+      const windowEndsAt = time.now() + 500;
+      expect((await handle.stats()).rateLimit).to.include({ limit: 3, perMs: 500, windowEndsAt });
+      await turn();
+      expect(ran).to.have.length(3);
+      expect((await handle.stats()).rateLimit).to.deep.equal({ limit: 3, perMs: 500, used: 3, windowEndsAt });
+      expect(await handle.removeRateLimit()).to.equal("yes");
+      expect(await handle.removeRateLimit()).to.equal("no");
+      await turn();
+      expect(ran).to.have.members(["fails", "fails", 1, 2, 3]);
+      expect((await handle.stats()).rateLimit).to.equal(null);
+      // The page's timer for the end of the window fires here, and not in a later test.
+      await time.advance(500);
+    }));
+
+  test("a limit of the rate is a whole number from 1, in a time from 1 ms to 10 years", () => checksRates(make()));
 });
 
 describe("job progress", () => {

@@ -1,5 +1,6 @@
-import { queue, type QueueConfig, type QueueReceived } from "tidelock/browser/queue";
+import { queue, type QueueConfig, type QueueReceived, type SetRateLimitConfig } from "tidelock/browser/queue";
 import { any, describe, expect, failure, pinned, settled, test } from "./harness.js";
+import { checksRates } from "./shared.js";
 
 type Config = Partial<QueueConfig<{ parse(value: unknown): any }>>;
 
@@ -156,7 +157,7 @@ describe("queue, looked at", () => {
       const orders = make({ delivery: { maxDeliveries: 1 } });
       expect(await orders.stats()).to.deep.equal({
         ready: 0, blocked: 0, delayed: 0, leased: 0, dead: 0, accepted: 0, settled: 0,
-        oldestReadyAgeMs: null, nextDue: null, paused: null, settling: false,
+        oldestReadyAgeMs: null, nextDue: null, paused: null, rateLimit: null, settling: false,
       });
       await orders.sendMany([{ data: 1 }, { data: 2 }, { data: 3 }, { data: 4, delayMs: 5_000 }]);
       await orders.sendMany([{ data: 5, orderingKey: "k" }, { data: 6, orderingKey: "k" }]);
@@ -166,7 +167,7 @@ describe("queue, looked at", () => {
       await time.advance(1_000);
       expect(await orders.stats()).to.deep.equal({
         ready: 2, blocked: 1, delayed: 1, leased: 1, dead: 1, accepted: 6, settled: 1,
-        oldestReadyAgeMs: 1_000, nextDue: time.now() + 4_000, paused: null, settling: false,
+        oldestReadyAgeMs: 1_000, nextDue: time.now() + 4_000, paused: null, rateLimit: null, settling: false,
       });
       expect((await orders.stats({ tenantId: "other" })).accepted).to.equal(0);
     }));
@@ -255,6 +256,76 @@ describe("queue, held back and emptied", () => {
         expect(await message(() => orders.pause({ forAtMostMs }))).to.equal("forAtMostMs must be > 0");
       }
     }));
+
+  test("a limit of the rate hands out so many in each window, and receivers wait for the next", () =>
+    pinned(async (time) => {
+      const orders = make();
+      const limit: SetRateLimitConfig = { limit: 2, perMs: 1_000 };
+      expect(await orders.setRateLimit(limit)).to.equal("yes");
+      expect(await orders.setRateLimit(limit)).to.equal("no");
+      await orders.sendMany([1, 2, 3, 4, 5, 6].map((data) => ({ data })));
+      await time.advance(300);
+      expect((await orders.stats()).rateLimit).to.deep.equal({ ...limit, used: 0, windowEndsAt: null });
+      const end = time.now() + 1_000;
+      expect(data(await orders.recvMany(10))).to.deep.equal([1, 2]);
+      expect(await orders.recv({ wait: false })).to.equal(null);
+      const { rateLimit, ready } = await orders.stats();
+      expect([rateLimit, ready]).to.deep.equal([{ ...limit, used: 2, windowEndsAt: end }, 4]);
+      const got: [data: unknown, at: number][] = [];
+      for (let at = 0; at < 3; at += 1) void orders.recv().then((one) => got.push([one?.data, Date.now()]));
+      await time.advance(999);
+      expect(got).to.deep.equal([]);
+      await time.advance(1);
+      expect(got).to.deep.equal([[3, end], [4, end]]);
+      await time.advance(5_000);
+      expect(got[2]).to.deep.equal([5, end + 1_000]);
+      expect((await orders.stats()).rateLimit).to.deep.equal({ ...limit, used: 0, windowEndsAt: null });
+    }));
+
+  test("every delivery counts towards a limit of the rate, which lasts until it is replaced or removed", () =>
+    pinned(async (time) => {
+      const orders = make();
+      await orders.setRateLimit({ limit: 3, perMs: 1_000 });
+      await orders.sendMany([1, 2, 3].map((data) => ({ data })));
+      // A message that is given back keeps its place, one that is returned goes behind the others.
+      expect(await orders.giveBack((await orders.recv())!)).to.equal(true);
+      expect(await (await orders.recv())?.nack()).to.equal(true);
+      expect((await orders.recv())?.data).to.equal(2);
+      expect(await orders.recv({ wait: false })).to.equal(null);
+      await time.advance(100);
+      // What was handed out in the window under way counts towards another limit.
+      expect(await orders.setRateLimit({ limit: 4, perMs: 500 })).to.equal("yes");
+      const shown = { limit: 4, perMs: 500, used: 3, windowEndsAt: time.now() + 500 };
+      expect((await orders.stats()).rateLimit).to.deep.equal(shown);
+      expect(data(await orders.recvMany(10))).to.deep.equal([3]);
+      const waits = orders.recv();
+      expect(await orders.removeRateLimit()).to.equal("yes");
+      expect(await orders.removeRateLimit()).to.equal("no");
+      expect((await waits)?.data).to.equal(1);
+      expect((await orders.stats()).rateLimit).to.equal(null);
+      await orders.setRateLimit({ limit: 1, perMs: 1_000 });
+      expect(await orders.delete()).to.equal(true);
+      expect((await orders.stats()).rateLimit).to.equal(null);
+    }));
+
+  test("a limit of the rate belongs to one tenant", async () => {
+    const orders = make();
+    const tenantId = "other";
+    expect(await orders.setRateLimit({ limit: 1, perMs: 60_000, tenantId })).to.equal("yes");
+    expect((await orders.stats()).rateLimit).to.equal(null);
+    expect((await orders.stats({ tenantId })).rateLimit).to.include({ limit: 1, perMs: 60_000, used: 0 });
+    for (const of of [{}, { tenantId }]) await orders.sendMany([{ data: 1 }, { data: 2 }], of);
+    expect(await orders.recvMany(10)).to.have.length(2);
+    expect(await orders.recvMany(10, { tenantId })).to.have.length(1);
+    expect(await orders.removeRateLimit()).to.equal("no");
+    expect(await orders.removeRateLimit({ tenantId })).to.equal("yes");
+    expect(await orders.recvMany(10, { tenantId })).to.have.length(1);
+    const limit = { limit: 1, perMs: 1 };
+    expect(await message(() => orders.setRateLimit({ ...limit, tenantId: "" }))).to.equal("tenantId must be non-empty");
+    expect(await message(() => orders.removeRateLimit({ tenantId: "" }))).to.equal("tenantId must be non-empty");
+  });
+
+  test("a limit of the rate is a whole number from 1, in a time from 1 ms to 10 years", () => checksRates(make()));
 
   test("remove and purge take what nobody holds, delete takes all", async () => {
     const orders = make({ delivery: { maxDeliveries: 1 } });
@@ -390,13 +461,15 @@ describe("queue dead letters", () => {
     }));
 
   test("calls take effect in the order in which they are made, and work without their object", async () => {
-    const { sendMany, recvMany, pause, resume, stats, purge, deadLetters } = make();
+    const { sendMany, recvMany, pause, resume, setRateLimit, removeRateLimit, stats, purge, deadLetters } = make();
     const { list } = deadLetters();
     const [, paused, none, resumed, got, left] = await Promise.all([
       sendMany([{ data: 1 }, { data: 2 }, { data: 3 }]), pause(), recvMany(1, { wait: false }), resume(), recvMany(1), purge(),
     ]);
     expect([paused, none, resumed, data(got), left]).to.deep.equal(["yes", [], "yes", [1], 2]);
     expect(await stats()).to.include({ leased: 1, settled: 2 });
+    const limit = { limit: 1, perMs: 60_000 };
+    expect(await Promise.all([setRateLimit(limit), removeRateLimit()])).to.deep.equal(["yes", "yes"]);
     expect((await list()).items).to.deep.equal([]);
   });
 });

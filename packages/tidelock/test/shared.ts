@@ -1,5 +1,6 @@
 // Guarantees that several primitives share.
 
+import type { Changed, RateLimitInfo, SetRateLimitConfig } from "tidelock/browser/queue";
 import { any, expect, failure, pinned, settled } from "./harness.js";
 
 const DAY = 24 * 3_600_000;
@@ -120,4 +121,40 @@ export async function checksInOrder<H>(
   expect(parsed).to.equal(0);
   expect((await failure(() => write(handle, "bad"))).message).to.equal("of the schema");
   expect((await failure(() => write(handle, "long"))).message).to.equal("payload exceeds limit (2 bytes): 6 bytes");
+}
+
+/** What can have a limit of its rate. */
+interface Limited {
+  setRateLimit(cfg: SetRateLimitConfig): Promise<Changed>;
+  stats(): Promise<{ rateLimit: RateLimitInfo | null }>;
+}
+
+/** The arguments of a limit of the rate are checked. */
+export async function checksRates(limited: Limited): Promise<void> {
+  const most = { limit: Number.MAX_SAFE_INTEGER, perMs: 3_650 * DAY };
+  const cases: [cfg: object, text: string][] = [
+    [{ perMs: 1 }, "limit must be > 0"],
+    [{ perMs: 1, limit: null }, "limit must be > 0"],
+    [{ perMs: 1, limit: "5" }, "limit must be > 0"],
+    [{ perMs: 1, limit: 0 }, "limit must be > 0"],
+    [{ perMs: 1, limit: Infinity }, "limit must be > 0"],
+    [{ perMs: 1, limit: 1.5 }, "limit must be a whole number > 0, but is 1.5"],
+    [{ perMs: 1, limit: 2 ** 53 }, `limit must be > 0 and at most ${most.limit}, but is ${2 ** 53}`],
+    [{ limit: 1 }, "perMs must be > 0"],
+    [{ limit: 1, perMs: null }, "perMs must be > 0"],
+    [{ limit: 1, perMs: "1000" }, "perMs must be > 0"],
+    [{ limit: 1, perMs: 0 }, "perMs must be > 0"],
+    [{ limit: 1, perMs: Number.NaN }, "perMs must be > 0"],
+    [{ limit: 1, perMs: most.perMs + 1 }, `perMs must be > 0 and at most ${most.perMs}, but is ${most.perMs + 1}`],
+  ];
+  for (const [cfg, text] of cases) {
+    const error = await failure(() => limited.setRateLimit(cfg as SetRateLimitConfig));
+    expect(error.message, JSON.stringify(cfg)).to.equal(text);
+  }
+  expect((await limited.stats()).rateLimit).to.equal(null);
+  // As everywhere, a fraction of a millisecond is rounded up.
+  for (const [given, perMs] of [[0.5, 1], [1, 1], [most.perMs, most.perMs]] as const) {
+    await limited.setRateLimit({ ...most, perMs: given });
+    expect((await limited.stats()).rateLimit).to.deep.equal({ ...most, perMs, used: 0, windowEndsAt: null });
+  }
 }

@@ -9,8 +9,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::{RawJob, code_text, end_left};
 use crate::call::{Answer, call};
-use crate::listed::{changed, instant, instant_or_null, list, page, paused, place, removed};
-use crate::number::{js, js_millis, millis};
+use crate::listed::{changed, instant, instant_or_null, limited, list, page, paused, place, removed};
+use crate::number::{count, js, js_millis, millis};
 use crate::optional::{Optional as _, or_null};
 use crate::text;
 
@@ -38,7 +38,8 @@ impl RawJob {
     }
 
     /// Returns `[[ready, delayed, running, completed, failed, cancelled, timed out], oldest ready age, next due,
-    /// [until, reason], settling, [submitted, completed, failed, cancelled, timed out, retries, stale]]`.
+    /// [until, reason], [limit, per, used, window end], settling, [submitted, completed, failed, cancelled, timed out,
+    /// retries, stale]]`.
     pub fn stats(&self) -> Answer {
         call(self.job.stats(), |stats| {
             let JobStats { ready, delayed, running, completed, failed, cancelled, timed_out, .. } = stats;
@@ -49,6 +50,7 @@ impl RawJob {
                 or_null(stats.oldest_ready_age.map(js_millis)),
                 instant_or_null(stats.next_due),
                 paused(stats.paused),
+                limited(stats.rate_limit),
                 stats.settling.into(),
                 numbers([submitted, completed, failed, cancelled, timed_out, retries, stale]),
             ])
@@ -80,6 +82,16 @@ impl RawJob {
     /// Returns whether this changed anything.
     pub fn resume(&self) -> Answer {
         call(self.job.resume(), changed)
+    }
+
+    /// Returns whether this changed anything.
+    pub fn set_rate_limit(&self, limit: f64, per: f64) -> Answer {
+        call(self.job.set_rate_limit(count(limit).unwrap_or(0), millis(per).unwrap_or_default()), changed)
+    }
+
+    /// Returns whether this changed anything.
+    pub fn remove_rate_limit(&self) -> Answer {
+        call(self.job.remove_rate_limit(), changed)
     }
 }
 

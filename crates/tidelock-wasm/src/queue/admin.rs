@@ -7,15 +7,15 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::RawQueue;
 use crate::call::{Answer, call};
-use crate::listed::{changed, instant, instant_or_null, list, page, paused, place, removed};
-use crate::number::{js, js_millis, millis};
+use crate::listed::{changed, instant, instant_or_null, limited, list, page, paused, place, removed};
+use crate::number::{count, js, js_millis, millis};
 use crate::optional::{Optional as _, or_null};
 use crate::text;
 
 #[wasm_bindgen]
 impl RawQueue {
     /// Returns `[ready, blocked, delayed, leased, dead, accepted, settled, oldest ready age, next due, [until, reason],
-    /// settling]`.
+    /// [limit, per, used, window end], settling]`.
     pub fn stats(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).stats(), |stats| {
             let QueueStats { ready, blocked, delayed, leased, dead, accepted, settled, .. } = stats;
@@ -24,6 +24,7 @@ impl RawQueue {
             shown.push(&or_null(stats.oldest_ready_age.map(js_millis)));
             shown.push(&instant_or_null(stats.next_due));
             shown.push(&paused(stats.paused));
+            shown.push(&limited(stats.rate_limit));
             shown.push(&stats.settling.into());
             shown.into()
         })
@@ -77,6 +78,17 @@ impl RawQueue {
     /// Returns whether this changed anything.
     pub fn resume(&self, tenant: &str) -> Answer {
         call(self.tenants.get(tenant).resume(), changed)
+    }
+
+    /// Returns whether this changed anything.
+    pub fn set_rate_limit(&self, tenant: &str, limit: f64, per: f64) -> Answer {
+        let queue = self.tenants.get(tenant);
+        call(queue.set_rate_limit(count(limit).unwrap_or(0), millis(per).unwrap_or_default()), changed)
+    }
+
+    /// Returns whether this changed anything.
+    pub fn remove_rate_limit(&self, tenant: &str) -> Answer {
+        call(self.tenants.get(tenant).remove_rate_limit(), changed)
     }
 }
 

@@ -113,8 +113,14 @@ export type QueueReader<T> = {
   recv(cfg?: QueueRecvConfig): Promise<QueueReceived<T> | null>;
   stream(cfg?: QueueRecvConfig): AsyncIterable<QueueReceived<T>>;
 };
+export type Changed = "yes" | "no" | "absent";
+export type SetRateLimitConfig = { limit: number; perMs: number };
+export type RateLimitInfo = { limit: number; perMs: number; used: number; windowEndsAt: number | null };
 export type Queue<T> = QueueReader<T> & {
   send(cfg: QueueSendConfig<T>): Promise<{ messageId: string; duplicate: boolean }>;
+  stats(cfg?: { tenantId?: string }): Promise<{ rateLimit: RateLimitInfo | null }>;
+  setRateLimit(cfg: SetRateLimitConfig & { tenantId?: string }): Promise<Changed>;
+  removeRateLimit(cfg?: { tenantId?: string }): Promise<Changed>;
   reader(): QueueReader<T>;
 };
 
@@ -210,6 +216,9 @@ export type JobHandle<Input, Result = unknown> = {
   join(cfg: { id: JobId } & JoinOptions): Promise<JobTerminal<Result>>;
   cancel(cfg: { id: JobId } & CancelOptions): Promise<void>;
   events(id: JobId): JobEvents;
+  stats(): Promise<{ rateLimit: RateLimitInfo | null }>;
+  setRateLimit(cfg: SetRateLimitConfig): Promise<Changed>;
+  removeRateLimit(): Promise<Changed>;
   stop(): void;
 };
 

@@ -137,7 +137,22 @@ async function queues(): Promise<void> {
     for await (const next of from.stream()) next satisfies actual.QueueReceived<Text>;
     for await (const next of from.stream(receive)) next satisfies actual.QueueReceived<Text>;
   }
-  void [messageId, duplicate];
+  const rate: Every<declared.SetRateLimitConfig> = { limit: 1, perMs: 1_000 };
+  const changes: actual.Changed[] = [
+    await orders.setRateLimit(rate satisfies actual.SetRateLimitConfig),
+    await orders.setRateLimit({ ...rate, tenantId }),
+    await orders.removeRateLimit(),
+    await orders.removeRateLimit({ tenantId }),
+  ];
+  limited((await orders.stats()).rateLimit ?? (await orders.stats({ tenantId })).rateLimit);
+  void [messageId, duplicate, changes];
+}
+
+function limited(shown: actual.RateLimitInfo | null): void {
+  if (shown === null) return;
+  const numbers: number[] = [shown.limit, shown.perMs, shown.used];
+  const ends: number | null = shown.windowEndsAt;
+  void [numbers, ends];
 }
 
 async function topics(): Promise<void> {
@@ -227,9 +242,11 @@ async function jobs(): Promise<void> {
   for await (const { data: event } of events.live({ after: "0" })) told(event);
   const delivered = await events.reader("group").recv();
   if (delivered !== null) told(delivered.data);
+  const changes: actual.Changed[] = [await mail.setRateLimit({ limit: 1, perMs: 1_000 }), await mail.removeRateLimit()];
+  limited((await mail.stats()).rateLimit);
   mail.stop();
   const none: [actual.JoinOptions, actual.CancelOptions, actual.SubmitOptions] = [{}, {}, {}];
-  void [mail.id, result, error, when, none];
+  void [mail.id, result, error, when, none, changes];
 }
 
 function told(event: actual.JobEvent): void {
