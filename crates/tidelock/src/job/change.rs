@@ -140,6 +140,17 @@ impl Remove {
     }
 }
 
+/// Makes a change that may have nothing to do. All such requests share this future, so that a page has its code once.
+async fn alter(site: Arc<Site>, operation: &'static str, wanted: Result<Change>) -> Result<Changed> {
+    let wanted = wanted.map_err(|error| site.context(operation, error))?;
+    match change(&site, operation, wanted).await? {
+        Changes::Done => Ok(Changed::Yes),
+        Changes::Nothing => Ok(Changed::No),
+        Changes::Absent => Ok(Changed::Absent),
+        _ => Err(site.misfit(operation)),
+    }
+}
+
 /// Pauses the start of runs in all processes. Resolves to [`Changed`].
 ///
 /// Runs under way continue, submits are accepted, due times and `max_wait` keep counting. A second pause replaces the
@@ -169,10 +180,10 @@ impl Pause {
         self
     }
 
-    async fn run(self) -> Result<Changed> {
+    fn run(self) -> impl Future<Output = Result<Changed>> {
         let Self { site, for_at_most, reason } = self;
-        let for_at_most = pause_time(for_at_most).map_err(|error| site.context("pause", error))?;
-        changed(&site, "pause", change(&site, "pause", Change::Pause { for_at_most, reason }).await?)
+        let pause = pause_time(for_at_most).map(|for_at_most| Change::Pause { for_at_most, reason });
+        alter(site, "pause", pause)
     }
 }
 
@@ -182,8 +193,8 @@ impl Pause {
 pub struct Resume(pub(super) Arc<Site>);
 
 impl Resume {
-    async fn run(self) -> Result<Changed> {
-        changed(&self.0, "resume", change(&self.0, "resume", Change::Resume).await?)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        alter(self.0, "resume", Ok(Change::Resume))
     }
 }
 
@@ -210,11 +221,9 @@ impl SetRateLimit {
         Self { site: Arc::clone(site), limit, per }
     }
 
-    async fn run(self) -> Result<Changed> {
-        let Self { site, limit, per } = self;
-        let rate = limits::rate(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
-        let limit = Change::LimitRate(Some(rate));
-        changed(&site, "set_rate_limit", change(&site, "set_rate_limit", limit).await?)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        let limit = limits::rate(self.limit, self.per).map(|rate| Change::LimitRate(Some(rate)));
+        alter(self.site, "set_rate_limit", limit)
     }
 }
 
@@ -224,9 +233,8 @@ impl SetRateLimit {
 pub struct RemoveRateLimit(pub(super) Arc<Site>);
 
 impl RemoveRateLimit {
-    async fn run(self) -> Result<Changed> {
-        let changes = change(&self.0, "remove_rate_limit", Change::LimitRate(None)).await?;
-        changed(&self.0, "remove_rate_limit", changes)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        alter(self.0, "remove_rate_limit", Ok(Change::LimitRate(None)))
     }
 }
 
@@ -249,11 +257,9 @@ impl SetConcurrencyLimit {
         Self { site: Arc::clone(site), limit }
     }
 
-    async fn run(self) -> Result<Changed> {
-        let Self { site, limit } = self;
-        let held = limits::held(limit).map_err(|error| site.context("set_concurrency_limit", error))?;
-        let limit = Change::LimitHeld(Some(held));
-        changed(&site, "set_concurrency_limit", change(&site, "set_concurrency_limit", limit).await?)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        let limit = limits::held(self.limit).map(|held| Change::LimitHeld(Some(held)));
+        alter(self.site, "set_concurrency_limit", limit)
     }
 }
 
@@ -264,18 +270,8 @@ impl SetConcurrencyLimit {
 pub struct RemoveConcurrencyLimit(pub(super) Arc<Site>);
 
 impl RemoveConcurrencyLimit {
-    async fn run(self) -> Result<Changed> {
-        let changes = change(&self.0, "remove_concurrency_limit", Change::LimitHeld(None)).await?;
-        changed(&self.0, "remove_concurrency_limit", changes)
-    }
-}
-
-fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
-    match changes {
-        Changes::Done => Ok(Changed::Yes),
-        Changes::Nothing => Ok(Changed::No),
-        Changes::Absent => Ok(Changed::Absent),
-        _ => Err(site.misfit(operation)),
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        alter(self.0, "remove_concurrency_limit", Ok(Change::LimitHeld(None)))
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Stats(pub(super) Arc<Site>);
 impl Stats {
     async fn run(self) -> Result<JobStats> {
         match look(&self.0, "stats", Look::Stats).await? {
-            View::Stats(stats) => Ok(stats.into()),
+            View::Stats(stats) => Ok((*stats).into()),
             _ => Err(self.0.misfit("stats")),
         }
     }

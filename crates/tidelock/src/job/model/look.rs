@@ -14,7 +14,7 @@ impl Model {
     /// Answers a query of a process. `after` is the parsed cursor of a listing.
     pub(crate) fn look(&mut self, now: Now, process: &Arc<str>, look: &Look, after: Option<Cursor>) -> View {
         match look {
-            Look::Stats => View::Stats(self.stats(now)),
+            Look::Stats => View::Stats(Box::new(self.stats(now))),
             Look::Get { id } => View::Job(self.jobs.get(id).map(|job| Box::new(job.view()))),
             Look::List { filter, limit, .. } => {
                 let (ids, next) = self.page(*filter, *limit, after);

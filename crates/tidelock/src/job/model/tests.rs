@@ -85,7 +85,7 @@ impl Bench {
 
     fn stats(&mut self) -> StatsView {
         match self.look(&Look::Stats) {
-            View::Stats(stats) => stats,
+            View::Stats(stats) => *stats,
             other => panic!("{other:?}"),
         }
     }

@@ -101,7 +101,7 @@ impl Remote {
 
     pub(super) async fn look(&self, look: Look) -> Result<View> {
         match look {
-            Look::Stats => Ok(View::Stats(self.stats().await?)),
+            Look::Stats => Ok(View::Stats(Box::new(self.stats().await?))),
             Look::Get { id } => {
                 let mut answer = self.show("get", |arguments| arguments.push(&id.to_be_bytes())).await?;
                 Ok(View::Job(job(&mut answer)?.map(Shown::into_view).transpose()?.map(Box::new)))

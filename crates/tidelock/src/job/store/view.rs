@@ -45,7 +45,7 @@ pub(crate) enum Look {
 /// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum View {
-    Stats(StatsView),
+    Stats(Box<StatsView>),
     Job(Option<Box<JobView>>),
     /// Jobs without input and result, and the cursor of the next page.
     Jobs(Vec<JobView>, Option<String>),

@@ -36,6 +36,16 @@ pub(crate) fn counted(site: &Site, operation: &str, changes: Changes) -> Result<
     }
 }
 
+/// Makes a change that may have nothing to do. All such requests share this future, so that a page has its code once.
+async fn alter(site: Arc<Site>, operation: &'static str, wanted: Result<Change>) -> Result<Changed> {
+    let wanted = wanted.map_err(|error| site.context(operation, error))?;
+    match change(&site, operation, wanted).await? {
+        Changes::Did(true) => Ok(Changed::Yes),
+        Changes::Did(false) => Ok(Changed::No),
+        _ => Err(site.misfit(operation)),
+    }
+}
+
 /// Pauses delivery in all processes. Resolves to [`Changed`].
 ///
 /// Sends, settles, due times, lease ends and expiry continue; receivers keep waiting. A second pause replaces the end
@@ -65,19 +75,10 @@ impl Pause {
         self
     }
 
-    async fn run(self) -> Result<Changed> {
+    fn run(self) -> impl Future<Output = Result<Changed>> {
         let Self { site, for_at_most, reason } = self;
-        let for_at_most = pause_time(for_at_most).map_err(|error| site.context("pause", error))?;
-        let pause = Change::Pause { for_at_most, reason };
-        changed(&site, "pause", change(&site, "pause", pause).await?)
-    }
-}
-
-fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
-    match changes {
-        Changes::Did(true) => Ok(Changed::Yes),
-        Changes::Did(false) => Ok(Changed::No),
-        _ => Err(site.misfit(operation)),
+        let pause = pause_time(for_at_most).map(|for_at_most| Change::Pause { for_at_most, reason });
+        alter(site, "pause", pause)
     }
 }
 
@@ -87,8 +88,8 @@ fn changed(site: &Site, operation: &str, changes: Changes) -> Result<Changed> {
 pub struct Resume(pub(crate) Arc<Site>);
 
 impl Resume {
-    async fn run(self) -> Result<Changed> {
-        changed(&self.0, "resume", change(&self.0, "resume", Change::Resume).await?)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        alter(self.0, "resume", Ok(Change::Resume))
     }
 }
 
@@ -115,11 +116,9 @@ impl SetRateLimit {
         Self { site: Arc::clone(site), limit, per }
     }
 
-    async fn run(self) -> Result<Changed> {
-        let Self { site, limit, per } = self;
-        let rate = limits::rate(limit, per).map_err(|error| site.context("set_rate_limit", error))?;
-        let limit = Change::LimitRate(Some(rate));
-        changed(&site, "set_rate_limit", change(&site, "set_rate_limit", limit).await?)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        let limit = limits::rate(self.limit, self.per).map(|rate| Change::LimitRate(Some(rate)));
+        alter(self.site, "set_rate_limit", limit)
     }
 }
 
@@ -129,9 +128,8 @@ impl SetRateLimit {
 pub struct RemoveRateLimit(pub(crate) Arc<Site>);
 
 impl RemoveRateLimit {
-    async fn run(self) -> Result<Changed> {
-        let changes = change(&self.0, "remove_rate_limit", Change::LimitRate(None)).await?;
-        changed(&self.0, "remove_rate_limit", changes)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        alter(self.0, "remove_rate_limit", Ok(Change::LimitRate(None)))
     }
 }
 
@@ -139,7 +137,7 @@ impl RemoveRateLimit {
 ///
 /// While `limit` (1 or more) are leased, nothing is handed out, and receivers wait as in an empty queue. Every leased
 /// message counts, also one that a worker has prefetched and not begun: where few may be held, set
-/// [`prefetch`](super::Worker::prefetch) to 0. One whose consumer has died counts until its lease ends. Messages that
+/// [`prefetch`](crate::queue::Worker::prefetch) to 0. One whose consumer has died counts until its lease ends. Messages that
 /// are held when the limit is set stay held.
 ///
 /// The limit lasts until it is replaced or removed, or the queue is deleted. Dropping the future
@@ -156,11 +154,9 @@ impl SetConcurrencyLimit {
         Self { site: Arc::clone(site), limit }
     }
 
-    async fn run(self) -> Result<Changed> {
-        let Self { site, limit } = self;
-        let held = limits::held(limit).map_err(|error| site.context("set_concurrency_limit", error))?;
-        let limit = Change::LimitHeld(Some(held));
-        changed(&site, "set_concurrency_limit", change(&site, "set_concurrency_limit", limit).await?)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        let limit = limits::held(self.limit).map(|held| Change::LimitHeld(Some(held)));
+        alter(self.site, "set_concurrency_limit", limit)
     }
 }
 
@@ -171,9 +167,8 @@ impl SetConcurrencyLimit {
 pub struct RemoveConcurrencyLimit(pub(crate) Arc<Site>);
 
 impl RemoveConcurrencyLimit {
-    async fn run(self) -> Result<Changed> {
-        let changes = change(&self.0, "remove_concurrency_limit", Change::LimitHeld(None)).await?;
-        changed(&self.0, "remove_concurrency_limit", changes)
+    fn run(self) -> impl Future<Output = Result<Changed>> {
+        alter(self.0, "remove_concurrency_limit", Ok(Change::LimitHeld(None)))
     }
 }
 
