@@ -19,6 +19,10 @@ async fn main() -> tidelock::Result<()> {
         .build()?;
     reports.delete().await?;
 
+    // Limits of all workers together, in every process: what the database bears.
+    reports.set_concurrency_limit(8).await?;
+    reports.set_rate_limit(100, SECOND).await?;
+
     let worker = reports.process(build).concurrency(4).spawn();
 
     // Submitting the same month twice gives one report.
