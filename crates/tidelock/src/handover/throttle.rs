@@ -1,5 +1,5 @@
-//! What holds back the items of an object: a pause, a limit of the rate at which they are handed out, and one of how many
-//! are held at once. Part of pure models.
+//! What holds back the items of an object: a pause, a limit of the rate at which they are handed out, and one of how
+//! many are held at once. Part of pure models.
 
 use std::sync::Arc;
 
@@ -75,8 +75,8 @@ impl Throttle {
         self.pause.take().is_some()
     }
 
-    /// Sets or removes the limit of the rate; what was handed out in the window under way counts towards the new one. Returns
-    /// whether this changed anything.
+    /// Sets or removes the limit of the rate; what was handed out in the window under way counts towards the new one.
+    /// Returns whether this changed anything.
     pub(crate) fn limit_rate(&mut self, now: u64, rate: Option<Rate>) -> bool {
         let before = self.rate.map(|limit| limit.rate);
         let (used, window_ends) = self.rate.map_or((0, 0), |limit| (limit.used, limit.window_ends));

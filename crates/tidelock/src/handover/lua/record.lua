@@ -11,9 +11,9 @@ local STEP = 200
 -- one are not counted (`endless`, `dead_endless`), -1 while one may be stored. `applied`: the end that expiries were
 -- set for, -1 for never.
 local NUMBERS = '>' .. string.rep('i8', #FIELDS)
--- At most `rate` items (0: no limit) are handed out in each window of `per` ms. `used` were in the window under way, which
--- ends at `ends`; if there are none, it was the end of the last one. At most `held` (0: no limit) are held at once.
--- `known` is how this is stored. A mirror of handover/throttle.rs.
+-- At most `rate` items (0: no limit) are handed out in each window of `per` ms. `used` were in the window under way,
+-- which ends at `ends`; if there are none, it was the end of the last one. At most `held` (0: no limit) are held at
+-- once. `known` is how this is stored. A mirror of handover/throttle.rs.
 local limits = { rate = 0, per = 0, ends = 0, used = 0, held = 0 }
 local found
 found, limits.known = unpack(redis.call('HMGET', RECORD, 'numbers', 'limits'))
@@ -127,8 +127,7 @@ function limits.opens()
   return math.max(r.paused, full, 0)
 end
 
--- When all keys may expire; -1 while something without an end is stored, a pause has no end, or there is
--- a limit.
+-- When all keys may expire; -1 while something without an end is stored, a pause has no end, or there is a limit.
 local function end_of_all(unfinished, rest)
   if r.ends == -1 and unfinished == 0 then
     r.ends = math.max(now, rest, r.paused)
