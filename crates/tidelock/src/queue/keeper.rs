@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::store::{Content, Due, NewMessage, Place, QueueStore, Take, Taken};
+use super::store::{Change, Content, Due, NewMessage, Place, QueueStore, Rate, Take, Taken};
 use crate::Tidelock;
 use crate::backend::redis::UNSWEPT;
 use crate::differential::on_every_server;
@@ -109,6 +109,25 @@ async fn who_waits_no_more_hands_the_next_deadline_on() {
         assert_eq!(one.take().await.next, Some(T + 1_000));
         clock.advance(Duration::from_secs(1));
         assert_eq!(one.take().await.messages.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_pause_leaves_the_end_of_a_window_to_keep() {
+    on_every_server(0, |url, _, seed| async move {
+        let (clock, one, other) = two(&url, seed).await;
+        let change = async |change| other.store.change(&other.queue, change).await.unwrap();
+        change(Change::LimitRate(Some(Rate { limit: 1, per: 5_000 }))).await;
+        one.send_after(0).await;
+        one.send_after(1_000).await;
+        assert_eq!(one.take().await.messages.len(), 1);
+        change(Change::Pause { for_at_most: Some(60_000), reason: None }).await;
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(one.take().await.next, Some(T + 30_000), "the end of the lease is before that of the pause");
+        change(Change::Resume).await;
+        one.rung().await;
+        assert_eq!(one.take().await.next, Some(T + 5_000));
     })
     .await;
 }

@@ -21,16 +21,25 @@ impl Model {
                 }
                 done(changed)
             }
-            Change::Resume => done(self.throttle.resume()),
+            Change::Resume => {
+                let changed = self.throttle.resume();
+                self.opens();
+                done(changed)
+            }
             Change::LimitRate(rate) => {
                 let changed = self.throttle.limit_rate(now.ms, rate);
-                if let Some(opens) = self.throttle.opens() {
-                    self.parking.deadline(opens);
-                }
+                self.opens();
                 done(changed)
             }
             Change::LimitHeld(held) => done(self.throttle.limit_held(held)),
             Change::Delete => done(self.delete()),
+        }
+    }
+
+    /// Whoever keeps the next deadline has to hear when items may be handed out again.
+    fn opens(&mut self) {
+        if let Some(opens) = self.throttle.opens() {
+            self.parking.deadline(opens);
         }
     }
 

@@ -25,12 +25,14 @@ impl Model {
                 }
                 Changes::Did(changed)
             }
-            Change::Resume => Changes::Did(self.throttle.resume()),
+            Change::Resume => {
+                let changed = self.throttle.resume();
+                self.opens();
+                Changes::Did(changed)
+            }
             Change::LimitRate(rate) => {
                 let changed = self.throttle.limit_rate(now.ms, rate);
-                if let Some(opens) = self.throttle.opens() {
-                    self.parking.deadline(opens);
-                }
+                self.opens();
                 Changes::Did(changed)
             }
             Change::LimitHeld(held) => Changes::Did(self.throttle.limit_held(held)),
@@ -44,6 +46,13 @@ impl Model {
                 let found = self.found_dead(filter, limit);
                 Changes::Count(found.into_iter().filter(|id| self.remove_dead(*id)).count() as u64)
             }
+        }
+    }
+
+    /// Whoever keeps the next deadline has to hear when items may be handed out again.
+    fn opens(&mut self) {
+        if let Some(opens) = self.throttle.opens() {
+            self.parking.deadline(opens);
         }
     }
 
