@@ -23,9 +23,9 @@ pub(crate) struct Parking {
 }
 
 impl Parking {
-    /// Records a deadline, added by this step, at which something may become deliverable.
-    pub(crate) fn deadline(&mut self, at: u64) {
-        self.soonest = Some(self.soonest.map_or(at, |soonest| soonest.min(at)));
+    /// Records a deadline, if any, added by this step, at which something may become deliverable.
+    pub(crate) fn deadline(&mut self, at: impl Into<Option<u64>>) {
+        self.soonest = self.soonest.into_iter().chain(at.into()).min();
     }
 
     /// Registers `process` as waiting. Returns the next deadline if the process becomes the keeper.

@@ -1,5 +1,13 @@
 -- part: sets or removes the limits of an object. Needs record.lua.
 
+-- Whoever keeps the next deadline has to hear when items may be handed out again.
+function limits.announce()
+  local opens = limits.opens()
+  if opens > 0 then
+    delivery_deadline(opens)
+  end
+end
+
 -- ARGV[5]: how many items at most, 0: no limit; [6]: in how many ms. What was handed out in the window under way counts
 -- towards the new limit. Returns whether this changed anything.
 function limits.set_rate()
@@ -10,10 +18,7 @@ function limits.set_rate()
     limits.used, limits.ends = 0, 0
   end
   limits.ends = math.min(limits.ends, now + per)
-  local opens = limits.opens()
-  if opens > 0 then
-    delivery_deadline(opens)
-  end
+  limits.announce()
   return changed
 end
 

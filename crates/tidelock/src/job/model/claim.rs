@@ -16,9 +16,7 @@ impl Model {
             bytes += run.content.size();
             claimed.runs.push(run);
         }
-        if let Some(window_ends) = self.throttle.count(now.ms, claimed.runs.len()) {
-            self.parking.deadline(window_ends);
-        }
+        self.parking.deadline(self.throttle.count(now.ms, claimed.runs.len()));
         if claim.max == 0 {
             let next = self.next_start();
             self.parking.leave(now.ms, process, || next);

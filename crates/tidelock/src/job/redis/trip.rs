@@ -25,6 +25,7 @@ static TRIP: Script = script!(
     "job.trip",
     "../../lua/time.lua",
     "../lua/one/begin.lua",
+    "../../handover/lua/one/limits.lua",
     "../lua/one/submit.lua",
     "../lua/one/judge.lua",
     "../lua/one/start.lua",

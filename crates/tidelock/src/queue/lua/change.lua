@@ -46,10 +46,7 @@ local function resume()
   local paused = r.paused ~= 0
   r.paused = 0
   -- Who parked during the pause was told its end, and not that of a window that is used up.
-  local opens = limits.opens()
-  if opens > 0 then
-    delivery_deadline(opens)
-  end
+  limits.announce()
   redis.call('HDEL', RECORD, 'reason')
   return paused and 'yes' or 'no'
 end

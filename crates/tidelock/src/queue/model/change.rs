@@ -20,19 +20,18 @@ impl Model {
             Change::Pause { for_at_most, reason } => {
                 let until = for_at_most.map(|duration| now.ms + duration);
                 let changed = self.throttle.pause(until, reason);
-                if let Some(until) = until {
-                    self.parking.deadline(until);
-                }
+                self.parking.deadline(until);
                 Changes::Did(changed)
             }
             Change::Resume => {
                 let changed = self.throttle.resume();
-                self.opens();
+                // Who parked during the pause was told its end, and not that of a window that is used up.
+                self.parking.deadline(self.throttle.opens());
                 Changes::Did(changed)
             }
             Change::LimitRate(rate) => {
                 let changed = self.throttle.limit_rate(now.ms, rate);
-                self.opens();
+                self.parking.deadline(self.throttle.opens());
                 Changes::Did(changed)
             }
             Change::LimitHeld(held) => Changes::Did(self.throttle.limit_held(held)),
@@ -46,13 +45,6 @@ impl Model {
                 let found = self.found_dead(filter, limit);
                 Changes::Count(found.into_iter().filter(|id| self.remove_dead(*id)).count() as u64)
             }
-        }
-    }
-
-    /// Whoever keeps the next deadline has to hear when items may be handed out again.
-    fn opens(&mut self) {
-        if let Some(opens) = self.throttle.opens() {
-            self.parking.deadline(opens);
         }
     }
 

@@ -17,9 +17,7 @@ impl Model {
             bytes += handed.content.payload.len() + handed.content.meta.len();
             taken.messages.push(handed);
         }
-        if let Some(window_ends) = self.throttle.count(now.ms, taken.messages.len()) {
-            self.parking.deadline(window_ends);
-        }
+        self.parking.deadline(self.throttle.count(now.ms, taken.messages.len()));
         if take.max == 0 {
             let next = self.next_delivery();
             self.parking.leave(now.ms, process, || next);

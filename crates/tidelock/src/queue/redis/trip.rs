@@ -21,6 +21,7 @@ static TRIP: Script = script!(
     "queue.trip",
     "../../lua/time.lua",
     "../lua/one/begin.lua",
+    "../../handover/lua/one/limits.lua",
     "../lua/one/send.lua",
     "../lua/one/judge.lua",
     "../lua/one/write.lua",

@@ -22,15 +22,6 @@ if submits or claims or (ends and last == at + 2) then
       line_expiry, steady, told, next_deadline, lives_until, rest, applied, swept, submitted, completed, failed,
       cancelled, timed_out, retries, crashes, stale = unpack_bytes(NUMBERS, record)
     local plain = steady == 1 and paused == 0 and (next_deadline == 0 or now < next_deadline)
-    -- The limits, as in record.lua. `room`: how many may be handed out in the window under way, nil without a limit of the
-    -- rate. A trip that uses a window up does not qualify.
-    local rate, per, window_ends, used, held, room
-    if limits then
-      rate, per, window_ends, used, held = unpack_bytes('>I8I8I8I8I8', limits)
-      used = now < window_ends and used or 0
-      window_ends = window_ends > now + 2 * per and now + per or window_ends
-      room = rate > 0 and math.max(rate - used, 0) or nil
-    end
     local now_bytes = pack('>I6', now)
     -- The first job that is submitted or the one that starts, and the one that ends.
     local id, state, input, fence, ended, ended_state, kept_until
@@ -38,10 +29,3 @@ if submits or claims or (ends and last == at + 2) then
     -- first at which something becomes deliverable because of it.
     local expiry, forgotten, soonest
     local starts, process, parks = false, ARGV[last], false
-    if claims then
-      local want = tonumber(ARGV[claim_at + 1])
-      starts = want > 0 and ready > 0
-      parks = ARGV[claim_at + 3] == '1' and ready < want
-      plain = plain and want > 0 and (want <= 1 or ready <= 1) and (not room or room > 1)
-        and (not limits or held == 0 or running - (ends and 1 or 0) < held)
-    end

@@ -1,5 +1,12 @@
--- part: reads the run that ends and the job that starts with one command, and judges them as `complete`, `end_of` and
+-- part: judges what a claim wants, then reads the run that ends and the job that starts with one command, and judges them as `complete`, `end_of` and
 -- `start_of` in plain.lua do. The offsets are those of STATE and RULES in layout.lua.
+    if claims then
+      local want = tonumber(ARGV[claim_at + 1])
+      starts = want > 0 and ready > 0
+      parks = ARGV[claim_at + 3] == '1' and ready < want
+      plain = plain and want > 0 and (want <= 1 or ready <= 1) and (not room or room > 1)
+        and (not limits or held == 0 or running - (ends and 1 or 0) < held)
+    end
     if plain and not submits then
       local value
       if starts then

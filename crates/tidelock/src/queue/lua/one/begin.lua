@@ -25,15 +25,6 @@ if nothing_else and sends <= 1000 and (not acks or #ARGV[ack_at + 1] <= 16000) t
       widest, line_expiry, told, next_deadline, lives_until, rest, applied, swept, endless, dead_endless =
         unpack_bytes(NUMBERS, record)
     local plain = paused == 0 and (next_deadline == 0 or now < next_deadline)
-    -- The limits, as in record.lua. `room`: how many may be handed out in the window under way, nil without a limit of the
-    -- rate. A trip that uses a window up does not qualify.
-    local rate, per, window_ends, used, held, room
-    if limits then
-      rate, per, window_ends, used, held = unpack_bytes('>I8I8I8I8I8', limits)
-      used = now < window_ends and used or 0
-      window_ends = window_ends > now + 2 * per and now + per or window_ends
-      room = rate > 0 and math.max(rate - used, 0) or nil
-    end
     -- The earliest deadline that this step adds, the latest instant at which something that it writes ends, the first
     -- instant at which something becomes deliverable because of it, and the keys that it may create.
     local expiry, forgotten, soonest, made = nil, nil, nil, {}
