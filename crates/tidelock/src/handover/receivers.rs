@@ -264,6 +264,11 @@ impl Receivers {
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().expect("no code panics while it holds this lock")
     }
+
+    #[cfg(test)]
+    pub(super) fn is_locked(&self) -> bool {
+        self.line.try_lock().is_err()
+    }
 }
 
 impl Drop for Receivers {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ struct Settling {
 struct Hands {
     takes: mpsc::UnboundedSender<Asked>,
     settles: mpsc::UnboundedSender<Settling>,
+    /// For each take of nothing, whether the line was locked meanwhile.
+    passed_on: mpsc::UnboundedSender<bool>,
+    line: Arc<OnceLock<Weak<Receivers>>>,
     bell: Arc<Bell>,
 }
 
@@ -51,6 +54,8 @@ impl Source for Hands {
 
     fn take(&self, terms: &Terms, max: usize, _park: bool) -> BoxFuture<'static, Result<Taken>> {
         if max == 0 {
+            let line = self.line.get().and_then(Weak::upgrade).unwrap();
+            self.passed_on.send(line.is_locked()).unwrap();
             return ready(Ok(Taken::default()));
         }
         let (answer, answered) = oneshot::channel();
@@ -73,17 +78,22 @@ struct Bench {
     line: Arc<Receivers>,
     takes: mpsc::UnboundedReceiver<Asked>,
     settles: mpsc::UnboundedReceiver<Settling>,
+    passed_on: mpsc::UnboundedReceiver<bool>,
+    bell: Arc<Bell>,
 }
 
 impl Bench {
     fn new() -> Self {
         let (takes, taken) = mpsc::unbounded_channel();
         let (settles, settled) = mpsc::unbounded_channel();
-        let source = Hands { takes, settles, bell: Arc::default() };
+        let (passed_on, passes) = mpsc::unbounded_channel();
+        let (bell, of_source) = (Arc::default(), Arc::default());
+        let source = Hands { takes, settles, passed_on, line: Arc::clone(&of_source), bell: Arc::clone(&bell) };
         let world = Tidelock::in_process().world;
         let address = Address::new(&"default".into(), "q");
         let line = Receivers::new(&world, address, Object::Queue, Box::new(source));
-        Self { line, takes: taken, settles: settled }
+        of_source.set(Arc::downgrade(&line)).unwrap();
+        Self { line, takes: taken, settles: settled, passed_on: passes, bell }
     }
 
     async fn asked(&mut self) -> Asked {
@@ -141,6 +151,21 @@ async fn what_one_reader_does_not_find_is_looked_for_by_the_others() {
     assert_eq!(claims.messages().len(), 1);
     drop(claims.into_messages());
     assert!(poll(one).is_pending() && poll(two).is_pending());
+}
+
+#[tokio::test]
+async fn a_wake_up_that_nobody_waits_for_is_passed_on_before_anybody_joins() {
+    let mut bench = Bench::new();
+    let line = Arc::clone(&bench.line);
+    let terms = Arc::new(Terms { lease: 30_000, ..Terms::default() });
+    let mut wait = Box::pin(async move { line.receive(&terms, 1, &mut None, pin!(std::future::pending())).await });
+    assert!(poll(wait.as_mut()).is_pending());
+    bench.asked().await.answer.send(Ok(Taken::default())).unwrap();
+    tokio::task::yield_now().await;
+    assert!(poll(wait.as_mut()).is_pending(), "it found nothing, and this process is parked");
+    drop(wait);
+    bench.bell.ring();
+    assert!(within(bench.passed_on.recv()).await.unwrap(), "who joined meanwhile would be parked, then forgotten");
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! The pump: the one task of this process that takes from a queue or group for all waiting receivers.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::parcel::Parcel;
-use super::{Order, Receivers, Replies, Terms};
+use super::{Line, Order, Receivers, Replies, Terms};
 use crate::backoff::pause_after;
 use crate::bell::{self, Bell};
 use crate::error::Result;
@@ -148,8 +148,10 @@ impl Pump {
         }
     }
 
-    /// A take of nothing, which lets another process take.
-    fn pass_on(&mut self, terms: &Terms) {
+    /// Lets another process take, by a take of nothing. `_empty` is the line, in which nobody waits. It stays locked until
+    /// the take is on its way: if somebody joined before, this take would reach the server after theirs, and the server
+    /// would forget that they wait.
+    fn pass_on(&self, _empty: &MutexGuard<'_, Line>, terms: &Terms) {
         let site = &self.receivers.site;
         let asked = site.moment();
         let answer = site.source.take(terms, 0, false);
@@ -231,37 +233,32 @@ impl Pump {
 
     /// Something may have become deliverable: take, or let another process take.
     fn woken(&mut self) {
-        let nobody = {
-            let mut line = self.receivers.lock();
-            line.ring();
-            line.is_empty()
-        };
-        if nobody
+        let receivers = Arc::clone(&self.receivers);
+        let mut line = receivers.lock();
+        line.ring();
+        if line.is_empty()
             && let Some((_, terms)) = self.remembered.take()
-            && !self.receivers.site.source.is_local()
+            && !receivers.site.source.is_local()
         {
-            self.pass_on(&terms);
+            self.pass_on(&line, &terms);
         }
     }
 
     fn check(&mut self) {
         self.safety = bell::safety(self.receivers.site.clock());
         self.busy = false;
-        let nobody = {
-            let mut line = self.receivers.lock();
-            // This also applies to a take in flight: its parking may be forgotten by the time that its answer comes.
-            line.ring();
-            line.is_empty()
-        };
-        if nobody
+        let receivers = Arc::clone(&self.receivers);
+        let mut line = receivers.lock();
+        // This also applies to a take in flight: its parking may be forgotten by the time that its answer comes.
+        line.ring();
+        if line.is_empty()
             && !self.said
             && let Some((_, terms)) = &self.remembered
-            && !self.receivers.site.source.is_local()
+            && !receivers.site.source.is_local()
         {
             // Another process should keep the next deadline.
-            let terms = Arc::clone(terms);
+            self.pass_on(&line, terms);
             self.said = true;
-            self.pass_on(&terms);
         }
     }
 
