@@ -26,8 +26,21 @@ use crate::time::{HOUR, Timestamp};
 /// The key suffixes of a topic, in the order of the scripts' KEYS.
 const PARTS: [&str; 5] = ["record", "log", "dedup", "groups", "parked"];
 /// The key suffixes of a group; its keys follow those of its topic.
-const GROUP_PARTS: [&str; 11] =
-    ["open", "leased", "waiting", "ready", "freed", "aside", "idle", "busy", "letters", "moved", "kept"];
+const GROUP_PARTS: [&str; 13] = [
+    "open",
+    "leased",
+    "waiting",
+    "ready",
+    "freed",
+    "aside",
+    "idle",
+    "busy",
+    "letters",
+    "moved",
+    "kept",
+    "copies",
+    "returning",
+];
 
 /// All topics that this process uses on the server.
 #[derive(Debug)]

@@ -15,7 +15,9 @@
 -- KEYS[14]  letters: dead letters by position (hash)
 -- KEYS[15]  moved: dead letters by the instant at which they were moved (sorted set)
 -- KEYS[16]  kept: dead letters by the end of their retention (sorted set)
--- KEYS[17]  answers: the last change of this sender and its answer (string)
+-- KEYS[17]  copies: requeued copies, by position (sorted set)
+-- KEYS[18]  returning: what was open when a seek ended it, until its requeued copies are open again (hash)
+-- KEYS[19]  answers: the last change of this sender and its answer (string)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   name of the group
 -- ARGV[3]   number of this change in its sender's series
@@ -24,15 +26,11 @@
 -- ARGV[6..] its arguments
 -- Reply: a word, then numbers; `settling`: more is overdue, and nothing was changed
 local trip = tonumber(ARGV[3])
-local before = remembered(KEYS[17], trip)
+local before = remembered(KEYS[19], trip)
 if before then
   return before
 end
 advance()
-
-local function unlink_group()
-  redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY)
-end
 
 -- ARGV[6]: the start.
 local function create_group()
@@ -45,33 +43,27 @@ local function create_group()
   return 'yes'
 end
 
--- Drops all open events; requeued copies start again. ARGV[6]: the start.
+-- Drops all open events; requeued copies start again. While those of an earlier seek are still returning, nothing else
+-- is open. ARGV[6]: the start.
 local function seek()
-  local copies = {}
-  if g.copies > 0 then
-    local values = redis.call('HVALS', OPEN)
-    for i = 1, #values do
-      if values[i]:byte(2) % 2 == 1 then
-        copies[#copies + 1] = parse(values[i])
-      end
+  if g.returning == 0 then
+    if g.copies > 0 and redis.call('EXISTS', OPEN) == 1 then
+      redis.call('RENAME', OPEN, RETURNING)
+      g.returning = FROM_THE_FIRST
     end
-    table.sort(copies, function(one, other) return one.at < other.at end)
+    redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY)
+    g.leased, g.waiting, g.ready, g.freed, g.aside, g.copies, g.limited, g.told = 0, 0, 0, 0, 0, 0, 0, 0
   end
-  unlink_group()
-  g.leased, g.waiting, g.ready, g.freed, g.aside, g.copies, g.limited, g.told = 0, 0, 0, 0, 0, 0, 0, 0
   g.life, g.at, g.ordinal = resolve(ARGV[6])
   g.sure = 0
-  for i = 1, #copies do
-    local due = copies[i].kind == 'l' and 0 or copies[i].number
-    copies[i].attempts = 0
-    admit_copy(copies[i], due)
+  if g.returning > 0 then
+    readmit()
   end
   return 'yes'
 end
 
 local function remove_group()
-  unlink_group()
-  redis.call('UNLINK', LETTERS, MOVED, KEPT)
+  redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY, LETTERS, MOVED, KEPT, COPIES, RETURNING)
   redis.call('HDEL', GROUPS, NAME)
   r.groups = r.groups - 1
   g = nil
@@ -181,6 +173,6 @@ local reply = { answer[1] }
 for i = 2, #answer do
   reply[i] = text(answer[i])
 end
-remember(KEYS[17], trip, reply)
+remember(KEYS[19], trip, reply)
 finish_group()
 return reply

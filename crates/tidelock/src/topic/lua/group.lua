@@ -1,6 +1,7 @@
 -- part: one group: its book, what it has open, its dead letters. A mirror of topic/model/group.rs.
 local OPEN, LEASED, WAITING, READY, FREED = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local ASIDE, IDLE, BUSY, LETTERS, MOVED, KEPT = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+local COPIES, RETURNING = KEYS[17], KEYS[18]
 local NAME = ARGV[2]
 local MAX_GROUPS, MAX_ASIDE = 1000, 10000
 
@@ -9,9 +10,10 @@ local MAX_GROUPS, MAX_ASIDE = 1000, 10000
 -- `next`: a lower bound for the earliest end of a lease, due time or end of a dead letter's retention, 0 for none.
 -- Counts: `leased`, `waiting` (not due yet), `ready` (waiting and due), `freed` and `aside` (set aside, with and
 -- without a free key), `copies` (requeued copies among all of these), `dead`. `limited`: the number of events in flight
--- or waiting that made a reader stop, 0 for none.
+-- or waiting that made a reader stop, 0 for none. `returning`: while the copies that were open at a seek are opened
+-- again, the position of the last one that was; 0: all are.
 local BOOK = { 'life', 'at', 'ordinal', 'sure', 'missed', 'paused', 'told', 'next', 'leased', 'waiting', 'ready', 'freed',
-  'aside', 'copies', 'dead', 'limited', 'swept' }
+  'aside', 'copies', 'dead', 'limited', 'swept', 'returning' }
 local BOOK_FORMAT = '>' .. string.rep('d', #BOOK)
 local BOOK_SIZE = 8 * #BOOK
 local book = redis.call('HGET', GROUPS, NAME)
@@ -86,7 +88,7 @@ local function advance()
   if g.paused > 0 and now >= g.paused then
     g.paused, reason = 0, ''
   end
-  if is_overdue() or g.waiting + g.ready + g.freed + g.aside > 0 then
+  if is_overdue() or g.waiting + g.ready + g.freed + g.aside + g.returning > 0 then
     settling = others().carry_out()
   end
 end

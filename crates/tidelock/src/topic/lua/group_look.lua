@@ -15,6 +15,8 @@
 -- KEYS[14]  letters: dead letters by position (hash)
 -- KEYS[15]  moved: dead letters by the instant at which they were moved (sorted set)
 -- KEYS[16]  kept: dead letters by the end of their retention (sorted set)
+-- KEYS[17]  copies: requeued copies, by position (sorted set)
+-- KEYS[18]  returning: what was open when a seek ended it, until its requeued copies are open again (hash)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   name of the group
 -- ARGV[3]   what: group, dead, deads
@@ -44,8 +46,12 @@ local function show_group()
     holder = e.kind == 'l' and e.consumer or ''
   end
   reply[3] = place(g.life, g.at, g.ordinal)
-  for _, number in ipairs({ start and r.ordinal - start + 1 or 0, g.leased, g.waiting + g.ready, g.freed + g.aside,
-    g.dead, g.missed, oldest }) do
+  local waiting = g.waiting + g.ready
+  if g.returning > 0 then
+    waiting = waiting + redis.call('ZCOUNT', COPIES, '(' .. text(g.returning), '+inf')
+  end
+  for _, number in ipairs({ start and r.ordinal - start + 1 or 0, g.leased, waiting, g.freed + g.aside, g.dead, g.missed,
+    oldest }) do
     reply[#reply + 1] = text(number)
   end
   reply[#reply + 1] = holder

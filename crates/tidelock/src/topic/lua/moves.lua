@@ -76,16 +76,22 @@ local function remove(e)
   end
   if e.is_copy then
     g.copies = g.copies - 1
+    redis.call('ZREM', COPIES, e.id)
   elseif e.kind ~= 'l' then
     redis.call('ZREM', IDLE, e.id)
   end
   redis.call('HDEL', OPEN, e.id)
 end
 
+local function count_copy(e)
+  g.copies = g.copies + 1
+  redis.call('ZADD', COPIES, text(e.at), e.id)
+end
+
 local function store_idle(e)
   e.consumer = ''
   if e.is_copy then
-    g.copies = g.copies + 1
+    count_copy(e)
   else
     redis.call('ZADD', IDLE, text(e.at), e.id)
   end
@@ -140,7 +146,7 @@ local function free_key(e)
   g.aside = g.aside - 1
   local other = load(member:sub(-8))
   if other.number > now then
-    -- A requeued copy with a delay. It is in no other index, so only the count has to be corrected.
+    -- A requeued copy with a delay. It stays in its index, so only the count has to be corrected.
     if other.is_copy then
       g.copies = g.copies - 1
     end
@@ -188,6 +194,35 @@ local function returned(e, instant, delay, max_deliveries)
   end
   wait(e, instant + delay)
   return instant + delay
+end
+
+-- Opens requeued copies again that were open at a seek, as if they were requeued now: in the order of their positions,
+-- at most STEP, and no more after PORTION bytes. Until all are open, nothing is handed out. Returns whether there may be
+-- more.
+local FROM_THE_FIRST, PORTION = 1, 262144
+local function readmit()
+  local ids = redis.call('ZRANGEBYSCORE', COPIES, '(' .. text(g.returning), '+inf', 'LIMIT', 0, STEP)
+  local bytes = 0
+  for i = 1, #ids do
+    local value = redis.call('HGET', RETURNING, ids[i])
+    g.returning = unpack8(ids[i])
+    -- A copy that was requeued after the seek is open already; what it is a copy of may have been open before.
+    if value and value:byte(2) % 2 == 1 then
+      local e = parse(value)
+      e.attempts = 0
+      admit_copy(e, e.kind == 'l' and 0 or e.number)
+      bytes = bytes + #value
+    end
+    if bytes >= PORTION then
+      return true
+    end
+  end
+  if #ids == STEP then
+    return true
+  end
+  redis.call('UNLINK', RETURNING)
+  g.returning = 0
+  return false
 end
 
 -- Up to STEP members of an index whose score is at most `most`.
@@ -259,6 +294,7 @@ end
 
 -- Carries out what is overdue, at most STEP of each cause. Returns whether there may be more.
 local function carry_out()
+  local returning = g.returning > 0 and readmit()
   local lapsing = is_overdue() and lapse()
   local expiring = g.waiting + g.ready + g.freed + g.aside > 0 and expire()
   local due = is_overdue() and come_due()
@@ -266,7 +302,7 @@ local function carry_out()
   if is_overdue() then
     look_ahead()
   end
-  return lapsing or expiring or due or ending or false
+  return returning or lapsing or expiring or due or ending or false
 end
 
 local function create(life, at, ordinal)

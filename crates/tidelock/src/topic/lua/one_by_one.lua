@@ -16,7 +16,7 @@ local function hand_over(take, e)
   g.leased = g.leased + 1
   take.bytes = take.bytes + size_of(e.element)
   if e.is_copy then
-    g.copies = g.copies + 1
+    count_copy(e)
     take.copies[e.id] = true
   end
 end

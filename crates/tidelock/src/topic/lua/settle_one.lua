@@ -20,6 +20,7 @@ local function ack(ids, fences)
       local flags = values[i]:byte(2)
       if flags % 2 == 1 then
         g.copies = g.copies - 1
+        redis.call('ZREM', COPIES, ids[i])
       end
       if flags >= 2 then
         keyed[#keyed + 1] = parse(values[i])

@@ -221,7 +221,7 @@ local function op_take(at)
   end
   local told = 0
   if found then
-    if not is_paused() then
+    if not is_paused() and g.returning == 0 then
       settling = fill(take) or settling
     end
     store_hand_overs(take)

@@ -15,7 +15,9 @@
 -- KEYS[14]  letters: dead letters by position (hash)
 -- KEYS[15]  moved: dead letters by the instant at which they were moved (sorted set)
 -- KEYS[16]  kept: dead letters by the end of their retention (sorted set)
--- KEYS[17]  answers: the last trip of this sender and its answer (string)
+-- KEYS[17]  copies: requeued copies, by position (sorted set)
+-- KEYS[18]  returning: what was open when a seek ended it, until its requeued copies are open again (hash)
+-- KEYS[19]  answers: the last trip of this sender and its answer (string)
 -- ARGV[1]   pinned time in ms, or empty
 -- ARGV[2]   name of the group
 -- ARGV[3]   number of this trip in its sender's series
@@ -32,7 +34,7 @@ if ARGV[4] == 'sweep' then
   return { settling and 1 or 0, text(next_of_group()) }
 end
 local trip = tonumber(ARGV[3])
-local before = remembered(KEYS[17], trip)
+local before = remembered(KEYS[19], trip)
 if before and before.err then
   return before
 elseif before then
@@ -55,7 +57,7 @@ while at <= #ARGV do
   reply[#reply + 1] = answer
   answers[#answers + 1] = type(answer) == 'table' and 't' .. answer[1] .. (answer.receipts or '') or answer
 end
-remember(KEYS[17], trip, answers)
+remember(KEYS[19], trip, answers)
 finish_group()
 reply[1], reply[2] = settling and 1 or 0, text(next_of_group())
 return reply

@@ -299,6 +299,54 @@ async fn a_take_hands_out_a_requeued_event_once() {
 }
 
 #[tokio::test]
+async fn copies_return_after_a_seek_in_bounded_steps() {
+    /// As many bytes as end a step, so each step opens one copy.
+    const LARGE: usize = 256 * 1_024;
+    /// A change waits for 50 steps: more than three changes wait for.
+    const MANY: usize = 160;
+    for stage in Stage::all().await {
+        let mut places = Vec::new();
+        for _ in 0..MANY / 40 {
+            places.extend(stage.publish(ENDLESS, vec![event(&vec![7; LARGE]); 40]).await);
+        }
+        let [again] = stage.publish(ENDLESS, vec![event(b"again")]).await[..] else { panic!("one was published") };
+        for _ in 0..=MANY / 40 {
+            stage.bury(40).await;
+        }
+        let seek = |begin| Change::Seek { group: group(), begin };
+        stage.change(seek(Begin::After(places[MANY - 1]))).await;
+        assert_eq!(stage.take(1, 10_000, false).await[0].place, again, "it is open, and it is a dead letter");
+        let requeue_all = Change::RequeueAll { group: group(), filter: DeadFilter::default(), limit: None, delay: 0 };
+        assert_eq!(stage.change(requeue_all).await, Changes::Count(MANY as u64));
+
+        let opened = || (stage.count("open:g", "HLEN"), stage.count("returning:g", "HLEN"));
+        let all = 1 + i64::try_from(MANY).unwrap();
+        stage.change(seek(Begin::Latest)).await;
+        assert_eq!(opened(), (1, all));
+        stage.change(seek(Begin::Earliest)).await;
+        assert_eq!(opened(), (1 + 50 + 1, all));
+        let requeue = Change::Requeue { group: group(), at: again.at, delay: 0 };
+        assert_eq!(stage.change(requeue.clone()).await, Changes::Count(1), "no longer open");
+        assert_eq!(opened(), (52 + 50 + 1, all));
+        assert_eq!(stage.change(requeue).await, Changes::Count(0));
+        let View::Group(Some(view)) = stage.look(Look::Group { group: group() }).await else { panic!("it is there") };
+        assert_eq!((view.waiting, view.in_flight, view.dead, view.settling), (MANY as u64 + 1, 0, 0, false));
+        assert_eq!(opened(), (all, 0));
+        let mut handed = Vec::new();
+        while let [first, rest @ ..] = &stage.take(40, 10_000, false).await[..] {
+            handed.extend([first].into_iter().chain(rest).map(|handed| (handed.place, handed.attempt)));
+        }
+        let expected: Vec<_> = places.iter().chain([&again]).map(|place| (*place, 1)).collect();
+        assert_eq!(handed, expected);
+
+        stage.publish(ENDLESS, vec![event(b"unread")]).await;
+        stage.change(seek(Begin::After(again))).await;
+        let handed: Vec<_> = stage.take(3, 10_000, false).await.iter().map(|handed| handed.place).collect();
+        assert_eq!(handed, places[..3], "what is unread comes after all copies");
+    }
+}
+
+#[tokio::test]
 async fn a_lease_of_nothing_does_not_stop_its_group() {
     for stage in Stage::all().await {
         stage.publish(ENDLESS, vec![event(b""), event(b"")]).await;

@@ -166,3 +166,22 @@ conformance!(a_change_finds_all_that_died_before_it, async |mut world: World| {
     assert!(topic.groups().seek("group", Start::Latest).await.unwrap());
     assert_eq!(counts(&topic, "group").await, [0, 0, 0, 0, u64::from(MANY), 0]);
 });
+
+conformance!(a_seek_lets_any_number_of_requeued_copies_start_again, async |world: World| {
+    // More than one step opens again.
+    const MANY: u32 = 450;
+    let topic = texts(&world.open().await);
+    let group = reader(&topic, "group");
+    let keys = ["a", "b", "c"].into_iter().cycle();
+    let items = (0..MANY).zip(keys).map(|(number, key)| topic.publish(&number.to_string()).ordering_key(key));
+    topic.publish_many(items).await.unwrap();
+    while let Some(Item::Event(event)) = try_take(&group).await {
+        assert!(event.dead_letter("no").await.unwrap());
+    }
+    assert_eq!(group.dead_letters().requeue_all().await.unwrap(), u64::from(MANY));
+    let held = take(&group).await;
+    assert!(topic.groups().seek("group", Start::Latest).await.unwrap());
+    assert!(!held.commit().await.unwrap(), "it starts again, too");
+    assert_eq!(counts(&topic, "group").await, [0, 0, 3, u64::from(MANY) - 3, 0, 0]);
+    assert_eq!(drain(&group).await, numbers(0..MANY));
+});
