@@ -21,3 +21,4 @@ mod retry;
 mod scheduler;
 mod texts;
 mod topic;
+mod wakes;
