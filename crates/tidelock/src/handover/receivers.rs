@@ -210,7 +210,8 @@ impl Receivers {
         if pump::start(self) {
             return Ok((ticket, replied));
         }
-        self.lock().pumped = false;
+        // Those who have joined meanwhile get no reply, and start a pump themselves.
+        drop(self.lock().begin_never());
         Err(self.site.context("receive", Error::configuration("waiting needs a tokio runtime, and there is none")))
     }
 

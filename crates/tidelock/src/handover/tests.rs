@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::held::Held;
-use super::site::{Object, Source};
+use super::site::{Claims, Object, Source};
 use super::store::{Action, Content, Handed, Settle, Settled, Taken};
 use super::worker::Crew;
 use super::{Receivers, Terms};
 use crate::Tidelock;
 use crate::bell::Bell;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::Address;
 use crate::proof::Moment;
 use crate::runtime::{BoxFuture, ready};
@@ -75,6 +75,7 @@ impl Source for Hands {
 }
 
 struct Bench {
+    tide: Tidelock,
     line: Arc<Receivers>,
     takes: mpsc::UnboundedReceiver<Asked>,
     settles: mpsc::UnboundedReceiver<Settling>,
@@ -84,16 +85,24 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(Tidelock::in_process())
+    }
+
+    /// Its time stands still, so there are no safety checks.
+    fn pinned() -> Self {
+        Self::of(Tidelock::in_process_with(&ManualClock::at(Timestamp::from_millis(1_767_225_600_000))))
+    }
+
+    fn of(tide: Tidelock) -> Self {
         let (takes, taken) = mpsc::unbounded_channel();
         let (settles, settled) = mpsc::unbounded_channel();
         let (passed_on, passes) = mpsc::unbounded_channel();
         let (bell, of_source) = (Arc::default(), Arc::default());
         let source = Hands { takes, settles, passed_on, line: Arc::clone(&of_source), bell: Arc::clone(&bell) };
-        let world = Tidelock::in_process().world;
         let address = Address::new(&"default".into(), "q");
-        let line = Receivers::new(&world, address, Object::Queue, Box::new(source));
+        let line = Receivers::new(&tide.world, address, Object::Queue, Box::new(source));
         of_source.set(Arc::downgrade(&line)).unwrap();
-        Self { line, takes: taken, settles: settled, passed_on: passes, bell }
+        Self { tide, line, takes: taken, settles: settled, passed_on: passes, bell }
     }
 
     async fn asked(&mut self) -> Asked {
@@ -105,7 +114,7 @@ async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(60 * SECOND, future).await.expect("it comes to its end")
 }
 
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -155,17 +164,54 @@ async fn what_one_reader_does_not_find_is_looked_for_by_the_others() {
 
 #[tokio::test]
 async fn a_wake_up_that_nobody_waits_for_is_passed_on_before_anybody_joins() {
-    let mut bench = Bench::new();
-    let line = Arc::clone(&bench.line);
-    let terms = Arc::new(Terms { lease: 30_000, ..Terms::default() });
-    let mut wait = Box::pin(async move { line.receive(&terms, 1, &mut None, pin!(std::future::pending())).await });
-    assert!(poll(wait.as_mut()).is_pending());
-    bench.asked().await.answer.send(Ok(Taken::default())).unwrap();
-    tokio::task::yield_now().await;
-    assert!(poll(wait.as_mut()).is_pending(), "it found nothing, and this process is parked");
-    drop(wait);
+    let mut bench = Bench::pinned();
+    drop(parked(&mut bench, Ok(Taken::default())).await);
     bench.bell.ring();
     assert!(within(bench.passed_on.recv()).await.unwrap(), "who joined meanwhile would be parked, then forgotten");
+}
+
+/// A receiver that found nothing and still waits, so that this process is parked.
+async fn parked(bench: &mut Bench, answer: Result<Taken>) -> BoxFuture<'static, Result<Claims>> {
+    let (line, terms) = (Arc::clone(&bench.line), Arc::new(Terms { lease: 30_000, ..Terms::default() }));
+    let mut wait: BoxFuture<'static, _> =
+        Box::pin(async move { line.receive(&terms, 1, &mut None, pin!(std::future::pending())).await });
+    assert!(poll(wait.as_mut()).is_pending());
+    bench.asked().await.answer.send(answer).unwrap();
+    tokio::task::yield_now().await;
+    assert!(poll(wait.as_mut()).is_pending());
+    wait
+}
+
+#[tokio::test]
+async fn a_wake_up_is_passed_on_if_a_take_from_before_brought_enough() {
+    let mut bench = Bench::pinned();
+    let wait = parked(&mut bench, Ok(Taken::default())).await;
+    bench.bell.ring();
+    let asked = bench.asked().await;
+    // For something else, which came after the server had looked.
+    bench.bell.ring();
+    tokio::task::yield_now().await;
+    asked.answer.send(Ok(Taken { messages: vec![handed(1)], ..Taken::default() })).unwrap();
+    assert_eq!(within(wait).await.unwrap().messages().len(), 1);
+    assert!(within(bench.passed_on.recv()).await.is_some());
+}
+
+#[tokio::test]
+async fn a_wake_up_is_passed_on_if_the_answer_of_the_take_that_parked_was_lost() {
+    let mut bench = Bench::pinned();
+    drop(parked(&mut bench, Err(Error::new(ErrorKind::Timeout, "no answer"))).await);
+    bench.bell.ring();
+    assert!(within(bench.passed_on.recv()).await.is_some());
+}
+
+#[tokio::test]
+async fn a_process_that_shuts_down_no_longer_waits() {
+    let mut bench = Bench::pinned();
+    let wait = parked(&mut bench, Ok(Taken::default())).await;
+    let tide = bench.tide.clone();
+    tide.shutdown(SECOND).await;
+    assert_eq!(within(wait).await.unwrap_err().kind(), ErrorKind::ShuttingDown);
+    assert!(bench.passed_on.try_recv().is_ok(), "before the shutdown ends");
 }
 
 #[tokio::test]

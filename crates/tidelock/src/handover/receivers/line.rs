@@ -36,6 +36,8 @@ pub(super) struct Line {
     pub(super) pausing: bool,
     /// How often the bell rang or a due time came. A take that began before must be repeated.
     rings: u64,
+    /// No take has begun since this process was woken.
+    pub(super) owed: bool,
     /// Whether a pump runs.
     pub(super) pumped: bool,
     /// When the newest answered take was made.
@@ -187,8 +189,14 @@ impl Line {
 
     /// A pump starts. The takes that its predecessor had in flight are gone with it.
     pub(super) fn begin_anew(&mut self) {
-        (self.pumped, self.pausing) = (true, false);
+        (self.pumped, self.pausing, self.owed) = (true, false, false);
         self.under_way.clear();
+    }
+
+    /// No pump could be started. Returns those who have joined meanwhile.
+    pub(super) fn begin_never(&mut self) -> impl Iterator<Item = Waiting> + use<> {
+        self.pumped = false;
+        self.leave_all()
     }
 
     /// The take that the front of the line needs, for `most` messages or somewhat more. None if enough are in flight
@@ -219,6 +227,7 @@ impl Line {
             self.crowd += 1;
         }
         self.under_way.push_back(number);
+        self.owed = false;
         let asked = (first, last);
         Some(Order { number, terms, max: max.min(MAX_BATCH), asked, seats: self.next_seat, rings: self.rings })
     }

@@ -61,8 +61,6 @@ struct Pump {
     safety: BoxFuture<'static, ()>,
     /// How long wake-ups may come for this process although nobody waits here, and the terms on which it parked.
     remembered: Option<(Tick, Arc<Terms>)>,
-    /// Whether the backend was told that nobody waits here.
-    said: bool,
     /// Messages have come since the last safety check. Their receivers are likely to ask again.
     busy: bool,
     failures: u32,
@@ -81,7 +79,6 @@ impl Pump {
             due: None,
             safety: bell::safety(site.clock()),
             remembered: None,
-            said: false,
             busy: false,
             failures: 0,
             pause: None,
@@ -121,14 +118,21 @@ impl Pump {
         }
     }
 
-    /// Starts the takes that the line needs.
+    /// Starts the takes that the line needs. If a wake-up came and nobody is left to take, another process is to take.
     fn launch(&mut self) {
         self.flights.extend(self.receivers.launched.take());
         self.tell();
+        let receivers = Arc::clone(&self.receivers);
         loop {
-            let most = self.receivers.most();
-            let Some(order) = self.receivers.lock().order(most) else { return };
-            self.flights.push(self.receivers.fly(order));
+            let mut line = receivers.lock();
+            let Some(order) = line.order(receivers.most()) else {
+                if line.owed && line.is_empty() {
+                    self.pass_on(&mut line);
+                }
+                return;
+            };
+            drop(line);
+            self.flights.push(receivers.fly(order));
         }
     }
 
@@ -148,14 +152,20 @@ impl Pump {
         }
     }
 
-    /// Lets another process take, by a take of nothing. `_empty` is the line, in which nobody waits. It stays locked until
-    /// the take is on its way: if somebody joined before, this take would reach the server after theirs, and the server
-    /// would forget that they wait.
-    fn pass_on(&self, _empty: &MutexGuard<'_, Line>, terms: &Terms) {
-        let site = &self.receivers.site;
+    /// Lets another process take, if the server may think that this one waits. `line`, in which nobody waits, stays locked
+    /// until this is on its way: if somebody joined before, this would reach the server after their take, and the
+    /// server would forget that they wait.
+    fn pass_on(&mut self, line: &mut MutexGuard<'_, Line>) {
+        let Some((_, terms)) = self.remembered.take() else { return };
+        line.owed = false;
+        let (site, answer) = (&self.receivers.site, self.take_nothing(&terms));
         let asked = site.moment();
-        let answer = site.source.take(terms, 0, false);
         self.flights.push(Box::pin(async move { Landed { order: None, asked, answer: answer.await } }));
+    }
+
+    /// Tells the server that this process does not wait. It wakes others for everything that is deliverable.
+    fn take_nothing(&self, terms: &Terms) -> BoxFuture<'static, Result<Taken>> {
+        self.receivers.site.source.take(terms, 0, false)
     }
 
     fn land(&mut self, landed: Landed) {
@@ -180,6 +190,8 @@ impl Pump {
         let replies = match answer {
             Ok(taken) => self.landed_well(&order, asked, taken),
             Err(error) => {
+                // Perhaps only the answer was lost, and the server thinks that this process waits.
+                self.remember(&order.terms);
                 self.failures = self.failures.saturating_add(1);
                 if error.may_pass() {
                     self.pause(Some(Box::pin(runtime::sleep(pause_after(self.failures)))));
@@ -198,8 +210,7 @@ impl Pump {
         self.busy = true;
         let short = taken.len() < order.max;
         if short {
-            self.remembered = Some((site.tick().plus(REMEMBERED), Arc::clone(&order.terms)));
-            self.said = false;
+            self.remember(&order.terms);
         }
         let again = taken.next.is_some_and(|next| next <= site.clock().now().as_millis());
         if let Some(next) = taken.next.filter(|_| !again) {
@@ -223,6 +234,14 @@ impl Pump {
         // Claims that nobody waits for any more are given back here, after the line is unlocked.
     }
 
+    /// Notes that the server may think for a while that this process waits. In process, nobody else could be woken.
+    fn remember(&mut self, terms: &Arc<Terms>) {
+        let site = &self.receivers.site;
+        if !site.source.is_local() {
+            self.remembered = Some((site.tick().plus(REMEMBERED), Arc::clone(terms)));
+        }
+    }
+
     fn expect(&mut self, next: u64) {
         if self.due.as_ref().is_none_or(|(due, _)| next < *due) {
             let clock = self.receivers.site.clock().clone();
@@ -231,17 +250,11 @@ impl Pump {
         }
     }
 
-    /// Something may have become deliverable: take, or let another process take.
-    fn woken(&mut self) {
-        let receivers = Arc::clone(&self.receivers);
-        let mut line = receivers.lock();
+    /// Something may have become deliverable: a take that begins now finds it, here or in another process.
+    fn woken(&self) {
+        let mut line = self.receivers.lock();
         line.ring();
-        if line.is_empty()
-            && let Some((_, terms)) = self.remembered.take()
-            && !receivers.site.source.is_local()
-        {
-            self.pass_on(&line, &terms);
-        }
+        line.owed = true;
     }
 
     fn check(&mut self) {
@@ -251,14 +264,9 @@ impl Pump {
         let mut line = receivers.lock();
         // This also applies to a take in flight: its parking may be forgotten by the time that its answer comes.
         line.ring();
-        if line.is_empty()
-            && !self.said
-            && let Some((_, terms)) = &self.remembered
-            && !receivers.site.source.is_local()
-        {
+        if line.is_empty() {
             // Another process should keep the next deadline.
-            self.pass_on(&line, terms);
-            self.said = true;
+            self.pass_on(&mut line);
         }
     }
 
@@ -289,14 +297,23 @@ impl Pump {
         true
     }
 
-    /// Ends all waits, and gives back what takes in flight still bring.
+    /// Ends all waits, and gives back what takes in flight still bring. Before that, the server is told that this process
+    /// no longer waits, so that what is given back wakes others.
     async fn close(&mut self) {
         let replies = self.receivers.lock().close(&self.receivers.site);
         self.reply(replies);
         self.flights.extend(self.receivers.launched.take());
         let mut early = std::mem::take(&mut self.early);
         while let Some(landed) = self.flights.next().await {
+            if let Some(order) = &landed.order {
+                self.remember(&order.terms);
+            }
             early.push(landed);
+        }
+        let is_answered = self.receivers.lock().trouble.is_none();
+        if let Some((_, terms)) = self.remembered.take().filter(|_| is_answered) {
+            // If it is lost, the server forgets by itself.
+            let _ = self.take_nothing(&terms).await;
         }
         for landed in early {
             if let (Some(order), Ok(taken)) = (landed.order, landed.answer) {
