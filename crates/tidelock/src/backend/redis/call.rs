@@ -32,7 +32,7 @@ impl Repeat<'_> {
     }
 
     /// Waits until a call may be sent that could not be sent at once, or that must be sent again.
-    async fn turn(self) {
+    pub(crate) async fn turn(self) {
         if let Self::InTurn(turn) = self {
             turn.come().await;
         }

@@ -245,12 +245,15 @@ impl<R: Request> Lanes<R> {
         Self { state, gate, unanswered, server: Arc::clone(&home.server), slot: home.place.slot }
     }
 
+    /// Whether an abandoned trip lacks its answer.
+    pub(crate) fn is_any_unanswered(&self) -> bool {
+        *self.unanswered.borrow() > 0
+    }
+
     /// Waits until no abandoned trip lacks its answer.
     pub(crate) async fn all_answered(&self) {
-        if *self.unanswered.borrow() > 0 {
-            // The sender lives as long as `self`.
-            let _ = self.unanswered.subscribe().wait_for(|unanswered| *unanswered == 0).await;
-        }
+        // The sender lives as long as `self`.
+        let _ = self.unanswered.subscribe().wait_for(|unanswered| *unanswered == 0).await;
     }
 
     /// Records that a trip was abandoned, until the returned value is dropped.

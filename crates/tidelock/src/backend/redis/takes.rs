@@ -40,8 +40,15 @@ pub(crate) trait Taker: Carrier {
             arguments.number(lane.number);
             let mut plan = self.plan(load, &mut arguments);
             let begun = Instant::now();
-            // What an earlier trip took must be delivered before what this one takes.
-            if timeout_at(begun + server.request_timeout, self.lanes().all_answered()).await.is_err() {
+            // What an earlier trip took must be delivered before what this one takes. No later trip may overtake it
+            // meanwhile.
+            let answered = async {
+                if self.lanes().is_any_unanswered() {
+                    lane.repeat().turn().await;
+                    self.lanes().all_answered().await;
+                }
+            };
+            if timeout_at(begun + server.request_timeout, answered).await.is_err() {
                 return Some((plan, Failure::NotSent("an earlier request has no answer yet".to_owned())));
             }
             let (slot, within) = (home.place.slot, server.request_timeout.saturating_sub(begun.elapsed()));
