@@ -131,6 +131,10 @@ local function wake()
   if count > 0 then
     left = parking().wake(parked, field, count, function() return true end)
   end
+  -- A publish may have woken the keeper before others that it does not concern. They are to keep the deadline.
+  if g and g.told > now and #left > 0 and not parking().is_kept(left) then
+    soonest, g.told = soonest and math.min(soonest, g.told) or g.told, 0
+  end
   -- A deadline that was given out and has passed is kept by nobody: its keeper may have found enough events and not
   -- have parked since.
   if g and soonest and (g.told <= now or soonest < g.told) then

@@ -77,6 +77,15 @@ local function parking()
     return parked, count
   end
 
-  parking_made = { read = read, write = write, add = add, wake = wake }
+  local function is_kept(parked)
+    for i = 1, #parked do
+      if parked[i].flags % 2 == KEEPS then
+        return true
+      end
+    end
+    return false
+  end
+
+  parking_made = { read = read, write = write, add = add, wake = wake, is_kept = is_kept }
   return parking_made
 end
