@@ -126,7 +126,10 @@ impl<L: Log> Hub<L> {
 
     /// Follows the log from a position on.
     pub(crate) fn follow(self: &Arc<Self>, position: L::Position) -> Follower<L> {
+        // Locked, because the last follower that leaves clears the ring.
+        let ring = self.lock();
         self.followers.fetch_add(1, Ordering::AcqRel);
+        drop(ring);
         Follower { hub: Arc::clone(self), position, current: None, number: None, fresh: true }
     }
 
@@ -173,9 +176,11 @@ impl<L: Log> Hub<L> {
                 return;
             }
             tokio::select! {
+                biased;
+                // First, so that a drive that nobody follows does not take what rings for others.
+                () = left => {}
                 // The follower that began it reports an error.
                 _ = driving => {}
-                () = left => {}
                 () = lifecycle.closing() => {}
             }
         });
@@ -247,6 +252,10 @@ impl<L: Log> Drop for Over<L> {
     fn drop(&mut self) {
         self.hub.current().take_if(|drive| drive.number == self.number);
         self.hub.changed.notify_waiters();
+        if self.hub.followers.load(Ordering::Acquire) == 0 {
+            // Followers through another handle wait for the same bell.
+            self.hub.log.bell().ring();
+        }
     }
 }
 
@@ -428,9 +437,10 @@ impl<L: Log> Follower<L> {
 
 impl<L: Log> Drop for Follower<L> {
     fn drop(&mut self) {
+        let mut ring = self.hub.lock();
         if self.hub.followers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.hub.left.notify_waiters();
-            self.hub.lock().clear();
+            ring.clear();
         }
     }
 }

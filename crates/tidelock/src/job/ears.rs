@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::stop::StopReason;
 use crate::bell::Bell;
 use crate::hash::HashMap;
+use crate::time::Tick;
 
 /// A run of this process that can be told that it is over.
 pub(crate) trait Cancellable: Send + Sync {
@@ -27,8 +28,8 @@ const EARLY_ENDS: usize = 256;
 pub(crate) struct Joint {
     /// Something happened to the job, so all of them must query it.
     pub(crate) news: Notify,
-    /// Held by the caller that checks for lost news on behalf of all.
-    pub(crate) driver: tokio::sync::Mutex<()>,
+    /// When the first of them to get there checks for lost news on behalf of all.
+    pub(crate) next_check: Mutex<Option<Tick>>,
 }
 
 /// Runs of this process, by fence.

@@ -177,9 +177,19 @@ impl Joining<'_> {
 
     /// Resolves now and then, for one of the waiting callers. News may have been lost, and the backend must remember
     /// that this process waits.
+    ///
+    /// All of them sleep until then, so it does not depend on one that nobody polls.
     async fn lost_news(&self) {
-        let _driver = self.joint.driver.lock().await;
-        self.site.clock().sleep(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64())).await;
+        let clock = self.site.clock();
+        let next_check = || self.joint.next_check.lock().expect("no code panics while it holds this lock");
+        loop {
+            let anew = || clock.tick().plus(SECOND.mul_f64(1.0 + 4.0 * fastrand::f64()));
+            let at = *next_check().get_or_insert_with(anew);
+            clock.sleep_until(at).await;
+            if next_check().take_if(|next| *next == at).is_some() {
+                return;
+            }
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Halls {
     by_tag: Mutex<HashMap<Arc<str>, Hall>>,
     /// Resources at whose deadline this process will refresh, for waiters of other processes that do not know that
     /// deadline.
-    watched: Mutex<HashSet<Arc<str>>>,
+    watched: Mutex<HashMap<Arc<str>, Entry>>,
     /// How many resources have waiters. At zero, a call that never waited need not take the lock.
     count: AtomicUsize,
 }
@@ -168,16 +168,20 @@ impl Halls {
     }
 
     /// Plans a refresh for when a grant or an offer that a step of this process made lapses. The waiters behind it do
-    /// not know its deadline, so the process that ran the step checks. One check covers everything that was given
-    /// until then.
+    /// not know its deadline, so the process that ran the step checks. The earliest check is made; it plans the next.
     pub(crate) fn watch(&self, room: &Room, spot: &Spot, lapses: Duration) {
-        let new = self.lock_watched().insert(Arc::clone(&spot.tag));
-        if new {
-            room.plan(room.clock().tick().plus(lapses), Item::Watch(spot.clone()));
+        let at = room.clock().tick().plus(lapses);
+        let mut watched = self.lock_watched();
+        if watched.get(&spot.tag).is_some_and(|(planned, _)| *planned <= at) {
+            return;
+        }
+        let entry = room.plan(at, Item::Watch(spot.clone()));
+        if let Some(later) = watched.insert(Arc::clone(&spot.tag), entry) {
+            room.unplan(later);
         }
     }
 
-    fn lock_watched(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+    fn lock_watched(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
         self.watched.lock().expect("no code panics while it holds this lock")
     }
 

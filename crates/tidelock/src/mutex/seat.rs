@@ -117,10 +117,10 @@ impl Seat {
         talk.again |= talk.asking;
     }
 
-    /// Whether to send the request once more.
+    /// Whether to send the request once more. A call that is asking anew waits for that.
     pub(crate) fn end_asking(&self) -> bool {
         let mut talk = self.lock();
-        let again = talk.again && matches!(talk.state, State::Waiting { .. } | State::Failing(_));
+        let again = talk.again && matches!(talk.state, State::Asking | State::Waiting { .. } | State::Failing(_));
         (talk.again, talk.asking) = (false, again);
         again
     }
@@ -253,6 +253,7 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutex::store::Token;
     use crate::time::{Clock, ManualClock, SECOND, Timestamp};
 
     #[test]
@@ -267,5 +268,20 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!([after(ms(0), ms(1)), after(ms(0), SECOND), after(ms(495), SECOND)], [false; 3]);
         assert_eq!([after(ms(496), SECOND), after(ms(990), SECOND), after(ms(60_000), SECOND)], [true; 3]);
+    }
+
+    #[test]
+    fn a_call_that_asks_anew_is_sent_again_after_the_answer_in_flight() {
+        let spot = Spot { tag: "tag".into(), slot: 0 };
+        let seat = Seat::new(spot, Ask { token: Token::draw(), lease: 1, owner: String::new() }, true);
+        let now = Moment::of(&Clock::Manual(ManualClock::at(Timestamp::from_millis(1_767_225_600_000))));
+        assert!(seat.begin_asking());
+        let granted = seat.grant(Grant { fence: 1, left: Duration::ZERO, start: now, answered: now });
+        assert!(matches!(granted, Unwanted::No));
+        // The proof ran out before the caller got to run, and the task that asked has not ended.
+        assert!(matches!(seat.look(), State::Granted(_)));
+        seat.reopen();
+        assert!(!seat.begin_asking());
+        assert!(seat.end_asking(), "nobody else asks");
     }
 }
