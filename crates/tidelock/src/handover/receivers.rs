@@ -210,8 +210,7 @@ impl Receivers {
         if pump::start(self) {
             return Ok((ticket, replied));
         }
-        // Those who have joined meanwhile get no reply, and start a pump themselves.
-        drop(self.lock().begin_never());
+        self.lose_pump();
         Err(self.site.context("receive", Error::configuration("waiting needs a tokio runtime, and there is none")))
     }
 
@@ -264,6 +263,16 @@ impl Receivers {
 
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// The pump is gone, or could not be started. Those who wait get no reply, and start one on their own runtime.
+    fn lose_pump(&self) {
+        let mut line = self.lock();
+        line.pumped = false;
+        let orphans = line.leave_all();
+        self.waiting.store(0, Ordering::Release);
+        drop(line);
+        drop(orphans);
     }
 
     #[cfg(test)]

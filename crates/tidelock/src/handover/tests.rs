@@ -138,6 +138,18 @@ fn reader(max_in_flight: u64) -> Arc<Terms> {
     Arc::new(Terms { lease: 30_000, reader: Some(Arc::new(reader)), ..Terms::default() })
 }
 
+/// A receiver that found nothing and still waits, so that this process is parked.
+async fn parked(bench: &mut Bench, answer: Result<Taken>) -> BoxFuture<'static, Result<Claims>> {
+    let (line, terms) = (Arc::clone(&bench.line), Arc::new(Terms { lease: 30_000, ..Terms::default() }));
+    let mut wait: BoxFuture<'static, _> =
+        Box::pin(async move { line.receive(&terms, 1, &mut None, pin!(std::future::pending())).await });
+    assert!(poll(wait.as_mut()).is_pending());
+    bench.asked().await.answer.send(answer).unwrap();
+    tokio::task::yield_now().await;
+    assert!(poll(wait.as_mut()).is_pending());
+    wait
+}
+
 #[tokio::test]
 async fn what_one_reader_does_not_find_is_looked_for_by_the_others() {
     let mut bench = Bench::new();
@@ -168,18 +180,6 @@ async fn a_wake_up_that_nobody_waits_for_is_passed_on_before_anybody_joins() {
     drop(parked(&mut bench, Ok(Taken::default())).await);
     bench.bell.ring();
     assert!(within(bench.passed_on.recv()).await.unwrap(), "who joined meanwhile would be parked, then forgotten");
-}
-
-/// A receiver that found nothing and still waits, so that this process is parked.
-async fn parked(bench: &mut Bench, answer: Result<Taken>) -> BoxFuture<'static, Result<Claims>> {
-    let (line, terms) = (Arc::clone(&bench.line), Arc::new(Terms { lease: 30_000, ..Terms::default() }));
-    let mut wait: BoxFuture<'static, _> =
-        Box::pin(async move { line.receive(&terms, 1, &mut None, pin!(std::future::pending())).await });
-    assert!(poll(wait.as_mut()).is_pending());
-    bench.asked().await.answer.send(answer).unwrap();
-    tokio::task::yield_now().await;
-    assert!(poll(wait.as_mut()).is_pending());
-    wait
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use tidelock::{SECOND, Start, Tidelock};
+use tidelock::mutex::Mutex;
+use tidelock::{Job, SECOND, Start, Tidelock};
 use tokio::sync::watch;
 
 use crate::conformance;
@@ -24,15 +25,15 @@ impl Arrivals {
         self.0.send_modify(|count| *count += 1);
     }
 
-    /// Sends bursts of different sizes; each begins when everything before it has arrived.
-    async fn follow<F>(&self, send: impl Fn() -> F)
+    /// Makes `send` with clones of `by` in bursts of different sizes; each begins when everything before it has arrived.
+    async fn follow<T: Clone, F>(&self, by: &T, send: impl Fn(T) -> F)
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let (mut arrived, mut sent) = (self.0.subscribe(), 0);
         for burst in 0..scale(3_000) {
             let size = 1 + burst * burst % 11;
-            let sends: Vec<_> = (0..size).map(|_| tokio::spawn(send())).collect();
+            let sends: Vec<_> = (0..size).map(|_| tokio::spawn(send(by.clone()))).collect();
             for one in sends {
                 one.await.expect("it is sent");
             }
@@ -57,11 +58,7 @@ conformance!(workers_of_a_queue, async |mut world: World| {
         Ok(())
     };
     let worker = elsewhere.process_with(arrivals.clone(), handler).concurrency(4).spawn();
-    let send = || {
-        let queue = queue.clone();
-        async move { queue.send(&1).await.unwrap() }
-    };
-    arrivals.follow(send).await;
+    arrivals.follow(&queue, |queue| async move { queue.send(&1).await.unwrap() }).await;
     worker.shutdown(SECOND).await;
 });
 
@@ -77,11 +74,7 @@ conformance!(receivers_of_a_queue, async |mut world: World| {
             }
         });
     }
-    let send = || {
-        let queue = queue.clone();
-        async move { queue.send(&1).await.unwrap() }
-    };
-    arrivals.follow(send).await;
+    arrivals.follow(&queue, |queue| async move { queue.send(&1).await.unwrap() }).await;
 });
 
 conformance!(workers_of_jobs, async |mut world: World| {
@@ -92,11 +85,7 @@ conformance!(workers_of_jobs, async |mut world: World| {
         Ok(())
     };
     let worker = elsewhere.process_with(arrivals.clone(), handler).concurrency(2).spawn();
-    let send = || {
-        let job = job.clone();
-        async move { job.submit(&1).await.unwrap() }
-    };
-    arrivals.follow(send).await;
+    arrivals.follow(&job, |job| async move { job.submit(&1).await.unwrap() }).await;
     worker.shutdown(SECOND).await;
 });
 
@@ -104,17 +93,14 @@ conformance!(joiners_of_jobs, async |mut world: World| {
     let (here, there, arrivals) = two(&mut world).await;
     let (job, elsewhere) = (here.job::<u32, ()>("j").build().unwrap(), there.job::<u32, ()>("j").build().unwrap());
     let worker = elsewhere.process(async |_, _| Ok(())).concurrency(2).spawn();
-    let send = || {
-        let (job, arrivals) = (job.clone(), arrivals.clone());
-        async move {
-            let id = job.submit(&1).await.unwrap().id;
-            tokio::spawn(async move {
-                job.join(id).forever().await.unwrap();
-                arrivals.count();
-            });
-        }
+    let submit_and_join = |(job, arrivals): (Job<u32, ()>, Arrivals)| async move {
+        let id = job.submit(&1).await.unwrap().id;
+        tokio::spawn(async move {
+            job.join(id).forever().await.unwrap();
+            arrivals.count();
+        });
     };
-    arrivals.follow(send).await;
+    arrivals.follow(&(job, arrivals.clone()), submit_and_join).await;
     worker.shutdown(SECOND).await;
 });
 
@@ -131,11 +117,7 @@ conformance!(readers_of_a_topic, async |mut world: World| {
             }
         });
     }
-    let send = || {
-        let topic = topic.clone();
-        async move { topic.publish(&1).await.unwrap() }
-    };
-    arrivals.follow(send).await;
+    arrivals.follow(&topic, |topic| async move { topic.publish(&1).await.unwrap() }).await;
 });
 
 conformance!(followers_of_a_topic, async |mut world: World| {
@@ -149,25 +131,17 @@ conformance!(followers_of_a_topic, async |mut world: World| {
             of_follower.count();
         }
     });
-    let send = || {
-        let topic = topic.clone();
-        async move { topic.publish(&1).await.unwrap() }
-    };
-    arrivals.follow(send).await;
+    arrivals.follow(&topic, |topic| async move { topic.publish(&1).await.unwrap() }).await;
 });
 
 conformance!(waiters_for_a_lock, async |mut world: World| {
     let (here, there, arrivals) = two(&mut world).await;
     let locks = [here, there].map(|tide| tide.mutex("m").fixed_lease().build().unwrap());
-    let turn = std::sync::atomic::AtomicUsize::new(0);
-    let send = || {
-        let lock = locks[turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2].clone();
-        let arrivals = arrivals.clone();
-        async move {
-            let guard = lock.lock_or_err("r").await.expect("nobody holds it for long");
-            arrivals.count();
-            guard.release().await.unwrap();
-        }
+    let take_turns = |(locks, arrivals): ([Mutex; 2], Arrivals)| async move {
+        let lock = fastrand::choice(&locks).expect("there are two");
+        let guard = lock.lock_or_err("r").await.expect("nobody holds it for long");
+        arrivals.count();
+        guard.release().await.unwrap();
     };
-    arrivals.follow(send).await;
+    arrivals.follow(&(locks, arrivals.clone()), take_turns).await;
 });

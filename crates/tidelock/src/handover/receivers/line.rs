@@ -193,12 +193,6 @@ impl Line {
         self.under_way.clear();
     }
 
-    /// No pump could be started. Returns those who have joined meanwhile.
-    pub(super) fn begin_never(&mut self) -> impl Iterator<Item = Waiting> + use<> {
-        self.pumped = false;
-        self.leave_all()
-    }
-
     /// The take that the front of the line needs, for `most` messages or somewhat more. None if enough are in flight
     /// or if the last one found nothing.
     pub(super) fn order(&mut self, most: usize) -> Option<Order> {

@@ -125,12 +125,7 @@ impl Pump {
         let receivers = Arc::clone(&self.receivers);
         loop {
             let mut line = receivers.lock();
-            let Some(order) = line.order(receivers.most()) else {
-                if line.owed && line.is_empty() {
-                    self.pass_on(&mut line);
-                }
-                return;
-            };
+            let Some(order) = line.order(receivers.most()) else { return self.pass_on(&mut line) };
             drop(line);
             self.flights.push(receivers.fly(order));
         }
@@ -152,11 +147,11 @@ impl Pump {
         }
     }
 
-    /// Lets another process take, if the server may think that this one waits. `line`, in which nobody waits, stays locked
-    /// until this is on its way: if somebody joined before, this would reach the server after their take, and the
-    /// server would forget that they wait.
+    /// Lets another process take, if a wake-up came, nobody waits, and the server may think that this process does. `line`
+    /// stays locked until this is on its way: if somebody joined before, this would reach the server after their take,
+    /// and the server would forget that they wait.
     fn pass_on(&mut self, line: &mut MutexGuard<'_, Line>) {
-        let Some((_, terms)) = self.remembered.take() else { return };
+        let Some((_, terms)) = self.remembered.take_if(|_| line.owed && line.is_empty()) else { return };
         line.owed = false;
         let (site, answer) = (&self.receivers.site, self.take_nothing(&terms));
         let asked = site.moment();
@@ -260,14 +255,9 @@ impl Pump {
     fn check(&mut self) {
         self.safety = bell::safety(self.receivers.site.clock());
         self.busy = false;
-        let receivers = Arc::clone(&self.receivers);
-        let mut line = receivers.lock();
-        // This also applies to a take in flight: its parking may be forgotten by the time that its answer comes.
-        line.ring();
-        if line.is_empty() {
-            // Another process should keep the next deadline.
-            self.pass_on(&mut line);
-        }
+        // This also applies to a take in flight: its parking may be forgotten by the time that its answer comes. If nobody
+        // waits, another process should keep the next deadline.
+        self.woken();
     }
 
     fn reply(&self, replies: Replies) {
@@ -324,18 +314,12 @@ impl Pump {
 }
 
 impl Drop for Pump {
-    /// This also happens when its runtime ends. Then waiting receivers get no reply, and start a pump on their own
-    /// runtime.
+    /// This also happens when its runtime ends.
     fn drop(&mut self) {
         if self.ended {
             return;
         }
-        let mut line = self.receivers.lock();
-        line.pumped = false;
-        let orphans = line.leave_all();
-        self.receivers.waiting.store(0, Ordering::Release);
-        drop(line);
-        drop(orphans);
+        self.receivers.lose_pump();
         drop(self.receivers.launched.take());
     }
 }

@@ -43,6 +43,10 @@ local function create_group()
   return 'yes'
 end
 
+local function unlink_open()
+  redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY)
+end
+
 -- Drops all open events; requeued copies start again. While those of an earlier seek are still returning, nothing else
 -- is open. ARGV[6]: the start.
 local function seek()
@@ -51,7 +55,7 @@ local function seek()
       redis.call('RENAME', OPEN, RETURNING)
       g.returning = FROM_THE_FIRST
     end
-    redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY)
+    unlink_open()
     g.leased, g.waiting, g.ready, g.freed, g.aside, g.copies, g.limited, g.told = 0, 0, 0, 0, 0, 0, 0, 0
   end
   g.life, g.at, g.ordinal = resolve(ARGV[6])
@@ -63,7 +67,8 @@ local function seek()
 end
 
 local function remove_group()
-  redis.call('UNLINK', OPEN, LEASED, WAITING, READY, FREED, ASIDE, IDLE, BUSY, LETTERS, MOVED, KEPT, COPIES, RETURNING)
+  unlink_open()
+  redis.call('UNLINK', LETTERS, MOVED, KEPT, COPIES, RETURNING)
   redis.call('HDEL', GROUPS, NAME)
   r.groups = r.groups - 1
   g = nil

@@ -44,14 +44,20 @@ local function parking()
     end
   end
 
-  -- Adds a process to a list, replacing its previous entry.
-  local function add(parked, process, flags)
+  -- A list without a process.
+  local function without(parked, process)
     local rest = {}
     for i = 1, #parked do
       if parked[i].process ~= process then
         rest[#rest + 1] = parked[i]
       end
     end
+    return rest
+  end
+
+  -- Adds a process to a list, replacing its previous entry.
+  local function add(parked, process, flags)
+    local rest = without(parked, process)
     rest[#rest + 1] = { flags = flags, until_time = now + REMEMBERED, process = process }
     return rest
   end
@@ -77,6 +83,7 @@ local function parking()
     return parked, count
   end
 
+  -- Whether a process of a list keeps the next deadline.
   local function is_kept(parked)
     for i = 1, #parked do
       if parked[i].flags % 2 == KEEPS then
@@ -86,6 +93,6 @@ local function parking()
     return false
   end
 
-  parking_made = { read = read, write = write, add = add, wake = wake, is_kept = is_kept }
+  parking_made = { read = read, write = write, without = without, add = add, wake = wake, is_kept = is_kept }
   return parking_made
 end

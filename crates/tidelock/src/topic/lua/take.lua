@@ -192,16 +192,9 @@ local function leave(process)
   if not list then
     return
   end
-  local parked = parking().read(list)
-  local rest, kept = {}, false
-  for i = 1, #parked do
-    if parked[i].process ~= process then
-      rest[#rest + 1] = parked[i]
-      kept = kept or parked[i].flags % 2 == KEEPS
-    end
-  end
+  local rest = parking().without(parking().read(list), process)
   parking().write(field, rest)
-  if g and not kept then
+  if g and not parking().is_kept(rest) then
     local first = first_delivery()
     g.told, soonest = 0, first > 0 and first or nil
   end

@@ -1,5 +1,5 @@
--- part: judges what a claim wants, then reads the run that ends and the job that starts with one command, and judges them as `complete`, `end_of` and
--- `start_of` in plain.lua do. The offsets are those of STATE and RULES in layout.lua.
+-- part: judges what a claim wants, then reads the run that ends and the job that starts with one command, and judges
+-- them as `complete`, `end_of` and `start_of` in plain.lua do. The offsets are those of STATE and RULES in layout.lua.
     if claims then
       local want = tonumber(ARGV[claim_at + 1])
       starts = want > 0 and ready > 0

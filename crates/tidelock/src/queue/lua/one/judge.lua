@@ -13,8 +13,9 @@
         got = math.max(math.min(got, held - leased + ending), 0)
       end
       parks = ARGV[take_at + 6] == '1' and got < want
-      plain = want > 0 and want <= 1000 and (not room or got < room) and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
-        and (leased > ending or call('EXISTS', KEYS[7]) == 1)))
+      plain = want > 0 and want <= 1000 and (not room or got < room)
+        and (got == 0 or (call('ZCARD', KEYS[4]) == 0 and got * (widest + 24) <= 16777216
+          and (leased > ending or call('EXISTS', KEYS[7]) == 1)))
     end
     if plain and acks then
       local receipts, ended_leases = ARGV[ack_at + 1], {}
